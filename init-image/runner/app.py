@@ -1,0 +1,109 @@
+"""
+Where the runner is wired: arguments and environment in, exit code and termination message out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from runner.attempt import Workplace
+from runner.cluster import NestedCluster
+from runner.outcome import ExitCode, Failure, PlanRefused, failed, succeeded, write_termination_message
+from runner.output import Output
+from runner.plan import read_plan
+from runner.shutdown import Shutdown
+from runner.steps import Run
+
+DEFAULT_PLAN = Path("/etc/kns/plan/plan.json")
+DEFAULT_WORK_DIR = "/work"
+DEFAULT_TERMINATION_LOG = "/dev/termination-log"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but with an exit code that does not already mean something else here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.PLAN_REFUSED, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the plan; the exit code."""
+    parser = _Parser(prog="runner", description="Run the items of a plan against the nested cluster.")
+    parser.add_argument("--plan", type=Path, default=DEFAULT_PLAN, help="the plan file (default: %(default)s)")
+    plan_path: Path = parser.parse_args(argv).plan
+    shutdown = Shutdown()
+    shutdown.install()
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as stdout:
+        return conclude(
+            lambda output: run_plan(
+                plan_path, environ=os.environ, output=output, shutdown=shutdown, pause=shutdown.pause
+            ),
+            output=Output(stdout),
+            termination_log=Path(os.environ.get("KNS_TERMINATION_LOG", DEFAULT_TERMINATION_LOG)),
+        )
+
+
+def run_plan(
+    plan_path: Path,
+    *,
+    environ: Mapping[str, str],
+    output: Output,
+    shutdown: Shutdown,
+    pause: Callable[[float], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """
+    Read the plan and run it; how many steps it has.
+
+    Raises:
+        Failure: the run did not come to its end.
+    """
+    plan = read_plan(plan_path)
+    if not plan.templates_dir.is_dir():
+        raise PlanRefused(f"the plan's templatesDir {plan.templates_dir} is not a folder in this container; mount it")
+    place = Workplace(
+        templates_dir=plan.templates_dir,
+        work_dir=Path(environ.get("KNS_WORK_DIR", DEFAULT_WORK_DIR)),
+        output=output,
+        shutdown=shutdown,
+    )
+    Run(
+        plan=plan,
+        cluster=NestedCluster(clock=clock, pause=pause),
+        attempt=place.attempt,
+        output=output,
+        shutdown=shutdown,
+        pause=pause,
+    ).run()
+    return len(plan.steps)
+
+
+def conclude(run: Callable[[Output], int], *, output: Output, termination_log: Path) -> int:
+    """
+    Run, and tell how it ended: a last line, the termination message, the exit code.
+
+    Nothing leaves here as an exception: Python's own exit code for one, 1, means something else (see
+    `ExitCode`).
+    """
+    try:
+        outcome = succeeded(run(output))
+    except Failure as failure:
+        outcome = failed(failure)
+        if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # which has just said so, with its attempt
+            output.line(str(failure))
+    except Exception as err:  # noqa: BLE001  # the outermost frame: see the docstring
+        traceback.print_exc()
+        outcome = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
+    try:
+        write_termination_message(outcome, termination_log)
+    except OSError as err:
+        output.line(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
+    return outcome.code

@@ -1,0 +1,102 @@
+"""The host cluster: watch caches for what is looked at often, direct calls for the rest."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from kns.adapters.kube.client import APPLY, KubeClient
+from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.watch import WatchCache
+from kns.model import names
+from kns.model.errors import ConflictError, NotFoundError, RefusedError
+from kns.model.output import MAX_LINES
+from kns.ports import Clock, Kind, Object
+
+LOG_BYTES = 8 * 1024 * 1024
+
+
+class KubeCluster:
+    """Implements `ports.Cluster`. `on_change` gets the number of the job whose object changed."""
+
+    def __init__(self, client: KubeClient, *, clock: Clock, on_change: Callable[[int], None]) -> None:
+        self._client = client
+        self._on_change = on_change
+        self._caches = {
+            kind: WatchCache(client, KINDS[kind], clock=clock, selector=names.OWN_SELECTOR, on_change=self._announce)
+            for kind in WATCHED
+        }
+
+    @property
+    def caches(self) -> Sequence[WatchCache]:
+        return tuple(self._caches.values())
+
+    def start(self, stop: threading.Event) -> list[threading.Thread]:
+        threads = [
+            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{kind}", daemon=True)
+            for kind, cache in self._caches.items()
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._caches[kind].get(namespace if KINDS[kind].namespaced else "", name)
+
+    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
+        return [obj for obj in self._caches[kind].all_objects() if _job_label(obj) == str(number)]
+
+    def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        try:
+            obj: Object = self._client.request("GET", KINDS[kind].path(namespace, name))
+        except NotFoundError:
+            return None
+        return obj
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        query = {"labelSelector": selector} if selector else None
+        items: list[Object] = self._client.request("GET", KINDS[kind].path(namespace), query=query)["items"]
+        return items
+
+    def apply(self, obj: Object) -> Object:
+        kind, meta = Kind(obj["kind"]), obj["metadata"]
+        path = KINDS[kind].path(meta.get("namespace", ""), meta["name"])
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        try:
+            stored: Object = self._client.request("PATCH", path, query=query, body=obj, content_type=APPLY)
+        except NotFoundError as error:  # the namespace went away under us
+            raise RefusedError(f"apply {kind} {meta.get('namespace', '')}/{meta['name']}: {error}") from error
+        if kind in self._caches:
+            self._caches[kind].put(stored)
+        return stored
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        body = {"preconditions": {"uid": uid}} if uid else None
+        try:
+            self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
+        except (NotFoundError, ConflictError):
+            return  # gone already, or another object of that name, or already on its way out
+
+    def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        self._client.request(
+            "DELETE",
+            KINDS[Kind.POD].path(namespace),
+            query={"labelSelector": selector},
+            body={"gracePeriodSeconds": grace_s},
+        )
+
+    def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
+        query = {"container": container, "tailLines": str(MAX_LINES), "limitBytes": str(LOG_BYTES)}
+        try:
+            raw = self._client.request_raw("GET", KINDS[Kind.POD].path(namespace, pod) + "/log", query=query)
+        except (NotFoundError, RefusedError):  # 400 while the container waits to start
+            return None
+        return raw.decode("utf-8", "replace")
+
+    def _announce(self, obj: Object) -> None:
+        label = _job_label(obj)
+        if label.isdigit():
+            self._on_change(int(label))
+
+
+def _job_label(obj: Object) -> str:
+    label: str = (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL, "")
+    return label

@@ -1,0 +1,57 @@
+"""Kubernetes' and urllib3's errors as ours: one table by status, one function for the rest."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kns.model.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ExpiredError,
+    ForbiddenError,
+    KnsError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    clip,
+)
+
+_BY_STATUS: dict[int, type[KnsError]] = {
+    401: UnavailableError,  # a token that has just been rotated
+    403: ForbiddenError,
+    404: NotFoundError,
+    410: ExpiredError,
+    408: UnavailableError,
+    425: UnavailableError,
+}
+_QUOTA_OR_ADMISSION = ("exceeded quota", "denied the request", "violates PodSecurity", "is forbidden: maximum")
+
+
+def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KnsError:
+    """
+    The error for an answer of 400 and above. `what` says what was tried, like `apply LimitRange kns-job-7/x`.
+
+    A 409 is two things: a name that is taken (reason AlreadyExists) or a race that was lost. A 403 is two as well: a
+    right that is missing, or a quota or admission rule that refused the object itself.
+    """
+    answer = _read_status(body)
+    message = f"{what}: {status}, {clip(str(answer.get('message') or body[:200].decode('utf-8', 'replace')))}"
+    if status == 409:
+        return AlreadyExistsError(message) if answer.get("reason") == "AlreadyExists" else ConflictError(message)
+    if status == 429 or status >= 500:
+        return UnavailableError(message, retry_after_s=_read_seconds(headers.get("Retry-After")))
+    if status == 403 and any(sign in message for sign in _QUOTA_OR_ADMISSION):
+        return RefusedError(message)
+    return _BY_STATUS.get(status, RefusedError)(message)
+
+
+def _read_status(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _read_seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdigit() else None

@@ -1,0 +1,66 @@
+"""
+The fixed kind table: every kind kns touches, where the API has it, and the verbs it needs there.
+
+`scope` says who holds the right: `cluster` (a ClusterRole), `job` (the RoleBinding in each job namespace) or `system`
+(a Role in the system namespace). A test compares the table with manifests/rbac, so neither can drift.
+"""
+
+from dataclasses import dataclass
+
+from kns.model import names
+from kns.ports import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """`prefix` is the API path before the namespace; `cluster`, `job`, `system` are the verbs needed in that scope."""
+
+    prefix: str
+    plural: str
+    namespaced: bool = True
+    watched: bool = False
+    cluster: tuple[str, ...] = ()
+    job: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """URL path of the collection (all namespaces without one) or of one object."""
+        middle = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return f"{self.prefix}{middle}/{self.plural}" + (f"/{name}" if name else "")
+
+
+_WATCH = ("get", "list", "watch")
+_APPLY = ("create", "patch")  # what server-side apply needs
+
+KINDS: dict[Kind, KindRow] = {
+    Kind.NAMESPACE: KindRow(
+        "/api/v1", "namespaces", namespaced=False, watched=True, cluster=(*_WATCH, *_APPLY, "delete")
+    ),
+    Kind.ROLE_BINDING: KindRow("/apis/rbac.authorization.k8s.io/v1", "rolebindings", cluster=_APPLY),
+    Kind.LIMIT_RANGE: KindRow("/api/v1", "limitranges", job=_APPLY),
+    Kind.RESOURCE_QUOTA: KindRow("/api/v1", "resourcequotas", job=_APPLY),
+    Kind.SERVICE_ACCOUNT: KindRow("/api/v1", "serviceaccounts", job=_APPLY),
+    Kind.SECRET: KindRow(
+        "/api/v1", "secrets", job=("get", *_APPLY), system=("get", "create", "update")
+    ),
+    Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", "create", "update")),
+    Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
+    Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=_APPLY),
+    Kind.STATEFUL_SET: KindRow("/apis/apps/v1", "statefulsets", watched=True, cluster=_WATCH, job=_APPLY),
+    Kind.POD: KindRow("/api/v1", "pods", watched=True, cluster=_WATCH, job=("get", "list", "deletecollection")),
+    Kind.JOB: KindRow("/apis/batch/v1", "jobs", watched=True, cluster=_WATCH, job=_APPLY),
+    Kind.INGRESS: KindRow(
+        "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
+    ),
+    Kind.EVENT: KindRow("/api/v1", "events", job=("list",)),
+}
+
+RECORDS = KindRow(
+    f"/apis/{names.GROUP}/{names.VERSION}",
+    "nestedjobs",
+    watched=True,
+    system=("get", "list", "watch", "create", "patch", "update", "delete"),
+)
+LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))
+
+WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched)

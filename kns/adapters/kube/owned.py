@@ -1,0 +1,124 @@
+"""
+What belongs to a record and outlives the job's namespace: its tokens and its output, each in a Secret that the record
+owns, so it goes when the record goes. Output is a Secret too because apps print passwords.
+"""
+
+import base64
+import gzip
+import threading
+from typing import Any
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.kinds import KINDS
+from kns.model import names
+from kns.model.errors import AlreadyExistsError, NotFoundError
+from kns.model.job import Job
+from kns.model.output import MAX_LINES, JobOutput
+from kns.model.tokens import TOKEN_LENGTHS, Tokens, make_tokens
+from kns.ports import Kind, Object
+
+_SECRETS = KINDS[Kind.SECRET]
+MAX_PACKED_BYTES = 700_000  # base64 makes 930 kB of it; a Secret may hold 1 MiB
+
+
+def build_owned_secret(job: Job, *, name: str, namespace: str, data: dict[str, bytes]) -> Object:
+    labels = {names.MANAGED_BY_LABEL: "kns"}
+    if job.number is not None:
+        labels[names.JOB_LABEL] = str(job.number)
+    owner = {"apiVersion": names.API_VERSION, "kind": names.RECORD_KIND, "name": job.record, "uid": job.uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+    }
+
+
+class _OwnedSecrets:
+    def __init__(self, client: KubeClient, *, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    def _read(self, name: str) -> dict[str, bytes] | None:
+        try:
+            secret: Any = self._client.request("GET", _SECRETS.path(self._namespace, name))
+        except NotFoundError:
+            return None
+        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+
+class KubeTokens(_OwnedSecrets):
+    """Implements `ports.TokenStore`."""
+
+    def read(self, record: str) -> Tokens | None:
+        data = self._read(names.record_secret(record))
+        if data is None:
+            return None
+        return Tokens(
+            password=data["password"].decode(),
+            random={length: data[f"random{length}"].decode() for length in TOKEN_LENGTHS},
+        )
+
+    def ensure(self, job: Job) -> Tokens:
+        known = self.read(job.record)
+        if known is not None:
+            return known
+        tokens = make_tokens()
+        data = {"password": tokens.password.encode()}
+        data |= {f"random{length}": token.encode() for length, token in tokens.random.items()}
+        body = build_owned_secret(job, name=names.record_secret(job.record), namespace=self._namespace, data=data)
+        try:
+            self._client.request("POST", _SECRETS.path(self._namespace), body=body)
+        except AlreadyExistsError:
+            stored = self.read(job.record)
+            if stored is not None:
+                return stored
+            raise
+        return tokens
+
+
+class KubeOutputs(_OwnedSecrets):
+    """
+    Implements `ports.OutputStore`.
+
+    `_last` only saves writes: it remembers what this process stored, and a restart costs one write more per job.
+    """
+
+    def __init__(self, client: KubeClient, *, namespace: str) -> None:
+        super().__init__(client, namespace=namespace)
+        self._last: dict[str, JobOutput] = {}
+        self._lock = threading.Lock()
+
+    def read(self, record: str) -> JobOutput:
+        data = self._read(names.record_output(record)) or {}
+        return JobOutput(
+            head=data.get("head", b"").decode(),
+            log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",
+            end=data.get("end", b"").decode(),
+        )
+
+    def write(self, job: Job, output: JobOutput) -> None:
+        with self._lock:
+            if self._last.get(job.record) == output:
+                return
+        data = {"head": output.head.encode(), "log.gz": pack_log(output.log), "end": output.end.encode()}
+        name = names.record_output(job.record)
+        body = build_owned_secret(job, name=name, namespace=self._namespace, data=data)
+        try:
+            self._client.request("PUT", _SECRETS.path(self._namespace, name), body=body)
+        except NotFoundError:
+            self._client.request("POST", _SECRETS.path(self._namespace), body=body)
+        with self._lock:
+            self._last[job.record] = output
+            while len(self._last) > 200:
+                self._last.pop(next(iter(self._last)))
+
+
+def pack_log(text: str) -> bytes:
+    """The log compressed, from its end, as many of the last lines as fit."""
+    lines = text.splitlines()[-MAX_LINES:]
+    while True:
+        packed = gzip.compress("\n".join(lines).encode("utf-8", "replace"), mtime=0)
+        if len(packed) <= MAX_PACKED_BYTES or not lines:
+            return packed
+        lines = lines[len(lines) // 4 + 1 :]

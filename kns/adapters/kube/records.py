@@ -1,0 +1,178 @@
+"""
+The records: NestedJob objects in the system namespace, behind a watch cache, and the counter of job numbers.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from kns.adapters.kube.client import MERGE, KubeClient
+from kns.adapters.kube.kinds import KINDS, RECORDS
+from kns.adapters.kube.watch import WatchCache
+from kns.adapters.retry import retry_on_conflict
+from kns.logs import get_logger
+from kns.model import names
+from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
+from kns.model.job import (
+    Accepted,
+    DesiredState,
+    Job,
+    JobSpec,
+    JobStatus,
+    StopReason,
+    build_record,
+    job_from_record,
+    spec_to_record,
+    status_to_record,
+)
+from kns.ports import Clock, Kind, Object
+
+log = get_logger(__name__)
+
+COUNTER = "kns-job-numbers"
+
+
+class KubeRecords:
+    """Implements `ports.JobStore` and `ports.RecordWriter`."""
+
+    def __init__(
+        self, client: KubeClient, *, namespace: str, clock: Clock, on_change: Callable[[str], None] = lambda _name: None
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._on_change = on_change
+        self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
+        self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
+        self._unreadable: dict[str, str] = {}
+        self._counter: Object | None = None
+        self._counter_lock = threading.Lock()
+
+    @property
+    def cache(self) -> WatchCache:
+        return self._cache
+
+    # --- JobStore
+
+    def list_jobs(self) -> Sequence[Job]:
+        return [job for obj in self._cache.all_objects() if (job := self._parse(obj)) is not None]
+
+    def get(self, record: str) -> Job | None:
+        obj = self._cache.get(self._namespace, record)
+        return None if obj is None else self._parse(obj)
+
+    def find(self, number: int) -> Job | None:
+        direct = self.get(names.job_object_name(number))
+        if direct is not None and direct.number == number:
+            return direct
+        return next((job for job in self.list_jobs() if job.number == number), None)
+
+    def allot_number(self) -> int:
+        with self._counter_lock:
+            return retry_on_conflict(self._next_number)
+
+    def create(self, spec: JobSpec) -> Job:
+        assert spec.accepted is not None  # noqa: S101 - the port's promise
+        body = build_record(record=names.job_object_name(spec.accepted.number), spec=spec, namespace=self._namespace)
+        stored = self._client.request("POST", RECORDS.path(self._namespace), body=body)
+        self._cache.put(stored)
+        return job_from_record(stored)
+
+    def request_stop(self, job: Job, reason: StopReason) -> None:
+        if job.spec.stop_reason is StopReason.TERMINATE:
+            return
+        spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
+        self._patch(job, {"spec": spec})
+
+    # --- RecordWriter
+
+    def accept(self, job: Job, accepted: Accepted) -> None:
+        spec = spec_to_record(job.spec.model_copy(update={"accepted": accepted}))
+        labels = {
+            names.MANAGED_BY_LABEL: "kns",
+            names.JOB_LABEL: str(accepted.number),
+            names.USER_LABEL: names.label_value(job.spec.user),
+        }
+        meta = {"resourceVersion": job.resource_version, "labels": labels}
+        self._patch(job, {"metadata": meta, "spec": {"accepted": spec["accepted"]}})
+
+    def write_status(self, job: Job, status: JobStatus) -> None:
+        current = self._cache.get(self._namespace, job.record)
+        if current is None or current["metadata"]["resourceVersion"] != job.resource_version:
+            raise ConflictError(f"record {job.record} changed since it was read")
+        body = {**current, "status": status_to_record(status)}
+        path = RECORDS.path(self._namespace, job.record) + "/status"
+        self._cache.put(self._client.request("PUT", path, body=body))
+
+    def set_finalizer(self, job: Job, *, present: bool) -> None:
+        rest = [f for f in job.finalizers if f != names.FINALIZER]
+        finalizers = [*rest, names.FINALIZER] if present else rest
+        self._patch(job, {"metadata": {"resourceVersion": job.resource_version, "finalizers": finalizers}})
+
+    def delete(self, job: Job) -> None:
+        try:
+            self._client.request(
+                "DELETE", RECORDS.path(self._namespace, job.record), body={"preconditions": {"uid": job.uid}}
+            )
+        except NotFoundError:
+            return
+
+    # --- inside
+
+    def _patch(self, job: Job, patch: Object) -> None:
+        path = RECORDS.path(self._namespace, job.record)
+        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE)
+        self._cache.put(stored)
+
+    def _announce(self, obj: Object) -> None:
+        self._on_change(obj["metadata"]["name"])
+
+    def _parse(self, obj: Object) -> Job | None:
+        """None for a record that cannot be read: the CRD's schema refuses those, an older kns may still have one."""
+        name, version = obj["metadata"]["name"], obj["metadata"]["resourceVersion"]
+        known = self._parsed.get(name)
+        if known and known[0] == version and known[1].uid == obj["metadata"]["uid"]:
+            return known[1]
+        try:
+            job = job_from_record(obj)
+        except InvalidInputError as error:
+            if self._unreadable.get(name) != version:
+                log.warning("record_unreadable", record=name, error=str(error))
+                self._unreadable[name] = version
+            return None
+        self._parsed[name] = (version, job)
+        return job
+
+    def _next_number(self) -> int:
+        """Compare and swap on the counter; the last answer is kept, so the usual case is one call."""
+        row = KINDS[Kind.CONFIG_MAP]
+        if self._counter is None:
+            self._counter = self._read_or_make_counter()
+        number = int(self._counter["data"]["last"]) + 1
+        wanted = {**self._counter, "data": {**self._counter["data"], "last": str(number)}}
+        try:
+            self._counter = self._client.request("PUT", row.path(self._namespace, COUNTER), body=wanted)
+        except (ConflictError, NotFoundError) as error:
+            self._counter = None
+            raise ConflictError(str(error)) from error
+        return number
+
+    def _read_or_make_counter(self) -> Object:
+        row = KINDS[Kind.CONFIG_MAP]
+        try:
+            found: Object = self._client.request("GET", row.path(self._namespace, COUNTER))
+        except NotFoundError:
+            body = {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "name": COUNTER,
+                    "namespace": self._namespace,
+                    "labels": {names.MANAGED_BY_LABEL: "kns"},
+                    "annotations": {"kns.io/note": "The last job number given. Never lower it: numbers are for ever."},
+                },
+                "data": {"last": "0"},
+            }
+            try:
+                found = self._client.request("POST", row.path(self._namespace), body=body)
+            except AlreadyExistsError as error:
+                raise ConflictError(str(error)) from error
+        return found

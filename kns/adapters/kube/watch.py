@@ -1,0 +1,180 @@
+"""
+A watch cache: one kind, listed, then followed from the version of that list; listed anew when the server says the
+version is too old, when a line cannot be read, and every few minutes.
+
+Readers get what is in memory. `on_change` is told which object changed and must not block; the event only says "look
+again", so one event too many does no harm and a lost one is made up for by the next list.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kns import metrics
+from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
+from kns.adapters.kube.kinds import KindRow
+from kns.logs import get_logger
+from kns.model.errors import ExpiredError, KnsError, UnavailableError
+from kns.ports import Clock, Object
+
+log = get_logger(__name__)
+
+RESYNC_S = 480.0
+SILENCE_S = WATCH_TIMEOUT_S + 30.0
+PAGE = "500"
+_BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
+
+Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
+
+
+class WatchCache:
+    """The objects of one kind that match a selector, in one namespace or in all."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        row: KindRow,
+        *,
+        clock: Clock,
+        namespace: str = "",
+        selector: str = "",
+        on_change: Callable[[Object], None] = lambda _obj: None,
+    ) -> None:
+        self._client = client
+        self._row = row
+        self._clock = clock
+        self._path = row.path(namespace)
+        self._selector = {"labelSelector": selector} if selector else {}
+        self._on_change = on_change
+        self._objects: dict[Key, Object] = {}
+        self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
+        self._lock = threading.Lock()
+        self._synced = threading.Event()
+        self._last_contact = clock.monotonic()
+
+    @property
+    def is_synced(self) -> bool:
+        return self._synced.is_set()
+
+    @property
+    def contact_age_s(self) -> float:
+        """Seconds since the server last said anything on this watch."""
+        return self._clock.monotonic() - self._last_contact
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        self._require_sync()
+        with self._lock:
+            return self._objects.get((namespace, name))
+
+    def all_objects(self) -> list[Object]:
+        self._require_sync()
+        with self._lock:
+            return list(self._objects.values())
+
+    def put(self, obj: Object) -> None:
+        """Take in an object that this process has just written, unless something newer is known."""
+        key, version = _key(obj), _version(obj)
+        with self._lock:
+            known = self._objects.get(key)
+            if (known is None or _version(known) < version) and self._tombstones.get(key, -1) < version:
+                self._objects[key] = obj
+
+    def run(self, stop: threading.Event) -> None:
+        """List and follow until `stop`; the body of this cache's thread."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                version = self._list()
+                failures = 0
+                self._follow(version, stop)
+            except ExpiredError:
+                metrics.count_watch_restart(self._row.plural)
+            except KnsError as error:
+                delay_s = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+                failures += 1
+                log.warning("watch_interrupted", kind=self._row.plural, error=str(error), retry_s=delay_s)
+                metrics.count_watch_restart(self._row.plural)
+                stop.wait(delay_s)
+
+    def _require_sync(self) -> None:
+        if not self._synced.is_set():
+            raise UnavailableError(f"the cache of {self._row.plural} is not filled yet")
+
+    def _list(self) -> str:
+        """Replace the content by a full list; its version."""
+        found: dict[Key, Object] = {}
+        query = {**self._selector, "limit": PAGE}
+        while True:
+            page = self._client.request("GET", self._path, query=query)
+            for item in page.get("items") or ():
+                found[_key(item)] = item
+            token = page["metadata"].get("continue")
+            if not token:
+                break
+            query["continue"] = token
+        version: str = page["metadata"]["resourceVersion"]
+        with self._lock:
+            changed = [obj for key, obj in found.items() if self._differs(key, obj)]
+            gone = [obj for key, obj in self._objects.items() if key not in found]
+            # what this process wrote while the list was on its way is newer than the list
+            late = {k: o for k, o in self._objects.items() if k not in found and _version(o) > int(version)}
+            self._objects = {**found, **late}
+            self._tombstones = {}
+        self._last_contact = self._clock.monotonic()
+        self._synced.set()
+        for obj in (*changed, *gone):
+            self._on_change(obj)
+        return version
+
+    def _differs(self, key: Key, obj: Object) -> bool:
+        known = self._objects.get(key)
+        return known is None or _version(known) != _version(obj)
+
+    def _follow(self, version: str, stop: threading.Event) -> None:
+        began = self._clock.monotonic()
+        while not stop.is_set() and self._clock.monotonic() - began < RESYNC_S:
+            query = {
+                **self._selector,
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(WATCH_TIMEOUT_S),
+            }
+            for line in self._client.stream_lines(self._path, query=query, read_timeout_s=SILENCE_S):
+                self._last_contact = self._clock.monotonic()
+                version = self._take(line) or version
+                if stop.is_set():
+                    return
+
+    def _take(self, line: bytes) -> str:
+        """Take in one event; the version to go on from."""
+        try:
+            event: Mapping[str, Any] = json.loads(line)
+            kind, obj = event["type"], event["object"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
+        if kind == "ERROR":
+            raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
+        if kind != "BOOKMARK":
+            key = _key(obj)
+            with self._lock:
+                if kind == "DELETED":
+                    self._objects.pop(key, None)
+                    self._tombstones[key] = _version(obj)
+                else:
+                    known = self._objects.get(key)
+                    if known is None or _version(known) <= _version(obj):
+                        self._objects[key] = obj
+            self._on_change(obj)
+        return str(obj["metadata"].get("resourceVersion", ""))
+
+
+def _key(obj: Object) -> Key:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def _version(obj: Object) -> int:
+    """resourceVersions of one kind are comparable numbers (documented since Kubernetes 1.35, true before)."""
+    return int(obj["metadata"].get("resourceVersion") or 0)

@@ -1,0 +1,28 @@
+"""
+The few quick tries of one outside call, with jitter and a deadline. Longer waiting is the queue's business.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
+
+from kns.model.errors import ConflictError
+
+ResultT = TypeVar("ResultT")
+
+
+def retry_on_conflict(call: Callable[[], ResultT]) -> ResultT:
+    """
+    Run a read-modify-write again when it lost a race; at most eight tries within five seconds.
+
+    Raises:
+        ConflictError: it lost every time.
+    """
+    attempts = Retrying(
+        retry=retry_if_exception_type(ConflictError),
+        stop=stop_after_attempt(8) | stop_after_delay(5),
+        wait=wait_random_exponential(multiplier=0.02, max=0.5),
+        reraise=True,
+    )
+    return attempts(call)

@@ -1,0 +1,82 @@
+"""The routes about the catalogue: apps, their AppDefs, machines; and `validate`, which needs no account."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from fastapi import APIRouter, Response
+
+from kns.api.answers import JsonAnswer
+from kns.api.auth import Caller, Guest
+from kns.api.errors import BAD_REQUEST, PARAMETERS_MISSING, UNKNOWN_APP, ApiError, Refusal
+from kns.api.params import Given, RawBody, decode_json
+from kns.api.ports import Ports
+from kns.api.shapes import app_entry, appdef_entry, machine_entry
+from kns.model.appdef import AppDef, parse_appdef
+from kns.model.errors import InvalidInputError, clip
+
+METHODS = ["GET", "POST"]
+EntryT = TypeVar("EntryT")
+
+router = APIRouter()
+
+
+@router.post("/validate")
+def validate(ports: Ports, raw: RawBody) -> Response:
+    try:
+        data = decode_json(raw)
+    except InvalidInputError as error:
+        raise ApiError(BAD_REQUEST) from error
+    if not isinstance(data, dict):
+        raise ApiError(BAD_REQUEST)
+    try:
+        _check_versions(parse_appdef(data), ports.supported_versions)
+    except InvalidInputError as error:
+        raise ApiError(Refusal(400, clip(str(error)))) from error
+    return JsonAnswer({"valid": True})
+
+
+def _check_versions(appdef: AppDef, supported: tuple[str, ...]) -> None:
+    for key, command in appdef.commands.items():
+        version = command.nested_kubernetes.kubernetes_version
+        if version and version not in supported:
+            raise InvalidInputError(
+                f"commands.{key}.nested_kubernetes.kubernetes_version",
+                f"{version} is not supported here; supported: {', '.join(supported)}",
+            )
+
+
+@router.api_route("/apps", methods=METHODS)
+def apps(ports: Ports, caller: Guest, params: Given) -> Response:
+    """Without credentials the public apps only, without their images."""
+    version = params.integer("version")
+    return JsonAnswer(
+        {
+            app_id: app_entry(app, with_repo=caller is not None)
+            for app_id, app in _named(ports.catalog.current().apps, params.text("name")).items()
+            if app.is_visible_to(caller) and version in (None, app.data.appdefversion)
+        }
+    )
+
+
+@router.api_route("/appdef", methods=METHODS)
+def appdef(ports: Ports, caller: Caller, params: Given) -> Response:
+    name = params.text("name")
+    if name is None:
+        raise ApiError(PARAMETERS_MISSING)
+    app = ports.catalog.current().apps.get(name)
+    if app is None or not app.is_visible_to(caller):
+        raise ApiError(UNKNOWN_APP)
+    return JsonAnswer(appdef_entry(app))
+
+
+@router.api_route("/machines", methods=METHODS)
+def machines(ports: Ports, _caller: Caller, params: Given) -> Response:
+    """`vault` filters nothing: kns has no zones, so every machine can use every vault."""
+    params.text("vault")
+    chosen = _named(ports.catalog.current().machines, params.text("name"))
+    return JsonAnswer({name: machine_entry(machine) for name, machine in chosen.items()})
+
+
+def _named(entries: Mapping[str, EntryT], name: str | None) -> dict[str, EntryT]:
+    """All entries, or the one of that name; an unknown name gives none."""
+    return {key: entry for key, entry in entries.items() if name in (None, key)}

@@ -1,0 +1,145 @@
+"""
+The parameters of a request: the one place that merges query, form and JSON body.
+
+A body that looks like JSON is read as JSON whatever the Content-Type says, because published clients post JSON with
+`curl -d`; an empty body is no parameters. The query wins. An empty value counts as absent.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NoReturn
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+
+from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, ApiError
+from kns.model.errors import InvalidInputError
+
+MAX_DEPTH = 64  # far above any AppDef, far below where a recursive reader of ours or of Kubernetes gives up
+_INT64 = 2**63
+_INTEGER = re.compile(r"-?[0-9]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Merged parameters; they hold API keys, so nothing may print them."""
+
+    values: Mapping[str, Any] = field(repr=False)
+
+    def text(self, key: str) -> str | None:
+        """
+        Raises:
+            ApiError: given, but not a string.
+        """
+        value = self.values.get(key)
+        if value is None or isinstance(value, str):
+            return value or None
+        raise ApiError(INVALID_PARAMETERS)
+
+    def integer(self, key: str) -> int | None:
+        """
+        A decimal number, as JSON integer or as text.
+
+        Raises:
+            ApiError: given, but neither.
+        """
+        value = self.values.get(key)
+        if value is None or value == "":
+            return None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            return int(value)
+        raise ApiError(INVALID_PARAMETERS)
+
+    def flag(self, key: str) -> bool:
+        """True for JSON `true` and for the exact text `true`; anything else is false."""
+        value = self.values.get(key)
+        return value is True or value == "true"
+
+
+def decode_json(body: bytes) -> Any:
+    """
+    Untrusted bytes as JSON that every later step can hold: UTF-8 strings, finite numbers, 64-bit integers, bounded
+    depth. Of a key given twice the last counts.
+
+    Raises:
+        InvalidInputError: not such JSON.
+    """
+    try:
+        data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        _check_value(data, depth=0)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError("", "is not JSON that can be read") from error
+    return data
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_value(value: Any, *, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            key.encode()
+            _check_value(item, depth=depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item, depth=depth + 1)
+    elif isinstance(value, str):
+        value.encode()  # raises on a lone surrogate
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
+    elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise ValueError("an integer is too large")
+
+
+def read_body(request: Request) -> bytes:
+    """The body as the middleware read it; that of a GET is ignored."""
+    body: bytes = request.state.body
+    return body
+
+
+def read_params(request: Request) -> Params:
+    """
+    Raises:
+        ApiError: the body is neither a form nor a JSON object.
+    """
+    body = read_body(request)
+    query = request.scope["query_string"].decode("utf-8", "replace")
+    is_json = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") or (
+        "json" in request.headers.get("content-type", "").lower() and body.strip()
+    )
+    posted = _decode_object(body) if is_json else _decode_form(body)
+    return Params({**posted, **_decode_pairs(query)})
+
+
+def _decode_object(body: bytes) -> dict[str, Any]:
+    try:
+        data = decode_json(body)
+    except InvalidInputError as error:
+        raise ApiError(BAD_REQUEST) from error
+    if not isinstance(data, dict):
+        raise ApiError(BAD_REQUEST)
+    return data
+
+
+def _decode_form(body: bytes) -> dict[str, str]:
+    try:
+        return _decode_pairs(body.decode("utf-8").strip())
+    except UnicodeDecodeError as error:
+        raise ApiError(BAD_REQUEST) from error
+
+
+def _decode_pairs(text: str) -> dict[str, str]:
+    """Urlencoded pairs less the empty ones; bytes that are not UTF-8 become U+FFFD and match nothing."""
+    return dict(parse_qsl(text))
+
+
+RawBody = Annotated[bytes, Depends(read_body)]
+Given = Annotated[Params, Depends(read_params)]

@@ -1,0 +1,1 @@
+"""Leader, queue, workers and the pass. A few hundred lines that know nothing of vcluster."""

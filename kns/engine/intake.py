@@ -1,0 +1,34 @@
+"""Takes in a record that somebody applied by hand: the same checks as for a submission over HTTP."""
+
+import random
+
+from kns.model.job import Accepted, Job
+from kns.model.submission import accept
+from kns.ports import CatalogSource, JobStore
+
+
+class Intake:
+    def __init__(
+        self, *, store: JobStore, catalog: CatalogSource, supported_versions: tuple[str, ...], rng: random.Random
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._supported_versions = supported_versions
+        self._rng = rng
+
+    def __call__(self, job: Job) -> Accepted:
+        """
+        What the job was accepted with.
+
+        Raises:
+            InvalidInputError: what the record asks for cannot be had.
+            UnknownAppError: no such app or command.
+        """
+        return accept(
+            job.spec,
+            catalog=self._catalog.current(),
+            supported_versions=self._supported_versions,
+            now=job.created,
+            rng=self._rng,
+            allot_number=self._store.allot_number,
+        )

@@ -1,0 +1,71 @@
+"""
+Leadership: who holds the Lease reconciles, the others stand by and serve HTTP.
+
+A Lease is no fence. So the leader gives up well before others may take over: if it could not renew for `RENEW_LIMIT_S`
+it stops handing out keys and the process exits; what a frozen leader still has in flight is caught by the
+resourceVersions its writes carry.
+"""
+
+import threading
+from collections.abc import Callable
+
+from kns import metrics
+from kns.logs import get_logger
+from kns.model.errors import KnsError
+from kns.ports import Clock, Lease
+
+log = get_logger(__name__)
+
+DURATION_S = 15.0
+RENEW_LIMIT_S = 10.0
+PERIOD_S = 2.0
+
+
+class Leader:
+    def __init__(self, lease: Lease, *, holder: str, clock: Clock) -> None:
+        self._lease = lease
+        self._holder = holder
+        self._clock = clock
+        self._leading = threading.Event()
+
+    @property
+    def is_leading(self) -> bool:
+        return self._leading.is_set()
+
+    def run(self, stop: threading.Event, *, on_start: Callable[[], None], on_loss: Callable[[], None]) -> None:
+        """Stand by until the Lease is ours, then hold it until `stop` or loss. `on_loss` must end the work at once."""
+        renewed = self._clock.monotonic()
+        while not stop.is_set():
+            began = self._clock.monotonic()
+            held = self._try()
+            if held:
+                renewed = began
+                if not self.is_leading:
+                    self._leading.set()
+                    metrics.set_leader(leading=True)
+                    log.info("leading", holder=self._holder)
+                    on_start()
+            elif self.is_leading and (held is False or self._clock.monotonic() - renewed > RENEW_LIMIT_S):
+                self._leading.clear()
+                metrics.set_leader(leading=False)
+                log.error("lease_lost", holder=self._holder)
+                on_loss()
+                return
+            stop.wait(PERIOD_S)
+        if self.is_leading:
+            self._leading.clear()
+            self._release()
+
+    def _try(self) -> bool | None:
+        """True: held; False: somebody else has it; None: no answer."""
+        try:
+            return self._lease.try_acquire(holder=self._holder, duration_s=DURATION_S)
+        except KnsError as error:
+            log.warning("lease_unreachable", error=str(error))
+            return None
+
+    def _release(self) -> None:
+        try:
+            self._lease.release(holder=self._holder)
+        except KnsError as error:  # it runs out by itself
+            log.warning("lease_not_released", error=str(error))

@@ -1,0 +1,61 @@
+"""Threads that take keys from the queue and run passes; what a pass raises becomes a later look, not a dead thread."""
+
+import itertools
+import threading
+
+from kns import metrics
+from kns.engine.queue import WorkQueue
+from kns.engine.reconciler import Reconciler
+from kns.logs import bound, get_logger
+from kns.model.errors import ConflictError, TransientError
+from kns.ports import Clock
+
+log = get_logger(__name__)
+
+
+class Workers:
+    def __init__(self, queue: WorkQueue, reconciler: Reconciler, *, clock: Clock, count: int) -> None:
+        self._queue = queue
+        self._reconciler = reconciler
+        self._clock = clock
+        self._count = count
+        self._passes = itertools.count(1)
+
+    def start(self) -> list[threading.Thread]:
+        threads = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(self._count)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _work(self) -> None:
+        while (key := self._queue.take()) is not None:
+            metrics.set_queue_depth(self._queue.depth)
+            try:
+                with bound(job=key, pass_id=next(self._passes)):
+                    self._pass(key)
+            finally:
+                self._queue.done(key)
+
+    def _pass(self, key: str) -> None:
+        began = self._clock.monotonic()
+        outcome, detail, after_s = "error", "", None
+        try:
+            result = self._reconciler.reconcile(key)
+            outcome, detail, after_s = result.outcome, result.detail, result.requeue_s
+            self._queue.forget_failures(key)
+            if after_s is not None:
+                self._queue.add_after(key, after_s)
+        except ConflictError:
+            outcome, after_s = "conflict", self._queue.add_failed(key)
+        except TransientError as error:
+            outcome, detail = "transient", str(error)
+            after_s = self._queue.add_failed(key, at_least_s=error.retry_after_s or 0.0)
+        except Exception as error:  # a fault of ours: keep the worker, tell, look again
+            outcome, detail = "error", repr(error)
+            after_s = self._queue.add_failed(key)
+            log.exception("pass_crashed")
+        duration_s = self._clock.monotonic() - began
+        metrics.observe_pass(outcome=outcome, duration_s=duration_s)
+        log.info("pass_finished", outcome=outcome, detail=detail, after_s=after_s, duration_s=round(duration_s, 3))

@@ -1,0 +1,258 @@
+"""
+The one place where things are wired; owns threads and signals.
+
+Start: settings and catalogue are checked whole, every fault is told, exit 2. Then caches fill, HTTP answers, and the
+replica that holds the Lease reconciles. Any end of a part that must run (lost Lease, dead HTTP server) ends the
+process: Kubernetes starts a fresh one, and no state is lost with the old.
+"""
+
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+
+import uvicorn
+
+from kns import __version__, metrics
+from kns.adapters.catalog_dir import CatalogDirectory
+from kns.adapters.clock import SystemClock
+from kns.adapters.helm import HelmRenderer
+from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.discovery import find_service_cidr
+from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.lease import KubeLease
+from kns.adapters.kube.owned import KubeOutputs, KubeTokens
+from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.api.app import ApiPorts, build_app
+from kns.engine.intake import Intake
+from kns.engine.leader import Leader
+from kns.engine.queue import WorkQueue
+from kns.engine.reconciler import Reconciler
+from kns.engine.workers import Workers
+from kns.logs import configure_logging, get_logger
+from kns.model.catalog import CatalogError
+from kns.model.errors import KnsError
+from kns.model.site import Site, VirtualKubernetes
+from kns.ports import World
+from kns.settings import Settings, SettingsError, list_unknown, load_settings
+from kns.stages import vcluster
+
+log = get_logger(__name__)
+
+EXIT_LOST, EXIT_UNUSABLE = 1, 2
+_STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
+
+
+def run() -> int:
+    """Run the scheduler until SIGTERM or SIGINT; the process's exit status."""
+    clock = SystemClock()
+    try:
+        settings, catalog = _load(clock)
+        configure_logging(settings.log_level)
+        for name in list_unknown(os.environ):
+            log.warning("unknown_variable", name=name)
+        client = connect(settings.kubeconfig)
+    except SettingsError as error:
+        for name, problem in error.problems:
+            sys.stderr.write(f"kns: {name}: {problem}\n")
+        return EXIT_UNUSABLE
+    except KnsError as error:
+        sys.stderr.write(f"kns: {error}\n")
+        return EXIT_UNUSABLE
+    try:
+        return _Scheduler(settings, catalog, client, clock).run()
+    finally:
+        client.close()
+
+
+def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
+    """Settings and catalogue; the faults of both are told together."""
+    problems: list[tuple[str, str]] = []
+    settings: Settings | None = None
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        problems += error.problems
+    directory = settings.catalog_dir if settings else os.environ.get("KNS_CATALOG_DIR") or "/etc/kns/catalog"
+    catalog = CatalogDirectory(directory, clock=clock)
+    try:
+        catalog.load()
+    except CatalogError as error:
+        problems.append(("KNS_CATALOG_DIR", str(error)))
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return settings, catalog
+
+
+def build_site(settings: Settings, *, service_cidr: str) -> Site:
+    """What stages may know of the settings."""
+    return Site(
+        system_namespace=settings.system_namespace,
+        service_account=settings.service_account,
+        init_image=settings.full_init_image,
+        limit_range=tuple(settings.limit_range),
+        virtual=VirtualKubernetes(
+            syncer_image_tag=settings.syncer_tag,
+            versions=settings.versions,
+            default=next(reversed(settings.versions)),
+            service_cidr=service_cidr,
+            registry=settings.image_registry,
+            storage_class=settings.vcluster_storage_class or "",
+        ),
+        spawn_delay_s=settings.spawn_delay_s,
+        keep_vclusters=settings.keep_vclusters,
+        jobs_domain=settings.jobs_domain,
+        ingress_class=settings.ingress_class,
+        app_pull_policy=settings.app_pull_policy,
+        init_pull_policy=settings.init_pull_policy,
+        grace_s=settings.grace_s,
+        target_limit_s=settings.target_limit_s,
+        image_pull_limit_s=settings.image_pull_limit_s,
+        retention_s=settings.retention_days * 86400,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the process is made of."""
+
+    records: KubeRecords
+    cluster: KubeCluster
+    queue: WorkQueue
+    workers: Workers
+    leader: Leader
+    server: uvicorn.Server
+
+
+class _Scheduler:
+    """Wires the parts and runs them until told to stop."""
+
+    def __init__(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient, clock: SystemClock) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._exit_status = 0
+        self._parts = self._wire(settings, catalog, client, clock)
+
+    def run(self) -> int:
+        parts, stop = self._parts, self._stop
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
+        metrics.serve(host=self._settings.http_host, port=self._settings.metrics_port)
+        metrics.watch_live_jobs(lambda: sum(not job.is_ended for job in parts.records.list_jobs()))
+        threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
+        parts.cluster.start(stop)
+        http = threading.Thread(target=self._serve_http, name="http", daemon=True)
+        http.start()
+        leading = threading.Thread(target=self._lead, name="leader", daemon=True)
+        leading.start()
+        log.warning("started", version=__version__, namespace=self._settings.system_namespace)
+        stop.wait()
+        parts.queue.close()
+        parts.server.should_exit = True
+        leading.join(_STOP_S)
+        http.join(_STOP_S)
+        log.warning("stopped", status=self._exit_status)
+        return self._exit_status
+
+    def _wire(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient, clock: SystemClock) -> _Parts:
+        rng = random.SystemRandom()
+        namespace = settings.system_namespace
+        queue = WorkQueue(clock=clock, rng=rng)
+        records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
+        cluster = KubeCluster(client, clock=clock, on_change=lambda number: _wake(records, queue, number))
+        outputs = KubeOutputs(client, namespace=namespace)
+        tokens = KubeTokens(client, namespace=namespace)
+        world = World(
+            cluster=cluster,
+            renderer=HelmRenderer(helm=settings.helm, chart=settings.chart),
+            virtual_clusters=KubeVirtualClusters(),
+            outputs=outputs,
+            tokens=tokens,
+        )
+        site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
+        supported = tuple(reversed(settings.versions))
+        reconciler = Reconciler(
+            store=records,
+            writer=records,
+            world=world,
+            site=site,
+            clock=clock,
+            intake=Intake(store=records, catalog=catalog, supported_versions=supported, rng=rng),
+            drain=vcluster.drain,
+        )
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        app = build_app(
+            ApiPorts(
+                jobs=records,
+                outputs=outputs,
+                tokens=tokens,
+                catalog=catalog,
+                health=HostHealth(client, records.cache, clock=clock),
+                clock=clock,
+                supported_versions=supported,
+                version=__version__,
+                rng=rng,
+            )
+        )
+        config = uvicorn.Config(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+        return _Parts(
+            records=records,
+            cluster=cluster,
+            queue=queue,
+            workers=Workers(queue, reconciler, clock=clock, count=settings.workers),
+            leader=Leader(lease, holder=f"{socket.gethostname()}-{os.getpid()}", clock=clock),
+            server=uvicorn.Server(config),
+        )
+
+    def _serve_http(self) -> None:
+        # In a thread of its own: on the main thread uvicorn re-raises SIGTERM when done, past our own end.
+        try:
+            self._parts.server.run()
+        finally:
+            if not self._stop.is_set():
+                log.error("http_server_ended")
+                self._fail()
+
+    def _lead(self) -> None:
+        try:
+            self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail)
+        except Exception:
+            log.exception("leader_crashed")
+            self._fail()
+
+    def _start_work(self) -> None:
+        """Every record once, whatever its state; then only what changes."""
+        parts = self._parts
+        while not (parts.records.cache.is_synced and all(c.is_synced for c in parts.cluster.caches)):
+            if self._stop.wait(0.05):
+                return
+        parts.workers.start()
+        for job in parts.records.list_jobs():
+            parts.queue.add(job.record)
+
+    def _fail(self) -> None:
+        self._exit_status = EXIT_LOST
+        self._parts.queue.close()
+        self._stop.set()
+
+
+def _wake(records: KubeRecords, queue: WorkQueue, number: int) -> None:
+    """A host object changed: look at its job again, if there is one."""
+    if not records.cache.is_synced:
+        return
+    job = records.find(number)
+    if job is not None:
+        queue.add(job.record)

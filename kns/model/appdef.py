@@ -1,0 +1,256 @@
+"""
+The AppDef: what an app author writes, as a checked value.
+
+Reading is strict where kns acts (`nested_kubernetes`, machines, walltime) and tolerant where it only stores: unknown
+keys are kept out, never refused, because published AppDefs carry the keys of older systems. A command without
+`nested_kubernetes` is refused: kns runs nested apps and nothing else.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from kns.model.duration import parse_walltime
+from kns.model.errors import InvalidInputError, UnknownAppError
+from kns.model.limits import LimitRangeItem, parse_limit_range
+from kns.model.parsing import parse_model
+
+DEFAULT_RETRY = 20
+DEFAULT_RETRY_SLEEP_S = 15
+MAX_ITEMS = 200  # a ConfigMap holds the plan; far above any published app
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_VERSION = re.compile(r"v?(1\.[0-9]{1,2})(\.[0-9]{1,3})?")
+
+
+def _raise_value_error(check: Callable[[], Any]) -> Any:
+    """Run a check of ours inside a pydantic validator: pydantic only collects ValueErrors."""
+    try:
+        return check()
+    except InvalidInputError as error:
+        raise ValueError(error.problem) from error
+
+
+def _check_dns_label(value: str) -> str:
+    if not _DNS_LABEL.fullmatch(value):
+        raise ValueError(f"{value!r} is not a DNS label (lower case letters, digits and '-', at most 63)")
+    return value
+
+
+def _check_walltime(value: str) -> str:
+    _raise_value_error(lambda: parse_walltime(value))
+    return value
+
+
+def _read_flag(value: Any) -> Any:
+    """The published example writes booleans as the strings `"true"` and `"false"`."""
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _read_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isinstance(v, str) else v)]
+Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
+Flag = Annotated[bool, BeforeValidator(_read_flag)]
+Text = Annotated[str, StringConstraints(max_length=65536)]
+Retries = Annotated[int, Field(ge=0, le=10_000)]
+RetrySleep = Annotated[int, Field(ge=0, le=86_400)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Target(_Strict):
+    """A Service in the virtual cluster; the Ingress leads to the first target."""
+
+    service_name: DnsLabel
+    service_namespace: DnsLabel
+    service_port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class TemplatesSettings(_Strict):
+    """Retries for items without their own. `global_retry_sleep` is in seconds."""
+
+    global_retry: Retries = DEFAULT_RETRY
+    global_retry_sleep: RetrySleep = DEFAULT_RETRY_SLEEP_S
+
+
+class TemplateItem(_Strict):
+    """One entry of `templates`. `retry` counts the tries after the first, `retry_sleep` is in seconds."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    type: Literal["kubectl", "kustomize", "custom"]
+    path: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
+    format: Literal["", "url", "base64"] = ""
+    cmd: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
+    retry: Retries | None = None
+    retry_sleep: RetrySleep | None = None
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "TemplateItem":
+        if self.type == "custom":
+            if not self.cmd:
+                raise ValueError("cmd is required for type custom (a script in base64)")
+            _check_base64(self.cmd, "cmd")
+            return self
+        if not self.path:
+            raise ValueError(f"path is required for type {self.type}")
+        if self.type == "kustomize" and self.format:
+            raise ValueError("format is only for type kubectl")
+        _PATH_CHECKS[self.format](self.path)
+        return self
+
+
+def _check_base64(text: str, key: str) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"{key} is not base64") from error
+
+
+def _check_relative_path(path: str) -> None:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise ValueError("path must be relative to /templates, without '..'")
+    if path.startswith("-") or "\0" in path:
+        raise ValueError("path must not start with '-'")
+
+
+def _check_url(path: str) -> None:
+    if not re.fullmatch(r"https?://[^\s]+", path):
+        raise ValueError("path must be an http or https URL when format is url")
+
+
+_PATH_CHECKS: dict[str, Callable[[str], None]] = {
+    "": _check_relative_path,
+    "url": _check_url,
+    "base64": lambda path: _check_base64(path, "path"),
+}
+
+
+class NestedKubernetes(_Strict):
+    """`commands.<key>.nested_kubernetes`: how one job's virtual cluster is made and filled."""
+
+    kubernetes_version: str = ""
+    targets: Annotated[list[Target], Field(max_length=50)] = []
+    ingress_type: Literal["subdomain", "prefix"] = "subdomain"
+    enable_gotty_shell: Flag = False
+    templates_settings: TemplatesSettings = TemplatesSettings()
+    templates: Annotated[list[TemplateItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    limit_range: list[LimitRangeItem] | None = None
+    keycloak: bool | dict[str, Any] = False
+
+    @field_validator("kubernetes_version")
+    @classmethod
+    def _check_version(cls, value: str) -> str:
+        """Only the minor counts, kns chooses the patch: `v1.28.11` reads as `v1.28`."""
+        if not value:
+            return ""
+        match = _VERSION.fullmatch(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a Kubernetes version like v1.36")
+        return f"v{match[1]}"
+
+    @field_validator("limit_range", mode="before")
+    @classmethod
+    def _read_limit_range(cls, value: Any) -> Any:
+        return None if value is None else _raise_value_error(lambda: parse_limit_range(value))
+
+
+class Command(_Strict):
+    """One entry of `commands`. Keys without effect on a nested job are not read."""
+
+    name: Text
+    description: Text
+    path: Text
+    parameters: dict[str, Any]
+    nested_kubernetes: NestedKubernetes
+    interactive: Flag | None = None
+    noconnect: Flag = False
+    url: Text | None = None
+    machines: list[str] | None = None
+    walltime: Walltime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_spelling(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if "nestedkubernetes" in data:
+            if "nested_kubernetes" in data:
+                raise ValueError("nested_kubernetes and nestedkubernetes are the same key: give one")
+            data = {**data, "nested_kubernetes": data["nestedkubernetes"]}
+        if "nested_kubernetes" not in data:
+            raise ValueError("nested_kubernetes is missing; kns runs nested apps only")
+        return data
+
+
+class Icon(_Strict):
+    """The app's icon; kns only stores it."""
+
+    type: str
+    data: str
+
+
+class AppDef(_Strict):
+    """A whole AppDef. Key order of `commands` is the author's."""
+
+    name: Text
+    description: Text
+    author: Text
+    licensed: bool
+    appdefversion: Annotated[int, Field(ge=2)]
+    appkind: Literal["kns"] | None = None
+    classifications: Annotated[list[str], BeforeValidator(_read_list)]
+    machines: list[str]
+    vault_types: Annotated[list[Literal["FILE", "BLOCK", "BLOCK_ARRAY", "NONE", "OBJECT"]], Field(alias="vault-types")]
+    commands: Annotated[dict[str, Command], Field(min_length=1)]
+    image: Icon
+    walltime: Walltime | None = None
+
+    def choose_command(self, key: str | None) -> tuple[str, Command]:
+        """
+        The command named `key`; with one command, its name may be left out.
+
+        Raises:
+            InvalidInputError: several commands and no `key`.
+            UnknownAppError: no such command.
+        """
+        if not key:
+            if len(self.commands) != 1:
+                raise InvalidInputError("application.command", f"choose one of {', '.join(self.commands)}")
+            return next(iter(self.commands.items()))
+        if key not in self.commands:
+            raise UnknownAppError(f"application.command: {key!r} is not a command of this app")
+        return key, self.commands[key]
+
+    def admits_machine(self, command: Command, machine: str) -> bool:
+        patterns = command.machines if command.machines is not None else self.machines
+        return any(fnmatchcase(machine, pattern) for pattern in patterns)
+
+
+def parse_appdef(data: Any) -> AppDef:
+    """
+    A checked AppDef from decoded JSON.
+
+    Raises:
+        InvalidInputError: with the key path of the first fault.
+    """
+    return parse_model(AppDef, data)

@@ -1,0 +1,109 @@
+"""
+Condition types and reasons: the truth about a job; every branch of the code asks these, never the caption.
+
+A reason is for machines and for docs/lifecycle.md, where each has a row that says what an operator does; the message
+beside it is for people. `lastTransitionTime` moves only when `status` flips, so deadlines counted from it survive
+any number of writes.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from kns.model.errors import clip
+
+MESSAGE_LIMIT = 1500
+
+
+class ConditionType(StrEnum):
+    """One per stage of the ladder, and four about the job as a whole."""
+
+    ACCEPTED = "Accepted"
+    NAMESPACE_READY = "NamespaceReady"
+    VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
+    DEPLOYED = "Deployed"
+    EXPOSED = "Exposed"
+    DRAINED = "Drained"  # False while a shutdown gives the tenant's pods their grace
+    ENDED = "Ended"
+    REMOVED = "Removed"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status. Documented one by one in docs/lifecycle.md; a test compares the two."""
+
+    OK = "Ok"
+    PENDING = "Pending"
+    WAITING_FOR_API = "WaitingForApi"
+    NOT_ACCEPTED = "NotAccepted"
+    UNREADABLE = "Unreadable"
+    NAMESPACE_FOREIGN = "NamespaceForeign"
+    NAMESPACE_GONE = "NamespaceGone"
+    REFUSED_BY_HOST = "RefusedByHost"
+    RENDER_FAILED = "RenderFailed"
+    SPAWNING = "Spawning"
+    SPAWN_DELAY_PASSED = "SpawnDelayPassed"
+    CONTROL_PLANE_LOST = "ControlPlaneLost"
+    INIT_STARTING = "InitStarting"
+    INIT_RUNNING = "InitRunning"
+    IMAGE_NOT_PULLABLE = "ImageNotPullable"
+    TEMPLATES_MISSING = "TemplatesMissing"
+    ITEM_OUT_OF_RETRIES = "ItemOutOfRetries"
+    PLAN_NOT_UNDERSTOOD = "PlanNotUnderstood"
+    INIT_FAILED = "InitFailed"
+    NO_TARGET = "NoTarget"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    GRACE = "Grace"
+    SHUTDOWN = "Shutdown"
+    TERMINATE = "Terminate"
+    WALLTIME = "Walltime"
+    DELETED = "Deleted"
+    REMOVING = "Removing"
+    KEPT = "Kept"
+
+
+class Condition(BaseModel):
+    """A Kubernetes condition as it stands in `status.conditions`."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: AwareDatetime
+
+    @property
+    def is_true(self) -> bool:
+        return self.status == "True"
+
+
+def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:
+    return next((c for c in conditions if c.type == kind), None)
+
+
+def with_condition(
+    conditions: tuple[Condition, ...],
+    kind: ConditionType,
+    *,
+    true: bool,
+    reason: Reason,
+    message: str = "",
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """The conditions with one set; its transition time moves only if its status flips."""
+    status: Literal["True", "False"] = "True" if true else "False"
+    old = find_condition(conditions, kind)
+    new = Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=clip(message, MESSAGE_LIMIT),
+        last_transition_time=old.last_transition_time if old and old.status == status else now,
+    )
+    if old is None:
+        return (*conditions, new)
+    return tuple(new if c.type == kind else c for c in conditions)

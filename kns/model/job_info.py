@@ -1,0 +1,64 @@
+"""
+What a job's owner is told to connect: the app's own URL, and the values an AppDef may place in its texts.
+
+Placeholders (`%PUBLICADDR%` ...) are replaced in one pass over the author's text, so a value that looks like a
+placeholder stays as it is; unknown ones stay too, since `%` is an ordinary character of a URL.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from kns.model.job import Job
+from kns.model.tokens import TOKEN_LENGTHS, Tokens
+
+PLACEHOLDERS = (
+    "PUBLICADDR",
+    "CONNECTURL",
+    "BASEURL",
+    "JOBNAME",
+    "NIMBIXUSER",
+    "NIMBIXPASSWD",
+    *(f"RANDOM{length}" for length in TOKEN_LENGTHS),
+)
+_PLACEHOLDER = re.compile(f"%({'|'.join(PLACEHOLDERS)})%")
+
+
+def build_substitutions(job: Job, tokens: Tokens) -> dict[str, str]:
+    """
+    The value of every placeholder, keyed by its name.
+
+    `BASEURL` is the path of the job's URL and never empty: authors write `%PUBLICADDR%%BASEURL%lab`.
+    """
+    url = job.status.url or ""
+    accepted = job.spec.accepted
+    return {
+        "PUBLICADDR": job.status.address or "",
+        "CONNECTURL": url,
+        "BASEURL": urlsplit(url).path or "/",
+        "JOBNAME": accepted.name if accepted else "",
+        "NIMBIXUSER": job.spec.user,
+        "NIMBIXPASSWD": tokens.password,
+        **{f"RANDOM{length}": token for length, token in tokens.random.items()},
+    }
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """
+    >>> substitute("https://%PUBLICADDR%/a%20b?%NO%", {"PUBLICADDR": "h.example.org"})
+    'https://h.example.org/a%20b?%NO%'
+    """
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+def connect_url(job: Job, tokens: Tokens) -> str | None:
+    """
+    Where "connect" leads: the command's own URL if it has one, else the job's; None while the job has none.
+
+    A command's URL that starts with `/` is put after the job's URL; any other is taken as written.
+    """
+    url = job.status.url
+    if url is None or job.spec.accepted is None or not job.spec.accepted.url:
+        return url
+    wanted = substitute(job.spec.accepted.url, build_substitutions(job, tokens))
+    return url.rstrip("/") + wanted if wanted.startswith("/") else wanted

@@ -1,0 +1,82 @@
+"""
+LimitRange items as AppDefs and administrators write them (snake or camel case, numbers or strings).
+
+The values reach a Kubernetes LimitRange with numbers turned into strings; what Kubernetes would refuse later (a
+request above its limit) is refused here, where the author still sees it.
+"""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from kns.model.errors import InvalidInputError
+from kns.model.parsing import parse_model
+from kns.model.quantity import parse_quantity
+
+
+def _read_quantity(value: Any) -> str:
+    try:
+        parse_quantity(value)
+    except InvalidInputError as error:
+        raise ValueError(error.problem) from error
+    return str(value)
+
+
+Quantity = Annotated[str, BeforeValidator(_read_quantity)]
+Resources = dict[str, Quantity]
+
+
+def _either(snake: str, camel: str) -> AliasChoices:
+    return AliasChoices(snake, camel)
+
+
+class LimitRangeItem(BaseModel):
+    """One entry of `spec.limits`; each map is resource name -> quantity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    type: Literal["Container", "Pod", "PersistentVolumeClaim"] = "Container"
+    default: Resources = {}
+    default_request: Resources = Field({}, validation_alias=_either("default_request", "defaultRequest"))
+    max: Resources = {}
+    min: Resources = {}
+    max_limit_request_ratio: Resources = Field(
+        {}, validation_alias=_either("max_limit_request_ratio", "maxLimitRequestRatio")
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "LimitRangeItem":
+        for low_name, low, high_name, high in (
+            ("default_request", self.default_request, "default", self.default),
+            ("min", self.min, "max", self.max),
+            ("default", self.default, "max", self.max),
+            ("min", self.min, "default_request", self.default_request),
+        ):
+            for resource in low.keys() & high.keys():
+                if parse_quantity(low[resource]) > parse_quantity(high[resource]):
+                    raise ValueError(f"{low_name}.{resource} {low[resource]} is above {high_name} {high[resource]}")
+        if self.type != "Container" and (self.default or self.default_request):
+            raise ValueError("default and default_request are only for type Container")
+        return self
+
+
+def parse_limit_range(data: Any) -> list[LimitRangeItem]:
+    """
+    Items from one object, a list of objects, or base64 of either.
+
+    Raises:
+        InvalidInputError: with the key path of the first fault.
+    """
+    if isinstance(data, str):
+        try:
+            data = json.loads(base64.b64decode(data, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise InvalidInputError("", "is neither an object nor base64 of JSON") from error
+    if isinstance(data, list):
+        if not data:
+            raise InvalidInputError("", "must hold at least one item")
+        return [parse_model(LimitRangeItem, item, prefix=f"[{i}]") for i, item in enumerate(data)]
+    return [parse_model(LimitRangeItem, data)]

@@ -1,0 +1,82 @@
+"""
+A machine of the catalogue: a ceiling for one whole job, not a node.
+
+Only CPU, memory and GPU count; `mc_properties` says where the job's pods may run. Files may hold numbers as strings
+and lists as "": both are read, and answers always carry integers.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+NESTED_KIND = ("appkind", "kns")
+
+
+def _read_int(value: Any) -> Any:
+    return (
+        (int(value) if value.strip().lstrip("-").isdigit() else 0 if not value.strip() else value)
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _read_names(value: Any) -> Any:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+Integer = Annotated[int, BeforeValidator(_read_int)]
+
+
+class Machine(BaseModel):
+    """A MachineDef (the contract's keys). Memory is in GiB, `nodes` below multiplies (contract E.4)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mc_name: str
+    mc_description: str = ""
+    mc_cores: Integer
+    mc_slots: Integer = 0
+    mc_ram: Integer
+    mc_gpus: Integer = 0
+    mc_swap: Integer = 0
+    mc_scratch: Integer = 0
+    mc_devices: str = ""
+    mc_properties: str = ""
+    mc_slave_cores: Integer = 0
+    mc_slave_ram: Integer = 0
+    mc_slave_gpus: Integer = 0
+    mc_slave_properties: str = ""
+    mc_scale_min: Integer = 1
+    mc_scale_max: Integer = 1
+    mc_scale_select: str = ""
+    mc_lesser: Integer = 1
+    mc_price: float = 0
+    mc_priority: Integer = 0
+    mc_privs: Annotated[list[str], BeforeValidator(_read_names)] = []
+    mc_arch: str = "x86_64"
+    mc_sched_id: Integer = 1
+    mc_max_concurrent: Integer = 0
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """`mc_properties` as pairs; an entry without `=` has the value `""`."""
+        pairs = (part.strip().partition("=") for part in self.mc_properties.split(",") if part.strip())
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    @property
+    def runs_nested_jobs(self) -> bool:
+        return self.properties.get(NESTED_KIND[0]) == NESTED_KIND[1]
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """Every property but the kind marker: the label pairs that a node must have."""
+        return {key: value for key, value in self.properties.items() if key != NESTED_KIND[0]}
+
+    def cores(self, nodes: int) -> int:
+        return self.mc_cores * nodes
+
+    def memory_gib(self, nodes: int) -> int:
+        return self.mc_ram + self.mc_slave_ram * (nodes - 1)
+
+    def gpus(self, nodes: int) -> int:
+        return self.mc_gpus + self.mc_slave_gpus * (nodes - 1)

@@ -1,0 +1,106 @@
+"""
+Every name, label and annotation key that kns gives to an object, in one place.
+
+A job's number is its identity on the host: namespace, virtual cluster and Ingress carry the same name, and nothing
+without the job label is ever deleted.
+"""
+
+import re
+from hashlib import sha256
+
+FIELD_MANAGER = "kns"
+GROUP = "kns.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+RECORD_KIND = "NestedJob"
+
+JOB_LABEL = "kns.io/job"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+COMPONENT_LABEL = "kns.io/component"
+USER_LABEL = "kns.io/user"
+APP_LABEL = "kns.io/app"
+MACHINE_LABEL = "kns.io/machine"
+JOB_NAME_ANNOTATION = "kns.io/job-name"
+FINALIZER = "kns.io/cleanup"
+
+# Set by vcluster on every copy it makes. A tenant can put our labels on a pod of its own and the copy carries them,
+# so whatever has this label is the tenant's and never ours.
+SYNCED_LABEL = "vcluster.loft.sh/managed-by"
+SYNCED_NAMESPACE_LABEL = "vcluster.loft.sh/namespace"
+
+OWN_SELECTOR = f"{JOB_LABEL},!{SYNCED_LABEL}"
+
+LIMIT_RANGE = "kns-limit-range"
+RESOURCE_QUOTA = "kns-quota"
+DRAIN_QUOTA = "kns-drain"
+INIT_JOB = "kns-init"
+INIT_CONFIG = "kns-init-plan"
+INIT_SECRET = "kns-init"  # noqa: S105 - the name of a Secret, not one
+KNS_ROLE_BINDING = "kns-scheduler"
+KNS_CLUSTER_ROLE = "kns-job-namespace"
+SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
+SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
+
+SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
+
+_NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def job_object_name(number: int) -> str:
+    """
+    Name of the job's namespace, virtual cluster and Ingress.
+
+    >>> job_object_name(7)
+    'kns-job-7'
+    """
+    return f"kns-job-{number}"
+
+
+def certs_secret(number: int) -> str:
+    """The Secret in which a virtual cluster's syncer keeps its certificates and `admin.conf`."""
+    return f"{job_object_name(number)}-certs"
+
+
+def control_plane_selector(number: int) -> dict[str, str]:
+    """Labels that the chart gives to the control-plane pod."""
+    return {"app": "vcluster", "release": job_object_name(number)}
+
+
+def record_secret(record: str) -> str:
+    """The Secret beside a record that holds the job's password and random tokens."""
+    return f"{record}-tokens"
+
+
+def record_output(record: str) -> str:
+    """The Secret beside a record that holds the job's output."""
+    return f"{record}-output"
+
+
+def label_value(text: str) -> str:
+    """
+    `text` as a label value: at most 63 characters of the allowed set; a hash keeps cut or changed ones apart.
+
+    >>> label_value("ana")
+    'ana'
+    >>> label_value("ana@example.org") == label_value("ana-example.org")
+    False
+    """
+    safe = _NOT_LABEL.sub("-", text).strip("-._")
+    if safe == text and len(safe) <= 63:
+        return safe
+    return f"{safe[:52].rstrip('-._')}-{sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def host_name(name: str, namespace: str, vcluster: str) -> str:
+    """
+    The host-side name of an object that vcluster copies (the rule of its `translate.SafeConcatName`, v0.36).
+
+    >>> host_name("web", "default", "kns-job-7")
+    'web-x-default-x-kns-job-7'
+    >>> host_name("a-rather-long-service-name-for-the-web-frontend", "some-namespace", "kns-job-7")
+    'a-rather-long-service-name-for-the-web-frontend-x-so-735bb619dd'
+    """
+    full = "-".join([name, "x", namespace, "x", vcluster])
+    if len(full) <= 63:
+        return full
+    return (full[:52] + "-" + sha256(full.encode()).hexdigest()[:10]).replace(".-", "-")

@@ -1,0 +1,44 @@
+"""What a stage says at the end of `ensure` or `remove`: a closed set, so that the reconciler can be exhaustive."""
+
+from dataclasses import dataclass
+
+from kns.model.conditions import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """
+    The stage's part of the world is as it must be.
+
+    What it found out on the way goes into the record's status; None leaves the status as it is. `message` becomes
+    the condition's.
+    """
+
+    message: str = ""
+    url: str | None = None
+    address: str | None = None
+    control_plane_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """
+    Not yet. `after_s` is when to look again if no watch event comes first.
+
+    `reason` and `message` become the stage's condition, so a job that waits says for what.
+    """
+
+    after_s: float
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will never be: the job ends `COMPLETED WITH ERROR` with this message as its last line of output."""
+
+    reason: Reason
+    message: str
+
+
+Outcome = Done | Wait | Failed

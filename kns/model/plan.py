@@ -1,0 +1,41 @@
+"""
+The plan: the one versioned document that the init image reads. A contract test keeps both sides in step.
+"""
+
+from typing import Any
+
+from kns.model.appdef import NestedKubernetes, TemplateItem
+
+PLAN_VERSION = 1
+TEMPLATES_DIR = "/templates"
+
+
+def build_plan(nested: NestedKubernetes) -> dict[str, Any]:
+    """
+    The steps of a job in order.
+
+    Shape: `{"version", "templatesDir", "steps": [{"name", "type", "retries", "retrySleepSeconds",
+    "path"+"format" | "path" | "cmd"}]}`; see init-image/README.md.
+    """
+    return {
+        "version": PLAN_VERSION,
+        "templatesDir": TEMPLATES_DIR,
+        "steps": [_build_step(item, nested) for item in nested.templates],
+    }
+
+
+def _build_step(item: TemplateItem, nested: NestedKubernetes) -> dict[str, Any]:
+    settings = nested.templates_settings
+    step: dict[str, Any] = {
+        "name": item.name,
+        "type": item.type,
+        "retries": settings.global_retry if item.retry is None else item.retry,
+        "retrySleepSeconds": settings.global_retry_sleep if item.retry_sleep is None else item.retry_sleep,
+    }
+    if item.type == "custom":
+        step["cmd"] = item.cmd
+    else:
+        step["path"] = item.path
+    if item.type == "kubectl":
+        step["format"] = item.format
+    return step

@@ -1,0 +1,185 @@
+"""
+A submission: the body of `POST /jarvice/submit`, and the rule that turns one into a JobSpec.
+
+`accept` is the one gate for both ways in (HTTP, and a NestedJob applied by hand): the same checks, the same messages.
+"""
+
+import random
+import re
+import string
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from kns.model import names
+from kns.model.appdef import AppDef, Command
+from kns.model.catalog import App, Catalog, User
+from kns.model.duration import parse_walltime
+from kns.model.errors import InvalidInputError, UnknownAppError
+from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
+from kns.model.machine import Machine
+
+EPHEMERAL_VAULT = "ephemeral"
+_NAME_ALPHABET = string.ascii_uppercase + string.digits
+
+
+def _read_decimal(value: Any) -> Any:
+    """Old clients send `"nodes": "1"`."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Application(_Body):
+    command: str | None = None
+    parameters: dict[str, Any] = {}
+    walltime: str | None = None
+
+
+class MachineRequest(_Body):
+    type: str = Field(min_length=1, max_length=253)
+    nodes: Annotated[int, BeforeValidator(_read_decimal), Field(ge=1, le=10_000)] = 1
+
+
+class VaultRequest(_Body):
+    name: str = Field(min_length=1, max_length=253)
+    readonly: bool = False
+    force: bool = False
+
+
+class UserRequest(_Body):
+    username: str = Field(min_length=1)
+    apikey: str = Field(min_length=1, repr=False)
+
+
+class Submission(_Body):
+    """The keys of a submission that have an effect; all others are stored as they came."""
+
+    app: str = Field(min_length=1, max_length=253)
+    application: Application = Application()
+    machine: MachineRequest
+    vault: VaultRequest | None = None
+    user: UserRequest | None = None
+    job_label: Annotated[str, Field(max_length=255)] | None = None
+    job_project: Annotated[str, Field(max_length=255)] | None = None
+    job_priority: Literal["normal", "high", "highest"] = "normal"
+
+
+def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body as it came, less the API key; numeric texts where the contract wants integers."""
+    data = dict(body)
+    if isinstance(data.get("user"), Mapping):
+        data["user"] = {key: value for key, value in data["user"].items() if key != "apikey"}
+    if isinstance(data.get("machine"), Mapping):
+        data["machine"] = {"nodes": 1, **data["machine"]}
+        data["machine"]["nodes"] = _read_decimal(data["machine"]["nodes"])
+    return data
+
+
+def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any]) -> JobSpec:
+    """What was asked for, not yet accepted. `body` is the decoded JSON that `submission` was parsed from."""
+    vault = submission.vault
+    return JobSpec(
+        user=user,
+        app=submission.app,
+        command=submission.application.command,
+        parameters=submission.application.parameters,
+        machine=MachineChoice(type=submission.machine.type, nodes=submission.machine.nodes),
+        vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault else None,
+        walltime=submission.application.walltime,
+        label=submission.job_label,
+        project=submission.job_project,
+        submission=redact_submission(body),
+    )
+
+
+def build_job_name(*, app: str, user: str, now: datetime, rng: random.Random) -> str:
+    """`<UTC time>-<5 characters>-<app>-<user>_s<scheduler>`; consumers read it, kns itself never does."""
+    tag = "".join(rng.choices(_NAME_ALPHABET, k=5))
+    return f"{now.astimezone(UTC):%Y%m%d%H%M%S}-{tag}-{app}-{user}_s{names.SCHEDULER_ID}"
+
+
+def accept(
+    spec: JobSpec,
+    *,
+    catalog: Catalog,
+    supported_versions: tuple[str, ...],
+    now: datetime,
+    rng: random.Random,
+    allot_number: Callable[[], int],
+) -> Accepted:
+    """
+    Check a wish against the catalogue and freeze everything that the job will need.
+
+    `allot_number` is called last, when nothing can be refused any more: bad input costs no number.
+
+    Raises:
+        InvalidInputError: with the submission's key path of the first fault.
+        UnknownAppError: no such app or command, or not visible to the user.
+    """
+    user = catalog.users.get(spec.user)
+    if user is None:
+        raise InvalidInputError("user", f"{spec.user!r} is not in the user catalogue")
+    app = _find_app(catalog, spec.app, user)
+    key, command = app.data.choose_command(spec.command)
+    machine = _find_machine(catalog, spec.machine, appdef=app.data, command=command)
+    _check_version(command.nested_kubernetes.kubernetes_version, supported_versions)
+    _check_vault(catalog, spec, user)
+    if spec.project is not None and spec.project not in user.projects:
+        raise InvalidInputError("job_project", f"{user.username} is not a member of {spec.project!r}")
+    walltime = spec.walltime or command.walltime or app.data.walltime
+    walltime_s = parse_walltime(walltime, path="application.walltime") if walltime else None
+    interactive = command.interactive if command.interactive is not None else True
+    return Accepted(
+        number=allot_number(),
+        name=build_job_name(app=spec.app, user=spec.user, now=now, rng=rng),
+        payer=user.payer or user.username,
+        submit_time=now,
+        image=app.repo,
+        command=key,
+        machine=machine,
+        nested=command.nested_kubernetes,
+        url=command.url,
+        walltime_s=walltime_s,
+        connectable=interactive and not command.noconnect and bool(command.nested_kubernetes.targets),
+    )
+
+
+def _find_app(catalog: Catalog, app_id: str, user: User) -> App:
+    app = catalog.apps.get(app_id)
+    if app is None or not app.is_visible_to(user):
+        raise UnknownAppError(f"app: {app_id!r} is not in the catalogue")
+    return app
+
+
+def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, command: Command) -> Machine:
+    machine = catalog.machines.get(choice.type)
+    if machine is None:
+        raise InvalidInputError("machine.type", f"no machine {choice.type!r}")
+    if not machine.runs_nested_jobs:
+        raise InvalidInputError("machine.type", f"{choice.type!r} lacks appkind=kns, so it runs no nested jobs")
+    if not appdef.admits_machine(command, choice.type):
+        raise InvalidInputError("machine.type", f"{choice.type!r} is not among the machines of this app")
+    if choice.nodes > max(1, machine.mc_scale_max):
+        raise InvalidInputError("machine.nodes", f"{choice.type!r} has at most {max(1, machine.mc_scale_max)}")
+    return machine
+
+
+def _check_version(version: str, supported: tuple[str, ...]) -> None:
+    """`supported`: minors like `v1.36`; `""` asks for the default, which always is."""
+    if version and version not in supported:
+        raise InvalidInputError(
+            "nested_kubernetes.kubernetes_version",
+            f"{version} is not supported here; supported: {', '.join(supported)}",
+        )
+
+
+def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
+    if spec.vault is None or spec.vault.name == EPHEMERAL_VAULT:
+        return
+    if spec.vault.name not in catalog.vaults.get(user.username, {}):
+        raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")

@@ -1,0 +1,1 @@
+"""Pure builders: plain arguments in, Kubernetes objects (decoded JSON) or chart values out."""

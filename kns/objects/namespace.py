@@ -1,0 +1,102 @@
+"""The job's namespace and what bounds it: LimitRange, ResourceQuota, and kns's own rights in it."""
+
+from typing import Any
+
+from kns.model import names
+from kns.model.job import Accepted
+from kns.model.limits import LimitRangeItem
+from kns.objects.labels import build_labels, build_meta
+from kns.objects.resources import with_overhead
+
+GPU = "nvidia.com/gpu"
+
+
+def build_namespace(accepted: Accepted, *, user: str, app: str) -> dict[str, Any]:
+    """
+    The namespace. Pod Security `baseline` stops the usual ways from a tenant's pod to the node; `restricted` is not
+    possible, since vcluster's syncer runs as root.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": names.job_object_name(accepted.number),
+            "labels": {
+                **build_labels(accepted.number),
+                names.USER_LABEL: names.label_value(user),
+                names.APP_LABEL: names.label_value(app),
+                names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
+                "pod-security.kubernetes.io/enforce": "baseline",
+            },
+            "annotations": {names.JOB_NAME_ANNOTATION: accepted.name},
+        },
+    }
+
+
+def build_role_binding(number: int, *, service_account: str, system_namespace: str) -> dict[str, Any]:
+    """kns's own rights in the namespace; cluster-wide it may read no Secret and write next to nothing."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": build_meta(names.KNS_ROLE_BINDING, number),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": names.KNS_CLUSTER_ROLE},
+        "subjects": [{"kind": "ServiceAccount", "name": service_account, "namespace": system_namespace}],
+    }
+
+
+_KEYS = {  # ours -> Kubernetes'
+    "default": "default",
+    "default_request": "defaultRequest",
+    "max": "max",
+    "min": "min",
+    "max_limit_request_ratio": "maxLimitRequestRatio",
+}
+
+
+def build_limit_range(number: int, items: list[LimitRangeItem]) -> dict[str, Any]:
+    limits = []
+    for item in items:
+        values = {key: dict(getattr(item, ours)) for ours, key in _KEYS.items() if getattr(item, ours)}
+        limits.append({"type": item.type, **values})
+    return {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": build_meta(names.LIMIT_RANGE, number),
+        "spec": {"limits": limits},
+    }
+
+
+def build_resource_quota(accepted: Accepted, *, nodes: int) -> dict[str, Any]:
+    """
+    The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take.
+
+    Load balancers and node ports would be the host's own, so a tenant gets none.
+    """
+    machine = accepted.machine
+    cores, memory = str(machine.cores(nodes)), f"{machine.memory_gib(nodes)}Gi"
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": build_meta(names.RESOURCE_QUOTA, accepted.number),
+        "spec": {
+            "hard": {
+                "requests.cpu": with_overhead("requests", "cpu", cores),
+                "limits.cpu": with_overhead("limits", "cpu", cores),
+                "requests.memory": with_overhead("requests", "memory", memory),
+                "limits.memory": with_overhead("limits", "memory", memory),
+                f"requests.{GPU}": str(machine.gpus(nodes)),
+                "services.loadbalancers": "0",
+                "services.nodeports": "0",
+            }
+        },
+    }
+
+
+def build_drain_quota(number: int) -> dict[str, Any]:
+    """No further pods: while a shutdown ends the tenant's pods, its controllers must not replace them."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": build_meta(names.DRAIN_QUOTA, number),
+        "spec": {"hard": {"pods": "0"}},
+    }

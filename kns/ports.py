@@ -1,0 +1,235 @@
+"""
+The outside world as Protocols, and `Context`, the bundle of it that a stage receives.
+
+Each port has one real adapter and one in-memory fake; the same contract tests run on both. Every method may raise
+`TransientError` (time may heal it); what else it raises is said at the method.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from kns.model.catalog import Catalog
+from kns.model.job import Accepted, Job, JobSpec, JobStatus, StopReason
+from kns.model.output import JobOutput
+from kns.model.site import Site
+from kns.model.tokens import Tokens
+
+Object = dict[str, Any]  # a Kubernetes object as decoded JSON
+
+
+class Kind(StrEnum):
+    """The host kinds kns touches. The adapter's kind table says where each lives; RBAC is checked against it."""
+
+    NAMESPACE = "Namespace"
+    ROLE_BINDING = "RoleBinding"
+    LIMIT_RANGE = "LimitRange"
+    RESOURCE_QUOTA = "ResourceQuota"
+    SERVICE_ACCOUNT = "ServiceAccount"
+    SECRET = "Secret"  # noqa: S105 - a kind
+    CONFIG_MAP = "ConfigMap"
+    SERVICE = "Service"
+    DEPLOYMENT = "Deployment"
+    STATEFUL_SET = "StatefulSet"
+    POD = "Pod"
+    JOB = "Job"
+    INGRESS = "Ingress"
+    EVENT = "Event"
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Wall-clock time, with time zone. For what is stored."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back. For what is waited for."""
+        ...
+
+
+class Cluster(Protocol):
+    """The host cluster."""
+
+    def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """
+        Our own object as the watch cache has it; None if absent. Only watched kinds: Namespace, Deployment,
+        StatefulSet, Pod, Job, Ingress. May lag behind a write by a moment.
+        """
+        ...
+
+    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
+        """All objects of a watched kind that carry this job's label, less the tenant's copies."""
+        ...
+
+    def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object, read now; None if absent."""
+        ...
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        """Objects of one namespace, read now."""
+        ...
+
+    def apply(self, obj: Object) -> Object:
+        """
+        Server-side apply as field manager `kns`, forced; the stored object.
+
+        Raises:
+            RefusedError: quota, admission or schema said no.
+        """
+        ...
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Ask for deletion; an absent object is success, another uid is left alone."""
+        ...
+
+    def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        """Ask for deletion of all pods that match, with that grace."""
+        ...
+
+    def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
+        """The last lines of a container's log; None while it has none."""
+        ...
+
+
+class Renderer(Protocol):
+    def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
+        """
+        The chart's objects for the virtual cluster of job `number`, in the order to apply them.
+
+        `build_values` gives the values for any number: jobs of one shape differ in nothing else, so one rendering
+        serves them all.
+
+        Raises:
+            RenderError: helm refused the values or took too long.
+        """
+        ...
+
+
+class VirtualClusters(Protocol):
+    def is_ready(self, kubeconfig: str) -> bool:
+        """Whether the virtual cluster's API answers and its default ServiceAccount exists."""
+        ...
+
+
+class OutputStore(Protocol):
+    """Each job's output, in an object owned by its record: it outlives the job's namespace."""
+
+    def read(self, record: str) -> JobOutput: ...
+
+    def write(self, job: Job, output: JobOutput) -> None:
+        """Store it if it differs from what is stored."""
+        ...
+
+
+class TokenStore(Protocol):
+    """Each job's password and random tokens, in a Secret owned by its record."""
+
+    def read(self, record: str) -> Tokens | None: ...
+
+    def ensure(self, job: Job) -> Tokens:
+        """The job's tokens, made at the first call and the same ever after."""
+        ...
+
+
+class JobStore(Protocol):
+    """
+    The records. Reads come from the watch cache (`UnavailableError` until it is filled); what this replica stored
+    it shows at once, another replica's writes within a second.
+    """
+
+    def list_jobs(self) -> Sequence[Job]: ...
+
+    def get(self, record: str) -> Job | None: ...
+
+    def find(self, number: int) -> Job | None: ...
+
+    def allot_number(self) -> int:
+        """A number never given before, above all given before."""
+        ...
+
+    def create(self, spec: JobSpec) -> Job:
+        """
+        Store a new record; `spec.accepted` is set. On return it is durable.
+
+        Raises:
+            RefusedError: the API server's schema or an admission rule said no.
+        """
+        ...
+
+    def request_stop(self, job: Job, reason: StopReason) -> None:
+        """Write the wish into the spec; safe to repeat. A Terminate overrides a Shutdown, never the reverse."""
+        ...
+
+
+class RecordWriter(Protocol):
+    """The reconciler's half of the record: everything here belongs to the leader alone."""
+
+    def accept(self, job: Job, accepted: Accepted) -> None:
+        """Freeze what an applied record was accepted with. Raises ConflictError if it changed since."""
+        ...
+
+    def write_status(self, job: Job, status: JobStatus) -> None:
+        """Replace the status. Raises ConflictError if the record changed since `job` was read."""
+        ...
+
+    def set_finalizer(self, job: Job, *, present: bool) -> None:
+        """Add or remove the cleanup finalizer. Raises ConflictError as above."""
+        ...
+
+    def delete(self, job: Job) -> None:
+        """Ask for the record's deletion."""
+        ...
+
+
+class Lease(Protocol):
+    """The object that decides which replica leads."""
+
+    def try_acquire(self, *, holder: str, duration_s: float) -> bool:
+        """Take or renew it; False while somebody else holds it."""
+        ...
+
+    def release(self, *, holder: str) -> None: ...
+
+
+class CatalogSource(Protocol):
+    def current(self) -> Catalog:
+        """The newest good version."""
+        ...
+
+
+class Health(Protocol):
+    def is_ready(self) -> bool:
+        """Whether the record cache is filled and the host API answered in the last 30 s."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports that stages use."""
+
+    cluster: Cluster
+    renderer: Renderer
+    virtual_clusters: VirtualClusters
+    outputs: OutputStore
+    tokens: TokenStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One pass over one job: the record as read, the moment, the site, and the ports."""
+
+    job: Job
+    accepted: Accepted
+    now: datetime
+    site: Site
+    world: World
+
+    @property
+    def name(self) -> str:
+        """The job's name on the host: its namespace, virtual cluster and Ingress."""
+        return f"kns-job-{self.accepted.number}"
+
+
+Wake = Callable[[str], None]  # called with a record's name when something of it changed

@@ -1,0 +1,38 @@
+"""
+The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
+
+Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak has its place between
+vcluster and init (the app needs its client's secret), the shell after ingress.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kns.model.conditions import ConditionType
+from kns.model.job import Substatus
+from kns.model.outcome import Outcome
+from kns.ports import Context
+from kns.stages import ingress, init, namespace, vcluster
+
+Verb = Callable[[Context], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`condition` tells whether it is done, `substatus` what the portal shows while it is not."""
+
+    name: str
+    condition: ConditionType
+    substatus: Substatus
+    ensure: Verb
+    remove: Verb
+
+
+STAGES = (
+    Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
+    Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
+    Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
+)
+
+__all__ = ["STAGES", "Stage", "Verb"]

@@ -1,0 +1,172 @@
+"""
+The init job: runs the AppDef's template items against the virtual cluster, and carries its log to the job's output.
+
+What ran is never guessed: the Kubernetes Job's condition says whether it ended, the pod's termination message says
+which item failed and why.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from kns.model import names
+from kns.model.conditions import ConditionType, Reason
+from kns.model.environment import build_public_env, build_secret_env
+from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.model.output import JobOutput
+from kns.objects.init import PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secret
+from kns.objects.kubeconfig import build_admin_kubeconfig
+from kns.ports import Context, Kind, Object
+
+_POLL_S = 2.0
+_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_REASONS = {  # the init image's own words -> ours
+    "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
+    "PlanNotUnderstood": Reason.PLAN_NOT_UNDERSTOOD,
+    "TemplatesMissing": Reason.TEMPLATES_MISSING,
+    "TemplatesUnreadable": Reason.TEMPLATES_MISSING,
+    "TemplatesNotCopied": Reason.TEMPLATES_MISSING,
+}
+
+
+def ensure(ctx: Context) -> Outcome:
+    if ctx.job.status.is_true(ConditionType.DEPLOYED):
+        return Done()
+    job = ctx.world.cluster.observe(Kind.JOB, ctx.name, names.INIT_JOB)
+    if job is None:
+        return _create(ctx)
+    pods = _pods(ctx)
+    _collect_log(ctx, pods)
+    ended = _ended_condition(job)
+    if ended == "Complete":
+        return Done()
+    if ended == "Failed":
+        return _failure(pods, job)
+    return _unpullable(ctx, pods) or Wait(_POLL_S, *_describe(pods))
+
+
+def remove(ctx: Context) -> Outcome:
+    """It lives in the job's namespace and goes with it."""
+    del ctx
+    return Done()
+
+
+def _create(ctx: Context) -> Outcome:
+    cluster, number = ctx.world.cluster, ctx.accepted.number
+    certs = cluster.read(Kind.SECRET, ctx.name, names.certs_secret(number))
+    service = cluster.read(Kind.SERVICE, ctx.name, ctx.name)
+    kubeconfig = build_admin_kubeconfig(certs or {}, service or {})
+    if kubeconfig is None:
+        return Wait(_POLL_S, Reason.INIT_STARTING, "waiting for the virtual cluster's certificates and Service")
+    tokens = ctx.world.tokens.ensure(ctx.job)
+    secret_env = build_secret_env(tokens)
+    public_env = build_public_env(ctx.job.spec, ctx.accepted, ctx.site)
+    cluster.apply(build_init_config(ctx.accepted))
+    cluster.apply(build_init_secret(number, kubeconfig=kubeconfig, env=secret_env))
+    cluster.apply(build_init_job(ctx.accepted, ctx.site, env=public_env, secret_keys=list(secret_env)))
+    ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx)))
+    return Wait(_POLL_S, Reason.INIT_STARTING, "init job created")
+
+
+def _warnings(ctx: Context) -> str:
+    lines = []
+    if len(ctx.accepted.nested.targets) > 1:
+        lines.append("warning: the AppDef has several targets, only the first is exposed")
+    if ctx.job.spec.vault is not None:
+        lines.append(f"warning: vault {ctx.job.spec.vault.name!r} is not mounted by this release of kns")
+    return "\n".join(lines)
+
+
+def _pods(ctx: Context) -> Sequence[Object]:
+    """The init job's pods, oldest first; more than one if one was lost from outside."""
+    pods = [
+        pod
+        for pod in ctx.world.cluster.observe_job(Kind.POD, ctx.accepted.number)
+        if (pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name") == names.INIT_JOB
+    ]
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+
+
+def _collect_log(ctx: Context, pods: Sequence[Object]) -> None:
+    """Logs of all its pods in turn: what a lost pod had printed is part of the story."""
+    parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
+    log = "".join(part for part in parts if part)
+    if log:
+        ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=log))
+
+
+def _ended_condition(job: Object) -> str | None:
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
+            return str(condition["type"])
+    return None
+
+
+def _containers(pod: Object) -> dict[str, Any]:
+    status = pod.get("status") or {}
+    both = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return {container["name"]: container.get("state") or {} for container in both}
+
+
+def _failure(pods: Sequence[Object], job: Object) -> Failed:
+    """The reason that the failed container left behind; else what Kubernetes says of the Job."""
+    states = _containers(pods[-1]) if pods else {}
+    for name in (PROVIDE, TAKE, RUN):
+        ended = (states.get(name) or {}).get("terminated")
+        if ended and ended.get("exitCode"):
+            return _read_termination(name, ended)
+    messages = [c.get("message", "") for c in (job.get("status") or {}).get("conditions") or ()]
+    return Failed(Reason.INIT_FAILED, f"the init job failed: {'; '.join(m for m in messages if m)}")
+
+
+def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
+    text = ended.get("message") or ""
+    try:
+        data = json.loads(text)
+        return Failed(_REASONS.get(data["reason"], Reason.INIT_FAILED), str(data["message"]))
+    except (ValueError, KeyError, TypeError):  # not ours: an image that speaks another protocol, or a kill
+        detail = f": {text}" if text else ""
+        return Failed(
+            Reason.INIT_FAILED,
+            f"container {container} of the init job ended with exit code {ended['exitCode']} "
+            f"({ended.get('reason', 'Error')}){detail}",
+        )
+
+
+def _unpullable(ctx: Context, pods: Sequence[Object]) -> Failed | None:
+    """An image that cannot be pulled for longer than the limit; a short outage of a registry is not the end."""
+    for pod in pods[-1:]:
+        for name, state in _containers(pod).items():
+            waiting = state.get("waiting") or {}
+            if waiting.get("reason") in _PULL_REASONS and _age(pod, ctx.now) >= timedelta(
+                seconds=ctx.site.image_pull_limit_s
+            ):
+                what = "app image" if name == TAKE else "init image"
+                image = ctx.accepted.image if name == TAKE else ctx.site.init_image
+                return Failed(
+                    Reason.IMAGE_NOT_PULLABLE,
+                    f"{what} {image} could not be pulled within {ctx.site.image_pull_limit_s} s: "
+                    f"{waiting.get('message') or waiting['reason']}",
+                )
+    return None
+
+
+def _age(pod: Object, now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+
+
+def _describe(pods: Sequence[Object]) -> tuple[Reason, str]:
+    if not pods:
+        return Reason.INIT_STARTING, "the init pod does not exist yet"
+    states = _containers(pods[-1])
+    for name, state in states.items():
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") in _PULL_REASONS:
+            return Reason.INIT_STARTING, f"container {name}: {waiting['reason']}: {waiting.get('message', '')}"
+    if "running" in (states.get(RUN) or {}):
+        return Reason.INIT_RUNNING, "templates are being applied"
+    for condition in (pods[-1].get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") != "True":
+            return Reason.INIT_STARTING, f"the init pod is not scheduled: {condition.get('message', '')}"
+    return Reason.INIT_STARTING, "the init pod is starting"

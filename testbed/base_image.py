@@ -1,0 +1,70 @@
+"""
+The base image of our Dockerfiles: Debian's minimal system, slimmed the way the well-known `-slim` images are.
+"""
+
+import pathlib
+import shutil
+from collections.abc import Callable
+
+from testbed import layers, machine, paths
+from testbed.commands import run_long
+
+CODENAME = "bookworm"
+# Raise it when the recipe below changes, so that caches are made anew.
+RECIPE = "debian-slim-1"
+
+_DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
+_EMPTIED = ("var/cache/apt", "var/cache/debconf", "var/lib/apt/lists", "var/log", "tmp", "run", "dev")
+
+# dpkg must not bring back what was dropped, apt must not keep what it downloaded.
+FILES = {
+    "etc/dpkg/dpkg.cfg.d/slim": "".join(f"path-exclude /{name}/*\n" for name in _DROPPED)
+    + "path-include /usr/share/doc/*/copyright\n",
+    "etc/apt/apt.conf.d/slim": 'Acquire::Languages "none";\nAcquire::GzipIndexes "true";\n'
+    'APT::Install-Recommends "false";\nAPT::AutoRemove::SuggestsImportant "false";\n'
+    'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
+    'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\n',
+    # Services must not start while an image is built.
+    "usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n",
+}
+
+
+def write_layer(target: pathlib.Path, tick: Callable[[str], None]) -> None:
+    """
+    Make the root file system and write it as a layer.
+
+    Raises:
+        TestbedError: debootstrap failed; the message ends with its output.
+    """
+    rootfs = paths.IMAGES / "debian-rootfs"
+    shutil.rmtree(rootfs, ignore_errors=True)
+    rootfs.mkdir(parents=True)
+    argv = ["debootstrap", "--variant=minbase", CODENAME, str(rootfs)]
+    if mirror := machine.host_mirror(CODENAME):
+        argv.append(mirror)
+    run_long(argv, log=paths.BUILD_LOGS / "debootstrap.log", tick=tick)
+    _slim(rootfs)
+    layers.write_rootfs_layer(target, rootfs, leave_out=("proc/*", "sys/*", "dev/*"))
+    shutil.rmtree(rootfs)
+
+
+def _slim(rootfs: pathlib.Path) -> None:
+    for name in _DROPPED:
+        for path in (rootfs / name).rglob("*"):
+            if (path.is_file() or path.is_symlink()) and path.name != "copyright":
+                path.unlink()
+    for name in _EMPTIED:
+        for path in (rootfs / name).iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for name in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial"):
+        (rootfs / name).mkdir(parents=True)
+    for name, text in FILES.items():
+        path = rootfs / name
+        path.write_text(text, encoding="ascii")
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+    # The machine's own name and resolver are none of the image's business.
+    for name in ("etc/hostname", "etc/resolv.conf"):
+        (rootfs / name).unlink(missing_ok=True)

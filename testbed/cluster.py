@@ -1,0 +1,214 @@
+"""
+Brings the cluster up and takes it down. Each step makes something true and may be repeated, so that an interrupted
+`up` is finished by the next one.
+"""
+
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable
+
+from testbed import (
+    addons,
+    binaries,
+    config,
+    images,
+    layout,
+    locking,
+    machine,
+    network,
+    parts,
+    paths,
+    pki,
+    processes,
+    registry,
+    teardown,
+)
+from testbed.progress import Progress, Step, say
+
+# A step does its work and returns what it did, in words; None stands for "ready".
+Work = Callable[[Step], str | None]
+
+
+def build() -> None:
+    """
+    Build the programs that are missing, and nothing else.
+    """
+    machine.require_root()
+    with locking.exclusive():
+        steps: list[tuple[str, Work]] = [("Debian packages", _packages), *_binary_steps()]
+        _run_steps(steps)
+
+
+def up(*, taint: bool = False) -> pathlib.Path:
+    """
+    Make the cluster run. Returns the path of the admin's kubeconfig.
+
+    Args:
+        taint: keep pods off the node that do not tolerate its taint; without it the taint is taken off.
+
+    Raises:
+        TestbedError: a part failed; the message says which, and shows the end of its log.
+    """
+    machine.require_root()
+    with locking.exclusive():
+        progress = _run_steps(_up_steps(taint=taint))
+    say(f"The cluster is up after {progress.elapsed_s:.0f}s.")
+    say(f"  export KUBECONFIG={paths.KUBECONFIG}")
+    say(f"  export PATH={paths.BIN}:$PATH   # kubectl, helm")
+    return paths.KUBECONFIG
+
+
+def down(*, purge: bool = False) -> None:
+    """
+    Take the cluster away. Binaries and images stay in the cache unless purge is set.
+    """
+    machine.require_root()
+    with locking.exclusive():
+        removed: list[str] = []
+        if teardown.is_ours():
+            progress = Progress(1)
+            with progress.step("remove the cluster") as step:
+                removed = teardown.remove_cluster(step.tick)
+                step.outcome = "done"
+        for line in removed:
+            say(f"  removed {line}")
+        if not removed:
+            say("There is no cluster to remove.")
+    if purge:
+        _purge()
+
+
+def status() -> list[tuple[str, str, str, str]]:
+    """
+    Each part with its pid, its address and what it lacks to be well.
+    """
+    live = parts.live_parts()
+    rows: list[tuple[str, str, str, str]] = []
+    for part in parts.PARTS:
+        identity = live.get(part.name)
+        if identity is None:
+            rows.append((part.name, "-", part.address, "not running"))
+            continue
+        missing = part.missing()
+        rows.append((part.name, str(identity.pid), part.address, "healthy" if missing is None else missing))
+    return rows
+
+
+def _up_steps(*, taint: bool) -> list[tuple[str, Work]]:
+    steps: list[tuple[str, Work]] = [
+        ("Debian packages", _packages),
+        ("remains of a dead cluster", _clear_remains),
+        ("address ranges and ports are free", _check_machine),
+        *_binary_steps(),
+        (f"bridge {layout.NODE_BRIDGE}, routes, packet filter", _network),
+        ("certificates and configuration", _configure),
+        _part_step("registry"),
+        ("program pause", lambda step: images.ensure_pause(step.tick)),
+        ("vcluster chart", lambda step: images.ensure_chart(lambda: binaries.toolchain(step.tick))),
+        *((f"image {image.name}", functools.partial(_image, image)) for image in images.IMAGES),
+        (f"image {images.BASE_IMAGE}", lambda step: images.ensure_base_image(step.tick)),
+        *(_part_step(part.name) for part in parts.PARTS if part.name != "registry"),
+        ("node", lambda step: addons.wait_for_node(step.tick, taint=taint)),
+        ("addon manifests", _apply_addons),
+        *((f"addon {name}", functools.partial(_addon, name)) for name in addons.ADDONS),
+    ]
+    return steps
+
+
+def _run_steps(steps: list[tuple[str, Work]]) -> Progress:
+    progress = Progress(len(steps))
+    for label, work in steps:
+        with progress.step(label) as step:
+            step.outcome = work(step) or "ready"
+    return progress
+
+
+def _binary_steps() -> list[tuple[str, Work]]:
+    needed = binaries.missing()
+    if not needed:
+        return [("programs", _link_binaries)]
+    return [(f"build {binary.name}", functools.partial(_build, binary)) for binary in needed] + [
+        ("programs", _link_binaries)
+    ]
+
+
+def _build(binary: binaries.Binary, step: Step) -> str:
+    go = binaries.toolchain(step.tick)
+    about = f"(about {binary.cold_s}s when cold)"
+    binaries.build(binary, go, lambda _: step.tick(about))
+    return "built"
+
+
+def _link_binaries(step: Step) -> str:
+    for binary in binaries.BINARIES:
+        binaries.link(binary)
+    return f"{len(binaries.BINARIES)} present"
+
+
+def _packages(step: Step) -> str:
+    return machine.ensure_packages(step.tick)
+
+
+def _clear_remains(step: Step) -> str:
+    """
+    A cluster of another boot, or of which nothing runs any more, is removed: half of it would be lies.
+    """
+    if not teardown.is_ours():
+        return "none"
+    same_boot = paths.BOOT_ID.exists() and paths.BOOT_ID.read_text(encoding="ascii") == processes.boot_id()
+    if same_boot and parts.live_parts():
+        return "none, it is alive"
+    teardown.remove_cluster(step.tick)
+    return "removed"
+
+
+def _check_machine(step: Step) -> None:
+    network.check_free()
+    machine.check_ports({identity.pid for identity in parts.live_parts().values()})
+
+
+def _network(step: Step) -> None:
+    paths.STATE.mkdir(parents=True, exist_ok=True)
+    paths.BOOT_ID.write_text(processes.boot_id(), encoding="ascii")
+    network.ensure_sysctls()
+    network.ensure_network()
+
+
+def _configure(step: Step) -> None:
+    for folder in (paths.RUN, paths.CONFIG, paths.LOGS, paths.PIDS, paths.VOLUMES, paths.POD_LOGS):
+        folder.mkdir(parents=True, exist_ok=True)
+    pki.ensure_pki()
+    config.write_all()
+
+
+def _part_step(name: str) -> tuple[str, Work]:
+    return name, lambda step: parts.ensure_running(parts.BY_NAME[name], step.tick)
+
+
+def _image(image: images.Image, step: Step) -> str:
+    return images.ensure_image(image, step.tick)
+
+
+def _apply_addons(step: Step) -> str:
+    for name in addons.ADDONS:
+        addons.apply(name)
+    return "applied"
+
+
+def _addon(name: str, step: Step) -> None:
+    addons.wait_for_addon(name, step.tick)
+
+
+def _purge() -> None:
+    # The lock file goes too; the folder may hold nothing of anybody else's.
+    size = machine.folder_size_bytes(paths.CACHE)
+    shutil.rmtree(paths.CACHE)
+    say(f"  removed folder {paths.CACHE} ({size / 2**30:.1f} GiB)")
+
+
+def registry_holds(name: str) -> bool:
+    """
+    Whether the local registry can serve an image.
+    """
+    return registry.digest(registry.Reference.parse(name)) is not None

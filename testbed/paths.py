@@ -1,0 +1,60 @@
+"""
+Where the testbed keeps things: one cache folder outside the checkout, and one run folder for sockets.
+
+Sockets live under /run because their path may not be longer than 107 bytes. `state/` is one cluster's life and is
+wiped by `down`; binaries, images and the registry's data survive it.
+"""
+
+import os
+import pathlib
+
+SOURCE = pathlib.Path(__file__).resolve().parent
+GO_MODULES = SOURCE / "go"
+MANIFESTS = SOURCE / "manifests"
+RUN = pathlib.Path("/run/kns-testbed")
+
+
+def cache_root() -> pathlib.Path:
+    """
+    The cache folder: KNS_TESTBED_HOME, or ~/.cache/kns-testbed.
+    """
+    configured = os.environ.get("KNS_TESTBED_HOME")
+    return (
+        pathlib.Path(configured).resolve() if configured else pathlib.Path.home() / ".cache" / "kns-testbed"
+    )
+
+
+CACHE = cache_root()
+BIN = CACHE / "bin"
+IMAGES = CACHE / "images"
+BUILDAH = CACHE / "buildah"
+REGISTRY_DATA = CACHE / "registry"
+TOOLCHAIN = CACHE / "toolchain"
+BUILD_LOGS = CACHE / "build-logs"
+KUBECONFIG = CACHE / "kubeconfig"
+LOCK = CACHE / "lock"
+
+STATE = CACHE / "state"
+PKI = STATE / "pki"
+CONFIG = STATE / "config"
+PIDS = STATE / "pids"
+LOGS = STATE / "logs"
+ETCD_DATA = STATE / "etcd"
+KUBELET_ROOT = STATE / "kubelet"
+POD_LOGS = STATE / "pod-logs"
+CONTAINERD_ROOT = STATE / "containerd"
+CNI_CONF = CONFIG / "cni"
+CNI_DATA = STATE / "cni"
+VOLUMES = STATE / "volumes"
+BOOT_ID = STATE / "boot-id"
+SYSCTLS = STATE / "sysctls.json"
+
+CONTAINERD_STATE = RUN / "containerd"
+CONTAINERD_SOCKET = RUN / "containerd.sock"
+
+
+def binary(name: str) -> pathlib.Path:
+    """
+    A built program by its name; a link to the newest build, replaced as a whole when that changes.
+    """
+    return BIN / name

@@ -1,0 +1,210 @@
+"""
+Starts long-lived programs detached from us, remembers who they are, and stops exactly those.
+
+A pid alone names nobody: after a reboot or a wrap-around it may belong to a stranger. Start time and executable are
+recorded next to it and compared before every signal.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+from testbed import paths
+
+PROC = pathlib.Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    A process as recorded: start_time in clock ticks since boot, exe as the kernel resolves it.
+    """
+
+    pid: int
+    start_time: int
+    exe: str
+    boot_id: str
+
+
+def boot_id() -> str:
+    """
+    The kernel's name for this boot; start times are comparable only within one.
+    """
+    return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def parse_start_time(stat: str) -> int:
+    """
+    Field 22 of /proc/PID/stat. The second field, the name, may hold spaces and brackets: count from its end.
+
+    >>> parse_start_time("7 (a) b) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0")
+    4242
+    """
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def identify(pid: int) -> Identity | None:
+    """
+    Who has this pid now; None if nobody, or a zombie.
+    """
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        exe = os.readlink(PROC / str(pid) / "exe")
+    except OSError:
+        return None
+    if stat.rpartition(")")[2].split()[0] == "Z":
+        return None
+    # A binary that was replaced on disk while it runs is marked; it is the same program.
+    return Identity(pid, parse_start_time(stat), exe.removesuffix(" (deleted)"), boot_id())
+
+
+def argv_of(pid: int) -> list[str]:
+    """
+    The command line of a process; empty if it is gone.
+    """
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode("utf-8", "replace").split("\0")[:-1]
+
+
+def all_pids() -> Iterator[int]:
+    """
+    The pids of all processes of the machine.
+    """
+    return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def pid_file(part: str) -> pathlib.Path:
+    """
+    Where a part's identity is recorded.
+    """
+    return paths.PIDS / f"{part}.json"
+
+
+def recorded(part: str) -> Identity | None:
+    """
+    What the pid file says, alive or not.
+    """
+    try:
+        return Identity(**json.loads(pid_file(part).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def running(part: str, argv: Sequence[str]) -> Identity | None:
+    """
+    The live process of a part: the recorded one if it is still that program, else one found by its command line.
+
+    The second way finds a process whose starter was killed between start and record.
+    """
+    record = recorded(part)
+    if record is not None and identify(record.pid) == record:
+        return record
+    for pid in all_pids():
+        if argv_of(pid) == list(argv):
+            return identify(pid)
+    return None
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """
+    Hold back Ctrl-C and SIGTERM until the block is done, so that a start and its record stay together.
+
+    A Python handler is used, not a blocked signal: a block would be inherited by the program that is started.
+    """
+    arrived: list[int] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        arrived.append(signum)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if arrived:
+        os.kill(os.getpid(), arrived[0])
+
+
+def start(part: str, argv: Sequence[str], *, env: Mapping[str, str]) -> Identity:
+    """
+    Start a part in a session of its own, with its output appended to its log, and record who it is.
+    """
+    log = paths.LOGS / f"{part}.log"
+    for folder in (paths.LOGS, paths.PIDS):
+        folder.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out, interrupts_deferred():
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+            cwd="/",
+            start_new_session=True,
+        )
+        # Popen returns after exec, so exe is already that of the program.
+        identity = identify(child.pid) or Identity(child.pid, 0, argv[0], boot_id())
+        draft = pid_file(part).with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(identity)), encoding="utf-8")
+        draft.replace(pid_file(part))
+    _children.append(child)
+    return identity
+
+
+# Our own children become zombies when they end while we still run; poll() reaps them.
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def is_alive(identity: Identity) -> bool:
+    """
+    Whether this very process still runs.
+    """
+    for child in _children:
+        child.poll()
+    return identify(identity.pid) == identity
+
+
+def signal_all(identities: Iterable[Identity], number: signal.Signals) -> None:
+    """
+    Send a signal to those that are still who they were.
+    """
+    for identity in identities:
+        if is_alive(identity):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identity.pid, number)
+
+
+def stop_all(
+    identities: Sequence[Identity], *, grace_s: float, tick: Callable[[str], None] = lambda _: None
+) -> list[Identity]:
+    """
+    SIGTERM, wait, SIGKILL. Returns those that survived even that: stuck in the kernel.
+    """
+    signal_all(identities, signal.SIGTERM)
+    left = _wait_gone(identities, grace_s, tick)
+    signal_all(left, signal.SIGKILL)
+    return _wait_gone(left, 10.0, tick)
+
+
+def _wait_gone(
+    identities: Sequence[Identity], timeout_s: float, tick: Callable[[str], None]
+) -> list[Identity]:
+    deadline = time.monotonic() + timeout_s
+    left = [identity for identity in identities if is_alive(identity)]
+    while left and time.monotonic() < deadline:
+        tick(f"waiting for {', '.join(pathlib.Path(item.exe).name for item in left)}")
+        time.sleep(0.05)
+        left = [identity for identity in left if is_alive(identity)]
+    return left

@@ -1,0 +1,258 @@
+"""
+Takes the cluster away: processes first, then mounts, firewall, files, and the bridges last.
+
+It needs nothing to be alive: it works the same on a healthy cluster, on a half-started one and on the remains of a dead
+one. Containers are found by their cgroup and by their shims, not by asking containerd.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import time
+from collections.abc import Callable
+
+from testbed import firewall, layout, machine, network, parts, paths, processes
+from testbed.commands import run
+from testbed.errors import TestbedError
+from testbed.processes import Identity
+
+POD_CGROUP = "kubepods"
+# Clients before servers: nobody then waits for an answer that does not come.
+STOP_ORDER: tuple[tuple[str, float], ...] = (("kubelet", 5), ("kube-proxy", 3))
+CONTROL_PLANE: tuple[tuple[str, float], ...] = (
+    ("kube-scheduler", 3),
+    ("kube-controller-manager", 3),
+    ("containerd", 5),
+    # It would wait up to a minute for watches that are already gone.
+    ("kube-apiserver", 4),
+    ("etcd", 3),
+    ("registry", 3),
+)
+CONTAINER_LOG_LINKS = pathlib.Path("/var/log/containers")
+CNI_RESULTS = pathlib.Path("/var/lib/cni/results")
+SHIM_SOCKETS = pathlib.Path("/run/containerd/s")
+QUIET_TIMEOUT_S = 15.0
+
+
+def is_ours() -> bool:
+    """
+    Whether this machine carries anything of a testbed: its state, its link or its firewall chain.
+    """
+    return paths.STATE.exists() or network.link_exists(layout.NODE_BRIDGE) or _has_filter()
+
+
+def remove_cluster(tick: Callable[[str], None]) -> list[str]:
+    """
+    Remove all of the cluster but the cache. Returns what was removed, for people to read.
+
+    Raises:
+        TestbedError: something would not go, or another program still talks to the cluster's addresses.
+    """
+    removed = stop_parts(STOP_ORDER, tick)
+    removed += stop_containers(tick)
+    removed += stop_parts(CONTROL_PLANE, tick)
+    removed += stop_containers(tick)
+    removed += unmount_all()
+    removed += remove_leftovers()
+    removed += firewall.remove_all() if is_ours() else []
+    removed += network.restore_sysctls()
+    removed += remove_state()
+    _wait_until_quiet(tick)
+    removed += network.remove_links()
+    return removed
+
+
+def stop_parts(order: tuple[tuple[str, float], ...], tick: Callable[[str], None]) -> list[str]:
+    """
+    Stop the named parts one after another, each with its grace in seconds.
+    """
+    live = parts.live_parts()
+    stopped: list[str] = []
+    for name, grace_s in order:
+        identity = live.get(name)
+        if identity is None:
+            continue
+        if stuck := processes.stop_all([identity], grace_s=grace_s, tick=tick):
+            raise TestbedError(
+                f"{name} (pid {stuck[0].pid}) did not end even by SIGKILL; look at it, then try again"
+            )
+        processes.pid_file(name).unlink(missing_ok=True)
+        stopped.append(f"process {name} (pid {identity.pid})")
+    return stopped
+
+
+def stop_containers(tick: Callable[[str], None]) -> list[str]:
+    """
+    Kill the containers' processes, then the shims that watched them.
+
+    The state of the cluster is thrown away, so nothing is gained by asking the programs inside to end nicely.
+    """
+    containers = _kill_rounds(_container_processes, tick)
+    shims = _kill_rounds(_shims, tick)
+    counts = ((containers, "container processes"), (shims, "containerd shims"))
+    return [f"{count} {what}" for count, what in counts if count]
+
+
+def unmount_all() -> list[str]:
+    """
+    Undo every mount below our folders, the innermost first.
+    """
+    ours = [point for point in _mount_points() if _is_below_ours(point)]
+    for point in reversed(ours):
+        # Lazily: a container that dies late may still hold it, and its holder is dead already.
+        run(["umount", "--lazy", point])
+    left = [point for point in _mount_points() if _is_below_ours(point)]
+    if left:
+        raise TestbedError(
+            f"could not unmount {left[0]} and {len(left) - 1} more; see `findmnt`, then try again"
+        )
+    return [f"{len(ours)} mounts"] if ours else []
+
+
+def remove_leftovers() -> list[str]:
+    """
+    What kubelet, containerd and the CNI plugins leave in places of the machine that cannot be configured.
+    """
+    removed: list[str] = []
+    cgroups = sum(_remove_cgroup(root / POD_CGROUP) for root in machine.cgroup_roots())
+    if cgroups:
+        removed.append(f"{cgroups} cgroups of pods")
+    for link in _entries(CONTAINER_LOG_LINKS):
+        if link.is_symlink() and os.readlink(link).startswith(str(paths.POD_LOGS)):
+            link.unlink()
+    for result in _entries(CNI_RESULTS):
+        if result.name.startswith(f"{layout.CNI_NETWORK}-"):
+            result.unlink()
+    for note in paths.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/*/*/bootstrap.json"):
+        with contextlib.suppress(OSError, IndexError):
+            socket = note.read_text(encoding="utf-8").split("unix://")[1].split('"')[0]
+            if pathlib.Path(socket).parent == SHIM_SOCKETS:
+                pathlib.Path(socket).unlink(missing_ok=True)
+    folders = (CONTAINER_LOG_LINKS, CNI_RESULTS, CNI_RESULTS.parent, SHIM_SOCKETS, SHIM_SOCKETS.parent)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if empty: others may use it too
+    return removed
+
+
+def remove_state() -> list[str]:
+    """
+    Wipe the cluster's state: etcd, certificates, containers, volumes, logs.
+    """
+    removed: list[str] = []
+    for folder in (paths.STATE, paths.RUN):
+        if folder.exists():
+            _remove_tree(folder)
+            removed.append(f"folder {folder}")
+    if paths.KUBECONFIG.exists():
+        paths.KUBECONFIG.unlink()
+        removed.append(f"file {paths.KUBECONFIG}")
+    return removed
+
+
+def _wait_until_quiet(tick: Callable[[str], None]) -> None:
+    """
+    Once the bridge is gone, a packet to its address would leave the machine: wait until nobody sends one.
+    """
+    deadline = time.monotonic() + QUIET_TIMEOUT_S
+    while network.link_exists(layout.NODE_BRIDGE) and (talkers := network.talkers()):
+        if time.monotonic() > deadline:
+            raise TestbedError(
+                f"all is removed but the bridge {layout.NODE_BRIDGE}, because without it these would send packets "
+                f"out of the machine: {'; '.join(talkers)}. End them and run `down` again"
+            )
+        tick(talkers[0])
+        time.sleep(0.2)
+
+
+def _kill_rounds(find: Callable[[], list[Identity]], tick: Callable[[str], None]) -> int:
+    killed: set[Identity] = set()
+    deadline = time.monotonic() + 20.0
+    # A process may start another between looking and killing, hence the rounds.
+    while found := find():
+        if time.monotonic() > deadline:
+            names = ", ".join(f"pid {item.pid} ({item.exe})" for item in found[:5])
+            raise TestbedError(f"these did not end even by SIGKILL: {names}; look at them, then try again")
+        killed |= set(found)
+        processes.signal_all(found, signal.SIGKILL)
+        tick(f"{len(found)} processes left")
+        time.sleep(0.05)
+    return len(killed)
+
+
+def _container_processes() -> list[Identity]:
+    if not is_ours():
+        return []
+    found: list[Identity] = []
+    for pid in processes.all_pids():
+        try:
+            groups = (processes.PROC / str(pid) / "cgroup").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if any(line.split(":", 2)[2].startswith(f"/{POD_CGROUP}/") for line in groups.splitlines()):
+            found.append(processes.identify(pid) or Identity(pid, 0, "", ""))
+    return [identity for identity in found if identity.exe]
+
+
+def _shims() -> list[Identity]:
+    store = str(paths.BIN)
+    found = [processes.identify(pid) for pid in processes.all_pids() if _is_our_shim(processes.argv_of(pid))]
+    return [identity for identity in found if identity is not None and identity.exe.startswith(store)]
+
+
+def _is_our_shim(argv: list[str]) -> bool:
+    return any(argument.startswith(str(paths.CONTAINERD_SOCKET)) for argument in argv) and (
+        argv[0].endswith("containerd-shim-runc-v2")
+    )
+
+
+def _mount_points() -> list[str]:
+    lines = (processes.PROC / "self/mounts").read_text(encoding="utf-8").splitlines()
+    # The kernel writes blanks in a path as octal escapes.
+    return [line.split()[1].encode().decode("unicode_escape") for line in lines]
+
+
+def _is_below_ours(point: str) -> bool:
+    return any(point.startswith(f"{folder}/") for folder in (paths.STATE, paths.RUN, paths.BUILDAH))
+
+
+def _remove_cgroup(folder: pathlib.Path) -> int:
+    if not folder.exists():
+        return 0
+    count = 0
+    for root, _, _ in os.walk(folder, topdown=False):
+        for attempt in range(20):
+            try:
+                pathlib.Path(root).rmdir()
+                count += 1
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                # The kernel lets go of a dead process a moment after it is gone from /proc.
+                if attempt == 19:
+                    raise
+                time.sleep(0.05)
+    return count
+
+
+def _remove_tree(folder: pathlib.Path) -> None:
+    # kubelet and containers mark some files immutable to us for a moment (network namespaces, sockets): say which.
+    failures: list[str] = []
+
+    def note(_function: object, path: str, error: object) -> None:
+        failures.append(f"{path}: {error}")
+
+    shutil.rmtree(folder, onerror=note)
+    if folder.exists():
+        raise TestbedError(f"could not remove {folder}: {failures[0] if failures else 'unknown reason'}")
+
+
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def _has_filter() -> bool:
+    return pathlib.Path("/usr/sbin/iptables").exists() and firewall.has_filter()

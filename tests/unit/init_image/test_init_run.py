@@ -1,0 +1,300 @@
+"""A whole run in this process, against a fake kubectl and with pauses that do not wait."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from runner.app import conclude, run_plan
+from runner.output import Output
+from runner.shutdown import Shutdown
+
+if TYPE_CHECKING:
+    from conftest import FakeKubectl, Sleeper
+
+StepBuilder = Callable[..., dict[str, Any]]
+PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    lines: list[str]
+    message: dict[str, object]
+
+
+@pytest.fixture
+def run(tmp_path: Path, kubectl: FakeKubectl, sleeper: Sleeper) -> Callable[[Path], Ended]:
+    """Run a plan file to its end."""
+
+    def run_it(plan: Path) -> Ended:
+        sink = io.BytesIO()
+        log = tmp_path / "termination-log"
+        code = conclude(
+            lambda output: run_plan(
+                plan,
+                environ={"KNS_WORK_DIR": str(tmp_path / "work")},
+                output=output,
+                shutdown=Shutdown(),
+                pause=sleeper.pause,
+                clock=sleeper.clock,
+            ),
+            output=Output(sink),
+            termination_log=log,
+        )
+        return Ended(code, sink.getvalue().decode().splitlines(), json.loads(log.read_text()))
+
+    return run_it
+
+
+Runner = Callable[[Path], Ended]
+
+
+def test_items_run_in_order_in_the_templates_folder(
+    run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+) -> None:
+    """Each kind of item becomes its command, with a header line, and its output follows."""
+    plan = write_plan(
+        [
+            a_step("web"),
+            a_step("inline", format="base64", path="a2luZDogeAo="),
+            a_step("overlay", type="kustomize", path="overlays/lab"),
+            a_step("script", script="pwd; echo to-stderr >&2"),
+        ]
+    )
+    kubectl.answer("apply", (0, "web created\n", ""), (0, "", "a warning\n"))
+    ended = run(plan)
+    assert [
+        "[1/4] web, attempt 1",
+        "web created",
+        "[2/4] inline, attempt 1",
+        "a warning",
+        "[3/4] overlay, attempt 1",
+        "[4/4] script, attempt 1",
+        str(tmp_path / "templates"),
+        "to-stderr",
+    ] == ended.lines
+    assert kubectl.calls("apply") == [
+        (["apply", "-f", "web.yml"], ""),
+        (["apply", "-f", "-"], "kind: x\n"),
+        (["apply", "-k", "overlays/lab"], ""),
+    ]
+    assert (ended.code, ended.message) == (0, {"result": "ok", "steps": 4})
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_failing_item_is_tried_again_after_its_pause(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Attempts are retries + 1, with pauses only between them; the next item waits for success."""
+    plan = write_plan([a_step("web", retries=2, retrySleepSeconds=7), a_step("next", script="echo last")])
+    kubectl.answer("apply", (1, "", "no such file\n"), (3, "", ""))
+    ended = run(plan)
+    assert ended.lines == [
+        "[1/2] web, attempt 1",
+        "no such file",
+        "[1/2] web: attempt 1 failed (exit 1), next try in 7 s",
+        "[1/2] web, attempt 2",
+        "[1/2] web: attempt 2 failed (exit 3), next try in 7 s",
+        "[1/2] web, attempt 3",
+        "[2/2] next, attempt 1",
+        "last",
+    ]
+    assert (sleeper.pauses, ended.code) == ([7, 7], 0)
+
+
+def test_an_item_out_of_retries_ends_the_run(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """No pause after the last attempt, no later item, and the message says which item and why."""
+    plan = write_plan([a_step("web"), a_step("script", script="exit 7", retries=2), a_step("never")])
+    ended = run(plan)
+    assert ended.lines[-1] == "[2/3] script: attempt 3 failed (exit 7), no retries left"
+    assert (sleeper.pauses, ended.code, len(kubectl.calls("apply"))) == ([15, 15], 1, 1)
+    assert ended.message == {
+        "result": "failed",
+        "item": "script",
+        "index": 1,
+        "attempt": 3,
+        "exitCode": 7,
+        "reason": "ItemOutOfRetries",
+        "message": "item 2/3 'script' failed after 3 attempts, last exit code 7",
+    }
+    assert list(kubectl.recorded()) == ["0"]
+
+
+def test_a_second_run_goes_on_where_the_first_one_stopped(
+    run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Finished items are skipped, the failed one runs again."""
+    plan = write_plan([a_step("web"), a_step("script", script="test -e marker")])
+    assert run(plan).code == 1
+    (plan.parent / "templates" / "marker").touch()
+    ended = run(plan)
+    assert ended.lines == ["[1/2] web, already done", "[2/2] script, attempt 1"]
+    assert (ended.code, ended.message) == (0, {"result": "ok", "steps": 2})
+    assert list(kubectl.recorded()) == ["0", "1"]
+    assert len(kubectl.calls("apply")) == 1
+
+
+def test_a_changed_item_runs_again(
+    run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """What is remembered is the content of an item, not its place; what no longer applies is forgotten."""
+    assert run(write_plan([a_step("web"), a_step("more", path="more.yml")])).code == 0
+    ended = run(write_plan([a_step("web", path="other.yml")]))
+    assert ended.lines == ["[1/1] web, attempt 1"]
+    assert list(kubectl.recorded()) == ["0"]
+
+
+def test_progress_is_recorded_in_three_tries(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """The third try counts, and nothing is said of the first two."""
+    kubectl.answer("record", *[(1, "", "connection refused\n")] * 2)
+    ended = run(write_plan([a_step()]))
+    assert ended.lines == ["[1/1] web, attempt 1"]
+    assert (sleeper.pauses, ended.code, list(kubectl.recorded())) == ([1.0, 1.0], 0, ["0"])
+
+
+def test_progress_that_cannot_be_recorded_is_a_warning(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Three tries, then the app goes on; the next record holds both items."""
+    kubectl.answer("record", *[(1, "", "connection refused\n")] * 3)
+    ended = run(write_plan([a_step("web"), a_step("next")]))
+    assert ended.lines[1].startswith(
+        "[1/2] web: warning: done, but this could not be recorded (kubectl apply: exit 1: connection refused)"
+    )
+    assert (sleeper.pauses, ended.code, list(kubectl.recorded())) == ([1.0, 1.0], 0, ["0", "1"])
+
+
+def test_it_waits_silently_for_the_nested_api(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Polls each second, also while only the progress cannot be read, and prints nothing meanwhile."""
+    kubectl.answer("get serviceaccount", *[(1, "", "no such host\n")] * 5)
+    kubectl.answer("get configmap", (1, "", "timeout\n"), (0, "no json", ""))
+    ended = run(write_plan([a_step()]))
+    assert (sleeper.pauses, ended.lines, ended.code) == ([1.0] * 7, ["[1/1] web, attempt 1"], 0)
+
+
+def test_a_nested_api_that_never_answers_ends_the_run(
+    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Exit 2 after two minutes, and the message holds what kubectl said last."""
+    kubectl.answer("get serviceaccount", *[(1, "", "noise\nno such host\n")] * 200)
+    ended = run(write_plan([a_step()]))
+    expected = "the nested cluster's API did not answer within 120 s, last try: kubectl get: exit 1: no such host"
+    assert (ended.code, sleeper.clock()) == (2, 120.0)
+    assert {"result": "failed", "reason": "NestedApiUnreachable", "message": expected} == ended.message
+    assert [expected] == ended.lines
+
+
+@pytest.mark.parametrize(
+    ("script", "lines"),
+    [
+        ('#!/bin/sh\necho "$0" | grep -c /work/item-; stat -c %a "$0" "${0%/*}"', ["1", "700", "700"]),
+        ("echo ${BASH_VERSION:+bash}", ["bash"]),
+        ("#!/usr/bin/env bash\nprintf 'no newline'", ["no newline"]),
+        ("printf 'caf\\xe9\\n'", ["caf\ufffd"]),
+        ("head -c 20000 /dev/zero | tr '\\0' x", ["x" * 16384 + " [line cut, 3616 bytes left out]"]),
+        ("cat; echo end of input", ["end of input"]),
+    ],
+)
+def test_a_script_runs_as_promised(
+    run: Runner, a_step: StepBuilder, write_plan: PlanWriter, script: str, lines: list[str]
+) -> None:
+    """By its first line, else by bash; private; with nothing on standard input; any bytes as output."""
+    ended = run(write_plan([a_step(script=script)]))
+    assert (["[1/1] web, attempt 1", *lines], 0) == (ended.lines, ended.code)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "line"),
+    [
+        ("#!/no/such/shell\r\n", 127, r"cannot start '#!/no/such/shell\r': No such file or directory"),
+        ("#!/etc\n", 126, "cannot start '#!/etc': Permission denied"),
+        ("kill -KILL $$", 137, None),
+    ],
+)
+def test_a_script_that_cannot_run_has_a_shell_exit_code(
+    run: Runner, a_step: StepBuilder, write_plan: PlanWriter, script: str, code: int, line: str | None
+) -> None:
+    """It is a failed attempt like any other."""
+    ended = run(write_plan([a_step(script=script)]))
+    assert (1, code) == (ended.code, ended.message["exitCode"])
+    assert line is None or line == ended.lines[1]
+
+
+def test_what_a_script_leaves_behind_is_killed(
+    run: Runner, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+) -> None:
+    """A process in the background neither holds up the run nor outlives its item."""
+    child = tmp_path / "child"
+    ended = run(write_plan([a_step(script=f"sleep 600 >/dev/null 2>&1 & echo $! > {child}")]))
+    assert ended.code == 0
+    stat = Path(f"/proc/{child.read_text().strip()}/stat")
+    assert not stat.exists() or " Z " in stat.read_text()
+
+
+def test_output_that_outlives_the_script_is_kept(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
+    """As with `exec > >(tee ...)`: what still writes at the end may finish; more than a pipe holds."""
+    ended = run(write_plan([a_step(script="seq 1 20000 &")]))
+    assert [ended.lines[1], ended.lines[-1], len(ended.lines)] == ["1", "20000", 20001]
+
+
+def test_a_plan_of_another_version_runs_nothing(run: Runner, kubectl: FakeKubectl, tmp_path: Path) -> None:
+    """Exit 64, told in the output and in the termination message, before any call."""
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"version": 9}')
+    ended = run(plan)
+    assert (ended.code, ended.message["reason"]) == (64, "PlanRefused")
+    assert "plan has version 9, this init image supports version 1" in ended.lines[0]
+    assert kubectl.calls("get serviceaccount") == []
+
+
+def test_a_missing_templates_folder_is_refused(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
+    """The pod was built wrongly; no retry would help."""
+    plan = write_plan([a_step()])
+    (plan.parent / "templates").rmdir()
+    ended = run(plan)
+    assert (ended.code, "is not a folder in this container" in ended.lines[0]) == (64, True)
+
+
+def test_a_work_folder_that_is_missing_fails_the_item(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
+    """The output says why, and the run ends as for any failed item."""
+    plan = write_plan([a_step()])
+    (plan.parent / "work").rmdir()
+    ended = run(plan)
+    assert (ended.code, ended.lines[1]) == (1, "cannot start 'Apply': No such file or directory")
+
+
+def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 70, a traceback in the output, and a termination message."""
+
+    def broken(_output: Output) -> int:
+        raise KeyError("oops")
+
+    log = tmp_path / "log"
+    assert conclude(broken, output=Output(io.BytesIO()), termination_log=log) == 70
+    assert json.loads(log.read_text())["message"] == "the init runner itself failed: KeyError: 'oops'"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_lost_termination_log_is_told(tmp_path: Path) -> None:
+    """The exit code stays, the output names the file."""
+    sink = io.BytesIO()
+    missing = tmp_path / "missing" / "log"
+    assert conclude(lambda _output: 1, output=Output(sink), termination_log=missing) == 0
+    assert (
+        f"warning: no termination message: cannot write {missing}: No such file or directory\n"
+        == sink.getvalue().decode()
+    )
