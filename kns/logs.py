@@ -41,5 +41,5 @@ def bound(**data: object) -> Iterator[None]:
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """The logger of a module; rooms that have no other need of structlog take it from here."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return logger

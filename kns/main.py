@@ -8,11 +8,13 @@ process: Kubernetes starts a fresh one, and no state is lost with the old.
 
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -78,12 +80,16 @@ def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
         settings = load_settings()
     except SettingsError as error:
         problems += error.problems
-    directory = settings.catalog_dir if settings else os.environ.get("KNS_CATALOG_DIR") or "/etc/kns/catalog"
+    directory = settings.catalog_dir if settings else Path(os.environ.get("KNS_CATALOG_DIR") or "/etc/kns/catalog")
     catalog = CatalogDirectory(directory, clock=clock)
     try:
         catalog.load()
     except CatalogError as error:
         problems.append(("KNS_CATALOG_DIR", str(error)))
+    if settings and shutil.which(settings.helm) is None:
+        problems.append(("KNS_HELM", f"{settings.helm!r} is not an executable program"))
+    if settings and not settings.chart.is_file():
+        problems.append(("KNS_VCLUSTER_CHART", f"{settings.chart} is not a file"))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings, catalog
@@ -169,7 +175,7 @@ class _Scheduler:
         tokens = KubeTokens(client, namespace=namespace)
         world = World(
             cluster=cluster,
-            renderer=HelmRenderer(helm=settings.helm, chart=settings.chart),
+            renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
             virtual_clusters=KubeVirtualClusters(),
             outputs=outputs,
             tokens=tokens,

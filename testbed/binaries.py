@@ -1,9 +1,9 @@
 """
 Builds the programs of the cluster from Go modules, once, into the cache.
 
-A build is stored under the hash of what decides its content: go.mod, go.sum, package and flags. The final rename
-makes a build either whole or absent, so an interrupted one is simply done again; Go's own build cache keeps what was
-compiled until then.
+A build is stored under the hash of what decides its content: go.mod, go.sum, package and flags. The final
+rename makes a build either whole or absent, so an interrupted one is simply done again; Go's own build
+cache keeps what was compiled until then.
 """
 
 import hashlib

@@ -26,16 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
-        warn(
-            "testbed: interrupted. The same command continues where it stopped; `down` removes what there is."
-        )
+        warn("testbed: interrupted. The same command continues where it stopped; `down` removes what there is.")
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m testbed", description="A real one-node Kubernetes cluster."
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m testbed", description="A real one-node Kubernetes cluster.")
     commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -44,9 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     up = add("up", _up, "bring the cluster up; safe to repeat and to interrupt")
-    up.add_argument(
-        "--taint", action="store_true", help="keep off pods that do not tolerate the node's taint"
-    )
+    up.add_argument("--taint", action="store_true", help="keep off pods that do not tolerate the node's taint")
     down = add("down", _down, "take the cluster away; the cache of programs and images stays")
     down.add_argument("--purge", action="store_true", help="remove the cache as well")
     add("status", _status, "show each part: pid, address, health")
@@ -58,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("build", _build, "build the programs only")
     load = add("load-image", _load_image, "push the images of a docker or OCI archive to the local registry")
     load.add_argument("archive", type=pathlib.Path)
-    build = add(
-        "build-image", _build_image, "build an image from a Dockerfile and push it to the local registry"
-    )
+    build = add("build-image", _build_image, "build an image from a Dockerfile and push it to the local registry")
     build.add_argument("--tag", required=True, help="full name of the image")
     build.add_argument("--file", required=True, type=pathlib.Path, help="the Dockerfile")
     build.add_argument("--context", required=True, type=pathlib.Path, help="the folder that COPY sees")
@@ -127,9 +119,7 @@ def _build_image(options: argparse.Namespace) -> int:
         raise TestbedError(f"--build-arg {bad[0]}: write it as KEY=VALUE")
     arguments = {name: value for name, _, value in pairs}
     with locking.exclusive(), Progress(1).step(f"image {options.tag}") as step:
-        line = images.build_image(
-            options.tag, options.file, options.context, arguments, lambda last: step.tick(last)
-        )
+        line = images.build_image(options.tag, options.file, options.context, arguments, step.tick)
         step.outcome = "done"
     say(line)
     return 0

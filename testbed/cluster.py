@@ -1,6 +1,6 @@
 """
-Brings the cluster up and takes it down. Each step makes something true and may be repeated, so that an interrupted
-`up` is finished by the next one.
+Brings the cluster up and takes it down. Each step makes something true and may be repeated, so that an
+interrupted `up` is finished by the next one.
 """
 
 import functools
@@ -104,7 +104,7 @@ def _up_steps(*, taint: bool) -> list[tuple[str, Work]]:
         (f"bridge {layout.NODE_BRIDGE}, routes, packet filter", _network),
         ("certificates and configuration", _configure),
         _part_step("registry"),
-        ("program pause", lambda step: images.ensure_pause(step.tick)),
+        ("program pause", lambda _: images.ensure_pause()),
         ("vcluster chart", lambda step: images.ensure_chart(lambda: binaries.toolchain(step.tick))),
         *((f"image {image.name}", functools.partial(_image, image)) for image in images.IMAGES),
         (f"image {images.BASE_IMAGE}", lambda step: images.ensure_base_image(step.tick)),
@@ -140,7 +140,7 @@ def _build(binary: binaries.Binary, step: Step) -> str:
     return "built"
 
 
-def _link_binaries(step: Step) -> str:
+def _link_binaries(_: Step) -> str:
     for binary in binaries.BINARIES:
         binaries.link(binary)
     return f"{len(binaries.BINARIES)} present"
@@ -163,19 +163,19 @@ def _clear_remains(step: Step) -> str:
     return "removed"
 
 
-def _check_machine(step: Step) -> None:
+def _check_machine(_: Step) -> None:
     network.check_free()
     machine.check_ports({identity.pid for identity in parts.live_parts().values()})
 
 
-def _network(step: Step) -> None:
+def _network(_: Step) -> None:
     paths.STATE.mkdir(parents=True, exist_ok=True)
     paths.BOOT_ID.write_text(processes.boot_id(), encoding="ascii")
     network.ensure_sysctls()
     network.ensure_network()
 
 
-def _configure(step: Step) -> None:
+def _configure(_: Step) -> None:
     for folder in (paths.RUN, paths.CONFIG, paths.LOGS, paths.PIDS, paths.VOLUMES, paths.POD_LOGS):
         folder.mkdir(parents=True, exist_ok=True)
     pki.ensure_pki()
@@ -186,11 +186,11 @@ def _part_step(name: str) -> tuple[str, Work]:
     return name, lambda step: parts.ensure_running(parts.BY_NAME[name], step.tick)
 
 
-def _image(image: images.Image, step: Step) -> str:
-    return images.ensure_image(image, step.tick)
+def _image(image: images.Image, _: Step) -> str:
+    return images.ensure_image(image)
 
 
-def _apply_addons(step: Step) -> str:
+def _apply_addons(_: Step) -> str:
     for name in addons.ADDONS:
         addons.apply(name)
     return "applied"

@@ -35,9 +35,7 @@ def run(
             command, input=stdin, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except FileNotFoundError as err:
-        raise TestbedError(
-            f"{command[0]} is not installed; `python3 -m testbed up` installs what is missing"
-        ) from err
+        raise TestbedError(f"{command[0]} is not installed; `python3 -m testbed up` installs what is missing") from err
     except subprocess.TimeoutExpired as err:
         raise TestbedError(f"`{' '.join(command)}` did not end within {timeout_s:.0f}s") from err
     if check and done.returncode != 0:
@@ -84,9 +82,7 @@ def run_long(
             child.wait()
             raise
     if child.returncode != 0:
-        raise TestbedError(
-            f"`{clip(' '.join(command))}` ended with {child.returncode}; end of {log}:\n{tail(log, 25)}"
-        )
+        raise TestbedError(f"`{clip(' '.join(command))}` ended with {child.returncode}; end of {log}:\n{tail(log, 25)}")
 
 
 def tail(path: pathlib.Path, lines: int, *, span_bytes: int = 65536) -> str:

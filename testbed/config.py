@@ -17,9 +17,9 @@ def render_containerd() -> str:
     """
     containerd 2, configuration version 3.
 
-    Sockets, state, network namespaces and runc's own state all in our folders, so that `down` can find them. Images
-    come only from our registry (see render_registry_hosts). `restrict_oom_score_adj`: without CAP_SYS_RESOURCE every
-    sandbox would die with "can't get final child's PID from pipe: EOF".
+    Sockets, state, network namespaces and runc's own state all in our folders, so that `down` can find
+    them. Images come only from our registry (see render_registry_hosts). `restrict_oom_score_adj`: without
+    CAP_SYS_RESOURCE every sandbox would die with "can't get final child's PID from pipe: EOF".
     """
     return f"""version = 3
 root = "{paths.CONTAINERD_ROOT}"
@@ -51,6 +51,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   netns_mounts_under_state_dir = true
   enable_unprivileged_ports = true
   [plugins."io.containerd.cri.v1.runtime".cni]
+    use_internal_loopback = true
     bin_dirs = ["{CNI_PLUGINS}"]
     conf_dir = "{paths.CNI_CONF}"
   [plugins."io.containerd.cri.v1.runtime".containerd]
@@ -67,7 +68,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 
 def render_registry_hosts() -> str:
     """
-    The `_default` host: every image name of every registry is looked up in ours, by its path, and nowhere else.
+    The `_default` host: every image name of every registry is looked up in ours, by its path, and nowhere
+    else.
     """
     url = f"http://{layout.REGISTRY}"
     return f'server = "{url}"\n\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
@@ -111,8 +113,8 @@ def render_cni() -> dict[str, Any]:
 
 def render_kubelet() -> dict[str, Any]:
     """
-    KubeletConfiguration. Our own resolv.conf: pods with dnsPolicy Default (the CoreDNS inside a virtual cluster) ask
-    the cluster's DNS, never the machine's, so no query leaves the machine.
+    KubeletConfiguration. Our own resolv.conf: pods with dnsPolicy Default (the CoreDNS inside a virtual
+    cluster) ask the cluster's DNS, never the machine's, so no query leaves the machine.
     """
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",

@@ -1,5 +1,6 @@
 """
-Reads what decides the outcome of an image build: the context as .dockerignore leaves it, and archives of images.
+Reads what decides the outcome of an image build: the context as .dockerignore leaves it, and archives of
+images.
 """
 
 import fnmatch
@@ -25,7 +26,7 @@ def context_hash(context: pathlib.Path, dockerfile: pathlib.Path) -> str:
         if is_ignored(name, patterns):
             continue
         executable = os.access(path, os.X_OK)
-        content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         digest.update(f"{name}\0{executable}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
 

@@ -1,7 +1,9 @@
 """
-Our packet filter: nothing that a pod sends leaves the machine. And the exact removal of what the cluster added.
+Our packet filter: nothing that a pod sends leaves the machine. And the exact removal of what the cluster
+added.
 
-The chain KNS-TESTBED is also the mark by which a later run knows that the KUBE-* and CNI-* chains beside it are ours.
+The chain KNS-TESTBED is also the mark by which a later run knows that the KUBE-* and CNI-* chains beside it
+are ours.
 """
 
 import re
@@ -13,7 +15,8 @@ CHAIN = "KNS-TESTBED"
 FAMILIES = ("iptables", "ip6tables")
 
 _KUBE = re.compile(r"^KUBE-")
-# Chains of the CNI port mapping that all its networks share: ours only once no other network's rule is in them.
+# Chains of the CNI port mapping that all its networks share: ours only once no other network's rule is in
+# them.
 _CNI_SHARED = re.compile(r"^CNI-HOSTPORT-")
 _CNI_PER_POD = re.compile(r"^CNI-(?:DN-|SN-)?[0-9a-f]+$")
 _NETWORK_MARK = re.compile(r'name: \\?"' + re.escape(layout.CNI_NETWORK) + r'\\?"')
@@ -63,10 +66,11 @@ def foreign_chains() -> list[str]:
 
 def select_ours(dump: str) -> dict[str, tuple[list[str], list[str]]]:
     """
-    From an iptables-save dump, per table: our rules in chains that are not ours (to delete one by one), our chains.
+    From an iptables-save dump, per table: our rules in chains that are not ours (to delete one by one), our
+    chains.
 
-    Ours are: our own chain, the KUBE-* chains, the CNI chains of pods of our network, and the CNI chains that all
-    networks share if no rule of another network is left in them.
+    Ours are: our own chain, the KUBE-* chains, the CNI chains of pods of our network, and the CNI chains
+    that all networks share if no rule of another network is left in them.
     """
     selected: dict[str, tuple[list[str], list[str]]] = {}
     for table, (chains, rules) in _parse(dump).items():

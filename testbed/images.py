@@ -1,8 +1,9 @@
 """
-The images of the cluster: made from our programs, or built from Dockerfiles, and pushed to the local registry.
+The images of the cluster: made from our programs, or built from Dockerfiles, and pushed to the local
+registry.
 
-They carry the names of the real ones, so that manifests and values are tried as users will run them. An image is made
-again only if what goes into it changed, or if the registry lost it.
+They carry the names of the real ones, so that manifests and values are tried as users will run them. An
+image is made again only if what goes into it changed, or if the registry lost it.
 """
 
 import functools
@@ -21,8 +22,8 @@ from testbed.registry import Config, Reference
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 TOOLS_IMAGE = "localhost/kns-tools:v1"
 CA_BUNDLE = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
-# Where the machine's certificates appear during a build. Not at their usual place, which package installs rewrite,
-# and in a folder that every image has, because a new mount point would stay behind in the image.
+# Where the machine's certificates appear during a build. Not at their usual place, which package installs
+# rewrite, and in a folder that every image has, because a new mount point would stay behind in the image.
 CA_MOUNT = "/mnt"
 CA_VARIABLES = {"PIP_CERT", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"}
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -91,7 +92,7 @@ IMAGES: tuple[Image, ...] = (
 )
 
 
-def ensure_image(image: Image, tick: Callable[[str], None]) -> str:
+def ensure_image(image: Image) -> str:
     """
     Make and push an image of programs. Returns what was done.
     """
@@ -109,12 +110,10 @@ def ensure_base_image(tick: Callable[[str], None]) -> str:
     Make and push the base image of our Dockerfiles. Returns what was done.
     """
     key = _key(base_image.RECIPE, repr(base_image.FILES))
-    return _ensure(
-        BASE_IMAGE, key, lambda target: base_image.write_layer(target, tick), Config(command=("bash",))
-    )
+    return _ensure(BASE_IMAGE, key, lambda target: base_image.write_layer(target, tick), Config(command=("bash",)))
 
 
-def ensure_pause(tick: Callable[[str], None]) -> None:
+def ensure_pause() -> None:
     """
     Compile the pause program.
     """
@@ -142,7 +141,15 @@ def ensure_chart(go: Callable[[], pathlib.Path]) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     version = layout.VCLUSTER_VERSION
-    argv = [paths.binary("helm"), "package", source, "--version", version, "--app-version", version]
+    argv: list[str | pathlib.Path] = [
+        paths.binary("helm"),
+        "package",
+        source,
+        "--version",
+        version,
+        "--app-version",
+        version,
+    ]
     run([*argv, "--destination", draft], env={"HOME": str(draft), "PATH": "/usr/bin:/bin"})
     (draft / f"vcluster-{version}.tgz").replace(target)
     shutil.rmtree(draft)
@@ -177,7 +184,8 @@ def build_image(
     tick: Callable[[str], None] = lambda _: None,
 ) -> str:
     """
-    Build an image from a Dockerfile with buildah and push it to the registry. Returns a line that says what was done.
+    Build an image from a Dockerfile with buildah and push it to the registry. Returns a line that says what
+    was done.
 
     Args:
         tag: its full name; the cluster pulls it by the path of that name.
@@ -198,7 +206,15 @@ def build_image(
     for name in (BASE_IMAGE, TOOLS_IMAGE):
         _pull_into_buildah(name)
     log = paths.BUILD_LOGS / f"image-{_file_name(tag)}.log"
-    argv = [*_buildah(), "bud", *_build_options(dockerfile.declared_arguments(dockerfile_path)), "--tag", tag, "--file", str(dockerfile_path)]
+    argv = [
+        *_buildah(),
+        "bud",
+        *_build_options(dockerfile.declared_arguments(dockerfile_path)),
+        "--tag",
+        tag,
+        "--file",
+        str(dockerfile_path),
+    ]
     for name, value in arguments.items():
         argv += ["--build-arg", f"{name}={value}"]
     run_long([*argv, str(context)], log=log, tick=tick)
@@ -280,7 +296,8 @@ def _is_current(record: pathlib.Path, key: str, reference: Reference) -> bool:
 
 def _source(name: str) -> pathlib.Path:
     """
-    The file behind a name in the table: a program, the pause program or the chart, at a path that names its content.
+    The file behind a name in the table: a program, the pause program or the chart, at a path that names its
+    content.
     """
     if name == "pause":
         content = (paths.SOURCE / "pause.c").read_bytes()

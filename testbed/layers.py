@@ -38,7 +38,16 @@ def write_rootfs_layer(target: pathlib.Path, rootfs: pathlib.Path, *, leave_out:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     excludes = [f"--exclude=./{name}" for name in leave_out]
-    argv = ["tar", "--create", "--file", target, "--directory", rootfs, "--numeric-owner", "--sort=name"]
+    argv: list[str | pathlib.Path] = [
+        "tar",
+        "--create",
+        "--file",
+        target,
+        "--directory",
+        rootfs,
+        "--numeric-owner",
+        "--sort=name",
+    ]
     run([*argv, *excludes, "."], timeout_s=300)
 
 

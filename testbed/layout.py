@@ -1,5 +1,6 @@
 """
-Names and addresses of the cluster. Every address here is local: of the loopback device, of a bridge of ours, or of a pod.
+Names and addresses of the cluster. Every address here is local: of the loopback device, of a bridge of
+ours, or of a pod.
 """
 
 NODE_NAME = "kns-testbed"

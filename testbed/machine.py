@@ -30,8 +30,8 @@ PACKAGES: dict[str, str] = {
     "gcc": "/usr/bin/gcc",
     "libc6-dev": "/usr/include/stdlib.h",
 }
-# Debian's registry package starts a service on port 5000 of all addresses. It is unpacked into the cache instead of
-# installed, unless it is installed already.
+# Debian's registry package starts a service on port 5000 of all addresses. It is unpacked into the cache
+# instead of installed, unless it is installed already.
 REGISTRY_PACKAGE = "docker-registry"
 REGISTRY_INSTALLED = pathlib.Path("/usr/bin/docker-registry")
 REGISTRY_UNPACKED = paths.TOOLCHAIN / "docker-registry" / "usr/bin/docker-registry"
@@ -72,9 +72,7 @@ def ensure_packages(tick: Callable[[str], None]) -> str:
     if not registry_binary().exists():
         _unpack_registry(tick)
     if still := missing_packages():
-        raise TestbedError(
-            f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}"
-        )
+        raise TestbedError(f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}")
     return f"installed {', '.join(missing)}" if missing else "unpacked docker-registry"
 
 
@@ -124,9 +122,7 @@ def ensure_go(tick: Callable[[str], None]) -> pathlib.Path:
     private = paths.TOOLCHAIN / "go-venv"
     for candidate in (shutil.which("go"), private / "bin" / "go"):
         if candidate and pathlib.Path(candidate).exists():
-            answer = run(
-                [candidate, "version"], env={**os.environ, "GOTOOLCHAIN": "local"}, check=False
-            ).stdout
+            answer = run([candidate, "version"], env={**os.environ, "GOTOOLCHAIN": "local"}, check=False).stdout
             found = re.search(r"go(\d[\d.]*)", answer)
             if found and _version(found.group(1)) >= needed:
                 return pathlib.Path(candidate)
@@ -148,14 +144,8 @@ def check_ports(ours: set[int]) -> None:
         owner = network.port_owner(address, port)
         if owner is None or any(owner.startswith(f"pid {pid} ") for pid in ours):
             continue
-        hint = (
-            "; `systemctl disable --now docker-registry` stops Debian's own"
-            if "docker-registry" in owner
-            else ""
-        )
-        raise TestbedError(
-            f"port {port} on {address} is needed for the {purpose}, but {owner} listens there{hint}"
-        )
+        hint = "; `systemctl disable --now docker-registry` stops Debian's own" if "docker-registry" in owner else ""
+        raise TestbedError(f"port {port} on {address} is needed for the {purpose}, but {owner} listens there{hint}")
 
 
 def cgroup_roots() -> list[pathlib.Path]:
@@ -183,13 +173,13 @@ def host_mirror(codename: str) -> str | None:
     """
     for source in sorted(pathlib.Path("/etc/apt/sources.list.d").glob("*.sources")):
         for block in re.split(r"\n\s*\n", source.read_text(encoding="utf-8")):
-            fields = dict(re.findall(r"^(\w[\w-]*):\s*(.+)$", block, re.MULTILINE))
+            fields: dict[str, str] = dict(re.findall(r"^(\w[\w-]*):\s*(.+)$", block, re.MULTILINE))
             if codename in fields.get("Suites", "").split() and fields.get("URIs"):
                 return fields["URIs"].split()[0]
     listing = pathlib.Path("/etc/apt/sources.list")
     text = listing.read_text(encoding="utf-8") if listing.exists() else ""
     line = re.search(rf"^deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+{codename}\s", text, re.MULTILINE)
-    return line.group(1) if line else None
+    return str(line.group(1)) if line else None
 
 
 def _version(text: str) -> tuple[int, ...]:

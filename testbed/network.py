@@ -1,15 +1,15 @@
 """
 The links and routes of the node.
 
-The order is a safety rule: first the bridge that owns the node's address, then the routes that keep every address
-range of the cluster on this machine, then the packet filter; only then may anything use those addresses. Without a
-local owner a packet to such an address would follow the default route out of the machine.
+The order is a safety rule: first the bridge that owns the node's address, then the routes that keep every
+address range of the cluster on this machine, then the packet filter; only then may anything use those
+addresses. Without a local owner a packet to such an address would follow the default route out of the
+machine.
 """
 
 import contextlib
 import ipaddress
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -21,8 +21,8 @@ from testbed.errors import TestbedError
 RANGES = (layout.NODE_RANGE, layout.SERVICE_RANGE, layout.POD_RANGE)
 OUR_LINKS = (layout.POD_BRIDGE, layout.NODE_BRIDGE)
 
-# Changed by us, by kubelet or by the CNI plugins; `down` puts the old values back. Every virtual cluster watches
-# many files, and the usual limit of 128 watchers per user is gone after the third.
+# Changed by us, by kubelet or by the CNI plugins; `down` puts the old values back. Every virtual cluster
+# watches many files, and the usual limit of 128 watchers per user is gone after the third.
 SYSCTLS_SET = {"net/ipv4/ip_forward": "1", "fs/inotify/max_user_instances": "8192"}
 SYSCTLS_WATCHED = (
     *SYSCTLS_SET,
@@ -50,9 +50,7 @@ def check_free() -> None:
     if not firewall.has_filter() and not link_exists(layout.NODE_BRIDGE):
         foreign = firewall.foreign_chains()
         if foreign or link_exists(layout.POD_BRIDGE):
-            found = (
-                f"firewall chains {', '.join(foreign[:3])} ..." if foreign else f"link {layout.POD_BRIDGE}"
-            )
+            found = f"firewall chains {', '.join(foreign[:3])} ..." if foreign else f"link {layout.POD_BRIDGE}"
             raise TestbedError(f"another Kubernetes seems to run on this machine ({found}); remove it first")
     for route in _routes():
         if route.get("dev") in OUR_LINKS or route.get("dst") == "default":
@@ -77,9 +75,7 @@ def ensure_network() -> None:
     run(["ip", "link", "set", bridge, "up"])
     owned = run(["ip", "-4", "-o", "address", "show", "dev", bridge]).stdout
     if f" {layout.NODE_IP}/" not in owned:
-        raise TestbedError(
-            f"{layout.NODE_IP} did not appear on {bridge}; nothing was started. It shows: {owned!r}"
-        )
+        raise TestbedError(f"{layout.NODE_IP} did not appear on {bridge}; nothing was started. It shows: {owned!r}")
     for text in RANGES:
         run(["ip", "route", "replace", text, "dev", bridge, "scope", "link"])
     firewall.ensure_filter()
@@ -135,12 +131,12 @@ def talkers() -> list[str]:
     """
     Processes of this machine that hold a connection to one of our ranges: their next packet needs our bridge.
     """
-    inodes = {inode: address for inode, address in _connections()}
+    inodes = dict(_connections())
     if not inodes:
         return []
     found: list[str] = []
     for pid in processes.all_pids():
-        for inode in _socket_inodes(pid):
+        for inode in socket_inodes(pid):
             if inode in inodes:
                 name = " ".join(processes.argv_of(pid))[:60]
                 found.append(f"pid {pid} ({name}) talks to {inodes[inode]}")
@@ -162,7 +158,7 @@ def port_owner(address: str, port: int) -> str | None:
 
 def _owner_of_inode(inode: str) -> str:
     for pid in processes.all_pids():
-        if inode in _socket_inodes(pid):
+        if inode in socket_inodes(pid):
             return f"pid {pid} ({' '.join(processes.argv_of(pid))[:80]})"
     return "an unknown process"
 
@@ -183,12 +179,15 @@ def _tcp_table(name: str) -> Iterator[list[str]]:
             yield line.split()
 
 
-def _socket_inodes(pid: int) -> set[str]:
+def socket_inodes(pid: int) -> set[str]:
+    """
+    The inodes of the sockets that a process has open, as /proc/net lists them.
+    """
     inodes: set[str] = set()
     with contextlib.suppress(OSError):
         for entry in (processes.PROC / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):
-                target = os.readlink(entry)
+                target = str(entry.readlink())
                 if target.startswith("socket:["):
                     inodes.add(target[8:-1])
     return inodes

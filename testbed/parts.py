@@ -1,5 +1,6 @@
 """
-The long-lived programs of the node, as a table: how each is started, where it answers, how to tell that it is well.
+The long-lived programs of the node, as a table: how each is started, where it answers, how to tell that it
+is well.
 
 The order of PARTS is the order of starting; `down` stops them in an order of its own, clients before servers.
 """
@@ -188,7 +189,7 @@ def _kube_proxy() -> list[str]:
 
 
 def _containerd_missing() -> str | None:
-    argv = [paths.binary("ctr"), "--address", paths.CONTAINERD_SOCKET, "--connect-timeout", "2s", "version"]
+    argv = [str(paths.binary("ctr")), "--address", str(paths.CONTAINERD_SOCKET), "--connect-timeout", "2s", "version"]
     done = run(argv, check=False)
     return None if done.returncode == 0 else done.stderr.strip()
 

@@ -1,8 +1,8 @@
 """
 Where the testbed keeps things: one cache folder outside the checkout, and one run folder for sockets.
 
-Sockets live under /run because their path may not be longer than 107 bytes. `state/` is one cluster's life and is
-wiped by `down`; binaries, images and the registry's data survive it.
+Sockets live under /run because their path may not be longer than 107 bytes. `state/` is one cluster's life
+and is wiped by `down`; binaries, images and the registry's data survive it.
 """
 
 import os
@@ -19,9 +19,7 @@ def cache_root() -> pathlib.Path:
     The cache folder: KNS_TESTBED_HOME, or ~/.cache/kns-testbed.
     """
     configured = os.environ.get("KNS_TESTBED_HOME")
-    return (
-        pathlib.Path(configured).resolve() if configured else pathlib.Path.home() / ".cache" / "kns-testbed"
-    )
+    return pathlib.Path(configured).resolve() if configured else pathlib.Path.home() / ".cache" / "kns-testbed"
 
 
 CACHE = cache_root()

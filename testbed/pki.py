@@ -1,8 +1,8 @@
 """
 Certificates and kubeconfigs of one cluster's life, made with the openssl program.
 
-Two authorities, as Kubernetes wants: one for the cluster, one for the front proxy through which aggregated APIs are
-called. Keys never leave the state folder, except in the admin's kubeconfig.
+Two authorities, as Kubernetes wants: one for the cluster, one for the front proxy through which aggregated
+APIs are called. Keys never leave the state folder, except in the admin's kubeconfig.
 """
 
 import base64
@@ -41,9 +41,7 @@ API_NAMES = (
 
 CERTIFICATES: tuple[Certificate, ...] = (
     Certificate("apiserver", "/CN=kube-apiserver", names=API_NAMES),
-    Certificate(
-        "kubelet-server", f"/CN={layout.NODE_NAME}", names=(f"DNS:{layout.NODE_NAME}", f"IP:{layout.NODE_IP}")
-    ),
+    Certificate("kubelet-server", f"/CN={layout.NODE_NAME}", names=(f"DNS:{layout.NODE_NAME}", f"IP:{layout.NODE_IP}")),
     Certificate("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client"),
     Certificate("front-proxy-client", "/CN=front-proxy-client", issuer="front-proxy-ca"),
     Certificate("admin", "/O=system:masters/CN=kns-testbed-admin"),
@@ -57,7 +55,8 @@ CLIENTS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "
 
 def ensure_pki() -> None:
     """
-    Make what is missing. The last file written is the admin's kubeconfig, so its presence means that all is there.
+    Make what is missing. The last file written is the admin's kubeconfig, so its presence means that all is
+    there.
     """
     if paths.KUBECONFIG.exists() and (paths.PKI / "admin.crt").exists():
         return
@@ -127,7 +126,7 @@ def _make(certificate: Certificate) -> None:
     config = paths.PKI / f"{name}.ext"
     config.write_text("\n".join(extensions) + "\n", encoding="ascii")
     issuer = certificate.issuer
-    argv = [
+    argv: list[str | pathlib.Path] = [
         "openssl",
         "x509",
         "-req",

@@ -43,9 +43,7 @@ def _network() -> list[str]:
 def _listeners() -> list[str]:
     lines = ["Listens on addresses of this machine only:"]
     lines += [f"  {address}:{port:<6} {purpose}" for address, port, purpose in layout.LISTENERS]
-    lines += [
-        f"  {layout.NODE_IP}:{port:<6} {purpose} (firewall rule)" for port, purpose in layout.HOST_PORTS
-    ]
+    lines += [f"  {layout.NODE_IP}:{port:<6} {purpose} (firewall rule)" for port, purpose in layout.HOST_PORTS]
     return lines
 
 

@@ -1,8 +1,8 @@
 """
 Starts long-lived programs detached from us, remembers who they are, and stops exactly those.
 
-A pid alone names nobody: after a reboot or a wrap-around it may belong to a stranger. Start time and executable are
-recorded next to it and compared before every signal.
+A pid alone names nobody: after a reboot or a wrap-around it may belong to a stranger. Start time and
+executable are recorded next to it and compared before every signal.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def identify(pid: int) -> Identity | None:
     """
     try:
         stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-        exe = os.readlink(PROC / str(pid) / "exe")
+        exe = str((PROC / str(pid) / "exe").readlink())
     except OSError:
         return None
     if stat.rpartition(")")[2].split()[0] == "Z":
@@ -102,7 +102,8 @@ def recorded(part: str) -> Identity | None:
 
 def running(part: str, argv: Sequence[str]) -> Identity | None:
     """
-    The live process of a part: the recorded one if it is still that program, else one found by its command line.
+    The live process of a part: the recorded one if it is still that program, else one found by its command
+    line.
 
     The second way finds a process whose starter was killed between start and record.
     """
@@ -198,9 +199,7 @@ def stop_all(
     return _wait_gone(left, 10.0, tick)
 
 
-def _wait_gone(
-    identities: Sequence[Identity], timeout_s: float, tick: Callable[[str], None]
-) -> list[Identity]:
+def _wait_gone(identities: Sequence[Identity], timeout_s: float, tick: Callable[[str], None]) -> list[Identity]:
     deadline = time.monotonic() + timeout_s
     left = [identity for identity in identities if is_alive(identity)]
     while left and time.monotonic() < deadline:

@@ -173,9 +173,7 @@ def _call(
             answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     except OSError as err:
-        raise TestbedError(
-            f"{method} {url} on the registry {layout.REGISTRY}: {err}; is the testbed up?"
-        ) from err
+        raise TestbedError(f"{method} {url} on the registry {layout.REGISTRY}: {err}; is the testbed up?") from err
     finally:
         connection.close()
 

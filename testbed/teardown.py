@@ -1,8 +1,8 @@
 """
 Takes the cluster away: processes first, then mounts, firewall, files, and the bridges last.
 
-It needs nothing to be alive: it works the same on a healthy cluster, on a half-started one and on the remains of a dead
-one. Containers are found by their cgroup and by their shims, not by asking containerd.
+It needs nothing to be alive: it works the same on a healthy cluster, on a half-started one and on the
+remains of a dead one. Containers are found by their cgroup and by their shims, not by asking containerd.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ CONTROL_PLANE: tuple[tuple[str, float], ...] = (
 )
 CONTAINER_LOG_LINKS = pathlib.Path("/var/log/containers")
 CNI_RESULTS = pathlib.Path("/var/lib/cni/results")
+DEVICE_PLUGINS = pathlib.Path("/var/lib/kubelet/device-plugins")
 SHIM_SOCKETS = pathlib.Path("/run/containerd/s")
 QUIET_TIMEOUT_S = 15.0
 
@@ -75,9 +76,7 @@ def stop_parts(order: tuple[tuple[str, float], ...], tick: Callable[[str], None]
         if identity is None:
             continue
         if stuck := processes.stop_all([identity], grace_s=grace_s, tick=tick):
-            raise TestbedError(
-                f"{name} (pid {stuck[0].pid}) did not end even by SIGKILL; look at it, then try again"
-            )
+            raise TestbedError(f"{name} (pid {stuck[0].pid}) did not end even by SIGKILL; look at it, then try again")
         processes.pid_file(name).unlink(missing_ok=True)
         stopped.append(f"process {name} (pid {identity.pid})")
     return stopped
@@ -89,8 +88,11 @@ def stop_containers(tick: Callable[[str], None]) -> list[str]:
 
     The state of the cluster is thrown away, so nothing is gained by asking the programs inside to end nicely.
     """
+    sockets = _sockets_of(_shims())
     containers = _kill_rounds(_container_processes, tick)
     shims = _kill_rounds(_shims, tick)
+    for socket in sockets:
+        socket.unlink(missing_ok=True)
     counts = ((containers, "container processes"), (shims, "containerd shims"))
     return [f"{count} {what}" for count, what in counts if count]
 
@@ -105,9 +107,7 @@ def unmount_all() -> list[str]:
         run(["umount", "--lazy", point])
     left = [point for point in _mount_points() if _is_below_ours(point)]
     if left:
-        raise TestbedError(
-            f"could not unmount {left[0]} and {len(left) - 1} more; see `findmnt`, then try again"
-        )
+        raise TestbedError(f"could not unmount {left[0]} and {len(left) - 1} more; see `findmnt`, then try again")
     return [f"{len(ours)} mounts"] if ours else []
 
 
@@ -120,17 +120,21 @@ def remove_leftovers() -> list[str]:
     if cgroups:
         removed.append(f"{cgroups} cgroups of pods")
     for link in _entries(CONTAINER_LOG_LINKS):
-        if link.is_symlink() and os.readlink(link).startswith(str(paths.POD_LOGS)):
+        if link.is_symlink() and str(link.readlink()).startswith(str(paths.POD_LOGS)):
             link.unlink()
     for result in _entries(CNI_RESULTS):
-        if result.name.startswith(f"{layout.CNI_NETWORK}-"):
+        # Each names the network namespace it was about, and ours are below our run folder.
+        if str(paths.RUN) in result.read_text(encoding="utf-8", errors="replace"):
             result.unlink()
+    if is_ours():
+        (DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
     for note in paths.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/*/*/bootstrap.json"):
         with contextlib.suppress(OSError, IndexError):
             socket = note.read_text(encoding="utf-8").split("unix://")[1].split('"')[0]
             if pathlib.Path(socket).parent == SHIM_SOCKETS:
                 pathlib.Path(socket).unlink(missing_ok=True)
-    folders = (CONTAINER_LOG_LINKS, CNI_RESULTS, CNI_RESULTS.parent, SHIM_SOCKETS, SHIM_SOCKETS.parent)
+    shared = (CNI_RESULTS, SHIM_SOCKETS, DEVICE_PLUGINS)
+    folders = [CONTAINER_LOG_LINKS, *shared, *(folder.parent for folder in shared)]
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if empty: others may use it too
@@ -202,6 +206,17 @@ def _shims() -> list[Identity]:
     return [identity for identity in found if identity is not None and identity.exe.startswith(store)]
 
 
+def _sockets_of(shims: list[Identity]) -> set[pathlib.Path]:
+    """
+    The socket files that shims listen on; killed, they leave them behind in a folder that all shims share.
+    """
+    inodes = set().union(*(network.socket_inodes(shim.pid) for shim in shims))
+    lines = (processes.PROC / "net/unix").read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    named = {pathlib.Path(row[7]) for row in rows if len(row) > 7 and row[6] in inodes}
+    return {path for path in named if path.parent == SHIM_SOCKETS}
+
+
 def _is_our_shim(argv: list[str]) -> bool:
     return any(argument.startswith(str(paths.CONTAINERD_SOCKET)) for argument in argv) and (
         argv[0].endswith("containerd-shim-runc-v2")
@@ -239,7 +254,6 @@ def _remove_cgroup(folder: pathlib.Path) -> int:
 
 
 def _remove_tree(folder: pathlib.Path) -> None:
-    # kubelet and containers mark some files immutable to us for a moment (network namespaces, sockets): say which.
     failures: list[str] = []
 
     def note(_function: object, path: str, error: object) -> None:

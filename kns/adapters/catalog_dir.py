@@ -6,6 +6,7 @@ position, never a value.
 """
 
 import json
+import math
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
@@ -110,7 +111,8 @@ class CatalogDirectory:
 
     def _read_file(self, file: Path) -> Any:
         try:
-            return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+            text = file.read_text(encoding="utf-8")
+            return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
         except OSError as error:
             raise CatalogError(self._name(file), f"cannot be read: {error.strerror}") from error
         except ValueError as error:
@@ -119,3 +121,8 @@ class CatalogDirectory:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)

@@ -4,6 +4,7 @@ What surrounds every request: its line in the access log, its metric, the last c
 Plain ASGI. The log has the path and never the query, which carries API keys.
 """
 
+from traceback import format_exception
 from typing import Any
 
 import structlog
@@ -15,7 +16,6 @@ from kns.model.errors import clip
 from kns.ports import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-_DRAIN_BYTES = 4 * MAX_BODY_BYTES
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499  # nginx's number for a client that left before the answer
 
@@ -46,7 +46,8 @@ class Observer:
         try:
             await self._app(scope, receive, send_watched)
         except Exception as error:
-            log.exception("http_fault", path=clip(scope["path"], 200), error=type(error).__name__)
+            # The stack as text: a renderer of exceptions may print local variables, and those hold API keys.
+            log.error("http_fault", path=clip(scope["path"], 200), stack="".join(format_exception(error)))  # noqa: TRY400
             if status is not None:
                 raise  # half an answer is out: only closing the connection tells the client
             await INTERNAL.answer()(scope, receive, send_watched)
@@ -74,8 +75,7 @@ class BodyReader:
     """
     Reads the body into `request.state.body`, so that plain `def` routes have it; refuses one above the limit.
 
-    A client that is still writing cannot read an answer, so what is too much is read and thrown away first, up to
-    a second limit.
+    The rest of a refused body is the server's: it reads and drops it, so a client that still writes gets the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -85,23 +85,17 @@ class BodyReader:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["body"] = b""
-        if scope["method"] == "POST":
-            body = bytearray()
-            size = 0
-            more = True
-            while more and size <= _DRAIN_BYTES:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size <= MAX_BODY_BYTES:
-                    body += chunk
-                more = message.get("more_body", False)
-            if size > MAX_BODY_BYTES:
+        body = bytearray()
+        more = scope["method"] == "POST"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
                 await TOO_LARGE.answer()(scope, receive, send)
                 return
-            state["body"] = bytes(body)
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["body"] = bytes(body)
         await self._app(scope, receive, send)

@@ -190,4 +190,5 @@ def machine_entry(machine: Machine) -> dict[str, Any]:
 
 def _number(value: float) -> int | float:
     """A whole number without `.0`: right for a client that reads a number and for one that reads an integer."""
-    return int(value) if value.is_integer() else value
+    whole = int(value)
+    return whole if whole == value else value

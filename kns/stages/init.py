@@ -38,10 +38,9 @@ def ensure(ctx: Context) -> Outcome:
         return _create(ctx)
     pods = _pods(ctx)
     _collect_log(ctx, pods)
-    ended = _ended_condition(job)
-    if ended == "Complete":
+    if _ended_condition(job) == "Complete" or _has_succeeded(pods):
         return Done()
-    if ended == "Failed":
+    if _ended_condition(job) == "Failed":
         return _failure(pods, job)
     return _unpullable(ctx, pods) or Wait(_POLL_S, *_describe(pods))
 
@@ -101,6 +100,11 @@ def _ended_condition(job: Object) -> str | None:
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
             return str(condition["type"])
     return None
+
+
+def _has_succeeded(pods: Sequence[Object]) -> bool:
+    """The pod says so seconds before the Job controller does."""
+    return any((pod.get("status") or {}).get("phase") == "Succeeded" for pod in pods)
 
 
 def _containers(pod: Object) -> dict[str, Any]:

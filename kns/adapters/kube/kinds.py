@@ -40,9 +40,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.LIMIT_RANGE: KindRow("/api/v1", "limitranges", job=_APPLY),
     Kind.RESOURCE_QUOTA: KindRow("/api/v1", "resourcequotas", job=_APPLY),
     Kind.SERVICE_ACCOUNT: KindRow("/api/v1", "serviceaccounts", job=_APPLY),
-    Kind.SECRET: KindRow(
-        "/api/v1", "secrets", job=("get", *_APPLY), system=("get", "create", "update")
-    ),
+    Kind.SECRET: KindRow("/api/v1", "secrets", job=("get", *_APPLY), system=("get", "create", "update")),
     Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", "create", "update")),
     Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=_APPLY),

@@ -77,10 +77,7 @@ class KubeRecords:
         return job_from_record(stored)
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        if job.spec.stop_reason is StopReason.TERMINATE:
-            return
-        spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
-        self._patch(job, {"spec": spec})
+        retry_on_conflict(lambda: self._write_stop(job.record, reason))
 
     # --- RecordWriter
 
@@ -121,6 +118,15 @@ class KubeRecords:
         path = RECORDS.path(self._namespace, job.record)
         stored = self._client.request("PATCH", path, body=patch, content_type=MERGE)
         self._cache.put(stored)
+
+    def _write_stop(self, record: str, reason: StopReason) -> None:
+        """Decided on the stored record, not on what a caller saw: two replicas may be asked at the same time."""
+        stored = job_from_record(self._client.request("GET", RECORDS.path(self._namespace, record)))
+        overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
+        if stored.is_ended or not (stored.stop_reason is None or overrides):
+            return
+        spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
+        self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
     def _announce(self, obj: Object) -> None:
         self._on_change(obj["metadata"]["name"])

@@ -1,0 +1,79 @@
+"""
+The demo's catalogue: its accounts, its machines, and every app of examples/. Checked by kns's own reader before it
+goes anywhere.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from demo.accounts import build_users
+from demo.errors import DemoError
+from demo.files import write_private
+from demo.target import ROOT, Target
+from kns.model.catalog import CatalogError, parse_catalog
+
+EXAMPLES = ROOT / "examples"
+MACHINES = Path(__file__).resolve().parent / "catalog" / "machines.json"
+
+
+def example_ids() -> list[str]:
+    """
+    The apps of examples/, by name; `hello` is one of them.
+    """
+    return sorted(file.parent.name for file in EXAMPLES.glob("*/appdef.json"))
+
+
+def example_image(app: str) -> str:
+    """
+    The image of an example, without its registry.
+    """
+    return f"kns-example-{app}:1"
+
+
+def build_catalog(target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
+    """
+    The decoded files of the catalogue directory, by their flat names, as a Secret holds them.
+
+    Raises:
+        DemoError: kns would refuse it; the message names file and key.
+    """
+    files: dict[str, Any] = {
+        "users.json": build_users(keys),
+        "machines.json": json.loads(MACHINES.read_text("utf-8")),
+    }
+    for app in example_ids():
+        data = json.loads((EXAMPLES / app / "appdef.json").read_text("utf-8"))
+        files[f"apps.{app}.json"] = {"data": data, "repo": target.image(example_image(app)), "public": True}
+    try:
+        parse_catalog(files)
+    except CatalogError as error:
+        raise DemoError(f"kns would refuse the demo's catalogue: {error}") from error
+    return files
+
+
+def build_secret(files: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The Secret that `manifests/deployment.yaml` mounts.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "kns-catalog",
+            "namespace": "kns-system",
+            "labels": {"app.kubernetes.io/part-of": "kns"},
+        },
+        "stringData": {name: json.dumps(content, indent=1) for name, content in files.items()},
+    }
+
+
+def write_directory(folder: Path, files: Mapping[str, Any]) -> None:
+    """
+    The same catalogue as a directory, for a scheduler outside the cluster.
+    """
+    for stale in folder.glob("*.json"):
+        stale.unlink()
+    for name, content in files.items():
+        write_private(folder / name, json.dumps(content, indent=1))

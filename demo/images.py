@@ -1,0 +1,69 @@
+"""Our images: built from their real Dockerfiles on the testbed, expected in the registry elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.catalog import EXAMPLES, example_ids, example_image
+from demo.errors import DemoError
+from demo.target import ROOT, Target
+from kns import __version__
+from testbed import images, locking, registry
+from testbed.registry import Reference
+
+SCHEDULER = f"kns-scheduler:{__version__}"
+INIT = f"kns-init:{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image is built. `name` is without registry."""
+
+    name: str
+    dockerfile: Path
+    context: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OurImages:
+    """References of the two images that make up kns."""
+
+    scheduler: str
+    init: str
+
+
+def list_recipes() -> list[Recipe]:
+    """
+    Every image of this repository.
+    """
+    return [
+        Recipe(SCHEDULER, ROOT / "Dockerfile", ROOT),
+        Recipe(INIT, ROOT / "init-image" / "Dockerfile", ROOT),
+        *(Recipe(example_image(app), EXAMPLES / app / "Dockerfile", EXAMPLES / app) for app in example_ids()),
+    ]
+
+
+def provide(target: Target, say: Callable[[str], None]) -> OurImages:
+    """
+    Make sure that the cluster can pull our images; what to install.
+
+    On the testbed they are pinned by digest: a rebuilt image is another one, and an unchanged one changes nothing.
+
+    Raises:
+        TestbedError: a build failed.
+    """
+    if not target.is_testbed:
+        say(f"Images come from {target.registry}; see `python -m demo --help` for how to push them.")
+        return OurImages(scheduler=target.image(SCHEDULER), init=target.image(INIT))
+    with locking.exclusive():
+        for recipe in list_recipes():
+            tag = target.image(recipe.name)
+            say(images.build_image(tag, recipe.dockerfile, recipe.context))
+    return OurImages(scheduler=_pin(target.image(SCHEDULER)), init=_pin(target.image(INIT)))
+
+
+def _pin(tag: str) -> str:
+    digest = registry.digest(Reference.parse(tag))
+    if digest is None:
+        raise DemoError(f"the testbed's registry has lost {tag}; run `make up` again")
+    return f"{tag.rpartition(':')[0]}@{digest}"

@@ -1,0 +1,120 @@
+"""kubectl, as its user would call it; every call has a deadline."""
+
+import contextlib
+import json
+import os
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from demo.errors import DemoError
+from demo.target import Target
+
+DEFAULT_TIMEOUT_S = 30.0
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+
+
+class Kubectl:
+    """kubectl with one kubeconfig."""
+
+    def __init__(self, program: Path, kubeconfig: str, *, use_proxy: bool) -> None:
+        self._program = str(program)
+        # By environment, not by flag: KUBECONFIG may be a list of files.
+        self._environ = {
+            name: value for name, value in os.environ.items() if use_proxy or name.lower() not in _PROXIES
+        } | {"KUBECONFIG": kubeconfig}
+
+    @classmethod
+    def of(cls, target: Target) -> "Kubectl":
+        """
+        For the host cluster. The testbed's addresses are on this machine, so no proxy can reach them.
+        """
+        return cls(target.kubectl, target.kubeconfig, use_proxy=not target.is_testbed)
+
+    def run(
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, check: bool = True
+    ) -> str:
+        """
+        The output of one call; of a failed one without `check`, its error.
+
+        Raises:
+            DemoError: it failed, did not end in time, or is not installed.
+        """
+        command = [self._program, *arguments]
+        shown = f"kubectl {' '.join(arguments)}"
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin,
+                env=self._environ,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise DemoError(f"there is no {self._program}; `make up` builds it") from error
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"`{shown}` did not end within {timeout_s:.0f} s") from error
+        if done.returncode != 0 and check:
+            raise DemoError(f"`{shown}` failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    def find(self, *arguments: str) -> Any | None:
+        """
+        One object by `kubectl get` arguments, or None if it is not there.
+        """
+        text = self.run("get", *arguments, "--ignore-not-found", "--output=json")
+        return json.loads(text) if text.strip() else None
+
+    def get(self, *arguments: str) -> Any:
+        """
+        One object, or a List, by `kubectl get` arguments.
+
+        Raises:
+            DemoError: it is not there.
+        """
+        return json.loads(self.run("get", *arguments, "--output=json"))
+
+    @contextlib.contextmanager
+    def forward(self, namespace: str, service: str, port: int, *, timeout_s: float = 20.0) -> Iterator[int]:
+        """
+        Keep `kubectl port-forward` running; gives the local port, on 127.0.0.1 only.
+
+        Raises:
+            DemoError: it said no port in time.
+        """
+        command = [self._program, "port-forward", f"--namespace={namespace}", "--address=127.0.0.1"]
+        child = subprocess.Popen(
+            [*command, f"service/{service}", f":{port}"],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C must leave it to us: the job is ended through it
+        )
+        try:
+            yield _read_port(child, f"{namespace}/{service}", time.monotonic() + timeout_s)
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def _read_port(child: subprocess.Popen[str], what: str, deadline: float) -> int:
+    if child.stdout is None:
+        raise DemoError("kubectl port-forward was started without a pipe")
+    while select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        line = child.stdout.readline()
+        if found := _FORWARDING.search(line):
+            return int(found[1])
+        if not line:
+            break
+        if line.strip():
+            what = f"{what}: {line.strip()}"
+    raise DemoError(f"kubectl port-forward gave no port for {what}; is kns running? (`make status`)")

@@ -1,0 +1,50 @@
+"""The cluster inside a job, as its administrator sees it."""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from demo.errors import DemoError
+from demo.files import write_private
+from demo.kubectl import Kubectl
+from demo.target import Target
+
+API_PORT = 443
+
+
+@contextlib.contextmanager
+def nested_kubectl(target: Target, number: int) -> Iterator[Kubectl]:
+    """
+    kubectl for the cluster of a job, by the kubeconfig that the virtual cluster keeps in its namespace on the host.
+
+    Raises:
+        DemoError: the job has no running cluster.
+    """
+    host, name = Kubectl.of(target), f"kns-job-{number}"
+    secret = host.find("secret", f"{name}-certs", f"--namespace={name}")
+    service = host.find("service", name, f"--namespace={name}")
+    if secret is None or service is None:
+        raise DemoError(f"job {number} has no cluster now: Secret {name}-certs or Service {name} is not there")
+    admin = base64.b64decode(secret["data"]["admin.conf"]).decode()
+    file = target.state / f"{name}.kubeconfig"
+    with contextlib.ExitStack() as stack:
+        if target.is_testbed:
+            server = f"https://{service['spec']['clusterIP']}:{API_PORT}"
+        else:
+            server = f"https://127.0.0.1:{stack.enter_context(host.forward(name, name, API_PORT))}"
+        write_private(file, set_server(admin, server))
+        stack.callback(Path.unlink, file, missing_ok=True)
+        yield Kubectl(target.kubectl, str(file), use_proxy=False)
+
+
+def set_server(kubeconfig: str, server: str) -> str:
+    """
+    The same kubeconfig for another address of the same cluster.
+    """
+    document = yaml.safe_load(kubeconfig)
+    for entry in document["clusters"]:
+        entry["cluster"]["server"] = server
+    return yaml.safe_dump(document)

@@ -1,0 +1,96 @@
+"""
+The Kustomize overlay that installs kns: manifests/ as it is, and what a site must set. Pure.
+
+A site of your own does the same: image, settings, catalogue.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo.images import OurImages
+from demo.target import ROOT, Target
+from testbed import layout
+
+MANIFESTS = ROOT / "manifests"
+NAMESPACE = "kns-system"
+DEPLOYMENT = "jarvice-kns-scheduler"
+IMAGE_IN_MANIFESTS = "localhost/kns-scheduler"
+
+
+def build_config(target: Target, images: OurImages) -> dict[str, str]:
+    """
+    The scheduler's settings for this cluster. An empty value is as good as none.
+    """
+    config = {
+        "JARVICE_JOBS_DOMAIN": target.jobs_domain,
+        "JARVICE_JOBS_INGRESS_CLASS": target.ingress_class,
+        "JARVICE_KNS_INIT_IMAGE": images.init,
+    }
+    if target.is_testbed:
+        # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
+        config |= {"KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION, "KNS_IMAGE_PULL_LIMIT": "30"}
+    return config
+
+
+def build_overlay(
+    folder: Path, *, config: Mapping[str, str], images: OurImages, catalog: Mapping[str, Any]
+) -> dict[str, str]:
+    """
+    The overlay's files by name, for `kubectl apply -k folder`. `catalog` is the Secret.
+    """
+    documents: dict[str, Any] = {
+        "kustomization.yaml": {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            # Kustomize takes no absolute path.
+            "resources": [os.path.relpath(MANIFESTS.resolve(), folder.resolve()), "catalog.yaml"],
+            "images": [split_image(images.scheduler)],
+            "patches": [{"path": "config.yaml"}, {"path": "restart.yaml"}],
+        },
+        "catalog.yaml": dict(catalog),
+        "config.yaml": {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "kns-config", "namespace": NAMESPACE},
+            "data": dict(config),
+        },
+        "restart.yaml": _build_restart(config, catalog),
+    }
+    return {name: yaml.safe_dump(document, sort_keys=False, width=120) for name, document in documents.items()}
+
+
+def _build_restart(config: Mapping[str, str], catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    A patch that restarts the Deployment when its settings or its catalogue changed. A mounted Secret would follow by
+    itself, but only after a minute.
+    """
+    content = json.dumps([dict(config), dict(catalog)], sort_keys=True)
+    annotations = {"demo.kns.io/inputs": sha256(content.encode()).hexdigest()[:16]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
+        "spec": {"template": {"metadata": {"annotations": annotations}}},
+    }
+
+
+def split_image(reference: str) -> dict[str, str]:
+    """
+    An entry of Kustomize's `images` for the scheduler.
+
+    >>> split_image("registry.example.org:5000/team/kns-scheduler:0.1.0")["newTag"]
+    '0.1.0'
+    >>> split_image("localhost/kns-scheduler@sha256:ab")["digest"]
+    'sha256:ab'
+    """
+    name, at, digest = reference.partition("@")
+    if at:
+        return {"name": IMAGE_IN_MANIFESTS, "newName": name, "digest": digest}
+    name, _, tag = reference.rpartition(":")
+    return {"name": IMAGE_IN_MANIFESTS, "newName": name, "newTag": tag}

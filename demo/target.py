@@ -1,0 +1,91 @@
+"""
+Which cluster is used: the testbed, or the one that KUBECONFIG names. Decided once, from the environment.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from demo.errors import DemoError
+from testbed import layout, paths
+
+ROOT = Path(__file__).resolve().parent.parent
+
+VARIABLES = """\
+Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and the testbed is left alone:
+  KUBECONFIG                  the cluster; its user must be cluster administrator
+  KNS_REGISTRY                registry and folder that the cluster pulls our images from, e.g. registry.example.org/team
+  JARVICE_JOBS_DOMAIN         wildcard domain that leads to the cluster's ingress controller, e.g. jobs.example.org
+  JARVICE_JOBS_INGRESS_CLASS  its IngressClass (default: the cluster's default class)
+  KNS_INGRESS_URL             where to reach the ingress controller from here, if the domain does not resolve here
+Push the images first:
+  for name in scheduler init; do
+    file=$([ $name = init ] && echo init-image/Dockerfile || echo Dockerfile)
+    docker build -t $KNS_REGISTRY/kns-$name:0.1.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.1.0
+  done
+  for id in $(ls examples); do
+    docker build -t $KNS_REGISTRY/kns-example-$id:1 examples/$id && docker push $KNS_REGISTRY/kns-example-$id:1
+  done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster to use. `registry` and `ingress_url` are "" where there is nothing to say."""
+
+    is_testbed: bool
+    kubeconfig: str
+    kubectl: Path
+    state: Path
+    registry: str
+    jobs_domain: str
+    ingress_class: str
+    ingress_url: str
+
+    def image(self, name: str) -> str:
+        """
+        The full name of one of our images, say `kns-init:0.1.0`.
+        """
+        return f"{self.registry or 'localhost'}/{name}"
+
+
+def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
+    """
+    The cluster that the environment asks for.
+
+    KUBECONFIG with the testbed's own file means the testbed: `make env` sets it so.
+
+    Raises:
+        DemoError: KUBECONFIG names another cluster, and something about it is missing.
+    """
+    kubeconfig = environ.get("KUBECONFIG", "")
+    if not kubeconfig or Path(kubeconfig).resolve() == paths.KUBECONFIG.resolve():
+        return Target(
+            is_testbed=True,
+            kubeconfig=str(paths.KUBECONFIG),
+            kubectl=paths.binary("kubectl"),
+            state=paths.CACHE / "demo",
+            registry="",
+            jobs_domain="http://jobs.localhost",
+            ingress_class=layout.INGRESS_CLASS,
+            ingress_url=layout.INGRESS_URL,
+        )
+    needed = ("KNS_REGISTRY", "JARVICE_JOBS_DOMAIN")
+    if missing := [name for name in needed if not environ.get(name)]:
+        raise DemoError(f"KUBECONFIG names a cluster of yours; set {' and '.join(missing)} too.\n\n{VARIABLES}")
+    program = shutil.which("kubectl", path=environ.get("PATH"))
+    if program is None:
+        raise DemoError("KUBECONFIG names a cluster of yours, and there is no kubectl on PATH; install it")
+    return Target(
+        is_testbed=False,
+        kubeconfig=kubeconfig,
+        kubectl=Path(program),
+        state=paths.CACHE / f"demo-{sha256(kubeconfig.encode()).hexdigest()[:8]}",
+        registry=environ["KNS_REGISTRY"].rstrip("/"),
+        jobs_domain=environ["JARVICE_JOBS_DOMAIN"],
+        ingress_class=environ.get("JARVICE_JOBS_INGRESS_CLASS", ""),
+        ingress_url=environ.get("KNS_INGRESS_URL", ""),
+    )

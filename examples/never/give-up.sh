@@ -1,0 +1,3 @@
+#!/bin/bash
+echo "this never works"
+exit 3

@@ -1,0 +1,96 @@
+"""
+A client that speaks ASGI to the app without a network, and the app over fakes that it speaks to.
+
+One event loop per request: routes run in real worker threads, as they do behind uvicorn.
+"""
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from kns.api.app import ApiPorts, build_app
+from kns.model.job import Job
+from kns.model.output import JobOutput
+from tests.builders import JobBuilder, a_catalog
+from tests.fakes.stores import (
+    AlwaysReady,
+    FakeClock,
+    MemoryJobStore,
+    MemoryOutputStore,
+    MemoryTokenStore,
+    StaticCatalog,
+)
+
+VERSION = "9.9.9"
+
+
+@dataclass
+class Api:
+    """The app over its fakes. Calls go out as `user1` unless they say otherwise."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    catalog: StaticCatalog = field(default_factory=lambda: StaticCatalog(a_catalog()))
+    outputs: MemoryOutputStore = field(default_factory=MemoryOutputStore)
+    tokens: MemoryTokenStore = field(default_factory=MemoryTokenStore)
+    health: AlwaysReady = field(default_factory=AlwaysReady)
+    jobs: MemoryJobStore = field(init=False)
+    app: FastAPI = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = MemoryJobStore(self.clock)
+        self.app = build_app(
+            ApiPorts(
+                jobs=self.jobs,
+                outputs=self.outputs,
+                tokens=self.tokens,
+                catalog=self.catalog,
+                health=self.health,
+                clock=self.clock,
+                supported_versions=("v1.36", "v1.35"),
+                version=VERSION,
+                rng=random.Random(7),
+            )
+        )
+
+    def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
+        """Store a job as built, with its tokens if it has started."""
+        job = self.jobs.add(builder.build())
+        if job.status.start_time is not None:
+            self.tokens.ensure(job)
+        if output is not None:
+            self.outputs.write(job, JobOutput(log=output))
+        return job
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request exactly as given; `options` are httpx's."""
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://kns.example.org") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(send())
+
+    def get(self, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
+        """A GET below /jarvice/ with that user's credentials."""
+        credentials = {"username": as_user, "apikey": f"key-{as_user}"} if as_user else {}
+        return self.call("GET", f"/jarvice/{route}", params={**credentials, **params})
+
+    def submit(self, body: Any) -> httpx.Response:
+        return self.call("POST", "/jarvice/submit", json=body)
+
+
+def as_json(content: Any) -> bytes:
+    """The exact bytes of a JSON answer."""
+    return (json.dumps(content, indent=4, ensure_ascii=False) + "\n").encode()
+
+
+def assert_refused(answer: httpx.Response, status: int, error: str) -> None:
+    """Status, header and body, byte for byte."""
+    assert (answer.status_code, answer.content) == (status, as_json({"error": error}))
+    assert answer.headers["content-type"] == "application/json"

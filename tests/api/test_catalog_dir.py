@@ -1,0 +1,176 @@
+"""The catalogue directory: loading, reloading as a mounted Secret changes, and what a bad version does."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from kns.adapters.catalog_dir import CatalogDirectory
+from kns.model.catalog import CatalogError
+from tests.builders import an_app, catalog_files
+from tests.fakes.stores import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+class SecretMount:
+    """A directory as the kubelet mounts a Secret: flat links through `..data`, which swings to each new version."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._version = 0
+
+    def write(self, files: dict[str, Any]) -> None:
+        """A new version; a text is written as it is, everything else as JSON."""
+        self._version += 1
+        version = self.path / f"..v{self._version}"
+        version.mkdir()
+        flat = {name.replace("/", "."): content for name, content in files.items()}
+        for name, content in flat.items():
+            (version / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        swing = self.path / "..data_tmp"
+        swing.symlink_to(version.name)
+        swing.rename(self.path / "..data")
+        for name in flat:
+            link = self.path / name
+            if not link.is_symlink():
+                link.symlink_to(Path("..data") / name)
+        for link in self.path.glob("*.json"):
+            if link.name not in flat:
+                link.unlink()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> SecretMount:
+    mount = SecretMount(tmp_path)
+    mount.write(catalog_files())
+    return mount
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def directory(mount: SecretMount, clock: FakeClock) -> CatalogDirectory:
+    directory = CatalogDirectory(mount.path, clock)
+    directory.load()
+    return directory
+
+
+def test_a_mounted_secret_is_read_whole(directory: CatalogDirectory) -> None:
+    catalog = directory.current()
+    assert {"user1", "admin1"} <= set(catalog.users)
+    assert list(catalog.apps) == ["hello", "secret"]
+    assert list(catalog.vaults) == ["user1"]
+    assert catalog.find_user("user1", "key-user1") is not None
+
+
+def test_apps_may_lie_in_a_folder(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "apps").mkdir()
+    for name, content in catalog_files().items():
+        (tmp_path / name).write_text(json.dumps(content))
+    directory = CatalogDirectory(tmp_path, clock)
+    assert list(directory.load().apps) == ["hello", "secret"]
+    (tmp_path / "apps" / "third.json").write_text(json.dumps(an_app()))
+    clock.advance(1)
+    assert list(directory.current().apps) == ["hello", "secret", "third"]
+
+
+def test_current_loads_by_itself_at_first(mount: SecretMount, clock: FakeClock) -> None:
+    assert "hello" in CatalogDirectory(mount.path, clock).current().apps
+
+
+def test_a_new_version_is_seen_after_a_second_and_not_before(
+    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
+) -> None:
+    mount.write(catalog_files(apps={"fresh": an_app()}))
+    clock.advance(0.9)
+    assert "fresh" not in directory.current().apps
+    clock.advance(0.1)
+    assert "fresh" in directory.current().apps
+
+
+def test_nothing_is_read_again_while_nothing_changes(directory: CatalogDirectory, clock: FakeClock) -> None:
+    before = directory.current()
+    clock.advance(60)
+    assert directory.current() is before
+
+
+def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: SecretMount, clock: FakeClock) -> None:
+    files = catalog_files()
+    del files["apps/hello.json"]
+    mount.write(files)
+    clock.advance(1)
+    assert list(directory.current().apps) == ["secret"]
+
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("no JSON", {"users.json": '{"user1": '}, "users.json: is not JSON: Expecting value: line 1 column 11 (char 10)"),
+    ("NaN", {"machines.json": '{"m": NaN}'}, "machines.json: is not JSON: NaN is not a JSON number"),
+    ("a number too large", {"machines.json": '{"m": 1e999}'}, "machines.json: is not JSON: 1e999 is not a JSON number"),
+    ("nested too deeply", {"machines.json": "[" * 100_000}, "nested too deeply"),
+    ("a list", {"users.json": []}, "users.json: must be a JSON object"),
+    ("an app without image", {"apps/hello.json": {"data": {}}}, "apps.hello.json: "),
+    ("an empty key", {"users.json": {"u": {"apikey": ""}}}, "users.json: u: apikey must not be empty"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
+def test_a_bad_version_keeps_the_old_one_and_is_logged_once(
+    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock, sentence: str, changes: Any, problem: str
+) -> None:
+    before = directory.current()
+    mount.write({**catalog_files(), **changes})
+    with capture_logs() as logs:
+        for _ in range(3):
+            clock.advance(1)
+            assert directory.current() is before
+    (line,) = [line for line in logs if line["event"] == "catalog_rejected"]
+    assert problem in line["problem"]
+    assert "key-user1" not in str(logs)
+
+    mount.write(catalog_files(apps={"fresh": an_app()}))
+    clock.advance(1)
+    assert "fresh" in directory.current().apps
+
+
+@pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
+def test_a_bad_version_at_the_start_is_an_error_that_says_where(
+    mount: SecretMount, clock: FakeClock, sentence: str, changes: Any, problem: str
+) -> None:
+    mount.write({**catalog_files(), **changes})
+    with pytest.raises(CatalogError) as caught:
+        CatalogDirectory(mount.path, clock).load()
+    assert problem in str(caught.value)
+
+
+def test_a_directory_that_vanishes_keeps_the_last_good_version(
+    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
+) -> None:
+    before = directory.current()
+    mount.path.rename(mount.path.with_name("elsewhere"))
+    clock.advance(1)
+    assert directory.current() is before
+
+
+def test_a_directory_without_files_is_an_error(tmp_path: Path, clock: FakeClock) -> None:
+    with pytest.raises(CatalogError, match=r"users\.json: is missing"):
+        CatalogDirectory(tmp_path / "none", clock).load()
+
+
+def test_a_file_that_cannot_be_read_is_named(mount: SecretMount, clock: FakeClock) -> None:
+    (mount.path / "machines.json").unlink()
+    (mount.path / "machines.json").mkdir()
+    with pytest.raises(CatalogError, match=r"machines\.json: cannot be read: Is a directory"):
+        CatalogDirectory(mount.path, clock).load()

@@ -1,0 +1,188 @@
+"""`apps`, `appdef`, `machines`, `validate`."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.client import Api, as_json, assert_refused
+from tests.builders import a_catalog, a_command, an_app, an_appdef
+
+
+@pytest.mark.parametrize(
+    ("caller", "apps"),
+    [(None, ["hello"]), ("user1", ["hello", "secret"]), ("user2", ["hello"]), ("admin1", ["hello", "secret"])],
+)
+def test_a_private_app_is_shown_to_its_owner_and_the_admin(api: Api, caller: str | None, apps: list[str]) -> None:
+    assert list(api.get("apps", as_user=caller).json()) == apps
+
+
+def test_an_app_has_every_key_and_whole_numbers_without_a_fraction(api: Api) -> None:
+    api.catalog.catalog = a_catalog(apps={"hello": an_app(price=1.5, owner=12, updated="1700000000")})
+    answer = api.get("apps", name="hello")
+    assert answer.content == as_json(
+        {
+            "hello": {
+                "id": "hello",
+                "data": an_appdef(),
+                "price": 1.5,
+                "owner": 12,
+                "arch": "x86_64",
+                "privs": [],
+                "src": "",
+                "updated": 1700000000,
+                "checkedout": False,
+                "certified": True,
+                "walltime": "",
+                "repo": "registry.example.org/apps/hello:1",
+            }
+        }
+    )
+
+
+def test_anonymous_callers_are_not_told_where_the_image_lies(api: Api) -> None:
+    assert "repo" not in api.get("apps", as_user=None).json()["hello"]
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "error"),
+    [
+        ({"username": "user1", "apikey": "x"}, 401, "Unauthorized"),
+        ({"username": "user1"}, 400, "Required parameter(s) missing"),
+        ({"apikey": "key-user1"}, 400, "User required"),
+        ({"version": "two"}, 400, "Invalid parameter(s)"),
+    ],
+)
+def test_apps_refuses(api: Api, params: dict[str, str], status: int, error: str) -> None:
+    assert_refused(api.get("apps", as_user=None, **params), status, error)
+
+
+@pytest.mark.parametrize(
+    ("params", "apps"),
+    [
+        ({"name": "hello"}, ["hello"]),
+        ({"name": "none"}, []),
+        ({"name": ""}, ["hello", "three"]),
+        ({"version": "2"}, ["hello"]),
+        ({"version": "3"}, ["three"]),
+        ({"version": "1"}, []),
+        ({"name": "three", "version": "2"}, []),
+    ],
+)
+def test_apps_are_filtered_by_name_and_version(api: Api, params: dict[str, str], apps: list[str]) -> None:
+    api.catalog.catalog = a_catalog(apps={"three": an_app(an_appdef(appdefversion=3))})
+    assert list(api.get("apps", as_user=None, **params).json()) == apps
+
+
+def test_an_appdef_keeps_its_order_and_gets_the_forms_that_strict_clients_want(api: Api) -> None:
+    parameters = {
+        "zeta": {"type": "RANGE", "step": 5, "min": 0},
+        "alpha": {"type": "UPLOAD", "size": 1048576, "target": "x"},
+        "beta": {"type": "RANGE", "step": 0.5},
+        "gamma": {"type": "RANGE", "step": "2"},
+    }
+    commands = {"Zoo": a_command(parameters=parameters), "Ant": a_command()}
+    source = an_appdef(appkind=None, classifications="Data", commands=commands, hints=["x"])
+    api.catalog.catalog = a_catalog(apps={"odd": an_app(source)})
+    answer = api.get("appdef", name="odd").json()
+    assert (answer["appkind"], answer["classifications"], answer["hints"]) == ("kns", ["Data"], ["x"])
+    assert list(answer["commands"]) == ["Zoo", "Ant"]
+    shown = answer["commands"]["Zoo"]["parameters"]
+    assert list(shown) == ["zeta", "alpha", "beta", "gamma"]
+    assert [shown["zeta"]["step"], shown["alpha"]["size"], shown["beta"]["step"], shown["gamma"]["step"]] == [
+        "5", "1048576", "0.5", "2",
+    ]  # fmt: skip
+    assert shown["zeta"]["min"] == 0
+    assert api.get("apps", name="odd").json()["odd"]["data"] == answer
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "error"),
+    [
+        ({}, 400, "Required parameter(s) missing"),
+        ({"name": ""}, 400, "Required parameter(s) missing"),
+        ({"name": "none"}, 404, "Application Not Found"),
+        ({"name": "secret"}, 404, "Application Not Found"),
+    ],
+)
+def test_appdef_refuses(api: Api, params: dict[str, str], status: int, error: str) -> None:
+    assert_refused(api.get("appdef", as_user="user2", **params), status, error)
+
+
+@pytest.mark.parametrize(
+    ("params", "machines"),
+    [
+        ({}, ["kns-small", "kns-large", "kns-classic"]),
+        ({"name": "kns-large"}, ["kns-large"]),
+        ({"name": "none"}, []),
+        ({"vault": "data"}, ["kns-small", "kns-large", "kns-classic"]),
+    ],
+)
+def test_machines_are_filtered_by_name_only(api: Api, params: dict[str, str], machines: list[str]) -> None:
+    assert list(api.get("machines", **params).json()) == machines
+
+
+def test_a_machine_has_every_key_with_its_own_type(api: Api) -> None:
+    assert api.get("machines", name="kns-large").content == as_json(
+        {
+            "kns-large": {
+                "mc_name": "kns-large",
+                "mc_description": "",
+                "mc_cores": 8,
+                "mc_slots": 0,
+                "mc_ram": 32,
+                "mc_gpus": 0,
+                "mc_swap": 0,
+                "mc_scratch": 0,
+                "mc_devices": "",
+                "mc_properties": "appkind=kns,pool=big",
+                "mc_slave_cores": 0,
+                "mc_slave_ram": 0,
+                "mc_slave_gpus": 0,
+                "mc_slave_properties": "",
+                "mc_scale_min": 1,
+                "mc_scale_max": 1,
+                "mc_scale_select": "",
+                "mc_lesser": 1,
+                "mc_price": 0,
+                "mc_priority": 0,
+                "mc_privs": [],
+                "mc_arch": "x86_64",
+                "mc_sched_id": 1,
+                "mc_max_concurrent": 0,
+            }
+        }
+    )
+
+
+def test_validate_needs_no_account(api: Api) -> None:
+    answer = api.call("POST", "/jarvice/validate", json=an_appdef())
+    assert (answer.status_code, answer.content) == (200, as_json({"valid": True}))
+
+
+def _with_item(**item: Any) -> dict[str, Any]:
+    return an_appdef(commands={"Hello": a_command(nested={"templates": [{"name": "x", **item}]})})
+
+
+INVALID: list[tuple[str, dict[str, Any], str]] = [
+    ("nothing in it", {}, "name: Field required"),
+    ("no author", an_appdef(author=None), "author: Field required"),
+    ("version 1", an_appdef(appdefversion=1), "appdefversion: Input should be greater than or equal to 2"),
+    ("an item of an unknown type", _with_item(type="helm"),
+     "commands.Hello.nested_kubernetes.templates[0].type: Input should be 'kubectl', 'kustomize' or 'custom'"),
+    ("a path that leaves the folder", _with_item(type="kubectl", path="../x"),
+     "commands.Hello.nested_kubernetes.templates[0]: path must be relative to /templates, without '..'"),
+    ("a version that is not here", an_appdef(commands={"Hello": a_command(nested={"kubernetes_version": "v1.20"})}),
+     "commands.Hello.nested_kubernetes.kubernetes_version: v1.20 is not supported here; supported: v1.36, v1.35"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "appdef", "problem"), INVALID, ids=[row[0] for row in INVALID])
+def test_validate_names_the_key_path_of_the_first_fault(
+    api: Api, sentence: str, appdef: dict[str, Any], problem: str
+) -> None:
+    assert_refused(api.call("POST", "/jarvice/validate", json=appdef), 400, problem)
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"7", b'{"name":'])
+def test_validate_of_what_is_no_json_object(api: Api, body: bytes) -> None:
+    assert_refused(api.call("POST", "/jarvice/validate", content=body), 400, "Bad Request")

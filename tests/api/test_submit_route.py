@@ -1,0 +1,181 @@
+"""`submit`: what is stored, and every refusal; nothing refused is ever stored or costs a number."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kns.model.errors import AlreadyExistsError, RefusedError, UnavailableError
+from tests.api.client import Api, as_json, assert_refused
+from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
+
+MALFORMED = "Missing or Malformed API Syntax"
+
+
+def test_an_accepted_submission_is_stored_before_the_answer(api: Api) -> None:
+    answer = api.submit(a_submission(job_label="demo", job_project="alpha", queue="any"))
+    (job,) = api.jobs.list_jobs()
+    accepted = job.spec.accepted
+    assert accepted is not None
+    assert (answer.status_code, answer.content) == (200, as_json({"name": accepted.name, "number": accepted.number}))
+    assert accepted.name.startswith("20260105141530-")
+    assert accepted.name.endswith("-hello-user1_s1")
+    assert (accepted.payer, accepted.command, accepted.machine.mc_name) == ("payer1", "Hello", "kns-small")
+    assert (job.spec.user, job.spec.label, job.spec.project) == ("user1", "demo", "alpha")
+    assert job.spec.submission["queue"] == "any"
+    assert "key-user1" not in str(job)
+
+
+def test_numbers_rise_and_start_where_the_store_says(api: Api) -> None:
+    assert [api.submit(a_submission()).json()["number"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_old_clients_send_numbers_as_strings_and_get_integers_back(api: Api) -> None:
+    api.submit(a_submission(machine={"type": "kns-small", "nodes": "2"}))
+    entry = api.get("jobs").json()["1"]
+    assert (entry["job_mc_scale"], entry["job_api_submission"]["machine"]["nodes"]) == (2, 2)
+
+
+def test_the_only_command_may_be_left_out(api: Api) -> None:
+    assert api.submit(a_submission(application=None)).status_code == 200
+    assert api.get("jobs").json()["1"]["job_command"] == "Hello"
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "application/json", None])
+def test_the_content_type_of_a_submission_does_not_matter(api: Api, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    answer = api.call("POST", "/jarvice/submit", content=json.dumps(a_submission()), headers=headers)
+    assert answer.status_code == 200
+
+
+WRONG_SHAPE: list[tuple[str, Any]] = [
+    ("a list", []),
+    ("a text", "hello"),
+    ("null", None),
+    ("nothing in it", {}),
+    ("no app", a_submission(app=None)),
+    ("app is a number", a_submission(app=7)),
+    ("app is empty", a_submission(app="")),
+    ("no machine", a_submission(machine=None)),
+    ("machine is a name", a_submission(machine="kns-small")),
+    ("machine without type", a_submission(machine={"nodes": 1})),
+    ("nodes is a word", a_submission(machine={"type": "kns-small", "nodes": "two"})),
+    ("nodes is zero", a_submission(machine={"type": "kns-small", "nodes": 0})),
+    ("nodes is a fraction", a_submission(machine={"type": "kns-small", "nodes": 1.5})),
+    ("nodes is true", a_submission(machine={"type": "kns-small", "nodes": True})),
+    ("nodes is null", a_submission(machine={"type": "kns-small", "nodes": None})),
+    ("application is a list", a_submission(application=[])),
+    ("parameters is a list", a_submission(application={"command": "Hello", "parameters": []})),
+    ("label too long", a_submission(job_label="x" * 256)),
+    ("label is a number", a_submission(job_label=5)),
+    ("unknown priority", a_submission(job_priority="urgent")),
+    ("no user", {**a_submission(), "user": None}),
+    ("user key absent", {key: value for key, value in a_submission().items() if key != "user"}),
+    ("user is a name", {**a_submission(), "user": "user1"}),
+    ("user without key", {**a_submission(), "user": {"username": "user1"}}),
+    ("key is a number", {**a_submission(), "user": {"username": "user1", "apikey": 5}}),
+    ("wrong shape before wrong key", {**a_submission(app=None), "user": {"username": "user1", "apikey": "x"}}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "body"), WRONG_SHAPE, ids=[row[0] for row in WRONG_SHAPE])
+def test_a_body_of_the_wrong_shape(api: Api, sentence: str, body: Any) -> None:
+    assert_refused(api.submit(body), 400, MALFORMED)
+    assert api.jobs.writes == []
+
+
+@pytest.mark.parametrize("body", [b"", b"  ", b"app=hello", b"{", b'{"app": "hello"'])
+def test_a_body_that_is_no_json(api: Api, body: bytes) -> None:
+    assert_refused(api.call("POST", "/jarvice/submit", content=body), 400, MALFORMED)
+
+
+WRONG_CREDENTIALS: list[tuple[str, dict[str, str], str]] = [
+    ("wrong key", {"username": "user1", "apikey": "key-user2"}, "Not Authorized"),
+    ("unknown user", {"username": "nobody", "apikey": "key-nobody"}, "Not Authorized"),
+    ("no billing", {"username": "idle1", "apikey": "key-idle1"}, "Account billing not active"),
+    ("no billing, and a wrong key", {"username": "idle1", "apikey": "key-user1"}, "Not Authorized"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "user", "error"), WRONG_CREDENTIALS, ids=[row[0] for row in WRONG_CREDENTIALS])
+def test_wrong_credentials_come_before_wrong_contents(
+    api: Api, sentence: str, user: dict[str, str], error: str
+) -> None:
+    assert_refused(api.submit({**a_submission(app="none"), "user": user}), 401, error)
+    assert api.jobs.writes == []
+
+
+UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
+    ("unknown machine", a_submission(machine={"type": "huge"}), "machine.type: no machine 'huge'"),
+    ("machine for classic apps", a_submission(machine={"type": "kns-classic"}),
+     "machine.type: 'kns-classic' lacks appkind=kns, so it runs no nested jobs"),
+    ("too many nodes", a_submission(machine={"type": "kns-small", "nodes": 5}),
+     "machine.nodes: 'kns-small' has at most 4"),
+    ("unknown vault", a_submission(vault={"name": "other"}), "vault.name: user1 has no vault 'other'"),
+    ("foreign project", a_submission(job_project="beta"), "job_project: user1 is not a member of 'beta'"),
+    ("odd walltime", a_submission(application={"command": "Hello", "walltime": "8 hours"}),
+     "application.walltime: '8 hours' is not HH:MM:SS"),
+    ("walltime with a line break", a_submission(application={"command": "Hello", "walltime": "8\nhours"}),
+     "application.walltime: '8\\nhours' is not HH:MM:SS"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "body", "problem"), UNACCEPTABLE, ids=[row[0] for row in UNACCEPTABLE])
+def test_contents_that_are_unacceptable(api: Api, sentence: str, body: dict[str, Any], problem: str) -> None:
+    assert_refused(api.submit(body), 400, f"{MALFORMED}: {problem}")
+    assert api.jobs.writes == []
+    assert api.jobs.allot_number() == 1
+
+
+def test_a_kubernetes_version_that_is_not_here(api: Api) -> None:
+    old = an_appdef(commands={"Hello": a_command(nested={"kubernetes_version": "v1.20"})})
+    api.catalog.catalog = a_catalog(apps={"old": an_app(old)})
+    assert_refused(
+        api.submit(a_submission(app="old")),
+        400,
+        f"{MALFORMED}: nested_kubernetes.kubernetes_version: v1.20 is not supported here; supported: v1.36, v1.35",
+    )
+
+
+def test_several_commands_and_none_chosen(api: Api) -> None:
+    api.catalog.catalog = a_catalog(apps={"two": an_app(an_appdef(commands={"A": a_command(), "B": a_command()}))})
+    body = a_submission(app="two", application={})
+    assert_refused(api.submit(body), 400, f"{MALFORMED}: application.command: choose one of A, B")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "body"),
+    [
+        ("unknown app", a_submission(app="none")),
+        ("somebody else's private app", a_submission(user="user2", app="secret")),
+        ("unknown command", a_submission(application={"command": "Bye"})),
+    ],
+)
+def test_an_unknown_app_or_command(api: Api, sentence: str, body: dict[str, Any]) -> None:
+    assert_refused(api.submit(body), 404, "Application Not Found")
+
+
+def test_a_private_app_is_there_for_its_owner(api: Api) -> None:
+    assert api.submit(a_submission(app="secret")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["allot_number", "create"])
+@pytest.mark.parametrize(
+    "error", [UnavailableError("no answer"), RefusedError("schema: no"), AlreadyExistsError("taken")]
+)
+def test_a_store_that_fails_is_said_so(api: Api, method: str, error: Exception) -> None:
+    api.jobs.faults[method] = error
+    assert_refused(api.submit(a_submission()), 500, "Unable to create Job Submission")
+
+
+def test_a_submission_that_no_record_can_hold(api: Api) -> None:
+    body = a_submission(application={"command": "Hello", "parameters": {"file": "x" * 600_000}})
+    size = len(json.dumps(body, separators=(",", ":")))
+    assert_refused(api.submit(body), 400, f"{MALFORMED}: the submission has {size} bytes, a job holds at most 524288")
+
+
+def test_parameters_at_the_edge_of_what_json_can_say_are_kept(api: Api) -> None:
+    parameters = {"deep": {"a": [[[[1]]]]}, "big": 2**63 - 1, "text": "\u0000\u2028\U0001f600", "float": 1e300}
+    assert api.submit(a_submission(application={"command": "Hello", "parameters": parameters})).status_code == 200
+    entry = api.get("jobs").json()["1"]
+    assert entry["job_api_submission"]["application"]["parameters"] == parameters

@@ -1,0 +1,264 @@
+"""The rules that every route obeys: methods, where parameters come from, headers, bytes of answers, faults."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from kns.model.errors import RefusedError, UnavailableError
+from tests.api.client import VERSION, Api, as_json, assert_refused
+from tests.builders import a_job, a_submission, an_appdef
+
+CREDENTIALS = {"username": "user1", "apikey": "key-user1"}
+EVERY_ROUTE = [
+    "status", "jobs", "info", "connect", "tail", "output", "shutdown", "terminate", "apps", "appdef", "machines",
+    "live", "ready",
+]  # fmt: skip
+NOT_OURS = [
+    "/", "/jarvice", "/jarvice/", "/jarvice/status/", "/jarvice//status", "/status", "/jarvice/billing",
+    "/jarvice/batch", "/jarvice/teamjobs", "/jarvice/queues", "/jarvice/metrics", "/docs", "/openapi.json", "/live/",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("path", NOT_OURS)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_route_is_404_and_never_a_redirect(api: Api, method: str, path: str) -> None:
+    assert_refused(api.call(method, path, params=CREDENTIALS), 404, "Not found")
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_are_405(api: Api, method: str, route: str) -> None:
+    assert_refused(api.call(method, f"/jarvice/{route}"), 405, "Method not allowed")
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE)
+def test_head_is_405_and_has_no_body(api: Api, route: str) -> None:
+    answer = api.call("HEAD", f"/jarvice/{route}", params=CREDENTIALS)
+    assert (answer.status_code, answer.content) == (405, b"")
+
+
+@pytest.mark.parametrize("route", ["submit", "validate"])
+def test_submit_and_validate_are_post_only(api: Api, route: str) -> None:
+    assert_refused(api.call("GET", f"/jarvice/{route}"), 405, "Method not allowed")
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE)
+def test_get_and_post_give_the_same_answer(api: Api, route: str) -> None:
+    api.add(a_job().exposed(), output="hi\n")
+    params = {**CREDENTIALS, "number": "7", "name": ""}
+    got, posted = (api.call(method, f"/jarvice/{route}", params=params) for method in ("GET", "POST"))
+    assert (posted.status_code, posted.content) == (got.status_code, got.content)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "options"),
+    [
+        ("query", {"params": {**CREDENTIALS, "number": "7"}}),
+        ("urlencoded form", {"data": {**CREDENTIALS, "number": "7"}}),
+        ("JSON with an integer", {"json": {**CREDENTIALS, "number": 7}}),
+        ("JSON with a numeric string", {"json": {**CREDENTIALS, "number": "7"}}),
+        ("JSON that calls itself a form, as curl -d does",
+         {"content": json.dumps({**CREDENTIALS, "number": 7}),
+          "headers": {"content-type": "application/x-www-form-urlencoded"}}),
+        ("JSON without a Content-Type", {"content": json.dumps({**CREDENTIALS, "number": 7})}),
+        ("JSON after a byte order mark", {"content": "\ufeff" + json.dumps({**CREDENTIALS, "number": 7})}),
+        ("form without a Content-Type", {"content": "username=user1&apikey=key-user1&number=7\n"}),
+        ("query with an empty body that calls itself JSON",
+         {"params": {**CREDENTIALS, "number": "7"}, "content": b"", "headers": {"content-type": "application/json"}}),
+        ("query with a blank body that calls itself JSON",
+         {"params": {**CREDENTIALS, "number": "7"}, "content": b" \n",
+          "headers": {"content-type": "application/json"}}),
+        ("query that wins over the body", {"params": {"number": "7"}, "json": {**CREDENTIALS, "number": 8}}),
+        ("half query, half body", {"params": {"number": "7"}, "data": CREDENTIALS}),
+        ("JSON with null for what is absent", {"json": {**CREDENTIALS, "number": 7, "name": None}}),
+        ("JSON with a key given twice",
+         {"content": '{"username": "x", "username": "user1", "apikey": "key-user1", "number": 7}'}),
+    ],
+)  # fmt: skip
+def test_parameters_are_read_from(api: Api, sentence: str, options: dict[str, Any]) -> None:
+    api.add(a_job())
+    answer = api.call("POST", "/jarvice/status", **options)
+    assert (answer.status_code, list(answer.json())) == (200, ["7"]), sentence
+
+
+def test_the_body_of_a_get_is_ignored(api: Api) -> None:
+    api.add(a_job())
+    answer = api.call("GET", "/jarvice/status", params={**CREDENTIALS, "number": "7"}, content=b"[not json")
+    assert answer.status_code == 200
+
+
+UNREADABLE_JSON = {
+    "cut off": b'{"number": 7',
+    "a list": b"[1]",
+    "NaN": b'{"number": NaN}',
+    "Infinity": b'{"number": -Infinity}',
+    "a float beyond all bounds": b'{"number": 1e999}',
+    "an integer beyond 64 bits": b'{"number": 9223372036854775808}',
+    "an integer of 5000 digits": b'{"number": ' + b"9" * 5000 + b"}",
+    "invalid UTF-8": b'{"name": "\xff"}',
+    "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "a lone surrogate": b'{"name": "\\ud800"}',
+    "a lone surrogate in a key": b'{"\\udfff": 1}',
+    "200 levels": b'{"a": ' * 200 + b"1" + b"}" * 200,
+    "100000 levels": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("sentence", UNREADABLE_JSON)
+def test_a_body_that_cannot_be_read_is_refused(api: Api, sentence: str) -> None:
+    body, headers = UNREADABLE_JSON[sentence], {"content-type": "application/json"}
+    for route, error in (
+        ("status", "Bad Request"),
+        ("validate", "Bad Request"),
+        ("submit", "Missing or Malformed API Syntax"),
+    ):
+        assert_refused(api.call("POST", f"/jarvice/{route}", content=body, headers=headers), 400, error)
+    assert api.jobs.writes == []
+
+
+@pytest.mark.parametrize("body", [b'"text"', b"7", b"null", b"true", b"plain text"])
+def test_json_that_is_not_an_object_is_refused(api: Api, body: bytes) -> None:
+    answer = api.call("POST", "/jarvice/jobs", content=body, headers={"content-type": "application/json"})
+    assert_refused(answer, 400, "Bad Request")
+
+
+def test_a_form_that_is_not_utf8_is_refused(api: Api) -> None:
+    assert_refused(api.call("POST", "/jarvice/jobs", content=b"username=\xff"), 400, "Bad Request")
+
+
+@pytest.mark.parametrize(
+    "query", ["username=%ff&apikey=%00", "username=%ed%a0%80&apikey=x", "username=\u00fc&apikey=x"]
+)
+def test_odd_bytes_in_a_query_are_only_wrong_credentials(api: Api, query: str) -> None:
+    assert_refused(api.call("GET", f"/jarvice/jobs?{query}"), 401, "Unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("true", 1), ("True", 0), ("TRUE", 0), ("1", 0), ("yes", 0), ("", 0), ("false", 0)]
+)
+def test_a_boolean_is_literally_true(api: Api, text: str, count: int) -> None:
+    api.add(a_job().ended())
+    assert len(api.get("jobs", completed=text).json()) == count
+
+
+@pytest.mark.parametrize(("value", "count"), [(True, 1), (False, 0), (None, 0), (1, 0)])
+def test_a_boolean_in_json_is_a_real_one(api: Api, value: Any, count: int) -> None:
+    api.add(a_job().ended())
+    answer = api.call("POST", "/jarvice/jobs", json={**CREDENTIALS, "completed": value})
+    assert len(answer.json()) == count
+
+
+def test_json_answers_have_four_spaces_a_final_newline_and_no_charset(api: Api) -> None:
+    api.add(a_job().labelled("Größe <&> \u2603"))
+    answer = api.get("jobs")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.content == as_json(answer.json())
+    assert "Größe <&> \u2603".encode() in answer.content
+
+
+def test_the_text_of_an_error_is_the_published_one_byte_for_byte(api: Api) -> None:
+    api.add(a_job())
+    assert api.get("tail", number=7).content == b'{\n    "error": "Running job is not found"\n}\n'
+
+
+def test_text_answers_carry_no_charset(api: Api) -> None:
+    api.add(a_job().started(), output="Grüße\n")
+    answer = api.get("tail", number=7)
+    assert (answer.headers["content-type"], answer.content) == ("text/plain", "Grüße\n".encode())
+
+
+@pytest.mark.parametrize("route", ["submit", "validate", "status"])
+def test_a_body_above_four_mebibytes_is_refused(api: Api, route: str) -> None:
+    answer = api.call("POST", f"/jarvice/{route}", content=b" " * (4 * 1024 * 1024 + 1))
+    assert_refused(answer, 413, "Request too large")
+
+
+def test_a_body_of_four_mebibytes_is_read(api: Api) -> None:
+    body = json.dumps(an_appdef()).encode().ljust(4 * 1024 * 1024)
+    assert api.call("POST", "/jarvice/validate", content=body).json() == {"valid": True}
+
+
+def test_a_fault_is_internal_error_and_no_more(api: Api) -> None:
+    api.jobs.faults["find"] = RuntimeError("the secret of the house")
+    with capture_logs() as logs:
+        answer = api.get("status", number=7)
+    assert_refused(answer, 500, "Internal error")
+    fault = next(line for line in logs if line["event"] == "http_fault")
+    assert "RuntimeError" in fault["stack"]
+    assert "key-user1" not in str(logs)
+
+
+def test_a_store_that_refuses_for_good_is_an_internal_error(api: Api) -> None:
+    api.add(a_job().started())
+    api.jobs.faults["request_stop"] = RefusedError("patch NestedJob: 422")
+    assert_refused(api.get("shutdown", number=7), 500, "Internal error")
+
+
+@pytest.mark.parametrize(
+    ("route", "method"), [("status", "find"), ("jobs", "list_jobs"), ("terminate", "request_stop"), ("tail", "find")]
+)
+def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api, route: str, method: str) -> None:
+    api.add(a_job().started())
+    api.jobs.faults[method] = UnavailableError("the record cache is not filled yet")
+    assert_refused(api.get(route, number=7), 503, "not ready")
+
+
+def test_the_access_log_has_the_path_and_never_the_query(api: Api) -> None:
+    with capture_logs() as logs:
+        api.get("jobs")
+        api.submit(a_submission())
+        api.submit({**a_submission(), "user": {"username": "user1", "apikey": "key-wrong"}})
+        api.call("GET", "/nowhere?apikey=key-user1")
+    lines = [line for line in logs if line["event"] == "http_request"]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("GET", "/jarvice/jobs", 200),
+        ("POST", "/jarvice/submit", 200),
+        ("POST", "/jarvice/submit", 401),
+        ("GET", "/nowhere", 404),
+    ]
+    assert all(isinstance(line["duration_s"], float) for line in lines)
+    assert "key-" not in str(logs)
+
+
+@pytest.mark.parametrize("path", ["/jarvice/live", "/live"])
+def test_live_answers_even_when_nothing_is_ready(api: Api, path: str) -> None:
+    api.health.ready = False
+    answer = api.call("GET", path)
+    assert (answer.status_code, answer.content) == (200, as_json({"status": "OK"}))
+
+
+@pytest.mark.parametrize("path", ["/jarvice/ready", "/ready"])
+def test_ready_names_the_version_or_says_not_ready(api: Api, path: str) -> None:
+    assert api.call("GET", path).content == as_json({"status": "OK", "version": VERSION})
+    api.health.ready = False
+    assert_refused(api.call("GET", path), 503, "not ready")
+
+
+def test_requests_are_counted_by_route_and_never_by_what_a_client_invents(api: Api) -> None:
+    for path in ("/jarvice/live", "/live", "/x/../../etc/passwd"):
+        api.call("GET", path)
+    api.call("BREW", "/jarvice/live")
+    labels = [
+        sample.labels
+        for metric in REGISTRY.collect()
+        if metric.name == "kns_http_request_duration_seconds"
+        for sample in metric.samples
+        if sample.name.endswith("_count")
+    ]
+    assert {"route": "/jarvice/live", "method": "GET", "status": "200"} in labels
+    assert {"route": "/live", "method": "GET", "status": "200"} in labels
+    assert {"route": "/jarvice/live", "method": "other", "status": "405"} in labels
+    assert {"route": "unknown", "method": "GET", "status": "404"} in labels
+    assert all(label["route"] == "unknown" or label["route"].count("/") <= 2 for label in labels)

@@ -1,0 +1,214 @@
+"""
+A host cluster in memory: stores what is applied, and plays the controllers that matter to a job.
+
+`settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
+virtual cluster's syncer writes its certificates, an init job's pod prints and ends, a namespace in deletion goes. The
+knobs at the top make each of them fail the way the real one does.
+"""
+
+import base64
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kns.model import names
+from kns.model.errors import RefusedError
+from kns.objects.init import RUN, TAKE
+from kns.ports import Kind, Object
+from tests.fakes.stores import FakeClock
+
+Key = tuple[Kind, str, str]
+
+UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+
+
+class FakeHost:
+    """Implements `ports.Cluster`; `calls` lists what changed the world, as `<verb> <kind> <namespace>/<name>`."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.schedulable = True
+        self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod goes on and on
+        self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
+        self.pull_error: str | None = None
+        self.target_appears = True
+        self.namespace_stuck: str | None = None
+        self.refuse: dict[Kind, str] = {}
+        self.calls: list[str] = []
+        self._clock = clock
+        self._objects: dict[Key, Object] = {}
+        self._uids = itertools.count(1)
+
+    # --- ports.Cluster
+
+    def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
+        if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
+            return None
+        return copy.deepcopy(found)
+
+    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
+        return [
+            copy.deepcopy(obj)
+            for (k, _, _), obj in self._objects.items()
+            if k is kind
+            and (labels := obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == str(number)
+            and names.SYNCED_LABEL not in labels
+        ]
+
+    def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        return [
+            copy.deepcopy(obj)
+            for (k, ns, _), obj in self._objects.items()
+            if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
+        ]
+
+    def apply(self, obj: Object) -> Object:
+        kind, meta = Kind(obj["kind"]), obj["metadata"]
+        namespace, name = meta.get("namespace", ""), meta["name"]
+        if kind in self.refuse:
+            raise RefusedError(f"PATCH {kind}: 403, {self.refuse[kind]}")
+        if namespace and (Kind.NAMESPACE, "", namespace) not in self._objects:
+            raise RefusedError(f"PATCH {kind}: 404, namespaces {namespace!r} not found")
+        self.calls.append(f"apply {kind} {namespace}/{name}")
+        return self.put(kind, namespace, name, obj)
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        found = self._objects.get((kind, namespace, name))
+        if found is None or (uid is not None and found["metadata"]["uid"] != uid):
+            return
+        self.calls.append(f"delete {kind} {namespace}/{name}")
+        found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
+
+    def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        self.calls.append(f"delete_pods {namespace} {selector} grace={grace_s}")
+        for pod in self.list_objects(Kind.POD, namespace, selector):
+            self._objects[Kind.POD, namespace, pod["metadata"]["name"]]["metadata"]["deletionTimestamp"] = "now"
+
+    def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
+        assert container == RUN
+        found = self._objects.get((Kind.POD, namespace, pod))
+        return found.get("log") if found else None
+
+    # --- what tests do to the world
+
+    def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
+        key = (kind, namespace, name)
+        old = self._objects.get(key)
+        new = copy.deepcopy(dict(obj))
+        new.setdefault("kind", str(kind))
+        meta = new.setdefault("metadata", {})
+        meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
+        meta.setdefault("creationTimestamp", self._clock.now().isoformat())
+        if old:
+            new = {**old, **new}
+        self._objects[key] = new
+        return copy.deepcopy(new)
+
+    def drop(self, kind: Kind, namespace: str, name: str) -> None:
+        del self._objects[kind, namespace, name]
+
+    def change(self, kind: Kind, namespace: str, name: str, change: Callable[[Object], None]) -> None:
+        change(self._objects[kind, namespace, name])
+
+    @property
+    def left(self) -> list[str]:
+        """Everything there is, as `<kind> <namespace>/<name>`."""
+        return sorted(f"{kind} {namespace}/{name}" for kind, namespace, name in self._objects)
+
+    def settle(self) -> None:
+        for kind, namespace, name in list(self._objects):
+            obj = self._objects.get((kind, namespace, name))
+            if obj is None:
+                continue
+            if obj["metadata"].get("deletionTimestamp"):
+                self._finish_deletion(kind, namespace, name, obj)
+            elif kind is Kind.DEPLOYMENT:
+                self._run_control_plane(namespace, name, obj)
+            elif kind is Kind.JOB:
+                self._run_init(namespace, name, obj)
+
+    # --- the controllers
+
+    def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
+        if kind is not Kind.NAMESPACE:
+            del self._objects[kind, namespace, name]
+        elif self.namespace_stuck:
+            obj["status"] = {"conditions": [{"type": "X", "status": "True", "message": self.namespace_stuck}]}
+        else:
+            for key in [key for key in self._objects if key[1] == name] + [(kind, namespace, name)]:
+                del self._objects[key]
+
+    def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
+        pod_key = (Kind.POD, namespace, f"{name}-0")
+        if pod_key not in self._objects:
+            labels = {**deployment["spec"]["template"]["metadata"]["labels"]}
+            self.put(*pod_key, {"metadata": {"labels": labels}})
+        if not self.schedulable:
+            condition = {"type": "PodScheduled", "status": "False", "message": UNSCHEDULABLE}
+            self._objects[pod_key]["status"] = {"conditions": [condition]}
+            return
+        deployment["status"] = {"readyReplicas": 1}
+        admin = base64.b64encode(b"server: https://127.0.0.1:6443").decode()
+        self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
+        self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
+
+    def _run_init(self, namespace: str, name: str, job: Object) -> None:
+        pod_key = (Kind.POD, namespace, f"{name}-0")
+        labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
+        if pod_key not in self._objects:
+            self.put(*pod_key, {"metadata": {"labels": labels}})
+        pod = self._objects[pod_key]
+        if self.pull_error:
+            waiting = {"reason": "ImagePullBackOff", "message": self.pull_error}
+            pod["status"] = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            return
+        pod["log"] = self.init_log
+        if self.init_exit is None:
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
+            return
+        pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"terminated": self.init_exit}}]}
+        kind = "Failed" if self.init_exit["exitCode"] else "Complete"
+        job["status"] = {"conditions": [{"type": kind, "status": "True"}]}
+        if kind == "Complete" and self.target_appears:
+            self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), {"spec": {}})
+            tenant = {names.SYNCED_LABEL: namespace}
+            self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+
+
+def _matches(selector: str, labels: Mapping[str, str]) -> bool:
+    for term in filter(None, selector.split(",")):
+        key, equals, value = term.partition("=")
+        if key.endswith("!"):
+            if labels.get(key[:-1]) == value:
+                return False
+        elif not equals or labels.get(key) != value:
+            return False
+    return True
+
+
+class FakeRenderer:
+    """The chart's control plane, less everything that no test looks at."""
+
+    def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
+        values = build_values(number)
+        name = values["exportKubeConfig"]["context"]
+        meta = {"name": name, "namespace": name, "labels": values["controlPlane"]["statefulSet"]["labels"]}
+        pod_labels = {"app": "vcluster", "release": name, **values["controlPlane"]["statefulSet"]["pods"]["labels"]}
+        return [
+            {"kind": "Service", "metadata": dict(meta), "spec": {}},
+            {"kind": "Deployment", "metadata": dict(meta), "spec": {"template": {"metadata": {"labels": pod_labels}}}},
+        ]
+
+
+class FakeVirtualClusters:
+    def __init__(self) -> None:
+        self.ready = True
+        self.asked: list[str] = []
+
+    def is_ready(self, kubeconfig: str) -> bool:
+        self.asked.append(kubeconfig)
+        return self.ready

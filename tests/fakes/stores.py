@@ -1,0 +1,265 @@
+"""
+In-memory stores: records, outputs, tokens, the catalogue, the clock.
+
+`MemoryJobStore` keeps the promises of the API server that kns leans on: a resource version per write, conflicts for
+decisions on old versions, a generation that only the spec moves, deletion that waits for finalizers. Every write goes
+through the record's JSON form, so what would not survive storage does not survive here either.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from threading import RLock
+
+from kns.model import names
+from kns.model.catalog import Catalog
+from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
+from kns.model.job import (
+    Accepted,
+    DesiredState,
+    Job,
+    JobSpec,
+    JobStatus,
+    StopReason,
+    build_record,
+    job_from_record,
+    status_to_record,
+)
+from kns.model.output import JobOutput
+from kns.model.tokens import TOKEN_LENGTHS, Tokens
+from kns.ports import Wake
+
+START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
+
+
+class FakeClock:
+    """A clock that only moves when told to."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self._now = now
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+class MemoryJobStore:
+    """
+    The ports `JobStore` and `RecordWriter`.
+
+    `wake` holds callbacks that are told a record's name after each change of it. A method named in `faults` raises
+    that error instead of working.
+    """
+
+    def __init__(self, clock: FakeClock | None = None, *, first_number: int = 1) -> None:
+        self.wake: list[Wake] = []
+        self.faults: dict[str, Exception] = {}
+        self.writes: list[str] = []  # "<verb> <record>", in order
+        self._clock = clock or FakeClock()
+        self._jobs: dict[str, Job] = {}
+        self._versions = 0
+        self._next_number = first_number
+        self._lock = RLock()
+
+    # JobStore
+
+    def list_jobs(self) -> Sequence[Job]:
+        self._fail("list_jobs")
+        with self._lock:
+            return list(self._jobs.values())
+
+    def get(self, record: str) -> Job | None:
+        self._fail("get")
+        return self._jobs.get(record)
+
+    def find(self, number: int) -> Job | None:
+        self._fail("find")
+        with self._lock:
+            return next((job for job in self._jobs.values() if job.number == number), None)
+
+    def allot_number(self) -> int:
+        self._fail("allot_number")
+        with self._lock:
+            number, self._next_number = self._next_number, self._next_number + 1
+            return number
+
+    def create(self, spec: JobSpec) -> Job:
+        self._fail("create")
+        assert spec.accepted is not None, "create takes accepted specs only"
+        return self.add_spec(spec, record=names.job_object_name(spec.accepted.number))
+
+    def request_stop(self, job: Job, reason: StopReason) -> None:
+        """Repeats change nothing; only a Terminate overrides, and only a Shutdown."""
+        self._fail("request_stop")
+        with self._lock:
+            current = self._stored(job)
+            overrides = reason is StopReason.TERMINATE and current.stop_reason is StopReason.SHUTDOWN
+            if current.stop_reason is None or overrides:
+                wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
+                self._write("request_stop", replace(current, spec=current.spec.model_copy(update=wish)))
+
+    # RecordWriter
+
+    def accept(self, job: Job, accepted: Accepted) -> None:
+        self._fail("accept")
+        with self._lock:
+            current = self._unchanged(job)
+            self._write("accept", replace(current, spec=current.spec.model_copy(update={"accepted": accepted})))
+
+    def write_status(self, job: Job, status: JobStatus) -> None:
+        self._fail("write_status")
+        with self._lock:
+            self._write("write_status", replace(self._unchanged(job), status=status))
+
+    def set_finalizer(self, job: Job, *, present: bool) -> None:
+        self._fail("set_finalizer")
+        with self._lock:
+            current = self._unchanged(job)
+            others = tuple(name for name in current.finalizers if name != names.FINALIZER)
+            self._write("set_finalizer", replace(current, finalizers=(*others, names.FINALIZER) if present else others))
+
+    def delete(self, job: Job) -> None:
+        """An absent record, or another one of the same name, is left alone, as with a uid precondition."""
+        self._fail("delete")
+        with self._lock:
+            current = self._jobs.get(job.record)
+            if current is not None and current.uid == job.uid:
+                self._write("delete", replace(current, deleting=True))
+
+    # What tests do to the world
+
+    def add_spec(self, spec: JobSpec, *, record: str) -> Job:
+        """As `kubectl apply` of a new record would."""
+        with self._lock:
+            if record in self._jobs:
+                raise AlreadyExistsError(f"create NestedJob {record}: 409, already exists")
+            return self._write(
+                "create",
+                Job(
+                    record=record,
+                    uid=f"uid-{self._versions + 1}",
+                    resource_version="",
+                    generation=0,
+                    created=self._clock.now(),
+                    deleting=False,
+                    finalizers=(names.FINALIZER,),
+                    spec=spec,
+                    status=JobStatus(),
+                ),
+            )
+
+    def add(self, job: Job) -> Job:
+        """Put a built job there as it is, over an older version of the same record."""
+        with self._lock:
+            if job.number is not None:
+                self._next_number = max(self._next_number, job.number + 1)
+            return self._write("add", job)
+
+    # Inside
+
+    def _fail(self, method: str) -> None:
+        if method in self.faults:
+            raise self.faults[method]
+
+    def _stored(self, job: Job) -> Job:
+        current = self._jobs.get(job.record)
+        if current is None:
+            raise NotFoundError(f"NestedJob {job.record}: 404, not found")
+        return current
+
+    def _unchanged(self, job: Job) -> Job:
+        current = self._stored(job)
+        if (current.uid, current.resource_version) != (job.uid, job.resource_version):
+            raise ConflictError(f"NestedJob {job.record}: 409, changed since version {job.resource_version}")
+        return current
+
+    def _write(self, verb: str, job: Job) -> Job:
+        """Store it if it differs; a deleted record without finalizers is gone."""
+        old = self._jobs.get(job.record)
+        if old == job:
+            return job
+        self._versions += 1
+        moved = old is None or old.spec != job.spec or old.deleting != job.deleting
+        stored = _through_json(
+            replace(job, resource_version=str(self._versions), generation=job.generation + (1 if moved else 0))
+        )
+        self.writes.append(f"{verb} {job.record}")
+        if stored.deleting and not stored.finalizers:
+            self._jobs.pop(job.record, None)
+        else:
+            self._jobs[job.record] = stored
+        for wake in list(self.wake):
+            wake(job.record)
+        return stored
+
+
+def _through_json(job: Job) -> Job:
+    record = build_record(record=job.record, spec=job.spec, namespace="kns")
+    record["metadata"] |= {
+        "uid": job.uid,
+        "resourceVersion": job.resource_version,
+        "generation": job.generation,
+        "creationTimestamp": job.created.isoformat(),
+        "deletionTimestamp": job.created.isoformat() if job.deleting else None,
+        "finalizers": list(job.finalizers),
+    }
+    record["status"] = status_to_record(job.status)
+    return job_from_record(json.loads(json.dumps(record, allow_nan=False)))
+
+
+class MemoryOutputStore:
+    """The port `OutputStore`; `writes` counts those that changed something."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, JobOutput] = {}
+        self.writes = 0
+
+    def read(self, record: str) -> JobOutput:
+        return self.outputs.get(record, JobOutput())
+
+    def write(self, job: Job, output: JobOutput) -> None:
+        if self.outputs.get(job.record) != output:
+            self.outputs[job.record] = output
+            self.writes += 1
+
+
+class MemoryTokenStore:
+    """The port `TokenStore`, with tokens that can be told by their look: `P...` is the password of any job."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, Tokens] = {}
+
+    def read(self, record: str) -> Tokens | None:
+        return self.tokens.get(record)
+
+    def ensure(self, job: Job) -> Tokens:
+        made = Tokens(password="P" * 16, random={length: f"R{length}".ljust(length, "x") for length in TOKEN_LENGTHS})
+        return self.tokens.setdefault(job.record, made)
+
+
+@dataclass
+class StaticCatalog:
+    """The port `CatalogSource`: whatever a test puts there."""
+
+    catalog: Catalog
+
+    def current(self) -> Catalog:
+        return self.catalog
+
+
+@dataclass
+class AlwaysReady:
+    """The port `Health`; a test may say otherwise."""
+
+    ready: bool = field(default=True)
+
+    def is_ready(self) -> bool:
+        return self.ready

@@ -1,0 +1,114 @@
+"""The whole engine over fakes: real stages, real reconciler, a simulated host and clock."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from kns.engine.reconciler import Reconciler, Result
+from kns.model.appdef import NestedKubernetes
+from kns.model.errors import TransientError
+from kns.model.job import Job
+from kns.model.limits import LimitRangeItem
+from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
+from kns.ports import World
+from kns.stages import vcluster
+from tests.builders import JobBuilder, a_job
+from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
+
+SITE = Site(
+    system_namespace="kns-system",
+    service_account="kns-sa",
+    init_image="registry.example.org/kns-init:1",
+    limit_range=(LimitRangeItem(default={"cpu": "1"}),),
+    virtual=VirtualKubernetes(
+        syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
+    ),
+    jobs_domain=parse_jobs_domain("jobs.example.org"),
+)
+
+
+@dataclass
+class Simulation:
+    """One installation of kns over a fake world. `record` is the job that the test is about."""
+
+    clock: FakeClock
+    store: MemoryJobStore
+    host: FakeHost
+    outputs: MemoryOutputStore
+    tokens: MemoryTokenStore
+    virtual: FakeVirtualClusters
+    site: Site = SITE
+    record: str = "kns-job-7"
+
+    def configure(self, **changes: object) -> None:
+        self.site = replace(self.site, **changes)
+
+    def submit(self, job: JobBuilder) -> Job:
+        spec = job.build().spec
+        return self.store.add_spec(spec, record=self.record)
+
+    def step(self) -> Result:
+        """One pass by a kns that has just started: nothing it knew before can matter."""
+        reconciler = Reconciler(
+            store=self.store,
+            writer=self.store,
+            world=World(
+                cluster=self.host,
+                renderer=FakeRenderer(),
+                virtual_clusters=self.virtual,
+                outputs=self.outputs,
+                tokens=self.tokens,
+            ),
+            site=self.site,
+            clock=self.clock,
+            intake=_no_intake,
+            drain=vcluster.drain,
+        )
+        return reconciler.reconcile(self.record)
+
+    def run(self, *, until: str, limit: int = 200) -> Result:
+        """Passes, with the world settling and time going on as each one asks, until one comes to `until`."""
+        seen = []
+        for _ in range(limit):
+            try:
+                result = self.step()
+            except TransientError as error:
+                result = Result("transient", 1.0, str(error))
+            seen.append((result.outcome, result.detail))
+            if result.outcome == until:
+                return result
+            self.host.settle()
+            self.clock.advance(result.requeue_s or 0.1)
+        raise AssertionError(f"never came to {until}: {seen[-10:]}")
+
+    @property
+    def job(self) -> Job:
+        job = self.store.get(self.record)
+        assert job is not None
+        return job
+
+
+def _no_intake(job: Job) -> object:
+    raise AssertionError(f"{job.record} was accepted already")
+
+
+@pytest.fixture
+def sim() -> Simulation:
+    clock = FakeClock()
+    return Simulation(
+        clock=clock,
+        store=MemoryJobStore(clock),
+        host=FakeHost(clock),
+        outputs=MemoryOutputStore(),
+        tokens=MemoryTokenStore(),
+        virtual=FakeVirtualClusters(),
+    )
+
+
+@pytest.fixture
+def job() -> JobBuilder:
+    return a_job()
+
+
+__all__ = ["NestedKubernetes", "Simulation"]
