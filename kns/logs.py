@@ -11,18 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+import structlog.tracebacks
 
 
 def configure_logging(level: int) -> None:
     """Set up structlog for the whole process; `level` is Python's (10 debug ... 50 critical)."""
-    renderer = structlog.dev.ConsoleRenderer() if sys.stdout.isatty() else structlog.processors.JSONRenderer()
+    renderer = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if sys.stdout.isatty()
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            structlog.processors.dict_tracebacks,
+            # No local variables in a traceback: some of them are API keys and kubeconfigs.
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

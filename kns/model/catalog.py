@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 from kns.model.appdef import AppDef
 from kns.model.errors import InvalidInputError, KnsError
@@ -82,8 +82,8 @@ class App(BaseModel):
     data: AppDef
     source: dict[str, Any] = Field(default={}, repr=False)  # the AppDef as written, for answers
     repo: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    price: float = 0
-    owner: float = 0
+    price: FiniteFloat = 0
+    owner: FiniteFloat = 0
     owner_name: str | None = None
     arch: str = "x86_64"
     privs: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class Catalog:
     vaults: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
     def find_user(self, username: str, apikey: str) -> User | None:
-        """The active user with that key; an unknown name costs the same time as a wrong key."""
+        """The user with that key, active or not; an unknown name costs the same time as a wrong key."""
         user = self.users.get(username)
         candidate = user or _NOBODY
         return user if candidate.accepts_key(apikey) and user is not None else None

@@ -7,7 +7,7 @@ and lists as "": both are read, and answers always carry integers.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat
 
 NESTED_KIND = ("appkind", "kns")
 
@@ -50,7 +50,7 @@ class Machine(BaseModel):
     mc_scale_max: Integer = 1
     mc_scale_select: str = ""
     mc_lesser: Integer = 1
-    mc_price: float = 0
+    mc_price: FiniteFloat = 0
     mc_priority: Integer = 0
     mc_privs: Annotated[list[str], BeforeValidator(_read_names)] = []
     mc_arch: str = "x86_64"

@@ -69,11 +69,15 @@ class Submission(_Body):
     job_priority: Literal["normal", "high", "highest"] = "normal"
 
 
+_SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
+
+
 def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body as it came, less the API key; numeric texts where the contract wants integers."""
-    data = dict(body)
-    if isinstance(data.get("user"), Mapping):
-        data["user"] = {key: value for key, value in data["user"].items() if key != "apikey"}
+    """The body as it came, less what is secret in it; numeric texts where the contract wants integers."""
+    data = {key: value for key, value in body.items() if key not in _SECRET_KEYS}
+    for part in ("user", "vault"):
+        if isinstance(data.get(part), Mapping):
+            data[part] = {key: value for key, value in data[part].items() if key not in _SECRET_KEYS}
     if isinstance(data.get("machine"), Mapping):
         data["machine"] = {"nodes": 1, **data["machine"]}
         data["machine"]["nodes"] = _read_decimal(data["machine"]["nodes"])
