@@ -1,0 +1,39 @@
+"""
+Writes docs/configuration.md from the table of settings: `python docs/build_configuration.py` (or `make docs`).
+"""
+
+from pathlib import Path
+from typing import get_args
+
+from kns.settings import Settings
+
+HEAD = """# Configuration
+
+kns is configured by environment variables; in `manifests/` they come from ConfigMap `kns-config`. An empty value counts
+as unset. All variables are checked at start; every fault is told on stderr as `kns: NAME: what is wrong`, and the exit
+status is 2. This page is generated from `kns/settings.py`.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+
+TAIL = """
+Names that begin with `JARVICE_KNS_` or `KNS_` and are not in this table are warned about in the log and otherwise
+ignored. Keycloak, shell, storage, certificates and billing variables of the system that kns replaces are not read by
+this release.
+"""
+
+
+def build_page() -> str:
+    """The whole page."""
+    rows = []
+    for field in Settings.model_fields.values():
+        default = "unset" if field.default is None else f"`{field.default}`" if str(field.default) else "empty"
+        kinds = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+        choices = f" One of {', '.join(f'`{k}`' for k in kinds)}." if kinds else ""
+        rows.append(f"| `{field.validation_alias}` | {default} | {field.description}{choices} |")
+    return HEAD + "\n".join(rows) + "\n" + TAIL
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("configuration.md").write_text(build_page(), encoding="utf-8")
