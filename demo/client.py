@@ -55,6 +55,13 @@ class Client:
             raise DemoError(f"kns does not list job {number} any more; `kubectl get nj -n kns-system` shows its record")
         return dict(jobs[str(number)])
 
+    def live_jobs(self, label: str) -> list[int]:
+        """
+        Numbers of the user's live jobs with exactly this label.
+        """
+        wanted = {**self._user, "label": label, "exactmatch": "true"}
+        return [int(number) for number in self._call("GET", "/jobs", params=wanted).json()]
+
     def info(self, number: int) -> dict[str, Any] | None:
         """
         Where to connect, or None while it is too early.

@@ -139,4 +139,3 @@ def _explain(kubectl: Kubectl, screen: Screen) -> None:
     for command in commands:
         screen.step(f"kubectl {' '.join(command)}", style="bold")
         screen.quote("\n".join(kubectl.run(*command, check=False).splitlines()[-40:]))
-

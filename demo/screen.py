@@ -1,4 +1,4 @@
-"""What a person sees: plain lines that are as good in a log file as on a terminal, each with the time since the start."""
+"""What a person sees: plain lines, as good in a log file as on a terminal, each with the time since the start."""
 
 import time
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from kns import metrics
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import Condition, ConditionType, Reason, with_condition
-from kns.model.errors import KnsError, RefusedError, RenderError, TransientError
+from kns.model.errors import ConflictError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.output import JobOutput
@@ -122,7 +122,13 @@ class Reconciler:
         for stage in self._stages:
             if stage.condition is ConditionType.VIRTUAL_CLUSTER_READY and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
-            outcome = self._ensure(stage, ctx)
+            try:
+                outcome = self._ensure(stage, ctx)
+            except ConflictError:
+                raise
+            except TransientError as error:  # a job that hangs says why; the queue's backoff decides when to try again
+                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, str(error)), now))
+                raise
             if isinstance(outcome, Failed):
                 return self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now, status=status)
             if isinstance(outcome, Wait):
@@ -171,7 +177,11 @@ class Reconciler:
             return self._end(job, JobState.CANCELED, *_ENDS[reason], now=now)
         if reason is not StopReason.SHUTDOWN:
             return self._end(job, JobState.TERMINATED, *_ENDS[reason], now=now)
-        outcome = self._drain(ctx)
+        try:
+            outcome = self._drain(ctx)
+        except RefusedError as error:  # the namespace is going already: nobody is left to be given grace
+            log.warning("drain_refused", error=str(error))
+            outcome = Done()
         if isinstance(outcome, Wait):
             conditions = with_condition(
                 job.status.conditions,

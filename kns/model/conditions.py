@@ -20,9 +20,8 @@ MESSAGE_LIMIT = 1500
 
 
 class ConditionType(StrEnum):
-    """One per stage of the ladder, and four about the job as a whole."""
+    """One per stage of the ladder, and three about the job as a whole."""
 
-    ACCEPTED = "Accepted"
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
     DEPLOYED = "Deployed"
@@ -36,10 +35,9 @@ class Reason(StrEnum):
     """Why a condition has its status. Documented one by one in docs/lifecycle.md; a test compares the two."""
 
     OK = "Ok"
-    PENDING = "Pending"
+    RETRYING = "Retrying"
     WAITING_FOR_API = "WaitingForApi"
     NOT_ACCEPTED = "NotAccepted"
-    UNREADABLE = "Unreadable"
     NAMESPACE_FOREIGN = "NamespaceForeign"
     NAMESPACE_GONE = "NamespaceGone"
     REFUSED_BY_HOST = "RefusedByHost"
@@ -60,7 +58,6 @@ class Reason(StrEnum):
     SHUTDOWN = "Shutdown"
     TERMINATE = "Terminate"
     WALLTIME = "Walltime"
-    DELETED = "Deleted"
     REMOVING = "Removing"
     KEPT = "Kept"
 

@@ -1,6 +1,6 @@
 """What an administrator decided, as the frozen value that stages and routes receive. Built once, by main."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,4 +99,3 @@ class Site:
     target_limit_s: int = 600
     image_pull_limit_s: int = 120
     retention_s: int = 30 * 86400
-    proxies: dict[str, str] = field(default_factory=dict)

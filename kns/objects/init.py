@@ -85,7 +85,7 @@ def _build_pod(accepted: Accepted, site: Site, *, env: dict[str, str], secret_ke
     secret_env = [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": names.INIT_SECRET, "key": key}}} for key in secret_keys
     ]
-    public_env = [{"name": key, "value": value} for key, value in {**env, **site.proxies}.items()]
+    public_env = [{"name": key, "value": value} for key, value in env.items()]
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import ForbiddenError
 from kns.model.job import JobState, StopReason, Substatus
-from kns.ports import Kind
+from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.host import UNSCHEDULABLE
 from tests.flow.conftest import Simulation
@@ -272,3 +273,23 @@ def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuild
     sim.clock.advance(3600)
     sim.run(until="released")
     assert sim.store.get(sim.record) is None
+
+
+def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> None:
+    """An unreachable or unwilling host API shows in the job's condition, not only in a log."""
+    original = sim.host.apply
+
+    def apply(obj: Object) -> Object:
+        if obj["kind"] == "LimitRange":
+            raise ForbiddenError("PATCH limitranges: 403, not allowed")
+        return original(obj)
+
+    sim.host.apply = apply  # type: ignore[method-assign]  # one call of one test
+    sim.submit(job)
+    with pytest.raises(ForbiddenError):
+        sim.step()
+    condition = sim.job.status.condition(ConditionType.NAMESPACE_READY)
+    assert condition is not None
+    assert (condition.reason, condition.message) == (Reason.RETRYING, "PATCH limitranges: 403, not allowed")
+    sim.host.apply = original  # type: ignore[method-assign]
+    sim.run(until="serving")

@@ -1,0 +1,111 @@
+"""The command line: `python -m demo COMMAND`."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from demo import dev, environment, images, install
+from demo.catalog import example_ids
+from demo.errors import DemoError
+from demo.kubectl import Kubectl
+from demo.overlay import NAMESPACE
+from demo.screen import Screen
+from demo.story import Story
+from demo.target import VARIABLES, Target, choose_target
+from testbed.errors import TestbedError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted.
+    """
+    options = _build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    screen = Screen()
+    try:
+        return _run(options, choose_target(), screen)
+    except (DemoError, TestbedError) as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"demo: {error}\n")
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not hide the first one's explanation.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stdout.flush()
+        sys.stderr.write(
+            f"\ndemo: interrupted during `{options.command}`. What was made so far stays and is used again.\n"
+            f"  go on:  make {'demo' if options.command == 'run' else options.command}\n"
+            "  look:   make status\n"
+            f"  undo:   {_undo()}\n"
+        )
+        return INTERRUPTED
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Shows kns at work on a real cluster.",
+        epilog=VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=text, epilog=VARIABLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    add("up", "bring up the cluster with kns on it; safe to repeat")
+    run = add("run", "up, then run a job from submit to nothing left")
+    run.add_argument("--app", default="hello", choices=example_ids(), help="app of examples/ (hello)")
+    run.add_argument("--machine", default="kns-small", help="machine of the demo's catalogue (kns-small)")
+    run.add_argument("--keep", action="store_true", help="leave the job running")
+    add("env", "print addresses and accounts as shell assignments")
+    add("images", "build our images and push them to the testbed's registry")
+    add("dev", "run the scheduler from this checkout, outside the cluster")
+    add("status", "show kns, its pods and its jobs")
+    return parser
+
+
+def _run(options: argparse.Namespace, target: Target, screen: Screen) -> int:
+    match options.command:
+        case "up":
+            install.up(target, screen)
+            environment.write(target, Kubectl.of(target))
+            screen.text(environment.describe_next_steps(target))
+        case "run":
+            Story(target, screen, app=options.app, machine=options.machine, keep=options.keep).run()
+        case "env":
+            sys.stdout.write(environment.write(target, Kubectl.of(target)))
+        case "images":
+            images.provide(target, screen.step)
+        case "dev":
+            return dev.run(target, screen)
+        case "status":
+            _show_status(target, screen)
+    return 0
+
+
+def _show_status(target: Target, screen: Screen) -> None:
+    kubectl = Kubectl.of(target)
+    for arguments in (("nodes",), ("deployments,pods", f"--namespace={NAMESPACE}"), ("nj", f"--namespace={NAMESPACE}")):
+        screen.text(f"$ kubectl get {' '.join(arguments)}", style="bold")
+        screen.text(kubectl.run("get", *arguments, "--ignore-not-found") or "nothing")
+
+
+def _undo() -> str:
+    try:
+        is_testbed = choose_target().is_testbed
+    except DemoError:
+        is_testbed = True
+    return "make down" if is_testbed else "end the jobs that still run, then `kubectl delete -k manifests/`"
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

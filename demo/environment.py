@@ -1,0 +1,73 @@
+"""What somebody else needs to use the cluster: addresses and accounts, as shell assignments."""
+
+import shlex
+from collections.abc import Mapping
+
+from demo import accounts, install
+from demo.files import write_private
+from demo.kubectl import Kubectl
+from demo.target import Target
+
+# Variable prefix -> account.
+_WHO = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER": "payer1"}
+
+
+def write(target: Target, kubectl: Kubectl) -> str:
+    """
+    Write `env.sh` to the state folder. Returns its text.
+
+    Raises:
+        DemoError: kns is not installed.
+    """
+    text = render(build(target, kubectl))
+    write_private(target.state / "env.sh", text)
+    return text
+
+
+def build(target: Target, kubectl: Kubectl) -> dict[str, str]:
+    """
+    The variables by name.
+
+    On a cluster of the user's, KNS_URL is where `kubectl port-forward` would put kns; there is no better address.
+    """
+    address = install.service_address(kubectl)
+    variables = {
+        "KUBECONFIG": target.kubeconfig,
+        "KNS_URL": f"http://{address if target.is_testbed else '127.0.0.1'}:8080",
+        "KNS_INGRESS_URL": target.ingress_url,
+    }
+    keys = accounts.load_keys(target.state)
+    for prefix, username in _WHO.items():
+        variables |= {f"{prefix}_USERNAME": username, f"{prefix}_APIKEY": keys[username]}
+    return variables
+
+
+def render(variables: Mapping[str, str]) -> str:
+    """
+    Assignments that a shell can evaluate.
+
+    >>> render({"A": "b c"})
+    "export A='b c'\\n"
+    """
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def describe_next_steps(target: Target) -> str:
+    """
+    How to submit something else, with the very commands.
+    """
+    where = shlex.quote(str(target.state / "env.sh"))
+    forward = "" if target.is_testbed else "kubectl port-forward -n kns-system svc/jarvice-kns-scheduler 8080 &\n"
+    return f"""\
+. {where}        # the same as: eval "$(make -s env)"
+{forward}curl -s --noproxy '*' "$KNS_URL/jarvice/apps?username=$KNS_USERNAME&apikey=$KNS_APIKEY"
+curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{{"app": "three-kinds", "machine": {{"type": "kns-small"}},
+  "user": {{"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}}}'
+curl -s --noproxy '*' "$KNS_URL/jarvice/jobs?username=$KNS_USERNAME&apikey=$KNS_APIKEY"
+curl -s --noproxy '*' "$KNS_URL/jarvice/tail?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
+curl -s --noproxy '*' -H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL/"
+curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
+kubectl get nj -n kns-system
+The same with the public client (pip install jarviceclient3):
+  JARVICE_API_URL="$KNS_URL" jarvice_cli -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
+An example with all of this: python -m demo run --app three-kinds        `make down` takes everything away."""

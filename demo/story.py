@@ -1,0 +1,267 @@
+"""
+The demo itself: one job from submit to nothing left, told while it happens.
+
+`Story` knows at every moment what there is, so that an interruption can say it and take the job back.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from demo import accounts, environment, install
+from demo.client import Client, fetch_page
+from demo.errors import DemoError
+from demo.kubectl import Kubectl
+from demo.leftovers import find_leftovers
+from demo.nested import nested_kubectl
+from demo.overlay import NAMESPACE
+from demo.screen import Screen
+from demo.target import Target
+from demo.times import StageTimes
+from demo.waiting import wait_until
+
+USER = "user1"
+ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
+RUN_S = 900.0  # from submit to the URL: a foreign cluster may have to scale up and to pull images
+PAGE_S = 90.0
+NESTED_S = 60.0
+END_S = 180.0
+_POLL_S = 0.25
+_ALIVE_S = 10.0  # the longest silence
+
+
+class JobFailedError(DemoError):
+    """The job ended in another way than the story wanted."""
+
+
+@dataclass(slots=True)
+class Story:
+    """One run of the demo."""
+
+    target: Target
+    screen: Screen
+    app: str
+    machine: str
+    keep: bool
+    number: int | None = None
+    label: str = field(default_factory=lambda: f"demo-{secrets.token_hex(4)}")
+    times: StageTimes = field(default_factory=StageTimes)
+    _logged: int = 0
+
+    def run(self) -> None:
+        """
+        Tell the whole story.
+
+        Raises:
+            JobFailedError: the job failed; its last lines of output have been printed.
+            DemoError: something else did not come up, or something is left.
+        """
+        install.up(self.target, self.screen)
+        kubectl = Kubectl.of(self.target)
+        with install.reach_api(self.target, kubectl) as url, self._client(url) as client:
+            try:
+                self._submit(client)
+                self._follow(client, kubectl)
+                if self.keep:
+                    self.screen.step(f"job {self.number} stays (--keep)")
+                    self.number = None
+                else:
+                    self._end(client, kubectl)
+                    self.number = None
+                    self._show_times()
+                self._say_how_to_go_on(kubectl)
+            except KeyboardInterrupt:
+                self._take_back(client)
+                raise
+            except DemoError:
+                self._say_what_runs()
+                raise
+
+    def _client(self, url: str) -> Client:
+        return Client(url, username=USER, apikey=accounts.load_keys(self.target.state)[USER])
+
+    def _submit(self, client: Client) -> None:
+        self.screen.heading(f"Submit {self.app} on {self.machine} as {USER}, over HTTP")
+        self.times.begin("submit")
+        self.number = client.submit(self.app, self.machine, self.label)
+        self.screen.step(f"POST /jarvice/submit: it is job {self.number}")
+
+    def _follow(self, client: Client, kubectl: Kubectl) -> None:
+        """
+        From submit to the page.
+        """
+        number = self._job
+        job_url = self._wait_for_url(client, kubectl)
+        if job_url:
+            self.times.begin("page through the ingress")
+            self.screen.heading("The page, through the ingress controller")
+            self._show_page(job_url)
+        self.times.stop()
+        self.screen.heading("The job as Kubernetes shows it: kubectl get nj -n kns-system")
+        self.screen.quote(kubectl.run("get", "nj", f"--namespace={NAMESPACE}"))
+        self.screen.heading("The job's own cluster: kubectl get pods -A")
+        with nested_kubectl(self.target, number) as inside:
+            wait_until(lambda: _unsettled(inside), timeout_s=NESTED_S, what="pods of the job's own cluster")
+            self.screen.quote(inside.run("get", "pods", "--all-namespaces"))
+
+    def _wait_for_url(self, client: Client, kubectl: Kubectl) -> str | None:
+        """
+        Show stages and log until the job can be reached. Returns its URL; None for an app without a target.
+        """
+        deadline, shown, spoke = time.monotonic() + RUN_S, "", time.monotonic()
+        while True:
+            job = client.job(self._job)
+            stage = caption(job)
+            if stage != shown:
+                self.times.begin(stage)
+                self.screen.step(stage, style="bold")
+            if stage != shown or self._show_log(client.tail(self._job)):
+                shown, spoke = stage, time.monotonic()
+            if job["job_status"] in ENDED:
+                self._explain_end(client, kubectl, job)
+            if (info := client.info(self._job)) is not None:
+                url = info["url"]
+                return None if url is None else str(url)
+            if time.monotonic() - spoke > _ALIVE_S:
+                spoke = time.monotonic()
+                self.screen.step(f"{stage} ... {self.times.current_s:.0f} s")
+            if time.monotonic() > deadline:
+                raise DemoError(f"job {self._job} is not ready within {RUN_S:.0f} s: {stage}; {_hints(self._job)}")
+            time.sleep(_POLL_S)
+
+    def _show_log(self, lines: list[str]) -> bool:
+        """
+        Print what is new in the app's log. Returns whether there was anything.
+        """
+        new = lines[self._logged :]
+        self._logged = max(self._logged, len(lines))
+        if new:
+            self.screen.quote("\n".join(new))
+        return bool(new)
+
+    def _show_page(self, job_url: str) -> None:
+        page = ""
+
+        def probe() -> str | None:
+            nonlocal page
+            status, page = fetch_page(job_url, self.target.ingress_url)
+            return None if status == 200 else f"the ingress controller answers {status}"
+
+        self.screen.step(f"URL: {job_url}")
+        wait_until(probe, timeout_s=PAGE_S, what=f"the page at {job_url}", say=self.screen.step, every_s=_POLL_S)
+        self.screen.step(f"GET {self.target.ingress_url or job_url}  (Host: {_host(job_url)}): 200")
+        self.screen.quote(page[:2000])
+
+    def _end(self, client: Client, kubectl: Kubectl) -> None:
+        """
+        Shut the job down and prove that nothing is left.
+        """
+        number = self._job
+        self.screen.heading("End of the job")
+        self.times.begin("shutdown")
+        client.stop(number, "shutdown")
+        self.screen.step("GET /jarvice/shutdown: requested")
+        job: dict[str, Any] = {}
+
+        def ended() -> str | None:
+            nonlocal job
+            job = client.job(number)
+            return None if job["job_status"] in ENDED else caption(job)
+
+        wait_until(ended, timeout_s=END_S, what=f"the end of job {number}", say=self.screen.step, every_s=_POLL_S)
+        self.screen.step(f"{job['job_status']}, exit code {job['job_exitcode']}", style="bold")
+        if job["job_status"] != "COMPLETED":
+            self._explain_end(client, kubectl, job)
+        self.times.begin("removal")
+        namespace = f"kns-job-{number}"
+        wait_until(
+            lambda: None if kubectl.find("namespace", namespace) is None else f"namespace {namespace} is going",
+            timeout_s=END_S,
+            what=f"the removal of namespace {namespace}",
+            say=self.screen.step,
+        )
+        self.screen.step(f"namespace {namespace} is gone")
+        self.times.stop()
+        self._prove_nothing_left(kubectl)
+        self.screen.step(f"output kept: {len(client.output(number))} lines (GET /jarvice/output)")
+
+    def _prove_nothing_left(self, kubectl: Kubectl) -> None:
+        found = find_leftovers(kubectl, self._job)
+        if found.strays:
+            raise DemoError(f"something of job {self._job} is left: {', '.join(found.strays)}")
+        self.screen.step(f"nothing is left of it in any of {found.kinds} kinds of objects", style="bold")
+        self.screen.step(f"kept on purpose: {', '.join(found.kept) or 'nothing'}")
+
+    def _explain_end(self, client: Client, kubectl: Kubectl, job: dict[str, Any]) -> None:
+        number = self._job
+        self.number = None
+        output = client.output(number, 15)
+        self.screen.heading(f"The job ended: {job['job_status']}, exit code {job['job_exitcode']}")
+        self.screen.quote("\n".join(output))
+        records = kubectl.get("nj", f"--namespace={NAMESPACE}", f"--selector=kns.io/job={number}")["items"]
+        status = records[0].get("status", {}) if records else {}
+        reason = f"{status.get('reason', 'no reason')}: {status.get('message', '')}".rstrip(": ")
+        raise JobFailedError(f"job {number} ended as {job['job_status']} ({reason}); {_hints(number)}")
+
+    def _take_back(self, client: Client) -> None:
+        """
+        Ctrl-C: the job has no further use. It is found by its label, in case the answer to submit was lost.
+        """
+        try:
+            for number in client.live_jobs(self.label):
+                client.stop(number, "terminate")
+                self.screen.step(f"job {number} was told to terminate; kns removes it by itself")
+        except DemoError as error:
+            self.screen.step(f"the job with label {self.label} could not be terminated: {error}", style="red")
+
+    def _say_what_runs(self) -> None:
+        if self.number is not None:
+            self.screen.step(f"job {self.number} still runs, for a look at it; terminate it when you are done")
+
+    def _show_times(self) -> None:
+        self.screen.text("")
+        rows = [(name, f"{seconds:.1f} s") for name, seconds in self.times.rows()]
+        total = sum(seconds for _, seconds in self.times.rows())
+        self.screen.table("Times", ("stage", "time"), [*rows, ("in all", f"{total:.1f} s")])
+
+    def _say_how_to_go_on(self, kubectl: Kubectl) -> None:
+        environment.write(self.target, kubectl)
+        self.screen.heading("The cluster stays up. Some more play:")
+        self.screen.text(environment.describe_next_steps(self.target))
+
+    @property
+    def _job(self) -> int:
+        if self.number is None:
+            raise DemoError("no job was submitted")
+        return self.number
+
+
+def caption(job: dict[str, Any]) -> str:
+    """
+    Status and stage of a `jobs` entry in one line.
+
+    >>> caption({"job_status": "SUBMITTED", "job_substatus_text": "starting virtual cluster"})
+    'SUBMITTED: starting virtual cluster'
+    >>> caption({"job_status": "COMPLETED", "job_substatus_text": None})
+    'COMPLETED'
+    """
+    text = job.get("job_substatus_text")
+    return f"{job['job_status']}: {text}" if text else str(job["job_status"])
+
+
+def _unsettled(inside: Kubectl) -> str | None:
+    pods = inside.get("pods", "--all-namespaces")["items"]
+    unready = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") != "Running"]
+    return f"not running: {', '.join(unready)}" if unready else None
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]
+
+
+def _hints(number: int) -> str:
+    return (
+        f"look at `kubectl describe nj -n {NAMESPACE} -l kns.io/job={number}`, "
+        f"`kubectl get events -n kns-job-{number}` and `kubectl logs -n {NAMESPACE} deploy/jarvice-kns-scheduler`"
+    )

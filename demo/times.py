@@ -1,0 +1,56 @@
+"""How long each stage took, by our own clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """
+    One stage at a time; beginning the next ends the last.
+
+    >>> now = iter([0.0, 2.0, 5.0])
+    >>> times = StageTimes(clock=lambda: next(now))
+    >>> times.begin("a"); times.begin("b"); times.stop()
+    >>> times.rows()
+    [('a', 2.0), ('b', 3.0)]
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _done: list[tuple[str, float]] = field(default_factory=list)
+    _name: str | None = None
+    _since: float = 0.0
+
+    def begin(self, name: str) -> None:
+        """
+        End the running stage and begin another.
+        """
+        now = self.clock()
+        self._finish(now)
+        self._name, self._since = name, now
+
+    def stop(self) -> None:
+        """
+        End the running stage.
+        """
+        if self._name is not None:
+            self._finish(self.clock())
+
+    @property
+    def current_s(self) -> float:
+        """
+        Seconds since the running stage began.
+        """
+        return self.clock() - self._since
+
+    def rows(self) -> list[tuple[str, float]]:
+        """
+        Ended stages in order, in seconds.
+        """
+        return list(self._done)
+
+    def _finish(self, now: float) -> None:
+        if self._name is not None:
+            self._done.append((self._name, now - self._since))
+        self._name = None
