@@ -38,7 +38,7 @@ def load_keys(state: Path) -> dict[str, str]:
             raise DemoError(f"{file} is damaged: {error}; remove it, new keys are made then") from error
     if all(known.get(name) for name in ACCOUNTS):
         return known
-    keys = {name: known.get(name) or secrets.token_urlsafe(24) for name in ACCOUNTS}
+    keys = {name: known.get(name) or secrets.token_hex(20) for name in ACCOUNTS}
     write_private(file, json.dumps(keys, indent=2) + "\n")
     return keys
 

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted.
     """
     options = _build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts its background jobs deaf to it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     screen = Screen()
     try:
         return _run(options, choose_target(), screen)

@@ -15,8 +15,10 @@ class Client:
     Calls kns as one user. The API is on this machine or behind a port-forward, so no proxy is asked.
     """
 
-    def __init__(self, url: str, *, username: str = "", apikey: str = "") -> None:
-        self._http = httpx.Client(base_url=f"{url}/jarvice", timeout=TIMEOUT_S, trust_env=False)
+    def __init__(
+        self, url: str, *, username: str = "", apikey: str = "", transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = httpx.Client(base_url=f"{url}/jarvice", timeout=TIMEOUT_S, trust_env=False, transport=transport)
         self._user = {"username": username, "apikey": apikey}
         self._url = url
 

@@ -69,5 +69,5 @@ curl -s --noproxy '*' -H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL
 curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
 kubectl get nj -n kns-system
 The same with the public client (pip install jarviceclient3):
-  JARVICE_API_URL="$KNS_URL" jarvice_cli -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
+  jarvice_cli -apiurl "$KNS_URL" -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
 An example with all of this: python -m demo run --app three-kinds        `make down` takes everything away."""

@@ -14,10 +14,9 @@ from typing import Any
 import yaml
 
 from demo.images import OurImages
-from demo.target import ROOT, Target
+from demo.target import MANIFESTS, Target
 from testbed import layout
 
-MANIFESTS = ROOT / "manifests"
 NAMESPACE = "kns-system"
 DEPLOYMENT = "jarvice-kns-scheduler"
 IMAGE_IN_MANIFESTS = "localhost/kns-scheduler"
@@ -25,7 +24,7 @@ IMAGE_IN_MANIFESTS = "localhost/kns-scheduler"
 
 def build_config(target: Target, images: OurImages) -> dict[str, str]:
     """
-    The scheduler's settings for this cluster. An empty value is as good as none.
+    The scheduler's settings for this cluster; the user's own win.
     """
     config = {
         "JARVICE_JOBS_DOMAIN": target.jobs_domain,
@@ -35,7 +34,7 @@ def build_config(target: Target, images: OurImages) -> dict[str, str]:
     if target.is_testbed:
         # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
         config |= {"KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION, "KNS_IMAGE_PULL_LIMIT": "30"}
-    return config
+    return {**config, **target.overrides}
 
 
 def build_overlay(

@@ -94,7 +94,7 @@ class Story:
         number = self._job
         job_url = self._wait_for_url(client, kubectl)
         if job_url:
-            self.times.begin("page through the ingress")
+            self.times.begin("page")
             self.screen.heading("The page, through the ingress controller")
             self._show_page(job_url)
         self.times.stop()
@@ -112,12 +112,17 @@ class Story:
         deadline, shown, spoke = time.monotonic() + RUN_S, "", time.monotonic()
         while True:
             job = client.job(self._job)
-            stage = caption(job)
-            if stage != shown:
-                self.times.begin(stage)
-                self.screen.step(stage, style="bold")
-            if stage != shown or self._show_log(client.tail(self._job)):
+            log = client.tail(self._job)
+            # Only the log's first lines may belong to the stage that just began.
+            if self._logged and self._show_log(log):
+                spoke = time.monotonic()
+            if (stage := caption(job)) != shown:
                 shown, spoke = stage, time.monotonic()
+                self.screen.step(stage, style="bold")
+                if job["job_substatus_text"]:
+                    self.times.begin(job["job_substatus_text"])
+            if self._show_log(log):
+                spoke = time.monotonic()
             if job["job_status"] in ENDED:
                 self._explain_end(client, kubectl, job)
             if (info := client.info(self._job)) is not None:
@@ -183,15 +188,23 @@ class Story:
         )
         self.screen.step(f"namespace {namespace} is gone")
         self.times.stop()
-        self._prove_nothing_left(kubectl)
-        self.screen.step(f"output kept: {len(client.output(number))} lines (GET /jarvice/output)")
+        kept = self._prove_nothing_left(kubectl)
+        self._show_log(output := client.output(number))
+        self.screen.step(f"kept: {len(output)} lines of output (GET /jarvice/output), and in the cluster")
+        self.screen.quote("\n".join(kept))
 
-    def _prove_nothing_left(self, kubectl: Kubectl) -> None:
+    def _prove_nothing_left(self, kubectl: Kubectl) -> list[str]:
+        """
+        Returns what stays on purpose.
+
+        Raises:
+            DemoError: something stays that should not.
+        """
         found = find_leftovers(kubectl, self._job)
         if found.strays:
             raise DemoError(f"something of job {self._job} is left: {', '.join(found.strays)}")
         self.screen.step(f"nothing is left of it in any of {found.kinds} kinds of objects", style="bold")
-        self.screen.step(f"kept on purpose: {', '.join(found.kept) or 'nothing'}")
+        return found.kept
 
     def _explain_end(self, client: Client, kubectl: Kubectl, job: dict[str, Any]) -> None:
         number = self._job

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import yaml
+
 from demo.errors import DemoError
 from testbed import layout, paths
 
 ROOT = Path(__file__).resolve().parent.parent
+MANIFESTS = ROOT / "manifests"
 
 VARIABLES = """\
 Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and the testbed is left alone:
@@ -21,7 +24,9 @@ Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and
   JARVICE_JOBS_DOMAIN         wildcard domain that leads to the cluster's ingress controller, e.g. jobs.example.org
   JARVICE_JOBS_INGRESS_CLASS  its IngressClass (default: the cluster's default class)
   KNS_INGRESS_URL             where to reach the ingress controller from here, if the domain does not resolve here
-Push the images first:
+Settings of manifests/configmap.yaml that are set in the environment are passed on, on any cluster:
+  JARVICE_KNS_KEEP_VCLUSTERS=true python -m demo up
+Push the images first, if the cluster is not the testbed:
   for name in scheduler init; do
     file=$([ $name = init ] && echo init-image/Dockerfile || echo Dockerfile)
     docker build -t $KNS_REGISTRY/kns-$name:0.1.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.1.0
@@ -34,7 +39,7 @@ Push the images first:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cluster to use. `registry` and `ingress_url` are "" where there is nothing to say."""
+    """A cluster to use, and the settings that the user wants there. What is "" has nothing to say."""
 
     is_testbed: bool
     kubeconfig: str
@@ -44,6 +49,7 @@ class Target:
     jobs_domain: str
     ingress_class: str
     ingress_url: str
+    overrides: Mapping[str, str]
 
     def image(self, name: str) -> str:
         """
@@ -72,6 +78,7 @@ def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
             jobs_domain="http://jobs.localhost",
             ingress_class=layout.INGRESS_CLASS,
             ingress_url=layout.INGRESS_URL,
+            overrides=_read_overrides(environ),
         )
     needed = ("KNS_REGISTRY", "JARVICE_JOBS_DOMAIN")
     if missing := [name for name in needed if not environ.get(name)]:
@@ -88,4 +95,13 @@ def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
         jobs_domain=environ["JARVICE_JOBS_DOMAIN"],
         ingress_class=environ.get("JARVICE_JOBS_INGRESS_CLASS", ""),
         ingress_url=environ.get("KNS_INGRESS_URL", ""),
+        overrides=_read_overrides(environ),
     )
+
+
+def _read_overrides(environ: Mapping[str, str]) -> dict[str, str]:
+    """
+    The settings that the manifests offer and the environment gives.
+    """
+    offered = yaml.safe_load((MANIFESTS / "configmap.yaml").read_text("utf-8"))["data"]
+    return {name: environ[name] for name in offered if environ.get(name)}

@@ -41,7 +41,7 @@ from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.model.site import Site, VirtualKubernetes
 from kns.ports import World
-from kns.settings import Settings, SettingsError, list_unknown, load_settings
+from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
@@ -86,10 +86,12 @@ def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
         catalog.load()
     except CatalogError as error:
         problems.append(("KNS_CATALOG_DIR", str(error)))
-    if settings and shutil.which(settings.helm) is None:
-        problems.append(("KNS_HELM", f"{settings.helm!r} is not an executable program"))
-    if settings and not settings.chart.is_file():
-        problems.append(("KNS_VCLUSTER_CHART", f"{settings.chart} is not a file"))
+    helm = settings.helm if settings else os.environ.get("KNS_HELM") or "helm"
+    if shutil.which(helm) is None:
+        problems.append(("KNS_HELM", "is not an executable program"))
+    chart = settings.chart if settings else Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)
+    if not chart.is_file():
+        problems.append(("KNS_VCLUSTER_CHART", "is not a file"))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings, catalog

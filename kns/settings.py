@@ -6,6 +6,7 @@ never repeated in a message: some are secret. main hands each value, not this ob
 """
 
 import base64
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -26,10 +27,12 @@ DEFAULT_LIMIT_RANGE = (
 # The newest tag of the maker's `kubernetes` image per minor; the first is the default.
 DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"
 
+DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IMAGE = re.compile(
-    r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9.-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
+    r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
 _VERSION = re.compile(r"v1\.[0-9]{1,2}\.[0-9]{1,3}")
@@ -90,6 +93,12 @@ def _read_versions(value: Any) -> Any:
     if not versions or not all(_VERSION.fullmatch(v) for v in versions):
         raise ValueError("must be a comma list of full versions like v1.36.0, the default first")
     return {v.rpartition(".")[0]: v for v in reversed(versions)}
+
+
+def _check_readable(path: Path) -> Path:
+    if not os.access(path, os.R_OK):
+        raise ValueError("is not a readable file")
+    return path
 
 
 def _check_cidr(value: str) -> str:
@@ -165,7 +174,7 @@ class Settings(BaseSettings):
     system_namespace: Name = _variable(
         "JARVICE_SYSTEM_NAMESPACE", "kns-system", "Namespace of kns, its records and Secrets."
     )
-    kubeconfig: Path | None = _variable(
+    kubeconfig: Annotated[Path, AfterValidator(_check_readable)] | None = _variable(
         "JARVICE_K8S_ADMIN_CONF", None, "Kubeconfig of the host cluster; unset: the pod's own ServiceAccount."
     )
     grace_s: Whole = _variable(
@@ -201,7 +210,7 @@ class Settings(BaseSettings):
         "KNS_SERVICE_CIDR", None, "The host's range of ClusterIPs; unset: asked from the host (Kubernetes 1.33 on)."
     )
     chart: Path = _variable(
-        "KNS_VCLUSTER_CHART", Path("/usr/share/kns/vcluster-0.36.1.tgz"), "The packaged vcluster chart."
+        "KNS_VCLUSTER_CHART", DEFAULT_CHART, "The packaged vcluster chart."
     )
     helm: str = _variable("KNS_HELM", "helm", "The helm program.")
     http_host: str = _variable("KNS_HTTP_HOST", "0.0.0.0", "Address of the HTTP API.")  # noqa: S104 - in its own pod
@@ -241,6 +250,7 @@ def load_settings() -> Settings:
 
 
 def list_unknown(environ: Mapping[str, str]) -> list[str]:
-    """Names that look like ours and are not: most likely a typing error, worth a warning."""
+    """Names with a value that look like ours and are not: most likely a typing error, worth a warning."""
     known = {field.validation_alias for field in Settings.model_fields.values()}
-    return sorted(name for name in environ if name.startswith(("JARVICE_KNS_", "KNS_")) and name not in known)
+    ours = ("JARVICE_KNS_", "KNS_")
+    return sorted(name for name, value in environ.items() if value and name.startswith(ours) and name not in known)

@@ -63,7 +63,10 @@ class HelmRenderer:
                 raise RenderError(f"helm template {self._chart.name}: {error}") from error
         if done.returncode != 0:
             raise RenderError(f"helm template {self._chart.name}: {clip(done.stderr.decode('utf-8', 'replace'))}")
-        objects = [_open_secret(obj) for obj in yaml.safe_load_all(done.stdout) if obj]
+        try:
+            objects = [_open_secret(obj) for obj in yaml.safe_load_all(done.stdout) if obj]
+        except yaml.YAMLError as error:
+            raise RenderError(f"helm template {self._chart.name}: what it printed is not YAML") from error
         unknown = {obj["kind"] for obj in objects} - set(_ORDER)
         if unknown:
             raise RenderError(f"the chart made kinds that kns does not apply: {', '.join(sorted(unknown))}")

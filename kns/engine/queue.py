@@ -74,6 +74,8 @@ class WorkQueue:
                     key = next(iter(self._ready))
                     del self._ready[key]
                     self._busy.add(key)
+                    if self._ready or self._heap:  # this worker was the one that waited for them
+                        self._changed.notify()
                     return key
                 self._changed.wait(wait_s)
             return None

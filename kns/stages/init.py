@@ -23,7 +23,10 @@ _POLL_S = 2.0
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _REASONS = {  # the init image's own words -> ours
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
-    "PlanNotUnderstood": Reason.PLAN_NOT_UNDERSTOOD,
+    "PlanRefused": Reason.PLAN_NOT_UNDERSTOOD,
+    "NestedApiUnreachable": Reason.INIT_FAILED,
+    "InternalError": Reason.INIT_FAILED,
+    "Terminated": Reason.INIT_FAILED,
     "TemplatesMissing": Reason.TEMPLATES_MISSING,
     "TemplatesUnreadable": Reason.TEMPLATES_MISSING,
     "TemplatesNotCopied": Reason.TEMPLATES_MISSING,
@@ -103,8 +106,9 @@ def _ended_condition(job: Object) -> str | None:
 
 
 def _has_succeeded(pods: Sequence[Object]) -> bool:
-    """The pod says so seconds before the Job controller does."""
-    return any((pod.get("status") or {}).get("phase") == "Succeeded" for pod in pods)
+    """The container says so seconds before the pod's phase and the Job's condition do."""
+    ends = [(_containers(pod).get(RUN) or {}).get("terminated") for pod in pods]
+    return any(end is not None and end.get("exitCode") == 0 for end in ends)
 
 
 def _containers(pod: Object) -> dict[str, Any]:

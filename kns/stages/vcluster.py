@@ -70,7 +70,7 @@ def drain(ctx: Context) -> Outcome:
     if any(pod["metadata"].get("deletionTimestamp") is None for pod in pods):
         ctx.world.cluster.apply(build_drain_quota(ctx.accepted.number))
         ctx.world.cluster.delete_pods(ctx.name, selector, grace_s=ctx.site.grace_s)
-    return Wait(_DRAIN_POLL_S, Reason.GRACE, f"{len(pods)} pods are ending")
+    return Wait(_DRAIN_POLL_S, Reason.GRACE, f"pods still ending: {len(pods)}")
 
 
 def _create(ctx: Context) -> None:

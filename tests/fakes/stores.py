@@ -97,12 +97,12 @@ class MemoryJobStore:
         return self.add_spec(spec, record=names.job_object_name(spec.accepted.number))
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        """Repeats change nothing; only a Terminate overrides, and only a Shutdown."""
+        """Repeats change nothing, nor does a stop of an ended job; only a Terminate overrides, and only a Shutdown."""
         self._fail("request_stop")
         with self._lock:
             current = self._stored(job)
             overrides = reason is StopReason.TERMINATE and current.stop_reason is StopReason.SHUTDOWN
-            if current.stop_reason is None or overrides:
+            if not current.is_ended and (current.stop_reason is None or overrides):
                 wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
                 self._write("request_stop", replace(current, spec=current.spec.model_copy(update=wish)))
 

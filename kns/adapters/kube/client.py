@@ -6,7 +6,9 @@ Every call has a timeout, no call is repeated by a library, and every error leav
 global configuration, proxy variables and `Watch` are left alone on purpose (docs/architecture.md says why).
 """
 
+import base64
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,14 @@ JSON = "application/json"
 class KubeClient:
     """A connection pool to one API server. Safe to use from many threads; its owner closes it."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, *, files: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        """`files` holds what the configuration points at; it goes when the client is closed."""
         configuration.retries = False  # the library would repeat GET and DELETE by itself
         configuration.proxy = None  # a proxy variable is for the world outside, never for the API
         configuration.connection_pool_maxsize = POOL_SIZE
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
+        self._files = files
 
     def request(
         self,
@@ -59,7 +63,11 @@ class KubeClient:
         raw = self.request_raw(
             method, path, query=query, body=body, content_type=content_type, read_timeout_s=read_timeout_s
         )
-        return json.loads(raw) if raw else {}
+        try:
+            return json.loads(raw) if raw else {}
+        except ValueError as error:  # a gateway in between, in its own words
+            said = clip(raw[:200].decode("utf-8", "replace"))
+            raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
 
     def request_raw(
         self,
@@ -107,6 +115,8 @@ class KubeClient:
 
     def close(self) -> None:
         self._rest.pool_manager.clear()
+        if self._files is not None:
+            self._files.cleanup()
 
     def _send(
         self,
@@ -131,7 +141,7 @@ class KubeClient:
                 url,
                 headers=headers,
                 body=None if body is None else json.dumps(body).encode(),
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_timeout_s),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, read_timeout_s), read=read_timeout_s),
                 preload_content=False,
                 retries=False,
                 redirect=False,
@@ -157,17 +167,43 @@ def connect(kubeconfig: Path | None) -> KubeClient:
             load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
         else:
             load_incluster_config(client_configuration=configuration)
-    except (ConfigException, OSError) as error:
+    except Exception as error:  # the library lets those of its YAML reader through
         source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's ServiceAccount"
         raise KnsError(f"cannot reach the host cluster by {source}: {error}") from error
     return KubeClient(configuration)
 
 
 def connect_to(kubeconfig: Mapping[str, Any]) -> KubeClient:
-    """A client for the cluster of a decoded kubeconfig."""
+    """
+    A client for the cluster of a decoded kubeconfig.
+
+    Its certificates lie in a folder of their own: the library would keep a file of each for the life of the process.
+
+    Raises:
+        KnsError: the kubeconfig is not usable.
+    """
     configuration = Configuration()
+    files = tempfile.TemporaryDirectory(prefix="kns-kube-")
     try:
-        load_kube_config_from_dict(dict(kubeconfig), client_configuration=configuration, persist_config=False)
-    except ConfigException as error:
+        plain = _write_certificates(kubeconfig, Path(files.name))
+        load_kube_config_from_dict(plain, client_configuration=configuration, persist_config=False)
+    except (ConfigException, KeyError, TypeError, ValueError) as error:
+        files.cleanup()
         raise KnsError(f"unusable kubeconfig of a virtual cluster: {error}") from error
-    return KubeClient(configuration)
+    return KubeClient(configuration, files=files)
+
+
+def _write_certificates(kubeconfig: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The kubeconfig with each `...-data` written to a file in `folder` and replaced by its path."""
+    plain: dict[str, Any] = json.loads(json.dumps(kubeconfig))
+    entries = [
+        *(entry["cluster"] for entry in plain.get("clusters") or ()),
+        *(entry["user"] for entry in plain.get("users") or ()),
+    ]
+    for index, entry in enumerate(entries):
+        for key in ("certificate-authority", "client-certificate", "client-key"):
+            if f"{key}-data" in entry:
+                path = folder / f"{index}-{key}"
+                path.write_bytes(base64.b64decode(entry.pop(f"{key}-data")))
+                entry[key] = str(path)
+    return plain

@@ -24,7 +24,14 @@ _BY_STATUS: dict[int, type[KnsError]] = {
     408: UnavailableError,
     425: UnavailableError,
 }
-_QUOTA_OR_ADMISSION = ("exceeded quota", "denied the request", "violates PodSecurity", "is forbidden: maximum")
+_QUOTA_OR_ADMISSION = (
+    "exceeded quota",
+    "denied the request",
+    "violates PodSecurity",
+    "is forbidden: maximum",  # a LimitRange with one fault; with several it lists them in brackets
+    "is forbidden: minimum",
+    "is forbidden: [",
+)
 
 
 def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KnsError:
@@ -35,12 +42,13 @@ def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str,
     right that is missing, or a quota or admission rule that refused the object itself.
     """
     answer = _read_status(body)
-    message = f"{what}: {status}, {clip(str(answer.get('message') or body[:200].decode('utf-8', 'replace')))}"
+    said = str(answer.get("message") or body[:200].decode("utf-8", "replace"))
+    message = f"{what}: {status}, {clip(said)}"
     if status == 409:
         return AlreadyExistsError(message) if answer.get("reason") == "AlreadyExists" else ConflictError(message)
     if status == 429 or status >= 500:
         return UnavailableError(message, retry_after_s=_read_seconds(headers.get("Retry-After")))
-    if status == 403 and any(sign in message for sign in _QUOTA_OR_ADMISSION):
+    if status == 403 and any(sign in said for sign in _QUOTA_OR_ADMISSION):
         return RefusedError(message)
     return _BY_STATUS.get(status, RefusedError)(message)
 
@@ -54,4 +62,4 @@ def _read_status(body: bytes) -> dict[str, Any]:
 
 
 def _read_seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isdigit() else None
+    return float(text) if text and text.isdecimal() else None

@@ -9,6 +9,7 @@ from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.ports import Clock, Object
 
 LEASE = "kns-scheduler"
+_TIMEOUT_S = 2.0  # a renewal is two calls, and must be over well before the Lease is
 
 
 class KubeLease:
@@ -29,35 +30,36 @@ class KubeLease:
     def try_acquire(self, *, holder: str, duration_s: float) -> bool:
         path = LEASES.path(self._namespace, LEASE)
         try:
-            lease: Object = self._client.request("GET", path, read_timeout_s=duration_s / 3)
+            lease: Object = self._client.request("GET", path, read_timeout_s=_TIMEOUT_S)
         except NotFoundError:
             return self._write("POST", LEASES.path(self._namespace), self._build(holder, duration_s, None))
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, self._clock.monotonic()
-        current = lease["spec"].get("holderIdentity") or ""
-        its_duration_s = float(lease["spec"].get("leaseDurationSeconds") or duration_s)
+        spec = lease.get("spec") or {}
+        current = spec.get("holderIdentity") or ""
+        its_duration_s = float(spec.get("leaseDurationSeconds") or duration_s)
         if current not in ("", holder) and self._clock.monotonic() - self._seen_at < its_duration_s:
             return False
         return self._write("PUT", path, self._build(holder, duration_s, lease))
 
     def release(self, *, holder: str) -> None:
         path = LEASES.path(self._namespace, LEASE)
-        lease: Object = self._client.request("GET", path)
-        if lease["spec"].get("holderIdentity") == holder:
+        lease: Object = self._client.request("GET", path, read_timeout_s=_TIMEOUT_S)
+        if (lease.get("spec") or {}).get("holderIdentity") == holder:
             lease["spec"]["holderIdentity"] = ""
             self._write("PUT", path, lease)
 
     def _write(self, method: str, path: str, body: Object) -> bool:
         try:
-            self._client.request(method, path, body=body, read_timeout_s=5)
+            self._client.request(method, path, body=body, read_timeout_s=_TIMEOUT_S)
         except (ConflictError, AlreadyExistsError):
             return False
         return True
 
     def _build(self, holder: str, duration_s: float, old: Object | None) -> Object:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        spec = dict(old["spec"]) if old else {}
+        spec = dict(old.get("spec") or {}) if old else {}
         if spec.get("holderIdentity") != holder:
             spec["acquireTime"] = now
             spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (1 if old else 0)

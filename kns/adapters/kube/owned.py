@@ -101,7 +101,7 @@ class KubeOutputs(_OwnedSecrets):
         with self._lock:
             if self._last.get(job.record) == output:
                 return
-        data = {"head": output.head.encode(), "log.gz": pack_log(output.log), "end": output.end.encode()}
+        data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
         name = names.record_output(job.record)
         body = build_owned_secret(job, name=name, namespace=self._namespace, data=data)
         try:
@@ -114,11 +114,16 @@ class KubeOutputs(_OwnedSecrets):
                 self._last.pop(next(iter(self._last)))
 
 
+def _encode(text: str) -> bytes:
+    """Half of a surrogate pair, which JSON may hold, must not keep an output from being stored."""
+    return text.encode("utf-8", "replace")
+
+
 def pack_log(text: str) -> bytes:
     """The log compressed, from its end, as many of the last lines as fit."""
     lines = text.splitlines()[-MAX_LINES:]
     while True:
-        packed = gzip.compress("\n".join(lines).encode("utf-8", "replace"), mtime=0)
+        packed = gzip.compress(_encode("\n".join(lines)), mtime=0)
         if len(packed) <= MAX_PACKED_BYTES or not lines:
             return packed
         lines = lines[len(lines) // 4 + 1 :]

@@ -11,7 +11,7 @@ from kns.adapters.kube.watch import WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
+from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from kns.model.job import (
     Accepted,
     DesiredState,
@@ -129,7 +129,11 @@ class KubeRecords:
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
     def _announce(self, obj: Object) -> None:
-        self._on_change(obj["metadata"]["name"])
+        record = obj["metadata"]["name"]
+        if self._cache.get(self._namespace, record) is None:
+            self._parsed.pop(record, None)
+            self._unreadable.pop(record, None)
+        self._on_change(record)
 
     def _parse(self, obj: Object) -> Job | None:
         """None for a record that cannot be read: the CRD's schema refuses those, an older kns may still have one."""
@@ -152,7 +156,7 @@ class KubeRecords:
         row = KINDS[Kind.CONFIG_MAP]
         if self._counter is None:
             self._counter = self._read_or_make_counter()
-        number = int(self._counter["data"]["last"]) + 1
+        number = self._read_last(self._counter) + 1
         wanted = {**self._counter, "data": {**self._counter["data"], "last": str(number)}}
         try:
             self._counter = self._client.request("PUT", row.path(self._namespace, COUNTER), body=wanted)
@@ -161,11 +165,23 @@ class KubeRecords:
             raise ConflictError(str(error)) from error
         return number
 
+    def _read_last(self, counter: Object) -> int:
+        try:
+            return int(counter["data"]["last"])
+        except (KeyError, TypeError, ValueError) as error:
+            self._counter = None
+            raise UnavailableError(
+                f"ConfigMap {self._namespace}/{COUNTER}: data.last is not a number; set it to the highest job number "
+                "ever given"
+            ) from error
+
     def _read_or_make_counter(self) -> Object:
+        """A counter that was lost goes on after the highest number of the records that are still there."""
         row = KINDS[Kind.CONFIG_MAP]
         try:
             found: Object = self._client.request("GET", row.path(self._namespace, COUNTER))
         except NotFoundError:
+            highest = max((job.number or 0 for job in self.list_jobs()), default=0)
             body = {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
@@ -175,7 +191,7 @@ class KubeRecords:
                     "labels": {names.MANAGED_BY_LABEL: "kns"},
                     "annotations": {"kns.io/note": "The last job number given. Never lower it: numbers are for ever."},
                 },
-                "data": {"last": "0"},
+                "data": {"last": str(highest)},
             }
             try:
                 found = self._client.request("POST", row.path(self._namespace), body=body)

@@ -23,6 +23,7 @@ log = get_logger(__name__)
 RESYNC_S = 480.0
 SILENCE_S = WATCH_TIMEOUT_S + 30.0
 PAGE = "500"
+_SHORTEST_S = 1.0  # a watch that ends sooner without a word was not one
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
 
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
@@ -49,18 +50,14 @@ class WatchCache:
         self._on_change = on_change
         self._objects: dict[Key, Object] = {}
         self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
+        self._listed = 0  # version of the last list: what is older and not in it is gone
         self._lock = threading.Lock()
         self._synced = threading.Event()
-        self._last_contact = clock.monotonic()
+        self._failures = 0  # in a row, without a single event in between
 
     @property
     def is_synced(self) -> bool:
         return self._synced.is_set()
-
-    @property
-    def contact_age_s(self) -> float:
-        """Seconds since the server last said anything on this watch."""
-        return self._clock.monotonic() - self._last_contact
 
     def get(self, namespace: str, name: str) -> Object | None:
         self._require_sync()
@@ -77,25 +74,32 @@ class WatchCache:
         key, version = _key(obj), _version(obj)
         with self._lock:
             known = self._objects.get(key)
-            if (known is None or _version(known) < version) and self._tombstones.get(key, -1) < version:
+            oldest = _version(known) if known else max(self._listed, self._tombstones.get(key, 0))
+            if oldest < version:
                 self._objects[key] = obj
 
     def run(self, stop: threading.Event) -> None:
         """List and follow until `stop`; the body of this cache's thread."""
-        failures = 0
         while not stop.is_set():
+            delay_s = 0.0
             try:
-                version = self._list()
-                failures = 0
-                self._follow(version, stop)
-            except ExpiredError:
-                metrics.count_watch_restart(self._row.plural)
+                self._follow(self._list(), stop)
             except KnsError as error:
-                delay_s = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-                failures += 1
-                log.warning("watch_interrupted", kind=self._row.plural, error=str(error), retry_s=delay_s)
                 metrics.count_watch_restart(self._row.plural)
-                stop.wait(delay_s)
+                delay_s = self._next_delay_s(error)
+                if delay_s:
+                    log.warning("watch_interrupted", kind=self._row.plural, error=str(error), retry_s=delay_s)
+            except Exception:  # a fault of ours: a cache that stands still would be worse
+                log.exception("watch_crashed", kind=self._row.plural)
+                delay_s = _BACKOFF_S[-1]
+            stop.wait(delay_s)
+
+    def _next_delay_s(self, error: KnsError) -> float:
+        """A version that expired is ordinary and costs no pause, unless it happens again at once."""
+        failures, self._failures = self._failures, self._failures + 1
+        if isinstance(error, ExpiredError) and failures == 0:
+            return 0.0
+        return _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
 
     def _require_sync(self) -> None:
         if not self._synced.is_set():
@@ -118,10 +122,10 @@ class WatchCache:
             changed = [obj for key, obj in found.items() if self._differs(key, obj)]
             gone = [obj for key, obj in self._objects.items() if key not in found]
             # what this process wrote while the list was on its way is newer than the list
-            late = {k: o for k, o in self._objects.items() if k not in found and _version(o) > int(version)}
+            late = {key: obj for key, obj in self._objects.items() if _version(obj) > int(version)}
             self._objects = {**found, **late}
             self._tombstones = {}
-        self._last_contact = self._clock.monotonic()
+            self._listed = int(version)
         self._synced.set()
         for obj in (*changed, *gone):
             self._on_change(obj)
@@ -141,33 +145,44 @@ class WatchCache:
                 "resourceVersion": version,
                 "timeoutSeconds": str(WATCH_TIMEOUT_S),
             }
+            opened, spoke = self._clock.monotonic(), False
             for line in self._client.stream_lines(self._path, query=query, read_timeout_s=SILENCE_S):
-                self._last_contact = self._clock.monotonic()
                 version = self._take(line) or version
+                spoke, self._failures = True, 0
                 if stop.is_set():
                     return
+            if not spoke and self._clock.monotonic() - opened < _SHORTEST_S:
+                raise UnavailableError(f"watch of {self._row.plural}: the server ended it at once, without an event")
 
     def _take(self, line: bytes) -> str:
         """Take in one event; the version to go on from."""
         try:
             event: Mapping[str, Any] = json.loads(line)
             kind, obj = event["type"], event["object"]
-        except (ValueError, KeyError, TypeError) as error:
+            if kind == "ERROR":
+                raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
+            version = _version(obj)
+            key = _key(obj) if kind != "BOOKMARK" else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
-        if kind == "ERROR":
-            raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
-        if kind != "BOOKMARK":
-            key = _key(obj)
-            with self._lock:
-                if kind == "DELETED":
-                    self._objects.pop(key, None)
-                    self._tombstones[key] = _version(obj)
-                else:
-                    known = self._objects.get(key)
-                    if known is None or _version(known) <= _version(obj):
-                        self._objects[key] = obj
+        if key is not None:
+            self._store(key, obj, deleted=kind == "DELETED")
             self._on_change(obj)
-        return str(obj["metadata"].get("resourceVersion", ""))
+        return str(version) if version else ""
+
+    def _store(self, key: Key, obj: Object, *, deleted: bool) -> None:
+        """Take in what the server says, unless something newer is known: another object of that name may be there."""
+        version = _version(obj)
+        with self._lock:
+            known = self._objects.get(key)
+            if deleted:
+                self._tombstones[key] = version
+            if known is not None and _version(known) > version:
+                return
+            if deleted:
+                self._objects.pop(key, None)
+            else:
+                self._objects[key] = obj
 
 
 def _key(obj: Object) -> Key:

@@ -1,0 +1,73 @@
+# Everything in one place. `make help` lists it; README.md tells the story.
+#
+# What is made stays outside the checkout, in $(KNS_TESTBED_HOME). The virtual environment belongs to this checkout and
+# to these dependencies, so that neither a second checkout nor a pulled change meets the wrong one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+KNS_TESTBED_HOME ?= $(HOME)/.cache/kns-testbed
+export KNS_TESTBED_HOME
+
+CHECKOUT_KEY := $(shell pwd -P | sha256sum | cut -c1-8)
+DEPENDENCIES_KEY := $(shell cat pyproject.toml requirements.lock | sha256sum | cut -c1-12)
+VENV := $(KNS_TESTBED_HOME)/venvs/$(CHECKOUT_KEY)/$(DEPENDENCIES_KEY)
+BIN := $(VENV)/bin
+PYTHON_IN := $(BIN)/python
+
+# Unit, contract and flow tests and the doctests: all that needs no cluster.
+QUICK_TESTS := tests kns/model init-image/runner demo testbed --doctest-modules
+ARGS ?=
+
+.PHONY: help demo up down env test verify dev images lock fmt status
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
+	@echo "With KUBECONFIG set, demo, up, env, dev and status use that cluster: see '$(PYTHON_IN) -m demo --help'."
+
+demo: $(VENV)/ready ## bring everything up, run a job from submit to nothing left (ARGS="--app slow --keep")
+	@$(PYTHON_IN) -m demo run $(ARGS)
+
+up: $(VENV)/ready ## bring up the cluster with kns on it; safe to repeat
+	@$(PYTHON_IN) -m demo up
+
+down: ## take the testbed away; the cache stays
+	@python3 -m testbed down
+
+env: $(VENV)/ready ## print addresses and accounts as shell assignments: eval "$$(make -s env)"
+	@$(PYTHON_IN) -m demo env
+
+status: $(VENV)/ready ## show the testbed's parts, kns and its jobs
+	@[ -n "$${KUBECONFIG:-}" ] || python3 -m testbed status || true
+	@$(PYTHON_IN) -m demo status
+
+verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests that need no cluster
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	MYPYPATH=init-image $(BIN)/mypy -p runner
+	$(BIN)/lint-imports
+	$(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
+
+test: verify up ## everything; pytest's summary comes last
+	@eval "$$($(PYTHON_IN) -m demo env)"; exec $(PYTHON_IN) -m pytest $(QUICK_TESTS)
+
+images: $(VENV)/ready ## build our images and push them to the testbed's registry
+	@$(PYTHON_IN) -m demo images
+
+dev: $(VENV)/ready ## run the scheduler from this checkout, outside the cluster
+	@$(PYTHON_IN) -m demo dev
+
+fmt: $(VENV)/ready ## format, and repair what ruff can repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write requirements.lock anew from the ranges in pyproject.toml
+	@demo/lock.sh
+
+# Nothing but stderr: `make env` is read by a shell.
+$(VENV)/ready:
+	@demo/venv.sh $(VENV)

@@ -1,0 +1,396 @@
+"""
+A small API server on 127.0.0.1: enough of Kubernetes for the adapters, and faults on demand.
+
+It keeps what the adapters lean on: one rising resourceVersion for all writes, 409 for a stale version or a taken name,
+a status that only its subresource writes, deletion that waits for finalizers, lists in pages, watches that replay what
+came after a version. Server-side apply is a merge. `script` puts a fault before the next request that matches.
+"""
+
+import json
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Object = dict[str, Any]
+_PATH = re.compile(
+    r"(?P<prefix>/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/(?P<ns>[^/]+)(?=/))?/(?P<plural>[a-z]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?"
+)
+_STATUS_APART = ("nestedjobs",)  # kinds whose status only the subresource writes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: a status, a JSON object or raw bytes, headers."""
+
+    status: int = 200
+    body: Any = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def failure(status: int, reason: str, message: str = "", **headers: str) -> Answer:
+    """A Kubernetes `Status` as the API server sends it."""
+    body = {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
+    return Answer(status, body, {key.replace("_", "-"): value for key, value in headers.items()})
+
+
+class Hang:
+    """No answer, until the server closes."""
+
+
+class Reset:
+    """The connection ends without an answer."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A watch that says these lines and ends."""
+
+    lines: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Meanwhile:
+    """The real answer, but `act` happens after it was taken and before it is sent."""
+
+    act: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class LostAnswer:
+    """The request takes effect, and the connection ends before the answer."""
+
+
+Fault = Answer | Hang | Reset | Lines | Meanwhile | LostAnswer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it came; header names in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+
+class ApiServer:
+    """`seen` has every request; `lists` and `watches` tell a waiting test of each list and of each open watch."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.lists: queue.Queue[Seen] = queue.Queue()
+        self.watches: queue.Queue[Seen] = queue.Queue()
+        self.oldest = 0  # watches from before this version are 410
+        self.expired = 0  # how many were
+        self._objects: dict[tuple[str, str, str, str], Object] = {}
+        self._events: list[tuple[int, str, Object, str]] = []
+        self._faults: list[tuple[str, str, Fault]] = []
+        self._version = 100
+        self._changed = threading.Condition()
+        self._era = 0  # a watch ends when its era does
+        self.closing = threading.Event()
+        self._http = _Http(self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def close(self) -> None:
+        self.closing.set()
+        self.end_watches()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(5)
+
+    # --- what tests do
+
+    def script(self, method: str, path: str, *faults: Fault) -> None:
+        """The next requests with this method whose path ends with `path` meet these faults, one each."""
+        with self._changed:
+            self._faults += [(method, path, fault) for fault in faults]
+
+    def count(self, method: str, path: str = "") -> int:
+        return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
+
+    def end_watches(self) -> None:
+        with self._changed:
+            self._era += 1
+            self._changed.notify_all()
+
+    def forget_history(self) -> None:
+        """As after a compaction: no watch can start before now."""
+        with self._changed:
+            self.oldest = self._version
+
+    def send(self, prefix: str, plural: str, kind: str, obj: Object) -> None:
+        """An event of its own making (BOOKMARK, ERROR) on every watch of that kind."""
+        with self._changed:
+            self._events.append((self._version, kind, obj, f"{prefix}/{plural}"))
+            self._changed.notify_all()
+
+    def put(self, prefix: str, plural: str, obj: Object) -> Object:
+        """As somebody else's write."""
+        with self._changed:
+            meta = obj["metadata"]
+            return self._store((prefix, plural, meta.get("namespace", ""), meta["name"]), obj)
+
+    def drop(self, prefix: str, plural: str, namespace: str, name: str) -> None:
+        with self._changed:
+            self._remove((prefix, plural, namespace, name))
+
+    def find(self, prefix: str, plural: str, namespace: str, name: str) -> Object | None:
+        with self._changed:
+            return self._objects.get((prefix, plural, namespace, name))
+
+    # --- requests
+
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        with self._changed:
+            for index, (wanted, end, fault) in enumerate(self._faults):
+                if wanted == method and path.endswith(end):
+                    del self._faults[index]
+                    return fault
+        return None
+
+    def answer(self, seen: Seen) -> Answer:
+        match = _PATH.fullmatch(seen.path)
+        if match is None:
+            return Answer(200, {}) if seen.path == "/readyz" else failure(404, "NotFound", f"no such path {seen.path}")
+        namespace = match["ns"] or ""
+        if match["plural"] == "namespaces":
+            namespace = ""
+        key = (match["prefix"], match["plural"], namespace, match["name"] or "")
+        with self._changed:
+            if not match["name"]:
+                return self._answer_collection(seen, key)
+            return self._answer_object(seen, key, match["sub"] or "")
+
+    def follow(self, seen: Seen) -> Iterator[bytes]:
+        """The lines of a watch."""
+        match = _PATH.fullmatch(seen.path)
+        assert match is not None
+        collection, namespace = f"{match['prefix']}/{match['plural']}", match["ns"] or ""
+        since, selector = int(seen.query.get("resourceVersion") or 0), seen.query.get("labelSelector", "")
+        with self._changed:
+            era, position = self._era, 0
+            if since < self.oldest:
+                self.expired += 1
+                yield _line("ERROR", failure(410, "Expired", "too old resource version").body)
+                return
+        self.watches.put(seen)
+        while True:
+            with self._changed:
+                while position == len(self._events) and era == self._era:
+                    self._changed.wait()
+                if era != self._era:
+                    return
+                fresh, position = self._events[position:], len(self._events)
+            for version, kind, obj, where in fresh:
+                own = kind in ("BOOKMARK", "ERROR")
+                inside = own or (
+                    version > since
+                    and namespace in ("", obj["metadata"].get("namespace", ""))
+                    and _selects(selector, obj)
+                )
+                if where == collection and inside:
+                    yield _line(kind, obj)
+
+    def _answer_collection(self, seen: Seen, key: tuple[str, str, str, str]) -> Answer:
+        prefix, plural, namespace, _ = key
+        if seen.method == "POST":
+            full = (prefix, plural, namespace, seen.body["metadata"]["name"])
+            if full in self._objects:
+                return failure(409, "AlreadyExists", f'{plural} "{full[3]}" already exists')
+            return Answer(201, self._store(full, seen.body))
+        found = [
+            (where, obj)
+            for where, obj in sorted(self._objects.items())
+            if where[:2] == (prefix, plural)
+            and namespace in ("", where[2])
+            and _selects(seen.query.get("labelSelector", ""), obj)
+        ]
+        if seen.method == "DELETE":
+            for where, _ in found:
+                self._delete(where)
+            return Answer(200, {"kind": "Status"})
+        self.lists.put(seen)
+        start, limit = int(seen.query.get("continue") or 0), int(seen.query.get("limit") or 500)
+        meta = {"resourceVersion": str(self._version)}
+        if start + limit < len(found):
+            meta["continue"] = str(start + limit)
+        return Answer(200, {"metadata": meta, "items": [obj for _, obj in found[start : start + limit]]})
+
+    def _answer_object(self, seen: Seen, key: tuple[str, str, str, str], sub: str) -> Answer:
+        old = self._objects.get(key)
+        applies = seen.headers.get("content-type", "").startswith("application/apply-patch")
+        if old is None and not (seen.method == "PATCH" and applies):
+            return failure(404, "NotFound", f'{key[1]} "{key[3]}" not found')
+        if seen.method == "GET":
+            return Answer(200, old)
+        if seen.method == "DELETE":
+            wanted = ((seen.body or {}).get("preconditions") or {}).get("uid")
+            if old and wanted not in (None, old["metadata"]["uid"]):
+                return failure(409, "Conflict", "the UID in the precondition does not match")
+            self._delete(key)
+            return Answer(200, {"kind": "Status"})
+        version = seen.body.get("metadata", {}).get("resourceVersion")
+        if old and version is not None and version != old["metadata"]["resourceVersion"]:
+            return failure(409, "Conflict", "the object has been modified; please apply your changes to the latest")
+        new = seen.body if seen.method == "PUT" else _merge(old or {}, seen.body)
+        if key[1] in _STATUS_APART and old is not None:
+            apart = {"status": new.get("status", {})}
+            kept = {"status": old["status"]} if "status" in old else {}
+            new = {**old, **apart} if sub == "status" else {**{k: v for k, v in new.items() if k != "status"}, **kept}
+        return Answer(200, self._store(key, new))
+
+    # --- storage
+
+    def _store(self, key: tuple[str, str, str, str], obj: Object) -> Object:
+        old = self._objects.get(key)
+        self._version += 1
+        new = json.loads(json.dumps(obj))
+        meta = new["metadata"]
+        before = old["metadata"] if old else {}
+        meta["uid"] = before.get("uid") or meta.get("uid") or f"uid-{self._version}"
+        meta["creationTimestamp"] = before.get("creationTimestamp", "2026-01-05T14:15:30Z")
+        spec_moved = old is None or old.get("spec") != new.get("spec")
+        meta["generation"] = int(before.get("generation", 0)) + (1 if spec_moved else 0)
+        if "deletionTimestamp" in before:
+            meta["deletionTimestamp"] = before["deletionTimestamp"]
+        if old is not None and _without_version(old) == _without_version(new):
+            self._version -= 1
+            return old
+        meta["resourceVersion"] = str(self._version)
+        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+            self._remove(key)
+            return dict(new)
+        self._objects[key] = new
+        self._tell("MODIFIED" if old else "ADDED", key, new)
+        return dict(new)
+
+    def _delete(self, key: tuple[str, str, str, str]) -> None:
+        obj = self._objects[key]
+        if obj["metadata"].get("finalizers"):
+            meta = {**obj["metadata"], "deletionTimestamp": "2026-01-05T15:00:00Z"}
+            self._version += 1
+            meta["resourceVersion"] = str(self._version)
+            self._objects[key] = {**obj, "metadata": meta}
+            self._tell("MODIFIED", key, self._objects[key])
+        else:
+            self._remove(key)
+
+    def _remove(self, key: tuple[str, str, str, str]) -> None:
+        obj = self._objects.pop(key)
+        self._version += 1
+        gone = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self._version)}}
+        self._tell("DELETED", key, gone)
+
+    def _tell(self, kind: str, key: tuple[str, str, str, str], obj: Object) -> None:
+        self._events.append((self._version, kind, obj, f"{key[0]}/{key[1]}"))
+        self._changed.notify_all()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, api: ApiServer) -> None:
+        self.api = api
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is part of the play."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Http
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        api, parts = self.server.api, urlsplit(self.path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        seen = Seen(self.command, parts.path, query, {k.lower(): v for k, v in self.headers.items()}, json.loads(raw) if raw else None)
+        api.seen.append(seen)
+        fault = api.take_fault(seen.method, seen.path)
+        if isinstance(fault, Hang):
+            api.closing.wait()
+            self.close_connection = True
+        elif isinstance(fault, Reset | LostAnswer):
+            if isinstance(fault, LostAnswer):
+                api.answer(seen)
+            self.close_connection = True
+        elif isinstance(fault, Lines):
+            api.watches.put(seen)
+            self._stream(iter(fault.lines))
+        elif isinstance(fault, Answer):
+            self._send(fault)
+        elif seen.query.get("watch"):
+            self._stream(api.follow(seen))
+        else:
+            answer = api.answer(seen)
+            if isinstance(fault, Meanwhile):
+                fault.act()
+            self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for key, value in {"Content-Length": str(len(raw)), **answer.headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def _stream(self, lines: Iterator[bytes]) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in lines:
+            self.wfile.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Requests are in `ApiServer.seen`."""
+
+
+def _line(kind: str, obj: Object) -> bytes:
+    return json.dumps({"type": kind, "object": obj}).encode()
+
+
+def _merge(old: Any, patch: Any) -> Any:
+    """JSON merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    base = old if isinstance(old, dict) else {}
+    merged = {**base, **{key: _merge(base.get(key), value) for key, value in patch.items()}}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _without_version(obj: Object) -> Object:
+    skip = ("resourceVersion", "generation")
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key not in skip}}
+
+
+def _selects(selector: str, obj: Object) -> bool:
+    labels = obj["metadata"].get("labels") or {}
+    for term in filter(None, selector.split(",")):
+        key, equals, value = term.partition("=")
+        if term.startswith("!"):
+            if term[1:] in labels:
+                return False
+        elif (key not in labels) if not equals else labels.get(key) != value:
+            return False
+    return True

@@ -1,0 +1,213 @@
+"""The client of the host API: what leaves the process, and how each bad answer comes back."""
+
+import threading
+
+import pytest
+
+from kns.adapters.kube import client as client_module
+from kns.adapters.kube.client import KubeClient, connect, connect_to
+from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.model.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ExpiredError,
+    ForbiddenError,
+    KnsError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
+from tests.adapters.api_server import Answer, ApiServer, Hang, Lines, Reset, failure
+from tests.adapters.conftest import TOKEN, kubeconfig_for
+
+PATH = "/api/v1/namespaces/kns/secrets/one"
+
+
+def test_the_token_of_a_kubeconfig_leaves_the_process(server: ApiServer, client: KubeClient) -> None:
+    """36.0.0 of the client library lost it on the way."""
+    client.request("GET", "/readyz")
+    assert server.seen[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_a_kubeconfig_file_works_the_same(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("home") / "config"
+    path.write_text(
+        f"""
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{{name: c, cluster: {{server: "{server.url}"}}}}]
+users: [{{name: c, user: {{token: "{TOKEN}"}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
+"""
+    )
+    client = connect(path)
+    client.request("GET", "/readyz")
+    client.close()
+    assert server.seen[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_proxy_variables_do_not_touch_the_kubernetes_api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for the world outside; port 9 of the loopback would refuse."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    client = connect_to(kubeconfig_for(server.url))
+    assert client.request("GET", "/readyz") == {}
+    client.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_silence_becomes_unavailable_and_is_asked_once(server: ApiServer, client: KubeClient, method: str) -> None:
+    """No library may repeat a call: a 1 s limit would take 4 s."""
+    server.script(method, "/one", Hang())
+    with pytest.raises(UnavailableError, match=f"{method} {PATH}: no answer"):
+        client.request(method, PATH, read_timeout_s=0.05)
+    assert server.count(method, "/one") == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+def test_a_reset_becomes_unavailable_and_is_asked_once(server: ApiServer, client: KubeClient, method: str) -> None:
+    server.script(method, "/one", Reset())
+    with pytest.raises(UnavailableError, match="no answer"):
+        client.request(method, PATH)
+    assert server.count(method, "/one") == 1
+
+
+def test_an_answer_cut_short_becomes_unavailable(server: ApiServer, client: KubeClient) -> None:
+    server.script("GET", "/one", Answer(200, b'{"half', {"Content-Length": "500", "Connection": "close"}))
+    with pytest.raises(UnavailableError):
+        client.request("GET", PATH, read_timeout_s=0.05)
+
+
+def test_nobody_there_becomes_unavailable() -> None:
+    client = connect_to(kubeconfig_for("http://127.0.0.1:1"))
+    with pytest.raises(UnavailableError, match="no answer"):
+        client.request("GET", "/readyz")
+    client.close()
+
+
+def test_text_where_json_was_due_becomes_unavailable(server: ApiServer, client: KubeClient) -> None:
+    """A gateway in between answers in its own words."""
+    server.script("GET", "/one", Answer(200, b"<html>starting up</html>"))
+    with pytest.raises(UnavailableError, match="not JSON"):
+        client.request("GET", PATH)
+
+
+NO_RIGHT = 'pods is forbidden: User "system:serviceaccount:kns-system:kns-sa" cannot list resource "pods"'
+QUOTA = 'pods "a" is forbidden: exceeded quota: kns-quota, requested: pods=1, used: pods=0, limited: pods=0'
+LIMIT = 'pods "a" is forbidden: [maximum cpu usage per Pod is 1, but limit is 3, minimum memory usage is 1Gi]'
+POLICY = 'pods "a" is forbidden: violates PodSecurity "baseline:latest": privileged'
+WEBHOOK = 'admission webhook "x.example.org" denied the request: no'
+LONG = f'pods "{"a" * 700}" is forbidden: exceeded quota: q'
+GOING = 'configmaps "a" is forbidden: unable to create new content in namespace x because it is being terminated'
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (failure(409, "AlreadyExists", "x"), AlreadyExistsError),
+        (failure(409, "Conflict", "x"), ConflictError),
+        (failure(404, "NotFound", "x"), NotFoundError),
+        (failure(410, "Expired", "x"), ExpiredError),
+        (failure(401, "Unauthorized", "x"), UnavailableError),
+        (failure(403, "Forbidden", NO_RIGHT), ForbiddenError),
+        (failure(403, "Forbidden", QUOTA), RefusedError),
+        (failure(403, "Forbidden", LIMIT), RefusedError),
+        (failure(403, "Forbidden", POLICY), RefusedError),
+        (failure(403, "Forbidden", WEBHOOK), RefusedError),
+        (failure(403, "Forbidden", LONG), RefusedError),
+        (failure(403, "Forbidden", GOING), ForbiddenError),
+        (failure(400, "BadRequest", "x"), RefusedError),
+        (failure(422, "Invalid", "x"), RefusedError),
+        (failure(500, "InternalError", "x"), UnavailableError),
+        (failure(503, "ServiceUnavailable", "x"), UnavailableError),
+        (Answer(502, b"<html>bad gateway</html>"), UnavailableError),
+    ],
+    ids=lambda value: str(value.body)[-70:] if isinstance(value, Answer) else value.__name__,
+)
+def test_each_answer_has_its_error(
+    server: ApiServer, client: KubeClient, answer: Answer, error: type[KnsError]
+) -> None:
+    server.script("POST", "/one", answer)
+    with pytest.raises(KnsError, match=f"POST {PATH}: {answer.status}, ") as caught:
+        client.request("POST", PATH, body={})
+    assert caught.type is error
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("\u00b2", None)],
+    ids=["seconds", "a date", "no digit of ours"],
+)
+def test_retry_after_is_handed_on(server: ApiServer, client: KubeClient, header: str, seconds: float | None) -> None:
+    server.script("GET", "/one", failure(429, "TooManyRequests", "slow down", Retry_After=header))
+    with pytest.raises(UnavailableError) as caught:
+        client.request("GET", PATH)
+    assert caught.value.retry_after_s == seconds
+
+
+def test_a_stream_gives_whole_lines_and_ends_with_the_server(server: ApiServer, client: KubeClient) -> None:
+    server.script("GET", "/pods", Lines((b'{"a": 1}', b"", b'{"b": 2}')))
+    lines = client.stream_lines("/api/v1/pods", query={"watch": "true"}, read_timeout_s=5)
+    assert list(lines) == [b'{"a": 1}', b'{"b": 2}']
+
+
+def test_a_silent_stream_becomes_unavailable(client: KubeClient) -> None:
+    with pytest.raises(UnavailableError):
+        list(client.stream_lines("/api/v1/pods", query={"watch": "true"}, read_timeout_s=0.05))
+
+
+def test_a_refused_stream_is_told_as_such(server: ApiServer, client: KubeClient) -> None:
+    server.script("GET", "/pods", failure(410, "Expired", "too old"))
+    with pytest.raises(ExpiredError):
+        list(client.stream_lines("/api/v1/pods", query={}, read_timeout_s=5))
+
+
+def test_many_threads_share_one_client(client: KubeClient) -> None:
+    answers: list[object] = []
+    threads = [threading.Thread(target=lambda: answers.append(client.request("GET", "/readyz"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert answers == [{}] * 8
+
+
+@pytest.mark.parametrize("text", [None, "{}", "nonsense: ["], ids=["absent", "empty", "not yaml"])
+def test_an_unusable_kubeconfig_is_a_fault_of_ours(tmp_path_factory: pytest.TempPathFactory, text: str | None) -> None:
+    path = tmp_path_factory.mktemp("home") / "config"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(KnsError, match=f"cannot reach the host cluster by kubeconfig {path}"):
+        connect(path)
+
+
+def test_certificates_of_a_virtual_cluster_go_with_their_client(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The client library would keep a file per certificate for the life of the process; one job is three of them."""
+    folder = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    config = kubeconfig_for("https://127.0.0.1:1")
+    config["clusters"][0]["cluster"]["certificate-authority-data"] = "Y2E="
+    config["users"][0]["user"] = {"client-certificate-data": "Y2VydA==", "client-key-data": "a2V5"}
+    client = connect_to(config)
+    assert sorted(path.read_text() for path in folder.rglob("*") if path.is_file()) == ["ca", "cert", "key"]
+    client.close()
+    assert list(folder.rglob("*")) == []
+
+
+def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(server: ApiServer) -> None:
+    text = str(kubeconfig_for(server.url)).replace("'", '"')
+    probe = KubeVirtualClusters()
+    assert not probe.is_ready(text)
+    server.put("/api/v1", "serviceaccounts", {"metadata": {"name": "default", "namespace": "default"}})
+    assert probe.is_ready(text)
+    server.script("GET", "/default", Reset())
+    assert not probe.is_ready(text)
+
+
+def test_every_call_has_a_timeout() -> None:
+    assert 0 < client_module.CONNECT_TIMEOUT_S <= client_module.READ_TIMEOUT_S < client_module.WATCH_TIMEOUT_S

@@ -1,0 +1,201 @@
+"""The host cluster, its health, and what it says of itself, over HTTP."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.discovery import find_service_cidr
+from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.kinds import WATCHED
+from kns.adapters.kube.watch import WatchCache
+from kns.model.errors import ForbiddenError, RefusedError
+from kns.ports import Kind
+from tests.adapters.api_server import Answer, ApiServer, Object, failure
+from tests.adapters.conftest import PODS
+from tests.fakes.stores import FakeClock
+
+MINE = {"kns.io/job": "7"}
+
+
+class Host:
+    def __init__(self, client: KubeClient, clock: FakeClock) -> None:
+        self.told: list[int] = []
+        self.changed = threading.Condition()
+        self.cluster = KubeCluster(client, clock=clock, on_change=self._tell)
+
+    def _tell(self, number: int) -> None:
+        with self.changed:
+            self.told.append(number)
+            self.changed.notify_all()
+
+    def wait_for(self, times: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.told) >= times, timeout=5)
+
+
+@pytest.fixture
+def host(server: ApiServer, client: KubeClient, clock: FakeClock) -> Iterator[Host]:
+    stop, host = threading.Event(), Host(client, clock)
+    threads = host.cluster.start(stop)
+    for _ in WATCHED:
+        server.watches.get(timeout=5)
+    yield host
+    stop.set()
+    server.closing.set()
+    server.end_watches()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def an_ingress(**labels: str) -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "kns-job-7", "namespace": "kns-job-7", "labels": labels or MINE},
+        "spec": {"rules": []},
+    }
+
+
+def test_what_is_applied_is_observed_at_once(server: ApiServer, host: Host) -> None:
+    stored = host.cluster.apply(an_ingress())
+    assert host.cluster.observe(Kind.INGRESS, "kns-job-7", "kns-job-7") == stored
+    assert host.cluster.observe_job(Kind.INGRESS, 7) == [stored]
+    assert host.cluster.observe_job(Kind.INGRESS, 70) == []
+    sent = server.seen[-1]
+    assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/apply-patch+yaml")
+    assert sent.query == {"fieldManager": "kns", "force": "true"}
+
+
+def test_a_namespace_is_observed_whatever_namespace_is_said(host: Host) -> None:
+    meta = {"name": "kns-job-7", "labels": MINE}
+    host.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    assert host.cluster.observe(Kind.NAMESPACE, "", "kns-job-7") is not None
+    assert host.cluster.observe(Kind.NAMESPACE, "ignored", "kns-job-7") is not None
+
+
+def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
+    """It may carry our label: the tenant chose its labels."""
+    meta = {"name": "web", "namespace": "kns-job-7", "labels": {**MINE, "vcluster.loft.sh/managed-by": "kns-job-7"}}
+    server.put("/api/v1", "pods", {"metadata": meta})
+    server.put("/api/v1", "pods", {"metadata": {**meta, "name": "kns-init-0", "labels": MINE}})
+    host.wait_for(1)
+    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, 7)] == ["kns-init-0"]
+
+
+def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:
+    for label in ("7", "not-a-number", "12"):
+        meta = {"name": f"n{label}", "namespace": "x", "labels": {"kns.io/job": label}}
+        server.put("/api/v1", "pods", {"metadata": meta})
+    host.wait_for(2)
+    assert host.told == [7, 12]
+
+
+def test_reading_what_is_absent_is_none(host: Host) -> None:
+    assert host.cluster.read(Kind.SECRET, "kns-job-7", "none") is None
+    assert host.cluster.observe(Kind.INGRESS, "kns-job-7", "none") is None
+
+
+def test_applying_into_a_namespace_that_went_is_a_refusal(server: ApiServer, host: Host) -> None:
+    server.script("PATCH", "/kns-job-7", failure(404, "NotFound", 'namespaces "kns-job-7" not found'))
+    with pytest.raises(RefusedError, match="apply Ingress kns-job-7/kns-job-7: .* not found"):
+        host.cluster.apply(an_ingress())
+
+
+def test_deleting_is_safe_to_repeat_and_spares_another_of_that_name(server: ApiServer, host: Host) -> None:
+    stored = host.cluster.apply(an_ingress())
+    host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid="another")
+    assert host.cluster.read(Kind.INGRESS, "kns-job-7", "kns-job-7") == stored
+    for _ in range(2):
+        host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid=stored["metadata"]["uid"])
+    assert host.cluster.read(Kind.INGRESS, "kns-job-7", "kns-job-7") is None
+
+
+def test_pods_are_ended_by_selector_with_grace(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "pods", {"metadata": {"name": "web", "namespace": "n", "labels": {"a": "b"}}})
+    server.put("/api/v1", "pods", {"metadata": {"name": "dns", "namespace": "n"}})
+    host.cluster.delete_pods("n", "a=b", grace_s=3)
+    assert [pod["metadata"]["name"] for pod in host.cluster.list_objects(Kind.POD, "n")] == ["dns"]
+    sent = next(seen for seen in server.seen if seen.method == "DELETE")
+    assert (sent.path, sent.query, sent.body) == (
+        "/api/v1/namespaces/n/pods",
+        {"labelSelector": "a=b"},
+        {"gracePeriodSeconds": 3},
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "log"),
+    [
+        (Answer(200, b"one\ntwo \xff\n"), "one\ntwo \ufffd\n"),
+        (Answer(200, b""), ""),
+        (failure(400, "BadRequest", 'container "init" in pod "p" is waiting to start'), None),
+        (failure(404, "NotFound", 'pods "p" not found'), None),
+    ],
+    ids=["text of any bytes", "nothing yet", "waiting to start", "pod gone"],
+)
+def test_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -> None:
+    server.script("GET", "/log", answer)
+    assert host.cluster.pod_log("n", "p", "init") == log
+
+
+def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -> None:
+    server.script("GET", "/log", failure(403, "Forbidden", 'pods "p" is forbidden: User "x" cannot get resource'))
+    with pytest.raises(ForbiddenError):
+        host.cluster.pod_log("n", "p", "init")
+
+
+# --- health
+
+
+def synced(client: KubeClient, clock: FakeClock) -> WatchCache:
+    cache = WatchCache(client, PODS, clock=clock)
+    cache._list()
+    return cache
+
+
+def test_not_ready_before_the_records_are_read(client: KubeClient, clock: FakeClock) -> None:
+    assert not HostHealth(client, WatchCache(client, PODS, clock=clock), clock=clock).is_ready()
+
+
+def test_an_answer_counts_for_thirty_seconds(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
+    """Probes within ten seconds of it ask nobody; after thirty without one the replica is not ready."""
+    health = HostHealth(client, synced(client, clock), clock=clock)
+    assert health.is_ready()
+    clock.advance(9)
+    assert health.is_ready()
+    assert server.count("GET", "/readyz") == 1
+    server.script("GET", "/readyz", *[failure(500, "InternalError")] * 3)
+    clock.advance(20)
+    assert health.is_ready()
+    clock.advance(2)
+    assert not health.is_ready()
+    assert not health.is_ready()
+    assert health.is_ready()
+    assert server.count("GET", "/readyz") == 5
+
+
+def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
+    server.script("GET", "/readyz", failure(500, "InternalError"))
+    assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
+
+
+# --- discovery
+
+
+def test_the_host_tells_its_range_of_cluster_addresses(server: ApiServer, client: KubeClient) -> None:
+    cidrs = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00::/108"]}}
+    server.put("/apis/networking.k8s.io/v1", "servicecidrs", cidrs)
+    assert find_service_cidr(client) == "10.96.0.0/16,fd00::/108"
+
+
+@pytest.mark.parametrize("answer", [None, Answer(200, {"spec": {}}), failure(403, "Forbidden", "cannot")])
+def test_or_it_does_not(server: ApiServer, client: KubeClient, answer: Answer | None) -> None:
+    if answer is not None:
+        server.script("GET", "/kubernetes", answer)
+    assert find_service_cidr(client) == ""
+
+

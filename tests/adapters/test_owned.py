@@ -1,0 +1,124 @@
+"""Tokens and outputs as Secrets that their record owns."""
+
+import base64
+import gzip
+import random
+import string
+from typing import Any
+
+import pytest
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.owned import KubeOutputs, KubeTokens, pack_log
+from kns.model.output import JobOutput
+from kns.model.tokens import TOKEN_LENGTHS
+from tests.adapters.api_server import ApiServer, Meanwhile, Reset
+from tests.builders import a_job
+
+JOB = a_job().build()
+SECRET_LIMIT_BYTES = 1024 * 1024  # what Kubernetes lets a Secret hold
+
+
+@pytest.fixture
+def outputs(client: KubeClient) -> KubeOutputs:
+    return KubeOutputs(client, namespace="kns")
+
+
+@pytest.fixture
+def tokens(client: KubeClient) -> KubeTokens:
+    return KubeTokens(client, namespace="kns")
+
+
+def secret(server: ApiServer, name: str) -> dict[str, Any]:
+    found = server.find("/api/v1", "secrets", "kns", name)
+    assert found is not None
+    return found
+
+
+def test_a_secret_belongs_to_its_record(server: ApiServer, outputs: KubeOutputs, tokens: KubeTokens) -> None:
+    """It goes when the record goes, and not before."""
+    outputs.write(JOB, JobOutput(log="a"))
+    tokens.ensure(JOB)
+    owner = {"apiVersion": "kns.io/v1alpha1", "kind": "NestedJob", "name": "kns-job-7", "uid": JOB.uid}
+    for name in ("kns-job-7-output", "kns-job-7-tokens"):
+        meta = secret(server, name)["metadata"]
+        assert meta["ownerReferences"] == [owner]
+        assert meta["labels"] == {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7"}
+
+
+def test_the_first_output_is_made_the_next_replaces_it(server: ApiServer, outputs: KubeOutputs) -> None:
+    outputs.write(JOB, JobOutput(log="a"))
+    outputs.write(JOB, JobOutput(log="a\nb"))
+    assert [seen.method for seen in server.seen] == ["PUT", "POST", "PUT"]
+    assert outputs.read(JOB.record).log == "a\nb"
+
+
+def test_the_same_output_costs_no_call(server: ApiServer, outputs: KubeOutputs) -> None:
+    outputs.write(JOB, JobOutput(log="a"))
+    before = len(server.seen)
+    outputs.write(JOB, JobOutput(log="a"))
+    assert len(server.seen) == before
+
+
+def test_an_output_that_was_not_stored_is_tried_again(server: ApiServer, outputs: KubeOutputs) -> None:
+    server.script("PUT", "-output", Reset())
+    with pytest.raises(Exception, match="no answer"):
+        outputs.write(JOB, JobOutput(log="a"))
+    outputs.write(JOB, JobOutput(log="a"))
+    assert outputs.read(JOB.record).log == "a"
+
+
+def test_half_a_surrogate_pair_does_not_keep_an_output_from_being_stored(outputs: KubeOutputs) -> None:
+    """JSON from an app's termination message may hold one."""
+    outputs.write(JOB, JobOutput(head="h\ud800", log="l\ud800", end="e\ud800"))
+    assert outputs.read(JOB.record) == JobOutput(head="h?", log="l?", end="e?")
+
+
+def test_a_huge_log_is_cut_to_fit_and_keeps_its_end(server: ApiServer, outputs: KubeOutputs) -> None:
+    """Random text, which does not compress to less than three quarters."""
+    rng = random.Random(7)
+    lines = ["".join(rng.choices(string.printable[:64], k=400)) for _ in range(6_000)]
+    outputs.write(JOB, JobOutput(head="head", log="\n".join(lines), end="end"))
+    stored = secret(server, "kns-job-7-output")
+    assert sum(len(value) for value in stored["data"].values()) < SECRET_LIMIT_BYTES - 50_000
+    kept = outputs.read(JOB.record).lines()
+    assert (kept[0], kept[-1]) == ("head", "end")
+    assert kept[1:-1] == lines[-len(kept) + 2 :]
+    assert len(kept) > 1_000
+
+
+def test_a_log_that_compresses_is_kept_whole() -> None:
+    text = "\n".join(["the same line again"] * 9_000)
+    assert gzip.decompress(pack_log(text)).decode() == text
+
+
+def test_packing_is_stable() -> None:
+    """No time in it: the same log is the same bytes."""
+    assert pack_log("a\nb") == pack_log("a\nb")
+
+
+def test_tokens_are_made_once(client: KubeClient, tokens: KubeTokens) -> None:
+    """Also for another replica."""
+    made = tokens.ensure(JOB)
+    assert tokens.ensure(JOB) == made
+    assert KubeTokens(client, namespace="kns").ensure(JOB) == made
+    assert tokens.read(JOB.record) == made
+    assert len(made.password) == 16
+    assert {length: len(token) for length, token in made.random.items()} == {n: n for n in TOKEN_LENGTHS}
+
+
+def test_of_two_that_make_tokens_both_get_the_same(server: ApiServer, client: KubeClient, tokens: KubeTokens) -> None:
+    other = KubeTokens(client, namespace="kns")
+    theirs = []
+    server.script("GET", "-tokens", Meanwhile(lambda: theirs.append(other.ensure(JOB))))
+    assert [tokens.ensure(JOB)] == theirs
+
+
+def test_tokens_are_not_in_a_repr(tokens: KubeTokens) -> None:
+    made = tokens.ensure(JOB)
+    assert made.password not in repr(made)
+
+
+def test_a_stored_value_is_base64(server: ApiServer, tokens: KubeTokens) -> None:
+    made = tokens.ensure(JOB)
+    assert base64.b64decode(secret(server, "kns-job-7-tokens")["data"]["password"]).decode() == made.password

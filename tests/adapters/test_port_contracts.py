@@ -1,0 +1,226 @@
+"""
+What callers rely on, run on the in-memory stores and on the real ones over a small API server.
+
+A promise that only one side keeps would make every other test a test of the wrong thing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.owned import KubeOutputs, KubeTokens
+from kns.adapters.kube.records import KubeRecords
+from kns.model import names
+from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
+from kns.model.job import Job, JobSpec, JobState, StopReason, build_record
+from kns.model.output import JobOutput
+from kns.ports import JobStore, OutputStore, RecordWriter, TokenStore
+from tests.adapters.api_server import ApiServer
+from tests.adapters.test_records import Records
+from tests.builders import a_job
+from tests.fakes.stores import MemoryJobStore, MemoryOutputStore, MemoryTokenStore
+
+
+class Store(JobStore, RecordWriter, Protocol):
+    """Both halves of the record."""
+
+
+@dataclass
+class Subject:
+    """The stores under test; `over_http` is None for those in memory."""
+
+    store: Store
+    outputs: OutputStore
+    tokens: TokenStore
+    over_http: Records | None = None
+
+    def apply_by_hand(self, spec: JobSpec, record: str) -> Job:
+        """A record that somebody applied, seen by the store."""
+        if isinstance(self.store, MemoryJobStore):
+            return self.store.add_spec(spec, record=record)
+        assert self.over_http is not None
+        body = build_record(record=record, spec=spec, namespace="kns")
+        self.over_http.server.put("/apis/kns.io/v1alpha1", "nestedjobs", body)
+        self.over_http.wait_for(record, times=1)
+        return self.read(record)
+
+    def read(self, record: str = "kns-job-7") -> Job:
+        job = self.store.get(record)
+        assert job is not None
+        return job
+
+    def create(self, number: int = 7) -> Job:
+        return self.store.create(a_job().numbered(number).build().spec)
+
+    def settle(self, record: str, *, times: int) -> None:
+        """Over HTTP a deletion is only seen when the watch tells of it."""
+        if self.over_http is not None:
+            self.over_http.wait_for(record, times=times)
+
+
+@pytest.fixture(params=["memory", "kube"])
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    if request.param == "memory":
+        yield Subject(MemoryJobStore(), MemoryOutputStore(), MemoryTokenStore())
+        return
+    server: ApiServer = request.getfixturevalue("server")
+    client: KubeClient = request.getfixturevalue("client")
+    records = Records(server, client).start()
+    kube: KubeRecords = records.store
+    yield Subject(kube, KubeOutputs(client, namespace="kns"), KubeTokens(client, namespace="kns"), records)
+    records.stop()
+
+
+def test_a_created_record_is_there_at_once_as_it_was(subject: Subject) -> None:
+    spec = a_job().build().spec
+    job = subject.store.create(spec)
+    assert (job.spec, job.record, job.number) == (spec, "kns-job-7", 7)
+    assert job.status.job_status is JobState.SUBMITTED
+    assert job.finalizers == (names.FINALIZER,)
+    assert subject.store.get("kns-job-7") == subject.store.find(7) == job
+    assert list(subject.store.list_jobs()) == [job]
+
+
+def test_what_is_not_there_is_none(subject: Subject) -> None:
+    assert (subject.store.get("none"), subject.store.find(1), list(subject.store.list_jobs())) == (None, None, [])
+
+
+def test_a_taken_name_is_told(subject: Subject) -> None:
+    subject.create()
+    with pytest.raises(AlreadyExistsError):
+        subject.create()
+
+
+def test_numbers_rise(subject: Subject) -> None:
+    given = [subject.store.allot_number() for _ in range(5)]
+    assert given == sorted(set(given))
+
+
+def test_an_accepted_record_of_any_name_is_found_by_its_number(subject: Subject) -> None:
+    job = subject.apply_by_hand(a_job().not_accepted().build().spec, "by-hand")
+    assert job.number is None
+    accepted = a_job().build().spec.accepted
+    assert accepted is not None
+    subject.store.accept(job, accepted)
+    found = subject.store.find(7)
+    assert found is not None
+    assert (found.record, found.spec.accepted) == ("by-hand", accepted)
+    with pytest.raises(ConflictError):
+        subject.store.accept(job, accepted.model_copy(update={"number": 8}))
+
+
+def test_a_status_is_stored_whole(subject: Subject) -> None:
+    """A full one comes back as it was."""
+    job = subject.create()
+    status = a_job().started().exposed().ended(JobState.FAILED).build().status
+    subject.store.write_status(job, status)
+    assert subject.read().status == status
+    assert subject.read().spec == job.spec
+
+
+def test_a_value_that_is_absent_again_is_gone(subject: Subject) -> None:
+    """A write replaces the status, it does not add to it."""
+    job = subject.create()
+    subject.store.write_status(job, job.status.model_copy(update={"message": "hello"}))
+    subject.store.write_status(subject.read(), job.status)
+    assert subject.read().status == job.status
+
+
+def test_decisions_on_old_versions_conflict(subject: Subject) -> None:
+    old = subject.create()
+    subject.store.write_status(old, old.status.model_copy(update={"message": "newer"}))
+    with pytest.raises(ConflictError):
+        subject.store.write_status(old, old.status)
+    with pytest.raises(ConflictError):
+        subject.store.set_finalizer(old, present=False)
+    assert subject.read().status.message == "newer"
+
+
+def test_only_the_spec_moves_the_generation(subject: Subject) -> None:
+    job = subject.create()
+    subject.store.write_status(job, job.status.model_copy(update={"message": "hello"}))
+    assert subject.read().generation == job.generation
+    subject.store.request_stop(job, StopReason.SHUTDOWN)
+    assert subject.read().generation == job.generation + 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ([StopReason.SHUTDOWN], StopReason.SHUTDOWN),
+        ([StopReason.TERMINATE], StopReason.TERMINATE),
+        ([StopReason.SHUTDOWN, StopReason.SHUTDOWN], StopReason.SHUTDOWN),
+        ([StopReason.SHUTDOWN, StopReason.TERMINATE], StopReason.TERMINATE),
+        ([StopReason.TERMINATE, StopReason.SHUTDOWN], StopReason.TERMINATE),
+    ],
+    ids=["shutdown", "terminate", "twice", "terminate overrides", "shutdown does not"],
+)
+def test_stopping(subject: Subject, asked: list[StopReason], stored: StopReason) -> None:
+    """The caller's view of the job may be as old as it likes."""
+    job = subject.create()
+    for reason in asked:
+        subject.store.request_stop(job, reason)
+    assert subject.read().stop_reason is stored
+
+
+def test_stopping_an_ended_job_changes_nothing(subject: Subject) -> None:
+    job = subject.create()
+    subject.store.write_status(job, a_job().ended().build().status)
+    before = subject.read()
+    subject.store.request_stop(before, StopReason.TERMINATE)
+    assert subject.read() == before
+
+
+def test_stopping_what_went_is_told(subject: Subject) -> None:
+    with pytest.raises(NotFoundError):
+        subject.store.request_stop(a_job().build(), StopReason.SHUTDOWN)
+
+
+def test_deletion_waits_for_the_finalizer(subject: Subject) -> None:
+    job = subject.create()
+    subject.store.delete(job)
+    subject.settle(job.record, times=2)
+    going = subject.read()
+    assert going.deleting
+    assert going.stop_reason is StopReason.TERMINATE
+    subject.store.set_finalizer(going, present=False)
+    subject.settle(job.record, times=3)
+    assert subject.store.get(job.record) is None
+    subject.store.delete(job)
+
+
+def test_a_finalizer_of_others_stays(subject: Subject) -> None:
+    job = subject.create()
+    subject.store.set_finalizer(job, present=False)
+    assert subject.read().finalizers == ()
+    subject.store.set_finalizer(subject.read(), present=True)
+    assert subject.read().finalizers == (names.FINALIZER,)
+
+
+def test_an_output_that_was_never_written_is_empty(subject: Subject) -> None:
+    assert subject.outputs.read("none") == JobOutput()
+
+
+def test_an_output_reads_back_line_by_line(subject: Subject) -> None:
+    job = a_job().build()
+    output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", end="the end")
+    subject.outputs.write(job, output)
+    assert subject.outputs.read(job.record).lines() == output.lines()
+    subject.outputs.write(job, JobOutput(end="another"))
+    assert subject.outputs.read(job.record) == JobOutput(end="another")
+
+
+def test_outputs_do_not_mix(subject: Subject) -> None:
+    for number in (7, 8):
+        subject.outputs.write(a_job().numbered(number).build(), JobOutput(log=str(number)))
+    assert [subject.outputs.read(f"kns-job-{number}").log for number in (7, 8)] == ["7", "8"]
+
+
+def test_tokens_are_the_same_ever_after(subject: Subject) -> None:
+    job = a_job().build()
+    assert subject.tokens.read(job.record) is None
+    made = subject.tokens.ensure(job)
+    assert subject.tokens.ensure(job) == made == subject.tokens.read(job.record)

@@ -1,0 +1,228 @@
+"""Records over the API: the counter under contention, conflicts, and records that cannot be read."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.records import COUNTER, KubeRecords
+from kns.model import names
+from kns.model.errors import ConflictError, UnavailableError
+from kns.model.job import Job, StopReason, build_record
+from tests.adapters.api_server import ApiServer, LostAnswer, Meanwhile, Object, failure
+from tests.builders import JobBuilder, a_job
+from tests.fakes.stores import FakeClock
+
+PREFIX = "/apis/kns.io/v1alpha1"
+
+
+class Records:
+    """One replica's records, with its cache running."""
+
+    def __init__(self, server: ApiServer, client: KubeClient) -> None:
+        self.server = server
+        self.changed = threading.Condition()
+        self.told: list[str] = []
+        self.store = KubeRecords(client, namespace="kns", clock=FakeClock(), on_change=self._tell)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.store.cache.run, args=(self._stop,), daemon=True)
+
+    def start(self) -> "Records":
+        self._thread.start()
+        self.server.watches.get(timeout=5)
+        return self
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.server.closing.set()
+        self.server.end_watches()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def wait_for(self, record: str, *, times: int) -> None:
+        """Until that record's change was told so often."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=5)
+
+    def _tell(self, record: str) -> None:
+        with self.changed:
+            self.told.append(record)
+            self.changed.notify_all()
+
+
+@pytest.fixture
+def records(server: ApiServer, client: KubeClient) -> Iterator[Records]:
+    records = Records(server, client).start()
+    yield records
+    records.stop()
+
+
+def apply(server: ApiServer, job: JobBuilder, *, record: str = "by-hand", **spec: Any) -> Object:
+    """As `kubectl apply` would."""
+    body = build_record(record=record, spec=job.build().spec, namespace="kns")
+    body["spec"] |= spec
+    return server.put(PREFIX, "nestedjobs", body)
+
+
+def created(records: Records, job: JobBuilder | None = None) -> Job:
+    return records.store.create((job or a_job()).build().spec)
+
+
+def test_numbers_begin_at_one_and_rise(records: Records) -> None:
+    assert [records.store.allot_number() for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_usual_number_costs_one_call(records: Records) -> None:
+    records.store.allot_number()
+    before = len(records.server.seen)
+    records.store.allot_number()
+    assert [(seen.method, seen.path) for seen in records.server.seen[before:]] == [
+        ("PUT", f"/api/v1/namespaces/kns/configmaps/{COUNTER}")
+    ]
+
+
+def test_two_replicas_never_give_the_same_number(records: Records, client: KubeClient) -> None:
+    """Each goes on from what it knows, meets a conflict, and reads again."""
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    given = [store.allot_number() for _ in range(4) for store in (records.store, other)]
+    assert given == list(range(1, 9))
+
+
+def test_numbers_are_unique_and_rising_for_each_of_eight_threads(records: Records, client: KubeClient) -> None:
+    """Four threads on each of two replicas."""
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    records.store.allot_number()
+    given: dict[int, list[int]] = {}
+
+    def ask(thread: int) -> None:
+        store = (records.store, other)[thread % 2]
+        given[thread] = [store.allot_number() for _ in range(4)]
+
+    threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(number for numbers in given.values() for number in numbers) == list(range(2, 34))
+    assert all(numbers == sorted(numbers) for numbers in given.values())
+
+
+def test_a_number_whose_answer_was_lost_is_skipped_not_given_twice(records: Records) -> None:
+    records.store.allot_number()
+    records.server.script("PUT", COUNTER, LostAnswer())
+    with pytest.raises(UnavailableError):
+        records.store.allot_number()
+    assert records.store.allot_number() == 3
+
+
+def test_two_replicas_that_make_the_counter_agree(records: Records, client: KubeClient) -> None:
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    taken: list[int] = []
+    records.store.cache.put(apply(records.server, a_job()))
+    other.cache._list()
+    records.server.script("GET", COUNTER, Meanwhile(lambda: taken.append(other.allot_number())))
+    assert (records.store.allot_number(), taken) == (9, [8])
+
+
+def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> None:
+    """Somebody removed the ConfigMap: numbers are for ever, so it must not begin at one again."""
+    created(records, a_job().numbered(41))
+    records.store.allot_number()
+    records.server.drop("/api/v1", "configmaps", "kns", COUNTER)
+    assert records.store.allot_number() == 42
+
+
+def test_a_counter_that_is_no_number_says_what_to_do_and_heals(records: Records) -> None:
+    meta = {"metadata": {"name": COUNTER, "namespace": "kns"}}
+    records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "many"}})
+    with pytest.raises(UnavailableError, match="set it to the highest job number ever given"):
+        records.store.allot_number()
+    records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "7"}})
+    assert records.store.allot_number() == 8
+
+
+def test_a_status_decided_on_what_changed_meanwhile_conflicts(records: Records) -> None:
+    """Before the cache has heard of it too: then the API server's own check counts."""
+    job = created(records)
+    stale = job.status.model_copy(update={"message": "stale"})
+    apply(records.server, a_job(), record=job.record, label="changed by hand")
+    with pytest.raises(ConflictError):
+        records.store.write_status(job, stale)
+    records.wait_for(job.record, times=2)
+    with pytest.raises(ConflictError, match="changed since it was read"):
+        records.store.write_status(job, stale)
+
+
+def test_a_status_write_leaves_what_kns_does_not_know(records: Records) -> None:
+    """A newer kns may have put more into the record."""
+    stored = apply(records.server, a_job(), futureKey={"a": 1})
+    records.wait_for("by-hand", times=1)
+    job = records.store.get("by-hand")
+    assert job is not None
+    records.store.write_status(job, job.status.model_copy(update={"message": "hello"}))
+    after = records.server.find(PREFIX, "nestedjobs", "kns", "by-hand")
+    assert after is not None
+    assert after["spec"] == stored["spec"]
+    assert after["status"]["message"] == "hello"
+
+
+def test_of_two_stops_at_the_same_time_the_stronger_wins(records: Records, client: KubeClient) -> None:
+    """Whichever of two replicas is asked first."""
+    job = created(records)
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    terminate = Meanwhile(lambda: other.request_stop(job, StopReason.TERMINATE))
+    records.server.script("GET", job.record, terminate)
+    records.store.request_stop(job, StopReason.SHUTDOWN)
+    stored = records.server.find(PREFIX, "nestedjobs", "kns", job.record)
+    assert stored is not None
+    assert stored["spec"]["stopReason"] == "Terminate"
+
+
+def test_an_unreadable_record_is_left_out_and_logged_once(records: Records) -> None:
+    created(records)
+    with capture_logs() as logs:
+        apply(records.server, a_job(), record="broken", machine="not an object")
+        records.wait_for("broken", times=1)
+        for _ in range(3):
+            assert [job.record for job in records.store.list_jobs()] == ["kns-job-7"]
+        assert records.store.get("broken") is None
+    assert [(log["event"], log["record"]) for log in logs] == [("record_unreadable", "broken")]
+    assert "spec.machine" in logs[0]["error"]
+
+
+def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
+    """Each parsed record is kept for its readers; without this the process would only grow."""
+    job = created(records)
+    assert records.store.get(job.record) is not None
+    records.wait_for(job.record, times=1)
+    records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
+    records.wait_for(job.record, times=2)
+    assert records.store.get(job.record) is None
+    assert records.store._parsed == {}
+
+
+def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
+    """It was removed and made again since it was read."""
+    job = created(records)
+    records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
+    apply(records.server, a_job(), record=job.record)
+    records.server.script("DELETE", job.record, failure(409, "Conflict", "the UID in the precondition does not match"))
+    with pytest.raises(ConflictError):
+        records.store.delete(job)
+    assert records.server.find(PREFIX, "nestedjobs", "kns", job.record) is not None
+
+
+def test_a_new_record_carries_finalizer_and_labels(records: Records) -> None:
+    """So that nothing is ever made for a record that could vanish without cleanup."""
+    created(records)
+    stored = records.server.find(PREFIX, "nestedjobs", "kns", "kns-job-7")
+    assert stored is not None
+    assert stored["metadata"]["finalizers"] == [names.FINALIZER]
+    assert stored["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "kns",
+        "kns.io/job": "7",
+        "kns.io/user": "user1",
+    }

@@ -1,0 +1,292 @@
+"""The watch cache, in its own thread, against a server that compacts, mumbles, falls silent and forgets."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.watch import WatchCache
+from kns.model.errors import UnavailableError
+from tests.adapters.api_server import Answer, ApiServer, Lines, Meanwhile, Object, Reset, failure
+from tests.adapters.conftest import PODS, RunningCache
+from tests.fakes.stores import FakeClock
+
+RunCache = Callable[..., RunningCache]
+
+
+def a_pod(name: str, **meta: object) -> Object:
+    return {"metadata": {"name": name, "namespace": "a", **meta}}
+
+
+def put(server: ApiServer, name: str, **meta: object) -> Object:
+    return server.put("/api/v1", "pods", a_pod(name, **meta))
+
+
+def names_of(running: RunningCache) -> list[str]:
+    return sorted(obj["metadata"]["name"] for obj in running.cache.all_objects())
+
+
+def newer(obj: Object, *, by: int) -> Object:
+    """The same object, as another write of ours would have returned it."""
+    return {"metadata": {**obj["metadata"], "resourceVersion": str(int(obj["metadata"]["resourceVersion"]) + by)}}
+
+
+def test_before_its_first_list_it_does_not_pretend_to_be_empty(client: KubeClient, clock: FakeClock) -> None:
+    cache = WatchCache(client, PODS, clock=clock)
+    assert not cache.is_synced
+    with pytest.raises(UnavailableError, match="the cache of pods is not filled yet"):
+        cache.get("a", "one")
+    with pytest.raises(UnavailableError):
+        cache.all_objects()
+
+
+def test_it_lists_page_by_page_then_follows(
+    server: ApiServer, run_cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kns.adapters.kube.watch.PAGE", "2")
+    for number in range(5):
+        put(server, f"pod-{number}")
+    running = run_cache().start()
+    assert server.lists.qsize() == 3
+    assert names_of(running) == [f"pod-{number}" for number in range(5)]
+    put(server, "new")
+    assert running.next_change() == "new"
+    put(server, "pod-0", labels={"a": "b"})
+    assert running.next_change() == "pod-0"
+    server.drop("/api/v1", "pods", "a", "pod-1")
+    assert running.next_change() == "pod-1"
+    assert names_of(running) == ["new", "pod-0", "pod-2", "pod-3", "pod-4"]
+    found = running.cache.get("a", "pod-0")
+    assert found is not None
+    assert found["metadata"]["labels"] == {"a": "b"}
+
+
+def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: RunCache) -> None:
+    put(server, "other")
+    put(server, "mine", labels={"job": "7"})
+    running = run_cache(selector="job")
+    running._thread.start()
+    watch = server.watches.get(timeout=5)
+    assert (server.lists.get().query["labelSelector"], watch.query["labelSelector"]) == ("job", "job")
+    assert names_of(running) == ["mine"]
+
+
+def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_cache: RunCache) -> None:
+    """The next watch starts from it, so a quiet kind does not fall behind the compaction."""
+    running = run_cache().start()
+    server.send("/api/v1", "pods", "BOOKMARK", {"metadata": {"resourceVersion": "4711"}})
+    put(server, "sign")  # a change that comes after the bookmark: when it is in, so is the bookmark
+    running.next_change()
+    server.script("GET", "/pods", Lines((b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9000"}}}',)))
+    server.end_watches()
+    server.watches.get(timeout=5)
+    assert server.watches.get(timeout=5).query["resourceVersion"] == "9000"
+    assert server.lists.qsize() == 1
+    assert running.changes.empty()
+
+
+def test_a_watch_that_the_server_ends_goes_on_from_the_last_event(server: ApiServer, run_cache: RunCache) -> None:
+    running = run_cache().start()
+    last = put(server, "one")
+    running.next_change()
+    server.end_watches()
+    assert server.watches.get(timeout=5).query["resourceVersion"] == last["metadata"]["resourceVersion"]
+    assert server.lists.qsize() == 1
+
+
+GARBAGE = {
+    "410 as an event": json.dumps({"type": "ERROR", "object": failure(410, "Expired", "too old").body}).encode(),
+    "an error without an object": b'{"type": "ERROR", "object": "no"}',
+    "not JSON": b"<html>",
+    "not an event": b"[1, 2]",
+    "an event without metadata": b'{"type": "ADDED", "object": {}}',
+    "a version that is no number": b'{"type": "ADDED", "object": {"metadata": {"name": "x", "resourceVersion": "z"}}}',
+}
+
+
+@pytest.mark.parametrize("line", GARBAGE.values(), ids=GARBAGE.keys())
+def test_what_cannot_be_followed_is_listed_anew(server: ApiServer, run_cache: RunCache, line: bytes) -> None:
+    running = run_cache().start()
+    put(server, "one")
+    running.next_change()
+    server.script("GET", "/pods", Lines((line,)))
+    server.end_watches()
+    server.watches.get(timeout=5)  # the one with the line
+    server.watches.get(timeout=5)  # the one after the new list
+    assert server.lists.qsize() == 2
+    assert names_of(running) == ["one"]
+
+
+def test_a_compaction_is_survived(server: ApiServer, run_cache: RunCache) -> None:
+    """The version of the last event is too old: 410 at the start of the watch, list, go on."""
+    running = run_cache().start()
+    put(server, "before")
+    running.next_change()
+    server.put("/api/v1", "services", a_pod("of-another-kind"))
+    server.forget_history()
+    server.end_watches()
+    server.watches.get(timeout=5)
+    assert server.expired == 1
+    put(server, "after")
+    assert running.next_change() == "after"
+    assert server.lists.qsize() == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Reset(), failure(503, "ServiceUnavailable"), failure(500, "InternalError"), failure(403, "Forbidden", "cannot")],
+    ids=["reset", "503", "500", "no right yet"],
+)
+def test_a_failed_list_is_tried_again(
+    server: ApiServer, run_cache: RunCache, fault: Answer | Reset
+) -> None:
+    put(server, "one")
+    server.script("GET", "/pods", fault, fault)
+    assert names_of(run_cache().start()) == ["one"]
+
+
+def test_a_silent_server_is_left_and_asked_anew(
+    server: ApiServer, run_cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead connection says nothing, not even that it is dead."""
+    running = run_cache()
+    monkeypatch.setattr("kns.adapters.kube.watch.SILENCE_S", 0.05)
+    running.start()
+    server.lists.get(timeout=5)
+    server.lists.get(timeout=5)
+    assert running.cache.is_synced
+
+
+def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
+    server: ApiServer, run_cache: RunCache
+) -> None:
+    """Else a broken gateway would get a request per millisecond; a failure of its own has the backoff."""
+    running = run_cache().start()
+    server.script("GET", "/pods", Lines(()))
+    server.end_watches()
+    server.watches.get(timeout=5)
+    server.watches.get(timeout=5)
+    assert server.lists.qsize() == 2  # it came back by way of the backoff and a new list
+    assert running.cache.is_synced
+
+
+def test_backoff_grows_while_nothing_works(
+    client: KubeClient, clock: FakeClock, server: ApiServer
+) -> None:
+    """Also when only the watch is broken: each list in between works, and must not reset it."""
+
+    class Stop:
+        waits: list[float] = []  # noqa: RUF012 - one test, one list
+
+        def is_set(self) -> bool:
+            return len(self.waits) >= 6
+
+        def wait(self, timeout: float) -> None:
+            self.waits.append(timeout)
+
+    for _ in range(6):
+        server.script("GET", "/pods", Answer(200, {"metadata": {"resourceVersion": "1"}}))
+        server.script("GET", "/pods", Lines((b"garbage",)))
+    WatchCache(client, PODS, clock=clock).run(Stop())  # type: ignore[arg-type]
+    assert Stop.waits == [0.0, 1.0, 3.0, 8.0, 8.0, 8.0]
+
+
+def test_deletions_during_a_broken_watch_are_told(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """Two lists of one cache, with the world changing in between and no watch to see it."""
+    told: list[str] = []
+    cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
+    put(server, "stays")
+    put(server, "goes")
+    cache._list()
+    told.clear()
+    server.drop("/api/v1", "pods", "a", "goes")
+    put(server, "came")
+    put(server, "stays", labels={"new": "yes"})
+    cache._list()
+    assert sorted(told) == ["came", "goes", "stays"]
+    told.clear()
+    cache._list()
+    assert told == []
+
+
+def test_what_this_process_wrote_is_there_at_once(server: ApiServer, run_cache: RunCache) -> None:
+    running = run_cache().start()
+    stored = newer(put(server, "one"), by=50)
+    running.cache.put(stored)
+    assert running.cache.get("a", "one") == stored
+    running.cache.put(newer(stored, by=-49))
+    assert running.cache.get("a", "one") == stored
+
+
+@pytest.mark.parametrize("known_to_server", [False, True], ids=["a new object", "a change of a listed one"])
+def test_a_write_during_a_list_survives_it(
+    client: KubeClient, clock: FakeClock, server: ApiServer, known_to_server: bool
+) -> None:
+    """The list was taken before the write and comes in after it; what is newer stays."""
+    cache = WatchCache(client, PODS, clock=clock)
+    if known_to_server:
+        put(server, "one")
+    server.script("GET", "/pods", Meanwhile(lambda: cache.put(put(server, "one", labels={"by": "us"}))))
+    cache._list()
+    found = cache.get("a", "one")
+    assert found is not None
+    assert found["metadata"]["labels"] == {"by": "us"}
+
+
+def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer, run_cache: RunCache) -> None:
+    """A slow answer to our write, read after the deletion of the object."""
+    running = run_cache().start()
+    ours = put(server, "one")
+    running.next_change()
+    server.drop("/api/v1", "pods", "a", "one")
+    running.next_change()
+    running.cache.put(ours)
+    assert running.cache.get("a", "one") is None
+
+
+def test_nor_what_a_list_saw_gone(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """It would stay until the next list: no event will ever tell of it again."""
+    cache = WatchCache(client, PODS, clock=clock)
+    ours = put(server, "one")
+    server.drop("/api/v1", "pods", "a", "one")
+    cache._list()
+    cache.put(ours)
+    assert cache.all_objects() == []
+
+
+def test_the_end_of_an_old_object_leaves_a_newer_one_of_that_name(server: ApiServer, run_cache: RunCache) -> None:
+    running = run_cache().start()
+    old = put(server, "one")
+    running.next_change()
+    fresh = newer(old, by=100)
+    running.cache.put(fresh)
+    server.drop("/api/v1", "pods", "a", "one")
+    running.next_change()
+    assert running.cache.get("a", "one") == fresh
+
+
+def test_a_fault_in_on_change_does_not_end_the_cache(
+    server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that stands still, with everybody reading it, is worse than anything in a log."""
+    monkeypatch.setattr("kns.adapters.kube.watch._BACKOFF_S", (0.0,))
+    told: list[str] = []
+
+    class Stop:
+        def is_set(self) -> bool:
+            return len(told) > 1
+
+        def wait(self, timeout: float) -> None:
+            """No pause."""
+
+    def on_change(obj: Object) -> None:
+        told.append(obj["metadata"]["name"])
+        put(server, "two")
+        if len(told) == 1:
+            raise RuntimeError("a fault of ours")
+
+    put(server, "one")
+    cache = WatchCache(client, PODS, clock=clock, on_change=on_change)
+    cache.run(Stop())  # type: ignore[arg-type]
+    assert told == ["one", "two"]

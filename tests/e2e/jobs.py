@@ -1,0 +1,205 @@
+"""Jobs under test, and their end: whatever a test does, its jobs are taken away."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from demo.client import fetch_page
+from demo.overlay import NAMESPACE
+from tests.e2e import evidence
+from tests.e2e.portal import Portal
+from tests.e2e.site import Site
+from tests.e2e.waiting import NotYetError, wait_for
+
+SPAWN_S = 150.0  # measured: 20 to 25 s; the rest is for a machine that does something else as well
+END_S = 120.0
+ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
+
+
+class TrialJob:
+    """One job, seen by the portal (as its owner) and by the cluster's administrator."""
+
+    def __init__(self, site: Site, portal: Portal, *, record: str, number: int, name: str) -> None:
+        self._site = site
+        self._portal = portal
+        self.record_name = record
+        self.number = number
+        self.name = name
+
+    @property
+    def namespace(self) -> str:
+        """Its name on the host: of its namespace, virtual cluster and Ingress."""
+        return f"kns-job-{self.number}"
+
+    def record(self) -> dict[str, Any]:
+        """The NestedJob as stored."""
+        found: dict[str, Any] = self._site.kubectl.get("nj", self.record_name, f"--namespace={NAMESPACE}")
+        return found
+
+    def condition(self, kind: str) -> dict[str, Any] | None:
+        """One condition of the record."""
+        conditions = self.record().get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), None)
+
+    def status(self) -> dict[str, Any]:
+        """The answer of `status`."""
+        return dict(self._portal.get("status", number=self.number)[str(self.number)])
+
+    def entry(self) -> dict[str, Any]:
+        """The job's entry in `jobs`, live or ended."""
+        return dict(self._portal.get("jobs", all="true")[str(self.number)])
+
+    def output(self) -> list[str]:
+        """All lines of the kept output."""
+        return str(self._portal.get("output", number=self.number, lines=0)).splitlines()
+
+    def tail(self) -> list[str]:
+        """All lines so far; none before the start and after the end."""
+        answer = self._portal.ask("tail", number=self.number, lines=0)
+        return answer.text.splitlines() if answer.status_code == 200 else []
+
+    def stop(self, how: str) -> None:
+        """`shutdown` or `terminate`."""
+        self._portal.get(how, number=self.number)
+
+    def page(self) -> tuple[int, str]:
+        """Status and text of the job's page, by its URL, through the ingress controller."""
+        return fetch_page(self._portal.get("info", number=self.number)["url"], self._site.ingress_url)
+
+    def pods(self, *, selector: str = "") -> list[dict[str, Any]]:
+        """The pods in its namespace on the host."""
+        found = self._site.kubectl.get("pods", f"--namespace={self.namespace}", f"--selector={selector}")
+        return list(found["items"])
+
+    def is_gone(self) -> bool:
+        """Whether its namespace is away."""
+        return self._site.kubectl.find("namespace", self.namespace) is None
+
+    # --- waiting
+
+    def wait_for(self, probe: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
+        """Wait for anything about this job; a failure shows all there is to see of it."""
+        return wait_for(probe, timeout_s=timeout_s, what=f"job {self.number}: {what}", evidence=self.describe)
+
+    def wait_until_serving(self, *, timeout_s: float = SPAWN_S) -> None:
+        """Until `info` answers and the page is there; a job that ends instead fails the test at once."""
+
+        def probe() -> None:
+            state = self.status()["job_status"]
+            assert state not in ENDED, f"job {self.number} ended as {state}\n{self.describe()}"
+            answer = self._portal.ask("info", number=self.number)
+            if answer.status_code != 200:
+                raise NotYetError(f"{state}; info: {answer.text.strip()}")
+            code, text = self.page()
+            if code != 200:
+                raise NotYetError(f"page: {code} {text[:200]}")
+
+        self.wait_for(probe, timeout_s=timeout_s, what="serving")
+
+    def wait_until_started(self) -> None:
+        """Until its virtual cluster runs."""
+        self.wait_until_status({"PROCESSING STARTING"}, timeout_s=SPAWN_S)
+
+    def wait_until_ended(self, *, timeout_s: float = SPAWN_S) -> str:
+        """Until it has one of the final statuses, which is returned."""
+        return self.wait_until_status(ENDED, timeout_s=timeout_s)
+
+    def wait_until_status(self, wanted: Iterable[str], *, timeout_s: float) -> str:
+        """Until `status` is one of these."""
+        states = frozenset(wanted)
+
+        def probe() -> str:
+            state = str(self.status()["job_status"])
+            if state in states:
+                return state
+            assert state not in ENDED, f"job {self.number} ended as {state}\n{self.describe()}"
+            raise NotYetError(state)
+
+        return str(self.wait_for(probe, timeout_s=timeout_s, what=f"one of {sorted(states)}"))
+
+    def wait_until_removed(self) -> None:
+        """Until the record says so, and the namespace is away indeed."""
+
+        def probe() -> None:
+            removed = self.condition("Removed")
+            if removed is None or removed["status"] != "True":
+                raise NotYetError(f"condition Removed: {removed}")
+
+        self.wait_for(probe, timeout_s=END_S, what="removed")
+        assert self.is_gone(), f"namespace {self.namespace} is there, though the record says Removed"
+
+    def describe(self) -> str:
+        """All there is to see of it, for a failure."""
+        return evidence.describe_job(self._site.kubectl, self.record_name, self.number)
+
+
+class JobKeeper:
+    """Makes jobs and remembers their records; a record that is deleted takes along all that there is of its job."""
+
+    def __init__(self, site: Site, portal: Portal) -> None:
+        self._site = site
+        self._portal = portal
+        self._records: list[str] = []
+        self._leaving: list[str] = []
+
+    def submit(self, app: str, *, machine: str = "kns-small", **changes: Any) -> TrialJob:
+        """Submit a job that must be taken."""
+        number, name = self._portal.submit(app, machine=machine, **changes)
+        return self.adopt(number, name)
+
+    def adopt(self, number: int, name: str, *, record: str = "") -> TrialJob:
+        """A job that somebody else submitted, to be taken away like the others."""
+        record = record or f"kns-job-{number}"
+        if record not in self._records:
+            self._records.append(record)
+        return TrialJob(self._site, self._portal, record=record, number=number, name=name)
+
+    def apply(self, record: str, spec: Mapping[str, Any]) -> None:
+        """`kubectl apply` of a NestedJob."""
+        self._records.append(record)
+        apply_record(self._site, record, spec)
+
+    @property
+    def mark(self) -> int:
+        """How many jobs there were so far; for `release`."""
+        return len(self._records)
+
+    def release(self, *, since: int) -> None:
+        """Ask for the end of all jobs made after the mark; `await_all_gone` sees to it."""
+        records, self._records = self._records[since:], self._records[:since]
+        if records:
+            self._site.kubectl.run(
+                "delete", "nj", *records, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait=false"
+            )
+        self._leaving += records
+
+    def await_all_gone(self) -> None:
+        """Until no record of ours is left; kns removes a record only after all of its job."""
+
+        def probe() -> None:
+            there = self._site.kubectl.run("get", "nj", f"--namespace={NAMESPACE}", "--output=name").split()
+            if left := [name for name in self._leaving if f"nestedjob.kns.io/{name}" in there]:
+                raise NotYetError(f"still there: {', '.join(left)}")
+
+        wait_for(
+            probe,
+            timeout_s=END_S,
+            what="the end of all test jobs",
+            evidence=lambda: evidence.describe_scheduler(self._site.kubectl),
+        )
+
+
+def apply_record(site: Site, record: str, spec: Mapping[str, Any]) -> str:
+    """
+    `kubectl apply` of a NestedJob; what kubectl says.
+
+    Raises:
+        DemoError: the API server refused it.
+    """
+    manifest = {
+        "apiVersion": "kns.io/v1alpha1",
+        "kind": "NestedJob",
+        "metadata": {"name": record, "namespace": NAMESPACE},
+        "spec": dict(spec),
+    }
+    return site.kubectl.run("apply", "--filename=-", stdin=json.dumps(manifest))

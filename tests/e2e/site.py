@@ -1,0 +1,90 @@
+"""
+The installation under test: where it is, and who may use it.
+
+`make env` says it. The variables come from the environment if KNS_URL is set there, else from the demo's own code, so
+a plain `pytest tests/e2e` on a machine with the testbed up works as well.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from demo import environment, install
+from demo.errors import DemoError
+from demo.kubectl import Kubectl
+from demo.overlay import DEPLOYMENT, NAMESPACE
+from demo.target import Target, choose_target
+
+REQUIRE = "KNS_E2E_REQUIRED"
+_NEEDED = ("KNS_URL", "KNS_USERNAME", "KNS_APIKEY", "KNS_ADMIN_USERNAME", "KNS_ADMIN_APIKEY")
+
+
+class NoClusterError(Exception):
+    """There is no installation to test; the message says what was tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom a request comes from."""
+
+    username: str
+    apikey: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running kns: its cluster, its API, its ingress controller ("" if the jobs' names resolve), two accounts."""
+
+    target: Target
+    kubectl: Kubectl
+    url: str
+    ingress_url: str
+    user: Account
+    admin: Account
+
+
+@contextlib.contextmanager
+def find_site(environ: Mapping[str, str] = os.environ) -> Iterator[Site]:
+    """
+    The installation that the environment names, else the testbed's.
+
+    Raises:
+        NoClusterError: no cluster, or no kns on it that answers.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            target = choose_target(environ)
+            kubectl = Kubectl.of(target)
+            kubectl.run("get", "--raw", "/readyz", timeout_s=10)
+            kubectl.get("deployment", DEPLOYMENT, f"--namespace={NAMESPACE}")
+            variables = dict(environ) if environ.get("KNS_URL") else environment.build(target, kubectl)
+            if not environ.get("KNS_URL"):
+                variables["KNS_URL"] = stack.enter_context(install.reach_api(target, kubectl))
+        except DemoError as error:
+            raise NoClusterError(
+                f"no kns on a cluster: {error}; run `make up`, or set KUBECONFIG and KNS_URL"
+            ) from error
+        yield _build_site(target, kubectl, variables)
+
+
+def _build_site(target: Target, kubectl: Kubectl, variables: Mapping[str, str]) -> Site:
+    if missing := [name for name in _NEEDED if not variables.get(name)]:
+        raise NoClusterError(f"KNS_URL is set, but not {', '.join(missing)}; `make env` prints them all")
+    url = variables["KNS_URL"].rstrip("/")
+    try:
+        ready = httpx.get(f"{url}/ready", timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        raise NoClusterError(f"GET {url}/ready: {error}; run `make up`") from error
+    if ready.status_code != 200:
+        raise NoClusterError(f"GET {url}/ready: {ready.status_code} {ready.text.strip()}; see `make status`")
+    return Site(
+        target=target,
+        kubectl=kubectl,
+        url=url,
+        ingress_url=variables.get("KNS_INGRESS_URL", ""),
+        user=Account(variables["KNS_USERNAME"], variables["KNS_APIKEY"]),
+        admin=Account(variables["KNS_ADMIN_USERNAME"], variables["KNS_ADMIN_APIKEY"]),
+    )

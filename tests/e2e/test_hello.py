@@ -1,0 +1,57 @@
+"""The whole life of the smallest app, and that nothing of it is left."""
+
+from demo.overlay import NAMESPACE
+from tests.e2e.jobs import JobKeeper
+from tests.e2e.site import Site
+from tests.e2e.snapshot import Difference, take_snapshot
+from tests.e2e.waiting import NotYetError
+
+_SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
+
+
+def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, jobs: JobKeeper) -> None:
+    """
+    Submit, page through the ingress, shutdown, COMPLETED; of all objects of all kinds, before and after, only the
+    record, its two Secrets and the counter of numbers differ.
+    """
+    before = take_snapshot(site.kubectl)
+    job = jobs.submit("hello")
+    assert job.status()["job_status"] == "SUBMITTED"
+    job.wait_until_serving()
+
+    code, text = job.page()
+    assert code == 200
+    assert "This page comes from a Kubernetes cluster of its own." in text
+    assert job.status()["job_status"] == "PROCESSING STARTING"
+    seen = job.tail()
+    assert seen[0] == "[1/1] web, attempt 1"
+    assert {"configmap/page created", "deployment.apps/web created", "service/web created"} <= set(seen)
+
+    job.stop("shutdown")
+    assert job.wait_until_ended() == "COMPLETED"
+    entry = job.entry()
+    assert entry["job_exitcode"] == 0
+    assert entry["job_submit_time"] <= entry["job_start_time"] <= entry["job_end_time"]
+    assert job.output() == [*seen, "the job was shut down"]
+
+    job.wait_until_removed()
+    assert job.output() == [*seen, "the job was shut down"], "the output goes with the namespace"
+    expected = Difference(
+        added=frozenset(
+            {
+                ("NestedJob", NAMESPACE, f"kns-job-{job.number}"),
+                ("Secret", NAMESPACE, f"kns-job-{job.number}-output"),
+                ("Secret", NAMESPACE, f"kns-job-{job.number}-tokens"),
+            }
+        ),
+        removed=frozenset(),
+        changed=frozenset({("ConfigMap", NAMESPACE, "kns-job-numbers")}),
+    )
+
+    def probe() -> None:
+        after = take_snapshot(site.kubectl, but_job=job.number)
+        assert after.kinds == before.kinds
+        if (found := before.compare(after)) != expected:
+            raise NotYetError(f"{found}\n  instead of {expected}")
+
+    job.wait_for(probe, timeout_s=_SETTLE_S, what="nothing left but its record")

@@ -1,0 +1,42 @@
+"""The one place where the end-to-end tests wait. What was seen last is part of the failure."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+from demo.errors import DemoError
+
+T = TypeVar("T")
+
+POLL_S = 0.4
+
+
+class NotYetError(Exception):
+    """What a probe saw instead of what is waited for."""
+
+
+def wait_for(
+    probe: Callable[[], T],
+    *,
+    timeout_s: float,
+    what: str,
+    evidence: Callable[[], str] = lambda: "",
+    every_s: float = POLL_S,
+) -> T:
+    """
+    Call `probe` until it returns; it raises `NotYetError` while there is nothing to return.
+
+    A refused connection is "not yet" as well: some tests kill the server that they ask. With the deadline passed, the
+    test fails with what was seen last and with `evidence()`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return probe()
+        except (NotYetError, httpx.TransportError, DemoError) as error:
+            seen = f"{type(error).__name__}: {error}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {timeout_s:.0f} s\n{evidence()}\nLast seen: {seen}")
+        time.sleep(every_s)

@@ -1,0 +1,143 @@
+"""
+The overlay changes what a site must set and nothing else, and restarts kns exactly when that changed.
+"""
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo import environment, install, overlay
+from demo.errors import DemoError
+from demo.images import OurImages, list_recipes
+from demo.target import MANIFESTS, ROOT, Target, choose_target
+
+PINNED = OurImages(scheduler="localhost/kns-scheduler@sha256:aa", init="localhost/kns-init@sha256:bb")
+CATALOG = {"kind": "Secret", "metadata": {"name": "kns-catalog"}, "data": {"users.json": "e30="}}
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Target:
+    """A cluster of the user's own."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    return choose_target(
+        {
+            "KUBECONFIG": "/elsewhere/config",
+            "KNS_REGISTRY": "registry.example.org/team/",
+            "JARVICE_JOBS_DOMAIN": "jobs.example.org",
+            "PATH": str(program.parent),
+        }
+    )
+
+
+def _render(folder: Path, *, config: dict[str, str] | None = None, catalog: dict[str, Any] | None = None) -> Any:
+    chosen = config if config is not None else overlay.build_config(choose_target({}), PINNED)
+    files = overlay.build_overlay(folder, config=chosen, images=PINNED, catalog=catalog or CATALOG)
+    return {name: yaml.safe_load(text) for name, text in files.items()}
+
+
+def _manifest(name: str) -> Any:
+    return yaml.safe_load((MANIFESTS / name).read_text("utf-8"))
+
+
+def test_the_overlay_stands_on_the_manifests_by_a_relative_path(tmp_path: Path) -> None:
+    kustomization = _render(tmp_path)["kustomization.yaml"]
+    base = kustomization["resources"][0]
+    assert not Path(base).is_absolute()
+    assert (tmp_path / base).resolve() == (ROOT / "manifests").resolve()
+    assert kustomization["images"] == [
+        {"name": "localhost/kns-scheduler", "newName": "localhost/kns-scheduler", "digest": "sha256:aa"}
+    ]
+
+
+def test_patches_meet_the_objects_of_the_manifests(tmp_path: Path) -> None:
+    files = _render(tmp_path)
+    deployment, settings = _manifest("deployment.yaml"), _manifest("configmap.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for patch, manifest in ((files["restart.yaml"], deployment), (files["config.yaml"], settings)):
+        assert patch["kind"] == manifest["kind"]
+        for key in ("name", "namespace"):
+            assert patch["metadata"][key] == manifest["metadata"][key]
+    assert container["image"].rpartition(":")[0] == overlay.IMAGE_IN_MANIFESTS
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "catalog", "secret": {"secretName": "kns-catalog"}} in volumes
+
+
+def test_a_changed_setting_or_catalogue_restarts_kns_and_nothing_else_does(tmp_path: Path) -> None:
+    same = _render(tmp_path)["restart.yaml"]
+    assert _render(tmp_path / "elsewhere")["restart.yaml"] == same
+    assert _render(tmp_path, config={"KNS_WORKERS": "2"})["restart.yaml"] != same
+    assert _render(tmp_path, catalog={**CATALOG, "data": {}})["restart.yaml"] != same
+
+
+def test_the_testbed_gets_its_own_version_and_another_cluster_the_default(foreign: Target) -> None:
+    assert overlay.build_config(choose_target({}), PINNED)["KNS_KUBERNETES_VERSIONS"] == "v1.36.3"
+    config = overlay.build_config(foreign, PINNED)
+    assert config["JARVICE_JOBS_DOMAIN"] == "jobs.example.org"
+    assert "KNS_KUBERNETES_VERSIONS" not in config
+
+
+def test_settings_of_the_environment_are_passed_on() -> None:
+    target = choose_target({"JARVICE_KNS_KEEP_VCLUSTERS": "true", "KNS_KUBERNETES_VERSIONS": "v1.35.1", "KNS_X": "y"})
+    config = overlay.build_config(target, PINNED)
+    assert config["JARVICE_KNS_KEEP_VCLUSTERS"] == "true"
+    assert config["KNS_KUBERNETES_VERSIONS"] == "v1.35.1"
+    assert "KNS_X" not in config
+
+
+def test_every_image_has_its_dockerfile() -> None:
+    assert [recipe.name for recipe in list_recipes() if not recipe.dockerfile.is_file()] == []
+
+
+def test_a_pod_that_crashes_again_and_again_is_not_waited_for() -> None:
+    def pod(restarts: int) -> dict[str, Any]:
+        state = {"waiting": {"reason": "CrashLoopBackOff"}}
+        containers = [{"restartCount": restarts, "state": state}, {"restartCount": 0, "state": {"running": {}}}]
+        return {"metadata": {"name": "kns-a"}, "status": {"containerStatuses": containers}}
+
+    assert install.waiting_reasons(pod(1)) == ["CrashLoopBackOff"]
+    with pytest.raises(DemoError, match="pod kns-a ended 3 times"):
+        install.waiting_reasons(pod(3))
+
+
+def test_the_testbeds_own_kubeconfig_means_the_testbed() -> None:
+    testbed = choose_target({})
+    assert testbed.is_testbed
+    assert choose_target({"KUBECONFIG": testbed.kubeconfig}) == testbed
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "KNS_REGISTRY and JARVICE_JOBS_DOMAIN"),
+        ({"KNS_REGISTRY": "registry.example.org"}, "set JARVICE_JOBS_DOMAIN too"),
+    ],
+)
+def test_another_cluster_needs_to_be_described(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(DemoError, match=missing):
+        choose_target({"KUBECONFIG": "/elsewhere/config", **given})
+
+
+def test_another_cluster_leaves_the_testbed_alone(foreign: Target) -> None:
+    assert not foreign.is_testbed
+    assert foreign.image("kns-init:1") == "registry.example.org/team/kns-init:1"
+    assert foreign.state != choose_target({}).state
+
+
+def test_assignments_survive_a_shell() -> None:
+    value = "a 'b' $(echo c) \\ d"
+    script = environment.render({"KNS_TRIED": value}) + 'printf %s "$KNS_TRIED"'
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == value
+
+
+def test_the_next_steps_name_the_file_with_the_accounts() -> None:
+    target = choose_target({})
+    text = environment.describe_next_steps(target)
+    assert shlex.quote(str(target.state / "env.sh")) in text
+    assert "port-forward" not in text
