@@ -57,6 +57,7 @@ def describe_next_steps(target: Target) -> str:
     How to submit something else, with the very commands.
     """
     where = shlex.quote(str(target.state / "env.sh"))
+    page = '-H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL/"' if target.is_testbed else "URL-OF-THE-JOB"
     forward = "" if target.is_testbed else "kubectl port-forward -n kns-system svc/jarvice-kns-scheduler 8080 &\n"
     return f"""\
 . {where}        # the same as: eval "$(make -s env)"
@@ -65,7 +66,7 @@ curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{{"app": "three-kinds", "mac
   "user": {{"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}}}'
 curl -s --noproxy '*' "$KNS_URL/jarvice/jobs?username=$KNS_USERNAME&apikey=$KNS_APIKEY"
 curl -s --noproxy '*' "$KNS_URL/jarvice/tail?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-curl -s --noproxy '*' -H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL/"
+curl -s --noproxy '*' {page}
 curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
 kubectl get nj -n kns-system
 The same with the public client (pip install jarviceclient3):

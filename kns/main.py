@@ -150,7 +150,11 @@ class _Scheduler:
         parts, stop = self._parts, self._stop
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         signal.signal(signal.SIGINT, lambda *_: stop.set())
-        metrics.serve(host=self._settings.http_host, port=self._settings.metrics_port)
+        try:
+            metrics.serve(host=self._settings.http_host, port=self._settings.metrics_port)
+        except OSError as error:
+            sys.stderr.write(f"kns: KNS_METRICS_PORT: cannot listen on {self._settings.metrics_port}: {error}\n")
+            return EXIT_UNUSABLE
         metrics.watch_live_jobs(lambda: sum(not job.is_ended for job in parts.records.list_jobs()))
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)
@@ -162,7 +166,7 @@ class _Scheduler:
         stop.wait()
         parts.queue.close()
         parts.server.should_exit = True
-        leading.join(_STOP_S)
+        leading.join(2 * _STOP_S)
         http.join(_STOP_S)
         log.warning("stopped", status=self._exit_status)
         return self._exit_status
@@ -236,7 +240,7 @@ class _Scheduler:
 
     def _lead(self) -> None:
         try:
-            self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail)
+            self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail, on_stop=self._finish_work)
         except Exception:
             log.exception("leader_crashed")
             self._fail()
@@ -250,6 +254,10 @@ class _Scheduler:
         parts.workers.start()
         for job in parts.records.list_jobs():
             parts.queue.add(job.record)
+
+    def _finish_work(self) -> None:
+        if not self._parts.workers.stop(timeout_s=_STOP_S):
+            log.warning("passes_cut_off")
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST

@@ -209,9 +209,7 @@ class Settings(BaseSettings):
     service_cidr: Annotated[str, AfterValidator(_check_cidr)] | None = _variable(
         "KNS_SERVICE_CIDR", None, "The host's range of ClusterIPs; unset: asked from the host (Kubernetes 1.33 on)."
     )
-    chart: Path = _variable(
-        "KNS_VCLUSTER_CHART", DEFAULT_CHART, "The packaged vcluster chart."
-    )
+    chart: Path = _variable("KNS_VCLUSTER_CHART", DEFAULT_CHART, "The packaged vcluster chart.")
     helm: str = _variable("KNS_HELM", "helm", "The helm program.")
     http_host: str = _variable("KNS_HTTP_HOST", "0.0.0.0", "Address of the HTTP API.")  # noqa: S104 - in its own pod
     http_port: Whole = _variable("KNS_HTTP_PORT", 8080, "Port of the HTTP API.", ge=1, le=65535)

@@ -32,8 +32,20 @@ class Leader:
     def is_leading(self) -> bool:
         return self._leading.is_set()
 
-    def run(self, stop: threading.Event, *, on_start: Callable[[], None], on_loss: Callable[[], None]) -> None:
-        """Stand by until the Lease is ours, then hold it until `stop` or loss. `on_loss` must end the work at once."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        on_start: Callable[[], None],
+        on_loss: Callable[[], None],
+        on_stop: Callable[[], None],
+    ) -> None:
+        """
+        Stand by until the Lease is ours, then hold it until `stop` or loss.
+
+        `on_loss` must end the work at once; `on_stop` lets it end, and only then is the Lease given back, so that the
+        next leader never finds the last one's pass still in flight.
+        """
         renewed = self._clock.monotonic()
         while not stop.is_set():
             began = self._clock.monotonic()
@@ -53,6 +65,7 @@ class Leader:
                 return
             stop.wait(PERIOD_S)
         if self.is_leading:
+            on_stop()
             self._leading.clear()
             self._release()
 

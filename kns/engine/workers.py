@@ -20,14 +20,21 @@ class Workers:
         self._clock = clock
         self._count = count
         self._passes = itertools.count(1)
+        self._threads: list[threading.Thread] = []
 
-    def start(self) -> list[threading.Thread]:
-        threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(self._count)
-        ]
-        for thread in threads:
+    def start(self) -> None:
+        for number in range(self._count):
+            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            self._threads.append(thread)
             thread.start()
-        return threads
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Hand out no further key and let the passes in flight end; whether all did in time."""
+        self._queue.close()
+        deadline = self._clock.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - self._clock.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:

@@ -1,0 +1,236 @@
+"""
+The renderer: with the real helm and chart where they are found (KNS_HELM or PATH; KNS_VCLUSTER_CHART), and with
+programs that play a broken helm.
+"""
+
+import base64
+import json
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kns.adapters import helm as helm_module
+from kns.adapters.helm import HelmRenderer
+from kns.model.errors import RenderError
+from kns.model.machine import Machine
+from kns.model.site import VirtualKubernetes, build_tolerations
+from kns.objects.vcluster import build_values
+from kns.ports import Kind
+from kns.settings import DEFAULT_CHART
+from tests.builders import a_job
+
+HELM = shutil.which(os.environ.get("KNS_HELM") or "helm")
+CHART = Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)
+real = pytest.mark.skipif(
+    HELM is None or not CHART.is_file(),
+    reason="NOT TESTED against the real chart: no helm (set KNS_HELM) or no chart (set KNS_VCLUSTER_CHART)",
+)
+
+VIRTUAL = VirtualKubernetes(
+    syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
+)
+WITH_VOLUME = VirtualKubernetes(
+    syncer_image_tag="0.36.1",
+    versions={"v1.36": "v1.36.0"},
+    default="v1.36",
+    service_cidr="",
+    registry="registry.example.org:5000",
+    storage_class="fast",
+)
+SHAPES = {
+    "any node": ("appkind=kns", VIRTUAL),
+    "a node selector": ("appkind=kns,pool=big,example.org/gpu=", VIRTUAL),
+    "a volume and a registry": ("appkind=kns", WITH_VOLUME),
+}
+
+
+class Rendering:
+    """One renderer; `runs` counts the processes that it started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs = 0
+        self.renderer = HelmRenderer(helm=HELM or "helm", chart=CHART)
+        run = subprocess.run
+
+        def counted(*args: Any, **options: Any) -> Any:
+            self.runs += 1
+            return run(*args, **options)
+
+        monkeypatch.setattr(subprocess, "run", counted)
+
+    def render(self, number: int, shape: str = "any node") -> list[dict[str, Any]]:
+        properties, virtual = SHAPES[shape]
+        machine = Machine(mc_name="m", mc_cores=2, mc_ram=4, mc_properties=properties)
+        accepted = a_job().with_accepted(machine=machine).build().spec.accepted
+        assert accepted is not None
+        return self.renderer.render(number, lambda n: build_values(n, accepted, virtual))
+
+
+@pytest.fixture
+def rendering(monkeypatch: pytest.MonkeyPatch) -> Rendering:
+    return Rendering(monkeypatch)
+
+
+def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [obj["spec"]["template"]["spec"] for obj in objects if "template" in (obj.get("spec") or {})]
+
+
+@real
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_chart_accepts_the_values(rendering: Rendering, shape: str) -> None:
+    """Its schema refuses unknown keys. What comes out is the job's alone, applied by kinds that kns knows."""
+    objects = rendering.render(12, shape)
+    kinds = [obj["kind"] for obj in objects]
+    assert kinds[0] == "ServiceAccount"
+    assert kinds[-1] == ("StatefulSet" if shape == "a volume and a registry" else "Deployment")
+    assert {Kind(kind) for kind in kinds}
+    for obj in objects:
+        assert obj["metadata"]["namespace"] == "kns-job-12"
+        assert obj["metadata"]["labels"]["kns.io/job"] == "12" or obj["kind"] in ("Secret", "ConfigMap")
+    assert "1000000007" not in json.dumps(objects)
+
+
+@real
+def test_nothing_is_cluster_scoped_and_no_right_is_made(rendering: Rendering) -> None:
+    """Rights come from one static ClusterRole, so kns need not be able to hand out others."""
+    kinds = {obj["kind"] for obj in rendering.render(12)}
+    assert kinds <= {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "StatefulSet"}
+
+
+@real
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str) -> None:
+    """Contract E.2 and E.4; explicit resources, so that the tenant's LimitRange does not touch them."""
+    specs = pod_specs(rendering.render(12, shape))
+    assert specs
+    selector = {"pool": "big", "example.org/gpu": ""} if shape == "a node selector" else {}
+    for spec in specs:
+        assert all(toleration in spec["tolerations"] for toleration in build_tolerations())
+        assert (spec.get("nodeSelector") or {}) == selector
+        for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
+            for part in ("requests", "limits"):
+                assert {"cpu", "memory"} <= container["resources"][part].keys(), container["name"]
+
+
+@real
+def test_the_nested_dns_tolerates_and_asks_too(rendering: Rendering) -> None:
+    """CoreDNS is in the config's values; it ends up as a pod on the host."""
+    config = next(obj for obj in rendering.render(12) if obj["kind"] == "Secret")
+    text = base64.b64decode(config["data"]["config.yaml"]).decode()
+    values = yaml.safe_load(text)
+    assert values["controlPlane"]["coredns"]["deployment"]["resources"]["limits"].keys() >= {"cpu", "memory"}
+    wanted = {f"{toleration['key']}:NoSchedule" for toleration in build_tolerations()}
+    assert set(values["sync"]["toHost"]["pods"]["enforceTolerations"]) == wanted
+
+
+@real
+def test_the_secret_has_the_jobs_own_config(rendering: Rendering) -> None:
+    """The number is replaced inside the base64 too."""
+    for number in (12, 13):
+        secret = next(obj for obj in rendering.render(number) if obj["kind"] == "Secret")
+        assert "stringData" not in secret
+        config = yaml.safe_load(base64.b64decode(secret["data"]["config.yaml"]))
+        assert config["exportKubeConfig"]["context"] == f"kns-job-{number}"
+        assert secret["metadata"]["name"] == f"vc-config-kns-job-{number}"
+
+
+@real
+def test_a_second_job_of_a_shape_needs_no_process(rendering: Rendering) -> None:
+    first, second = rendering.render(1), rendering.render(22)
+    assert rendering.runs == 1
+    assert json.loads(json.dumps(first).replace("kns-job-1", "kns-job-22"))[0] == second[0]
+    rendering.render(3, "a node selector")
+    assert rendering.runs == 2
+
+
+@real
+def test_a_jobs_objects_are_its_own(rendering: Rendering) -> None:
+    """What a caller does to them does not come back with the next job."""
+    rendering.render(1)[0]["metadata"]["name"] = "spoiled"
+    assert rendering.render(1)[0]["metadata"]["name"] == "vc-kns-job-1"
+
+
+@real
+def test_a_value_that_the_chart_refuses_is_told_in_helms_words(rendering: Rendering) -> None:
+    with pytest.raises(RenderError, match=r"helm template .*vcluster.*noSuchKey"):
+        rendering.renderer.render(1, lambda _: {"noSuchKey": 1})
+
+
+@real
+def test_a_refused_shape_is_not_remembered(rendering: Rendering) -> None:
+    for _ in range(2):
+        with pytest.raises(RenderError):
+            rendering.renderer.render(1, lambda _: {"noSuchKey": 1})
+    assert rendering.runs == 2
+
+
+# --- a helm that misbehaves
+
+
+def fake(tmp_path: Path, script: str) -> HelmRenderer:
+    program = tmp_path / "helm"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return HelmRenderer(helm=str(program), chart=Path("chart.tgz"))
+
+
+def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helm_module, "TIMEOUT_S", 0.3)
+    renderer = fake(tmp_path, f"echo $$ > {tmp_path}/pid\nexec sleep 1000")
+    with pytest.raises(RenderError, match=r"helm template chart\.tgz: .*timed out"):
+        renderer.render(1, lambda _: {})
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'Error: no' >&2; exit 1", "helm template chart.tgz: Error: no"),
+        ("printf 'a: [' ", "what it printed is not YAML"),
+        ("printf 'kind: ClusterRole\\nmetadata: {name: x}\\n'", "kinds that kns does not apply: ClusterRole"),
+    ],
+    ids=["its own words", "not YAML", "a kind that kns has no right for"],
+)
+def test_what_helm_should_not_say(tmp_path: Path, script: str, message: str) -> None:
+    with pytest.raises(RenderError, match=message.replace("(", r"\(")):
+        fake(tmp_path, script).render(1, lambda _: {})
+
+
+def test_no_helm_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match=r"helm template chart\.tgz"):
+        HelmRenderer(helm=str(tmp_path / "none"), chart=Path("chart.tgz")).render(1, lambda _: {})
+
+
+def test_helm_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kubeconfig, no proxy, no plugin folder, no secret."""
+    monkeypatch.setenv("SOME_SECRET", "s3cr3t")
+    renderer = fake(tmp_path, f"env > {tmp_path}/env; cat > {tmp_path}/values; pwd > {tmp_path}/cwd")
+    assert renderer.render(1, lambda _: {"a": 1}) == []
+    seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert "SOME_SECRET" not in seen
+    assert seen["KUBECONFIG"] == "/dev/null"
+    assert json.loads((tmp_path / "values").read_text()) == {"a": 1}
+    assert not Path((tmp_path / "cwd").read_text().strip()).exists()
+
+
+def test_the_order_to_apply_is_by_kind(tmp_path: Path) -> None:
+    objects = "\n---\n".join(
+        f"kind: {kind}\nmetadata: {{name: x}}" for kind in ("Deployment", "Service", "ServiceAccount", "ConfigMap")
+    )
+    (tmp_path / "out").write_text(objects)
+    rendered = fake(tmp_path, f"cat {tmp_path}/out").render(1, lambda _: {})
+    assert [obj["kind"] for obj in rendered] == ["ServiceAccount", "ConfigMap", "Service", "Deployment"]
+
+
+def test_only_so_many_shapes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helm_module, "_SHAPES_KEPT", 2)
+    renderer = fake(tmp_path, f"echo run >> {tmp_path}/runs")
+    for shape in (1, 2, 3, 3, 1):
+        renderer.render(1, lambda _, shape=shape: {"shape": shape})  # type: ignore[misc]
+    assert (tmp_path / "runs").read_text().split() == ["run"] * 4
