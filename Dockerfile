@@ -31,6 +31,8 @@ RUN set -eu; \
 FROM ${TOOLS_IMAGE} AS tools
 
 FROM ${BASE_IMAGE} AS build
+# Where pip finds the certificates of a registry behind a proxy; nothing by default.
+ARG PIP_CERT
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*

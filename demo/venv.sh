@@ -10,6 +10,11 @@ say() {
     echo "venv: $*" >&2
 }
 
+if ! command -v "$python" >/dev/null && command -v apt-get >/dev/null; then
+    say "installing the Debian packages python3 and python3-venv with apt-get; they stay"
+    apt-get -qq update >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends python3 python3-venv >&2
+fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     say "$python is missing or older than 3.11; install Python 3.11 or set PYTHON"
     exit 1

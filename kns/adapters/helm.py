@@ -48,7 +48,7 @@ class HelmRenderer:
                 while len(self._shapes) > _SHAPES_KEPT:
                     self._shapes.pop(next(iter(self._shapes)))
         objects: list[Object] = json.loads(rendered.replace(str(_PLACEHOLDER), str(number)))
-        return [_close_secret(obj) for obj in objects]
+        return [_close_secret(_label(obj, number)) for obj in objects]
 
     def _run(self, values: str) -> str:
         with tempfile.TemporaryDirectory(prefix="kns-helm-") as home:
@@ -71,6 +71,13 @@ class HelmRenderer:
         if unknown:
             raise RenderError(f"the chart made kinds that kns does not apply: {', '.join(sorted(unknown))}")
         return json.dumps(sorted(objects, key=lambda obj: _ORDER.index(obj["kind"])))
+
+
+def _label(obj: Object, number: int) -> Object:
+    """The chart has no labels for some of its objects, the config's Secret among them."""
+    labels = {names.MANAGED_BY_LABEL: "kns", names.JOB_LABEL: str(number)}
+    meta = obj["metadata"]
+    return {**obj, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}}
 
 
 def _open_secret(obj: Object) -> Object:

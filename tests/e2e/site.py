@@ -8,7 +8,7 @@ a plain `pytest tests/e2e` on a machine with the testbed up works as well.
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -31,7 +31,7 @@ class Account:
     """Whom a request comes from."""
 
     username: str
-    apikey: str
+    apikey: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

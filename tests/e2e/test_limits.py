@@ -102,6 +102,7 @@ def test_a_tenant_gets_the_whole_machine_and_no_more(
     and an event there says that the quota is full.
     """
     inside.run("scale", "deployment/web", "--namespace=default", "--replicas=0")
+    inside.run("delete", "pods", "--namespace=default", "--selector=app=web", "--grace-period=1", "--wait=false")
     limited.wait_for(
         lambda: _require_no_pods(limited), timeout_s=_EVENT_S, what="no pod of the app's own, so that all is left"
     )

@@ -1,0 +1,254 @@
+"""What is applied to a cluster says the same as the code: rights, schema, versions, pod security."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from kns import __version__
+from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
+from kns.model import names
+from kns.model.conditions import Condition
+from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
+from kns.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "manifests"
+FILES = sorted(path for path in MANIFESTS.glob("*.yaml") if path.name != "kustomization.yaml")
+Rules = dict[tuple[str, str], set[str]]  # (group, resource) -> verbs
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    return [obj for obj in yaml.safe_load_all(path.read_text()) if obj]
+
+
+def find(kind: str, name: str | None = None) -> dict[str, Any]:
+    (found,) = (o for p in FILES for o in load(p) if o["kind"] == kind and name in (None, o["metadata"]["name"]))
+    return found
+
+
+def rules_of(role: dict[str, Any]) -> Rules:
+    rules: Rules = defaultdict(set)
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                rules[group, resource] |= set(rule["verbs"])
+    return dict(rules)
+
+
+def table_rules(scope: str, *rows: KindRow) -> Rules:
+    """The rights that the kind table asks for in a scope."""
+    rules: Rules = {}
+    for row in rows:
+        group = "" if row.prefix == "/api/v1" else row.prefix.split("/")[2]
+        verbs = set(getattr(row, scope))
+        if verbs:
+            rules[group, row.plural] = verbs
+    return rules
+
+
+@pytest.mark.parametrize("path", [*FILES, MANIFESTS / "kustomization.yaml"], ids=lambda path: path.name)
+def test_every_file_parses_and_every_object_says_what_it_is(path: Path) -> None:
+    objects = load(path)
+    assert objects
+    for obj in objects:
+        assert obj["apiVersion"]
+        assert obj["kind"]
+
+
+def test_the_kustomization_has_every_file() -> None:
+    (kustomization,) = load(MANIFESTS / "kustomization.yaml")
+    assert sorted(kustomization["resources"]) == [path.name for path in FILES]
+
+
+# --- rights
+
+
+def test_cluster_wide_rights_are_the_kind_tables() -> None:
+    """Beyond it: the service range may be asked, and two named ClusterRoles may be bound."""
+    documented = {
+        ("networking.k8s.io", "servicecidrs"): {"get"},
+        ("rbac.authorization.k8s.io", "clusterroles"): {"bind"},
+    }
+    assert rules_of(find("ClusterRole", "kns-scheduler")) == table_rules("cluster", *KINDS.values()) | documented
+    (bind,) = (rule for rule in find("ClusterRole", "kns-scheduler")["rules"] if "bind" in rule["verbs"])
+    assert sorted(bind["resourceNames"]) == sorted([names.KNS_CLUSTER_ROLE, names.SYNCER_CLUSTER_ROLE])
+
+
+def test_rights_in_a_job_namespace_are_the_kind_tables() -> None:
+    """Beyond it: logs."""
+    documented = {("", "pods/log"): {"get"}}
+    assert rules_of(find("ClusterRole", names.KNS_CLUSTER_ROLE)) == table_rules("job", *KINDS.values()) | documented
+
+
+def test_rights_in_the_system_namespace_are_the_kind_tables() -> None:
+    """Beyond it: the status subresource."""
+    documented = {("kns.io", "nestedjobs/status"): {"update"}}
+    wanted = table_rules("system", *KINDS.values(), RECORDS, LEASES)
+    assert rules_of(find("Role", "kns-scheduler")) == wanted | documented
+
+
+ROLES = [obj for path in FILES for obj in load(path) if obj["kind"] in ("Role", "ClusterRole")]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: f"{role['kind']} {role['metadata']['name']}")
+def test_no_role_has_a_wildcard(role: dict[str, Any]) -> None:
+    for rule in role["rules"]:
+        assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+
+
+def test_no_secret_can_be_read_cluster_wide() -> None:
+    bound = [obj["roleRef"]["name"] for path in FILES for obj in load(path) if obj["kind"] == "ClusterRoleBinding"]
+    assert bound == ["kns-scheduler"]
+    assert ("", "secrets") not in rules_of(find("ClusterRole", "kns-scheduler"))
+
+
+def test_kns_can_give_away_only_what_roles_say_it_may() -> None:
+    """`escalate` would make every other rule here worthless."""
+    for role in ROLES:
+        for rule in role["rules"]:
+            assert not {"escalate", "impersonate"} & set(rule["verbs"])
+
+
+# --- the Deployment
+
+
+def test_the_scheduler_passes_pod_security_restricted() -> None:
+    pod = find("Deployment")["spec"]["template"]["spec"]
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert all({"configMap", "secret", "emptyDir", "projected"} & volume.keys() for volume in pod["volumes"])
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert own["readOnlyRootFilesystem"] is True
+        assert container["resources"].keys() == {"requests", "limits"}
+    assert find("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_what_the_deployment_refers_to_is_there() -> None:
+    deployment, service = find("Deployment"), find("Service")
+    pod = deployment["spec"]["template"]["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        deployment["spec"]["selector"]["matchLabels"],
+        service["spec"]["selector"],
+        find("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items()
+    (container,) = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports.keys()
+    assert ports == {
+        "http": Settings.model_fields["http_port"].default,
+        "metrics": Settings.model_fields["metrics_port"].default,
+    }
+    assert find("ServiceAccount")["metadata"]["name"] == pod["serviceAccountName"]
+    assert find("ConfigMap")["metadata"]["name"] == container["envFrom"][0]["configMapRef"]["name"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(Settings.model_fields["catalog_dir"].default) in mounts
+    assert Settings.model_fields["service_account"].default == pod["serviceAccountName"]
+
+
+def test_every_variable_of_the_config_map_is_one_of_ours() -> None:
+    known = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    assert find("ConfigMap")["data"].keys() <= known
+
+
+# --- versions
+
+
+def test_images_have_the_version_of_this_kns() -> None:
+    images = re.findall(r"image: (\S+)", "".join(path.read_text() for path in FILES))
+    assert images == [f"localhost/kns-scheduler:{__version__}"]
+    assert Settings.model_fields["init_image"].default == f"localhost/kns-init:{__version__}"
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_image_brings_the_chart_that_the_settings_expect() -> None:
+    chart, tag = Settings.model_fields["chart"].default, Settings.model_fields["syncer_tag"].default
+    assert chart.name == f"vcluster-{tag}.tgz"
+    assert f"COPY --from=tools /{chart.name} {chart}\n" in (ROOT / "Dockerfile").read_text()
+
+
+# --- the CRD
+
+
+def schema() -> dict[str, Any]:
+    crd = find("CustomResourceDefinition")
+    assert (crd["spec"]["group"], crd["spec"]["names"]["kind"]) == (names.GROUP, names.RECORD_KIND)
+    (version,) = crd["spec"]["versions"]
+    assert version["name"] == names.VERSION
+    properties: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]
+    return properties
+
+
+def written(model: type[BaseModel], path: str) -> Iterator[tuple[str, str]]:
+    """Path of the object, and key, of everything that a dump by alias can write."""
+    for name, field in model.model_fields.items():
+        yield path, field.alias or name
+
+
+WRITTEN = [
+    *written(JobSpec, "spec"),
+    *written(MachineChoice, "spec.machine"),
+    *written(VaultChoice, "spec.vault"),
+    *written(Accepted, "spec.accepted"),
+    *written(JobStatus, "status"),
+    ("status", "substatusText"),
+    *written(Condition, "status.conditions"),
+]
+
+
+def schema_at(path: str) -> dict[str, Any]:
+    node: dict[str, Any] = {"properties": schema()}
+    for part in path.split("."):
+        node = node["properties"][part]
+        node = node.get("items", node)
+    return node
+
+
+@pytest.mark.parametrize(("path", "key"), WRITTEN, ids=[f"{path}.{key}" for path, key in WRITTEN])
+def test_the_schema_has_what_kns_writes(path: str, key: str) -> None:
+    """What it has not, the API server drops without a word."""
+    assert key in schema_at(path)["properties"]
+
+
+def test_the_schema_has_nothing_that_kns_does_not_know() -> None:
+    known = defaultdict(set)
+    for path, key in WRITTEN:
+        known[path].add(key)
+    for path, keys in known.items():
+        assert schema_at(path)["properties"].keys() == keys
+
+
+def test_what_the_schema_requires_is_always_written() -> None:
+    for path, model in (("spec", JobSpec), ("spec.machine", MachineChoice), ("spec.accepted", Accepted)):
+        required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+        assert set(schema_at(path)["required"]) <= required
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("status.jobStatus", [state.value for state in JobState]),
+        ("spec.desiredState", [state.value for state in DesiredState]),
+        ("spec.stopReason", [reason.value for reason in StopReason]),
+    ],
+)
+def test_closed_sets_agree(path: str, values: list[str]) -> None:
+    assert schema_at(path)["enum"] == values
+
+
+def test_free_objects_keep_what_is_in_them() -> None:
+    for path in ("spec.parameters", "spec.submission", "spec.accepted.machine", "spec.accepted.nested"):
+        assert schema_at(path)["x-kubernetes-preserve-unknown-fields"] is True

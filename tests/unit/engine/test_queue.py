@@ -1,0 +1,170 @@
+"""The work queue on a clock that only moves when told to; who waits, waits on the queue's own condition."""
+
+import random
+import threading
+
+import pytest
+
+from kns.engine.queue import BASE_DELAY_S, MAX_DELAY_S, WorkQueue
+from tests.fakes.stores import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def queue(clock: FakeClock) -> WorkQueue:
+    return WorkQueue(clock=clock, rng=random.Random(1))
+
+
+def drain(queue: WorkQueue) -> list[str]:
+    """Everything that is ready or due now, each given back. The first END moves what is due behind it."""
+    taken: list[str] = []
+    for _ in range(2):
+        queue.add("END")
+        while (key := queue.take()) != "END":
+            assert key is not None
+            taken.append(key)
+            queue.done(key)
+        queue.done("END")
+    return taken
+
+
+def test_keys_come_in_the_order_they_were_added_once_each(queue: WorkQueue) -> None:
+    for key in ("a", "b", "a"):
+        queue.add(key)
+    assert queue.depth == 2
+    assert drain(queue) == ["a", "b"]
+
+
+def test_a_key_is_in_the_hands_of_one_worker(queue: WorkQueue) -> None:
+    """Added again while busy, it comes round when the worker is done: no change is missed, none worked on twice."""
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert queue.depth == 0
+    queue.done("a")
+    assert drain(queue) == ["a"]
+
+
+def test_a_busy_key_that_comes_due_waits_for_its_worker(queue: WorkQueue, clock: FakeClock) -> None:
+    queue.add("a")
+    queue.take()
+    queue.add_after("a", 5)
+    clock.advance(5)
+    assert drain(queue) == []
+    queue.done("a")
+    assert drain(queue) == ["a"]
+
+
+def test_a_delay_is_kept(queue: WorkQueue, clock: FakeClock) -> None:
+    queue.add_after("a", 5)
+    clock.advance(4.9)
+    assert drain(queue) == []
+    clock.advance(0.1)
+    assert drain(queue) == ["a"]
+    clock.advance(100)
+    assert drain(queue) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 9), (9, 2)], ids=["sooner first", "sooner last"])
+def test_the_sooner_of_two_plans_wins(queue: WorkQueue, clock: FakeClock, first: float, second: float) -> None:
+    queue.add_after("a", first)
+    queue.add_after("a", second)
+    clock.advance(2)
+    assert drain(queue) == ["a"]
+    clock.advance(100)
+    assert drain(queue) == []
+
+
+def test_an_add_replaces_every_plan(queue: WorkQueue, clock: FakeClock) -> None:
+    queue.add_after("a", 5)
+    queue.add("a")
+    assert drain(queue) == ["a"]
+    clock.advance(100)
+    assert drain(queue) == []
+
+
+def test_a_plan_for_a_ready_key_is_not_needed(queue: WorkQueue, clock: FakeClock) -> None:
+    queue.add("a")
+    queue.add_after("a", 1)
+    assert drain(queue) == ["a"]
+    clock.advance(10)
+    assert drain(queue) == []
+
+
+def test_no_delay_is_at_once(queue: WorkQueue) -> None:
+    queue.add_after("a", 0)
+    assert drain(queue) == ["a"]
+
+
+def test_backoff_grows_per_key_to_its_limit_and_is_forgotten(queue: WorkQueue) -> None:
+    """With a jitter of 30 %, so that what failed together does not come back together."""
+    delays = [queue.add_failed("a") for _ in range(30)]
+    for failures, delay in enumerate(delays):
+        middle = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20))
+        assert 0.7 * middle <= delay <= 1.3 * middle
+    assert len(set(delays)) == len(delays)
+    assert queue.add_failed("b") < 2 * BASE_DELAY_S
+    queue.forget_failures("a")
+    assert queue.add_failed("a") < 2 * BASE_DELAY_S
+
+
+def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock: FakeClock) -> None:
+    assert queue.add_failed("a", at_least_s=42) == 42
+    clock.advance(41)
+    assert drain(queue) == []
+    clock.advance(1)
+    assert drain(queue) == ["a"]
+
+
+def test_close_wakes_all_who_wait_and_hands_out_nothing(queue: WorkQueue) -> None:
+    taken: list[str | None] = []
+    threads = [threading.Thread(target=lambda: taken.append(queue.take())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    queue.close()
+    for thread in threads:
+        thread.join(5)
+    assert taken == [None] * 3
+    queue.add("a")
+    assert queue.take() is None
+
+
+def test_an_add_wakes_one_who_waits(queue: WorkQueue) -> None:
+    taken: list[str | None] = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread.start()
+    queue.add("a")
+    thread.join(5)
+    assert taken == ["a"]
+
+
+def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock: FakeClock) -> None:
+    """Only the worker that finds them due knows of the others; it must pass the word."""
+    queue.add_after("a", 1)
+    queue.add_after("b", 1)
+    waiting = threading.Semaphore(0)
+    wait = queue._changed.wait
+    woken: list[float | None] = []
+
+    def counted(timeout: float | None = None) -> bool:
+        woken.append(timeout)
+        waiting.release()
+        return wait(None)  # the clock is ours: only a notify wakes
+
+    queue._changed.wait = counted  # type: ignore[method-assign]
+    taken: list[str | None] = []
+    threads = [threading.Thread(target=lambda: taken.append(queue.take())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert waiting.acquire(timeout=5)
+    clock.advance(1)
+    queue.add("now")
+    for thread in threads:
+        thread.join(5)
+    assert sorted(filter(None, taken)) == ["a", "b", "now"]

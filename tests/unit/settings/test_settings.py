@@ -1,0 +1,217 @@
+"""Each variable: its default, a good value, a bad one; and how faults are told."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kns import __version__
+from kns.settings import Settings, SettingsError, list_unknown, load_settings
+
+
+def b64(data: object) -> str:
+    return base64.b64encode(json.dumps(data).encode()).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a test sets counts."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+# variable: (field, default, (good text, its value), bad texts)
+TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
+    "JARVICE_KNS_KEEP_VCLUSTERS": ("keep_vclusters", False, ("TRUE", True), ("yes-please", "1")),
+    "JARVICE_KNS_VCLUSTER_SPAWN_DELAY": ("spawn_delay_s", 300, ("42", 42), ("0", "-5", "soon", "1.5")),
+    "JARVICE_KNS_INIT_IMAGE": (
+        "init_image",
+        f"localhost/kns-init:{__version__}",
+        ("host:5000/x", "host:5000/x"),
+        ("Not An Image", "x:", "a//b", "-x"),
+    ),
+    "JARVICE_IMAGES_TAG": ("images_tag", "jarvice-master", ("n1.3.0", "n1.3.0"), ("a tag", ".x", "x" * 129)),
+    "JARVICE_JOBS_INGRESS_CLASS": ("ingress_class", None, ("traefik", "traefik"), ("Big_Class", "-x")),
+    "JARVICE_K8S_SCHED_LOGLEVEL": ("log_level", 30, ("10", 10), ("info", "9", "51")),
+    "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
+    "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
+    "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
+    "JARVICE_JOBS_GRACE_PERIOD": ("grace_s", 3, ("0", 0), ("-1", "long")),
+    "JARVICE_JOBS_IMAGE_PULL_POLICY": ("app_pull_policy", "Always", ("Never", "Never"), ("always", "Sometimes")),
+    "JARVICE_JOBS_INIT_IMAGE_PULL_POLICY": ("init_pull_policy", "IfNotPresent", ("Always", "Always"), ("Mostly",)),
+    "KNS_SERVICE_ACCOUNT": ("service_account", "kns-sa", ("other", "other"), ("No_Name",)),
+    "KNS_IMAGE_REGISTRY": ("image_registry", "", ("registry.example.org:5000", "registry.example.org:5000"), ()),
+    "KNS_VCLUSTER_TAG": ("syncer_tag", "0.36.1", ("0.37.0", "0.37.0"), ("a tag",)),
+    "KNS_VCLUSTER_STORAGE_CLASS": ("vcluster_storage_class", None, ("fast", "fast"), ("Fast_Disk",)),
+    "KNS_SERVICE_CIDR": ("service_cidr", None, ("10.96.0.0/16", "10.96.0.0/16"), ("10.96.0.1/16", "everywhere")),
+    "KNS_VCLUSTER_CHART": (
+        "chart",
+        Path("/usr/share/kns/vcluster-0.36.1.tgz"),
+        ("/srv/chart.tgz", Path("/srv/chart.tgz")),
+        (),
+    ),
+    "KNS_HELM": ("helm", "helm", ("/opt/helm", "/opt/helm"), ()),
+    "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
+    "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
+    "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
+    "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
+    "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
+    "KNS_IMAGE_PULL_LIMIT": ("image_pull_limit_s", 120, ("5", 5), ("0",)),
+    "KNS_KUBERNETES_VERSIONS": (
+        "versions",
+        {"v1.33": "v1.33.4", "v1.34": "v1.34.0", "v1.35": "v1.35.0", "v1.36": "v1.36.0"},
+        ("v1.30.2, v1.29.1", {"v1.29": "v1.29.1", "v1.30": "v1.30.2"}),
+        ("v1.30", "1.30.1", ",", "v1.30.2;v1.29.1"),
+    ),
+}
+COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their own; here the bad ones
+    "JARVICE_KNS_DEFAULT_LIMIT_RANGE": (
+        "not base64!",
+        base64.b64encode(b"not json").decode(),
+        b64({"defualt": {"cpu": 1}}),
+        b64({"default": {"cpu": "many"}}),
+        b64({"default": {"cpu": 1}, "default_request": {"cpu": 2}}),
+        b64([]),
+        b64("text"),
+    ),
+    "JARVICE_JOBS_DOMAIN": (
+        "lookup-something",
+        "jobs.example.org:8080",
+        "jobs.example.org/a$b$",
+        "ftp://jobs.example.org",
+        "http://user:pass@jobs.example.org",
+        "https://",
+        "http://jobs.example.org:99999",
+    ),
+}
+BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
+    (name, bad) for name, rows in COMPLEX.items() for bad in rows
+]
+
+
+def test_the_table_has_every_variable() -> None:
+    assert {str(field.validation_alias) for field in Settings.model_fields.values()} <= TABLE.keys() | COMPLEX.keys() | {
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    }
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_unset_and_empty_give_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    field, default, _, _ = TABLE[name]
+    assert getattr(load_settings(), field) == default
+    monkeypatch.setenv(name, "")
+    assert getattr(load_settings(), field) == default
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    field, _, (text, value), _ = TABLE[name]
+    monkeypatch.setenv(name, text)
+    assert getattr(load_settings(), field) == value
+
+
+@pytest.mark.parametrize(("name", "text"), BAD)
+def test_a_bad_value_is_told_by_name_and_never_repeated(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    """Any of them may be a secret that slipped into the wrong variable."""
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert [problem[0] for problem in caught.value.problems] == [name]
+    told = caught.value.problems[0][1]
+    assert len(told) > 5
+    assert len(text) < 4 or text not in told
+
+
+def test_all_faults_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = {name: bad for name, bad in reversed(BAD)}
+    for name, bad in faulty.items():
+        monkeypatch.setenv(name, bad)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert {name for name, _ in caught.value.problems} == faulty.keys()
+    for name in faulty:
+        assert f"{name}: " in str(caught.value)
+
+
+def test_the_first_version_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNS_KUBERNETES_VERSIONS", "v1.30.2,v1.31.0")
+    assert next(reversed(load_settings().versions)) == "v1.30"
+
+
+def test_the_default_limit_range_is_the_contracts() -> None:
+    (item,) = load_settings().limit_range
+    assert (item.type, item.default, item.default_request) == (
+        "Container",
+        {"cpu": "1", "memory": "1Gi"},
+        {"cpu": "200m", "memory": "256Mi"},
+    )
+
+
+def test_a_limit_range_may_be_a_list_in_camel_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{"type": "Pod", "max": {"cpu": 8}}, {"defaultRequest": {"cpu": "1"}}]
+    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", b64(items))
+    assert [(item.type, item.max, item.default_request) for item in load_settings().limit_range] == [
+        ("Pod", {"cpu": "8"}, {}),
+        ("Container", {}, {"cpu": "1"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("jobs.example.org", "https://kns-job-7.jobs.example.org"),
+        ("https://jobs.example.org/", "https://kns-job-7.jobs.example.org"),
+        ("http://jobs.example.org:8080", "http://kns-job-7.jobs.example.org:8080"),
+    ],
+)
+def test_the_jobs_domain(monkeypatch: pytest.MonkeyPatch, text: str, url: str) -> None:
+    monkeypatch.setenv("JARVICE_JOBS_DOMAIN", text)
+    domain = load_settings().jobs_domain
+    assert domain is not None
+    assert domain.job_url("kns-job-7") == url
+
+
+@pytest.mark.parametrize(
+    ("image", "full"),
+    [
+        ("host:5000/x", "host:5000/x:t1"),
+        ("host:5000/x:2", "host:5000/x:2"),
+        ("x", "x:t1"),
+        ("my_image", "my_image:t1"),
+        ("x:2", "x:2"),
+        ("a.example.org/b/c", "a.example.org/b/c:t1"),
+        (f"x@sha256:{'a' * 64}", f"x@sha256:{'a' * 64}"),
+        (f"h:5000/x:2@sha256:{'a' * 64}", f"h:5000/x:2@sha256:{'a' * 64}"),
+    ],
+)
+def test_an_init_image_without_a_tag_gets_one(monkeypatch: pytest.MonkeyPatch, image: str, full: str) -> None:
+    """`host:5000/x` has a port, not a tag."""
+    monkeypatch.setenv("JARVICE_KNS_INIT_IMAGE", image)
+    monkeypatch.setenv("JARVICE_IMAGES_TAG", "t1")
+    assert load_settings().full_init_image == full
+
+
+def test_names_like_ours_that_are_not_are_listed() -> None:
+    """The chart passes many variables as empty text; those are none."""
+    environ = {
+        "JARVICE_KNS_KEEP_VCLUSTER": "true",
+        "KNS_WORKER": "3",
+        "JARVICE_KNS_KEYCLOAK_URL": "",
+        "KNS_WORKERS": "3",
+        "JARVICE_OTHER": "x",
+        "HOME": "/",
+    }
+    assert list_unknown(environ) == ["JARVICE_KNS_KEEP_VCLUSTER", "KNS_WORKER"]
+
+
+def test_every_variable_says_what_it_does() -> None:
+    for field in Settings.model_fields.values():
+        assert field.description
+        assert field.description.endswith(".")

@@ -1,0 +1,72 @@
+"""`kns.main.run` with nothing in order: every fault on stderr, one per line, exit status 2, no secret."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from kns.main import EXIT_UNUSABLE, run
+from kns.settings import Settings
+from tests.builders import catalog_files
+
+SECRET = "s3cr3t-key"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+def write_catalog(folder: Path, files: Mapping[str, object]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(data))
+    return folder
+
+
+def test_settings_catalogue_helm_and_chart_are_told_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KNS_WORKERS", "none")
+    monkeypatch.setenv("JARVICE_KNS_KEEP_VCLUSTERS", "perhaps")
+    monkeypatch.setenv("KNS_CATALOG_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("KNS_HELM", str(tmp_path / "no-helm"))
+    monkeypatch.setenv("KNS_VCLUSTER_CHART", str(tmp_path / "no-chart"))
+    assert run() == EXIT_UNUSABLE == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(line.split(": ")[1] for line in lines) == [
+        "JARVICE_KNS_KEEP_VCLUSTERS",
+        "KNS_CATALOG_DIR",
+        "KNS_HELM",
+        "KNS_VCLUSTER_CHART",
+        "KNS_WORKERS",
+    ]
+    assert all(line.startswith("kns: ") for line in lines)
+
+
+def test_a_faulty_catalogue_names_file_and_key_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = catalog_files(users={"user1": {"apikey": SECRET, "projects": SECRET}})
+    monkeypatch.setenv("KNS_CATALOG_DIR", str(write_catalog(tmp_path, files)))
+    assert run() == 2
+    told = capsys.readouterr().err
+    assert "kns: KNS_CATALOG_DIR: users.json: user1.projects: " in told
+    assert SECRET not in told
+
+
+def test_no_way_to_the_host_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """All is in order but the kubeconfig."""
+    (tmp_path / "kubeconfig").write_text("{}")
+    (tmp_path / "chart.tgz").write_text("")
+    monkeypatch.setenv("KNS_CATALOG_DIR", str(write_catalog(tmp_path / "catalog", catalog_files())))
+    monkeypatch.setenv("KNS_HELM", "sh")
+    monkeypatch.setenv("KNS_VCLUSTER_CHART", str(tmp_path / "chart.tgz"))
+    monkeypatch.setenv("JARVICE_K8S_ADMIN_CONF", str(tmp_path / "kubeconfig"))
+    assert run() == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"kns: cannot reach the host cluster by kubeconfig {tmp_path}/kubeconfig: ")
