@@ -134,7 +134,7 @@ def _check_relative_path(path: str) -> None:
 
 
 def _check_url(path: str) -> None:
-    if not re.fullmatch(r"https?://[^\s]+", path):
+    if not re.fullmatch(r"https?://[^\s\0]+", path):
         raise ValueError("path must be an http or https URL when format is url")
 
 

@@ -73,7 +73,7 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
     if isinstance(data, str):
         try:
             data = json.loads(base64.b64decode(data, validate=True))
-        except (binascii.Error, ValueError) as error:
+        except (binascii.Error, ValueError, RecursionError) as error:
             raise InvalidInputError("", "is neither an object nor base64 of JSON") from error
     if isinstance(data, list):
         if not data:

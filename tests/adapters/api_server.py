@@ -121,6 +121,16 @@ class ApiServer:
     def count(self, method: str, path: str = "") -> int:
         return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
 
+    def wait_for(self, method: str, path: str) -> None:
+        """Until such a request was read: a client that gives up may be sooner than the server."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count(method, path) > 0, timeout=10)
+
+    def note(self, seen: Seen) -> None:
+        with self._changed:
+            self.seen.append(seen)
+            self._changed.notify_all()
+
     def end_watches(self) -> None:
         with self._changed:
             self._era += 1
@@ -324,8 +334,14 @@ class _Handler(BaseHTTPRequestHandler):
         api, parts = self.server.api, urlsplit(self.path)
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        seen = Seen(self.command, parts.path, query, {k.lower(): v for k, v in self.headers.items()}, json.loads(raw) if raw else None)
-        api.seen.append(seen)
+        seen = Seen(
+            self.command,
+            parts.path,
+            query,
+            {k.lower(): v for k, v in self.headers.items()},
+            json.loads(raw) if raw else None,
+        )
+        api.note(seen)
         fault = api.take_fault(seen.method, seen.path)
         if isinstance(fault, Hang):
             api.closing.wait()

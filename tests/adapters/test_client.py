@@ -64,6 +64,7 @@ def test_silence_becomes_unavailable_and_is_asked_once(server: ApiServer, client
     server.script(method, "/one", Hang())
     with pytest.raises(UnavailableError, match=f"{method} {PATH}: no answer"):
         client.request(method, PATH, read_timeout_s=0.05)
+    server.wait_for(method, "/one")
     assert server.count(method, "/one") == 1
 
 

@@ -101,7 +101,7 @@ def test_reading_what_is_absent_is_none(host: Host) -> None:
 
 def test_applying_into_a_namespace_that_went_is_a_refusal(server: ApiServer, host: Host) -> None:
     server.script("PATCH", "/kns-job-7", failure(404, "NotFound", 'namespaces "kns-job-7" not found'))
-    with pytest.raises(RefusedError, match="apply Ingress kns-job-7/kns-job-7: .* not found"):
+    with pytest.raises(RefusedError, match=r"apply Ingress kns-job-7/kns-job-7: .* not found"):
         host.cluster.apply(an_ingress())
 
 
@@ -197,5 +197,3 @@ def test_or_it_does_not(server: ApiServer, client: KubeClient, answer: Answer | 
     if answer is not None:
         server.script("GET", "/kubernetes", answer)
     assert find_service_cidr(client) == ""
-
-

@@ -78,7 +78,9 @@ def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_ca
     server.send("/api/v1", "pods", "BOOKMARK", {"metadata": {"resourceVersion": "4711"}})
     put(server, "sign")  # a change that comes after the bookmark: when it is in, so is the bookmark
     running.next_change()
-    server.script("GET", "/pods", Lines((b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9000"}}}',)))
+    server.script(
+        "GET", "/pods", Lines((b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9000"}}}',))
+    )
     server.end_watches()
     server.watches.get(timeout=5)
     assert server.watches.get(timeout=5).query["resourceVersion"] == "9000"
@@ -138,9 +140,7 @@ def test_a_compaction_is_survived(server: ApiServer, run_cache: RunCache) -> Non
     [Reset(), failure(503, "ServiceUnavailable"), failure(500, "InternalError"), failure(403, "Forbidden", "cannot")],
     ids=["reset", "503", "500", "no right yet"],
 )
-def test_a_failed_list_is_tried_again(
-    server: ApiServer, run_cache: RunCache, fault: Answer | Reset
-) -> None:
+def test_a_failed_list_is_tried_again(server: ApiServer, run_cache: RunCache, fault: Answer | Reset) -> None:
     put(server, "one")
     server.script("GET", "/pods", fault, fault)
     assert names_of(run_cache().start()) == ["one"]
@@ -171,9 +171,7 @@ def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
     assert running.cache.is_synced
 
 
-def test_backoff_grows_while_nothing_works(
-    client: KubeClient, clock: FakeClock, server: ApiServer
-) -> None:
+def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """Also when only the watch is broken: each list in between works, and must not reset it."""
 
     class Stop:

@@ -19,13 +19,17 @@ from tests.e2e.site import REQUIRE, NoClusterError, Site, find_site
 _HERE = Path(__file__).parent
 _LIMIT_S = 600  # for one test with its fixtures; every wait inside has a shorter deadline of its own
 _skipped = pytest.StashKey[str]()
+KEEPER = pytest.StashKey[JobKeeper]()
+"""For the test that ends the cluster: its jobs must be gone before."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if _HERE in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(_LIMIT_S))
+    """Mark them, and run them after all others: what costs a second fails before what costs minutes."""
+    ours = [item for item in items if _HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.e2e)
+        item.add_marker(pytest.mark.timeout(_LIMIT_S))
+    items[:] = [item for item in items if item not in ours] + ours
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -58,11 +62,11 @@ def portal(site: Site) -> Iterator[Portal]:
 
 
 @pytest.fixture(scope="session")
-def _keeper(site: Site, portal: Portal) -> Iterator[JobKeeper]:
+def _keeper(pytestconfig: pytest.Config, site: Site, portal: Portal) -> Iterator[JobKeeper]:
     keeper = JobKeeper(site, portal)
+    pytestconfig.stash[KEEPER] = keeper
     yield keeper
-    keeper.release(since=0)
-    keeper.await_all_gone()
+    keeper.close()
 
 
 @pytest.fixture

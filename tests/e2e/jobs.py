@@ -165,7 +165,7 @@ class JobKeeper:
         return len(self._records)
 
     def release(self, *, since: int) -> None:
-        """Ask for the end of all jobs made after the mark; `await_all_gone` sees to it."""
+        """Ask for the end of all jobs made after the mark; `close` waits for it."""
         records, self._records = self._records[since:], self._records[:since]
         if records:
             self._site.kubectl.run(
@@ -173,8 +173,14 @@ class JobKeeper:
             )
         self._leaving += records
 
-    def await_all_gone(self) -> None:
-        """Until no record of ours is left; kns removes a record only after all of its job."""
+    def close(self) -> None:
+        """End what is left and wait until no record of ours is there; kns removes it only after all of its job."""
+        self.release(since=0)
+        if self._leaving:
+            self._await_all_gone()
+        self._leaving.clear()
+
+    def _await_all_gone(self) -> None:
 
         def probe() -> None:
             there = self._site.kubectl.run("get", "nj", f"--namespace={NAMESPACE}", "--output=name").split()

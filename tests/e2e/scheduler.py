@@ -103,21 +103,29 @@ def await_whole(kubectl: Kubectl) -> None:
     wait_for(probe, timeout_s=_ROLLOUT_S, what="all replicas", evidence=lambda: evidence.describe_scheduler(kubectl))
 
 
-def kill_leader(kubectl: Kubectl) -> Leadership:
+@dataclass(frozen=True, slots=True)
+class Killed(Leadership):
+    """Who led before the kill; `restarts` of its container so far."""
+
+    restarts: int
+
+
+def kill_leader(kubectl: Kubectl) -> Killed:
     """
     SIGKILL to the leader's process; who it was.
 
     On a cluster of other machines the process is out of reach: there its pod is deleted without any grace.
     """
-    leadership = read_leadership(kubectl)
-    pod = kubectl.get("pod", leadership.pod, _IN)
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    for pid in _pids():
-        if _is_scheduler(pid, container):
-            _kill(pid, container)
-            return leadership
-    remove_pod(kubectl, leadership.pod)
-    return leadership
+    leader = read_leadership(kubectl)
+    container = kubectl.get("pod", leader.pod, _IN)["status"]["containerStatuses"][0]
+    killed = Killed(leader.pod, leader.version, leader.transitions, restarts=container["restartCount"])
+    container_id = container["containerID"].rpartition("/")[2]
+    found = [pid for pid in _pids() if _is_scheduler(pid, container_id)]
+    if not found:
+        remove_pod(kubectl, leader.pod)
+    for pid in found:
+        _kill(pid, container_id)
+    return killed
 
 
 def remove_pod(kubectl: Kubectl, pod: str) -> None:

@@ -14,6 +14,7 @@ from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
+_NO_CHANGE = "user, app and machine of a job never change; submit another job"
 _NEVER = "of a job never changes; submit another job"
 
 
@@ -75,9 +76,9 @@ def test_it_runs_like_a_submitted_one_until_it_is_deleted(site: Site, portal: Po
 def _check_spec_is_frozen(site: Site, name: str) -> None:
     """The API server itself refuses, with a message for whoever tried."""
     rows: list[tuple[dict[str, Any], str]] = [
-        ({"app": "slow"}, f"user, app and machine {_NEVER}"),
-        ({"user": "user2"}, f"user, app and machine {_NEVER}"),
-        ({"machine": {"type": "kns-large"}}, f"user, app and machine {_NEVER}"),
+        ({"app": "slow"}, _NO_CHANGE),
+        ({"user": "user2"}, _NO_CHANGE),
+        ({"machine": {"type": "kns-large"}}, _NO_CHANGE),
         ({"command": "Hello"}, f"command {_NEVER}"),
         ({"walltime": "01:00:00"}, f"walltime {_NEVER}"),
         ({"vault": {"name": "data"}}, f"vault {_NEVER}"),
@@ -146,3 +147,13 @@ def test_what_the_catalogue_does_not_have_ends_as_an_error(
     status = wait_for(ended, timeout_s=15, what=f"the end of {name}")
     assert (status["reason"], status["exitCode"], status["message"]) == ("NotAccepted", 1, message)
     assert "accepted" not in _read(site, name)["spec"]
+
+
+def test_a_stopped_job_is_not_started_again(site: Site, jobs: JobKeeper) -> None:
+    """The API server refuses the way back."""
+    name = _a_name()
+    jobs.apply(name, _a_spec(site, app="no-such-app"))
+    _patch(site, name, {"desiredState": "Stopped"})
+    with pytest.raises(DemoError) as refused:
+        _patch(site, name, {"desiredState": "Running"})
+    assert "a stopped job is never started again; submit another job" in str(refused.value)

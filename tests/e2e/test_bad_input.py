@@ -124,9 +124,7 @@ def _look(site: Site) -> tuple[str, frozenset[str]]:
 def _encode(row: Row, portal: Portal) -> bytes:
     if row.raw is not None:
         return row.raw
-    body = (
-        portal.build_submission("hello", **{**(row.changes or {})}) if row.changes else portal.build_submission("hello")
-    )
+    body = {**portal.build_submission("hello"), **(row.changes or {})}
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode()
 
 

@@ -56,7 +56,15 @@ def _runs_templates(job: TrialJob) -> None:
 def _kill_process(site: Site) -> Leadership:
     """The pod stays: its container is started again, and either that one or the standby leads."""
     killed = kill_leader(site.kubectl)
-    return await_leader(site.kubectl, after=killed)
+    leader = await_leader(site.kubectl, after=killed)
+    if site.target.is_testbed:
+        assert _restarts(site, killed.pod) == killed.restarts + 1
+    return leader
+
+
+def _restarts(site: Site, pod: str) -> int:
+    status = site.kubectl.get("pod", pod, f"--namespace={NAMESPACE}")["status"]
+    return int(status["containerStatuses"][0]["restartCount"])
 
 
 def _kill_pod(site: Site) -> Leadership:

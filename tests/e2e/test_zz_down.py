@@ -13,6 +13,7 @@ import pytest
 
 from demo.target import ROOT, choose_target
 from testbed import layout, paths
+from tests.e2e.conftest import KEEPER
 
 ASKED = "KNS_E2E_DOWN"
 _DOWN_S = 240
@@ -21,8 +22,10 @@ pytestmark = pytest.mark.skipif(os.environ.get(ASKED) != "1", reason=f"ends the 
 
 
 @pytest.fixture(scope="module")
-def down() -> str:
+def down(pytestconfig: pytest.Config) -> str:
     """What the command said."""
+    if (keeper := pytestconfig.stash.get(KEEPER, None)) is not None:
+        keeper.close()
     if not choose_target().is_testbed:
         pytest.skip("not the testbed: a cluster of the user's is left alone")
     assert paths.STATE.exists(), "there is no testbed to take away; run `make up` first"

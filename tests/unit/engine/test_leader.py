@@ -77,9 +77,7 @@ class Life:
             note("stop")
             assert self.lease.asked[-1] != ("release", 0), "the work in flight ends first"
 
-        self.leader.run(
-            self.stop, on_start=lambda: note("start"), on_loss=lambda: note("loss"), on_stop=note_stop
-        )
+        self.leader.run(self.stop, on_start=lambda: note("start"), on_loss=lambda: note("loss"), on_stop=note_stop)
         assert not self.leader.is_leading
         return self.events
 

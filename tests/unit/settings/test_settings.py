@@ -79,7 +79,7 @@ COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their
     ),
     "JARVICE_JOBS_DOMAIN": (
         "lookup-something",
-        "jobs.example.org:8080",
+        "jobs.my-site.org:8080",
         "jobs.example.org/a$b$",
         "ftp://jobs.example.org",
         "http://user:pass@jobs.example.org",
@@ -93,7 +93,9 @@ BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
 
 
 def test_the_table_has_every_variable() -> None:
-    assert {str(field.validation_alias) for field in Settings.model_fields.values()} <= TABLE.keys() | COMPLEX.keys() | {
+    assert {
+        str(field.validation_alias) for field in Settings.model_fields.values()
+    } <= TABLE.keys() | COMPLEX.keys() | {
         "http_proxy",
         "https_proxy",
         "no_proxy",
@@ -116,9 +118,7 @@ def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> No
 
 
 @pytest.mark.parametrize(("name", "text"), BAD)
-def test_a_bad_value_is_told_by_name_and_never_repeated(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str
-) -> None:
+def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     """Any of them may be a secret that slipped into the wrong variable."""
     monkeypatch.setenv(name, text)
     with pytest.raises(SettingsError) as caught:
@@ -130,7 +130,7 @@ def test_a_bad_value_is_told_by_name_and_never_repeated(
 
 
 def test_all_faults_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    faulty = {name: bad for name, bad in reversed(BAD)}
+    faulty = dict(reversed(BAD))
     for name, bad in faulty.items():
         monkeypatch.setenv(name, bad)
     with pytest.raises(SettingsError) as caught:

@@ -1,0 +1,64 @@
+"""Names hold for any input: valid for Kubernetes, stable, and apart when their sources are."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kns.model import names
+
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+DNS = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_LABELS = st.from_regex(DNS, fullmatch=True)
+
+
+@given(st.text(max_size=200))
+def test_a_label_value_is_always_valid_and_always_the_same(text: str) -> None:
+    value = names.label_value(text)
+    assert LABEL.fullmatch(value)
+    assert names.label_value(text) == value
+
+
+@given(st.text(alphabet="ab.-_@/ \u00fc", max_size=80), st.text(alphabet="ab.-_@/ \u00fc", max_size=80))
+def test_two_texts_never_share_a_label_value(one: str, two: str) -> None:
+    """An alphabet where most of them clean to the same."""
+    assert (names.label_value(one) == names.label_value(two)) is (one == two)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", ""),
+        ("ana", "ana"),
+        ("a" * 63, "a" * 63),
+        ("Ana_B.c-1", "Ana_B.c-1"),
+        ("ana@example.org", "ana-example.org-86b9260a"),
+        ("-ana-", "ana-"),
+        ("@@@", ""),
+        ("a" * 64, "a" * 52 + "-"),
+    ],
+)
+def test_label_values_people_can_read(text: str, value: str) -> None:
+    """What is valid stays as it is; the rest keeps its readable part before a hash."""
+    assert names.label_value(text).startswith(value)
+    assert (names.label_value(text) == text) is (LABEL.fullmatch(text) is not None)
+
+
+@given(DNS_LABELS, DNS_LABELS, st.integers(1, 10**9))
+def test_the_host_name_of_a_copied_object_is_a_dns_label(name: str, namespace: str, number: int) -> None:
+    host = names.host_name(name, namespace, names.job_object_name(number))
+    assert DNS.fullmatch(host)
+
+
+@given(DNS_LABELS, DNS_LABELS, DNS_LABELS)
+def test_two_services_never_share_a_host_name(name: str, other: str, namespace: str) -> None:
+    same = names.host_name(name, namespace, "kns-job-7") == names.host_name(other, namespace, "kns-job-7")
+    assert same is (name == other)
+
+
+def test_a_number_gives_every_name_of_a_job() -> None:
+    assert names.job_object_name(7) == "kns-job-7"
+    assert names.certs_secret(7) == "kns-job-7-certs"
+    assert names.control_plane_selector(7) == {"app": "vcluster", "release": "kns-job-7"}
+    assert (names.record_secret("r"), names.record_output("r")) == ("r-tokens", "r-output")

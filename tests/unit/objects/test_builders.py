@@ -1,0 +1,404 @@
+"""Every object of a job, whole: what is built is what is written here, key by key."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from kns.model.job import Accepted
+from kns.model.limits import parse_limit_range
+from kns.model.machine import Machine
+from kns.model.site import Site, VirtualKubernetes
+from kns.objects.ingress import build_ingress
+from kns.objects.init import build_init_config, build_init_job, build_init_secret
+from kns.objects.kubeconfig import build_admin_kubeconfig
+from kns.objects.namespace import (
+    build_drain_quota,
+    build_limit_range,
+    build_namespace,
+    build_resource_quota,
+    build_role_binding,
+)
+from kns.objects.vcluster import build_syncer_binding, build_values
+from tests.builders import a_job
+
+TOLERATIONS = [  # contract E.2
+    {"key": "node-role.jarvice.io/jarvice-vcluster", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "node-role.kubernetes.io/jarvice-vcluster", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+]
+LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7"}
+INIT_LABELS = {**LABELS, "kns.io/component": "init"}
+RBAC = "rbac.authorization.k8s.io"
+VIRTUAL = VirtualKubernetes(
+    syncer_image_tag="0.36.1",
+    versions={"v1.35": "v1.35.2", "v1.36": "v1.36.0"},
+    default="v1.36",
+    service_cidr="10.96.0.0/16",
+)
+SITE = Site(
+    system_namespace="kns-system",
+    service_account="kns-sa",
+    init_image="registry.example.org/kns-init:1",
+    limit_range=(),
+    virtual=VIRTUAL,
+)
+
+
+def meta(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "namespace": "kns-job-7", "labels": LABELS, **more}
+
+
+def accepted_on(**machine: Any) -> Accepted:
+    """Job 7, accepted for this machine."""
+    whole = Machine(**{"mc_name": "m", "mc_cores": 2, "mc_ram": 4, "mc_properties": "appkind=kns", **machine})
+    accepted = a_job().with_accepted(machine=whole).build().spec.accepted
+    assert accepted is not None
+    return accepted
+
+
+def test_namespace() -> None:
+    """Names that are no label values are made ones; the whole job name fits only an annotation."""
+    assert build_namespace(accepted_on(mc_name="kns-small"), user="ana@x", app="hello") == {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "kns-job-7",
+            "labels": {
+                **LABELS,
+                "kns.io/user": "ana-x-af5b1db5",
+                "kns.io/app": "hello",
+                "kns.io/machine": "kns-small",
+                "pod-security.kubernetes.io/enforce": "baseline",
+            },
+            "annotations": {"kns.io/job-name": "20260105141530-00007-hello-user1_s1"},
+        },
+    }
+
+
+def test_own_rights() -> None:
+    assert build_role_binding(7, service_account="sa", system_namespace="sys") == {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta("kns-scheduler"),
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "kns-job-namespace"},
+        "subjects": [{"kind": "ServiceAccount", "name": "sa", "namespace": "sys"}],
+    }
+
+
+def test_the_syncers_rights() -> None:
+    assert build_syncer_binding(7) == {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta("kns-vcluster-syncer"),
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "kns-vcluster-syncer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "vc-kns-job-7", "namespace": "kns-job-7"}],
+    }
+
+
+def test_limit_range() -> None:
+    """Numbers become strings, absent parts are left out (contract E.3)."""
+    items = parse_limit_range(
+        [
+            {"default": {"cpu": 1, "memory": "1Gi"}, "default_request": {"cpu": "200m", "memory": "256Mi"}},
+            {"type": "Pod", "max": {"cpu": 8}, "min": {"cpu": "10m"}, "max_limit_request_ratio": {"cpu": 4}},
+        ]
+    )
+    assert build_limit_range(7, items) == {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": meta("kns-limit-range"),
+        "spec": {
+            "limits": [
+                {
+                    "type": "Container",
+                    "default": {"cpu": "1", "memory": "1Gi"},
+                    "defaultRequest": {"cpu": "200m", "memory": "256Mi"},
+                },
+                {
+                    "type": "Pod",
+                    "max": {"cpu": "8"},
+                    "min": {"cpu": "10m"},
+                    "maxLimitRequestRatio": {"cpu": "4"},
+                },
+            ]
+        },
+    }
+
+
+MI = 1024**2
+GI = 1024**3
+# What kns's own pods take, from the rows of kns/objects/resources.py: syncer + CoreDNS + init.
+OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 2000 + 200 + 1000
+OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI + 1 * GI
+
+
+@pytest.mark.parametrize(
+    ("machine", "nodes", "cores", "memory_gib", "gpus"),
+    [
+        ({}, 1, 2, 4, 0),
+        ({"mc_slave_ram": 3}, 4, 8, 13, 0),
+        ({"mc_gpus": 2, "mc_slave_gpus": 1, "mc_slave_ram": 4}, 3, 6, 12, 4),
+        ({"mc_cores": 0, "mc_ram": 0}, 1, 0, 0, 0),
+    ],
+    ids=["one node", "four nodes", "GPUs", "nothing"],
+)
+def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_gib: int, gpus: int) -> None:
+    """Contract E.4: the machine for the user, kns's own pods on top, no way to the host's addresses."""
+    quota = build_resource_quota(accepted_on(**machine), nodes=nodes)
+    assert quota == {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": meta("kns-quota"),
+        "spec": {
+            "hard": {
+                "requests.cpu": f"{cores * 1000 + OWN_REQUESTS_MILLIS}m",
+                "limits.cpu": f"{cores * 1000 + OWN_LIMITS_MILLIS}m",
+                "requests.memory": str(memory_gib * GI + OWN_REQUESTS_BYTES),
+                "limits.memory": str(memory_gib * GI + OWN_LIMITS_BYTES),
+                "requests.nvidia.com/gpu": str(gpus),
+                "services.loadbalancers": "0",
+                "services.nodeports": "0",
+            }
+        },
+    }
+
+
+def test_drain_quota() -> None:
+    assert build_drain_quota(7) == {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": meta("kns-drain"),
+        "spec": {"hard": {"pods": "0"}},
+    }
+
+
+@pytest.mark.parametrize("ingress_class", ["traefik", None])
+def test_ingress(ingress_class: str | None) -> None:
+    """Without a class there is no such key: the host's default serves. No TLS block: the controller's own counts."""
+    path = {
+        "path": "/",
+        "pathType": "Prefix",
+        "backend": {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 8080}}},
+    }
+    ingress = build_ingress(
+        7,
+        host="kns-job-7.jobs.example.org",
+        service="web-x-default-x-kns-job-7",
+        port=8080,
+        ingress_class=ingress_class,
+    )
+    assert ingress == {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": meta("kns-job-7"),
+        "spec": {
+            "rules": [{"host": "kns-job-7.jobs.example.org", "http": {"paths": [path]}}],
+            **({"ingressClassName": ingress_class} if ingress_class else {}),
+        },
+    }
+
+
+# --- the init job
+
+
+def an_init_job(**machine: Any) -> dict[str, Any]:
+    return build_init_job(accepted_on(**machine), SITE, env={"KNS_JOB_NUMBER": "7"}, secret_keys=["KNS_JOB_PASSWORD"])
+
+
+def test_init_config_holds_the_plan() -> None:
+    config = build_init_config(accepted_on())
+    plan = json.loads(config["data"].pop("plan.json"))
+    assert plan == {
+        "version": 1,
+        "templatesDir": "/templates",
+        "steps": [
+            {
+                "name": "web",
+                "type": "kubectl",
+                "path": "web.yml",
+                "format": "",
+                "retries": 20,
+                "retrySleepSeconds": 15,
+            }
+        ],
+    }
+    assert config == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": meta("kns-init-plan", labels=INIT_LABELS),
+        "data": {},
+    }
+
+
+def test_init_secret() -> None:
+    assert build_init_secret(7, kubeconfig="k", env={"KNS_JOB_PASSWORD": "p"}) == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": meta("kns-init", labels=INIT_LABELS),
+        "stringData": {"kubeconfig": "k", "KNS_JOB_PASSWORD": "p"},
+    }
+
+
+def test_init_job_without_its_containers() -> None:
+    """No token of the host, no root, no service variables, the machine's node labels."""
+    job = an_init_job(mc_properties="appkind=kns,pool=big")
+    pod = job["spec"]["template"]["spec"]
+    for key in ("initContainers", "containers", "volumes"):
+        pod.pop(key)
+    failures = job["spec"].pop("podFailurePolicy")
+    assert job == {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": meta("kns-init", labels=INIT_LABELS),
+        "spec": {
+            "backoffLimit": 6,
+            "podReplacementPolicy": "Failed",
+            "template": {
+                "metadata": {"labels": INIT_LABELS},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 10,
+                    "tolerations": TOLERATIONS,
+                    "nodeSelector": {"pool": "big"},
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": 65532,
+                        "runAsGroup": 65532,
+                        "fsGroup": 65532,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                },
+            },
+        },
+    }
+    assert failures["rules"] == [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        *(
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": name, "operator": "NotIn", "values": [0, 137, 143]},
+            }
+            for name in ("tool", "templates", "init")
+        ),
+    ]
+
+
+def containers_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    pod = job["spec"]["template"]["spec"]
+    return [*pod["initContainers"], *pod["containers"]]
+
+
+def test_every_init_container_is_locked_down_and_says_what_it_takes() -> None:
+    """The job's LimitRange is for the tenant's pods and must not touch these."""
+    for container in containers_of(an_init_job()):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        for part in ("requests", "limits"):
+            assert container["resources"][part].keys() == {"cpu", "memory", "ephemeral-storage"}
+
+
+def test_the_app_image_only_gives_its_templates() -> None:
+    """It gets neither the kubeconfig nor a secret; the tool that runs in it comes from ours."""
+    tool, templates, init = containers_of(an_init_job())
+    assert [c["name"] for c in (tool, templates, init)] == ["tool", "templates", "init"]
+    assert (tool["image"], init["image"]) == (SITE.init_image, SITE.init_image)
+    assert (templates["image"], templates["imagePullPolicy"]) == ("registry.example.org/apps/hello:1", "Always")
+    assert "env" not in templates
+    assert {mount["name"] for mount in templates["volumeMounts"]} == {"tool", "templates"}
+
+
+def test_what_the_runner_gets() -> None:
+    init = containers_of(an_init_job())[-1]
+    assert init["env"] == [
+        {"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"},
+        {"name": "KNS_JOB_NUMBER", "value": "7"},
+        {
+            "name": "KNS_JOB_PASSWORD",
+            "valueFrom": {"secretKeyRef": {"name": "kns-init", "key": "KNS_JOB_PASSWORD"}},
+        },
+    ]
+    assert {mount["mountPath"]: mount.get("readOnly", False) for mount in init["volumeMounts"]} == {
+        "/etc/kns/plan": True,
+        "/etc/kns/secret": True,
+        "/templates": False,
+        "/work": False,
+        "/tmp": False,
+    }
+
+
+def test_every_mount_has_its_volume_and_the_files_only_the_kubeconfig() -> None:
+    pod = an_init_job()["spec"]["template"]["spec"]
+    mounted = {mount["name"] for container in containers_of(an_init_job()) for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert mounted == volumes.keys()
+    assert volumes["secret"]["secret"] == {
+        "secretName": "kns-init",
+        "items": [{"key": "kubeconfig", "path": "kubeconfig"}],
+        "defaultMode": 0o440,
+    }
+    assert not [volume for volume in volumes.values() if "hostPath" in volume or "projected" in volume]
+
+
+# --- the virtual cluster
+
+
+def test_values_place_the_control_plane_and_every_pod_that_is_copied() -> None:
+    """Contract E.2 and E.4."""
+    values = build_values(7, accepted_on(mc_properties="appkind=kns,pool=big"), VIRTUAL)
+    assert values["controlPlane"]["statefulSet"]["scheduling"] == {
+        "nodeSelector": {"pool": "big"},
+        "tolerations": TOLERATIONS,
+    }
+    assert values["sync"]["toHost"]["pods"]["enforceTolerations"] == [f"{t['key']}:NoSchedule" for t in TOLERATIONS]
+    assert values["sync"]["fromHost"]["nodes"]["selector"]["labels"] == {"pool": "big"}
+
+
+@pytest.mark.parametrize(("asked", "tag"), [("", "v1.36.0"), ("v1.35", "v1.35.2")])
+def test_values_have_the_version_asked_for(asked: str, tag: str) -> None:
+    accepted = a_job().with_nested(kubernetes_version=asked).build().spec.accepted
+    assert accepted is not None
+    assert build_values(7, accepted, VIRTUAL)["controlPlane"]["distro"]["k8s"]["version"] == tag
+
+
+def test_values_make_no_rights_and_send_nothing_home() -> None:
+    values = build_values(7, accepted_on(), VIRTUAL)
+    assert values["rbac"] == {"role": {"enabled": False}, "clusterRole": {"enabled": False}}
+    assert values["telemetry"] == {"enabled": False}
+    assert values["exportKubeConfig"] == {"context": "kns-job-7", "server": "https://kns-job-7.kns-job-7:443"}
+
+
+def test_values_differ_between_jobs_by_the_number_alone() -> None:
+    """The renderer keeps one rendering per shape and replaces the number."""
+    one, other = (json.dumps(build_values(number, accepted_on(), VIRTUAL)) for number in (1234567, 7654321))
+    assert one.replace("1234567", "7654321") == other
+
+
+@pytest.mark.parametrize(
+    ("address", "server"),
+    [("10.96.1.7", "https://10.96.1.7:443"), ("fd00::7", "https://[fd00::7]:443")],
+)
+def test_the_kubeconfig_leads_to_the_service(address: str, server: str) -> None:
+    """By address: it needs no DNS, and the serving certificate names it."""
+    certs = {"data": {"admin.conf": base64.b64encode(b"server: https://127.0.0.1:6443").decode()}}
+    assert build_admin_kubeconfig(certs, {"spec": {"clusterIP": address}}) == f"server: {server}"
+
+
+@pytest.mark.parametrize(
+    ("certs", "service"),
+    [
+        ({}, {"spec": {"clusterIP": "10.96.1.7"}}),
+        ({"data": {"admin.conf": ""}}, {"spec": {"clusterIP": "10.96.1.7"}}),
+        ({"data": {"admin.conf": "YQ=="}}, {}),
+        ({"data": {"admin.conf": "YQ=="}}, {"spec": {"clusterIP": "None"}}),
+    ],
+    ids=["no Secret", "empty Secret", "no Service", "headless"],
+)
+def test_no_kubeconfig_before_its_parts_are_there(certs: dict[str, Any], service: dict[str, Any]) -> None:
+    assert build_admin_kubeconfig(certs, service) is None
