@@ -25,7 +25,7 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test verify dev images lock fmt status
+.PHONY: help demo up down env test verify validate docs dev images lock fmt status
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
@@ -63,6 +63,12 @@ test: verify up ## everything; pytest's summary comes last (takes the testbed do
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images
+
+validate: $(VENV)/ready ## check an AppDef of yours: make validate FILE=path/to/appdef.json
+	@$(PYTHON_IN) -m kns validate "$(FILE)"
+
+docs: $(VENV)/ready ## write docs/configuration.md anew from the table of settings
+	@$(PYTHON_IN) docs/build_configuration.py
 
 dev: $(VENV)/ready ## run the scheduler from this checkout, outside the cluster
 	@$(PYTHON_IN) -m demo dev

@@ -33,7 +33,7 @@ def build_config(target: Target, images: OurImages) -> dict[str, str]:
     }
     if target.is_testbed:
         # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
-        config |= {"KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION, "KNS_IMAGE_PULL_LIMIT": "30"}
+        config |= {"KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION, "KNS_INIT_STUCK_LIMIT": "30"}
     return {**config, **target.overrides}
 
 

@@ -120,7 +120,7 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         init_pull_policy=settings.init_pull_policy,
         grace_s=settings.grace_s,
         target_limit_s=settings.target_limit_s,
-        image_pull_limit_s=settings.image_pull_limit_s,
+        init_stuck_limit_s=settings.init_stuck_limit_s,
         retention_s=settings.retention_days * 86400,
     )
 
@@ -240,24 +240,33 @@ class _Scheduler:
 
     def _lead(self) -> None:
         try:
+            if not self._await_caches():
+                return
             self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail, on_stop=self._finish_work)
         except Exception:
             log.exception("leader_crashed")
             self._fail()
 
+    def _await_caches(self) -> bool:
+        """Before the Lease is asked for: a leader that only waits would let it run out. False if told to stop."""
+        caches = (self._parts.records.cache, *self._parts.cluster.caches)
+        while not all(cache.is_synced for cache in caches):
+            if self._stop.wait(0.05):
+                return False
+        return True
+
     def _start_work(self) -> None:
         """Every record once, whatever its state; then only what changes."""
         parts = self._parts
-        while not (parts.records.cache.is_synced and all(c.is_synced for c in parts.cluster.caches)):
-            if self._stop.wait(0.05):
-                return
         parts.workers.start()
         for job in parts.records.list_jobs():
             parts.queue.add(job.record)
 
-    def _finish_work(self) -> None:
-        if not self._parts.workers.stop(timeout_s=_STOP_S):
+    def _finish_work(self) -> bool:
+        ended = self._parts.workers.stop(timeout_s=_STOP_S)
+        if not ended:
             log.warning("passes_cut_off")
+        return ended
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST

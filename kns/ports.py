@@ -102,7 +102,8 @@ class Renderer(Protocol):
         serves them all.
 
         Raises:
-            RenderError: helm refused the values or took too long.
+            RenderError: helm refused the values.
+            UnavailableError: helm was killed, took too long or could not be started.
         """
         ...
 

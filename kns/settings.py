@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kns import __version__
 from kns.model.errors import InvalidInputError, KnsError
 from kns.model.limits import LimitRangeItem, parse_limit_range
+from kns.model.resources import check_limit_range
 from kns.model.site import JobsDomain, parse_jobs_domain
 
 DEFAULT_LIMIT_RANGE = (
@@ -72,9 +73,11 @@ def _read_limit_range(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return parse_limit_range(value)
+        items = parse_limit_range(value)
+        check_limit_range(items)
     except InvalidInputError as error:
         raise ValueError(f"must be base64 of JSON LimitRange items; {error}") from error
+    return items
 
 
 def _read_domain(value: Any) -> Any:
@@ -92,7 +95,10 @@ def _read_versions(value: Any) -> Any:
     versions = [part.strip() for part in value.split(",") if part.strip()]
     if not versions or not all(_VERSION.fullmatch(v) for v in versions):
         raise ValueError("must be a comma list of full versions like v1.36.0, the default first")
-    return {v.rpartition(".")[0]: v for v in reversed(versions)}
+    by_minor = {v.rpartition(".")[0]: v for v in reversed(versions)}
+    if len(by_minor) != len(versions):
+        raise ValueError("names a minor version twice; give one full version per minor")
+    return by_minor
 
 
 def _check_readable(path: Path) -> Path:
@@ -219,8 +225,11 @@ class Settings(BaseSettings):
     target_limit_s: Whole = _variable(
         "KNS_TARGET_LIMIT", 600, "Seconds that a target Service may take to appear after the deployment.", ge=1
     )
-    image_pull_limit_s: Whole = _variable(
-        "KNS_IMAGE_PULL_LIMIT", 120, "Seconds that the images of an init pod may take before the job fails.", ge=1
+    init_stuck_limit_s: Whole = _variable(
+        "KNS_INIT_STUCK_LIMIT",
+        120,
+        "Seconds that the init pod may be stuck (an image that cannot be pulled, a refusal).",
+        ge=1,
     )
 
     @property

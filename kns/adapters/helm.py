@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from kns.model import names
-from kns.model.errors import RenderError, clip
+from kns.model.errors import RenderError, UnavailableError, clip
 from kns.ports import Object
 
 TIMEOUT_S = 30.0
@@ -60,7 +60,9 @@ class HelmRenderer:
                     argv, input=values.encode(), env=env, capture_output=True, timeout=TIMEOUT_S, check=False, cwd=home
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise RenderError(f"helm template {self._chart.name}: {error}") from error
+                raise UnavailableError(f"helm template {self._chart.name}: {error}") from error
+        if done.returncode < 0:
+            raise UnavailableError(f"helm template {self._chart.name}: killed by signal {-done.returncode}")
         if done.returncode != 0:
             raise RenderError(f"helm template {self._chart.name}: {clip(done.stderr.decode('utf-8', 'replace'))}")
         try:

@@ -38,13 +38,13 @@ class Leader:
         *,
         on_start: Callable[[], None],
         on_loss: Callable[[], None],
-        on_stop: Callable[[], None],
+        on_stop: Callable[[], bool],
     ) -> None:
         """
         Stand by until the Lease is ours, then hold it until `stop` or loss.
 
-        `on_loss` must end the work at once; `on_stop` lets it end, and only then is the Lease given back, so that the
-        next leader never finds the last one's pass still in flight.
+        `on_loss` must end the work at once; `on_stop` lets it end and says whether it did. Only then is the Lease
+        given back, so that the next leader never finds the last one's pass still in flight; else it runs out.
         """
         renewed = self._clock.monotonic()
         while not stop.is_set():
@@ -65,9 +65,10 @@ class Leader:
                 return
             stop.wait(PERIOD_S)
         if self.is_leading:
-            on_stop()
+            ended = on_stop()
             self._leading.clear()
-            self._release()
+            if ended:
+                self._release()
 
     def _try(self) -> bool | None:
         """True: held; False: somebody else has it; None: no answer."""

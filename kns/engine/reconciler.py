@@ -83,6 +83,8 @@ class Reconciler:
         if names.FINALIZER not in job.finalizers:
             self._writer.set_finalizer(job, present=True)
             return Result("finalizer_added", AT_ONCE)
+        if job.fault is not None and not job.is_ended and not job.deleting:
+            return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.fault, now=self._clock.now())
         if job.spec.accepted is None:
             return self._take_in(job)
         ctx = Context(job=job, accepted=job.spec.accepted, now=self._clock.now(), site=self._site, world=self._world)
@@ -97,7 +99,7 @@ class Reconciler:
             self._writer.set_finalizer(job, present=False)
             return Result("released")
         if job.is_ended:
-            return Result("ended")
+            return self._retain(job, now)
         if job.stop_reason is not None:
             return self._end(job, JobState.CANCELED, *_ENDS[job.stop_reason], now=now)
         try:
@@ -177,23 +179,30 @@ class Reconciler:
             return self._end(job, JobState.CANCELED, *_ENDS[reason], now=now)
         if reason is not StopReason.SHUTDOWN:
             return self._end(job, JobState.TERMINATED, *_ENDS[reason], now=now)
+        if self._keeps(job):  # everything stays as it is, the app's pods too
+            return self._end(job, JobState.COMPLETED, *_ENDS[reason], now=now)
+        if job.status.condition(ConditionType.DRAINED) is None:  # the grace counts from here, come what may
+            return self._note_drain(ctx, Wait(AT_ONCE, Reason.GRACE, "the app's pods are told to end"))
         try:
             outcome = self._drain(ctx)
         except RefusedError as error:  # the namespace is going already: nobody is left to be given grace
             log.warning("drain_refused", error=str(error))
             outcome = Done()
         if isinstance(outcome, Wait):
-            conditions = with_condition(
-                job.status.conditions,
-                ConditionType.DRAINED,
-                true=False,
-                reason=outcome.reason,
-                message=outcome.message,
-                now=now,
-            )
-            self._write(job, job.status.model_copy(update={"conditions": conditions}))
-            return Result("draining", outcome.after_s, outcome.message)
+            return self._note_drain(ctx, outcome)
         return self._end(job, JobState.COMPLETED, *_ENDS[reason], now=now)
+
+    def _note_drain(self, ctx: Context, waiting: Wait) -> Result:
+        conditions = with_condition(
+            ctx.job.status.conditions,
+            ConditionType.DRAINED,
+            true=False,
+            reason=waiting.reason,
+            message=waiting.message,
+            now=ctx.now,
+        )
+        self._write(ctx.job, ctx.job.status.model_copy(update={"conditions": conditions}))
+        return Result("draining", waiting.after_s, waiting.message)
 
     def _end(
         self, job: Job, state: JobState, reason: Reason, message: str, *, now: datetime, status: JobStatus | None = None
@@ -211,7 +220,7 @@ class Reconciler:
                 "end_time": now,
                 "reason": str(reason),
                 "message": message,
-                "substatus": Substatus.NONE if self._keeps(job) else Substatus.REMOVING,
+                "substatus": Substatus.REMOVING if job.spec.accepted and not self._keeps(job) else Substatus.NONE,
                 "conditions": with_condition(
                     status.conditions, ConditionType.ENDED, true=True, reason=reason, message=message, now=now
                 ),
@@ -228,7 +237,7 @@ class Reconciler:
     def _after_end(self, ctx: Context) -> Result:
         job = ctx.job
         if not job.deleting and job.status.is_true(ConditionType.REMOVED):
-            return self._retain(ctx)
+            return self._retain(job, ctx.now)
         if self._keeps(job):
             message = (
                 f"JARVICE_KNS_KEEP_VCLUSTERS is on: everything was kept; remove it with "
@@ -274,13 +283,13 @@ class Reconciler:
         substatus = Substatus.NONE if true or reason is Reason.KEPT else Substatus.REMOVING
         self._write(job, job.status.model_copy(update={"conditions": conditions, "substatus": substatus}))
 
-    def _retain(self, ctx: Context) -> Result:
+    def _retain(self, job: Job, now: datetime) -> Result:
         """The record and its output stay for the retention, then go."""
-        end = ctx.job.status.end_time or ctx.now
-        left_s = (end + timedelta(seconds=ctx.site.retention_s) - ctx.now).total_seconds()
+        end = job.status.end_time or now
+        left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
         if left_s > 0:
             return Result("retained", left_s)
-        self._writer.delete(ctx.job)
+        self._writer.delete(job)
         return Result("expired")
 
     def _write(self, job: Job, status: JobStatus) -> None:

@@ -28,6 +28,7 @@ from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.limits import LimitRangeItem, parse_limit_range
 from kns.model.parsing import parse_model
+from kns.model.resources import check_limit_range
 
 DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15
@@ -42,7 +43,7 @@ def _raise_value_error(check: Callable[[], Any]) -> Any:
     try:
         return check()
     except InvalidInputError as error:
-        raise ValueError(error.problem) from error
+        raise ValueError(str(error)) from error
 
 
 def _check_dns_label(value: str) -> str:
@@ -187,6 +188,7 @@ class Command(_Strict):
     url: Text | None = None
     machines: list[str] | None = None
     walltime: Walltime | None = None
+    scale_max: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -200,6 +202,12 @@ class Command(_Strict):
         if "nested_kubernetes" not in data:
             raise ValueError("nested_kubernetes is missing; kns runs nested apps only")
         return data
+
+    @model_validator(mode="after")
+    def _check_limit_range(self) -> "Command":
+        """Here and not in `NestedKubernetes`: what a record froze once must stay readable for ever."""
+        _raise_value_error(lambda: check_limit_range(self.nested_kubernetes.limit_range or ()))
+        return self
 
 
 class Icon(_Strict):
@@ -224,6 +232,7 @@ class AppDef(_Strict):
     commands: Annotated[dict[str, Command], Field(min_length=1)]
     image: Icon
     walltime: Walltime | None = None
+    scale_max: Annotated[int, Field(ge=0)] | None = None
 
     def choose_command(self, key: str | None) -> tuple[str, Command]:
         """
@@ -240,6 +249,10 @@ class AppDef(_Strict):
         if key not in self.commands:
             raise UnknownAppError(f"application.command: {key!r} is not a command of this app")
         return key, self.commands[key]
+
+    def most_nodes(self, command: Command) -> int | None:
+        """The most nodes that the app takes; 0 and absence are no bound."""
+        return command.scale_max or self.scale_max or None
 
     def admits_machine(self, command: Command, machine: str) -> bool:
         patterns = command.machines if command.machines is not None else self.machines

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     RETRYING = "Retrying"
     WAITING_FOR_API = "WaitingForApi"
     NOT_ACCEPTED = "NotAccepted"
+    UNREADABLE = "Unreadable"
     NAMESPACE_FOREIGN = "NamespaceForeign"
     NAMESPACE_GONE = "NamespaceGone"
     REFUSED_BY_HOST = "RefusedByHost"

@@ -7,7 +7,7 @@ Statuses move only along `TRANSITIONS`; an ended job never changes again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -175,6 +175,7 @@ class Job:
     finalizers: tuple[str, ...]
     spec: JobSpec
     status: JobStatus
+    fault: str | None = None  # why the stored spec cannot be read; then `spec` holds only what removal needs
 
     @property
     def number(self) -> int | None:
@@ -225,6 +226,39 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
         spec=parse_model(JobSpec, record.get("spec") or {}, prefix="spec"),
         status=parse_model(JobStatus, record.get("status") or {}, prefix="status"),
     )
+
+
+def salvage_job(record: Mapping[str, Any], fault: InvalidInputError) -> Job:
+    """
+    A job from a record that cannot be read whole: enough to end it with that reason and to remove what it has.
+
+    Raises:
+        InvalidInputError: not even that.
+    """
+    raw = record.get("spec") or {}
+    known = raw.get("accepted") or {}
+    spec = {
+        "user": str(raw.get("user") or "unknown"),
+        "app": str(raw.get("app") or "unknown"),
+        "machine": {"type": "unknown"},
+        "desiredState": raw.get("desiredState", DesiredState.RUNNING),
+    }
+    if isinstance(known.get("number"), int):
+        spec["accepted"] = {
+            "number": known["number"],
+            "name": str(known.get("name")),
+            "payer": str(known.get("payer")),
+            "submitTime": record["metadata"]["creationTimestamp"],
+            "image": str(known.get("image")),
+            "command": str(known.get("command")),
+            "machine": {"mc_name": "unknown", "mc_cores": 0, "mc_ram": 0},
+            "nested": {"templates": [{"name": "unknown", "type": "kubectl", "path": "unknown"}]},
+        }
+    try:
+        job = job_from_record({**record, "spec": spec})
+    except InvalidInputError:
+        job = job_from_record({**record, "spec": spec, "status": {}})
+    return replace(job, fault=str(fault))
 
 
 def _read_time(text: str) -> datetime:

@@ -21,6 +21,7 @@ USER_LABEL = "kns.io/user"
 APP_LABEL = "kns.io/app"
 MACHINE_LABEL = "kns.io/machine"
 JOB_NAME_ANNOTATION = "kns.io/job-name"
+RECORD_UID_ANNOTATION = "kns.io/record-uid"
 FINALIZER = "kns.io/cleanup"
 
 # Set by vcluster on every copy it makes. A tenant can put our labels on a pod of its own and the copy carries them,

@@ -1,11 +1,14 @@
 """What an administrator decided, as the frozen value that stages and routes receive. Built once, by main."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from kns.model.errors import InvalidInputError
 from kns.model.limits import LimitRangeItem
+
+_HOST = re.compile(r"(?=.{1,220}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 TOLERATED_TAINTS = (
     "node-role.jarvice.io/jarvice-vcluster",
@@ -58,6 +61,8 @@ def parse_jobs_domain(text: str) -> JobsDomain:
         raise InvalidInputError("", "a port needs a scheme, like http://jobs.example.org:8080")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         raise InvalidInputError("", "is not a host name or an http(s) URL")
+    if parts.query or parts.fragment or not _HOST.fullmatch(parts.hostname):
+        raise InvalidInputError("", f"{parts.hostname!r} is not a DNS name that jobs can have names below")
     return JobsDomain(host=parts.hostname, scheme=parts.scheme, port=port)
 
 
@@ -97,5 +102,5 @@ class Site:
     init_pull_policy: str = "IfNotPresent"
     grace_s: int = 3
     target_limit_s: int = 600
-    image_pull_limit_s: int = 120
+    init_stuck_limit_s: int = 120
     retention_s: int = 30 * 86400

@@ -94,7 +94,7 @@ def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any]) ->
         parameters=submission.application.parameters,
         machine=MachineChoice(type=submission.machine.type, nodes=submission.machine.nodes),
         vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault else None,
-        walltime=submission.application.walltime,
+        walltime=submission.application.walltime or None,
         label=submission.job_label,
         project=submission.job_project,
         submission=redact_submission(body),
@@ -128,6 +128,8 @@ def accept(
     user = catalog.users.get(spec.user)
     if user is None:
         raise InvalidInputError("user", f"{spec.user!r} is not in the user catalogue")
+    if not user.active:
+        raise InvalidInputError("user", f"the account {user.username} is not active")
     app = _find_app(catalog, spec.app, user)
     key, command = app.data.choose_command(spec.command)
     machine = _find_machine(catalog, spec.machine, appdef=app.data, command=command)
@@ -170,6 +172,9 @@ def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, co
         raise InvalidInputError("machine.type", f"{choice.type!r} is not among the machines of this app")
     if choice.nodes > max(1, machine.mc_scale_max):
         raise InvalidInputError("machine.nodes", f"{choice.type!r} has at most {max(1, machine.mc_scale_max)}")
+    most = appdef.most_nodes(command)
+    if most is not None and choice.nodes > most:
+        raise InvalidInputError("machine.nodes", f"this app takes at most {most}")
     return machine
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from kns.model import names
 from kns.model.job import Accepted
 from kns.model.plan import build_plan
+from kns.model.resources import INIT
 from kns.model.site import Site, build_tolerations
 from kns.objects.labels import build_labels, build_meta
-from kns.objects.resources import INIT
 
 COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers

@@ -5,13 +5,13 @@ from typing import Any
 from kns.model import names
 from kns.model.job import Accepted
 from kns.model.limits import LimitRangeItem
+from kns.model.resources import with_overhead
 from kns.objects.labels import build_labels, build_meta
-from kns.objects.resources import with_overhead
 
 GPU = "nvidia.com/gpu"
 
 
-def build_namespace(accepted: Accepted, *, user: str, app: str) -> dict[str, Any]:
+def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` stops the usual ways from a tenant's pod to the node; `restricted` is not
     possible, since vcluster's syncer runs as root.
@@ -28,7 +28,7 @@ def build_namespace(accepted: Accepted, *, user: str, app: str) -> dict[str, Any
                 names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
                 "pod-security.kubernetes.io/enforce": "baseline",
             },
-            "annotations": {names.JOB_NAME_ANNOTATION: accepted.name},
+            "annotations": {names.JOB_NAME_ANNOTATION: accepted.name, names.RECORD_UID_ANNOTATION: record_uid},
         },
     }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from kns.model import names
 from kns.model.job import Accepted
+from kns.model.resources import COREDNS, DISTRO_COPY, SYNCER
 from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_tolerations
 from kns.objects.labels import build_labels, build_meta
-from kns.objects.resources import COREDNS, DISTRO_COPY, SYNCER
 
 API_PORT = 443
 

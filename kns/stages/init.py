@@ -13,6 +13,7 @@ from typing import Any
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.environment import build_public_env, build_secret_env
+from kns.model.errors import TransientError
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.output import JobOutput
 from kns.objects.init import PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secret
@@ -20,7 +21,12 @@ from kns.objects.kubeconfig import build_admin_kubeconfig
 from kns.ports import Context, Kind, Object
 
 _POLL_S = 2.0
+_SLOW_POLL_S = 10.0  # each look at a long log may write it, and etcd is everybody's
+_LONG_LOG = 200_000
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
+# What does not heal by itself in most cases: the job ends when it has lasted for the limit.
+_STUCK = frozenset({Reason.IMAGE_NOT_PULLABLE, Reason.INIT_FAILED, Reason.REFUSED_BY_HOST})
 _REASONS = {  # the init image's own words -> ours
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
     "PlanRefused": Reason.PLAN_NOT_UNDERSTOOD,
@@ -40,12 +46,15 @@ def ensure(ctx: Context) -> Outcome:
     if job is None:
         return _create(ctx)
     pods = _pods(ctx)
-    _collect_log(ctx, pods)
+    size = _collect_log(ctx, pods)
     if _ended_condition(job) == "Complete" or _has_succeeded(pods):
         return Done()
     if _ended_condition(job) == "Failed":
         return _failure(pods, job)
-    return _unpullable(ctx, pods) or Wait(_POLL_S, *_describe(pods))
+    reason, message = _describe(ctx, pods)
+    if reason in _STUCK and _age(pods[-1] if pods else job, ctx.now) >= timedelta(seconds=ctx.site.init_stuck_limit_s):
+        return Failed(reason, f"after {ctx.site.init_stuck_limit_s} s: {message}")
+    return Wait(_POLL_S if size < _LONG_LOG else _SLOW_POLL_S, reason, message)
 
 
 def remove(ctx: Context) -> Outcome:
@@ -90,12 +99,22 @@ def _pods(ctx: Context) -> Sequence[Object]:
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
 
 
-def _collect_log(ctx: Context, pods: Sequence[Object]) -> None:
-    """Logs of all its pods in turn: what a lost pod had printed is part of the story."""
-    parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
+def _collect_log(ctx: Context, pods: Sequence[Object]) -> int:
+    """
+    Logs of all its pods in turn into the job's output; their length.
+
+    A log that cannot be read (the host API may not reach a kubelet) says so in the output and holds nothing up.
+    """
+    try:
+        parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
+    except TransientError as error:
+        text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
+        ctx.world.outputs.write(ctx.job, JobOutput(head=text, log=ctx.world.outputs.read(ctx.job.record).log))
+        return 0
     log = "".join(part for part in parts if part)
     if log:
         ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=log))
+    return len(log)
 
 
 def _ended_condition(job: Object) -> str | None:
@@ -142,39 +161,39 @@ def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
         )
 
 
-def _unpullable(ctx: Context, pods: Sequence[Object]) -> Failed | None:
-    """An image that cannot be pulled for longer than the limit; a short outage of a registry is not the end."""
-    for pod in pods[-1:]:
-        for name, state in _containers(pod).items():
-            waiting = state.get("waiting") or {}
-            if waiting.get("reason") in _PULL_REASONS and _age(pod, ctx.now) >= timedelta(
-                seconds=ctx.site.image_pull_limit_s
-            ):
-                what = "app image" if name == TAKE else "init image"
-                image = ctx.accepted.image if name == TAKE else ctx.site.init_image
-                return Failed(
-                    Reason.IMAGE_NOT_PULLABLE,
-                    f"{what} {image} could not be pulled within {ctx.site.image_pull_limit_s} s: "
-                    f"{waiting.get('message') or waiting['reason']}",
-                )
-    return None
-
-
 def _age(pod: Object, now: datetime) -> timedelta:
     return now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
 
 
-def _describe(pods: Sequence[Object]) -> tuple[Reason, str]:
+def _describe(ctx: Context, pods: Sequence[Object]) -> tuple[Reason, str]:
+    """What the init job waits for. A reason of `_STUCK` needs somebody's hand."""
     if not pods:
+        refusal = _refused_pod(ctx)
+        if refusal:
+            return Reason.REFUSED_BY_HOST, f"the host cluster refuses the init pod: {refusal}"
         return Reason.INIT_STARTING, "the init pod does not exist yet"
     states = _containers(pods[-1])
     for name, state in states.items():
         waiting = state.get("waiting") or {}
-        if waiting.get("reason") in _PULL_REASONS:
-            return Reason.INIT_STARTING, f"container {name}: {waiting['reason']}: {waiting.get('message', '')}"
+        why = waiting.get("reason")
+        if why is None or why in _ON_ITS_WAY:
+            continue
+        detail = f"{why}: {waiting.get('message', '')}"
+        if why not in _PULL_REASONS:
+            return Reason.INIT_FAILED, f"container {name} of the init job cannot start: {detail}"
+        what = f"app image {ctx.accepted.image}" if name == TAKE else f"init image {ctx.site.init_image}"
+        return Reason.IMAGE_NOT_PULLABLE, f"{what} cannot be pulled: {detail}"
     if "running" in (states.get(RUN) or {}):
         return Reason.INIT_RUNNING, "templates are being applied"
     for condition in (pods[-1].get("status") or {}).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") != "True":
             return Reason.INIT_STARTING, f"the init pod is not scheduled: {condition.get('message', '')}"
     return Reason.INIT_STARTING, "the init pod is starting"
+
+
+def _refused_pod(ctx: Context) -> str | None:
+    """Why the Job controller could not make the pod (quota, admission), in the API server's words."""
+    for event in ctx.world.cluster.list_objects(Kind.EVENT, ctx.name):
+        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("name") == names.INIT_JOB:
+            return str(event.get("message"))
+    return None

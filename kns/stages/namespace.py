@@ -16,19 +16,19 @@ _REMOVAL_POLL_S = 2.0
 
 def ensure(ctx: Context) -> Outcome:
     cluster = ctx.world.cluster
-    found = cluster.observe(Kind.NAMESPACE, "", ctx.name)
+    # What the cache lacks is asked for: it may be behind, and a namespace of somebody else is in no cache of ours.
+    found = cluster.observe(Kind.NAMESPACE, "", ctx.name) or cluster.read(Kind.NAMESPACE, "", ctx.name)
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.name} was removed by somebody else")
         return Done()
-    found = found or cluster.read(Kind.NAMESPACE, "", ctx.name)  # a foreign one is in no cache of ours
     if found is not None and not _is_ours(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
             f"namespace {ctx.name} exists and is not this job's; remove it or raise the counter of job numbers",
         )
     accepted, site = ctx.accepted, ctx.site
-    cluster.apply(build_namespace(accepted, user=ctx.job.spec.user, app=ctx.job.spec.app))
+    cluster.apply(build_namespace(accepted, user=ctx.job.spec.user, app=ctx.job.spec.app, record_uid=ctx.job.uid))
     cluster.apply(
         build_role_binding(
             accepted.number, service_account=site.service_account, system_namespace=site.system_namespace
@@ -51,8 +51,11 @@ def remove(ctx: Context) -> Outcome:
 
 
 def _is_ours(namespace: Object, ctx: Context) -> bool:
-    labels = namespace["metadata"].get("labels") or {}
-    return bool(labels.get(names.JOB_LABEL) == str(ctx.accepted.number))
+    """By number and by the record's uid: a copy of a record must not own, or remove, the original's namespace."""
+    meta = namespace["metadata"]
+    number = (meta.get("labels") or {}).get(names.JOB_LABEL)
+    record_uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
+    return bool(number == str(ctx.accepted.number) and record_uid == ctx.job.uid)
 
 
 def _is_terminating(namespace: Object) -> bool:

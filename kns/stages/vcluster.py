@@ -43,7 +43,9 @@ def ensure(ctx: Context) -> Outcome:
     if not _answers(ctx):
         return Wait(min(_PROBE_S, left_s), Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
     pods = _control_plane_pods(ctx)
-    return Done(control_plane_uid=pods[-1]["metadata"]["uid"] if pods else None)
+    if not pods:  # the cache lags: without the pod's uid its loss could never be noticed
+        return Wait(min(_PROBE_S, left_s), Reason.WAITING_FOR_API, "looking for the control-plane pod")
+    return Done(control_plane_uid=pods[-1]["metadata"]["uid"])
 
 
 def remove(ctx: Context) -> Outcome:
@@ -92,11 +94,11 @@ def _answers(ctx: Context) -> bool:
 
 
 def _watch_over(ctx: Context) -> Outcome:
-    if _observe_control_plane(ctx) is None:
+    if _observe_control_plane(ctx) is None and ctx.world.cluster.read(_kind(ctx), ctx.name, ctx.name) is None:
         return Failed(Reason.CONTROL_PLANE_LOST, "the virtual cluster's control plane was removed by somebody else")
-    known = ctx.job.status.control_plane_uid
-    uids = {pod["metadata"]["uid"] for pod in _control_plane_pods(ctx)}
-    if known and uids and known not in uids and not ctx.site.virtual.storage_class:
+    known, pods = ctx.job.status.control_plane_uid, _control_plane_pods(ctx)
+    # The newest counts: an evicted pod stays beside the one that replaced it.
+    if known and pods and pods[-1]["metadata"]["uid"] != known and not ctx.site.virtual.storage_class:
         return Failed(
             Reason.CONTROL_PLANE_LOST,
             "the control-plane pod was replaced; without a volume everything inside the virtual cluster is lost",
@@ -105,8 +107,11 @@ def _watch_over(ctx: Context) -> Outcome:
 
 
 def _observe_control_plane(ctx: Context) -> Object | None:
-    kind = Kind.STATEFUL_SET if ctx.site.virtual.storage_class else Kind.DEPLOYMENT
-    return ctx.world.cluster.observe(kind, ctx.name, ctx.name)
+    return ctx.world.cluster.observe(_kind(ctx), ctx.name, ctx.name)
+
+
+def _kind(ctx: Context) -> Kind:
+    return Kind.STATEFUL_SET if ctx.site.virtual.storage_class else Kind.DEPLOYMENT
 
 
 def _control_plane_pods(ctx: Context) -> Sequence[Object]:

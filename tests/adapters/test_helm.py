@@ -17,7 +17,7 @@ import yaml
 
 from kns.adapters import helm as helm_module
 from kns.adapters.helm import HelmRenderer
-from kns.model.errors import RenderError
+from kns.model.errors import RenderError, UnavailableError
 from kns.model.machine import Machine
 from kns.model.site import VirtualKubernetes, build_tolerations
 from kns.objects.vcluster import build_values
@@ -186,7 +186,7 @@ def fake(tmp_path: Path, script: str) -> HelmRenderer:
 def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helm_module, "TIMEOUT_S", 1.0)
     renderer = fake(tmp_path, f"echo $$ > {tmp_path}/pid\nexec sleep 1000")
-    with pytest.raises(RenderError, match=r"helm template chart\.tgz: .*timed out"):
+    with pytest.raises(UnavailableError, match=r"helm template chart\.tgz: .*timed out"):
         renderer.render(1, lambda _: {})
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
@@ -206,7 +206,8 @@ def test_what_helm_should_not_say(tmp_path: Path, script: str, message: str) -> 
 
 
 def test_no_helm_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RenderError, match=r"helm template chart\.tgz"):
+    """A fault of this node, not of the job: it is tried again."""
+    with pytest.raises(UnavailableError, match=r"helm template chart\.tgz"):
         HelmRenderer(helm=str(tmp_path / "none"), chart=Path("chart.tgz")).render(1, lambda _: {})
 
 

@@ -31,6 +31,7 @@ class FakeHost:
         self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod goes on and on
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.pull_error: str | None = None
+        self.refused_pod: str | None = None
         self.target_appears = True
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
@@ -157,6 +158,10 @@ class FakeHost:
         self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
 
     def _run_init(self, namespace: str, name: str, job: Object) -> None:
+        if self.refused_pod:
+            event = {"reason": "FailedCreate", "message": self.refused_pod, "involvedObject": {"name": name}}
+            self.put(Kind.EVENT, namespace, "refused", event)
+            return
         pod_key = (Kind.POD, namespace, f"{name}-0")
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:

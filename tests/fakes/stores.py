@@ -136,6 +136,11 @@ class MemoryJobStore:
 
     # What tests do to the world
 
+    def damage(self, record: str, fault: str) -> None:
+        """As if somebody had changed the stored record so that it cannot be read whole."""
+        with self._lock:
+            self._jobs[record] = replace(self._jobs[record], fault=fault)
+
     def add_spec(self, spec: JobSpec, *, record: str) -> Job:
         """As `kubectl apply` of a new record would."""
         with self._lock:

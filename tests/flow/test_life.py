@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kns.model.conditions import ConditionType, Reason
-from kns.model.errors import ForbiddenError
+from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job import JobState, StopReason, Substatus
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
@@ -49,6 +49,7 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="draining")
+    sim.step()
     assert sim.job.status.job_status is JobState.PROCESSING
     assert any(call.startswith("delete_pods kns-job-7") and call.endswith("grace=3") for call in sim.host.calls)
     sim.run(until="retained")
@@ -293,3 +294,91 @@ def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> N
     assert (condition.reason, condition.message) == (Reason.RETRYING, "PATCH limitranges: 403, not allowed")
     sim.host.apply = original  # type: ignore[method-assign]
     sim.run(until="serving")
+
+
+def test_an_evicted_control_plane_is_noticed_beside_its_replacement(sim: Simulation, job: JobBuilder) -> None:
+    """The evicted pod stays as an object; the newer, empty one is what serves."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.clock.advance(60)
+    old = sim.host.read(Kind.POD, "kns-job-7", "kns-job-7-0")
+    assert old is not None
+    sim.host.put(Kind.POD, "kns-job-7", "kns-job-7-1", {"metadata": {"labels": old["metadata"]["labels"]}})
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_LOST
+
+
+@pytest.mark.parametrize("kind", [Kind.NAMESPACE, Kind.DEPLOYMENT])
+def test_a_cache_that_lags_ends_no_healthy_job(sim: Simulation, job: JobBuilder, kind: Kind) -> None:
+    """What the watch has not seen (yet) is asked for before a job is given up."""
+    sim.submit(job)
+    sim.run(until="serving")
+    observe = sim.host.observe
+    sim.host.observe = lambda k, namespace, name: None if k is kind else observe(k, namespace, name)  # type: ignore[method-assign]
+    assert sim.step().outcome == "serving"
+
+
+def test_a_copy_of_a_record_neither_uses_nor_removes_the_originals_namespace(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.add_spec(sim.job.spec, record="copy")
+    original, sim.record = sim.record, "copy"
+    sim.run(until="retained")
+    assert sim.job.status.reason == Reason.NAMESPACE_FOREIGN
+    sim.record = original
+    assert sim.step().outcome == "serving"
+    assert "Namespace /kns-job-7" in sim.host.left
+
+
+def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) -> None:
+    """The host API may not reach a kubelet; the job serves, and its output says what is missing."""
+
+    def pod_log(namespace: str, pod: str, container: str) -> str | None:
+        raise UnavailableError("GET log: 502, dial tcp: timeout")
+
+    sim.host.pod_log = pod_log  # type: ignore[method-assign]
+    sim.submit(job)
+    sim.run(until="serving")
+    assert sim.outputs.read(sim.record).lines() == [
+        "warning: the init job's log cannot be read: GET log: 502, dial tcp: timeout"
+    ]
+
+
+def test_an_init_pod_that_the_host_refuses_is_no_silent_wait(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.refused_pod = 'pods "kns-init-x" is forbidden: exceeded quota: site'
+    sim.submit(job)
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.REFUSED_BY_HOST
+    assert "exceeded quota: site" in str(sim.job.status.message)
+
+
+def test_the_grace_ends_even_if_the_host_does_not_answer(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+
+    def list_objects(kind: Kind, namespace: str, selector: str = "") -> list[Object]:
+        raise UnavailableError("GET pods: no answer")
+
+    sim.host.list_objects = list_objects  # type: ignore[method-assign]
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="ended")
+    assert sim.job.status.job_status is JobState.COMPLETED
+
+
+def test_keep_vclusters_keeps_the_apps_pods_too(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(keep_vclusters=True)
+    sim.submit(job)
+    sim.run(until="serving")
+    before = sim.host.left
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="kept")
+    assert sim.host.left == before
+
+
+def test_an_unreadable_record_ends_with_its_reason_and_is_removed(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.damage(sim.record, "spec.accepted.nested.templates: List should have at least 1 item")
+    sim.run(until="retained")
+    assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.UNREADABLE)
+    assert sim.host.left == []

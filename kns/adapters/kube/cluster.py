@@ -84,11 +84,17 @@ class KubeCluster:
         )
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
-        query = {"container": container, "tailLines": str(MAX_LINES), "limitBytes": str(LOG_BYTES)}
-        try:
-            raw = self._client.request_raw("GET", KINDS[Kind.POD].path(namespace, pod) + "/log", query=query)
-        except (NotFoundError, RefusedError):  # 400 while the container waits to start
-            return None
+        path = KINDS[Kind.POD].path(namespace, pod) + "/log"
+        raw = b""
+        # The byte limit cuts at the end, the newest lines first: a log that reaches it is asked for with fewer lines.
+        for lines in (MAX_LINES, MAX_LINES // 10, MAX_LINES // 100):
+            query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
+            try:
+                raw = self._client.request_raw("GET", path, query=query)
+            except (NotFoundError, RefusedError):  # 400 while the container waits to start
+                return None
+            if len(raw) < LOG_BYTES:
+                break
         return raw.decode("utf-8", "replace")
 
     def _announce(self, obj: Object) -> None:

@@ -18,6 +18,7 @@ from kns.model.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
 _SECRETS = KINDS[Kind.SECRET]
+_REMEMBERED = 2000
 MAX_PACKED_BYTES = 700_000  # base64 makes 930 kB of it; a Secret may hold 1 MiB
 
 
@@ -86,7 +87,7 @@ class KubeOutputs(_OwnedSecrets):
 
     def __init__(self, client: KubeClient, *, namespace: str) -> None:
         super().__init__(client, namespace=namespace)
-        self._last: dict[str, JobOutput] = {}
+        self._last: dict[str, int] = {}  # record's uid -> hash of the output
         self._lock = threading.Lock()
 
     def read(self, record: str) -> JobOutput:
@@ -99,7 +100,7 @@ class KubeOutputs(_OwnedSecrets):
 
     def write(self, job: Job, output: JobOutput) -> None:
         with self._lock:
-            if self._last.get(job.record) == output:
+            if self._last.get(job.uid) == hash(output):
                 return
         data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
         name = names.record_output(job.record)
@@ -109,8 +110,8 @@ class KubeOutputs(_OwnedSecrets):
         except NotFoundError:
             self._client.request("POST", _SECRETS.path(self._namespace), body=body)
         with self._lock:
-            self._last[job.record] = output
-            while len(self._last) > 200:
+            self._last[job.uid] = hash(output)
+            while len(self._last) > _REMEMBERED:
                 self._last.pop(next(iter(self._last)))
 
 

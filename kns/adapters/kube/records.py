@@ -11,7 +11,14 @@ from kns.adapters.kube.watch import WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from kns.model.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    TransientError,
+    UnavailableError,
+)
 from kns.model.job import (
     Accepted,
     DesiredState,
@@ -21,6 +28,7 @@ from kns.model.job import (
     StopReason,
     build_record,
     job_from_record,
+    salvage_job,
     spec_to_record,
     status_to_record,
 )
@@ -29,6 +37,7 @@ from kns.ports import Clock, Kind, Object
 log = get_logger(__name__)
 
 COUNTER = "kns-job-numbers"
+_ANSWER_TIMEOUT_S = 5.0  # an HTTP answer must come within 20 s, whatever the host API does
 
 
 class KubeRecords:
@@ -72,7 +81,12 @@ class KubeRecords:
     def create(self, spec: JobSpec) -> Job:
         assert spec.accepted is not None  # noqa: S101 - the port's promise
         body = build_record(record=names.job_object_name(spec.accepted.number), spec=spec, namespace=self._namespace)
-        stored = self._client.request("POST", RECORDS.path(self._namespace), body=body)
+        try:
+            stored = self._client.request(
+                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=_ANSWER_TIMEOUT_S
+            )
+        except UnavailableError as error:
+            stored = self._find_created(body, error)
         self._cache.put(stored)
         return job_from_record(stored)
 
@@ -128,6 +142,18 @@ class KubeRecords:
         spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
+    def _find_created(self, body: Object, error: UnavailableError) -> Object:
+        """A create without an answer may have taken effect; if not, or if nobody knows, the first error stands."""
+        try:
+            found: Object = self._client.request(
+                "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=_ANSWER_TIMEOUT_S
+            )
+        except TransientError:
+            raise error from None
+        if found["spec"].get("accepted", {}).get("name") != body["spec"]["accepted"]["name"]:
+            raise error
+        return found
+
     def _announce(self, obj: Object) -> None:
         record = obj["metadata"]["name"]
         if self._cache.get(self._namespace, record) is None:
@@ -136,18 +162,21 @@ class KubeRecords:
         self._on_change(record)
 
     def _parse(self, obj: Object) -> Job | None:
-        """None for a record that cannot be read: the CRD's schema refuses those, an older kns may still have one."""
+        """A record that cannot be read is salvaged, so that it can end and go; None if there is nothing to salvage."""
         name, version = obj["metadata"]["name"], obj["metadata"]["resourceVersion"]
         known = self._parsed.get(name)
         if known and known[0] == version and known[1].uid == obj["metadata"]["uid"]:
             return known[1]
         try:
             job = job_from_record(obj)
-        except InvalidInputError as error:
+        except InvalidInputError as fault:
             if self._unreadable.get(name) != version:
-                log.warning("record_unreadable", record=name, error=str(error))
+                log.warning("record_unreadable", record=name, error=str(fault))
                 self._unreadable[name] = version
-            return None
+            try:
+                job = salvage_job(obj, fault)
+            except InvalidInputError:
+                return None
         self._parsed[name] = (version, job)
         return job
 
@@ -159,7 +188,9 @@ class KubeRecords:
         number = self._read_last(self._counter) + 1
         wanted = {**self._counter, "data": {**self._counter["data"], "last": str(number)}}
         try:
-            self._counter = self._client.request("PUT", row.path(self._namespace, COUNTER), body=wanted)
+            self._counter = self._client.request(
+                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=_ANSWER_TIMEOUT_S
+            )
         except (ConflictError, NotFoundError) as error:
             self._counter = None
             raise ConflictError(str(error)) from error
@@ -179,7 +210,9 @@ class KubeRecords:
         """A counter that was lost goes on after the highest number of the records that are still there."""
         row = KINDS[Kind.CONFIG_MAP]
         try:
-            found: Object = self._client.request("GET", row.path(self._namespace, COUNTER))
+            found: Object = self._client.request(
+                "GET", row.path(self._namespace, COUNTER), read_timeout_s=_ANSWER_TIMEOUT_S
+            )
         except NotFoundError:
             highest = max((job.number or 0 for job in self.list_jobs()), default=0)
             body = {

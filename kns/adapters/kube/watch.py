@@ -21,7 +21,7 @@ from kns.ports import Clock, Object
 log = get_logger(__name__)
 
 RESYNC_S = 480.0
-SILENCE_S = WATCH_TIMEOUT_S + 30.0
+SILENCE_S = 150.0  # bookmarks come about every minute
 PAGE = "500"
 _SHORTEST_S = 1.0  # a watch that ends sooner without a word was not one
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)

@@ -66,6 +66,7 @@ class Life:
         self.leader = Leader(self.lease, holder="me", clock=self.clock)
         self.events: list[str] = []
         self.stop = Stop(self.clock, rounds)
+        self.ends_in_time = True
 
     def run(self) -> list[str]:
         began = self.clock.monotonic()
@@ -73,9 +74,10 @@ class Life:
         def note(what: str) -> None:
             self.events.append(f"{what} at {self.clock.monotonic() - began:g} leading={self.leader.is_leading}")
 
-        def note_stop() -> None:
+        def note_stop() -> bool:
             note("stop")
             assert self.lease.asked[-1] != ("release", 0), "the work in flight ends first"
+            return self.ends_in_time
 
         self.leader.run(self.stop, on_start=lambda: note("start"), on_loss=lambda: note("loss"), on_stop=note_stop)
         assert not self.leader.is_leading
@@ -87,6 +89,14 @@ def test_it_starts_once_and_gives_back_at_the_end() -> None:
     assert life.run() == ["start at 0 leading=True", "stop at 10 leading=True"]
     assert life.lease.asked == [("me", DURATION_S)] * 5 + [("release", 0)]
     assert life.lease.released == ["me"]
+
+
+def test_work_that_does_not_end_keeps_the_lease_until_it_runs_out() -> None:
+    """Given back, another replica would start while a pass is still in flight here."""
+    life = Life(HELD, rounds=5)
+    life.ends_in_time = False
+    life.run()
+    assert life.lease.released == []
 
 
 def test_it_stands_by_while_another_leads() -> None:

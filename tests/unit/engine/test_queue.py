@@ -123,7 +123,7 @@ def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock
 
 def test_close_wakes_all_who_wait_and_hands_out_nothing(queue: WorkQueue) -> None:
     taken: list[str | None] = []
-    threads = [threading.Thread(target=lambda: taken.append(queue.take())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     queue.close()
@@ -136,7 +136,7 @@ def test_close_wakes_all_who_wait_and_hands_out_nothing(queue: WorkQueue) -> Non
 
 def test_an_add_wakes_one_who_waits(queue: WorkQueue) -> None:
     taken: list[str | None] = []
-    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
     thread.start()
     queue.add("a")
     thread.join(5)
@@ -158,7 +158,7 @@ def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock:
 
     queue._changed.wait = counted  # type: ignore[method-assign]
     taken: list[str | None] = []
-    threads = [threading.Thread(target=lambda: taken.append(queue.take())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in threads:

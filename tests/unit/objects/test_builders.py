@@ -60,7 +60,7 @@ def accepted_on(**machine: Any) -> Accepted:
 
 def test_namespace() -> None:
     """Names that are no label values are made ones; the whole job name fits only an annotation."""
-    assert build_namespace(accepted_on(mc_name="kns-small"), user="ana@x", app="hello") == {
+    assert build_namespace(accepted_on(mc_name="kns-small"), user="ana@x", app="hello", record_uid="u-1") == {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
@@ -72,7 +72,10 @@ def test_namespace() -> None:
                 "kns.io/machine": "kns-small",
                 "pod-security.kubernetes.io/enforce": "baseline",
             },
-            "annotations": {"kns.io/job-name": "20260105141530-00007-hello-user1_s1"},
+            "annotations": {
+                "kns.io/job-name": "20260105141530-00007-hello-user1_s1",
+                "kns.io/record-uid": "u-1",
+            },
         },
     }
 

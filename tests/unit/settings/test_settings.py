@@ -59,7 +59,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
-    "KNS_IMAGE_PULL_LIMIT": ("image_pull_limit_s", 120, ("5", 5), ("0",)),
+    "KNS_INIT_STUCK_LIMIT": ("init_stuck_limit_s", 120, ("5", 5), ("0",)),
     "KNS_KUBERNETES_VERSIONS": (
         "versions",
         {"v1.33": "v1.33.4", "v1.34": "v1.34.0", "v1.35": "v1.35.0", "v1.36": "v1.36.0"},
