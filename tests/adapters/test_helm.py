@@ -205,6 +205,12 @@ def test_what_helm_should_not_say(tmp_path: Path, script: str, message: str) -> 
         fake(tmp_path, script).render(1, lambda _: {})
 
 
+def test_a_helm_that_was_killed_says_nothing_about_the_values(tmp_path: Path) -> None:
+    """Memory ran out, say: the next pass may fare better, so the job does not end."""
+    with pytest.raises(UnavailableError, match="killed by signal 9"):
+        fake(tmp_path, "kill -9 $$").render(1, lambda _: {})
+
+
 def test_no_helm_at_all(tmp_path: Path) -> None:
     """A fault of this node, not of the job: it is tried again."""
     with pytest.raises(UnavailableError, match=r"helm template chart\.tgz"):

@@ -196,6 +196,19 @@ def test_an_unreadable_record_is_salvaged_and_logged_once(records: Records) -> N
     assert "spec.machine" in logs[0]["error"]
 
 
+def test_a_create_whose_answer_was_lost_is_found(records: Records) -> None:
+    """It took effect: telling the caller otherwise would make it submit the job again."""
+    records.server.script("POST", "/nestedjobs", LostAnswer())
+    assert created(records).number == 7
+    assert records.store.get("kns-job-7") is not None
+
+
+def test_a_create_that_did_not_happen_is_told(records: Records) -> None:
+    records.server.script("POST", "/nestedjobs", failure(503, "ServiceUnavailable"))
+    with pytest.raises(UnavailableError, match="503"):
+        created(records)
+
+
 def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
     """Each parsed record is kept for its readers; without this the process would only grow."""
     job = created(records)

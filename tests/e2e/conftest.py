@@ -12,24 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.jobs import JobKeeper
+from tests.e2e.jobs import KEEPER, JobKeeper
 from tests.e2e.portal import Portal
 from tests.e2e.site import REQUIRE, NoClusterError, Site, find_site
 
 _HERE = Path(__file__).parent
 _LIMIT_S = 600  # for one test with its fixtures; every wait inside has a shorter deadline of its own
 _skipped = pytest.StashKey[str]()
-KEEPER = pytest.StashKey[JobKeeper]()
-"""For the test that ends the cluster: its jobs must be gone before."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark them, and run them after all others: what costs a second fails before what costs minutes."""
-    ours = [item for item in items if _HERE in item.path.parents]
+    ours = {item: None for item in items if _HERE in item.path.parents}
     for item in ours:
         item.add_marker(pytest.mark.e2e)
         item.add_marker(pytest.mark.timeout(_LIMIT_S))
-    items[:] = [item for item in items if item not in ours] + ours
+    items[:] = [item for item in items if item not in ours] + list(ours)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pytest
+
 from demo.client import fetch_page
 from demo.overlay import NAMESPACE
 from tests.e2e import evidence
@@ -193,6 +195,10 @@ class JobKeeper:
             what="the end of all test jobs",
             evidence=lambda: evidence.describe_scheduler(self._site.kubectl),
         )
+
+
+KEEPER = pytest.StashKey[JobKeeper]()
+"""Where the session's keeper is, for the test that ends the cluster: its jobs must be gone before."""
 
 
 def apply_record(site: Site, record: str, spec: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from demo.target import ROOT, choose_target
 from testbed import layout, paths
-from tests.e2e.conftest import KEEPER
+from tests.e2e.jobs import KEEPER
 
 ASKED = "KNS_E2E_DOWN"
 _DOWN_S = 240
