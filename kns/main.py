@@ -198,6 +198,7 @@ class _Scheduler:
             drain=vcluster.drain,
         )
         lease = KubeLease(client, namespace=namespace, clock=clock)
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{os.getpid()}", clock=clock)
         app = build_app(
             ApiPorts(
                 jobs=records,
@@ -224,8 +225,8 @@ class _Scheduler:
             records=records,
             cluster=cluster,
             queue=queue,
-            workers=Workers(queue, reconciler, clock=clock, count=settings.workers),
-            leader=Leader(lease, holder=f"{socket.gethostname()}-{os.getpid()}", clock=clock),
+            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work),
+            leader=leader,
             server=uvicorn.Server(config),
         )
 

@@ -27,10 +27,16 @@ class Leader:
         self._holder = holder
         self._clock = clock
         self._leading = threading.Event()
+        self._renewed_at = 0.0
 
     @property
     def is_leading(self) -> bool:
         return self._leading.is_set()
+
+    @property
+    def may_work(self) -> bool:
+        """Whether the Lease was renewed recently enough to start a pass; a renewal that hangs does not delay this."""
+        return self.is_leading and self._clock.monotonic() - self._renewed_at <= RENEW_LIMIT_S
 
     def run(
         self,
@@ -46,18 +52,17 @@ class Leader:
         `on_loss` must end the work at once; `on_stop` lets it end and says whether it did. Only then is the Lease
         given back, so that the next leader never finds the last one's pass still in flight; else it runs out.
         """
-        renewed = self._clock.monotonic()
         while not stop.is_set():
             began = self._clock.monotonic()
             held = self._try()
             if held:
-                renewed = began
+                self._renewed_at = began
                 if not self.is_leading:
                     self._leading.set()
                     metrics.set_leader(leading=True)
                     log.info("leading", holder=self._holder)
                     on_start()
-            elif self.is_leading and (held is False or self._clock.monotonic() - renewed > RENEW_LIMIT_S):
+            elif self.is_leading and (held is False or not self.may_work):
                 self._leading.clear()
                 metrics.set_leader(leading=False)
                 log.error("lease_lost", holder=self._holder)

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from collections.abc import Callable
 
 from kns import metrics
 from kns.engine.queue import WorkQueue
@@ -12,13 +13,20 @@ from kns.ports import Clock
 
 log = get_logger(__name__)
 
+_HOLD_S = 1.0
+
 
 class Workers:
-    def __init__(self, queue: WorkQueue, reconciler: Reconciler, *, clock: Clock, count: int) -> None:
+    """`may_work` is asked before each pass: while it says no, keys wait."""
+
+    def __init__(
+        self, queue: WorkQueue, reconciler: Reconciler, *, clock: Clock, count: int, may_work: Callable[[], bool]
+    ) -> None:
         self._queue = queue
         self._reconciler = reconciler
         self._clock = clock
         self._count = count
+        self._may_work = may_work
         self._passes = itertools.count(1)
         self._threads: list[threading.Thread] = []
 
@@ -40,6 +48,9 @@ class Workers:
         while (key := self._queue.take()) is not None:
             metrics.set_queue_depth(self._queue.depth)
             try:
+                if not self._may_work():
+                    self._queue.add_after(key, _HOLD_S)
+                    continue
                 with bound(job=key, pass_id=next(self._passes)):
                     self._pass(key)
             finally:

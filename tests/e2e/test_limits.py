@@ -19,6 +19,7 @@ from tests.e2e.waiting import NotYetError
 _IMAGE = "docker.io/library/busybox:1.35"
 _DEFAULT = {"default": {"cpu": 1, "memory": "1Gi"}, "default_request": {"cpu": "200m", "memory": "256Mi"}}
 _EVENT_S = 60.0
+_TENANTS = "vcluster.loft.sh/namespace=default"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_a_pod_without_resources_gets_the_sites(site: Site, plain: TrialJob, lim
 
 def test_the_appdefs_limit_range_takes_its_place(limited: TrialJob) -> None:
     """The web pod of examples/limits says nothing about resources, its AppDef does."""
-    pods = limited.pods(selector="vcluster.loft.sh/namespace=default")
+    pods = limited.pods(selector=_TENANTS)
     assert len(pods) == 1
     assert pods[0]["spec"]["containers"][0]["resources"] == {
         "limits": {"cpu": "300m", "memory": "96Mi"},
@@ -102,7 +103,8 @@ def test_a_tenant_gets_the_whole_machine_and_no_more(
     and an event there says that the quota is full.
     """
     inside.run("scale", "deployment/web", "--namespace=default", "--replicas=0")
-    inside.run("delete", "pods", "--namespace=default", "--selector=app=web", "--grace-period=1", "--wait=false")
+    host = (f"--namespace={limited.namespace}", f"--selector={_TENANTS}")
+    site.kubectl.run("delete", "pods", *host, "--grace-period=0", "--force")  # it would take its 30 s of grace
     limited.wait_for(
         lambda: _require_no_pods(limited), timeout_s=_EVENT_S, what="no pod of the app's own, so that all is left"
     )
@@ -131,7 +133,7 @@ def test_a_tenant_gets_the_whole_machine_and_no_more(
 
 
 def _require_no_pods(job: TrialJob) -> None:
-    if pods := job.pods(selector="vcluster.loft.sh/namespace=default"):
+    if pods := job.pods(selector=_TENANTS):
         raise NotYetError(f"{len(pods)} pods")
 
 

@@ -114,6 +114,21 @@ def test_silence_shorter_than_the_limit_is_survived() -> None:
     assert life.run() == ["start at 0 leading=True", "stop at 20 leading=True"]
 
 
+def test_a_renewal_that_hangs_does_not_let_passes_start() -> None:
+    """The loss itself is noticed only after the call; no pass may start in between."""
+    life = Life(HELD, rounds=1)
+    seen: list[bool] = []
+
+    def look() -> bool:
+        seen.append(life.leader.may_work)
+        life.clock.advance(10.5)
+        seen.append(life.leader.may_work)
+        return True
+
+    life.leader.run(life.stop, on_start=lambda: None, on_loss=lambda: None, on_stop=look)
+    assert seen == [True, False]
+
+
 def test_silence_past_the_limit_is_loss() -> None:
     """At the first try that ends past it, and before the Lease itself could run out."""
     life = Life(HELD, SILENT)

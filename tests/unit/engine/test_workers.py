@@ -24,7 +24,13 @@ class Shop:
         self.seen: list[str] = []
         self.closed = threading.Event()
         self.acts: dict[str, list[Callable[[], Result]]] = {}
-        self.workers = Workers(self.queue, cast(Reconciler, self), clock=self.clock, count=count)
+        self.idle: set[str] = set()
+        self.workers = Workers(
+            self.queue, cast(Reconciler, self), clock=self.clock, count=count, may_work=self._may_work
+        )
+
+    def _may_work(self) -> bool:
+        return not self.idle.intersection(self.queue._busy)
 
     def reconcile(self, record: str) -> Result:
         self.seen.append(record)
@@ -127,6 +133,15 @@ def test_a_failure_lets_it_grow(shop: Shop) -> None:
     shop.queue.add("a")
     shop.work()
     assert (planned_s(shop, "a") or 0) >= 0.7 * 4 * BASE_DELAY_S
+
+
+def test_keys_wait_while_the_lease_is_not_fresh(shop: Shop) -> None:
+    """No pass starts, and none is lost."""
+    shop.idle = {"kns-job-7"}
+    shop.queue.add("kns-job-7")
+    shop.work()
+    assert shop.seen == ["END"]
+    assert planned_s(shop, "kns-job-7") == 1.0
 
 
 def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
