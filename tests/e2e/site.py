@@ -64,8 +64,9 @@ def find_site(environ: Mapping[str, str] = os.environ) -> Iterator[Site]:
             if not environ.get("KNS_URL"):
                 variables["KNS_URL"] = stack.enter_context(install.reach_api(target, kubectl))
         except DemoError as error:
+            first_line = str(error).partition("\n")[0]  # the rest is usage
             raise NoClusterError(
-                f"no kns on a cluster: {error}; run `make up`, or set KUBECONFIG and KNS_URL"
+                f"no kns on a cluster: {first_line}; run `make up`, or set KUBECONFIG and KNS_URL"
             ) from error
         yield _build_site(target, kubectl, variables)
 
