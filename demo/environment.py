@@ -71,4 +71,4 @@ curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USE
 kubectl get nj -n kns-system
 The same with the public client (pip install jarviceclient3):
   jarvice_cli -apiurl "$KNS_URL" -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
-Another example from submit to nothing left: make demo ARGS="--app three-kinds"        `make down` takes everything away."""
+From submit to nothing left once more: make demo ARGS="--app three-kinds"       `make down` takes everything away."""
