@@ -8,6 +8,7 @@ process: Kubernetes starts a fresh one, and no state is lost with the old.
 
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -198,7 +199,8 @@ class _Scheduler:
             drain=vcluster.drain,
         )
         lease = KubeLease(client, namespace=namespace, clock=clock)
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{os.getpid()}", clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
         app = build_app(
             ApiPorts(
                 jobs=records,
