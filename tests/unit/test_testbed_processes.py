@@ -48,6 +48,15 @@ def test_stops_the_recorded_process(child: subprocess.Popen[bytes]) -> None:
     assert processes.identify(child.pid) is None
 
 
+@pytest.fixture
+def _interrupts_heard() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, and the tests may be in one."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("_interrupts_heard")
 def test_interrupt_waits_for_the_end_of_the_block() -> None:
     reached = False
     with pytest.raises(KeyboardInterrupt), processes.interrupts_deferred():  # noqa: PT012 the block is the test
