@@ -82,7 +82,7 @@ def _check_spec_is_frozen(site: Site, name: str) -> None:
         ({"command": "Hello"}, f"command {_NEVER}"),
         ({"walltime": "01:00:00"}, f"walltime {_NEVER}"),
         ({"vault": {"name": "data"}}, f"vault {_NEVER}"),
-        ({"accepted": {"number": 1}}, "accepted is written once, by kns"),
+        ({"accepted": {"number": 999_999_999}}, "accepted is written once, by kns"),
         ({"accepted": None}, "accepted is written once, by kns"),
         ({"desiredState": "Paused"}, 'supported values: "Running", "Stopped"'),
     ]

@@ -14,6 +14,7 @@ def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, j
     Submit, page through the ingress, shutdown, COMPLETED; of all objects of all kinds, before and after, only the
     record, its two Secrets and the counter of numbers differ.
     """
+    jobs.await_all_gone()  # of earlier tests: their Secrets go a moment after their records
     before = take_snapshot(site.kubectl)
     job = jobs.submit("hello")
     assert job.status()["job_status"] == "SUBMITTED"
