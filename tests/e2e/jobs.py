@@ -179,14 +179,17 @@ class JobKeeper:
         """End what is left and wait until no record of ours is there; kns removes it only after all of its job."""
         self.release(since=0)
         if self._leaving:
-            self._await_all_gone()
+            self.await_all_gone()
         self._leaving.clear()
 
-    def _await_all_gone(self) -> None:
+    def await_all_gone(self) -> None:
+        """Until the records of ended jobs are gone, and a moment later the Secrets that they own."""
 
         def probe() -> None:
-            there = self._site.kubectl.run("get", "nj", f"--namespace={NAMESPACE}", "--output=name").split()
-            if left := [name for name in self._leaving if f"nestedjob.kns.io/{name}" in there]:
+            text = self._site.kubectl.run("get", "nj,secrets", f"--namespace={NAMESPACE}", "--output=name")
+            there = [line.partition("/")[2] for line in text.split()]
+            owned = {f"{record}{suffix}" for record in self._leaving for suffix in ("", "-tokens", "-output")}
+            if left := [name for name in there if name in owned]:
                 raise NotYetError(f"still there: {', '.join(left)}")
 
         wait_for(
