@@ -58,6 +58,7 @@ def describe_next_steps(target: Target) -> str:
     """
     where = shlex.quote(str(target.state / "env.sh"))
     page = '-H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL/"' if target.is_testbed else "URL-OF-THE-JOB"
+    path = f'PATH="{target.kubectl.parent}:$PATH"  # kubectl\n' if target.is_testbed else ""
     forward = "" if target.is_testbed else "kubectl port-forward -n kns-system svc/jarvice-kns-scheduler 8080 &\n"
     return f"""\
 . {where}        # the same as: eval "$(make -s env)"
@@ -68,7 +69,7 @@ curl -s --noproxy '*' "$KNS_URL/jarvice/jobs?username=$KNS_USERNAME&apikey=$KNS_
 curl -s --noproxy '*' "$KNS_URL/jarvice/tail?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
 curl -s --noproxy '*' {page}
 curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-kubectl get nj -n kns-system
+{path}kubectl get nj -n kns-system
 The same with the public client (pip install jarviceclient3):
   jarvice_cli -apiurl "$KNS_URL" -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
 From submit to nothing left once more: make demo ARGS="--app three-kinds"       `make down` takes everything away."""
