@@ -5,6 +5,7 @@ goes anywhere.
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from demo.accounts import build_users
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.target import ROOT, Target
+from kns.model.appdef import parse_appdef
 from kns.model.catalog import CatalogError, parse_catalog
+from kns.model.errors import InvalidInputError
 
 EXAMPLES = ROOT / "examples"
 MACHINES = Path(__file__).resolve().parent / "catalog" / "machines.json"
@@ -24,6 +27,24 @@ def example_ids() -> list[str]:
     The apps of examples/, by name; `hello` is one of them.
     """
     return sorted(file.parent.name for file in EXAMPLES.glob("*/appdef.json"))
+
+
+def check_example(app: str) -> None:
+    """
+    Refuse an example that could not be built or would not be taken, before anything is built.
+
+    Raises:
+        DemoError: which file is wrong, and how.
+    """
+    folder = EXAMPLES / app
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", app):
+        raise DemoError(f"examples/{app}: the folder's name is part of an image name: lower case, digits and '-' only")
+    if not (folder / "Dockerfile").is_file():
+        raise DemoError(f"examples/{app}/Dockerfile is missing; two lines do: FROM scratch, COPY templates /templates")
+    try:
+        parse_appdef(json.loads((folder / "appdef.json").read_text("utf-8")))
+    except (ValueError, InvalidInputError) as error:
+        raise DemoError(f"examples/{app}/appdef.json: {error}") from error
 
 
 def example_image(app: str) -> str:

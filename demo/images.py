@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.catalog import EXAMPLES, example_ids, example_image
+from demo.catalog import EXAMPLES, check_example, example_ids, example_image
 from demo.errors import DemoError
 from demo.target import ROOT, Target
 from kns import __version__
@@ -55,6 +55,8 @@ def provide(target: Target, say: Callable[[str], None]) -> OurImages:
     if not target.is_testbed:
         say(f"Images come from {target.registry}; see `python -m demo --help` for how to push them.")
         return OurImages(scheduler=target.image(SCHEDULER), init=target.image(INIT))
+    for app in example_ids():
+        check_example(app)
     with locking.exclusive():
         for recipe in list_recipes():
             tag = target.image(recipe.name)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kns import __version__
+from kns.cli.unknown import find_unknown_keys
 from kns.model.appdef import AppDef
 from kns.model.parsing import find_problems
 
@@ -43,6 +44,8 @@ def validate(file: Annotated[Path, typer.Argument(help="An AppDef (JSON).", exis
         typer.echo(f"{file}: not JSON: {error}", err=True)
         raise typer.Exit(1) from error
     problems = find_problems(AppDef, data)
+    for warning in find_unknown_keys(data):
+        typer.echo(f"{file}: warning: {warning}", err=True)
     for problem in problems:
         typer.echo(f"{file}: {problem}", err=True)
     if problems:

@@ -14,7 +14,7 @@ from typing import Any
 from kns import metrics
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.conditions import Condition, ConditionType, Reason, with_condition
+from kns.model.conditions import ConditionType, Reason, with_condition
 from kns.model.errors import ConflictError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.outcome import Done, Failed, Outcome, Wait
@@ -132,13 +132,14 @@ class Reconciler:
                 self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, str(error)), now))
                 raise
             if isinstance(outcome, Failed):
+                status = _note(status, stage, outcome, now)
                 return self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now, status=status)
             if isinstance(outcome, Wait):
                 status = _note_wait(status, stage, outcome, now)
                 self._write(job, status)
                 return Result("wait", outcome.after_s, f"{outcome.reason}: {outcome.message}")
             status = self._note_done(job, status, stage, outcome, now)
-        status = status.model_copy(update={"substatus": Substatus.NONE})
+        status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
         self._write(job, status)
         return Result("serving", self._until_walltime(job, status, now))
 
@@ -300,10 +301,16 @@ class Reconciler:
 
 
 def _note_wait(status: JobStatus, stage: Stage, outcome: Wait, now: datetime) -> JobStatus:
-    """The stage's condition says why it waits; one that has been true stays so (it is only looking after itself)."""
-    conditions: tuple[Condition, ...] = status.conditions
+    """The record says for what it waits; a condition that has been true stays so (the stage looks after itself)."""
     if not status.is_true(stage.condition):
-        conditions = with_condition(
-            conditions, stage.condition, true=False, reason=outcome.reason, message=outcome.message, now=now
-        )
-    return status.model_copy(update={"conditions": conditions, "substatus": stage.substatus})
+        status = _note(status, stage, outcome, now)
+    return status.model_copy(
+        update={"substatus": stage.substatus, "reason": str(outcome.reason), "message": outcome.message}
+    )
+
+
+def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime) -> JobStatus:
+    conditions = with_condition(
+        status.conditions, stage.condition, true=False, reason=outcome.reason, message=outcome.message, now=now
+    )
+    return status.model_copy(update={"conditions": conditions})

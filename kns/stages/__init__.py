@@ -32,7 +32,7 @@ STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
-    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.DEPLOYING, ingress.ensure, ingress.remove),
 )
 
 __all__ = ["STAGES", "Stage", "Verb"]

@@ -382,3 +382,32 @@ def test_an_unreadable_record_ends_with_its_reason_and_is_removed(sim: Simulatio
     sim.run(until="retained")
     assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.UNREADABLE)
     assert sim.host.left == []
+
+
+def test_the_record_says_for_what_it_waits_and_forgets_it_when_it_serves(sim: Simulation, job: JobBuilder) -> None:
+    """`kubectl get nj -o wide` shows reason and message while a job waits, not only at its end."""
+    sim.host.target_appears = False
+    sim.submit(job)
+    for _ in range(20):
+        sim.step()
+        sim.host.settle()
+        sim.clock.advance(1)
+    assert (sim.job.status.reason, sim.job.status.message) == (
+        Reason.NO_TARGET,
+        "waiting for target Service default/web",
+    )
+    assert sim.job.status.substatus is Substatus.DEPLOYING
+    sim.host.target_appears = True
+    sim.host.settle()
+    sim.run(until="serving")
+    assert (sim.job.status.reason, sim.job.status.message) == (None, None)
+
+
+def test_the_stage_that_failed_says_so_too(sim: Simulation, job: JobBuilder) -> None:
+    """Its condition tells the end, not what it was busy with before."""
+    sim.host.init_exit = FAILED_ITEM
+    sim.submit(job)
+    sim.run(until="ended")
+    condition = sim.job.status.condition(ConditionType.DEPLOYED)
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", Reason.ITEM_OUT_OF_RETRIES)

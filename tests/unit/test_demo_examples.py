@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from demo import catalog
 from demo.catalog import EXAMPLES, example_ids
+from demo.errors import DemoError
 
 WEB_FILES = sorted(
     file for file in EXAMPLES.glob("*/templates/**/*.yml") if "kind: Deployment" in file.read_text("utf-8")
@@ -57,3 +59,24 @@ def test_pods_run_without_privileges(file: Path) -> None:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert ("resources" in container) is ("limits" not in file.parts)
+
+
+@pytest.mark.parametrize(
+    ("files", "app", "message"),
+    [
+        ({"appdef.json": "{}"}, "My_App", "examples/My_App: the folder's name is part of an image name"),
+        ({"appdef.json": "{}"}, "half", "examples/half/Dockerfile is missing"),
+        ({"appdef.json": "{", "Dockerfile": ""}, "cut", "examples/cut/appdef.json: "),
+        ({"appdef.json": "{}", "Dockerfile": ""}, "empty", "examples/empty/appdef.json: name: Field required"),
+    ],
+)
+def test_a_bad_example_is_named_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], app: str, message: str
+) -> None:
+    monkeypatch.setattr(catalog, "EXAMPLES", tmp_path)
+    (tmp_path / app).mkdir()
+    for name, text in files.items():
+        (tmp_path / app / name).write_text(text)
+    with pytest.raises(DemoError) as refused:
+        catalog.check_example(app)
+    assert message in str(refused.value)
