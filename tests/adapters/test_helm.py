@@ -242,5 +242,5 @@ def test_only_so_many_shapes_are_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(helm_module, "_SHAPES_KEPT", 2)
     renderer = fake(tmp_path, f"echo run >> {tmp_path}/runs")
     for shape in (1, 2, 3, 3, 1):
-        renderer.render(1, lambda _, shape=shape: {"shape": shape})  # type: ignore[misc]
+        renderer.render(1, lambda _, shape=shape: {"shape": shape})  # type: ignore[misc]  # mypy infers no lambda default
     assert (tmp_path / "runs").read_text().split() == ["run"] * 4

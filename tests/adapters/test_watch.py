@@ -186,7 +186,7 @@ def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock,
     for _ in range(6):
         server.script("GET", "/pods", Answer(200, {"metadata": {"resourceVersion": "1"}}))
         server.script("GET", "/pods", Lines((b"garbage",)))
-    WatchCache(client, PODS, clock=clock).run(Stop())  # type: ignore[arg-type]
+    WatchCache(client, PODS, clock=clock).run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert Stop.waits == [0.0, 1.0, 3.0, 8.0, 8.0, 8.0]
 
 
@@ -286,5 +286,5 @@ def test_a_fault_in_on_change_does_not_end_the_cache(
 
     put(server, "one")
     cache = WatchCache(client, PODS, clock=clock, on_change=on_change)
-    cache.run(Stop())  # type: ignore[arg-type]
+    cache.run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert told == ["one", "two"]

@@ -56,7 +56,7 @@ def client(address: str, monkeypatch: pytest.MonkeyPatch) -> AuthenticatedClient
 def test_the_published_client_submits_lists_tails_shows_and_ends_a_job(api: Api, client: Any) -> None:
     answer, errors = client.submit({key: value for key, value in a_submission().items() if key != "user"})
     assert errors is None
-    assert answer == {"name": api.jobs.list_jobs()[0].spec.accepted.name, "number": 1}  # type: ignore[union-attr]
+    assert answer == {"name": api.jobs.list_jobs()[0].spec.accepted.name, "number": 1}  # type: ignore[union-attr]  # submitted: accepted
 
     listed, errors = client.jobs()
     assert (errors, listed["1"]["job_status"]) == (None, "SUBMITTED")

@@ -1,4 +1,8 @@
-"""A job's life from record to nothing, over a simulated host: every end, and that nothing is left."""
+"""
+A job's life from record to nothing, over a simulated host: every end, and that nothing is left.
+
+Where a test makes one call of the host misbehave it replaces that method of its own host, which mypy has to be told.
+"""
 
 import json
 
@@ -285,7 +289,7 @@ def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> N
             raise ForbiddenError("PATCH limitranges: 403, not allowed")
         return original(obj)
 
-    sim.host.apply = apply  # type: ignore[method-assign]  # one call of one test
+    sim.host.apply = apply  # type: ignore[method-assign]
     sim.submit(job)
     with pytest.raises(ForbiddenError):
         sim.step()

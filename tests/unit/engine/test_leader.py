@@ -165,6 +165,6 @@ def test_a_fault_of_ours_is_not_swallowed() -> None:
     def broken(**_: object) -> bool:
         raise ZeroDivisionError
 
-    life.lease.try_acquire = broken  # type: ignore[method-assign]
+    life.lease.try_acquire = broken  # type: ignore[method-assign]  # this one lease breaks
     with pytest.raises(ZeroDivisionError):
         life.run()

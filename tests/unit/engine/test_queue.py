@@ -156,7 +156,7 @@ def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock:
         waiting.release()
         return wait(None)  # the clock is ours: only a notify wakes
 
-    queue._changed.wait = counted  # type: ignore[method-assign]
+    queue._changed.wait = counted  # type: ignore[method-assign]  # to count real waits
     taken: list[str | None] = []
     threads = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)]
     for thread in threads:
