@@ -1,0 +1,69 @@
+"""What is refused before a job is made, because the job could only fail later."""
+
+import random
+from typing import Any
+
+import pytest
+
+from kns.model.errors import InvalidInputError
+from kns.model.limits import parse_limit_range
+from kns.model.resources import check_limit_range
+from kns.model.site import parse_jobs_domain
+from kns.model.submission import Submission, accept, build_spec
+from tests.builders import a_catalog, a_submission, an_app, an_appdef
+from tests.fakes.stores import START, MemoryJobStore
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"max": {"cpu": 1}}, "max.cpu"),
+        ({"min": {"cpu": "100m"}}, "min.cpu"),
+        ({"max_limit_request_ratio": {"cpu": 10}}, "max_limit_request_ratio.cpu"),
+        ({"type": "Pod", "max": {"memory": "512Mi"}}, "max.memory"),
+    ],
+)
+def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        check_limit_range(parse_limit_range(item))
+    assert refused.value.path == path
+
+
+def test_a_limit_range_for_the_tenant_alone_passes() -> None:
+    check_limit_range(parse_limit_range([{"default": {"cpu": 1}}, {"max": {"cpu": 2, "memory": "2Gi"}}]))
+    check_limit_range(parse_limit_range({"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}))
+
+
+@pytest.mark.parametrize("text", ["*.jobs.example.org", "jobs example.org", "https://jobs.example.org?x=1"])
+def test_a_jobs_domain_that_no_host_name_can_stand_below_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parse_jobs_domain(text)
+
+
+def _refusal(body: dict[str, Any], *, apps: dict[str, Any] | None = None, user: str = "user1") -> str:
+    store = MemoryJobStore(first_number=5)
+    with pytest.raises(InvalidInputError) as refused:
+        accept(
+            build_spec(Submission.model_validate(body), user=user, body=body),
+            catalog=a_catalog(apps=apps),
+            supported_versions=("v1.36",),
+            now=START,
+            rng=random.Random(1),
+            allot_number=store.allot_number,
+        )
+    assert store.allot_number() == 5, "a refusal costs no number"
+    return str(refused.value)
+
+
+def test_the_apps_own_bound_on_nodes_counts() -> None:
+    body = a_submission(machine={"type": "kns-small", "nodes": 2})
+    assert _refusal(body, apps={"hello": an_app(an_appdef(scale_max=1))}) == "machine.nodes: this app takes at most 1"
+
+
+def test_an_inactive_account_is_refused_by_hand_as_over_http() -> None:
+    assert _refusal(a_submission(), user="idle1") == "user: the account idle1 is not active"
+
+
+def test_an_empty_walltime_is_none() -> None:
+    body = a_submission(application={"command": "Hello", "walltime": ""})
+    assert build_spec(Submission.model_validate(body), user="user1", body=body).walltime is None
