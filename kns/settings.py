@@ -13,6 +13,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -112,6 +120,29 @@ def _check_cidr(value: str) -> str:
         ip_network(value)
     except ValueError as error:
         raise ValueError("is not an address range like 10.96.0.0/16") from error
+    return value
+
+
+def _read_public_key(text: str) -> str:
+    """Base64 of DER, or PEM, as PEM."""
+    try:
+        if "-----BEGIN" in text:
+            key = load_pem_public_key(text.encode())
+        else:
+            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("is not an RSA public key, as base64 of DER or as PEM") from error
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("is a public key, but not one of RSA")  # noqa: TRY004 - pydantic wants it
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _check_proxies(value: str) -> str:
+    for part in value.split(","):
+        try:
+            ip_network(part.strip())
+        except ValueError as error:
+            raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
     return value
 
 
@@ -220,6 +251,31 @@ class Settings(BaseSettings):
     http_host: str = _variable("KNS_HTTP_HOST", "0.0.0.0", "Address of the HTTP API.")  # noqa: S104 - in its own pod
     http_port: Whole = _variable("KNS_HTTP_PORT", 8080, "Port of the HTTP API.", ge=1, le=65535)
     metrics_port: Whole = _variable("KNS_METRICS_PORT", 9090, "Port of `/metrics`.", ge=1, le=65535)
+    trusted_proxies: Annotated[str, AfterValidator(_check_proxies)] = _variable(
+        "KNS_TRUSTED_PROXIES",
+        "127.0.0.1",
+        "Comma list of the proxies' addresses and ranges whose `X-Forwarded-For` tells a client's address.",
+    )
+    realm_public_key: Annotated[str, AfterValidator(_read_public_key)] | None = _variable(
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
+        None,
+        "RSA public key of the Keycloak realm, base64 of DER or PEM, for Bearer tokens; unset: every token is refused.",
+    )
+    failed_logins_per_minute: Whole = _variable(
+        "KNS_FAILED_LOGINS_PER_MINUTE",
+        10,
+        "Failed logins of one user from one address, after which both are refused with 429; counted by each replica.",
+        ge=1,
+    )
+    submits_per_minute: Whole = _variable(
+        "KNS_SUBMITS_PER_MINUTE",
+        60,
+        "Submits of one user, above which they are refused with 429; counted by each replica.",
+        ge=1,
+    )
+    live_jobs_per_user: Whole = _variable(
+        "KNS_LIVE_JOBS_PER_USER", 0, "Jobs of one user that may live at the same time; 0: any number."
+    )
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that are worked on at the same time.", ge=1, le=64)
     retention_days: Whole = _variable("KNS_RETENTION_DAYS", 30, "Days that ended records and their output stay.", ge=1)
     target_limit_s: Whole = _variable(

@@ -7,7 +7,7 @@ serves the application turns the server's own access log off, since that one pri
 
 from fastapi import APIRouter, FastAPI
 
-from kns.api import catalog, jobs, probes, submit
+from kns.api import catalog, insight, jobs, probes, submit, team
 from kns.api.errors import add_handlers
 from kns.api.middleware import BodyReader, Observer
 from kns.api.ports import ApiPorts
@@ -20,7 +20,14 @@ PREFIX = "/jarvice"
 def build_app(ports: ApiPorts) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.ports = ports
-    public: tuple[APIRouter, ...] = (submit.router, jobs.router, catalog.router, probes.router)
+    public: tuple[APIRouter, ...] = (
+        submit.router,
+        jobs.router,
+        insight.router,
+        team.router,
+        catalog.router,
+        probes.router,
+    )
     for router in public:
         app.include_router(router, prefix=PREFIX)
     app.include_router(probes.router)  # the kubelet asks without the prefix

@@ -6,12 +6,34 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from kns.ports import CatalogSource, Clock, Health, JobStore, OutputStore, TokenStore
+from kns.ports import (
+    Bearer,
+    CatalogSource,
+    Clock,
+    Health,
+    JobStore,
+    NamespaceReader,
+    OutputStore,
+    RateLimit,
+    TokenStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one user may do: `failed_logins` and `submits` a minute, jobs that live at a time (0 = any number)."""
+
+    failed_logins: RateLimit
+    submits: RateLimit
+    live_jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ApiPorts:
-    """`supported_versions` are the Kubernetes minors a job may ask for (`v1.36`), `version` is that of kns."""
+    """
+    `supported_versions` are the Kubernetes minors a job may ask for (`v1.36`), `version` is that of kns. Without
+    `bearer` every token is refused.
+    """
 
     jobs: JobStore
     outputs: OutputStore
@@ -22,6 +44,9 @@ class ApiPorts:
     supported_versions: tuple[str, ...]
     version: str
     rng: random.Random
+    namespaces: NamespaceReader
+    limits: Limits
+    bearer: Bearer | None = None
 
 
 async def _ports_of(request: Request) -> ApiPorts:

@@ -53,7 +53,7 @@ class VaultRequest(_Body):
 
 class UserRequest(_Body):
     username: str = Field(min_length=1)
-    apikey: str = Field(min_length=1, repr=False)
+    apikey: str | None = Field(default=None, min_length=1, repr=False)  # a bearer of a token needs none
 
 
 class Submission(_Body):
@@ -115,11 +115,14 @@ def accept(
     now: datetime,
     rng: random.Random,
     allot_number: Callable[[], int],
+    payer: str | None = None,
+    billing_code: int = 0,
 ) -> Accepted:
     """
     Check a wish against the catalogue and freeze everything that the job will need.
 
-    `allot_number` is called last, when nothing can be refused any more: bad input costs no number.
+    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `payer` and
+    `billing_code` are those of the caller's token; without a payer there the catalogue's counts.
 
     Raises:
         InvalidInputError: with the submission's key path of the first fault.
@@ -143,7 +146,8 @@ def accept(
     return Accepted(
         number=allot_number(),
         name=build_job_name(app=spec.app, user=spec.user, now=now, rng=rng),
-        payer=user.payer or user.username,
+        payer=payer or user.team,
+        billing_code=billing_code,
         submit_time=now,
         image=app.repo,
         command=key,
@@ -187,8 +191,10 @@ def _check_version(version: str, supported: tuple[str, ...]) -> None:
         )
 
 
+def has_vault(catalog: Catalog, user: User, name: str) -> bool:
+    return name == EPHEMERAL_VAULT or name in catalog.vaults.get(user.username, {})
+
+
 def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
-    if spec.vault is None or spec.vault.name == EPHEMERAL_VAULT:
-        return
-    if spec.vault.name not in catalog.vaults.get(user.username, {}):
+    if spec.vault is not None and not has_vault(catalog, user, spec.vault.name):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
