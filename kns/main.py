@@ -33,6 +33,7 @@ from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.moving_window import MovingWindow
+from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
 from kns.engine.intake import Intake
@@ -44,7 +45,7 @@ from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.model.site import Site, VirtualKubernetes
-from kns.ports import World
+from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
 from kns.stages import vcluster
 
@@ -223,7 +224,7 @@ class _Scheduler:
                 supported_versions=supported,
                 version=__version__,
                 rng=rng,
-                namespaces=cluster,
+                namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
                 limits=build_limits(settings, clock),
                 bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
             )
