@@ -12,7 +12,7 @@ from kns.model import names
 from kns.model.catalog import App
 from kns.model.duration import format_walltime
 from kns.model.job import SUBSTATUS_TEXT, Accepted, Job
-from kns.model.job_info import connect_url
+from kns.model.job_info import build_substitutions, connect_url, substitute
 from kns.model.machine import Machine
 from kns.model.submission import redact_submission
 from kns.model.tokens import Tokens
@@ -119,13 +119,18 @@ def _queue_s(job: Job, now: datetime) -> float:
     return max(0.0, (until - job.submit_time).total_seconds())
 
 
-def info_entry(job: Job, tokens: Tokens) -> dict[str, Any]:
-    """The answer of `info`; a job without a target has no URL, and the help says only who may log in."""
+def info_entry(job: Job, tokens: Tokens, *, help_page: str = "") -> dict[str, Any]:
+    """
+    The answer of `info`; a job without a target has no URL, and the help says only who may log in.
+
+    `help_page` is the app's own HTML, put behind ours; what is filled into it is escaped.
+    """
     url = connect_url(job, tokens)
+    values = {key: escape(value) for key, value in build_substitutions(job, tokens).items()}
     return {
         "url": url,
         "about": None,
-        "help": _help_html(user=job.spec.user, password=tokens.password, url=url),
+        "help": _help_html(user=job.spec.user, password=tokens.password, url=url) + substitute(help_page, values),
         "actions": {},
         "address": job.status.address or "",
         "password": tokens.password,

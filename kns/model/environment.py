@@ -1,15 +1,13 @@
 """What the app's templates and scripts find in their environment (contract C.6)."""
 
-from kns.model import names
 from kns.model.job import Accepted, JobSpec
 from kns.model.site import Site
 from kns.model.tokens import Tokens
 
 
 def build_public_env(spec: JobSpec, accepted: Accepted, site: Site) -> dict[str, str]:
-    name, nodes, machine = names.job_object_name(accepted.number), spec.machine.nodes, accepted.machine
-    domain = site.jobs_domain
-    exposed = bool(accepted.nested.targets) and domain is not None
+    nodes, machine = spec.machine.nodes, accepted.machine
+    address = site.job_address(accepted.number, accepted.nested)
     return {
         "KNS_JOB_NUMBER": str(accepted.number),
         "KNS_JOB_NAME": accepted.name,
@@ -21,9 +19,11 @@ def build_public_env(spec: JobSpec, accepted: Accepted, site: Site) -> dict[str,
         "KNS_CORES": str(machine.cores(nodes)),
         "KNS_RAM_GB": str(machine.memory_gib(nodes)),
         "KNS_GPUS": str(machine.gpus(nodes)),
-        "KNS_JOB_URL": domain.job_url(name) if exposed and domain else "",
-        "KNS_JOB_HOST": domain.job_host(name) if exposed and domain else "",
-        "JARVICE_INGRESSPATH": "",
+        "KNS_JOB_URL": address.url if address else "",
+        "KNS_JOB_HOST": address.host if address else "",
+        "JARVICE_INGRESSPATH": address.path.strip("/") if address else "",
+        "KNS_VAULT_STORAGE_CLASS": "",
+        "KNS_DEFAULT_STORAGE_CLASS": site.classes.default_storage_class or "",
     }
 
 
@@ -32,3 +32,12 @@ def build_secret_env(tokens: Tokens) -> dict[str, str]:
         "KNS_JOB_PASSWORD": tokens.password,
         **{f"KNS_RANDOM{length}": token for length, token in tokens.random.items()},
     }
+
+
+def build_proxy_env(site: Site) -> dict[str, str]:
+    """For the init pod alone. The virtual cluster's API and whatever else has a ClusterIP is never behind a proxy."""
+    proxies = site.proxies
+    given = {"http_proxy": proxies.http, "https_proxy": proxies.https}
+    env = {name: value for name, value in given.items() if value}
+    direct = (site.virtual.service_cidr, "localhost", "127.0.0.1", "svc", ".svc", ".svc.cluster.local")
+    return {**env, "no_proxy": ",".join(filter(None, (proxies.no_proxy, *direct)))} if env else env

@@ -21,6 +21,7 @@ from kns.model.conditions import Condition, ConditionType, find_condition
 from kns.model.errors import InvalidInputError
 from kns.model.machine import Machine
 from kns.model.parsing import parse_model
+from kns.model.usage import Usage
 
 
 class JobState(StrEnum):
@@ -137,7 +138,8 @@ class JobStatus(_Stored):
     What came of it. Times go from absent to a value once.
 
     `control_plane_uid` is the uid of the control-plane pod that the job started with: another uid means that the
-    virtual cluster's data is gone, because without a volume it lives and dies with that pod.
+    virtual cluster's data is gone, because without a volume it lives and dies with that pod. `usage` is the running
+    sum, `usage_reports` what it was at each report, the newest last.
     """
 
     observed_generation: int = 0
@@ -153,6 +155,8 @@ class JobStatus(_Stored):
     url: str | None = None
     address: str | None = None
     conditions: tuple[Condition, ...] = ()
+    usage: Usage | None = None
+    usage_reports: tuple[Usage, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
         return find_condition(self.conditions, kind)
