@@ -149,12 +149,12 @@ class JobKeeper:
         number, name = self._portal.submit(app, machine=machine, **changes)
         return self.adopt(number, name)
 
-    def adopt(self, number: int, name: str, *, record: str = "") -> TrialJob:
-        """A job that somebody else submitted, to be taken away like the others."""
+    def adopt(self, number: int, name: str, *, record: str = "", portal: Portal | None = None) -> TrialJob:
+        """A job that somebody else submitted, to be taken away like the others. `portal`: its owner's, if not ours."""
         record = record or f"kns-job-{number}"
         if record not in self._records:
             self._records.append(record)
-        return TrialJob(self._site, self._portal, record=record, number=number, name=name)
+        return TrialJob(self._site, portal or self._portal, record=record, number=number, name=name)
 
     def apply(self, record: str, spec: Mapping[str, Any]) -> None:
         """`kubectl apply` of a NestedJob."""
