@@ -64,9 +64,13 @@ class TrialJob:
         """`shutdown` or `terminate`."""
         self._portal.get(how, number=self.number)
 
+    def info(self) -> dict[str, Any]:
+        """The answer of `info`."""
+        return dict(self._portal.get("info", number=self.number))
+
     def page(self) -> tuple[int, str]:
         """Status and text of the job's page, by its URL, through the ingress controller."""
-        return fetch_page(self._portal.get("info", number=self.number)["url"], self._site.ingress_url)
+        return fetch_page(self.info()["url"], self._site.ingress_url)
 
     def pods(self, *, selector: str = "") -> list[dict[str, Any]]:
         """The pods in its namespace on the host."""
