@@ -67,7 +67,7 @@ class Result:
     load: Load
     accounts: list[str]
     answers: list[Submitted] = field(default_factory=list)
-    sending_s: float = 0.0
+    sending_s: float | None = None
     removal_s: float | None = None
 
     @property
@@ -220,7 +220,8 @@ def show(result: Result, console: Console) -> None:
     The table that docs/performance.md wants.
     """
     load, good = result.load, result.good
-    table = Table(title=f"submit: {load.jobs} jobs, {load.rate:g} a second, app {load.app} on {load.machine}")
+    console.print(f"submit: {load.jobs} jobs, {load.rate:g} a second, app {load.app} on {load.machine}")
+    table = Table()
     table.add_column("figure")
     table.add_column("value", justify="right")
     rows: list[tuple[str, str]] = []
@@ -229,11 +230,15 @@ def show(result: Result, console: Console) -> None:
         rows += [(name.removesuffix("_ms"), f"{value:.1f} ms") for name, value in asdict(figures).items()]
         rows.append(("latest sent", f"{max(answer.late_ms for answer in good):.1f} ms after it was due"))
     rows += [(f"answers: {status}", str(count)) for status, count in sorted(result.statuses.items())]
-    rows.append(("sent and answered in", f"{result.sending_s:.1f} s"))
-    rows.append(("gone after", "not gone" if result.removal_s is None else f"{result.removal_s:.1f} s"))
+    rows.append(("sent and answered in", _seconds(result.sending_s, "not all sent")))
+    rows.append(("gone after", _seconds(result.removal_s, "not gone")))
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def _seconds(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.1f} s"
 
 
 def to_json(result: Result) -> dict[str, Any]:
@@ -246,8 +251,8 @@ def to_json(result: Result) -> dict[str, Any]:
         "accounts": result.accounts,
         "figures": asdict(Figures.of(times)) if times else None,
         "answers": dict(sorted(result.statuses.items())),
-        "sending_s": round(result.sending_s, 2),
-        "removal_s": None if result.removal_s is None else round(result.removal_s, 2),
+        "sending_s": result.sending_s,
+        "removal_s": result.removal_s,
         "times_ms": times,
     }
 
