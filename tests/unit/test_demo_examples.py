@@ -5,6 +5,7 @@ The examples are what their papers say: scripts as readable files, images from s
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,6 +72,11 @@ def test_paths_lead_to_files_of_the_image(app: str) -> None:
 def test_images_hold_templates_and_nothing_else(app: str) -> None:
     lines = (EXAMPLES / app / "Dockerfile").read_text("utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["FROM scratch", "COPY templates /templates"]
+
+
+def test_the_list_of_examples_is_whole() -> None:
+    text = (EXAMPLES / "README.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\1\) \|", text, re.MULTILINE)) == example_ids()
 
 
 def test_the_demos_parameters_are_those_of_the_app_and_the_page_is_the_file_beside() -> None:
