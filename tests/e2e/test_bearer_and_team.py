@@ -101,7 +101,7 @@ def _foreign(claims: Claims, _: str) -> str:
 
 
 def _unsigned(claims: Claims, _: str) -> str:
-    return jwt.encode(claims, None, algorithm="none")
+    return jwt.encode(claims, "", algorithm="none")
 
 
 def _confused(claims: Claims, key: str) -> str:
