@@ -114,7 +114,7 @@ def test_jobs_has_all_keys_of_status_and_the_rest(api: Api) -> None:
         "job_substatus_text": None,
         "job_api_submission": {
             "app": "hello",
-            "application": {"command": "Hello"},
+            "application": {"command": "Hello", "parameters": {}},
             "machine": {"type": "kns-small", "nodes": 1},
             "user": {"username": "user1"},
         },
