@@ -29,7 +29,7 @@ from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.faults import located
 from kns.model.limits import LimitRangeItem, parse_limit_range
-from kns.model.parameters import Parameters
+from kns.model.parameter_set import Parameters
 from kns.model.parsing import parse_model
 from kns.model.resources import check_limit_range
 from kns.model.scalars import Flag, read_flag

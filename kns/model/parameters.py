@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,7 +26,6 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kns.model.env_names import is_reserved, parameter_name
 from kns.model.faults import located
 from kns.model.scalars import (
     Flag,
@@ -43,8 +41,6 @@ from kns.model.scalars import (
 )
 
 UPLOAD_DIR = "/opt"
-MAX_PARAMETERS = 500
-_MAX_KEY = 253
 _MAX_TARGET = 253
 
 NumberT = TypeVar("NumberT", int, float)
@@ -365,36 +361,3 @@ def _in_bounds(number: NumberT, low: NumberT | None, high: NumberT | None) -> Nu
 def _quote_some(values: list[str]) -> str:
     some = ", ".join(repr(value[:40]) for value in values[:10])
     return some if len(values) <= 10 else f"{some} and {len(values) - 10} more"
-
-
-def _check_together(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """What no parameter can know alone: names that meet, conditions on others, more than one upload."""
-    names: dict[str, str] = {}
-    uploads: list[str] = []
-    for key, parameter in parameters.items():
-        _check_key(key, parameter)
-        other = names.setdefault(parameter_name(key), key)
-        if other != key:
-            raise located((key,), f"is called {parameter_name(key)} like {other!r}; rename one of them")
-        uploads += [key] if isinstance(parameter, UploadParameter) else []
-        if len(uploads) > 1:
-            raise located((key,), f"a command takes one UPLOAD, and {uploads[0]!r} is one")
-        for condition, needed in (("if", parameter.if_), ("ifnot", parameter.ifnot)):
-            for name in needed:
-                if not isinstance(parameters.get(name), BoolParameter):
-                    raise located((key, condition), f"{name!r} is not a BOOL parameter of this command")
-    return parameters
-
-
-def _check_key(key: str, parameter: Parameter) -> None:
-    try:
-        check_text(key)
-    except ValueError as error:
-        raise located((key,), f"the key {error}") from error
-    if not key.lstrip("-") or len(key) > _MAX_KEY:
-        raise located((key,), f"the key must have 1 to {_MAX_KEY} characters after its dashes")
-    if parameter.variable and is_reserved(key):
-        raise located((key, "variable"), f"{key} is a variable of the system's; rename the parameter")
-
-
-Parameters = Annotated[dict[str, Parameter], Field(max_length=MAX_PARAMETERS), AfterValidator(_check_together)]
