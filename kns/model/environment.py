@@ -88,7 +88,7 @@ def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]
     for value in parameters:
         if value.target is not None:
             try:
-                uploads[value.target] = decode_upload(str(given[value.key]))
+                uploads[value.target] = decode_upload(given[value.key])
             except (KeyError, ValueError) as error:
                 raise InvalidInputError(f"spec.parameters.{value.key}", "the uploaded content is gone") from error
     return uploads

@@ -293,8 +293,6 @@ class UploadParameter(Parameter):
         return None
 
     def read(self, given: Any) -> Value | None:
-        if not isinstance(given, str):
-            raise ValueError("must be the file's content in base64")  # noqa: TRY004 - pydantic collects ValueErrors only
         size = len(decode_upload(given))
         if self.size is not None and size > self.size:
             raise ValueError(f"has {size} bytes, at most {self.size} are allowed")
@@ -332,7 +330,7 @@ def find_kind(data: Mapping[str, Any]) -> tuple[type[Parameter], str]:
     return found
 
 
-def decode_upload(text: str) -> bytes:
+def decode_upload(given: Any) -> bytes:
     """
     The content of an uploaded file; line breaks inside the base64 are allowed.
 
@@ -340,8 +338,8 @@ def decode_upload(text: str) -> bytes:
         ValueError: it is not base64.
     """
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return base64.b64decode("".join(given.split()), validate=True)
+    except (AttributeError, binascii.Error, ValueError) as error:
         raise ValueError("must be the file's content in base64") from error
 
 

@@ -113,6 +113,8 @@ UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
      "machine.nodes: 'kns-small' has at most 4"),
     ("unknown vault", a_submission(vault={"name": "other"}), "vault.name: user1 has no vault 'other'"),
     ("foreign project", a_submission(job_project="beta"), "job_project: user1 is not a member of 'beta'"),
+    ("a parameter that the command has not", a_submission(application={"parameters": {"x": 1}}),
+     "application.parameters.x: is not a parameter of this command; there are: none"),
     ("odd walltime", a_submission(application={"command": "Hello", "walltime": "8 hours"}),
      "application.walltime: '8 hours' is not HH:MM:SS"),
     ("walltime with a line break", a_submission(application={"command": "Hello", "walltime": "8\nhours"}),
