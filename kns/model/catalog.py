@@ -17,6 +17,7 @@ from kns.model.appdef import AppDef
 from kns.model.errors import InvalidInputError, KnsError
 from kns.model.machine import Integer, Machine
 from kns.model.parsing import parse_model
+from kns.model.scalars import ScalarText
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -57,7 +58,7 @@ class User(BaseModel):
     email: str = ""
     name: str = ""
     projects: tuple[str, ...] = ()
-    variables: dict[str, str] = Field(default={}, repr=False)
+    variables: dict[str, ScalarText] = Field(default={}, repr=False)
 
     @model_validator(mode="before")
     @classmethod

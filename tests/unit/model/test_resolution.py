@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kns.model.catalog import Catalog, parse_catalog
+from kns.model.catalog import Catalog, CatalogError, parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.job import Accepted, build_record, job_from_record
 from kns.model.job_info import substitute
@@ -330,6 +331,12 @@ def test_a_required_variable_that_is_missing(account: dict[str, Any]) -> None:
     )
 
 
+def test_an_account_variable_that_no_environment_can_hold_is_a_fault_of_the_catalogue() -> None:
+    assert parse_catalog(catalog_files(users={"user1": {"variables": {"A": 5}}})).users["user1"].variables == {"A": "5"}
+    with pytest.raises(CatalogError, match=r"users\.json: user1\.variables\.A: must not hold a zero byte"):
+        parse_catalog(catalog_files(users={"user1": {"variables": {"A": "a\0"}}}))
+
+
 def test_nobody_has_no_variables() -> None:
     assert parse_catalog(catalog_files()).find_variables("nobody", ["A"], inherited=["A"]) == {}
 
@@ -416,7 +423,7 @@ def test_truncation_never_grows_and_is_settled_at_once(number: float, precision:
     cut = resolve(parameter, p=number)["p"].value
     assert isinstance(cut, float)
     assert abs(cut) <= abs(number)
-    assert abs(number - cut) <= 10.0**-precision
+    assert abs(number - cut) <= 10.0**-precision + math.ulp(number)
     assert resolve(parameter, p=cut)["p"].value == cut
 
 
