@@ -16,7 +16,7 @@ from kns.engine.metering import close_account, meter
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason, with_condition
-from kns.model.errors import ConflictError, KnsError, RefusedError, RenderError, TransientError
+from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.site import Site
@@ -156,6 +156,8 @@ class Reconciler:
             return Failed(Reason.REFUSED_BY_HOST, f"the host cluster refused: {error}")
         except RenderError as error:
             return Failed(Reason.RENDER_FAILED, str(error))
+        except InvalidInputError as error:  # what the job was accepted with is there no longer
+            return Failed(Reason.NOT_ACCEPTED, str(error))
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes: dict[str, Any] = {

@@ -14,13 +14,13 @@ from typing import Any
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.environment import build_proxy_env
 from kns.model.errors import TransientError
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.output import JobOutput
 from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.delivery import read_init_input
 
 log = get_logger(__name__)
 
@@ -74,13 +74,11 @@ def _create(ctx: Context) -> Outcome:
     if kubeconfig is None:
         return Wait(_POLL_S, Reason.INIT_STARTING, "waiting for the virtual cluster's certificates and Service")
     pull_secret = cluster.read(Kind.SECRET, ctx.name, names.PULL_SECRET) is not None
-    uploads: dict[str, bytes] = {}
-    env = build_proxy_env(ctx.site)
-    files = {"kubeconfig": kubeconfig, "parameters.json": "[]\n", "jobenv.sh": ""}
-    cluster.apply(build_init_config(ctx.accepted, uploads=uploads))
-    for secret in build_init_secrets(number, files=files, env=env):
+    given = read_init_input(ctx)
+    cluster.apply(build_init_config(ctx.accepted, uploads=given.uploads))
+    for secret in build_init_secrets(number, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
         cluster.apply(secret)
-    cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=uploads, pull_secret=pull_secret))
+    cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
     ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx)))
     return Wait(_POLL_S, Reason.INIT_STARTING, "init job created")
 

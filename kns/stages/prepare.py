@@ -9,7 +9,6 @@ they exist.
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.environment import build_public_env, build_secret_env
 from kns.model.errors import KnsError
 from kns.model.outcome import Done, Outcome, Wait
 from kns.model.pull import merge_pull_config
@@ -17,6 +16,7 @@ from kns.objects.inside import build_default_storage_class, build_job_info, buil
 from kns.objects.labels import build_labels
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.delivery import read_job_info
 
 log = get_logger(__name__)
 
@@ -37,11 +37,10 @@ def ensure(ctx: Context) -> Outcome:
     if prepared:
         _follow(ctx, kubeconfig, later)
         return Done()
-    public, secret = (
-        build_public_env(ctx.job.spec, ctx.accepted, ctx.site),
-        build_secret_env(ctx.world.tokens.ensure(ctx.job)),
-    )
-    for obj in build_job_info(ctx.name, public=public, secret=secret, labels=build_labels(ctx.accepted.number)):
+    info = read_job_info(ctx)
+    for obj in build_job_info(
+        ctx.name, public=info.public, secret=info.secret, labels=build_labels(ctx.accepted.number)
+    ):
         ctx.world.cluster.apply(obj)
     ctx.world.virtual_clusters.apply(kubeconfig, [*_read_classes(ctx), *_build_for(ctx, _FIRST)])
     return Done()
@@ -69,11 +68,8 @@ def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> None:
 
 
 def _build_for(ctx: Context, namespace: str) -> list[Object]:
-    public, secret = (
-        build_public_env(ctx.job.spec, ctx.accepted, ctx.site),
-        build_secret_env(ctx.world.tokens.ensure(ctx.job)),
-    )
-    objects = build_job_info(namespace, public=public, secret=secret)
+    info = read_job_info(ctx)
+    objects = build_job_info(namespace, public=info.public, secret=info.secret)
     app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
     config = merge_pull_config(app.pullsecret, None, images=()) if app else None
     return [*objects, build_pull_secret(namespace, config)] if config else objects
