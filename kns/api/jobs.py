@@ -86,7 +86,8 @@ def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
 
 @router.api_route("/info", methods=METHODS)
 def info(ports: Ports, job: KnownJob) -> Response:
-    return JsonAnswer(info_entry(job, _read_tokens(ports, job)))
+    tokens = _read_tokens(ports, job)
+    return JsonAnswer(info_entry(job, tokens, help_page=ports.outputs.read(job.record).help))
 
 
 @router.api_route("/connect", methods=METHODS)

@@ -120,7 +120,6 @@ def _check_live_jobs(ports: ApiPorts, username: str) -> None:
 
 
 def _accept(ports: ApiPorts, identity: Identity, spec: JobSpec) -> JobSpec:
-    claims = identity.claims
     accepted = accept(
         spec,
         catalog=ports.catalog.current(),
@@ -128,7 +127,6 @@ def _accept(ports: ApiPorts, identity: Identity, spec: JobSpec) -> JobSpec:
         now=ports.clock.now(),
         rng=ports.rng,
         allot_number=ports.jobs.allot_number,
-        payer=claims.payer if claims else None,
-        billing_code=claims.billing_code if claims else 0,
+        claims=identity.claims,
     )
     return spec.model_copy(update={"accepted": accepted})

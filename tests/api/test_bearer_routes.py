@@ -138,9 +138,21 @@ def test_without_a_token_a_user_without_a_key_is_malformed(api: Api) -> None:
                    "Missing or Malformed API Syntax")  # fmt: skip
 
 
-def test_the_payer_of_the_token_pays(api: Api) -> None:
-    submit(api, f"Bearer {a_token(jarvice_payer='payer9')}", without_user())
-    assert api.get("jobs").json()["1"]["job_payer"] == "payer9"
+@pytest.mark.parametrize(
+    ("claims", "payer", "code"),
+    [
+        ({"jarvice_payer": "payer9", "jarvice_billing_code": 42}, "payer9", 42),
+        ({"jarvice_billing_code": "42"}, "payer1", 42),
+        ({"jarvice_payer": "", "jarvice_billing_code": "none"}, "payer1", 0),
+        ({}, "payer1", 0),
+    ],
+)
+def test_the_payer_and_the_billing_code_of_the_token_are_the_jobs(
+    api: Api, claims: dict[str, Any], payer: str, code: int
+) -> None:
+    submit(api, f"Bearer {a_token(**claims)}", without_user())
+    entry = api.get("jobs").json()["1"]
+    assert (entry["job_payer"], entry["job_billing_code"]) == (payer, code)
 
 
 def test_a_token_is_never_written_down(api: Api) -> None:
