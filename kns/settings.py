@@ -21,13 +21,11 @@ from kns.model.errors import InvalidInputError, KnsError
 from kns.model.limits import LimitRangeItem, parse_limit_range
 from kns.model.resources import check_limit_range
 from kns.model.site import JobsDomain, parse_jobs_domain
+from kns.model.versions import DEFAULT_VERSIONS, parse_versions
 
 DEFAULT_LIMIT_RANGE = (
     '{"default":{"cpu": 1, "memory": "1Gi"}, "default_request":{"cpu": "200m", "memory": "256Mi"}, "type":"Container"}'
 )
-# The newest tag of the maker's `kubernetes` image per minor; the first is the default.
-DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"
-
 DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -36,7 +34,6 @@ _IMAGE = re.compile(
     r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
-_VERSION = re.compile(r"v1\.[0-9]{1,2}\.[0-9]{1,3}")
 
 
 class SettingsError(KnsError):
@@ -92,13 +89,10 @@ def _read_domain(value: Any) -> Any:
 def _read_versions(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    versions = [part.strip() for part in value.split(",") if part.strip()]
-    if not versions or not all(_VERSION.fullmatch(v) for v in versions):
-        raise ValueError("must be a comma list of full versions like v1.36.0, the default first")
-    by_minor = {v.rpartition(".")[0]: v for v in reversed(versions)}
-    if len(by_minor) != len(versions):
-        raise ValueError("names a minor version twice; give one full version per minor")
-    return by_minor
+    try:
+        return parse_versions(value)
+    except InvalidInputError as error:
+        raise ValueError(error.problem) from error
 
 
 def _check_readable(path: Path) -> Path:

@@ -116,13 +116,17 @@ def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: S
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("no JSON", {"users.json": '{"user1": '}, "users.json: is not JSON: Expecting value: line 1 column 11 (char 10)"),
-    ("NaN", {"machines.json": '{"m": NaN}'}, "machines.json: is not JSON: NaN is not a JSON number"),
-    ("a number too large", {"machines.json": '{"m": 1e999}'}, "machines.json: is not JSON: 1e999 is not a JSON number"),
+    ("no JSON", {"users.json": '{"user1": '}, "users.json: is not JSON: Expecting value (line 1, column 11)"),
+    ("NaN", {"machines.json": '{"m": NaN}'}, "machines.json: m: is not a number that JSON has"),
+    ("a number too large", {"machines.json": '{"m": 1e999}'}, "machines.json: m: is not a number that JSON has"),
     ("nested too deeply", {"machines.json": "[" * 100_000}, "nested too deeply"),
     ("a list", {"users.json": []}, "users.json: must be a JSON object"),
     ("an app without image", {"apps/hello.json": {"data": {}}}, "apps.hello.json: "),
-    ("an empty key", {"users.json": {"u": {"apikey": ""}}}, "users.json: u: apikey must not be empty"),
+    (
+        "an empty key",
+        {"users.json": {"u": {"apikey": ""}}},
+        "users.json: u.apikey: String should have at least 1 character",
+    ),
 ]
 
 
