@@ -68,8 +68,7 @@ def validate(
     found = _find_problems(decoded.data, list_minors(kubernetes_versions))
     problems = [*decoded.problems, *(problem for problem in found if problem.location not in told)]
     report.faults(problems)
-    if isinstance(decoded.data, dict):
-        report.warnings(find_unknown_keys(AppDef, decoded.data))
+    report.warnings(find_unknown_keys(decoded.data))
     if problems:
         raise typer.Exit(1)
     typer.echo(escape(f"{file}: valid"))

@@ -99,8 +99,11 @@ def hash_key_command(
 
 
 def _read_key() -> str:
-    """Without the line break that `echo` and editors add."""
+    """Without the line break that `echo` and editors add; "" for what is no text."""
     if sys.stdin.isatty():
         return str(typer.prompt("API key", hide_input=True, err=True))
-    raw = sys.stdin.buffer.read().decode("utf-8", "replace")
+    try:
+        raw = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
     return raw.removesuffix("\n").removesuffix("\r")

@@ -25,14 +25,14 @@ _WITHOUT_EFFECT: dict[type[BaseModel], frozenset[str]] = {
 OLD_SPELLINGS = {"nested_kubernetes": "nestedkubernetes"}  # by what the key is called today
 
 
-def find_unknown_keys(model: type[BaseModel], data: Any) -> list[Problem]:
+def find_unknown_keys(data: Any, model: type[BaseModel] = AppDef) -> list[Problem]:
     """
     One warning per unknown key, with the key that was probably meant.
 
-    >>> [str(problem) for problem in find_unknown_keys(AppDef, {"name": "x", "comands": {}})]
+    >>> [str(problem) for problem in find_unknown_keys({"name": "x", "comands": {}})]
     ["comands: unknown key, ignored; did you mean 'commands'?"]
     """
-    return list(_walk((model,), data, ()))
+    return list(_walk((model,), data, ())) if isinstance(data, Mapping) else []
 
 
 def _walk(models: tuple[type[BaseModel], ...], data: Mapping[str, Any], location: Location) -> Iterator[Problem]:
