@@ -69,7 +69,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "job_app_price": 0,
         "job_app_discount": 0,
         "job_mc_discount": 0,
-        "job_billing_code": 0,
+        "job_billing_code": accepted.billing_code,
         "job_billed": False,
         "job_dashboard_visible": 1,
         "job_stats": {
@@ -85,7 +85,8 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
 
 def _submission_entry(job: Job) -> dict[str, Any]:
     """
-    The submission without its key. A record applied by hand has none: what clients read is filled in from the spec.
+    The submission without its key. A record applied by hand has none: what clients read is filled in from the spec,
+    and so are the parameters of every job, which a record holds only there.
     """
     spec = job.spec
     entry = {
@@ -94,6 +95,8 @@ def _submission_entry(job: Job) -> dict[str, Any]:
         "user": {"username": spec.user},
         **redact_submission(spec.submission),
     }
+    application = entry["application"]
+    entry["application"] = {**(application if isinstance(application, dict) else {}), "parameters": spec.parameters}
     machine = entry.get("machine")
     entry["machine"] = {
         **(machine if isinstance(machine, dict) else {}),

@@ -8,16 +8,17 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from kns.model.appdef import AppDef, Command
+from kns.model.parameters import Parameter, find_kind
 from kns.model.problem import Location, Problem
 
 _WITHOUT_EFFECT: dict[type[BaseModel], frozenset[str]] = {
-    AppDef: frozenset({"variables", "identity", "hints", "meta"}),
+    AppDef: frozenset({"identity", "hints", "meta"}),
     Command: frozenset(
         {
-            *("variables", "publicip", "ports", "webshell", "desktop", "mpirun", "verboseinit", "cmdscript"),
+            *("publicip", "ports", "webshell", "desktop", "mpirun", "verboseinit", "cmdscript"),
             "nestedkubernetes",
         }
     ),
@@ -61,9 +62,19 @@ def _walk_value(annotation: Any, value: Any, location: Location) -> Iterator[Pro
         models = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
         values = [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
         if models and not values and all(model.model_config.get("extra") == "ignore" for model in models):
-            yield from _walk(models, value, location)
+            yield from _walk(tuple(_choose_kind(model, value) for model in models), value, location)
         for key, item in value.items() if values else ():
             yield from _walk_value(Union[tuple(values)], item, (*location, key))  # noqa: UP007 - of a tuple
+
+
+def _choose_kind(model: type[BaseModel], data: Mapping[str, Any]) -> type[BaseModel]:
+    """A parameter's keys are those of its type; of an unknown type, which is a fault, those that all have."""
+    if model is not Parameter:
+        return model
+    try:
+        return find_kind(data)[0]
+    except ValidationError:
+        return model
 
 
 def _list_kinds(annotation: Any) -> Iterator[Any]:

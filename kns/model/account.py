@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from kns.model.problem import Problem
+from kns.model.scalars import ScalarText
 
 # The name is the end of a job's name, `...-<app>-<user>_s1`, and readers of that take what is between the last '-' and
 # the next '_'. It also stands in queries of URLs.
@@ -45,14 +46,7 @@ def _check_hash(value: str) -> str:
     return value
 
 
-def _check_value(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not hold a NUL character: no environment can carry it")
-    return value
-
-
 VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
-VariableValue = Annotated[str, AfterValidator(_check_value)]
 
 
 class User(BaseModel):
@@ -74,7 +68,7 @@ class User(BaseModel):
     email: str = ""
     name: str = ""
     projects: tuple[str, ...] = ()
-    variables: dict[VariableName, VariableValue] = Field(default={}, repr=False)
+    variables: dict[VariableName, ScalarText] = Field(default={}, repr=False)
 
     @model_validator(mode="after")
     def _settle_key(self) -> "User":

@@ -6,7 +6,7 @@ catalogue never replaces a good one. Every fault is found in one pass: the sched
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -114,6 +114,19 @@ class Catalog:
         user = self.users.get(username)
         candidate = user or _NOBODY
         return user if candidate.accepts_key(apikey) and user is not None else None
+
+    def find_variables(self, username: str, wanted: Iterable[str], *, inherited: Collection[str]) -> dict[str, str]:
+        """
+        Those of the account variables `wanted` that have a value, in that order. Secrets.
+
+        The user's own come first; for names in `inherited` the payer's account may stand in.
+        """
+        user = self.users.get(username)
+        payer = self.users.get(user.payer) if user is not None and user.payer else None
+        own = user.variables if user is not None else {}
+        payers = payer.variables if payer is not None else {}
+        sources = {name: own if name in own or name not in inherited else payers for name in wanted}
+        return {name: source[name] for name, source in sources.items() if name in source}
 
 
 _NOBODY = User(username="", apikey_sha256="0" * 64)

@@ -20,6 +20,7 @@ from kns.model.appdef import NestedKubernetes
 from kns.model.conditions import Condition, ConditionType, find_condition
 from kns.model.errors import InvalidInputError
 from kns.model.machine import Machine
+from kns.model.parameters import ParameterValue
 from kns.model.parsing import parse_model
 
 
@@ -99,7 +100,12 @@ class VaultChoice(_Stored):
 
 
 class Accepted(_Stored):
-    """What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys."""
+    """
+    What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys.
+
+    `variables` are the names of the account variables that the app wants, `inherited_variables` those of them that the
+    payer's account may provide; their values stay in the catalogue.
+    """
 
     number: int = Field(ge=1)
     name: str
@@ -112,6 +118,10 @@ class Accepted(_Stored):
     url: str | None = None
     walltime_s: int | None = None
     connectable: bool = True
+    parameters: list[ParameterValue] = []
+    variables: list[str] = []
+    inherited_variables: list[str] = []
+    billing_code: int = 0
 
 
 class JobSpec(_Stored):

@@ -254,5 +254,9 @@ def test_closed_sets_agree(path: str, values: list[str]) -> None:
 
 
 def test_free_objects_keep_what_is_in_them() -> None:
-    for path in ("spec.parameters", "spec.submission", "spec.accepted.machine", "spec.accepted.nested"):
+    for path in (
+        "spec.parameters",
+        "spec.submission",
+        *(f"spec.accepted.{key}" for key in ("machine", "nested", "parameters")),
+    ):
         assert schema_at(path)["x-kubernetes-preserve-unknown-fields"] is True
