@@ -39,7 +39,7 @@ FAULTY = """{
 \t"commands": {
 \t\t"Hello": {"name": "n", "description": "", "path": "", "parameters": {}, "nested_kubernetes": {
 \t\t\t"targets": [{"service_name": "web", "service_namespace": "default", "service_port": "80"}],
-\t\t\t"kubernetes_version": "v1.99", "keycloak": 5,
+\t\t\t"kubernetes_version": "v1.99", "ingress_type": 5,
 \t\t\t"templates": [{"name": "a", "type": "kubectl", "path": "a.yml", "retries": 3}, {"type": "shell"}]
 \t\t}}
 \t}, "comands": {}
@@ -56,7 +56,7 @@ FAULTS = [
         '"v1.99"',
         f"{NESTED}.kubernetes_version: v1.99 is not supported here; supported: v1.36, v1.35, v1.34, v1.33",
     ),
-    ("5,", f"{NESTED}.keycloak: Input should be a valid boolean; or: Input should be a valid dictionary"),
+    ("5,", f"{NESTED}.ingress_type: Input should be 'subdomain' or 'prefix'"),
     ('{"type": "shell"', f"{NESTED}.templates[1].name: Field required"),
     ('"shell"', f"{NESTED}.templates[1].type: Input should be 'kubectl', 'kustomize' or 'custom'"),
     ('"retries"', f"warning: {NESTED}.templates[0].retries: unknown key, ignored; did you mean 'retry'?"),
