@@ -47,7 +47,7 @@ def _check_hash(value: str) -> str:
 
 def _check_value(value: str) -> str:
     if "\0" in value:
-        raise ValueError("must not hold a NUL character: no environment can carry it")
+        raise ValueError("must not hold a zero byte")
     return value
 
 
