@@ -42,7 +42,7 @@ from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.model.site import Site, VirtualKubernetes
 from kns.ports import World
-from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
+from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
@@ -59,6 +59,7 @@ def run() -> int:
         configure_logging(settings.log_level)
         for name in list_unknown(os.environ):
             log.warning("unknown_variable", name=name)
+        forget_secrets(os.environ)
         client = connect(settings.kubeconfig)
     except SettingsError as error:
         for name, problem in error.problems:
@@ -212,6 +213,8 @@ class _Scheduler:
                 supported_versions=supported,
                 version=__version__,
                 rng=rng,
+                namespaces=cluster,
+                server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
         config = uvicorn.Config(

@@ -93,6 +93,12 @@ class Cluster(Protocol):
         ...
 
 
+class NamespaceReader(Protocol):
+    """The part of `Cluster` that the API reads: what a job's namespace holds right now."""
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]: ...
+
+
 class Renderer(Protocol):
     def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
         """

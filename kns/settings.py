@@ -8,12 +8,12 @@ never repeated in a message: some are secret. main hands each value, not this ob
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kns import __version__
@@ -115,6 +115,13 @@ def _check_cidr(value: str) -> str:
     return value
 
 
+def _check_server_key(value: SecretStr) -> SecretStr:
+    user, colon, password = value.get_secret_value().partition(":")
+    if not (user and colon and password):
+        raise ValueError("must be user:password, both given")
+    return value
+
+
 Bool = Annotated[bool, BeforeValidator(_read_bool)]
 Whole = Annotated[int, BeforeValidator(_read_whole)]
 Name = Annotated[str, _check(_NAME, "a DNS name")]
@@ -175,6 +182,11 @@ class Settings(BaseSettings):
         "Python log level: 10 debug, 20 info, 30 warning, 40 error, 50 critical.",
         ge=10,
         le=50,
+    )
+    server_key: Annotated[SecretStr, AfterValidator(_check_server_key)] | None = _variable(
+        "JARVICE_SCHED_SERVER_KEY",
+        None,
+        "`user:password` that an upstream JARVICE sends to the upstream-scheduler protocol; unset: no such routes.",
     )
     catalog_dir: Path = _variable("KNS_CATALOG_DIR", Path("/etc/kns/catalog"), "Directory of the catalogue.")
     system_namespace: Name = _variable(
@@ -254,6 +266,13 @@ def load_settings() -> Settings:
             for item in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError(problems) from error
+
+
+def forget_secrets(environ: MutableMapping[str, str]) -> None:
+    """Take secret values out of the environment once they are read: programs that kns starts inherit it."""
+    for field in Settings.model_fields.values():
+        if "SecretStr" in str(field.annotation):
+            environ.pop(str(field.validation_alias), None)
 
 
 def list_unknown(environ: Mapping[str, str]) -> list[str]:

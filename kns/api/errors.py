@@ -51,6 +51,7 @@ WRONG_METHOD = Refusal(405, "Method not allowed")
 TOO_LARGE = Refusal(413, "Request too large")
 INTERNAL = Refusal(500, "Internal error")
 NOT_STORED = Refusal(500, "Unable to create Job Submission")
+STILL_LIVE = Refusal(500, "Job has not ended")  # upstream protocol only
 NOT_READY = Refusal(503, "not ready")
 
 

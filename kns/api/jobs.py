@@ -46,42 +46,47 @@ class Lookup:
         self._unknown = unknown
 
     def __call__(self, caller: Caller, params: Given, ports: Ports) -> Job:
-        job = _find(params, ports)
+        job = find_job(params, ports)
         if job is None or not may_see(caller, job, ports.catalog.current()):
             raise ApiError(self._unknown)
         return job
 
 
-def _find(params: Params, ports: ApiPorts) -> Job | None:
+def find_job(params: Params, ports: ApiPorts) -> Job | None:
     """With both `name` and `number`, they must mean the same job."""
     number, name = params.integer("number"), params.text("name")
     if number is None:
         if name is None:
             raise ApiError(NO_JOB_SPECIFIED)
-        return next((job for job in _accepted_jobs(ports) if accepted_of(job).name == name), None)
+        return next((job for job in accepted_jobs(ports) if accepted_of(job).name == name), None)
     job = ports.jobs.find(number)
     return job if job is not None and name in (None, accepted_of(job).name) else None
 
 
-def _accepted_jobs(ports: ApiPorts) -> list[Job]:
+def accepted_jobs(ports: ApiPorts) -> list[Job]:
     """Records applied by hand have no number until the leader accepts them; until then no route shows them."""
     return [job for job in ports.jobs.list_jobs() if job.spec.accepted is not None]
 
 
-def _read_lines(_caller: Caller, params: Given) -> int:
+def read_lines(params: Params) -> int:
+    """How many of the last lines are wanted, 0 for all."""
     lines = params.integer("lines")
     if lines is not None and lines < 0:
         raise ApiError(INVALID_PARAMETERS)
     return DEFAULT_LINES if lines is None else lines
 
 
-Lines = Annotated[int, Depends(_read_lines)]
+def _lines_of(_caller: Caller, params: Given) -> int:
+    return read_lines(params)
+
+
+Lines = Annotated[int, Depends(_lines_of)]
 KnownJob = Annotated[Job, Depends(Lookup(UNKNOWN_JOB))]
 JobToStop = Annotated[Job, Depends(Lookup(UNKNOWN_JOB_AT_STOP))]
 JobToReport = Annotated[Job, Depends(Lookup(UNKNOWN_JOB_AT_STATUS))]
 
 
-def _require_running(job: Job) -> None:
+def require_running(job: Job) -> None:
     if job.status.job_status is not JobState.PROCESSING:
         raise ApiError(NOT_RUNNING)
 
@@ -99,7 +104,7 @@ def jobs(ports: Ports, caller: Caller, params: Given) -> Response:
     show_live = not params.flag("completed") or params.flag("all")
     mine = [
         job
-        for job in sorted(_accepted_jobs(ports), key=lambda job: accepted_of(job).number)
+        for job in sorted(accepted_jobs(ports), key=lambda job: accepted_of(job).number)
         if job.spec.user == caller.username and _has_label(job, label, exact=exact)
     ]
     newest = {job.record for job in [job for job in mine if job.is_ended][-NEWEST_ENDED:]}
@@ -121,25 +126,25 @@ def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
 
 @router.api_route("/info", methods=METHODS)
 def info(ports: Ports, job: KnownJob) -> Response:
-    return JsonAnswer(info_entry(job, _read_tokens(ports, job)))
+    return JsonAnswer(info_entry(job, read_tokens(ports, job)))
 
 
 @router.api_route("/connect", methods=METHODS)
 def connect(ports: Ports, job: KnownJob) -> Response:
-    tokens = _read_tokens(ports, job)
+    tokens = read_tokens(ports, job)
     if not accepted_of(job).connectable or not job.status.address:
         raise ApiError(NOT_RUNNING)
     return JsonAnswer({"address": job.status.address, "password": tokens.password})
 
 
-def _read_tokens(ports: ApiPorts, job: Job) -> Tokens:
+def read_tokens(ports: ApiPorts, job: Job) -> Tokens:
     """
     The secrets of a job that can be reached.
 
     Raises:
         ApiError: too early or too late; clients poll until this error disappears.
     """
-    _require_running(job)
+    require_running(job)
     tokens = ports.tokens.read(job.record) if job.status.is_true(ConditionType.EXPOSED) else None
     if tokens is None:
         raise ApiError(NOT_RUNNING)
@@ -148,7 +153,7 @@ def _read_tokens(ports: ApiPorts, job: Job) -> Tokens:
 
 @router.api_route("/tail", methods=METHODS)
 def tail(ports: Ports, lines: Lines, job: KnownJob) -> Response:
-    _require_running(job)
+    require_running(job)
     return TextAnswer(ports.outputs.read(job.record).render(lines))
 
 
@@ -161,8 +166,8 @@ def output(ports: Ports, lines: Lines, job: KnownJob) -> Response:
 
 @router.api_route("/shutdown", methods=METHODS)
 def shutdown(ports: Ports, job: JobToStop) -> Response:
-    _require_running(job)
-    _request_stop(ports, job, StopReason.SHUTDOWN)
+    require_running(job)
+    request_stop(ports, job, StopReason.SHUTDOWN)
     return JsonAnswer({"status": "shutdown requested"})
 
 
@@ -170,11 +175,11 @@ def shutdown(ports: Ports, job: JobToStop) -> Response:
 def terminate(ports: Ports, job: JobToStop) -> Response:
     """An ended job stays as it is, and the answer is the same: a caller who repeats the call gets what it got."""
     if not job.is_ended:
-        _request_stop(ports, job, StopReason.TERMINATE)
+        request_stop(ports, job, StopReason.TERMINATE)
     return JsonAnswer({"status": "terminated"})
 
 
-def _request_stop(ports: ApiPorts, job: Job, reason: StopReason) -> None:
+def request_stop(ports: ApiPorts, job: Job, reason: StopReason) -> None:
     try:
         ports.jobs.request_stop(job, reason)
     except NotFoundError as error:  # purged between look-up and write

@@ -17,6 +17,7 @@ from kns.api.app import ApiPorts, build_app
 from kns.model.job import Job
 from kns.model.output import JobOutput
 from tests.builders import JobBuilder, a_catalog
+from tests.fakes.host import FakeHost
 from tests.fakes.stores import (
     AlwaysReady,
     FakeClock,
@@ -38,11 +39,14 @@ class Api:
     outputs: MemoryOutputStore = field(default_factory=MemoryOutputStore)
     tokens: MemoryTokenStore = field(default_factory=MemoryTokenStore)
     health: AlwaysReady = field(default_factory=AlwaysReady)
+    server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
+    host: FakeHost = field(init=False)
     app: FastAPI = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = MemoryJobStore(self.clock)
+        self.host = FakeHost(self.clock)
         self.app = build_app(
             ApiPorts(
                 jobs=self.jobs,
@@ -54,6 +58,8 @@ class Api:
                 supported_versions=("v1.36", "v1.35"),
                 version=VERSION,
                 rng=random.Random(7),
+                namespaces=self.host,
+                server_key=self.server_key,
             )
         )
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from kns import __version__
-from kns.settings import Settings, SettingsError, list_unknown, load_settings
+from kns.settings import Settings, SettingsError, forget_secrets, list_unknown, load_settings
 
 
 def b64(data: object) -> str:
@@ -35,6 +36,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_IMAGES_TAG": ("images_tag", "jarvice-master", ("n1.3.0", "n1.3.0"), ("a tag", ".x", "x" * 129)),
     "JARVICE_JOBS_INGRESS_CLASS": ("ingress_class", None, ("traefik", "traefik"), ("Big_Class", "-x")),
     "JARVICE_K8S_SCHED_LOGLEVEL": ("log_level", 30, ("10", 10), ("info", "9", "51")),
+    "JARVICE_SCHED_SERVER_KEY": (
+        "server_key",
+        None,
+        ("up:se:cret", SecretStr("up:se:cret")),
+        ("no-colon", ":s3cret", "someone:", ":"),
+    ),
     "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
     "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
     "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
@@ -215,3 +222,9 @@ def test_every_variable_says_what_it_does() -> None:
     for field in Settings.model_fields.values():
         assert field.description
         assert field.description.endswith(".")
+
+
+def test_secrets_leave_the_environment_and_the_rest_stays() -> None:
+    environ = {"JARVICE_SCHED_SERVER_KEY": "up:secret", "KNS_HELM": "helm", "PATH": "/bin"}
+    forget_secrets(environ)
+    assert environ == {"KNS_HELM": "helm", "PATH": "/bin"}
