@@ -33,7 +33,7 @@ def submit(ports: Ports, raw: RawBody) -> Response:
     user = _authenticate(submission, catalog)
     if len(raw) > MAX_BYTES:
         raise ApiError(MALFORMED.because(f"the submission has {len(raw)} bytes, a job holds at most {MAX_BYTES}"))
-    job = create_job(ports, catalog, build_spec(submission, user=user.username, body=body))
+    job = _create(ports, catalog, build_spec(submission, user=user.username, body=body))
     accepted = accepted_of(job)
     log.info("job_submitted", job=job.record, number=accepted.number, user=user.username, app=job.spec.app)
     return JsonAnswer({"name": accepted.name, "number": accepted.number})
@@ -58,13 +58,7 @@ def _authenticate(submission: Submission, catalog: Catalog) -> User:
     return user
 
 
-def create_job(ports: ApiPorts, catalog: Catalog, spec: JobSpec, *, name: str | None = None) -> Job:
-    """
-    Check, freeze and store; `name` replaces the one that kns would make up.
-
-    Raises:
-        ApiError: refused, or not stored.
-    """
+def _create(ports: ApiPorts, catalog: Catalog, spec: JobSpec) -> Job:
     try:
         accepted = accept(
             spec,
@@ -74,8 +68,6 @@ def create_job(ports: ApiPorts, catalog: Catalog, spec: JobSpec, *, name: str | 
             rng=ports.rng,
             allot_number=ports.jobs.allot_number,
         )
-        if name is not None:
-            accepted = accepted.model_copy(update={"name": name})
         return ports.jobs.create(spec.model_copy(update={"accepted": accepted}))
     except InvalidInputError as error:
         raise ApiError(MALFORMED.because(str(error))) from error

@@ -19,6 +19,7 @@ from kns.api.answers import JsonAnswer, TextAnswer
 from kns.api.errors import (
     BAD_REQUEST,
     MALFORMED,
+    NOT_STORED,
     STILL_LIVE,
     UNAUTHORIZED,
     UNKNOWN_APP,
@@ -31,7 +32,7 @@ from kns.api.event_lines import read_event_lines
 from kns.api.params import Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of, elapsed_s, info_entry
-from kns.api.submit import MAX_BYTES, create_job
+from kns.api.submit import MAX_BYTES
 from kns.api.upstream_args import (
     GivenJob,
     GivenRequest,
@@ -44,10 +45,10 @@ from kns.model import names
 from kns.model.appdef import parse_appdef
 from kns.model.catalog import Catalog
 from kns.model.duration import format_walltime
-from kns.model.errors import InvalidInputError
+from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
 from kns.model.job import EXIT_CODES, Job, JobSpec, JobState, StopReason
 from kns.model.parsing import parse_model
-from kns.model.submission import Submission, build_spec
+from kns.model.submission import Submission, accept, build_spec
 
 INFO_KEYS = ("about", "help", "url", "actions")
 
@@ -88,23 +89,39 @@ def _list_in_state(ports: ApiPorts, state: JobState) -> list[list[str]]:
 def submit(ports: Ports, args: GivenSubmission) -> Response:
     """A repeated call gets the job that the first one made: upstream asks again when an answer was lost."""
     try:
-        job = _submit(ports, args)
+        job = _find_or_create(ports, args)
     except InvalidInputError as error:
-        raise ApiError(Refusal(500, MALFORMED.because(str(error)).error)) from error
-    except ApiError as error:
-        raise ApiError(Refusal(500, error.refusal.error)) from error
+        raise _refused(MALFORMED.because(str(error))) from error
+    except UnknownAppError as error:
+        raise _refused(UNKNOWN_APP.because(str(error))) from error
+    except KnsError as error:
+        log.error("job_not_stored", upstream=True, error=clip(str(error)))  # noqa: TRY400 - no stack
+        raise _refused(NOT_STORED) from error
     return JsonAnswer([names.job_object_name(accepted_of(job).number), _script_of(job)])
 
 
-def _submit(ports: ApiPorts, args: SubmitArgs) -> Job:
+def _refused(refusal: Refusal) -> ApiError:
+    """Every failure of a submit is 500 in this protocol."""
+    return ApiError(Refusal(500, refusal.error))
+
+
+def _find_or_create(ports: ApiPorts, args: SubmitArgs) -> Job:
     spec = _read_spec(args)
     earlier = find_upstream_job(ports, jobid=None, name=args.name) if args.name else None
     if earlier is not None:
         if (earlier.spec.user, earlier.spec.app) != (spec.user, spec.app):
             raise InvalidInputError("args.name", f"{args.name} is the name of another job")
         return earlier
-    catalog = _with_appdef(ports.catalog.current(), spec.app, args.appdef)
-    job = create_job(ports, catalog, spec, name=args.name)
+    accepted = accept(
+        spec,
+        catalog=_with_appdef(ports.catalog.current(), spec.app, args.appdef),
+        supported_versions=ports.supported_versions,
+        now=ports.clock.now(),
+        rng=ports.rng,
+        allot_number=ports.jobs.allot_number,
+    )
+    named = accepted.model_copy(update={"name": args.name or accepted.name})
+    job = ports.jobs.create(spec.model_copy(update={"accepted": named}))
     log.info("job_submitted", job=job.record, number=job.number, user=spec.user, app=spec.app, upstream=True)
     return job
 
@@ -126,9 +143,7 @@ def _read_spec(args: SubmitArgs) -> JobSpec:
 def _with_appdef(catalog: Catalog, app_id: str, appdef: dict[str, Any] | None) -> Catalog:
     """The catalogue with upstream's AppDef in place of its own; the image stays the catalogue's."""
     app = catalog.apps.get(app_id)
-    if app is None:
-        raise ApiError(UNKNOWN_APP.because(f"args.submission.app: {app_id!r} is not in the catalogue"))
-    if appdef is None:
+    if app is None or appdef is None:  # `accept` refuses an unknown app
         return catalog
     try:
         data = parse_appdef(appdef)

@@ -254,8 +254,11 @@ def test_a_name_of_another_job_is_refused(api: Api) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"submission": _submission(app="nowhere")}, "Application Not Found: args.submission.app: 'nowhere'"),
-        ({"submission": _submission(application={"command": "No"})}, "Application Not Found"),
+        ({"submission": _submission(app="nowhere")}, "Application Not Found: app: 'nowhere' is not in the catalogue"),
+        (
+            {"submission": _submission(application={"command": "No"})},
+            "Application Not Found: application.command: 'No'",
+        ),
         ({"submission": _submission(user={"username": "nobody"})}, "'nobody' is not in the user catalogue"),
         ({"submission": _submission(user={"username": "idle1"})}, "idle1 is not active"),
         ({"submission": _submission(user={})}, "args.submission.user.username: is required"),
