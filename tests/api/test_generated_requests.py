@@ -1,7 +1,7 @@
 """
 Requests generated from the OpenAPI document, good and bad ones: every answer is one that the document describes.
 
-KNS_SCHEMATHESIS_CASES is the least number of requests over all operations. Without it, the boundaries of every parameter
+KNS_SCHEMATHESIS_CASES is the least number of requests over all operations. Without it the boundaries of each parameter
 are tried and few random requests, so that the quick gate stays quick. The requests are the same in every run.
 """
 
@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 
 from kns.api.openapi import build_document
 from kns.model.job import JobState
+from kns.model.output import JobOutput
 from tests.api.client import Api
 from tests.api.test_openapi import PENDING
 from tests.builders import a_job, a_submission, an_appdef
@@ -94,24 +95,33 @@ def _parse(document: dict[str, Any]) -> Any:
             coverage=CoveragePhaseConfig(unexpected_methods=set()),
         ),
     )
-    return schemathesis.openapi.from_dict(
-        document, config=SchemathesisConfig(projects=ProjectsConfig(default=project))
-    )
+    return schemathesis.openapi.from_dict(document, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
 
 
 schema = _parse(_served_document())
 
 
+KEPT = [
+    *(builder.numbered(number).build() for number, builder in enumerate(JOBS, start=1)),
+    a_job().numbered(10**6).not_accepted().build(),
+]
+
+
 @pytest.fixture(scope="module")
 def api() -> Api:
-    return Api()
+    api = Api()
+    for job in KEPT:
+        api.outputs.write(job, JobOutput(log="[1/1] web, attempt 1\n"))
+    return api
 
 
-def _fill(api: Api) -> None:
-    """Jobs of every state; a job that an earlier request made or asked to stop is as if that had not been."""
-    for number, builder in enumerate(JOBS, start=1):
-        api.add(builder.numbered(number), output="[1/1] web, attempt 1\n")
-    api.add(a_job().numbered(10**6).not_accepted())
+def _restore(api: Api) -> None:
+    """A job that an earlier request asked to stop is as if that had not been; what limits requests has forgotten."""
+    for job in KEPT:
+        stored = api.jobs.get(job.record)
+        if stored is None or stored.spec != job.spec:
+            api.jobs.add(job)
+            api.tokens.ensure(job)
     api.clock.advance(3600)
 
 
@@ -151,7 +161,7 @@ def _takes(case: schemathesis.Case, name: str) -> bool:
 
 @schema.parametrize()
 def test_every_answer_is_described(case: schemathesis.Case, api: Api) -> None:
-    _fill(api)
+    _restore(api)
     _aim(case)
     response = case.call_and_validate(app=api.app, checks=CHECKS)
     sent[case.operation.label] += 1
