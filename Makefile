@@ -19,13 +19,13 @@ BIN := $(VENV)/bin
 PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
-QUICK_TESTS := tests kns/model kns/cli init-image/runner demo testbed --doctest-modules
+QUICK_TESTS := tests kns/model kns/cli init-image/runner demo testbed bench --doctest-modules
 # The real helm and the real chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test verify validate docs dev images lock fmt status
+.PHONY: help demo up down env test verify validate docs dev images lock fmt status bench
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
@@ -67,6 +67,9 @@ images: $(VENV)/ready ## build our images and push them to the testbed's registr
 validate: $(VENV)/ready ## check an AppDef of yours: make validate FILE=path/to/appdef.json
 	@[ -n "$(FILE)" ] || { echo "which AppDef? make validate FILE=path/to/appdef.json" >&2; exit 2; }
 	@$(PYTHON_IN) -m kns validate "$(FILE)"
+
+bench: $(VENV)/ready ## measure how long submit takes to answer (after `make up`; ARGS="--jobs 200 --rate 10")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.submit $(ARGS)
 
 docs: $(VENV)/ready ## write docs/configuration.md anew from the table of settings
 	@$(PYTHON_IN) docs/build_configuration.py

@@ -13,9 +13,15 @@ from demo.errors import DemoError
 from demo.files import write_private
 from kns.model.catalog import hash_key
 
-# user1 and user2 are one team, led by payer1.
+# user1 and user2 are one team, led by payer1. Only user1 has the account variable that examples/parameters requires; it
+# opens nothing.
 ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
-    "user1": {"payer": "payer1", "name": "First user", "email": "user1@example.org"},
+    "user1": {
+        "payer": "payer1",
+        "name": "First user",
+        "email": "user1@example.org",
+        "variables": {"LAB_TOKEN": "what-the-lab-knows-user1-by"},
+    },
     "user2": {"payer": "payer1", "name": "Second user", "email": "user2@example.org"},
     "payer1": {"team_admin": True, "name": "Team lead", "email": "payer1@example.org"},
     "admin1": {"admin": True, "name": "Administrator", "email": "admin1@example.org"},

@@ -47,6 +47,14 @@ def check_example(app: str) -> None:
         raise DemoError(f"examples/{app}/appdef.json: {error}") from error
 
 
+def read_parameters(app: str) -> dict[str, Any]:
+    """
+    Values for an example's parameters, from its `parameters.json`; none for an app that has no such file.
+    """
+    file = EXAMPLES / app / "parameters.json"
+    return dict(json.loads(file.read_text("utf-8"))) if file.exists() else {}
+
+
 def example_image(app: str) -> str:
     """
     The image of an example, without its registry.

@@ -1,5 +1,6 @@
 """The HTTP API as a user's script calls it. Every call has a deadline."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,11 +41,17 @@ class Client:
             return f"no answer yet: {error}"
         return None if answer.status_code == 200 else f"not ready: {answer.text.strip()[:200]}"
 
-    def submit(self, app: str, machine: str, label: str) -> int:
+    def submit(self, app: str, machine: str, label: str, parameters: Mapping[str, Any]) -> int:
         """
         Submit an app with one command. Returns the job's number.
         """
-        body = {"app": app, "machine": {"type": machine}, "job_label": label, "user": self._user}
+        body = {
+            "app": app,
+            "application": {"parameters": dict(parameters)},
+            "machine": {"type": machine},
+            "job_label": label,
+            "user": self._user,
+        }
         answer = self._call("POST", "/submit", json=body)
         return int(answer.json()["number"])
 

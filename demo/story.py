@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from demo import accounts, environment, install
+from demo.catalog import read_parameters
 from demo.client import Client, fetch_page
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
@@ -84,7 +85,7 @@ class Story:
     def _submit(self, client: Client) -> None:
         self.screen.heading(f"Submit {self.app} on {self.machine} as {USER}, over HTTP")
         self.times.begin("submit")
-        self.number = client.submit(self.app, self.machine, self.label)
+        self.number = client.submit(self.app, self.machine, self.label, read_parameters(self.app))
         self.screen.step(f"POST /jarvice/submit: it is job {self.number}")
 
     def _follow(self, client: Client, kubectl: Kubectl) -> None:

@@ -5,13 +5,13 @@ Writes docs/configuration.md from the table of settings: `python docs/build_conf
 from pathlib import Path
 from typing import get_args
 
-from kns.settings import Settings
+from kns.settings import Settings, list_names
 
 HEAD = """# Configuration
 
 kns is configured by environment variables; in `manifests/` they come from ConfigMap `kns-config`. An empty value counts
 as unset. All variables are checked at start; every fault is told on stderr as `kns: NAME: what is wrong`, and the exit
-status is 2. This page is generated from `kns/settings.py`.
+status is 2. This page is generated from `kns/settings/table.py`.
 
 | variable | default | meaning |
 |---|---|---|
@@ -19,19 +19,20 @@ status is 2. This page is generated from `kns/settings.py`.
 
 TAIL = """
 Names that begin with `JARVICE_KNS_` or `KNS_` and are not in this table are warned about in the log and otherwise
-ignored. Keycloak, shell, storage, certificates and billing variables of the system that kns replaces are not read by
-this release.
+ignored.
 """
 
 
 def build_page() -> str:
     """The whole page."""
     rows = []
-    for field in Settings.model_fields.values():
-        default = "unset" if field.default is None else f"`{field.default}`" if str(field.default) else "empty"
+    for names, field in zip(list_names(), Settings.model_fields.values(), strict=True):
+        default = (
+            "unset" if field.default is None else f"`{field.default}`" if field.default not in ("", {}) else "empty"
+        )
         kinds = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
         choices = f" One of {', '.join(f'`{k}`' for k in kinds)}." if kinds else ""
-        rows.append(f"| `{field.validation_alias}` | {default} | {field.description}{choices} |")
+        rows.append(f"| {', '.join(f'`{name}`' for name in names)} | {default} | {field.description}{choices} |")
     return HEAD + "\n".join(rows) + "\n" + TAIL
 
 

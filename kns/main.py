@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -40,14 +41,15 @@ from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
-from kns.model.site import Site, VirtualKubernetes
-from kns.ports import World
+from kns.model.site import ClassSettings, IngressSettings, Proxies, Site, VirtualKubernetes
+from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
 
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
+_USAGE_DELAY_S = 5.0
 _STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
 
 
@@ -117,13 +119,27 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         spawn_delay_s=settings.spawn_delay_s,
         keep_vclusters=settings.keep_vclusters,
         jobs_domain=settings.jobs_domain,
-        ingress_class=settings.ingress_class,
+        ingress=IngressSettings(
+            ingress_class=settings.ingress_class,
+            annotations=settings.ingress_annotations,
+            cert_secret=settings.ingress_cert_secret,
+            cert_issuer=settings.ingress_cert_issuer,
+            cert_cluster_issuer=settings.ingress_cert_cluster_issuer,
+        ),
+        classes=ClassSettings(
+            default_storage_class=settings.default_storage_class,
+            storage_size=settings.dynamic_storage_size,
+            runtime_classes=settings.runtime_classes,
+        ),
+        proxies=Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy),
         app_pull_policy=settings.app_pull_policy,
         init_pull_policy=settings.init_pull_policy,
         grace_s=settings.grace_s,
         target_limit_s=settings.target_limit_s,
         init_stuck_limit_s=settings.init_stuck_limit_s,
         retention_s=settings.retention_days * 86400,
+        probe_interval_s=settings.probe_interval_s,
+        report_interval_s=settings.report_interval_s,
     )
 
 
@@ -178,7 +194,7 @@ class _Scheduler:
         namespace = settings.system_namespace
         queue = WorkQueue(clock=clock, rng=rng)
         records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
-        cluster = KubeCluster(client, clock=clock, on_change=lambda number: _wake(records, queue, number))
+        cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue))
         outputs = KubeOutputs(client, namespace=namespace)
         tokens = KubeTokens(client, namespace=namespace)
         world = World(
@@ -187,8 +203,10 @@ class _Scheduler:
             virtual_clusters=KubeVirtualClusters(),
             outputs=outputs,
             tokens=tokens,
+            catalog=catalog,
         )
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
+        _warn_of_missing_classes(cluster, site.classes)
         supported = tuple(reversed(settings.versions))
         reconciler = Reconciler(
             store=records,
@@ -280,10 +298,19 @@ class _Scheduler:
         self._stop.set()
 
 
-def _wake(records: KubeRecords, queue: WorkQueue, number: int) -> None:
-    """A host object changed: look at its job again, if there is one."""
+def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> None:
+    """A host object changed: look at its job again, if there is one; a quota moves with each pod, so without hurry."""
     if not records.cache.is_synced:
         return
     job = records.find(number)
     if job is not None:
-        queue.add(job.record)
+        queue.add_after(job.record, _USAGE_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
+
+
+def _warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
+    wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
+    if classes.default_storage_class:
+        wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
+    for kind, name in wanted:
+        if cluster.read(kind, "", name) is None:
+            log.warning("class_missing", kind=str(kind), name=name, effect="jobs do not see it until the host has it")

@@ -37,6 +37,8 @@ class Kind(StrEnum):
     JOB = "Job"
     INGRESS = "Ingress"
     EVENT = "Event"
+    STORAGE_CLASS = "StorageClass"
+    RUNTIME_CLASS = "RuntimeClass"
 
 
 class Clock(Protocol):
@@ -54,8 +56,8 @@ class Cluster(Protocol):
 
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """
-        Our own object as the watch cache has it; None if absent. Only watched kinds: Namespace, Deployment,
-        StatefulSet, Pod, Job, Ingress. May lag behind a write by a moment.
+        Our own object as the watch cache has it; None if absent. Only watched kinds: Namespace, ResourceQuota,
+        Deployment, StatefulSet, Pod, Job, Ingress. May lag behind a write by a moment.
         """
         ...
 
@@ -68,7 +70,7 @@ class Cluster(Protocol):
         ...
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
-        """Objects of one namespace, read now."""
+        """Objects of one namespace, or of a kind that has none, read now."""
         ...
 
     def apply(self, obj: Object) -> Object:
@@ -117,6 +119,19 @@ class Renderer(Protocol):
 class VirtualClusters(Protocol):
     def is_ready(self, kubeconfig: str) -> bool:
         """Whether the virtual cluster's API answers and its default ServiceAccount exists."""
+        ...
+
+    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+        """
+        Server-side apply inside; an object whose namespace does not exist is left out.
+
+        Raises:
+            RefusedError: the virtual cluster said no (a webhook of the tenant's, say).
+        """
+        ...
+
+    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
+        """The namespaces inside that hold an object of that kind and name."""
         ...
 
 
@@ -221,6 +236,7 @@ class World:
     virtual_clusters: VirtualClusters
     outputs: OutputStore
     tokens: TokenStore
+    catalog: CatalogSource
 
 
 @dataclass(frozen=True, slots=True)

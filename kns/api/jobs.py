@@ -5,7 +5,7 @@ The order of refusals is the order of a route's parameters: credentials, other p
 state forbids is checked in the route itself. Somebody else's job is refused exactly like an unknown one.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Response
@@ -126,7 +126,12 @@ def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
 
 @router.api_route("/info", methods=METHODS)
 def info(ports: Ports, job: KnownJob) -> Response:
-    return JsonAnswer(info_entry(job, read_tokens(ports, job)))
+    return JsonAnswer(read_info(ports, job))
+
+
+def read_info(ports: ApiPorts, job: Job) -> dict[str, Any]:
+    tokens = read_tokens(ports, job)
+    return info_entry(job, tokens, help_page=ports.outputs.read(job.record).help)
 
 
 @router.api_route("/connect", methods=METHODS)

@@ -12,7 +12,7 @@ from kns.model import names
 from kns.model.catalog import App
 from kns.model.duration import format_walltime
 from kns.model.job import SUBSTATUS_TEXT, Accepted, Job
-from kns.model.job_info import connect_url
+from kns.model.job_info import build_substitutions, connect_url, substitute
 from kns.model.machine import Machine
 from kns.model.submission import redact_submission
 from kns.model.tokens import Tokens
@@ -69,7 +69,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "job_app_price": 0,
         "job_app_discount": 0,
         "job_mc_discount": 0,
-        "job_billing_code": 0,
+        "job_billing_code": accepted.billing_code,
         "job_billed": False,
         "job_dashboard_visible": 1,
         "job_stats": {
@@ -85,7 +85,8 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
 
 def _submission_entry(job: Job) -> dict[str, Any]:
     """
-    The submission without its key. A record applied by hand has none: what clients read is filled in from the spec.
+    The submission without its key. A record applied by hand has none: what clients read is filled in from the spec,
+    and so are the parameters of every job, which a record holds only there.
     """
     spec = job.spec
     entry = {
@@ -94,6 +95,8 @@ def _submission_entry(job: Job) -> dict[str, Any]:
         "user": {"username": spec.user},
         **redact_submission(spec.submission),
     }
+    application = entry["application"]
+    entry["application"] = {**(application if isinstance(application, dict) else {}), "parameters": spec.parameters}
     machine = entry.get("machine")
     entry["machine"] = {
         **(machine if isinstance(machine, dict) else {}),
@@ -119,13 +122,18 @@ def _queue_s(job: Job, now: datetime) -> float:
     return max(0.0, (until - job.submit_time).total_seconds())
 
 
-def info_entry(job: Job, tokens: Tokens) -> dict[str, Any]:
-    """The answer of `info`; a job without a target has no URL, and the help says only who may log in."""
+def info_entry(job: Job, tokens: Tokens, *, help_page: str = "") -> dict[str, Any]:
+    """
+    The answer of `info`; a job without a target has no URL, and the help says only who may log in.
+
+    `help_page` is the app's own HTML, put behind ours; what is filled into it is escaped.
+    """
     url = connect_url(job, tokens)
+    values = {key: escape(value) for key, value in build_substitutions(job, tokens).items()}
     return {
         "url": url,
         "about": None,
-        "help": _help_html(user=job.spec.user, password=tokens.password, url=url),
+        "help": _help_html(user=job.spec.user, password=tokens.password, url=url) + substitute(help_page, values),
         "actions": {},
         "address": job.status.address or "",
         "password": tokens.password,

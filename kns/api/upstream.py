@@ -31,7 +31,7 @@ from kns.api.errors import (
 from kns.api.event_lines import read_event_lines
 from kns.api.params import Params
 from kns.api.ports import ApiPorts, Ports
-from kns.api.shapes import accepted_of, elapsed_s, info_entry
+from kns.api.shapes import accepted_of, elapsed_s
 from kns.api.submit import MAX_BYTES
 from kns.api.upstream_args import (
     GivenJob,
@@ -246,7 +246,7 @@ def _ping(_ports: ApiPorts, _job: Job, _params: Params) -> Response:
 
 
 def _info(ports: ApiPorts, job: Job, _params: Params) -> Response:
-    entry = info_entry(job, public.read_tokens(ports, job))
+    entry = public.read_info(ports, job)
     return JsonAnswer({key: entry[key] for key in INFO_KEYS})
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from kns.model.appdef import AppDef
+from kns.model.parameters import Parameter, find_kind
 from kns.model.parsing import key_path
 
 _WITHOUT_EFFECT = frozenset(
     {
-        *("variables", "identity", "hints", "meta", "nestedkubernetes"),
+        "nestedkubernetes",
         *("publicip", "ports", "webshell", "desktop", "mpirun", "verboseinit", "cmdscript"),
     }
 )
@@ -41,6 +42,8 @@ def _walk(
 ) -> Iterator[tuple[tuple[int | str, ...], list[str]]]:
     if not isinstance(data, dict):
         return
+    if model is Parameter:
+        model = _parameter_kind(data)
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     for key, value in data.items():
         if key in fields:
@@ -64,6 +67,13 @@ def _walk_field(
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _walk(model, item, (*path, key))
+
+
+def _parameter_kind(data: dict[str, Any]) -> type[BaseModel]:
+    try:
+        return find_kind(data)[0]
+    except ValidationError:  # the check of the whole AppDef says so
+        return Parameter
 
 
 def _is_open(kind: Any) -> bool:

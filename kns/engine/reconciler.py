@@ -7,18 +7,18 @@ never changes how the job ended.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from kns import metrics
+from kns.engine.metering import close_account, meter
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason, with_condition
-from kns.model.errors import ConflictError, KnsError, RefusedError, RenderError, TransientError
+from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.output import JobOutput
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
 from kns.stages import STAGES, Stage, Verb
@@ -135,13 +135,19 @@ class Reconciler:
                 status = _note(status, stage, outcome, now)
                 return self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now, status=status)
             if isinstance(outcome, Wait):
-                status = _note_wait(status, stage, outcome, now)
+                status, _ = self._meter(ctx, _note_wait(status, stage, outcome, now))
                 self._write(job, status)
                 return Result("wait", outcome.after_s, f"{outcome.reason}: {outcome.message}")
             status = self._note_done(job, status, stage, outcome, now)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
+        status, look_s = self._meter(ctx, status)
         self._write(job, status)
-        return Result("serving", self._until_walltime(job, status, now))
+        walltime_s = self._until_walltime(job, status, now)
+        return Result("serving", min((s for s in (look_s, walltime_s) if s is not None), default=None))
+
+    def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
+        """What is used counts from the start on."""
+        return meter(ctx, status) if status.job_status is JobState.PROCESSING else (status, None)
 
     def _ensure(self, stage: Stage, ctx: Context) -> Outcome:
         try:
@@ -150,6 +156,8 @@ class Reconciler:
             return Failed(Reason.REFUSED_BY_HOST, f"the host cluster refused: {error}")
         except RenderError as error:
             return Failed(Reason.RENDER_FAILED, str(error))
+        except InvalidInputError as error:  # what the job was accepted with is there no longer
+            return Failed(Reason.NOT_ACCEPTED, str(error))
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes: dict[str, Any] = {
@@ -212,9 +220,8 @@ class Reconciler:
         status = status or job.status
         if state not in TRANSITIONS[status.job_status]:
             raise AssertionError(f"{job.record}: {status.job_status} never becomes {state}")
-        old = self._world.outputs.read(job.record)
-        self._world.outputs.write(job, JobOutput(head=old.head, log=old.log, end=message))
-        status = status.model_copy(
+        self._world.outputs.write(job, replace(self._world.outputs.read(job.record), end=message))
+        status = close_account(status, now).model_copy(
             update={
                 "job_status": state,
                 "exit_code": EXIT_CODES[state],

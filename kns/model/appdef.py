@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,9 +27,13 @@ from pydantic import (
 
 from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
+from kns.model.faults import located
 from kns.model.limits import LimitRangeItem, parse_limit_range
+from kns.model.parameter_set import Parameters
 from kns.model.parsing import parse_model
 from kns.model.resources import check_limit_range
+from kns.model.scalars import Flag, read_flag
+from kns.model.variables import Variable, Variables
 
 DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15
@@ -46,6 +51,12 @@ def _raise_value_error(check: Callable[[], Any]) -> Any:
         raise ValueError(str(error)) from error
 
 
+def _check_redirect_path(value: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", value):
+        raise ValueError("must start with '/' and have no spaces")
+    return value
+
+
 def _check_dns_label(value: str) -> str:
     if not _DNS_LABEL.fullmatch(value):
         raise ValueError(f"{value!r} is not a DNS label (lower case letters, digits and '-', at most 63)")
@@ -57,18 +68,13 @@ def _check_walltime(value: str) -> str:
     return value
 
 
-def _read_flag(value: Any) -> Any:
-    """The published example writes booleans as the strings `"true"` and `"false"`."""
-    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
-
-
 def _read_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isinstance(v, str) else v)]
+RedirectPath = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_redirect_path)]
 Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
-Flag = Annotated[bool, BeforeValidator(_read_flag)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
 Retries = Annotated[int, Field(ge=0, le=10_000)]
 RetrySleep = Annotated[int, Field(ge=0, le=86_400)]
@@ -146,6 +152,13 @@ _PATH_CHECKS: dict[str, Callable[[str], None]] = {
 }
 
 
+class KeycloakClient(_Strict):
+    """A wish for an OIDC client. `redirect_paths` follow the job's URL; `namespace` is where its Secret goes."""
+
+    redirect_paths: Annotated[list[RedirectPath], Field(min_length=1, max_length=50)] = ["/*"]
+    namespace: DnsLabel | None = None
+
+
 class NestedKubernetes(_Strict):
     """`commands.<key>.nested_kubernetes`: how one job's virtual cluster is made and filled."""
 
@@ -156,7 +169,7 @@ class NestedKubernetes(_Strict):
     templates_settings: TemplatesSettings = TemplatesSettings()
     templates: Annotated[list[TemplateItem], Field(min_length=1, max_length=MAX_ITEMS)]
     limit_range: list[LimitRangeItem] | None = None
-    keycloak: bool | dict[str, Any] = False
+    keycloak: KeycloakClient | None = None
 
     @field_validator("kubernetes_version")
     @classmethod
@@ -168,6 +181,12 @@ class NestedKubernetes(_Strict):
         if match is None:
             raise ValueError(f"{value!r} is not a Kubernetes version like v1.36")
         return f"v{match[1]}"
+
+    @field_validator("keycloak", mode="before")
+    @classmethod
+    def _read_keycloak(cls, value: Any) -> Any:
+        """`true` asks for a client with nothing special, `false` for none."""
+        return {True: {}, False: None}.get(flag, value) if isinstance(flag := read_flag(value), bool) else value
 
     @field_validator("limit_range", mode="before")
     @classmethod
@@ -181,7 +200,7 @@ class Command(_Strict):
     name: Text
     description: Text
     path: Text
-    parameters: dict[str, Any]
+    parameters: Parameters
     nested_kubernetes: NestedKubernetes
     interactive: Flag | None = None
     noconnect: Flag = False
@@ -189,6 +208,7 @@ class Command(_Strict):
     machines: list[str] | None = None
     walltime: Walltime | None = None
     scale_max: Annotated[int, Field(ge=0)] | None = None
+    variables: Variables = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +253,24 @@ class AppDef(_Strict):
     image: Icon
     walltime: Walltime | None = None
     scale_max: Annotated[int, Field(ge=0)] | None = None
+    variables: Variables = {}
+    identity: Any = None  # these three are stored for others
+    hints: Any = None
+    meta: Any = None
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "AppDef":
+        """A parameter under its own name must not meet an account variable: one of them would be lost."""
+        for command_key, command in self.commands.items():
+            for name in self.variables_of(command):
+                if name in command.parameters and command.parameters[name].variable:
+                    location = ("commands", command_key, "parameters", name)
+                    raise located(location, "has the name of an account variable; rename one of them")
+        return self
+
+    def variables_of(self, command: Command) -> dict[str, Variable]:
+        """The account variables of a command: the app's, with the command's own added or in their place."""
+        return {**self.variables, **command.variables}
 
     def choose_command(self, key: str | None) -> tuple[str, Command]:
         """

@@ -6,7 +6,7 @@ catalogue never replaces a good one.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from kns.model.appdef import AppDef
 from kns.model.errors import InvalidInputError, KnsError
 from kns.model.machine import Integer, Machine
 from kns.model.parsing import parse_model
+from kns.model.scalars import ScalarText
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -39,12 +40,17 @@ def hash_key(apikey: str) -> str:
 
 
 class User(BaseModel):
-    """An account. `apikey_sha256` is the only stored form of the key."""
+    """
+    An account. The hash of its key is what logins are checked with.
+
+    `apikey`, if users.json has it in plain form, is only for apps that are allowed to submit jobs by themselves.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     username: str
     apikey_sha256: Annotated[str, StringConstraints(pattern=_SHA256)]
+    apikey: str | None = Field(default=None, repr=False)
     payer: str | None = None
     team_admin: bool = False
     admin: bool = False
@@ -52,16 +58,15 @@ class User(BaseModel):
     email: str = ""
     name: str = ""
     projects: tuple[str, ...] = ()
-    variables: dict[str, str] = {}
+    variables: dict[str, ScalarText] = Field(default={}, repr=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _hash_plain_key(cls, data: Any) -> Any:
+    def _hash_key(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("apikey"), str):
             if not data["apikey"]:
                 raise ValueError("apikey must not be empty")
-            rest = {key: value for key, value in data.items() if key != "apikey"}
-            return {**rest, "apikey_sha256": hash_key(data["apikey"])}
+            return {**data, "apikey_sha256": hash_key(data["apikey"])}
         return data
 
     @property
@@ -115,6 +120,19 @@ class Catalog:
         user = self.users.get(username)
         candidate = user or _NOBODY
         return user if candidate.accepts_key(apikey) and user is not None else None
+
+    def find_variables(self, username: str, wanted: Iterable[str], *, inherited: Collection[str]) -> dict[str, str]:
+        """
+        Those of the account variables `wanted` that have a value, in that order. Secrets.
+
+        The user's own come first; for names in `inherited` the payer's account may stand in.
+        """
+        user = self.users.get(username)
+        payer = self.users.get(user.payer) if user is not None and user.payer else None
+        own = user.variables if user is not None else {}
+        payers = payer.variables if payer is not None else {}
+        sources = {name: own if name in own or name not in inherited else payers for name in wanted}
+        return {name: source[name] for name, source in sources.items() if name in source}
 
 
 _NOBODY = User(username="", apikey_sha256="0" * 64)

@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
 
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
+    PREPARED = "Prepared"
     DEPLOYED = "Deployed"
     EXPOSED = "Exposed"
     DRAINED = "Drained"  # False while a shutdown gives the tenant's pods their grace
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     SPAWNING = "Spawning"
     SPAWN_DELAY_PASSED = "SpawnDelayPassed"
     CONTROL_PLANE_LOST = "ControlPlaneLost"
+    PREPARING = "Preparing"
     INIT_STARTING = "InitStarting"
     INIT_RUNNING = "InitRunning"
     IMAGE_NOT_PULLABLE = "ImageNotPullable"

@@ -20,7 +20,9 @@ from kns.model.appdef import NestedKubernetes
 from kns.model.conditions import Condition, ConditionType, find_condition
 from kns.model.errors import InvalidInputError
 from kns.model.machine import Machine
+from kns.model.parameters import ParameterValue
 from kns.model.parsing import parse_model
+from kns.model.usage import Usage
 
 
 class JobState(StrEnum):
@@ -99,7 +101,12 @@ class VaultChoice(_Stored):
 
 
 class Accepted(_Stored):
-    """What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys."""
+    """
+    What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys.
+
+    `variables` are the names of the account variables that the app wants, `inherited_variables` those of them that the
+    payer's account may provide; their values stay in the catalogue.
+    """
 
     number: int = Field(ge=1)
     name: str
@@ -112,6 +119,10 @@ class Accepted(_Stored):
     url: str | None = None
     walltime_s: int | None = None
     connectable: bool = True
+    parameters: list[ParameterValue] = []
+    variables: list[str] = []
+    inherited_variables: list[str] = []
+    billing_code: int = 0
 
 
 class JobSpec(_Stored):
@@ -137,7 +148,8 @@ class JobStatus(_Stored):
     What came of it. Times go from absent to a value once.
 
     `control_plane_uid` is the uid of the control-plane pod that the job started with: another uid means that the
-    virtual cluster's data is gone, because without a volume it lives and dies with that pod.
+    virtual cluster's data is gone, because without a volume it lives and dies with that pod. `usage` is the running
+    sum, `usage_reports` what it was at each report, the newest last.
     """
 
     observed_generation: int = 0
@@ -153,6 +165,8 @@ class JobStatus(_Stored):
     url: str | None = None
     address: str | None = None
     conditions: tuple[Condition, ...] = ()
+    usage: Usage | None = None
+    usage_reports: tuple[Usage, ...] = ()
 
     def condition(self, kind: ConditionType) -> Condition | None:
         return find_condition(self.conditions, kind)

@@ -10,18 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from kns.model.job import Job
-from kns.model.tokens import TOKEN_LENGTHS, Tokens
-
-PLACEHOLDERS = (
-    "PUBLICADDR",
-    "CONNECTURL",
-    "BASEURL",
-    "JOBNAME",
-    "NIMBIXUSER",
-    "NIMBIXPASSWD",
-    *(f"RANDOM{length}" for length in TOKEN_LENGTHS),
-)
-_PLACEHOLDER = re.compile(f"%({'|'.join(PLACEHOLDERS)})%")
+from kns.model.tokens import Tokens
 
 
 def build_substitutions(job: Job, tokens: Tokens) -> dict[str, str]:
@@ -45,10 +34,14 @@ def build_substitutions(job: Job, tokens: Tokens) -> dict[str, str]:
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
     """
+    `text` with `%NAME%` replaced for every name in `values`.
+
     >>> substitute("https://%PUBLICADDR%/a%20b?%NO%", {"PUBLICADDR": "h.example.org"})
     'https://h.example.org/a%20b?%NO%'
     """
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+    # The names are part of the pattern: a "%" that begins none of them must not take the next placeholder's with it.
+    pattern = f"%({'|'.join(map(re.escape, values))})%"
+    return re.sub(pattern, lambda match: values.get(match[1], match[0]), text)
 
 
 def connect_url(job: Job, tokens: Tokens) -> str | None:

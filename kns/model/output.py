@@ -11,11 +11,16 @@ MAX_LINES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class JobOutput:
-    """`head` and `end` are kns's own lines (warnings; the reason of the end), `log` is the init job's text."""
+    """
+    `head` and `end` are kns's own lines (warnings; the reason of the end), `log` is the init job's text.
+
+    `help` is no output but the app's own help page (HTML), kept beside it because it lives as long.
+    """
 
     head: str = ""
     log: str = ""
     end: str = ""
+    help: str = ""
 
     def lines(self) -> list[str]:
         """All lines, at most the last `MAX_LINES`; a cut is noted in the first line."""

@@ -31,6 +31,8 @@ INIT: Resources = {
     "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
 }
 
+VOLUME_SIZE = "5Gi"  # of the control plane's own data, where the site gives it a volume
+
 _PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller: the pod counts as the larger
 
 

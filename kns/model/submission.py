@@ -20,6 +20,8 @@ from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.machine import Machine
+from kns.model.resolution import Constants, build_constants, resolve_parameters
+from kns.model.variables import Variable
 
 EPHEMERAL_VAULT = "ephemeral"
 _NAME_ALPHABET = string.ascii_uppercase + string.digits
@@ -73,11 +75,17 @@ _SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
 
 
 def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body as it came, less what is secret in it; numeric texts where the contract wants integers."""
+    """
+    The body as it came, less what is secret in it; numeric texts where the contract wants integers.
+
+    `application.parameters` are left out too: they are in `spec.parameters`, and uploads would fill a record twice.
+    """
     data = {key: value for key, value in body.items() if key not in _SECRET_KEYS}
     for part in ("user", "vault"):
         if isinstance(data.get(part), Mapping):
             data[part] = {key: value for key, value in data[part].items() if key not in _SECRET_KEYS}
+    if isinstance(data.get("application"), Mapping):
+        data["application"] = {key: value for key, value in data["application"].items() if key != "parameters"}
     if isinstance(data.get("machine"), Mapping):
         data["machine"] = {"nodes": 1, **data["machine"]}
         data["machine"]["nodes"] = _read_decimal(data["machine"]["nodes"])
@@ -115,11 +123,13 @@ def accept(
     now: datetime,
     rng: random.Random,
     allot_number: Callable[[], int],
+    api_url: str = "",
 ) -> Accepted:
     """
     Check a wish against the catalogue and freeze everything that the job will need.
 
-    `allot_number` is called last, when nothing can be refused any more: bad input costs no number.
+    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `api_url` is
+    what `%APIURL%` stands for; without one, an app that uses it is refused.
 
     Raises:
         InvalidInputError: with the submission's key path of the first fault.
@@ -139,6 +149,11 @@ def accept(
         raise InvalidInputError("job_project", f"{user.username} is not a member of {spec.project!r}")
     walltime = spec.walltime or command.walltime or app.data.walltime
     walltime_s = parse_walltime(walltime, path="application.walltime") if walltime else None
+    variables = app.data.variables_of(command)
+    _check_variables(catalog, user, variables)
+    parameters = resolve_parameters(
+        command.parameters, spec.parameters, _constants(spec, catalog=catalog, machine=machine, api_url=api_url)
+    )
     interactive = command.interactive if command.interactive is not None else True
     return Accepted(
         number=allot_number(),
@@ -152,6 +167,9 @@ def accept(
         url=command.url,
         walltime_s=walltime_s,
         connectable=interactive and not command.noconnect and bool(command.nested_kubernetes.targets),
+        parameters=parameters,
+        variables=list(variables),
+        inherited_variables=_inherited(variables),
     )
 
 
@@ -192,3 +210,31 @@ def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
         return
     if spec.vault.name not in catalog.vaults.get(user.username, {}):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
+
+
+def _constants(spec: JobSpec, *, catalog: Catalog, machine: Machine, api_url: str) -> Constants:
+    vault_name = spec.vault.name if spec.vault else None
+    return build_constants(
+        app=catalog.apps[spec.app],
+        user=catalog.users[spec.user],
+        machine=machine,
+        nodes=spec.machine.nodes,
+        label=spec.label,
+        vault_name=vault_name,
+        vault=catalog.vaults.get(spec.user, {}).get(vault_name) if vault_name else None,
+        api_url=api_url,
+    )
+
+
+def _check_variables(catalog: Catalog, user: User, variables: Mapping[str, Variable]) -> None:
+    found = catalog.find_variables(user.username, variables, inherited=_inherited(variables))
+    for name, variable in variables.items():
+        if variable.required and name not in found:
+            raise InvalidInputError(
+                f"variables.{name}",
+                f"the app needs this account variable and {user.username} has none; ask your administrator to set it",
+            )
+
+
+def _inherited(variables: Mapping[str, Variable]) -> list[str]:
+    return [name for name, variable in variables.items() if variable.inherit]

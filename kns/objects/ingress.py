@@ -3,18 +3,43 @@
 from typing import Any
 
 from kns.model import names
+from kns.model.site import IngressSettings, JobAddress
 from kns.objects.labels import build_meta
 
 
-def build_ingress(number: int, *, host: str, service: str, port: int, ingress_class: str | None) -> dict[str, Any]:
-    """`service` is the host-side name of the target; without a class the host's default class serves."""
-    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": port}}}}
-    spec: dict[str, Any] = {"rules": [{"host": host, "http": {"paths": [path]}}]}
-    if ingress_class:
-        spec["ingressClassName"] = ingress_class
+def build_ingress(
+    number: int, *, address: JobAddress, service: str, port: int, settings: IngressSettings
+) -> dict[str, Any]:
+    """
+    `service` is the host-side name of the target; without a class the host's default class serves.
+
+    The path is not stripped on the way. The administrator's annotations come last and win.
+    """
+    backend = {"service": {"name": service, "port": {"number": port}}}
+    path = {"path": address.path, "pathType": "Prefix", "backend": backend}
+    annotations, tls = _build_tls(address.host, settings)
+    if "nginx" in (settings.ingress_class or ""):
+        annotations["nginx.org/websocket-services"] = service
+    annotations |= settings.annotations
+    spec: dict[str, Any] = {"rules": [{"host": address.host, "http": {"paths": [path]}}]}
+    if settings.ingress_class:
+        spec["ingressClassName"] = settings.ingress_class
+    if tls:
+        spec["tls"] = [{"hosts": [address.host], "secretName": tls}]
+    meta = build_meta(names.job_object_name(number), number)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": build_meta(names.job_object_name(number), number),
+        "metadata": {**meta, "annotations": annotations} if annotations else meta,
         "spec": spec,
     }
+
+
+def _build_tls(host: str, settings: IngressSettings) -> tuple[dict[str, str], str | None]:
+    """Annotations and TLS Secret; with neither the controller's own default certificate serves."""
+    if settings.cert_secret:
+        return {}, settings.cert_secret
+    for kind, issuer in (("issuer", settings.cert_issuer), ("cluster-issuer", settings.cert_cluster_issuer)):
+        if issuer:
+            return {f"cert-manager.io/{kind}": issuer}, f"tls-{host}"
+    return {}, None

@@ -6,7 +6,9 @@ may be built `FROM scratch`, with nothing of its own to run) to copy its templat
 pod has no ServiceAccount token of the host, only the nested cluster's kubeconfig.
 """
 
+import base64
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model import names
@@ -18,7 +20,13 @@ from kns.objects.labels import build_labels, build_meta
 
 COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers
+HELP_MARK = "--- /etc/NAE/help.html\n"  # what follows in TAKE's log is that file of the app image
 ATTEMPTS_LIMIT = 6  # pods lost to eviction or a node's end, each replaced; a failed item never is
+FILES = {  # the init Secret's keys -> where the runner and the app's scripts find them
+    "kubeconfig": "/etc/kns/secret/kubeconfig",
+    "parameters.json": "/etc/kns/parameters.json",
+    "jobenv.sh": "/etc/JARVICE/jobenv.sh",
+}
 _UID = 65532
 
 _SECURITY = {
@@ -28,28 +36,44 @@ _SECURITY = {
 }
 
 
-def build_init_config(accepted: Accepted) -> dict[str, Any]:
+def build_init_config(accepted: Accepted, *, uploads: Mapping[str, bytes]) -> dict[str, Any]:
+    """The plan, and the files that the user uploaded, by their path below /opt."""
     plan = json.dumps(build_plan(accepted.nested), indent=1)
-    return {
+    config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": build_meta(names.INIT_CONFIG, accepted.number, component=COMPONENT),
         "data": {"plan.json": plan},
     }
+    if uploads:
+        config["binaryData"] = {
+            _upload_key(index): base64.b64encode(content).decode() for index, content in enumerate(uploads.values())
+        }
+    return config
 
 
-def build_init_secret(number: int, *, kubeconfig: str, env: dict[str, str]) -> dict[str, Any]:
-    """`kubeconfig` is for the file, `env` for the environment (the job's password and tokens)."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": build_meta(names.INIT_SECRET, number, component=COMPONENT),
-        "stringData": {"kubeconfig": kubeconfig, **env},
-    }
+def _upload_key(index: int) -> str:
+    """A ConfigMap's keys cannot hold every path."""
+    return f"upload-{index}"
 
 
-def build_init_job(accepted: Accepted, site: Site, *, env: dict[str, str], secret_keys: list[str]) -> dict[str, Any]:
-    """`env` is public; `secret_keys` are the keys of the init Secret that become variables of the same name."""
+def build_init_secrets(number: int, *, files: Mapping[str, str], env: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`files`: name (`FILES`) -> text; `env`: what only the init pod's environment has."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": build_meta(name, number, component=COMPONENT),
+            "stringData": dict(data),
+        }
+        for name, data in ((names.INIT_SECRET, files), (names.INIT_ENV, env))
+    ]
+
+
+def build_init_job(
+    accepted: Accepted, site: Site, *, uploads: Iterable[str] = (), pull_secret: bool = False
+) -> dict[str, Any]:
+    """Its environment is ConfigMap and Secret `kns-job` of its namespace and what is its own; `uploads` are paths."""
     number = accepted.number
     return {
         "apiVersion": "batch/v1",
@@ -73,21 +97,18 @@ def build_init_job(accepted: Accepted, site: Site, *, env: dict[str, str], secre
             },
             "template": {
                 "metadata": {"labels": build_labels(number, COMPONENT)},
-                "spec": _build_pod(accepted, site, env=env, secret_keys=secret_keys),
+                "spec": _build_pod(accepted, site, uploads=uploads, pull_secret=pull_secret),
             },
         },
     }
 
 
-def _build_pod(accepted: Accepted, site: Site, *, env: dict[str, str], secret_keys: list[str]) -> dict[str, Any]:
+def _build_pod(accepted: Accepted, site: Site, *, uploads: Iterable[str], pull_secret: bool) -> dict[str, Any]:
     tool = {"name": "tool", "mountPath": "/kns-tool"}
     templates = {"name": "templates", "mountPath": "/kns-templates"}
-    secret_env = [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": names.INIT_SECRET, "key": key}}} for key in secret_keys
-    ]
-    public_env = [{"name": key, "value": value} for key, value in env.items()]
     return {
         "restartPolicy": "Never",
+        **({"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 10,
@@ -125,12 +146,24 @@ def _build_pod(accepted: Accepted, site: Site, *, env: dict[str, str], secret_ke
                 "name": RUN,
                 "image": site.init_image,
                 "imagePullPolicy": site.init_pull_policy,
-                "env": [{"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"}, *public_env, *secret_env],
+                "envFrom": [
+                    {"configMapRef": {"name": names.JOB_INFO}},
+                    {"secretRef": {"name": names.JOB_INFO}},
+                    {"secretRef": {"name": names.INIT_ENV}},
+                ],
+                "env": [{"name": "KUBECONFIG", "value": FILES["kubeconfig"]}],
                 "resources": INIT,
                 "securityContext": _SECURITY,
                 "volumeMounts": [
                     {"name": "plan", "mountPath": "/etc/kns/plan", "readOnly": True},
-                    {"name": "secret", "mountPath": "/etc/kns/secret", "readOnly": True},
+                    *(
+                        {"name": "secret", "mountPath": path, "subPath": name, "readOnly": True}
+                        for name, path in FILES.items()
+                    ),
+                    *(
+                        {"name": "plan", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
+                        for index, path in enumerate(uploads)
+                    ),
                     {"name": "templates", "mountPath": "/templates", "subPath": "templates"},
                     {"name": "work", "mountPath": "/work"},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the pod
@@ -139,14 +172,7 @@ def _build_pod(accepted: Accepted, site: Site, *, env: dict[str, str], secret_ke
         ],
         "volumes": [
             {"name": "plan", "configMap": {"name": names.INIT_CONFIG}},
-            {
-                "name": "secret",
-                "secret": {
-                    "secretName": names.INIT_SECRET,
-                    "items": [{"key": "kubeconfig", "path": "kubeconfig"}],
-                    "defaultMode": 0o440,
-                },
-            },
+            {"name": "secret", "secret": {"secretName": names.INIT_SECRET, "defaultMode": 0o440}},
             *({"name": name, "emptyDir": {}} for name in ("tool", "templates", "work", "tmp")),
         ],
     }

@@ -1,14 +1,17 @@
 """The job's namespace and what bounds it: LimitRange, ResourceQuota, and kns's own rights in it."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model import names
 from kns.model.job import Accepted
 from kns.model.limits import LimitRangeItem
-from kns.model.resources import with_overhead
+from kns.model.quantity import add_quantities
+from kns.model.resources import VOLUME_SIZE, with_overhead
 from kns.objects.labels import build_labels, build_meta
 
 GPU = "nvidia.com/gpu"
+_STORAGE = "storageclass.storage.k8s.io/requests.storage"
 
 
 def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str) -> dict[str, Any]:
@@ -66,11 +69,12 @@ def build_limit_range(number: int, items: list[LimitRangeItem]) -> dict[str, Any
     }
 
 
-def build_resource_quota(accepted: Accepted, *, nodes: int) -> dict[str, Any]:
+def build_resource_quota(accepted: Accepted, *, nodes: int, storage: Mapping[str, str] | None = None) -> dict[str, Any]:
     """
     The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take.
 
-    Load balancers and node ports would be the host's own, so a tenant gets none.
+    `storage` is what may be claimed of each storage class of the host. Load balancers and node ports would be the
+    host's own, so a tenant gets none.
     """
     machine = accepted.machine
     cores, memory = str(machine.cores(nodes)), f"{machine.memory_gib(nodes)}Gi"
@@ -87,9 +91,27 @@ def build_resource_quota(accepted: Accepted, *, nodes: int) -> dict[str, Any]:
                 f"requests.{GPU}": str(machine.gpus(nodes)),
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",
+                **{f"{name}.{_STORAGE}": size for name, size in (storage or {}).items()},
             }
         },
     }
+
+
+def share_storage(
+    classes: Iterable[str], *, default: str | None, size: str, control_plane: str | None
+) -> dict[str, str]:
+    """
+    What a job may claim of each of the host's classes.
+
+    Inside, a tenant can name any class of the host: all but the default are closed, less what the control plane's own
+    volume takes of its class.
+    """
+    shares = dict.fromkeys(classes, "0")
+    if default in shares:
+        shares[default] = size
+    if control_plane:
+        shares[control_plane] = add_quantities(shares.get(control_plane, "0"), VOLUME_SIZE)
+    return shares
 
 
 def build_drain_quota(number: int) -> dict[str, Any]:

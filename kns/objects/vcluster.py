@@ -9,7 +9,7 @@ from typing import Any
 
 from kns.model import names
 from kns.model.job import Accepted
-from kns.model.resources import COREDNS, DISTRO_COPY, SYNCER
+from kns.model.resources import COREDNS, DISTRO_COPY, SYNCER, VOLUME_SIZE
 from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_tolerations
 from kns.objects.labels import build_labels, build_meta
 
@@ -32,11 +32,18 @@ def build_syncer_binding(number: int) -> dict[str, Any]:
     }
 
 
-def build_values(number: int, accepted: Accepted, virtual: VirtualKubernetes) -> dict[str, Any]:
-    """The chart's values for job `number`; `accepted` gives all but the number."""
+def build_values(
+    number: int, accepted: Accepted, virtual: VirtualKubernetes, *, pull_secret: bool = False
+) -> dict[str, Any]:
+    """
+    The chart's values for job `number`; `accepted` gives all but the number.
+
+    With `pull_secret` the control plane, and every pod of the tenant's that names no pull secret, uses the job's.
+    """
     name = names.job_object_name(number)
     labels = build_labels(number)
     volume = virtual.storage_class
+    pull: dict[str, Any] = {"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}
     return {
         "controlPlane": {
             "distro": {
@@ -58,7 +65,12 @@ def build_values(number: int, accepted: Accepted, virtual: VirtualKubernetes) ->
                 "pods": {"labels": labels},
                 "resources": SYNCER,
                 "persistence": {
-                    "volumeClaim": {"enabled": True, "storageClass": volume, "retentionPolicy": "Delete"}
+                    "volumeClaim": {
+                        "enabled": True,
+                        "storageClass": volume,
+                        "size": VOLUME_SIZE,
+                        "retentionPolicy": "Delete",
+                    }
                     if volume
                     else {"enabled": False}
                 },
@@ -70,8 +82,8 @@ def build_values(number: int, accepted: Accepted, virtual: VirtualKubernetes) ->
             },
             "advanced": {
                 "defaultImageRegistry": virtual.registry,
-                "serviceAccount": {"labels": labels},
-                "workloadServiceAccount": {"labels": labels},
+                "serviceAccount": {"labels": labels, **pull},
+                "workloadServiceAccount": {"labels": labels, **pull},
             },
         },
         "sync": {

@@ -1,5 +1,5 @@
 """
-The Ingress to the app's first target, under a host name of the job's own.
+The Ingress to the app's first target, at an address of the job's own.
 
 The target is a Service inside the virtual cluster; vcluster copies it to the job's namespace under a name that can be
 computed. The stage waits until that copy exists, so that a job with a URL has something behind it.
@@ -17,8 +17,9 @@ _POLL_S = 1.0
 
 
 def ensure(ctx: Context) -> Outcome:
-    targets, domain = ctx.accepted.nested.targets, ctx.site.jobs_domain
-    if not targets or domain is None:
+    targets = ctx.accepted.nested.targets
+    address = ctx.site.job_address(ctx.accepted.number, ctx.accepted.nested)
+    if address is None:
         return Done("the AppDef has no target" if not targets else "no jobs domain is configured")
     target = targets[0]
     cluster = ctx.world.cluster
@@ -30,13 +31,13 @@ def ensure(ctx: Context) -> Outcome:
         cluster.apply(
             build_ingress(
                 ctx.accepted.number,
-                host=domain.job_host(ctx.name),
+                address=address,
                 service=service,
                 port=target.service_port,
-                ingress_class=ctx.site.ingress_class,
+                settings=ctx.site.ingress,
             )
         )
-    return Done(url=domain.job_url(ctx.name), address=domain.job_host(ctx.name))
+    return Done(url=address.url, address=address.host)
 
 
 def remove(ctx: Context) -> Outcome:

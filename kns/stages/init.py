@@ -7,18 +7,22 @@ which item failed and why.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.environment import build_public_env, build_secret_env
 from kns.model.errors import TransientError
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.output import JobOutput
-from kns.objects.init import PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secret
-from kns.objects.kubeconfig import build_admin_kubeconfig
+from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
 from kns.ports import Context, Kind, Object
+from kns.stages.access import read_kubeconfig
+from kns.stages.delivery import read_init_input
+
+log = get_logger(__name__)
 
 _POLL_S = 2.0
 _SLOW_POLL_S = 10.0  # each look at a long log may write it, and etcd is everybody's
@@ -48,6 +52,7 @@ def ensure(ctx: Context) -> Outcome:
     pods = _pods(ctx)
     size = _collect_log(ctx, pods)
     if _ended_condition(job) == "Complete" or _has_succeeded(pods):
+        _collect_help(ctx, pods)
         return Done()
     if _ended_condition(job) == "Failed":
         return _failure(pods, job)
@@ -65,17 +70,15 @@ def remove(ctx: Context) -> Outcome:
 
 def _create(ctx: Context) -> Outcome:
     cluster, number = ctx.world.cluster, ctx.accepted.number
-    certs = cluster.read(Kind.SECRET, ctx.name, names.certs_secret(number))
-    service = cluster.read(Kind.SERVICE, ctx.name, ctx.name)
-    kubeconfig = build_admin_kubeconfig(certs or {}, service or {})
+    kubeconfig = read_kubeconfig(ctx)
     if kubeconfig is None:
         return Wait(_POLL_S, Reason.INIT_STARTING, "waiting for the virtual cluster's certificates and Service")
-    tokens = ctx.world.tokens.ensure(ctx.job)
-    secret_env = build_secret_env(tokens)
-    public_env = build_public_env(ctx.job.spec, ctx.accepted, ctx.site)
-    cluster.apply(build_init_config(ctx.accepted))
-    cluster.apply(build_init_secret(number, kubeconfig=kubeconfig, env=secret_env))
-    cluster.apply(build_init_job(ctx.accepted, ctx.site, env=public_env, secret_keys=list(secret_env)))
+    pull_secret = cluster.read(Kind.SECRET, ctx.name, names.PULL_SECRET) is not None
+    given = read_init_input(ctx)
+    cluster.apply(build_init_config(ctx.accepted, uploads=given.uploads))
+    for secret in build_init_secrets(number, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
+        cluster.apply(secret)
+    cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
     ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx)))
     return Wait(_POLL_S, Reason.INIT_STARTING, "init job created")
 
@@ -84,6 +87,8 @@ def _warnings(ctx: Context) -> str:
     lines = []
     if len(ctx.accepted.nested.targets) > 1:
         lines.append("warning: the AppDef has several targets, only the first is exposed")
+    if ctx.accepted.nested.enable_gotty_shell:
+        lines.append("warning: the AppDef asks for a web shell, which this release of kns has not got")
     if ctx.job.spec.vault is not None:
         lines.append(f"warning: vault {ctx.job.spec.vault.name!r} is not mounted by this release of kns")
     return "\n".join(lines)
@@ -109,12 +114,24 @@ def _collect_log(ctx: Context, pods: Sequence[Object]) -> int:
         parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
-        ctx.world.outputs.write(ctx.job, JobOutput(head=text, log=ctx.world.outputs.read(ctx.job.record).log))
+        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), head=text))
         return 0
-    log = "".join(part for part in parts if part)
-    if log:
-        ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=log))
-    return len(log)
+    text = "".join(part for part in parts if part)
+    if text:
+        ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=text))
+    return len(text)
+
+
+def _collect_help(ctx: Context, pods: Sequence[Object]) -> None:
+    """The app's own help page: what the container in the app image printed below the mark."""
+    try:
+        logs = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], TAKE) for pod in pods]
+    except TransientError as error:
+        log.warning("help_not_read", error=str(error))  # the page is an extra: the job serves without it
+        return
+    pages = [text.partition(HELP_MARK)[2] for text in logs if text and HELP_MARK in text]
+    if pages:
+        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), help=pages[-1]))
 
 
 def _ended_condition(job: Object) -> str | None:

@@ -5,10 +5,22 @@ Removal is the end of all of it: the namespace takes along what is in it. It nev
 carry this job's label.
 """
 
+import base64
+import json
+
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.objects.namespace import build_limit_range, build_namespace, build_resource_quota, build_role_binding
+from kns.model.pull import merge_pull_config
+from kns.objects.inside import build_pull_secret
+from kns.objects.labels import build_labels
+from kns.objects.namespace import (
+    build_limit_range,
+    build_namespace,
+    build_resource_quota,
+    build_role_binding,
+    share_storage,
+)
 from kns.ports import Context, Kind, Object
 
 _REMOVAL_POLL_S = 2.0
@@ -36,7 +48,10 @@ def ensure(ctx: Context) -> Outcome:
     )
     limits = accepted.nested.limit_range or list(site.limit_range)
     cluster.apply(build_limit_range(accepted.number, limits))
-    cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes))
+    cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=_share_storage(ctx)))
+    pull_config = _read_pull_config(ctx)
+    if pull_config:
+        cluster.apply(build_pull_secret(ctx.name, pull_config, labels=build_labels(accepted.number)))
     return Done()
 
 
@@ -48,6 +63,27 @@ def remove(ctx: Context) -> Outcome:
     if not _is_terminating(found):
         cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
     return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
+
+
+def _share_storage(ctx: Context) -> dict[str, str]:
+    return share_storage(
+        [found["metadata"]["name"] for found in ctx.world.cluster.list_objects(Kind.STORAGE_CLASS, "")],
+        default=ctx.site.classes.default_storage_class,
+        size=ctx.site.classes.storage_size,
+        control_plane=ctx.site.virtual.storage_class or None,
+    )
+
+
+def _read_pull_config(ctx: Context) -> str | None:
+    """The app's own credentials, and of the site's those for the registries that this job's images come from."""
+    app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
+    secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
+    text = ((secret or {}).get("data") or {}).get(".dockerconfigjson")
+    return merge_pull_config(
+        app.pullsecret if app else None,
+        json.loads(base64.b64decode(text)) if text else None,
+        images=(ctx.accepted.image, ctx.site.init_image, *ctx.site.virtual.images),
+    )
 
 
 def _is_ours(namespace: Object, ctx: Context) -> bool:

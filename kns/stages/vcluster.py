@@ -13,10 +13,10 @@ from datetime import timedelta
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.objects.kubeconfig import build_admin_kubeconfig
 from kns.objects.namespace import build_drain_quota
 from kns.objects.vcluster import build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
+from kns.stages.access import read_kubeconfig
 
 _POLL_S = 5.0  # the watch wakes the job sooner
 _PROBE_S = 0.5
@@ -79,17 +79,17 @@ def _create(ctx: Context) -> None:
     """What runs comes last, so a deployed control plane means that all the rest is there."""
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.accepted.number))
+    pull_secret = cluster.read(Kind.SECRET, ctx.name, names.PULL_SECRET) is not None
     objects = ctx.world.renderer.render(
-        ctx.accepted.number, lambda number: build_values(number, ctx.accepted, ctx.site.virtual)
+        ctx.accepted.number,
+        lambda number: build_values(number, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret),
     )
     for obj in objects:
         cluster.apply(obj)
 
 
 def _answers(ctx: Context) -> bool:
-    certs = ctx.world.cluster.read(Kind.SECRET, ctx.name, names.certs_secret(ctx.accepted.number))
-    service = ctx.world.cluster.read(Kind.SERVICE, ctx.name, ctx.name)
-    kubeconfig = build_admin_kubeconfig(certs or {}, service or {})
+    kubeconfig = read_kubeconfig(ctx)
     return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(kubeconfig)
 
 

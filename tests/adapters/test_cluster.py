@@ -26,7 +26,7 @@ class Host:
         self.changed = threading.Condition()
         self.cluster = KubeCluster(client, clock=clock, on_change=self._tell)
 
-    def _tell(self, number: int) -> None:
+    def _tell(self, kind: Kind, number: int) -> None:
         with self.changed:
             self.told.append(number)
             self.changed.notify_all()

@@ -77,7 +77,7 @@ def test_an_appdef_keeps_its_order_and_gets_the_forms_that_strict_clients_want(a
     parameters = {
         "zeta": {"type": "RANGE", "step": 5, "min": 0},
         "alpha": {"type": "UPLOAD", "size": 1048576, "target": "x"},
-        "beta": {"type": "RANGE", "step": 0.5},
+        "beta": {"type": "FLOAT", "step": 0.5},
         "gamma": {"type": "RANGE", "step": "2"},
     }
     commands = {"Zoo": a_command(parameters=parameters), "Ant": a_command()}

@@ -114,7 +114,7 @@ def test_jobs_has_all_keys_of_status_and_the_rest(api: Api) -> None:
         "job_substatus_text": None,
         "job_api_submission": {
             "app": "hello",
-            "application": {"command": "Hello"},
+            "application": {"command": "Hello", "parameters": {}},
             "machine": {"type": "kns-small", "nodes": 1},
             "user": {"username": "user1"},
         },
@@ -173,6 +173,19 @@ def test_no_key_is_shown_even_if_somebody_wrote_one_into_a_record(api: Api) -> N
     answer = api.get("jobs")
     assert b"key-user1" not in answer.content
     assert answer.json()["7"]["job_api_submission"]["machine"] == {"type": "kns-small", "nodes": 1}
+
+
+@pytest.mark.parametrize("application", [{"command": "Hello"}, {"command": "Hello", "parameters": {"a": 1}}])
+def test_a_submission_shows_the_parameters_wherever_the_record_has_them(api: Api, application: dict[str, Any]) -> None:
+    """Records of older versions hold them twice."""
+    api.add(a_job().with_spec(parameters={"a": 1}, submission={"app": "hello", "application": application}))
+    entry = api.get("jobs").json()["7"]
+    assert entry["job_api_submission"]["application"] == {"command": "Hello", "parameters": {"a": 1}}
+
+
+def test_the_billing_code_is_the_one_of_the_submit(api: Api) -> None:
+    api.add(a_job().with_accepted(billing_code=42))
+    assert api.get("jobs").json()["7"]["job_billing_code"] == 42
 
 
 def _fill(api: Api) -> None:

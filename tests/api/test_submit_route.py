@@ -113,6 +113,8 @@ UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
      "machine.nodes: 'kns-small' has at most 4"),
     ("unknown vault", a_submission(vault={"name": "other"}), "vault.name: user1 has no vault 'other'"),
     ("foreign project", a_submission(job_project="beta"), "job_project: user1 is not a member of 'beta'"),
+    ("a parameter that the command has not", a_submission(application={"parameters": {"x": 1}}),
+     "application.parameters.x: is not a parameter of this command; there are: none"),
     ("odd walltime", a_submission(application={"command": "Hello", "walltime": "8 hours"}),
      "application.walltime: '8 hours' is not HH:MM:SS"),
     ("walltime with a line break", a_submission(application={"command": "Hello", "walltime": "8\nhours"}),
@@ -175,7 +177,11 @@ def test_a_submission_that_no_record_can_hold(api: Api) -> None:
 
 
 def test_parameters_at_the_edge_of_what_json_can_say_are_kept(api: Api) -> None:
-    parameters = {"deep": {"a": [[[[1]]]]}, "big": 2**63 - 1, "text": "\u0000\u2028\U0001f600", "float": 1e300}
+    parameters = {"big": 2**63 - 1, "text": "\u0001\u2028\U0001f600", "float": 1e300, "none": None}
+    kinds = {"big": {"type": "INT"}, "text": {"type": "STR"}, "float": {"type": "FLOAT"}}
+    api.catalog.catalog = a_catalog(apps={"hello": an_app(an_appdef(commands={"Hello": a_command(parameters=kinds)}))})
     assert api.submit(a_submission(application={"command": "Hello", "parameters": parameters})).status_code == 200
     entry = api.get("jobs").json()["1"]
-    assert entry["job_api_submission"]["application"]["parameters"] == parameters
+    assert entry["job_api_submission"]["application"] == {"command": "Hello", "parameters": parameters}
+    (job,) = api.jobs.list_jobs()
+    assert "parameters" not in job.spec.submission["application"], "the record holds them once"

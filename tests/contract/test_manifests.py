@@ -15,7 +15,7 @@ from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.conditions import Condition
 from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
-from kns.settings import Settings
+from kns.settings import Settings, list_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -164,7 +164,7 @@ def test_what_the_deployment_refers_to_is_there() -> None:
 
 
 def test_every_variable_of_the_config_map_is_one_of_ours() -> None:
-    known = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    known = {name for names in list_names() for name in names}
     assert find("ConfigMap")["data"].keys() <= known
 
 
@@ -254,5 +254,9 @@ def test_closed_sets_agree(path: str, values: list[str]) -> None:
 
 
 def test_free_objects_keep_what_is_in_them() -> None:
-    for path in ("spec.parameters", "spec.submission", "spec.accepted.machine", "spec.accepted.nested"):
+    for path in (
+        "spec.parameters",
+        "spec.submission",
+        *(f"spec.accepted.{key}" for key in ("machine", "nested", "parameters")),
+    ):
         assert schema_at(path)["x-kubernetes-preserve-unknown-fields"] is True

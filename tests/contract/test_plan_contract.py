@@ -69,7 +69,7 @@ def test_retries_are_the_items_own_or_the_global_ones() -> None:
 def test_the_configmap_holds_the_plan_as_the_runner_reads_it() -> None:
     accepted = a_job().build().spec.accepted
     assert accepted is not None
-    text = build_init_config(accepted)["data"]["plan.json"]
+    text = build_init_config(accepted, uploads={})["data"]["plan.json"]
     assert [step.name for step in parse_plan(json.loads(text)).steps] == ["web"]
 
 

@@ -60,6 +60,30 @@ def portal(site: Site) -> Iterator[Portal]:
 
 
 @pytest.fixture(scope="session")
+def other(site: Site) -> Iterator[Portal]:
+    """kns as user2 sees it, of the same team as user1."""
+    portal = Portal(site.url, site.other)
+    yield portal
+    portal.close()
+
+
+@pytest.fixture(scope="session")
+def payer(site: Site) -> Iterator[Portal]:
+    """kns as the team's leader sees it."""
+    portal = Portal(site.url, site.payer)
+    yield portal
+    portal.close()
+
+
+@pytest.fixture(scope="session")
+def admin(site: Site) -> Iterator[Portal]:
+    """kns as the administrator sees it."""
+    portal = Portal(site.url, site.admin)
+    yield portal
+    portal.close()
+
+
+@pytest.fixture(scope="session")
 def _keeper(pytestconfig: pytest.Config, site: Site, portal: Portal) -> Iterator[JobKeeper]:
     keeper = JobKeeper(site, portal)
     pytestconfig.stash[KEEPER] = keeper

@@ -64,9 +64,13 @@ class TrialJob:
         """`shutdown` or `terminate`."""
         self._portal.get(how, number=self.number)
 
+    def info(self) -> dict[str, Any]:
+        """The answer of `info`."""
+        return dict(self._portal.get("info", number=self.number))
+
     def page(self) -> tuple[int, str]:
         """Status and text of the job's page, by its URL, through the ingress controller."""
-        return fetch_page(self._portal.get("info", number=self.number)["url"], self._site.ingress_url)
+        return fetch_page(self.info()["url"], self._site.ingress_url)
 
     def pods(self, *, selector: str = "") -> list[dict[str, Any]]:
         """The pods in its namespace on the host."""
@@ -149,12 +153,12 @@ class JobKeeper:
         number, name = self._portal.submit(app, machine=machine, **changes)
         return self.adopt(number, name)
 
-    def adopt(self, number: int, name: str, *, record: str = "") -> TrialJob:
-        """A job that somebody else submitted, to be taken away like the others."""
+    def adopt(self, number: int, name: str, *, record: str = "", portal: Portal | None = None) -> TrialJob:
+        """A job that somebody else submitted, to be taken away like the others. `portal`: its owner's, if not ours."""
         record = record or f"kns-job-{number}"
         if record not in self._records:
             self._records.append(record)
-        return TrialJob(self._site, self._portal, record=record, number=number, name=name)
+        return TrialJob(self._site, portal or self._portal, record=record, number=number, name=name)
 
     def apply(self, record: str, spec: Mapping[str, Any]) -> None:
         """`kubectl apply` of a NestedJob."""

@@ -19,7 +19,9 @@ from demo.overlay import DEPLOYMENT, NAMESPACE
 from demo.target import Target, choose_target
 
 REQUIRE = "KNS_E2E_REQUIRED"
-_NEEDED = ("KNS_URL", "KNS_USERNAME", "KNS_APIKEY", "KNS_ADMIN_USERNAME", "KNS_ADMIN_APIKEY")
+_ACCOUNTS = ("KNS", "KNS_ADMIN", "KNS_OTHER", "KNS_PAYER")
+_NEEDED = ("KNS_URL", *(f"{prefix}_{part}" for prefix in _ACCOUNTS for part in ("USERNAME", "APIKEY")))
+REALM_KEY = "KNS_REALM_PRIVATE_KEY"
 
 
 class NoClusterError(Exception):
@@ -36,14 +38,22 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running kns: its cluster, its API, its ingress controller ("" if the jobs' names resolve), two accounts."""
+    """
+    A running kns: its cluster, its API, its ingress controller ("" if the jobs' names resolve), accounts.
+
+    `user` and `other` are one team, `payer` leads it. `realm_key` is the file of the private key with which the realm
+    signs tokens, "" if it is not at hand.
+    """
 
     target: Target
     kubectl: Kubectl
     url: str
     ingress_url: str
     user: Account
+    other: Account
+    payer: Account
     admin: Account
+    realm_key: str
 
 
 @contextlib.contextmanager
@@ -86,6 +96,13 @@ def _build_site(target: Target, kubectl: Kubectl, variables: Mapping[str, str]) 
         kubectl=kubectl,
         url=url,
         ingress_url=variables.get("KNS_INGRESS_URL", ""),
-        user=Account(variables["KNS_USERNAME"], variables["KNS_APIKEY"]),
-        admin=Account(variables["KNS_ADMIN_USERNAME"], variables["KNS_ADMIN_APIKEY"]),
+        user=_account(variables, "KNS"),
+        other=_account(variables, "KNS_OTHER"),
+        payer=_account(variables, "KNS_PAYER"),
+        admin=_account(variables, "KNS_ADMIN"),
+        realm_key=variables.get(REALM_KEY, ""),
     )
+
+
+def _account(variables: Mapping[str, str], prefix: str) -> Account:
+    return Account(variables[f"{prefix}_USERNAME"], variables[f"{prefix}_APIKEY"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from demo.catalog import EXAMPLES
 from demo.errors import DemoError
 from demo.overlay import NAMESPACE
 from tests.e2e import evidence
@@ -92,6 +93,12 @@ def _check_spec_is_frozen(site: Site, name: str) -> None:
             _patch(site, name, spec)
         assert message in str(refused.value), spec
     assert _read(site, name)["spec"] == before
+
+
+def test_the_example_is_one_that_the_api_server_takes(site: Site) -> None:
+    """Schema, rules and all, without making it."""
+    said = site.kubectl.run("apply", "--dry-run=server", f"--filename={EXAMPLES / 'job.yaml'}")
+    assert said.strip() == "nestedjob.kns.io/hello-by-hand created (server dry run)"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,40 +13,71 @@ import pytest
 
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.portal import Portal
-from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError
+from tests.e2e.site import Account, Site
 
 _CLI = Path(sys.executable).parent / "jarvice_cli"
 _CALL_S = 30
+_ENDED_S = 90  # `wait_for` asks every 5 s until the job has ended
+# Every command of the client, by what it speaks. The last three reach a vault's own SFTP server, never kns.
+_OVER_HTTP = frozenset(
+    {
+        *("submit", "jobs", "summary", "status", "info", "connect", "tail", "output", "action", "apps", "machines"),
+        *("shutdown", "terminate", "wait_for", "shutdown_all", "terminate_all"),
+    }
+)
+_OVER_SFTP = frozenset({"ls", "download", "upload"})
+_CHOICES = re.compile(r"invalid choice: 'nonsense' \(choose from (.+)\)")
 
 Cli = Callable[..., str]
 
 
-@pytest.fixture
-def cli(site: Site, tmp_path: Path) -> Cli:
-    """`jarvice_cli COMMAND ...` as user1; what it prints. It ends with 0 whatever happens: the text must tell."""
+def _call(home: Path, *arguments: str, timeout_s: float = _CALL_S) -> "subprocess.CompletedProcess[str]":
     assert _CLI.exists(), f"no {_CLI}: jarviceclient3 is one of the development dependencies"
     proxies = {"http_proxy", "https_proxy", "all_proxy"}
     environ = {name: value for name, value in os.environ.items() if name.lower() not in proxies}
-    account = ("-apiurl", site.url, "-username", site.user.username, "-apikey", site.user.apikey)
+    return subprocess.run(
+        [str(_CLI), *arguments],
+        env={**environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
-    def call(command: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(_CLI), *account, command, *arguments],
-            env={**environ, "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=_CALL_S,
-            check=True,
-        )
-        assert done.stderr == ""
+
+def _build_cli(url: str, account: Account, home: Path) -> Cli:
+    """`jarvice_cli COMMAND ...`; what it prints. It ends with 0 whatever happens: the text must tell."""
+
+    def call(command: str, *arguments: str, timeout_s: float = _CALL_S) -> str:
+        who = ("-apiurl", url, "-username", account.username, "-apikey", account.apikey)
+        done = _call(home, *who, command, *arguments, timeout_s=timeout_s)
+        assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
     return call
 
 
+@pytest.fixture
+def cli(site: Site, tmp_path: Path) -> Cli:
+    """The client as user1."""
+    return _build_cli(site.url, site.user, tmp_path)
+
+
+@pytest.fixture
+def other_cli(site: Site, tmp_path: Path) -> Cli:
+    """The client as user2."""
+    return _build_cli(site.url, site.other, tmp_path)
+
+
+def test_these_are_all_of_its_commands(tmp_path: Path) -> None:
+    """A new one in a later release would need a test here."""
+    found = _CHOICES.search(_call(tmp_path, "nonsense").stderr)
+    assert found is not None
+    assert set(re.findall(r"[a-z_]+", found[1])) == _OVER_HTTP | _OVER_SFTP
+
+
 def test_a_user_of_the_published_client_gets_along(cli: Cli, portal: Portal, jobs: JobKeeper) -> None:
-    """apps, machines, submit, jobs, summary, status, tail, info, connect, shutdown, output, terminate."""
+    """apps, machines, submit, jobs, summary, status, tail, info, connect, action, shutdown, output, terminate."""
     assert "hello" in json.loads(cli("apps"))
     assert list(json.loads(cli("apps", "-name", "hello"))) == ["hello"]
     assert json.loads(cli("machines"))["kns-small"]["mc_cores"] == 2
@@ -72,25 +104,71 @@ def test_a_user_of_the_published_client_gets_along(cli: Cli, portal: Portal, job
         "address": info["address"],
         "password": info["password"],
     }
+    for command in ("status", "info", "connect", "tail"):
+        assert cli(command, "-name", job.name) == cli(command, "-number", number), command
+    assert cli("tail", "-number", number, "-lines", "1").strip() == cli("tail", "-number", number).splitlines()[-2]
+    assert _documents(cli("action", "-number", number, "-action", "restart")) == [
+        {"error": {"code": 400}},
+        {"error": "Invalid parameter(s)"},
+    ]
     item = _summary(cli)[number]
     assert (item["job_label"], item["machine_type"], item["nodes"]) == ("by jarvice_cli", "kns-small", 1)
     assert (item["application"], item["address"]) == ("hello", info["address"])
     too_early, _ = json.JSONDecoder().raw_decode(cli("output", "-number", number))
-    assert too_early["error"]["code"] == 404
+    assert too_early == {"error": {"code": 404}}
 
     assert json.loads(cli("shutdown", "-number", number)) == {"status": "shutdown requested"}
-
-    def has_ended() -> None:
-        state = json.loads(cli("status", "-number", number))[number]["job_status"]
-        if state != "COMPLETED":
-            raise NotYetError(state)
-
-    job.wait_for(has_ended, timeout_s=60, what="COMPLETED, as the client sees it")
+    waited = cli("wait_for", "-number", number, timeout_s=_ENDED_S)
+    assert waited.splitlines()[-1] == f"Job {number} ended with Status: COMPLETED"
     assert cli("output", "-number", number, "-lines", "1").strip() == "the job was shut down"
+    assert cli("output", "-name", job.name) == cli("output", "-number", number)
     assert number not in json.loads(cli("jobs"))
     assert number not in _summary(cli)
     assert json.loads(cli("terminate", "-number", number)) == {"status": "terminated"}
     assert job.status()["job_status"] == "COMPLETED"
+
+
+def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, jobs: JobKeeper) -> None:
+    """shutdown_all ends what runs and says of the rest that it cannot; terminate_all ends what is left."""
+    running, waiting = (
+        jobs.adopt(*other.submit("hello", machine=machine), portal=other) for machine in ("kns-small", "kns-nowhere")
+    )
+    running.wait_until_started()
+    numbers = {str(running.number), str(waiting.number)}
+    assert set(json.loads(other_cli("jobs"))) == numbers, "user2 has other jobs, which this test would end"
+
+    refused, told = _documents(other_cli("shutdown_all"))
+    assert refused == [{"number": {"error": {"code": 404}}}]
+    assert {entry["number"]: entry["result"] for entry in told} == {
+        str(running.number): {"status": "shutdown requested"},
+        str(waiting.number): {"error": "Running job is not found"},
+    }
+    waited = other_cli("wait_for", "-number", str(running.number), timeout_s=_ENDED_S)
+    assert waited.splitlines()[-1] == f"Job {running.number} ended with Status: COMPLETED"
+
+    terminated = {"number": str(waiting.number), "result": {"status": "terminated"}}
+    assert _documents(other_cli("terminate_all")) == [[terminated]]
+    assert waiting.wait_until_ended() == "CANCELED"
+    assert json.loads(other_cli("jobs")) == {}
+    assert _summary(other_cli) == {}
+
+
+def test_a_wrong_key_is_told_as_such(site: Site, tmp_path: Path) -> None:
+    """401 with the words for it, from a job route and from submit."""
+    stranger = _build_cli(site.url, Account("nobody", "no-such-key"), tmp_path)
+    assert _documents(stranger("jobs")) == [{"error": {"code": 401}}, {"error": "Unauthorized"}]
+    refused = _documents(stranger("submit", "-job", json.dumps({"app": "hello", "machine": {"type": "kns-small"}})))
+    assert refused == [{"error": {"code": 401}}, {"error": "Not Authorized"}]
+
+
+def _documents(text: str) -> list[Any]:
+    """What it printed: the error, if there is one, comes before the answer."""
+    found, rest = [], text.lstrip()
+    while rest:
+        document, end = json.JSONDecoder().raw_decode(rest)
+        found.append(document)
+        rest = rest[end:].lstrip()
+    return found
 
 
 def _summary(cli: Cli) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class FakeHost:
         self.schedulable = True
         self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod goes on and on
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
+        self.take_log: str | None = None
         self.pull_error: str | None = None
         self.refused_pod: str | None = None
         self.target_appears = True
@@ -90,9 +91,11 @@ class FakeHost:
             self._objects[Kind.POD, namespace, pod["metadata"]["name"]]["metadata"]["deletionTimestamp"] = "now"
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
-        assert container == RUN
         found = self._objects.get((Kind.POD, namespace, pod))
-        return found.get("log") if found else None
+        if found is None or container == TAKE:
+            return self.take_log if found else None
+        assert container == RUN
+        return found.get("log")
 
     # --- what tests do to the world
 
@@ -213,7 +216,29 @@ class FakeVirtualClusters:
     def __init__(self) -> None:
         self.ready = True
         self.asked: list[str] = []
+        self.namespaces = {"default"}
+        self.objects: dict[tuple[str, str, str], Object] = {}  # (kind, namespace, name)
+        self.fault: Exception | None = None
 
     def is_ready(self, kubeconfig: str) -> bool:
         self.asked.append(kubeconfig)
         return self.ready
+
+    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+        self._fail()
+        for obj in objects:
+            namespace = obj["metadata"].get("namespace", "")
+            if not namespace or namespace in self.namespaces:
+                self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy.deepcopy(obj)
+
+    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
+        self._fail()
+        return frozenset(namespace for k, namespace, n in self.objects if (k, n) == (str(kind), name))
+
+    def drop_namespace(self, namespace: str) -> None:
+        self.namespaces.discard(namespace)
+        self.objects = {key: obj for key, obj in self.objects.items() if key[1] != namespace}
+
+    def _fail(self) -> None:
+        if self.fault:
+            raise self.fault

@@ -12,9 +12,9 @@ from kns.model.limits import LimitRangeItem
 from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
 from kns.ports import World
 from kns.stages import vcluster
-from tests.builders import JobBuilder, a_job
+from tests.builders import JobBuilder, a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
-from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 
 SITE = Site(
     system_namespace="kns-system",
@@ -38,6 +38,7 @@ class Simulation:
     outputs: MemoryOutputStore
     tokens: MemoryTokenStore
     virtual: FakeVirtualClusters
+    catalog: StaticCatalog
     site: Site = SITE
     record: str = "kns-job-7"
 
@@ -59,6 +60,7 @@ class Simulation:
                 virtual_clusters=self.virtual,
                 outputs=self.outputs,
                 tokens=self.tokens,
+                catalog=self.catalog,
             ),
             site=self.site,
             clock=self.clock,
@@ -103,6 +105,7 @@ def sim() -> Simulation:
         outputs=MemoryOutputStore(),
         tokens=MemoryTokenStore(),
         virtual=FakeVirtualClusters(),
+        catalog=StaticCatalog(a_catalog()),
     )
 
 

@@ -121,7 +121,7 @@ def test_an_interrupted_story_says_if_it_could_not(story: Story, capsys: pytest.
 def test_an_answer_that_is_no_success_becomes_an_error_with_its_text() -> None:
     refused = httpx.Response(401, json={"error": "Not Authorized"})
     with _client(lambda _: refused) as client, pytest.raises(DemoError, match=r"submit: 401 .*Not Authorized"):
-        client.submit("hello", "kns-small", "label")
+        client.submit("hello", "kns-small", "label", {})
 
 
 def test_the_page_is_asked_from_the_ingress_under_the_jobs_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kns.adapters.kube.client import APPLY, KubeClient
 from kns.adapters.kube.kinds import KINDS, WATCHED
@@ -15,13 +16,15 @@ LOG_BYTES = 8 * 1024 * 1024
 
 
 class KubeCluster:
-    """Implements `ports.Cluster`. `on_change` gets the number of the job whose object changed."""
+    """Implements `ports.Cluster`. `on_change` gets the kind and the job's number of what changed."""
 
-    def __init__(self, client: KubeClient, *, clock: Clock, on_change: Callable[[int], None]) -> None:
+    def __init__(self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, int], None]) -> None:
         self._client = client
         self._on_change = on_change
         self._caches = {
-            kind: WatchCache(client, KINDS[kind], clock=clock, selector=names.OWN_SELECTOR, on_change=self._announce)
+            kind: WatchCache(
+                client, KINDS[kind], clock=clock, selector=names.OWN_SELECTOR, on_change=partial(self._announce, kind)
+            )
             for kind in WATCHED
         }
 
@@ -97,10 +100,10 @@ class KubeCluster:
                 break
         return raw.decode("utf-8", "replace")
 
-    def _announce(self, obj: Object) -> None:
+    def _announce(self, kind: Kind, obj: Object) -> None:
         label = _job_label(obj)
         if label.isdigit():
-            self._on_change(int(label))
+            self._on_change(kind, int(label))
 
 
 def _job_label(obj: Object) -> str:

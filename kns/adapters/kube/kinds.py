@@ -38,7 +38,7 @@ KINDS: dict[Kind, KindRow] = {
     ),
     Kind.ROLE_BINDING: KindRow("/apis/rbac.authorization.k8s.io/v1", "rolebindings", cluster=_APPLY),
     Kind.LIMIT_RANGE: KindRow("/api/v1", "limitranges", job=_APPLY),
-    Kind.RESOURCE_QUOTA: KindRow("/api/v1", "resourcequotas", job=_APPLY),
+    Kind.RESOURCE_QUOTA: KindRow("/api/v1", "resourcequotas", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.SERVICE_ACCOUNT: KindRow("/api/v1", "serviceaccounts", job=_APPLY),
     Kind.SECRET: KindRow("/api/v1", "secrets", job=("get", *_APPLY), system=("get", "create", "update")),
     Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", "create", "update")),
@@ -51,6 +51,8 @@ KINDS: dict[Kind, KindRow] = {
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
     Kind.EVENT: KindRow("/api/v1", "events", job=("list",)),
+    Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
+    Kind.RUNTIME_CLASS: KindRow("/apis/node.k8s.io/v1", "runtimeclasses", namespaced=False, cluster=("get",)),
 }
 
 RECORDS = KindRow(

@@ -96,6 +96,7 @@ class KubeOutputs(_OwnedSecrets):
             head=data.get("head", b"").decode(),
             log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",
             end=data.get("end", b"").decode(),
+            help=gzip.decompress(data["help.gz"]).decode() if "help.gz" in data else "",
         )
 
     def write(self, job: Job, output: JobOutput) -> None:
@@ -103,6 +104,8 @@ class KubeOutputs(_OwnedSecrets):
             if self._last.get(job.uid) == hash(output):
                 return
         data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
+        if output.help:
+            data["help.gz"] = gzip.compress(_encode(output.help), mtime=0)
         name = names.record_output(job.record)
         body = build_owned_secret(job, name=name, namespace=self._namespace, data=data)
         try:

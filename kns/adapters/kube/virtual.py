@@ -1,23 +1,57 @@
-"""The ready test of a virtual cluster: its API answers through its Service, and the default ServiceAccount exists."""
+"""What kns does inside a virtual cluster: the ready test, and a few objects of its own."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import yaml
 
-from kns.adapters.kube.client import connect_to
-from kns.model.errors import TransientError
+from kns.adapters.kube.client import APPLY, KubeClient, connect_to
+from kns.adapters.kube.kinds import KINDS
+from kns.model import names
+from kns.model.errors import NotFoundError, TransientError
+from kns.ports import Kind, Object
 
-_PROBE_TIMEOUT_S = 3.0
+_TIMEOUT_S = 3.0  # a virtual cluster is the tenant's: a slow one may cost one worker that long
 _PROBE = "/api/v1/namespaces/default/serviceaccounts/default"
 
 
 class KubeVirtualClusters:
-    """Implements `ports.VirtualClusters`. A client per probe: a spawn asks a few times, then never again."""
+    """Implements `ports.VirtualClusters`. A client per call: a job asks a few times at its start, then hardly ever."""
 
     def is_ready(self, kubeconfig: str) -> bool:
-        client = connect_to(yaml.safe_load(kubeconfig))
-        try:
-            client.request("GET", _PROBE, read_timeout_s=_PROBE_TIMEOUT_S)
-        except TransientError:
-            return False
-        finally:
-            client.close()
+        with _connect(kubeconfig) as client:
+            try:
+                client.request("GET", _PROBE, read_timeout_s=_TIMEOUT_S)
+            except TransientError:
+                return False
         return True
+
+    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        with _connect(kubeconfig) as client:
+            for obj in objects:
+                meta = obj["metadata"]
+                path = KINDS[Kind(obj["kind"])].path(meta.get("namespace", ""), meta["name"])
+                try:
+                    client.request("PATCH", path, query=query, body=obj, content_type=APPLY, read_timeout_s=_TIMEOUT_S)
+                except NotFoundError:
+                    continue
+
+    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
+        with _connect(kubeconfig) as client:
+            found = client.request(
+                "GET",
+                KINDS[kind].path(),
+                query={"fieldSelector": f"metadata.name={name}"},
+                read_timeout_s=_TIMEOUT_S,
+            )
+        return frozenset(item["metadata"]["namespace"] for item in found["items"])
+
+
+@contextmanager
+def _connect(kubeconfig: str) -> Iterator[KubeClient]:
+    client = connect_to(yaml.safe_load(kubeconfig))
+    try:
+        yield client
+    finally:
+        client.close()

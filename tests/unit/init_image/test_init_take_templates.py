@@ -76,13 +76,12 @@ def test_templates_and_help_come_out_of_an_empty_image(app: AppImage) -> None:
     (app.root / "templates/dangling").symlink_to("/opt/none")
     app.add("etc/NAE/help.html", "<p>Hello</p>")
     done = app.take()
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "--- /etc/NAE/help.html\n<p>Hello</p>", "")
     copy = app.out / "templates"
     assert "kind: x\n" == (copy / "web.yml").read_text() == (copy / "link").read_text()
     assert (copy / "charts/a b/.hidden").read_text() == "deep\n"
     assert (copy / "run.sh").stat().st_mode & 0o777 == 0o755
     assert str((copy / "dangling").readlink()) == "/opt/none"
-    assert (app.out / "help.html").read_text() == "<p>Hello</p>"
     assert app.log.read_text() == ""
 
 
@@ -167,8 +166,8 @@ def test_a_long_help_page_is_cut(app: AppImage) -> None:
     app.add("templates/a.yml")
     app.add("etc/NAE/help.html", "h" * 65_537)
     done = app.take()
-    assert (done.returncode, done.stderr) == (0, "warning: /etc/NAE/help.html cut to 65536 bytes\n")
-    assert (app.out / "help.html").stat().st_size == 65_536
+    warning, _, page = done.stdout.partition("--- /etc/NAE/help.html\n")
+    assert (done.returncode, warning, page) == (0, "warning: /etc/NAE/help.html cut to 65536 bytes\n", "h" * 65_536)
 
 
 def test_an_unreadable_help_page_is_left_out(app: AppImage) -> None:
@@ -176,7 +175,8 @@ def test_an_unreadable_help_page_is_left_out(app: AppImage) -> None:
     app.add("templates/a.yml")
     app.add("etc/NAE/help.html", mode=0o600)
     done = app.take()
-    assert (done.returncode, "/etc/NAE/help.html left out" in done.stderr) == (0, True)
+    assert (done.returncode, "/etc/NAE/help.html left out" in done.stdout) == (0, True)
+    assert "---" not in done.stdout
     assert [path.name for path in app.out.iterdir()] == ["templates"]
 
 

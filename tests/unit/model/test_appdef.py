@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kns.model.appdef import parse_appdef
+from kns.model.appdef import KeycloakClient, parse_appdef
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.limits import parse_limit_range
 from tests.builders import WEB_TARGET, a_command, an_appdef
@@ -103,6 +103,17 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     ),
     "no templates": (with_nested(templates=[]), f"{NESTED}.templates", "at least 1"),
     "too many templates": (with_nested(templates=[ITEM] * 201), f"{NESTED}.templates", "at most 200"),
+    "a keycloak of words": (with_nested(keycloak="maybe"), f"{NESTED}.keycloak", "dictionary"),
+    "a redirect without slash": (
+        with_nested(keycloak={"redirect_paths": ["/a", "b"]}),
+        f"{NESTED}.keycloak.redirect_paths[1]",
+        "must start with '/'",
+    ),
+    "a keycloak namespace that is no DNS label": (
+        with_nested(keycloak={"namespace": "A b"}),
+        f"{NESTED}.keycloak.namespace",
+        "is not a DNS label",
+    ),
     "a limit range of words": (with_nested(limit_range="words"), f"{NESTED}.limit_range", "base64 of JSON"),
     "an unknown limit": (with_nested(limit_range={"maximum": {}}), f"{NESTED}.limit_range", "not permitted"),
     # C.3
@@ -153,7 +164,9 @@ def test_what_published_appdefs_do(appdef: dict[str, Any], field: str, value: An
         ({"enable_gotty_shell": "true"}, "enable_gotty_shell", True),
         ({"enable_gotty_shell": "False"}, "enable_gotty_shell", False),
         ({"targets": []}, "targets", []),
-        ({"keycloak": {"namespace": "a"}}, "keycloak", {"namespace": "a"}),
+        ({"keycloak": {"namespace": "a"}}, "keycloak", KeycloakClient(redirect_paths=["/*"], namespace="a")),
+        ({"keycloak": "true"}, "keycloak", KeycloakClient()),
+        ({"keycloak": False}, "keycloak", None),
     ],
 )
 def test_values_of_nested_kubernetes(nested: dict[str, Any], field: str, value: Any) -> None:

@@ -9,9 +9,10 @@ import pytest
 from kns.model.job import Accepted
 from kns.model.limits import parse_limit_range
 from kns.model.machine import Machine
-from kns.model.site import Site, VirtualKubernetes
+from kns.model.site import IngressSettings, JobAddress, JobsDomain, Site, VirtualKubernetes
 from kns.objects.ingress import build_ingress
-from kns.objects.init import build_init_config, build_init_job, build_init_secret
+from kns.objects.init import build_init_config, build_init_job, build_init_secrets
+from kns.objects.inside import build_default_storage_class, build_job_info, build_runtime_class
 from kns.objects.kubeconfig import build_admin_kubeconfig
 from kns.objects.namespace import (
     build_drain_quota,
@@ -19,6 +20,7 @@ from kns.objects.namespace import (
     build_namespace,
     build_resource_quota,
     build_role_binding,
+    share_storage,
 )
 from kns.objects.vcluster import build_syncer_binding, build_values
 from tests.builders import a_job
@@ -177,41 +179,132 @@ def test_drain_quota() -> None:
     }
 
 
-@pytest.mark.parametrize("ingress_class", ["traefik", None])
-def test_ingress(ingress_class: str | None) -> None:
-    """Without a class there is no such key: the host's default serves. No TLS block: the controller's own counts."""
-    path = {
-        "path": "/",
-        "pathType": "Prefix",
-        "backend": {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 8080}}},
-    }
-    ingress = build_ingress(
-        7,
-        host="kns-job-7.jobs.example.org",
-        service="web-x-default-x-kns-job-7",
-        port=8080,
-        ingress_class=ingress_class,
+DOMAIN = JobsDomain("jobs.example.org")
+SUBDOMAIN = DOMAIN.address(7)
+
+
+def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, Any]:
+    return build_ingress(
+        7, address=address, service="web-x-default-x-kns-job-7", port=8080, settings=IngressSettings(**settings)
     )
-    assert ingress == {
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "path"),
+    [
+        (SUBDOMAIN, "kns-job-7.jobs.example.org", "/"),
+        (DOMAIN.address(7, prefix=True), "jobs.example.org", "/7"),
+        (JobsDomain("jobs.example.org", path="/job$").address(7), "jobs.example.org", "/job7"),
+        (JobsDomain("jobs.example.org", "http", 8080).address(7), "kns-job-7.jobs.example.org", "/"),
+    ],
+)
+def test_ingress_forms(address: JobAddress, host: str, path: str) -> None:
+    """Contract E.6. Without settings: no class, no annotation, no TLS block, so the controller's own ways count."""
+    backend = {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 8080}}}
+    rule = {"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}}
+    assert an_ingress(address) == {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": meta("kns-job-7"),
-        "spec": {
-            "rules": [{"host": "kns-job-7.jobs.example.org", "http": {"paths": [path]}}],
-            **({"ingressClassName": ingress_class} if ingress_class else {}),
-        },
+        "spec": {"rules": [rule]},
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "annotations", "tls"),
+    [
+        ({"ingress_class": "traefik"}, {}, None),
+        ({"ingress_class": "my-nginx"}, {"nginx.org/websocket-services": "web-x-default-x-kns-job-7"}, None),
+        ({"cert_secret": "tls-jarvice", "cert_issuer": "ca"}, {}, "tls-jarvice"),
+        (
+            {"cert_issuer": "ca", "cert_cluster_issuer": "big"},
+            {"cert-manager.io/issuer": "ca"},
+            f"tls-{SUBDOMAIN.host}",
+        ),
+        ({"cert_cluster_issuer": "big"}, {"cert-manager.io/cluster-issuer": "big"}, f"tls-{SUBDOMAIN.host}"),
+        (
+            {"cert_issuer": "ca", "annotations": {"cert-manager.io/issuer": "other", "a": "b"}},
+            {"cert-manager.io/issuer": "other", "a": "b"},
+            f"tls-{SUBDOMAIN.host}",
+        ),
+    ],
+)
+def test_ingress_settings(settings: dict[str, Any], annotations: dict[str, str], tls: str | None) -> None:
+    """The first certificate setting counts; the administrator's annotations win."""
+    ingress = an_ingress(**settings)
+    assert ingress["metadata"].get("annotations", {}) == annotations
+    assert ingress["spec"].get("tls") == ([{"hosts": [SUBDOMAIN.host], "secretName": tls}] if tls else None)
+    assert ingress["spec"].get("ingressClassName") == settings.get("ingress_class")
+
+
+@pytest.mark.parametrize(
+    ("default", "control_plane", "shares"),
+    [
+        (None, None, {"fast": "0", "slow": "0"}),
+        ("slow", None, {"fast": "0", "slow": "100Gi"}),
+        ("gone", None, {"fast": "0", "slow": "0"}),
+        ("slow", "slow", {"fast": "0", "slow": "112742891520"}),
+        (None, "fast", {"fast": "5368709120", "slow": "0"}),
+    ],
+)
+def test_storage_of_a_job(default: str | None, control_plane: str | None, shares: dict[str, str]) -> None:
+    """A tenant can name any class of the host inside: all but the default are closed."""
+    assert share_storage(["fast", "slow"], default=default, size="100Gi", control_plane=control_plane) == shares
+    quota = build_resource_quota(accepted_on(), nodes=1, storage=shares)["spec"]["hard"]
+    assert quota["slow.storageclass.storage.k8s.io/requests.storage"] == shares["slow"]
+
+
+def test_the_default_storage_class_inside() -> None:
+    """What makes volumes is the host's; that it is the default is ours, and nothing else of the host shows."""
+    host = {
+        "metadata": {"name": "jarvice-user", "uid": "u", "annotations": {"secret": "x"}, "resourceVersion": "5"},
+        "provisioner": "rancher.io/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "parameters": {"a": "b"},
+    }
+    assert build_default_storage_class(host) == {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "jarvice-user",
+            "labels": {"app.kubernetes.io/managed-by": "kns"},
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "rancher.io/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "parameters": {"a": "b"},
+    }
+
+
+def test_runtime_class_inside() -> None:
+    host = {"metadata": {"name": "nvidia", "uid": "u"}, "handler": "nvidia", "overhead": {"podFixed": {"cpu": "1"}}}
+    assert build_runtime_class(host) == {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": "nvidia", "labels": {"app.kubernetes.io/managed-by": "kns"}},
+        "handler": "nvidia",
+        "overhead": {"podFixed": {"cpu": "1"}},
+    }
+
+
+def test_job_info() -> None:
+    config, secret = build_job_info("lab", public={"KNS_JOB_NUMBER": "7"}, secret={"KNS_JOB_PASSWORD": "p"})
+    place = {"name": "kns-job", "namespace": "lab", "labels": {"app.kubernetes.io/managed-by": "kns"}}
+    assert (config["kind"], config["metadata"], config["data"]) == ("ConfigMap", place, {"KNS_JOB_NUMBER": "7"})
+    assert (secret["kind"], secret["metadata"], secret["stringData"]) == ("Secret", place, {"KNS_JOB_PASSWORD": "p"})
 
 
 # --- the init job
 
 
 def an_init_job(**machine: Any) -> dict[str, Any]:
-    return build_init_job(accepted_on(**machine), SITE, env={"KNS_JOB_NUMBER": "7"}, secret_keys=["KNS_JOB_PASSWORD"])
+    return build_init_job(accepted_on(**machine), SITE, uploads=["page.html"])
 
 
 def test_init_config_holds_the_plan() -> None:
-    config = build_init_config(accepted_on())
+    config = build_init_config(accepted_on(), uploads={"a/page.html": b"hi"})
     plan = json.loads(config["data"].pop("plan.json"))
     assert plan == {
         "version": 1,
@@ -232,16 +325,14 @@ def test_init_config_holds_the_plan() -> None:
         "kind": "ConfigMap",
         "metadata": meta("kns-init-plan", labels=INIT_LABELS),
         "data": {},
+        "binaryData": {"upload-0": "aGk="},
     }
 
 
-def test_init_secret() -> None:
-    assert build_init_secret(7, kubeconfig="k", env={"KNS_JOB_PASSWORD": "p"}) == {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": meta("kns-init", labels=INIT_LABELS),
-        "stringData": {"kubeconfig": "k", "KNS_JOB_PASSWORD": "p"},
-    }
+def test_init_secrets() -> None:
+    files, env = build_init_secrets(7, files={"kubeconfig": "k"}, env={"LAB_TOKEN": "t"})
+    assert (files["metadata"], files["stringData"]) == (meta("kns-init", labels=INIT_LABELS), {"kubeconfig": "k"})
+    assert (env["metadata"], env["stringData"]) == (meta("kns-init-env", labels=INIT_LABELS), {"LAB_TOKEN": "t"})
 
 
 def test_init_job_without_its_containers() -> None:
@@ -319,31 +410,33 @@ def test_the_app_image_only_gives_its_templates() -> None:
 
 def test_what_the_runner_gets() -> None:
     init = containers_of(an_init_job())[-1]
-    assert init["env"] == [
-        {"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"},
-        {"name": "KNS_JOB_NUMBER", "value": "7"},
-        {
-            "name": "KNS_JOB_PASSWORD",
-            "valueFrom": {"secretKeyRef": {"name": "kns-init", "key": "KNS_JOB_PASSWORD"}},
-        },
+    assert init["env"] == [{"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"}]
+    assert init["envFrom"] == [
+        {"configMapRef": {"name": "kns-job"}},
+        {"secretRef": {"name": "kns-job"}},
+        {"secretRef": {"name": "kns-init-env"}},
     ]
-    assert {mount["mountPath"]: mount.get("readOnly", False) for mount in init["volumeMounts"]} == {
-        "/etc/kns/plan": True,
-        "/etc/kns/secret": True,
-        "/templates": False,
-        "/work": False,
-        "/tmp": False,
+    assert {
+        mount["mountPath"]: (mount.get("readOnly", False), mount.get("subPath")) for mount in init["volumeMounts"]
+    } == {
+        "/etc/kns/plan": (True, None),
+        "/etc/kns/secret/kubeconfig": (True, "kubeconfig"),
+        "/etc/kns/parameters.json": (True, "parameters.json"),
+        "/etc/JARVICE/jobenv.sh": (True, "jobenv.sh"),
+        "/opt/page.html": (True, "upload-0"),
+        "/templates": (False, "templates"),
+        "/work": (False, None),
+        "/tmp": (False, None),
     }
 
 
-def test_every_mount_has_its_volume_and_the_files_only_the_kubeconfig() -> None:
+def test_every_mount_has_its_volume_and_none_is_the_hosts() -> None:
     pod = an_init_job()["spec"]["template"]["spec"]
     mounted = {mount["name"] for container in containers_of(an_init_job()) for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert mounted == volumes.keys()
     assert volumes["secret"]["secret"] == {
         "secretName": "kns-init",
-        "items": [{"key": "kubeconfig", "path": "kubeconfig"}],
         "defaultMode": 0o440,
     }
     assert not [volume for volume in volumes.values() if "hostPath" in volume or "projected" in volume]

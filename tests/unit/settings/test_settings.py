@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from kns import __version__
-from kns.settings import Settings, SettingsError, forget_secrets, list_unknown, load_settings
+from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings
 
 
 def b64(data: object) -> str:
@@ -19,8 +19,8 @@ def b64(data: object) -> str:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a test sets counts."""
-    for field in Settings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    for name in (name for names in list_names() for name in names):
+        monkeypatch.delenv(name, raising=False)
 
 
 # variable: (field, default, (good text, its value), bad texts)
@@ -67,12 +67,53 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
     "KNS_INIT_STUCK_LIMIT": ("init_stuck_limit_s", 120, ("5", 5), ("0",)),
+    "JARVICE_JOBS_INGRESS_ANNOTATIONS": (
+        "ingress_annotations",
+        {},
+        ('{"a.example.org/b": "c"}', {"a.example.org/b": "c"}),
+        ("not json", "[]", '{"a": 1}', "[" * 5000),
+    ),
+    "JARVICE_JOBS_INGRESS_CERT_SECRET_NAME": ("ingress_cert_secret", None, ("tls-jarvice",) * 2, ("Big_Name",)),
+    "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
+    "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
+    "JARVICE_KNS_DEFAULT_STORAGE_CLASS": ("default_storage_class", None, ("jarvice-user",) * 2, ("Big_Name",)),
+    "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": ("dynamic_storage_size", "100Gi", ("80Gi",) * 2, ("80", "80.5", "lots", "5m")),
+    "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
+        "runtime_classes",
+        (),
+        ("nvidia, gvisor", ("nvidia", "gvisor")),
+        ("a,B_C",),
+    ),
+    "JARVICE_KNS_BILLING_PROBE_INTERVAL": ("probe_interval_s", 60, ("5", 5), ("0", "often")),
+    "JARVICE_KNS_BILLING_REPORT_INTERVAL": ("report_interval_s", 3600, ("60", 60), ("0", "59", "daily")),
+    "JARVICE_LOCAL_REGISTRY": ("local_registry", None, ("registry.example.org:5000",) * 2, ("a b",)),
+    "JARVICE_LOCAL_REPO_BASE": ("local_repo_base", "jarvice", ("apps/all",) * 2, ("a b",)),
+    "JARVICE_SYSTEM_REGISTRY": ("system_registry", "us-docker.pkg.dev", ("registry.example.org",) * 2, ("a b",)),
+    "JARVICE_SYSTEM_REPO_BASE": ("system_repo_base", "jarvice-system/images", ("x/y",) * 2, ("a b",)),
+    "JARVICE_JOBS_NAMESPACE": ("jobs_namespace", None, ("jarvice-jobs",) * 2, ("Big_Name",)),
+    "JARVICE_CLUSTER_TYPE": ("cluster_type", "downstream", ("upstream",) * 2, ("sidestream",)),
+    "JARVICE_SYSTEM_K8S": ("system_k8s", True, ("false", False), ("yes-please",)),
+    "JARVICE_EXPERIMENTAL": ("experimental", False, ("true", True), ("yes-please",)),
+    "JARVICE_SCHED_PLUGIN_USE": ("sched_plugin_use", True, ("False", False), ("yes-please",)),
+    "JARVICE_KNS_ALLOW_GOTTY_SHELL": ("allow_gotty_shell", False, ("true", True), ("yes-please",)),
+    "JARVICE_KNS_GOTTY_IMAGE": ("gotty_image", None, ("host:5000/gotty",) * 2, ("Not An Image",)),
+    "JARVICE_KNS_GOTTY_IMAGE_TAG": ("gotty_image_tag", "n1.3.0", ("2",) * 2, ("a tag",)),
+    "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),
+    "http_proxy": ("http_proxy", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),
+    "https_proxy": ("https_proxy", None, ("http://proxy.example.org:3128",) * 2, ("socks4://x.example.org",)),
+    "no_proxy": ("no_proxy", None, ("svc,localhost",) * 2, ()),
     "KNS_KUBERNETES_VERSIONS": (
         "versions",
         {"v1.33": "v1.33.4", "v1.34": "v1.34.0", "v1.35": "v1.35.0", "v1.36": "v1.36.0"},
         ("v1.30.2, v1.29.1", {"v1.29": "v1.29.1", "v1.30": "v1.30.2"}),
         ("v1.30", "1.30.1", ",", "v1.30.2;v1.29.1"),
     ),
+}
+KEYCLOAK = {
+    "JARVICE_KNS_KEYCLOAK_URL": "https://kc.example.org/auth",
+    "JARVICE_KNS_KEYCLOAK_REALM": "jarvice",
+    "JARVICE_KNS_KEYCLOAK_CLIENT_ID": "kns",
+    "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "s3cr3t-of-kns",
 }
 COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their own; here the bad ones
     "JARVICE_KNS_DEFAULT_LIMIT_RANGE": (
@@ -92,7 +133,10 @@ COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their
         "http://user:pass@jobs.example.org",
         "https://",
         "http://jobs.example.org:99999",
+        "jobs.example.org/path",
+        "job$.example.org",
     ),
+    **dict.fromkeys(KEYCLOAK, ()),  # they depend on each other: tests of their own
 }
 BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
     (name, bad) for name, rows in COMPLEX.items() for bad in rows
@@ -100,13 +144,7 @@ BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
 
 
 def test_the_table_has_every_variable() -> None:
-    assert {
-        str(field.validation_alias) for field in Settings.model_fields.values()
-    } <= TABLE.keys() | COMPLEX.keys() | {
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-    }
+    assert {names[0] for names in list_names()} == TABLE.keys() | COMPLEX.keys()
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -176,13 +214,15 @@ def test_a_limit_range_may_be_a_list_in_camel_case(monkeypatch: pytest.MonkeyPat
         ("jobs.example.org", "https://kns-job-7.jobs.example.org"),
         ("https://jobs.example.org/", "https://kns-job-7.jobs.example.org"),
         ("http://jobs.example.org:8080", "http://kns-job-7.jobs.example.org:8080"),
+        ("jobs.example.org/job$", "https://jobs.example.org/job7"),
+        ("http://jobs.example.org:8080/job$/", "http://jobs.example.org:8080/job7"),
     ],
 )
 def test_the_jobs_domain(monkeypatch: pytest.MonkeyPatch, text: str, url: str) -> None:
     monkeypatch.setenv("JARVICE_JOBS_DOMAIN", text)
     domain = load_settings().jobs_domain
     assert domain is not None
-    assert domain.job_url("kns-job-7") == url
+    assert domain.address(7).url == url
 
 
 @pytest.mark.parametrize(
@@ -224,7 +264,50 @@ def test_every_variable_says_what_it_does() -> None:
         assert field.description.endswith(".")
 
 
+def test_keycloak_is_whole_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYCLOAK.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.keycloak_url, settings.keycloak_realm) == ("https://kc.example.org/auth", "jarvice")
+    assert "s3cr3t-of-kns" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (("REALM",), ()),
+        (("URL", "REALM"), ("CLIENT_ID", "CLIENT_SECRET")),
+        (("CLIENT_ID",), ("CLIENT_SECRET", "REALM", "URL")),
+        (("URL", "CLIENT_ID", "CLIENT_SECRET"), ("REALM",)),
+    ],
+)
+def test_half_of_keycloak_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    for part in given:
+        monkeypatch.setenv(f"JARVICE_KNS_KEYCLOAK_{part}", KEYCLOAK[f"JARVICE_KNS_KEYCLOAK_{part}"])
+    try:
+        load_settings()
+        problems = []
+    except SettingsError as error:
+        problems = error.problems
+    assert [name for name, _ in problems] == [f"JARVICE_KNS_KEYCLOAK_{part}" for part in missing]
+
+
+def test_reports_are_not_more_often_than_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JARVICE_KNS_BILLING_PROBE_INTERVAL", "600")
+    monkeypatch.setenv("JARVICE_KNS_BILLING_REPORT_INTERVAL", "300")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert [name for name, _ in caught.value.problems] == ["JARVICE_KNS_BILLING_REPORT_INTERVAL"]
+
+
+def test_proxies_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
+    assert load_settings().https_proxy == "http://proxy.example.org:3128"
+
+
 def test_secrets_leave_the_environment_and_the_rest_stays() -> None:
-    environ = {"JARVICE_SCHED_SERVER_KEY": "up:secret", "KNS_HELM": "helm", "PATH": "/bin"}
+    environ = {"JARVICE_SCHED_SERVER_KEY": "up:secret", "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "x", "PATH": "/bin"}
     forget_secrets(environ)
-    assert environ == {"KNS_HELM": "helm", "PATH": "/bin"}
+    assert environ == {"PATH": "/bin"}

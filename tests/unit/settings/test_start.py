@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kns.main import EXIT_UNUSABLE, run
-from kns.settings import Settings
+from kns.settings import list_names
 from tests.builders import catalog_files
 
 SECRET = "s3cr3t-key"
@@ -15,8 +15,8 @@ SECRET = "s3cr3t-key"
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    for name in (name for names in list_names() for name in names):
+        monkeypatch.delenv(name, raising=False)
 
 
 def write_catalog(folder: Path, files: Mapping[str, object]) -> Path:

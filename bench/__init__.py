@@ -1,0 +1,1 @@
+"""Measurements. Each runs against an installed kns; docs/performance.md has the figures."""

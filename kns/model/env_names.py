@@ -1,0 +1,34 @@
+"""Names in the environment of an app's scripts: what a parameter is called there, and what nobody but kns may set."""
+
+import re
+
+_LEGAL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OTHER = re.compile(r"[^A-Za-z0-9_]")
+
+_PREFIXES = ("KNS_", "JARVICE_", "LD_", "PYTHON")  # ours, the loader's, and those of the program that runs the scripts
+_RESERVED = frozenset(
+    {
+        *("PATH", "HOME", "KUBECONFIG", "TMPDIR", "HOSTNAME", "PWD"),
+        *("BASH_ENV", "BASHOPTS", "ENV", "IFS", "PS4", "SHELLOPTS"),  # they change what a script does
+        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    }
+)
+
+
+def parameter_name(key: str) -> str:
+    """
+    The variable in which every parameter is delivered.
+
+    >>> parameter_name("workers"), parameter_name("--input-file")
+    ('KNS_PARAM_WORKERS', 'KNS_PARAM_INPUT_FILE')
+    """
+    return "KNS_PARAM_" + _OTHER.sub("_", key.lstrip("-")).upper()
+
+
+def is_legal(name: str) -> bool:
+    """Whether a shell takes it as the name of a variable."""
+    return len(name) <= 253 and _LEGAL.fullmatch(name) is not None
+
+
+def is_reserved(name: str) -> bool:
+    return name in _RESERVED or name.startswith(_PREFIXES)

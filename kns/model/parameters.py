@@ -1,0 +1,361 @@
+"""
+The parameters of a command: what an AppDef says of them, and what of a given value is kept (contract C.4).
+
+One class per type; each reads a given value, and its own default by the same rule, so that a default that no user could
+give is refused with the AppDef. A reader raises ValueError with what is wrong and never repeats the value.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from decimal import ROUND_DOWN, Decimal
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from kns.model.faults import located
+from kns.model.scalars import (
+    Flag,
+    OptionalNumber,
+    OptionalWhole,
+    ScalarText,
+    check_text,
+    read_flag,
+    read_number,
+    read_text,
+    read_whole,
+    write_scalar,
+)
+
+UPLOAD_DIR = "/opt"
+_MAX_TARGET = 253
+
+NumberT = TypeVar("NumberT", int, float)
+Value = str | int | float | bool
+Text = Annotated[str, StringConstraints(max_length=65536)]
+Keys = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
+
+
+class ParameterValue(BaseModel):
+    """
+    One parameter of a job as it was settled at submit; part of the record.
+
+    `value` is None for an UPLOAD, whose content lies in `spec.parameters` and becomes the file `target` below /opt.
+    With `needs_key` the value still holds `%APIKEY%`: the key itself is never stored in a record.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    key: str
+    type: str
+    value: Value | None = None
+    positional: bool = True
+    variable: bool = False
+    target: str | None = None
+    needs_key: bool = False
+
+    @property
+    def delivered(self) -> Value:
+        """What the app gets: the path of an upload's file, else the value."""
+        if self.target is not None:
+            return f"{UPLOAD_DIR}/{self.target}"
+        return "" if self.value is None else self.value
+
+    @property
+    def text(self) -> str:
+        value = self.delivered
+        return value if isinstance(value, str) else write_scalar(value)
+
+
+class Parameter(BaseModel):
+    """What all types have. An AppDef's entry becomes the class of its `type`; `STR` if it names none."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, populate_by_name=True)
+
+    BLANK_IS_ABSENT: ClassVar[bool] = True  # forms send "" for a field that nobody filled in
+
+    type: str = "STR"
+    name: Text = ""
+    description: Text = ""
+    required: Flag = False
+    positional: Flag = True
+    variable: Flag = False
+    if_: Keys = Field([], alias="if")
+    ifnot: Keys = []
+    value: Any = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _become_kind(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Any:
+        if cls is not Parameter or not isinstance(data, Mapping):
+            return handler(data)
+        kind, type_name = find_kind(data)
+        return kind.model_validate({**data, "type": type_name})
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        self.check_keys()
+        try:
+            self.default()
+        except ValueError as error:
+            raise located(("value",), str(error)) from error
+        return self
+
+    @property
+    def may_be_absent(self) -> bool:
+        return not self.required
+
+    def check_keys(self) -> None:
+        """Whether the keys fit together; raises what `located` makes."""
+
+    def is_absent(self, given: Any) -> bool:
+        return given is None or (given == "" and self.BLANK_IS_ABSENT)
+
+    def default(self) -> Value | None:
+        return None if self.is_absent(self.value) else self.read(self.value)
+
+    def read(self, given: Any) -> Value | None:
+        """The value to keep; None leaves the parameter out."""
+        raise NotImplementedError
+
+    def build_value(self, key: str, value: Value) -> ParameterValue:
+        return ParameterValue(key=key, type=self.type, value=value, positional=self.positional, variable=self.variable)
+
+
+class ConstParameter(Parameter):
+    """A text of the author's, with placeholders that are replaced at submit."""
+
+    @property
+    def template(self) -> str:
+        return read_text(self.value)
+
+    def default(self) -> Value | None:
+        if self.value is None:
+            raise ValueError("is required for type CONST")
+        return self.template
+
+    def read(self, given: Any) -> Value | None:
+        return read_text(given)
+
+
+class TextParameter(Parameter):
+    BLANK_IS_ABSENT = False
+
+    def default(self) -> Value | None:
+        """An empty default of a required text is a field that the user has to fill in."""
+        return None if self.required and self.value == "" else super().default()
+
+    def read(self, given: Any) -> Value | None:
+        return read_text(given)
+
+
+class IntParameter(Parameter):
+    min: OptionalWhole = None
+    max: OptionalWhole = None
+
+    def check_keys(self) -> None:
+        _check_bounds(self.min, self.max)
+
+    def read(self, given: Any) -> Value | None:
+        return _in_bounds(read_whole(given), self.min, self.max)
+
+
+class RangeParameter(IntParameter):
+    """`step` counts from `min`, or from 0 without one: min 1 and step 2 are the odd numbers."""
+
+    step: OptionalWhole = None
+
+    def check_keys(self) -> None:
+        super().check_keys()
+        if self.step is not None and self.step < 1:
+            raise located(("step",), "must be at least 1")
+
+    def read(self, given: Any) -> Value | None:
+        number = _in_bounds(read_whole(given), self.min, self.max)
+        start = self.min or 0
+        if self.step is not None and (number - start) % self.step:
+            raise ValueError(f"must be {start} plus a multiple of {self.step}")
+        return number
+
+
+class FloatParameter(Parameter):
+    """`precision` is the number of decimals; what a value has beyond it is cut off before the bounds are looked at."""
+
+    min: OptionalNumber = None
+    max: OptionalNumber = None
+    precision: OptionalWhole = None
+
+    def check_keys(self) -> None:
+        _check_bounds(self.min, self.max)
+        if self.precision is not None and not 0 <= self.precision <= 30:
+            raise located(("precision",), "must be from 0 to 30")
+
+    def read(self, given: Any) -> Value | None:
+        return _in_bounds(self._truncate(read_number(given)), self.min, self.max)
+
+    def _truncate(self, number: float) -> float:
+        exact = Decimal(repr(number))
+        if self.precision is None or exact.as_tuple().exponent >= -self.precision:  # type: ignore[operator]  # finite
+            return number
+        return float(exact.quantize(Decimal(1).scaleb(-self.precision), rounding=ROUND_DOWN)) + 0.0
+
+
+class BoolParameter(Parameter):
+    """Always has a value, like the box in a form."""
+
+    def default(self) -> Value | None:
+        return False if self.is_absent(self.value) else self.read(self.value)
+
+    def read(self, given: Any) -> bool:
+        flag = read_flag(given)
+        if not isinstance(flag, bool):
+            raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
+        return flag
+
+
+class SelectionParameter(Parameter):
+    """`mvalues`, if given, has for each of `values` what is delivered instead. `""` leaves the parameter out."""
+
+    BLANK_IS_ABSENT = False
+
+    values: Annotated[list[ScalarText], Field(min_length=1, max_length=10_000)]
+    mvalues: list[ScalarText] | None = None
+
+    @property
+    def may_be_absent(self) -> bool:
+        return not self.required or "" in self.values
+
+    def check_keys(self) -> None:
+        if self.mvalues and len(self.mvalues) != len(self.values):
+            raise located(("mvalues",), f"has {len(self.mvalues)} entries, values has {len(self.values)}")
+
+    def default(self) -> Value | None:
+        return self.read(self.values[0] if self.value in (None, "") else self.value)
+
+    def read(self, given: Any) -> Value | None:
+        text = read_text(given)
+        if text == "" and self.may_be_absent:
+            return None
+        if text not in self.values:
+            raise ValueError(f"must be one of {_quote_some(self.values)}")
+        return (self.mvalues or self.values)[self.values.index(text)]
+
+
+class FileParameter(Parameter):
+    """A path in the vault. `filter` looks at the file's name only, as a file picker does."""
+
+    filter: str | None = None
+
+    def read(self, given: Any) -> Value | None:
+        if not isinstance(given, str):
+            raise ValueError("must be a path")  # noqa: TRY004 - pydantic collects ValueErrors only
+        path = check_text(given)
+        patterns = [part.strip() for part in (self.filter or "").split("|") if part.strip()]
+        if patterns and not any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns):
+            raise ValueError(f"must be a file like {' or '.join(patterns)}")
+        return path
+
+
+class UploadParameter(Parameter):
+    """A file's content in base64. Its `filter` is for file pickers: a submission does not tell the file's name."""
+
+    target: str
+    size: OptionalWhole = None
+
+    @field_validator("target")
+    @classmethod
+    def _check_target(cls, target: str) -> str:
+        path = PurePosixPath(target)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError(f"must be a file below {UPLOAD_DIR}, without a leading '/' and without '..'")
+        if len(target) > _MAX_TARGET or re.fullmatch(r"[A-Za-z0-9._/-]+", target) is None or target.endswith("/"):
+            raise ValueError(f"must have at most {_MAX_TARGET} letters, digits, '.', '_', '-' and '/'")
+        return str(path)
+
+    def check_keys(self) -> None:
+        if self.size is not None and self.size < 0:
+            raise located(("size",), "must be at least 0")
+
+    def default(self) -> Value | None:
+        return None
+
+    def read(self, given: Any) -> Value | None:
+        size = len(decode_upload(given))
+        if self.size is not None and size > self.size:
+            raise ValueError(f"has {size} bytes, at most {self.size} are allowed")
+        return self.target
+
+    def build_value(self, key: str, value: Value) -> ParameterValue:
+        return ParameterValue(key=key, type=self.type, positional=False, target=str(value))
+
+
+KINDS: dict[str, type[Parameter]] = {
+    "CONST": ConstParameter,
+    "STR": TextParameter,
+    "INT": IntParameter,
+    "RANGE": RangeParameter,
+    "FLOAT": FloatParameter,
+    "BOOL": BoolParameter,
+    "selection": SelectionParameter,
+    "FILE": FileParameter,
+    "UPLOAD": UploadParameter,
+}
+_KINDS_BY_ANY_CASE = {name.upper(): (kind, name) for name, kind in KINDS.items()}
+
+
+def find_kind(data: Mapping[str, Any]) -> tuple[type[Parameter], str]:
+    """
+    Class and proper name of the type that an AppDef's entry says, in whatever case.
+
+    Raises:
+        ValidationError: there is no such type.
+    """
+    wanted = "STR" if data.get("type") in (None, "") else data["type"]
+    found = _KINDS_BY_ANY_CASE.get(wanted.upper()) if isinstance(wanted, str) else None
+    if found is None:
+        raise located(("type",), f"must be one of {', '.join(KINDS)}")
+    return found
+
+
+def decode_upload(given: Any) -> bytes:
+    """
+    The content of an uploaded file; line breaks inside the base64 are allowed.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    try:
+        return base64.b64decode("".join(given.split()), validate=True)
+    except (AttributeError, binascii.Error, ValueError) as error:
+        raise ValueError("must be the file's content in base64") from error
+
+
+def _check_bounds(low: float | None, high: float | None) -> None:
+    if low is not None and high is not None and low > high:
+        raise located(("min",), "is above max")
+
+
+def _in_bounds(number: NumberT, low: NumberT | None, high: NumberT | None) -> NumberT:
+    if low is not None and number < low:
+        raise ValueError(f"must be at least {write_scalar(low)}")
+    if high is not None and number > high:
+        raise ValueError(f"must be at most {write_scalar(high)}")
+    return number
+
+
+def _quote_some(values: list[str]) -> str:
+    some = ", ".join(repr(value[:40]) for value in values[:10])
+    return some if len(values) <= 10 else f"{some} and {len(values) - 10} more"

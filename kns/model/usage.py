@@ -1,0 +1,84 @@
+"""
+What a job has used: the CPU, memory and GPUs that its pods request, added up over time.
+
+Requests change in steps, so the sums are exact without a clock that ticks: a record holds the sums at one moment and
+what has been requested since. Nothing is written while nothing changes, and a restart loses nothing.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from kns.model.quantity import parse_quantity
+from kns.model.resources import COREDNS, INIT, SYNCER
+
+MAX_REPORTS = 100
+GPU = "requests.nvidia.com/gpu"
+_GIB = Decimal(2) ** 30
+
+
+class Usage(BaseModel):
+    """The sums at `time`, in units times seconds, and what is requested since then (`cores`, `gib`, `gpus`)."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    time: AwareDatetime
+    seconds: float = 0
+    core_seconds: float = 0
+    gib_seconds: float = 0
+    gpu_seconds: float = 0
+    cores: float = 0
+    gib: float = 0
+    gpus: float = 0
+
+    @property
+    def rates(self) -> tuple[float, float, float]:
+        return self.cores, self.gib, self.gpus
+
+    def at(self, now: datetime) -> "Usage":
+        """The sums at a later moment."""
+        passed_s = max(0.0, (now - self.time).total_seconds())
+        return self.model_copy(
+            update={
+                "time": max(now, self.time),
+                "seconds": round(self.seconds + passed_s, 3),
+                "core_seconds": round(self.core_seconds + passed_s * self.cores, 3),
+                "gib_seconds": round(self.gib_seconds + passed_s * self.gib, 3),
+                "gpu_seconds": round(self.gpu_seconds + passed_s * self.gpus, 3),
+            }
+        )
+
+
+def read_rates(used: dict[str, str], *, deploying: bool) -> tuple[float, float, float]:
+    """
+    Cores, GiB and GPUs that the tenant's pods request: what the job's quota counts, less kns's own pods.
+
+    `used` is `status.used` of the quota; `deploying` says whether the init pod is still among what it counts.
+    """
+    own = (SYNCER, COREDNS, INIT) if deploying else (SYNCER, COREDNS)
+    cores = parse_quantity(used.get("requests.cpu", "0")) - sum(parse_quantity(p["requests"]["cpu"]) for p in own)
+    memory = parse_quantity(used.get("requests.memory", "0"))
+    memory -= sum(parse_quantity(p["requests"]["memory"]) for p in own)
+    gpus = parse_quantity(used.get(GPU, "0"))
+    return tuple(round(float(max(Decimal(0), value)), 3) for value in (cores, memory / _GIB, gpus))  # type: ignore[return-value]
+
+
+def next_usage(
+    usage: Usage | None, rates: tuple[float, float, float], *, now: datetime, interval_s: int
+) -> tuple[Usage, float | None]:
+    """
+    The usage to store, and in how many seconds to look again (None: when something changes).
+
+    A change of what is requested counts from the moment it is seen, at most once per interval.
+    """
+    cores, gib, gpus = rates
+    if usage is None:
+        return Usage(time=now, cores=cores, gib=gib, gpus=gpus), None
+    if rates == usage.rates:
+        return usage, None
+    wait_s = (usage.time + timedelta(seconds=interval_s) - now).total_seconds()
+    if wait_s > 0:
+        return usage, wait_s
+    return usage.at(now).model_copy(update={"cores": cores, "gib": gib, "gpus": gpus}), None

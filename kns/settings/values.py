@@ -1,0 +1,169 @@
+"""
+The kinds of values that variables have, each with its check.
+
+A message says what is wrong and what is expected, and never repeats the value: some are secret.
+"""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from kns.model.errors import InvalidInputError
+from kns.model.limits import parse_limit_range
+from kns.model.quantity import parse_quantity
+from kns.model.resources import check_limit_range
+from kns.model.site import parse_jobs_domain
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IMAGE = re.compile(
+    r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
+    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+_REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
+_VERSION = re.compile(r"v1\.[0-9]{1,2}\.[0-9]{1,3}")
+
+
+def read_bool(value: Any) -> Any:
+    words = {"true": True, "false": False}
+    if isinstance(value, str) and value.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[value.lower()] if isinstance(value, str) else value
+
+
+def read_whole(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _check(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _read(parse: Callable[[str], Any], problem: str) -> BeforeValidator:
+    """A text through one of the model's own parsers, whose complaint stands after `problem`."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value)
+        except InvalidInputError as error:
+            raise ValueError(problem.format(error=error, problem=error.problem)) from error
+
+    return BeforeValidator(read)
+
+
+def _parse_limits(text: str) -> Any:
+    items = parse_limit_range(text)
+    check_limit_range(items)
+    return items
+
+
+def _parse_versions(text: str) -> dict[str, str]:
+    versions = [part.strip() for part in text.split(",") if part.strip()]
+    if not versions or not all(_VERSION.fullmatch(v) for v in versions):
+        raise InvalidInputError("", "must be a comma list of full versions like v1.36.0, the default first")
+    by_minor = {v.rpartition(".")[0]: v for v in reversed(versions)}
+    if len(by_minor) != len(versions):
+        raise InvalidInputError("", "names a minor version twice; give one full version per minor")
+    return by_minor
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(_NAME.fullmatch(part) for part in parts):
+        raise InvalidInputError("", "must be a comma list of DNS names")
+    return tuple(dict.fromkeys(parts))
+
+
+def _parse_size(text: str) -> str:
+    """A bare number would be bytes, which nobody means."""
+    if text.replace(".", "").isdigit() or parse_quantity(text) < 1:
+        raise InvalidInputError("", "needs a unit, like 100Gi")
+    return text
+
+
+def _parse_annotations(text: str) -> dict[str, str]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError("", "is not JSON") from error
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise InvalidInputError("", "must be a JSON object whose values are strings")
+    return data
+
+
+def _check_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    return value
+
+
+def _check_readable(path: Path) -> Path:
+    if not os.access(path, os.R_OK):
+        raise ValueError("is not a readable file")
+    return path
+
+
+def _check_cidr(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError("is not an address range like 10.96.0.0/16") from error
+    return value
+
+
+def has_no_tag(image: str) -> bool:
+    """Whether an image reference has neither tag nor digest; `host:5000/x` has a port, not a tag."""
+    match = _IMAGE.fullmatch(image)
+    return match is not None and not match["tag"] and not match["digest"]
+
+
+def encode_json(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _check_server_key(value: SecretStr) -> SecretStr:
+    user, colon, password = value.get_secret_value().partition(":")
+    if not (user and colon and password):
+        raise ValueError("must be user:password, both given")
+    return value
+
+
+Bool = Annotated[bool, BeforeValidator(read_bool)]
+Whole = Annotated[int, BeforeValidator(read_whole)]
+Name = Annotated[str, _check(_NAME, "a DNS name")]
+Names = Annotated[tuple[str, ...], _read(_parse_names, "{problem}")]
+Tag = Annotated[str, _check(_TAG, "an image tag")]
+Image = Annotated[str, _check(_IMAGE, "an image reference")]
+Repository = Annotated[str, _check(_REPOSITORY, "part of an image name")]
+Url = Annotated[str, AfterValidator(_check_url)]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+File = Annotated[Path, AfterValidator(_check_readable)]
+AddressRange = Annotated[str, AfterValidator(_check_cidr)]
+Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]
+Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
+LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
+DOMAIN = _read(parse_jobs_domain, "{problem}")
+VERSIONS = _read(_parse_versions, "{problem}")
+ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

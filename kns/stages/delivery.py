@@ -1,0 +1,70 @@
+"""
+What a job's app is told of its job: gathered anew at each use, from the record, the tokens and the catalogue.
+
+Secrets of the catalogue are read here and nowhere else, so that no record holds them.
+"""
+
+from dataclasses import dataclass
+
+from kns.model.environment import (
+    build_jobenv,
+    build_parameter_env,
+    build_parameters_json,
+    build_proxy_env,
+    build_public_env,
+    build_secret_env,
+    build_secret_parameter_env,
+    build_uploads,
+)
+from kns.model.resolution import fill_api_key
+from kns.ports import Context
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """`public` and `secret` are the data of ConfigMap and Secret `kns-job` (contract C.6)."""
+
+    public: dict[str, str]
+    secret: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class InitInput:
+    """What the init pod gets beyond that: `files` by their keys in the init Secret, `uploads` by path below /opt."""
+
+    env: dict[str, str]
+    files: dict[str, str]
+    uploads: dict[str, bytes]
+
+
+def read_job_info(ctx: Context) -> JobInfo:
+    """
+    Raises:
+        InvalidInputError: a parameter needs the user's API key, and the catalogue no longer has it.
+    """
+    user = ctx.world.catalog.current().users.get(ctx.job.spec.user)
+    parameters = fill_api_key(ctx.accepted.parameters, user.apikey if user else None)
+    tokens = ctx.world.tokens.ensure(ctx.job)
+    return JobInfo(
+        public={**build_parameter_env(parameters), **build_public_env(ctx.job.spec, ctx.accepted, ctx.site)},
+        secret={**build_secret_parameter_env(parameters, {}), **build_secret_env(tokens)},
+    )
+
+
+def read_init_input(ctx: Context) -> InitInput:
+    """
+    Raises:
+        InvalidInputError: as above, or an upload is gone from the record.
+    """
+    catalog, accepted = ctx.world.catalog.current(), ctx.accepted
+    user = catalog.users.get(ctx.job.spec.user)
+    parameters = fill_api_key(accepted.parameters, user.apikey if user else None)
+    variables = catalog.find_variables(ctx.job.spec.user, accepted.variables, inherited=accepted.inherited_variables)
+    return InitInput(
+        env={**build_proxy_env(ctx.site), **variables},
+        files={
+            "jobenv.sh": build_jobenv(parameters, variables),
+            "parameters.json": build_parameters_json(parameters),
+        },
+        uploads=build_uploads(parameters, ctx.job.spec.parameters),
+    )

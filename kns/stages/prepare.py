@@ -1,0 +1,86 @@
+"""
+What the app finds in its virtual cluster before anything of its own runs: ConfigMap and Secret `kns-job`, the pull
+secret, the default storage class, runtime classes.
+
+The app's target namespaces come later, made by its own templates; what lies in `default` is put there too as soon as
+they exist.
+"""
+
+from kns.logs import get_logger
+from kns.model import names
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import KnsError
+from kns.model.outcome import Done, Outcome, Wait
+from kns.model.pull import merge_pull_config
+from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
+from kns.objects.labels import build_labels
+from kns.ports import Context, Kind, Object
+from kns.stages.access import read_kubeconfig
+from kns.stages.delivery import read_job_info
+
+log = get_logger(__name__)
+
+_POLL_S = 1.0
+_FIRST = "default"
+
+
+def ensure(ctx: Context) -> Outcome:
+    status = ctx.job.status
+    # A job that an earlier release deployed goes on as it is.
+    prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
+    later = frozenset(target.service_namespace for target in ctx.accepted.nested.targets) - {_FIRST}
+    if prepared and not later:
+        return Done()
+    kubeconfig = read_kubeconfig(ctx)
+    if kubeconfig is None:
+        return Wait(_POLL_S, Reason.PREPARING, "waiting for the virtual cluster's certificates and Service")
+    if prepared:
+        _follow(ctx, kubeconfig, later)
+        return Done()
+    info = read_job_info(ctx)
+    for obj in build_job_info(
+        ctx.name, public=info.public, secret=info.secret, labels=build_labels(ctx.accepted.number)
+    ):
+        ctx.world.cluster.apply(obj)
+    ctx.world.virtual_clusters.apply(kubeconfig, [*_read_classes(ctx), *_build_for(ctx, _FIRST)])
+    return Done()
+
+
+def remove(ctx: Context) -> Outcome:
+    """All of it lies in the virtual cluster or in the job's namespace, and goes with them."""
+    del ctx
+    return Done()
+
+
+def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> None:
+    """
+    Put what is missing into namespaces that exist by now.
+
+    From here on the cluster is the app's, and a webhook of its own may refuse or stall: that holds nothing up.
+    """
+    try:
+        missing = namespaces - ctx.world.virtual_clusters.list_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO)
+        objects = [obj for namespace in sorted(missing) for obj in _build_for(ctx, namespace)]
+        if objects:
+            ctx.world.virtual_clusters.apply(kubeconfig, objects)
+    except KnsError as error:
+        log.warning("job_info_not_placed", namespaces=sorted(namespaces), error=str(error))
+
+
+def _build_for(ctx: Context, namespace: str) -> list[Object]:
+    info = read_job_info(ctx)
+    objects = build_job_info(namespace, public=info.public, secret=info.secret)
+    app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
+    config = merge_pull_config(app.pullsecret, None, images=()) if app else None
+    return [*objects, build_pull_secret(namespace, config)] if config else objects
+
+
+def _read_classes(ctx: Context) -> list[Object]:
+    """A class that the host has not got is left out; the scheduler warned of it at its start."""
+    cluster, classes = ctx.world.cluster, ctx.site.classes
+    storage = classes.default_storage_class and cluster.read(Kind.STORAGE_CLASS, "", classes.default_storage_class)
+    runtime = [cluster.read(Kind.RUNTIME_CLASS, "", name) for name in classes.runtime_classes]
+    return [
+        *([build_default_storage_class(storage)] if storage else []),
+        *(build_runtime_class(found) for found in runtime if found),
+    ]

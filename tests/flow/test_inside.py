@@ -1,0 +1,148 @@
+"""What a job finds in its virtual cluster, and what is counted of it."""
+
+import pytest
+
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import ForbiddenError, KnsError, UnavailableError
+from kns.model.job import JobState, StopReason
+from kns.model.quantity import add_quantities
+from kns.model.resources import COREDNS, SYNCER
+from kns.model.site import ClassSettings
+from kns.ports import Kind
+from tests.builders import WEB_TARGET, JobBuilder, a_catalog, an_app
+from tests.fakes.stores import StaticCatalog
+from tests.flow.conftest import Simulation
+
+LAB = {**WEB_TARGET, "service_namespace": "lab"}
+
+
+def test_job_info_is_there_before_the_templates_run(sim: Simulation, job: JobBuilder) -> None:
+    _deploy(sim, job)
+    config = sim.virtual.objects["ConfigMap", "default", "kns-job"]
+    secret = sim.virtual.objects["Secret", "default", "kns-job"]
+    assert config["data"]["KNS_JOB_URL"] == "https://kns-job-7.jobs.example.org"
+    assert len(secret["stringData"]["KNS_JOB_PASSWORD"]) == 16
+    assert not [value for value in config["data"].values() if value == secret["stringData"]["KNS_JOB_PASSWORD"]]
+    on_host = sim.host.read(Kind.SECRET, "kns-job-7", "kns-job")
+    assert on_host is not None
+    assert on_host["stringData"] == secret["stringData"]
+
+
+def test_a_target_namespace_gets_it_whenever_it_appears(sim: Simulation, job: JobBuilder) -> None:
+    """Made by the app's own templates, removed and made again."""
+    _deploy(sim, job.with_nested(targets=[LAB]))
+    assert ("Secret", "lab", "kns-job") not in sim.virtual.objects
+    for _ in range(2):
+        sim.virtual.namespaces.add("lab")
+        sim.step()
+        assert {("Secret", "lab", "kns-job"), ("ConfigMap", "lab", "kns-job")} <= sim.virtual.objects.keys()
+        sim.virtual.drop_namespace("lab")
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("gone"), ForbiddenError("webhook says no")])
+def test_a_virtual_cluster_that_says_no_later_holds_nothing_up(
+    sim: Simulation, job: JobBuilder, fault: KnsError
+) -> None:
+    _deploy(sim, job.with_nested(targets=[LAB]))
+    sim.virtual.fault = fault
+    sim.host.init_exit = {"exitCode": 0}
+    for _ in range(3):
+        sim.host.settle()
+        sim.step()
+    assert sim.job.status.is_true(ConditionType.DEPLOYED)
+    assert sim.job.status.reason == Reason.NO_TARGET
+
+
+def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> None:
+    """The default storage class and the listed runtime classes; one that the host lacks is left out."""
+    sim.host.put(Kind.STORAGE_CLASS, "", "jarvice-user", {"provisioner": "p"})
+    sim.host.put(Kind.STORAGE_CLASS, "", "fast", {"provisioner": "q"})
+    sim.host.put(Kind.RUNTIME_CLASS, "", "nvidia", {"handler": "nvidia"})
+    sim.configure(classes=ClassSettings("jarvice-user", "80Gi", ("nvidia", "gvisor")))
+    sim.submit(job)
+    sim.run(until="serving")
+    kinds = {(kind, name) for kind, _, name in sim.virtual.objects if kind.endswith("Class")}
+    assert kinds == {("StorageClass", "jarvice-user"), ("RuntimeClass", "nvidia")}
+    quota = sim.host.read(Kind.RESOURCE_QUOTA, "kns-job-7", "kns-quota")
+    assert quota is not None
+    hard = quota["spec"]["hard"]
+    assert hard["jarvice-user.storageclass.storage.k8s.io/requests.storage"] == "80Gi"
+    assert hard["fast.storageclass.storage.k8s.io/requests.storage"] == "0"
+
+
+def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -> None:
+    """On the host for the init pod and the copies, inside for pods that name it; never in the record."""
+    secret = "eyJhdXRocyI6IHsicmVnaXN0cnkuZXhhbXBsZS5vcmciOiB7ImF1dGgiOiAiYTpiIn19fQ=="
+    sim.catalog = StaticCatalog(a_catalog(apps={"hello": an_app(pullsecret=secret)}))
+    sim.submit(job)
+    sim.run(until="serving")
+    assert sim.host.read(Kind.SECRET, "kns-job-7", "kns-pull") is not None
+    init = sim.host.read(Kind.JOB, "kns-job-7", "kns-init")
+    assert init is not None
+    assert init["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "kns-pull"}]
+    assert ("Secret", "default", "kns-pull") in sim.virtual.objects
+    assert secret not in sim.job.spec.model_dump_json()
+
+
+def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.take_log = "warning: cut\n--- /etc/NAE/help.html\n<p>%NIMBIXUSER%</p>\n"
+    sim.submit(job)
+    sim.run(until="serving")
+    output = sim.outputs.read(sim.record)
+    assert output.help == "<p>%NIMBIXUSER%</p>\n"
+    assert "help.html" not in output.render()
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert sim.outputs.read(sim.record).help == output.help
+
+
+def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -> None:
+    """Two cores for an hour, then none: the record has a line per report and one at the end."""
+    sim.configure(report_interval_s=1800)
+    sim.submit(job)
+    sim.run(until="serving")
+    _request(sim, "2", "1Gi")
+    sim.clock.advance(61)
+    began = sim.clock.now()
+    sim.step()
+    assert sim.job.status.usage is not None
+    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (began, (2.0, 1.0, 0.0))
+
+    for _ in range(60):
+        sim.clock.advance(60)
+        sim.step()
+    assert len(sim.job.status.usage_reports) == 2
+    _request(sim, "0", "0")
+    sim.step()
+    sim.clock.advance(600)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    last = sim.job.status.usage_reports[-1]
+    assert sim.job.status.job_status is JobState.TERMINATED
+    assert last.time == sim.job.status.end_time
+    assert last.core_seconds == 2 * 3600
+    assert last.gib_seconds == 3600
+    assert sim.job.status.start_time is not None
+    assert last.seconds == (last.time - sim.job.status.start_time).total_seconds()
+
+
+def _deploy(sim: Simulation, job: JobBuilder) -> None:
+    """Up to where the templates are being applied, which then goes on and on."""
+    sim.host.init_exit = None
+    sim.submit(job)
+    for _ in range(50):
+        sim.step()
+        if sim.job.status.reason == Reason.INIT_RUNNING:
+            return
+        sim.host.settle()
+        sim.clock.advance(1)
+    raise AssertionError(sim.job.status)
+
+
+def _request(sim: Simulation, cores: str, memory: str) -> None:
+    """The quota's count with that much of the tenant's."""
+    used = {
+        "requests.cpu": add_quantities(cores, SYNCER["requests"]["cpu"], COREDNS["requests"]["cpu"]),
+        "requests.memory": add_quantities(memory, SYNCER["requests"]["memory"], COREDNS["requests"]["memory"]),
+    }
+    sim.host.change(Kind.RESOURCE_QUOTA, "kns-job-7", "kns-quota", lambda quota: quota.update(status={"used": used}))

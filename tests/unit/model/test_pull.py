@@ -1,0 +1,52 @@
+"""Which registry credentials a job gets."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from kns.model.pull import merge_pull_config, registry_of
+
+
+def config(*hosts: str) -> dict[str, Any]:
+    return {"auths": {host: {"auth": f"of-{host}"} for host in hosts}}
+
+
+def encoded(*hosts: str) -> str:
+    return base64.b64encode(json.dumps(config(*hosts)).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("busybox", "docker.io"),
+        ("library/busybox:1", "docker.io"),
+        ("localhost/kns-init:1", "localhost"),
+        ("localhost:5000/x", "localhost:5000"),
+        ("registry.example.org/a/b@sha256:0", "registry.example.org"),
+    ],
+)
+def test_registry_of(image: str, registry: str) -> None:
+    assert registry_of(image) == registry
+
+
+def test_no_credentials_no_secret() -> None:
+    assert merge_pull_config(None, None, images=["a/b"]) is None
+    assert merge_pull_config(None, config("other.example.org"), images=["registry.example.org/a"]) is None
+    assert merge_pull_config(None, {"auths": "broken"}, images=["a"]) is None
+
+
+def test_of_the_sites_only_what_the_images_need() -> None:
+    """A tenant's pods can use what lies in the job's namespace."""
+    system = config("https://registry.example.org/v2/", "other.example.org", "https://index.docker.io/v1/")
+    merged = merge_pull_config(None, system, images=["registry.example.org/a:1", "library/busybox"])
+    assert merged is not None
+    assert json.loads(merged)["auths"].keys() == {"https://registry.example.org/v2/", "https://index.docker.io/v1/"}
+
+
+def test_the_apps_own_count_first() -> None:
+    app = base64.b64encode(json.dumps({"auths": {"registry.example.org": {"auth": "mine"}}}).encode()).decode()
+    merged = merge_pull_config(app, config("registry.example.org"), images=["registry.example.org/a"])
+    assert merged is not None
+    assert json.loads(merged) == {"auths": {"registry.example.org": {"auth": "mine"}}}
