@@ -21,6 +21,7 @@ from pathlib import Path
 import uvicorn
 
 from kns import __version__, metrics
+from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.helm import HelmRenderer
@@ -32,7 +33,10 @@ from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.adapters.moving_window import MovingWindow
+from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
+from kns.api.ports import Limits
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
@@ -143,6 +147,14 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
     )
 
 
+def build_limits(settings: Settings, clock: SystemClock) -> Limits:
+    return Limits(
+        failed_logins=MovingWindow(settings.failed_logins_per_minute, clock=clock),
+        submits=MovingWindow(settings.submits_per_minute, clock=clock),
+        live_jobs=settings.live_jobs_per_user,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What the process is made of."""
@@ -231,7 +243,9 @@ class _Scheduler:
                 supported_versions=supported,
                 version=__version__,
                 rng=rng,
-                namespaces=cluster,
+                namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
+                limits=build_limits(settings, clock),
+                bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
                 server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
@@ -243,6 +257,7 @@ class _Scheduler:
             access_log=False,
             timeout_graceful_shutdown=5,
             server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies,
         )
         return _Parts(
             records=records,

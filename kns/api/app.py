@@ -8,7 +8,7 @@ server's own access log off, since that one prints queries.
 
 from fastapi import APIRouter, FastAPI
 
-from kns.api import catalog, jobs, openapi, probes, submit, upstream, upstream_args
+from kns.api import catalog, insight, jobs, openapi, probes, submit, team, upstream, upstream_args
 from kns.api.errors import add_handlers
 from kns.api.middleware import BodyReader, Observer
 from kns.api.ports import ApiPorts
@@ -21,7 +21,15 @@ PREFIX = "/jarvice"
 def build_app(ports: ApiPorts) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.ports = ports
-    public: tuple[APIRouter, ...] = (submit.router, jobs.router, catalog.router, openapi.router, probes.router)
+    public: tuple[APIRouter, ...] = (
+        submit.router,
+        jobs.router,
+        insight.router,
+        team.router,
+        catalog.router,
+        openapi.router,
+        probes.router,
+    )
     for router in public:
         app.include_router(router, prefix=PREFIX)
     app.include_router(probes.router)  # the kubelet asks without the prefix

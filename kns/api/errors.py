@@ -4,7 +4,8 @@ Every refusal of the API in one table, and what turns an exception into an answe
 The texts are frozen: published clients compare them, letter case included. An error body has one key, `error`.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -22,13 +23,19 @@ class Refusal:
 
     status: int
     error: str
+    retry_after_s: int | None = None
 
     def because(self, reason: str) -> "Refusal":
         """The same with what is wrong behind it, on one line."""
         return Refusal(self.status, f"{self.error}: {clip(reason)}")
 
+    def after(self, seconds: float) -> "Refusal":
+        """The same with the time after which to come again; headers have whole seconds."""
+        return replace(self, retry_after_s=math.ceil(seconds))
+
     def answer(self) -> Response:
-        return JsonAnswer({"error": self.error}, status_code=self.status)
+        headers = None if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return JsonAnswer({"error": self.error}, status_code=self.status, headers=headers)
 
 
 BAD_REQUEST = Refusal(400, "Bad Request")

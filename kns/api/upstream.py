@@ -28,7 +28,8 @@ from kns.api.errors import (
     ApiError,
     Refusal,
 )
-from kns.api.event_lines import read_event_lines
+from kns.api.insight import read_events
+from kns.api.lookup import accepted_jobs
 from kns.api.params import Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of, elapsed_s
@@ -48,8 +49,10 @@ from kns.model.duration import format_walltime
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
 from kns.model.job import EXIT_CODES, Job, JobSpec, JobState, StopReason
 from kns.model.parsing import parse_model
+from kns.model.repeats import digest_request
 from kns.model.submission import Submission, accept, build_spec
 
+NO_USER = ""  # upstream's names are of one row; no user of the public API has this name
 INFO_KEYS = ("about", "help", "url", "actions")
 
 log = structlog.get_logger(__name__)
@@ -81,7 +84,7 @@ def queued(ports: Ports) -> Response:
 
 
 def _list_in_state(ports: ApiPorts, state: JobState) -> list[list[str]]:
-    found = [accepted_of(job) for job in public.accepted_jobs(ports) if job.status.job_status is state]
+    found = [accepted_of(job) for job in accepted_jobs(ports) if job.status.job_status is state]
     return [[job.name, names.job_object_name(job.number)] for job in sorted(found, key=lambda job: job.number)]
 
 
@@ -108,10 +111,14 @@ def _refused(refusal: Refusal) -> ApiError:
 def _find_or_create(ports: ApiPorts, args: SubmitArgs) -> Job:
     spec = _read_spec(args)
     earlier = find_upstream_job(ports, jobid=None, name=args.name) if args.name else None
-    if earlier is not None:
-        if (earlier.spec.user, earlier.spec.app) != (spec.user, spec.app):
-            raise InvalidInputError("args.name", f"{args.name} is the name of another job")
-        return earlier
+    job = earlier or _create(ports, args, spec)
+    if (job.spec.user, job.spec.app) != (spec.user, spec.app):
+        raise InvalidInputError("args.name", f"{args.name} is the name of another job")
+    return job
+
+
+def _create(ports: ApiPorts, args: SubmitArgs, spec: JobSpec) -> Job:
+    """A new job, or what another replica made of the same call at the same time."""
     accepted = accept(
         spec,
         catalog=_with_appdef(ports.catalog.current(), spec.app, args.appdef),
@@ -121,7 +128,8 @@ def _find_or_create(ports: ApiPorts, args: SubmitArgs) -> Job:
         allot_number=ports.jobs.allot_number,
     )
     named = accepted.model_copy(update={"name": args.name or accepted.name})
-    job = ports.jobs.create(spec.model_copy(update={"accepted": named}))
+    request = digest_request(NO_USER, args.name) if args.name else None
+    job = ports.jobs.create(spec.model_copy(update={"accepted": named}), request=request)
     log.info("job_submitted", job=job.record, number=job.number, user=spec.user, app=spec.app, upstream=True)
     return job
 
@@ -213,7 +221,7 @@ def release(_args: GivenJob) -> Response:
 @router.post("/events")
 def events(ports: Ports, args: GivenJob) -> Response:
     job = _known(find_upstream_job(ports, jobid=args.jobid, name=args.name))
-    return TextAnswer(read_event_lines(ports, job))
+    return TextAnswer(read_events(ports, job))
 
 
 def _known(job: Job | None) -> Job:

@@ -15,7 +15,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, UNAUTHORIZED, ApiError
-from kns.api.jobs import find_job
+from kns.api.lookup import find_job
 from kns.api.params import Given, Params, decode_json
 from kns.api.ports import ApiPorts, Ports
 from kns.model.errors import InvalidInputError

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from kns.model import names
 from kns.model.appdef import AppDef, Command
 from kns.model.catalog import App, Catalog, User
+from kns.model.claims import Claims
 from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
@@ -55,7 +56,7 @@ class VaultRequest(_Body):
 
 class UserRequest(_Body):
     username: str = Field(min_length=1)
-    apikey: str = Field(min_length=1, repr=False)
+    apikey: str | None = Field(default=None, min_length=1, repr=False)  # a bearer of a token needs none
 
 
 class Submission(_Body):
@@ -123,13 +124,15 @@ def accept(
     now: datetime,
     rng: random.Random,
     allot_number: Callable[[], int],
+    claims: Claims | None = None,
     api_url: str = "",
 ) -> Accepted:
     """
     Check a wish against the catalogue and freeze everything that the job will need.
 
-    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `api_url` is
-    what `%APIURL%` stands for; without one, an app that uses it is refused.
+    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `claims` of the
+    caller's token say who pays; without them the catalogue does. `api_url` is what `%APIURL%` stands for; without one,
+    an app that uses it is refused.
 
     Raises:
         InvalidInputError: with the submission's key path of the first fault.
@@ -158,7 +161,8 @@ def accept(
     return Accepted(
         number=allot_number(),
         name=build_job_name(app=spec.app, user=spec.user, now=now, rng=rng),
-        payer=user.payer or user.username,
+        payer=(claims.payer if claims else None) or user.team,
+        billing_code=claims.billing_code if claims else 0,
         submit_time=now,
         image=app.repo,
         command=key,
@@ -205,10 +209,12 @@ def _check_version(version: str, supported: tuple[str, ...]) -> None:
         )
 
 
+def has_vault(catalog: Catalog, user: User, name: str) -> bool:
+    return name == EPHEMERAL_VAULT or name in catalog.vaults.get(user.username, {})
+
+
 def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
-    if spec.vault is None or spec.vault.name == EPHEMERAL_VAULT:
-        return
-    if spec.vault.name not in catalog.vaults.get(user.username, {}):
+    if spec.vault is not None and not has_vault(catalog, user, spec.vault.name):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
 
 

@@ -14,6 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.errors import InvalidInputError
@@ -133,6 +141,29 @@ def _check_cidr(value: str) -> str:
     return value
 
 
+def _check_proxies(value: str) -> str:
+    for part in value.split(","):
+        try:
+            ip_network(part.strip())
+        except ValueError as error:
+            raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
+    return value
+
+
+def _read_public_key(text: str) -> str:
+    """Base64 of DER, or PEM, as PEM."""
+    try:
+        if "-----BEGIN" in text:
+            key = load_pem_public_key(text.encode())
+        else:
+            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("is not an RSA public key, as base64 of DER or as PEM") from error
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("is a public key, but not one of RSA")  # noqa: TRY004 - pydantic wants it
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def has_no_tag(image: str) -> bool:
     """Whether an image reference has neither tag nor digest; `host:5000/x` has a port, not a tag."""
     match = _IMAGE.fullmatch(image)
@@ -161,6 +192,8 @@ Url = Annotated[str, AfterValidator(_check_url)]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 AddressRange = Annotated[str, AfterValidator(_check_cidr)]
+ProxyList = Annotated[str, AfterValidator(_check_proxies)]
+PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")

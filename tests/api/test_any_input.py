@@ -14,8 +14,17 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
 )
-ROUTES = st.sampled_from(["status", "jobs", "info", "tail", "output", "terminate", "apps", "appdef", "machines"])
-API = Api()
+ROUTES = st.sampled_from(
+    [
+        "status", "jobs", "info", "tail", "output", "terminate", "apps", "appdef", "machines", "teamjobs", "events",
+        "metrics", "screenshot", "signal", "action", "vault", "queues", "projects", "teamusers",
+    ]
+)  # fmt: skip
+PARAMETERS = st.sampled_from(
+    ["name", "number", "lines", "label", "version", "username", "width", "signal", "action", "vault", "path", "sort",
+     "details", "info"]
+)  # fmt: skip
+API = Api(failed_logins=10**9, submits=10**9)  # what is asked here must be looked at
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -55,7 +64,7 @@ def test_an_appdef_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> 
 
 
 @settings(max_examples=100, deadline=None)
-@given(ROUTES, st.dictionaries(st.sampled_from(["name", "number", "lines", "label", "version", "username"]), VALUES))
+@given(ROUTES, st.dictionaries(PARAMETERS, VALUES))
 def test_a_parameter_of_any_kind(route: str, params: dict[str, Any]) -> None:
     body = {"username": "user1", "apikey": "key-user1", **params}
     _assert_answered(f"/jarvice/{route}", json.dumps(body).encode())

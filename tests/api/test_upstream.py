@@ -9,6 +9,7 @@ import pytest
 
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job import DesiredState, JobState, StopReason
+from kns.model.output import JobOutput
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_command, a_job, a_submission, an_appdef
@@ -369,14 +370,13 @@ def test_a_terminate_that_could_not_be_stored_is_no_success(api: Api) -> None:
 
 def test_events_are_lines_oldest_first(api: Api) -> None:
     api.add(a_job().started())
-    for name, event in {
-        "late": {"lastTimestamp": "2026-01-05T14:16:30Z", "type": "Warning", "reason": "FailedMount",
+    api.namespaces.objects[Kind.EVENT, "kns-job-7"] = [
+        {"lastTimestamp": "2026-01-05T14:16:30Z", "type": "Warning", "reason": "FailedMount",
                  "message": "no such\nvolume", "involvedObject": {"kind": "Pod", "name": "web"}},
-        "early": {"eventTime": "2026-01-05T14:16:00.123456Z", "lastTimestamp": None, "type": "Normal",
+        {"eventTime": "2026-01-05T14:16:00.123456Z", "lastTimestamp": None, "type": "Normal",
                   "reason": "Scheduled", "message": "to n1", "involvedObject": {"kind": "Pod", "name": "web"}},
-    }.items():  # fmt: skip
-        api.host.put(Kind.EVENT, "kns-job-7", name, event)
-    api.host.put(Kind.EVENT, "kns-job-8", "other", {"reason": "NotOurs"})
+    ]  # fmt: skip
+    api.namespaces.objects[Kind.EVENT, "kns-job-8"] = [{"reason": "NotOurs"}]
     answer = post(api, "/events", JOB7)
     assert answer.headers["content-type"] == "text/plain"
     assert answer.text == (
@@ -490,8 +490,10 @@ def test_the_life_of_a_job_as_upstream_sees_it(api: Api) -> None:
     job = {"name": NAME, "number": 4711, "jobid": jobid}
     assert (ask(api, "/queued"), ask(api, "/running")) == ([[NAME, jobid]], [])
 
-    running = a_job().numbered(1).with_accepted(name=NAME).exposed(url="https://kns-job-1.jobs.example.org")
-    api.add(running, output="[1/1] web, attempt 1\n")
+    running = a_job().exposed(url="https://kns-job-1.jobs.example.org")
+    api.jobs.write_status(api.jobs.list_jobs()[0], running.status)
+    api.tokens.ensure(api.jobs.list_jobs()[0])
+    api.outputs.write(api.jobs.list_jobs()[0], JobOutput(log="[1/1] web, attempt 1\n"))
     assert (ask(api, "/queued"), ask(api, "/running")) == ([], [[NAME, jobid]])
     path = post(api, "/runstatus", job).json()[2]
     assert post(api, f"/request/{path}/tail", {"qs": {}}).text == "[1/1] web, attempt 1\n"
@@ -499,7 +501,7 @@ def test_the_life_of_a_job_as_upstream_sees_it(api: Api) -> None:
     assert post(api, f"/request/{path}/shutdown", {"qs": {}}).status_code == 200
     assert api.jobs.list_jobs()[0].stop_reason is StopReason.SHUTDOWN
 
-    api.add(running.ended(JobState.COMPLETED))
+    api.jobs.write_status(api.jobs.list_jobs()[0], running.ended(JobState.COMPLETED).status)
     assert (ask(api, "/queued"), ask(api, "/running")) == ([], [])
     code, elapsed, [output, line] = post(api, "/exitstatus", job).json()
     assert (code, elapsed, output) == (0, "00:01:10", "[1/1] web, attempt 1\n")

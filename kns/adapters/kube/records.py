@@ -2,6 +2,7 @@
 The records: NestedJob objects in the system namespace, behind a watch cache, and the counter of job numbers.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -32,6 +33,7 @@ from kns.model.job import (
     spec_to_record,
     status_to_record,
 )
+from kns.model.repeats import find_first, is_remembered, request_record
 from kns.ports import Clock, Kind, Object
 
 log = get_logger(__name__)
@@ -48,6 +50,7 @@ class KubeRecords:
     ) -> None:
         self._client = client
         self._namespace = namespace
+        self._clock = clock
         self._on_change = on_change
         self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
@@ -78,17 +81,14 @@ class KubeRecords:
         with self._counter_lock:
             return retry_on_conflict(self._next_number)
 
-    def create(self, spec: JobSpec) -> Job:
+    def find_request(self, request: str) -> Job | None:
+        return find_first(self.list_jobs(), request, now=self._clock.now())
+
+    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
         assert spec.accepted is not None  # noqa: S101 - the port's promise
-        body = build_record(record=names.job_object_name(spec.accepted.number), spec=spec, namespace=self._namespace)
-        try:
-            stored = self._client.request(
-                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=_ANSWER_TIMEOUT_S
-            )
-        except UnavailableError as error:
-            stored = self._find_created(body, error)
-        self._cache.put(stored)
-        return job_from_record(stored)
+        if request is None:
+            return self._store(names.job_object_name(spec.accepted.number), spec)
+        return self.find_request(request) or self._store_first(request, spec)
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         retry_on_conflict(lambda: self._write_stop(job.record, reason))
@@ -127,6 +127,40 @@ class KubeRecords:
             return
 
     # --- inside
+
+    def _store(self, record: str, spec: JobSpec) -> Job:
+        body = build_record(record=record, spec=spec, namespace=self._namespace)
+        try:
+            stored = self._client.request(
+                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=_ANSWER_TIMEOUT_S
+            )
+        except UnavailableError as error:
+            stored = self._find_created(body, error)
+        self._cache.put(stored)
+        return job_from_record(stored)
+
+    def _store_first(self, request: str, spec: JobSpec) -> Job:
+        """Store it, unless another replica was faster: then the name is taken. An old job's name is passed over."""
+        for generation in itertools.count():
+            record = request_record(request, generation)
+            try:
+                return self._store(record, spec)
+            except AlreadyExistsError:
+                first = self._read_taken(record)
+                if first is not None and is_remembered(first, self._clock.now()):
+                    return first
+        raise AssertionError("count never ends")
+
+    def _read_taken(self, record: str) -> Job | None:
+        """The record that has this name, as stored; None if it has gone since."""
+        try:
+            stored = self._client.request(
+                "GET", RECORDS.path(self._namespace, record), read_timeout_s=_ANSWER_TIMEOUT_S
+            )
+        except NotFoundError:
+            return None
+        self._cache.put(stored)
+        return self._parse(stored)
 
     def _patch(self, job: Job, patch: Object) -> None:
         path = RECORDS.path(self._namespace, job.record)
