@@ -46,6 +46,7 @@ from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.model.site import ClassSettings, IngressSettings, Proxies, Site, VirtualKubernetes
+from kns.model.submission import Terms
 from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
@@ -155,6 +156,16 @@ def build_limits(settings: Settings, clock: SystemClock) -> Limits:
     )
 
 
+def build_terms(settings: Settings) -> Terms:
+    """What submissions are checked against."""
+    local = f"{settings.local_registry}/{settings.local_repo_base}" if settings.local_registry else ""
+    return Terms(
+        supported_versions=tuple(reversed(settings.versions)),
+        api_url=settings.api_url or "",
+        local_repository=local,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What the process is made of."""
@@ -219,14 +230,14 @@ class _Scheduler:
         )
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
         _warn_of_missing_classes(cluster, site.classes)
-        supported = tuple(reversed(settings.versions))
+        terms = build_terms(settings)
         reconciler = Reconciler(
             store=records,
             writer=records,
             world=world,
             site=site,
             clock=clock,
-            intake=Intake(store=records, catalog=catalog, supported_versions=supported, rng=rng),
+            intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
             drain=vcluster.drain,
         )
         lease = KubeLease(client, namespace=namespace, clock=clock)
@@ -240,7 +251,7 @@ class _Scheduler:
                 catalog=catalog,
                 health=HostHealth(client, records.cache, clock=clock),
                 clock=clock,
-                supported_versions=supported,
+                terms=terms,
                 version=__version__,
                 rng=rng,
                 namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),

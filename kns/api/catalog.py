@@ -39,7 +39,7 @@ def validate(ports: Ports, raw: RawBody) -> Response:
     if not isinstance(data, dict):
         raise ApiError(BAD_REQUEST)
     try:
-        _check_versions(parse_appdef(data), ports.supported_versions)
+        _check_versions(parse_appdef(data), ports.terms.supported_versions)
     except InvalidInputError as error:
         raise ApiError(Refusal(400, clip(str(error)))) from error
     return JsonAnswer({"valid": True})

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from kns.model.submission import Terms
 from kns.ports import (
     Bearer,
     CatalogSource,
@@ -31,9 +32,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class ApiPorts:
     """
-    `supported_versions` are the Kubernetes minors a job may ask for (`v1.36`), `version` is that of kns. Without
-    `bearer` every token is refused. `server_key` is the `user:password` of the upstream-scheduler protocol; without it
-    its routes do not exist.
+    `terms` are what jobs are taken on, `version` is that of kns. Without `bearer` every token is refused. `server_key`
+    is the `user:password` of the upstream-scheduler protocol; without it its routes do not exist.
     """
 
     jobs: JobStore
@@ -42,7 +42,7 @@ class ApiPorts:
     catalog: CatalogSource
     health: Health
     clock: Clock
-    supported_versions: tuple[str, ...]
+    terms: Terms
     version: str
     rng: random.Random
     namespaces: NamespaceReader

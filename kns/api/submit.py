@@ -123,7 +123,7 @@ def _accept(ports: ApiPorts, identity: Identity, spec: JobSpec) -> JobSpec:
     accepted = accept(
         spec,
         catalog=ports.catalog.current(),
-        supported_versions=ports.supported_versions,
+        terms=ports.terms,
         now=ports.clock.now(),
         rng=ports.rng,
         allot_number=ports.jobs.allot_number,

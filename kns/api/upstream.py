@@ -122,7 +122,7 @@ def _create(ports: ApiPorts, args: SubmitArgs, spec: JobSpec) -> Job:
     accepted = accept(
         spec,
         catalog=_with_appdef(ports.catalog.current(), spec.app, args.appdef),
-        supported_versions=ports.supported_versions,
+        terms=ports.terms,
         now=ports.clock.now(),
         rng=ports.rng,
         allot_number=ports.jobs.allot_number,

@@ -11,11 +11,10 @@ from collections.abc import Mapping, MutableMapping
 from pydantic import ValidationError
 
 from kns.model.errors import KnsError
-from kns.settings.table import DEFAULT_CHART, DEFAULT_VERSIONS, Settings, list_names
+from kns.settings.table import DEFAULT_CHART, Settings, list_names
 
 __all__ = [
     "DEFAULT_CHART",
-    "DEFAULT_VERSIONS",
     "Settings",
     "SettingsError",
     "forget_secrets",

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kns import __version__
 from kns.model.limits import LimitRangeItem
 from kns.model.site import JobsDomain
+from kns.model.versions import DEFAULT_VERSIONS
 from kns.settings.values import (
     DOMAIN,
     LIMITS,
@@ -36,8 +37,6 @@ from kns.settings.values import (
 DEFAULT_LIMIT_RANGE = (
     '{"default":{"cpu": 1, "memory": "1Gi"}, "default_request":{"cpu": "200m", "memory": "256Mi"}, "type":"Container"}'
 )
-# The newest tag of the maker's `kubernetes` image per minor; the first is the default.
-DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"
 
 DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
 

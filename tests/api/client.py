@@ -18,6 +18,7 @@ from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
 from kns.model.job import Job
 from kns.model.output import JobOutput
+from kns.model.submission import Terms
 from kns.ports import Bearer
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.stores import (
@@ -61,7 +62,7 @@ class Api:
                 catalog=self.catalog,
                 health=self.health,
                 clock=self.clock,
-                supported_versions=("v1.36", "v1.35"),
+                terms=Terms(supported_versions=("v1.36", "v1.35")),
                 version=VERSION,
                 rng=random.Random(7),
                 namespaces=self.namespaces,
