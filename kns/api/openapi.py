@@ -79,26 +79,33 @@ def _path_item(route: Route, *, prefix: str) -> dict[str, Any]:
 
 
 def _operation(route: Route, method: str, *, prefix: str) -> dict[str, Any]:
-    operation: dict[str, Any] = {
+    given = [_parameter(header, "header") for header in route.headers]
+    if method == "get":
+        given += [_parameter(parameter, "query") for parameter in route.parameters]
+    body = _request_body(route) if method == "post" else None
+    return {
         "operationId": f"{prefix}{method}_{route.path.replace('.', '_')}",
         "summary": route.about,
         "security": _SECURITY[route.credentials],
+        **({"parameters": given} if given else {}),
+        **({"requestBody": body} if body else {}),
         "responses": _responses(route, method),
     }
-    if method == "get":
-        operation["parameters"] = [_query_parameter(parameter) for parameter in route.parameters]
-    elif route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": route.body}}}
-    elif route.takes_key:
-        schema = _form_schema(route)
-        operation["requestBody"] = {"content": {FORM: {"schema": schema}, JSON: {"schema": schema}}}
-    return operation
 
 
-def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+def _request_body(route: Route) -> dict[str, Any] | None:
+    if route.body is not None:
+        return {"required": True, "content": {JSON: {"schema": route.body}}}
+    if not route.takes_key:
+        return None
+    schema = _form_schema(route)
+    return {"content": {FORM: {"schema": schema}, JSON: {"schema": schema}}}
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.about,
         "required": parameter.required,
         "schema": parameter.kind,

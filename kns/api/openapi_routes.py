@@ -49,6 +49,7 @@ class Route:
     about: str
     answer: Schema | None
     parameters: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
     methods: tuple[str, ...] = BOTH
     media: str = JSON
     credentials: str = NEEDS_KEY
@@ -74,6 +75,11 @@ JOB = (
     Parameter("number", "Number of the job.", INTEGER),
 )
 LINES = Parameter("lines", "How many of the last lines, 0 for all.", {**INTEGER, "minimum": 0, "default": 100})
+REPEAT = Parameter(
+    "Idempotency-Key",
+    "The same key of the same user gets the same job for 24 hours.",
+    {**STRING, "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+)
 COMPLETED = Parameter("completed", "Only ended jobs.", {**BOOLEAN, "default": False})
 
 # What any request may meet; then what a form, the credentials, the store and the look-up of a job add.
@@ -127,7 +133,7 @@ JOB_ROUTES = (
 
 SUBMIT_ROUTES = (
     Route("submit", "Store a job; it is durable when the answer comes.", ref("Submitted"), methods=POST,
-          credentials=KEY_IN_BODY, body=ref("Submission"), patterns=(MALFORMED_BECAUSE,),
+          credentials=KEY_IN_BODY, body=ref("Submission"), patterns=(MALFORMED_BECAUSE,), headers=(REPEAT,),
           refusals=(*SUBMITTING, errors.UNKNOWN_APP, errors.TOO_MANY_JOBS, errors.NOT_STORED, *STORE)),
     Route("batch", "A container with a script is no nested app: always refused.", None, methods=POST,
           credentials=KEY_IN_BODY, body=ref("BatchSubmission"), refusals=(*SUBMITTING, errors.NO_CONTAINERS)),
