@@ -6,12 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job import DesiredState, JobState, StopReason
 from kns.model.output import JobOutput
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
+from tests.api.test_any_input import VALUES, paths_of, replaced
 from tests.builders import a_command, a_job, a_submission, an_appdef
 
 KEY = "up:se:cret"
@@ -156,6 +159,31 @@ def test_args_may_come_as_json_and_with_keys_that_nobody_knows(api: Api) -> None
     body = {"args": {**JOB7, "nc": {}, "force": True, "nodes": []}}
     assert api.call("POST", "/terminate", json=body, headers=basic(KEY)).json() is True
     assert api.jobs.list_jobs()[0].stop_reason is StopReason.TERMINATE
+
+
+FUZZED = Api(server_key=KEY)
+FUZZED.add(a_job().exposed())
+SUBMIT_PATHS = paths_of(submit_args())
+REQUEST = f"/request/{JOB7['name']}/4711/kns-job-7/tail"
+
+
+def _assert_foreseen(path: str, args: Any) -> None:
+    answer = FUZZED.call("POST", path, content=json.dumps({"args": args}), headers=basic(KEY))
+    assert answer.status_code in (200, 400, 401, 404, 500), answer.text
+    assert answer.headers["content-type"] == "text/plain" or "Internal" not in str(answer.json()), (path, args)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(SUBMIT_PATHS), VALUES)
+def test_a_submit_with_anything_anywhere_is_answered(path: tuple[Any, ...], value: Any) -> None:
+    _assert_foreseen("/submit", replaced(submit_args(), path, value))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*TAKE_JOB, "/request/pvcls", REQUEST]), st.sampled_from([*JOB7, "qs"]), VALUES)
+def test_any_value_of_any_key_is_answered(path: str, key: str, value: Any) -> None:
+    _assert_foreseen(path, {**JOB7, key: value})
+    _assert_foreseen(path, {**JOB7, "qs": {"lines": value, "path": value}})
 
 
 # What is read
