@@ -48,7 +48,7 @@ from kns.model.errors import KnsError
 from kns.model.site import ClassSettings, IngressSettings, Proxies, Site, VirtualKubernetes
 from kns.model.submission import Terms
 from kns.ports import Kind, World
-from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
+from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
@@ -66,6 +66,7 @@ def run() -> int:
         configure_logging(settings.log_level)
         for name in list_unknown(os.environ):
             log.warning("unknown_variable", name=name)
+        forget_secrets(os.environ)
         client = connect(settings.kubeconfig)
     except SettingsError as error:
         for name, problem in error.problems:
@@ -256,6 +257,7 @@ class _Scheduler:
                 namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
                 limits=build_limits(settings, clock),
                 bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
+                server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
         config = uvicorn.Config(

@@ -25,6 +25,7 @@ from kns.settings.values import (
     PublicKey,
     PullPolicy,
     Repository,
+    ServerKey,
     Size,
     Tag,
     Url,
@@ -137,6 +138,11 @@ class Settings(BaseSettings):
         "Python log level: 10 debug, 20 info, 30 warning, 40 error, 50 critical.",
         ge=10,
         le=50,
+    )
+    server_key: ServerKey | None = _variable(
+        "JARVICE_SCHED_SERVER_KEY",
+        None,
+        "`user:password` that an upstream JARVICE sends to the upstream-scheduler protocol; unset: no such routes.",
     )
     catalog_dir: Path = _variable("KNS_CATALOG_DIR", Path("/etc/kns/catalog"), "Directory of the catalogue.")
     system_namespace: Name = _variable(

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_public_key,
 )
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
@@ -164,6 +164,13 @@ def encode_json(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def _check_server_key(value: SecretStr) -> SecretStr:
+    user, colon, password = value.get_secret_value().partition(":")
+    if not (user and colon and password):
+        raise ValueError("must be user:password, both given")
+    return value
+
+
 Bool = Annotated[bool, BeforeValidator(read_bool)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
 Name = Annotated[str, _check(_NAME, "a DNS name")]
@@ -182,3 +189,4 @@ Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
 DOMAIN = _read(parse_jobs_domain, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
+ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]
