@@ -12,6 +12,7 @@ from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.output import CUT, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS
@@ -140,6 +141,17 @@ def test_pods_are_ended_by_selector_with_grace(server: ApiServer, host: Host) ->
 def test_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -> None:
     server.script("GET", "/log", answer)
     assert host.cluster.pod_log("n", "p", "init") == log
+
+
+@pytest.mark.parametrize(("count", "first"), [(MAX_LINES, "0"), (MAX_LINES + 1, CUT)])
+def test_of_a_long_log_the_last_lines_and_that_there_are_more(
+    server: ApiServer, host: Host, count: int, first: str
+) -> None:
+    server.script("GET", "/log", Answer(200, "".join(f"{number}\n" for number in range(count)).encode()))
+    lines = (host.cluster.pod_log("n", "p", "init") or "").splitlines()
+    assert (lines[0], lines[1], lines[-1], len(lines)) == (first, "1", str(count - 1), count)
+    (asked,) = (seen for seen in server.seen if seen.path.endswith("/log"))
+    assert asked.query["tailLines"] == str(MAX_LINES + 1)
 
 
 def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -> None:

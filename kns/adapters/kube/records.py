@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 
-from kns.adapters.kube.client import MERGE, KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, KubeClient
 from kns.adapters.kube.kinds import KINDS, RECORDS
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.retry import retry_on_conflict
@@ -39,7 +39,6 @@ from kns.ports import Clock, Kind, Object
 log = get_logger(__name__)
 
 COUNTER = "kns-job-numbers"
-_ANSWER_TIMEOUT_S = 5.0  # an HTTP answer must come within 20 s, whatever the host API does
 
 
 class KubeRecords:
@@ -132,7 +131,7 @@ class KubeRecords:
         body = build_record(record=record, spec=spec, namespace=self._namespace)
         try:
             stored = self._client.request(
-                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=_ANSWER_TIMEOUT_S
+                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=ANSWER_TIMEOUT_S
             )
         except UnavailableError as error:
             stored = self._find_created(body, error)
@@ -154,9 +153,7 @@ class KubeRecords:
     def _read_taken(self, record: str) -> Job | None:
         """The record that has this name, as stored; None if it has gone since."""
         try:
-            stored = self._client.request(
-                "GET", RECORDS.path(self._namespace, record), read_timeout_s=_ANSWER_TIMEOUT_S
-            )
+            stored = self._client.request("GET", RECORDS.path(self._namespace, record), read_timeout_s=ANSWER_TIMEOUT_S)
         except NotFoundError:
             return None
         self._cache.put(stored)
@@ -164,12 +161,13 @@ class KubeRecords:
 
     def _patch(self, job: Job, patch: Object) -> None:
         path = RECORDS.path(self._namespace, job.record)
-        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE)
+        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
         self._cache.put(stored)
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
         """Decided on the stored record, not on what a caller saw: two replicas may be asked at the same time."""
-        stored = job_from_record(self._client.request("GET", RECORDS.path(self._namespace, record)))
+        path = RECORDS.path(self._namespace, record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
         overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
         if stored.is_ended or not (stored.stop_reason is None or overrides):
             return
@@ -180,7 +178,7 @@ class KubeRecords:
         """A create without an answer may have taken effect; if not, or if nobody knows, the first error stands."""
         try:
             found: Object = self._client.request(
-                "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=_ANSWER_TIMEOUT_S
+                "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=ANSWER_TIMEOUT_S
             )
         except TransientError:
             raise error from None
@@ -223,7 +221,7 @@ class KubeRecords:
         wanted = {**self._counter, "data": {**self._counter["data"], "last": str(number)}}
         try:
             self._counter = self._client.request(
-                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=_ANSWER_TIMEOUT_S
+                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=ANSWER_TIMEOUT_S
             )
         except (ConflictError, NotFoundError) as error:
             self._counter = None
@@ -245,7 +243,7 @@ class KubeRecords:
         row = KINDS[Kind.CONFIG_MAP]
         try:
             found: Object = self._client.request(
-                "GET", row.path(self._namespace, COUNTER), read_timeout_s=_ANSWER_TIMEOUT_S
+                "GET", row.path(self._namespace, COUNTER), read_timeout_s=ANSWER_TIMEOUT_S
             )
         except NotFoundError:
             highest = max((job.number or 0 for job in self.list_jobs()), default=0)
@@ -261,7 +259,9 @@ class KubeRecords:
                 "data": {"last": str(highest)},
             }
             try:
-                found = self._client.request("POST", row.path(self._namespace), body=body)
+                found = self._client.request(
+                    "POST", row.path(self._namespace), body=body, read_timeout_s=ANSWER_TIMEOUT_S
+                )
             except AlreadyExistsError as error:
                 raise ConflictError(str(error)) from error
         return found
