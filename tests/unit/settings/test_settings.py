@@ -105,7 +105,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_KNS_DEFAULT_STORAGE_CLASS": ("default_storage_class", None, ("jarvice-user",) * 2, ("Big_Name",)),
-    "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": ("dynamic_storage_size", "100Gi", ("80Gi",) * 2, ("80", "80.5", "lots", "5m")),
+    "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": (
+        "dynamic_storage_size",
+        "100Gi",
+        ("80Gi",) * 2,
+        ("80", "80.5", "80.", "8e10", "lots", "5m"),
+    ),
     "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
         "runtime_classes",
         (),
