@@ -6,6 +6,8 @@ take raw requests have nothing to generate from (`openapi` is written by hand). 
 server's own access log off, since that one prints queries.
 """
 
+from collections.abc import Iterable
+
 from fastapi import APIRouter, FastAPI
 
 from kns.api import catalog, insight, jobs, openapi, probes, submit, team, upstream, upstream_args
@@ -32,18 +34,19 @@ def build_app(ports: ApiPorts) -> FastAPI:
     )
     for router in public:
         app.include_router(router, prefix=PREFIX)
-    app.include_router(probes.router)  # the kubelet asks without the prefix
+    roots = [probes.router]  # the kubelet asks without the prefix
     if ports.server_key is not None:
-        app.include_router(upstream.router)
+        roots.append(upstream.router)
         app.add_exception_handler(upstream_args.WrongKeyError, upstream_args.ask_for_key)
+    for router in roots:
+        app.include_router(router)
     add_handlers(app)
     app.add_middleware(BodyReader)
-    app.add_middleware(Observer, routes=_list_paths(public), clock=ports.clock)  # added last: the outermost
+    app.add_middleware(Observer, routes=_list_paths(public, roots), clock=ports.clock)  # added last: the outermost
     return app
 
 
-def _list_paths(public: tuple[APIRouter, ...]) -> frozenset[str]:
+def _list_paths(public: Iterable[APIRouter], roots: Iterable[APIRouter]) -> frozenset[str]:
     """Every route's path: the closed set that the metric's label is taken from."""
     below = {PREFIX + str(getattr(route, "path", "")) for router in public for route in router.routes}
-    roots = (probes.router, upstream.router)
     return frozenset(below | {str(getattr(route, "path", "")) for router in roots for route in router.routes})
