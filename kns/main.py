@@ -232,7 +232,7 @@ class _Scheduler:
             catalog=catalog,
         )
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
-        _warn_of_missing_classes(cluster, site.classes)
+        warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
         reconciler = Reconciler(
             store=records,
@@ -336,7 +336,7 @@ def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> No
         queue.add_after(job.record, _USAGE_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
 
 
-def _warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
+def warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
     wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
     if classes.default_storage_class:
         wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))

@@ -25,6 +25,7 @@ APPS = {
     "picky": an_app(an_appdef(commands={"Hello": a_command(machines=["kns-large"])})),
     "timed": an_app(an_appdef(walltime="02:00:00", commands={"Hello": a_command(walltime="01:00:00")})),
     "silent": an_app(an_appdef(commands={"Hello": a_command(interactive=False)})),
+    "unconnected": an_app(an_appdef(commands={"Hello": a_command(interactive=True, noconnect=True)})),
     "targetless": an_app(an_appdef(commands={"Hello": a_command(nested={"targets": []})})),
 }
 
@@ -62,6 +63,7 @@ def test_what_is_frozen(catalog: Catalog) -> None:
         ({"app": "timed"}, "walltime_s", 3600),
         ({"app": "timed", "application": {"walltime": "00:00:30"}}, "walltime_s", 30),
         ({"app": "silent", "application": {}}, "connectable", False),
+        ({"app": "unconnected", "application": {}}, "connectable", False),
         ({"app": "targetless", "application": {}}, "connectable", False),
         ({"user": "user3"}, "payer", "user3"),
         ({"app": "two", "application": {"command": "B"}}, "command", "B"),
@@ -176,6 +178,20 @@ def test_no_key_survives_in_what_is_stored(body: dict[str, Any]) -> None:
     assert "S3CR3T" not in json.dumps(redact_submission(full))
     assert json.dumps(full) == before
     assert redact_submission(body) is not body
+
+
+@pytest.mark.parametrize(
+    ("asked", "may_be_urgent", "stored"),
+    [("high", False, "normal"), ("highest", False, "normal"), ("normal", False, "normal"), ("high", True, "high")],
+)
+def test_an_urgent_job_is_an_administrators(asked: str, may_be_urgent: bool, stored: str) -> None:
+    body = a_submission(job_priority=asked)
+    spec = build_spec(parse_model(Submission, body), user="user1", body=body, may_be_urgent=may_be_urgent)
+    assert spec.submission["job_priority"] == stored
+    assert (
+        "job_priority"
+        not in build_spec(parse_model(Submission, a_submission()), user="user1", body=a_submission()).submission
+    )
 
 
 def test_the_rest_is_stored_as_it_came() -> None:
