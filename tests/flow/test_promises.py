@@ -26,6 +26,16 @@ def _shut_down_and_terminated(sim: Simulation) -> None:
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
 
 
+def _shut_down_while_it_deploys(sim: Simulation) -> None:
+    sim.host.init_exit = None
+    while sim.job.status.substatus is not Substatus.DEPLOYING:
+        sim.run(until="wait")
+        sim.host.settle()
+        sim.clock.advance(1)
+    assert sim.job.status.job_status is JobState.PROCESSING
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+
+
 def _canceled(sim: Simulation) -> None:
     sim.run(until="wait")
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
@@ -42,6 +52,7 @@ def _out_of_retries(sim: Simulation) -> None:
 
 LIVES: dict[str, tuple[Callable[[Simulation], None], JobState, int]] = {
     "shut down": (_served_and(StopReason.SHUTDOWN), JobState.COMPLETED, 0),
+    "shut down while it deploys": (_shut_down_while_it_deploys, JobState.COMPLETED, 0),
     "terminated": (_served_and(StopReason.TERMINATE), JobState.TERMINATED, -15),
     "terminated during a shutdown": (_shut_down_and_terminated, JobState.TERMINATED, -15),
     "walltime": (_served_and(StopReason.WALLTIME), JobState.TERMINATED, -15),
