@@ -94,6 +94,12 @@ def test_a_log_that_compresses_is_kept_whole() -> None:
     assert gzip.decompress(pack_log(text)).decode() == text
 
 
+@pytest.mark.parametrize("before", ["", "first\n"])
+def test_a_line_that_fits_nowhere_is_left_out(before: str) -> None:
+    line = "".join(random.Random(7).choices(string.printable[:64], k=1_200_000))
+    assert gzip.decompress(pack_log(before + line)).decode() == CUT
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["stored once", "read and stored again with the end"])
 def test_a_long_log_says_in_its_first_line_that_it_was_cut(outputs: KubeOutputs, again: bool) -> None:
     output = JobOutput(log="".join(f"{number}\n" for number in range(MAX_LINES + 5)))
