@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_service_cidr
-from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
@@ -193,6 +195,25 @@ def test_an_answer_counts_for_thirty_seconds(server: ApiServer, client: KubeClie
 def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
     server.script("GET", "/readyz", failure(500, "InternalError"))
     assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
+
+
+def test_many_who_ask_a_silent_host_wait_for_one_question(
+    server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Probes have to be over within 3 s, however many there are."""
+    assert 2 * _PROBE_TIMEOUT_S < 3
+    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 0.5)
+    server.script("GET", "/readyz", *[Hang()] * 4)
+    health = HostHealth(client, synced(client, clock), clock=SystemClock())
+    together = threading.Barrier(4)
+
+    def probe(_number: int) -> bool:
+        together.wait(5)
+        return health.is_ready()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(probe, range(4))) == [False] * 4
+    assert server.count("GET", "/readyz") == 1
 
 
 # --- discovery
