@@ -30,6 +30,8 @@ def build_config(target: Target, images: OurImages) -> dict[str, str]:
         "JARVICE_JOBS_DOMAIN": target.jobs_domain,
         "JARVICE_JOBS_INGRESS_CLASS": target.ingress_class,
         "JARVICE_KNS_INIT_IMAGE": images.init,
+        "JARVICE_KNS_ALLOW_GOTTY_SHELL": "true",
+        "JARVICE_KNS_GOTTY_IMAGE": images.shell,
     }
     if target.is_testbed:
         # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
