@@ -2,8 +2,8 @@
 A host cluster in memory: stores what is applied, and plays the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a namespace in deletion goes. The
-knobs at the top make each of them fail the way the real one does.
+virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a namespace in
+deletion goes. The knobs at the top make each of them fail the way the real one does.
 """
 
 import base64
