@@ -202,9 +202,8 @@ def test_a_terminal_is_behind_the_websocket_and_does_not_know_the_login(shell: S
 @real
 @pytest.mark.parametrize("token", ["", "ana:wrong"])
 def test_a_websocket_without_the_login_is_closed_and_counted(shell: Shell, token: str) -> None:
-    with _connect(shell, token=token) as terminal:
-        with pytest.raises(WebSocketConnectionClosedException):
-            terminal.recv()
+    with _connect(shell, token=token) as terminal, pytest.raises(WebSocketConnectionClosedException):
+        terminal.recv()
     shell.read_log_until("kns-shell: refused logins: 1")
 
 
