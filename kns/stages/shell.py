@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.errors import RefusedError
+from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.outcome import Done, Outcome, Without
 from kns.model.site import JobAddress
 from kns.objects.kubeconfig import build_shell_kubeconfig
@@ -74,7 +74,7 @@ def _create(ctx: Context, image: str, address: JobAddress) -> Outcome:
         cluster.apply(
             build_shell_deployment(ctx.accepted, ctx.site, image=image, address=address, pull_secret=pull_secret)
         )
-    except RefusedError as error:
+    except (RefusedError, ForbiddenError) as error:
         return Without(Reason.SHELL_NOT_STARTED, f"the host cluster refused: {error}", _RETRY_S)
     return Without(Reason.SHELL_STARTING, "the shell's pod does not exist yet")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import ForbiddenError, KnsError, RefusedError
 from kns.model.job import JobState, StopReason, Substatus
 from kns.model.job_info import shell_url
 from kns.ports import Kind
@@ -124,18 +125,45 @@ def test_a_shell_that_does_not_start_leaves_the_job_serving(sim: Simulation, job
     assert shell_url(sim.job) is not None
 
 
-def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(sim: Simulation, job: JobBuilder) -> None:
+@pytest.mark.parametrize("kind", ["Secret", "Service", "Deployment"])
+@pytest.mark.parametrize("error", [RefusedError, ForbiddenError])
+def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(
+    sim: Simulation, job: JobBuilder, kind: str, error: type[KnsError]
+) -> None:
+    """It is tried again each minute."""
     sim.submit(job)
     original = sim.host.apply
 
-    def refuse_once_deployed(obj: dict[str, Any]) -> dict[str, Any]:
-        sim.host.refuse = {Kind.DEPLOYMENT: "denied by policy"} if obj["metadata"]["name"] == "kns-shell" else {}
+    def refuse(obj: dict[str, Any]) -> dict[str, Any]:
+        if (obj["kind"], obj["metadata"]["name"]) == (kind, "kns-shell"):
+            raise error("denied by policy")
         return original(obj)
 
-    sim.host.apply = refuse_once_deployed  # type: ignore[method-assign]
+    sim.host.apply = refuse  # type: ignore[method-assign]
     assert sim.run(until="serving").requeue_s == 60
-    assert _reason(sim) == Reason.SHELL_NOT_STARTED
+    condition = sim.job.status.condition(ConditionType.SHELL_READY)
+    assert condition is not None
+    assert (condition.reason, "denied by policy" in condition.message) == (Reason.SHELL_NOT_STARTED, True)
     assert sim.job.status.job_status is JobState.PROCESSING
+
+    sim.host.apply = original  # type: ignore[method-assign]
+    for _ in range(2):
+        sim.step()
+        sim.host.settle()
+    sim.step()
+    assert sim.job.status.is_true(ConditionType.SHELL_READY)
+
+
+def test_the_sites_pull_secret_serves_the_shells_registry(sim: Simulation, job: JobBuilder) -> None:
+    """Of the site's logins the job gets those of its images' registries, the shell's among them."""
+    logins = {"auths": {"shells.example.org": {"auth": "YTpi"}, "other.example.org": {"auth": "YTpi"}}}
+    encoded = base64.b64encode(json.dumps(logins).encode()).decode()
+    sim.configure(shell_image="shells.example.org/kns-gotty:1")
+    sim.host.put(Kind.SECRET, "kns-system", "jarvice-docker", {"data": {".dockerconfigjson": encoded}})
+    _serve(sim, job)
+    given = json.loads(base64.b64decode(_read(sim, Kind.SECRET, "kns-pull")["data"][".dockerconfigjson"]))
+    assert list(given["auths"]) == ["shells.example.org"]
+    assert _read(sim, Kind.DEPLOYMENT)["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "kns-pull"}]
 
 
 def test_a_virtual_cluster_that_gives_no_account_is_waited_for_and_given_up(sim: Simulation, job: JobBuilder) -> None:
