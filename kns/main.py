@@ -21,6 +21,7 @@ from pathlib import Path
 import uvicorn
 
 from kns import __version__, metrics
+from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.helm import HelmRenderer
@@ -32,7 +33,10 @@ from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.adapters.moving_window import MovingWindow
+from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
+from kns.api.ports import Limits
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
@@ -42,25 +46,30 @@ from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.model.site import ClassSettings, IngressSettings, Proxies, Site, VirtualKubernetes
+from kns.model.submission import Terms
 from kns.ports import Kind, World
-from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
+from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
 
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
 _USAGE_DELAY_S = 5.0
+_SWITCH_S = 0.0005
 _STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
 
 
 def run() -> int:
     """Run the scheduler until SIGTERM or SIGINT; the process's exit status."""
+    # A request of a user waits for the interpreter behind workers that are busy; the default gives each of them 5 ms.
+    sys.setswitchinterval(_SWITCH_S)
     clock = SystemClock()
     try:
         settings, catalog = _load(clock)
         configure_logging(settings.log_level)
         for name in list_unknown(os.environ):
             log.warning("unknown_variable", name=name)
+        forget_secrets(os.environ)
         client = connect(settings.kubeconfig)
     except SettingsError as error:
         for name, problem in error.problems:
@@ -143,6 +152,24 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
     )
 
 
+def build_limits(settings: Settings, clock: SystemClock) -> Limits:
+    return Limits(
+        failed_logins=MovingWindow(settings.failed_logins_per_minute, clock=clock),
+        submits=MovingWindow(settings.submits_per_minute, clock=clock),
+        live_jobs=settings.live_jobs_per_user,
+    )
+
+
+def build_terms(settings: Settings) -> Terms:
+    """What submissions are checked against."""
+    local = f"{settings.local_registry}/{settings.local_repo_base}" if settings.local_registry else ""
+    return Terms(
+        supported_versions=tuple(reversed(settings.versions)),
+        api_url=settings.api_url or "",
+        local_repository=local,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What the process is made of."""
@@ -207,14 +234,14 @@ class _Scheduler:
         )
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
         _warn_of_missing_classes(cluster, site.classes)
-        supported = tuple(reversed(settings.versions))
+        terms = build_terms(settings)
         reconciler = Reconciler(
             store=records,
             writer=records,
             world=world,
             site=site,
             clock=clock,
-            intake=Intake(store=records, catalog=catalog, supported_versions=supported, rng=rng),
+            intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
             drain=vcluster.drain,
         )
         lease = KubeLease(client, namespace=namespace, clock=clock)
@@ -228,9 +255,13 @@ class _Scheduler:
                 catalog=catalog,
                 health=HostHealth(client, records.cache, clock=clock),
                 clock=clock,
-                supported_versions=supported,
+                terms=terms,
                 version=__version__,
                 rng=rng,
+                namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
+                limits=build_limits(settings, clock),
+                bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
+                server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
         config = uvicorn.Config(
@@ -241,6 +272,7 @@ class _Scheduler:
             access_log=False,
             timeout_graceful_shutdown=5,
             server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies,
         )
         return _Parts(
             records=records,

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from kns.model.catalog import Catalog
+from kns.model.claims import Claims
 from kns.model.job import Accepted, Job, JobSpec, JobStatus, StopReason
 from kns.model.output import JobOutput
 from kns.model.site import Site
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     JOB = "Job"
     INGRESS = "Ingress"
     EVENT = "Event"
+    POD_METRICS = "PodMetrics"
     STORAGE_CLASS = "StorageClass"
     RUNTIME_CLASS = "RuntimeClass"
 
@@ -92,6 +94,20 @@ class Cluster(Protocol):
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         """The last lines of a container's log; None while it has none."""
+        ...
+
+
+class NamespaceReader(Protocol):
+    """The part of `Cluster` that an HTTP answer may use; an answer from it comes within 15 s or not at all."""
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        """
+        Objects of one namespace, read now.
+
+        Raises:
+            NotFoundError: the host has no such kind.
+            ForbiddenError: no right there, or not yet.
+        """
         ...
 
 
@@ -165,9 +181,16 @@ class JobStore(Protocol):
         """A number never given before, above all given before."""
         ...
 
-    def create(self, spec: JobSpec) -> Job:
+    def find_request(self, request: str) -> Job | None:
+        """The first job of this request (`model/repeats.py`), None if there was none in the last 24 hours."""
+        ...
+
+    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
         """
         Store a new record; `spec.accepted` is set. On return it is durable.
+
+        With a `request` there is one new record in 24 hours, also when two replicas are asked at once: the others get
+        the first, whatever they asked for.
 
         Raises:
             RefusedError: the API server's schema or an admission rule said no.
@@ -212,6 +235,29 @@ class Lease(Protocol):
 class CatalogSource(Protocol):
     def current(self) -> Catalog:
         """The newest good version."""
+        ...
+
+
+class Bearer(Protocol):
+    def verify(self, token: str) -> Claims:
+        """
+        What a token says that is signed by the realm, for us, and in its time.
+
+        Raises:
+            TokenError: any of it is not so.
+        """
+        ...
+
+
+class RateLimit(Protocol):
+    """So many events a minute for each key; the minute moves on all the time."""
+
+    def wait_s(self, *key: str) -> float:
+        """Seconds until one more would be allowed; 0 = now."""
+        ...
+
+    def take(self, *key: str) -> float:
+        """Count one event and return 0; if there were too many, count nothing and return the seconds to wait."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""The public HTTP API: routes that read and write job records, and do nothing else."""
+"""The public HTTP API: routes that read and write job records, and do no work on jobs."""

@@ -1,56 +1,145 @@
 """
 Who calls, and what they may see.
 
-Credentials are `username` and `apikey` of the catalogue. A Bearer token is a second way to become a `User`; it
-belongs into `identify`, where it comes first.
+Two ways to become a `User` of the catalogue: a Bearer token of the realm, and `username` with `apikey`. A token wins;
+a `username` beside it must be the token's own. Somebody who fails too often is not listened to for a while, right key
+or not: a guard that lets the right one through would tell a guesser that it was right.
 """
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends
+import structlog
+from fastapi import Depends, Request
 
-from kns.api.errors import PARAMETERS_MISSING, UNAUTHORIZED, USER_REQUIRED, ApiError
-from kns.api.params import Given, Params
-from kns.api.ports import Ports
+from kns.api.errors import (
+    PARAMETERS_MISSING,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    USER_REQUIRED,
+    ApiError,
+    Refusal,
+)
+from kns.api.params import Given
+from kns.api.ports import ApiPorts, Ports
 from kns.model.catalog import Catalog, User
+from kns.model.claims import Claims
+from kns.model.errors import TokenError, clip
 from kns.model.job import Job
 
+log = structlog.get_logger(__name__)
 
-def identify(params: Params, catalog: Catalog) -> User | None:
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What the request's head says of its sender; `token` is None without a Bearer header, `""` in an empty one."""
+
+    token: str | None = field(repr=False)
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user who proved it; `claims` if a token did."""
+
+    user: User
+    claims: Claims | None = None
+
+
+def _read_sender(request: Request) -> Sender:
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    is_bearer = scheme.lower() == "bearer"  # a proxy's Basic credentials are none of ours
+    return Sender(
+        token=token.strip() if is_bearer else None,
+        address=request.client.host if request.client else "",
+    )
+
+
+Sent = Annotated[Sender, Depends(_read_sender)]
+
+
+def check_token(ports: ApiPorts, token: str, username: str | None, *, wrong: Refusal) -> Identity:
     """
-    The caller; None if the request carries no credentials at all.
+    The active user that a token names; `username` is what the request says besides.
 
     Raises:
-        ApiError: half of the credentials, or wrong ones.
+        ApiError: `wrong`, whatever is.
     """
+    if ports.bearer is None:
+        raise ApiError(wrong)
+    try:
+        claims = ports.bearer.verify(token)
+    except TokenError as error:
+        log.info("token_refused", reason=clip(str(error)))
+        raise ApiError(wrong) from error
+    user = ports.catalog.current().users.get(claims.username)
+    if user is None or not user.active or username not in (None, user.username):
+        raise ApiError(wrong)
+    return Identity(user, claims)
+
+
+def check_key(ports: ApiPorts, sender: Sender, username: str, apikey: str, *, wrong: Refusal) -> Identity:
+    """
+    The user with that key, active or not.
+
+    Raises:
+        ApiError: `wrong`, or too many failures of this user from this address in the last minute.
+    """
+    failures = ports.limits.failed_logins
+    wait_s = failures.wait_s(username, sender.address)
+    if wait_s > 0:
+        raise ApiError(TOO_MANY_REQUESTS.after(wait_s))
+    user = ports.catalog.current().find_user(username, apikey)
+    if user is not None:
+        return Identity(user)
+    failures.take(username, sender.address)
+    if failures.wait_s(username, sender.address) > 0:
+        log.warning("logins_blocked", user=clip(username, 100), address=sender.address)
+    raise ApiError(wrong)
+
+
+def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
+    """The caller; None if the request carries no credentials at all."""
     username, apikey = params.text("username"), params.text("apikey")
+    if sender.token is not None:
+        return check_token(ports, sender.token, username, wrong=UNAUTHORIZED).user
     if username is None and apikey is None:
         return None
     if username is None:
         raise ApiError(USER_REQUIRED)
     if apikey is None:
         raise ApiError(PARAMETERS_MISSING)
-    user = catalog.find_user(username, apikey)
-    if user is None:
-        raise ApiError(UNAUTHORIZED)
-    return user
+    return check_key(ports, sender, username, apikey, wrong=UNAUTHORIZED).user
 
 
-def _identify_guest(ports: Ports, params: Given) -> User | None:
-    return identify(params, ports.catalog.current())
+Guest = Annotated[User | None, Depends(_identify_guest)]
 
 
-def _identify_caller(ports: Ports, params: Given) -> User:
-    user = identify(params, ports.catalog.current())
-    if user is None:
+def _identify_caller(guest: Guest) -> User:
+    if guest is None:
         raise ApiError(PARAMETERS_MISSING)
-    return user
+    return guest
+
+
+Caller = Annotated[User, Depends(_identify_caller)]
+
+
+def _identify_admin(caller: Caller) -> User:
+    if not caller.admin:
+        raise ApiError(UNAUTHORIZED)
+    return caller
+
+
+Admin = Annotated[User, Depends(_identify_admin)]
 
 
 def may_see(caller: User, job: Job, catalog: Catalog) -> bool:
     """Own jobs; a team's payer and its admins see the jobs of its members; a system admin sees all."""
-    if caller.admin or caller.username == job.spec.user:
-        return True
+    return caller.admin or caller.username == job.spec.user or is_of_team(caller, job, catalog)
+
+
+def is_of_team(caller: User, job: Job, catalog: Catalog) -> bool:
+    """Whether the caller leads the team that the job's owner is in."""
     leads_team = caller.team_admin or caller.username == caller.team
     return leads_team and caller.team == _team_of(job, catalog)
 
@@ -61,7 +150,3 @@ def _team_of(job: Job, catalog: Catalog) -> str:
     if owner is not None:
         return owner.team
     return job.spec.accepted.payer if job.spec.accepted else job.spec.user
-
-
-Guest = Annotated[User | None, Depends(_identify_guest)]
-Caller = Annotated[User, Depends(_identify_caller)]

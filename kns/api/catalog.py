@@ -1,4 +1,4 @@
-"""The routes about the catalogue: apps, their AppDefs, machines; and `validate`, which needs no account."""
+"""The routes about the catalogue: apps, AppDefs, machines, vaults, queues; and `validate`, which needs no account."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -7,14 +7,24 @@ from fastapi import APIRouter, Response
 
 from kns.api.answers import JsonAnswer
 from kns.api.auth import Caller, Guest
-from kns.api.errors import BAD_REQUEST, PARAMETERS_MISSING, UNKNOWN_APP, ApiError, Refusal
+from kns.api.errors import (
+    BAD_REQUEST,
+    INVALID_PARAMETERS,
+    PARAMETERS_MISSING,
+    UNKNOWN_APP,
+    UNKNOWN_QUEUE,
+    ApiError,
+    Refusal,
+)
 from kns.api.params import Given, RawBody, decode_json
 from kns.api.ports import Ports
 from kns.api.shapes import app_entry, appdef_entry, machine_entry
 from kns.model.appdef import AppDef, parse_appdef
 from kns.model.errors import InvalidInputError, clip
+from kns.model.submission import has_vault
 
 METHODS = ["GET", "POST"]
+SORTS_BY_NAME, SORTS_BY_DETAIL = frozenset("nN"), frozenset("sSmM")  # upper case reverses
 EntryT = TypeVar("EntryT")
 
 router = APIRouter()
@@ -29,7 +39,7 @@ def validate(ports: Ports, raw: RawBody) -> Response:
     if not isinstance(data, dict):
         raise ApiError(BAD_REQUEST)
     try:
-        _check_versions(parse_appdef(data), ports.supported_versions)
+        _check_versions(parse_appdef(data), ports.terms.supported_versions)
     except InvalidInputError as error:
         raise ApiError(Refusal(400, clip(str(error)))) from error
     return JsonAnswer({"valid": True})
@@ -75,6 +85,26 @@ def machines(ports: Ports, _caller: Caller, params: Given) -> Response:
     params.text("vault")
     chosen = _named(ports.catalog.current().machines, params.text("name"))
     return JsonAnswer({name: machine_entry(machine) for name, machine in chosen.items()})
+
+
+@router.api_route("/vault", methods=METHODS)
+def vault(ports: Ports, caller: Caller, params: Given) -> Response:
+    """kns mounts no vault itself, so each one that the caller has is shown empty."""
+    name, path = params.text("vault"), params.text("path")
+    if name is None or path is None:
+        raise ApiError(PARAMETERS_MISSING)
+    allowed = SORTS_BY_NAME | SORTS_BY_DETAIL if params.flag("details") else SORTS_BY_NAME
+    if (params.text("sort") or "n") not in allowed or not has_vault(ports.catalog.current(), caller, name):
+        raise ApiError(INVALID_PARAMETERS)
+    return JsonAnswer([])
+
+
+@router.api_route("/queues", methods=METHODS)
+def queues(_caller: Caller, params: Given) -> Response:
+    """There are none. `info` is a boolean to some clients and an integer to others."""
+    if params.text("name") is not None:
+        raise ApiError(UNKNOWN_QUEUE)
+    return JsonAnswer({} if params.flag("info") or params.is_non_zero("info") else [])
 
 
 def _named(entries: Mapping[str, EntryT], name: str | None) -> dict[str, EntryT]:

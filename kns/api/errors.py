@@ -4,7 +4,8 @@ Every refusal of the API in one table, and what turns an exception into an answe
 The texts are frozen: published clients compare them, letter case included. An error body has one key, `error`.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -22,13 +23,19 @@ class Refusal:
 
     status: int
     error: str
+    retry_after_s: int | None = None
 
     def because(self, reason: str) -> "Refusal":
         """The same with what is wrong behind it, on one line."""
         return Refusal(self.status, f"{self.error}: {clip(reason)}")
 
+    def after(self, seconds: float) -> "Refusal":
+        """The same with the time after which to come again; headers have whole seconds."""
+        return replace(self, retry_after_s=math.ceil(seconds))
+
     def answer(self) -> Response:
-        return JsonAnswer({"error": self.error}, status_code=self.status)
+        headers = None if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return JsonAnswer({"error": self.error}, status_code=self.status, headers=headers)
 
 
 BAD_REQUEST = Refusal(400, "Bad Request")
@@ -37,6 +44,8 @@ USER_REQUIRED = Refusal(400, "User required")
 NO_JOB_SPECIFIED = Refusal(400, "No job specified")
 INVALID_PARAMETERS = Refusal(400, "Invalid parameter(s)")
 MALFORMED = Refusal(400, "Missing or Malformed API Syntax")  # submit only
+NO_CONTAINERS = Refusal(400, "Container cannot create Application")  # batch: a container is not a nested app
+NO_SIGNAL = Refusal(400, "signal not supported")  # a nested job has no single process
 UNAUTHORIZED = Refusal(401, "Unauthorized")
 NOT_AUTHORIZED = Refusal(401, "Not Authorized")  # submit only
 ACCOUNT_INACTIVE = Refusal(401, "Account billing not active")
@@ -46,11 +55,16 @@ UNKNOWN_JOB = Refusal(404, "Job not found")
 NOT_RUNNING = Refusal(404, "Running job is not found")
 NOT_ENDED = Refusal(404, "Job not found")
 UNKNOWN_APP = Refusal(404, "Application Not Found")
+UNKNOWN_QUEUE = Refusal(404, "Queue not found")
+NO_SCREEN = Refusal(404, "Not found")
 UNKNOWN_ROUTE = Refusal(404, "Not found")
 WRONG_METHOD = Refusal(405, "Method not allowed")
 TOO_LARGE = Refusal(413, "Request too large")
+TOO_MANY_REQUESTS = Refusal(429, "Too many requests")
+TOO_MANY_JOBS = Refusal(429, "Only one active job allowed per VM")  # the original's text for its own limit
 INTERNAL = Refusal(500, "Internal error")
 NOT_STORED = Refusal(500, "Unable to create Job Submission")
+STILL_LIVE = Refusal(500, "Job has not ended")  # upstream protocol only
 NOT_READY = Refusal(503, "not ready")
 
 

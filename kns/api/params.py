@@ -55,6 +55,12 @@ class Params:
             return int(value)
         raise ApiError(INVALID_PARAMETERS)
 
+    def is_non_zero(self, key: str) -> bool:
+        """True for an integer other than 0, as JSON or as text; anything else is false."""
+        value = self.values.get(key)
+        text = "" if isinstance(value, bool) else str(value)
+        return _INTEGER.fullmatch(text) is not None and int(text) != 0
+
     def flag(self, key: str) -> bool:
         """True for JSON `true` and for the exact text `true`; anything else is false."""
         value = self.values.get(key)

@@ -1,74 +1,106 @@
 """
-`POST submit`: check, store, and only then answer.
+`POST submit`: check, store, and only then answer. `POST batch`: check, and refuse.
 
-The order of refusals: the body's shape, the credentials in it, what it asks for, the store.
+The order of refusals: the body's shape, the credentials in it, how often they came, what it asks for, the store.
 """
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, ConfigDict
 
 from kns.api.answers import JsonAnswer
-from kns.api.errors import ACCOUNT_INACTIVE, MALFORMED, NOT_AUTHORIZED, NOT_STORED, UNKNOWN_APP, ApiError
+from kns.api.auth import Identity, Sender, Sent, check_key, check_token
+from kns.api.errors import (
+    ACCOUNT_INACTIVE,
+    MALFORMED,
+    NO_CONTAINERS,
+    NOT_AUTHORIZED,
+    NOT_STORED,
+    TOO_MANY_JOBS,
+    TOO_MANY_REQUESTS,
+    UNKNOWN_APP,
+    ApiError,
+)
 from kns.api.params import RawBody, decode_json
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
-from kns.model.catalog import Catalog, User
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
 from kns.model.job import Job, JobSpec
 from kns.model.parsing import parse_model
-from kns.model.submission import Submission, accept, build_spec
+from kns.model.repeats import digest_request
+from kns.model.submission import Submission, UserRequest, accept, build_spec
 
 MAX_BYTES = 512 * 1024  # a record holds the parameters twice, and etcd takes at most 1.5 MiB
 
 log = structlog.get_logger(__name__)
 router = APIRouter()
+BodyT = TypeVar("BodyT", bound=BaseModel)
+RequestKey = Annotated[str | None, Header(alias="Idempotency-Key")]
+
+
+class Batch(BaseModel):
+    """As much of a batch submission as is looked at before it is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    container: Any
+    user: UserRequest | None = None
 
 
 @router.post("/submit")
-def submit(ports: Ports, raw: RawBody) -> Response:
-    body, submission = _read_submission(raw)
-    catalog = ports.catalog.current()
-    user = _authenticate(submission, catalog)
+def submit(ports: Ports, sender: Sent, raw: RawBody, key: RequestKey = None) -> Response:
+    body, submission = _read_body(Submission, raw)
+    identity = _authenticate(ports, sender, submission.user)
+    username = identity.user.username
+    wait_s = ports.limits.submits.take(username)
+    if wait_s > 0:
+        raise ApiError(TOO_MANY_REQUESTS.after(wait_s))
     if len(raw) > MAX_BYTES:
         raise ApiError(MALFORMED.because(f"the submission has {len(raw)} bytes, a job holds at most {MAX_BYTES}"))
-    job = _create(ports, catalog, build_spec(submission, user=user.username, body=body))
+    job = _find_or_create(ports, identity, build_spec(submission, user=username, body=body), key=key)
     accepted = accepted_of(job)
-    log.info("job_submitted", job=job.record, number=accepted.number, user=user.username, app=job.spec.app)
     return JsonAnswer({"name": accepted.name, "number": accepted.number})
 
 
-def _read_submission(raw: bytes) -> tuple[dict[str, Any], Submission]:
+@router.post("/batch")
+def batch(ports: Ports, sender: Sent, raw: RawBody) -> Response:
+    _, submission = _read_body(Batch, raw)
+    _authenticate(ports, sender, submission.user)
+    raise ApiError(NO_CONTAINERS)
+
+
+def _read_body(model: type[BodyT], raw: bytes) -> tuple[dict[str, Any], BodyT]:
+    """The body as it came, and what is read of it."""
     try:
         body = decode_json(raw)
-        return body, parse_model(Submission, body)
+        return body, parse_model(model, body)
     except InvalidInputError as error:
         raise ApiError(MALFORMED) from error
 
 
-def _authenticate(submission: Submission, catalog: Catalog) -> User:
-    if submission.user is None:
+def _authenticate(ports: ApiPorts, sender: Sender, user: UserRequest | None) -> Identity:
+    if sender.token is not None:
+        return check_token(ports, sender.token, user.username if user else None, wrong=NOT_AUTHORIZED)
+    if user is None or user.apikey is None:
         raise ApiError(MALFORMED)
-    user = catalog.find_user(submission.user.username, submission.user.apikey)
-    if user is None:
-        raise ApiError(NOT_AUTHORIZED)
-    if not user.active:
+    identity = check_key(ports, sender, user.username, user.apikey, wrong=NOT_AUTHORIZED)
+    if not identity.user.active:
         raise ApiError(ACCOUNT_INACTIVE)
-    return user
+    return identity
 
 
-def _create(ports: ApiPorts, catalog: Catalog, spec: JobSpec) -> Job:
+def _find_or_create(ports: ApiPorts, identity: Identity, spec: JobSpec, *, key: str | None) -> Job:
+    """The job of an earlier submit with the same key, whatever that one asked for; else a new one."""
     try:
-        accepted = accept(
-            spec,
-            catalog=catalog,
-            supported_versions=ports.supported_versions,
-            now=ports.clock.now(),
-            rng=ports.rng,
-            allot_number=ports.jobs.allot_number,
-        )
-        return ports.jobs.create(spec.model_copy(update={"accepted": accepted}))
+        request = None if key is None else digest_request(spec.user, key)
+        first = None if request is None else ports.jobs.find_request(request)
+        if first is not None:
+            log.info("submit_repeated", job=first.record, number=first.number, user=spec.user)
+            return first
+        _check_live_jobs(ports, spec.user)
+        job = ports.jobs.create(_accept(ports, identity, spec), request=request)
     except InvalidInputError as error:
         raise ApiError(MALFORMED.because(str(error))) from error
     except UnknownAppError as error:
@@ -76,3 +108,25 @@ def _create(ports: ApiPorts, catalog: Catalog, spec: JobSpec) -> Job:
     except KnsError as error:
         log.error("job_not_stored", user=spec.user, app=spec.app, error=clip(str(error)))  # noqa: TRY400 - no stack
         raise ApiError(NOT_STORED) from error
+    log.info("job_submitted", job=job.record, number=job.number, user=spec.user, app=spec.app)
+    return job
+
+
+def _check_live_jobs(ports: ApiPorts, username: str) -> None:
+    """Counted over all replicas' records; submits of the very same moment may slip through together."""
+    most = ports.limits.live_jobs
+    if most and sum(job.spec.user == username and not job.is_ended for job in ports.jobs.list_jobs()) >= most:
+        raise ApiError(TOO_MANY_JOBS)
+
+
+def _accept(ports: ApiPorts, identity: Identity, spec: JobSpec) -> JobSpec:
+    accepted = accept(
+        spec,
+        catalog=ports.catalog.current(),
+        terms=ports.terms,
+        now=ports.clock.now(),
+        rng=ports.rng,
+        allot_number=ports.jobs.allot_number,
+        claims=identity.claims,
+    )
+    return spec.model_copy(update={"accepted": accepted})

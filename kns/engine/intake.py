@@ -3,17 +3,15 @@
 import random
 
 from kns.model.job import Accepted, Job
-from kns.model.submission import accept
+from kns.model.submission import Terms, accept
 from kns.ports import CatalogSource, JobStore
 
 
 class Intake:
-    def __init__(
-        self, *, store: JobStore, catalog: CatalogSource, supported_versions: tuple[str, ...], rng: random.Random
-    ) -> None:
+    def __init__(self, *, store: JobStore, catalog: CatalogSource, terms: Terms, rng: random.Random) -> None:
         self._store = store
         self._catalog = catalog
-        self._supported_versions = supported_versions
+        self._terms = terms
         self._rng = rng
 
     def __call__(self, job: Job) -> Accepted:
@@ -27,7 +25,7 @@ class Intake:
         return accept(
             job.spec,
             catalog=self._catalog.current(),
-            supported_versions=self._supported_versions,
+            terms=self._terms,
             now=job.created,
             rng=self._rng,
             allot_number=self._store.allot_number,

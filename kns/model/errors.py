@@ -38,6 +38,10 @@ class UnknownAppError(KnsError):
     """The app or command is not in the catalogue, or not visible to this user."""
 
 
+class TokenError(KnsError):
+    """A bearer token that proves nothing. The message says why and never holds any of the token."""
+
+
 class TransientError(KnsError):
     """Time may heal it: look again later. `retry_after_s` is the server's own wish, if it had one."""
 

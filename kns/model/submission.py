@@ -8,14 +8,16 @@ import random
 import re
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from kns.model import names
-from kns.model.appdef import AppDef, Command
+from kns.model.appdef import AppDef, Command, NestedKubernetes
 from kns.model.catalog import App, Catalog, User
+from kns.model.claims import Claims
 from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
@@ -30,6 +32,24 @@ _NAME_ALPHABET = string.ascii_uppercase + string.digits
 def _read_decimal(value: Any) -> Any:
     """Old clients send `"nodes": "1"`."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    On what terms this site takes jobs.
+
+    `supported_versions` are Kubernetes minors (`v1.36`), `api_url` is what `%APIURL%` stands for (without one an app
+    that uses it is refused), `local_repository` is `<registry>/<base>` of a site that serves all app images itself.
+    """
+
+    supported_versions: tuple[str, ...]
+    api_url: str = ""
+    local_repository: str = ""
+    keycloak: bool = False
+
+    def image_of(self, app: App) -> str:
+        return f"{self.local_repository}/{app.id}:latest" if self.local_repository else app.repo
 
 
 class _Body(BaseModel):
@@ -55,7 +75,7 @@ class VaultRequest(_Body):
 
 class UserRequest(_Body):
     username: str = Field(min_length=1)
-    apikey: str = Field(min_length=1, repr=False)
+    apikey: str | None = Field(default=None, min_length=1, repr=False)  # a bearer of a token needs none
 
 
 class Submission(_Body):
@@ -119,17 +139,17 @@ def accept(
     spec: JobSpec,
     *,
     catalog: Catalog,
-    supported_versions: tuple[str, ...],
+    terms: Terms,
     now: datetime,
     rng: random.Random,
     allot_number: Callable[[], int],
-    api_url: str = "",
+    claims: Claims | None = None,
 ) -> Accepted:
     """
     Check a wish against the catalogue and freeze everything that the job will need.
 
-    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `api_url` is
-    what `%APIURL%` stands for; without one, an app that uses it is refused.
+    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `claims` of the
+    caller's token say who pays; without them the catalogue does.
 
     Raises:
         InvalidInputError: with the submission's key path of the first fault.
@@ -143,7 +163,7 @@ def accept(
     app = _find_app(catalog, spec.app, user)
     key, command = app.data.choose_command(spec.command)
     machine = _find_machine(catalog, spec.machine, appdef=app.data, command=command)
-    _check_version(command.nested_kubernetes.kubernetes_version, supported_versions)
+    _check_nested(command.nested_kubernetes, terms)
     _check_vault(catalog, spec, user)
     if spec.project is not None and spec.project not in user.projects:
         raise InvalidInputError("job_project", f"{user.username} is not a member of {spec.project!r}")
@@ -152,15 +172,16 @@ def accept(
     variables = app.data.variables_of(command)
     _check_variables(catalog, user, variables)
     parameters = resolve_parameters(
-        command.parameters, spec.parameters, _constants(spec, catalog=catalog, machine=machine, api_url=api_url)
+        command.parameters, spec.parameters, _constants(spec, catalog=catalog, machine=machine, api_url=terms.api_url)
     )
     interactive = command.interactive if command.interactive is not None else True
     return Accepted(
         number=allot_number(),
         name=build_job_name(app=spec.app, user=spec.user, now=now, rng=rng),
-        payer=user.payer or user.username,
+        payer=(claims.payer if claims else None) or user.team,
+        billing_code=claims.billing_code if claims else 0,
         submit_time=now,
-        image=app.repo,
+        image=terms.image_of(app),
         command=key,
         machine=machine,
         nested=command.nested_kubernetes,
@@ -196,19 +217,27 @@ def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, co
     return machine
 
 
-def _check_version(version: str, supported: tuple[str, ...]) -> None:
-    """`supported`: minors like `v1.36`; `""` asks for the default, which always is."""
+def _check_nested(nested: NestedKubernetes, terms: Terms) -> None:
+    """What this site cannot give. An empty version asks for the default, which there always is."""
+    version, supported = nested.kubernetes_version, terms.supported_versions
     if version and version not in supported:
         raise InvalidInputError(
             "nested_kubernetes.kubernetes_version",
             f"{version} is not supported here; supported: {', '.join(supported)}",
         )
+    if nested.keycloak is not None and not terms.keycloak:
+        raise InvalidInputError(
+            "nested_kubernetes.keycloak",
+            "this site has no Keycloak for apps; choose another app or ask its administrator",
+        )
+
+
+def has_vault(catalog: Catalog, user: User, name: str) -> bool:
+    return name == EPHEMERAL_VAULT or name in catalog.vaults.get(user.username, {})
 
 
 def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
-    if spec.vault is None or spec.vault.name == EPHEMERAL_VAULT:
-        return
-    if spec.vault.name not in catalog.vaults.get(user.username, {}):
+    if spec.vault is not None and not has_vault(catalog, user, spec.vault.name):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
 
 

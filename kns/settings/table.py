@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kns import __version__
 from kns.model.limits import LimitRangeItem
 from kns.model.site import JobsDomain
+from kns.model.versions import DEFAULT_VERSIONS
 from kns.settings.values import (
     DOMAIN,
     LIMITS,
@@ -20,8 +21,11 @@ from kns.settings.values import (
     Image,
     Name,
     Names,
+    ProxyList,
+    PublicKey,
     PullPolicy,
     Repository,
+    ServerKey,
     Size,
     Tag,
     Url,
@@ -33,8 +37,6 @@ from kns.settings.values import (
 DEFAULT_LIMIT_RANGE = (
     '{"default":{"cpu": 1, "memory": "1Gi"}, "default_request":{"cpu": "200m", "memory": "256Mi"}, "type":"Container"}'
 )
-# The newest tag of the maker's `kubernetes` image per minor; the first is the default.
-DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"
 
 DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
 
@@ -137,6 +139,11 @@ class Settings(BaseSettings):
         ge=10,
         le=50,
     )
+    server_key: ServerKey | None = _variable(
+        "JARVICE_SCHED_SERVER_KEY",
+        None,
+        "`user:password` that an upstream JARVICE sends to the upstream-scheduler protocol; unset: no such routes.",
+    )
     catalog_dir: Path = _variable("KNS_CATALOG_DIR", Path("/etc/kns/catalog"), "Directory of the catalogue.")
     system_namespace: Name = _variable(
         "JARVICE_SYSTEM_NAMESPACE", "kns-system", "Namespace of kns, its records and Secrets."
@@ -181,6 +188,31 @@ class Settings(BaseSettings):
     http_host: str = _variable("KNS_HTTP_HOST", "0.0.0.0", "Address of the HTTP API.")  # noqa: S104 - in its own pod
     http_port: Whole = _variable("KNS_HTTP_PORT", 8080, "Port of the HTTP API.", ge=1, le=65535)
     metrics_port: Whole = _variable("KNS_METRICS_PORT", 9090, "Port of `/metrics`.", ge=1, le=65535)
+    trusted_proxies: ProxyList = _variable(
+        "KNS_TRUSTED_PROXIES",
+        "127.0.0.1",
+        "Comma list of the proxies' addresses and ranges whose `X-Forwarded-For` tells a client's address.",
+    )
+    realm_public_key: PublicKey | None = _variable(
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
+        None,
+        "RSA public key of the Keycloak realm, base64 of DER or PEM, for Bearer tokens; unset: every token is refused.",
+    )
+    failed_logins_per_minute: Whole = _variable(
+        "KNS_FAILED_LOGINS_PER_MINUTE",
+        10,
+        "Failed logins of one user from one address, after which both are refused with 429; counted by each replica.",
+        ge=1,
+    )
+    submits_per_minute: Whole = _variable(
+        "KNS_SUBMITS_PER_MINUTE",
+        60,
+        "Submits of one user, above which they are refused with 429; counted by each replica.",
+        ge=1,
+    )
+    live_jobs_per_user: Whole = _variable(
+        "KNS_LIVE_JOBS_PER_USER", 0, "Jobs of one user that may live at the same time; 0: any number."
+    )
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that are worked on at the same time.", ge=1, le=64)
     retention_days: Whole = _variable("KNS_RETENTION_DAYS", 30, "Days that ended records and their output stay.", ge=1)
     target_limit_s: Whole = _variable(

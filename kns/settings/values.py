@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
 from kns.model.quantity import parse_quantity
 from kns.model.resources import check_limit_range
 from kns.model.site import parse_jobs_domain
+from kns.model.versions import parse_versions
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -29,7 +38,6 @@ _IMAGE = re.compile(
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
 _REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
-_VERSION = re.compile(r"v1\.[0-9]{1,2}\.[0-9]{1,3}")
 
 
 def read_bool(value: Any) -> Any:
@@ -72,16 +80,6 @@ def _parse_limits(text: str) -> Any:
     items = parse_limit_range(text)
     check_limit_range(items)
     return items
-
-
-def _parse_versions(text: str) -> dict[str, str]:
-    versions = [part.strip() for part in text.split(",") if part.strip()]
-    if not versions or not all(_VERSION.fullmatch(v) for v in versions):
-        raise InvalidInputError("", "must be a comma list of full versions like v1.36.0, the default first")
-    by_minor = {v.rpartition(".")[0]: v for v in reversed(versions)}
-    if len(by_minor) != len(versions):
-        raise InvalidInputError("", "names a minor version twice; give one full version per minor")
-    return by_minor
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
@@ -133,6 +131,29 @@ def _check_cidr(value: str) -> str:
     return value
 
 
+def _check_proxies(value: str) -> str:
+    for part in value.split(","):
+        try:
+            ip_network(part.strip())
+        except ValueError as error:
+            raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
+    return value
+
+
+def _read_public_key(text: str) -> str:
+    """Base64 of DER, or PEM, as PEM."""
+    try:
+        if "-----BEGIN" in text:
+            key = load_pem_public_key(text.encode())
+        else:
+            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("is not an RSA public key, as base64 of DER or as PEM") from error
+    if not isinstance(key, RSAPublicKey):
+        raise ValueError("is a public key, but not one of RSA")  # noqa: TRY004 - pydantic wants it
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def has_no_tag(image: str) -> bool:
     """Whether an image reference has neither tag nor digest; `host:5000/x` has a port, not a tag."""
     match = _IMAGE.fullmatch(image)
@@ -141,6 +162,13 @@ def has_no_tag(image: str) -> bool:
 
 def encode_json(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _check_server_key(value: SecretStr) -> SecretStr:
+    user, colon, password = value.get_secret_value().partition(":")
+    if not (user and colon and password):
+        raise ValueError("must be user:password, both given")
+    return value
 
 
 Bool = Annotated[bool, BeforeValidator(read_bool)]
@@ -154,8 +182,11 @@ Url = Annotated[str, AfterValidator(_check_url)]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 AddressRange = Annotated[str, AfterValidator(_check_cidr)]
+ProxyList = Annotated[str, AfterValidator(_check_proxies)]
+PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
 DOMAIN = _read(parse_jobs_domain, "{problem}")
-VERSIONS = _read(_parse_versions, "{problem}")
+VERSIONS = _read(parse_versions, "{problem}")
+ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

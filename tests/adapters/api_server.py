@@ -87,6 +87,7 @@ class ApiServer:
         self.seen: list[Seen] = []
         self.lists: queue.Queue[Seen] = queue.Queue()
         self.watches: queue.Queue[Seen] = queue.Queue()
+        self.now = "2026-01-05T14:15:30Z"  # when what is stored next was made
         self.oldest = 0  # watches from before this version are 410
         self.expired = 0  # how many were
         self._objects: dict[tuple[str, str, str, str], Object] = {}
@@ -271,7 +272,7 @@ class ApiServer:
         meta = new["metadata"]
         before = old["metadata"] if old else {}
         meta["uid"] = before.get("uid") or meta.get("uid") or f"uid-{self._version}"
-        meta["creationTimestamp"] = before.get("creationTimestamp", "2026-01-05T14:15:30Z")
+        meta["creationTimestamp"] = before.get("creationTimestamp", self.now)
         spec_moved = old is None or old.get("spec") != new.get("spec")
         meta["generation"] = int(before.get("generation", 0)) + (1 if spec_moved else 0)
         if "deletionTimestamp" in before:

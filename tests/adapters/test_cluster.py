@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
+from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_service_cidr
 from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.watch import WatchCache
-from kns.model.errors import ForbiddenError, RefusedError
+from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.ports import Kind
-from tests.adapters.api_server import Answer, ApiServer, Object, failure
+from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS
 from tests.fakes.stores import FakeClock
 
@@ -197,3 +197,33 @@ def test_or_it_does_not(server: ApiServer, client: KubeClient, answer: Answer | 
     if answer is not None:
         server.script("GET", "/kubernetes", answer)
     assert find_service_cidr(client) == ""
+
+
+def test_pod_metrics_are_asked_of_the_metrics_api(host: Host, server: ApiServer) -> None:
+    usage = {"metadata": {"name": "web", "namespace": "kns-job-7"}, "containers": []}
+    server.put("/apis/metrics.k8s.io/v1beta1", "pods", usage)
+    (found,) = host.cluster.list_objects(Kind.POD_METRICS, "kns-job-7")
+    assert found["containers"] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(Answer(404, b"404 page not found\n"), NotFoundError), (failure(403, "Forbidden"), ForbiddenError),
+     (failure(503, "ServiceUnavailable"), UnavailableError)],
+)  # fmt: skip
+def test_a_host_without_metrics_or_rights_is_told_apart_from_one_that_is_away(
+    host: Host, server: ApiServer, answer: Answer, error: type[Exception]
+) -> None:
+    server.script("GET", "/pods", answer)
+    with pytest.raises(error):
+        host.cluster.list_objects(Kind.POD_METRICS, "kns-job-7")
+
+
+def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
+    host: Host, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _LIST_TIMEOUT_S + CONNECT_TIMEOUT_S < 20
+    monkeypatch.setattr("kns.adapters.kube.cluster._LIST_TIMEOUT_S", 0.05)
+    server.script("GET", "/events", Hang())
+    with pytest.raises(UnavailableError, match="no answer"):
+        host.cluster.list_objects(Kind.EVENT, "kns-job-7")

@@ -17,11 +17,12 @@ from kns.model import names
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job import Job, JobSpec, JobState, StopReason, build_record
 from kns.model.output import JobOutput
+from kns.model.repeats import digest_request
 from kns.ports import JobStore, OutputStore, RecordWriter, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
-from tests.fakes.stores import MemoryJobStore, MemoryOutputStore, MemoryTokenStore
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
 
 
 class Store(JobStore, RecordWriter, Protocol):
@@ -35,7 +36,14 @@ class Subject:
     store: Store
     outputs: OutputStore
     tokens: TokenStore
+    clock: FakeClock
     over_http: Records | None = None
+
+    def advance(self, hours: float) -> None:
+        """For the store, and for what is stored from now on."""
+        self.clock.advance(hours * 3600)
+        if self.over_http is not None:
+            self.over_http.server.now = self.clock.now().isoformat()
 
     def apply_by_hand(self, spec: JobSpec, record: str) -> Job:
         """A record that somebody applied, seen by the store."""
@@ -64,13 +72,15 @@ class Subject:
 @pytest.fixture(params=["memory", "kube"])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     if request.param == "memory":
-        yield Subject(MemoryJobStore(), MemoryOutputStore(), MemoryTokenStore())
+        clock = FakeClock()
+        yield Subject(MemoryJobStore(clock), MemoryOutputStore(), MemoryTokenStore(), clock)
         return
     server: ApiServer = request.getfixturevalue("server")
     client: KubeClient = request.getfixturevalue("client")
     records = Records(server, client).start()
     kube: KubeRecords = records.store
-    yield Subject(kube, KubeOutputs(client, namespace="kns"), KubeTokens(client, namespace="kns"), records)
+    outputs, tokens = KubeOutputs(client, namespace="kns"), KubeTokens(client, namespace="kns")
+    yield Subject(kube, outputs, tokens, records.clock, records)
     records.stop()
 
 
@@ -92,6 +102,53 @@ def test_a_taken_name_is_told(subject: Subject) -> None:
     subject.create()
     with pytest.raises(AlreadyExistsError):
         subject.create()
+
+
+REQUEST = digest_request("user1", "key")
+
+
+def request(subject: Subject, number: int, *, request: str = REQUEST) -> int | None:
+    """The number of the job that a create with this number is answered with."""
+    return subject.store.create(a_job().numbered(number).build().spec, request=request).number
+
+
+def test_a_request_that_was_never_made_has_no_job(subject: Subject) -> None:
+    subject.create()
+    assert subject.store.find_request(REQUEST) is None
+
+
+def test_a_request_makes_one_job_in_a_day(subject: Subject) -> None:
+    assert [request(subject, 7), request(subject, 8)] == [7, 7]
+    subject.advance(23.9)
+    assert request(subject, 9) == 7
+    assert subject.store.find_request(REQUEST) == subject.store.find(7)
+    assert [job.number for job in subject.store.list_jobs()] == [7]
+
+
+def test_requests_do_not_mix(subject: Subject) -> None:
+    other = digest_request("user2", "key")
+    assert [request(subject, 7), request(subject, 8, request=other), request(subject, 9)] == [7, 8, 7]
+
+
+def test_after_a_day_a_request_makes_a_new_job_each_day(subject: Subject) -> None:
+    """The old records are still there and keep their names."""
+    given = []
+    for day in range(3):
+        given += [request(subject, 10 * day + 1), request(subject, 10 * day + 2)]
+        subject.advance(24)
+    assert given == [1, 1, 11, 11, 21, 21]
+    assert subject.store.find_request(REQUEST) is None
+
+
+def test_a_request_is_remembered_although_an_older_record_of_it_was_purged(subject: Subject) -> None:
+    first = subject.store.create(a_job().numbered(1).build().spec, request=REQUEST)
+    subject.advance(24)
+    assert request(subject, 2) == 2
+    subject.store.set_finalizer(first, present=False)
+    subject.store.delete(subject.read(first.record))
+    subject.settle(first.record, times=3)
+    assert subject.store.get(first.record) is None
+    assert request(subject, 3) == 2
 
 
 def test_numbers_rise(subject: Subject) -> None:

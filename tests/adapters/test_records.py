@@ -8,10 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.records import COUNTER, KubeRecords
+from kns.adapters.kube.numbers import COUNTER
+from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
-from kns.model.job import Job, StopReason, build_record
+from kns.model.job import Job, JobSpec, StopReason, build_record
+from kns.model.repeats import digest_request, request_record
 from tests.adapters.api_server import ApiServer, LostAnswer, Meanwhile, Object, failure
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock
@@ -26,7 +28,8 @@ class Records:
         self.server = server
         self.changed = threading.Condition()
         self.told: list[str] = []
-        self.store = KubeRecords(client, namespace="kns", clock=FakeClock(), on_change=self._tell)
+        self.clock = FakeClock()
+        self.store = KubeRecords(client, namespace="kns", clock=self.clock, on_change=self._tell)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.store.cache.run, args=(self._stop,), daemon=True)
 
@@ -242,3 +245,40 @@ def test_a_new_record_carries_finalizer_and_labels(records: Records) -> None:
         "kns.io/job": "7",
         "kns.io/user": "user1",
     }
+
+
+REQUEST = digest_request("user1", "key")
+
+
+def spec_of(number: int) -> JobSpec:
+    return a_job().numbered(number).build().spec
+
+
+def test_of_two_replicas_that_get_a_request_at_once_both_answer_the_first(records: Records, client: KubeClient) -> None:
+    """The other's cache has not heard of it: the API server refuses the name."""
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    other.cache._list()
+    first = records.store.create(spec_of(7), request=REQUEST)
+    assert other.find_request(REQUEST) is None
+    assert other.create(spec_of(8), request=REQUEST) == first
+    assert other.find_request(REQUEST) == first
+    assert records.server.find(PREFIX, "nestedjobs", "kns", first.record) is not None
+    assert [job.number for job in records.store.list_jobs()] == [7]
+
+
+def test_a_request_whose_name_was_purged_in_between_gets_a_new_record(records: Records) -> None:
+    records.server.script("POST", "/nestedjobs", failure(409, "AlreadyExists", "already exists"))
+    assert records.store.create(spec_of(7), request=REQUEST).number == 7
+
+
+def test_the_name_of_a_damaged_record_is_passed_over(records: Records, client: KubeClient) -> None:
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    other.cache._list()
+    broken = apply(records.server, a_job(), record=request_record(REQUEST), accepted={"number": "many"})
+    assert other.create(spec_of(8), request=REQUEST).record == f"{broken['metadata']['name']}-1"
+
+
+def test_a_request_whose_answer_was_lost_is_found(records: Records) -> None:
+    records.server.script("POST", "/nestedjobs", LostAnswer())
+    first = records.store.create(spec_of(7), request=REQUEST)
+    assert records.store.create(spec_of(8), request=REQUEST) == first

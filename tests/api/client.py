@@ -13,14 +13,19 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from kns.adapters.moving_window import MovingWindow
 from kns.api.app import ApiPorts, build_app
+from kns.api.ports import Limits
 from kns.model.job import Job
 from kns.model.output import JobOutput
+from kns.model.submission import Terms
+from kns.ports import Bearer
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.stores import (
     AlwaysReady,
     FakeClock,
     MemoryJobStore,
+    MemoryNamespaces,
     MemoryOutputStore,
     MemoryTokenStore,
     StaticCatalog,
@@ -38,6 +43,12 @@ class Api:
     outputs: MemoryOutputStore = field(default_factory=MemoryOutputStore)
     tokens: MemoryTokenStore = field(default_factory=MemoryTokenStore)
     health: AlwaysReady = field(default_factory=AlwaysReady)
+    namespaces: MemoryNamespaces = field(default_factory=MemoryNamespaces)
+    bearer: Bearer | None = None
+    failed_logins: int = 10
+    submits: int = 60
+    live_jobs: int = 0
+    server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
     app: FastAPI = field(init=False)
 
@@ -51,9 +62,17 @@ class Api:
                 catalog=self.catalog,
                 health=self.health,
                 clock=self.clock,
-                supported_versions=("v1.36", "v1.35"),
+                terms=Terms(supported_versions=("v1.36", "v1.35")),
                 version=VERSION,
                 rng=random.Random(7),
+                namespaces=self.namespaces,
+                limits=Limits(
+                    failed_logins=MovingWindow(self.failed_logins, clock=self.clock),
+                    submits=MovingWindow(self.submits, clock=self.clock),
+                    live_jobs=self.live_jobs,
+                ),
+                bearer=self.bearer,
+                server_key=self.server_key,
             )
         )
 
@@ -66,11 +85,11 @@ class Api:
             self.outputs.write(job, JobOutput(log=output))
         return job
 
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One request exactly as given; `options` are httpx's."""
+    def call(self, method: str, path: str, *, address: str = "192.0.2.1", **options: Any) -> httpx.Response:
+        """One request exactly as given, from that address; `options` are httpx's."""
 
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app)
+            transport = httpx.ASGITransport(app=self.app, client=(address, 50000))
             async with httpx.AsyncClient(transport=transport, base_url="http://kns.example.org") as client:
                 return await client.request(method, path, **options)
 
@@ -81,8 +100,10 @@ class Api:
         credentials = {"username": as_user, "apikey": f"key-{as_user}"} if as_user else {}
         return self.call("GET", f"/jarvice/{route}", params={**credentials, **params})
 
-    def submit(self, body: Any) -> httpx.Response:
-        return self.call("POST", "/jarvice/submit", json=body)
+    def submit(self, body: Any, **headers: str) -> httpx.Response:
+        """`headers` are written with underscores."""
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        return self.call("POST", "/jarvice/submit", json=body, headers=named)
 
 
 def as_json(content: Any) -> bytes:

@@ -14,17 +14,26 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
 )
-ROUTES = st.sampled_from(["status", "jobs", "info", "tail", "output", "terminate", "apps", "appdef", "machines"])
-API = Api()
+ROUTES = st.sampled_from(
+    [
+        "status", "jobs", "info", "tail", "output", "terminate", "apps", "appdef", "machines", "teamjobs", "events",
+        "metrics", "screenshot", "signal", "action", "vault", "queues", "projects", "teamusers",
+    ]
+)  # fmt: skip
+PARAMETERS = st.sampled_from(
+    ["name", "number", "lines", "label", "version", "username", "width", "signal", "action", "vault", "path", "sort",
+     "details", "info"]
+)  # fmt: skip
+API = Api(failed_logins=10**9, submits=10**9)  # what is asked here must be looked at
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The path of every value inside a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path] + [found for key, item in items for found in _paths(item, (*path, key))]
+    return [path] + [found for key, item in items for found in paths_of(item, (*path, key))]
 
 
-def _replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     copy = json.loads(json.dumps(value))
     if not path:
         return new
@@ -42,20 +51,20 @@ def _assert_answered(path: str, body: bytes) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(_paths(a_submission(vault={"name": "data"}, job_label="x"))), VALUES)
+@given(st.sampled_from(paths_of(a_submission(vault={"name": "data"}, job_label="x"))), VALUES)
 def test_a_submission_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
-    body = _replaced(a_submission(vault={"name": "data"}, job_label="x"), path, value)
+    body = replaced(a_submission(vault={"name": "data"}, job_label="x"), path, value)
     _assert_answered("/jarvice/submit", json.dumps(body).encode())
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(_paths(an_appdef(walltime="01:00:00"))), VALUES)
+@given(st.sampled_from(paths_of(an_appdef(walltime="01:00:00"))), VALUES)
 def test_an_appdef_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
-    _assert_answered("/jarvice/validate", json.dumps(_replaced(an_appdef(walltime="01:00:00"), path, value)).encode())
+    _assert_answered("/jarvice/validate", json.dumps(replaced(an_appdef(walltime="01:00:00"), path, value)).encode())
 
 
 @settings(max_examples=100, deadline=None)
-@given(ROUTES, st.dictionaries(st.sampled_from(["name", "number", "lines", "label", "version", "username"]), VALUES))
+@given(ROUTES, st.dictionaries(PARAMETERS, VALUES))
 def test_a_parameter_of_any_kind(route: str, params: dict[str, Any]) -> None:
     body = {"username": "user1", "apikey": "key-user1", **params}
     _assert_answered(f"/jarvice/{route}", json.dumps(body).encode())

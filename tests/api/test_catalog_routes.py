@@ -186,3 +186,72 @@ def test_validate_names_the_key_path_of_the_first_fault(
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"7", b'{"name":'])
 def test_validate_of_what_is_no_json_object(api: Api, body: bytes) -> None:
     assert_refused(api.call("POST", "/jarvice/validate", content=body), 400, "Bad Request")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"sort": "n"},
+        {"sort": "N"},
+        {"sort": ""},
+        {"details": "true"},
+        *({"details": "true", "sort": sort} for sort in "nNsSmM"),
+        {"vault": "ephemeral"},
+        {"path": "/a/../b"},
+    ],
+)
+def test_a_vault_that_the_caller_has_is_shown_empty(api: Api, params: dict[str, str]) -> None:
+    answer = api.get("vault", **{"vault": "data", "path": "/", **params})
+    assert (answer.status_code, answer.content) == (200, b"[]\n")
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ({"vault": ""}, "Required parameter(s) missing"),
+        ({"path": ""}, "Required parameter(s) missing"),
+        ({"sort": "x"}, "Invalid parameter(s)"),
+        ({"sort": "nn"}, "Invalid parameter(s)"),
+        *(({"sort": sort}, "Invalid parameter(s)") for sort in "sSmM"),
+        ({"sort": "s", "details": "True"}, "Invalid parameter(s)"),
+        ({"vault": "other"}, "Invalid parameter(s)"),
+    ],
+)
+def test_vault_refuses(api: Api, params: dict[str, str], error: str) -> None:
+    assert_refused(api.get("vault", **{"vault": "data", "path": "/", **params}), 400, error)
+
+
+def test_a_vault_of_somebody_else_is_unknown(api: Api) -> None:
+    assert_refused(api.get("vault", as_user="user2", vault="data", path="/"), 400, "Invalid parameter(s)")
+
+
+@pytest.mark.parametrize(
+    ("info", "empty"),
+    [
+        (None, b"[]\n"),
+        (False, b"[]\n"),
+        (0, b"[]\n"),
+        ("0", b"[]\n"),
+        ("false", b"[]\n"),
+        ("True", b"[]\n"),
+        ("", b"[]\n"),
+        ("yes", b"[]\n"),
+        ([1], b"[]\n"),
+        (1.5, b"[]\n"),
+        (True, b"{}\n"),
+        (1, b"{}\n"),
+        (-1, b"{}\n"),
+        ("1", b"{}\n"),
+        ("true", b"{}\n"),
+    ],
+)
+def test_there_are_no_queues_in_the_form_that_was_asked_for(api: Api, info: Any, empty: bytes) -> None:
+    body = {"username": "user1", "apikey": "key-user1", "info": info}
+    answer = api.call("POST", "/jarvice/queues", json=body)
+    assert (answer.status_code, answer.content) == (200, empty)
+
+
+@pytest.mark.parametrize("params", [{"name": "q"}, {"name": "q", "info": "true"}])
+def test_a_named_queue_is_unknown(api: Api, params: dict[str, str]) -> None:
+    assert_refused(api.get("queues", **params), 404, "Queue not found")

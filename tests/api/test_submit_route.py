@@ -185,3 +185,29 @@ def test_parameters_at_the_edge_of_what_json_can_say_are_kept(api: Api) -> None:
     assert entry["job_api_submission"]["application"] == {"command": "Hello", "parameters": parameters}
     (job,) = api.jobs.list_jobs()
     assert "parameters" not in job.spec.submission["application"], "the record holds them once"
+
+
+BATCH = {"container": {"image": "example.org/x"}, "user": {"username": "user1", "apikey": "key-user1"}}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "body", "status", "error"),
+    [
+        ("a right one", BATCH, 400, "Container cannot create Application"),
+        ("a container by name", {**BATCH, "container": "x"}, 400, "Container cannot create Application"),
+        ("a wrong key", {**BATCH, "user": {"username": "user1", "apikey": "x"}}, 401, "Not Authorized"),
+        ("no billing", {**BATCH, "user": {"username": "idle1", "apikey": "key-idle1"}}, 401,
+         "Account billing not active"),
+        ("no user", {"container": "x"}, 400, MALFORMED),
+        ("no container", {"user": BATCH["user"]}, 400, MALFORMED),
+        ("a list", [], 400, MALFORMED),
+    ],
+)  # fmt: skip
+def test_a_batch_is_checked_and_refused(api: Api, sentence: str, body: Any, status: int, error: str) -> None:
+    assert_refused(api.call("POST", "/jarvice/batch", json=body), status, error)
+    assert api.jobs.writes == []
+
+
+@pytest.mark.parametrize("body", [b"", b"container=x", b"{"])
+def test_a_batch_that_is_no_json(api: Api, body: bytes) -> None:
+    assert_refused(api.call("POST", "/jarvice/batch", content=body), 400, MALFORMED)

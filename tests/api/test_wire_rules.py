@@ -16,11 +16,13 @@ from tests.builders import a_job, a_submission, an_appdef
 CREDENTIALS = {"username": "user1", "apikey": "key-user1"}
 EVERY_ROUTE = [
     "status", "jobs", "info", "connect", "tail", "output", "shutdown", "terminate", "apps", "appdef", "machines",
+    "teamjobs", "events", "metrics", "screenshot", "signal", "action", "vault", "queues", "projects", "teamusers",
     "live", "ready",
 ]  # fmt: skip
 NOT_OURS = [
     "/", "/jarvice", "/jarvice/", "/jarvice/status/", "/jarvice//status", "/status", "/jarvice/billing",
-    "/jarvice/batch", "/jarvice/teamjobs", "/jarvice/queues", "/jarvice/metrics", "/docs", "/openapi.json", "/live/",
+    "/jarvice/license", "/jarvice/audit", "/jarvice/history", "/jarvice/pull", "/jarvice/build",
+    "/docs", "/openapi.json", "/live/",
 ]  # fmt: skip
 
 
@@ -49,8 +51,8 @@ def test_head_is_405_and_has_no_body(api: Api, route: str) -> None:
     assert (answer.status_code, answer.content) == (405, b"")
 
 
-@pytest.mark.parametrize("route", ["submit", "validate"])
-def test_submit_and_validate_are_post_only(api: Api, route: str) -> None:
+@pytest.mark.parametrize("route", ["submit", "batch", "validate"])
+def test_three_routes_are_post_only(api: Api, route: str) -> None:
     assert_refused(api.call("GET", f"/jarvice/{route}"), 405, "Method not allowed")
 
 

@@ -6,6 +6,7 @@ decisions on old versions, a generation that only the spec moves, deletion that 
 through the record's JSON form, so what would not survive storage does not survive here either.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +28,9 @@ from kns.model.job import (
     status_to_record,
 )
 from kns.model.output import JobOutput
+from kns.model.repeats import find_first, request_record
 from kns.model.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import Wake
+from kns.ports import Kind, Object, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -91,10 +93,19 @@ class MemoryJobStore:
             number, self._next_number = self._next_number, self._next_number + 1
             return number
 
-    def create(self, spec: JobSpec) -> Job:
+    def find_request(self, request: str) -> Job | None:
+        self._fail("find_request")
+        return find_first(self.list_jobs(), request, now=self._clock.now())
+
+    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
         self._fail("create")
         assert spec.accepted is not None, "create takes accepted specs only"
-        return self.add_spec(spec, record=names.job_object_name(spec.accepted.number))
+        with self._lock:
+            if request is None:
+                return self.add_spec(spec, record=names.job_object_name(spec.accepted.number))
+            free = (request_record(request, n) for n in itertools.count())
+            record = next(name for name in free if name not in self._jobs)
+            return find_first(self._jobs.values(), request, now=self._clock.now()) or self.add_spec(spec, record=record)
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         """Repeats change nothing, nor does a stop of an ended job; only a Terminate overrides, and only a Shutdown."""
@@ -268,3 +279,16 @@ class AlwaysReady:
 
     def is_ready(self) -> bool:
         return self.ready
+
+
+class MemoryNamespaces:
+    """The port `NamespaceReader`. What is not there is an empty list, as the API server has it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[Kind, str], list[Object]] = {}
+        self.faults: dict[Kind, Exception] = {}
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        if kind in self.faults:
+            raise self.faults[kind]
+        return self.objects.get((kind, namespace), [])

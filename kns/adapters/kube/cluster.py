@@ -13,6 +13,7 @@ from kns.model.output import MAX_LINES
 from kns.ports import Clock, Kind, Object
 
 LOG_BYTES = 8 * 1024 * 1024
+_LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within 20 s
 
 
 class KubeCluster:
@@ -56,7 +57,8 @@ class KubeCluster:
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         query = {"labelSelector": selector} if selector else None
-        items: list[Object] = self._client.request("GET", KINDS[kind].path(namespace), query=query)["items"]
+        path = KINDS[kind].path(namespace)
+        items: list[Object] = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)["items"]
         return items
 
     def apply(self, obj: Object) -> Object:

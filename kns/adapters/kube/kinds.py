@@ -51,6 +51,7 @@ KINDS: dict[Kind, KindRow] = {
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
     Kind.EVENT: KindRow("/api/v1", "events", job=("list",)),
+    Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
     Kind.RUNTIME_CLASS: KindRow("/apis/node.k8s.io/v1", "runtimeclasses", namespaced=False, cluster=("get",)),
 }

@@ -9,7 +9,7 @@ from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
 from kns.model.resources import check_limit_range
 from kns.model.site import parse_jobs_domain
-from kns.model.submission import Submission, accept, build_spec
+from kns.model.submission import Submission, Terms, accept, build_spec
 from tests.builders import a_catalog, a_submission, an_app, an_appdef
 from tests.fakes.stores import START, MemoryJobStore
 
@@ -46,7 +46,7 @@ def _refusal(body: dict[str, Any], *, apps: dict[str, Any] | None = None, user: 
         accept(
             build_spec(Submission.model_validate(body), user=user, body=body),
             catalog=a_catalog(apps=apps),
-            supported_versions=("v1.36",),
+            terms=Terms(supported_versions=("v1.36",)),
             now=START,
             rng=random.Random(1),
             allot_number=store.allot_number,

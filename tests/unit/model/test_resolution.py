@@ -17,7 +17,7 @@ from kns.model.job_info import substitute
 from kns.model.parameters import KINDS, Parameter, ParameterValue
 from kns.model.parsing import parse_model
 from kns.model.resolution import Constants, fill_api_key, resolve_parameters
-from kns.model.submission import Submission, accept, build_spec
+from kns.model.submission import Submission, Terms, accept, build_spec
 from tests.builders import a_command, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START
 
@@ -214,11 +214,10 @@ def _accept(catalog: Catalog, *, user: str, api_url: str, given: dict[str, Any],
     return accept(
         build_spec(parse_model(Submission, body), user=user, body=body),
         catalog=catalog,
-        supported_versions=("v1.36",),
+        terms=Terms(supported_versions=("v1.36",), api_url=api_url),
         now=START,
         rng=random.Random(1),
         allot_number=lambda: 7,
-        api_url=api_url,
     )
 
 

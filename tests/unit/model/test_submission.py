@@ -13,7 +13,7 @@ from kns.model.catalog import Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError
 from kns.model.job import Accepted
 from kns.model.parsing import parse_model
-from kns.model.submission import Submission, accept, build_job_name, build_spec, redact_submission
+from kns.model.submission import Submission, Terms, accept, build_job_name, build_spec, redact_submission
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
 from tests.fakes.stores import START
 
@@ -40,7 +40,7 @@ def take(catalog: Catalog, *, user: str = "user1", allot: Callable[[], int] = la
     return accept(
         spec,
         catalog=catalog,
-        supported_versions=("v1.36", "v1.35"),
+        terms=Terms(supported_versions=("v1.36", "v1.35")),
         now=START,
         rng=random.Random(1),
         allot_number=allot,

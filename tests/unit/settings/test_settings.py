@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import SecretStr
 
 from kns import __version__
-from kns.settings import Settings, SettingsError, list_names, list_unknown, load_settings
+from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings
+from tests.tokens import public_der, public_pem
 
 
 def b64(data: object) -> str:
@@ -21,6 +25,10 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (name for names in list_names() for name in names):
         monkeypatch.delenv(name, raising=False)
 
+
+AN_EC_KEY = base64.b64encode(
+    generate_private_key(SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
 
 # variable: (field, default, (good text, its value), bad texts)
 TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
@@ -35,6 +43,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_IMAGES_TAG": ("images_tag", "jarvice-master", ("n1.3.0", "n1.3.0"), ("a tag", ".x", "x" * 129)),
     "JARVICE_JOBS_INGRESS_CLASS": ("ingress_class", None, ("traefik", "traefik"), ("Big_Class", "-x")),
     "JARVICE_K8S_SCHED_LOGLEVEL": ("log_level", 30, ("10", 10), ("info", "9", "51")),
+    "JARVICE_SCHED_SERVER_KEY": (
+        "server_key",
+        None,
+        ("up:se:cret", SecretStr("up:se:cret")),
+        ("no-colon", ":s3cret", "someone:", ":"),
+    ),
     "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
     "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
     "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
@@ -56,6 +70,27 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
     "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
     "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_TRUSTED_PROXIES": (
+        "trusted_proxies",
+        "127.0.0.1",
+        ("10.0.0.0/8, ::1", "10.0.0.0/8, ::1"),
+        ("proxy.example.org", "10.0.0.1/8", ",", "*"),
+    ),
+    "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY": (
+        "realm_public_key",
+        None,
+        (public_der(), public_pem()),
+        (
+            "not base64!",
+            base64.b64encode(b"not a key").decode(),
+            public_der()[:-8],
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+            AN_EC_KEY,
+        ),
+    ),
+    "KNS_FAILED_LOGINS_PER_MINUTE": ("failed_logins_per_minute", 10, ("3", 3), ("0", "many")),
+    "KNS_SUBMITS_PER_MINUTE": ("submits_per_minute", 60, ("6", 6), ("0", "many")),
+    "KNS_LIVE_JOBS_PER_USER": ("live_jobs_per_user", 0, ("2", 2), ("-1", "many")),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
@@ -262,6 +297,12 @@ def test_every_variable_says_what_it_does() -> None:
         assert field.description.endswith(".")
 
 
+def test_a_public_key_may_be_pem_with_or_without_a_last_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (public_pem(), public_pem().strip(), f"  {public_der()}\n"):
+        monkeypatch.setenv("JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY", text)
+        assert load_settings().realm_public_key == public_pem()
+
+
 def test_keycloak_is_whole_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYCLOAK.items():
         monkeypatch.setenv(name, value)
@@ -303,3 +344,9 @@ def test_reports_are_not_more_often_than_samples(monkeypatch: pytest.MonkeyPatch
 def test_proxies_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
     assert load_settings().https_proxy == "http://proxy.example.org:3128"
+
+
+def test_secrets_leave_the_environment_and_the_rest_stays() -> None:
+    environ = {"JARVICE_SCHED_SERVER_KEY": "up:secret", "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "x", "PATH": "/bin"}
+    forget_secrets(environ)
+    assert environ == {"PATH": "/bin"}

@@ -1,0 +1,52 @@
+"""
+Repeats of a submit: one `Idempotency-Key` of one user gives one job a day, whichever replica is asked.
+
+The record's name is made from user and key, so that the API server itself refuses a second one. A name is taken for as
+long as its record is there, which is longer than a day: the next job of that key gets the next generation of the name.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from kns.model.errors import InvalidInputError
+from kns.model.job import Job
+
+REMEMBERED = timedelta(hours=24)
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_DIGEST_CHARS = 40  # 160 bits: no two requests ever meet, and the name stays short
+
+
+def digest_request(user: str, key: str) -> str:
+    """
+    What stands for a user's key everywhere below: the key itself is stored nowhere.
+
+    Raises:
+        InvalidInputError: the key is empty, too long, or not printable ASCII.
+    """
+    if not _KEY.fullmatch(key):
+        raise InvalidInputError("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return sha256(json.dumps([user, key]).encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def request_record(request: str, generation: int = 0) -> str:
+    """
+    Name of the record of a request.
+
+    >>> request_record("ab12"), request_record("ab12", 2)
+    ('kns-request-ab12', 'kns-request-ab12-2')
+    """
+    return f"kns-request-{request}" + (f"-{generation}" if generation else "")
+
+
+def is_remembered(job: Job, now: datetime) -> bool:
+    return job.number is not None and now - job.created < REMEMBERED
+
+
+def find_first(jobs: Iterable[Job], request: str, *, now: datetime) -> Job | None:
+    """The job that a repeat of this request is answered with; None if there was none in the last day."""
+    name = request_record(request)
+    found = [job for job in jobs if job.record.startswith(name) and is_remembered(job, now)]
+    return min(found, key=lambda job: job.created, default=None)

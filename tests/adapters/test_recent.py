@@ -1,0 +1,81 @@
+"""Lists that are read once for many: how long they count, and what is never kept."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from kns.adapters.recent import AGE_S, RecentLists
+from kns.model.errors import ForbiddenError, NotFoundError, UnavailableError
+from kns.ports import Kind, NamespaceReader, Object
+from tests.fakes.stores import FakeClock, MemoryNamespaces
+
+
+class Counted(MemoryNamespaces):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        self.asked += 1
+        return super().list_objects(kind, namespace, selector)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def host() -> Counted:
+    host = Counted()
+    host.objects[Kind.POD_METRICS, "a"] = [{"in": "a"}]
+    host.objects[Kind.POD_METRICS, "b"] = [{"in": "b"}]
+    host.objects[Kind.EVENT, "a"] = [{"an": "event"}]
+    return host
+
+
+@pytest.fixture
+def recent(host: Counted, clock: FakeClock) -> RecentLists:
+    recent = RecentLists(host, clock=clock, kinds={Kind.POD_METRICS})
+    _port: NamespaceReader = recent  # mypy compares them
+    return recent
+
+
+def test_many_who_ask_are_one_question(recent: RecentLists, host: Counted, clock: FakeClock) -> None:
+    for _ in range(10):
+        assert recent.list_objects(Kind.POD_METRICS, "a") == [{"in": "a"}]
+        clock.advance(AGE_S / 10 - 0.01)
+    assert host.asked == 1
+
+
+def test_an_old_answer_is_asked_for_again_and_forgotten(recent: RecentLists, host: Counted, clock: FakeClock) -> None:
+    recent.list_objects(Kind.POD_METRICS, "a")
+    clock.advance(AGE_S)
+    host.objects[Kind.POD_METRICS, "a"] = [{"in": "a", "new": True}]
+    recent.list_objects(Kind.POD_METRICS, "b")
+    assert len(recent._outcomes) == 1
+    assert recent.list_objects(Kind.POD_METRICS, "a") == [{"in": "a", "new": True}]
+
+
+def test_namespaces_and_selectors_do_not_mix(recent: RecentLists, host: Counted) -> None:
+    assert recent.list_objects(Kind.POD_METRICS, "a") == [{"in": "a"}]
+    assert recent.list_objects(Kind.POD_METRICS, "b") == [{"in": "b"}]
+    recent.list_objects(Kind.POD_METRICS, "a", "x=y")
+    assert host.asked == 3
+
+
+def test_other_kinds_are_always_asked_for(recent: RecentLists, host: Counted) -> None:
+    for _ in range(3):
+        assert recent.list_objects(Kind.EVENT, "a") == [{"an": "event"}]
+    assert host.asked == 3
+
+
+@pytest.mark.parametrize(("error", "asked"), [(NotFoundError, 1), (ForbiddenError, 1), (UnavailableError, 3)])
+def test_that_there_is_nothing_is_kept_and_that_nobody_answers_is_not(
+    recent: RecentLists, host: Counted, error: type[Exception], asked: int
+) -> None:
+    host.faults[Kind.POD_METRICS] = error("no")
+    for _ in range(3):
+        with pytest.raises(error, match="no"):
+            recent.list_objects(Kind.POD_METRICS, "a")
+    assert host.asked == asked

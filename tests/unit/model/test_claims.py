@@ -1,0 +1,43 @@
+"""What is read of a token's claims, whatever a realm maps into them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kns.model.claims import read_claims
+from kns.model.errors import TokenError
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(42, 42), ("42", 42), (-1, -1), (0, 0), ("", 0), ("4.2", 0), (4.2, 0), (True, 0), (None, 0), ([42], 0),
+     ("\u0667", 0), (10**30, 0), ("9" * 5000, 0), (10**17, 10**17)],
+)  # fmt: skip
+def test_a_billing_code_is_an_integer_or_none(value: Any, code: int) -> None:
+    assert read_claims({"preferred_username": "u", "jarvice_billing_code": value}).billing_code == code
+
+
+@pytest.mark.parametrize(("value", "payer"), [("p", "p"), ("", None), (None, None), (7, None), (["p"], None)])
+def test_a_payer_is_a_name_or_none(value: Any, payer: str | None) -> None:
+    assert read_claims({"preferred_username": "u", "jarvice_payer": value}).payer == payer
+
+
+@pytest.mark.parametrize("audience", [None, 7, True, {}, {"jarvice": 1}, "", "Jarvice", "jarvice2", ["x", ["jarvice"]]])
+def test_an_audience_that_is_there_must_be_ours(audience: Any) -> None:
+    with pytest.raises(TokenError, match="aud"):
+        read_claims({"preferred_username": "u", "aud": audience})
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.text(max_size=8), max_size=2)
+KEYS = st.sampled_from(["preferred_username", "email", "jarvice_payer", "jarvice_billing_code", "aud"])
+
+
+@given(st.dictionaries(KEYS, VALUES))
+def test_any_claims_are_read_or_refused(data: dict[str, Any]) -> None:
+    try:
+        claims = read_claims(data)
+    except TokenError:
+        return
+    assert claims.username
