@@ -13,6 +13,7 @@ from testbed.registry import Reference
 
 SCHEDULER = f"kns-scheduler:{__version__}"
 INIT = f"kns-init:{__version__}"
+SHELL = f"kns-gotty:{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class OurImages:
-    """References of the two images that make up kns."""
+    """References of the images that make up kns."""
 
     scheduler: str
     init: str
+    shell: str
 
 
 def list_recipes() -> list[Recipe]:
@@ -39,6 +41,7 @@ def list_recipes() -> list[Recipe]:
     return [
         Recipe(SCHEDULER, ROOT / "Dockerfile", ROOT),
         Recipe(INIT, ROOT / "init-image" / "Dockerfile", ROOT),
+        Recipe(SHELL, ROOT / "gotty-image" / "Dockerfile", ROOT),
         *(Recipe(example_image(app), EXAMPLES / app / "Dockerfile", EXAMPLES / app) for app in example_ids()),
     ]
 
@@ -54,14 +57,14 @@ def provide(target: Target, say: Callable[[str], None]) -> OurImages:
     """
     if not target.is_testbed:
         say(f"Images come from {target.registry}; see `python -m demo --help` for how to push them.")
-        return OurImages(scheduler=target.image(SCHEDULER), init=target.image(INIT))
+        return OurImages(*(target.image(name) for name in (SCHEDULER, INIT, SHELL)))
     for app in example_ids():
         check_example(app)
     with locking.exclusive():
         for recipe in list_recipes():
             tag = target.image(recipe.name)
             say(images.build_image(tag, recipe.dockerfile, recipe.context))
-    return OurImages(scheduler=_pin(target.image(SCHEDULER)), init=_pin(target.image(INIT)))
+    return OurImages(*(_pin(target.image(name)) for name in (SCHEDULER, INIT, SHELL)))
 
 
 def _pin(tag: str) -> str:

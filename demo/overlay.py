@@ -31,6 +31,8 @@ def build_config(target: Target, images: OurImages, *, realm_public_key: str) ->
         "JARVICE_JOBS_DOMAIN": target.jobs_domain,
         "JARVICE_JOBS_INGRESS_CLASS": target.ingress_class,
         "JARVICE_KNS_INIT_IMAGE": images.init,
+        "JARVICE_KNS_ALLOW_GOTTY_SHELL": "true",
+        "JARVICE_KNS_GOTTY_IMAGE": images.shell,
         REALM_PUBLIC_KEY: realm_public_key,
     }
     if target.is_testbed:

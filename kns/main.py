@@ -148,6 +148,7 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         retention_s=settings.retention_days * 86400,
         probe_interval_s=settings.probe_interval_s,
         report_interval_s=settings.report_interval_s,
+        shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
     )
 
 

@@ -82,6 +82,7 @@ BINARIES: tuple[Binary, ...] = (
         tags="netgo,osusergo,sqlite_omit_load_extension",
     ),
     Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm", 60),
+    Binary("gotty", "gotty", "github.com/sorenisanerd/gotty", 6, ldflags="-X main.Version=v1.5.0"),
 )
 
 

@@ -88,7 +88,10 @@ IMAGES: tuple[Image, ...] = (
         Config(command=("sh",)),
         with_shell=True,
     ),
-    Image(TOOLS_IMAGE, {"/kubectl": "kubectl", "/helm": "helm", "/vcluster-0.36.1.tgz": "vcluster-chart"}),
+    Image(
+        TOOLS_IMAGE,
+        {"/kubectl": "kubectl", "/helm": "helm", "/gotty": "gotty", "/vcluster-0.36.1.tgz": "vcluster-chart"},
+    ),
 )
 
 

@@ -12,7 +12,7 @@ from kns.model import names
 from kns.model.catalog import App
 from kns.model.duration import format_walltime
 from kns.model.job import SUBSTATUS_TEXT, Accepted, Job
-from kns.model.job_info import build_substitutions, connect_url, substitute
+from kns.model.job_info import build_substitutions, connect_url, shell_url, substitute
 from kns.model.machine import Machine
 from kns.model.submission import redact_submission
 from kns.model.tokens import Tokens
@@ -129,22 +129,26 @@ def info_entry(job: Job, tokens: Tokens, *, help_page: str = "") -> dict[str, An
     `help_page` is the app's own HTML, put behind ours; what is filled into it is escaped.
     """
     url = connect_url(job, tokens)
+    ours = _help_html(user=job.spec.user, password=tokens.password, url=url, shell=shell_url(job))
     values = {key: escape(value) for key, value in build_substitutions(job, tokens).items()}
     return {
         "url": url,
         "about": None,
-        "help": _help_html(user=job.spec.user, password=tokens.password, url=url) + substitute(help_page, values),
+        "help": ours + substitute(help_page, values),
         "actions": {},
         "address": job.status.address or "",
         "password": tokens.password,
     }
 
 
-def _help_html(*, user: str, password: str, url: str | None) -> str:
+def _help_html(*, user: str, password: str, url: str | None, shell: str | None) -> str:
     credentials = (
         f"<h3>Credentials</h3>\n<p>user: <code>{escape(user)}</code><br>password: <code>{escape(password)}</code></p>\n"
     )
-    return (f"<h3>Urls</h3>\n<p>{_link(url)}</p>\n" if url else "") + credentials
+    urls = [_link(url)] if url else []
+    if shell:
+        urls.append(f"shell: {_link(shell)}")
+    return (f"<h3>Urls</h3>\n<p>{'<br>'.join(urls)}</p>\n" if urls else "") + credentials
 
 
 def _link(url: str) -> str:

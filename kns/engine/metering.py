@@ -17,7 +17,12 @@ def meter(ctx: Context, status: JobStatus) -> tuple[JobStatus, float]:
     """The status with what was used up to now, and in how many seconds to look again at the latest."""
     quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.name, names.RESOURCE_QUOTA) or {}
     used = (quota.get("status") or {}).get("used") or {}
-    rates = read_rates(used, deploying=not status.is_true(ConditionType.DEPLOYED))
+    shell = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.name, names.SHELL) or {}
+    rates = read_rates(
+        used,
+        deploying=not status.is_true(ConditionType.DEPLOYED),
+        shell=bool((shell.get("status") or {}).get("replicas")),
+    )
     usage, look_s = next_usage(status.usage, rates, now=ctx.now, interval_s=ctx.site.probe_interval_s)
     began = status.usage_reports[-1].time if status.usage_reports else status.start_time or usage.time
     report_s = (began + timedelta(seconds=ctx.site.report_interval_s) - ctx.now).total_seconds()

@@ -18,7 +18,7 @@ from kns.model import names
 from kns.model.conditions import ConditionType, Reason, with_condition
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
-from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.model.outcome import Done, Failed, Outcome, Wait, Without
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
 from kns.stages import STAGES, Stage, Verb
@@ -120,7 +120,7 @@ class Reconciler:
             reason = StopReason.WALLTIME
         if reason is not None:
             return self._stop(ctx, reason)
-        status = job.status
+        status, extras_s = job.status, []
         for stage in self._stages:
             if stage.condition is ConditionType.VIRTUAL_CLUSTER_READY and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
@@ -138,12 +138,16 @@ class Reconciler:
                 status, _ = self._meter(ctx, _note_wait(status, stage, outcome, now))
                 self._write(job, status)
                 return Result("wait", outcome.after_s, f"{outcome.reason}: {outcome.message}")
+            if isinstance(outcome, Without):
+                status = _note_without(status, stage, outcome, now)
+                extras_s.append(outcome.after_s)
+                continue
             status = self._note_done(job, status, stage, outcome, now)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
         status, look_s = self._meter(ctx, status)
         self._write(job, status)
-        walltime_s = self._until_walltime(job, status, now)
-        return Result("serving", min((s for s in (look_s, walltime_s) if s is not None), default=None))
+        looks_s = (look_s, self._until_walltime(job, status, now), *extras_s)
+        return Result("serving", min((s for s in looks_s if s is not None), default=None))
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
         """What is used counts from the start on."""
@@ -321,3 +325,9 @@ def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime
         status.conditions, stage.condition, true=False, reason=outcome.reason, message=outcome.message, now=now
     )
     return status.model_copy(update={"conditions": conditions})
+
+
+def _note_without(status: JobStatus, stage: Stage, outcome: Without, now: datetime) -> JobStatus:
+    if outcome.reason is None:
+        return status
+    return _note(status, stage, Wait(0, outcome.reason, outcome.message), now)

@@ -27,6 +27,7 @@ class ConditionType(StrEnum):
     PREPARED = "Prepared"
     DEPLOYED = "Deployed"
     EXPOSED = "Exposed"
+    SHELL_READY = "ShellReady"  # only jobs that ask for a web shell have it
     DRAINED = "Drained"  # False while a shutdown gives the tenant's pods their grace
     ENDED = "Ended"
     REMOVED = "Removed"
@@ -57,6 +58,10 @@ class Reason(StrEnum):
     INIT_FAILED = "InitFailed"
     NO_TARGET = "NoTarget"
     TARGET_NOT_FOUND = "TargetNotFound"
+    SHELL_NOT_ALLOWED = "ShellNotAllowed"
+    SHELL_WITHOUT_URL = "ShellWithoutUrl"
+    SHELL_STARTING = "ShellStarting"
+    SHELL_NOT_STARTED = "ShellNotStarted"
     GRACE = "Grace"
     SHUTDOWN = "Shutdown"
     TERMINATE = "Terminate"

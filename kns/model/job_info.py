@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from kns.model import names
+from kns.model.conditions import ConditionType
 from kns.model.job import Job
 from kns.model.tokens import Tokens
 
@@ -55,3 +57,10 @@ def connect_url(job: Job, tokens: Tokens) -> str | None:
         return url
     wanted = substitute(job.spec.accepted.url, build_substitutions(job, tokens))
     return url.rstrip("/") + wanted if wanted.startswith("/") else wanted
+
+
+def shell_url(job: Job) -> str | None:
+    """Where the job's web shell is; None while there is none that serves."""
+    if job.status.url is None or not job.status.is_true(ConditionType.SHELL_READY):
+        return None
+    return job.status.url.rstrip("/") + names.SHELL_PATH

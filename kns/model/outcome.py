@@ -41,4 +41,18 @@ class Failed:
     message: str
 
 
-Outcome = Done | Wait | Failed
+@dataclass(frozen=True, slots=True)
+class Without:
+    """
+    The job goes on without this stage, which is an extra: its condition says why, and nothing waits for it.
+
+    `after_s` is when to look again if no watch event comes first. Without a reason nobody asked for the extra, and the
+    record has no trace of it.
+    """
+
+    reason: Reason | None = None
+    message: str = ""
+    after_s: float | None = None
+
+
+Outcome = Done | Wait | Failed | Without

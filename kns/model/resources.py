@@ -30,13 +30,17 @@ INIT: Resources = {
     "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
 }
+SHELL: Resources = {  # kubectl and helm of a few people at a time
+    "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+}
 
 VOLUME_SIZE = "5Gi"  # of the control plane's own data, where the site gives it a volume
 
 _PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller: the pod counts as the larger
 
 
-_CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT}
+_CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT, "shell": SHELL}
 
 
 def check_limit_range(items: Iterable[LimitRangeItem]) -> None:
@@ -66,11 +70,11 @@ def _check_bounds(item: LimitRangeItem, name: str, resource: str, request: str, 
         )
 
 
-def overhead(part: str, resource: str) -> list[Any]:
+def overhead(part: str, resource: str, *, shell: bool = False) -> list[Any]:
     """What kns's own pods of one job add up to, as quantities; `part` is `requests` or `limits`."""
-    return [pod[part][resource] for pod in _PODS]
+    return [pod[part][resource] for pod in (*_PODS, *([SHELL] if shell else ()))]
 
 
-def with_overhead(part: str, resource: str, tenant: str) -> str:
-    """The tenant's share plus kns's own."""
-    return add_quantities(tenant, *overhead(part, resource))
+def with_overhead(part: str, resource: str, tenant: str, *, shell: bool = False) -> str:
+    """The tenant's share plus kns's own; `shell`: the job has a web shell."""
+    return add_quantities(tenant, *overhead(part, resource, shell=shell))

@@ -171,9 +171,23 @@ class Site:
     retention_s: int = 30 * 86400
     probe_interval_s: int = 60
     report_interval_s: int = 3600
+    shell_image: str | None = None  # None: this site allows no web shells
+
+    @property
+    def own_images(self) -> tuple[str, ...]:
+        """kns's own images that jobs run."""
+        return (self.init_image, self.shell_image) if self.shell_image else (self.init_image,)
 
     def job_address(self, number: int, nested: NestedKubernetes) -> JobAddress | None:
         """Where the job will be found; None without a target or without a jobs domain."""
         if not nested.targets or self.jobs_domain is None:
             return None
         return self.jobs_domain.address(number, prefix=nested.ingress_type == "prefix")
+
+    def shell_address(self, number: int, nested: NestedKubernetes) -> JobAddress | None:
+        """Where the job's web shell will be; None unless site and AppDef both want one and the job has an address."""
+        address = self.job_address(number, nested)
+        if address is None or self.shell_image is None or not nested.enable_gotty_shell:
+            return None
+        path = address.path.rstrip("/") + names.SHELL_PATH
+        return JobAddress(host=address.host, path=path, url=address.url + names.SHELL_PATH)

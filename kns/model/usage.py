@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from kns.model.quantity import parse_quantity
-from kns.model.resources import COREDNS, INIT, SYNCER
+from kns.model.resources import COREDNS, INIT, SHELL, SYNCER
 
 MAX_REPORTS = 100
 GPU = "requests.nvidia.com/gpu"
@@ -51,13 +51,14 @@ class Usage(BaseModel):
         )
 
 
-def read_rates(used: dict[str, str], *, deploying: bool) -> tuple[float, float, float]:
+def read_rates(used: dict[str, str], *, deploying: bool, shell: bool = False) -> tuple[float, float, float]:
     """
     Cores, GiB and GPUs that the tenant's pods request: what the job's quota counts, less kns's own pods.
 
-    `used` is `status.used` of the quota; `deploying` says whether the init pod is still among what it counts.
+    `used` is `status.used` of the quota; `deploying` and `shell` say whether the init pod and the web shell's pod are
+    among what it counts.
     """
-    own = (SYNCER, COREDNS, INIT) if deploying else (SYNCER, COREDNS)
+    own = (SYNCER, COREDNS, *([INIT] if deploying else ()), *([SHELL] if shell else ()))
     cores = parse_quantity(used.get("requests.cpu", "0")) - sum(parse_quantity(p["requests"]["cpu"]) for p in own)
     memory = parse_quantity(used.get("requests.memory", "0"))
     memory -= sum(parse_quantity(p["requests"]["memory"]) for p in own)

@@ -69,9 +69,11 @@ def build_limit_range(number: int, items: list[LimitRangeItem]) -> dict[str, Any
     }
 
 
-def build_resource_quota(accepted: Accepted, *, nodes: int, storage: Mapping[str, str] | None = None) -> dict[str, Any]:
+def build_resource_quota(
+    accepted: Accepted, *, nodes: int, storage: Mapping[str, str] | None = None, shell: bool = False
+) -> dict[str, Any]:
     """
-    The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take.
+    The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take, its shell's too.
 
     `storage` is what may be claimed of each storage class of the host. Load balancers and node ports would be the
     host's own, so a tenant gets none.
@@ -84,10 +86,10 @@ def build_resource_quota(accepted: Accepted, *, nodes: int, storage: Mapping[str
         "metadata": build_meta(names.RESOURCE_QUOTA, accepted.number),
         "spec": {
             "hard": {
-                "requests.cpu": with_overhead("requests", "cpu", cores),
-                "limits.cpu": with_overhead("limits", "cpu", cores),
-                "requests.memory": with_overhead("requests", "memory", memory),
-                "limits.memory": with_overhead("limits", "memory", memory),
+                "requests.cpu": with_overhead("requests", "cpu", cores, shell=shell),
+                "limits.cpu": with_overhead("limits", "cpu", cores, shell=shell),
+                "requests.memory": with_overhead("requests", "memory", memory, shell=shell),
+                "limits.memory": with_overhead("limits", "memory", memory, shell=shell),
                 f"requests.{GPU}": str(machine.gpus(nodes)),
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",

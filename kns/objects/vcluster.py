@@ -33,12 +33,13 @@ def build_syncer_binding(number: int) -> dict[str, Any]:
 
 
 def build_values(
-    number: int, accepted: Accepted, virtual: VirtualKubernetes, *, pull_secret: bool = False
+    number: int, accepted: Accepted, virtual: VirtualKubernetes, *, pull_secret: bool = False, shell: bool = False
 ) -> dict[str, Any]:
     """
     The chart's values for job `number`; `accepted` gives all but the number.
 
-    With `pull_secret` the control plane, and every pod of the tenant's that names no pull secret, uses the job's.
+    With `pull_secret` the control plane, and every pod of the tenant's that names no pull secret, uses the job's. With
+    `shell` the syncer makes an account for the web shell inside and writes its token into a Secret outside.
     """
     name = names.job_object_name(number)
     labels = build_labels(number)
@@ -100,9 +101,23 @@ def build_values(
         },
         "networking": {"advanced": {"proxyKubelets": {"byHostname": False, "byIP": False}}},
         "policies": {"resourceQuota": {"enabled": False}, "limitRange": {"enabled": False}},
-        "exportKubeConfig": {"context": name, "server": f"https://{name}.{name}:{API_PORT}"},
+        "exportKubeConfig": {
+            "context": name,
+            "server": f"https://{name}.{name}:{API_PORT}",
+            **({"additionalSecrets": [_build_shell_access(name)]} if shell else {}),
+        },
         "rbac": {"role": {"enabled": False}, "clusterRole": {"enabled": False}},
         "serviceCIDR": virtual.service_cidr,
         "telemetry": {"enabled": False},
         "logging": {"encoding": "json"},
+    }
+
+
+def _build_shell_access(name: str) -> dict[str, Any]:
+    """A ServiceAccount with a role: what it does inside is subject to RBAC and has a name in the audit log."""
+    return {
+        "name": names.SHELL_ACCESS,
+        "context": name,
+        "server": f"https://{name}.{name}:{API_PORT}",
+        "serviceAccount": {"name": names.SHELL, "namespace": "kube-system", "clusterRole": "cluster-admin"},
     }

@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     )
     app_pull_policy: PullPolicy = _variable("JARVICE_JOBS_IMAGE_PULL_POLICY", "Always", "Pull policy of app images.")
     init_pull_policy: PullPolicy = _variable(
-        "JARVICE_JOBS_INIT_IMAGE_PULL_POLICY", "IfNotPresent", "Pull policy of the init image."
+        "JARVICE_JOBS_INIT_IMAGE_PULL_POLICY", "IfNotPresent", "Pull policy of the init image and the web shell's."
     )
     service_account: Name = _variable(
         "KNS_SERVICE_ACCOUNT", "kns-sa", "kns's own ServiceAccount, bound in each job namespace."
@@ -237,10 +237,16 @@ class Settings(BaseSettings):
         "no_proxy", "Comma list of what needs no proxy; the virtual cluster's own names are added."
     )
     allow_gotty_shell: Bool = _variable(
-        "JARVICE_KNS_ALLOW_GOTTY_SHELL", False, f"Whether apps may have a web shell. {_LATER}"
+        "JARVICE_KNS_ALLOW_GOTTY_SHELL",
+        False,
+        "Whether jobs may have a web shell; one whose AppDef asks for it has it below its URL (docs/web-shell.md).",
     )
-    gotty_image: Image | None = _variable("JARVICE_KNS_GOTTY_IMAGE", None, f"Image of the web shell. {_LATER}")
-    gotty_image_tag: Tag = _variable("JARVICE_KNS_GOTTY_IMAGE_TAG", "n1.3.0", f"Its tag, if it has none. {_LATER}")
+    gotty_image: Image = _variable(
+        "JARVICE_KNS_GOTTY_IMAGE",
+        f"localhost/kns-gotty:{__version__}",
+        "Image of the web shell; without tag or digest the next variable is added.",
+    )
+    gotty_image_tag: Tag = _variable("JARVICE_KNS_GOTTY_IMAGE_TAG", "n1.3.0", "Tag for a web shell image without one.")
     keycloak_url: Url | None = _variable("JARVICE_KNS_KEYCLOAK_URL", None, f"Keycloak's address. {_LATER}")
     keycloak_realm: str | None = _variable("JARVICE_KNS_KEYCLOAK_REALM", None, f"Its realm. {_LATER}")
     keycloak_client_id: str | None = _variable("JARVICE_KNS_KEYCLOAK_CLIENT_ID", None, f"kns's own client. {_LATER}")
@@ -258,6 +264,10 @@ class Settings(BaseSettings):
     @property
     def full_init_image(self) -> str:
         return f"{self.init_image}:{self.images_tag}" if has_no_tag(self.init_image) else self.init_image
+
+    @property
+    def full_gotty_image(self) -> str:
+        return f"{self.gotty_image}:{self.gotty_image_tag}" if has_no_tag(self.gotty_image) else self.gotty_image
 
 
 def list_names() -> list[tuple[str, ...]]:

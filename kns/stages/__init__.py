@@ -2,7 +2,7 @@
 The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
 Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak has its place between
-vcluster and prepare (the app needs its client's secret), the shell after ingress.
+vcluster and prepare (the app needs its client's secret).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from kns.model.conditions import ConditionType
 from kns.model.job import Substatus
 from kns.model.outcome import Outcome
 from kns.ports import Context
-from kns.stages import ingress, init, namespace, prepare, vcluster
+from kns.stages import ingress, init, namespace, prepare, shell, vcluster
 
 Verb = Callable[[Context], Outcome]
 
@@ -34,6 +34,7 @@ STAGES = (
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
     Stage("ingress", ConditionType.EXPOSED, Substatus.DEPLOYING, ingress.ensure, ingress.remove),
+    Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
 )
 
 __all__ = ["STAGES", "Stage", "Verb"]

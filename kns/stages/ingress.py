@@ -35,6 +35,7 @@ def ensure(ctx: Context) -> Outcome:
                 service=service,
                 port=target.service_port,
                 settings=ctx.site.ingress,
+                shell=ctx.site.shell_address(ctx.accepted.number, ctx.accepted.nested),
             )
         )
     return Done(url=address.url, address=address.host)

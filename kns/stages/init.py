@@ -87,8 +87,12 @@ def _warnings(ctx: Context) -> str:
     lines = []
     if len(ctx.accepted.nested.targets) > 1:
         lines.append("warning: the AppDef has several targets, only the first is exposed")
-    if ctx.accepted.nested.enable_gotty_shell:
-        lines.append("warning: the AppDef asks for a web shell, which this release of kns has not got")
+    if ctx.accepted.nested.enable_gotty_shell and not ctx.site.shell_image:
+        lines.append("warning: the AppDef asks for a web shell, which this site does not allow")
+    elif ctx.accepted.nested.enable_gotty_shell and not ctx.site.shell_address(
+        ctx.accepted.number, ctx.accepted.nested
+    ):
+        lines.append("warning: the AppDef asks for a web shell, but the job has no URL to have it at")
     if ctx.job.spec.vault is not None:
         lines.append(f"warning: vault {ctx.job.spec.vault.name!r} is not mounted by this release of kns")
     return "\n".join(lines)

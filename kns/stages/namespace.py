@@ -48,7 +48,10 @@ def ensure(ctx: Context) -> Outcome:
     )
     limits = accepted.nested.limit_range or list(site.limit_range)
     cluster.apply(build_limit_range(accepted.number, limits))
-    cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=_share_storage(ctx)))
+    shell = site.shell_address(accepted.number, accepted.nested) is not None
+    cluster.apply(
+        build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=_share_storage(ctx), shell=shell)
+    )
     pull_config = _read_pull_config(ctx)
     if pull_config:
         cluster.apply(build_pull_secret(ctx.name, pull_config, labels=build_labels(accepted.number)))
@@ -82,7 +85,7 @@ def _read_pull_config(ctx: Context) -> str | None:
     return merge_pull_config(
         app.pullsecret if app else None,
         json.loads(base64.b64decode(text)) if text else None,
-        images=(ctx.accepted.image, ctx.site.init_image, *ctx.site.virtual.images),
+        images=(ctx.accepted.image, *ctx.site.own_images, *ctx.site.virtual.images),
     )
 
 

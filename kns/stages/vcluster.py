@@ -80,9 +80,10 @@ def _create(ctx: Context) -> None:
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.accepted.number))
     pull_secret = cluster.read(Kind.SECRET, ctx.name, names.PULL_SECRET) is not None
+    shell = ctx.site.shell_address(ctx.accepted.number, ctx.accepted.nested) is not None
     objects = ctx.world.renderer.render(
         ctx.accepted.number,
-        lambda number: build_values(number, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret),
+        lambda number: build_values(number, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret, shell=shell),
     )
     for obj in objects:
         cluster.apply(obj)

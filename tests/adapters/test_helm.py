@@ -64,12 +64,12 @@ class Rendering:
 
         monkeypatch.setattr(subprocess, "run", counted)
 
-    def render(self, number: int, shape: str = "any node") -> list[dict[str, Any]]:
+    def render(self, number: int, shape: str = "any node", *, shell: bool = False) -> list[dict[str, Any]]:
         properties, virtual = SHAPES[shape]
         machine = Machine(mc_name="m", mc_cores=2, mc_ram=4, mc_properties=properties)
         accepted = a_job().with_accepted(machine=machine).build().spec.accepted
         assert accepted is not None
-        return self.renderer.render(number, lambda n: build_values(n, accepted, virtual))
+        return self.renderer.render(number, lambda n: build_values(n, accepted, virtual, shell=shell))
 
 
 @pytest.fixture
@@ -128,6 +128,21 @@ def test_the_nested_dns_tolerates_and_asks_too(rendering: Rendering) -> None:
     assert values["controlPlane"]["coredns"]["deployment"]["resources"]["limits"].keys() >= {"cpu", "memory"}
     wanted = {f"{toleration['key']}:NoSchedule" for toleration in build_tolerations()}
     assert set(values["sync"]["toHost"]["pods"]["enforceTolerations"]) == wanted
+
+
+@real
+@pytest.mark.parametrize("shell", [True, False])
+def test_the_shells_account_is_in_the_config_only_if_there_is_a_shell(rendering: Rendering, shell: bool) -> None:
+    """What the syncer reads at its start: an account with a role, its token in a Secret of the job's namespace."""
+    config = next(obj for obj in rendering.render(12, shell=shell) if obj["kind"] == "Secret")
+    values = yaml.safe_load(base64.b64decode(config["data"]["config.yaml"]))
+    access = {
+        "name": "kns-shell-access",
+        "context": "kns-job-12",
+        "server": "https://kns-job-12.kns-job-12:443",
+        "serviceAccount": {"name": "kns-shell", "namespace": "kube-system", "clusterRole": "cluster-admin"},
+    }
+    assert values["exportKubeConfig"].get("additionalSecrets", []) == ([access] if shell else [])
 
 
 @real

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kns.model.conditions import ConditionType
 from kns.model.errors import NotFoundError
 from kns.model.job import JobState, StopReason, Substatus
 from tests.api.client import Api, as_json, assert_refused
@@ -271,6 +272,17 @@ def test_info_has_six_keys(api: Api) -> None:
         '<h3>Urls</h3>\n<p><a href="https://kns-job-7.jobs.example.org">https://kns-job-7.jobs.example.org</a></p>\n'
         f"<h3>Credentials</h3>\n<p>user: <code>user1</code><br>password: <code>{'P' * 16}</code></p>\n"
     )
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_help_tells_of_the_shell_once_it_serves(api: Api, ready: bool) -> None:
+    """Its address is the job's own, whatever the command's URL is."""
+    job = a_job().with_accepted(url="/lab").exposed().condition(ConditionType.SHELL_READY, true=ready)
+    api.add(job)
+    help_html = api.get("info", number=7).json()["help"]
+    url = "https://kns-job-7.jobs.example.org/gotty-shell"
+    assert (f'shell: <a href="{url}">{url}</a>' in help_html) is ready
+    assert ("shell" in help_html) is ready
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 A host cluster in memory: stores what is applied, and plays the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, an init job's pod prints and ends, a namespace in deletion goes. The
-knobs at the top make each of them fail the way the real one does.
+virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a namespace in
+deletion goes. The knobs at the top make each of them fail the way the real one does.
 """
 
 import base64
@@ -33,6 +33,8 @@ class FakeHost:
         self.take_log: str | None = None
         self.pull_error: str | None = None
         self.refused_pod: str | None = None
+        self.shell_waits: str | None = None  # why the web shell's container waits, None: it runs
+        self.shell_account = True
         self.target_appears = True
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
@@ -130,6 +132,8 @@ class FakeHost:
                 continue
             if obj["metadata"].get("deletionTimestamp"):
                 self._finish_deletion(kind, namespace, name, obj)
+            elif (kind, name) == (Kind.DEPLOYMENT, names.SHELL):
+                self._run_shell(namespace, obj)
             elif kind is Kind.DEPLOYMENT:
                 self._run_control_plane(namespace, name, obj)
             elif kind is Kind.JOB:
@@ -137,9 +141,19 @@ class FakeHost:
 
     # --- the controllers
 
+    def _run_shell(self, namespace: str, deployment: Object) -> None:
+        pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
+        if pod_key not in self._objects:
+            self.put(*pod_key, {"metadata": {"labels": deployment["spec"]["template"]["metadata"]["labels"]}})
+        state = {"waiting": {"reason": self.shell_waits, "message": "no"}} if self.shell_waits else {"running": {}}
+        self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "shell", "state": state}]}
+        deployment["status"] = {"replicas": 1, "readyReplicas": 0 if self.shell_waits else 1}
+
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is not Kind.NAMESPACE:
             del self._objects[kind, namespace, name]
+            if kind is Kind.DEPLOYMENT:
+                self._objects.pop((Kind.POD, namespace, f"{name}-0"), None)
         elif self.namespace_stuck:
             obj["status"] = {"conditions": [{"type": "X", "status": "True", "message": self.namespace_stuck}]}
         else:
@@ -159,6 +173,9 @@ class FakeHost:
         admin = base64.b64encode(b"server: https://127.0.0.1:6443").decode()
         self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
         self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
+        for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
+            data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
+            self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
 
     def _run_init(self, namespace: str, name: str, job: Object) -> None:
         if self.refused_pod:
@@ -208,7 +225,12 @@ class FakeRenderer:
         pod_labels = {"app": "vcluster", "release": name, **values["controlPlane"]["statefulSet"]["pods"]["labels"]}
         return [
             {"kind": "Service", "metadata": dict(meta), "spec": {}},
-            {"kind": "Deployment", "metadata": dict(meta), "spec": {"template": {"metadata": {"labels": pod_labels}}}},
+            {
+                "kind": "Deployment",
+                "metadata": dict(meta),
+                "spec": {"template": {"metadata": {"labels": pod_labels}}},
+                "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),
+            },
         ]
 
 

@@ -60,10 +60,14 @@ def _run(sim: Simulation, until: str) -> None:
 @pytest.mark.parametrize("error", [_Crash, UnavailableError], ids=["crash", "lost answer"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("method", [*WRITES, *RECORD_WRITES, "outputs", "tokens"])
+@pytest.mark.parametrize("shell", [False, True], ids=["plain", "with a shell"])
 def test_an_interruption_at_every_single_write_changes_nothing(
-    sim: Simulation, job: JobBuilder, method: str, before: bool, error: type[BaseException]
+    sim: Simulation, job: JobBuilder, method: str, before: bool, error: type[BaseException], shell: bool
 ) -> None:
     """Every use of every writing call, one after the other, over a whole life."""
+    if shell:
+        sim.configure(shell_image="registry.example.org/kns-gotty:1")
+        job = job.with_nested(enable_gotty_shell=True)
     call = 0
     while True:
         call += 1

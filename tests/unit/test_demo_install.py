@@ -17,7 +17,11 @@ from demo.images import OurImages, list_recipes
 from demo.kubectl import Kubectl
 from demo.target import MANIFESTS, ROOT, Target, choose_target
 
-PINNED = OurImages(scheduler="localhost/kns-scheduler@sha256:aa", init="localhost/kns-init@sha256:bb")
+PINNED = OurImages(
+    scheduler="localhost/kns-scheduler@sha256:aa",
+    init="localhost/kns-init@sha256:bb",
+    shell="localhost/kns-gotty@sha256:cc",
+)
 CATALOG = {"kind": "Secret", "metadata": {"name": "kns-catalog"}, "data": {"users.json": "e30="}}
 
 

@@ -129,7 +129,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_EXPERIMENTAL": ("experimental", False, ("true", True), ("yes-please",)),
     "JARVICE_SCHED_PLUGIN_USE": ("sched_plugin_use", True, ("False", False), ("yes-please",)),
     "JARVICE_KNS_ALLOW_GOTTY_SHELL": ("allow_gotty_shell", False, ("true", True), ("yes-please",)),
-    "JARVICE_KNS_GOTTY_IMAGE": ("gotty_image", None, ("host:5000/gotty",) * 2, ("Not An Image",)),
+    "JARVICE_KNS_GOTTY_IMAGE": (
+        "gotty_image",
+        f"localhost/kns-gotty:{__version__}",
+        ("host:5000/gotty",) * 2,
+        ("Not An Image",),
+    ),
     "JARVICE_KNS_GOTTY_IMAGE_TAG": ("gotty_image_tag", "n1.3.0", ("2",) * 2, ("a tag",)),
     "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),
     "http_proxy": ("http_proxy", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),

@@ -1,0 +1,119 @@
+"""
+The web shell of a job: one pod that serves a terminal behind the job's user and password.
+
+The pod lives beside the virtual cluster, in the job's namespace on the host, and holds nothing of the host: no
+ServiceAccount token, and a kubeconfig that is a ServiceAccount's of the virtual cluster.
+"""
+
+import re
+from typing import Any
+
+from kns.model import names
+from kns.model.job import Accepted
+from kns.model.resources import SHELL
+from kns.model.site import JobAddress, Site, build_tolerations
+from kns.objects.ingress import SHELL_PORT
+from kns.objects.labels import build_labels, build_meta
+
+COMPONENT = "shell"
+_PORT = 8080
+_UID = 65532
+_FOLDER = "/etc/kns/shell"
+# What Basic authentication and gotty, which writes the login into a script, can carry.
+_USER = re.compile(r"[!-~]+")
+_UNFIT = frozenset(":'\\")
+
+
+def can_log_in(user: str) -> bool:
+    """Whether the shell's login can carry that name."""
+    return _USER.fullmatch(user) is not None and not _UNFIT & set(user)
+
+
+def build_shell_secret(number: int, *, user: str, password: str, kubeconfig: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": build_meta(names.SHELL, number, component=COMPONENT),
+        "stringData": {"credential": f"{user}:{password}", "kubeconfig": kubeconfig},
+    }
+
+
+def build_shell_service(number: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": build_meta(names.SHELL, number, component=COMPONENT),
+        "spec": {
+            "selector": build_labels(number, COMPONENT),
+            "ports": [{"name": "http", "port": SHELL_PORT, "targetPort": "http"}],
+        },
+    }
+
+
+def build_shell_deployment(
+    accepted: Accepted, site: Site, *, image: str, address: JobAddress, pull_secret: bool = False
+) -> dict[str, Any]:
+    """`address` is the shell's own: its path is not stripped on the way, so the pod has to know it."""
+    labels = build_labels(accepted.number, COMPONENT)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": build_meta(names.SHELL, accepted.number, component=COMPONENT),
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "Recreate"},  # the quota has room for one
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    **({"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}),
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 5,
+                    "tolerations": build_tolerations(),
+                    "nodeSelector": accepted.machine.node_selector,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": _UID,
+                        "runAsGroup": _UID,
+                        "fsGroup": _UID,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [_build_container(accepted, site, image=image, address=address)],
+                    "volumes": [
+                        {"name": "secret", "secret": {"secretName": names.SHELL, "defaultMode": 0o440}},
+                        *({"name": name, "emptyDir": {}} for name in ("work", "tmp")),
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _build_container(accepted: Accepted, site: Site, *, image: str, address: JobAddress) -> dict[str, Any]:
+    return {
+        "name": COMPONENT,
+        "image": image,
+        "imagePullPolicy": site.init_pull_policy,
+        "env": [
+            {"name": "KUBECONFIG", "value": f"{_FOLDER}/kubeconfig"},
+            {"name": "KNS_SHELL_CREDENTIAL", "value": f"{_FOLDER}/credential"},
+            {"name": "KNS_SHELL_PATH", "value": address.path},
+            {"name": "KNS_SHELL_TITLE", "value": names.job_object_name(accepted.number)},
+        ],
+        "ports": [{"name": "http", "containerPort": _PORT}],
+        # A request would need the password, and without it would count as a refused login.
+        "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 2},
+        "resources": SHELL,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "secret", "mountPath": _FOLDER, "readOnly": True},
+            {"name": "work", "mountPath": "/work"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the pod
+        ],
+    }
