@@ -1,8 +1,8 @@
 """
 The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak has its place between
-vcluster and prepare (the app needs its client's secret), the shell after ingress.
+Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak comes before prepare,
+which delivers its client's secret; the shell has its place after ingress.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from kns.model.conditions import ConditionType
 from kns.model.job import Substatus
 from kns.model.outcome import Outcome
 from kns.ports import Context
-from kns.stages import ingress, init, namespace, prepare, vcluster
+from kns.stages import ingress, init, keycloak, namespace, prepare, vcluster
 
 Verb = Callable[[Context], Outcome]
 
@@ -31,6 +31,7 @@ class Stage:
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
+    Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
     Stage("ingress", ConditionType.EXPOSED, Substatus.DEPLOYING, ingress.ensure, ingress.remove),
