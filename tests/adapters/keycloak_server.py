@@ -19,7 +19,7 @@ REALM, CLIENT_ID, CLIENT_SECRET = "jarvice", "kns", "s3cr3t-of-kns"
 
 
 class KeycloakServer:
-    """`may_manage` is kns's right, `clients` are by their `id`, `prefix` is a path before all others, as `/auth` was."""
+    """`may_manage` is kns's right; `clients` are by their `id`; `prefix` stands before all paths, as `/auth` did."""
 
     def __init__(self, prefix: str = "") -> None:
         self.seen: list[Seen] = []
