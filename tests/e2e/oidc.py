@@ -129,13 +129,23 @@ class RealmAdmin:
             },
         )
 
+    def list_roles(self, client_id: str) -> dict[str, list[str]]:
+        """The roles given to a client's service account, per client; less those that every user of the realm has."""
+        account = self._find_account(client_id)
+        mappings = self._send("GET", f"users/{account}/role-mappings").json().get("clientMappings", {})
+        return {client: [role["name"] for role in found["mappings"]] for client, found in mappings.items()}
+
     def set_right(self, client_id: str, *, may_manage: bool) -> None:
         """Give or take the one role of a client's service account."""
-        account = self._send("GET", "users", params={"username": f"service-account-{client_id}", "exact": "true"})
+        account = self._find_account(client_id)
         management = self._find_key("realm-management")
         role = self._send("GET", f"clients/{management}/roles/manage-clients").json()
-        path = f"users/{account.json()[0]['id']}/role-mappings/clients/{management}"
+        path = f"users/{account}/role-mappings/clients/{management}"
         self._send("POST" if may_manage else "DELETE", path, json=[role])
+
+    def _find_account(self, client_id: str) -> str:
+        name = f"service-account-{client_id}"
+        return str(self._send("GET", "users", params={"username": name, "exact": "true"}).json()[0]["id"])
 
     def _find_key(self, client_id: str) -> str:
         found = self.find_client(client_id)
