@@ -26,6 +26,7 @@ class KeycloakServer:
         self.clients: dict[str, dict[str, Any]] = {}
         self.may_manage = True
         self.prefix = prefix
+        self.arrived = threading.Event()  # the first request was read
         self.closing = threading.Event()
         self._faults: list[tuple[str, str, Fault]] = []
         self._keys = itertools.count(1)
@@ -160,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
             _flatten(raw.decode()) if is_form else json.loads(raw) if raw else None,
         )
         keycloak.seen.append(seen)
+        keycloak.arrived.set()
         fault = keycloak.take_fault(seen.method, seen.path)
         if isinstance(fault, Hang):
             keycloak.closing.wait()
