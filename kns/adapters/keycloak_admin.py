@@ -161,14 +161,11 @@ class _Connection(KeycloakOpenIDConnection):
     def __init__(self, access: KeycloakAccess) -> None:
         # The library joins paths to the address as a browser would: without the slash it drops what is behind the host.
         url = f"{access.url.rstrip('/')}/"
-        self._mounts = _choose_proxy(access)
-        verify = str(access.ca_bundle) if access.ca_bundle else True
         self._openid = KeycloakOpenID(
             server_url=url,
             realm_name=access.realm,
             client_id=access.client_id,
             client_secret_key=access.client_secret,
-            verify=verify,
             timeout=TIMEOUT_S,
             max_retries=0,
         )
@@ -178,12 +175,11 @@ class _Connection(KeycloakOpenIDConnection):
             realm_name=access.realm,
             client_id=access.client_id,
             client_secret_key=access.client_secret,
-            verify=verify,
             timeout=TIMEOUT_S,
             max_retries=0,
         )
         for connection in (self, self._openid.connection):
-            _close_off(connection, self._mounts)
+            _close_off(connection, access)
 
     @property
     def keycloak_openid(self) -> KeycloakOpenID:
@@ -197,10 +193,12 @@ class _Connection(KeycloakOpenIDConnection):
         self.token = None
 
 
-def _close_off(connection: ConnectionManager, proxies: dict[str, str]) -> None:
+def _close_off(connection: ConnectionManager, access: KeycloakAccess) -> None:
     """Proxies, certificates and passwords come from the settings, not from what the process's environment holds."""
     connection._s.trust_env = False
-    connection._s.proxies.update(proxies)
+    connection._s.proxies.update(_choose_proxy(access))
+    # Not to the constructor, which hands it to a second, asynchronous client as well, that deprecates a path.
+    connection.verify = str(access.ca_bundle) if access.ca_bundle else True
 
 
 def _choose_proxy(access: KeycloakAccess) -> dict[str, str]:

@@ -7,6 +7,7 @@ a fault before the next request that matches.
 
 import itertools
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ REALM, CLIENT_ID, CLIENT_SECRET = "jarvice", "kns", "s3cr3t-of-kns"
 class KeycloakServer:
     """`may_manage` is kns's right; `clients` are by their `id`; `prefix` stands before all paths, as `/auth` did."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", *, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self.clients: dict[str, dict[str, Any]] = {}
         self.may_manage = True
@@ -33,12 +34,15 @@ class KeycloakServer:
         self._tokens: dict[str, bool] = {}  # token -> whether it may manage clients
         self._lock = threading.Lock()
         self._http = _Http(self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}{self.prefix}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}{self.prefix}"
 
     def close(self) -> None:
         self.closing.set()

@@ -4,9 +4,11 @@ kns's Keycloak adapter over a small server: what it sends, how often, and how ea
 The first half runs on the realm in memory as well, so that the flow tests lean on promises that the adapter keeps.
 """
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,7 @@ from kns.model.site import JobAddress, Proxies
 from kns.objects.keycloak import build_client, has_all_of
 from kns.ports import IdentityProvider
 from tests.adapters.api_server import Answer, Fault, Hang, LostAnswer, Reset
+from tests.adapters.certificates import make_certificate
 from tests.adapters.keycloak_server import CLIENT_ID, CLIENT_SECRET, REALM, KeycloakServer
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock
@@ -181,6 +184,32 @@ def test_proxies_and_certificates_of_the_environment_are_not(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none/such-file")
     assert KeycloakClients(access, clock=clock).find_client("kns-job-7") is None
+
+
+# --- certificates
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[KeycloakServer, Path]]:
+    """With a certificate that only its own file vouches for."""
+    certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    make_certificate(certificate, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = KeycloakServer(tls=context)
+    yield server, certificate
+    server.close()
+
+
+def test_a_certificate_of_the_sites_own_authority(
+    access: KeycloakAccess, tls_server: tuple[KeycloakServer, Path], clock: FakeClock
+) -> None:
+    server, bundle = tls_server
+    there = replace(access, url=server.url)
+    with pytest.raises(UnavailableError, match="SSLCertVerificationError"):
+        KeycloakClients(there, clock=clock).find_client("kns-job-7")
+    assert server.seen == []
+    assert KeycloakClients(replace(there, ca_bundle=bundle), clock=clock).find_client("kns-job-7") is None
 
 
 # --- faults
