@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
-QUICK_TESTS := tests kns/model kns/cli init-image/runner demo testbed bench --doctest-modules
+QUICK_TESTS := tests kns/model kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
 # The real helm and the real chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
@@ -58,7 +58,7 @@ verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests 
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
 test: verify up ## everything; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
-	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
+	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000; \
 	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(QUICK_TESTS)
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry

@@ -20,12 +20,16 @@ ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
         "payer": "payer1",
         "name": "First user",
         "email": "user1@example.org",
+        "projects": ["orion"],
         "variables": {"LAB_TOKEN": "what-the-lab-knows-user1-by"},
     },
-    "user2": {"payer": "payer1", "name": "Second user", "email": "user2@example.org"},
+    "user2": {"payer": "payer1", "name": "Second user", "email": "user2@example.org", "projects": ["vega"]},
     "payer1": {"team_admin": True, "name": "Team lead", "email": "payer1@example.org"},
     "admin1": {"admin": True, "name": "Administrator", "email": "admin1@example.org"},
 }
+
+# Nothing serves there: enough for a storage class, and no job of the demo writes to it.
+VAULTS: Mapping[str, Mapping[str, Any]] = {"user1": {"data": {"type": "nfs", "address": "127.0.0.1:/srv/user1"}}}
 
 
 def load_keys(state: Path) -> dict[str, str]:

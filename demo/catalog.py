@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.accounts import build_users
+from demo.accounts import VAULTS, build_users
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.target import ROOT, Target
@@ -72,6 +72,7 @@ def build_catalog(target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
     files: dict[str, Any] = {
         "users.json": build_users(keys),
         "machines.json": json.loads(MACHINES.read_text("utf-8")),
+        "vaults.json": {user: dict(vaults) for user, vaults in VAULTS.items()},
     }
     for app in example_ids():
         data = json.loads((EXAMPLES / app / "appdef.json").read_text("utf-8"))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo import accounts, catalog, images, overlay
+from demo import accounts, catalog, images, overlay, realm
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.screen import Screen
@@ -51,7 +51,8 @@ def build_environment(target: Target, ours: images.OurImages) -> dict[str, str]:
     """
     folder = target.state / "catalog"
     catalog.write_directory(folder, catalog.build_catalog(target, accounts.load_keys(target.state)))
-    return overlay.build_config(target, ours) | {
+    config = overlay.build_config(target, ours, realm_public_key=realm.load_public_key(target.state))
+    return config | {
         "JARVICE_K8S_ADMIN_CONF": target.kubeconfig,
         "JARVICE_K8S_SCHED_LOGLEVEL": os.environ.get("JARVICE_K8S_SCHED_LOGLEVEL", "20"),
         "KNS_CATALOG_DIR": str(folder),

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 
-from demo import accounts, install
+from demo import accounts, install, overlay, realm
 from demo.files import write_private
 from demo.kubectl import Kubectl
 from demo.target import Target
@@ -36,6 +36,8 @@ def build(target: Target, kubectl: Kubectl) -> dict[str, str]:
         "KNS_URL": f"http://{address if target.is_testbed else '127.0.0.1'}:8080",
         "KNS_INGRESS_URL": target.ingress_url,
     }
+    if overlay.REALM_PUBLIC_KEY not in target.overrides:  # else kns believes another realm's tokens
+        variables["KNS_REALM_PRIVATE_KEY"] = str(realm.private_key_file(target.state))
     keys = accounts.load_keys(target.state)
     for prefix, username in _WHO.items():
         variables |= {f"{prefix}_USERNAME": username, f"{prefix}_APIKEY": keys[username]}

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from demo import accounts, catalog, images, overlay
+from demo import accounts, catalog, images, overlay, realm
 from demo.client import Client
 from demo.errors import DemoError
 from demo.files import write_private
@@ -55,7 +55,7 @@ def write_overlay(target: Target, ours: images.OurImages) -> str:
     """
     folder = target.state / "overlay"
     files = catalog.build_catalog(target, accounts.load_keys(target.state))
-    config = overlay.build_config(target, ours)
+    config = overlay.build_config(target, ours, realm_public_key=realm.load_public_key(target.state))
     rendered = overlay.build_overlay(folder, config=config, images=ours, catalog=catalog.build_secret(files))
     for name, text in rendered.items():
         write_private(folder / name, text)

@@ -20,20 +20,26 @@ from testbed import layout
 NAMESPACE = "kns-system"
 DEPLOYMENT = "jarvice-kns-scheduler"
 IMAGE_IN_MANIFESTS = "localhost/kns-scheduler"
+REALM_PUBLIC_KEY = "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY"
 
 
-def build_config(target: Target, images: OurImages) -> dict[str, str]:
+def build_config(target: Target, images: OurImages, *, realm_public_key: str) -> dict[str, str]:
     """
-    The scheduler's settings for this cluster; the user's own win.
+    The scheduler's settings for this cluster; the user's own win. `realm_public_key` is that of the demo's realm.
     """
     config = {
         "JARVICE_JOBS_DOMAIN": target.jobs_domain,
         "JARVICE_JOBS_INGRESS_CLASS": target.ingress_class,
         "JARVICE_KNS_INIT_IMAGE": images.init,
+        REALM_PUBLIC_KEY: realm_public_key,
     }
     if target.is_testbed:
         # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
-        config |= {"KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION, "KNS_INIT_STUCK_LIMIT": "30"}
+        config |= {
+            "KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION,
+            "KNS_INIT_STUCK_LIMIT": "30",
+            "JARVICE_KNS_DEFAULT_STORAGE_CLASS": layout.STORAGE_CLASS,
+        }
     return {**config, **target.overrides}
 
 

@@ -48,7 +48,7 @@ from kns.model.errors import KnsError
 from kns.model.site import ClassSettings, IngressSettings, KeycloakSettings, Proxies, Site, VirtualKubernetes
 from kns.model.submission import Terms
 from kns.ports import IdentityProvider, Kind, World
-from kns.settings import DEFAULT_CHART, Settings, SettingsError, list_unknown, load_settings
+from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
@@ -56,17 +56,21 @@ log = get_logger(__name__)
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
 SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # where charts mount a bundle of their own
 _USAGE_DELAY_S = 5.0
+_SWITCH_S = 0.0005
 _STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
 
 
 def run() -> int:
     """Run the scheduler until SIGTERM or SIGINT; the process's exit status."""
+    # A request of a user waits for the interpreter behind workers that are busy; the default gives each of them 5 ms.
+    sys.setswitchinterval(_SWITCH_S)
     clock = SystemClock()
     try:
         settings, catalog = _load(clock)
         configure_logging(settings.log_level)
         for name in list_unknown(os.environ):
             log.warning("unknown_variable", name=name)
+        forget_secrets(os.environ)
         client = connect(settings.kubeconfig)
     except SettingsError as error:
         for name, problem in error.problems:
@@ -291,6 +295,7 @@ class _Scheduler:
                 namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
                 limits=build_limits(settings, clock),
                 bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
+                server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
         config = uvicorn.Config(

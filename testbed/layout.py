@@ -23,6 +23,7 @@ API_URL = f"https://{NODE_IP}:{API_PORT}"
 REGISTRY = "127.0.0.1:5000"
 ETCD_URL = "http://127.0.0.1:2379"
 INGRESS_CLASS = "traefik"
+STORAGE_CLASS = "local-path"
 INGRESS_URL = f"http://{NODE_IP}"
 KEYCLOAK_PORT = 8180
 KEYCLOAK_URL = f"http://{NODE_IP}:{KEYCLOAK_PORT}"

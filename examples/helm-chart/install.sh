@@ -5,4 +5,3 @@ helm upgrade --install page ./charts/page \
     --namespace pages --create-namespace \
     --set-literal user="$KNS_JOB_USER" --set-string job="$KNS_JOB_NUMBER" \
     --wait --timeout 3m
-helm status page --namespace pages

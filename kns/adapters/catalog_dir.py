@@ -5,15 +5,13 @@ A bad new version keeps the old one and is logged once. Contents are secrets: a 
 position, never a value.
 """
 
-import json
-import math
 from pathlib import Path
 from threading import Lock
-from typing import Any, NoReturn
 
 import structlog
 
-from kns.model.catalog import Catalog, CatalogError, parse_catalog
+from kns.catalog_files import file_name, list_files, read_files
+from kns.model.catalog import Catalog, CatalogError, check_catalog
 from kns.ports import Clock
 
 CHECK_INTERVAL_S = 1.0
@@ -44,7 +42,7 @@ class CatalogDirectory:
         Read it now.
 
         Raises:
-            CatalogError: what is wrong, with file and key path.
+            CatalogError: every fault, with file and key path.
         """
         with self._lock:
             self._checked_at = self._clock.monotonic()
@@ -82,15 +80,14 @@ class CatalogDirectory:
         try:
             self._catalog = self._read_catalog()
         except CatalogError as error:
-            log.error("catalog_rejected", problem=str(error), kept="the last good version")  # noqa: TRY400 - no stack
+            log.error(  # noqa: TRY400 - no stack
+                "catalog_rejected", problem=str(error), faults=len(error.problems), kept="the last good version"
+            )
             return
         log.info("catalog_loaded", users=len(self._catalog.users), apps=len(self._catalog.apps))
 
-    def _list_files(self) -> list[Path]:
-        return sorted([*self._path.glob("*.json"), *self._path.glob("apps/*.json")])
-
     def _read_stamp(self) -> Stamp:
-        return tuple(entry for file in self._list_files() for entry in self._stamp_file(file))
+        return tuple(entry for file in list_files(self._path) for entry in self._stamp_file(file))
 
     def _stamp_file(self, file: Path) -> Stamp:
         """Of the file behind the links; a file that vanished since it was listed is simply not in the stamp."""
@@ -98,31 +95,11 @@ class CatalogDirectory:
             found = file.stat()
         except OSError:
             return ()
-        return ((self._name(file), found.st_mtime_ns, found.st_size, found.st_ino),)
-
-    def _name(self, file: Path) -> str:
-        return file.relative_to(self._path).as_posix()
+        return ((file_name(self._path, file), found.st_mtime_ns, found.st_size, found.st_ino),)
 
     def _read_catalog(self) -> Catalog:
-        try:
-            return parse_catalog({self._name(file): self._read_file(file) for file in self._list_files()})
-        except RecursionError as error:
-            raise CatalogError(str(self._path), "a file is nested too deeply") from error
-
-    def _read_file(self, file: Path) -> Any:
-        try:
-            text = file.read_text(encoding="utf-8")
-            return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
-        except OSError as error:
-            raise CatalogError(self._name(file), f"cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise CatalogError(self._name(file), f"is not JSON: {error}") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _read_float(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse_constant(text)
+        found = read_files(self._path)
+        catalog, problems = check_catalog(found.files, found.problems)
+        if problems:
+            raise CatalogError(problems)
+        return catalog

@@ -54,7 +54,9 @@ class MovingWindow:
         """Once a window, drop every key that has no event left."""
         now = self._clock.monotonic()
         if now - self._swept >= WINDOW_S:
-            self._events = {hashed: events for hashed, events in self._events.items() if events[-1] > now - WINDOW_S}
+            self._events = {
+                hashed: events for hashed, events in self._events.items() if events and events[-1] > now - WINDOW_S
+            }
             self._swept = now
 
 

@@ -5,7 +5,7 @@ The few quick tries of one outside call, with jitter and a deadline. Longer wait
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from kns.model.errors import ConflictError
 
@@ -14,14 +14,14 @@ ResultT = TypeVar("ResultT")
 
 def retry_on_conflict(call: Callable[[], ResultT]) -> ResultT:
     """
-    Run a read-modify-write again when it lost a race; at most eight tries within five seconds.
+    Run a read-modify-write again when it lost a race; for at most five seconds.
 
     Raises:
         ConflictError: it lost every time.
     """
     attempts = Retrying(
         retry=retry_if_exception_type(ConflictError),
-        stop=stop_after_attempt(8) | stop_after_delay(5),
+        stop=stop_after_delay(5),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,
     )

@@ -1,13 +1,16 @@
 """
 The HTTP application: routes, handlers and middleware put together.
 
-Never a redirect and no documentation routes: success is 200 and nothing else, and clients do not follow. Whoever
-serves the application turns the server's own access log off, since that one prints queries.
+Never a redirect and no generated documentation: success is 200 and nothing else, clients do not follow, and routes that
+take raw requests have nothing to generate from (`openapi` is written by hand). Whoever serves the application turns the
+server's own access log off, since that one prints queries.
 """
+
+from collections.abc import Iterable
 
 from fastapi import APIRouter, FastAPI
 
-from kns.api import catalog, insight, jobs, probes, submit, team
+from kns.api import catalog, insight, jobs, openapi, probes, submit, team, upstream, upstream_args
 from kns.api.errors import add_handlers
 from kns.api.middleware import BodyReader, Observer
 from kns.api.ports import ApiPorts
@@ -26,18 +29,24 @@ def build_app(ports: ApiPorts) -> FastAPI:
         insight.router,
         team.router,
         catalog.router,
+        openapi.router,
         probes.router,
     )
     for router in public:
         app.include_router(router, prefix=PREFIX)
-    app.include_router(probes.router)  # the kubelet asks without the prefix
+    roots = [probes.router]  # the kubelet asks without the prefix
+    if ports.server_key is not None:
+        roots.append(upstream.router)
+        app.add_exception_handler(upstream_args.WrongKeyError, upstream_args.ask_for_key)
+    for router in roots:
+        app.include_router(router)
     add_handlers(app)
     app.add_middleware(BodyReader)
-    app.add_middleware(Observer, routes=_list_paths(public), clock=ports.clock)  # added last: the outermost
+    app.add_middleware(Observer, routes=_list_paths(public, roots), clock=ports.clock)  # added last: the outermost
     return app
 
 
-def _list_paths(public: tuple[APIRouter, ...]) -> frozenset[str]:
+def _list_paths(public: Iterable[APIRouter], roots: Iterable[APIRouter]) -> frozenset[str]:
     """Every route's path: the closed set that the metric's label is taken from."""
     below = {PREFIX + str(getattr(route, "path", "")) for router in public for route in router.routes}
-    return frozenset(below | {str(getattr(route, "path", "")) for route in probes.router.routes})
+    return frozenset(below | {str(getattr(route, "path", "")) for router in roots for route in router.routes})

@@ -64,6 +64,7 @@ TOO_MANY_REQUESTS = Refusal(429, "Too many requests")
 TOO_MANY_JOBS = Refusal(429, "Only one active job allowed per VM")  # the original's text for its own limit
 INTERNAL = Refusal(500, "Internal error")
 NOT_STORED = Refusal(500, "Unable to create Job Submission")
+STILL_LIVE = Refusal(500, "Job has not ended")  # upstream protocol only
 NOT_READY = Refusal(503, "not ready")
 
 

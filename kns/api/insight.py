@@ -35,7 +35,16 @@ router = APIRouter()
 
 @router.api_route("/events", methods=METHODS)
 def events(ports: Ports, _admin: Admin, job: KnownJob) -> Response:
-    """The events of a live job's namespace, oldest first, one per line."""
+    return TextAnswer(read_events(ports, job))
+
+
+def read_events(ports: ApiPorts, job: Job) -> str:
+    """
+    The events of a live job's namespace, oldest first, one per line.
+
+    Raises:
+        ApiError: the job has ended, and its namespace with it.
+    """
     if job.is_ended:
         raise ApiError(NOT_RUNNING)
     try:
@@ -43,7 +52,7 @@ def events(ports: Ports, _admin: Admin, job: KnownJob) -> Response:
     except (NotFoundError, ForbiddenError):
         found = ()
     lines = sorted((_moment_of(event), _event_line(event)) for event in found)
-    return TextAnswer("".join(f"{_rfc3339(moment)} {line}\n" for moment, line in lines))
+    return "".join(f"{_rfc3339(moment)} {line}\n" for moment, line in lines)
 
 
 def _moment_of(event: Object) -> datetime:

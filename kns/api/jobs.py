@@ -24,7 +24,7 @@ from kns.api.errors import (
     ApiError,
 )
 from kns.api.lookup import Integers, JobToReport, JobToStop, KnownJob, accepted_jobs, require_running
-from kns.api.params import Given
+from kns.api.params import Given, Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of, info_entry, job_entry, status_entry
 from kns.model.conditions import ConditionType
@@ -40,14 +40,19 @@ log = structlog.get_logger(__name__)
 router = APIRouter()
 
 
-def _read_lines(_caller: Caller, params: Given) -> int:
+def read_lines(params: Params) -> int:
+    """How many of the last lines are wanted, 0 for all."""
     lines = params.integer("lines")
     if lines is not None and lines < 0:
         raise ApiError(INVALID_PARAMETERS)
     return DEFAULT_LINES if lines is None else lines
 
 
-Lines = Annotated[int, Depends(_read_lines)]
+def _lines_of(_caller: Caller, params: Given) -> int:
+    return read_lines(params)
+
+
+Lines = Annotated[int, Depends(_lines_of)]
 
 
 @router.api_route("/status", methods=METHODS)
@@ -86,19 +91,23 @@ def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
 
 @router.api_route("/info", methods=METHODS)
 def info(ports: Ports, job: KnownJob) -> Response:
-    tokens = _read_tokens(ports, job)
-    return JsonAnswer(info_entry(job, tokens, help_page=ports.outputs.read(job.record).help))
+    return JsonAnswer(read_info(ports, job))
+
+
+def read_info(ports: ApiPorts, job: Job) -> dict[str, Any]:
+    tokens = read_tokens(ports, job)
+    return info_entry(job, tokens, help_page=ports.outputs.read(job.record).help)
 
 
 @router.api_route("/connect", methods=METHODS)
 def connect(ports: Ports, job: KnownJob) -> Response:
-    tokens = _read_tokens(ports, job)
+    tokens = read_tokens(ports, job)
     if not accepted_of(job).connectable or not job.status.address:
         raise ApiError(NOT_RUNNING)
     return JsonAnswer({"address": job.status.address, "password": tokens.password})
 
 
-def _read_tokens(ports: ApiPorts, job: Job) -> Tokens:
+def read_tokens(ports: ApiPorts, job: Job) -> Tokens:
     """
     The secrets of a job that can be reached.
 
@@ -128,7 +137,7 @@ def output(ports: Ports, lines: Lines, job: KnownJob) -> Response:
 @router.api_route("/shutdown", methods=METHODS)
 def shutdown(ports: Ports, job: JobToStop) -> Response:
     require_running(job)
-    _request_stop(ports, job, StopReason.SHUTDOWN)
+    request_stop(ports, job, StopReason.SHUTDOWN)
     return JsonAnswer({"status": "shutdown requested"})
 
 
@@ -136,11 +145,11 @@ def shutdown(ports: Ports, job: JobToStop) -> Response:
 def terminate(ports: Ports, job: JobToStop) -> Response:
     """An ended job stays as it is, and the answer is the same: a caller who repeats the call gets what it got."""
     if not job.is_ended:
-        _request_stop(ports, job, StopReason.TERMINATE)
+        request_stop(ports, job, StopReason.TERMINATE)
     return JsonAnswer({"status": "terminated"})
 
 
-def _request_stop(ports: ApiPorts, job: Job, reason: StopReason) -> None:
+def request_stop(ports: ApiPorts, job: Job, reason: StopReason) -> None:
     try:
         ports.jobs.request_stop(job, reason)
     except NotFoundError as error:  # purged between look-up and write

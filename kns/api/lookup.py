@@ -43,13 +43,13 @@ class Lookup:
         self._unknown = unknown
 
     def __call__(self, caller: Caller, params: Given, ports: Ports) -> Job:
-        job = _find(params, ports)
+        job = find_job(params, ports)
         if job is None or not may_see(caller, job, ports.catalog.current()):
             raise ApiError(self._unknown)
         return job
 
 
-def _find(params: Params, ports: ApiPorts) -> Job | None:
+def find_job(params: Params, ports: ApiPorts) -> Job | None:
     """With both `name` and `number`, they must mean the same job."""
     number, name = params.integer("number"), params.text("name")
     if number is None:

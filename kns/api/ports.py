@@ -1,7 +1,7 @@
 """What the routes reach outside themselves, as one bundle that `build_app` receives."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -32,8 +32,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class ApiPorts:
     """
-    `terms` are what jobs are taken on, `version` is that of kns. Without
-    `bearer` every token is refused.
+    `terms` are what jobs are taken on, `version` is that of kns. Without `bearer` every token is refused. `server_key`
+    is the `user:password` of the upstream-scheduler protocol; without it its routes do not exist.
     """
 
     jobs: JobStore
@@ -48,6 +48,7 @@ class ApiPorts:
     namespaces: NamespaceReader
     limits: Limits
     bearer: Bearer | None = None
+    server_key: str | None = field(default=None, repr=False)
 
 
 async def _ports_of(request: Request) -> ApiPorts:

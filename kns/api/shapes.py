@@ -40,7 +40,7 @@ def status_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "job_end_time": _epoch(status.end_time),
         "job_application": job.spec.app,
         "job_command": accepted_of(job).command,
-        "job_walltime": format_walltime(_run_s(job, now)) if job.is_ended else None,
+        "job_walltime": format_walltime(elapsed_s(job, now)) if job.is_ended else None,
         "job_project": job.spec.project,
     }
 
@@ -48,7 +48,7 @@ def status_entry(job: Job, *, now: datetime) -> dict[str, Any]:
 def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
     """An entry of `jobs`: the keys of `status` and the rest."""
     accepted = accepted_of(job)
-    run_s = int(_run_s(job, now))
+    run_s = int(elapsed_s(job, now))
     return {
         **status_entry(job, now=now),
         "job_number": accepted.number,
@@ -110,7 +110,7 @@ def _epoch(moment: datetime | None) -> int:
     return int(moment.timestamp()) if moment else 0
 
 
-def _run_s(job: Job, now: datetime) -> float:
+def elapsed_s(job: Job, now: datetime) -> float:
     """Seconds since the start, to the end if there is one; 0 for a job that never started."""
     start, end = job.status.start_time, job.status.end_time
     return max(0.0, ((end or now) - start).total_seconds()) if start else 0.0

@@ -1,15 +1,20 @@
-"""`kns --version`, `kns validate`: thin commands over the model."""
+"""`kns --version`, `kns validate`, `kns catalog`: thin commands over the model."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kns import __version__
+from kns.cli.catalog import catalog
+from kns.cli.options import KubernetesVersions, list_minors
+from kns.cli.report import Report, escape
 from kns.cli.unknown import find_unknown_keys
 from kns.model.appdef import AppDef
-from kns.model.parsing import find_problems
+from kns.model.parsing import check_model
+from kns.model.problem import Problem
+from kns.model.strict_json import NotJsonError, decode_json
+from kns.model.versions import DEFAULT_VERSIONS, find_unsupported
 
 app = typer.Typer(
     name="kns",
@@ -18,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(catalog)
 
 
 def _show_version(value: bool) -> None:
@@ -36,18 +42,37 @@ def main(
 
 
 @app.command()
-def validate(file: Annotated[Path, typer.Argument(help="An AppDef (JSON).", exists=True, dir_okay=False)]) -> None:
-    """Check an AppDef and list every fault with its key path."""
+def validate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An AppDef (JSON).", exists=True, dir_okay=False, readable=True)
+    ],
+    kubernetes_versions: KubernetesVersions = DEFAULT_VERSIONS,
+) -> None:
+    """
+    Check an AppDef and list every fault as FILE:LINE:COLUMN: KEY PATH: FAULT.
+
+    A key that kns does not know is a warning. Exit status: 0 valid, 1 faults, 2 wrong use of the command.
+    """
     try:
-        data = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        typer.echo(f"{file}: not JSON: {error}", err=True)
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        Report(str(file), None).faults([Problem((), f"is not UTF-8, from byte {error.start + 1} on")])
         raise typer.Exit(1) from error
-    problems = find_problems(AppDef, data)
-    for warning in find_unknown_keys(data):
-        typer.echo(f"{file}: warning: {warning}", err=True)
-    for problem in problems:
-        typer.echo(f"{file}: {problem}", err=True)
+    report = Report(str(file), text)
+    try:
+        decoded = decode_json(text)
+    except NotJsonError as error:
+        report.faults([error.problem])
+        raise typer.Exit(1) from error
+    told = {problem.location for problem in decoded.problems}
+    found = _find_problems(decoded.data, list_minors(kubernetes_versions))
+    problems = [*decoded.problems, *(problem for problem in found if problem.location not in told)]
+    report.faults(problems)
+    report.warnings(find_unknown_keys(decoded.data))
     if problems:
         raise typer.Exit(1)
-    typer.echo(f"{file}: valid")
+    typer.echo(escape(f"{file}: valid"))
+
+
+def _find_problems(data: Any, supported: tuple[str, ...]) -> list[Problem]:
+    return [*check_model(AppDef, data)[1], *find_unsupported(data, supported)]

@@ -2,80 +2,74 @@
 The catalogue: who may submit, on which machines, which apps and vaults. Parsed from JSON files, immutable.
 
 One fault anywhere makes the whole new version unacceptable (`CatalogError` says file and key), so that a half-written
-catalogue never replaces a good one.
+catalogue never replaces a good one. Every fault is found in one pass: the scheduler and `kns catalog check` share it.
 """
 
-import hmac
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from kns.model.account import User, check_username, hash_key
 from kns.model.appdef import AppDef
-from kns.model.errors import InvalidInputError, KnsError
-from kns.model.machine import Integer, Machine
-from kns.model.parsing import parse_model
-from kns.model.scalars import ScalarText
+from kns.model.errors import KnsError
+from kns.model.machine import Integer, Machine, Number
+from kns.model.parsing import check_model
+from kns.model.problem import Problem
+from kns.model.pull_secret import check_pull_secret
+from kns.model.vault import Vault
 
-_SHA256 = r"^[0-9a-f]{64}$"
+__all__ = [
+    "MACHINES",
+    "USERS",
+    "VAULTS",
+    "App",
+    "Catalog",
+    "CatalogError",
+    "CatalogProblem",
+    "User",
+    "Vault",
+    "check_catalog",
+    "hash_key",
+    "list_app_files",
+    "parse_catalog",
+]
+
+USERS, MACHINES, VAULTS = "users.json", "machines.json", "vaults.json"
+
+_TOLD = 5  # faults in one message: a log line that can be read, and most often all there are
+_APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CEILING = ("mc_cores", "mc_ram")
+_COUNTS = (*_CEILING, "mc_gpus", "mc_slave_cores", "mc_slave_ram", "mc_slave_gpus", "mc_scale_min", "mc_scale_max")
+_ENTRY_NAME = re.compile(r"[\x21-\x7e]{1,253}")
+
+EntryT = TypeVar("EntryT")
+Read = tuple[EntryT | None, list[Problem]]  # an entry, or what is wrong with it
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogProblem:
+    """`file` is relative to the catalogue directory."""
+
+    file: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}"
 
 
 class CatalogError(KnsError):
-    """A catalogue that cannot be used. `file` is relative to the catalogue directory."""
+    """A catalogue that cannot be used, with every fault of it; the message has the first few."""
 
-    def __init__(self, file: str, problem: str) -> None:
-        self.file = file
-        super().__init__(f"{file}: {problem}")
-
-
-def hash_key(apikey: str) -> str:
-    """
-    The stored form of an API key.
-
-    Plain SHA-256, not a slow hash: keys are long random strings, not passwords, and every request checks one.
-    """
-    return sha256(apikey.encode()).hexdigest()
-
-
-class User(BaseModel):
-    """
-    An account. The hash of its key is what logins are checked with.
-
-    `apikey`, if users.json has it in plain form, is only for apps that are allowed to submit jobs by themselves.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    username: str
-    apikey_sha256: Annotated[str, StringConstraints(pattern=_SHA256)]
-    apikey: str | None = Field(default=None, repr=False)
-    payer: str | None = None
-    team_admin: bool = False
-    admin: bool = False
-    active: bool = True
-    email: str = ""
-    name: str = ""
-    projects: tuple[str, ...] = ()
-    variables: dict[str, ScalarText] = Field(default={}, repr=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _hash_key(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("apikey"), str):
-            if not data["apikey"]:
-                raise ValueError("apikey must not be empty")
-            return {**data, "apikey_sha256": hash_key(data["apikey"])}
-        return data
-
-    @property
-    def team(self) -> str:
-        return self.payer or self.username
-
-    def accepts_key(self, apikey: str) -> bool:
-        """Compared in constant time."""
-        return hmac.compare_digest(self.apikey_sha256, hash_key(apikey))
+    def __init__(self, problems: Sequence[CatalogProblem]) -> None:
+        self.problems = tuple(problems)
+        rest = len(self.problems) - _TOLD
+        told = [str(problem) for problem in self.problems[:_TOLD]]
+        if rest > 0:
+            told.append(f"and {rest} more; `kns catalog check` lists all")
+        super().__init__("; ".join(told))
 
 
 class App(BaseModel):
@@ -87,8 +81,8 @@ class App(BaseModel):
     data: AppDef
     source: dict[str, Any] = Field(default={}, repr=False)  # the AppDef as written, for answers
     repo: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    price: FiniteFloat = 0
-    owner: FiniteFloat = 0
+    price: Number = 0
+    owner: Number = 0
     owner_name: str | None = None
     arch: str = "x86_64"
     privs: tuple[str, ...] = ()
@@ -98,7 +92,7 @@ class App(BaseModel):
     certified: bool = True
     public: bool = True
     walltime: Annotated[str, BeforeValidator(lambda v: v or "")] = ""
-    pullsecret: str | None = None
+    pullsecret: Annotated[str, AfterValidator(check_pull_secret)] | None = Field(default=None, repr=False)
 
     def is_visible_to(self, user: User | None) -> bool:
         if user is not None and (user.admin or user.username == self.owner_name):
@@ -108,12 +102,12 @@ class App(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One good version of the whole catalogue. `vaults` is user -> vault name -> definition."""
+    """One good version of the whole catalogue. `vaults` is user -> vault name -> vault."""
 
     users: Mapping[str, User]
     machines: Mapping[str, Machine]
     apps: Mapping[str, App]
-    vaults: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    vaults: Mapping[str, Mapping[str, Vault]]
 
     def find_user(self, username: str, apikey: str) -> User | None:
         """The user with that key, active or not; an unknown name costs the same time as a wrong key."""
@@ -143,44 +137,124 @@ def parse_catalog(files: Mapping[str, Any]) -> Catalog:
     A catalogue from decoded JSON files, keyed by their path (`users.json`, `apps/hello.json`, ...).
 
     Raises:
-        CatalogError: with file and key path of the first fault.
+        CatalogError: every fault, with file and key path.
     """
-    return Catalog(
-        users=_parse_map(
-            files,
-            "users.json",
-            lambda key, value, path: parse_model(User, {**value, "username": key}, prefix=path),
-        ),
-        machines=_parse_map(
-            files,
-            "machines.json",
-            lambda key, value, path: parse_model(Machine, {"mc_name": key, **value}, prefix=path),
-        ),
-        apps={app_id: _parse_app(app_id, file, files[file]) for app_id, file in _app_files(files)},
-        vaults=_parse_map(files, "vaults.json", lambda _key, value, _path: value, required=False),
+    catalog, problems = check_catalog(files)
+    if problems:
+        raise CatalogError(problems)
+    return catalog
+
+
+def check_catalog(
+    files: Mapping[str, Any], known: Sequence[CatalogProblem] = ()
+) -> tuple[Catalog, list[CatalogProblem]]:
+    """
+    The good entries, and every fault. A catalogue with faults is for looking at, never for use.
+
+    `known` are the faults that decoding found; they come first, and what follows from them is not told again.
+    """
+    problems: list[CatalogProblem] = []
+    for file in (USERS, MACHINES):
+        if file not in files:
+            problems.append(CatalogProblem(file, Problem((), "is missing")))
+    catalog = Catalog(
+        users=_read_map(files, USERS, _read_user, problems),
+        machines=_read_map(files, MACHINES, _read_machine, problems),
+        apps=_read_apps(files, problems),
+        vaults=_read_map(files, VAULTS, _read_vaults, problems),
     )
+    told = {(one.file, one.problem.location) for one in known}
+    rest = [one for one in problems if (one.file, one.problem.location) not in told]
+    return catalog, [*known, *rest]
 
 
-def _parse_map(files: Mapping[str, Any], file: str, parse: Any, *, required: bool = True) -> dict[str, Any]:
+def _read_map(
+    files: Mapping[str, Any],
+    file: str,
+    read: Callable[[str, Mapping[str, Any]], Read[EntryT]],
+    problems: list[CatalogProblem],
+) -> dict[str, EntryT]:
     if file not in files:
-        if required:
-            raise CatalogError(file, "is missing")
         return {}
-    data = files[file]
-    if not isinstance(data, dict):
-        raise CatalogError(file, "must be a JSON object")
-    result = {}
-    for key, value in data.items():
-        if not isinstance(value, dict):
-            raise CatalogError(file, f"{key}: must be a JSON object")
-        try:
-            result[key] = parse(key, value, key)
-        except InvalidInputError as error:
-            raise CatalogError(file, str(error)) from error
-    return result
+    entries, found = _read_entries(files[file], read)
+    problems += [CatalogProblem(file, problem) for problem in found]
+    return entries
 
 
-def _app_files(files: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _read_entries(
+    data: Any, read: Callable[[str, Mapping[str, Any]], Read[EntryT]]
+) -> tuple[dict[str, EntryT], list[Problem]]:
+    """Each value of a JSON object by `read`; the good ones, and the faults of the others below their keys."""
+    if not isinstance(data, Mapping):
+        return {}, [Problem((), "must be a JSON object")]
+    entries: dict[str, EntryT] = {}
+    problems: list[Problem] = []
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            entry, found = read(name, value)
+        else:
+            entry, found = None, [Problem((), "must be a JSON object")]
+        problems += [problem.below((name,)) for problem in found]
+        if entry is not None and not found:
+            entries[name] = entry
+    return entries, problems
+
+
+def _read_user(name: str, data: Mapping[str, Any]) -> Read[User]:
+    user, problems = check_model(User, {**data, "username": name})
+    return user, [*check_username(name), *_check_repeated_name(data, "username", name), *problems]
+
+
+def _read_machine(name: str, data: Mapping[str, Any]) -> Read[Machine]:
+    machine, problems = check_model(Machine, {**data, "mc_name": name})
+    own = [*_check_name(name), *_check_repeated_name(data, "mc_name", name)]
+    return machine, [*own, *problems, *(_check_ceiling(machine) if machine else ())]
+
+
+def _check_ceiling(machine: Machine) -> Iterator[Problem]:
+    """Here and not in `Machine`: what a record froze once must stay readable for ever."""
+    least = 1 if machine.runs_nested_jobs else 0
+    for key in _COUNTS:
+        floor = least if key in _CEILING else 0
+        if getattr(machine, key) < floor:
+            yield Problem((key,), f"must be at least {floor}")
+
+
+def _read_vaults(_user: str, data: Mapping[str, Any]) -> Read[dict[str, Vault]]:
+    return _read_entries(data, _read_vault)
+
+
+def _read_vault(name: str, data: Mapping[str, Any]) -> Read[Vault]:
+    vault, problems = check_model(Vault, data)
+    return vault, [*_check_name(name), *problems]
+
+
+def _check_name(name: str) -> Iterator[Problem]:
+    if not _ENTRY_NAME.fullmatch(name):
+        yield Problem((), "is not a name: 1 to 253 printable ASCII characters, no spaces")
+
+
+def _check_repeated_name(data: Mapping[str, Any], key: str, name: str) -> Iterator[Problem]:
+    """An entry may say its own name once more; another one would be a copy that was forgotten half-way."""
+    if data.get(key, name) != name:
+        yield Problem((key,), "differs from the name under which the entry stands")
+
+
+def _read_apps(files: Mapping[str, Any], problems: list[CatalogProblem]) -> dict[str, App]:
+    apps: dict[str, App] = {}
+    file_of: dict[str, str] = {}
+    for app_id, file in list_app_files(files):
+        app, found = _read_app(app_id, files[file])
+        if app_id in file_of:
+            found = [*found, Problem((), f"is the same app as {file_of[app_id]}; keep one of the files")]
+        problems += [CatalogProblem(file, problem) for problem in found]
+        file_of[app_id] = file
+        if app is not None and not found:
+            apps[app_id] = app
+    return apps
+
+
+def list_app_files(files: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     App id and file of every app.
 
@@ -193,10 +267,11 @@ def _app_files(files: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _parse_app(app_id: str, file: str, data: Any) -> App:
-    if not isinstance(data, dict):
-        raise CatalogError(file, "must be a JSON object")
-    try:
-        return parse_model(App, {**data, "id": app_id, "source": data.get("data", {})})
-    except InvalidInputError as error:
-        raise CatalogError(file, str(error)) from error
+def _read_app(app_id: str, data: Any) -> Read[App]:
+    if not isinstance(data, Mapping):
+        return None, [Problem((), "must be a JSON object")]
+    own = list(_check_repeated_name(data, "id", app_id))
+    if not _APP_ID.fullmatch(app_id):
+        own.append(Problem((), "is named after no app id: letters, digits, '.', '_' and '-', at most 128"))
+    app, problems = check_model(App, {**data, "id": app_id, "source": data.get("data", {})})
+    return app, [*own, *(problem for problem in problems if problem.location[:1] != ("source",))]

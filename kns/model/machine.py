@@ -12,19 +12,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat
 NESTED_KIND = ("appkind", "kns")
 
 
-def _read_int(value: Any) -> Any:
-    return (
-        (int(value) if value.strip().lstrip("-").isdigit() else 0 if not value.strip() else value)
-        if isinstance(value, str)
-        else value
-    )
+def _read_number(value: Any) -> Any:
+    """A text without anything is 0; one that is no number goes on, and the type refuses it."""
+    return value.strip() or 0 if isinstance(value, str) else value
 
 
 def _read_names(value: Any) -> Any:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
-Integer = Annotated[int, BeforeValidator(_read_int)]
+Integer = Annotated[int, BeforeValidator(_read_number)]
+Number = Annotated[FiniteFloat, BeforeValidator(_read_number)]
 
 
 class Machine(BaseModel):
@@ -50,7 +48,7 @@ class Machine(BaseModel):
     mc_scale_max: Integer = 1
     mc_scale_select: str = ""
     mc_lesser: Integer = 1
-    mc_price: FiniteFloat = 0
+    mc_price: Number = 0
     mc_priority: Integer = 0
     mc_privs: Annotated[list[str], BeforeValidator(_read_names)] = []
     mc_arch: str = "x86_64"

@@ -11,30 +11,62 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kns.model.errors import InvalidInputError
+from kns.model.problem import Location, Problem, key_path
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_MESSAGES = {"tuple_type": "Input should be a valid list"}  # for people who write JSON
+_UNKNOWN = object()  # what lies below a key that the input has under another name
 
-def key_path(location: tuple[int | str, ...]) -> str:
+
+def list_problems(error: ValidationError, data: Any) -> list[Problem]:
     """
-    >>> key_path(("commands", "Hello", "templates", 0, "cmd"))
-    'commands.Hello.templates[0].cmd'
+    Every fault of a failed check of `data`, in pydantic's order.
+
+    Where a value may be of several kinds, pydantic tells each kind's complaint by itself; they are one fault here.
     """
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path
-
-
-def list_problems(error: ValidationError, *, prefix: str = "") -> list[InvalidInputError]:
-    """Every fault of a failed check, in pydantic's order, each with its key path."""
-    problems = []
+    problems: list[Problem] = []
+    alternatives: Location | None = None  # of the fault before this one, if it was one of several kinds
     for item in error.errors(include_url=False, include_input=False):
-        message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        path = key_path(tuple(item["loc"]))
-        joined = f"{prefix}.{path}" if prefix and path else prefix or path
-        problems.append(InvalidInputError(joined, message))
+        message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ").removeprefix(
+            "Assertion failed, "
+        )
+        location, has_kind = _drop_kinds(tuple(item["loc"]), data)
+        if has_kind and location == alternatives:
+            problems[-1] = Problem(location, f"{problems[-1].message}; or: {message}")
+        else:
+            problems.append(Problem(location, message))
+        alternatives = location if has_kind else None
     return problems
+
+
+def _drop_kinds(location: Location, data: Any) -> tuple[Location, bool]:
+    """
+    `location` without what pydantic adds to tell the kinds of a union, and the key of a map, apart.
+
+    Returns the location and whether anything was dropped.
+    """
+    kept: list[int | str] = []
+    value = data
+    for part in location:
+        if _has(value, part):
+            value = value[part]
+        elif value is _UNKNOWN or (isinstance(value, Mapping) and not _is_kind(part)):
+            value = _UNKNOWN
+        else:
+            continue
+        kept.append(part)
+    return tuple(kept), len(kept) < len(location)
+
+
+def _has(value: Any, part: int | str) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+
+
+def _is_kind(part: int | str) -> bool:
+    return isinstance(part, str) and (part in {"bool", "int", "float", "str", "none"} or part.endswith("]"))
 
 
 def parse_model(model: type[ModelT], data: Any, *, prefix: str = "") -> ModelT:
@@ -49,15 +81,16 @@ def parse_model(model: type[ModelT], data: Any, *, prefix: str = "") -> ModelT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise list_problems(error, prefix=prefix)[0] from error
+        first = list_problems(error, data)[0]
+        path = key_path(first.location)
+        raise InvalidInputError(f"{prefix}.{path}" if prefix and path else prefix or path, first.message) from error
 
 
-def find_problems(model: type[BaseModel], data: Any) -> list[InvalidInputError]:
-    """Every fault of `data` as a `model`, empty if it is good."""
+def check_model(model: type[ModelT], data: Any) -> tuple[ModelT | None, list[Problem]]:
+    """`data` as a `model`, or every fault of it."""
     if not isinstance(data, Mapping):
-        return [InvalidInputError("", "must be a JSON object")]
+        return None, [Problem((), "must be a JSON object")]
     try:
-        model.model_validate(data)
+        return model.model_validate(data), []
     except ValidationError as error:
-        return list_problems(error)
-    return []
+        return None, list_problems(error, data)

@@ -14,6 +14,7 @@ from kns.model.job_info import substitute
 from kns.model.machine import Machine
 from kns.model.parameters import BoolParameter, ConstParameter, Parameter, ParameterValue, Value
 from kns.model.scalars import check_text
+from kns.model.vault import Vault
 
 API_KEY = "APIKEY"
 _PATH = "application.parameters"
@@ -36,11 +37,11 @@ def build_constants(
     nodes: int,
     label: str | None,
     vault_name: str | None,
-    vault: Mapping[str, Any] | None,
+    vault: Vault | None,
     api_url: str,
 ) -> Constants:
-    """`vault` is the catalogue's definition of `vault_name`. Memory is in GiB, totals as in contract E.4."""
-    vault_type = str((vault or {}).get("type", ""))
+    """`vault` is the catalogue's entry for `vault_name`. Memory is in GiB, totals as in contract E.4."""
+    vault_type = vault.type if vault else ""
     values = {
         "CORES": machine.mc_cores,
         "GPUS": machine.mc_gpus,

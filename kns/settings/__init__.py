@@ -6,18 +6,18 @@ each value, not this object, to whoever needs it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 from pydantic import ValidationError
 
 from kns.model.errors import KnsError
-from kns.settings.table import DEFAULT_CHART, DEFAULT_VERSIONS, Settings, list_names
+from kns.settings.table import DEFAULT_CHART, Settings, list_names
 
 __all__ = [
     "DEFAULT_CHART",
-    "DEFAULT_VERSIONS",
     "Settings",
     "SettingsError",
+    "forget_secrets",
     "list_names",
     "list_unknown",
     "load_settings",
@@ -77,3 +77,11 @@ def list_unknown(environ: Mapping[str, str]) -> list[str]:
     known = {name for names in list_names() for name in names}
     ours = ("JARVICE_KNS_", "KNS_")
     return sorted(name for name, value in environ.items() if value and name.startswith(ours) and name not in known)
+
+
+def forget_secrets(environ: MutableMapping[str, str]) -> None:
+    """Take secret values out of the environment once they are read: programs that kns starts inherit it."""
+    for field, names in zip(Settings.model_fields.values(), list_names(), strict=True):
+        if "SecretStr" in str(field.annotation):
+            for name in names:
+                environ.pop(name, None)

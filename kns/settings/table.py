@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kns import __version__
 from kns.model.limits import LimitRangeItem
 from kns.model.site import JobsDomain
+from kns.model.versions import DEFAULT_VERSIONS
 from kns.settings.values import (
     DOMAIN,
     LIMITS,
@@ -24,6 +25,7 @@ from kns.settings.values import (
     PublicKey,
     PullPolicy,
     Repository,
+    ServerKey,
     Size,
     Tag,
     Url,
@@ -35,8 +37,6 @@ from kns.settings.values import (
 DEFAULT_LIMIT_RANGE = (
     '{"default":{"cpu": 1, "memory": "1Gi"}, "default_request":{"cpu": "200m", "memory": "256Mi"}, "type":"Container"}'
 )
-# The newest tag of the maker's `kubernetes` image per minor; the first is the default.
-DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"
 
 DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
 
@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         "Python log level: 10 debug, 20 info, 30 warning, 40 error, 50 critical.",
         ge=10,
         le=50,
+    )
+    server_key: ServerKey | None = _variable(
+        "JARVICE_SCHED_SERVER_KEY",
+        None,
+        "`user:password` that an upstream JARVICE sends to the upstream-scheduler protocol; unset: no such routes.",
     )
     catalog_dir: Path = _variable("KNS_CATALOG_DIR", Path("/etc/kns/catalog"), "Directory of the catalogue.")
     system_namespace: Name = _variable(

@@ -22,13 +22,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_public_key,
 )
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
 from kns.model.quantity import parse_quantity
 from kns.model.resources import check_limit_range
 from kns.model.site import parse_jobs_domain
+from kns.model.versions import parse_versions
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -37,7 +38,6 @@ _IMAGE = re.compile(
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
 _REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
-_VERSION = re.compile(r"v1\.[0-9]{1,2}\.[0-9]{1,3}")
 
 
 def read_bool(value: Any) -> Any:
@@ -80,16 +80,6 @@ def _parse_limits(text: str) -> Any:
     items = parse_limit_range(text)
     check_limit_range(items)
     return items
-
-
-def _parse_versions(text: str) -> dict[str, str]:
-    versions = [part.strip() for part in text.split(",") if part.strip()]
-    if not versions or not all(_VERSION.fullmatch(v) for v in versions):
-        raise InvalidInputError("", "must be a comma list of full versions like v1.36.0, the default first")
-    by_minor = {v.rpartition(".")[0]: v for v in reversed(versions)}
-    if len(by_minor) != len(versions):
-        raise InvalidInputError("", "names a minor version twice; give one full version per minor")
-    return by_minor
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
@@ -174,6 +164,13 @@ def encode_json(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def _check_server_key(value: SecretStr) -> SecretStr:
+    user, colon, password = value.get_secret_value().partition(":")
+    if not (user and colon and password):
+        raise ValueError("must be user:password, both given")
+    return value
+
+
 Bool = Annotated[bool, BeforeValidator(read_bool)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
 Name = Annotated[str, _check(_NAME, "a DNS name")]
@@ -191,4 +188,5 @@ Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 1
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
 DOMAIN = _read(parse_jobs_domain, "{problem}")
-VERSIONS = _read(_parse_versions, "{problem}")
+VERSIONS = _read(parse_versions, "{problem}")
+ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

@@ -11,7 +11,7 @@ import json
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.pull import merge_pull_config
+from kns.model.pull_secret import merge_pull_config
 from kns.objects.inside import build_pull_secret
 from kns.objects.labels import build_labels
 from kns.objects.namespace import (

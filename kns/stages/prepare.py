@@ -12,7 +12,7 @@ from kns.model.appdef import NestedKubernetes
 from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import KnsError
 from kns.model.outcome import Done, Outcome, Wait
-from kns.model.pull import merge_pull_config
+from kns.model.pull_secret import merge_pull_config
 from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
 from kns.objects.labels import build_labels
 from kns.ports import Context, Kind, Object

@@ -65,3 +65,10 @@ def test_keys_without_events_are_forgotten(window: MovingWindow, clock: FakeCloc
 def test_any_text_is_a_key_and_costs_the_same(window: MovingWindow, key: str) -> None:
     assert window.take(key) == 0
     assert [len(kept) for kept in window._events] == [32]
+
+
+def test_a_key_that_was_only_looked_at_again_goes_with_the_sweep(window: MovingWindow, clock: FakeClock) -> None:
+    window.take("a")
+    clock.advance(61)
+    assert window.wait_s("a") == 0
+    assert window.take("b") == 0

@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.records import COUNTER, KubeRecords
+from kns.adapters.kube.numbers import COUNTER
+from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
 from kns.model.job import Job, JobSpec, StopReason, build_record

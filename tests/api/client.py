@@ -48,6 +48,7 @@ class Api:
     failed_logins: int = 10
     submits: int = 60
     live_jobs: int = 0
+    server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
     app: FastAPI = field(init=False)
 
@@ -71,6 +72,7 @@ class Api:
                     live_jobs=self.live_jobs,
                 ),
                 bearer=self.bearer,
+                server_key=self.server_key,
             )
         )
 

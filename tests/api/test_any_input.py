@@ -27,13 +27,13 @@ PARAMETERS = st.sampled_from(
 API = Api(failed_logins=10**9, submits=10**9)  # what is asked here must be looked at
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The path of every value inside a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path] + [found for key, item in items for found in _paths(item, (*path, key))]
+    return [path] + [found for key, item in items for found in paths_of(item, (*path, key))]
 
 
-def _replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     copy = json.loads(json.dumps(value))
     if not path:
         return new
@@ -51,16 +51,16 @@ def _assert_answered(path: str, body: bytes) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(_paths(a_submission(vault={"name": "data"}, job_label="x"))), VALUES)
+@given(st.sampled_from(paths_of(a_submission(vault={"name": "data"}, job_label="x"))), VALUES)
 def test_a_submission_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
-    body = _replaced(a_submission(vault={"name": "data"}, job_label="x"), path, value)
+    body = replaced(a_submission(vault={"name": "data"}, job_label="x"), path, value)
     _assert_answered("/jarvice/submit", json.dumps(body).encode())
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(_paths(an_appdef(walltime="01:00:00"))), VALUES)
+@given(st.sampled_from(paths_of(an_appdef(walltime="01:00:00"))), VALUES)
 def test_an_appdef_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
-    _assert_answered("/jarvice/validate", json.dumps(_replaced(an_appdef(walltime="01:00:00"), path, value)).encode())
+    _assert_answered("/jarvice/validate", json.dumps(replaced(an_appdef(walltime="01:00:00"), path, value)).encode())
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.model.catalog import CatalogError
-from tests.builders import an_app, catalog_files
+from tests.builders import an_app, an_appdef, catalog_files
 from tests.fakes.stores import FakeClock
 
 
@@ -116,13 +116,23 @@ def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: S
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("no JSON", {"users.json": '{"user1": '}, "users.json: is not JSON: Expecting value: line 1 column 11 (char 10)"),
-    ("NaN", {"machines.json": '{"m": NaN}'}, "machines.json: is not JSON: NaN is not a JSON number"),
-    ("a number too large", {"machines.json": '{"m": 1e999}'}, "machines.json: is not JSON: 1e999 is not a JSON number"),
+    ("no JSON", {"users.json": '{"user1": '}, "users.json: is not JSON: Expecting value (line 1, column 11)"),
+    ("NaN", {"machines.json": '{"m": NaN}'}, "machines.json: m: is not a number that JSON has"),
+    ("a number too large", {"machines.json": '{"m": 1e999}'}, "machines.json: m: is not a number that JSON has"),
     ("nested too deeply", {"machines.json": "[" * 100_000}, "nested too deeply"),
     ("a list", {"users.json": []}, "users.json: must be a JSON object"),
     ("an app without image", {"apps/hello.json": {"data": {}}}, "apps.hello.json: "),
-    ("an empty key", {"users.json": {"u": {"apikey": ""}}}, "users.json: u: apikey must not be empty"),
+    ("a key twice", {"users.json": '{"u": {"apikey": "key-user1", "apikey": "x"}}'}, "users.json: u.apikey: is given"),
+    ("no number", {"machines.json": {"m": {"mc_cores": "x", "mc_ram": 1}}}, "machines.json: m.mc_cores: Input should"),
+    ("no type", {"vaults.json": {"user1": {"data": {}}}}, "vaults.json: user1.data.type: Field required"),
+    ("vaults cut off", {"vaults.json": '{"user1'}, "vaults.json: is not JSON: Unterminated string"),
+    ("a faulty AppDef", {"apps/hello.json": an_app(an_appdef(licensed=5))}, "apps.hello.json: data.licensed: Input"),
+    ("an app cut off", {"apps/hello.json": "{"}, "apps.hello.json: is not JSON: "),
+    (
+        "an empty key",
+        {"users.json": {"u": {"apikey": ""}}},
+        "users.json: u.apikey: String should have at least 1 character",
+    ),
 ]
 
 
@@ -153,6 +163,28 @@ def test_a_bad_version_at_the_start_is_an_error_that_says_where(
     with pytest.raises(CatalogError) as caught:
         CatalogDirectory(mount.path, clock).load()
     assert problem in str(caught.value)
+
+
+def test_every_fault_of_a_bad_version_is_logged_once(
+    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
+) -> None:
+    faulty = {"users.json": "[", "machines.json": {"m": {"mc_cores": 1}}, "vaults.json": [], "apps/hello.json": []}
+    mount.write({**catalog_files(), **faulty})
+    with capture_logs() as logs:
+        clock.advance(1)
+        directory.current()
+    (line,) = logs
+    assert line["faults"] == 4
+    assert line["problem"] == (
+        "users.json: is not JSON: Expecting value (line 1, column 2); machines.json: m.mc_ram: Field required; "
+        "apps.hello.json: must be a JSON object; vaults.json: must be a JSON object"
+    )
+
+
+def test_a_file_that_is_no_text_is_named(mount: SecretMount, clock: FakeClock) -> None:
+    (mount.path / "..data" / "machines.json").write_bytes(b'{"m": "\xff"}')
+    with pytest.raises(CatalogError, match=r"machines\.json: is not UTF-8, from byte 8 on"):
+        CatalogDirectory(mount.path, clock).load()
 
 
 def test_a_directory_that_vanishes_keeps_the_last_good_version(

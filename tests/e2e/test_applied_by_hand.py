@@ -83,6 +83,7 @@ def _check_spec_is_frozen(site: Site, name: str) -> None:
         ({"command": "Hello"}, f"command {_NEVER}"),
         ({"walltime": "01:00:00"}, f"walltime {_NEVER}"),
         ({"vault": {"name": "data"}}, f"vault {_NEVER}"),
+        ({"parameters": {"workers": 3}}, "parameters of a job never change; submit another job"),
         ({"accepted": {"number": 999_999_999}}, "accepted is written once, by kns"),
         ({"accepted": None}, "accepted is written once, by kns"),
         ({"desiredState": "Paused"}, 'supported values: "Running", "Stopped"'),
@@ -93,6 +94,15 @@ def _check_spec_is_frozen(site: Site, name: str) -> None:
             _patch(site, name, spec)
         assert message in str(refused.value), spec
     assert _read(site, name)["spec"] == before
+
+
+@pytest.mark.parametrize("name", ["kns-job-999999", "kns-request-0"])
+def test_names_of_kns_own_are_refused(site: Site, name: str) -> None:
+    """Such a record would be in the way of the submit that gets that number."""
+    with pytest.raises(DemoError) as refused:
+        apply_record(site, name, _a_spec(site))
+    assert "are kns's own; choose another" in str(refused.value)
+    assert site.kubectl.find("nj", name, f"--namespace={NAMESPACE}") is None
 
 
 def test_the_example_is_one_that_the_api_server_takes(site: Site) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from demo import accounts, catalog
 from demo.errors import DemoError
 from demo.target import Target, choose_target
+from kns.cli.app import app
 from kns.model.catalog import Catalog, parse_catalog
 
 
@@ -80,6 +82,24 @@ def test_two_users_share_a_team(parsed: Catalog) -> None:
     assert parsed.users["user1"].team == parsed.users["user2"].team == parsed.users["payer1"].team == "payer1"
     assert [name for name, user in parsed.users.items() if user.team_admin] == ["payer1"]
     assert [name for name, user in parsed.users.items() if user.admin] == ["admin1"]
+
+
+def test_users_have_what_the_examples_need(parsed: Catalog) -> None:
+    """A project each, and one account variable, which another user of the team lacks."""
+    projects = {name: user.projects for name, user in parsed.users.items() if user.projects}
+    assert projects == {"user1": ("orion",), "user2": ("vega",)}
+    assert [name for name, user in parsed.users.items() if user.variables.get("LAB_TOKEN")] == ["user1"]
+
+
+def test_the_vault_is_one_that_kns_can_use_and_leads_nowhere(parsed: Catalog) -> None:
+    assert {user: list(vaults) for user, vaults in parsed.vaults.items()} == {"user1": ["data"]}
+    assert parsed.vaults["user1"]["data"].export == ("127.0.0.1", "/srv/user1")
+
+
+def test_the_check_has_nothing_to_say(files: dict[str, Any], tmp_path: Path) -> None:
+    catalog.write_directory(tmp_path, files)
+    result = CliRunner().invoke(app, ["catalog", "check", str(tmp_path), "--kubernetes-versions", "v1.36.3"])
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 The overlay changes what a site must set and nothing else, and restarts kns exactly when that changed.
 """
 
+import dataclasses
 import shlex
 import subprocess
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from demo import environment, install, overlay
+from demo import accounts, environment, install, overlay, realm
 from demo.errors import DemoError
 from demo.images import OurImages, list_recipes
+from demo.kubectl import Kubectl
 from demo.target import MANIFESTS, ROOT, Target, choose_target
 
 PINNED = OurImages(scheduler="localhost/kns-scheduler@sha256:aa", init="localhost/kns-init@sha256:bb")
@@ -35,8 +37,12 @@ def foreign(tmp_path: Path) -> Target:
     )
 
 
+def _config(target: Target) -> dict[str, str]:
+    return overlay.build_config(target, PINNED, realm_public_key="public")
+
+
 def _render(folder: Path, *, config: dict[str, str] | None = None, catalog: dict[str, Any] | None = None) -> Any:
-    chosen = config if config is not None else overlay.build_config(choose_target({}), PINNED)
+    chosen = config if config is not None else _config(choose_target({}))
     files = overlay.build_overlay(folder, config=chosen, images=PINNED, catalog=catalog or CATALOG)
     return {name: yaml.safe_load(text) for name, text in files.items()}
 
@@ -76,15 +82,55 @@ def test_a_changed_setting_or_catalogue_restarts_kns_and_nothing_else_does(tmp_p
 
 
 def test_the_testbed_gets_its_own_version_and_another_cluster_the_default(foreign: Target) -> None:
-    assert overlay.build_config(choose_target({}), PINNED)["KNS_KUBERNETES_VERSIONS"] == "v1.36.3"
-    config = overlay.build_config(foreign, PINNED)
+    assert _config(choose_target({}))["KNS_KUBERNETES_VERSIONS"] == "v1.36.3"
+    config = _config(foreign)
     assert config["JARVICE_JOBS_DOMAIN"] == "jobs.example.org"
-    assert "KNS_KUBERNETES_VERSIONS" not in config
+    assert not {"KNS_KUBERNETES_VERSIONS", "JARVICE_KNS_DEFAULT_STORAGE_CLASS"} & set(config)
+
+
+def test_nested_clusters_get_the_testbeds_storage_class() -> None:
+    manifest = yaml.safe_load_all((ROOT / "testbed" / "manifests" / "local-path.yaml").read_text("utf-8"))
+    (name,) = [document["metadata"]["name"] for document in manifest if document["kind"] == "StorageClass"]
+    assert _config(choose_target({}))["JARVICE_KNS_DEFAULT_STORAGE_CLASS"] == name
+
+
+def test_kns_believes_the_demos_realm(foreign: Target) -> None:
+    for target in (choose_target({}), foreign):
+        assert _config(target)["JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY"] == "public"
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> tuple[Target, Kubectl]:
+    """The testbed with kns on it, as far as `make env` looks."""
+    program = tmp_path / "kubectl"
+    program.write_text("""#!/bin/sh\nprintf '{"spec": {"clusterIP": "10.96.0.7"}}'\n""")
+    program.chmod(0o755)
+    target = dataclasses.replace(choose_target({}), kubectl=program, state=tmp_path / "state")
+    return target, Kubectl.of(target)
+
+
+def test_the_environment_names_every_account_and_the_realms_key(installed: tuple[Target, Kubectl]) -> None:
+    target, kubectl = installed
+    realm.load_public_key(target.state)
+    variables = environment.build(target, kubectl)
+    prefixes = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER": "payer1"}
+    keys = accounts.load_keys(target.state)
+    for prefix, username in prefixes.items():
+        assert variables[f"{prefix}_USERNAME"] == username
+        assert variables[f"{prefix}_APIKEY"] == keys[username]
+    assert Path(variables["KNS_REALM_PRIVATE_KEY"]).stat().st_mode & 0o777 == 0o600
+    assert variables["KNS_URL"] == "http://10.96.0.7:8080"
+
+
+def test_the_demos_key_is_not_offered_where_kns_believes_another_realm(installed: tuple[Target, Kubectl]) -> None:
+    target, kubectl = installed
+    other = dataclasses.replace(target, overrides={"JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY": "another"})
+    assert "KNS_REALM_PRIVATE_KEY" not in environment.build(other, kubectl)
 
 
 def test_settings_of_the_environment_are_passed_on() -> None:
     target = choose_target({"JARVICE_KNS_KEEP_VCLUSTERS": "true", "KNS_KUBERNETES_VERSIONS": "v1.35.1", "KNS_X": "y"})
-    config = overlay.build_config(target, PINNED)
+    config = _config(target)
     assert config["JARVICE_KNS_KEEP_VCLUSTERS"] == "true"
     assert config["KNS_KUBERNETES_VERSIONS"] == "v1.35.1"
     assert "KNS_X" not in config

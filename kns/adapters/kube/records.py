@@ -1,13 +1,13 @@
 """
-The records: NestedJob objects in the system namespace, behind a watch cache, and the counter of job numbers.
+The records: NestedJob objects in the system namespace, behind a watch cache.
 """
 
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 
 from kns.adapters.kube.client import MERGE, KubeClient
-from kns.adapters.kube.kinds import KINDS, RECORDS
+from kns.adapters.kube.kinds import RECORDS
+from kns.adapters.kube.numbers import JobNumbers
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
@@ -34,11 +34,10 @@ from kns.model.job import (
     status_to_record,
 )
 from kns.model.repeats import find_first, is_remembered, request_record
-from kns.ports import Clock, Kind, Object
+from kns.ports import Clock, Object
 
 log = get_logger(__name__)
 
-COUNTER = "kns-job-numbers"
 _ANSWER_TIMEOUT_S = 5.0  # an HTTP answer must come within 20 s, whatever the host API does
 
 
@@ -55,8 +54,7 @@ class KubeRecords:
         self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
         self._unreadable: dict[str, str] = {}
-        self._counter: Object | None = None
-        self._counter_lock = threading.Lock()
+        self._numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
     @property
     def cache(self) -> WatchCache:
@@ -78,8 +76,7 @@ class KubeRecords:
         return next((job for job in self.list_jobs() if job.number == number), None)
 
     def allot_number(self) -> int:
-        with self._counter_lock:
-            return retry_on_conflict(self._next_number)
+        return self._numbers.allot()
 
     def find_request(self, request: str) -> Job | None:
         return find_first(self.list_jobs(), request, now=self._clock.now())
@@ -188,6 +185,9 @@ class KubeRecords:
             raise error
         return found
 
+    def _highest_number(self) -> int:
+        return max((job.number or 0 for job in self.list_jobs()), default=0)
+
     def _announce(self, obj: Object) -> None:
         record = obj["metadata"]["name"]
         if self._cache.get(self._namespace, record) is None:
@@ -213,55 +213,3 @@ class KubeRecords:
                 return None
         self._parsed[name] = (version, job)
         return job
-
-    def _next_number(self) -> int:
-        """Compare and swap on the counter; the last answer is kept, so the usual case is one call."""
-        row = KINDS[Kind.CONFIG_MAP]
-        if self._counter is None:
-            self._counter = self._read_or_make_counter()
-        number = self._read_last(self._counter) + 1
-        wanted = {**self._counter, "data": {**self._counter["data"], "last": str(number)}}
-        try:
-            self._counter = self._client.request(
-                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=_ANSWER_TIMEOUT_S
-            )
-        except (ConflictError, NotFoundError) as error:
-            self._counter = None
-            raise ConflictError(str(error)) from error
-        return number
-
-    def _read_last(self, counter: Object) -> int:
-        try:
-            return int(counter["data"]["last"])
-        except (KeyError, TypeError, ValueError) as error:
-            self._counter = None
-            raise UnavailableError(
-                f"ConfigMap {self._namespace}/{COUNTER}: data.last is not a number; set it to the highest job number "
-                "ever given"
-            ) from error
-
-    def _read_or_make_counter(self) -> Object:
-        """A counter that was lost goes on after the highest number of the records that are still there."""
-        row = KINDS[Kind.CONFIG_MAP]
-        try:
-            found: Object = self._client.request(
-                "GET", row.path(self._namespace, COUNTER), read_timeout_s=_ANSWER_TIMEOUT_S
-            )
-        except NotFoundError:
-            highest = max((job.number or 0 for job in self.list_jobs()), default=0)
-            body = {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {
-                    "name": COUNTER,
-                    "namespace": self._namespace,
-                    "labels": {names.MANAGED_BY_LABEL: "kns"},
-                    "annotations": {"kns.io/note": "The last job number given. Never lower it: numbers are for ever."},
-                },
-                "data": {"last": str(highest)},
-            }
-            try:
-                found = self._client.request("POST", row.path(self._namespace), body=body)
-            except AlreadyExistsError as error:
-                raise ConflictError(str(error)) from error
-        return found

@@ -180,7 +180,7 @@ def test_a_key_that_no_type_has_is_worth_a_warning() -> None:
     parameters = {"p": {"type": "INT", "mim": 0}, "q": {"type": "DATE", "min": 0}, "r": {"name": "R", "if": []}}
     variables = {"A": {"inherits": True}}
     data = an_appdef(commands={"Hello": a_command(parameters=parameters)}, variables=variables)
-    assert find_unknown_keys(data) == [
+    assert [str(problem) for problem in find_unknown_keys(data)] == [
         "commands.Hello.parameters.p.mim: unknown key, ignored; did you mean 'min'?",
         "commands.Hello.parameters.q.min: unknown key, ignored",
         "variables.A.inherits: unknown key, ignored; did you mean 'inherit'?",

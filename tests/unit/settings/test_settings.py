@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import SecretStr
 
 from kns import __version__
-from kns.settings import Settings, SettingsError, list_names, list_unknown, load_settings
+from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings
 from tests.tokens import public_der, public_pem
 
 
@@ -42,6 +43,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_IMAGES_TAG": ("images_tag", "jarvice-master", ("n1.3.0", "n1.3.0"), ("a tag", ".x", "x" * 129)),
     "JARVICE_JOBS_INGRESS_CLASS": ("ingress_class", None, ("traefik", "traefik"), ("Big_Class", "-x")),
     "JARVICE_K8S_SCHED_LOGLEVEL": ("log_level", 30, ("10", 10), ("info", "9", "51")),
+    "JARVICE_SCHED_SERVER_KEY": (
+        "server_key",
+        None,
+        ("up:se:cret", SecretStr("up:se:cret")),
+        ("no-colon", ":s3cret", "someone:", ":"),
+    ),
     "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
     "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
     "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
@@ -334,3 +341,9 @@ def test_reports_are_not_more_often_than_samples(monkeypatch: pytest.MonkeyPatch
 def test_proxies_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
     assert load_settings().https_proxy == "http://proxy.example.org:3128"
+
+
+def test_secrets_leave_the_environment_and_the_rest_stays() -> None:
+    environ = {"JARVICE_SCHED_SERVER_KEY": "up:secret", "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "x", "PATH": "/bin"}
+    forget_secrets(environ)
+    assert environ == {"PATH": "/bin"}

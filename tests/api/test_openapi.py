@@ -1,0 +1,76 @@
+"""The OpenAPI document has the routes that are served and the texts that are used, and nothing else."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from kns.api import errors
+from kns.api.errors import Refusal
+from kns.api.openapi import build_document
+from tests.api.client import VERSION, Api
+
+# Answers of the framework to what no operation describes, and those of the upstream protocol.
+UNDESCRIBED = {errors.WRONG_METHOD, errors.STILL_LIVE}
+
+
+def _described() -> set[tuple[str, str]]:
+    return {(method, path) for path, item in build_document()["paths"].items() for method in item}
+
+
+def _served(api: Api) -> set[tuple[str, str]]:
+    """Asked of the framework's own generator: which of its classes a route is made of is its own business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that GET and POST of one function share an operation's name
+        paths = api.app.openapi()["paths"]
+    return {(method, path) for path, item in paths.items() for method in item}
+
+
+def test_the_document_has_exactly_the_served_routes(api: Api) -> None:
+    assert _described() == _served(api)
+
+
+def test_the_document_is_served_with_the_version_and_to_everybody(api: Api) -> None:
+    answer = api.call("GET", "/jarvice/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    document = answer.json()
+    assert document.pop("info") == {**build_document()["info"], "version": VERSION}
+    assert document == {key: value for key, value in build_document().items() if key != "info"}
+    assert api.call("POST", "/jarvice/openapi.json").status_code == 405
+
+
+def _texts(schema: Any) -> Iterator[str]:
+    """Every fixed text inside a schema of an error."""
+    for choice in schema.get("anyOf", [schema]):
+        yield from choice.get("enum", [])
+
+
+def test_every_text_of_an_error_is_a_row_of_the_table_and_every_row_is_told() -> None:
+    told = {
+        Refusal(int(status), text)
+        for item in build_document()["paths"].values()
+        for operation in item.values()
+        for status, answer in operation["responses"].items()
+        if status != "200"
+        for text in _texts(answer["content"]["application/json"]["schema"]["properties"]["error"])
+    }
+    rows = {value for value in vars(errors).values() if isinstance(value, Refusal)}
+    assert told == rows - UNDESCRIBED
+
+
+def test_names_of_operations_are_unique_and_references_lead_somewhere() -> None:
+    document = build_document()
+    ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+    names = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(_references(document)) == names
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)

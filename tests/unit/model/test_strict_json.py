@@ -1,0 +1,66 @@
+"""Files are read as Python's reader would, but for what that one passes over: equal keys and numbers that are none."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kns.model.problem import Problem
+from kns.model.strict_json import NotJsonError, decode_json
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES, st.sampled_from([None, 2, "\t"]), st.booleans())
+def test_good_json_is_read_whole_and_without_faults(value: Any, indent: Any, ascii_only: bool) -> None:
+    decoded = decode_json(json.dumps(value, indent=indent, ensure_ascii=ascii_only))
+    assert (decoded.data, decoded.problems) == (value, ())
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    problem: Problem | None = None
+    try:
+        decode_json(text)
+    except NotJsonError as error:
+        problem = error.problem
+    assert problem is None or problem.position is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ('{"a": 1, "a": 2}', ["a: is given twice"]),
+        ('{"a": 1, "a": 2, "a": 3}', ["a: is given twice"]),
+        ('[{"b": {"c": 1, "c": 1}}, {"c": 1}]', ["[0].b.c: is given twice"]),
+        ('{"a": {"x": 1, "x": 1}, "a": 2}', ["a: is given twice"]),
+        ('{"\\u0061": 1, "a": 2}', ["a: is given twice"]),
+        ("[NaN, -Infinity, 1e999]", [f"[{i}]: is not a number that JSON has, or one too large" for i in range(3)]),
+        (f'{{"n": {"9" * 5000}}}', ["n: is not a number that JSON has, or one too large"]),
+        (f'{{"n": -{"9" * 4300}}}', []),
+    ],
+)
+def test_faults_that_pythons_reader_passes_over(text: str, problems: list[str]) -> None:
+    assert [str(problem) for problem in decode_json(text).problems] == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "position"),
+    [
+        ("", "is not JSON: Expecting value", (1, 1)),
+        ('{\n\t"a": tru\n}', "is not JSON: Expecting value", (2, 7)),
+        ('{"a": 1} x', "is not JSON: Extra data", (1, 10)),
+        ("\ufeff{}", "is not JSON: Unexpected UTF-8 BOM (decode using utf-8-sig)", (1, 1)),
+        ("[" * 100_000, "is not usable JSON: nested too deeply", None),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_position(text: str, problem: str, position: tuple[int, int] | None) -> None:
+    with pytest.raises(NotJsonError) as refused:
+        decode_json(text)
+    assert (refused.value.problem.message, refused.value.problem.position) == (problem, position)
