@@ -7,13 +7,13 @@ replicas the one that lost a race, and has to read again, would lose the next on
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.retry import retry_on_conflict
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
+from kns.model.errors import AlreadyExistsError, ConflictError, KnsError, NotFoundError, UnavailableError
 from kns.ports import Kind, Object
 
 COUNTER = "kns-job-numbers"
@@ -30,7 +30,12 @@ class JobNumbers:
         self._swap = threading.Lock()
         self._gate = threading.Lock()
         self._wanted = 0
-        self._spare: deque[int] = deque()
+        self._spare: deque[int | KnsError] = deque()  # what a swap brought for those who share it
+
+    @property
+    def waiting(self) -> int:
+        """How many asked and are part of no swap yet."""
+        return self._wanted
 
     def allot(self) -> int:
         """
@@ -44,9 +49,19 @@ class JobNumbers:
             if not self._spare:
                 with self._gate:
                     count, self._wanted = max(1, self._wanted), 0
-                first = retry_on_conflict(lambda: self._take(count))
-                self._spare.extend(range(first, first + count))
-            return self._spare.popleft()
+                self._spare.extend(self._swap_for(count))
+            share = self._spare.popleft()
+        if isinstance(share, KnsError):
+            raise share
+        return share
+
+    def _swap_for(self, count: int) -> Iterable[int | KnsError]:
+        """With a host that does not answer all who wait fail together: one after the other they would wait too long."""
+        try:
+            first = retry_on_conflict(lambda: self._take(count))
+        except KnsError as error:
+            return [type(error)(str(error)) for _ in range(count)]
+        return range(first, first + count)
 
     def _take(self, count: int) -> int:
         """Compare and swap; the first of `count` numbers. The last answer is kept, so the usual case is one call."""

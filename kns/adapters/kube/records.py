@@ -52,7 +52,7 @@ class KubeRecords:
         self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
         self._unreadable: dict[str, str] = {}
-        self._numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
+        self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
     @property
     def cache(self) -> WatchCache:
@@ -74,7 +74,7 @@ class KubeRecords:
         return next((job for job in self.list_jobs() if job.number == number), None)
 
     def allot_number(self) -> int:
-        return self._numbers.allot()
+        return self.numbers.allot()
 
     def find_request(self, request: str) -> Job | None:
         return find_first(self.list_jobs(), request, now=self._clock.now())

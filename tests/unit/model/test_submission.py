@@ -26,6 +26,7 @@ APPS = {
     "timed": an_app(an_appdef(walltime="02:00:00", commands={"Hello": a_command(walltime="01:00:00")})),
     "silent": an_app(an_appdef(commands={"Hello": a_command(interactive=False)})),
     "unconnected": an_app(an_appdef(commands={"Hello": a_command(interactive=True, noconnect=True)})),
+    "login": an_app(an_appdef(commands={"Hello": a_command(nested={"keycloak": True})})),
     "targetless": an_app(an_appdef(commands={"Hello": a_command(nested={"targets": []})})),
 }
 
@@ -35,13 +36,20 @@ def catalog() -> Catalog:
     return a_catalog(apps=APPS)
 
 
-def take(catalog: Catalog, *, user: str = "user1", allot: Callable[[], int] = lambda: 7, **changes: Any) -> Accepted:
+def take(
+    catalog: Catalog,
+    *,
+    user: str = "user1",
+    allot: Callable[[], int] = lambda: 7,
+    keycloak: bool = False,
+    **changes: Any,
+) -> Accepted:
     body = a_submission(user=user, **changes)
     spec = build_spec(parse_model(Submission, body), user=user, body=body)
     return accept(
         spec,
         catalog=catalog,
-        terms=Terms(supported_versions=("v1.36", "v1.35")),
+        terms=Terms(supported_versions=("v1.36", "v1.35"), keycloak=keycloak),
         now=START,
         rng=random.Random(1),
         allot_number=allot,
@@ -100,6 +108,11 @@ REFUSALS: list[tuple[dict[str, Any], type[KnsError], str]] = [
         InvalidInputError,
         "nested_kubernetes.kubernetes_version: v1.20 is not supported here; supported: v1.36, v1.35",
     ),
+    (
+        {"app": "login"},
+        InvalidInputError,
+        "nested_kubernetes.keycloak: this site has no Keycloak for apps; choose another app or ask its administrator",
+    ),
     ({"vault": {"name": "none"}}, InvalidInputError, "vault.name: user1 has no vault 'none'"),
     ({"vault": {"name": "data"}, "user": "user2"}, InvalidInputError, "vault.name: user2 has no vault 'data'"),
     ({"job_project": "beta"}, InvalidInputError, "job_project: user1 is not a member of 'beta'"),
@@ -126,6 +139,10 @@ def test_each_refusal_and_that_it_costs_no_number(
     with pytest.raises(error) as caught:
         take(catalog, allot=allot, **changes)
     assert str(caught.value) == message
+
+
+def test_a_site_with_keycloak_takes_an_app_that_asks_for_it(catalog: Catalog) -> None:
+    assert take(catalog, app="login", keycloak=True).nested.keycloak is not None
 
 
 BODY_FAULTS: list[tuple[dict[str, Any], str]] = [
