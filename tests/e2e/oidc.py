@@ -143,6 +143,10 @@ class RealmAdmin:
         path = f"users/{account}/role-mappings/clients/{management}"
         self._send("POST" if may_manage else "DELETE", path, json=[role])
 
+    def limit_tokens(self, seconds: int) -> None:
+        """How long an access token counts; the roles in it count that long after they were taken away."""
+        self._send("PUT", "", json={"accessTokenLifespan": seconds})
+
     def _find_account(self, client_id: str) -> str:
         name = f"service-account-{client_id}"
         return str(self._send("GET", "users", params={"username": name, "exact": "true"}).json()[0]["id"])

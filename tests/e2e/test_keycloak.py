@@ -38,6 +38,9 @@ def _testbed(action: str) -> None:
     subprocess.run([sys.executable, "-m", "testbed", "keycloak", action], cwd=ROOT, check=True, timeout=_SETUP_S)
 
 
+_TOKEN_S = 5  # less than a job takes to come to its client, so that a right that was taken is missed at once
+
+
 @pytest.fixture(scope="module")
 def _server(site: Site) -> Iterator[str]:
     """Its address. Only beside the testbed: elsewhere no test may start servers."""
@@ -66,6 +69,7 @@ def realm(site: Site, _server: str) -> Iterator[RealmAdmin]:
     )
     admin = RealmAdmin(_server, REALM, password=password)
     admin.ensure_user(USER, PASSWORD)
+    admin.limit_tokens(_TOKEN_S)
     try:
         with _kns_with_keycloak(site, made.stdout):
             yield admin
