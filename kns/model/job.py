@@ -175,6 +175,11 @@ class JobStatus(_Stored):
         condition = self.condition(kind)
         return condition is not None and condition.is_true
 
+    @property
+    def has_been_exposed(self) -> bool:
+        """From the moment it can be reached, and for good: `Exposed` is False again while the target is gone."""
+        return self.url is not None or self.is_true(ConditionType.EXPOSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
