@@ -36,6 +36,8 @@ class _Problem:
 
 
 def ensure(ctx: Context) -> Outcome:
+    if ctx.job.status.lives_without_url:
+        return Done()
     targets, url = ctx.accepted.nested.targets, ctx.job.status.url
     address = ctx.site.job_address(ctx.accepted.number, ctx.accepted.nested, url=url)
     if address is None:

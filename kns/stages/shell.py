@@ -32,7 +32,7 @@ def ensure(ctx: Context) -> Outcome:
         return Without()
     image = ctx.site.shell_image
     address = ctx.site.shell_address(ctx.accepted.number, ctx.accepted.nested, url=ctx.job.status.url)
-    if address is None or image is None:
+    if address is None or image is None or ctx.job.status.lives_without_url:
         _end(ctx)  # the site may have allowed it when the job started
         if image is None:
             return Without(Reason.SHELL_NOT_ALLOWED, "JARVICE_KNS_ALLOW_GOTTY_SHELL is not on")

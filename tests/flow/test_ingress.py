@@ -239,6 +239,17 @@ def test_a_job_keeps_the_address_that_it_was_told(sim: Simulation, job: JobBuild
     assert (_ingress(sim), sim.host.calls) == (before, calls)
 
 
+def test_a_job_that_serves_without_url_stays_so(sim: Simulation, job: JobBuilder) -> None:
+    """A domain that the site gets later must not end it for want of a target, nor surprise its app."""
+    sim.configure(jobs_domain=None)
+    sim.host.target_appears = False
+    _serve(sim, job)
+    sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org"), shell_image="registry.example.org/kns-gotty:1")
+    sim.clock.advance(10_000)
+    assert sim.step().outcome == "serving"
+    assert (sim.job.status.url, sim.job.status.is_true(ConditionType.EXPOSED)) == (None, True)
+
+
 def test_an_address_that_another_job_kept_is_not_claimed_a_second_time(sim: Simulation, job: JobBuilder) -> None:
     """Job 17 has `/17` since the domain was without a path; with `/1$` that would be job 7's."""
     sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org/1$"))
