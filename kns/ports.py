@@ -67,6 +67,10 @@ class Cluster(Protocol):
         """All objects of a watched kind that carry this job's label, less the tenant's copies."""
         ...
 
+    def observe_all(self, kind: Kind) -> Sequence[Object]:
+        """All objects of a watched kind that carry any job's label, less the tenants' copies."""
+        ...
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, read now; None if absent."""
         ...

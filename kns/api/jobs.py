@@ -27,7 +27,6 @@ from kns.api.lookup import Integers, JobToReport, JobToStop, KnownJob, accepted_
 from kns.api.params import Given, Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of, info_entry, job_entry, status_entry
-from kns.model.conditions import ConditionType
 from kns.model.errors import NotFoundError
 from kns.model.job import Job, StopReason
 from kns.model.tokens import Tokens
@@ -115,7 +114,7 @@ def read_tokens(ports: ApiPorts, job: Job) -> Tokens:
         ApiError: too early or too late; clients poll until this error disappears.
     """
     require_running(job)
-    tokens = ports.tokens.read(job.record) if job.status.is_true(ConditionType.EXPOSED) else None
+    tokens = ports.tokens.read(job.record) if job.status.has_been_exposed else None
     if tokens is None:
         raise ApiError(NOT_RUNNING)
     return tokens

@@ -120,7 +120,7 @@ class Reconciler:
             reason = StopReason.WALLTIME
         if reason is not None:
             return self._stop(ctx, reason)
-        status, extras_s = job.status, []
+        status, stages_s = job.status, []
         for stage in self._stages:
             if stage.condition is ConditionType.VIRTUAL_CLUSTER_READY and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
@@ -140,13 +140,14 @@ class Reconciler:
                 return Result("wait", outcome.after_s, f"{outcome.reason}: {outcome.message}")
             if isinstance(outcome, Without):
                 status = _note_without(status, stage, outcome, now)
-                extras_s.append(outcome.after_s)
+                stages_s.append(outcome.after_s)
                 continue
+            stages_s.append(outcome.look_s)
             status = self._note_done(job, status, stage, outcome, now)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
         status, look_s = self._meter(ctx, status)
         self._write(job, status)
-        looks_s = (look_s, self._until_walltime(job, status, now), *extras_s)
+        looks_s = (look_s, self._until_walltime(job, status, now), *stages_s)
         return Result("serving", min((s for s in looks_s if s is not None), default=None))
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:

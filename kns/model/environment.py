@@ -18,9 +18,10 @@ from kns.model.site import Site
 from kns.model.tokens import Tokens
 
 
-def build_public_env(spec: JobSpec, accepted: Accepted, site: Site) -> dict[str, str]:
+def build_public_env(spec: JobSpec, accepted: Accepted, site: Site, *, url: str | None = None) -> dict[str, str]:
+    """`url` is the address that the job has already, if it has one."""
     nodes, machine = spec.machine.nodes, accepted.machine
-    address = site.job_address(accepted.number, accepted.nested)
+    address = site.job_address(accepted.number, accepted.nested, url=url)
     return {
         "KNS_JOB_NUMBER": str(accepted.number),
         "KNS_JOB_NAME": accepted.name,

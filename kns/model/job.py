@@ -175,6 +175,16 @@ class JobStatus(_Stored):
         condition = self.condition(kind)
         return condition is not None and condition.is_true
 
+    @property
+    def has_been_exposed(self) -> bool:
+        """From the moment it can be reached, and for good: `Exposed` is False again while the target is gone."""
+        return self.url is not None or self.is_true(ConditionType.EXPOSED)
+
+    @property
+    def lives_without_url(self) -> bool:
+        """It was told that it has none, and keeps to that as it would to an address."""
+        return self.url is None and self.is_true(ConditionType.EXPOSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -22,6 +22,7 @@ APP_LABEL = "kns.io/app"
 MACHINE_LABEL = "kns.io/machine"
 JOB_NAME_ANNOTATION = "kns.io/job-name"
 RECORD_UID_ANNOTATION = "kns.io/record-uid"
+APPLIED_ANNOTATION = "kns.io/applied"  # a digest of what kns last applied
 FINALIZER = "kns.io/cleanup"
 
 # Set by vcluster on every copy it makes. A tenant can put our labels on a pod of its own and the copy carries them,
@@ -38,6 +39,7 @@ INIT_JOB = "kns-init"
 INIT_CONFIG = "kns-init-plan"
 INIT_SECRET = "kns-init"  # noqa: S105 - the name of a Secret, not one
 INIT_ENV = "kns-init-env"  # a Secret: what only the init pod's environment has
+TARGET = "kns-target"  # the Service behind the job's Ingress
 SHELL = "kns-shell"  # Deployment, Service and Secret of the web shell; inside, its ServiceAccount in kube-system
 SHELL_ACCESS = "kns-shell-access"  # a Secret: what the syncer gives out for that ServiceAccount
 SHELL_PATH = "/gotty-shell"  # below the job's URL

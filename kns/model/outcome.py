@@ -11,13 +11,14 @@ class Done:
     The stage's part of the world is as it must be.
 
     What it found out on the way goes into the record's status; None leaves the status as it is. `message` becomes
-    the condition's.
+    the condition's. `look_s` is for what no watch tells of: when to look again at the latest.
     """
 
     message: str = ""
     url: str | None = None
     address: str | None = None
     control_plane_uid: str | None = None
+    look_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,18 @@ class JobAddress:
     path: str
     url: str
 
+    @classmethod
+    def of_url(cls, url: str) -> "JobAddress":
+        """
+        >>> JobAddress.of_url("http://jobs.example.org:8080/job7")
+        JobAddress(host='jobs.example.org', path='/job7', url='http://jobs.example.org:8080/job7')
+        """
+        parts = urlsplit(url)
+        return cls(host=parts.hostname or "", path=parts.path or "/", url=url)
+
+    def below(self, path: str) -> "JobAddress":
+        return JobAddress(host=self.host, path=self.path.rstrip("/") + path, url=self.url + path)
+
 
 @dataclass(frozen=True, slots=True)
 class JobsDomain:
@@ -188,16 +200,23 @@ class Site:
         """kns's own images that jobs run."""
         return (self.init_image, self.shell_image) if self.shell_image else (self.init_image,)
 
-    def job_address(self, number: int, nested: NestedKubernetes) -> JobAddress | None:
-        """Where the job will be found; None without a target or without a jobs domain."""
-        if not nested.targets or self.jobs_domain is None:
+    def job_address(self, number: int, nested: NestedKubernetes, *, url: str | None = None) -> JobAddress | None:
+        """
+        Where the job will be found; None without a target or without a jobs domain.
+
+        `url` is what the job has been told already: it keeps that address, whatever becomes of the jobs domain.
+        """
+        if not nested.targets:
+            return None
+        if url is not None:
+            return JobAddress.of_url(url)
+        if self.jobs_domain is None:
             return None
         return self.jobs_domain.address(number, prefix=nested.ingress_type == "prefix")
 
-    def shell_address(self, number: int, nested: NestedKubernetes) -> JobAddress | None:
+    def shell_address(self, number: int, nested: NestedKubernetes, *, url: str | None = None) -> JobAddress | None:
         """Where the job's web shell will be; None unless site and AppDef both want one and the job has an address."""
-        address = self.job_address(number, nested)
+        address = self.job_address(number, nested, url=url)
         if address is None or self.shell_image is None or not nested.enable_gotty_shell:
             return None
-        path = address.path.rstrip("/") + names.SHELL_PATH
-        return JobAddress(host=address.host, path=path, url=address.url + names.SHELL_PATH)
+        return address.below(names.SHELL_PATH)

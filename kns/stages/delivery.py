@@ -49,8 +49,9 @@ def read_job_info(ctx: Context) -> JobInfo:
     user = ctx.world.catalog.current().users.get(ctx.job.spec.user)
     parameters = fill_api_key(ctx.accepted.parameters, user.apikey if user else None)
     tokens = ctx.world.tokens.ensure(ctx.job)
+    public = build_public_env(ctx.job.spec, ctx.accepted, ctx.site, url=ctx.job.status.url)
     return JobInfo(
-        public={**build_parameter_env(parameters), **build_public_env(ctx.job.spec, ctx.accepted, ctx.site)},
+        public={**build_parameter_env(parameters), **public},
         secret={
             **build_secret_parameter_env(parameters, {}),
             **build_secret_env(tokens),

@@ -101,7 +101,7 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
         ctx.accepted.number,
         record_uid=ctx.job.uid,
         secret=secret,
-        address=ctx.site.job_address(ctx.accepted.number, nested),
+        address=ctx.site.job_address(ctx.accepted.number, nested, url=ctx.job.status.url),
         redirect_paths=nested.keycloak.redirect_paths if nested.keycloak else (),
     )
     found = provider.find_client(ctx.name)

@@ -30,8 +30,9 @@ _RETRY_S = 60.0
 def ensure(ctx: Context) -> Outcome:
     if not ctx.accepted.nested.enable_gotty_shell:
         return Without()
-    address, image = ctx.site.shell_address(ctx.accepted.number, ctx.accepted.nested), ctx.site.shell_image
-    if address is None or image is None:
+    image = ctx.site.shell_image
+    address = ctx.site.shell_address(ctx.accepted.number, ctx.accepted.nested, url=ctx.job.status.url)
+    if address is None or image is None or ctx.job.status.lives_without_url:
         _end(ctx)  # the site may have allowed it when the job started
         if image is None:
             return Without(Reason.SHELL_NOT_ALLOWED, "JARVICE_KNS_ALLOW_GOTTY_SHELL is not on")

@@ -87,6 +87,7 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     server.put("/api/v1", "pods", {"metadata": {**meta, "name": "kns-init-0", "labels": MINE}})
     host.wait_for(1)
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, 7)] == ["kns-init-0"]
+    assert [pod["metadata"]["name"] for pod in host.cluster.observe_all(Kind.POD)] == ["kns-init-0"]
 
 
 def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:

@@ -82,6 +82,18 @@ def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @real
+def test_nothing_that_an_ingress_controller_obeys_is_copied_to_the_host(rendering: Rendering) -> None:
+    """The chart's whole values, as the syncer reads them: an app's own Ingresses stay inside."""
+    (secret,) = (obj for obj in rendering.render(12) if obj["metadata"]["name"] == "vc-config-kns-job-12")
+    text = secret.get("stringData", {}).get("config.yaml") or base64.b64decode(secret["data"]["config.yaml"])
+    config = yaml.safe_load(text)
+    assert config["sync"]["toHost"]["ingresses"]["enabled"] is False
+    assert config["sync"]["toHost"].get("customResources") in (None, {})
+    assert config["networking"]["replicateServices"] == {"fromHost": [], "toHost": []}
+    assert config["controlPlane"]["ingress"]["enabled"] is False
+
+
+@real
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_chart_accepts_the_values(rendering: Rendering, shape: str) -> None:
     """Its schema refuses unknown keys. What comes out is the job's alone, applied by kinds that kns knows."""

@@ -119,6 +119,13 @@ def test_kns_can_give_away_only_what_roles_say_it_may() -> None:
             assert not {"escalate", "impersonate"} & set(rule["verbs"])
 
 
+def test_a_virtual_cluster_has_no_right_to_make_ingresses() -> None:
+    """Whatever its settings: what reaches the host as an Ingress is kns's own."""
+    assert not {
+        resource for group, resource in rules_of(find("ClusterRole", names.SYNCER_CLUSTER_ROLE)) if "k8s.io" in group
+    } & {"ingresses", "httproutes", "gateways"}
+
+
 # --- the Deployment
 
 

@@ -52,11 +52,14 @@ class FakeHost:
         return copy.deepcopy(found)
 
     def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
+        return [obj for obj in self.observe_all(kind) if obj["metadata"]["labels"][names.JOB_LABEL] == str(number)]
+
+    def observe_all(self, kind: Kind) -> Sequence[Object]:
         return [
             copy.deepcopy(obj)
             for (k, _, _), obj in self._objects.items()
             if k is kind
-            and (labels := obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == str(number)
+            and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
             and names.SYNCED_LABEL not in labels
         ]
 
@@ -199,9 +202,17 @@ class FakeHost:
         kind = "Failed" if self.init_exit["exitCode"] else "Complete"
         job["status"] = {"conditions": [{"type": kind, "status": "True"}]}
         if kind == "Complete" and self.target_appears:
-            self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), {"spec": {}})
+            self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
             tenant = {names.SYNCED_LABEL: namespace}
             self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+
+
+def a_copy(vcluster: str, *, namespace: str = "default", **spec: Any) -> Object:
+    """A Service of the tenant's as vcluster copies it to the host; `spec` replaces keys of its spec."""
+    mark = {names.SYNCED_LABEL: vcluster, names.SYNCED_NAMESPACE_LABEL: namespace}
+    ports = [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http"}]
+    default = {"type": "ClusterIP", "selector": {"app": "web", **mark}, "ports": ports}
+    return {"metadata": {"labels": mark}, "spec": {**default, **spec}}
 
 
 def _matches(selector: str, labels: Mapping[str, str]) -> bool:

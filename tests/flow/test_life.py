@@ -91,7 +91,7 @@ def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState,
 
 def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
     """A serving pass asks to be woken exactly at the end of the walltime; then the job is terminated."""
-    sim.submit(job.with_accepted(walltime_s=600))
+    sim.submit(job.with_accepted(walltime_s=600).without_target())  # a target is looked at each minute
     result = sim.run(until="serving")
     assert sim.job.walltime_end is not None
     assert result.requeue_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
@@ -398,7 +398,7 @@ def test_the_record_says_for_what_it_waits_and_forgets_it_when_it_serves(sim: Si
         sim.clock.advance(1)
     assert (sim.job.status.reason, sim.job.status.message) == (
         Reason.NO_TARGET,
-        "waiting for target Service default/web",
+        "target Service default/web is not in the virtual cluster",
     )
     assert sim.job.status.substatus is Substatus.NONE
     sim.host.target_appears = True

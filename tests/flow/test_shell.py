@@ -34,7 +34,7 @@ def job(job: JobBuilder) -> JobBuilder:
 def test_both_permissions_make_a_shell_below_the_jobs_url(sim: Simulation, job: JobBuilder) -> None:
     _serve(sim, job)
     assert set(sim.host.left) >= SHELL_OBJECTS
-    assert _paths(sim) == {"/": "web-x-default-x-kns-job-7", "/gotty-shell": "kns-shell"}
+    assert _paths(sim) == {"/": "kns-target", "/gotty-shell": "kns-shell"}
     assert shell_url(sim.job) == "https://kns-job-7.jobs.example.org/gotty-shell"
     assert sim.job.status.is_true(ConditionType.SHELL_READY)
     assert "shell" not in sim.outputs.read(sim.record).render()
@@ -99,7 +99,7 @@ def test_a_job_without_url_has_no_shell_and_says_so(sim: Simulation, job: JobBui
 def test_a_prefix_of_the_common_host_is_in_front_of_the_shells_path(sim: Simulation, job: JobBuilder) -> None:
     """The path is not stripped on the way, so the pod is told of it."""
     _serve(sim, job.with_nested(ingress_type="prefix"))
-    assert _paths(sim) == {"/7": "web-x-default-x-kns-job-7", "/7/gotty-shell": "kns-shell"}
+    assert _paths(sim) == {"/7": "kns-target", "/7/gotty-shell": "kns-shell"}
     (container,) = _read(sim, Kind.DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
     assert {"name": "KNS_SHELL_PATH", "value": "/7/gotty-shell"} in container["env"]
     assert shell_url(sim.job) == "https://jobs.example.org/7/gotty-shell"

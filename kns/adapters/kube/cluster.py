@@ -48,6 +48,9 @@ class KubeCluster:
     def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
         return [obj for obj in self._caches[kind].all_objects() if _job_label(obj) == str(number)]
 
+    def observe_all(self, kind: Kind) -> Sequence[Object]:
+        return self._caches[kind].all_objects()
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
             obj: Object = self._client.request("GET", KINDS[kind].path(namespace, name))

@@ -9,7 +9,15 @@ import pytest
 from kns.model.job import Accepted
 from kns.model.limits import parse_limit_range
 from kns.model.machine import Machine
-from kns.model.site import IngressSettings, JobAddress, JobsDomain, Site, VirtualKubernetes
+from kns.model.site import (
+    IngressSettings,
+    JobAddress,
+    JobsDomain,
+    Site,
+    VirtualKubernetes,
+    parse_jobs_domain,
+)
+from kns.objects.drift import is_as_applied, stamp
 from kns.objects.ingress import build_ingress
 from kns.objects.init import build_init_config, build_init_job, build_init_secrets
 from kns.objects.inside import build_default_storage_class, build_job_info, build_runtime_class
@@ -235,6 +243,35 @@ def test_ingress_settings(settings: dict[str, Any], annotations: dict[str, str],
     assert ingress["metadata"].get("annotations", {}) == annotations
     assert ingress["spec"].get("tls") == ([{"hosts": [SUBDOMAIN.host], "secretName": tls}] if tls else None)
     assert ingress["spec"].get("ingressClassName") == settings.get("ingress_class")
+
+
+DOMAINS = ("jobs.example.org", "jobs.example.org/job$", "http://jobs.example.org:8080/$/app", "jobs.example.org/1$")
+
+
+@pytest.mark.parametrize("text", DOMAINS)
+def test_no_two_jobs_claim_the_same_host_or_path(text: str) -> None:
+    """Of one jobs domain, whatever their AppDefs ask for; nor is a job's path below another's on the same host."""
+    domain = parse_jobs_domain(text)
+    claims: dict[tuple[str, str], int] = {}
+    for number in range(1, 1200):
+        for prefix in (False, True):
+            address = domain.address(number, prefix=prefix)
+            assert claims.setdefault((address.host, address.path), number) == number
+    for (host, path), number in claims.items():
+        above = [path.rsplit("/", depth)[0] or "/" for depth in range(1, path.count("/") + 1)]
+        assert {claims.get((host, one), number) for one in above} <= {number}
+
+
+def test_the_stamp_tells_what_was_dropped_and_lets_others_add() -> None:
+    """A key that is wanted no longer looks like an addition of somebody's; the digest tells."""
+    ingress = stamp(an_ingress(cert_secret="tls", annotations={"a": "b"}))
+    assert is_as_applied(ingress, ingress)
+    assert is_as_applied({**ingress, "status": {}, "spec": {**ingress["spec"], "ingressClassName": "x"}}, ingress)
+    assert not is_as_applied(ingress, stamp(an_ingress(annotations={"a": "b"})))
+    assert not is_as_applied(ingress, stamp(an_ingress(cert_secret="tls")))
+    assert not is_as_applied(None, ingress)
+    listed = {key: value for key, value in ingress.items() if key not in ("kind", "apiVersion")}
+    assert is_as_applied(listed, ingress)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,336 @@
+"""Where a job's URL leads to: its target's pods and nothing else, whatever becomes of the target while it serves."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kns.model import names
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import RefusedError
+from kns.model.job import JobState, StopReason
+from kns.model.site import IngressSettings, parse_jobs_domain
+from kns.ports import Kind
+from tests.builders import JobBuilder
+from tests.fakes.host import a_copy
+from tests.flow.conftest import Simulation
+
+JOB = "kns-job-7"
+COPY = "web-x-default-x-kns-job-7"
+MARK = {names.SYNCED_LABEL: JOB, names.SYNCED_NAMESPACE_LABEL: "default"}
+FIT = a_copy(JOB)
+
+
+def test_the_backend_is_a_service_of_ours_with_the_targets_pods(sim: Simulation, job: JobBuilder) -> None:
+    _serve(sim, job)
+    (path,) = _ingress(sim)["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"] == {"service": {"name": "kns-target", "port": {"number": 8080}}}
+    assert _target(sim)["spec"] == {
+        "selector": {"app": "web", **MARK},
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http"}],
+    }
+
+
+UNFIT: list[tuple[str, dict[str, Any], str]] = [
+    ("ExternalName", {"type": "ExternalName", "externalName": "example.org", "selector": None}, "is of type External"),
+    ("ExternalName with a selector", {"type": "ExternalName", "externalName": "example.org"}, "is of type External"),
+    ("no selector", {"selector": None}, "has no selector"),
+    ("an empty selector", {"selector": {}}, "has no selector"),
+    ("other ports", {"ports": [{"port": 80}, {"port": 443}]}, "has no TCP port 8080 (it has 80, 443)"),
+    ("UDP", {"ports": [{"port": 8080, "protocol": "UDP"}]}, "has no TCP port 8080 (it has no TCP port at all)"),
+    ("headless without ports", {"clusterIP": "None", "ports": []}, "has no TCP port 8080 (it has no TCP port at all)"),
+]
+
+
+@pytest.mark.parametrize(("spec", "says"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_a_target_that_leads_elsewhere_is_never_served(
+    sim: Simulation, job: JobBuilder, spec: dict[str, Any], says: str
+) -> None:
+    """The record says why, there is no Ingress meanwhile, and at the limit that is how the job ends."""
+    sim.configure(target_limit_s=60)
+    sim.host.target_appears = False
+    _deploy(sim, job)
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
+    assert sim.step().outcome == "wait"
+    assert sim.job.status.reason == Reason.TARGET_UNFIT
+    assert f"target Service default/web {says}" in str(sim.job.status.message)
+    assert not {"Ingress kns-job-7/kns-job-7", "Service kns-job-7/kns-target"} & set(sim.host.left)
+    sim.run(until="ended")
+    assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.TARGET_UNFIT)
+    assert sim.outputs.read(sim.record).lines()[-1].endswith(", 60 s after the deployment")
+
+
+def test_a_target_that_appears_late_is_served(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.target_appears = False
+    _deploy(sim, job)
+    sim.clock.advance(500)
+    assert sim.step().outcome == "wait"
+    sim.host.put(Kind.SERVICE, JOB, COPY, FIT)
+    assert sim.step().outcome == "serving"
+    assert sim.job.status.is_true(ConditionType.EXPOSED)
+
+
+@pytest.mark.parametrize(
+    ("spec", "port"),
+    [
+        (
+            {"ports": [{"port": 9090, "targetPort": 9091}]},
+            {"port": 8080, "protocol": "TCP", "targetPort": 9091},
+        ),
+        (
+            {"ports": [{"port": 8080, "targetPort": "admin", "name": "h2", "appProtocol": "kubernetes.io/h2c"}]},
+            {"port": 8080, "protocol": "TCP", "targetPort": "admin", "name": "h2", "appProtocol": "kubernetes.io/h2c"},
+        ),
+        (
+            {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 80}]},
+            {"port": 8080, "protocol": "TCP", "targetPort": 80},
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 80, "targetPort": 80}, {"port": 8080, "nodePort": 30000}]},
+            {"port": 8080, "protocol": "TCP", "targetPort": 8080},
+        ),
+        (
+            {"clusterIP": "None", "ports": [{"port": 8080, "targetPort": "http"}]},
+            {"port": 8080, "protocol": "TCP", "targetPort": "http"},
+        ),
+    ],
+    ids=["its only port has another number", "names", "its only TCP port", "a node port", "headless"],
+)
+def test_a_changed_port_is_followed(
+    sim: Simulation, job: JobBuilder, spec: dict[str, Any], port: dict[str, Any]
+) -> None:
+    """Our Service keeps the AppDef's number towards the Ingress, which is not touched."""
+    _serve(sim, job)
+    before = _ingress(sim)
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
+    assert sim.step().outcome == "serving"
+    assert _target(sim)["spec"]["ports"] == [port]
+    assert _ingress(sim) == before
+
+
+def test_a_changed_selector_is_followed_and_cannot_leave_the_tenants_pods(sim: Simulation, job: JobBuilder) -> None:
+    """Whatever it says of vcluster's own labels."""
+    _serve(sim, job)
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "green", names.SYNCED_LABEL: "another"}))
+    sim.step()
+    assert _target(sim)["spec"]["selector"] == {"app": "green", **MARK}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda sim: sim.host.drop(Kind.SERVICE, JOB, COPY), Reason.TARGET_GONE),
+        (
+            lambda sim: sim.host.put(
+                Kind.SERVICE, JOB, COPY, a_copy(JOB, type="ExternalName", externalName="example.org")
+            ),
+            Reason.TARGET_UNFIT,
+        ),
+    ],
+    ids=["gone", "made an ExternalName"],
+)
+def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
+    sim: Simulation, job: JobBuilder, change: Callable[[Simulation], Any], reason: Reason
+) -> None:
+    """However long that takes: condition Exposed says it, the URL stays, our Service stays as it was."""
+    _serve(sim, job)
+    url, ours = sim.job.status.url, _target(sim)
+    change(sim)
+    for _ in range(3):
+        result = sim.step()
+        assert (result.outcome, result.requeue_s) == ("serving", 10)
+        sim.clock.advance(10_000)
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert (exposed.status, exposed.reason) == ("False", reason)
+    assert exposed.message.endswith("the URL leads to the pods that it last led to")
+    assert (sim.job.status.url, sim.job.status.reason, _target(sim)) == (url, None, ours)
+
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "new"}))
+    assert sim.step().requeue_s == 60
+    assert sim.job.status.is_true(ConditionType.EXPOSED)
+    assert _target(sim)["spec"]["selector"]["app"] == "new"
+
+
+def test_a_serving_job_is_looked_at_each_minute(sim: Simulation, job: JobBuilder) -> None:
+    """No watch tells of the tenant's Services."""
+    _serve(sim, job)
+    assert sim.step().requeue_s == 60
+
+
+def _other_host(ingress: dict[str, Any]) -> None:
+    ingress["spec"]["rules"][0]["host"] = "other.example.org"
+
+
+def _other_backend(ingress: dict[str, Any]) -> None:
+    ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "somebody"
+
+
+def _no_annotations(ingress: dict[str, Any]) -> None:
+    ingress["metadata"]["annotations"] = {}
+
+
+@pytest.mark.parametrize("change", [_other_host, _other_backend, _no_annotations])
+def test_an_ingress_changed_by_hand_is_put_back(sim: Simulation, job: JobBuilder, change: Callable[..., None]) -> None:
+    _serve(sim, job)
+    before = _ingress(sim)
+    sim.host.change(Kind.INGRESS, JOB, JOB, change)
+    sim.step()
+    assert _ingress(sim) == before
+
+
+@pytest.mark.parametrize("key", ["selector", "ports"])
+def test_our_service_changed_by_hand_is_put_back(sim: Simulation, job: JobBuilder, key: str) -> None:
+    _serve(sim, job)
+    before = _target(sim)
+    more = {"selector": {**before["spec"]["selector"], "a": "b"}, "ports": [{"port": 1}]}
+    sim.host.change(Kind.SERVICE, JOB, "kns-target", lambda found: found["spec"].update({key: more[key]}))
+    sim.step()
+    assert _target(sim) == before
+
+
+def test_ingress_and_service_removed_by_hand_are_put_back(sim: Simulation, job: JobBuilder) -> None:
+    _serve(sim, job)
+    before = _ingress(sim)["spec"], _target(sim)["spec"]
+    sim.host.drop(Kind.INGRESS, JOB, JOB)
+    sim.host.drop(Kind.SERVICE, JOB, "kns-target")
+    sim.step()
+    assert (_ingress(sim)["spec"], _target(sim)["spec"]) == before
+
+
+def test_what_a_certificate_manager_adds_stays(sim: Simulation, job: JobBuilder) -> None:
+    """Its path for a challenge, its annotations: to take them away would be a fight that nobody wins."""
+
+    def add(ingress: dict[str, Any]) -> None:
+        challenge = {"path": "/.well-known/acme-challenge/x", "pathType": "Exact", "backend": {}}
+        ingress["spec"]["rules"][0]["http"]["paths"].insert(0, challenge)
+        ingress["metadata"]["annotations"]["acme.cert-manager.io/x"] = "y"
+
+    _serve(sim, job)
+    sim.host.change(Kind.INGRESS, JOB, JOB, add)
+    before = _ingress(sim)
+    sim.step()
+    assert _ingress(sim) == before
+
+
+def test_other_settings_count_for_jobs_that_run_already(sim: Simulation, job: JobBuilder) -> None:
+    """Class, annotations and certificate, given and taken back."""
+    _serve(sim, job)
+    before = _ingress(sim)
+    sim.configure(ingress=IngressSettings(ingress_class="public", annotations={"a": "b"}, cert_secret="tls"))
+    sim.step()
+    changed = _ingress(sim)
+    assert changed["spec"]["ingressClassName"] == "public"
+    assert changed["spec"]["tls"] == [{"hosts": ["kns-job-7.jobs.example.org"], "secretName": "tls"}]
+    assert changed["metadata"]["annotations"]["a"] == "b"
+    sim.configure(ingress=IngressSettings())
+    sim.step()
+    assert _ingress(sim) == before
+
+
+@pytest.mark.parametrize("domain", ["http://new.example.org:8080/job$", None])
+def test_a_job_keeps_the_address_that_it_was_told(sim: Simulation, job: JobBuilder, domain: str | None) -> None:
+    """It is in its app's configuration by then."""
+    _serve(sim, job)
+    before, calls = _ingress(sim), list(sim.host.calls)
+    sim.configure(jobs_domain=parse_jobs_domain(domain) if domain else None)
+    assert sim.step().outcome == "serving"
+    assert sim.job.status.url == "https://kns-job-7.jobs.example.org"
+    assert (_ingress(sim), sim.host.calls) == (before, calls)
+
+
+def test_a_job_that_serves_without_url_stays_so(sim: Simulation, job: JobBuilder) -> None:
+    """A domain that the site gets later must not end it for want of a target, nor surprise its app."""
+    sim.configure(jobs_domain=None)
+    sim.host.target_appears = False
+    _serve(sim, job)
+    sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org"), shell_image="registry.example.org/kns-gotty:1")
+    sim.clock.advance(10_000)
+    assert sim.step().outcome == "serving"
+    assert (sim.job.status.url, sim.job.status.is_true(ConditionType.EXPOSED)) == (None, True)
+
+
+def test_an_address_that_another_job_kept_is_not_claimed_a_second_time(sim: Simulation, job: JobBuilder) -> None:
+    """Job 17 has `/17` since the domain was without a path; with `/1$` that would be job 7's."""
+    sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org/1$"))
+    backend = {"service": {"name": "kns-target", "port": {"number": 8080}}}
+    rules = [{"host": "jobs.example.org", "http": {"paths": [{"path": "/17", "backend": backend}]}}]
+    labels = {names.JOB_LABEL: "17"}
+    sim.host.put(Kind.INGRESS, "kns-job-17", "kns-job-17", {"metadata": {"labels": labels}, "spec": {"rules": rules}})
+    sim.host.change(
+        Kind.INGRESS, "kns-job-17", "kns-job-17", lambda obj: obj["metadata"].update(namespace="kns-job-17")
+    )
+    _deploy(sim, job)
+    assert sim.job.status.reason == Reason.ADDRESS_TAKEN
+    assert "https://jobs.example.org/17 is the address of kns-job-17" in str(sim.job.status.message)
+    sim.host.drop(Kind.INGRESS, "kns-job-17", "kns-job-17")
+    assert sim.step().outcome == "serving"
+
+
+@pytest.mark.parametrize("kind", [Kind.INGRESS, Kind.SERVICE])
+def test_a_refusal_never_ends_a_job_that_serves(sim: Simulation, job: JobBuilder, kind: Kind) -> None:
+    """A rule that the site makes later, against settings that are new too."""
+    _serve(sim, job)
+    sim.host.refuse = {kind: "denied by policy"}
+    sim.configure(ingress=IngressSettings(ingress_class="other"))
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "new"}))
+    result = sim.step()
+    assert (result.outcome, result.requeue_s) == ("serving", 60)
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert (exposed.reason, "denied by policy" in exposed.message) == (Reason.REFUSED_BY_HOST, True)
+
+
+def test_a_refusal_at_the_start_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
+    original = sim.host.apply
+
+    def refuse(obj: dict[str, Any]) -> dict[str, Any]:
+        if obj["kind"] == "Ingress":
+            raise RefusedError("denied by policy")
+        return original(obj)
+
+    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.submit(job)
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.REFUSED_BY_HOST
+
+
+def test_a_lost_target_does_not_keep_the_job_from_ending(sim: Simulation, job: JobBuilder) -> None:
+    _serve(sim, job)
+    sim.host.drop(Kind.SERVICE, JOB, COPY)
+    sim.step()
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="retained")
+    assert (sim.job.status.job_status, sim.host.left) == (JobState.COMPLETED, [])
+
+
+def _deploy(sim: Simulation, job: JobBuilder) -> None:
+    """Until the ladder has come to the ingress."""
+    sim.submit(job)
+    for _ in range(30):
+        sim.step()
+        sim.host.settle()
+        sim.clock.advance(1)
+        if sim.job.status.is_true(ConditionType.DEPLOYED):
+            return
+    raise AssertionError(f"not deployed: {sim.job.status}")
+
+
+def _serve(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.step()
+
+
+def _read(sim: Simulation, kind: Kind, name: str) -> dict[str, Any]:
+    found = sim.host.read(kind, JOB, name)
+    assert found is not None
+    return found
+
+
+def _ingress(sim: Simulation) -> dict[str, Any]:
+    return _read(sim, Kind.INGRESS, JOB)
+
+
+def _target(sim: Simulation) -> dict[str, Any]:
+    return _read(sim, Kind.SERVICE, "kns-target")
