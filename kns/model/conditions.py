@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
     PREPARED = "Prepared"
+    VAULT_READY = "VaultReady"  # only jobs with a vault that kns can use have it
     DEPLOYED = "Deployed"
     EXPOSED = "Exposed"
     SHELL_READY = "ShellReady"  # only jobs that ask for a web shell have it
@@ -49,6 +50,8 @@ class Reason(StrEnum):
     SPAWN_DELAY_PASSED = "SpawnDelayPassed"
     CONTROL_PLANE_LOST = "ControlPlaneLost"
     PREPARING = "Preparing"
+    VAULT_CLASS_TAKEN = "VaultClassTaken"
+    VAULT_REFUSED = "VaultRefused"
     INIT_STARTING = "InitStarting"
     INIT_RUNNING = "InitRunning"
     IMAGE_NOT_PULLABLE = "ImageNotPullable"

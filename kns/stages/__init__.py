@@ -12,7 +12,7 @@ from kns.model.conditions import ConditionType
 from kns.model.job import Substatus
 from kns.model.outcome import Outcome
 from kns.ports import Context
-from kns.stages import ingress, init, namespace, prepare, shell, vcluster
+from kns.stages import ingress, init, namespace, prepare, shell, vault, vcluster
 
 Verb = Callable[[Context], Outcome]
 
@@ -32,6 +32,7 @@ STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
+    Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
     Stage("ingress", ConditionType.EXPOSED, Substatus.DEPLOYING, ingress.ensure, ingress.remove),
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),

@@ -15,6 +15,7 @@ from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.conditions import Condition
 from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
+from kns.model.vault import AcceptedVault
 from kns.settings import Settings, list_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,6 +208,7 @@ WRITTEN = [
     *written(MachineChoice, "spec.machine"),
     *written(VaultChoice, "spec.vault"),
     *written(Accepted, "spec.accepted"),
+    *written(AcceptedVault, "spec.accepted.vault"),
     *written(JobStatus, "status"),
     ("status", "substatusText"),
     *written(Condition, "status.conditions"),
