@@ -120,6 +120,31 @@ def test_kns_can_give_away_only_what_roles_say_it_may() -> None:
             assert not {"escalate", "impersonate"} & set(rule["verbs"])
 
 
+# --- what a pod of a job may mount
+
+
+def _volumes_allowed() -> set[str]:
+    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    return set(re.findall(r"has\(v\.(\w+)\)", validation["expression"]))
+
+
+def test_no_pod_of_a_job_names_storage_by_itself() -> None:
+    """What the node would mount with its own rights, an NFS server above all; a claim is the only way."""
+    assert _volumes_allowed() == {
+        *("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"),
+    }
+    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    assert set(re.findall(r"has\(v\.(\w+)\)", validation["messageExpression"])) == _volumes_allowed()
+
+
+def test_the_policy_holds_in_every_jobs_namespace_and_nowhere_else() -> None:
+    policy, binding = find("ValidatingAdmissionPolicy"), find("ValidatingAdmissionPolicyBinding")
+    (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {"key": names.JOB_LABEL, "operator": "Exists"}
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert (binding["spec"]["validationActions"], policy["spec"]["failurePolicy"]) == (["Deny"], "Fail")
+
+
 # --- the Deployment
 
 
