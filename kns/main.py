@@ -45,15 +45,16 @@ from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
-from kns.model.site import ClassSettings, IngressSettings, Proxies, Site, VirtualKubernetes
+from kns.model.site import ClassSettings, IngressSettings, KeycloakSettings, Proxies, Site, VirtualKubernetes
 from kns.model.submission import Terms
-from kns.ports import Kind, World
+from kns.ports import IdentityProvider, Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
 
 log = get_logger(__name__)
 
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
+SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # where charts mount a bundle of their own
 _USAGE_DELAY_S = 5.0
 _SWITCH_S = 0.0005
 _STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
@@ -139,7 +140,8 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
             storage_size=settings.dynamic_storage_size,
             runtime_classes=settings.runtime_classes,
         ),
-        proxies=Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy),
+        keycloak=_build_keycloak(settings),
+        proxies=_build_proxies(settings),
         app_pull_policy=settings.app_pull_policy,
         init_pull_policy=settings.init_pull_policy,
         grace_s=settings.grace_s,
@@ -167,7 +169,39 @@ def build_terms(settings: Settings) -> Terms:
         supported_versions=tuple(reversed(settings.versions)),
         api_url=settings.api_url or "",
         local_repository=local,
+        keycloak=settings.keycloak_url is not None,
     )
+
+
+def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
+    if settings.keycloak_url is None or settings.keycloak_realm is None:
+        return None
+    return KeycloakSettings(
+        url=settings.keycloak_url.rstrip("/"), realm=settings.keycloak_realm, limit_s=settings.keycloak_limit_s
+    )
+
+
+def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityProvider | None:
+    """The site's Keycloak, if it has one; its library is read only then."""
+    url, secret = settings.keycloak_url, settings.keycloak_client_secret
+    realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
+    if url is None or realm is None or client_id is None or secret is None:
+        return None
+    from kns.adapters.keycloak_admin import KeycloakAccess, KeycloakClients
+
+    access = KeycloakAccess(
+        url=url,
+        realm=realm,
+        client_id=client_id,
+        client_secret=secret.get_secret_value(),
+        ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
+        proxies=_build_proxies(settings),
+    )
+    return KeycloakClients(access, clock=clock)
+
+
+def _build_proxies(settings: Settings) -> Proxies:
+    return Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +265,10 @@ class _Scheduler:
             outputs=outputs,
             tokens=tokens,
             catalog=catalog,
+            identity=build_identity_provider(settings, clock),
         )
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
-        _warn_of_missing_classes(cluster, site.classes)
+        warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
         reconciler = Reconciler(
             store=records,
@@ -337,7 +372,7 @@ def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> No
         queue.add_after(job.record, _USAGE_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
 
 
-def _warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
+def warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
     wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
     if classes.default_storage_class:
         wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))

@@ -152,6 +152,40 @@ class VirtualClusters(Protocol):
         ...
 
 
+class IdentityProvider(Protocol):
+    """
+    The realm in which jobs get their OIDC clients. A client is a Keycloak `ClientRepresentation` as decoded JSON.
+
+    Every method may raise `UnavailableError`, `UnauthorizedError` (kns's own credentials or the realm are wrong) and
+    `ForbiddenError` (they lack the right); their texts do not vary from one try to the next.
+    """
+
+    def find_client(self, client_id: str) -> Object | None:
+        """The client with that `clientId`, its `secret` included; None if absent."""
+        ...
+
+    def create_client(self, client: Object) -> None:
+        """
+        Raises:
+            AlreadyExistsError: its `clientId` is taken.
+            RefusedError: the server does not accept the client as it is.
+        """
+        ...
+
+    def update_client(self, key: str, client: Object) -> None:
+        """
+        Set what `client` has in the client whose `id` is `key`; what it lacks stays. An absent one is left absent.
+
+        Raises:
+            RefusedError: as above.
+        """
+        ...
+
+    def delete_client(self, key: str) -> None:
+        """Delete the client whose `id` is `key`; an absent one is success."""
+        ...
+
+
 class OutputStore(Protocol):
     """Each job's output, in an object owned by its record: it outlives the job's namespace."""
 
@@ -276,7 +310,7 @@ class Health(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports that stages use."""
+    """The ports that stages use. `identity` is None at a site without Keycloak."""
 
     cluster: Cluster
     renderer: Renderer
@@ -284,6 +318,7 @@ class World:
     outputs: OutputStore
     tokens: TokenStore
     catalog: CatalogSource
+    identity: IdentityProvider | None = None
 
 
 @dataclass(frozen=True, slots=True)

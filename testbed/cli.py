@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-from testbed import cluster, commands, images, locking, machine, parts, paths, plan
+from testbed import cluster, commands, images, keycloak, locking, machine, parts, paths, plan
 from testbed.errors import TestbedError
 from testbed.progress import Progress, say, warn
 
@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     logs = add("logs", _logs, "show the end of a part's log, or of all")
     logs.add_argument("part", nargs="?", help=", ".join(parts.BY_NAME))
     logs.add_argument("-n", type=int, default=20, help="number of lines (20)")
+    keycloak_ = add("keycloak", _keycloak, "start or stop a Keycloak beside the cluster, for the tests that need one")
+    keycloak_.add_argument("action", choices=("up", "down"))
     add("kubeconfig", _kubeconfig, "print the path of the admin's kubeconfig")
     add("plan", _plan, "say what `up` changes on the machine and how `down` undoes it; changes nothing")
     add("build", _build, "build the programs only")
@@ -92,6 +94,11 @@ def _kubeconfig(_: argparse.Namespace) -> int:
     if not paths.KUBECONFIG.exists():
         raise TestbedError(f"there is no {paths.KUBECONFIG}; run `python3 -m testbed up` first")
     print(paths.KUBECONFIG)
+    return 0
+
+
+def _keycloak(options: argparse.Namespace) -> int:
+    {"up": keycloak.up, "down": keycloak.down}[options.action]()
     return 0
 
 

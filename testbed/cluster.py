@@ -85,7 +85,8 @@ def status() -> list[tuple[str, str, str, str]]:
     """
     live = parts.live_parts()
     rows: list[tuple[str, str, str, str]] = []
-    for part in parts.PARTS:
+    on_request = tuple(part for part in parts.ON_REQUEST if part.name in live)
+    for part in (*parts.PARTS, *on_request):
         identity = live.get(part.name)
         if identity is None:
             rows.append((part.name, "-", part.address, "not running"))

@@ -250,7 +250,10 @@ def _pull_into_buildah(name: str) -> None:
     present = run([*_buildah(), "images", "--quiet", name], check=False).returncode == 0
     if present and records.read(record).get("digest") == wanted:
         return
-    run([*_buildah(), "pull", "--quiet", "--tls-verify=false", f"docker://{reference.local}"], timeout_s=300)
+    run(
+        [*_buildah(), "pull", "--quiet", "--policy", "always", "--tls-verify=false", f"docker://{reference.local}"],
+        timeout_s=300,
+    )
     run([*_buildah(), "tag", reference.local, name])
     records.write(record, {"digest": wanted or ""})
 

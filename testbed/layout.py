@@ -25,6 +25,9 @@ ETCD_URL = "http://127.0.0.1:2379"
 INGRESS_CLASS = "traefik"
 STORAGE_CLASS = "local-path"
 INGRESS_URL = f"http://{NODE_IP}"
+KEYCLOAK_PORT = 8180
+KEYCLOAK_URL = f"http://{NODE_IP}:{KEYCLOAK_PORT}"
+KEYCLOAK_HEALTH = "127.0.0.1:9990"
 
 KUBERNETES_VERSION = "v1.36.3"
 VCLUSTER_VERSION = "0.36.1"
@@ -41,5 +44,7 @@ LISTENERS: tuple[tuple[str, int, str], ...] = (
     ("127.0.0.1", 10248, "kubelet, health"),
     ("127.0.0.1", 10249, "kube-proxy, metrics"),
     ("127.0.0.1", 10256, "kube-proxy, health"),
+    (NODE_IP, KEYCLOAK_PORT, "Keycloak, on request"),
+    ("127.0.0.1", 9990, "Keycloak, health"),
 )
 HOST_PORTS: tuple[tuple[int, str], ...] = ((80, "ingress, http"), (443, "ingress, https"))

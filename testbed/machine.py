@@ -7,7 +7,7 @@ import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from testbed import layout, network, paths
 from testbed.commands import run, run_long
@@ -74,6 +74,27 @@ def ensure_packages(tick: Callable[[str], None]) -> str:
     if still := missing_packages():
         raise TestbedError(f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}")
     return f"installed {', '.join(missing)}" if missing else "unpacked docker-registry"
+
+
+def install(packages: Mapping[str, str], tick: Callable[[str], None]) -> str:
+    """
+    Install those of an addon's packages that are missing. Returns what was done, in words.
+    """
+
+    def missing() -> list[str]:
+        return [name for name, sign in packages.items() if not pathlib.Path(sign).exists()]
+
+    wanted = missing()
+    if not wanted:
+        return "present"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    log = paths.BUILD_LOGS / "apt.log"
+    run_long(["apt-get", "update"], log=log, tick=tick, env=environment)
+    argv = ["apt-get", "install", "-y", "--no-install-recommends", *wanted]
+    run_long(argv, log=log, tick=tick, env=environment)
+    if still := missing():
+        raise TestbedError(f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}")
+    return f"installed {', '.join(wanted)}"
 
 
 def registry_binary() -> pathlib.Path:

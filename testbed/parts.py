@@ -39,7 +39,7 @@ def daemon_environment() -> dict[str, str]:
     return {"PATH": search, "HOME": "/root", "LANG": "C.UTF-8"}
 
 
-def ensure_running(part: Part, tick: Callable[[str], None]) -> str:
+def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float = READY_TIMEOUT_S) -> str:
     """
     Start a part unless it runs, and wait until it serves. Returns what was done.
 
@@ -62,7 +62,7 @@ def ensure_running(part: Part, tick: Callable[[str], None]) -> str:
         return part.missing()
 
     try:
-        wait_until(missing, timeout_s=READY_TIMEOUT_S, tick=tick)
+        wait_until(missing, timeout_s=timeout_s, tick=tick)
     except TestbedError as err:
         raise TestbedError(f"{part.name} is not ready: {err}{log_tail(part.name)}") from err
     return outcome
@@ -188,6 +188,39 @@ def _kube_proxy() -> list[str]:
     return [_binary("kube-proxy"), f"--config={paths.CONFIG / 'kube-proxy.yaml'}"]
 
 
+def _keycloak() -> list[str]:
+    """
+    What its own kc.sh would run; that one stays in front of the program, which would then not be ours to know.
+    """
+    home = paths.KEYCLOAK_HOME
+    opens = ("java.util", "java.util.concurrent", "java.security")
+    return [
+        "/usr/bin/java",
+        "-Xms64m",
+        "-Xmx512m",
+        "-XX:MaxMetaspaceSize=256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # it lives for some tests: a quick start beats a high speed
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.net.preferIPv4Stack=true",
+        "-Dfile.encoding=UTF-8",
+        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in opens),
+        "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
+        "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
+        f"-Dkc.home.dir={home}",
+        f"-Djboss.server.config.dir={home}/conf",
+        "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
+        "-Dpicocli.disable.closures=true",
+        "-Dquarkus-log-max-startup-records=10000",
+        "-cp",
+        f"{home}/lib/quarkus-run.jar",
+        "io.quarkus.bootstrap.runner.QuarkusEntryPoint",
+        f"--config-file={paths.KEYCLOAK_CONF}",
+        "start",
+        "--optimized",
+    ]
+
+
 def _containerd_missing() -> str | None:
     argv = [str(paths.binary("ctr")), "--address", str(paths.CONTAINERD_SOCKET), "--connect-timeout", "2s", "version"]
     done = run(argv, check=False)
@@ -213,7 +246,16 @@ PARTS: tuple[Part, ...] = (
     Part("kubelet", f"{layout.NODE_IP}:10250", _kubelet, _health("http://127.0.0.1:10248/healthz")),
     Part("kube-proxy", "127.0.0.1:10256", _kube_proxy, _health("http://127.0.0.1:10256/healthz")),
 )
-BY_NAME = {part.name: part for part in PARTS}
+# Started by commands of their own, not by `up`; `down` ends them like all others.
+ON_REQUEST: tuple[Part, ...] = (
+    Part(
+        "keycloak",
+        layout.KEYCLOAK_URL.partition("//")[2],
+        _keycloak,
+        _health(f"http://{layout.KEYCLOAK_HEALTH}/health/ready"),
+    ),
+)
+BY_NAME = {part.name: part for part in (*PARTS, *ON_REQUEST)}
 
 
 def live_parts() -> dict[str, processes.Identity]:
@@ -222,7 +264,7 @@ def live_parts() -> dict[str, processes.Identity]:
     """
     if not paths.STATE.exists():
         return {}
-    found = {part.name: processes.running(part.name, part.argv()) for part in PARTS}
+    found = {part.name: processes.running(part.name, part.argv()) for part in BY_NAME.values()}
     return {name: identity for name, identity in found.items() if identity is not None}
 
 

@@ -53,6 +53,8 @@ def _folders() -> list[str]:
         f"Cache: {paths.CACHE}, {size:.1f} GiB now, about 4 GiB when full: programs, images, the cluster's state. "
         "Sockets: /run/kns-testbed.",
         f"Go's own caches (module and build cache of this user) grow by about 6 GiB. Images: {len(images.IMAGES) + 1}.",
+        "Only with `keycloak up`: Debian packages default-jre-headless and maven, 0.5 GiB in the cache, "
+        "and Maven's own cache grows by 0.2 GiB.",
     ]
 
 

@@ -20,7 +20,7 @@ from testbed.processes import Identity
 
 POD_CGROUP = "kubepods"
 # Clients before servers: nobody then waits for an answer that does not come.
-STOP_ORDER: tuple[tuple[str, float], ...] = (("kubelet", 5), ("kube-proxy", 3))
+STOP_ORDER: tuple[tuple[str, float], ...] = (("keycloak", 5), ("kubelet", 5), ("kube-proxy", 3))
 CONTROL_PLANE: tuple[tuple[str, float], ...] = (
     ("kube-scheduler", 3),
     ("kube-controller-manager", 3),

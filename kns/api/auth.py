@@ -60,7 +60,7 @@ Sent = Annotated[Sender, Depends(_read_sender)]
 
 def check_token(ports: ApiPorts, token: str, username: str | None, *, wrong: Refusal) -> Identity:
     """
-    The active user that a token names; `username` is what the request says besides.
+    The user that a token names, active or not; `username` is what the request says besides.
 
     Raises:
         ApiError: `wrong`, whatever is.
@@ -73,7 +73,7 @@ def check_token(ports: ApiPorts, token: str, username: str | None, *, wrong: Ref
         log.info("token_refused", reason=clip(str(error)))
         raise ApiError(wrong) from error
     user = ports.catalog.current().users.get(claims.username)
-    if user is None or not user.active or username not in (None, user.username):
+    if user is None or username not in (None, user.username):
         raise ApiError(wrong)
     return Identity(user, claims)
 
@@ -102,7 +102,10 @@ def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
     """The caller; None if the request carries no credentials at all."""
     username, apikey = params.text("username"), params.text("apikey")
     if sender.token is not None:
-        return check_token(ports, sender.token, username, wrong=UNAUTHORIZED).user
+        user = check_token(ports, sender.token, username, wrong=UNAUTHORIZED).user
+        if not user.active:  # a key lets it look; but a realm goes on giving tokens to an account that was closed
+            raise ApiError(UNAUTHORIZED)
+        return user
     if username is None and apikey is None:
         return None
     if username is None:

@@ -46,7 +46,6 @@ class Observer:
         try:
             await self._app(scope, receive, send_watched)
         except Exception as error:
-            # The stack as text: a renderer of exceptions may print local variables, and those hold API keys.
             # The stack as text: a logged exception could carry local variables, and those hold API keys.
             log.error("http_fault", path=clip(scope["path"], 200), stack="".join(format_exception(error)))  # noqa: TRY400
             if status is not None:

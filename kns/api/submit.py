@@ -59,7 +59,8 @@ def submit(ports: Ports, sender: Sent, raw: RawBody, key: RequestKey = None) -> 
         raise ApiError(TOO_MANY_REQUESTS.after(wait_s))
     if len(raw) > MAX_BYTES:
         raise ApiError(MALFORMED.because(f"the submission has {len(raw)} bytes, a job holds at most {MAX_BYTES}"))
-    job = _find_or_create(ports, identity, build_spec(submission, user=username, body=body), key=key)
+    spec = build_spec(submission, user=username, body=body, may_be_urgent=identity.user.admin)
+    job = _find_or_create(ports, identity, spec, key=key)
     accepted = accepted_of(job)
     return JsonAnswer({"name": accepted.name, "number": accepted.number})
 
@@ -82,10 +83,11 @@ def _read_body(model: type[BodyT], raw: bytes) -> tuple[dict[str, Any], BodyT]:
 
 def _authenticate(ports: ApiPorts, sender: Sender, user: UserRequest | None) -> Identity:
     if sender.token is not None:
-        return check_token(ports, sender.token, user.username if user else None, wrong=NOT_AUTHORIZED)
-    if user is None or user.apikey is None:
+        identity = check_token(ports, sender.token, user.username if user else None, wrong=NOT_AUTHORIZED)
+    elif user is None or user.apikey is None:
         raise ApiError(MALFORMED)
-    identity = check_key(ports, sender, user.username, user.apikey, wrong=NOT_AUTHORIZED)
+    else:
+        identity = check_key(ports, sender, user.username, user.apikey, wrong=NOT_AUTHORIZED)
     if not identity.user.active:
         raise ApiError(ACCOUNT_INACTIVE)
     return identity

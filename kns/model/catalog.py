@@ -89,7 +89,7 @@ class App(BaseModel):
     src: str = ""
     updated: Integer = 0
     checkedout: bool = False
-    certified: bool = True
+    certified: bool = False
     public: bool = True
     walltime: Annotated[str, BeforeValidator(lambda v: v or "")] = ""
     pullsecret: Annotated[str, AfterValidator(check_pull_secret)] | None = Field(default=None, repr=False)

@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
 
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
+    KEYCLOAK_READY = "KeycloakReady"
     PREPARED = "Prepared"
     VAULT_READY = "VaultReady"  # only jobs with a vault that kns can use have it
     DEPLOYED = "Deployed"
@@ -49,6 +50,12 @@ class Reason(StrEnum):
     SPAWNING = "Spawning"
     SPAWN_DELAY_PASSED = "SpawnDelayPassed"
     CONTROL_PLANE_LOST = "ControlPlaneLost"
+    KEYCLOAK_UNREACHABLE = "KeycloakUnreachable"
+    KEYCLOAK_UNAUTHORIZED = "KeycloakUnauthorized"
+    KEYCLOAK_FORBIDDEN = "KeycloakForbidden"
+    KEYCLOAK_REFUSED = "KeycloakRefused"
+    KEYCLOAK_FOREIGN = "KeycloakForeign"
+    KEYCLOAK_OFF = "KeycloakOff"
     PREPARING = "Preparing"
     VAULT_CLASS_TAKEN = "VaultClassTaken"
     VAULT_REFUSED = "VaultRefused"

@@ -78,6 +78,14 @@ class ForbiddenError(TransientError):
     """
 
 
+class UnauthorizedError(TransientError):
+    """
+    The other side does not take the credentials that kns was given.
+
+    Transient because an administrator may be changing them right now; whoever waits sets the limit.
+    """
+
+
 class RefusedError(KnsError):
     """The API server understood and refused (4xx): quota, admission, schema. Trying again changes nothing."""
 

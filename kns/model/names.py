@@ -42,12 +42,15 @@ SHELL = "kns-shell"  # Deployment, Service and Secret of the web shell; inside, 
 SHELL_ACCESS = "kns-shell-access"  # a Secret: what the syncer gives out for that ServiceAccount
 SHELL_PATH = "/gotty-shell"  # below the job's URL
 JOB_INFO = "kns-job"  # ConfigMap and Secret with what an app may know of its job, inside and for the init pod
+KEYCLOAK_INFO = "kns-keycloak"  # a Secret: the job's own Keycloak client, as the app is told of it
 PULL_SECRET = "kns-pull"  # noqa: S105 - the name of a Secret
 SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
+
+KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # of a Keycloak client: the uid of the record it was made for
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
@@ -58,7 +61,7 @@ _JOB_NAME = re.compile(r"kns-job-([1-9][0-9]{0,18})")
 
 def job_object_name(number: int) -> str:
     """
-    Name of the job's namespace, virtual cluster and Ingress.
+    Name of the job's namespace, virtual cluster, Ingress and Keycloak client.
 
     >>> job_object_name(7)
     'kns-job-7'

@@ -4,9 +4,21 @@ A job's output: kns's own lines before and after, and between them what the init
 The three parts are kept apart so that re-reading the init job's log after a restart replaces exactly that part.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_LINES = 10_000
+CUT = "[earlier lines were cut]"
+
+
+def keep_last(lines: Sequence[str], most: int) -> list[str]:
+    """
+    The last lines, at most `most` with the note of the cut, which is the first.
+
+    >>> keep_last(["a", "b", "c"], 2), keep_last(["a", "b"], 2)
+    (['[earlier lines were cut]', 'c'], ['a', 'b'])
+    """
+    return list(lines) if len(lines) <= most else [CUT, *lines[len(lines) - most + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +35,11 @@ class JobOutput:
     help: str = ""
 
     def lines(self) -> list[str]:
-        """All lines, at most the last `MAX_LINES`; a cut is noted in the first line."""
-        all_lines = [line for part in (self.head, self.log, self.end) for line in part.splitlines()]
-        if len(all_lines) <= MAX_LINES:
-            return all_lines
-        kept = all_lines[-(MAX_LINES - 1) :]
-        return [f"[{len(all_lines) - len(kept)} earlier lines were cut]", *kept]
+        """All lines, at most the last `MAX_LINES`; a cut, also one made when the log was stored, is in the first."""
+        log = self.log.splitlines()
+        noted = log[:1] == [CUT]
+        rest = [*self.head.splitlines(), *log[noted:], *self.end.splitlines()]
+        return keep_last([CUT, *rest] if noted else rest, MAX_LINES)
 
     def render(self, last: int = 0) -> str:
         """

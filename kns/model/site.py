@@ -115,8 +115,17 @@ class ClassSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeycloakSettings:
+    """Where the jobs' Keycloak clients are: `url` has no `/` at its end. kns's own credentials are the adapter's."""
+
+    url: str
+    realm: str
+    limit_s: int = 600
+
+
+@dataclass(frozen=True, slots=True)
 class Proxies:
-    """For the init pods; the Kubernetes API is never asked through a proxy."""
+    """For the init pods and Keycloak; the Kubernetes API is never asked through a proxy."""
 
     http: str | None = None
     https: str | None = None
@@ -162,6 +171,7 @@ class Site:
     jobs_domain: JobsDomain | None = None
     ingress: IngressSettings = IngressSettings()
     classes: ClassSettings = ClassSettings()
+    keycloak: KeycloakSettings | None = None
     proxies: Proxies = Proxies()
     app_pull_policy: str = "Always"
     init_pull_policy: str = "IfNotPresent"

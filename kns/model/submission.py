@@ -27,6 +27,7 @@ from kns.model.variables import Variable
 from kns.model.vault import AcceptedVault, accept_vault
 
 EPHEMERAL_VAULT = "ephemeral"
+NORMAL: Literal["normal"] = "normal"
 _NAME_ALPHABET = string.ascii_uppercase + string.digits
 
 
@@ -89,7 +90,7 @@ class Submission(_Body):
     user: UserRequest | None = None
     job_label: Annotated[str, Field(max_length=255)] | None = None
     job_project: Annotated[str, Field(max_length=255)] | None = None
-    job_priority: Literal["normal", "high", "highest"] = "normal"
+    job_priority: Literal["normal", "high", "highest"] = NORMAL
 
 
 _SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
@@ -113,9 +114,15 @@ def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
-def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any]) -> JobSpec:
-    """What was asked for, not yet accepted. `body` is the decoded JSON that `submission` was parsed from."""
+def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], may_be_urgent: bool = False) -> JobSpec:
+    """
+    What was asked for, not yet accepted. `body` is the decoded JSON that `submission` was parsed from.
+
+    A priority above normal is for administrators; the one of somebody else is stored, and shown, as normal.
+    """
     vault = submission.vault
+    if submission.job_priority != NORMAL and not may_be_urgent:
+        body = {**body, "job_priority": NORMAL}
     return JobSpec(
         user=user,
         app=submission.app,

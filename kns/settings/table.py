@@ -40,7 +40,6 @@ DEFAULT_LIMIT_RANGE = (
 
 DEFAULT_CHART = Path("/usr/share/kns/vcluster-0.36.1.tgz")
 
-_LATER = "Checked, and of no effect in this release."
 _NO_EFFECT = "Set by the chart of the system that kns replaces; checked, and of no effect here."
 
 
@@ -231,8 +230,8 @@ class Settings(BaseSettings):
     )
     local_repo_base: Repository = _variable("JARVICE_LOCAL_REPO_BASE", "jarvice", "The base of that registry.")
     api_url: Url | None = _variable("KNS_API_URL", None, "What `%APIURL%` stands for in AppDefs: the portal's API.")
-    http_proxy: Url | None = _proxy("http_proxy", "Proxy of the init pods' http calls.")
-    https_proxy: Url | None = _proxy("https_proxy", "Proxy of the init pods' https calls.")
+    http_proxy: Url | None = _proxy("http_proxy", "Proxy of the init pods' http calls, and of kns's to Keycloak.")
+    https_proxy: Url | None = _proxy("https_proxy", "Proxy of the init pods' https calls, and of kns's to Keycloak.")
     no_proxy: str | None = _proxy(
         "no_proxy", "Comma list of what needs no proxy; the virtual cluster's own names are added."
     )
@@ -247,11 +246,30 @@ class Settings(BaseSettings):
         "Image of the web shell; without tag or digest the next variable is added.",
     )
     gotty_image_tag: Tag = _variable("JARVICE_KNS_GOTTY_IMAGE_TAG", "n1.3.0", "Tag for a web shell image without one.")
-    keycloak_url: Url | None = _variable("JARVICE_KNS_KEYCLOAK_URL", None, f"Keycloak's address. {_LATER}")
-    keycloak_realm: str | None = _variable("JARVICE_KNS_KEYCLOAK_REALM", None, f"Its realm. {_LATER}")
-    keycloak_client_id: str | None = _variable("JARVICE_KNS_KEYCLOAK_CLIENT_ID", None, f"kns's own client. {_LATER}")
+    keycloak_url: Url | None = _variable(
+        "JARVICE_KNS_KEYCLOAK_URL",
+        None,
+        "Keycloak's address, with `/auth` if the server has it; unset: apps that ask for a client are refused.",
+    )
+    keycloak_realm: str | None = _variable(
+        "JARVICE_KNS_KEYCLOAK_REALM", None, "Realm of kns's own client and of the jobs' clients; alone of no effect."
+    )
+    keycloak_client_id: str | None = _variable(
+        "JARVICE_KNS_KEYCLOAK_CLIENT_ID",
+        None,
+        "kns's own client: confidential, with a service account that has `manage-clients` of `realm-management`.",
+    )
     keycloak_client_secret: SecretStr | None = _variable(
-        "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET", None, f"Its secret. {_LATER}"
+        "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET", None, "Its secret; in `manifests/` from Secret `kns-keycloak`."
+    )
+    keycloak_limit_s: Whole = _variable(
+        "KNS_KEYCLOAK_LIMIT", 600, "Seconds that a job waits for a Keycloak that gives it no client.", ge=1
+    )
+    ca_bundle: File | None = _variable(
+        "KNS_CA_BUNDLE",
+        None,
+        "File of the certificate authorities that Keycloak is checked against; unset: "
+        "`/etc/ssl/certs/ca-certificates.crt`.",
     )
     system_registry: Repository = _variable("JARVICE_SYSTEM_REGISTRY", "us-docker.pkg.dev", _NO_EFFECT)
     system_repo_base: Repository = _variable("JARVICE_SYSTEM_REPO_BASE", "jarvice-system/images", _NO_EFFECT)

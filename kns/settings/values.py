@@ -91,7 +91,7 @@ def _parse_names(text: str) -> tuple[str, ...]:
 
 def _parse_size(text: str) -> str:
     """A bare number would be bytes, which nobody means."""
-    if text.replace(".", "").isdigit() or parse_quantity(text) < 1:
+    if not text[-1:].isalpha() or parse_quantity(text) < 1:
         raise InvalidInputError("", "needs a unit, like 100Gi")
     return text
 

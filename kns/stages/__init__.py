@@ -1,8 +1,8 @@
 """
 The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak has its place between
-vcluster and prepare (the app needs its client's secret).
+Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak comes before prepare,
+which delivers its client's secret.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from kns.model.conditions import ConditionType
 from kns.model.job import Substatus
 from kns.model.outcome import Outcome
 from kns.ports import Context
-from kns.stages import ingress, init, namespace, prepare, shell, vault, vcluster
+from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
 
 Verb = Callable[[Context], Outcome]
 
@@ -31,10 +31,11 @@ class Stage:
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
+    Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
-    Stage("ingress", ConditionType.EXPOSED, Substatus.DEPLOYING, ingress.ensure, ingress.remove),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
 )
 

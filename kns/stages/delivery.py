@@ -4,8 +4,10 @@ What a job's app is told of its job: gathered anew at each use, from the record,
 Secrets of the catalogue are read here and nowhere else, so that no record holds them.
 """
 
+import base64
 from dataclasses import dataclass
 
+from kns.model import names
 from kns.model.environment import (
     build_jobenv,
     build_parameter_env,
@@ -17,7 +19,9 @@ from kns.model.environment import (
     build_uploads,
 )
 from kns.model.resolution import fill_api_key
-from kns.ports import Context
+from kns.ports import Context, Kind
+
+CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,20 @@ def read_job_info(ctx: Context) -> JobInfo:
     tokens = ctx.world.tokens.ensure(ctx.job)
     return JobInfo(
         public={**build_parameter_env(parameters), **build_public_env(ctx.job.spec, ctx.accepted, ctx.site)},
-        secret={**build_secret_parameter_env(parameters, {}), **build_secret_env(tokens)},
+        secret={
+            **build_secret_parameter_env(parameters, {}),
+            **build_secret_env(tokens),
+            **read_client_info(ctx),
+        },
     )
+
+
+def read_client_info(ctx: Context) -> dict[str, str]:
+    """What the app is told of its Keycloak client; empty if it asks for none, or before there is one."""
+    if ctx.accepted.nested.keycloak is None:
+        return {}
+    kept = ctx.world.cluster.read(Kind.SECRET, ctx.name, names.KEYCLOAK_INFO) or {}
+    return {key: base64.b64decode(value).decode() for key, value in (kept.get("data") or {}).items()}
 
 
 def read_init_input(ctx: Context) -> InitInput:

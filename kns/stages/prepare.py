@@ -2,12 +2,13 @@
 What the app finds in its virtual cluster before anything of its own runs: ConfigMap and Secret `kns-job`, the pull
 secret, the default storage class, the vault's, runtime classes.
 
-The app's target namespaces come later, made by its own templates; what lies in `default` is put there too as soon as
-they exist.
+The namespaces of the app's targets and of its Keycloak client come later, made by its own templates; what lies in
+`default` is put there too as soon as they exist.
 """
 
 from kns.logs import get_logger
 from kns.model import names
+from kns.model.appdef import NestedKubernetes
 from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import KnsError
 from kns.model.outcome import Done, Outcome, Wait
@@ -29,7 +30,7 @@ def ensure(ctx: Context) -> Outcome:
     status = ctx.job.status
     # A job that an earlier release deployed goes on as it is.
     prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
-    later = frozenset(target.service_namespace for target in ctx.accepted.nested.targets) - {_FIRST}
+    later = _list_namespaces(ctx.accepted.nested) - {_FIRST}
     if prepared and not later:
         return Done()
     kubeconfig = read_kubeconfig(ctx)
@@ -51,6 +52,11 @@ def remove(ctx: Context) -> Outcome:
     """All of it lies in the virtual cluster or in the job's namespace, and goes with them."""
     del ctx
     return Done()
+
+
+def _list_namespaces(nested: NestedKubernetes) -> frozenset[str]:
+    wished = nested.keycloak.namespace if nested.keycloak else None
+    return frozenset(target.service_namespace for target in nested.targets) | ({wished} if wished else set())
 
 
 def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> None:

@@ -2,16 +2,19 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_service_cidr
-from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.output import CUT, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS
@@ -162,6 +165,17 @@ def test_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -
     assert host.cluster.pod_log("n", "p", "init") == log
 
 
+@pytest.mark.parametrize(("count", "first"), [(MAX_LINES, "0"), (MAX_LINES + 1, CUT)])
+def test_of_a_long_log_the_last_lines_and_that_there_are_more(
+    server: ApiServer, host: Host, count: int, first: str
+) -> None:
+    server.script("GET", "/log", Answer(200, "".join(f"{number}\n" for number in range(count)).encode()))
+    lines = (host.cluster.pod_log("n", "p", "init") or "").splitlines()
+    assert (lines[0], lines[1], lines[-1], len(lines)) == (first, "1", str(count - 1), count)
+    (asked,) = (seen for seen in server.seen if seen.path.endswith("/log"))
+    assert asked.query["tailLines"] == str(MAX_LINES + 1)
+
+
 def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -> None:
     server.script("GET", "/log", failure(403, "Forbidden", 'pods "p" is forbidden: User "x" cannot get resource'))
     with pytest.raises(ForbiddenError):
@@ -201,6 +215,25 @@ def test_an_answer_counts_for_thirty_seconds(server: ApiServer, client: KubeClie
 def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
     server.script("GET", "/readyz", failure(500, "InternalError"))
     assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
+
+
+def test_many_who_ask_a_silent_host_wait_for_one_question(
+    server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Probes have to be over within 3 s, however many there are."""
+    assert 2 * _PROBE_TIMEOUT_S < 3
+    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 0.5)
+    server.script("GET", "/readyz", *[Hang()] * 4)
+    health = HostHealth(client, synced(client, clock), clock=SystemClock())
+    together = threading.Barrier(4)
+
+    def probe(_number: int) -> bool:
+        together.wait(5)
+        return health.is_ready()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(probe, range(4))) == [False] * 4
+    assert server.count("GET", "/readyz") == 1
 
 
 # --- discovery

@@ -4,15 +4,17 @@ import base64
 import gzip
 import random
 import string
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens, pack_log
-from kns.model.output import JobOutput
+from kns.model.errors import UnavailableError
+from kns.model.output import CUT, MAX_LINES, JobOutput
 from kns.model.tokens import TOKEN_LENGTHS
-from tests.adapters.api_server import ApiServer, Meanwhile, Reset
+from tests.adapters.api_server import ApiServer, Hang, Meanwhile, Reset
 from tests.builders import a_job
 
 JOB = a_job().build()
@@ -82,14 +84,44 @@ def test_a_huge_log_is_cut_to_fit_and_keeps_its_end(server: ApiServer, outputs: 
     stored = secret(server, "kns-job-7-output")
     assert sum(len(value) for value in stored["data"].values()) < SECRET_LIMIT_BYTES - 50_000
     kept = outputs.read(JOB.record).lines()
-    assert (kept[0], kept[-1]) == ("head", "end")
-    assert kept[1:-1] == lines[-len(kept) + 2 :]
+    assert (kept[0], kept[1], kept[-1]) == (CUT, "head", "end")
+    assert kept[2:-1] == lines[-len(kept) + 3 :]
     assert len(kept) > 1_000
 
 
 def test_a_log_that_compresses_is_kept_whole() -> None:
     text = "\n".join(["the same line again"] * 9_000)
     assert gzip.decompress(pack_log(text)).decode() == text
+
+
+@pytest.mark.parametrize("before", ["", "first\n"])
+def test_a_line_that_fits_nowhere_is_left_out(before: str) -> None:
+    line = "".join(random.Random(7).choices(string.printable[:64], k=1_200_000))
+    assert gzip.decompress(pack_log(before + line)).decode() == CUT
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stored once", "read and stored again with the end"])
+def test_a_long_log_says_in_its_first_line_that_it_was_cut(outputs: KubeOutputs, again: bool) -> None:
+    output = JobOutput(log="".join(f"{number}\n" for number in range(MAX_LINES + 5)))
+    outputs.write(JOB, output)
+    if again:
+        outputs.write(JOB, replace(outputs.read(JOB.record), end="the end"))
+    lines = outputs.read(JOB.record).lines()
+    assert (lines[0], len(lines)) == (CUT, MAX_LINES)
+    assert lines.count(CUT) == 1
+    assert lines[-2:] == ([str(MAX_LINES + 4), "the end"] if again else [str(MAX_LINES + 3), str(MAX_LINES + 4)])
+
+
+def test_what_an_answer_waits_for_is_not_waited_for_long(
+    server: ApiServer, outputs: KubeOutputs, tokens: KubeTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`info` reads both, one after the other, and has to answer within 20 s."""
+    assert 2 * (ANSWER_TIMEOUT_S + CONNECT_TIMEOUT_S) <= 20
+    monkeypatch.setattr("kns.adapters.kube.owned.ANSWER_TIMEOUT_S", 0.05)
+    for name, read in (("-output", outputs.read), ("-tokens", tokens.read)):
+        server.script("GET", name, Hang())
+        with pytest.raises(UnavailableError, match="no answer"):
+            read(JOB.record)
 
 
 def test_packing_is_stable() -> None:

@@ -113,6 +113,35 @@ def test_numbers_are_unique_and_rising_for_each_of_eight_threads(records: Record
     assert all(numbers == sorted(numbers) for numbers in given.values())
 
 
+def test_all_who_share_a_swap_share_its_fault(records: Records) -> None:
+    """With a host that does not answer, requests must not wait for each other's timeouts in turn."""
+    records.store.allot_number()
+    errors: list[str] = []
+
+    def ask() -> None:
+        try:
+            records.store.allot_number()
+        except UnavailableError as error:
+            errors.append(str(error))
+
+    late = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+
+    def start_and_wait() -> None:
+        for thread in late:
+            thread.start()
+        while records.store.numbers.waiting < len(late):
+            threading.Event().wait(0.001)
+
+    records.server.script("PUT", COUNTER, Meanwhile(start_and_wait), LostAnswer())
+    before = records.server.count("PUT", COUNTER)
+    assert records.store.allot_number() == 2
+    for thread in late:
+        thread.join(30)
+    assert len(errors) == 3
+    assert records.server.count("PUT", COUNTER) == before + 2
+    assert records.store.allot_number() == 6
+
+
 def test_a_number_whose_answer_was_lost_is_skipped_not_given_twice(records: Records) -> None:
     records.store.allot_number()
     records.server.script("PUT", COUNTER, LostAnswer())

@@ -96,7 +96,6 @@ REFUSED = {
     "for somebody else": lambda: f"Bearer {a_token(aud='account')}",
     "of a stranger": lambda: f"Bearer {a_token(preferred_username='nobody')}",
     "of another case": lambda: f"Bearer {a_token(preferred_username='User1')}",
-    "of an inactive account": lambda: f"Bearer {a_token(preferred_username='idle1')}",
 }
 
 
@@ -108,6 +107,15 @@ def test_a_token_that_is_refused(api: Api, sentence: str) -> None:
     assert_refused(submit(api, header, without_user()), 401, "Not Authorized")
     assert_refused(api.call("POST", "/jarvice/batch", json={"container": "x"}, headers={"authorization": header}), 401,
                    "Not Authorized")  # fmt: skip
+    assert api.jobs.writes == []
+
+
+def test_a_token_of_an_inactive_account_opens_nothing(api: Api) -> None:
+    """A submission is told why, as it is with a key."""
+    header = f"Bearer {a_token(preferred_username='idle1')}"
+    for route in ("jobs", "apps"):
+        assert_refused(ask(api, route, header), 401, "Unauthorized")
+    assert_refused(submit(api, header, without_user()), 401, "Account billing not active")
     assert api.jobs.writes == []
 
 

@@ -31,7 +31,7 @@ def test_an_app_has_every_key_and_whole_numbers_without_a_fraction(api: Api) -> 
                 "src": "",
                 "updated": 1700000000,
                 "checkedout": False,
-                "certified": True,
+                "certified": False,
                 "walltime": "",
                 "repo": "registry.example.org/apps/hello:1",
             }

@@ -6,7 +6,7 @@ import pytest
 
 from kns.model.conditions import ConditionType
 from kns.model.errors import NotFoundError
-from kns.model.job import JobState, StopReason
+from kns.model.job import JobState, StopReason, Substatus
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import START
@@ -161,12 +161,20 @@ def test_a_job_that_never_started_has_waited_until_its_end(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("builder", "text"),
-    [(a_job().spawning(), "starting virtual cluster"), (a_job().started(), "deploying application"), (a_job(), None)],
+    ("number", "text"),
+    [
+        (0, None),
+        (1001, "preparing namespace"),
+        (1002, "starting virtual cluster"),
+        (1003, "preparing virtual cluster"),
+        (1004, "deploying application"),
+        (1005, "removing"),
+    ],
 )
-def test_the_substatus_has_a_text(api: Api, builder: JobBuilder, text: str | None) -> None:
-    api.add(builder)
-    assert api.get("jobs").json()["7"]["job_substatus_text"] == text
+def test_the_substatus_has_a_text(api: Api, number: int, text: str | None) -> None:
+    api.add(a_job().with_status(substatus=Substatus(number)))
+    entry = api.get("jobs").json()["7"]
+    assert (entry["job_substatus"], entry["job_substatus_text"]) == (number, text)
 
 
 def test_no_key_is_shown_even_if_somebody_wrote_one_into_a_record(api: Api) -> None:

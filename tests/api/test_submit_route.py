@@ -36,6 +36,12 @@ def test_old_clients_send_numbers_as_strings_and_get_integers_back(api: Api) -> 
     assert (entry["job_mc_scale"], entry["job_api_submission"]["machine"]["nodes"]) == (2, 2)
 
 
+@pytest.mark.parametrize(("user", "shown"), [("user1", "normal"), ("lead1", "normal"), ("admin1", "highest")])
+def test_a_priority_above_normal_is_for_administrators(api: Api, user: str, shown: str) -> None:
+    assert api.submit(a_submission(user=user, job_priority="highest")).status_code == 200
+    assert api.get("jobs", as_user=user).json()["1"]["job_api_submission"]["job_priority"] == shown
+
+
 def test_the_only_command_may_be_left_out(api: Api) -> None:
     assert api.submit(a_submission(application=None)).status_code == 200
     assert api.get("jobs").json()["1"]["job_command"] == "Hello"

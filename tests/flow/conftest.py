@@ -10,7 +10,7 @@ from kns.model.errors import TransientError
 from kns.model.job import Job
 from kns.model.limits import LimitRangeItem
 from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
-from kns.ports import World
+from kns.ports import IdentityProvider, World
 from kns.stages import vcluster
 from tests.builders import JobBuilder, a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
@@ -39,6 +39,7 @@ class Simulation:
     tokens: MemoryTokenStore
     virtual: FakeVirtualClusters
     catalog: StaticCatalog
+    identity: IdentityProvider | None = None
     site: Site = SITE
     record: str = "kns-job-7"
 
@@ -61,6 +62,7 @@ class Simulation:
                 outputs=self.outputs,
                 tokens=self.tokens,
                 catalog=self.catalog,
+                identity=self.identity,
             ),
             site=self.site,
             clock=self.clock,

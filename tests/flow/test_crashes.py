@@ -16,11 +16,11 @@ WRITES = ("apply", "delete", "delete_pods")
 RECORD_WRITES = ("write_status", "set_finalizer")
 
 
-class _Crash(BaseException):
+class Crash(BaseException):
     """The process is gone; nothing in it may catch this."""
 
 
-def _interrupt(target: Any, method: str, call: int, *, before: bool, error: type[BaseException]) -> Callable[[], int]:
+def interrupt(target: Any, method: str, call: int, *, before: bool, error: type[BaseException]) -> Callable[[], int]:
     """Make the `call`-th use of `method` raise, before or after it took effect; how often it was used, to ask later."""
     original = getattr(target, method)
     count = 0
@@ -42,22 +42,22 @@ def _interrupt(target: Any, method: str, call: int, *, before: bool, error: type
 def _live(sim: Simulation, job: JobBuilder) -> None:
     """A whole life; a crash is a restart, since `step` keeps nothing."""
     sim.submit(job)
-    _run(sim, "serving")
+    run_on(sim, "serving")
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
-    _run(sim, "retained")
+    run_on(sim, "retained")
 
 
-def _run(sim: Simulation, until: str) -> None:
+def run_on(sim: Simulation, until: str) -> None:
     for _ in range(20):
         try:
             sim.run(until=until)
-        except _Crash:
+        except Crash:
             continue
         return
     raise AssertionError(f"never came to {until}")
 
 
-@pytest.mark.parametrize("error", [_Crash, UnavailableError], ids=["crash", "lost answer"])
+@pytest.mark.parametrize("error", [Crash, UnavailableError], ids=["crash", "lost answer"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("method", [*WRITES, *RECORD_WRITES, "outputs", "tokens"])
 @pytest.mark.parametrize("extra", ["plain", "with a shell", "with a vault"])
@@ -73,10 +73,10 @@ def test_an_interruption_at_every_single_write_changes_nothing(
     call = 0
     while True:
         call += 1
-        one = Simulation(**{**vars(sim), **_fresh(sim)})
+        one = Simulation(**{**vars(sim), **fresh(sim)})
         one.host.claims = {"data-x-lab-x-kns-job-7": "user1-data", "scratch-x-lab-x-kns-job-7": "user1-data"}
         target, name = _find(one, method)
-        used = _interrupt(target, name, call, before=before, error=error)
+        used = interrupt(target, name, call, before=before, error=error)
         _live(one, job)
         assert one.job.status.job_status is JobState.COMPLETED
         assert one.host.left == []
@@ -92,7 +92,7 @@ def _find(sim: Simulation, method: str) -> tuple[Any, str]:
     return {"outputs": (sim.outputs, "write"), "tokens": (sim.tokens, "ensure")}.get(method, (sim.store, method))
 
 
-def _fresh(sim: Simulation) -> dict[str, Any]:
+def fresh(sim: Simulation) -> dict[str, Any]:
     clock = type(sim.clock)()
     return {
         "clock": clock,

@@ -400,7 +400,7 @@ def test_the_record_says_for_what_it_waits_and_forgets_it_when_it_serves(sim: Si
         Reason.NO_TARGET,
         "waiting for target Service default/web",
     )
-    assert sim.job.status.substatus is Substatus.DEPLOYING
+    assert sim.job.status.substatus is Substatus.NONE
     sim.host.target_appears = True
     sim.host.settle()
     sim.run(until="serving")

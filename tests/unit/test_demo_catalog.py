@@ -124,7 +124,7 @@ def test_machines(
 def test_every_example_is_an_app_with_its_own_image(parsed: Catalog) -> None:
     assert set(parsed.apps) == {
         *("hello", "limits", "never", "slow", "three-kinds"),
-        *("helm-chart", "kustomize-overlay", "parameters", "storage", "two-targets", "web-shell"),
+        *("helm-chart", "keycloak-login", "kustomize-overlay", "parameters", "storage", "two-targets", "web-shell"),
     }
     assert {app.repo for app in parsed.apps.values()} == {f"localhost/kns-example-{name}:1" for name in parsed.apps}
 

@@ -24,6 +24,7 @@ from kns.model.errors import KnsError, UnavailableError, clip
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 5.0  # of calls that an HTTP answer waits for: it must come within 20 s, whatever the host does
 WATCH_TIMEOUT_S = 300  # the server ends a watch after this, so a silent one is never older
 POOL_SIZE = 32
 

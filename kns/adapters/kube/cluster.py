@@ -9,7 +9,7 @@ from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.watch import WatchCache
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
-from kns.model.output import MAX_LINES
+from kns.model.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
 LOG_BYTES = 8 * 1024 * 1024
@@ -97,9 +97,10 @@ class KubeCluster:
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
-        raw = b""
+        raw, lines = b"", 0
         # The byte limit cuts at the end, the newest lines first: a log that reaches it is asked for with fewer lines.
-        for lines in (MAX_LINES, MAX_LINES // 10, MAX_LINES // 100):
+        # One line more than is kept tells that there are more.
+        for lines in (MAX_LINES + 1, MAX_LINES // 10, MAX_LINES // 100):
             query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
             try:
                 raw = self._client.request_raw("GET", path, query=query)
@@ -107,7 +108,10 @@ class KubeCluster:
                 return None
             if len(raw) < LOG_BYTES:
                 break
-        return raw.decode("utf-8", "replace")
+        text = raw.decode("utf-8", "replace")
+        if text.count("\n") < lines:
+            return text
+        return CUT + "\n" + text.partition("\n")[2]
 
     def _announce(self, kind: Kind, obj: Object) -> None:
         label = _job_label(obj)

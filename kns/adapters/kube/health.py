@@ -4,11 +4,14 @@ import threading
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.watch import WatchCache
+from kns.logs import get_logger
 from kns.model.errors import KnsError
 from kns.ports import Clock
 
+log = get_logger(__name__)
+
 FRESH_S = 30.0
-_PROBE_TIMEOUT_S = 2.0  # the probes' own limit is 3 s
+_PROBE_TIMEOUT_S = 1.4  # to connect, and again to answer: the probes' own limit is 3 s
 
 
 class HostHealth:
@@ -18,22 +21,33 @@ class HostHealth:
         self._client = client
         self._records = records
         self._clock = clock
-        self._answered_at: float | None = None
+        self._asked_at = float("-inf")  # when the last question was over
+        self._answered_at = float("-inf")
         self._lock = threading.Lock()
 
     def is_ready(self) -> bool:
         return self._records.is_synced and self._host_answers()
 
     def _host_answers(self) -> bool:
-        """True without a call if the host answered in the last ten seconds; the answer may be as old as `FRESH_S`."""
+        """
+        True without a call if the host answered in the last ten seconds; the answer may be as old as `FRESH_S`.
+
+        Who waited for somebody else's question takes its outcome: in turn, silence would cost each the full time.
+        """
+        came_at = self._clock.monotonic()
         with self._lock:
-            if self._age() > FRESH_S / 3:
-                try:
-                    self._client.request_raw("GET", "/readyz", read_timeout_s=_PROBE_TIMEOUT_S)
-                except KnsError:
-                    return self._age() <= FRESH_S
-                self._answered_at = self._clock.monotonic()
-            return True
+            if self._age() > FRESH_S / 3 and self._asked_at <= came_at:
+                self._ask()
+            return self._age() <= FRESH_S
+
+    def _ask(self) -> None:
+        try:
+            self._client.request_raw("GET", "/readyz", read_timeout_s=_PROBE_TIMEOUT_S)
+            self._answered_at = self._clock.monotonic()
+        except KnsError as error:
+            log.info("host_not_ready", error=str(error))
+        finally:
+            self._asked_at = self._clock.monotonic()
 
     def _age(self) -> float:
-        return float("inf") if self._answered_at is None else self._clock.monotonic() - self._answered_at
+        return self._clock.monotonic() - self._answered_at

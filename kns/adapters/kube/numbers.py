@@ -7,17 +7,16 @@ replicas the one that lost a race, and has to read again, would lose the next on
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.retry import retry_on_conflict
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
+from kns.model.errors import AlreadyExistsError, ConflictError, KnsError, NotFoundError, UnavailableError
 from kns.ports import Kind, Object
 
 COUNTER = "kns-job-numbers"
-_ANSWER_TIMEOUT_S = 5.0  # an HTTP answer must come within 20 s, whatever the host API does
 
 
 class JobNumbers:
@@ -31,7 +30,12 @@ class JobNumbers:
         self._swap = threading.Lock()
         self._gate = threading.Lock()
         self._wanted = 0
-        self._spare: deque[int] = deque()
+        self._spare: deque[int | KnsError] = deque()  # what a swap brought for those who share it
+
+    @property
+    def waiting(self) -> int:
+        """How many asked and are part of no swap yet."""
+        return self._wanted
 
     def allot(self) -> int:
         """
@@ -45,9 +49,19 @@ class JobNumbers:
             if not self._spare:
                 with self._gate:
                     count, self._wanted = max(1, self._wanted), 0
-                first = retry_on_conflict(lambda: self._take(count))
-                self._spare.extend(range(first, first + count))
-            return self._spare.popleft()
+                self._spare.extend(self._swap_for(count))
+            share = self._spare.popleft()
+        if isinstance(share, KnsError):
+            raise share
+        return share
+
+    def _swap_for(self, count: int) -> Iterable[int | KnsError]:
+        """With a host that does not answer all who wait fail together: one after the other they would wait too long."""
+        try:
+            first = retry_on_conflict(lambda: self._take(count))
+        except KnsError as error:
+            return [type(error)(str(error)) for _ in range(count)]
+        return range(first, first + count)
 
     def _take(self, count: int) -> int:
         """Compare and swap; the first of `count` numbers. The last answer is kept, so the usual case is one call."""
@@ -58,7 +72,7 @@ class JobNumbers:
         wanted = {**self._counter, "data": {**self._counter["data"], "last": str(first + count - 1)}}
         try:
             self._counter = self._client.request(
-                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=_ANSWER_TIMEOUT_S
+                "PUT", row.path(self._namespace, COUNTER), body=wanted, read_timeout_s=ANSWER_TIMEOUT_S
             )
         except (ConflictError, NotFoundError) as error:
             self._counter = None
@@ -80,7 +94,7 @@ class JobNumbers:
         row = KINDS[Kind.CONFIG_MAP]
         try:
             found: Object = self._client.request(
-                "GET", row.path(self._namespace, COUNTER), read_timeout_s=_ANSWER_TIMEOUT_S
+                "GET", row.path(self._namespace, COUNTER), read_timeout_s=ANSWER_TIMEOUT_S
             )
         except NotFoundError:
             body = {
@@ -95,7 +109,9 @@ class JobNumbers:
                 "data": {"last": str(self._highest())},
             }
             try:
-                found = self._client.request("POST", row.path(self._namespace), body=body)
+                found = self._client.request(
+                    "POST", row.path(self._namespace), body=body, read_timeout_s=ANSWER_TIMEOUT_S
+                )
             except AlreadyExistsError as error:
                 raise ConflictError(str(error)) from error
         return found

@@ -8,12 +8,12 @@ import gzip
 import threading
 from typing import Any
 
-from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, NotFoundError
 from kns.model.job import Job
-from kns.model.output import MAX_LINES, JobOutput
+from kns.model.output import CUT, MAX_LINES, JobOutput, keep_last
 from kns.model.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
@@ -42,7 +42,9 @@ class _OwnedSecrets:
 
     def _read(self, name: str) -> dict[str, bytes] | None:
         try:
-            secret: Any = self._client.request("GET", _SECRETS.path(self._namespace, name))
+            secret: Any = self._client.request(
+                "GET", _SECRETS.path(self._namespace, name), read_timeout_s=ANSWER_TIMEOUT_S
+            )
         except NotFoundError:
             return None
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
@@ -124,10 +126,8 @@ def _encode(text: str) -> bytes:
 
 
 def pack_log(text: str) -> bytes:
-    """The log compressed, from its end, as many of the last lines as fit."""
-    lines = text.splitlines()[-MAX_LINES:]
-    while True:
-        packed = gzip.compress(_encode("\n".join(lines)), mtime=0)
-        if len(packed) <= MAX_PACKED_BYTES or not lines:
-            return packed
-        lines = lines[len(lines) // 4 + 1 :]
+    """The log compressed, as many of the last lines as fit; a cut is noted in the first."""
+    lines = keep_last(text.splitlines(), MAX_LINES)
+    while len(packed := gzip.compress(_encode("\n".join(lines)), mtime=0)) > MAX_PACKED_BYTES:
+        lines = [CUT, *lines[len(lines) // 4 + 2 :]]
+    return packed

@@ -5,7 +5,7 @@ The records: NestedJob objects in the system namespace, behind a watch cache.
 import itertools
 from collections.abc import Callable, Sequence
 
-from kns.adapters.kube.client import MERGE, KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, KubeClient
 from kns.adapters.kube.kinds import RECORDS
 from kns.adapters.kube.numbers import JobNumbers
 from kns.adapters.kube.watch import WatchCache
@@ -38,8 +38,6 @@ from kns.ports import Clock, Object
 
 log = get_logger(__name__)
 
-_ANSWER_TIMEOUT_S = 5.0  # an HTTP answer must come within 20 s, whatever the host API does
-
 
 class KubeRecords:
     """Implements `ports.JobStore` and `ports.RecordWriter`."""
@@ -54,7 +52,7 @@ class KubeRecords:
         self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
         self._unreadable: dict[str, str] = {}
-        self._numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
+        self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
     @property
     def cache(self) -> WatchCache:
@@ -76,7 +74,7 @@ class KubeRecords:
         return next((job for job in self.list_jobs() if job.number == number), None)
 
     def allot_number(self) -> int:
-        return self._numbers.allot()
+        return self.numbers.allot()
 
     def find_request(self, request: str) -> Job | None:
         return find_first(self.list_jobs(), request, now=self._clock.now())
@@ -129,7 +127,7 @@ class KubeRecords:
         body = build_record(record=record, spec=spec, namespace=self._namespace)
         try:
             stored = self._client.request(
-                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=_ANSWER_TIMEOUT_S
+                "POST", RECORDS.path(self._namespace), body=body, read_timeout_s=ANSWER_TIMEOUT_S
             )
         except UnavailableError as error:
             stored = self._find_created(body, error)
@@ -151,9 +149,7 @@ class KubeRecords:
     def _read_taken(self, record: str) -> Job | None:
         """The record that has this name, as stored; None if it has gone since."""
         try:
-            stored = self._client.request(
-                "GET", RECORDS.path(self._namespace, record), read_timeout_s=_ANSWER_TIMEOUT_S
-            )
+            stored = self._client.request("GET", RECORDS.path(self._namespace, record), read_timeout_s=ANSWER_TIMEOUT_S)
         except NotFoundError:
             return None
         self._cache.put(stored)
@@ -161,12 +157,13 @@ class KubeRecords:
 
     def _patch(self, job: Job, patch: Object) -> None:
         path = RECORDS.path(self._namespace, job.record)
-        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE)
+        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
         self._cache.put(stored)
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
         """Decided on the stored record, not on what a caller saw: two replicas may be asked at the same time."""
-        stored = job_from_record(self._client.request("GET", RECORDS.path(self._namespace, record)))
+        path = RECORDS.path(self._namespace, record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
         overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
         if stored.is_ended or not (stored.stop_reason is None or overrides):
             return
@@ -177,7 +174,7 @@ class KubeRecords:
         """A create without an answer may have taken effect; if not, or if nobody knows, the first error stands."""
         try:
             found: Object = self._client.request(
-                "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=_ANSWER_TIMEOUT_S
+                "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=ANSWER_TIMEOUT_S
             )
         except TransientError:
             raise error from None

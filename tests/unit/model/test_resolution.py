@@ -203,7 +203,7 @@ def take(
 ) -> Accepted:
     parameters = {"c": {"type": "CONST", "value": constant}}
     data = an_appdef(commands={"Hello": a_command(parameters=parameters, **(command or {}))})
-    files = catalog_files(apps={"hello": an_app(data, **(app or {}))})
+    files = catalog_files(apps={"hello": an_app(data, **{"certified": True, **(app or {})})})
     files["users.json"][user].update(account or {})
     files["machines.json"]["kns-small"].update(mc_gpus=1, mc_slave_gpus=2, mc_slave_ram=3)
     return _accept(parse_catalog(files), user=user, api_url=api_url, given={"c": given_value}, **changes)
@@ -315,7 +315,7 @@ def test_account_variables(
 ) -> None:
     data = an_appdef(commands={"Hello": a_command(**command)})
     users = {"user1": {"payer": "payer1", "variables": own}, "payer1": {"variables": payers}}
-    catalog = parse_catalog(catalog_files(apps={"hello": an_app(data)}, users=users))
+    catalog = parse_catalog(catalog_files(apps={"hello": an_app(data, certified=True)}, users=users))
     accepted = _accept(catalog, user="user1", api_url="", given={})
     assert accepted.variables == list(command["variables"])
     assert catalog.find_variables("user1", accepted.variables, inherited=accepted.inherited_variables) == found
@@ -353,7 +353,7 @@ def test_a_job_survives_its_record() -> None:
         "u": {"type": "UPLOAD", "target": "a/b"},
     }
     data = an_appdef(commands={"Hello": a_command(parameters=parameters)})
-    catalog = parse_catalog(catalog_files(apps={"hello": an_app(data)}))
+    catalog = parse_catalog(catalog_files(apps={"hello": an_app(data, certified=True)}))
     accepted = _accept(catalog, user="user1", api_url="", given={"u": b64(b"x")})
     body = a_submission()
     spec = build_spec(parse_model(Submission, body), user="user1", body=body)

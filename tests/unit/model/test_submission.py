@@ -25,6 +25,8 @@ APPS = {
     "picky": an_app(an_appdef(commands={"Hello": a_command(machines=["kns-large"])})),
     "timed": an_app(an_appdef(walltime="02:00:00", commands={"Hello": a_command(walltime="01:00:00")})),
     "silent": an_app(an_appdef(commands={"Hello": a_command(interactive=False)})),
+    "unconnected": an_app(an_appdef(commands={"Hello": a_command(interactive=True, noconnect=True)})),
+    "login": an_app(an_appdef(commands={"Hello": a_command(nested={"keycloak": True})})),
     "targetless": an_app(an_appdef(commands={"Hello": a_command(nested={"targets": []})})),
 }
 
@@ -34,13 +36,20 @@ def catalog() -> Catalog:
     return a_catalog(apps=APPS)
 
 
-def take(catalog: Catalog, *, user: str = "user1", allot: Callable[[], int] = lambda: 7, **changes: Any) -> Accepted:
+def take(
+    catalog: Catalog,
+    *,
+    user: str = "user1",
+    allot: Callable[[], int] = lambda: 7,
+    keycloak: bool = False,
+    **changes: Any,
+) -> Accepted:
     body = a_submission(user=user, **changes)
     spec = build_spec(parse_model(Submission, body), user=user, body=body)
     return accept(
         spec,
         catalog=catalog,
-        terms=Terms(supported_versions=("v1.36", "v1.35")),
+        terms=Terms(supported_versions=("v1.36", "v1.35"), keycloak=keycloak),
         now=START,
         rng=random.Random(1),
         allot_number=allot,
@@ -62,6 +71,7 @@ def test_what_is_frozen(catalog: Catalog) -> None:
         ({"app": "timed"}, "walltime_s", 3600),
         ({"app": "timed", "application": {"walltime": "00:00:30"}}, "walltime_s", 30),
         ({"app": "silent", "application": {}}, "connectable", False),
+        ({"app": "unconnected", "application": {}}, "connectable", False),
         ({"app": "targetless", "application": {}}, "connectable", False),
         ({"user": "user3"}, "payer", "user3"),
         ({"app": "two", "application": {"command": "B"}}, "command", "B"),
@@ -98,6 +108,11 @@ REFUSALS: list[tuple[dict[str, Any], type[KnsError], str]] = [
         InvalidInputError,
         "nested_kubernetes.kubernetes_version: v1.20 is not supported here; supported: v1.36, v1.35",
     ),
+    (
+        {"app": "login"},
+        InvalidInputError,
+        "nested_kubernetes.keycloak: this site has no Keycloak for apps; choose another app or ask its administrator",
+    ),
     ({"vault": {"name": "none"}}, InvalidInputError, "vault.name: user1 has no vault 'none'"),
     ({"vault": {"name": "data"}, "user": "user2"}, InvalidInputError, "vault.name: user2 has no vault 'data'"),
     ({"job_project": "beta"}, InvalidInputError, "job_project: user1 is not a member of 'beta'"),
@@ -124,6 +139,10 @@ def test_each_refusal_and_that_it_costs_no_number(
     with pytest.raises(error) as caught:
         take(catalog, allot=allot, **changes)
     assert str(caught.value) == message
+
+
+def test_a_site_with_keycloak_takes_an_app_that_asks_for_it(catalog: Catalog) -> None:
+    assert take(catalog, app="login", keycloak=True).nested.keycloak is not None
 
 
 BODY_FAULTS: list[tuple[dict[str, Any], str]] = [
@@ -176,6 +195,20 @@ def test_no_key_survives_in_what_is_stored(body: dict[str, Any]) -> None:
     assert "S3CR3T" not in json.dumps(redact_submission(full))
     assert json.dumps(full) == before
     assert redact_submission(body) is not body
+
+
+@pytest.mark.parametrize(
+    ("asked", "may_be_urgent", "stored"),
+    [("high", False, "normal"), ("highest", False, "normal"), ("normal", False, "normal"), ("high", True, "high")],
+)
+def test_an_urgent_job_is_an_administrators(asked: str, may_be_urgent: bool, stored: str) -> None:
+    body = a_submission(job_priority=asked)
+    spec = build_spec(parse_model(Submission, body), user="user1", body=body, may_be_urgent=may_be_urgent)
+    assert spec.submission["job_priority"] == stored
+    assert (
+        "job_priority"
+        not in build_spec(parse_model(Submission, a_submission()), user="user1", body=a_submission()).submission
+    )
 
 
 def test_the_rest_is_stored_as_it_came() -> None:

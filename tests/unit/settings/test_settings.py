@@ -52,6 +52,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
     "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
     "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
+    "KNS_CA_BUNDLE": ("ca_bundle", None, (__file__, Path(__file__)), ("/none/such-file",)),
     "JARVICE_JOBS_GRACE_PERIOD": ("grace_s", 3, ("0", 0), ("-1", "long")),
     "JARVICE_JOBS_IMAGE_PULL_POLICY": ("app_pull_policy", "Always", ("Never", "Never"), ("always", "Sometimes")),
     "JARVICE_JOBS_INIT_IMAGE_PULL_POLICY": ("init_pull_policy", "IfNotPresent", ("Always", "Always"), ("Mostly",)),
@@ -94,6 +95,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
+    "KNS_KEYCLOAK_LIMIT": ("keycloak_limit_s", 600, ("5", 5), ("0",)),
     "KNS_INIT_STUCK_LIMIT": ("init_stuck_limit_s", 120, ("5", 5), ("0",)),
     "JARVICE_JOBS_INGRESS_ANNOTATIONS": (
         "ingress_annotations",
@@ -105,7 +107,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_KNS_DEFAULT_STORAGE_CLASS": ("default_storage_class", None, ("jarvice-user",) * 2, ("Big_Name",)),
-    "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": ("dynamic_storage_size", "100Gi", ("80Gi",) * 2, ("80", "80.5", "lots", "5m")),
+    "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": (
+        "dynamic_storage_size",
+        "100Gi",
+        ("80Gi",) * 2,
+        ("80", "80.5", "80.", "8e10", "lots", "5m"),
+    ),
     "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
         "runtime_classes",
         (),

@@ -1,0 +1,137 @@
+"""
+The job's own OIDC client in the site's Keycloak realm; only if the app asks for one.
+
+kns makes up the client's secret and keeps it in a Secret of the job's namespace before the client exists: whatever dies
+in between, the next pass makes the same client, and one that was deleted by hand comes back as the app knows it. That
+goes on until the app is deployed; from then on the client is left alone until the job's end.
+"""
+
+import secrets
+from datetime import timedelta
+
+from kns.logs import get_logger
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import (
+    AlreadyExistsError,
+    ForbiddenError,
+    KnsError,
+    RefusedError,
+    TransientError,
+    UnauthorizedError,
+)
+from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.objects.keycloak import build_client, build_client_info, build_client_secret, has_all_of, is_made_for
+from kns.ports import Context, IdentityProvider, Kind
+from kns.stages.delivery import CLIENT_SECRET, read_client_info
+
+log = get_logger(__name__)
+
+_AT_ONCE_S = 0.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
+_REASONS: dict[type[TransientError], Reason] = {
+    UnauthorizedError: Reason.KEYCLOAK_UNAUTHORIZED,
+    ForbiddenError: Reason.KEYCLOAK_FORBIDDEN,
+}
+
+
+def ensure(ctx: Context) -> Outcome:
+    status = ctx.job.status
+    if ctx.accepted.nested.keycloak is None:
+        return Done("the app asks for no client")
+    if status.is_true(ConditionType.DEPLOYED):
+        return Done()
+    outcome = _ensure(ctx)
+    if status.is_true(ConditionType.KEYCLOAK_READY) and not isinstance(outcome, Done):
+        # The app has its client already; that it cannot be looked after just now holds nothing up.
+        log.warning("keycloak_client_unattended", reason=str(outcome.reason), message=outcome.message)
+        return Done()
+    return outcome
+
+
+def remove(ctx: Context) -> Outcome:
+    """
+    Delete the client, unless it carries another record's mark.
+
+    An unreachable Keycloak keeps nothing else from going: only the record stays, until the client is gone as well.
+    """
+    provider = ctx.world.identity
+    if ctx.accepted.nested.keycloak is None:
+        return Done()
+    if provider is None:
+        log.warning("keycloak_client_left", client_id=ctx.name, cause="Keycloak is switched off")
+        return Done()
+    try:
+        found = provider.find_client(ctx.name)
+        if found is not None and is_made_for(found, ctx.job.uid):
+            provider.delete_client(found["id"])
+    except KnsError as error:
+        if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.name) is not None:
+            raise  # the engine goes on with the other stages, and comes back
+        waited = ctx.now - (ctx.job.status.end_time or ctx.now)
+        return Wait(_growing(waited), _reason_of(error), f"Keycloak client {ctx.name} is still there: {error}")
+    return Done()
+
+
+def _ensure(ctx: Context) -> Outcome:
+    provider, settings = ctx.world.identity, ctx.site.keycloak
+    if provider is None or settings is None:
+        return Failed(
+            Reason.KEYCLOAK_OFF, "the app asks for a Keycloak client, and this site's Keycloak was switched off"
+        )
+    kept = read_client_info(ctx)
+    if not kept and ctx.job.status.is_true(ConditionType.KEYCLOAK_READY):
+        return Done()  # the Secret was deleted by hand: another client secret would be one that the app does not know
+    secret = kept.get(CLIENT_SECRET) or secrets.token_urlsafe(32)
+    wanted = build_client_info(ctx.accepted.number, settings, secret)
+    if kept != wanted:
+        ctx.world.cluster.apply(build_client_secret(ctx.accepted.number, wanted))
+    try:
+        return _ensure_client(ctx, provider, secret)
+    except AlreadyExistsError:  # a create that took effect without an answer shows only now
+        return Wait(_AT_ONCE_S, Reason.PREPARING, f"Keycloak client {ctx.name} appeared meanwhile, looking again")
+    except RefusedError as error:
+        return Failed(Reason.KEYCLOAK_REFUSED, str(error))
+    except TransientError as error:
+        return _wait_or_give_up(ctx, error, limit_s=settings.limit_s)
+
+
+def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Outcome:
+    nested = ctx.accepted.nested
+    wanted = build_client(
+        ctx.accepted.number,
+        record_uid=ctx.job.uid,
+        secret=secret,
+        address=ctx.site.job_address(ctx.accepted.number, nested),
+        redirect_paths=nested.keycloak.redirect_paths if nested.keycloak else (),
+    )
+    found = provider.find_client(ctx.name)
+    if found is None:
+        provider.create_client(wanted)
+    elif not is_made_for(found, ctx.job.uid):
+        return Failed(
+            Reason.KEYCLOAK_FOREIGN,
+            f"Keycloak client {ctx.name} exists and was made for another record; delete it, or give each installation "
+            "of kns a realm of its own",
+        )
+    elif not has_all_of(found, wanted):
+        provider.update_client(found["id"], wanted)
+    return Done()
+
+
+def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Outcome:
+    """The limit counts from the first try that failed, which is when the condition became False."""
+    noted = ctx.job.status.condition(ConditionType.KEYCLOAK_READY)
+    waited = ctx.now - (noted.last_transition_time if noted else ctx.now)
+    left_s = limit_s - waited.total_seconds()
+    if left_s <= 0:
+        return Failed(_reason_of(error), f"after {limit_s} s: {error}")
+    return Wait(min(_growing(waited), left_s), _reason_of(error), str(error))
+
+
+def _growing(waited: timedelta) -> float:
+    """Half of what was waited so far; no count of tries has to be kept."""
+    return min(max(waited.total_seconds() / 2, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+
+
+def _reason_of(error: KnsError) -> Reason:
+    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), Reason.KEYCLOAK_UNREACHABLE)

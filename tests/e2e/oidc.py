@@ -1,0 +1,165 @@
+"""A person at Keycloak's login page, and its administrator; both over plain HTTP."""
+
+import html
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+_FORM = re.compile(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"')
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What an app knows of its client, and where it wants its users back."""
+
+    url: str
+    realm: str
+    client_id: str
+    client_secret: str
+    redirect_uri: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.url}/realms/{self.realm}/protocol/openid-connect"
+
+
+def log_in(login: Login, username: str, password: str) -> dict[str, Any]:
+    """
+    The authorization-code flow from the first redirect to the user's own data: `userinfo` as the app would read it.
+
+    Cookies are carried by hand: Keycloak marks them secure at a loopback address, and a browser there takes them.
+    """
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False) as http:
+        page = http.get(f"{login.endpoint}/auth", params=_ask(login))
+        assert page.status_code == 200, f"no login page: {page.status_code} {_text_of(page)}"
+        form = _FORM.search(page.text)
+        assert form is not None, _text_of(page)
+        cookies = "; ".join(line.partition(";")[0] for line in page.headers.get_list("set-cookie"))
+        answer = http.post(
+            html.unescape(form[1]),
+            data={"username": username, "password": password, "credentialId": ""},
+            headers={"Cookie": cookies},
+        )
+        assert answer.status_code == 302, f"not logged in: {answer.status_code} {_text_of(answer)}"
+        back = answer.headers["location"]
+        assert back.startswith(f"{login.redirect_uri}?"), back
+        query = parse_qs(urlsplit(back).query)
+        assert query["state"] == ["state-of-test"]
+        tokens = _redeem(http, login, query["code"][0])
+        assert tokens.status_code == 200, tokens.text
+        who = http.get(
+            f"{login.endpoint}/userinfo", headers={"Authorization": f"Bearer {tokens.json()['access_token']}"}
+        )
+        assert who.status_code == 200, who.text
+        return dict(who.json())
+
+
+def ask_login_page(login: Login) -> httpx.Response:
+    """The first step alone: Keycloak's answer to an app that sends somebody to log in."""
+    return httpx.get(f"{login.endpoint}/auth", params=_ask(login), timeout=TIMEOUT_S, trust_env=False)
+
+
+def redeem_nothing(login: Login) -> dict[str, Any]:
+    """A code that never was: `invalid_grant` shows that the client's id and secret are right."""
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as http:
+        return dict(_redeem(http, login, "no-such-code").json())
+
+
+def _ask(login: Login) -> dict[str, str]:
+    return {
+        "client_id": login.client_id,
+        "redirect_uri": login.redirect_uri,
+        "response_type": "code",
+        "scope": "openid",
+        "state": "state-of-test",
+    }
+
+
+def _redeem(http: httpx.Client, login: Login, code: str) -> httpx.Response:
+    return http.post(
+        f"{login.endpoint}/token",
+        data={"grant_type": "authorization_code", "code": code, "redirect_uri": login.redirect_uri},
+        auth=(login.client_id, login.client_secret),
+    )
+
+
+def _text_of(page: httpx.Response) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())[:400]
+
+
+class RealmAdmin:
+    """The realm as its administrator (one of realm `master`) works on it."""
+
+    def __init__(self, url: str, realm: str, *, password: str, username: str = "admin") -> None:
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._realm = realm
+        self._credentials = {"username": username, "password": password}
+
+    def close(self) -> None:
+        self._http.close()
+
+    def find_client(self, client_id: str) -> dict[str, Any] | None:
+        """A client by its `clientId`."""
+        found = self._send("GET", "clients", params={"clientId": client_id}).json()
+        return dict(found[0]) if found else None
+
+    def delete_client(self, key: str) -> None:
+        """A client by its `id`."""
+        self._send("DELETE", f"clients/{key}")
+
+    def ensure_user(self, username: str, password: str) -> None:
+        """Somebody who can log in at once: a profile without a gap, a password that need not be changed."""
+        if self._send("GET", "users", params={"username": username, "exact": "true"}).json():
+            return
+        self._send(
+            "POST",
+            "users",
+            json={
+                "username": username,
+                "enabled": True,
+                "email": f"{username}@example.org",
+                "emailVerified": True,
+                "firstName": "Ana",
+                "lastName": "Example",
+                "credentials": [{"type": "password", "value": password, "temporary": False}],
+            },
+        )
+
+    def list_roles(self, client_id: str) -> dict[str, list[str]]:
+        """The roles given to a client's service account, per client; less those that every user of the realm has."""
+        account = self._find_account(client_id)
+        mappings = self._send("GET", f"users/{account}/role-mappings").json().get("clientMappings", {})
+        return {client: [role["name"] for role in found["mappings"]] for client, found in mappings.items()}
+
+    def set_right(self, client_id: str, *, may_manage: bool) -> None:
+        """Give or take the one role of a client's service account."""
+        account = self._find_account(client_id)
+        management = self._find_key("realm-management")
+        role = self._send("GET", f"clients/{management}/roles/manage-clients").json()
+        path = f"users/{account}/role-mappings/clients/{management}"
+        self._send("POST" if may_manage else "DELETE", path, json=[role])
+
+    def _find_account(self, client_id: str) -> str:
+        name = f"service-account-{client_id}"
+        return str(self._send("GET", "users", params={"username": name, "exact": "true"}).json()[0]["id"])
+
+    def _find_key(self, client_id: str) -> str:
+        found = self.find_client(client_id)
+        assert found is not None, f"no client {client_id} in realm {self._realm}"
+        return str(found["id"])
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A token per call: those of `admin-cli` live for a minute."""
+        answer = self._http.post(
+            "/realms/master/protocol/openid-connect/token",
+            data={"grant_type": "password", "client_id": "admin-cli", **self._credentials},
+        )
+        assert answer.status_code == 200, answer.text
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        done = self._http.request(method, f"/admin/realms/{self._realm}/{path}", headers=headers, **options)
+        assert done.status_code < 300, f"{method} {path}: {done.status_code} {done.text}"
+        return done

@@ -1,0 +1,230 @@
+"""
+Jobs with a Keycloak client of their own, against a real Keycloak: set up as an administrator would, used by a person
+who logs in, taken away with the job.
+
+The server is the testbed's, started for this file and stopped after it.
+"""
+
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from demo.nested import nested_kubectl
+from demo.overlay import NAMESPACE
+from demo.target import ROOT
+from testbed import layout, paths
+from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.oidc import Login, RealmAdmin, ask_login_page, log_in, redeem_nothing
+from tests.e2e.portal import Portal
+from tests.e2e.scheduler import scheduler_settings
+from tests.e2e.site import Site
+from tests.e2e.waiting import NotYetError
+
+APP = "keycloak-login"
+REALM, KNS_CLIENT = "jarvice", "kns"
+USER, PASSWORD = "ana", "ana-of-test"
+SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
+_LIMIT_S = 60  # of waiting for Keycloak
+_SETUP_S = 400  # the first time Maven brings the distribution; measured: two minutes
+
+
+def _testbed(action: str) -> None:
+    subprocess.run([sys.executable, "-m", "testbed", "keycloak", action], cwd=ROOT, check=True, timeout=_SETUP_S)
+
+
+@pytest.fixture(scope="module")
+def _server(site: Site) -> Iterator[str]:
+    """Its address. Only beside the testbed: elsewhere no test may start servers."""
+    if not site.target.is_testbed:
+        pytest.skip("needs the testbed, which brings the Keycloak server")
+    _testbed("up")
+    yield layout.KEYCLOAK_URL
+    _testbed("down")
+
+
+@pytest.fixture(scope="module")
+def realm(site: Site, _server: str) -> Iterator[RealmAdmin]:
+    """A realm made by the documented script, kns told of it, and somebody who can log in."""
+    password = paths.KEYCLOAK_PASSWORD.read_text("ascii")
+    made = subprocess.run(
+        ["sh", str(ROOT / "docs" / "keycloak-realm.sh"), _server, REALM, KNS_CLIENT],
+        env={
+            "PATH": os.environ["PATH"],
+            "KCADM": str(paths.KEYCLOAK_HOME / "bin" / "kcadm.sh"),
+            "KC_CLI_PASSWORD": password,
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    admin = RealmAdmin(_server, REALM, password=password)
+    admin.ensure_user(USER, PASSWORD)
+    try:
+        with _kns_with_keycloak(site, made.stdout):
+            yield admin
+    finally:
+        admin.close()
+
+
+@contextlib.contextmanager
+def _kns_with_keycloak(site: Site, variables: str) -> Iterator[None]:
+    """The scheduler with the script's own output as its Secret, as docs/keycloak.md says; without it afterwards."""
+    within = f"--namespace={NAMESPACE}"
+    with contextlib.ExitStack() as stack:
+        stack.callback(site.kubectl.run, "delete", "secret", SETTINGS, within, "--ignore-not-found")
+        site.kubectl.run("create", "secret", "generic", SETTINGS, within, "--from-env-file=/dev/stdin", stdin=variables)
+        stack.enter_context(scheduler_settings(site.kubectl, KNS_KEYCLOAK_LIMIT=str(_LIMIT_S)))
+        stack.callback(site.kubectl.run, "delete", "secret", SETTINGS, within)  # before the restart that forgets it
+        yield
+
+
+@pytest.fixture(scope="module")
+def serving(realm: RealmAdmin, module_jobs: JobKeeper) -> TrialJob:
+    job = module_jobs.submit(APP)
+    job.wait_until_serving()
+    return job
+
+
+def _read_login(site: Site, job: TrialJob) -> Login:
+    """What the app itself finds: Secret `kns-job` inside its cluster."""
+    with nested_kubectl(site.target, job.number) as inside:
+        data = inside.get("secret", "kns-job", "--namespace=default")["data"]
+    told = {key: base64.b64decode(value).decode() for key, value in data.items()}
+    return Login(
+        url=told["KNS_KEYCLOAK_URL"],
+        realm=told["KNS_KEYCLOAK_REALM"],
+        client_id=told["KNS_KEYCLOAK_CLIENT_ID"],
+        client_secret=told["KNS_KEYCLOAK_CLIENT_SECRET"],
+        redirect_uri=f"{job.info()['url']}/callback.html",
+    )
+
+
+def test_a_site_without_keycloak_refuses_the_app(portal: Portal) -> None:
+    """The first test: kns is told of Keycloak for those below."""
+    answer = portal.send("POST", "/jarvice/submit", json=portal.build_submission(APP))
+    assert answer.status_code == 400
+    assert "nested_kubernetes.keycloak" in answer.json()["error"]
+
+
+def test_somebody_logs_in_by_the_jobs_own_client(site: Site, serving: TrialJob) -> None:
+    """The authorization-code flow with what the app was given, and nothing else."""
+    login = _read_login(site, serving)
+    assert login.client_id == serving.namespace
+    assert log_in(login, USER, PASSWORD)["preferred_username"] == USER
+    assert redeem_nothing(replace(login, client_secret="wrong"))["error"] == "unauthorized_client"
+    away = ask_login_page(replace(login, redirect_uri="https://elsewhere.example.org/callback.html"))
+    assert away.status_code == 400
+
+
+def test_the_app_could_use_its_client_while_it_was_deployed(serving: TrialJob) -> None:
+    assert f"Keycloak knows client {serving.namespace}" in serving.tail()
+    assert "Log in</a>" in serving.page()[1]
+
+
+def test_the_secret_is_in_secrets_only(site: Site, serving: TrialJob) -> None:
+    secret = _read_login(site, serving).client_secret
+    assert secret not in str(serving.record())
+    assert secret not in "\n".join(serving.tail())
+    with nested_kubectl(site.target, serving.number) as inside:
+        assert "KEYCLOAK" not in str(inside.get("configmap", "kns-job", "--namespace=default")["data"])
+
+
+def test_kns_has_one_right_and_no_more(realm: RealmAdmin) -> None:
+    assert realm.list_roles(KNS_CLIENT) == {"realm-management": ["manage-clients"]}
+
+
+def test_the_client_goes_with_its_job(site: Site, realm: RealmAdmin, jobs: JobKeeper) -> None:
+    job = jobs.submit(APP)
+    job.wait_until_serving()
+    login = _read_login(site, job)
+    assert realm.find_client(job.namespace) is not None
+    job.stop("shutdown")
+    assert job.wait_until_ended() == "COMPLETED"
+    job.wait_until_removed()
+    assert realm.find_client(job.namespace) is None
+    assert ask_login_page(login).status_code == 400
+
+
+def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
+    site: Site, realm: RealmAdmin, jobs: JobKeeper
+) -> None:
+    """As soon as it is seen, which is before the first template runs; the app comes up with it all the same."""
+    job = jobs.submit(APP)
+
+    def seen() -> str:
+        found = realm.find_client(job.namespace)
+        if found is None:
+            raise NotYetError("no client")
+        return str(found["id"])
+
+    key = job.wait_for(seen, timeout_s=150, what="its Keycloak client")
+    realm.delete_client(key)
+    job.wait_until_serving()
+    assert seen() != key
+    assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
+
+
+def test_a_lost_right_is_waited_for_and_named(realm: RealmAdmin, jobs: JobKeeper) -> None:
+    realm.set_right(KNS_CLIENT, may_manage=False)
+    try:
+        job = jobs.submit(APP)
+        _wait_for_reason(job, "KeycloakForbidden")
+        assert "manage-clients" in job.record()["status"]["message"]
+    finally:
+        realm.set_right(KNS_CLIENT, may_manage=True)
+    job.wait_until_serving()
+
+
+def test_a_server_that_is_down_is_waited_for_at_the_start_and_at_the_end(realm: RealmAdmin, jobs: JobKeeper) -> None:
+    """One job starts and one ends meanwhile: the one waits in 1003, of the other only record and client stay."""
+    leaving = jobs.submit(APP)
+    leaving.wait_until_serving()
+    _testbed("down")
+    try:
+        coming = jobs.submit(APP)
+        leaving.stop("terminate")
+        _wait_for_reason(coming, "KeycloakUnreachable")
+        assert coming.status()["job_substatus"] == 1003
+        assert leaving.wait_until_ended() == "TERMINATED"
+        leaving.wait_for(lambda: _is_gone(leaving), timeout_s=120, what="its namespace gone")
+        removed = leaving.condition("Removed")
+        assert removed is not None
+        assert removed["status"] == "False"
+    finally:
+        _testbed("up")
+    coming.wait_until_serving()
+    leaving.wait_until_removed()
+    assert realm.find_client(leaving.namespace) is None
+
+
+def test_a_server_that_stays_down_ends_the_job_with_that_reason(realm: RealmAdmin, jobs: JobKeeper) -> None:
+    _testbed("down")
+    try:
+        job = jobs.submit(APP)
+        assert job.wait_until_ended(timeout_s=150 + _LIMIT_S) == "COMPLETED WITH ERROR"
+        assert job.record()["status"]["reason"] == "KeycloakUnreachable"
+        assert job.output()[-1].startswith(f"after {_LIMIT_S} s: ")
+    finally:
+        _testbed("up")
+    job.wait_until_removed()
+
+
+def _wait_for_reason(job: TrialJob, reason: str) -> None:
+    def probe() -> None:
+        status = job.record().get("status", {})
+        if status.get("reason") != reason:
+            raise NotYetError(f"{status.get('reason')}: {status.get('message')}")
+
+    job.wait_for(probe, timeout_s=150, what=reason)
+
+
+def _is_gone(job: TrialJob) -> None:
+    if not job.is_gone():
+        raise NotYetError(f"namespace {job.namespace}")

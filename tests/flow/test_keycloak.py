@@ -1,0 +1,409 @@
+"""A job with a Keycloak client of its own, over a realm in memory: made once, delivered, looked after, taken along."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import (
+    ForbiddenError,
+    KnsError,
+    RefusedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from kns.model.job import JobState, StopReason, Substatus
+from kns.model.site import KeycloakSettings
+from kns.ports import Kind
+from tests.builders import JobBuilder, a_job
+from tests.fakes.keycloak import MemoryRealm
+from tests.flow.conftest import Simulation
+from tests.flow.test_crashes import WRITES, Crash, fresh, interrupt, run_on
+
+NAME = "kns-job-7"
+URL = "https://kns-job-7.jobs.example.org"
+LIMIT_S = 60
+TRANSIENT: dict[type[KnsError], Reason] = {
+    UnavailableError: Reason.KEYCLOAK_UNREACHABLE,
+    UnauthorizedError: Reason.KEYCLOAK_UNAUTHORIZED,
+    ForbiddenError: Reason.KEYCLOAK_FORBIDDEN,
+}
+
+
+@pytest.fixture
+def realm(sim: Simulation) -> MemoryRealm:
+    """The site has a Keycloak."""
+    realm = MemoryRealm()
+    sim.identity = realm
+    sim.configure(keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", LIMIT_S))
+    return realm
+
+
+@pytest.fixture
+def job() -> JobBuilder:
+    """An app that asks for a client."""
+    return a_job().with_nested(keycloak={"redirect_paths": ["/oauth/callback", "/other"], "namespace": "lab"})
+
+
+def test_the_client_is_as_the_contract_says(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    client = dict(realm.clients[NAME])
+    assert len(client.pop("secret")) >= 32
+    assert client.pop("description").startswith("Made by kns for job 7")
+    assert client == {
+        "id": "key-1",
+        "clientId": NAME,
+        "enabled": True,
+        "protocol": "openid-connect",
+        "publicClient": False,
+        "clientAuthenticatorType": "client-secret",
+        "standardFlowEnabled": True,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": False,
+        "rootUrl": URL,
+        "baseUrl": URL,
+        "redirectUris": [f"{URL}/other", f"{URL}/oauth/callback"],
+        "webOrigins": ["+"],
+        "attributes": {
+            "post.logout.redirect.uris": "+",
+            "kns.record-uid": sim.job.uid,
+            "realm_client": "false",
+        },
+    }
+    assert realm.calls == [f"create {NAME}"]
+
+
+def test_every_path_is_allowed_if_the_app_names_none(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    sim.submit(job.with_nested(keycloak=True, ingress_type="prefix"))
+    sim.run(until="serving")
+    assert realm.clients[NAME]["redirectUris"] == ["https://jobs.example.org/7/*"]
+
+
+def test_a_job_without_an_address_gets_a_client_that_leads_nowhere(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    sim.submit(job.without_target())
+    sim.run(until="serving")
+    assert realm.clients[NAME]["redirectUris"] == []
+    assert "rootUrl" not in realm.clients[NAME]
+
+
+def test_id_and_secret_reach_the_app_and_nobody_else(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    """Inside in `default` and in the namespace that the app names, for the init pod on the host; not in the record."""
+    sim.virtual.namespaces.add("lab")
+    sim.submit(job)
+    sim.run(until="serving")
+    secret = realm.clients[NAME]["secret"]
+    told = {
+        "KNS_KEYCLOAK_URL": "https://kc.example.org/auth",
+        "KNS_KEYCLOAK_REALM": "jarvice",
+        "KNS_KEYCLOAK_CLIENT_ID": NAME,
+        "KNS_KEYCLOAK_CLIENT_SECRET": secret,
+    }
+    for namespace in ("default", "lab"):
+        assert told.items() <= sim.virtual.objects["Secret", namespace, "kns-job"]["stringData"].items()
+        assert not [key for key in sim.virtual.objects["ConfigMap", namespace, "kns-job"]["data"] if "KEYCLOAK" in key]
+    on_host = sim.host.read(Kind.SECRET, NAME, "kns-job")
+    assert on_host is not None
+    assert told.items() <= on_host["stringData"].items()
+    assert secret not in sim.job.spec.model_dump_json() + sim.job.status.model_dump_json()
+
+
+def test_a_namespace_that_appears_later_gets_them_too(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    assert ("Secret", "lab", "kns-job") not in sim.virtual.objects
+    sim.virtual.namespaces.add("lab")
+    sim.step()
+    assert "KNS_KEYCLOAK_CLIENT_ID" in sim.virtual.objects["Secret", "lab", "kns-job"]["stringData"]
+
+
+def test_an_app_that_does_not_ask_leaves_no_trace(sim: Simulation, realm: MemoryRealm) -> None:
+    realm.fault = AssertionError("asked")
+    sim.submit(a_job())
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert "KEYCLOAK" not in json.dumps([*sim.virtual.objects.values()])
+    assert not [call for call in sim.host.calls if "keycloak" in call]
+
+
+def test_a_serving_job_does_not_ask_keycloak(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    realm.fault = AssertionError("asked")
+    calls, writes = list(sim.host.calls), list(sim.store.writes)
+    for _ in range(3):
+        assert sim.step().outcome == "serving"
+    assert (sim.host.calls, sim.store.writes) == (calls, writes)
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.TERMINATED, JobState.FAILED])
+def test_the_client_goes_with_its_job(sim: Simulation, realm: MemoryRealm, job: JobBuilder, state: JobState) -> None:
+    if state is JobState.FAILED:
+        sim.host.init_exit = {"exitCode": 1}
+        sim.submit(job)
+    else:
+        sim.submit(job)
+        sim.run(until="serving")
+        stop = {JobState.COMPLETED: StopReason.SHUTDOWN, JobState.TERMINATED: StopReason.TERMINATE}[state]
+        sim.store.request_stop(sim.job, stop)
+    sim.run(until="retained")
+    assert sim.job.status.job_status is state
+    assert realm.clients == {}
+    assert realm.calls == [f"create {NAME}", f"delete {NAME}"]
+    assert sim.host.left == []
+
+
+# --- what somebody else does to the client
+
+
+def test_a_client_deleted_by_hand_comes_back_as_the_app_knows_it(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    """While the app is not deployed; the secret is the one that it was given already."""
+    _deploy(sim, job)
+    before = realm.clients.pop(NAME)
+    sim.step()
+    assert realm.clients[NAME]["secret"] == before["secret"]
+    assert realm.clients[NAME]["id"] != before["id"]
+
+
+def test_a_client_changed_by_hand_is_put_right(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    _deploy(sim, job)
+    client = realm.clients[NAME]
+    secret = client["secret"]
+    realm.clients[NAME] = {**client, "enabled": False, "secret": "another", "name": "a name of theirs"}
+    sim.step()
+    after = realm.clients[NAME]
+    assert (after["enabled"], after["secret"], after["name"]) == (True, secret, "a name of theirs")
+    sim.step()
+    assert realm.calls == [f"create {NAME}", f"update {NAME}"]
+
+
+def test_a_client_deleted_by_hand_is_no_obstacle_at_the_end(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    realm.clients.clear()
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert realm.calls == [f"create {NAME}"]
+
+
+def test_a_client_without_a_mark_is_adopted(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    realm.clients[NAME] = {"clientId": NAME, "id": "theirs", "secret": "x", "attributes": {}, "redirectUris": []}
+    sim.submit(job)
+    sim.run(until="serving")
+    assert realm.calls == [f"update {NAME}"]
+    info = sim.virtual.objects["Secret", "default", "kns-job"]["stringData"]
+    assert realm.clients[NAME]["secret"] == info["KNS_KEYCLOAK_CLIENT_SECRET"]
+
+
+def test_a_client_of_another_record_is_neither_used_nor_removed(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    theirs = {"clientId": NAME, "id": "theirs", "attributes": {"kns.record-uid": "another"}}
+    realm.clients[NAME] = dict(theirs)
+    sim.submit(job)
+    sim.run(until="retained")
+    assert sim.job.status.reason == Reason.KEYCLOAK_FOREIGN
+    assert realm.clients == {NAME: theirs}
+    assert sim.host.left == []
+
+
+def test_a_secret_deleted_by_hand_changes_nothing_for_the_app(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    """Once the app knows its client's secret, kns makes up no other."""
+    _deploy(sim, job)
+    secret = realm.clients[NAME]["secret"]
+    sim.host.drop(Kind.SECRET, NAME, "kns-keycloak")
+    sim.step()
+    assert realm.clients[NAME]["secret"] == secret
+
+
+# --- a Keycloak that says no, or nothing
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: error.__name__)
+def test_a_job_waits_for_keycloak_and_says_why(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, error: type[KnsError]
+) -> None:
+    """Ever more seldom, in substatus 1003, without a write per try; it goes on when Keycloak does."""
+    realm.fault = error("what is wrong")
+    _spawn(sim, job)
+    waits, writes = [], len(sim.store.writes)
+    for _ in range(5):
+        result = sim.step()
+        assert result.requeue_s is not None
+        waits.append(result.requeue_s)
+        sim.clock.advance(result.requeue_s)
+    assert waits == sorted(waits)
+    assert waits[0] == 2
+    status = sim.job.status
+    assert (status.job_status, status.substatus) == (JobState.PROCESSING, Substatus.PREPARING)
+    assert (status.reason, status.message) == (TRANSIENT[error], "what is wrong")
+    assert len(sim.store.writes) - writes <= 1
+    realm.fault = None
+    sim.run(until="serving")
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: error.__name__)
+def test_after_the_limit_the_job_fails_with_that_reason(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, error: type[KnsError]
+) -> None:
+    """Exactly at the limit, counted from the first failure; the namespace goes whatever Keycloak does."""
+    realm.fault = error("what is wrong")
+    _spawn(sim, job)
+    since = sim.job.status.condition(ConditionType.KEYCLOAK_READY)
+    assert since is not None
+    sim.run(until="ended")
+    status = sim.job.status
+    assert (status.job_status, status.reason) == (JobState.FAILED, TRANSIENT[error])
+    assert status.end_time is not None
+    assert (status.end_time - since.last_transition_time).total_seconds() == LIMIT_S
+    assert sim.outputs.read(sim.record).lines()[-1] == f"after {LIMIT_S} s: what is wrong"
+    realm.fault = None
+    sim.run(until="retained")
+
+
+def test_what_keycloak_refuses_fails_the_job_at_once(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    realm.fault = RefusedError("400: A redirect URI uses an illegal scheme")
+    sim.submit(job)
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.KEYCLOAK_REFUSED
+    assert "illegal scheme" in str(sim.job.status.message)
+
+
+def test_keycloak_switched_off_after_the_job_was_taken(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
+    sim.identity = None
+    sim.submit(job)
+    sim.run(until="retained")
+    assert sim.job.status.reason == Reason.KEYCLOAK_OFF
+    assert sim.host.left == []
+
+
+@pytest.mark.parametrize("fault", [*TRANSIENT, RefusedError, None], ids=str)
+def test_a_client_that_is_there_needs_no_keycloak_any_more(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, fault: type[KnsError] | None
+) -> None:
+    """Gone, or switched off (None), while the templates run."""
+    _deploy(sim, job)
+    if fault is None:
+        sim.identity = None
+    else:
+        realm.fault = fault("gone")
+    sim.host.init_exit = {"exitCode": 0}
+    sim.run(until="serving")
+
+
+@pytest.mark.parametrize("error", [*TRANSIENT, RefusedError], ids=lambda error: error.__name__)
+def test_a_removal_waits_for_keycloak_but_holds_back_no_namespace(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, error: type[KnsError]
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    realm.fault = error("no answer")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    with pytest.raises(AssertionError, match="never came to retained"):
+        sim.run(until="retained", limit=60)
+    assert sim.host.left == []
+    assert sim.job.status.job_status is JobState.TERMINATED
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert not removed.is_true
+    assert removed.message == f"Keycloak client {NAME} is still there: no answer"
+    assert sim.step().requeue_s == 30
+    realm.fault = None
+    sim.run(until="retained")
+    assert realm.clients == {}
+
+
+def test_a_removal_ends_without_the_client_if_keycloak_was_switched_off(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder
+) -> None:
+    """The way out for a Keycloak that never comes back."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.identity = None
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert list(realm.clients) == [NAME]
+
+
+# --- interruptions
+
+
+@pytest.mark.parametrize("error", [Crash, UnavailableError], ids=["crash", "lost answer"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("method", [*WRITES, "write_status", "create_client", "delete_client", "find_client"])
+def test_an_interruption_at_every_call_leaves_one_client_and_then_none(
+    sim: Simulation,
+    realm: MemoryRealm,
+    job: JobBuilder,
+    method: str,
+    before: bool,
+    error: type[BaseException],
+) -> None:
+    call = 0
+    while True:
+        call += 1
+        one_realm = MemoryRealm()
+        one = Simulation(**{**vars(sim), **fresh(sim), "identity": one_realm})
+        target: Any = next(part for part in (one_realm, one.host, one.store) if hasattr(part, method))
+        used = interrupt(target, method, call, before=before, error=error)
+        _live(one, job, lambda: _check_one_client(one, one_realm))  # noqa: B023 - called within the round
+        assert one_realm.clients == {}
+        assert one_realm.calls == [f"create {NAME}", f"delete {NAME}"]
+        assert one.host.left == []
+        if used() < call:
+            break
+    assert call > 1
+
+
+def _live(sim: Simulation, job: JobBuilder, check: Callable[[], None]) -> None:
+    sim.submit(job)
+    run_on(sim, "serving")
+    check()
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    run_on(sim, "retained")
+
+
+def _check_one_client(sim: Simulation, realm: MemoryRealm) -> None:
+    """What the app was told is what Keycloak knows."""
+    kept = sim.host.read(Kind.SECRET, NAME, "kns-keycloak")
+    assert kept is not None
+    secret = base64.b64decode(kept["data"]["KNS_KEYCLOAK_CLIENT_SECRET"]).decode()
+    assert [client["secret"] for client in realm.clients.values()] == [secret]
+    told = sim.virtual.objects["Secret", "default", "kns-job"]["stringData"]
+    assert told["KNS_KEYCLOAK_CLIENT_SECRET"] == secret
+
+
+def _spawn(sim: Simulation, job: JobBuilder) -> None:
+    """Up to where it waits for Keycloak."""
+    sim.submit(job)
+    _step_until(sim, {str(reason) for reason in TRANSIENT.values()})
+
+
+def _deploy(sim: Simulation, job: JobBuilder) -> None:
+    """Up to where the templates are being applied, which then goes on and on."""
+    sim.host.init_exit = None
+    sim.submit(job)
+    _step_until(sim, {str(Reason.INIT_RUNNING)})
+
+
+def _step_until(sim: Simulation, reasons: set[str]) -> None:
+    for _ in range(50):
+        sim.step()
+        if sim.job.status.reason in reasons:
+            return
+        sim.host.settle()
+        sim.clock.advance(1)
+    raise AssertionError(sim.job.status)

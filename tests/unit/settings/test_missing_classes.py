@@ -1,0 +1,26 @@
+"""A class that the settings name and the host has not got is worth a word at the start, and no more."""
+
+from structlog.testing import capture_logs
+
+from kns.main import warn_of_missing_classes
+from kns.model.site import ClassSettings
+from kns.ports import Kind
+from tests.fakes.host import FakeHost
+from tests.fakes.stores import FakeClock
+
+
+def test_each_class_that_the_host_lacks_is_named_once() -> None:
+    host = FakeHost(FakeClock())
+    host.put(Kind.RUNTIME_CLASS, "", "nvidia", {"handler": "nvidia"})
+    with capture_logs() as logs:
+        warn_of_missing_classes(host, ClassSettings("jarvice-user", "80Gi", ("nvidia", "gvisor")))
+    assert [(line["event"], line["log_level"], line["kind"], line["name"]) for line in logs] == [
+        ("class_missing", "warning", "RuntimeClass", "gvisor"),
+        ("class_missing", "warning", "StorageClass", "jarvice-user"),
+    ]
+
+
+def test_without_a_class_there_is_nothing_to_say() -> None:
+    with capture_logs() as logs:
+        warn_of_missing_classes(FakeHost(FakeClock()), ClassSettings())
+    assert logs == []

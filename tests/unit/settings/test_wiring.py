@@ -1,0 +1,89 @@
+"""What an administrator sets reaches what jobs are made from: one row per variable that has an effect on jobs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kns.main import build_site, build_terms
+from kns.model.catalog import App
+from kns.model.environment import build_proxy_env
+from kns.model.site import Site
+from kns.settings import list_names, load_settings
+from tests.builders import an_app
+
+PROXY = "http://proxy.example.org:3128"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (name for names in list_names() for name in names):
+        monkeypatch.delenv(name, raising=False)
+
+
+def a_site() -> Site:
+    return build_site(load_settings(), service_cidr="10.96.0.0/16")
+
+
+SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # name, text, what of the site, unset, set
+    ("JARVICE_KNS_KEEP_VCLUSTERS", "true", lambda s: s.keep_vclusters, False, True),
+    ("JARVICE_KNS_VCLUSTER_SPAWN_DELAY", "7", lambda s: s.spawn_delay_s, 300, 7),
+    ("JARVICE_JOBS_DOMAIN", "jobs.example.org", lambda s: s.jobs_domain and s.jobs_domain.host, None,
+     "jobs.example.org"),
+    ("JARVICE_JOBS_INGRESS_CLASS", "traefik", lambda s: s.ingress.ingress_class, None, "traefik"),
+    ("JARVICE_JOBS_INGRESS_ANNOTATIONS", '{"a": "b"}', lambda s: s.ingress.annotations, {}, {"a": "b"}),
+    ("JARVICE_JOBS_INGRESS_CERT_SECRET_NAME", "tls", lambda s: s.ingress.cert_secret, None, "tls"),
+    ("JARVICE_JOBS_INGRESS_CERT_ISSUER", "ca", lambda s: s.ingress.cert_issuer, None, "ca"),
+    ("JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER", "ca", lambda s: s.ingress.cert_cluster_issuer, None, "ca"),
+    ("JARVICE_KNS_DEFAULT_STORAGE_CLASS", "fast", lambda s: s.classes.default_storage_class, None, "fast"),
+    ("JARVICE_KNS_DYNAMIC_STORAGE_SIZE", "80Gi", lambda s: s.classes.storage_size, "100Gi", "80Gi"),
+    ("JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC", "nvidia", lambda s: s.classes.runtime_classes, (), ("nvidia",)),
+    ("JARVICE_KNS_BILLING_PROBE_INTERVAL", "5", lambda s: s.probe_interval_s, 60, 5),
+    ("JARVICE_KNS_BILLING_REPORT_INTERVAL", "60", lambda s: s.report_interval_s, 3600, 60),
+    ("JARVICE_JOBS_GRACE_PERIOD", "9", lambda s: s.grace_s, 3, 9),
+    ("JARVICE_JOBS_IMAGE_PULL_POLICY", "Never", lambda s: s.app_pull_policy, "Always", "Never"),
+    ("JARVICE_JOBS_INIT_IMAGE_PULL_POLICY", "Never", lambda s: s.init_pull_policy, "IfNotPresent", "Never"),
+    ("JARVICE_KNS_INIT_IMAGE", "x:1", lambda s: s.init_image.partition(":")[0], "localhost/kns-init", "x"),
+    ("JARVICE_SYSTEM_NAMESPACE", "lab", lambda s: s.system_namespace, "kns-system", "lab"),
+    ("KNS_RETENTION_DAYS", "1", lambda s: s.retention_s, 30 * 86400, 86400),
+    ("http_proxy", PROXY, lambda s: s.proxies.http, None, PROXY),
+    ("https_proxy", PROXY, lambda s: s.proxies.https, None, PROXY),
+    ("no_proxy", "a,b", lambda s: s.proxies.no_proxy, None, "a,b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "read", "unset", "value"), SITE, ids=[row[0] for row in SITE])
+def test_a_setting_reaches_the_jobs(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, read: Callable[[Site], Any], unset: Any, value: Any
+) -> None:
+    assert read(a_site()) == unset
+    monkeypatch.setenv(name, text)
+    assert read(a_site()) == value
+
+
+@pytest.mark.parametrize(
+    ("registry", "base", "image"),
+    [
+        ("", "", "registry.example.org/apps/hello:1"),
+        ("", "apps", "registry.example.org/apps/hello:1"),
+        ("local.example.org:5000", "", "local.example.org:5000/jarvice/hello:latest"),
+        ("local.example.org:5000", "apps/all", "local.example.org:5000/apps/all/hello:latest"),
+    ],
+)
+def test_a_local_registry_serves_every_app(
+    monkeypatch: pytest.MonkeyPatch, registry: str, base: str, image: str
+) -> None:
+    monkeypatch.setenv("JARVICE_LOCAL_REGISTRY", registry)
+    monkeypatch.setenv("JARVICE_LOCAL_REPO_BASE", base)
+    assert build_terms(load_settings()).image_of(App.model_validate({**an_app(), "id": "hello"})) == image
+
+
+def test_init_pods_get_the_proxies_and_reach_the_virtual_cluster_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_proxy_env(a_site()) == {}
+    monkeypatch.setenv("https_proxy", PROXY)
+    monkeypatch.setenv("no_proxy", "lab.example.org")
+    env = build_proxy_env(a_site())
+    assert env.keys() == {"https_proxy", "no_proxy"}
+    assert env["https_proxy"] == PROXY
+    direct = env["no_proxy"].split(",")
+    assert {"lab.example.org", "10.96.0.0/16", "localhost", "127.0.0.1", "svc"} <= set(direct)
