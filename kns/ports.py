@@ -40,6 +40,9 @@ class Kind(StrEnum):
     EVENT = "Event"
     POD_METRICS = "PodMetrics"
     STORAGE_CLASS = "StorageClass"
+    PERSISTENT_VOLUME = "PersistentVolume"
+    PERSISTENT_VOLUME_CLAIM = "PersistentVolumeClaim"
+    CSI_DRIVER = "CSIDriver"
     RUNTIME_CLASS = "RuntimeClass"
 
 
@@ -59,7 +62,7 @@ class Cluster(Protocol):
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """
         Our own object as the watch cache has it; None if absent. Only watched kinds: Namespace, ResourceQuota,
-        Deployment, StatefulSet, Pod, Job, Ingress. May lag behind a write by a moment.
+        Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume. May lag behind a write by a moment.
         """
         ...
 
@@ -69,6 +72,10 @@ class Cluster(Protocol):
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         """All objects of a watched kind that carry any job's label, less the tenants' copies."""
+        ...
+
+    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
+        """The tenant's own in this job's namespace, of the one kind that is watched for them: PersistentVolumeClaim."""
         ...
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:

@@ -24,8 +24,10 @@ from kns.model.job import (
     MachineChoice,
     StopReason,
     Substatus,
+    VaultChoice,
 )
 from kns.model.machine import Machine
+from kns.model.vault import AcceptedVault
 from tests.fakes.stores import START
 
 WEB_TARGET = {"service_name": "web", "service_namespace": "default", "service_port": 8080}
@@ -173,6 +175,11 @@ class JobBuilder:
 
     def without_target(self) -> "JobBuilder":
         return self.with_nested(targets=[]).with_accepted(connectable=False)
+
+    def with_vault(self, *, readonly: bool = False) -> "JobBuilder":
+        """The vault `data` of the demo catalogue's user1."""
+        vault = AcceptedVault(server="nfs.example.org", share="/data", readonly=readonly, storage_class="user1-data")
+        return self.with_spec(vault=VaultChoice(name="data", readonly=readonly)).with_accepted(vault=vault)
 
     def not_accepted(self) -> "JobBuilder":
         """As applied by hand, before the leader saw it."""

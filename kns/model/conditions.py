@@ -26,6 +26,7 @@ class ConditionType(StrEnum):
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
     KEYCLOAK_READY = "KeycloakReady"
     PREPARED = "Prepared"
+    VAULT_READY = "VaultReady"  # only jobs with a vault that kns can use have it
     DEPLOYED = "Deployed"
     EXPOSED = "Exposed"
     SHELL_READY = "ShellReady"  # only jobs that ask for a web shell have it
@@ -56,6 +57,8 @@ class Reason(StrEnum):
     KEYCLOAK_FOREIGN = "KeycloakForeign"
     KEYCLOAK_OFF = "KeycloakOff"
     PREPARING = "Preparing"
+    VAULT_CLASS_TAKEN = "VaultClassTaken"
+    VAULT_REFUSED = "VaultRefused"
     INIT_STARTING = "InitStarting"
     INIT_RUNNING = "InitRunning"
     IMAGE_NOT_PULLABLE = "ImageNotPullable"

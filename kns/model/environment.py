@@ -36,7 +36,7 @@ def build_public_env(spec: JobSpec, accepted: Accepted, site: Site, *, url: str 
         "KNS_JOB_URL": address.url if address else "",
         "KNS_JOB_HOST": address.host if address else "",
         "JARVICE_INGRESSPATH": address.path.strip("/") if address else "",
-        "KNS_VAULT_STORAGE_CLASS": "",
+        "KNS_VAULT_STORAGE_CLASS": accepted.vault.storage_class if accepted.vault else "",
         "KNS_DEFAULT_STORAGE_CLASS": site.classes.default_storage_class or "",
     }
 

@@ -23,6 +23,7 @@ from kns.model.machine import Machine
 from kns.model.parameters import ParameterValue
 from kns.model.parsing import parse_model
 from kns.model.usage import Usage
+from kns.model.vault import AcceptedVault
 
 
 class JobState(StrEnum):
@@ -105,7 +106,7 @@ class Accepted(_Stored):
     What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys.
 
     `variables` are the names of the account variables that the app wants, `inherited_variables` those of them that the
-    payer's account may provide; their values stay in the catalogue.
+    payer's account may provide; their values stay in the catalogue. `vault` is there if kns can use the one asked for.
     """
 
     number: int = Field(ge=1)
@@ -123,6 +124,7 @@ class Accepted(_Stored):
     variables: list[str] = []
     inherited_variables: list[str] = []
     billing_code: int = 0
+    vault: AcceptedVault | None = None
 
 
 class JobSpec(_Stored):

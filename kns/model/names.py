@@ -57,6 +57,8 @@ KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # of a Keycloak client: the uid of 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_DNS = re.compile(r"[^a-z0-9-]")
+_JOB_NAME = re.compile(r"kns-job-([1-9][0-9]{0,18})")
 
 
 def job_object_name(number: int) -> str:
@@ -67,6 +69,36 @@ def job_object_name(number: int) -> str:
     'kns-job-7'
     """
     return f"kns-job-{number}"
+
+
+def read_job_number(name: str) -> int | None:
+    """
+    The number of the job whose objects on the host are called `name`; None if no job's are.
+
+    >>> read_job_number("kns-job-7"), read_job_number("kns-job-07")
+    (7, None)
+    """
+    found = _JOB_NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def vault_class(user: str, vault: str) -> str:
+    """
+    The storage class of a user's vault inside the virtual cluster, a DNS label; only a name that is too long is hashed.
+
+    >>> vault_class("user1", "data")
+    'user1-data'
+    >>> vault_class("Ana@example.org", "My_Data")
+    'ana-example-org-my-data'
+    """
+    full = f"{user}-{vault}"
+    safe = _NOT_DNS.sub("-", full.lower()).strip("-")
+    return safe if len(safe) <= 63 else f"{safe[:52].rstrip('-')}-{sha256(full.encode()).hexdigest()[:10]}"
+
+
+def vault_volume(number: int, claim_uid: str) -> str:
+    """The PersistentVolume of one claim on a vault; no other claim, not even a later one of that name, has its name."""
+    return f"{job_object_name(number)}-{claim_uid}"
 
 
 def certs_secret(number: int) -> str:

@@ -24,6 +24,7 @@ from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.machine import Machine
 from kns.model.resolution import Constants, build_constants, resolve_parameters
 from kns.model.variables import Variable
+from kns.model.vault import AcceptedVault, accept_vault
 
 EPHEMERAL_VAULT = "ephemeral"
 NORMAL: Literal["normal"] = "normal"
@@ -198,6 +199,7 @@ def accept(
         parameters=parameters,
         variables=list(variables),
         inherited_variables=_inherited(variables),
+        vault=_accept_vault(catalog, spec),
     )
 
 
@@ -246,6 +248,14 @@ def has_vault(catalog: Catalog, user: User, name: str) -> bool:
 def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
     if spec.vault is not None and not has_vault(catalog, user, spec.vault.name):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
+
+
+def _accept_vault(catalog: Catalog, spec: JobSpec) -> AcceptedVault | None:
+    choice = spec.vault
+    vault = catalog.vaults.get(spec.user, {}).get(choice.name) if choice else None
+    if choice is None or vault is None:
+        return None
+    return accept_vault(vault, user=spec.user, name=choice.name, readonly=choice.readonly)
 
 
 def _constants(spec: JobSpec, *, catalog: Catalog, machine: Machine, api_url: str) -> Constants:

@@ -1,10 +1,18 @@
-"""A vault of the catalogue: storage of a user. kns can use NFS ones; the others are known by name only."""
+"""
+A vault of the catalogue: storage of a user. kns can use NFS ones; the others are known by name only.
+
+What a job gets of its vault is frozen at submit (`AcceptedVault`): where a volume leads is never read from inside the
+virtual cluster.
+"""
 
 import re
 from ipaddress import IPv6Address
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+from kns.model import names
 
 _SERVER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _SHARE = re.compile(r"/[^\s\0]*")
@@ -44,6 +52,27 @@ class Vault(BaseModel):
         if self.type != "nfs" or not colon or not server or not _SHARE.fullmatch(f"/{share}"):
             return None
         return server, f"/{share}"
+
+
+class AcceptedVault(BaseModel):
+    """The NFS vault of one job. `storage_class` is its name inside, and that of the claims' class on the host."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+    type: Literal["nfs"] = "nfs"
+    server: str
+    share: str
+    readonly: bool = False
+    storage_class: str
+
+
+def accept_vault(vault: Vault, *, user: str, name: str, readonly: bool) -> AcceptedVault | None:
+    """What a job of `user` gets of the vault called `name`; None if kns cannot use it."""
+    export = vault.export
+    if export is None:
+        return None
+    server, share = export
+    return AcceptedVault(server=server, share=share, readonly=readonly, storage_class=names.vault_class(user, name))
 
 
 def _read_server(text: str) -> str:

@@ -11,7 +11,8 @@ from kns.model.resources import VOLUME_SIZE, with_overhead
 from kns.objects.labels import build_labels, build_meta
 
 GPU = "nvidia.com/gpu"
-_STORAGE = "storageclass.storage.k8s.io/requests.storage"
+VAULT_CLAIMS = 10  # each is a PersistentVolume of the host; one is enough for most apps
+_CLASS = "storageclass.storage.k8s.io"
 
 
 def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str) -> dict[str, Any]:
@@ -75,10 +76,10 @@ def build_resource_quota(
     """
     The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take, its shell's too.
 
-    `storage` is what may be claimed of each storage class of the host. Load balancers and node ports would be the
-    host's own, so a tenant gets none.
+    `storage` is what may be claimed of each storage class of the host. A vault is not the host's storage: only the
+    number of its claims is limited. Load balancers and node ports would be the host's own, so a tenant gets none.
     """
-    machine = accepted.machine
+    machine, vault = accepted.machine, accepted.vault
     cores, memory = str(machine.cores(nodes)), f"{machine.memory_gib(nodes)}Gi"
     return {
         "apiVersion": "v1",
@@ -93,7 +94,8 @@ def build_resource_quota(
                 f"requests.{GPU}": str(machine.gpus(nodes)),
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",
-                **{f"{name}.{_STORAGE}": size for name, size in (storage or {}).items()},
+                **{f"{name}.{_CLASS}/requests.storage": size for name, size in (storage or {}).items()},
+                **({f"{vault.storage_class}.{_CLASS}/persistentvolumeclaims": str(VAULT_CLAIMS)} if vault else {}),
             }
         },
     }

@@ -12,7 +12,7 @@ from kns.model.conditions import ConditionType
 from kns.model.job import Substatus
 from kns.model.outcome import Outcome
 from kns.ports import Context
-from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vcluster
+from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
 
 Verb = Callable[[Context], Outcome]
 
@@ -33,6 +33,7 @@ STAGES = (
     Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
     Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
+    Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
     Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),

@@ -93,8 +93,9 @@ def _warnings(ctx: Context) -> str:
         ctx.accepted.number, ctx.accepted.nested
     ):
         lines.append("warning: the AppDef asks for a web shell, but the job has no URL to have it at")
-    if ctx.job.spec.vault is not None:
-        lines.append(f"warning: vault {ctx.job.spec.vault.name!r} is not mounted by this release of kns")
+    vault = ctx.job.spec.vault
+    if vault is not None and ctx.accepted.vault is None:
+        lines.append(f"warning: vault {vault.name!r} has no storage class; only NFS vaults have one")
     return "\n".join(lines)
 
 

@@ -40,6 +40,13 @@ def ensure(ctx: Context) -> Outcome:
             f"namespace {ctx.name} exists and is not this job's; remove it or raise the counter of job numbers",
         )
     accepted, site = ctx.accepted, ctx.site
+    classes = [found["metadata"]["name"] for found in cluster.list_objects(Kind.STORAGE_CLASS, "")]
+    if accepted.vault is not None and accepted.vault.storage_class in classes:
+        return Failed(
+            Reason.VAULT_CLASS_TAKEN,
+            f"the vault's storage class would be called {accepted.vault.storage_class}, as is a class of the host "
+            "cluster; rename the vault or the class",
+        )
     cluster.apply(build_namespace(accepted, user=ctx.job.spec.user, app=ctx.job.spec.app, record_uid=ctx.job.uid))
     cluster.apply(
         build_role_binding(
@@ -49,9 +56,13 @@ def ensure(ctx: Context) -> Outcome:
     limits = accepted.nested.limit_range or list(site.limit_range)
     cluster.apply(build_limit_range(accepted.number, limits))
     shell = site.shell_address(accepted.number, accepted.nested) is not None
-    cluster.apply(
-        build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=_share_storage(ctx), shell=shell)
+    storage = share_storage(
+        classes,
+        default=site.classes.default_storage_class,
+        size=site.classes.storage_size,
+        control_plane=site.virtual.storage_class or None,
     )
+    cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=storage, shell=shell))
     pull_config = _read_pull_config(ctx)
     if pull_config:
         cluster.apply(build_pull_secret(ctx.name, pull_config, labels=build_labels(accepted.number)))
@@ -66,15 +77,6 @@ def remove(ctx: Context) -> Outcome:
     if not _is_terminating(found):
         cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
     return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
-
-
-def _share_storage(ctx: Context) -> dict[str, str]:
-    return share_storage(
-        [found["metadata"]["name"] for found in ctx.world.cluster.list_objects(Kind.STORAGE_CLASS, "")],
-        default=ctx.site.classes.default_storage_class,
-        size=ctx.site.classes.storage_size,
-        control_plane=ctx.site.virtual.storage_class or None,
-    )
 
 
 def _read_pull_config(ctx: Context) -> str | None:

@@ -1,6 +1,6 @@
 """
 What the app finds in its virtual cluster before anything of its own runs: ConfigMap and Secret `kns-job`, the pull
-secret, the default storage class, runtime classes.
+secret, the default storage class, the vault's, runtime classes.
 
 The namespaces of the app's targets and of its Keycloak client come later, made by its own templates; what lies in
 `default` is put there too as soon as they exist.
@@ -15,6 +15,7 @@ from kns.model.outcome import Done, Outcome, Wait
 from kns.model.pull_secret import merge_pull_config
 from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
 from kns.objects.labels import build_labels
+from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_job_info
@@ -88,5 +89,6 @@ def _read_classes(ctx: Context) -> list[Object]:
     runtime = [cluster.read(Kind.RUNTIME_CLASS, "", name) for name in classes.runtime_classes]
     return [
         *([build_default_storage_class(storage)] if storage else []),
+        *([build_vault_class(ctx.accepted.vault)] if ctx.accepted.vault else []),
         *(build_runtime_class(found) for found in runtime if found),
     ]

@@ -90,6 +90,26 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_all(Kind.POD)] == ["kns-init-0"]
 
 
+def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: Host) -> None:
+    """Whatever labels they carry; a claim that is no copy is none of the tenant's."""
+    copied = {"vcluster.loft.sh/managed-by": "kns-job-7", "kns.io/job": "8"}
+    for namespace, labels in (
+        ("kns-job-7", copied),
+        ("kns-job-7-x", copied),
+        ("kns-job-70", copied),
+        ("kns-job-7", {}),
+    ):
+        name = f"{namespace}-{len(labels)}"
+        server.put(
+            "/api/v1", "persistentvolumeclaims", {"metadata": {"name": name, "namespace": namespace, "labels": labels}}
+        )
+    host.wait_for(2)
+    assert host.told == [7, 70]
+    claims = host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 7)
+    assert [claim["metadata"]["name"] for claim in claims] == ["kns-job-7-2"]
+    assert host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 8) == []
+
+
 def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:
     for label in ("7", "not-a-number", "12"):
         meta = {"name": f"n{label}", "namespace": "x", "labels": {"kns.io/job": label}}

@@ -15,6 +15,7 @@ from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.conditions import Condition
 from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
+from kns.model.vault import AcceptedVault
 from kns.settings import Settings, list_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +127,31 @@ def test_a_virtual_cluster_has_no_right_to_make_ingresses() -> None:
     } & {"ingresses", "httproutes", "gateways"}
 
 
+# --- what a pod of a job may mount
+
+
+def _volumes_allowed() -> set[str]:
+    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    return set(re.findall(r"has\(v\.(\w+)\)", validation["expression"]))
+
+
+def test_no_pod_of_a_job_names_storage_by_itself() -> None:
+    """What the node would mount with its own rights, an NFS server above all; a claim is the only way."""
+    assert _volumes_allowed() == {
+        *("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"),
+    }
+    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    assert set(re.findall(r"has\(v\.(\w+)\)", validation["messageExpression"])) == _volumes_allowed()
+
+
+def test_the_policy_holds_in_every_jobs_namespace_and_nowhere_else() -> None:
+    policy, binding = find("ValidatingAdmissionPolicy"), find("ValidatingAdmissionPolicyBinding")
+    (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {"key": names.JOB_LABEL, "operator": "Exists"}
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert (binding["spec"]["validationActions"], policy["spec"]["failurePolicy"]) == (["Deny"], "Fail")
+
+
 # --- the Deployment
 
 
@@ -214,6 +240,7 @@ WRITTEN = [
     *written(MachineChoice, "spec.machine"),
     *written(VaultChoice, "spec.vault"),
     *written(Accepted, "spec.accepted"),
+    *written(AcceptedVault, "spec.accepted.vault"),
     *written(JobStatus, "status"),
     ("status", "substatusText"),
     *written(Condition, "status.conditions"),

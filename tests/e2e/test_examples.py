@@ -9,6 +9,7 @@ import base64
 import hashlib
 import html
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +19,7 @@ from demo.accounts import ACCOUNTS
 from demo.catalog import read_parameters
 from demo.leftovers import find_leftovers
 from demo.nested import nested_kubectl
+from testbed import paths
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
@@ -100,7 +102,18 @@ def started(module_jobs: JobKeeper) -> Started:
 
 
 @pytest.fixture(scope="module")
-def stopped(started: Started) -> dict[str, list[str]]:
+def folders(site: Site, started: Started) -> list[Path]:
+    """Where the volumes of the storage example lie on the node, while they are claimed."""
+    try:
+        job = _serving(started, "storage")
+    except AssertionError:  # the tests of that app tell it; the others need their jobs stopped
+        return []
+    specs = [volume["spec"] for volume in _claimed_volumes(site, job)]
+    return [Path((spec.get("hostPath") or spec.get("local") or {})["path"]) for spec in specs]
+
+
+@pytest.fixture(scope="module")
+def stopped(started: Started, folders: list[Path]) -> dict[str, list[str]]:
     """All that run are told to shut down; what each had printed by then."""
     printed = {}
     for app, job in started.items():
@@ -231,7 +244,7 @@ def test_an_account_without_the_required_variable_is_refused(other: Portal) -> N
     assert answer.json()["error"].startswith("Missing or Malformed API Syntax: variables.LAB_TOKEN: ")
 
 
-def test_a_file_on_the_default_class_survives_its_pod(site: Site, started: Started) -> None:
+def test_a_file_on_the_default_class_survives_its_pod(site: Site, started: Started, folders: list[Path]) -> None:
     """The claim names no class; the pod is deleted, and the one in its place finds what the first one wrote."""
     job = _serving(started, "storage")
     first, starts = _read_storage(job)
@@ -254,6 +267,8 @@ def test_a_file_on_the_default_class_survives_its_pod(site: Site, started: Start
     job.wait_for(replaced, timeout_s=_REPLACED_S, what="the page of another pod")
     again, later = _read_storage(job)
     assert again == first
+    if site.target.is_testbed:
+        assert [folder / "first.txt" for folder in folders if not (folder / "first.txt").is_file()] == []
     assert later[0] == starts[0]
     assert later[1] != starts[0]
 
@@ -294,12 +309,35 @@ def test_at_the_end_nothing_is_left_but_the_record(
     job.wait_until_removed()
 
     def gone() -> None:
-        volumes = site.kubectl.get("persistentvolumes")["items"]
-        claimed = [v["metadata"]["name"] for v in volumes if _claimant(v) == job.namespace]
+        claimed = [volume["metadata"]["name"] for volume in _claimed_volumes(site, job)]
         if strays := [*find_leftovers(site.kubectl, job.number).strays, *claimed]:
             raise NotYetError(", ".join(strays))
 
     job.wait_for(gone, timeout_s=END_S, what="nothing left")
+
+
+def test_a_volume_of_the_default_class_takes_its_directory_along(
+    site: Site, started: Started, folders: list[Path], stopped: dict[str, list[str]]
+) -> None:
+    """On the node, which is this machine: the directory was there, with what the pods wrote, and is gone."""
+    job = started["storage"]
+    if not site.target.is_testbed:
+        pytest.skip("the nodes of a cluster of yours are out of reach")
+    assert isinstance(job, TrialJob)
+    assert len(folders) == 1
+    assert folders[0].parent == paths.VOLUMES
+    job.wait_until_removed()
+
+    def gone() -> None:
+        if folders[0].exists():
+            raise NotYetError(f"{folders[0]} is there")
+
+    job.wait_for(gone, timeout_s=END_S, what="no directory left on the node")
+
+
+def _claimed_volumes(site: Site, job: TrialJob) -> list[dict[str, Any]]:
+    volumes = site.kubectl.get("persistentvolumes")["items"]
+    return [volume for volume in volumes if _claimant(volume) == job.namespace]
 
 
 def _claimant(volume: dict[str, Any]) -> str:

@@ -2,8 +2,9 @@
 A host cluster in memory: stores what is applied, and plays the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a namespace in
-deletion goes. The knobs at the top make each of them fail the way the real one does.
+virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a claim binds
+the volume that is pinned to it, a volume in deletion goes once its claim is gone, a namespace in deletion goes. The
+knobs at the top make each of them fail the way the real one does.
 """
 
 import base64
@@ -36,6 +37,7 @@ class FakeHost:
         self.shell_waits: str | None = None  # why the web shell's container waits, None: it runs
         self.shell_account = True
         self.target_appears = True
+        self.claims: dict[str, str] = {}  # what the templates claim: name on the host -> class
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
         self.calls: list[str] = []
@@ -61,6 +63,14 @@ class FakeHost:
             if k is kind
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
             and names.SYNCED_LABEL not in labels
+        ]
+
+    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
+        return [
+            copy.deepcopy(obj)
+            for (k, namespace, _), obj in self._objects.items()
+            if (k, namespace) == (kind, names.job_object_name(number))
+            and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -117,6 +127,15 @@ class FakeHost:
         self._objects[key] = new
         return copy.deepcopy(new)
 
+    def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
+        """As the syncer copies a claim of the tenant's."""
+        wanted = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        claim = {
+            "metadata": {"namespace": namespace, "labels": {names.SYNCED_LABEL: namespace}},
+            "spec": {"storageClassName": storage_class, **wanted, **spec},
+        }
+        return self.put(Kind.PERSISTENT_VOLUME_CLAIM, namespace, name, claim)
+
     def drop(self, kind: Kind, namespace: str, name: str) -> None:
         del self._objects[kind, namespace, name]
 
@@ -141,6 +160,8 @@ class FakeHost:
                 self._run_control_plane(namespace, name, obj)
             elif kind is Kind.JOB:
                 self._run_init(namespace, name, obj)
+            elif kind is Kind.PERSISTENT_VOLUME_CLAIM:
+                self._bind(obj)
 
     # --- the controllers
 
@@ -153,6 +174,8 @@ class FakeHost:
         deployment["status"] = {"replicas": 1, "readyReplicas": 0 if self.shell_waits else 1}
 
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
+        if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
+            return  # its protection keeps it
         if kind is not Kind.NAMESPACE:
             del self._objects[kind, namespace, name]
             if kind is Kind.DEPLOYMENT:
@@ -162,6 +185,19 @@ class FakeHost:
         else:
             for key in [key for key in self._objects if key[1] == name] + [(kind, namespace, name)]:
                 del self._objects[key]
+
+    def _claim_of(self, volume: Object) -> Object | None:
+        """The claim that a volume is pinned to, while there is one of that uid."""
+        ref = volume["spec"]["claimRef"]
+        claim = self._objects.get((Kind.PERSISTENT_VOLUME_CLAIM, ref["namespace"], ref["name"]))
+        return claim if claim is not None and claim["metadata"]["uid"] == ref["uid"] else None
+
+    def _bind(self, claim: Object) -> None:
+        for (kind, _, name), volume in self._objects.items():
+            wanted = claim["spec"].get("volumeName", name)
+            if kind is Kind.PERSISTENT_VOLUME and wanted == name and self._claim_of(volume) is claim:
+                claim["spec"]["volumeName"] = name
+                claim["status"] = {"phase": "Bound"}
 
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
@@ -195,6 +231,9 @@ class FakeHost:
             pod["status"] = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
             return
         pod["log"] = self.init_log
+        for claim, storage_class in self.claims.items():
+            if (Kind.PERSISTENT_VOLUME_CLAIM, namespace, claim) not in self._objects:
+                self.put_claim(namespace, claim, storage_class)
         if self.init_exit is None:
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return

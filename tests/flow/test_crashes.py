@@ -60,18 +60,21 @@ def run_on(sim: Simulation, until: str) -> None:
 @pytest.mark.parametrize("error", [Crash, UnavailableError], ids=["crash", "lost answer"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("method", [*WRITES, *RECORD_WRITES, "outputs", "tokens"])
-@pytest.mark.parametrize("shell", [False, True], ids=["plain", "with a shell"])
+@pytest.mark.parametrize("extra", ["plain", "with a shell", "with a vault"])
 def test_an_interruption_at_every_single_write_changes_nothing(
-    sim: Simulation, job: JobBuilder, method: str, before: bool, error: type[BaseException], shell: bool
+    sim: Simulation, job: JobBuilder, method: str, before: bool, error: type[BaseException], extra: str
 ) -> None:
     """Every use of every writing call, one after the other, over a whole life."""
-    if shell:
+    if extra == "with a vault":
+        job = job.with_vault()
+    if extra == "with a shell":
         sim.configure(shell_image="registry.example.org/kns-gotty:1")
         job = job.with_nested(enable_gotty_shell=True)
     call = 0
     while True:
         call += 1
         one = Simulation(**{**vars(sim), **fresh(sim)})
+        one.host.claims = {"data-x-lab-x-kns-job-7": "user1-data", "scratch-x-lab-x-kns-job-7": "user1-data"}
         target, name = _find(one, method)
         used = interrupt(target, name, call, before=before, error=error)
         _live(one, job)

@@ -107,6 +107,7 @@ def test_the_check_has_nothing_to_say(files: dict[str, Any], tmp_path: Path) -> 
     [
         ("kns-small", True, 2, 4, {}),
         ("kns-large", True, 4, 8, {}),
+        ("kns-gpu", True, 2, 4, {}),
         ("kns-nowhere", True, 2, 4, {"example.org/no-such-node": "true"}),
         ("plain", False, 2, 4, {}),
     ],

@@ -24,7 +24,11 @@ class KubeCluster:
         self._on_change = on_change
         self._caches = {
             kind: WatchCache(
-                client, KINDS[kind], clock=clock, selector=names.OWN_SELECTOR, on_change=partial(self._announce, kind)
+                client,
+                KINDS[kind],
+                clock=clock,
+                selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
+                on_change=partial(self._announce, kind),
             )
             for kind in WATCHED
         }
@@ -50,6 +54,9 @@ class KubeCluster:
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return self._caches[kind].all_objects()
+
+    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
+        return [obj for obj in self._caches[kind].all_objects() if _namespace_number(obj) == number]
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
@@ -111,8 +118,14 @@ class KubeCluster:
 
     def _announce(self, kind: Kind, obj: Object) -> None:
         label = _job_label(obj)
-        if label.isdigit():
-            self._on_change(kind, int(label))
+        number = _namespace_number(obj) if KINDS[kind].copies else int(label) if label.isdigit() else None
+        if number is not None:
+            self._on_change(kind, number)
+
+
+def _namespace_number(obj: Object) -> int | None:
+    """Whose a copy is says its namespace: the tenant chooses its labels."""
+    return names.read_job_number(obj["metadata"].get("namespace", ""))
 
 
 def _job_label(obj: Object) -> str:

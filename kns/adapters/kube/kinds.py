@@ -13,12 +13,17 @@ from kns.ports import Kind
 
 @dataclass(frozen=True, slots=True)
 class KindRow:
-    """`prefix` is the API path before the namespace; `cluster`, `job`, `system` are the verbs needed in that scope."""
+    """
+    `prefix` is the API path before the namespace; `cluster`, `job`, `system` are the verbs needed in that scope.
+
+    What is watched are kns's own objects; with `copies` it is the tenant's, which the syncer made.
+    """
 
     prefix: str
     plural: str
     namespaced: bool = True
     watched: bool = False
+    copies: bool = False
     cluster: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
@@ -53,6 +58,13 @@ KINDS: dict[Kind, KindRow] = {
     Kind.EVENT: KindRow("/api/v1", "events", job=("list",)),
     Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
+    Kind.PERSISTENT_VOLUME: KindRow(
+        "/api/v1", "persistentvolumes", namespaced=False, watched=True, cluster=(*_WATCH, *_APPLY, "delete")
+    ),
+    Kind.PERSISTENT_VOLUME_CLAIM: KindRow(
+        "/api/v1", "persistentvolumeclaims", watched=True, copies=True, cluster=_WATCH
+    ),
+    Kind.CSI_DRIVER: KindRow("/apis/storage.k8s.io/v1", "csidrivers", namespaced=False, cluster=("get",)),
     Kind.RUNTIME_CLASS: KindRow("/apis/node.k8s.io/v1", "runtimeclasses", namespaced=False, cluster=("get",)),
 }
 

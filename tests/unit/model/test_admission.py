@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from kns.model.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
 from kns.model.resources import check_limit_range
 from kns.model.site import parse_jobs_domain
 from kns.model.submission import Submission, Terms, accept, build_spec
-from tests.builders import a_catalog, a_submission, an_app, an_appdef
+from tests.builders import a_catalog, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START, MemoryJobStore
 
 
@@ -53,6 +54,44 @@ def _refusal(body: dict[str, Any], *, apps: dict[str, Any] | None = None, user: 
         )
     assert store.allot_number() == 5, "a refusal costs no number"
     return str(refused.value)
+
+
+VAULTS = {
+    "data": {"type": "nfs", "address": "10.0.0.1:/home/ana"},
+    "six": {"type": "nfs", "address": "[fd00::1]:/home"},
+    "lost": {"type": "nfs", "address": "somewhere"},
+    "archive": {"type": "ceph", "address": "10.0.0.1:/x"},
+}
+
+
+@pytest.mark.parametrize(
+    ("choice", "frozen"),
+    [
+        (None, None),
+        ({"name": "ephemeral"}, None),
+        ({"name": "archive"}, None),
+        ({"name": "lost"}, None),
+        ({"name": "data"}, ("10.0.0.1", "/home/ana", False, "user1-data")),
+        ({"name": "data", "readonly": True}, ("10.0.0.1", "/home/ana", True, "user1-data")),
+        ({"name": "six"}, ("fd00::1", "/home", False, "user1-six")),
+    ],
+    ids=["none", "ephemeral", "not NFS", "no address", "NFS", "read-only", "IPv6"],
+)
+def test_what_a_job_gets_of_its_vault_is_frozen(
+    choice: dict[str, Any] | None, frozen: tuple[str, str, bool, str] | None
+) -> None:
+    """The record keeps where it leads, whatever the catalogue says later."""
+    body = a_submission(vault=choice)
+    accepted = accept(
+        build_spec(Submission.model_validate(body), user="user1", body=body),
+        catalog=parse_catalog({**catalog_files(), "vaults.json": {"user1": VAULTS}}),
+        terms=Terms(supported_versions=("v1.36",)),
+        now=START,
+        rng=random.Random(1),
+        allot_number=lambda: 5,
+    )
+    vault = accepted.vault
+    assert (vault and (vault.server, vault.share, vault.readonly, vault.storage_class)) == frozen
 
 
 def test_the_apps_own_bound_on_nodes_counts() -> None:

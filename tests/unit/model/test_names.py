@@ -57,6 +57,48 @@ def test_two_services_never_share_a_host_name(name: str, other: str, namespace: 
     assert same is (name == other)
 
 
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.@_-]{0,63}", fullmatch=True), st.text(min_size=1, max_size=253))
+def test_a_vaults_class_is_a_dns_label_for_any_user_and_vault(user: str, vault: str) -> None:
+    """So it is a class name, a part of a quota's key, and it does not begin with a dash."""
+    storage_class = names.vault_class(user, vault)
+    assert DNS.fullmatch(storage_class)
+    assert names.vault_class(user, vault) == storage_class
+
+
+@pytest.mark.parametrize(
+    ("user", "vault", "storage_class"),
+    [
+        ("user1", "data", "user1-data"),
+        ("Ana", "My_Data.", "ana-my-data"),
+        ("ana@example.org", "data", "ana-example-org-data"),
+        ("a", "b" * 61, "a-" + "b" * 61),
+    ],
+)
+def test_vault_classes_people_can_read(user: str, vault: str, storage_class: str) -> None:
+    """Contract C.5: lower case, other characters become dashes."""
+    assert names.vault_class(user, vault) == storage_class
+
+
+def test_long_names_of_vaults_stay_apart() -> None:
+    one, two = (names.vault_class("user1", "v" * 100 + end) for end in "ab")
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("kns-job-7", 7),
+        ("kns-job-70", 70),
+        ("kns-job-07", None),
+        ("kns-job-7-x", None),
+        ("kns-system", None),
+        ("", None),
+    ],
+)
+def test_a_namespace_tells_its_job(name: str, number: int | None) -> None:
+    assert names.read_job_number(name) == number
+
+
 def test_a_number_gives_every_name_of_a_job() -> None:
     assert names.job_object_name(7) == "kns-job-7"
     assert names.certs_secret(7) == "kns-job-7-certs"

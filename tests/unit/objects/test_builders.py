@@ -291,6 +291,17 @@ def test_storage_of_a_job(default: str | None, control_plane: str | None, shares
     assert quota["slow.storageclass.storage.k8s.io/requests.storage"] == shares["slow"]
 
 
+def test_a_vault_limits_the_number_of_its_claims() -> None:
+    """Not their sizes: the files are not the host's, and NFS knows no size of a claim."""
+    accepted = a_job().with_vault().build().spec.accepted
+    assert accepted is not None
+    hard = build_resource_quota(accepted, nodes=1, storage={"fast": "0"})["spec"]["hard"]
+    assert {key: value for key, value in hard.items() if ".storageclass." in key} == {
+        "fast.storageclass.storage.k8s.io/requests.storage": "0",
+        "user1-data.storageclass.storage.k8s.io/persistentvolumeclaims": "10",
+    }
+
+
 def test_the_default_storage_class_inside() -> None:
     """What makes volumes is the host's; that it is the default is ours, and nothing else of the host shows."""
     host = {

@@ -1,0 +1,260 @@
+"""The claims on a job's vault: each has a volume of its own, of nobody else, and nothing but files is left of them."""
+
+from typing import Any
+
+import pytest
+
+from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import ForbiddenError, KnsError, RefusedError
+from kns.model.job import JobState, StopReason
+from kns.model.site import ClassSettings
+from kns.ports import Kind, Object
+from tests.builders import JobBuilder
+from tests.flow.conftest import Simulation
+
+NAMESPACE, CLASS = "kns-job-7", "user1-data"
+VOLUME = Kind.PERSISTENT_VOLUME
+CLAIM = Kind.PERSISTENT_VOLUME_CLAIM
+
+
+@pytest.fixture
+def job(job: JobBuilder) -> JobBuilder:
+    return job.with_vault()
+
+
+def test_its_class_is_there_before_the_templates_run(sim: Simulation, job: JobBuilder) -> None:
+    """Under the name that ConfigMap `kns-job` tells; the quota limits the number of claims, not their sizes."""
+    sim.submit(job)
+    sim.run(until="serving")
+    assert ("StorageClass", "", CLASS) in sim.virtual.objects
+    info = sim.virtual.objects["ConfigMap", "default", "kns-job"]
+    assert info["data"]["KNS_VAULT_STORAGE_CLASS"] == CLASS
+    quota = sim.host.read(Kind.RESOURCE_QUOTA, NAMESPACE, "kns-quota")
+    assert quota is not None
+    of_class = {key: value for key, value in quota["spec"]["hard"].items() if key.startswith(CLASS)}
+    assert of_class == {f"{CLASS}.storageclass.storage.k8s.io/persistentvolumeclaims": "10"}
+    assert sim.job.status.is_true(ConditionType.VAULT_READY)
+    assert "warning" not in sim.outputs.read(sim.record).render()
+
+
+def test_a_claim_of_the_templates_is_bound_while_they_run(sim: Simulation, job: JobBuilder) -> None:
+    """They may wait for it: the stage comes before init and is passed again on each look."""
+    sim.host.claims = {"data-x-default-x-kns-job-7": CLASS}
+    sim.host.init_exit = None
+    sim.submit(job)
+    for _ in range(20):
+        sim.step()
+        sim.host.settle()
+        sim.clock.advance(1)
+    assert not sim.job.status.is_true(ConditionType.DEPLOYED)
+    assert _phase(sim, "data-x-default-x-kns-job-7") == "Bound"
+
+
+def test_a_later_claim_is_served_too_and_a_quiet_job_costs_nothing(sim: Simulation, job: JobBuilder) -> None:
+    _serve(sim, job)
+    sim.host.put_claim(NAMESPACE, "late", CLASS)
+    _look(sim)
+    assert _phase(sim, "late") == "Bound"
+    calls, writes = list(sim.host.calls), list(sim.store.writes)
+    for _ in range(3):
+        _look(sim)
+    assert (sim.host.calls, sim.store.writes) == (calls, writes)
+
+
+def test_a_volume_is_its_claims_alone(sim: Simulation, job: JobBuilder) -> None:
+    """Pinned by uid, leading where the record says, and kept when it is released."""
+    _serve(sim, job)
+    claim = sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    (volume,) = _volumes(sim)
+    spec = volume["spec"]
+    assert volume["metadata"]["name"] == f"kns-job-7-{claim['metadata']['uid']}"
+    assert spec["claimRef"]["uid"] == claim["metadata"]["uid"]
+    assert spec["nfs"] == {"server": "nfs.example.org", "path": "/data", "readOnly": False}
+    assert spec["persistentVolumeReclaimPolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("driver", [False, True], ids=["kubelet", "driver"])
+def test_readonly_is_honoured_and_the_hosts_driver_used(sim: Simulation, job: JobBuilder, driver: bool) -> None:
+    if driver:
+        sim.host.put(Kind.CSI_DRIVER, "", "nfs.csi.k8s.io", {})
+    _serve(sim, job.with_vault(readonly=True))
+    sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    (volume,) = _volumes(sim)
+    assert volume["spec"]["mountOptions"] == ["ro"]
+    assert volume["spec"]["csi" if driver else "nfs"]["readOnly"] is True
+    assert ("csi" in volume["spec"], "nfs" in volume["spec"]) == (driver, not driver)
+
+
+@pytest.mark.parametrize(
+    ("where", "storage_class", "spec", "labels"),
+    [
+        (NAMESPACE, "other-class", {}, {}),
+        (NAMESPACE, "user2-data", {}, {}),
+        (NAMESPACE, CLASS, {"volumeName": "kns-job-8-uid-1"}, {}),
+        ("kns-job-8", CLASS, {}, {"kns.io/job": "7"}),
+        ("kns-job-70", CLASS, {}, {}),
+    ],
+    ids=["a class of its own", "another user's vault", "another job's volume", "another job", "a number alike"],
+)
+def test_no_other_claim_gets_a_volume(
+    sim: Simulation, job: JobBuilder, where: str, storage_class: str, spec: dict[str, Any], labels: dict[str, str]
+) -> None:
+    """Also with this job's label on it: a tenant chooses its labels, never its namespace on the host."""
+    _serve(sim, job)
+    sim.host.put_claim(where, "data", storage_class, **spec)
+    sim.host.change(CLAIM, where, "data", lambda claim: claim["metadata"]["labels"].update(labels))
+    _look(sim)
+    assert _volumes(sim) == []
+
+
+def test_a_job_without_a_vault_serves_no_claim(sim: Simulation, job: JobBuilder) -> None:
+    """Whatever classes its administrator makes inside."""
+    _serve(sim, job.with_spec(vault=None).with_accepted(vault=None))
+    sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    assert _volumes(sim) == []
+    assert sim.job.status.condition(ConditionType.VAULT_READY) is None
+
+
+def test_the_volume_of_a_claim_that_goes_goes_too(sim: Simulation, job: JobBuilder) -> None:
+    """A claim of the same name made anew has one of its own; the released one could never bind it."""
+    _serve(sim, job)
+    first = sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    sim.host.drop(CLAIM, NAMESPACE, "data")
+    second = sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    _look(sim)
+    assert first["metadata"]["uid"] != second["metadata"]["uid"]
+    assert [volume["spec"]["claimRef"]["uid"] for volume in _volumes(sim)] == [second["metadata"]["uid"]]
+    assert _phase(sim, "data") == "Bound"
+
+
+def test_a_volume_removed_by_hand_is_put_back(sim: Simulation, job: JobBuilder) -> None:
+    _serve(sim, job)
+    sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    (volume,) = _volumes(sim)
+    sim.host.drop(VOLUME, "", volume["metadata"]["name"])
+    _look(sim)
+    assert [found["spec"] for found in _volumes(sim)] == [volume["spec"]]
+
+
+@pytest.mark.parametrize("error", [RefusedError, ForbiddenError])
+def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
+    sim: Simulation, job: JobBuilder, error: type[KnsError]
+) -> None:
+    """It is told, tried again each minute, and heals."""
+    original = sim.host.apply
+
+    def refuse(obj: Object) -> Object:
+        if obj["kind"] == "PersistentVolume":
+            raise error("denied by policy")
+        return original(obj)
+
+    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.host.claims = {"data": CLASS}
+    sim.submit(job)
+    assert sim.run(until="serving").requeue_s == 60
+    condition = sim.job.status.condition(ConditionType.VAULT_READY)
+    assert condition is not None
+    assert (condition.reason, "denied by policy" in condition.message) == (Reason.VAULT_REFUSED, True)
+
+    sim.host.apply = original  # type: ignore[method-assign]
+    _look(sim)
+    assert sim.job.status.is_true(ConditionType.VAULT_READY)
+    assert _phase(sim, "data") == "Bound"
+
+
+def test_a_class_of_the_hosts_of_that_name_is_told_before_anything_is_made(sim: Simulation, job: JobBuilder) -> None:
+    """Claims on the vault would be claims on that class: storage of the site's, or nobody's."""
+    sim.host.put(Kind.STORAGE_CLASS, "", CLASS, {"provisioner": "p"})
+    sim.configure(classes=ClassSettings(CLASS, "80Gi"))
+    sim.submit(job)
+    sim.run(until="ended")
+    assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.VAULT_CLASS_TAKEN)
+    assert CLASS in str(sim.job.status.message)
+    assert sim.host.left == [f"StorageClass /{CLASS}"]
+
+
+@pytest.mark.parametrize("vault", ["ephemeral", "archive"])
+def test_a_vault_without_a_class_is_told_once(sim: Simulation, job: JobBuilder, vault: str) -> None:
+    choice = job.with_vault().build().spec.vault
+    assert choice is not None
+    _serve(sim, job.with_spec(vault=choice.model_copy(update={"name": vault})).with_accepted(vault=None))
+    warning = f"warning: vault {vault!r} has no storage class; only NFS vaults have one"
+    assert sim.outputs.read(sim.record).lines().count(warning) == 1
+    info = sim.virtual.objects["ConfigMap", "default", "kns-job"]
+    assert info["data"]["KNS_VAULT_STORAGE_CLASS"] == ""
+
+
+@pytest.mark.parametrize("how", ["stop", "delete", "damage"])
+def test_at_the_end_every_volume_goes(sim: Simulation, job: JobBuilder, how: str) -> None:
+    """After the claims, also of a record that cannot be read any more; what is not kns's stays."""
+    _serve(sim, job)
+    for name in ("one", "two"):
+        sim.host.put_claim(NAMESPACE, name, CLASS)
+    _look(sim)
+    assert len(_volumes(sim)) == 2
+    _put_foreign_volumes(sim)
+    if how == "stop":
+        sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    elif how == "delete":
+        sim.store.delete(sim.job)
+    else:
+        sim.store.damage(sim.record, "spec.accepted.vault.server: Field required")
+    sim.run(until="released" if how == "delete" else "retained")
+    assert sim.host.left == ["PersistentVolume /kns-job-7-uid-x", "PersistentVolume /pvc-1"]
+
+
+def test_removed_is_said_when_the_volumes_are_gone(sim: Simulation, job: JobBuilder) -> None:
+    """One that somebody's finalizer holds is named."""
+    _serve(sim, job)
+    sim.host.put_claim(NAMESPACE, "data", CLASS)
+    _look(sim)
+    (volume,) = _volumes(sim)
+    name = volume["metadata"]["name"]
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    for _ in range(10):
+        sim.step()
+        if sim.host.read(Kind.NAMESPACE, "", NAMESPACE) is not None:
+            sim.host.settle()
+        sim.host.put(VOLUME, "", name, {**volume, "metadata": {**volume["metadata"], "deletionTimestamp": "now"}})
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert (removed.status, removed.message) == ("False", f"volumes of the vault are going: {name}")
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def _put_foreign_volumes(sim: Simulation) -> None:
+    """Of another namespace's claim, and one of some provisioner that copies labels of claims to volumes."""
+    for name, namespace in (("kns-job-7-uid-x", "elsewhere"), ("pvc-1", NAMESPACE)):
+        ref = {"namespace": namespace, "name": "data", "uid": "uid-x"}
+        labels = {"kns.io/job": "7", "app.kubernetes.io/managed-by": "kns"}
+        sim.host.put(VOLUME, "", name, {"metadata": {"labels": labels}, "spec": {"claimRef": ref}})
+
+
+def _serve(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+
+
+def _look(sim: Simulation) -> None:
+    """One pass, as the watch on claims brings it about, and what the host makes of it."""
+    assert sim.step().outcome == "serving"
+    sim.host.settle()
+
+
+def _volumes(sim: Simulation) -> list[Object]:
+    return list(sim.host.list_objects(VOLUME, ""))
+
+
+def _phase(sim: Simulation, claim: str) -> str | None:
+    found = sim.host.read(CLAIM, NAMESPACE, claim)
+    assert found is not None
+    phase: str | None = (found.get("status") or {}).get("phase")
+    return phase
