@@ -32,6 +32,7 @@ from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.moving_window import MovingWindow
 from kns.adapters.recent import RecentLists
@@ -255,7 +256,9 @@ class _Scheduler:
         namespace = settings.system_namespace
         queue = WorkQueue(clock=clock, rng=rng)
         records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
-        cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue))
+        writes = settings.writes_per_second
+        throttle = Throttle(writes, burst=2 * writes, clock=clock)
+        cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
         outputs = KubeOutputs(client, namespace=namespace)
         tokens = KubeTokens(client, namespace=namespace)
         world = World(

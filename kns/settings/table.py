@@ -213,6 +213,14 @@ class Settings(BaseSettings):
         "KNS_LIVE_JOBS_PER_USER", 0, "Jobs of one user that may live at the same time; 0: any number."
     )
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that are worked on at the same time.", ge=1, le=64)
+    writes_per_second: Whole = _variable(
+        "KNS_WRITES_PER_SECOND",
+        50,
+        "Changes of the host cluster that the leader makes for jobs per second, twice as many at once: a burst of new "
+        "jobs leaves the API server room for others.",
+        ge=1,
+        le=10_000,
+    )
     retention_days: Whole = _variable("KNS_RETENTION_DAYS", 30, "Days that ended records and their output stay.", ge=1)
     target_limit_s: Whole = _variable(
         "KNS_TARGET_LIMIT", 600, "Seconds that a target Service may take to appear after the deployment.", ge=1

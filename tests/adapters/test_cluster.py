@@ -12,6 +12,7 @@ from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import WATCHED
+from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.output import CUT, MAX_LINES
@@ -27,7 +28,9 @@ class Host:
     def __init__(self, client: KubeClient, clock: FakeClock) -> None:
         self.told: list[int] = []
         self.changed = threading.Condition()
-        self.cluster = KubeCluster(client, clock=clock, on_change=self._tell)
+        self.cluster = KubeCluster(
+            client, clock=clock, on_change=self._tell, throttle=Throttle(1000, burst=1000, clock=clock)
+        )
 
     def _tell(self, kind: Kind, number: int) -> None:
         with self.changed:

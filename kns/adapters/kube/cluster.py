@@ -6,6 +6,7 @@ from functools import partial
 
 from kns.adapters.kube.client import APPLY, KubeClient
 from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
@@ -17,10 +18,17 @@ _LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within
 
 
 class KubeCluster:
-    """Implements `ports.Cluster`. `on_change` gets the kind and the job's number of what changed."""
+    """
+    Implements `ports.Cluster`.
 
-    def __init__(self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, int], None]) -> None:
+    `on_change` gets the kind and the job's number of what changed; `throttle` bounds how fast this changes the host.
+    """
+
+    def __init__(
+        self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, int], None], throttle: Throttle
+    ) -> None:
         self._client = client
+        self._throttle = throttle
         self._on_change = on_change
         self._caches = {
             kind: WatchCache(
@@ -75,6 +83,7 @@ class KubeCluster:
         kind, meta = Kind(obj["kind"]), obj["metadata"]
         path = KINDS[kind].path(meta.get("namespace", ""), meta["name"])
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        self._throttle.wait()
         try:
             stored: Object = self._client.request("PATCH", path, query=query, body=obj, content_type=APPLY)
         except NotFoundError as error:  # the namespace went away under us
@@ -85,12 +94,14 @@ class KubeCluster:
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         body = {"preconditions": {"uid": uid}} if uid else None
+        self._throttle.wait()
         try:
             self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
             return  # gone already, or another object of that name, or already on its way out
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        self._throttle.wait()
         self._client.request(
             "DELETE",
             KINDS[Kind.POD].path(namespace),

@@ -93,6 +93,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_SUBMITS_PER_MINUTE": ("submits_per_minute", 60, ("6", 6), ("0", "many")),
     "KNS_LIVE_JOBS_PER_USER": ("live_jobs_per_user", 0, ("2", 2), ("-1", "many")),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
+    "KNS_WRITES_PER_SECOND": ("writes_per_second", 50, ("5", 5), ("0", "many")),
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
     "KNS_KEYCLOAK_LIMIT": ("keycloak_limit_s", 600, ("5", 5), ("0",)),

@@ -1,0 +1,33 @@
+"""The bound on changes of the host, over a clock that only sleeping moves."""
+
+import pytest
+
+from kns.adapters.kube.throttle import Throttle
+from tests.fakes.stores import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def waits(clock: FakeClock, throttle: Throttle, count: int) -> float:
+    """Seconds that so many changes in a row take."""
+    before = clock.monotonic()
+    for _ in range(count):
+        throttle.wait()
+    return round(clock.monotonic() - before, 6)
+
+
+def test_a_burst_is_free_and_then_each_waits_its_turn(clock: FakeClock) -> None:
+    throttle = Throttle(10, burst=5, clock=clock, sleep=clock.advance)
+    assert waits(clock, throttle, 5) == 0
+    assert waits(clock, throttle, 10) == 1.0
+
+
+def test_rest_fills_the_bucket_again_and_never_above_the_burst(clock: FakeClock) -> None:
+    throttle = Throttle(10, burst=5, clock=clock, sleep=clock.advance)
+    waits(clock, throttle, 15)
+    clock.advance(3600)
+    assert waits(clock, throttle, 5) == 0
+    assert waits(clock, throttle, 1) == 0.1
