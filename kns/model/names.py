@@ -15,6 +15,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RECORD_KIND = "NestedJob"
 
 JOB_LABEL = "kns.io/job"
+# Whose a job's namespace or volume is, by the installation's system namespace: no two installations share one.
+INSTALLATION_LABEL = "kns.io/installation"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL = "kns.io/component"
 USER_LABEL = "kns.io/user"

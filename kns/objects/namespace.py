@@ -15,7 +15,7 @@ VAULT_CLAIMS = 10  # each is a PersistentVolume of the host; one is enough for m
 _CLASS = "storageclass.storage.k8s.io"
 
 
-def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str) -> dict[str, Any]:
+def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str, installation: str) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` stops the usual ways from a tenant's pod to the node; `restricted` is not
     possible, since vcluster's syncer runs as root.
@@ -27,6 +27,7 @@ def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str)
             "name": names.job_object_name(accepted.number),
             "labels": {
                 **build_labels(accepted.number),
+                names.INSTALLATION_LABEL: installation,
                 names.USER_LABEL: names.label_value(user),
                 names.APP_LABEL: names.label_value(app),
                 names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),

@@ -33,7 +33,9 @@ def build_vault_class(vault: AcceptedVault) -> dict[str, Any]:
     }
 
 
-def build_vault_volume(number: int, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool) -> dict[str, Any]:
+def build_vault_volume(
+    number: int, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool, installation: str
+) -> dict[str, Any]:
     """
     The volume of one claim on the host: size and access modes are the claim's (NFS knows no sizes, and a volume that
     offers less does not match), all else is the vault's. With `csi` the NFS driver mounts it, else the kubelet.
@@ -43,7 +45,10 @@ def build_vault_volume(number: int, vault: AcceptedVault, claim: Mapping[str, An
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "labels": build_labels(number, COMPONENT)},
+        "metadata": {
+            "name": name,
+            "labels": {**build_labels(number, COMPONENT), names.INSTALLATION_LABEL: installation},
+        },
         "spec": {
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},
             "accessModes": list(spec["accessModes"]),

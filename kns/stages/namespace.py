@@ -47,7 +47,15 @@ def ensure(ctx: Context) -> Outcome:
             f"the vault's storage class would be called {accepted.vault.storage_class}, as is a class of the host "
             "cluster; rename the vault or the class",
         )
-    cluster.apply(build_namespace(accepted, user=ctx.job.spec.user, app=ctx.job.spec.app, record_uid=ctx.job.uid))
+    cluster.apply(
+        build_namespace(
+            accepted,
+            user=ctx.job.spec.user,
+            app=ctx.job.spec.app,
+            record_uid=ctx.job.uid,
+            installation=site.system_namespace,
+        )
+    )
     cluster.apply(
         build_role_binding(
             accepted.number, service_account=site.service_account, system_namespace=site.system_namespace

@@ -85,7 +85,9 @@ def _serve(ctx: Context, vault: AcceptedVault, claims: Sequence[Object]) -> None
         return
     csi = ctx.world.cluster.read(Kind.CSI_DRIVER, "", CSI_DRIVER) is not None
     for claim in claims:
-        ctx.world.cluster.apply(build_vault_volume(ctx.accepted.number, vault, claim, csi=csi))
+        ctx.world.cluster.apply(
+            build_vault_volume(ctx.accepted.number, vault, claim, csi=csi, installation=ctx.site.system_namespace)
+        )
 
 
 def _delete(ctx: Context, volumes: Sequence[Object]) -> None:

@@ -70,13 +70,17 @@ def accepted_on(**machine: Any) -> Accepted:
 
 def test_namespace() -> None:
     """Names that are no label values are made ones; the whole job name fits only an annotation."""
-    assert build_namespace(accepted_on(mc_name="kns-small"), user="ana@x", app="hello", record_uid="u-1") == {
+    built = build_namespace(
+        accepted_on(mc_name="kns-small"), user="ana@x", app="hello", record_uid="u-1", installation="kns-system"
+    )
+    assert built == {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
             "name": "kns-job-7",
             "labels": {
                 **LABELS,
+                "kns.io/installation": "kns-system",
                 "kns.io/user": "ana-x-af5b1db5",
                 "kns.io/app": "hello",
                 "kns.io/machine": "kns-small",

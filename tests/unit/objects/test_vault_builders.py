@@ -57,12 +57,17 @@ def test_the_volume_of_a_claim(readonly: bool, csi: bool) -> None:
                 "readOnly": readonly,
             }
         }
-    assert build_vault_volume(7, a_vault(readonly=readonly), CLAIM, csi=csi) == {
+    assert build_vault_volume(7, a_vault(readonly=readonly), CLAIM, csi=csi, installation="kns-system") == {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": "kns-job-7-u-1",
-            "labels": {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7", "kns.io/component": "vault"},
+            "labels": {
+                "app.kubernetes.io/managed-by": "kns",
+                "kns.io/job": "7",
+                "kns.io/component": "vault",
+                "kns.io/installation": "kns-system",
+            },
         },
         "spec": {
             "capacity": {"storage": "5Gi"},
