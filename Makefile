@@ -26,7 +26,7 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test verify validate docs dev images lock fmt status bench
+.PHONY: help demo up down env test verify validate docs dev images lock fmt status bench browser
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
@@ -57,10 +57,17 @@ verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests 
 	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
 
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
-test: verify up ## everything; pytest's summary comes last (takes the testbed down at the end)
+test: verify browser up ## everything; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
 	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000; \
 	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(QUICK_TESTS)
+
+# For the web shell's test, which types into a real one.
+browser:
+	@command -v chromium >/dev/null || { \
+		echo "installing the Debian package chromium, for the web shell's test" >&2; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq install --yes --no-install-recommends chromium; } >&2; }
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images
