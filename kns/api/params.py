@@ -8,6 +8,7 @@ A body that looks like JSON is read as JSON whatever the Content-Type says, beca
 import json
 import math
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn
@@ -18,8 +19,12 @@ from fastapi import Depends, Request
 from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, ApiError
 from kns.model.errors import InvalidInputError
 
+MAX_VALUES = 100_000  # of a JSON body; small ones take thirty times their bytes in memory
+MAX_FIELDS = 1000  # of a form or a query
 MAX_DEPTH = 64  # far above any AppDef, far below where a recursive reader of ours or of Kubernetes gives up
 _INT64 = 2**63
+_DECODING = threading.Lock()
+_UNREADABLE = object()
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
 
 
@@ -70,16 +75,26 @@ class Params:
 def decode_json(body: bytes) -> Any:
     """
     Untrusted bytes as JSON that every later step can hold: UTF-8 strings, finite numbers, 64-bit integers, bounded
-    depth. Of a key given twice the last counts.
+    depth and number of values. Of a key given twice the last counts, as in a form.
 
     Raises:
         InvalidInputError: not such JSON.
     """
+    # One at a time, which costs nothing: the reader holds the interpreter anyway. Values made of four mebibytes of "[]"
+    # fill a hundred, and they must be gone before the next are read, which an exception's traceback would prevent.
+    with _DECODING:
+        data = _read_json(body)
+    if data is _UNREADABLE:
+        raise InvalidInputError("", "is not JSON that can be read")
+    return data
+
+
+def _read_json(body: bytes) -> Any:
     try:
         data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        _check_value(data, depth=0)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError("", "is not JSON that can be read") from error
+        _check_values(data)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
     return data
 
 
@@ -87,18 +102,27 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _check_value(value: Any, *, depth: int) -> None:
-    if depth > MAX_DEPTH:
+def _check_values(data: Any) -> None:
+    level, count = [data], 1
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for value in level:
+            _check_scalar(value)
+            items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            count += len(items)
+            if count > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} values")
+            inner += items
+        level = inner
+    if level:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _check_scalar(value: Any) -> None:
     if isinstance(value, dict):
-        for key, item in value.items():
-            key.encode()
-            _check_value(item, depth=depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_value(item, depth=depth + 1)
+        "".join(value).encode()  # raises on a lone surrogate
     elif isinstance(value, str):
-        value.encode()  # raises on a lone surrogate
+        value.encode()
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is too large")
     elif isinstance(value, int) and not -_INT64 <= value < _INT64:
@@ -114,7 +138,7 @@ def read_body(request: Request) -> bytes:
 def read_params(request: Request) -> Params:
     """
     Raises:
-        ApiError: the body is neither a form nor a JSON object.
+        ApiError: the body is neither a form nor a JSON object, or too much of either.
     """
     body = read_body(request)
     query = request.scope["query_string"].decode("utf-8", "replace")
@@ -137,14 +161,24 @@ def _decode_object(body: bytes) -> dict[str, Any]:
 
 def _decode_form(body: bytes) -> dict[str, str]:
     try:
-        return _decode_pairs(body.decode("utf-8").strip())
+        text = body.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise ApiError(BAD_REQUEST) from error
+    return _decode_pairs(text)
 
 
 def _decode_pairs(text: str) -> dict[str, str]:
-    """Urlencoded pairs less the empty ones; bytes that are not UTF-8 become U+FFFD and match nothing."""
-    return dict(parse_qsl(text))
+    """
+    Urlencoded pairs less the empty ones; of a name given twice the last counts. Bytes that are not UTF-8 become U+FFFD
+    and match nothing.
+
+    Raises:
+        ApiError: too many of them.
+    """
+    try:
+        return dict(parse_qsl(text, max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise ApiError(BAD_REQUEST) from error
 
 
 RawBody = Annotated[bytes, Depends(read_body)]
