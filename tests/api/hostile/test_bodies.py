@@ -1,4 +1,4 @@
-"""Bodies: too much, too deep, in no charset, in several forms at once; and what is hidden in AppDefs and submissions."""
+"""Bodies: too much, too deep, in no charset, in several forms; and what is hidden in AppDefs and submissions."""
 
 import gzip
 import json
