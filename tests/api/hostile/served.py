@@ -81,7 +81,9 @@ class Served:
     def ask(self, sent: bytes) -> Answer:
         with self.connect() as connection:
             connection.sendall(sent)
-            return read_answer(connection, method=sent[:5].split(b" ")[0].decode("latin-1"))
+            answer = read_answer(connection, method=sent[:5].split(b" ")[0].decode("latin-1"))
+            read_to_the_end(connection)  # the server closes last of all: the request's line is in the log by then
+            return answer
 
     def assert_refused(self, row: Row) -> Answer:
         answer = self.ask(row.sent)
@@ -112,6 +114,17 @@ def read_answer(connection: socket.socket, *, method: str = "GET") -> Answer:
     response.begin()
     headers = {key.lower(): value for key, value in response.getheaders()}
     return Answer(response.status, headers, response.read())
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    """Until the server closes; the rest of what it was sent may be dropped with the connection."""
+    parts = []
+    try:
+        while part := connection.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        parts.append(b"(reset)")
+    return b"".join(parts)
 
 
 @contextmanager
