@@ -95,7 +95,7 @@ async def _answer_unrouted(_request: Request, error: Exception) -> Response:
 
 async def _answer_later(request: Request, error: Exception) -> Response:
     """A store that cannot answer now. Never "unknown job": clients would take the job for lost."""
-    # Not `request.url`: that is put together from the Host header, which may be anything, and fails on some of it.
+    # Not `request.url`: that is put together from the Host header, which may be anything.
     log.warning("http_not_ready", path=clip(request.scope["path"], 200), error=clip(str(error)))
     return NOT_READY.answer()
 

@@ -26,7 +26,7 @@ def _server() -> Iterator[Served]:
 @pytest.fixture
 def served(_server: Served, observed: StringIO, caplog: pytest.LogCaptureFixture) -> Served:
     _server.api.jobs.writes.clear()
-    _server.log, _server.records = observed, caplog.records
+    _server.log, _server.libraries = observed, caplog
     return _server
 
 

@@ -29,14 +29,14 @@ KEEP = b"Connection: keep-alive"
 @pytest.fixture
 def hasty(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
     with serve(Api(), request_limit_s=LIMIT_S) as served:
-        served.log, served.records = observed, caplog.records
+        served.log, served.libraries = observed, caplog
         yield served
 
 
 @pytest.fixture
 def patient(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
     with serve(Api()) as served:
-        served.log, served.records = observed, caplog.records
+        served.log, served.libraries = observed, caplog
         yield served
 
 

@@ -12,6 +12,20 @@ from tests.api.hostile.served import Row, Served, get, post
 from tests.builders import a_submission
 from tests.tokens import a_key, a_token, claims, forged, public_pem, since_now
 
+DAY_S = 86400  # made when the module is read, and used whenever its turn comes
+
+
+def lasting(*, key: int = 0, **changes: Any) -> str:
+    return a_token(key=key, **{"exp": since_now(DAY_S), **changes})
+
+
+def valid() -> dict[str, Any]:
+    return claims(exp=since_now(DAY_S))
+
+
+def lasting_forgery(algorithm: str, *, secret: bytes | None = None) -> str:
+    return forged(algorithm, secret=secret, exp=since_now(DAY_S))
+
 
 def encoded(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -24,7 +38,7 @@ def signed(payload: bytes, **headers: Any) -> str:
 
 def headed(head: bytes) -> str:
     """A token whose head is anything at all."""
-    return f"{encoded(head)}.{encoded(json.dumps(claims()).encode())}.{encoded(b'x' * 256)}"
+    return f"{encoded(head)}.{encoded(json.dumps(valid()).encode())}.{encoded(b'x' * 256)}"
 
 
 def cut(token: str, *, part: int) -> str:
@@ -34,35 +48,35 @@ def cut(token: str, *, part: int) -> str:
 EC_KEY = generate_private_key(SECP256R1())
 OWN_KEY = {"kty": "RSA", "kid": "own", **json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(a_key(1).public_key()))}
 PEM = public_pem().encode()
-GOOD = a_token()
+GOOD = lasting()
 TOKENS = {
-    "unsigned": forged("none"),
-    "unsigned in another spelling": forged("NoNe"),
-    "without an algorithm": forged(""),
-    "HS256 with the public key for a secret": forged("HS256", secret=PEM),
-    "HS256 with the public key's stripped text": forged("HS256", secret=PEM.strip()),
-    "HS256 with nothing for a secret": forged("HS256", secret=b""),
-    "RS256 by name, but signed by HMAC": forged("RS256", secret=PEM),
-    "RS384 by the right key": jwt.encode(claims(), a_key(), algorithm="RS384"),
-    "RS512 by the right key": jwt.encode(claims(), a_key(), algorithm="RS512"),
-    "PS256 by the right key": jwt.encode(claims(), a_key(), algorithm="PS256"),
-    "ES256 by an own key": jwt.encode(claims(), EC_KEY, algorithm="ES256"),
-    "another realm's": a_token(key=1),
+    "unsigned": lasting_forgery("none"),
+    "unsigned in another spelling": lasting_forgery("NoNe"),
+    "without an algorithm": lasting_forgery(""),
+    "HS256 with the public key for a secret": lasting_forgery("HS256", secret=PEM),
+    "HS256 with the public key's stripped text": lasting_forgery("HS256", secret=PEM.strip()),
+    "HS256 with nothing for a secret": lasting_forgery("HS256", secret=b""),
+    "RS256 by name, but signed by HMAC": lasting_forgery("RS256", secret=PEM),
+    "RS384 by the right key": jwt.encode(valid(), a_key(), algorithm="RS384"),
+    "RS512 by the right key": jwt.encode(valid(), a_key(), algorithm="RS512"),
+    "PS256 by the right key": jwt.encode(valid(), a_key(), algorithm="PS256"),
+    "ES256 by an own key": jwt.encode(valid(), EC_KEY, algorithm="ES256"),
+    "another realm's": lasting(key=1),
     "its signature cut": cut(GOOD, part=2),
     "its claims cut": cut(GOOD, part=1),
     "another's claims under a good signature": ".".join(
-        [GOOD.split(".")[0], a_token(preferred_username="admin1").split(".")[1], GOOD.split(".")[2]]),
-    "a key id that is a file": jwt.encode(claims(), a_key(1), algorithm="RS256", headers={"kid": "../../dev/null"}),
-    "a key id that is a query": jwt.encode(claims(), a_key(1), algorithm="RS256", headers={"kid": "x' OR '1'='1"}),
+        [GOOD.split(".")[0], lasting(preferred_username="admin1").split(".")[1], GOOD.split(".")[2]]),
+    "a key id that is a file": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"kid": "../../dev/null"}),
+    "a key id that is a query": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"kid": "x' OR '1'='1"}),
     "a key id that is a number": headed(b'{"alg": "RS256", "kid": 7}'),
     "a URL where its key lies": jwt.encode(
-        claims(), a_key(1), algorithm="RS256", headers={"jku": "http://127.0.0.1:9/keys", "kid": "own"}),
+        valid(), a_key(1), algorithm="RS256", headers={"jku": "http://127.0.0.1:9/keys", "kid": "own"}),
     "a URL where its certificate lies": jwt.encode(
-        claims(), a_key(1), algorithm="RS256", headers={"x5u": "http://127.0.0.1:9/cert.pem"}),
-    "its own key with it": jwt.encode(claims(), a_key(1), algorithm="RS256", headers={"jwk": OWN_KEY}),
+        valid(), a_key(1), algorithm="RS256", headers={"x5u": "http://127.0.0.1:9/cert.pem"}),
+    "its own key with it": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"jwk": OWN_KEY}),
     "a critical extension that nobody knows": signed(
-        json.dumps(claims()).encode(), crit=["policy"], policy="none"),
-    "claims that are not encoded": signed(json.dumps(claims()).encode()).replace(".", "..", 1),
+        json.dumps(valid()).encode(), crit=["policy"], policy="none"),
+    "claims that are not encoded": signed(json.dumps(valid()).encode()).replace(".", "..", 1),
     "a head of ten thousand levels": headed(b"[" * 9_000),
     "a head that is a list": headed(b"[]"),
     "a head with a number without end": headed(b'{"alg": ' + b"9" * 5_000 + b"}"),
@@ -72,26 +86,26 @@ TOKENS = {
     "five parts, encrypted": ".".join(["eyJhbGciOiJkaXIifQ", "", "AA", "AA", "AA"]),
     "claims that are a list": signed(b"[1]"),
     "claims of ten thousand levels": signed(b"[" * 9_000),
-    "over, beyond the leeway": a_token(exp=since_now(-60)),
-    "without an end": a_token(exp=None),
-    "an end that is a word": a_token(exp="tomorrow"),
+    "over, beyond the leeway": lasting(exp=since_now(-60)),
+    "without an end": lasting(exp=None),
+    "an end that is a word": lasting(exp="tomorrow"),
     "an end beyond all numbers": signed(b'{"preferred_username": "user1", "exp": 1e999}'),
-    "not yet begun": a_token(nbf=since_now(90)),
-    "for another audience": a_token(aud="account"),
-    "for many others": a_token(aud=["account", "jarvice2"]),
-    "for no audience": a_token(aud=[]),
-    "for an audience like ours": a_token(aud="jarvice.example.org"),
-    "of a user who is not in the catalogue": a_token(preferred_username="nobody"),
-    "of a user in another case": a_token(preferred_username="USER1"),
-    "of a user with a line break": a_token(preferred_username="user1\n"),
-    "of a user with a NUL": a_token(preferred_username="user1\0"),
-    "of no user": a_token(preferred_username=None),
-    "of an empty user": a_token(preferred_username=""),
-    "of a user who is a list": a_token(preferred_username=["user1"]),
-    "of a user who is an object": a_token(preferred_username={"$ne": ""}),
-    "of a user who is true": a_token(preferred_username=True),
-    "of a user elsewhere in the claims": a_token(preferred_username=None, sub="user1", username="user1"),
-    "of an inactive account": a_token(preferred_username="idle1"),
+    "not yet begun": lasting(nbf=since_now(DAY_S / 2)),
+    "for another audience": lasting(aud="account"),
+    "for many others": lasting(aud=["account", "jarvice2"]),
+    "for no audience": lasting(aud=[]),
+    "for an audience like ours": lasting(aud="jarvice.example.org"),
+    "of a user who is not in the catalogue": lasting(preferred_username="nobody"),
+    "of a user in another case": lasting(preferred_username="USER1"),
+    "of a user with a line break": lasting(preferred_username="user1\n"),
+    "of a user with a NUL": lasting(preferred_username="user1\0"),
+    "of no user": lasting(preferred_username=None),
+    "of an empty user": lasting(preferred_username=""),
+    "of a user who is a list": lasting(preferred_username=["user1"]),
+    "of a user who is an object": lasting(preferred_username={"$ne": ""}),
+    "of a user who is true": lasting(preferred_username=True),
+    "of a user elsewhere in the claims": lasting(preferred_username=None, sub="user1", username="user1"),
+    "of an inactive account": lasting(preferred_username="idle1"),
 }  # fmt: skip
 HEADERS = [
     Row("a token and a second one", get("/jarvice/jobs", f"Authorization: Bearer {GOOD}", "Authorization: Bearer x"),
