@@ -38,6 +38,7 @@ from kns.adapters.moving_window import MovingWindow
 from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
+from kns.api.server import ServerConfig
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
@@ -302,15 +303,12 @@ class _Scheduler:
                 server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
-        config = uvicorn.Config(
+        config = ServerConfig(
             app,
             host=settings.http_host,
             port=settings.http_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-            server_header=False,
-            forwarded_allow_ips=settings.trusted_proxies,
+            trusted_proxies=settings.trusted_proxies,
+            request_limit_s=settings.request_limit_s,
         )
         return _Parts(
             records=records,

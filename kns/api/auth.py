@@ -47,10 +47,11 @@ class Identity:
 
 
 def _read_sender(request: Request) -> Sender:
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    is_bearer = scheme.lower() == "bearer"  # a proxy's Basic credentials are none of ours
+    headers = [value.strip().partition(" ") for value in request.headers.getlist("authorization")]
+    # A proxy's Basic credentials are none of ours. Of two tokens nobody can say which one counts, so none does.
+    tokens = [token.strip() for scheme, _, token in headers if scheme.lower() == "bearer"]
     return Sender(
-        token=token.strip() if is_bearer else None,
+        token=(tokens[0] if len(tokens) == 1 else "") if tokens else None,
         address=request.client.host if request.client else "",
     )
 
@@ -94,7 +95,7 @@ def check_key(ports: ApiPorts, sender: Sender, username: str, apikey: str, *, wr
         return Identity(user)
     failures.take(username, sender.address)
     if failures.wait_s(username, sender.address) > 0:
-        log.warning("logins_blocked", user=clip(username, 100), address=sender.address)
+        log.warning("logins_blocked", user=clip(username, 100), address=clip(sender.address, 100))
     raise ApiError(wrong)
 
 

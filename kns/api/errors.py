@@ -59,6 +59,7 @@ UNKNOWN_QUEUE = Refusal(404, "Queue not found")
 NO_SCREEN = Refusal(404, "Not found")
 UNKNOWN_ROUTE = Refusal(404, "Not found")
 WRONG_METHOD = Refusal(405, "Method not allowed")
+TOO_LATE = Refusal(408, "Request timeout")
 TOO_LARGE = Refusal(413, "Request too large")
 TOO_MANY_REQUESTS = Refusal(429, "Too many requests")
 TOO_MANY_JOBS = Refusal(429, "Only one active job allowed per VM")  # the original's text for its own limit
@@ -94,7 +95,8 @@ async def _answer_unrouted(_request: Request, error: Exception) -> Response:
 
 async def _answer_later(request: Request, error: Exception) -> Response:
     """A store that cannot answer now. Never "unknown job": clients would take the job for lost."""
-    log.warning("http_not_ready", path=request.url.path, error=clip(str(error)))
+    # Not `request.url`: that is put together from the Host header, which may be anything.
+    log.warning("http_not_ready", path=clip(request.scope["path"], 200), error=clip(str(error)))
     return NOT_READY.answer()
 
 

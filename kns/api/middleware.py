@@ -11,13 +11,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kns import metrics
-from kns.api.errors import INTERNAL, TOO_LARGE
+from kns.api.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, Refusal
 from kns.model.errors import clip
 from kns.ports import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_HELD_BYTES = 64 * 1024 * 1024  # of all bodies at a time; the pod has 1 GiB, and a body takes its size twice
+_CLIENT_GONE = Refusal(499, "Client gone")  # nginx's number, for the log: nobody is there to read this answer
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_CLIENT_GONE = 499  # nginx's number for a client that left before the answer
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ class Observer:
                 raise  # half an answer is out: only closing the connection tells the client
             await INTERNAL.answer()(scope, receive, send_watched)
         finally:
-            self._record(scope, status or _CLIENT_GONE, self._clock.monotonic() - started)
+            self._record(scope, status or _CLIENT_GONE.status, self._clock.monotonic() - started)
 
     def _record(self, scope: Scope, status: int, duration_s: float) -> None:
         path, method = scope["path"], scope["method"]
@@ -73,29 +74,49 @@ class Observer:
 
 class BodyReader:
     """
-    Reads the body into `request.state.body`, so that plain `def` routes have it; refuses one above the limit.
+    Reads the body into `request.state.body`, so that plain `def` routes have it; refuses one above the limit, and any
+    while all bodies together are above theirs.
 
     The rest of a refused body is the server's: it reads and drops it, so a client that still writes gets the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            answer = BAD_REQUEST.answer()  # where it ends is for each reader to guess, a proxy in front included
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
+            return
         body = bytearray()
-        more = scope["method"] == "POST"
+        try:
+            refusal = await self._read(receive, into=body) if scope["method"] == "POST" else None
+            if refusal is not None:
+                await refusal.answer()(scope, receive, send)
+                return
+            state: dict[str, Any] = scope.setdefault("state", {})
+            state["body"] = bytes(body)
+            await self._app(scope, receive, send)
+        finally:
+            self._held_bytes -= len(body)
+
+    async def _read(self, receive: Receive, *, into: bytearray) -> Refusal | None:
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
+                return _CLIENT_GONE
+            part = message.get("body", b"")
+            into += part
+            self._held_bytes += len(part)
+            if len(into) > MAX_BODY_BYTES:
+                return TOO_LARGE
+            if self._held_bytes > MAX_HELD_BYTES:
+                return NOT_READY
             more = message.get("more_body", False)
-            if len(body) > MAX_BODY_BYTES:
-                await TOO_LARGE.answer()(scope, receive, send)
-                return
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["body"] = bytes(body)
-        await self._app(scope, receive, send)
+        return None

@@ -140,6 +140,7 @@ _ABOUT_STATUS = {
     400: "The request must be changed.",
     401: "Wrong credentials, or no right.",
     404: "Not there, or not in this state.",
+    408: "It took too long to arrive.",
     413: "The body is too large.",
     429: "Too many; come again later.",
     500: "A fault of kns, or of what it stores in.",

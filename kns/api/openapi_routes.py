@@ -65,9 +65,7 @@ class Route:
     def refuses(self, method: str) -> tuple[Refusal, ...]:
         """Every refusal with a fixed text."""
         found = (*ALWAYS, *self.refusals, *(CREDENTIALS if self.takes_key else ()))
-        if method == "get":
-            return found
-        return (*found, errors.TOO_LARGE, *(FORM if self.takes_key else ()))
+        return tuple(dict.fromkeys(found if method == "get" else (*found, *WITH_BODY)))
 
 
 JOB = (
@@ -83,8 +81,8 @@ REPEAT = Parameter(
 COMPLETED = Parameter("completed", "Only ended jobs.", {**BOOLEAN, "default": False})
 
 # What any request may meet; then what a form, the credentials, the store and the look-up of a job add.
-ALWAYS = (errors.INTERNAL,)
-FORM = (errors.BAD_REQUEST,)
+ALWAYS = (errors.BAD_REQUEST, errors.TOO_LATE, errors.INTERNAL)
+WITH_BODY = (errors.TOO_LARGE, errors.NOT_READY)
 CREDENTIALS = (
     errors.USER_REQUIRED,
     errors.PARAMETERS_MISSING,

@@ -18,8 +18,11 @@ from fastapi import Depends, Request
 from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, ApiError
 from kns.model.errors import InvalidInputError
 
+MAX_VALUES = 50_000  # of a JSON body; a long AppDef has two thousand
+MAX_FIELDS = 1000  # of a form or a query
 MAX_DEPTH = 64  # far above any AppDef, far below where a recursive reader of ours or of Kubernetes gives up
 _INT64 = 2**63
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # an open one too: nothing is ever read twice
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
 
 
@@ -70,17 +73,25 @@ class Params:
 def decode_json(body: bytes) -> Any:
     """
     Untrusted bytes as JSON that every later step can hold: UTF-8 strings, finite numbers, 64-bit integers, bounded
-    depth. Of a key given twice the last counts.
+    depth and number of values. Of a key given twice the last counts, as in a form.
 
     Raises:
         InvalidInputError: not such JSON.
     """
     try:
+        _check_count(body)
         data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
         _check_value(data, depth=0)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("", "is not JSON that can be read") from error
     return data
+
+
+def _check_count(body: bytes) -> None:
+    """Before they are made: four mebibytes of `[]` fill a hundred, and stop every other thread for a second."""
+    between = _STRING.sub(b"", body)
+    if sum(map(between.count, (b",", b"[", b"{"))) >= MAX_VALUES:  # each value but one has its own comma or bracket
+        raise ValueError(f"more than {MAX_VALUES} values")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -114,7 +125,7 @@ def read_body(request: Request) -> bytes:
 def read_params(request: Request) -> Params:
     """
     Raises:
-        ApiError: the body is neither a form nor a JSON object.
+        ApiError: the body is neither a form nor a JSON object, or too much of either.
     """
     body = read_body(request)
     query = request.scope["query_string"].decode("utf-8", "replace")
@@ -137,14 +148,24 @@ def _decode_object(body: bytes) -> dict[str, Any]:
 
 def _decode_form(body: bytes) -> dict[str, str]:
     try:
-        return _decode_pairs(body.decode("utf-8").strip())
+        text = body.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise ApiError(BAD_REQUEST) from error
+    return _decode_pairs(text)
 
 
 def _decode_pairs(text: str) -> dict[str, str]:
-    """Urlencoded pairs less the empty ones; bytes that are not UTF-8 become U+FFFD and match nothing."""
-    return dict(parse_qsl(text))
+    """
+    Urlencoded pairs less the empty ones; of a name given twice the last counts. Bytes that are not UTF-8 become U+FFFD
+    and match nothing.
+
+    Raises:
+        ApiError: too many of them.
+    """
+    try:
+        return dict(parse_qsl(text, max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise ApiError(BAD_REQUEST) from error
 
 
 RawBody = Annotated[bytes, Depends(read_body)]

@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, UNAUTHORIZED, ApiError
+from kns.api.auth import Sent
+from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, TOO_MANY_REQUESTS, UNAUTHORIZED, ApiError
 from kns.api.lookup import find_job
 from kns.api.params import Given, Params, decode_json
 from kns.api.ports import ApiPorts, Ports
@@ -41,17 +42,27 @@ def ask_for_key(_request: Request, _error: Exception) -> Response:
     return answer
 
 
-def check_key(request: Request, ports: Ports) -> None:
+def check_key(request: Request, sender: Sent, ports: Ports) -> None:
     """
     Raises:
         WrongKeyError: no credentials, or wrong ones.
+        ApiError: too many failures of this user from this address in the last minute.
     """
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     try:
         given = base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == "basic" else b""
     except (binascii.Error, ValueError):
         given = b""
+    if not given:
+        raise WrongKeyError
+    user = given.partition(b":")[0].decode("latin-1")
+    guesser = ("upstream", user, sender.address)  # three words, so never a user of the public API
+    failures = ports.limits.failed_logins
+    wait_s = failures.wait_s(*guesser)
+    if wait_s > 0:
+        raise ApiError(TOO_MANY_REQUESTS.after(wait_s))
     if ports.server_key is None or not hmac.compare_digest(given, ports.server_key.encode()):
+        failures.take(*guesser)
         raise WrongKeyError
 
 

@@ -192,6 +192,13 @@ class Settings(BaseSettings):
         "127.0.0.1",
         "Comma list of the proxies' addresses and ranges whose `X-Forwarded-For` tells a client's address.",
     )
+    request_limit_s: Whole = _variable(
+        "KNS_REQUEST_LIMIT",
+        30,
+        "Seconds that a client may take to send a request whole, and as many to take its answer; then its connection "
+        "is closed.",
+        ge=1,
+    )
     realm_public_key: PublicKey | None = _variable(
         "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
         None,

@@ -95,6 +95,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 50, ("5", 5), ("0", "many")),
     "KNS_RETENTION_DAYS": ("retention_days", 30, ("1", 1), ("0", "ever")),
+    "KNS_REQUEST_LIMIT": ("request_limit_s", 30, ("5", 5), ("0", "x")),
     "KNS_TARGET_LIMIT": ("target_limit_s", 600, ("5", 5), ("0",)),
     "KNS_KEYCLOAK_LIMIT": ("keycloak_limit_s", 600, ("5", 5), ("0",)),
     "KNS_INIT_STUCK_LIMIT": ("init_stuck_limit_s", 120, ("5", 5), ("0",)),

@@ -1,0 +1,239 @@
+"""Clients that let the server wait, that never stop sending, or that come in great numbers."""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from io import StringIO
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from kns.api import middleware
+from kns.api.answers import JsonAnswer
+from kns.api.middleware import MAX_BODY_BYTES, BodyReader
+from kns.api.server import BoundedHttp
+from kns.model.errors import UnavailableError
+from tests.api.client import Api, as_json, assert_refused
+from tests.api.hostile.served import CREDENTIALS, Served, chunked, get, post, read_answer, read_to_the_end, serve
+from tests.builders import a_job
+
+LIMIT_S = 0.5  # of a real clock: the server's timers are those of its event loop
+LATE = as_json({"error": "Request timeout"})
+JOBS = f"/jarvice/jobs?{CREDENTIALS}"
+KEEP = b"Connection: keep-alive"
+
+
+@pytest.fixture
+def hasty(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
+    with serve(Api(), request_limit_s=LIMIT_S) as served:
+        served.log, served.libraries = observed, caplog
+        yield served
+
+
+@pytest.fixture
+def patient(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
+    with serve(Api()) as served:
+        served.log, served.libraries = observed, caplog
+        yield served
+
+
+def kept(request: bytes) -> bytes:
+    """A request after which the connection stays."""
+    return request.replace(b"Connection: close", KEEP)
+
+
+UNFINISHED = {
+    "nothing at all": b"",
+    "half a request line": b"GET /jar",
+    "half a head": get("/live")[:-2],
+    "half a body": post("submit", b"x" * 100)[:-50],
+    "half a chunk": chunked("jobs", b"10\r\nabc"),
+    "chunks without the last one": chunked("jobs", b"3\r\nabc\r\n"),
+    "a length that is a lie": get("/jarvice/jobs", "Content-Length: 4194304", method="POST") + b"username=user1",
+}
+
+
+def test_a_request_that_never_ends_is_ended(hasty: Served) -> None:
+    """All of them at the same time."""
+    with ExitStack() as stack:
+        connections = {sentence: stack.enter_context(hasty.connect()) for sentence in UNFINISHED}
+        for sentence, connection in connections.items():
+            connection.sendall(UNFINISHED[sentence])
+        for sentence, connection in connections.items():
+            answer = read_answer(connection)
+            assert (answer.status, answer.body) == (408, LATE), sentence
+            assert (answer.headers["content-type"], answer.headers["connection"]) == ("application/json", "close")
+            assert connection.recv(1) == b"", sentence
+    hasty.assert_unharmed()
+
+
+@pytest.mark.parametrize("sent", [b"GET /live HTTP/1.1\r\n", post("jobs", b"x" * 4_000_000)[:200]])
+def test_a_byte_now_and_then_extends_nothing(hasty: Served, sent: bytes) -> None:
+    """The sender goes on until it is cut off; if it never were, it would run out of bytes."""
+    with hasty.connect() as connection:
+        connection.sendall(sent)
+        connection.settimeout(LIMIT_S / 20)
+        ended = False
+        for _ in range(1000):
+            try:
+                connection.sendall(b"x")
+                ended = b"HTTP/1.1 408" in connection.recv(65536)
+            except TimeoutError:
+                continue
+            except ConnectionResetError:
+                ended = True
+            break
+        assert ended
+    hasty.assert_unharmed()
+
+
+def test_a_second_request_of_a_connection_must_end_as_well(hasty: Served) -> None:
+    with hasty.connect() as connection:
+        connection.sendall(kept(get(JOBS)))
+        assert read_answer(connection).status == 200
+        connection.sendall(get(JOBS)[:40])
+        assert read_answer(connection).status == 408
+        assert connection.recv(1) == b""
+    hasty.assert_unharmed()
+
+
+def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
+    """It is read and dropped, so that the client gets the answer, but not for ever."""
+    with serve(Api(), request_limit_s=1) as served, served.connect() as connection:
+        connection.sendall(kept(get("/jarvice/jobs", f"Content-Length: {2 * MAX_BODY_BYTES}", method="POST")))
+        connection.sendall(b"x" * (MAX_BODY_BYTES + 1))
+        assert read_answer(connection).status == 413
+        assert read_to_the_end(connection) in (b"", b"(reset)")
+        served.log = observed
+        served.assert_unharmed()
+
+
+def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the sockets of both sides hold: the rest would stay in memory for as long as the client likes."""
+    lost, connection_lost = threading.Event(), BoundedHttp.connection_lost
+
+    def note_loss(protocol: BoundedHttp, exc: Exception | None) -> None:
+        connection_lost(protocol, exc)
+        lost.set()
+
+    monkeypatch.setattr(BoundedHttp, "connection_lost", note_loss)
+    job = hasty.api.add(a_job().started(), output="x" * (32 * 1024 * 1024))
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", hasty.port))
+        connection.sendall(get(f"/jarvice/tail?{CREDENTIALS}&number={job.number}&lines=0"))
+        assert lost.wait(30)
+        assert len(read_to_the_end(connection)) < 32 * 1024 * 1024
+    hasty.api.jobs.writes.clear()
+    hasty.assert_unharmed()
+
+
+def test_a_head_without_an_end_is_cut_off_early(patient: Served) -> None:
+    endless = b"GET /live HTTP/1.1\r\n" + (b"X-Key: " + b"x" * 65536 + b"\r\n") * 1000
+    with patient.connect() as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
+        connection.sendall(endless)
+    patient.assert_unharmed()
+
+
+def test_whoever_waits_longest_makes_room(observed: StringIO) -> None:
+    with serve(Api(), max_waiting=3) as served:
+        idle = [served.connect() for _ in range(3)]
+        for connection in idle:
+            connection.sendall(b"GET /")
+        last = served.connect()
+        last.sendall(b"GET /")
+        assert read_answer(idle[0]).status == 408
+        idle[1].sendall(get("/live")[len("GET /") :])
+        assert read_answer(idle[1]).status == 200
+        served.log = observed
+        served.assert_unharmed()
+        for connection in (*idle, last):
+            connection.close()
+
+
+def test_broken_chunks_behind_an_answer_only_end_the_connection(patient: Served) -> None:
+    """The answer of a GET does not wait for its body; uvicorn's own answer to the rest ends in a traceback."""
+    with patient.connect() as connection:
+        connection.sendall(kept(get("/live", "Transfer-Encoding: chunked")))
+        assert read_answer(connection).status == 200
+        connection.sendall(b"no chunk\r\n")
+        assert read_to_the_end(connection) == b""
+    patient.assert_unharmed()
+
+
+def test_two_requests_in_one_piece_get_two_answers(patient: Served) -> None:
+    """What is behind a body's length is the next request, and broken if it is none."""
+    with patient.connect() as connection:
+        connection.sendall(kept(post("jobs", CREDENTIALS.encode())) + kept(get("/live")) + b"smuggled\r\n\r\n")
+        assert re.findall(rb"HTTP/1.1 ([0-9]+)", read_to_the_end(connection)) == [b"200", b"200", b"400"]
+    patient.assert_unharmed()
+
+
+def test_a_client_that_leaves_early_disturbs_nobody(patient: Served) -> None:
+    for sent in UNFINISHED.values():
+        with patient.connect() as connection:
+            connection.sendall(sent)
+    patient.assert_unharmed()
+
+
+def test_a_host_that_is_none_does_not_spoil_the_answer_of_a_store_that_is_not_ready(patient: Served) -> None:
+    patient.api.jobs.faults["list_jobs"] = UnavailableError("the record cache is not filled yet")
+    answer = patient.ask(get(JOBS).replace(b"kns.example.org", b"["))
+    assert (answer.status, answer.body) == (503, as_json({"error": "not ready"}))
+    patient.assert_unharmed()
+
+
+async def _tell(reader: BodyReader, receive: Receive) -> tuple[int, bytes]:
+    """Status and body that a POST with this body is answered with."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await reader({"type": "http", "method": "POST", "headers": []}, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_of_a_body_without_an_end_no_more_is_held_than_the_limit() -> None:
+    asked = 0
+
+    async def receive() -> Message:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": b"x" * 65536, "more_body": True}
+
+    async def never(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("a body without an end reached the application")
+
+    assert asyncio.run(_tell(BodyReader(never), receive)) == (413, as_json({"error": "Request too large"}))
+    assert asked == MAX_BODY_BYTES // 65536 + 1
+
+
+def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes while others hold it all is told to come again; what was held is given back."""
+    monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
+    told: list[tuple[int, bytes]] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x" * 60}
+
+    async def working(_scope: Scope, _receive: Receive, send: Send) -> None:
+        """Its own body is held for as long as it works; meanwhile comes a second one."""
+        if not told:
+            told.append(await _tell(reader, receive))
+        await JsonAnswer({})(_scope, _receive, send)
+
+    reader = BodyReader(working)
+    assert asyncio.run(_tell(reader, receive)) == (200, as_json({}))
+    assert told == [(503, as_json({"error": "not ready"}))]
+    assert asyncio.run(_tell(reader, receive))[0] == 200
+
+
+def test_a_form_at_the_limit_of_fields_is_read(api: Api) -> None:
+    fields = "&".join([*(f"x{number}=1" for number in range(998)), CREDENTIALS])
+    assert api.call("POST", "/jarvice/jobs", content=fields.encode()).json() == {}
+    assert_refused(api.call("POST", "/jarvice/jobs", content=f"{fields}&y=1".encode()), 400, "Bad Request")
