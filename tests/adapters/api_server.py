@@ -234,6 +234,8 @@ class ApiServer:
                 self._delete(where)
             return Answer(200, {"kind": "Status"})
         self.lists.put(seen)
+        if "as=PartialObjectMetadataList" in seen.headers.get("accept", ""):
+            found = [(where, {"metadata": obj["metadata"]}) for where, obj in found]
         start, limit = int(seen.query.get("continue") or 0), int(seen.query.get("limit") or 500)
         meta = {"resourceVersion": str(self._version)}
         if start + limit < len(found):
