@@ -288,6 +288,7 @@ def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
 
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
     """Records and their outputs are many, and their contents nobody's business here."""
+    assert list(host.cluster.list_metadata(Kind.SECRET, "kns")) == []
     labels = {"app.kubernetes.io/managed-by": "kns"}
     for name, own in (("kns-job-7-tokens", labels), ("other", {})):
         meta = {"name": name, "namespace": "kns", "labels": own}

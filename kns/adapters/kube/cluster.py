@@ -85,7 +85,7 @@ class KubeCluster:
         found = self._client.request(
             "GET", KINDS[kind].path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA
         )
-        items: list[Object] = found["items"]
+        items: list[Object] = found["items"] or []  # null if there is none
         return items
 
     def apply(self, obj: Object) -> Object:

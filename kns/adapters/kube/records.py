@@ -94,7 +94,7 @@ class KubeRecords:
         query, uids = {"limit": PAGE}, []
         while True:
             page = self._client.request("GET", RECORDS.path(self._namespace), query=query, accept=METADATA)
-            uids += [item["metadata"]["uid"] for item in page["items"]]
+            uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if there is none
             token = page["metadata"].get("continue")
             if not token:
                 return frozenset(uids)
