@@ -27,7 +27,7 @@ from kns.adapters.clock import SystemClock
 from kns.adapters.helm import HelmRenderer
 from kns.adapters.kube.client import KubeClient, connect
 from kns.adapters.kube.cluster import KubeCluster
-from kns.adapters.kube.discovery import find_service_cidr
+from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens
@@ -41,8 +41,10 @@ from kns.api.ports import Limits
 from kns.api.server import ServerConfig
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
+from kns.engine.orphans import Installation
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler
+from kns.engine.sweeper import Sweeper, SweepRules
 from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
@@ -112,10 +114,11 @@ def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
     return settings, catalog
 
 
-def build_site(settings: Settings, *, service_cidr: str) -> Site:
+def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) -> Site:
     """What stages may know of the settings."""
     return Site(
         system_namespace=settings.system_namespace,
+        installation_uid=installation_uid,
         service_account=settings.service_account,
         init_image=settings.full_init_image,
         limit_range=tuple(settings.limit_range),
@@ -153,6 +156,15 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         probe_interval_s=settings.probe_interval_s,
         report_interval_s=settings.report_interval_s,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
+    )
+
+
+def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:
+    return SweepRules(
+        installation=Installation(settings.system_namespace, installation_uid),
+        interval_s=settings.sweep_interval_s,
+        grace_s=settings.sweep_grace_s,
+        dry_run=settings.sweep_dry_run,
     )
 
 
@@ -214,6 +226,7 @@ class _Parts:
     cluster: KubeCluster
     queue: WorkQueue
     workers: Workers
+    sweeper: Sweeper
     leader: Leader
     server: uvicorn.Server
 
@@ -271,7 +284,9 @@ class _Scheduler:
             catalog=catalog,
             identity=build_identity_provider(settings, clock),
         )
-        site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
+        service_cidr = settings.service_cidr or find_service_cidr(client)
+        uid = find_installation_uid(client, namespace)
+        site = build_site(settings, service_cidr=service_cidr, installation_uid=uid)
         warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
         reconciler = Reconciler(
@@ -315,6 +330,14 @@ class _Scheduler:
             cluster=cluster,
             queue=queue,
             workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work),
+            sweeper=Sweeper(
+                build_sweep_rules(settings, installation_uid=uid),
+                world=world,
+                store=records,
+                authority=records,
+                clock=clock,
+                may_work=lambda: leader.may_work,
+            ),
             leader=leader,
             server=uvicorn.Server(config),
         )
@@ -351,12 +374,16 @@ class _Scheduler:
         parts.workers.start()
         for job in parts.records.list_jobs():
             parts.queue.add(job.record)
+        parts.sweeper.start()
 
     def _finish_work(self) -> bool:
-        ended = self._parts.workers.stop(timeout_s=_STOP_S)
-        if not ended:
+        passes_ended = self._parts.workers.stop(timeout_s=_STOP_S)
+        if not passes_ended:
             log.warning("passes_cut_off")
-        return ended
+        sweep_ended = self._parts.sweeper.stop(timeout_s=_STOP_S / 4)
+        if not sweep_ended:
+            log.warning("sweep_cut_off")
+        return passes_ended and sweep_ended
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST

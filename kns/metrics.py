@@ -25,6 +25,12 @@ _ENDED = Counter("kns_jobs_ended_total", "Jobs that ended, by reason.", ("reason
 _QUEUE = Gauge("kns_workqueue_depth", "Keys that wait for a worker now.")
 _LEADER = Gauge("kns_leader", "1 while this replica reconciles.")
 _WATCH_RESTARTS = Counter("kns_watch_restarts_total", "Watches that were listed anew, by kind.", ("kind",))
+_SWEPT = Counter("kns_sweep_removed_total", "Orphans that were removed.", ("kind",))
+_SWEEP_FAILURES = Counter("kns_sweep_failures_total", "Lists and removals of the sweeper that failed.", ("kind",))
+_ORPHANS = Gauge("kns_sweep_orphans", "Orphans that the last sweep found.", ("kind",))
+_UNMARKED = Gauge(
+    "kns_sweep_unmarked", "What belongs to no job and is never removed, since its marks do not say enough.", ("kind",)
+)
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended.")
 
 
@@ -60,6 +66,19 @@ def watch_live_jobs(count: Callable[[], float]) -> None:
 
 def count_watch_restart(kind: str) -> None:
     _WATCH_RESTARTS.labels(kind).inc()
+
+
+def count_swept(kind: str) -> None:
+    _SWEPT.labels(kind).inc()
+
+
+def count_sweep_failure(kind: str) -> None:
+    _SWEEP_FAILURES.labels(kind).inc()
+
+
+def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
+    _ORPHANS.labels(kind).set(marked)
+    _UNMARKED.labels(kind).set(unmarked)
 
 
 def serve(*, host: str, port: int) -> None:

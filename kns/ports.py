@@ -86,6 +86,13 @@ class Cluster(Protocol):
         """Objects of one namespace, or of a kind that has none, read now."""
         ...
 
+    def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        """
+        As `list_objects`, but of each object nothing except its metadata, so that the contents of Secrets stay where
+        they are. May lag behind a write by a moment.
+        """
+        ...
+
     def apply(self, obj: Object) -> Object:
         """
         Server-side apply as field manager `kns`, forced; the stored object.
@@ -168,6 +175,10 @@ class IdentityProvider(Protocol):
         """The client with that `clientId`, its `secret` included; None if absent."""
         ...
 
+    def list_clients(self, prefix: str) -> Sequence[Object]:
+        """All clients whose `clientId` begins so."""
+        ...
+
     def create_client(self, client: Object) -> None:
         """
         Raises:
@@ -244,6 +255,14 @@ class JobStore(Protocol):
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         """Write the wish into the spec; safe to repeat. A Terminate overrides a Shutdown, never the reverse."""
+        ...
+
+
+class RecordAuthority(Protocol):
+    """The records as the API server has them, not as a cache does: for decisions that nothing can undo."""
+
+    def list_uids(self) -> frozenset[str]:
+        """The uids of all records, read now; those of records that cannot be read are among them."""
         ...
 
 

@@ -7,15 +7,22 @@ a time, so a server that hangs holds one of them and not all; for a moment after
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keycloak import KeycloakAdmin, KeycloakOpenID, KeycloakOpenIDConnection
 from keycloak.connection import ConnectionManager
-from keycloak.exceptions import KeycloakConnectionError, KeycloakError
+from keycloak.exceptions import (
+    KeycloakConnectionError,
+    KeycloakError,
+    KeycloakGetError,
+    raise_error_from_response,
+)
+from keycloak.urls_patterns import URL_ADMIN_CLIENTS
 from requests.utils import should_bypass_proxies
 
 from kns.model.errors import (
@@ -32,6 +39,7 @@ from kns.model.site import Proxies
 from kns.ports import Clock, Object
 
 TIMEOUT_S = 10
+CLIENT_PAGE = 100
 _TURN_S = 2.0  # for the call before this one; with a server that answers it is milliseconds
 _PAUSE_S = 5.0  # after a call without an answer
 
@@ -76,6 +84,22 @@ class KeycloakClients:
             return self._call(f"look up client {client_id}", find)
         except NotFoundError:  # gone between the two
             return None
+
+    def list_clients(self, prefix: str) -> Sequence[Object]:
+        """By name and in pages; Keycloak looks for a part of the name, and for attributes only if it is set up to."""
+        found: list[Object] = []
+        while True:
+            page = self._call(f"list clients {prefix}*", partial(self._read_page, prefix, len(found)))
+            found += page
+            if len(page) < CLIENT_PAGE:
+                return [client for client in found if client["clientId"].startswith(prefix)]
+
+    def _read_page(self, prefix: str, first: int) -> list[Object]:
+        # The library lists all clients or none.
+        path = URL_ADMIN_CLIENTS.format(**{"realm-name": self._access.realm})
+        query = {"clientId": prefix, "search": "true", "first": first, "max": CLIENT_PAGE}
+        page: Any = raise_error_from_response(self._connection.raw_get(path, **query), KeycloakGetError)
+        return [{**client, "clientId": str(client["clientId"])} for client in page]
 
     def create_client(self, client: Object) -> None:
         # Its own way of tolerating an existing client ends in a KeyError when another create wins the race.

@@ -55,6 +55,8 @@ SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
 
 KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # of a Keycloak client: the uid of the record it was made for
+# Of a Keycloak client: the uid of the system namespace, since clusters that share a realm may share that name.
+KEYCLOAK_INSTALLATION_ATTRIBUTE = "kns.installation"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
@@ -121,6 +123,11 @@ def record_secret(record: str) -> str:
 def record_output(record: str) -> str:
     """The Secret beside a record that holds the job's output."""
     return f"{record}-output"
+
+
+def orphan_event(kind: str, key: str, reason: str) -> str:
+    """The Event that tells of one orphan; the same at every sweep, so that a later one counts it up."""
+    return f"kns-orphan-{sha256(f'{kind} {key} {reason}'.encode()).hexdigest()[:16]}"
 
 
 def label_value(text: str) -> str:

@@ -178,6 +178,7 @@ class Site:
     init_image: str
     limit_range: tuple[LimitRangeItem, ...]
     virtual: VirtualKubernetes
+    installation_uid: str = ""  # of the system namespace: no other installation has it, not even in another cluster
     spawn_delay_s: int = 300
     keep_vclusters: bool = False
     jobs_domain: JobsDomain | None = None

@@ -10,7 +10,13 @@ from kns.objects.labels import build_meta
 
 
 def build_client(
-    number: int, *, record_uid: str, secret: str, address: JobAddress | None, redirect_paths: Iterable[str]
+    number: int,
+    *,
+    record_uid: str,
+    installation_uid: str,
+    secret: str,
+    address: JobAddress | None,
+    redirect_paths: Iterable[str],
 ) -> dict[str, Any]:
     """
     The client as a Keycloak `ClientRepresentation`.
@@ -31,7 +37,11 @@ def build_client(
         "serviceAccountsEnabled": False,
         "redirectUris": [f"{address.url}{path}" for path in redirect_paths] if address else [],
         "webOrigins": ["+"],
-        "attributes": {"post.logout.redirect.uris": "+", names.KEYCLOAK_OWNER_ATTRIBUTE: record_uid},
+        "attributes": {
+            "post.logout.redirect.uris": "+",
+            names.KEYCLOAK_OWNER_ATTRIBUTE: record_uid,
+            names.KEYCLOAK_INSTALLATION_ATTRIBUTE: installation_uid,
+        },
     }
     return {**client, "rootUrl": address.url, "baseUrl": address.url} if address else client
 

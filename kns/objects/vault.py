@@ -34,7 +34,7 @@ def build_vault_class(vault: AcceptedVault) -> dict[str, Any]:
 
 
 def build_vault_volume(
-    number: int, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool, installation: str
+    number: int, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool, installation: str, record_uid: str
 ) -> dict[str, Any]:
     """
     The volume of one claim on the host: size and access modes are the claim's (NFS knows no sizes, and a volume that
@@ -48,6 +48,7 @@ def build_vault_volume(
         "metadata": {
             "name": name,
             "labels": {**build_labels(number, COMPONENT), names.INSTALLATION_LABEL: installation},
+            "annotations": {names.RECORD_UID_ANNOTATION: record_uid},
         },
         "spec": {
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},

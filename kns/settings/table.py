@@ -228,6 +228,15 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
     )
+    sweep_interval_s: Whole = _variable(
+        "KNS_SWEEP_INTERVAL", 300, "Seconds between two looks for orphans: objects of kns whose job is gone.", ge=1
+    )
+    sweep_grace_s: Whole = _variable(
+        "KNS_SWEEP_GRACE", 900, "Seconds that an object must have existed before it can be an orphan."
+    )
+    sweep_dry_run: Bool = _variable(
+        "KNS_SWEEP_DRY_RUN", False, "`true`: orphans are told of by event, metric and log, and stay."
+    )
     retention_days: Whole = _variable("KNS_RETENTION_DAYS", 30, "Days that ended records and their output stay.", ge=1)
     target_limit_s: Whole = _variable(
         "KNS_TARGET_LIMIT", 600, "Seconds that a target Service may take to appear after the deployment.", ge=1

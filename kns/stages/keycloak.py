@@ -100,6 +100,7 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
     wanted = build_client(
         ctx.accepted.number,
         record_uid=ctx.job.uid,
+        installation_uid=ctx.site.installation_uid,
         secret=secret,
         address=ctx.site.job_address(ctx.accepted.number, nested, url=ctx.job.status.url),
         redirect_paths=nested.keycloak.redirect_paths if nested.keycloak else (),

@@ -86,7 +86,14 @@ def _serve(ctx: Context, vault: AcceptedVault, claims: Sequence[Object]) -> None
     csi = ctx.world.cluster.read(Kind.CSI_DRIVER, "", CSI_DRIVER) is not None
     for claim in claims:
         ctx.world.cluster.apply(
-            build_vault_volume(ctx.accepted.number, vault, claim, csi=csi, installation=ctx.site.system_namespace)
+            build_vault_volume(
+                ctx.accepted.number,
+                vault,
+                claim,
+                csi=csi,
+                installation=ctx.site.system_namespace,
+                record_uid=ctx.job.uid,
+            )
         )
 
 

@@ -234,11 +234,16 @@ class ApiServer:
                 self._delete(where)
             return Answer(200, {"kind": "Status"})
         self.lists.put(seen)
+        metadata_only = "as=PartialObjectMetadataList" in seen.headers.get("accept", "")
+        if metadata_only:
+            found = [(where, {"metadata": obj["metadata"]}) for where, obj in found]
         start, limit = int(seen.query.get("continue") or 0), int(seen.query.get("limit") or 500)
         meta = {"resourceVersion": str(self._version)}
         if start + limit < len(found):
             meta["continue"] = str(start + limit)
-        return Answer(200, {"metadata": meta, "items": [obj for _, obj in found[start : start + limit]]})
+        items = [obj for _, obj in found[start : start + limit]]
+        # So the real one says of no metadata (seen with 1.36, for kinds of a CustomResourceDefinition).
+        return Answer(200, {"metadata": meta, "items": items or (None if metadata_only else [])})
 
     def _answer_object(self, seen: Seen, key: tuple[str, str, str, str], sub: str) -> Answer:
         old = self._objects.get(key)

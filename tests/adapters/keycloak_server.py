@@ -98,8 +98,14 @@ class KeycloakServer:
 
     def _answer_collection(self, seen: Seen) -> Answer:
         if seen.method == "GET":
-            wanted = seen.query.get("clientId")
-            return Answer(200, [c for c in self.clients.values() if wanted in (None, c["clientId"])])
+            wanted, searches = seen.query.get("clientId"), seen.query.get("search") == "true"
+            found = [
+                c
+                for c in self.clients.values()
+                if wanted in (None, c["clientId"]) or (searches and wanted in c["clientId"])
+            ]
+            first, most = int(seen.query.get("first", 0)), int(seen.query.get("max", len(found)))
+            return Answer(200, found[first : first + most])
         client_id = seen.body["clientId"]
         if any(client["clientId"] == client_id for client in self.clients.values()):
             return Answer(409, {"errorMessage": f"Client {client_id} already exists"})

@@ -9,7 +9,7 @@ import pytest
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
-from kns.adapters.kube.discovery import find_service_cidr
+from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.throttle import Throttle
@@ -284,3 +284,22 @@ def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
     server.script("GET", "/events", Hang())
     with pytest.raises(UnavailableError, match="no answer"):
         host.cluster.list_objects(Kind.EVENT, "kns-job-7")
+
+
+def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
+    """Records and their outputs are many, and their contents nobody's business here."""
+    assert list(host.cluster.list_metadata(Kind.SECRET, "kns")) == []
+    labels = {"app.kubernetes.io/managed-by": "kns"}
+    for name, own in (("kns-job-7-tokens", labels), ("other", {})):
+        meta = {"name": name, "namespace": "kns", "labels": own}
+        server.put("/api/v1", "secrets", {"metadata": meta, "data": {"password": "czNjcjN0"}})
+    (found,) = host.cluster.list_metadata(Kind.SECRET, "kns", "app.kubernetes.io/managed-by=kns")
+    assert (found["metadata"]["name"], found.keys()) == ("kns-job-7-tokens", {"metadata"})
+    assert server.seen[-1].query["resourceVersion"] == "0"
+
+
+def test_an_installation_is_its_namespaces_uid(server: ApiServer, client: KubeClient) -> None:
+    with pytest.raises(NotFoundError):
+        find_installation_uid(client, "kns-system")
+    stored = server.put("/api/v1", "namespaces", {"metadata": {"name": "kns-system"}})
+    assert find_installation_uid(client, "kns-system") == stored["metadata"]["uid"]

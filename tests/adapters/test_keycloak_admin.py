@@ -34,6 +34,7 @@ from tests.fakes.stores import FakeClock
 WANTED = build_client(
     7,
     record_uid="uid-7",
+    installation_uid="uid-of-kns",
     secret="secret-of-7",
     address=JobAddress("h", "/", "https://h.example.org"),
     redirect_paths=["/a", "/b"],
@@ -94,6 +95,20 @@ def test_an_update_leaves_what_it_does_not_name(realm: IdentityProvider) -> None
     after = realm.find_client("kns-job-7")
     assert after is not None
     assert (after["secret"], after["name"]) == ("another", "theirs")
+
+
+def test_clients_are_listed_by_the_beginning_of_their_names(
+    realm: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their attributes, however many there are; Keycloak itself also finds a name that has it in the middle."""
+    monkeypatch.setattr(keycloak_admin, "CLIENT_PAGE", 2)
+    assert list(realm.list_clients("kns-job-")) == []
+    for client_id in ("kns-job-1", "portal", "my-kns-job-2", "kns-job-3", "kns-job-4", "kns-job-5"):
+        realm.create_client({**WANTED, "clientId": client_id})
+    found = realm.list_clients("kns-job-")
+    assert [client["clientId"] for client in found] == ["kns-job-1", "kns-job-3", "kns-job-4", "kns-job-5"]
+    assert all(client["attributes"].items() >= WANTED["attributes"].items() for client in found)
+    assert len({client["id"] for client in found}) == 4
 
 
 def test_an_absent_client_is_deleted_and_updated_without_complaint(realm: IdentityProvider) -> None:

@@ -18,15 +18,15 @@ from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job import Job, JobSpec, JobState, StopReason, build_record
 from kns.model.output import JobOutput
 from kns.model.repeats import digest_request
-from kns.ports import JobStore, OutputStore, RecordWriter, TokenStore
+from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
 
 
-class Store(JobStore, RecordWriter, Protocol):
-    """Both halves of the record."""
+class Store(JobStore, RecordAuthority, RecordWriter, Protocol):
+    """The record from all sides."""
 
 
 @dataclass
@@ -96,6 +96,15 @@ def test_a_created_record_is_there_at_once_as_it_was(subject: Subject) -> None:
 
 def test_what_is_not_there_is_none(subject: Subject) -> None:
     assert (subject.store.get("none"), subject.store.find(1), list(subject.store.list_jobs())) == (None, None, [])
+
+
+def test_the_uids_are_those_of_all_records_as_they_are_stored_now(subject: Subject) -> None:
+    assert subject.store.list_uids() == frozenset()
+    jobs = [subject.create(7), subject.create(8)]
+    assert subject.store.list_uids() == {job.uid for job in jobs}
+    subject.store.set_finalizer(jobs[0], present=False)
+    subject.store.delete(subject.read("kns-job-7"))
+    assert subject.store.list_uids() == {jobs[1].uid}
 
 
 def test_a_taken_name_is_told(subject: Subject) -> None:

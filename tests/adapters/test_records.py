@@ -311,3 +311,19 @@ def test_a_request_whose_answer_was_lost_is_found(records: Records) -> None:
     records.server.script("POST", "/nestedjobs", LostAnswer())
     first = records.store.create(spec_of(7), request=REQUEST)
     assert records.store.create(spec_of(8), request=REQUEST) == first
+
+
+def test_uids_come_from_the_server_and_not_from_the_cache(
+    records: Records, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pages, and without what the records hold; one that cannot be read is among them."""
+    monkeypatch.setattr("kns.adapters.kube.records.PAGE", "2")
+    uids = {records.store.create(spec_of(number)).uid for number in (1, 2, 3, 4)}
+    broken = apply(records.server, a_job(), record="broken", accepted={"number": "many"})
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    before = len(records.server.seen)
+    assert other.list_uids() == {*uids, broken["metadata"]["uid"]}
+    asked = records.server.seen[before:]
+    assert [seen.query.get("continue") for seen in asked] == [None, "2", "4"]
+    assert all("as=PartialObjectMetadataList" in seen.headers["accept"] for seen in asked)
+    assert all("resourceVersion" not in seen.query for seen in asked)

@@ -107,6 +107,10 @@ class RealmAdmin:
         found = self._send("GET", "clients", params={"clientId": client_id}).json()
         return dict(found[0]) if found else None
 
+    def add_client(self, client_id: str, **attributes: str) -> None:
+        """A client that nobody can log in by."""
+        self._send("POST", "clients", json={"clientId": client_id, "enabled": False, "attributes": attributes})
+
     def delete_client(self, key: str) -> None:
         """A client by its `id`."""
         self._send("DELETE", f"clients/{key}")

@@ -18,6 +18,7 @@ import pytest
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.target import ROOT
+from kns.model import names
 from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.oidc import Login, RealmAdmin, ask_login_page, log_in, redeem_nothing
@@ -173,6 +174,26 @@ def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
     job.wait_until_serving()
     assert seen() != key
     assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
+
+
+def test_a_client_without_a_record_is_swept_and_no_other(site: Site, realm: RealmAdmin, serving: TrialJob) -> None:
+    """Beside it are one with another installation's mark, as in a realm that clusters share, and a live job's."""
+    ours = site.kubectl.get("namespace", NAMESPACE)["metadata"]["uid"]
+    orphan, theirs = "kns-job-900000000000000000", "kns-job-900000000000000001"
+    for client_id, installation in ((orphan, ours), (theirs, "another-uid")):
+        marks = {names.KEYCLOAK_OWNER_ATTRIBUTE: "of-no-record", names.KEYCLOAK_INSTALLATION_ATTRIBUTE: installation}
+        realm.add_client(client_id, **marks)
+
+    def swept() -> None:
+        if realm.find_client(orphan) is not None:
+            raise NotYetError(f"client {orphan} is there")
+
+    with scheduler_settings(site.kubectl, KNS_SWEEP_INTERVAL="2", KNS_SWEEP_GRACE="1"):
+        serving.wait_for(swept, timeout_s=60, what="an orphan beside it swept")
+    left = realm.find_client(theirs)
+    assert left is not None
+    assert realm.find_client(serving.namespace) is not None
+    realm.delete_client(left["id"])
 
 
 def test_a_lost_right_is_waited_for_and_named(realm: RealmAdmin, jobs: JobKeeper) -> None:

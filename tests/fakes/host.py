@@ -83,6 +83,9 @@ class FakeHost:
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
 
+    def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
+        return [{"metadata": obj["metadata"]} for obj in self.list_objects(kind, namespace, selector)]
+
     def apply(self, obj: Object) -> Object:
         kind, meta = Kind(obj["kind"]), obj["metadata"]
         namespace, name = meta.get("namespace", ""), meta["name"]
@@ -260,7 +263,7 @@ def _matches(selector: str, labels: Mapping[str, str]) -> bool:
         if key.endswith("!"):
             if labels.get(key[:-1]) == value:
                 return False
-        elif not equals or labels.get(key) != value:
+        elif (key not in labels) if not equals else labels.get(key) != value:
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections.abc import Sequence
 
 from kns.model.errors import AlreadyExistsError
 from kns.ports import Object
@@ -23,6 +24,10 @@ class MemoryRealm:
     def find_client(self, client_id: str) -> Object | None:
         self._fail()
         return copy.deepcopy(self.clients.get(client_id))
+
+    def list_clients(self, prefix: str) -> Sequence[Object]:
+        self._fail()
+        return [copy.deepcopy(found) for client_id, found in self.clients.items() if client_id.startswith(prefix)]
 
     def create_client(self, client: Object) -> None:
         self._fail()

@@ -55,7 +55,7 @@ class FakeClock:
 
 class MemoryJobStore:
     """
-    The ports `JobStore` and `RecordWriter`.
+    The ports `JobStore`, `RecordAuthority` and `RecordWriter`.
 
     `wake` holds callbacks that are told a record's name after each change of it. A method named in `faults` raises
     that error instead of working.
@@ -116,6 +116,13 @@ class MemoryJobStore:
             if not current.is_ended and (current.stop_reason is None or overrides):
                 wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
                 self._write("request_stop", replace(current, spec=current.spec.model_copy(update=wish)))
+
+    # RecordAuthority
+
+    def list_uids(self) -> frozenset[str]:
+        self._fail("list_uids")
+        with self._lock:
+            return frozenset(job.uid for job in self._jobs.values())
 
     # RecordWriter
 
@@ -178,6 +185,11 @@ class MemoryJobStore:
             if job.number is not None:
                 self._next_number = max(self._next_number, job.number + 1)
             return self._write("add", job)
+
+    def force_away(self, record: str) -> None:
+        """As if somebody had taken the finalizer off and deleted it: nothing is cleaned up."""
+        with self._lock:
+            self._write("force_away", replace(self._jobs[record], deleting=True, finalizers=()))
 
     # Inside
 

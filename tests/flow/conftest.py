@@ -24,6 +24,7 @@ SITE = Site(
     virtual=VirtualKubernetes(
         syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
     ),
+    installation_uid="uid-of-kns",
     jobs_domain=parse_jobs_domain("jobs.example.org"),
 )
 

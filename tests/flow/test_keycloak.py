@@ -72,6 +72,7 @@ def test_the_client_is_as_the_contract_says(sim: Simulation, realm: MemoryRealm,
         "attributes": {
             "post.logout.redirect.uris": "+",
             "kns.record-uid": sim.job.uid,
+            "kns.installation": "uid-of-kns",
             "realm_client": "false",
         },
     }

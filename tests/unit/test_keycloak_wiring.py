@@ -31,7 +31,7 @@ def _load(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Setting
 
 def test_a_site_with_keycloak(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = _load(monkeypatch, VARIABLES)
-    site = build_site(settings, service_cidr="10.96.0.0/16")
+    site = build_site(settings, service_cidr="10.96.0.0/16", installation_uid="uid-of-kns")
     assert site.keycloak == KeycloakSettings("https://kc.example.org/auth", "jarvice", 90)
     assert "s3cr3t-of-kns" not in repr(site)
     assert build_terms(settings).keycloak
@@ -42,7 +42,7 @@ def test_a_site_with_keycloak(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_site_without(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """The chart sets the realm always."""
     settings = _load(monkeypatch, variables)
-    assert build_site(settings, service_cidr="10.96.0.0/16").keycloak is None
+    assert build_site(settings, service_cidr="10.96.0.0/16", installation_uid="uid-of-kns").keycloak is None
     assert not build_terms(settings).keycloak
     assert build_identity_provider(settings, SystemClock()) is None
 

@@ -31,6 +31,8 @@ POOL_SIZE = 32
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
+ANY = "application/json, */*"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
 class KubeClient:
@@ -54,6 +56,7 @@ class KubeClient:
         body: Any = None,
         content_type: str = JSON,
         read_timeout_s: float = READ_TIMEOUT_S,
+        accept: str = ANY,
     ) -> Any:
         """
         The decoded JSON answer.
@@ -62,7 +65,13 @@ class KubeClient:
             KnsError: as `adapters/kube/errors.py` translates it.
         """
         raw = self.request_raw(
-            method, path, query=query, body=body, content_type=content_type, read_timeout_s=read_timeout_s
+            method,
+            path,
+            query=query,
+            body=body,
+            content_type=content_type,
+            read_timeout_s=read_timeout_s,
+            accept=accept,
         )
         try:
             return json.loads(raw) if raw else {}
@@ -79,10 +88,11 @@ class KubeClient:
         body: Any = None,
         content_type: str = JSON,
         read_timeout_s: float = READ_TIMEOUT_S,
+        accept: str = ANY,
     ) -> bytes:
         """As `request`, with the answer's bytes (logs are text)."""
         what = f"{method} {path}"
-        response = self._send(what, method, path, query, body, content_type, read_timeout_s)
+        response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
         try:
             data: bytes = response.read()
         except urllib3.exceptions.HTTPError as error:
@@ -101,7 +111,7 @@ class KubeClient:
             KnsError: at the start or in between, a silent connection included.
         """
         what = f"GET {path} (watch)"
-        response = self._send(what, "GET", path, query, None, JSON, read_timeout_s)
+        response = self._send(what, "GET", path, query, None, JSON, read_timeout_s, ANY)
         try:
             if response.status >= 400:
                 raise error_from_status(what, response.status, response.read(), response.headers)
@@ -128,8 +138,9 @@ class KubeClient:
         body: Any,
         content_type: str,
         read_timeout_s: float,
+        accept: str,
     ) -> Any:
-        headers = {"Accept": "application/json, */*", "User-Agent": "kns"}
+        headers = {"Accept": accept, "User-Agent": "kns"}
         auth: Any = self._configuration.auth_settings()
         for setting in auth.values():
             headers[setting["key"]] = setting["value"]

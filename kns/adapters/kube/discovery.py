@@ -1,8 +1,10 @@
 """What kns asks the host cluster about itself."""
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.kinds import KINDS
 from kns.logs import get_logger
 from kns.model.errors import KnsError
+from kns.ports import Kind
 
 log = get_logger(__name__)
 
@@ -21,3 +23,13 @@ def find_service_cidr(client: KubeClient) -> str:
         log.warning("service_cidr_unknown", error=str(error), help="set KNS_SERVICE_CIDR to speed up spawns")
         return ""
     return ",".join(cidrs)
+
+
+def find_installation_uid(client: KubeClient, namespace: str) -> str:
+    """
+    What tells this installation from all others, also in other clusters: the uid of its own namespace.
+
+    Raises:
+        NotFoundError: there is no such namespace.
+    """
+    return str(client.request("GET", KINDS[Kind.NAMESPACE].path(name=namespace))["metadata"]["uid"])

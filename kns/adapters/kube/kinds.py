@@ -45,7 +45,9 @@ KINDS: dict[Kind, KindRow] = {
     Kind.LIMIT_RANGE: KindRow("/api/v1", "limitranges", job=_APPLY),
     Kind.RESOURCE_QUOTA: KindRow("/api/v1", "resourcequotas", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.SERVICE_ACCOUNT: KindRow("/api/v1", "serviceaccounts", job=_APPLY),
-    Kind.SECRET: KindRow("/api/v1", "secrets", job=("get", *_APPLY), system=("get", "create", "update")),
+    Kind.SECRET: KindRow(
+        "/api/v1", "secrets", job=("get", *_APPLY), system=("get", "list", "create", "update", "delete")
+    ),
     Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", "create", "update")),
     Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
@@ -55,7 +57,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.INGRESS: KindRow(
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
-    Kind.EVENT: KindRow("/api/v1", "events", job=("list",)),
+    Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", *_APPLY)),
     Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
     Kind.PERSISTENT_VOLUME: KindRow(

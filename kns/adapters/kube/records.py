@@ -5,10 +5,10 @@ The records: NestedJob objects in the system namespace, behind a watch cache.
 import itertools
 from collections.abc import Callable, Sequence
 
-from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, KubeClient
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
 from kns.adapters.kube.kinds import RECORDS
 from kns.adapters.kube.numbers import JobNumbers
-from kns.adapters.kube.watch import WatchCache
+from kns.adapters.kube.watch import PAGE, WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names
@@ -40,7 +40,7 @@ log = get_logger(__name__)
 
 
 class KubeRecords:
-    """Implements `ports.JobStore` and `ports.RecordWriter`."""
+    """Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`."""
 
     def __init__(
         self, client: KubeClient, *, namespace: str, clock: Clock, on_change: Callable[[str], None] = lambda _name: None
@@ -87,6 +87,18 @@ class KubeRecords:
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         retry_on_conflict(lambda: self._write_stop(job.record, reason))
+
+    # --- RecordAuthority
+
+    def list_uids(self) -> frozenset[str]:
+        query, uids = {"limit": PAGE}, []
+        while True:
+            page = self._client.request("GET", RECORDS.path(self._namespace), query=query, accept=METADATA)
+            uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if there is none
+            token = page["metadata"].get("continue")
+            if not token:
+                return frozenset(uids)
+            query["continue"] = token
 
     # --- RecordWriter
 

@@ -57,7 +57,9 @@ def test_the_volume_of_a_claim(readonly: bool, csi: bool) -> None:
                 "readOnly": readonly,
             }
         }
-    assert build_vault_volume(7, a_vault(readonly=readonly), CLAIM, csi=csi, installation="kns-system") == {
+    assert build_vault_volume(
+        7, a_vault(readonly=readonly), CLAIM, csi=csi, installation="kns-system", record_uid="r-1"
+    ) == {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
@@ -68,6 +70,7 @@ def test_the_volume_of_a_claim(readonly: bool, csi: bool) -> None:
                 "kns.io/component": "vault",
                 "kns.io/installation": "kns-system",
             },
+            "annotations": {"kns.io/record-uid": "r-1"},
         },
         "spec": {
             "capacity": {"storage": "5Gi"},

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from kns.main import build_site, build_terms
+from kns.engine.orphans import Installation
+from kns.engine.sweeper import SweepRules
+from kns.main import build_site, build_sweep_rules, build_terms
 from kns.model.catalog import App
 from kns.model.environment import build_proxy_env
 from kns.model.site import Site
@@ -22,7 +24,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_site() -> Site:
-    return build_site(load_settings(), service_cidr="10.96.0.0/16")
+    return build_site(load_settings(), service_cidr="10.96.0.0/16", installation_uid="uid-of-kns")
 
 
 SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # name, text, what of the site, unset, set
@@ -87,3 +89,19 @@ def test_init_pods_get_the_proxies_and_reach_the_virtual_cluster_without(monkeyp
     assert env["https_proxy"] == PROXY
     direct = env["no_proxy"].split(",")
     assert {"lab.example.org", "10.96.0.0/16", "localhost", "127.0.0.1", "svc"} <= set(direct)
+
+
+def test_the_sweeper_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
+        installation=Installation("kns-system", "u"), interval_s=300, grace_s=900, dry_run=False
+    )
+    for name, text in (
+        ("JARVICE_SYSTEM_NAMESPACE", "lab"),
+        ("KNS_SWEEP_INTERVAL", "5"),
+        ("KNS_SWEEP_GRACE", "0"),
+        ("KNS_SWEEP_DRY_RUN", "true"),
+    ):
+        monkeypatch.setenv(name, text)
+    assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
+        installation=Installation("lab", "u"), interval_s=5, grace_s=0, dry_run=True
+    )

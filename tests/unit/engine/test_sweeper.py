@@ -1,0 +1,531 @@
+"""What the sweeper removes, what it leaves, and what it tells: over a host, a realm and records in memory."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from kns.engine import sweeper
+from kns.engine.orphans import Installation, Swept
+from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, UNMARKED, Sweeper, SweepRules
+from kns.model import names
+from kns.model.errors import ForbiddenError, UnavailableError
+from kns.model.job import Job
+from kns.ports import Kind, Object, World
+from tests.builders import a_catalog, a_job
+from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.keycloak import MemoryRealm
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+
+US = Installation("kns-system", "uid-of-kns")
+GONE = "uid-of-no-record"
+LIVE = a_job().started().build()
+ENDED = a_job().started().ended().removed().build()
+NAME, VOLUME_NAME, SECRET_NAME = "kns-job-7", "kns-job-7-claim", "kns-job-7-tokens"
+RULES = SweepRules(installation=US, interval_s=300, grace_s=900)
+
+
+class LaggingStore(MemoryJobStore):
+    """The cache does not show what is `unseen`; the API server has it."""
+
+    unseen: frozenset[str] = frozenset()
+
+    def list_jobs(self) -> list[Job]:
+        return [job for job in super().list_jobs() if job.uid not in self.unseen]
+
+
+@dataclass
+class Cluster:
+    """One installation and what lies around; `rules` and `may_work` are a test's to change."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    rules: SweepRules = RULES
+    may_work: Callable[[], bool] = lambda: True
+    realm: MemoryRealm | None = field(default_factory=MemoryRealm)
+
+    def __post_init__(self) -> None:
+        self.host = FakeHost(self.clock)
+        self.host.put(Kind.NAMESPACE, "", US.namespace, {})
+        self.store = LaggingStore(self.clock)
+
+    def make(self) -> Sweeper:
+        world = World(
+            cluster=self.host,
+            renderer=FakeRenderer(),
+            virtual_clusters=FakeVirtualClusters(),
+            outputs=MemoryOutputStore(),
+            tokens=MemoryTokenStore(),
+            catalog=StaticCatalog(a_catalog()),
+            identity=self.realm,
+        )
+        return Sweeper(
+            self.rules,
+            world=world,
+            store=self.store,
+            authority=self.store,
+            clock=self.clock,
+            may_work=self.may_work,
+        )
+
+    def sweep(self, *, age_s: float = 900) -> None:
+        """By a kns that has just started; all kinds but clients have their own age."""
+        self.clock.advance(age_s)
+        self.make().sweep()
+
+    # --- what lies around
+
+    def add_namespace(self, *, record_uid: str | None = GONE, number: int = 7, **labels: str | None) -> None:
+        self._add(Kind.NAMESPACE, "", f"kns-job-{number}", labels, record_uid, number)
+
+    def add_volume(self, *, record_uid: str | None = GONE, name: str = VOLUME_NAME, **labels: str | None) -> None:
+        claim = {"namespace": NAME, "name": "data", "uid": "claim"}
+        self._add(Kind.PERSISTENT_VOLUME, "", name, labels, record_uid, 7, spec={"claimRef": claim})
+
+    def add_secret(self, *, record_uid: str | None = GONE, **labels: str | None) -> None:
+        owner = {"apiVersion": "kns.io/v1alpha1", "kind": "NestedJob", "name": NAME, "uid": record_uid}
+        owners = {"ownerReferences": [owner]} if record_uid else {}
+        self._add(Kind.SECRET, "kns-system", SECRET_NAME, {"installation": None, **labels}, None, 7, meta=owners)
+
+    def add_client(self, *, record_uid: str | None = GONE, installation: str | None = US.uid) -> None:
+        marks = {names.KEYCLOAK_OWNER_ATTRIBUTE: record_uid, names.KEYCLOAK_INSTALLATION_ATTRIBUTE: installation}
+        assert self.realm is not None
+        attributes = {key: value for key, value in marks.items() if value is not None}
+        self.realm.create_client({"clientId": NAME, "redirectUris": [], "attributes": attributes})
+
+    def _add(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        changes: dict[str, str | None],
+        record_uid: str | None,
+        number: int,
+        meta: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> None:
+        given = {"managed_by": "kns", "job": str(number), "installation": US.namespace, **changes}
+        keys = {
+            "managed_by": names.MANAGED_BY_LABEL,
+            "job": names.JOB_LABEL,
+            "installation": names.INSTALLATION_LABEL,
+        }
+        labels = {keys[key]: value for key, value in given.items() if value is not None}
+        annotations = {names.RECORD_UID_ANNOTATION: record_uid} if record_uid else {}
+        self.host.put(
+            kind, namespace, name, {"metadata": {"labels": labels, "annotations": annotations, **(meta or {})}, **rest}
+        )
+
+    # --- what is seen afterwards
+
+    @property
+    def removed(self) -> list[str]:
+        """As `<kind> <namespace>/<name>`; a client has no namespace."""
+        realm = [call.replace("delete ", "delete KeycloakClient ") for call in self.realm.calls] if self.realm else []
+        return [call.removeprefix("delete ") for call in (*self.host.calls, *realm) if call.startswith("delete ")]
+
+    @property
+    def events(self) -> list[Object]:
+        return list(self.host.list_objects(Kind.EVENT, "kns-system"))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [event["reason"] for event in self.events]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+ADD: dict[Swept, Callable[..., None]] = {
+    Swept.NAMESPACE: Cluster.add_namespace,
+    Swept.VOLUME: Cluster.add_volume,
+    Swept.SECRET: Cluster.add_secret,
+    Swept.CLIENT: Cluster.add_client,
+}
+WHERE = {
+    Swept.NAMESPACE: f"Namespace /{NAME}",
+    Swept.VOLUME: f"PersistentVolume /{VOLUME_NAME}",
+    Swept.SECRET: f"Secret kns-system/{SECRET_NAME}",
+    Swept.CLIENT: f"KeycloakClient {NAME}",
+}
+EVERY = pytest.mark.parametrize("kind", list(Swept), ids=str)
+NOT_SECRETS = [Swept.NAMESPACE, Swept.VOLUME, Swept.CLIENT]
+
+
+def metric(name: str, kind: Swept) -> float:
+    return REGISTRY.get_sample_value(name, {"kind": kind.value}) or 0.0
+
+
+def sweep_twice(cluster: Cluster) -> None:
+    """By one kns, with the grace in between: long enough for what has no age of its own."""
+    one = cluster.make()
+    cluster.clock.advance(900)
+    one.sweep()
+    cluster.clock.advance(900)
+    one.sweep()
+
+
+def test_nothing_there_nothing_done(cluster: Cluster) -> None:
+    cluster.sweep()
+    assert (cluster.host.left, cluster.removed) == (["Namespace /kns-system"], [])
+
+
+@EVERY
+def test_an_orphan_is_removed_and_told(cluster: Cluster, kind: Swept) -> None:
+    ADD[kind](cluster)
+    before = metric("kns_sweep_removed_total", kind)
+    sweep_twice(cluster)
+    assert cluster.removed == [WHERE[kind]]
+    (event,) = cluster.events
+    assert (event["reason"], event["involvedObject"]["kind"]) == (REMOVED, kind.value)
+    assert event["metadata"]["namespace"] == event["involvedObject"]["namespace"] == "kns-system"
+    assert GONE in event["message"]
+    assert metric("kns_sweep_removed_total", kind) == before + 1
+
+
+@EVERY
+def test_what_is_younger_than_the_grace_stays(cluster: Cluster, kind: Swept) -> None:
+    ADD[kind](cluster)
+    one = cluster.make()
+    for after_s in (450.0, 449.0):
+        cluster.clock.advance(after_s)
+        one.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+    assert metric("kns_sweep_orphans", kind) == 0
+
+
+@EVERY
+def test_what_belongs_to_a_record_stays(cluster: Cluster, kind: Swept) -> None:
+    cluster.store.add(LIVE)
+    ADD[kind](cluster, record_uid=LIVE.uid)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+@EVERY
+def test_a_cache_that_lags_costs_no_job_anything(cluster: Cluster, kind: Swept) -> None:
+    """The record is there, only the cache does not know."""
+    cluster.store.add(LIVE)
+    cluster.store.unseen = frozenset({LIVE.uid})
+    ADD[kind](cluster, record_uid=LIVE.uid)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+@EVERY
+def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(cluster: Cluster, kind: Swept) -> None:
+    """Objects are listed before records."""
+    ADD[kind](cluster, record_uid=LIVE.uid)
+    cluster.rules = replace(RULES, grace_s=0)
+    original = cluster.host.list_metadata
+
+    def list_metadata(*args: Any) -> Any:
+        found = original(*args)
+        cluster.store.add(LIVE)
+        return found
+
+    cluster.host.list_metadata = list_metadata  # type: ignore[method-assign]
+    cluster.sweep()
+    assert cluster.removed == []
+
+
+@EVERY
+@pytest.mark.parametrize("record_uid", [GONE, LIVE.uid], ids=["no record", "even of our record"])
+def test_what_another_installation_marked_stays_and_is_not_told(cluster: Cluster, kind: Swept, record_uid: str) -> None:
+    """The same number, and a record that is none of ours. Secrets are in a namespace that is ours alone."""
+    if kind is Swept.SECRET:
+        cluster.host.put(Kind.SECRET, "other-system", SECRET_NAME, {"metadata": {"labels": {"kns.io/job": "7"}}})
+    else:
+        ADD[kind](cluster, record_uid=record_uid, installation="other-system")
+    if record_uid == LIVE.uid:
+        cluster.store.add(ENDED)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+@pytest.mark.parametrize("kind", NOT_SECRETS, ids=str)
+def test_without_a_mark_of_an_installation_it_is_only_told(cluster: Cluster, kind: Swept) -> None:
+    """An older release made it, or somebody else did; nobody can tell."""
+    ADD[kind](cluster, installation=None)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [UNMARKED])
+    assert (metric("kns_sweep_unmarked", kind), metric("kns_sweep_orphans", kind)) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", [Swept.NAMESPACE, Swept.VOLUME, Swept.SECRET], ids=str)
+def test_without_the_mark_of_a_record_it_is_only_told(cluster: Cluster, kind: Swept) -> None:
+    ADD[kind](cluster, record_uid=None)
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [UNMARKED])
+
+
+@pytest.mark.parametrize("missing", ["managed_by", "job"])
+@pytest.mark.parametrize("kind", [Swept.NAMESPACE, Swept.VOLUME], ids=str)
+def test_without_our_labels_it_is_none_of_ours(cluster: Cluster, kind: Swept, missing: str) -> None:
+    ADD[kind](cluster, **{missing: None})
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+def test_somebody_elses_secret_in_our_namespace_stays(cluster: Cluster) -> None:
+    cluster.add_secret(record_uid=None, job=None)
+    cluster.add_namespace(number=7, managed_by="helm")
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+def test_a_client_without_the_mark_of_a_record_is_none_of_ours(cluster: Cluster) -> None:
+    cluster.add_client(record_uid=None)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+@EVERY
+def test_a_record_with_the_same_number_does_not_make_it_live(cluster: Cluster, kind: Swept) -> None:
+    """The uid decides: a copy of a record, or one after a restored counter, owns nothing of the first."""
+    cluster.store.add(LIVE)
+    ADD[kind](cluster)
+    sweep_twice(cluster)
+    assert cluster.removed == [WHERE[kind]]
+
+
+@pytest.mark.parametrize("kind", NOT_SECRETS, ids=str)
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "of an older release"])
+def test_what_a_lost_deletion_left_of_a_removed_job_goes(cluster: Cluster, kind: Swept, marked: bool) -> None:
+    """The record is ours and names it, so the mark of the installation proves nothing more."""
+    cluster.store.add(ENDED)
+    ADD[kind](cluster, record_uid=ENDED.uid, **({} if marked else {"installation": None}))
+    sweep_twice(cluster)
+    assert cluster.removed == [WHERE[kind]]
+
+
+def test_tokens_and_output_stay_as_long_as_the_record(cluster: Cluster) -> None:
+    cluster.store.add(ENDED)
+    cluster.add_secret(record_uid=ENDED.uid)
+    cluster.sweep()
+    assert cluster.removed == []
+
+
+@EVERY
+def test_a_dry_run_only_tells(cluster: Cluster, kind: Swept) -> None:
+    """Once per orphan, however many sweeps: the one event is counted up."""
+    cluster.rules = replace(RULES, dry_run=True)
+    ADD[kind](cluster)
+    before = metric("kns_sweep_removed_total", kind)
+    sweep_twice(cluster)
+    first = cluster.events[0]
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [FOUND])
+    assert metric("kns_sweep_orphans", kind) == 1
+    assert metric("kns_sweep_removed_total", kind) == before
+    (event,) = cluster.events
+    assert event["count"] > first["count"] >= 1
+    assert event["lastTimestamp"] > first["lastTimestamp"] >= event["firstTimestamp"]
+
+
+@EVERY
+@pytest.mark.parametrize("failing", list(Swept), ids=lambda kind: f"no {kind}")
+def test_a_kind_that_cannot_be_listed_keeps_no_other_from_being_swept(
+    cluster: Cluster, kind: Swept, failing: Swept
+) -> None:
+    ADD[kind](cluster)
+    one = cluster.make()
+
+    def refuse() -> Any:
+        raise ForbiddenError("list: 403")
+
+    one._sources[failing] = refuse
+    before = metric("kns_sweep_failures_total", failing)
+    for _ in range(2):
+        cluster.clock.advance(900)
+        one.sweep()
+    assert cluster.removed == ([] if kind is failing else [WHERE[kind]])
+    assert metric("kns_sweep_failures_total", failing) == before + 2
+
+
+def test_a_removal_that_fails_keeps_no_other_from_going(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (7, 8):
+        cluster.add_namespace(number=number)
+    cluster.add_secret()
+    original = cluster.host.delete
+
+    def delete(kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        if name == "kns-job-7":
+            raise UnavailableError("DELETE: 503")
+        original(kind, namespace, name, uid=uid)
+
+    monkeypatch.setattr(cluster.host, "delete", delete)
+    before = metric("kns_sweep_removed_total", Swept.NAMESPACE)
+    cluster.sweep()
+    assert cluster.removed == ["Namespace /kns-job-8", WHERE[Swept.SECRET]]
+    assert metric("kns_sweep_removed_total", Swept.NAMESPACE) == before + 1
+    assert cluster.reasons == [REMOVED, REMOVED]
+
+
+def test_an_event_that_is_refused_keeps_nothing_from_going(cluster: Cluster) -> None:
+    cluster.host.refuse[Kind.EVENT] = "no"
+    cluster.add_namespace()
+    cluster.add_secret()
+    cluster.sweep()
+    assert cluster.removed == [WHERE[Swept.NAMESPACE], WHERE[Swept.SECRET]]
+
+
+@pytest.mark.parametrize("method", ["list_jobs", "list_uids"])
+def test_without_the_records_nothing_is_touched(cluster: Cluster, method: str) -> None:
+    cluster.add_namespace()
+    cluster.store.faults[method] = UnavailableError("no answer")
+    with pytest.raises(UnavailableError):
+        cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+def test_the_records_are_asked_for_only_if_something_has_none(cluster: Cluster) -> None:
+    """A quiet cluster costs the API server no list of records."""
+    cluster.store.faults["list_uids"] = AssertionError("asked")
+    cluster.store.add(LIVE)
+    cluster.add_namespace(record_uid=LIVE.uid)
+    cluster.sweep()
+
+
+def test_deletion_is_bound_to_the_object_that_was_judged(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the same name that came in its place stays."""
+    cluster.add_namespace()
+    original = cluster.store.list_uids
+
+    def list_uids() -> frozenset[str]:
+        cluster.host.drop(Kind.NAMESPACE, "", NAME)
+        cluster.add_namespace()
+        return original()
+
+    monkeypatch.setattr(cluster.store, "list_uids", list_uids)
+    cluster.sweep()
+    assert cluster.removed == []
+
+
+def test_what_is_going_already_is_not_removed_again(cluster: Cluster) -> None:
+    """It still counts as an orphan until it is gone."""
+    cluster.add_namespace()
+    cluster.sweep()
+    cluster.sweep()
+    assert cluster.removed == [WHERE[Swept.NAMESPACE]]
+    assert metric("kns_sweep_orphans", Swept.NAMESPACE) == 1
+    cluster.host.settle()
+    cluster.sweep()
+    assert metric("kns_sweep_orphans", Swept.NAMESPACE) == 0
+
+
+def test_a_sweep_is_bounded_and_the_next_goes_on(cluster: Cluster) -> None:
+    for number in range(1, MOST_PER_SWEEP + 3):
+        cluster.add_namespace(number=number)
+    cluster.sweep()
+    assert len(cluster.removed) == MOST_PER_SWEEP
+    cluster.sweep()
+    assert len(cluster.removed) == MOST_PER_SWEEP + 2
+
+
+def test_a_volume_that_was_retained_is_told_once_its_job_is_gone(cluster: Cluster) -> None:
+    """It has no mark of ours, and it holds a tenant's data: a person decides."""
+    ref = {"namespace": NAME, "name": "data", "uid": "claim"}
+    volume = {"spec": {"claimRef": ref}, "status": {"phase": "Released"}}
+    cluster.add_namespace(record_uid=LIVE.uid)
+    cluster.store.add(LIVE)
+    cluster.host.put(Kind.PERSISTENT_VOLUME, "", "pvc-1", volume)
+    cluster.sweep()
+    assert cluster.reasons == []
+    cluster.host.drop(Kind.NAMESPACE, "", NAME)
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [UNMARKED])
+    assert metric("kns_sweep_unmarked", Swept.VOLUME) == 1
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"spec": {}},
+        {"spec": {"claimRef": {"namespace": NAME, "uid": "claim"}}, "status": {"phase": "Bound"}},
+        {"spec": {"claimRef": {"namespace": "team-a", "uid": "claim"}}, "status": {"phase": "Released"}},
+    ],
+    ids=["unclaimed", "bound", "of another namespace"],
+)
+def test_other_volumes_are_none_of_ours(cluster: Cluster, volume: Object) -> None:
+    cluster.host.put(Kind.PERSISTENT_VOLUME, "", "pvc-1", volume)
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+def test_labels_that_a_provisioner_copied_from_a_claim_make_no_volume_ours(cluster: Cluster) -> None:
+    """A tenant may put all of our labels on its claim; the name is not the tenant's to choose."""
+    cluster.add_volume(name="pvc-1")
+    cluster.sweep()
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
+def test_a_site_without_keycloak_is_swept(cluster: Cluster) -> None:
+    cluster.realm = None
+    cluster.add_namespace()
+    cluster.sweep()
+    assert cluster.removed == [WHERE[Swept.NAMESPACE]]
+
+
+def test_who_no_longer_leads_removes_nothing_more(cluster: Cluster) -> None:
+    for number in (7, 8):
+        cluster.add_namespace(number=number)
+    answers = iter([True, False])
+    cluster.may_work = lambda: next(answers)
+    cluster.sweep()
+    assert cluster.removed == ["Namespace /kns-job-7"]
+
+
+# --- the thread
+
+
+@pytest.mark.parametrize(
+    "error", [UnavailableError("no answer"), ZeroDivisionError("a fault of ours")], ids=["transient", "ours"]
+)
+def test_the_thread_outlives_a_sweep_that_fails(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    swept = threading.Event()
+    outcomes = iter([error, None])
+
+    def sweep() -> None:
+        outcome = next(outcomes, None)
+        if outcome is not None:
+            raise outcome
+        swept.set()
+
+    cluster.rules = replace(RULES, interval_s=0.001)
+    one = cluster.make()
+    monkeypatch.setattr(one, "sweep", sweep)
+    one.start()
+    assert swept.wait(5)
+    assert one.stop(timeout_s=5)
+
+
+def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def may_work() -> bool:
+        asked.set()
+        return False
+
+    def sweep() -> None:
+        raise AssertionError("swept")
+
+    cluster.rules, cluster.may_work = replace(RULES, interval_s=0.001), may_work
+    one = cluster.make()
+    crashed: list[str] = []
+    monkeypatch.setattr(one, "sweep", sweep)
+    monkeypatch.setattr(sweeper.log, "exception", crashed.append, raising=False)
+    one.start()
+    assert asked.wait(5)
+    assert one.stop(timeout_s=5)
+    assert crashed == []
+
+
+def test_stopping_one_that_never_started_is_nothing(cluster: Cluster) -> None:
+    assert cluster.make().stop(timeout_s=0)
