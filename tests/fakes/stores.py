@@ -179,6 +179,20 @@ class MemoryJobStore:
                 self._next_number = max(self._next_number, job.number + 1)
             return self._write("add", job)
 
+    # A watch cache that hears nothing for a while
+
+    def snapshot(self) -> "MemoryJobStore":
+        """The same records, standing still from now on."""
+        still = MemoryJobStore(self._clock)
+        still._jobs = dict(self._jobs)
+        return still
+
+    def learn(self, record: str, source: "MemoryJobStore") -> None:
+        """What the process itself stored its cache shows at once."""
+        stored = source._jobs.get(record)
+        if stored is not None:
+            self._jobs[record] = stored
+
     # Inside
 
     def _fail(self, method: str) -> None:
