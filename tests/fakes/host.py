@@ -250,9 +250,12 @@ class FakeHost:
         if self.init_exit is None:
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
-        pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"terminated": self.init_exit}}]}
         kind = "Failed" if self.init_exit["exitCode"] else "Complete"
-        job["status"] = {"conditions": [{"type": kind, "status": "True"}]}
+        if not job.get("status"):
+            now = self._clock.now().isoformat()
+            end = {"terminated": {**self.init_exit, "finishedAt": now}}
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
+            job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         if kind == "Complete" and self.target_appears:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
             tenant = {names.SYNCED_LABEL: namespace}
