@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from kns.model.conditions import ConditionType, Reason
 from kns.model.job import Job, JobState, StopReason
 from kns.model.site import Site
+from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
 from tests.flow.conftest import SITE
 from tests.simulation.faults import Plan
@@ -40,8 +41,9 @@ def _delete(world: Installation) -> None:
     world.store.delete(world.store.last[RECORD])
 
 
-def _claim(world: Installation) -> None:
+def _have_all(world: Installation) -> None:
     world.host.claims = dict(CLAIMS)
+    world.host.take_log = f"{HELP_MARK}<p>help</p>"
 
 
 def _fail_to_deploy(world: Installation) -> None:
@@ -88,7 +90,7 @@ LIVES = {
         job=a_job().with_vault().with_nested(enable_gotty_shell=True, keycloak={"namespace": "lab"}),
         acts=((_serves, _stop(StopReason.SHUTDOWN)),),
         site=ALL_EXTRAS,
-        prepare=_claim,
+        prepare=_have_all,
     ),
     "templates that fail": Life(
         JobState.FAILED, Reason.ITEM_OUT_OF_RETRIES, "item web: out of retries", prepare=_fail_to_deploy
