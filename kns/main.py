@@ -38,6 +38,7 @@ from kns.adapters.moving_window import MovingWindow
 from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
+from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
@@ -273,18 +274,22 @@ class _Scheduler:
         site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
         warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+
+        def may_work() -> bool:
+            return leader.may_work
+
         reconciler = Reconciler(
-            store=records,
-            writer=records,
-            world=world,
+            store=fence(records, may_work),
+            writer=fence(records, may_work),
+            world=fence_world(world, may_work),
             site=site,
             clock=clock,
             intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
             drain=vcluster.drain,
         )
-        lease = KubeLease(client, namespace=namespace, clock=clock)
-        # New at every start: a container that comes back after a kill is not the holder it was.
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
         app = build_app(
             ApiPorts(
                 jobs=records,
@@ -316,7 +321,7 @@ class _Scheduler:
             records=records,
             cluster=cluster,
             queue=queue,
-            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work),
+            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work),
             leader=leader,
             server=uvicorn.Server(config),
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kns.adapters.kube.errors import error_from_status
+from kns.engine.fence import fence
 from kns.model.errors import AlreadyExistsError, UnavailableError
 
 ResultT = TypeVar("ResultT")
@@ -23,11 +24,15 @@ class Crash(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`error` comes instead of the answer, without one the answer is None. `lags`: the caches hear nothing for a while."""
+    """
+    `error` comes instead of the answer, without one the answer is None. `lags`: the caches hear nothing for a while.
+    `freezes`: the process stands still before the call, and another one leads meanwhile and from then on.
+    """
 
     error: Callable[[], BaseException] | None = None
     after: bool = False  # whether the call has taken effect
     lags: bool = False
+    freezes: bool = False
 
 
 def _status(code: int) -> Callable[[], BaseException]:
@@ -96,6 +101,8 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "store.set_finalizer": WRITE,
     "store.delete": WRITE,
 }
+for _faults in FAULTS.values():
+    _faults["frozen"] = Fault(freezes=True)
 NAMES = sorted({name for faults in FAULTS.values() for name in faults})
 Plan = Callable[[int, str], Fault | None]
 
@@ -113,13 +120,18 @@ class Gate:
         self.calls = 0
         self.struck = 0
         self.lag: Callable[[], None] = lambda: None
+        self.freeze: Callable[[], None] = lambda: None
 
-    def pass_through(self, call: str, act: Callable[[], ResultT]) -> ResultT | None:
+    def pass_through(self, call: str, act: Callable[[], ResultT], anew: Callable[[], ResultT]) -> ResultT | None:
+        """`anew` is the call as the process makes it, from before anything of it was done."""
         number, self.calls = self.calls, self.calls + 1
         fault = self.plan(number, call)
         if fault is None:
             return act()
         self.struck += 1
+        if fault.freezes:
+            self.freeze()
+            return anew()
         if fault.lags:
             self.lag()
             return act()
@@ -131,18 +143,27 @@ class Gate:
 
 
 class Port:
-    """A port whose every method goes through the gate."""
+    """A port whose every method goes through the gate. `outer` is what the process has in its hands."""
 
     def __init__(self, name: str, target: Any, gate: Gate) -> None:
         self._name = name
         self._target = target
         self._gate = gate
+        self.outer: Any = self
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._gate.pass_through(f"{self._name}.{method}", lambda: self._act(method, args, kwargs))
+            return self._gate.pass_through(
+                f"{self._name}.{method}",
+                lambda: self._act(method, args, kwargs),
+                lambda: getattr(self.outer, method)(*args, **kwargs),
+            )
 
         return call
+
+    def fenced(self, may_work: Callable[[], bool]) -> Any:
+        self.outer = fence(self, may_work)
+        return self.outer
 
     def _act(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return getattr(self._target, method)(*args, **kwargs)

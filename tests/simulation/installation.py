@@ -33,6 +33,7 @@ from tests.simulation.witness import RandomTokens, WitnessedHost, WitnessedOutpu
 ResultT = TypeVar("ResultT")
 
 LAG_PASSES = 3
+FREEZE_PASSES = 4
 CATALOG = a_catalog()
 TERMS = Terms(supported_versions=("v1.36",), keycloak=True)
 ALL_EXTRAS = replace(
@@ -74,14 +75,29 @@ class Installation:
         self.gate = Gate()
         self.surprise: BaseException | None = None
         self.passes = 0
+        self.meanwhile: Callable[[], None] = self._work_a_little
         self.restart()
 
     def restart(self) -> None:
         """A new process: it has listed everything, and looks at every record once."""
         self.process = Process(self)
         self.gate.lag = self.process.lag
+        self.gate.freeze = self.freeze
         self.store.wake[:] = [self.process.hear]
         self.process.look_at_all()
+
+    def freeze(self) -> None:
+        """The process stands still where it is, in the middle of a pass, and wakes up when another one leads."""
+        self.process.lag()
+        self.restart()
+        self.meanwhile()
+
+    def _work_a_little(self) -> None:
+        for _ in range(FREEZE_PASSES):
+            try:
+                self.work()
+            except Idle:
+                return
 
     def work(self) -> None:
         """One pass over the job that is due next, whatever becomes of it."""
@@ -141,8 +157,7 @@ class Process:
         self.host = WatchedHost("cluster", world.host, gate)
         self.queue = WorkQueue(clock=world.clock, rng=random.Random(1))
         self.queue._changed = _SimulatedWait(self._go_on)
-        records: Any = self.records
-        ports: dict[str, Any] = {
+        ports = {
             "cluster": self.host,
             "renderer": Port("renderer", FakeRenderer(), gate),
             "virtual_clusters": Port("virtual_clusters", world.virtual, gate),
@@ -151,17 +166,22 @@ class Process:
             "catalog": Port("catalog", world.catalog, gate),
             "identity": Port("identity", world.realm, gate),
         }
+        records = self.records.fenced(self._leads)
+        catalog: Any = ports["catalog"]
         self.reconciler = Reconciler(
             store=records,
             writer=records,
-            world=World(**ports),
+            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}),
             site=world.site,
             clock=world.clock,
-            intake=Intake(store=records, catalog=ports["catalog"], terms=TERMS, rng=random.Random(1)),
+            intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),
             drain=vcluster.drain,
         )
         observed: Any = self
-        self._workers = Workers(self.queue, observed, clock=world.clock, count=0, may_work=lambda: True)
+        self._workers = Workers(self.queue, observed, clock=world.clock, count=0, may_work=self._leads)
+
+    def _leads(self) -> bool:
+        return self._world.process is self
 
     def work(self) -> None:
         """As a worker does it, once."""

@@ -4,3 +4,4 @@ import os
 
 ALL_HISTORIES = 10_000
 HISTORIES = int(os.environ.get("KNS_SIMULATION_HISTORIES") or 100)
+STRIDE = max(1, min(12, ALL_HISTORIES // HISTORIES))  # of the exhaustive tests every so many-th

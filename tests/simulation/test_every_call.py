@@ -12,9 +12,7 @@ from kns.model.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
 from tests.simulation.lives import LIVES, RECORD, Life
-from tests.simulation.scale import ALL_HISTORIES, HISTORIES
-
-STRIDE = max(1, min(12, ALL_HISTORIES // HISTORIES))
+from tests.simulation.scale import STRIDE
 
 
 @pytest.mark.parametrize("kind", LIVES)
