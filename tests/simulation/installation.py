@@ -17,7 +17,7 @@ from kns.engine.intake import Intake
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Result
 from kns.engine.workers import Workers
-from kns.model.errors import TransientError
+from kns.model.errors import NotFoundError, TransientError
 from kns.model.job import Job
 from kns.model.site import KeycloakSettings, Site
 from kns.model.submission import Terms
@@ -123,6 +123,8 @@ class Installation:
                 return what(self.process.records)
             except Crash:
                 self.restart()
+            except NotFoundError:
+                raise
             except TransientError:
                 self.go_on(1)
         raise AssertionError("never answered")
