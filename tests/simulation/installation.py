@@ -28,7 +28,7 @@ from tests.fakes.host import FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, StaticCatalog
 from tests.flow.conftest import SITE
 from tests.simulation.faults import Crash, Gate, Port, WatchedHost, WatchedRecords
-from tests.simulation.witness import RandomTokens, WitnessedHost, WitnessedOutputs, WitnessedRealm, WitnessedRecords
+from tests.simulation.witness import WitnessedHost, WitnessedOutputs, WitnessedRealm, WitnessedRecords, WitnessedTokens
 
 ResultT = TypeVar("ResultT")
 
@@ -69,7 +69,7 @@ class Installation:
         self.host = WitnessedHost(self.clock)
         self.realm = WitnessedRealm()
         self.outputs = WitnessedOutputs()
-        self.tokens = RandomTokens()
+        self.tokens = WitnessedTokens()
         self.virtual = FakeVirtualClusters()
         self.catalog = StaticCatalog(CATALOG)
         self.gate = Gate()
@@ -135,6 +135,12 @@ class Installation:
         for owned in (self.outputs.outputs, self.tokens.tokens):  # the garbage collector
             for record in owned.keys() - self.store.last.keys():
                 del owned[record]
+
+    def forget(self) -> None:
+        """What only the tests keep of jobs that are gone."""
+        kept = (self.store.gone, self.store.writes, self.host.made, self.host.calls, self.realm.calls, self.tokens.made)
+        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects):
+            each.clear()
 
     @property
     def left(self) -> list[str]:

@@ -54,7 +54,7 @@ STATES = {
 }
 # After each step so many passes, in which each of these faults strikes so many of the calls that it can strike.
 Then = tuple[int, dict[str, int]]
-THEN = st.tuples(st.integers(1, 12), st.dictionaries(st.sampled_from(NAMES), st.integers(1, 4), max_size=4))
+THEN = st.tuples(st.integers(1, 8), st.dictionaries(st.sampled_from(NAMES), st.integers(1, 4), max_size=4))
 
 
 class History(RuleBasedStateMachine):
@@ -170,7 +170,7 @@ def test_every_history_ends_well(batch: int) -> None:
         seed(batch)(type("AHistory", (History,), {})),
         settings=settings(
             max_examples=max(1, HISTORIES // BATCHES),
-            stateful_step_count=25,
+            stateful_step_count=8,
             deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],

@@ -49,6 +49,8 @@ def _freeze_at(kind: str, number: int) -> Installation:
 
 
 def _count_writes(world: Installation) -> list[int]:
-    return [
-        len(writes) for writes in (world.host.calls, world.store.writes, world.realm.calls)
-    ] + [world.outputs.writes, world.tokens.made.total(), len(world.virtual.objects)]
+    return [len(writes) for writes in (world.host.calls, world.store.writes, world.realm.calls)] + [
+        world.outputs.writes,
+        world.tokens.made.total(),
+        len(world.virtual.objects),
+    ]

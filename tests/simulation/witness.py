@@ -6,7 +6,7 @@ from typing import Any
 
 from kns.model.job import TRANSITIONS, Job, JobStatus
 from kns.model.output import JobOutput
-from kns.model.tokens import Tokens, make_tokens
+from kns.model.tokens import TOKEN_LENGTHS, Tokens
 from kns.ports import Kind, Object
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
@@ -71,8 +71,8 @@ class WitnessedRealm(MemoryRealm):
         assert self.calls.count(call) == 1, f"{call} again"
 
 
-class RandomTokens(MemoryTokenStore):
-    """As random as the real ones, so that tokens made again would be others. `made` counts them."""
+class WitnessedTokens(MemoryTokenStore):
+    """No job's tokens are made twice; like the real ones, those made again would be others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,10 @@ class RandomTokens(MemoryTokenStore):
         if job.record not in self.tokens:
             self.made[job.record] += 1
             assert self.made[job.record] == 1, "tokens were made again"
-            self.tokens[job.record] = make_tokens()
+            password = f"P{self.made.total()}".ljust(16, "x")
+            self.tokens[job.record] = Tokens(
+                password, {length: password.ljust(length, "x") for length in TOKEN_LENGTHS}
+            )
         return self.tokens[job.record]
 
 

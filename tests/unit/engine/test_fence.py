@@ -41,7 +41,7 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
         lambda: world.virtual_clusters.is_ready(""),
         lambda: world.outputs.read("x"),
         lambda: world.tokens.read("x"),
-        lambda: world.catalog.current(),
+        world.catalog.current,
         *([lambda: world.identity.find_client("x")] if world.identity else []),
     ]
     for call in calls:
