@@ -18,7 +18,6 @@ from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Result
 from kns.engine.workers import Workers
 from kns.model.errors import NotFoundError, TransientError
-from kns.model.job import Job
 from kns.model.site import KeycloakSettings, Site
 from kns.model.submission import Terms
 from kns.ports import World
@@ -43,7 +42,7 @@ ALL_EXTRAS = replace(
 )
 
 
-class Idle(Exception):
+class IdleError(Exception):
     """Nothing is planned: only something from outside would make kns work again."""
 
 
@@ -96,7 +95,7 @@ class Installation:
         for _ in range(FREEZE_PASSES):
             try:
                 self.work()
-            except Idle:
+            except IdleError:
                 return
 
     def work(self) -> None:
@@ -208,7 +207,7 @@ class Process:
         if self._lag_left > 0 and (seconds is None or seconds > SILENCE_S):
             self.catch_up()
         elif seconds is None:
-            raise Idle
+            raise IdleError
         else:
             self._world.go_on(seconds)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kns.model.conditions import ConditionType, Reason
 from kns.model.job import Job, JobState, StopReason
@@ -63,7 +63,7 @@ class Life:
     reason: Reason
     line: str
     acts: tuple[tuple[When, Act], ...] = ()
-    job: JobBuilder = a_job()
+    job: JobBuilder = field(default_factory=a_job)
     site: Site = SITE
     prepare: Act = lambda world: None
 

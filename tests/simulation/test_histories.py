@@ -21,7 +21,7 @@ from kns.model.site import KeycloakSettings
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import MemoryJobStore
 from tests.simulation.faults import FAULTS, NAMES, Fault
-from tests.simulation.installation import ALL_EXTRAS, Idle, Installation
+from tests.simulation.installation import ALL_EXTRAS, IdleError, Installation
 from tests.simulation.scale import HISTORIES
 
 BATCHES = 10
@@ -125,7 +125,7 @@ class History(RuleBasedStateMachine):
         for _ in range(passes):
             try:
                 self.world.work()
-            except Idle:
+            except IdleError:
                 return
 
     def _ask_to_stop(self, job: Job, reason: StopReason) -> None:

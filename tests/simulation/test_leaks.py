@@ -51,7 +51,7 @@ def test_lives_with_faults_leave_nothing_behind(deaths: bool) -> None:
     _live(world, chance, range(WARM_UP, WARM_UP + LIVES))
     assert world.gate.struck > LIVES
     assert (world.process is first) is not deaths
-    assert _count_objects() == objects
+    assert not _count_objects() - objects  # fewer, if other tests had left some
     # A block is a Python object or a part of one; the libraries' own caches fill with some hundreds in all.
     assert sys.getallocatedblocks() - blocks < max(500, LIVES)
 
