@@ -59,7 +59,7 @@ verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests 
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
 test: verify browser up ## everything; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
-	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000; \
+	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000 KNS_SIMULATION_HISTORIES=10000; \
 	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(QUICK_TESTS)
 
 # For the web shell's test, which types into a real one.

@@ -39,6 +39,7 @@ from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
 from kns.api.server import ServerConfig
+from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.orphans import Installation
@@ -289,18 +290,23 @@ class _Scheduler:
         site = build_site(settings, service_cidr=service_cidr, installation_uid=uid)
         warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+
+        def may_work() -> bool:
+            return leader.may_work
+
+        world = fence_world(world, may_work)
         reconciler = Reconciler(
-            store=records,
-            writer=records,
+            store=fence(records, may_work),
+            writer=fence(records, may_work),
             world=world,
             site=site,
             clock=clock,
             intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
             drain=vcluster.drain,
         )
-        lease = KubeLease(client, namespace=namespace, clock=clock)
-        # New at every start: a container that comes back after a kill is not the holder it was.
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
         app = build_app(
             ApiPorts(
                 jobs=records,
@@ -329,14 +335,14 @@ class _Scheduler:
             records=records,
             cluster=cluster,
             queue=queue,
-            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work),
+            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work),
             sweeper=Sweeper(
                 build_sweep_rules(settings, installation_uid=uid),
                 world=world,
                 store=records,
                 authority=records,
                 clock=clock,
-                may_work=lambda: leader.may_work,
+                may_work=may_work,
             ),
             leader=leader,
             server=uvicorn.Server(config),

@@ -2,8 +2,8 @@
 Leadership: who holds the Lease reconciles, the others stand by and serve HTTP.
 
 A Lease is no fence. So the leader gives up well before others may take over: if it could not renew for `RENEW_LIMIT_S`
-it stops handing out keys and the process exits; what a frozen leader still has in flight is caught by the
-resourceVersions its writes carry.
+it stops handing out keys and the process exits; a pass that a frozen leader has in flight is stopped before its next
+call (`engine/fence.py`).
 """
 
 import threading

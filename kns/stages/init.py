@@ -27,6 +27,7 @@ log = get_logger(__name__)
 _POLL_S = 2.0
 _SLOW_POLL_S = 10.0  # each look at a long log may write it, and etcd is everybody's
 _LONG_LOG = 200_000
+_LOG_PATIENCE = timedelta(seconds=10)  # for the log of an init job that has ended: after that its output goes without
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
 # What does not heal by itself in most cases: the job ends when it has lasted for the limit.
@@ -51,15 +52,19 @@ def ensure(ctx: Context) -> Outcome:
         return _create(ctx)
     pods = _pods(ctx)
     size = _collect_log(ctx, pods)
-    if _ended_condition(job) == "Complete" or _has_succeeded(pods):
-        _collect_help(ctx, pods)
+    succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
+    read = size is not None and (not succeeded or _collect_help(ctx, pods))
+    ended = _ended_at(job, pods)
+    if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
+        return Wait(_POLL_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
+    if succeeded:
         return Done()
     if _ended_condition(job) == "Failed":
         return _failure(pods, job)
     reason, message = _describe(ctx, pods)
     if reason in _STUCK and _age(pods[-1] if pods else job, ctx.now) >= timedelta(seconds=ctx.site.init_stuck_limit_s):
         return Failed(reason, f"after {ctx.site.init_stuck_limit_s} s: {message}")
-    return Wait(_POLL_S if size < _LONG_LOG else _SLOW_POLL_S, reason, message)
+    return Wait(_SLOW_POLL_S if size and size >= _LONG_LOG else _POLL_S, reason, message)
 
 
 def remove(ctx: Context) -> Outcome:
@@ -109,34 +114,35 @@ def _pods(ctx: Context) -> Sequence[Object]:
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
 
 
-def _collect_log(ctx: Context, pods: Sequence[Object]) -> int:
+def _collect_log(ctx: Context, pods: Sequence[Object]) -> int | None:
     """
-    Logs of all its pods in turn into the job's output; their length.
+    Logs of all its pods in turn into the job's output; their length, or None if one cannot be read.
 
-    A log that cannot be read (the host API may not reach a kubelet) says so in the output and holds nothing up.
+    The output then says so (the host API may not reach a kubelet), until it is read after all.
     """
     try:
         parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
         ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), head=text))
-        return 0
+        return None
     text = "".join(part for part in parts if part)
     if text:
         ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=text))
     return len(text)
 
 
-def _collect_help(ctx: Context, pods: Sequence[Object]) -> None:
-    """The app's own help page: what the container in the app image printed below the mark."""
+def _collect_help(ctx: Context, pods: Sequence[Object]) -> bool:
+    """The app's own help page: what the container in the app image printed below the mark. False: it cannot be read."""
     try:
         logs = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], TAKE) for pod in pods]
     except TransientError as error:
         log.warning("help_not_read", error=str(error))  # the page is an extra: the job serves without it
-        return
+        return False
     pages = [text.partition(HELP_MARK)[2] for text in logs if text and HELP_MARK in text]
     if pages:
         ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), help=pages[-1]))
+    return True
 
 
 def _ended_condition(job: Object) -> str | None:
@@ -144,6 +150,18 @@ def _ended_condition(job: Object) -> str | None:
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
             return str(condition["type"])
     return None
+
+
+def _ended_at(job: Object, pods: Sequence[Object]) -> datetime | None:
+    """When Kubernetes says that the init job ended, for good or bad; None while it has not said so."""
+    ends = [(_containers(pod).get(RUN) or {}).get("terminated") for pod in pods[-1:]]
+    times = [end.get("finishedAt") for end in ends if end]
+    times += [
+        condition.get("lastTransitionTime")
+        for condition in (job.get("status") or {}).get("conditions") or ()
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+    ]
+    return max((_read_time(text) for text in times if text), default=None)
 
 
 def _has_succeeded(pods: Sequence[Object]) -> bool:
@@ -184,7 +202,11 @@ def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
 
 
 def _age(pod: Object, now: datetime) -> timedelta:
-    return now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    return now - _read_time(pod["metadata"]["creationTimestamp"])
+
+
+def _read_time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _describe(ctx: Context, pods: Sequence[Object]) -> tuple[Reason, str]:

@@ -8,10 +8,10 @@ knobs at the top make each of them fail the way the real one does.
 """
 
 import base64
-import copy
 import itertools
+import pickle
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from kns.model import names
 from kns.model.errors import RefusedError
@@ -20,6 +20,7 @@ from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
 
 Key = tuple[Kind, str, str]
+ValueT = TypeVar("ValueT")
 
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
 
@@ -51,14 +52,14 @@ class FakeHost:
         found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
         if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
             return None
-        return copy.deepcopy(found)
+        return _copy(found)
 
     def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
         return [obj for obj in self.observe_all(kind) if obj["metadata"]["labels"][names.JOB_LABEL] == str(number)]
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return [
-            copy.deepcopy(obj)
+            _copy(obj)
             for (k, _, _), obj in self._objects.items()
             if k is kind
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
@@ -67,18 +68,18 @@ class FakeHost:
 
     def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
         return [
-            copy.deepcopy(obj)
+            _copy(obj)
             for (k, namespace, _), obj in self._objects.items()
             if (k, namespace) == (kind, names.job_object_name(number))
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return copy.deepcopy(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
+        return _copy(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         return [
-            copy.deepcopy(obj)
+            _copy(obj)
             for (k, ns, _), obj in self._objects.items()
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
@@ -115,12 +116,24 @@ class FakeHost:
         assert container == RUN
         return found.get("log")
 
+    # --- a watch cache that hears nothing for a while
+
+    def snapshot(self) -> "FakeHost":
+        """The same objects, standing still from now on."""
+        still = FakeHost(self._clock)
+        still._objects = _copy(self._objects)
+        return still
+
+    def learn(self, obj: Object) -> None:
+        """What the process itself stored its cache shows at once."""
+        self._objects[Kind(obj["kind"]), obj["metadata"].get("namespace", ""), obj["metadata"]["name"]] = _copy(obj)
+
     # --- what tests do to the world
 
     def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
         key = (kind, namespace, name)
         old = self._objects.get(key)
-        new = copy.deepcopy(dict(obj))
+        new = _copy(dict(obj))
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
@@ -128,7 +141,7 @@ class FakeHost:
         if old:
             new = {**old, **new}
         self._objects[key] = new
-        return copy.deepcopy(new)
+        return _copy(new)
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """As the syncer copies a claim of the tenant's."""
@@ -240,13 +253,22 @@ class FakeHost:
         if self.init_exit is None:
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
-        pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"terminated": self.init_exit}}]}
         kind = "Failed" if self.init_exit["exitCode"] else "Complete"
-        job["status"] = {"conditions": [{"type": kind, "status": "True"}]}
+        if not job.get("status"):
+            now = self._clock.now().isoformat()
+            end = {"terminated": {**self.init_exit, "finishedAt": now}}
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
+            job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         if kind == "Complete" and self.target_appears:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
             tenant = {names.SYNCED_LABEL: namespace}
             self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+
+
+def _copy(value: ValueT) -> ValueT:
+    """A deep copy, several times as fast as that of `copy`: simulations make millions of them."""
+    copied: ValueT = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return copied
 
 
 def a_copy(vcluster: str, *, namespace: str = "default", **spec: Any) -> Object:
@@ -304,7 +326,7 @@ class FakeVirtualClusters:
         for obj in objects:
             namespace = obj["metadata"].get("namespace", "")
             if not namespace or namespace in self.namespaces:
-                self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy.deepcopy(obj)
+                self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = _copy(obj)
 
     def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
         self._fail()

@@ -191,6 +191,20 @@ class MemoryJobStore:
         with self._lock:
             self._write("force_away", replace(self._jobs[record], deleting=True, finalizers=()))
 
+    # A watch cache that hears nothing for a while
+
+    def snapshot(self) -> "MemoryJobStore":
+        """The same records, standing still from now on."""
+        still = MemoryJobStore(self._clock)
+        still._jobs = dict(self._jobs)
+        return still
+
+    def learn(self, record: str, source: "MemoryJobStore") -> None:
+        """What the process itself stored its cache shows at once."""
+        stored = source._jobs.get(record)
+        if stored is not None:
+            self._jobs[record] = stored
+
     # Inside
 
     def _fail(self, method: str) -> None:

@@ -334,6 +334,24 @@ def test_a_copy_of_a_record_neither_uses_nor_removes_the_originals_namespace(sim
     assert "Namespace /kns-job-7" in sim.host.left
 
 
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBuilder, exit_code: int) -> None:
+    """The very last look at it may be the one that gets no answer."""
+    read, sim.host.init_exit = sim.host.pod_log, {"exitCode": exit_code}
+    errors = [UnavailableError("GET log: 502, dial tcp: timeout")] * 3
+
+    def pod_log(namespace: str, pod: str, container: str) -> str | None:
+        text = read(namespace, pod, container)
+        if text is not None and errors:
+            raise errors.pop()
+        return text
+
+    sim.host.pod_log = pod_log  # type: ignore[method-assign]
+    sim.submit(job)
+    sim.run(until="serving" if exit_code == 0 else "ended")
+    assert sim.outputs.read(sim.record).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
+
+
 def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) -> None:
     """The host API may not reach a kubelet; the job serves, and its output says what is missing."""
 

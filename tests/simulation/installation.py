@@ -1,0 +1,243 @@
+"""
+One installation of kns as it runs: the real queue, workers and reconciler over witnessed fakes, on a simulated clock.
+
+Where the real queue would wait for time to pass, the world moves on instead: its controllers take a step, and the clock
+goes on to the moment that is waited for. No event of the host wakes a job, as if each were lost, so what is proven here
+needs none.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from kns.adapters.kube.watch import SILENCE_S
+from kns.engine.intake import Intake
+from kns.engine.queue import WorkQueue
+from kns.engine.reconciler import Reconciler, Result
+from kns.engine.workers import Workers
+from kns.model.errors import NotFoundError, TransientError
+from kns.model.site import KeycloakSettings, Site
+from kns.model.submission import Terms
+from kns.ports import World
+from kns.stages import vcluster
+from tests.builders import a_catalog
+from tests.fakes.host import FakeRenderer, FakeVirtualClusters
+from tests.fakes.stores import FakeClock, StaticCatalog
+from tests.flow.conftest import SITE
+from tests.simulation.faults import Crash, Gate, Port, WatchedHost, WatchedRecords
+from tests.simulation.witness import WitnessedHost, WitnessedOutputs, WitnessedRealm, WitnessedRecords, WitnessedTokens
+
+ResultT = TypeVar("ResultT")
+
+LAG_PASSES = 3
+FREEZE_PASSES = 4
+CATALOG = a_catalog()
+TERMS = Terms(supported_versions=("v1.36",), keycloak=True)
+ALL_EXTRAS = replace(
+    SITE,
+    shell_image="registry.example.org/kns-gotty:1",
+    keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", 60),
+)
+
+
+class IdleError(Exception):
+    """Nothing is planned: only something from outside would make kns work again."""
+
+
+class _SimulatedWait(threading.Condition):
+    """What the queue waits on: the wait is over at once, and meanwhile the world went on."""
+
+    def __init__(self, go_on: Callable[[float | None], None]) -> None:
+        super().__init__()
+        self._go_on = go_on
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._go_on(timeout)
+        return False
+
+
+class Installation:
+    """The world, and the process that leads. `restart` is what a crash or a change of leader comes to."""
+
+    def __init__(self, site: Site = ALL_EXTRAS, *, first_number: int = 7) -> None:
+        self.site = site
+        self.clock = FakeClock()
+        self.store = WitnessedRecords(self.clock, first_number=first_number)
+        self.host = WitnessedHost(self.clock)
+        self.realm = WitnessedRealm()
+        self.outputs = WitnessedOutputs()
+        self.tokens = WitnessedTokens()
+        self.virtual = FakeVirtualClusters()
+        self.catalog = StaticCatalog(CATALOG)
+        self.gate = Gate()
+        self.surprise: BaseException | None = None
+        self.passes = 0
+        self.meanwhile: Callable[[], None] = self._work_a_little
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: it has listed everything, and looks at every record once."""
+        self.process = Process(self)
+        self.gate.lag = self.process.lag
+        self.gate.freeze = self.freeze
+        self.store.wake[:] = [self.process.hear]
+        self.process.look_at_all()
+
+    def freeze(self) -> None:
+        """The process stands still where it is, in the middle of a pass, and wakes up when another one leads."""
+        self.process.lag()
+        self.restart()
+        self.meanwhile()
+
+    def _work_a_little(self) -> None:
+        for _ in range(FREEZE_PASSES):
+            try:
+                self.work()
+            except IdleError:
+                return
+
+    def work(self) -> None:
+        """One pass over the job that is due next, whatever becomes of it."""
+        try:
+            self.process.work()
+        except Crash:
+            self.restart()
+        self.passes += 1
+        if self.surprise is not None:
+            raise self.surprise
+
+    def work_until(self, reached: Callable[[], bool], *, limit: int = 500) -> None:
+        for _ in range(limit):
+            if reached():
+                return
+            self.work()
+        raise AssertionError(f"not reached after {limit} passes: {self.store.list_jobs()}")
+
+    def ask(self, what: Callable[[Any], ResultT]) -> ResultT:
+        """What a client asks of the records by the API: again and again, until it has an answer."""
+        for _ in range(100):
+            try:
+                return what(self.process.records)
+            except Crash:
+                self.restart()
+            except NotFoundError:
+                raise
+            except TransientError:
+                self.go_on(1)
+        raise AssertionError("never answered")
+
+    def go_on(self, seconds: float) -> None:
+        self.host.settle()
+        self.clock.advance(seconds + 0.001)  # no wait is exact, and one that rounding cut short would never end
+        for owned in (self.outputs.outputs, self.tokens.tokens):  # the garbage collector
+            for record in owned.keys() - self.store.last.keys():
+                del owned[record]
+
+    def forget(self) -> None:
+        """What only the tests keep of jobs that are gone."""
+        kept = (self.store.gone, self.store.writes, self.host.made, self.host.calls, self.realm.calls, self.tokens.made)
+        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects):
+            each.clear()
+
+    @property
+    def left(self) -> list[str]:
+        """All there is of any job."""
+        return [
+            *self.host.left,
+            *(f"client {name}" for name in self.realm.clients),
+            *(f"record {record}" for record in self.store.last),
+            *(f"output of {record}" for record in self.outputs.outputs),
+            *(f"tokens of {record}" for record in self.tokens.tokens),
+        ]
+
+
+class Process:
+    """One run of kns: what it holds in memory goes with it."""
+
+    def __init__(self, world: Installation) -> None:
+        self._world = world
+        self._lag_left = 0
+        gate = world.gate
+        self.records = WatchedRecords("store", world.store, gate)
+        self.host = WatchedHost("cluster", world.host, gate)
+        self.queue = WorkQueue(clock=world.clock, rng=random.Random(1))
+        self.queue._changed = _SimulatedWait(self._go_on)
+        ports = {
+            "cluster": self.host,
+            "renderer": Port("renderer", FakeRenderer(), gate),
+            "virtual_clusters": Port("virtual_clusters", world.virtual, gate),
+            "outputs": Port("outputs", world.outputs, gate),
+            "tokens": Port("tokens", world.tokens, gate),
+            "catalog": Port("catalog", world.catalog, gate),
+            "identity": Port("identity", world.realm, gate),
+        }
+        records = self.records.fenced(self._leads)
+        catalog: Any = ports["catalog"]
+        self.reconciler = Reconciler(
+            store=records,
+            writer=records,
+            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}),
+            site=world.site,
+            clock=world.clock,
+            intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),
+            drain=vcluster.drain,
+        )
+        observed: Any = self
+        self._workers = Workers(self.queue, observed, clock=world.clock, count=0, may_work=self._leads)
+
+    def _leads(self) -> bool:
+        return self._world.process is self
+
+    def work(self) -> None:
+        """As a worker does it, once."""
+        key = self.queue.take()
+        assert key is not None
+        try:
+            self._workers._pass(key)
+        finally:
+            self.queue.done(key)
+        self._lag_left -= 1
+        if self._lag_left == 0:
+            self.catch_up()
+
+    def _go_on(self, seconds: float | None) -> None:
+        """A watch that hears nothing is noticed, so caches catch up before a long wait does anything."""
+        if self._lag_left > 0 and (seconds is None or seconds > SILENCE_S):
+            self.catch_up()
+        elif seconds is None:
+            raise IdleError
+        else:
+            self._world.go_on(seconds)
+
+    def reconcile(self, record: str) -> Result:
+        """Workers survive what a pass should never raise; a simulation does not."""
+        try:
+            return self.reconciler.reconcile(record)
+        except TransientError:
+            raise
+        except Exception as error:
+            self._world.surprise = error
+            raise
+
+    def hear(self, record: str) -> None:
+        """An event of the watch on records, which one that lags does not get."""
+        if self._lag_left <= 0:
+            self.queue.add(record)
+
+    def lag(self) -> None:
+        self._lag_left = LAG_PASSES
+        self.records.lag()
+        self.host.lag()
+
+    def catch_up(self) -> None:
+        """The watches have listed anew."""
+        self._lag_left = 0
+        self.records.catch_up()
+        self.host.catch_up()
+        self.look_at_all()
+
+    def look_at_all(self) -> None:
+        for job in self._world.store.list_jobs():
+            self.queue.add(job.record)

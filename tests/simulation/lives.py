@@ -1,0 +1,122 @@
+"""Kinds of life that a job can have: what is done to it, and the one end that it comes to whatever goes wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from kns.model.conditions import ConditionType, Reason
+from kns.model.job import Job, JobState, StopReason
+from kns.model.site import Site
+from kns.objects.init import HELP_MARK
+from tests.builders import JobBuilder, a_job
+from tests.flow.conftest import SITE
+from tests.simulation.faults import Plan
+from tests.simulation.installation import ALL_EXTRAS, Installation
+
+RECORD = "kns-job-7"
+CLAIMS = {"data-x-lab-x-kns-job-7": "user1-data", "scratch-x-lab-x-kns-job-7": "user1-data"}
+Act = Callable[[Installation], None]
+When = Callable[[Job], bool]
+
+
+def _serves(job: Job) -> bool:
+    return job.status.is_true(ConditionType.EXPOSED)
+
+
+def _spawns(job: Job) -> bool:
+    return job.status.spawn_start_time is not None
+
+
+def _is_kept(job: Job) -> bool:
+    removed = job.status.condition(ConditionType.REMOVED)
+    return removed is not None and removed.reason == Reason.KEPT
+
+
+def _stop(reason: StopReason) -> Act:
+    return lambda world: world.ask(lambda records: records.request_stop(world.store.last[RECORD], reason))
+
+
+def _delete(world: Installation) -> None:
+    """The user's own `kubectl delete`."""
+    world.store.delete(world.store.last[RECORD])
+
+
+def _have_all(world: Installation) -> None:
+    world.host.claims = dict(CLAIMS)
+    world.host.take_log = f"{HELP_MARK}<p>help</p>"
+
+
+def _fail_to_deploy(world: Installation) -> None:
+    message = json.dumps({"reason": "ItemOutOfRetries", "message": "item web: out of retries"})
+    world.host.init_exit = {"exitCode": 1, "message": message}
+
+
+def _have_no_room(world: Installation) -> None:
+    world.host.schedulable = False
+
+
+@dataclass(frozen=True)
+class Life:
+    """`acts` follow each other, each as soon as its moment has come. `line` begins the last line of output."""
+
+    state: JobState
+    reason: Reason
+    line: str
+    acts: tuple[tuple[When, Act], ...] = ()
+    job: JobBuilder = field(default_factory=a_job)
+    site: Site = SITE
+    prepare: Act = lambda world: None
+
+    def live(self, plan: Plan) -> Installation:
+        """From the record's creation until nothing of it is left."""
+        world = Installation(self.site)
+        self.prepare(world)
+        world.gate.plan = plan
+        world.store.add_spec(self.job.build().spec, record=RECORD)
+        for when, act in self.acts:
+            world.work_until(lambda when=when: when(world.store.last[RECORD]))
+            act(world)
+        world.work_until(lambda: not world.store.last)
+        world.go_on(1)
+        return world
+
+
+_SHUTDOWN = (JobState.COMPLETED, Reason.SHUTDOWN, "the job was shut down")
+_TERMINATE = (JobState.TERMINATED, Reason.TERMINATE, "the job was terminated")
+LIVES = {
+    "shut down": Life(*_SHUTDOWN, acts=((_serves, _stop(StopReason.SHUTDOWN)),)),
+    "with vault, shell and Keycloak": Life(
+        *_SHUTDOWN,
+        job=a_job().with_vault().with_nested(enable_gotty_shell=True, keycloak={"namespace": "lab"}),
+        acts=((_serves, _stop(StopReason.SHUTDOWN)),),
+        site=ALL_EXTRAS,
+        prepare=_have_all,
+    ),
+    "templates that fail": Life(
+        JobState.FAILED, Reason.ITEM_OUT_OF_RETRIES, "item web: out of retries", prepare=_fail_to_deploy
+    ),
+    "terminated while it spawns": Life(
+        JobState.CANCELED,
+        Reason.TERMINATE,
+        "the job was terminated",
+        acts=((_spawns, _stop(StopReason.TERMINATE)),),
+        prepare=_have_no_room,
+    ),
+    "no room on the host": Life(
+        JobState.FAILED,
+        Reason.SPAWN_DELAY_PASSED,
+        "the virtual cluster was not running after 30 s",
+        site=replace(SITE, spawn_delay_s=30),
+        prepare=_have_no_room,
+    ),
+    "walltime": Life(
+        JobState.TERMINATED, Reason.WALLTIME, "the walltime is over", job=a_job().with_accepted(walltime_s=100)
+    ),
+    "record deleted": Life(*_TERMINATE, acts=((_serves, _delete),)),
+    "kept, then deleted": Life(
+        *_SHUTDOWN,
+        acts=((_serves, _stop(StopReason.SHUTDOWN)), (_is_kept, _delete)),
+        site=replace(SITE, keep_vclusters=True),
+    ),
+    "applied by hand": Life(*_SHUTDOWN, job=a_job().not_accepted(), acts=((_serves, _stop(StopReason.SHUTDOWN)),)),
+}

@@ -1,0 +1,58 @@
+"""
+A submit over HTTP whose every call to the outside may go wrong: the client tries again with the same Idempotency-Key,
+and there is one job.
+"""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from tests.api.client import Api
+from tests.builders import a_submission
+from tests.simulation.faults import FAULTS, Crash, Gate, Plan, Port, WatchedRecords, no_fault
+
+
+def _submit(plan: Plan) -> tuple[Api, httpx.Response]:
+    """Until there is an answer; a crash is none."""
+    api, gate = Api(), Gate()
+    gate.plan = plan
+    records = WatchedRecords("store", api.jobs, gate)
+    gate.lag = records.lag
+    ports: Any = {"jobs": records, "catalog": Port("catalog", api.catalog, gate)}
+    api.app.state.ports = replace(api.app.state.ports, **ports)
+    for _ in range(5):
+        try:
+            answer = api.submit(a_submission(), idempotency_key="k1")
+        except Crash:
+            continue
+        if answer.status_code == 200:
+            gate.plan = no_fault
+            return api, answer
+        assert answer.status_code == 500
+    raise AssertionError("never answered")
+
+
+def _check(api: Api, answer: httpx.Response) -> None:
+    (job,) = api.jobs.list_jobs()
+    assert job.spec.accepted is not None
+    assert answer.json() == {"name": job.spec.accepted.name, "number": job.spec.accepted.number}
+    assert api.submit(a_submission(), idempotency_key="k1").content == answer.content
+
+
+def test_one_fault_at_any_call_of_a_submit_gives_one_job() -> None:
+    calls: list[str] = []
+    _check(*_submit(lambda _, call: calls.append(call)))
+    assert "store.create" in calls
+    for number, call in enumerate(calls):
+        for fault in FAULTS[call].values():
+            _check(*_submit(lambda n, _: fault if n == number else None))  # noqa: B023 - used at once
+
+
+def test_many_faults_in_a_row_give_one_job_too() -> None:
+    """Each submit meets three faults, at calls that chance chooses."""
+    chance = random.Random(7)
+    for _ in range(100):
+        struck = set(chance.sample(range(12), 3))
+        _check(*_submit(lambda n, call: chance.choice(list(FAULTS[call].values())) if n in struck else None))  # noqa: B023

@@ -1,0 +1,101 @@
+"""The fakes of a simulation: each sees its part of the world change, and what may never be is an error on the spot."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from kns.model.job import TRANSITIONS, Job, JobStatus
+from kns.model.output import JobOutput
+from kns.model.tokens import TOKEN_LENGTHS, Tokens
+from kns.ports import Kind, Object
+from tests.fakes.host import FakeHost
+from tests.fakes.keycloak import MemoryRealm
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
+
+ONCE = ("spawn_start_time", "start_time", "end_time", "control_plane_uid", "url", "address")
+
+
+class WitnessedRecords(MemoryJobStore):
+    """`last` has the newest version of each record there is, `gone` the last of each that there was."""
+
+    def __init__(self, clock: FakeClock, *, first_number: int = 1) -> None:
+        super().__init__(clock, first_number=first_number)
+        self.last: dict[str, Job] = {}
+        self.gone: dict[str, Job] = {}
+
+    def _write(self, verb: str, job: Job) -> Job:
+        before = self._jobs.get(job.record)
+        stored = super()._write(verb, job)
+        if before is not None:
+            check_step(before, stored)
+        self.last[job.record] = stored
+        if job.record not in self._jobs:
+            self.gone[job.record] = self.last.pop(job.record)
+        return stored
+
+
+def check_step(before: Job, after: Job) -> None:
+    """A status moves along the table, what is set once stays, an end is for ever, a job is accepted once."""
+    old, new = before.status, after.status
+    assert new.job_status in TRANSITIONS[old.job_status] | {old.job_status}, f"{old.job_status} to {new.job_status}"
+    for name in ONCE:
+        assert getattr(old, name) in (None, getattr(new, name)), f"{name} changed"
+    assert before.spec.accepted in (None, after.spec.accepted), "accepted twice"
+    assert not before.is_ended or _end_of(old) == _end_of(new), "the end changed"
+
+
+def _end_of(status: JobStatus) -> tuple[Any, ...]:
+    return status.job_status, status.exit_code, status.reason, status.message, status.usage
+
+
+class WitnessedHost(FakeHost):
+    """No object comes into being twice: not the init job, not the control plane, nothing."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.made: Counter[str] = Counter()
+
+    def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
+        what = f"{kind} {namespace}/{name}"
+        self.made[what] += (kind, namespace, name) not in self._objects
+        assert self.made[what] == 1, f"{what} was made again"
+        return super().put(kind, namespace, name, obj)
+
+
+class WitnessedRealm(MemoryRealm):
+    """No client is made twice."""
+
+    def create_client(self, client: Object) -> None:
+        super().create_client(client)
+        call = f"create {client['clientId']}"
+        assert self.calls.count(call) == 1, f"{call} again"
+
+
+class WitnessedTokens(MemoryTokenStore):
+    """No job's tokens are made twice; like the real ones, those made again would be others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: Counter[str] = Counter()
+
+    def ensure(self, job: Job) -> Tokens:
+        if job.record not in self.tokens:
+            self.made[job.record] += 1
+            assert self.made[job.record] == 1, "tokens were made again"
+            password = f"P{self.made.total()}".ljust(16, "x")
+            self.tokens[job.record] = Tokens(
+                password, {length: password.ljust(length, "x") for length in TOKEN_LENGTHS}
+            )
+        return self.tokens[job.record]
+
+
+class WitnessedOutputs(MemoryOutputStore):
+    """`final` outlives the record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.final: dict[str, JobOutput] = {}
+
+    def write(self, job: Job, output: JobOutput) -> None:
+        super().write(job, output)
+        self.final[job.record] = output
