@@ -123,17 +123,17 @@ def test_a_control_plane_that_is_half_applied_is_completed(site: Site, jobs: Job
     """
     jobs.await_all_gone()
     before = take_snapshot(site.kubectl)
-    with contextlib.ExitStack() as scheduler:
-        with _cordoned(site):  # so that no control plane starts before its objects are taken away
-            job = jobs.submit("hello")
-            inside = f"--namespace={job.namespace}"
-            taken = (f"deployment/{job.namespace}", f"secret/vc-config-{job.namespace}")
-            kept = (f"service/{job.namespace}", f"serviceaccount/vc-{job.namespace}")
-            job.wait_for(lambda: site.kubectl.get(taken[0], inside), timeout_s=60, what="the control plane's objects")
-            scheduler.enter_context(no_scheduler(site.kubectl))
-            site.kubectl.run("delete", *taken, inside)
-            uids = _read_uids(site, inside, *kept)
-            assert all(site.kubectl.find(name, inside) is None for name in taken)
+    # Cordoned, so that no control plane starts before its objects are taken away; uncordoned before kns is back.
+    with contextlib.ExitStack() as scheduler, _cordoned(site):
+        job = jobs.submit("hello")
+        inside = f"--namespace={job.namespace}"
+        taken = (f"deployment/{job.namespace}", f"secret/vc-config-{job.namespace}")
+        kept = (f"service/{job.namespace}", f"serviceaccount/vc-{job.namespace}")
+        job.wait_for(lambda: site.kubectl.get(taken[0], inside), timeout_s=60, what="the control plane's objects")
+        scheduler.enter_context(no_scheduler(site.kubectl))
+        site.kubectl.run("delete", *taken, inside)
+        uids = _read_uids(site, inside, *kept)
+        assert all(site.kubectl.find(name, inside) is None for name in taken)
     job.wait_until_serving()
     assert _read_uids(site, inside, *kept) == uids
     assert len(_read_uids(site, inside, *taken)) == len(taken)

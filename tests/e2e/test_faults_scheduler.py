@@ -152,7 +152,7 @@ def test_a_helm_killed_half_way_is_run_again(site: Site, jobs: JobKeeper) -> Non
 
     def kill() -> None:
         if not helm.signal(signal.SIGKILL):
-            raise NotYetError(f"no helm; {job.record().get('status')}")
+            raise NotYetError("no helm was seen")
 
     wait_for(kill, timeout_s=10, what="helm at work", evidence=job.describe, every_s=0.001)
     job.wait_until_serving()
