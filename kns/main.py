@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -207,12 +208,12 @@ def _build_proxies(settings: Settings) -> Proxies:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the process is made of."""
+    """What the process is made of. `build_workers` asks the host about itself, which may be out of reach at a start."""
 
     records: KubeRecords
     cluster: KubeCluster
     queue: WorkQueue
-    workers: Workers
+    build_workers: Callable[[], Workers]
     leader: Leader
     server: uvicorn.Server
 
@@ -255,12 +256,16 @@ class _Scheduler:
         rng = random.SystemRandom()
         namespace = settings.system_namespace
         queue = WorkQueue(clock=clock, rng=rng)
-        records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+        fenced = client.fence(lambda: leader.may_work)
+        records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add, leader=fenced)
         writes = settings.writes_per_second
         throttle = Throttle(writes, burst=2 * writes, clock=clock)
-        cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
-        outputs = KubeOutputs(client, namespace=namespace)
-        tokens = KubeTokens(client, namespace=namespace)
+        cluster = KubeCluster(fenced, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
+        outputs = KubeOutputs(fenced, namespace=namespace)
+        tokens = KubeTokens(fenced, namespace=namespace)
         world = World(
             cluster=cluster,
             renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
@@ -270,21 +275,22 @@ class _Scheduler:
             catalog=catalog,
             identity=build_identity_provider(settings, clock),
         )
-        site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
-        warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
-        reconciler = Reconciler(
-            store=records,
-            writer=records,
-            world=world,
-            site=site,
-            clock=clock,
-            intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
-            drain=vcluster.drain,
-        )
-        lease = KubeLease(client, namespace=namespace, clock=clock)
-        # New at every start: a container that comes back after a kill is not the holder it was.
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+
+        def build_workers() -> Workers:
+            site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
+            warn_of_missing_classes(cluster, site.classes)
+            reconciler = Reconciler(
+                store=records,
+                writer=records,
+                world=world,
+                site=site,
+                clock=clock,
+                intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
+                drain=vcluster.drain,
+            )
+            return Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work)
+
         app = build_app(
             ApiPorts(
                 jobs=records,
@@ -316,7 +322,7 @@ class _Scheduler:
             records=records,
             cluster=cluster,
             queue=queue,
-            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work),
+            build_workers=build_workers,
             leader=leader,
             server=uvicorn.Server(config),
         )
@@ -334,7 +340,13 @@ class _Scheduler:
         try:
             if not self._await_caches():
                 return
-            self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail, on_stop=self._finish_work)
+            workers = self._parts.build_workers()
+            self._parts.leader.run(
+                self._stop,
+                on_start=partial(self._start_work, workers),
+                on_loss=self._fail,
+                on_stop=partial(_finish_work, workers),
+            )
         except Exception:
             log.exception("leader_crashed")
             self._fail()
@@ -347,23 +359,23 @@ class _Scheduler:
                 return False
         return True
 
-    def _start_work(self) -> None:
+    def _start_work(self, workers: Workers) -> None:
         """Every record once, whatever its state; then only what changes."""
-        parts = self._parts
-        parts.workers.start()
-        for job in parts.records.list_jobs():
-            parts.queue.add(job.record)
-
-    def _finish_work(self) -> bool:
-        ended = self._parts.workers.stop(timeout_s=_STOP_S)
-        if not ended:
-            log.warning("passes_cut_off")
-        return ended
+        workers.start()
+        for job in self._parts.records.list_jobs():
+            self._parts.queue.add(job.record)
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST
         self._parts.queue.close()
         self._stop.set()
+
+
+def _finish_work(workers: Workers) -> bool:
+    ended = workers.stop(timeout_s=_STOP_S)
+    if not ended:
+        log.warning("passes_cut_off")
+    return ended
 
 
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> None:
@@ -380,5 +392,10 @@ def warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> Non
     if classes.default_storage_class:
         wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
     for kind, name in wanted:
-        if cluster.read(kind, "", name) is None:
+        try:
+            missing = cluster.read(kind, "", name) is None
+        except KnsError as error:
+            log.warning("class_not_checked", kind=str(kind), name=name, error=str(error))
+            continue
+        if missing:
             log.warning("class_missing", kind=str(kind), name=name, effect="jobs do not see it until the host has it")
