@@ -183,7 +183,9 @@ def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
     )
 
 
-def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityProvider | None:
+def build_identity_provider(
+    settings: Settings, clock: SystemClock, *, may_work: Callable[[], bool]
+) -> IdentityProvider | None:
     """The site's Keycloak, if it has one; its library is read only then."""
     url, secret = settings.keycloak_url, settings.keycloak_client_secret
     realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
@@ -199,7 +201,7 @@ def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityP
         ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
         proxies=_build_proxies(settings),
     )
-    return KeycloakClients(access, clock=clock)
+    return KeycloakClients(access, clock=clock, may_work=may_work)
 
 
 def _build_proxies(settings: Settings) -> Proxies:
@@ -273,7 +275,7 @@ class _Scheduler:
             outputs=outputs,
             tokens=tokens,
             catalog=catalog,
-            identity=build_identity_provider(settings, clock),
+            identity=build_identity_provider(settings, clock, may_work=lambda: leader.may_work),
         )
         terms = build_terms(settings)
 
