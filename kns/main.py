@@ -39,6 +39,7 @@ from kns.adapters.moving_window import MovingWindow
 from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
+from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
@@ -183,9 +184,7 @@ def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
     )
 
 
-def build_identity_provider(
-    settings: Settings, clock: SystemClock, *, may_work: Callable[[], bool]
-) -> IdentityProvider | None:
+def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityProvider | None:
     """The site's Keycloak, if it has one; its library is read only then."""
     url, secret = settings.keycloak_url, settings.keycloak_client_secret
     realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
@@ -201,7 +200,7 @@ def build_identity_provider(
         ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
         proxies=_build_proxies(settings),
     )
-    return KeycloakClients(access, clock=clock, may_work=may_work)
+    return KeycloakClients(access, clock=clock)
 
 
 def _build_proxies(settings: Settings) -> Proxies:
@@ -258,16 +257,12 @@ class _Scheduler:
         rng = random.SystemRandom()
         namespace = settings.system_namespace
         queue = WorkQueue(clock=clock, rng=rng)
-        lease = KubeLease(client, namespace=namespace, clock=clock)
-        # New at every start: a container that comes back after a kill is not the holder it was.
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
-        fenced = client.fence(lambda: leader.may_work)
-        records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add, leader=fenced)
+        records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
         writes = settings.writes_per_second
         throttle = Throttle(writes, burst=2 * writes, clock=clock)
-        cluster = KubeCluster(fenced, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
-        outputs = KubeOutputs(fenced, namespace=namespace)
-        tokens = KubeTokens(fenced, namespace=namespace)
+        cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
+        outputs = KubeOutputs(client, namespace=namespace)
+        tokens = KubeTokens(client, namespace=namespace)
         world = World(
             cluster=cluster,
             renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
@@ -275,23 +270,29 @@ class _Scheduler:
             outputs=outputs,
             tokens=tokens,
             catalog=catalog,
-            identity=build_identity_provider(settings, clock, may_work=lambda: leader.may_work),
+            identity=build_identity_provider(settings, clock),
         )
         terms = build_terms(settings)
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+
+        def may_work() -> bool:
+            return leader.may_work
 
         def build_workers() -> Workers:
             site = build_site(settings, service_cidr=settings.service_cidr or find_service_cidr(client))
             warn_of_missing_classes(cluster, site.classes)
             reconciler = Reconciler(
-                store=records,
-                writer=records,
-                world=world,
+                store=fence(records, may_work),
+                writer=fence(records, may_work),
+                world=fence_world(world, may_work),
                 site=site,
                 clock=clock,
                 intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
                 drain=vcluster.drain,
             )
-            return Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=lambda: leader.may_work)
+            return Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work)
 
         app = build_app(
             ApiPorts(

@@ -56,11 +56,10 @@ class KeycloakAccess:
 
 
 class KeycloakClients:
-    """The port `IdentityProvider`; a replica that may not work, since it does not lead, asks for nothing."""
+    """The port `IdentityProvider`."""
 
-    def __init__(self, access: KeycloakAccess, *, clock: Clock, may_work: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, access: KeycloakAccess, *, clock: Clock) -> None:
         self._access = access
-        self._may_work = may_work
         self._clock = clock
         self._connection = _Connection(access)
         self._admin = KeycloakAdmin(connection=self._connection)
@@ -98,8 +97,6 @@ class KeycloakClients:
             if self._clock.monotonic() < self._paused_until:
                 raise UnavailableError(self._last_failure)
             self._admit()
-            if not self._may_work():
-                raise UnavailableError(f"{what}: not asked, for kns no longer leads here")
             return call()
         except KeycloakConnectionError as error:
             raise self._pause(f"{what}: no answer ({_root_of(error)})") from error

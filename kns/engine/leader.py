@@ -2,8 +2,8 @@
 Leadership: who holds the Lease reconciles, the others stand by and serve HTTP.
 
 A Lease is no fence. So the leader gives up well before others may take over: if it could not renew for `RENEW_LIMIT_S`
-it stops handing out keys and the process exits. A leader that was frozen in the middle of a pass asks `may_work` before
-each write to the host (`KubeClient.fence`), and what it had sent already is caught by the resourceVersions of records.
+it stops handing out keys and the process exits; what a frozen leader still has in flight is caught by the
+resourceVersions its writes carry.
 """
 
 import threading

@@ -212,19 +212,3 @@ def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(se
 
 def test_every_call_has_a_timeout() -> None:
     assert 0 < client_module.CONNECT_TIMEOUT_S <= client_module.READ_TIMEOUT_S < client_module.WATCH_TIMEOUT_S
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_a_fence_lets_nothing_out_that_changes_the_host(server: ApiServer, client: KubeClient, method: str) -> None:
-    """A leader that was frozen and wakes up late reads on, and writes nothing; the same connections serve others."""
-    leads = [True]
-    fenced = client.fence(lambda: leads[0])
-    server.script(method, "/one", Answer(), Answer())
-    fenced.request(method, PATH)
-    leads[0] = False
-    with pytest.raises(UnavailableError, match=f"{method} {PATH}: not sent, for kns no longer leads here"):
-        fenced.request(method, PATH)
-    fenced.request("GET", "/readyz")
-    assert server.count(method, "/one") == 1
-    client.request(method, PATH)
-    assert server.count(method, "/one") == 2

@@ -132,16 +132,6 @@ def test_a_path_before_all_others_is_kept(access: KeycloakAccess, clock: FakeClo
         server.close()
 
 
-def test_a_replica_that_leads_no_more_makes_no_client(
-    access: KeycloakAccess, clock: FakeClock, server: KeycloakServer
-) -> None:
-    """It may have been frozen in the middle of a pass: its job may be over, and nobody would take the client away."""
-    late = KeycloakClients(access, clock=clock, may_work=lambda: False)
-    with pytest.raises(UnavailableError, match=r"create client kns-job-7 .*: not asked, for kns no longer leads here"):
-        late.create_client(WANTED)
-    assert server.clients == {}
-
-
 @pytest.mark.parametrize("fault", [Reset(), LostAnswer(), Answer(503, {"error": "starting"})], ids=str)
 @pytest.mark.parametrize("path", ["/token", "/clients"])
 def test_nothing_is_sent_twice(clients: KeycloakClients, server: KeycloakServer, path: str, fault: Fault) -> None:

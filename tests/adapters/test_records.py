@@ -25,13 +25,11 @@ class Records:
     """One replica's records, with its cache running."""
 
     def __init__(self, server: ApiServer, client: KubeClient) -> None:
-        self.leads = True
         self.server = server
         self.changed = threading.Condition()
         self.told: list[str] = []
         self.clock = FakeClock()
-        fenced = client.fence(lambda: self.leads)
-        self.store = KubeRecords(client, namespace="kns", clock=self.clock, on_change=self._tell, leader=fenced)
+        self.store = KubeRecords(client, namespace="kns", clock=self.clock, on_change=self._tell)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.store.cache.run, args=(self._stop,), daemon=True)
 
@@ -313,21 +311,3 @@ def test_a_request_whose_answer_was_lost_is_found(records: Records) -> None:
     records.server.script("POST", "/nestedjobs", LostAnswer())
     first = records.store.create(spec_of(7), request=REQUEST)
     assert records.store.create(spec_of(8), request=REQUEST) == first
-
-
-def test_who_leads_no_more_writes_no_status_and_still_takes_wishes(records: Records) -> None:
-    """The leader's half of a record is closed to a replica that lost the Lease, not the half of the HTTP API."""
-    spec = a_job().build().spec
-    job = records.store.create(spec)
-    records.leads = False
-    for write in (
-        lambda: records.store.write_status(job, job.status.model_copy(update={"message": "late"})),
-        lambda: records.store.set_finalizer(job, present=True),
-        lambda: records.store.delete(job),
-    ):
-        with pytest.raises(UnavailableError, match="no longer leads here"):
-            write()
-    records.store.request_stop(job, StopReason.TERMINATE)
-    stored = records.store.get(job.record)
-    assert stored is not None
-    assert (stored.stop_reason, stored.status.message) == (StopReason.TERMINATE, None)

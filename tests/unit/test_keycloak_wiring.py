@@ -35,7 +35,7 @@ def test_a_site_with_keycloak(monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.keycloak == KeycloakSettings("https://kc.example.org/auth", "jarvice", 90)
     assert "s3cr3t-of-kns" not in repr(site)
     assert build_terms(settings).keycloak
-    assert isinstance(build_identity_provider(settings, SystemClock(), may_work=lambda: True), KeycloakClients)
+    assert isinstance(build_identity_provider(settings, SystemClock()), KeycloakClients)
 
 
 @pytest.mark.parametrize("variables", [{}, {"JARVICE_KNS_KEYCLOAK_REALM": "jarvice"}], ids=["nothing", "realm alone"])
@@ -44,7 +44,7 @@ def test_a_site_without(monkeypatch: pytest.MonkeyPatch, variables: dict[str, st
     settings = _load(monkeypatch, variables)
     assert build_site(settings, service_cidr="10.96.0.0/16").keycloak is None
     assert not build_terms(settings).keycloak
-    assert build_identity_provider(settings, SystemClock(), may_work=lambda: True) is None
+    assert build_identity_provider(settings, SystemClock()) is None
 
 
 def test_the_secret_comes_from_the_secret_that_the_page_names() -> None:

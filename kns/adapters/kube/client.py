@@ -7,10 +7,9 @@ global configuration, proxy variables and `Watch` are left alone on purpose (doc
 """
 
 import base64
-import copy
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -45,17 +44,6 @@ class KubeClient:
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
         self._files = files
-        self._may_write: Callable[[], bool] = lambda: True
-
-    def fence(self, may_write: Callable[[], bool]) -> "KubeClient":
-        """
-        The same connections for somebody who may change things only while `may_write` says so: else nothing is sent.
-
-        For the leader. A Lease alone does not stop one that was frozen in the middle of a pass and wakes up later.
-        """
-        fenced = copy.copy(self)
-        fenced._may_write = may_write
-        return fenced
 
     def request(
         self,
@@ -141,8 +129,6 @@ class KubeClient:
         content_type: str,
         read_timeout_s: float,
     ) -> Any:
-        if method != "GET" and not self._may_write():
-            raise UnavailableError(f"{what}: not sent, for kns no longer leads here")
         headers = {"Accept": "application/json, */*", "User-Agent": "kns"}
         auth: Any = self._configuration.auth_settings()
         for setting in auth.values():

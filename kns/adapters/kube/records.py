@@ -40,19 +40,12 @@ log = get_logger(__name__)
 
 
 class KubeRecords:
-    """Implements `ports.JobStore` and `ports.RecordWriter`; what is the leader's alone goes by way of `leader`."""
+    """Implements `ports.JobStore` and `ports.RecordWriter`."""
 
     def __init__(
-        self,
-        client: KubeClient,
-        *,
-        namespace: str,
-        clock: Clock,
-        on_change: Callable[[str], None] = lambda _name: None,
-        leader: KubeClient | None = None,
+        self, client: KubeClient, *, namespace: str, clock: Clock, on_change: Callable[[str], None] = lambda _name: None
     ) -> None:
         self._client = client
-        self._leader = leader or client
         self._namespace = namespace
         self._clock = clock
         self._on_change = on_change
@@ -105,7 +98,7 @@ class KubeRecords:
             names.USER_LABEL: names.label_value(job.spec.user),
         }
         meta = {"resourceVersion": job.resource_version, "labels": labels}
-        self._patch(self._leader, job, {"metadata": meta, "spec": {"accepted": spec["accepted"]}})
+        self._patch(job, {"metadata": meta, "spec": {"accepted": spec["accepted"]}})
 
     def write_status(self, job: Job, status: JobStatus) -> None:
         current = self._cache.get(self._namespace, job.record)
@@ -113,17 +106,16 @@ class KubeRecords:
             raise ConflictError(f"record {job.record} changed since it was read")
         body = {**current, "status": status_to_record(status)}
         path = RECORDS.path(self._namespace, job.record) + "/status"
-        self._cache.put(self._leader.request("PUT", path, body=body))
+        self._cache.put(self._client.request("PUT", path, body=body))
 
     def set_finalizer(self, job: Job, *, present: bool) -> None:
         rest = [f for f in job.finalizers if f != names.FINALIZER]
         finalizers = [*rest, names.FINALIZER] if present else rest
-        meta = {"resourceVersion": job.resource_version, "finalizers": finalizers}
-        self._patch(self._leader, job, {"metadata": meta})
+        self._patch(job, {"metadata": {"resourceVersion": job.resource_version, "finalizers": finalizers}})
 
     def delete(self, job: Job) -> None:
         try:
-            self._leader.request(
+            self._client.request(
                 "DELETE", RECORDS.path(self._namespace, job.record), body={"preconditions": {"uid": job.uid}}
             )
         except NotFoundError:
@@ -163,9 +155,9 @@ class KubeRecords:
         self._cache.put(stored)
         return self._parse(stored)
 
-    def _patch(self, client: KubeClient, job: Job, patch: Object) -> None:
+    def _patch(self, job: Job, patch: Object) -> None:
         path = RECORDS.path(self._namespace, job.record)
-        stored = client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
+        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
         self._cache.put(stored)
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
@@ -176,7 +168,7 @@ class KubeRecords:
         if stored.is_ended or not (stored.stop_reason is None or overrides):
             return
         spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
-        self._patch(self._client, stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
+        self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
     def _find_created(self, body: Object, error: UnavailableError) -> Object:
         """A create without an answer may have taken effect; if not, or if nobody knows, the first error stands."""

@@ -1,0 +1,49 @@
+"""A process that does not lead any more reaches nothing."""
+
+import pytest
+
+from kns.engine.fence import fence, fence_world
+from kns.model.errors import UnavailableError
+from kns.ports import Kind, World
+from tests.builders import a_catalog
+from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.keycloak import MemoryRealm
+from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+
+
+def test_every_call_asks_anew() -> None:
+    answers = [True, False, True]
+    store = fence(MemoryJobStore(), lambda: answers.pop(0))
+    assert store.allot_number() == 1
+    with pytest.raises(UnavailableError, match="allot_number: this process does not lead any more"):
+        store.allot_number()
+    assert store.allot_number() == 2
+
+
+@pytest.mark.parametrize("identity", [MemoryRealm(), None])
+def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None:
+    world = fence_world(
+        World(
+            cluster=FakeHost(FakeClock()),
+            renderer=FakeRenderer(),
+            virtual_clusters=FakeVirtualClusters(),
+            outputs=MemoryOutputStore(),
+            tokens=MemoryTokenStore(),
+            catalog=StaticCatalog(a_catalog()),
+            identity=identity,
+        ),
+        lambda: False,
+    )
+    assert (world.identity is None) is (identity is None)
+    calls = [
+        lambda: world.cluster.read(Kind.POD, "x", "y"),
+        lambda: world.renderer.render(1, lambda _: {}),
+        lambda: world.virtual_clusters.is_ready(""),
+        lambda: world.outputs.read("x"),
+        lambda: world.tokens.read("x"),
+        world.catalog.current,
+        *([lambda: world.identity.find_client("x")] if world.identity else []),
+    ]
+    for call in calls:
+        with pytest.raises(UnavailableError, match="does not lead any more"):
+            call()
