@@ -42,6 +42,8 @@ _RESTLESS = frozenset(
 )
 # kns's own pods and what stands for them may be replaced while a test runs.
 _KNS_PODS = frozenset({"Pod", "ReplicaSet", "EndpointSlice", "Endpoints"})
+# An API server's own mark: a restarted one makes it anew, once the old one has run out.
+_API_SERVER = re.compile(r"^apiserver-")
 _JOB = re.compile(r"\bkns-job-([0-9]+)\b")
 _LIST_S = 120.0
 _SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
@@ -87,6 +89,8 @@ def take_snapshot(kubectl: Kubectl, *, but_job: int | None = None) -> Snapshot:
         meta = item["metadata"]
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
         if _is_of_others(item, but_job) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
+            continue
+        if key[0] == "Lease" and _API_SERVER.match(key[2]):
             continue
         objects[key] = (meta.get("uid", ""), "" if key[0] in _RESTLESS else meta["resourceVersion"])
     return Snapshot(kinds=len(kinds), objects=objects)

@@ -80,7 +80,11 @@ def test_a_minute_without_the_api_server_costs_a_minute(site: Site, jobs: JobKee
 
 
 def test_etcd_and_kubelet_restarted_under_a_job_are_not_noticed_by_it(site: Site, jobs: JobKeeper) -> None:
-    """etcd while templates run, kubelet while the job serves: no pod is replaced or restarted, the page goes on."""
+    """
+    etcd while templates run, kubelet while the job serves: no pod is replaced or restarted.
+
+    A kubelet that starts holds its pods for not ready until it has probed them, so the page is away for a moment.
+    """
     jobs.await_all_gone()
     before = take_snapshot(site.kubectl)
     job = jobs.submit("slow")
@@ -94,7 +98,8 @@ def test_etcd_and_kubelet_restarted_under_a_job_are_not_noticed_by_it(site: Site
     pods = sorted(pod["metadata"]["uid"] for pod in job.pods())
     restart_part("kubelet")
     job.wait_for(lambda: _check_node_ready(site), timeout_s=60, what="the node")
-    hold_for(15, lambda: _check_serves(job))  # longer than kubelet takes to look at all its pods
+    hold_for(15, lambda: _check_lives(job))  # longer than kubelet takes to look at all its pods
+    job.wait_until_serving()
     assert sorted(pod["metadata"]["uid"] for pod in job.pods()) == pods
     check_ran_once(site, job, "slow")
 
@@ -111,9 +116,8 @@ def _check_node_ready(site: Site) -> None:
             raise NotYetError(f"{node['metadata']['name']}: {ready}")
 
 
-def _check_serves(job: TrialJob) -> None:
+def _check_lives(job: TrialJob) -> None:
     assert job.status()["job_status"] == "PROCESSING STARTING"
-    assert job.page()[0] == 200
 
 
 def test_a_control_plane_that_is_half_applied_is_completed(site: Site, jobs: JobKeeper) -> None:
