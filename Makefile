@@ -26,7 +26,7 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test verify validate docs dev images lock fmt status bench browser
+.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status bench browser
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
@@ -68,6 +68,10 @@ browser:
 		echo "installing the Debian package chromium, for the web shell's test" >&2; \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium; } >&2; }
+
+faults: $(VENV)/ready ## break the scheduler and the cluster under jobs, as `make test` does too (after `make up`)
+	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
+	exec $(PYTHON_IN) -m pytest tests/e2e/test_faults_*.py
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,32 +35,34 @@ from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
-from kns.adapters.moving_window import MovingWindow
 from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
-from kns.api.ports import Limits
 from kns.api.server import ServerConfig
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
-from kns.engine.orphans import Installation
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler
-from kns.engine.sweeper import Sweeper, SweepRules
+from kns.engine.sweeper import Sweeper
 from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
-from kns.model.site import ClassSettings, IngressSettings, KeycloakSettings, Proxies, Site, VirtualKubernetes
-from kns.model.submission import Terms
-from kns.ports import IdentityProvider, Kind, World
+from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import vcluster
+from kns.wiring import (
+    build_identity_provider,
+    build_limits,
+    build_site,
+    build_sweep_rules,
+    build_terms,
+    warn_of_missing_classes,
+)
 
 log = get_logger(__name__)
 
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
-SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # where charts mount a bundle of their own
 _USAGE_DELAY_S = 5.0
 _SWITCH_S = 0.0005
 _STOP_S = 8.0  # for requests and passes in flight; below Kubernetes' grace of 30 s
@@ -115,119 +118,36 @@ def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
     return settings, catalog
 
 
-def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) -> Site:
-    """What stages may know of the settings."""
-    return Site(
-        system_namespace=settings.system_namespace,
-        installation_uid=installation_uid,
-        service_account=settings.service_account,
-        init_image=settings.full_init_image,
-        limit_range=tuple(settings.limit_range),
-        virtual=VirtualKubernetes(
-            syncer_image_tag=settings.syncer_tag,
-            versions=settings.versions,
-            default=next(reversed(settings.versions)),
-            service_cidr=service_cidr,
-            registry=settings.image_registry,
-            storage_class=settings.vcluster_storage_class or "",
-        ),
-        spawn_delay_s=settings.spawn_delay_s,
-        keep_vclusters=settings.keep_vclusters,
-        jobs_domain=settings.jobs_domain,
-        ingress=IngressSettings(
-            ingress_class=settings.ingress_class,
-            annotations=settings.ingress_annotations,
-            cert_secret=settings.ingress_cert_secret,
-            cert_issuer=settings.ingress_cert_issuer,
-            cert_cluster_issuer=settings.ingress_cert_cluster_issuer,
-        ),
-        classes=ClassSettings(
-            default_storage_class=settings.default_storage_class,
-            storage_size=settings.dynamic_storage_size,
-            runtime_classes=settings.runtime_classes,
-        ),
-        keycloak=_build_keycloak(settings),
-        proxies=_build_proxies(settings),
-        app_pull_policy=settings.app_pull_policy,
-        init_pull_policy=settings.init_pull_policy,
-        grace_s=settings.grace_s,
-        target_limit_s=settings.target_limit_s,
-        init_stuck_limit_s=settings.init_stuck_limit_s,
-        retention_s=settings.retention_days * 86400,
-        probe_interval_s=settings.probe_interval_s,
-        report_interval_s=settings.report_interval_s,
-        shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
-    )
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What only the leader does."""
 
+    workers: Workers
+    sweeper: Sweeper
 
-def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:
-    return SweepRules(
-        installation=Installation(settings.system_namespace, installation_uid),
-        interval_s=settings.sweep_interval_s,
-        grace_s=settings.sweep_grace_s,
-        dry_run=settings.sweep_dry_run,
-    )
+    def start(self) -> None:
+        self.workers.start()
+        self.sweeper.start()
 
-
-def build_limits(settings: Settings, clock: SystemClock) -> Limits:
-    return Limits(
-        failed_logins=MovingWindow(settings.failed_logins_per_minute, clock=clock),
-        submits=MovingWindow(settings.submits_per_minute, clock=clock),
-        live_jobs=settings.live_jobs_per_user,
-    )
-
-
-def build_terms(settings: Settings) -> Terms:
-    """What submissions are checked against."""
-    local = f"{settings.local_registry}/{settings.local_repo_base}" if settings.local_registry else ""
-    return Terms(
-        supported_versions=tuple(reversed(settings.versions)),
-        api_url=settings.api_url or "",
-        local_repository=local,
-        keycloak=settings.keycloak_url is not None,
-    )
-
-
-def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
-    if settings.keycloak_url is None or settings.keycloak_realm is None:
-        return None
-    return KeycloakSettings(
-        url=settings.keycloak_url.rstrip("/"), realm=settings.keycloak_realm, limit_s=settings.keycloak_limit_s
-    )
-
-
-def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityProvider | None:
-    """The site's Keycloak, if it has one; its library is read only then."""
-    url, secret = settings.keycloak_url, settings.keycloak_client_secret
-    realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
-    if url is None or realm is None or client_id is None or secret is None:
-        return None
-    from kns.adapters.keycloak_admin import KeycloakAccess, KeycloakClients
-
-    access = KeycloakAccess(
-        url=url,
-        realm=realm,
-        client_id=client_id,
-        client_secret=secret.get_secret_value(),
-        ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
-        proxies=_build_proxies(settings),
-    )
-    return KeycloakClients(access, clock=clock)
-
-
-def _build_proxies(settings: Settings) -> Proxies:
-    return Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy)
+    def stop(self) -> bool:
+        """Whether all that was in flight came to its end."""
+        passes_ended = self.workers.stop(timeout_s=_STOP_S)
+        if not passes_ended:
+            log.warning("passes_cut_off")
+        sweep_ended = self.sweeper.stop(timeout_s=_STOP_S / 4)
+        if not sweep_ended:
+            log.warning("sweep_cut_off")
+        return passes_ended and sweep_ended
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the process is made of."""
+    """What the process is made of. `build_work` asks the host about itself, which may be out of reach at a start."""
 
     records: KubeRecords
     cluster: KubeCluster
     queue: WorkQueue
-    workers: Workers
-    sweeper: Sweeper
+    build_work: Callable[[], _Work]
     leader: Leader
     server: uvicorn.Server
 
@@ -285,10 +205,6 @@ class _Scheduler:
             catalog=catalog,
             identity=build_identity_provider(settings, clock),
         )
-        service_cidr = settings.service_cidr or find_service_cidr(client)
-        uid = find_installation_uid(client, namespace)
-        site = build_site(settings, service_cidr=service_cidr, installation_uid=uid)
-        warn_of_missing_classes(cluster, site.classes)
         terms = build_terms(settings)
         lease = KubeLease(client, namespace=namespace, clock=clock)
         # New at every start: a container that comes back after a kill is not the holder it was.
@@ -297,16 +213,33 @@ class _Scheduler:
         def may_work() -> bool:
             return leader.may_work
 
-        world = fence_world(world, may_work)
-        reconciler = Reconciler(
-            store=fence(records, may_work),
-            writer=fence(records, may_work),
-            world=world,
-            site=site,
-            clock=clock,
-            intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
-            drain=vcluster.drain,
-        )
+        def build_work() -> _Work:
+            uid = find_installation_uid(client, namespace)
+            cidr = settings.service_cidr or find_service_cidr(client)
+            site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+            warn_of_missing_classes(cluster, site.classes)
+            fenced = fence_world(world, may_work)
+            reconciler = Reconciler(
+                store=fence(records, may_work),
+                writer=fence(records, may_work),
+                world=fenced,
+                site=site,
+                clock=clock,
+                intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
+                drain=vcluster.drain,
+            )
+            return _Work(
+                workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work),
+                sweeper=Sweeper(
+                    build_sweep_rules(settings, installation_uid=uid),
+                    world=fenced,
+                    store=records,
+                    authority=records,
+                    clock=clock,
+                    may_work=may_work,
+                ),
+            )
+
         app = build_app(
             ApiPorts(
                 jobs=records,
@@ -335,15 +268,7 @@ class _Scheduler:
             records=records,
             cluster=cluster,
             queue=queue,
-            workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work),
-            sweeper=Sweeper(
-                build_sweep_rules(settings, installation_uid=uid),
-                world=world,
-                store=records,
-                authority=records,
-                clock=clock,
-                may_work=may_work,
-            ),
+            build_work=build_work,
             leader=leader,
             server=uvicorn.Server(config),
         )
@@ -361,7 +286,10 @@ class _Scheduler:
         try:
             if not self._await_caches():
                 return
-            self._parts.leader.run(self._stop, on_start=self._start_work, on_loss=self._fail, on_stop=self._finish_work)
+            work = self._parts.build_work()
+            self._parts.leader.run(
+                self._stop, on_start=partial(self._start_work, work), on_loss=self._fail, on_stop=work.stop
+            )
         except Exception:
             log.exception("leader_crashed")
             self._fail()
@@ -374,22 +302,11 @@ class _Scheduler:
                 return False
         return True
 
-    def _start_work(self) -> None:
+    def _start_work(self, work: _Work) -> None:
         """Every record once, whatever its state; then only what changes."""
-        parts = self._parts
-        parts.workers.start()
-        for job in parts.records.list_jobs():
-            parts.queue.add(job.record)
-        parts.sweeper.start()
-
-    def _finish_work(self) -> bool:
-        passes_ended = self._parts.workers.stop(timeout_s=_STOP_S)
-        if not passes_ended:
-            log.warning("passes_cut_off")
-        sweep_ended = self._parts.sweeper.stop(timeout_s=_STOP_S / 4)
-        if not sweep_ended:
-            log.warning("sweep_cut_off")
-        return passes_ended and sweep_ended
+        work.start()
+        for job in self._parts.records.list_jobs():
+            self._parts.queue.add(job.record)
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST
@@ -404,12 +321,3 @@ def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> No
     job = records.find(number)
     if job is not None:
         queue.add_after(job.record, _USAGE_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
-
-
-def warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
-    wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
-    if classes.default_storage_class:
-        wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
-    for kind, name in wanted:
-        if cluster.read(kind, "", name) is None:
-            log.warning("class_missing", kind=str(kind), name=name, effect="jobs do not see it until the host has it")

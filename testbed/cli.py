@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", type=int, default=20, help="number of lines (20)")
     keycloak_ = add("keycloak", _keycloak, "start or stop a Keycloak beside the cluster, for the tests that need one")
     keycloak_.add_argument("action", choices=("up", "down"))
+    for action, run, text in (
+        ("stop", _stop, "stop one part and let the others run on without it"),
+        ("start", _start, "start one part again and wait until it serves"),
+        ("restart", _restart, "stop one part and start it again"),
+    ):
+        add(action, run, text).add_argument("part", choices=[part.name for part in parts.PARTS], metavar="PART")
     add("kubeconfig", _kubeconfig, "print the path of the admin's kubeconfig")
     add("plan", _plan, "say what `up` changes on the machine and how `down` undoes it; changes nothing")
     add("build", _build, "build the programs only")
@@ -87,6 +93,22 @@ def _logs(options: argparse.Namespace) -> int:
         log = parts.log_file(name)
         say(f"--- {log}")
         say(commands.tail(log, options.n))
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    cluster.stop_part(options.part)
+    return 0
+
+
+def _start(options: argparse.Namespace) -> int:
+    cluster.start_part(options.part)
+    return 0
+
+
+def _restart(options: argparse.Namespace) -> int:
+    cluster.stop_part(options.part)
+    cluster.start_part(options.part)
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from testbed import (
     addons,
+    api,
     binaries,
     config,
     images,
@@ -24,6 +25,7 @@ from testbed import (
     registry,
     teardown,
 )
+from testbed.errors import TestbedError
 from testbed.progress import Progress, Step, say
 
 # A step does its work and returns what it did, in words; None stands for "ready".
@@ -77,6 +79,35 @@ def down(*, purge: bool = False) -> None:
             say("There is no cluster to remove.")
     if purge:
         _purge()
+
+
+def stop_part(name: str) -> None:
+    """
+    Stop one part and leave the others running: what they do without it is what one wants to see.
+
+    Raises:
+        TestbedError: it would not end.
+    """
+    machine.require_root()
+    with locking.exclusive(), Progress(1).step(f"stop {name}") as step:
+        stopped = teardown.stop_parts(((name, teardown.GRACES_S[name]),), step.tick)
+        step.outcome = "done" if stopped else "not running"
+
+
+def start_part(name: str) -> None:
+    """
+    Start one part of a cluster that is up, and wait until it serves.
+
+    Raises:
+        TestbedError: there is no cluster, or the part did not come up.
+    """
+    machine.require_root()
+    with locking.exclusive():
+        api.require_bridge()
+        if not parts.live_parts():
+            raise TestbedError("there is no cluster that it could be a part of; run `python3 -m testbed up` first")
+        with Progress(1).step(f"start {name}") as step:
+            step.outcome = parts.ensure_running(parts.BY_NAME[name], step.tick)
 
 
 def status() -> list[tuple[str, str, str, str]]:

@@ -30,6 +30,7 @@ CONTROL_PLANE: tuple[tuple[str, float], ...] = (
     ("etcd", 3),
     ("registry", 3),
 )
+GRACES_S = dict((*STOP_ORDER, *CONTROL_PLANE))
 CONTAINER_LOG_LINKS = pathlib.Path("/var/log/containers")
 CNI_RESULTS = pathlib.Path("/var/lib/cni/results")
 DEVICE_PLUGINS = pathlib.Path("/var/lib/kubelet/device-plugins")

@@ -176,8 +176,8 @@ class Settings(BaseSettings):
     vcluster_storage_class: Name | None = _variable(
         "KNS_VCLUSTER_STORAGE_CLASS",
         None,
-        "Host storage class for the virtual clusters' own data; unset: no volume, and a lost control-plane pod ends "
-        "its job.",
+        "Host storage class for the own data of virtual clusters to come; unset: no volume, and a lost control-plane "
+        "pod ends its job.",
     )
     service_cidr: AddressRange | None = _variable(
         "KNS_SERVICE_CIDR", None, "The host's range of ClusterIPs; unset: asked from the host (Kubernetes 1.33 on)."

@@ -22,6 +22,8 @@ _POLL_S = 5.0  # the watch wakes the job sooner
 _PROBE_S = 0.5
 _DRAIN_POLL_S = 1.0
 _COREDNS = "k8s-app!=vcluster-kube-dns"
+# Without a volume and with one. Which it is was decided when the job was made: the setting may have changed since.
+_KINDS = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -95,11 +97,13 @@ def _answers(ctx: Context) -> bool:
 
 
 def _watch_over(ctx: Context) -> Outcome:
-    if _observe_control_plane(ctx) is None and ctx.world.cluster.read(_kind(ctx), ctx.name, ctx.name) is None:
+    cluster = ctx.world.cluster
+    if _observe_control_plane(ctx) is None and all(cluster.read(kind, ctx.name, ctx.name) is None for kind in _KINDS):
         return Failed(Reason.CONTROL_PLANE_LOST, "the virtual cluster's control plane was removed by somebody else")
     known, pods = ctx.job.status.control_plane_uid, _control_plane_pods(ctx)
+    has_volume = cluster.observe(Kind.STATEFUL_SET, ctx.name, ctx.name) is not None
     # The newest counts: an evicted pod stays beside the one that replaced it.
-    if known and pods and pods[-1]["metadata"]["uid"] != known and not ctx.site.virtual.storage_class:
+    if known and pods and pods[-1]["metadata"]["uid"] != known and not has_volume:
         return Failed(
             Reason.CONTROL_PLANE_LOST,
             "the control-plane pod was replaced; without a volume everything inside the virtual cluster is lost",
@@ -108,11 +112,8 @@ def _watch_over(ctx: Context) -> Outcome:
 
 
 def _observe_control_plane(ctx: Context) -> Object | None:
-    return ctx.world.cluster.observe(_kind(ctx), ctx.name, ctx.name)
-
-
-def _kind(ctx: Context) -> Kind:
-    return Kind.STATEFUL_SET if ctx.site.virtual.storage_class else Kind.DEPLOYMENT
+    found = (ctx.world.cluster.observe(kind, ctx.name, ctx.name) for kind in _KINDS)
+    return next((obj for obj in found if obj is not None), None)
 
 
 def _control_plane_pods(ctx: Context) -> Sequence[Object]:

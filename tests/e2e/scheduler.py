@@ -1,17 +1,16 @@
-"""The scheduler's own Deployment: other settings for a while, who leads, and killing the one that does."""
+"""The scheduler's own Deployment: other settings for a while, who leads, and what befalls the one that does."""
 
 import contextlib
 import json
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from demo.kubectl import Kubectl
 from demo.overlay import DEPLOYMENT, NAMESPACE
 from tests.e2e import evidence
+from tests.e2e.processes import Program
 from tests.e2e.waiting import NotYetError, wait_for
 
 CONFIG = "kns-config"
@@ -104,28 +103,89 @@ def await_whole(kubectl: Kubectl) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Killed(Leadership):
-    """Who led before the kill; `restarts` of its container so far."""
+class Former(Leadership):
+    """Who led before it was struck; `restarts` of its container so far."""
 
     restarts: int
 
 
-def kill_leader(kubectl: Kubectl) -> Killed:
+def kill_leader(kubectl: Kubectl) -> Former:
     """
     SIGKILL to the leader's process; who it was.
 
     On a cluster of other machines the process is out of reach: there its pod is deleted without any grace.
     """
-    leader = read_leadership(kubectl)
-    container = kubectl.get("pod", leader.pod, _IN)["status"]["containerStatuses"][0]
-    killed = Killed(leader.pod, leader.version, leader.transitions, restarts=container["restartCount"])
-    container_id = container["containerID"].rpartition("/")[2]
-    found = [pid for pid in _pids() if _is_scheduler(pid, container_id)]
-    if not found:
+    leader = _read_former(kubectl)
+    if not find_program(kubectl, leader.pod).signal(signal.SIGKILL):
         remove_pod(kubectl, leader.pod)
-    for pid in found:
-        _kill(pid, container_id)
-    return killed
+    return leader
+
+
+def kill_leading_pod(kubectl: Kubectl) -> Former:
+    """SIGKILL to the leader, and its pod goes with it: nothing waits for a container that is started again."""
+    leader = kill_leader(kubectl)
+    remove_pod(kubectl, leader.pod)
+    return leader
+
+
+def kill_all(kubectl: Kubectl) -> list[str]:
+    """SIGKILL to the processes of all replicas; which pods they are in."""
+    pods = [pod["metadata"]["name"] for pod in scheduler_pods(kubectl)]
+    programs = [find_program(kubectl, pod) for pod in pods]
+    assert [program.signal(signal.SIGKILL) for program in programs] == [1] * len(pods)
+    return pods
+
+
+@contextlib.contextmanager
+def frozen_leader(kubectl: Kubectl) -> Iterator[Former]:
+    """The leader's process stands still (SIGSTOP) and is woken at the end; who it is."""
+    leader = _read_former(kubectl)
+    program = find_program(kubectl, leader.pod)
+    assert program.signal(signal.SIGSTOP) == 1
+    try:
+        yield leader
+    finally:
+        program.signal(signal.SIGCONT)
+
+
+def find_program(kubectl: Kubectl, pod: str, *arguments: str) -> Program:
+    """What runs with these arguments in a replica's container; by default kns itself."""
+    container = kubectl.get("pod", pod, _IN)["status"]["containerStatuses"][0]
+    return Program(container["containerID"].rpartition("/")[2], arguments or ("-m", "kns"))
+
+
+def count_restarts(kubectl: Kubectl, pod: str) -> int:
+    """How often a replica's container was started again."""
+    return int(kubectl.get("pod", pod, _IN)["status"]["containerStatuses"][0]["restartCount"])
+
+
+def read_log(kubectl: Kubectl, pod: str, *, previous: bool = False) -> list[dict[str, Any]]:
+    """A replica's log lines, less those of its HTTP server; `previous`: those of its container before the restart."""
+    text = kubectl.run("logs", pod, _IN, *(["--previous"] if previous else []))
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] != "http_request"]
+
+
+@contextlib.contextmanager
+def no_scheduler(kubectl: Kubectl) -> Iterator[None]:
+    """The Deployment scaled to nothing while the block runs."""
+    replicas = kubectl.get("deployment", DEPLOYMENT, _IN)["spec"]["replicas"]
+    _scale(kubectl, 0)
+
+    def probe() -> None:
+        if pods := kubectl.get("pods", _IN, _SELECTOR)["items"]:
+            raise NotYetError(f"{len(pods)} pods of the scheduler are there")
+
+    try:
+        wait_for(probe, timeout_s=_ROLLOUT_S, what="no scheduler")
+        yield
+    finally:
+        _scale(kubectl, replicas)
+        await_whole(kubectl)
+
+
+def _scale(kubectl: Kubectl, replicas: int) -> None:
+    kubectl.run("scale", f"deployment/{DEPLOYMENT}", _IN, f"--replicas={replicas}")
 
 
 def remove_pod(kubectl: Kubectl, pod: str) -> None:
@@ -133,25 +193,7 @@ def remove_pod(kubectl: Kubectl, pod: str) -> None:
     kubectl.run("delete", "pod", pod, _IN, "--grace-period=0", "--force", "--ignore-not-found")
 
 
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _is_scheduler(pid: int, container: str) -> bool:
-    """Whether this is `python -m kns` in that very container; a process that has just ended is not."""
-    try:
-        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        groups = Path(f"/proc/{pid}/cgroup").read_text("utf-8")
-    except OSError:
-        return False
-    return argv[1:3] == [b"-m", b"kns"] and container in groups
-
-
-def _kill(pid: int, container: str) -> None:
-    """By a handle on the process, so that a number given anew meanwhile is not mistaken for it."""
-    handle = os.pidfd_open(pid)
-    try:
-        assert _is_scheduler(pid, container), f"process {pid} ended by itself"
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    finally:
-        os.close(handle)
+def _read_former(kubectl: Kubectl) -> Former:
+    leader = await_leader(kubectl)
+    restarts = count_restarts(kubectl, leader.pod)
+    return Former(leader.pod, leader.version, leader.transitions, restarts=restarts)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
+from tests.e2e.waiting import NotYetError, wait_for
 
 # Never looked at: they come and go without anybody's doing.
 _COME_AND_GO = frozenset(
@@ -41,8 +42,11 @@ _RESTLESS = frozenset(
 )
 # kns's own pods and what stands for them may be replaced while a test runs.
 _KNS_PODS = frozenset({"Pod", "ReplicaSet", "EndpointSlice", "Endpoints"})
+# An API server's own mark: a restarted one makes it anew, once the old one has run out.
+_API_SERVER = re.compile(r"^apiserver-")
 _JOB = re.compile(r"\bkns-job-([0-9]+)\b")
 _LIST_S = 120.0
+_SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
 
 Key = tuple[str, str, str]  # kind, namespace or "", name
 
@@ -86,6 +90,8 @@ def take_snapshot(kubectl: Kubectl, *, but_job: int | None = None) -> Snapshot:
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
         if _is_of_others(item, but_job) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
             continue
+        if key[0] == "Lease" and _API_SERVER.match(key[2]):
+            continue
         objects[key] = (meta.get("uid", ""), "" if key[0] in _RESTLESS else meta["resourceVersion"])
     return Snapshot(kinds=len(kinds), objects=objects)
 
@@ -94,3 +100,29 @@ def _is_of_others(item: dict[str, object], but_job: int | None) -> bool:
     """Whatever it is, it names its job: an IPAddress by its parent, a volume by its claim."""
     numbers = {int(number) for number in _JOB.findall(json.dumps(item))}
     return bool(numbers) and but_job not in numbers
+
+
+def await_nothing_left(
+    kubectl: Kubectl, before: Snapshot, *, job: int, record: bool = True, changed: frozenset[Key] = frozenset()
+) -> None:
+    """
+    Until, of all objects of all kinds, only what is meant to stay of a job differs from `before`: its record, its two
+    Secrets and the counter of numbers.
+
+    `record`: whether the record has not been deleted; `changed`: what the test itself has written to.
+    """
+    name = f"kns-job-{job}"
+    kept = {("NestedJob", NAMESPACE, name)} | {("Secret", NAMESPACE, f"{name}-{part}") for part in ("output", "tokens")}
+    expected = Difference(
+        added=frozenset(kept if record else ()),
+        removed=frozenset(),
+        changed=changed | {("ConfigMap", NAMESPACE, "kns-job-numbers")},
+    )
+
+    def probe() -> None:
+        after = take_snapshot(kubectl, but_job=job)
+        assert after.kinds == before.kinds
+        if (found := before.compare(after)) != expected:
+            raise NotYetError(f"{found}\n  instead of {expected}")
+
+    wait_for(probe, timeout_s=_SETTLE_S, what=f"nothing left of job {job} but its record")

@@ -1,12 +1,8 @@
 """The whole life of the smallest app, and that nothing of it is left."""
 
-from demo.overlay import NAMESPACE
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.site import Site
-from tests.e2e.snapshot import Difference, take_snapshot
-from tests.e2e.waiting import NotYetError
-
-_SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
+from tests.e2e.snapshot import await_nothing_left, take_snapshot
 
 
 def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, jobs: JobKeeper) -> None:
@@ -37,22 +33,4 @@ def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, j
 
     job.wait_until_removed()
     assert job.output() == [*seen, "the job was shut down"], "the output goes with the namespace"
-    expected = Difference(
-        added=frozenset(
-            {
-                ("NestedJob", NAMESPACE, f"kns-job-{job.number}"),
-                ("Secret", NAMESPACE, f"kns-job-{job.number}-output"),
-                ("Secret", NAMESPACE, f"kns-job-{job.number}-tokens"),
-            }
-        ),
-        removed=frozenset(),
-        changed=frozenset({("ConfigMap", NAMESPACE, "kns-job-numbers")}),
-    )
-
-    def probe() -> None:
-        after = take_snapshot(site.kubectl, but_job=job.number)
-        assert after.kinds == before.kinds
-        if (found := before.compare(after)) != expected:
-            raise NotYetError(f"{found}\n  instead of {expected}")
-
-    job.wait_for(probe, timeout_s=_SETTLE_S, what="nothing left but its record")
+    await_nothing_left(site.kubectl, before, job=job.number)

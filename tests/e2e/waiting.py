@@ -40,3 +40,12 @@ def wait_for(
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s:.0f} s\n{evidence()}\nLast seen: {seen}")
         time.sleep(every_s)
+
+
+def hold_for(seconds: float, check: Callable[[], object], *, every_s: float = POLL_S) -> None:
+    """What `check` asserts is true now and stays so for that long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        check()
+        time.sleep(every_s)
+    check()

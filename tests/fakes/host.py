@@ -172,7 +172,7 @@ class FakeHost:
                 self._finish_deletion(kind, namespace, name, obj)
             elif (kind, name) == (Kind.DEPLOYMENT, names.SHELL):
                 self._run_shell(namespace, obj)
-            elif kind is Kind.DEPLOYMENT:
+            elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
                 self._run_control_plane(namespace, name, obj)
             elif kind is Kind.JOB:
                 self._run_init(namespace, name, obj)
@@ -297,11 +297,12 @@ class FakeRenderer:
         values = build_values(number)
         name = values["exportKubeConfig"]["context"]
         meta = {"name": name, "namespace": name, "labels": values["controlPlane"]["statefulSet"]["labels"]}
+        has_volume = values["controlPlane"]["statefulSet"]["persistence"]["volumeClaim"]["enabled"]
         pod_labels = {"app": "vcluster", "release": name, **values["controlPlane"]["statefulSet"]["pods"]["labels"]}
         return [
             {"kind": "Service", "metadata": dict(meta), "spec": {}},
             {
-                "kind": "Deployment",
+                "kind": "StatefulSet" if has_volume else "Deployment",
                 "metadata": dict(meta),
                 "spec": {"template": {"metadata": {"labels": pod_labels}}},
                 "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),

@@ -5,6 +5,7 @@ Where a test makes one call of the host misbehave it replaces that method of its
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -298,6 +299,35 @@ def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> N
     assert (condition.reason, condition.message) == (Reason.RETRYING, "PATCH limitranges: 403, not allowed")
     sim.host.apply = original  # type: ignore[method-assign]
     sim.run(until="serving")
+
+
+def _with_volumes(sim: Simulation, storage_class: str) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, storage_class=storage_class))
+
+
+def test_with_a_volume_another_control_plane_pod_is_the_same_cluster(sim: Simulation, job: JobBuilder) -> None:
+    _with_volumes(sim, "fast")
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.drop(Kind.POD, "kns-job-7", "kns-job-7-0")
+    sim.host.settle()
+    assert sim.step().outcome == "serving"
+
+
+@pytest.mark.parametrize(("then", "now"), [("", "fast"), ("fast", "")], ids=["switched on", "switched off"])
+def test_a_running_job_outlives_the_setting_of_its_volume(
+    sim: Simulation, job: JobBuilder, then: str, now: str
+) -> None:
+    """Whether it has one was decided when it was made, and so is what the loss of its pod means."""
+    _with_volumes(sim, then)
+    sim.submit(job)
+    sim.run(until="serving")
+    _with_volumes(sim, now)
+    assert sim.step().outcome == "serving"
+    sim.host.drop(Kind.POD, "kns-job-7", "kns-job-7-0")
+    sim.host.settle()
+    sim.run(until="serving" if then else "ended")
+    assert sim.job.status.reason == (None if then else Reason.CONTROL_PLANE_LOST)
 
 
 def test_an_evicted_control_plane_is_noticed_beside_its_replacement(sim: Simulation, job: JobBuilder) -> None:

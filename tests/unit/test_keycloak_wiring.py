@@ -7,7 +7,7 @@ import pytest
 
 from kns.adapters.clock import SystemClock
 from kns.adapters.keycloak_admin import KeycloakClients
-from kns.main import build_identity_provider, build_site, build_terms
+from kns.wiring import build_identity_provider, build_site, build_terms
 from kns.model.site import KeycloakSettings
 from kns.settings import Settings, load_settings
 

@@ -2,9 +2,10 @@
 
 from structlog.testing import capture_logs
 
-from kns.main import warn_of_missing_classes
+from kns.wiring import warn_of_missing_classes
+from kns.model.errors import UnavailableError
 from kns.model.site import ClassSettings
-from kns.ports import Kind
+from kns.ports import Kind, Object
 from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock
 
@@ -24,3 +25,16 @@ def test_without_a_class_there_is_nothing_to_say() -> None:
     with capture_logs() as logs:
         warn_of_missing_classes(FakeHost(FakeClock()), ClassSettings())
     assert logs == []
+
+
+def test_a_host_that_does_not_answer_keeps_nothing_from_starting() -> None:
+    class SilentHost(FakeHost):
+        def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
+            raise UnavailableError(f"GET {kind} {name}: no answer")
+
+    with capture_logs() as logs:
+        warn_of_missing_classes(SilentHost(FakeClock()), ClassSettings("jarvice-user", "80Gi", ("nvidia",)))
+    assert [(line["event"], line["name"]) for line in logs] == [
+        ("class_not_checked", "nvidia"),
+        ("class_not_checked", "jarvice-user"),
+    ]

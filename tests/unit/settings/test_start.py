@@ -1,9 +1,15 @@
 """`kns.main.run` with nothing in order: every fault on stderr, one per line, exit status 2, no secret."""
 
+import contextlib
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 from kns.main import EXIT_UNUSABLE, run
@@ -70,3 +76,52 @@ def test_no_way_to_the_host_is_told(
     assert run() == 2
     told = capsys.readouterr().err
     assert told.startswith(f"kns: cannot reach the host cluster by kubeconfig {tmp_path}/kubeconfig: ")
+
+
+def test_a_host_that_is_away_does_not_keep_kns_from_starting(tmp_path: Path) -> None:
+    """
+    A replica that is started while the host API is down lives, answers `/live`, and waits: Kubernetes would only start
+    it again and again, with longer and longer pauses.
+    """
+    api, http, metrics = _free_ports(3)
+    (tmp_path / "kubeconfig").write_text(
+        f"""
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{api}"}}}}]
+users: [{{name: c, user: {{token: t}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
+"""
+    )
+    (tmp_path / "chart.tgz").write_text("")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "KNS_CATALOG_DIR": str(write_catalog(tmp_path / "catalog", catalog_files())),
+        "KNS_HELM": "sh",
+        "KNS_VCLUSTER_CHART": str(tmp_path / "chart.tgz"),
+        "JARVICE_K8S_ADMIN_CONF": str(tmp_path / "kubeconfig"),
+        "JARVICE_KNS_DEFAULT_STORAGE_CLASS": "fast",
+        "KNS_HTTP_HOST": "127.0.0.1",
+        "KNS_HTTP_PORT": str(http),
+        "KNS_METRICS_PORT": str(metrics),
+    }
+    patient = httpx.HTTPTransport(retries=7)  # with growing pauses, half a minute in all
+    with (
+        subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.PIPE) as started,
+        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{http}") as client,
+    ):
+        try:
+            assert client.get("/live").status_code == 200
+            assert client.get("/ready").status_code == 503
+        finally:
+            started.terminate()
+        assert started.wait(20) == 0
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

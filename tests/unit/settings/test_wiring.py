@@ -7,7 +7,7 @@ import pytest
 
 from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
-from kns.main import build_site, build_sweep_rules, build_terms
+from kns.wiring import build_site, build_sweep_rules, build_terms
 from kns.model.catalog import App
 from kns.model.environment import build_proxy_env
 from kns.model.site import Site

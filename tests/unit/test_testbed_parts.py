@@ -1,0 +1,63 @@
+"""One part of the testbed stopped and started, with a program of the test's own in its place."""
+
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from testbed import api, cluster, machine, parts, paths, processes, teardown
+from testbed.cli import main
+from testbed.errors import TestbedError
+
+_SLEEPS = "import time; time.sleep(600)"
+
+
+def _sleeper(name: str, folder: pathlib.Path) -> parts.Part:
+    return parts.Part(name, "-", lambda: [sys.executable, "-c", _SLEEPS, str(folder / name)], lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def _testbed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A testbed of two sleepers in the place of etcd and kubelet, wherever and as whomever the test runs."""
+    for name in ("CACHE", "STATE", "LOGS", "PIDS"):
+        monkeypatch.setattr(paths, name, tmp_path)
+    monkeypatch.setattr(paths, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(parts, "BY_NAME", {name: _sleeper(name, tmp_path) for name in ("etcd", "kubelet")})
+    monkeypatch.setattr(machine, "require_root", lambda: None)
+    monkeypatch.setattr(api, "require_bridge", lambda: None)
+    yield
+    processes.stop_all(list(parts.live_parts().values()), grace_s=5)
+
+
+def _pids() -> dict[str, int]:
+    return {name: identity.pid for name, identity in parts.live_parts().items()}
+
+
+def test_one_part_is_stopped_and_started_and_the_others_run_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in parts.BY_NAME.values():
+        parts.ensure_running(part, lambda _: None)
+    before = _pids()
+    assert main(["stop", "etcd"]) == 0
+    assert _pids() == {"kubelet": before["kubelet"]}
+    assert main(["stop", "etcd"]) == 0
+    assert "not running" in capsys.readouterr().out
+    assert main(["start", "etcd"]) == 0
+    assert _pids().keys() == before.keys()
+    assert main(["restart", "kubelet"]) == 0
+    assert _pids()["kubelet"] != before["kubelet"]
+
+
+def test_nothing_is_started_without_a_cluster() -> None:
+    with pytest.raises(TestbedError, match="there is no cluster"):
+        cluster.start_part("etcd")
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["stop", "kubelets"])
+    assert "kube-apiserver" in capsys.readouterr().err
+
+
+def test_every_part_has_a_grace() -> None:
+    assert {part.name for part in (*parts.PARTS, *parts.ON_REQUEST)} == set(teardown.GRACES_S)
