@@ -46,7 +46,15 @@ from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog import CatalogError
 from kns.model.errors import KnsError
-from kns.model.site import ClassSettings, IngressSettings, KeycloakSettings, Proxies, Site, VirtualKubernetes
+from kns.model.site import (
+    ClassSettings,
+    IngressSettings,
+    KeycloakSettings,
+    NetworkSettings,
+    Proxies,
+    Site,
+    VirtualKubernetes,
+)
 from kns.model.submission import Terms
 from kns.ports import IdentityProvider, Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
@@ -152,6 +160,18 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         probe_interval_s=settings.probe_interval_s,
         report_interval_s=settings.report_interval_s,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
+        network=_build_network(settings),
+        pod_security=settings.pod_security,
+    )
+
+
+def _build_network(settings: Settings) -> NetworkSettings | None:
+    if not settings.network_policies:
+        return None
+    return NetworkSettings(
+        internet=settings.internet_egress,
+        ingress_namespace=settings.ingress_namespace,
+        open_ranges=settings.open_ranges,
     )
 
 
