@@ -65,9 +65,7 @@ def ensure(ctx: Context) -> Outcome:
         )
     )
     if site.network is not None:
-        for policy in build_network_policies(
-            accepted.number, site.network, system_namespace=site.system_namespace
-        ):
+        for policy in build_network_policies(accepted.number, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
     limits = accepted.nested.limit_range or list(site.limit_range)
     cluster.apply(build_limit_range(accepted.number, limits))
