@@ -97,7 +97,11 @@ FORBIDDEN = [
         f"/api/v1/namespaces/{NAMESPACE}/configmaps/kns-config",
         named("ConfigMap", "kns-config"),
     ),
-    create("make a ConfigMap in its own namespace", f"/api/v1/namespaces/{NAMESPACE}/configmaps", named("ConfigMap", "e2e")),
+    create(
+        "make a ConfigMap in its own namespace",
+        f"/api/v1/namespaces/{NAMESPACE}/configmaps",
+        named("ConfigMap", "e2e"),
+    ),
     # rights
     create(
         "bind cluster-admin to itself",
