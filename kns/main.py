@@ -160,18 +160,14 @@ def build_site(settings: Settings, *, service_cidr: str) -> Site:
         probe_interval_s=settings.probe_interval_s,
         report_interval_s=settings.report_interval_s,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
-        network=_build_network(settings),
+        network=NetworkSettings(
+            internet=settings.internet_egress,
+            ingress_namespace=settings.ingress_namespace,
+            open_ranges=settings.open_ranges,
+        )
+        if settings.network_policies
+        else None,
         pod_security=settings.pod_security,
-    )
-
-
-def _build_network(settings: Settings) -> NetworkSettings | None:
-    if not settings.network_policies:
-        return None
-    return NetworkSettings(
-        internet=settings.internet_egress,
-        ingress_namespace=settings.ingress_namespace,
-        open_ranges=settings.open_ranges,
     )
 
 
