@@ -74,7 +74,9 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
     kubeconfig = settings.kubeconfig or _find_kubeconfig()
     wanted = Wanted(
         namespace=settings.system_namespace,
-        account=settings.service_account if kubeconfig else "",
+        account=settings.service_account,
+        asks_itself=kubeconfig is None,
+        pod_security=settings.pod_security,
         ingress_class=settings.ingress_class,
         storage_classes=tuple(
             name for name in (settings.default_storage_class, settings.vcluster_storage_class) if name

@@ -1,9 +1,12 @@
 """What is found at a site before its first job: a site that has all, and what each thing that is missing looks like."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS
@@ -16,11 +19,14 @@ from kns.model.preflight import Finding, Verdict
 from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SMALL = Machine(mc_name="small", mc_cores=2, mc_ram=4, mc_properties="appkind=kns,pool=jobs")
 WANTED = Wanted(
     namespace="kns-system",
     account="kns-sa",
+    asks_itself=False,
+    pod_security="baseline",
     ingress_class="traefik",
     storage_classes=("fast",),
     runtime_classes=("nvidia",),
@@ -42,6 +48,13 @@ def schema() -> dict[str, Any]:
 def a_role(name: str, rules: dict[tuple[str, str], set[str]]) -> Object:
     listed = [{"apiGroups": [g], "resources": [r], "verbs": sorted(verbs)} for (g, r), verbs in rules.items()]
     return {"metadata": {"name": name}, "rules": listed}
+
+
+def a_policy(name: str) -> Object:
+    """As shipped; of a binding nothing but its name is looked at."""
+    file = MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml"
+    policy: Object = next(yaml.safe_load_all(file.read_text()))
+    return policy
 
 
 def a_node(name: str = "n1", *, cpu: str = "4", taints: tuple[Object, ...] = (), **labels: str) -> Object:
@@ -67,7 +80,7 @@ def site(server: ApiServer) -> ApiServer:
     """All that jobs need."""
     for name in POLICIES:
         for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
-            server.put(ADMISSION, plural, {"metadata": {"name": name}})
+            server.put(ADMISSION, plural, a_policy(name))
     server.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, table_rules("job", *KINDS.values()) | BEYOND_JOB))
     server.put(RBAC, "clusterroles", a_role(names.SYNCER_CLUSTER_ROLE, {}))
     server.put("/apis/storage.k8s.io/v1", "storageclasses", {"metadata": {"name": "fast"}})
@@ -110,10 +123,7 @@ def test_the_schedulers_account_is_asked_about_not_the_administrator(site: ApiSe
 
 
 def test_kns_asks_about_itself(site: ApiServer, client: KubeClient) -> None:
-    own = Wanted(
-        namespace="kns-system", account="", ingress_class=None, storage_classes=(), runtime_classes=(), machines=()
-    )
-    look(site, client, own)
+    look(site, client, replace(WANTED, asks_itself=True))
     asked = [seen for seen in site.seen if seen.method == "POST"]
     assert {seen.path.rpartition("/")[2] for seen in asked} == {"selfsubjectaccessreviews"}
     assert not any("user" in seen.body["spec"] for seen in asked)
@@ -291,6 +301,22 @@ def test_what_is_missing(
 def test_a_webhook_that_is_not_in_the_way(site: ApiServer, client: KubeClient, hook: Object) -> None:
     site.put(ADMISSION, "mutatingwebhookconfigurations", hook)
     assert look(site, client)["webhooks"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"account": "scheduler"}, "does not bound kns's account scheduler"),
+        ({"account": "sa"}, "does not bound kns's account sa"),
+        ({"pod_security": "privileged"}, "refuses KNS_POD_SECURITY=privileged"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_settings(
+    site: ApiServer, client: KubeClient, change: dict[str, Any], said: str
+) -> None:
+    finding = look(site, client, replace(WANTED, **change))["admission policy kns-scheduler"]
+    assert finding.verdict is Verdict.FAULT
+    assert said in finding.said
 
 
 def test_a_silent_host_is_asked_once(site: ApiServer, client: KubeClient) -> None:

@@ -22,7 +22,7 @@ from kns.model.quantity import parse_quantity
 from kns.model.site import TOLERATED_TAINTS
 
 OLDEST_MINOR = 33  # of Kubernetes 1: ServiceCIDRs, and what the policies in manifests/ are written in
-POLICIES = ("kns-scheduler", "kns-job-volumes", "kns-job-services")
+POLICIES = (names.KNS_POLICY, "kns-job-volumes", "kns-job-services")
 
 _GPU = "nvidia.com/gpu"
 _GIB = 2**30
@@ -40,10 +40,12 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the settings and the catalogue ask of the host. `account` is "" if kns asks about itself."""
+    """What the settings and the catalogue ask of the host. With `asks_itself` it is kns's own account that asks."""
 
     namespace: str
     account: str
+    asks_itself: bool
+    pod_security: str
     ingress_class: str | None
     storage_classes: tuple[str, ...]
     runtime_classes: tuple[str, ...]
@@ -52,7 +54,7 @@ class Wanted:
 
 def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     """Every check in turn; without an answer from the host there is only the first."""
-    asker = Asker(client, wanted.account, wanted.namespace)
+    asker = Asker(client, "" if wanted.asks_itself else wanted.account, wanted.namespace)
     try:
         yield _check_version(client.request("GET", "/version"))
     except KnsError as error:
@@ -62,7 +64,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("CustomResourceDefinition", lambda: _check_schema(client)),
         ("rights", lambda: check_rights(asker)),
         ("ClusterRoles", lambda: check_roles(client)),
-        ("admission policies", lambda: _check_policies(client)),
+        ("admission policies", lambda: _check_policies(client, wanted)),
         ("classes", lambda: _check_classes(client, wanted)),
         ("nodes", lambda: _check_nodes(client, wanted.machines)),
         ("webhooks", lambda: _check_webhooks(client)),
@@ -116,17 +118,33 @@ def _properties_at(schema: Object, path: str) -> Object:
     return properties
 
 
-def _check_policies(client: KubeClient) -> Iterator[Finding]:
+def _check_policies(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     for name in POLICIES:
         check = f"admission policy {name}"
         try:
-            for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
-                client.request("GET", f"{_ADMISSION}/{kind}/{name}")
+            client.request("GET", f"{_ADMISSION}/validatingadmissionpolicybindings/{name}")
+            policy = client.request("GET", f"{_ADMISSION}/validatingadmissionpolicies/{name}")
         except NotFoundError:
             todo = "kubectl apply -k your overlay over manifests/"
             yield Finding(check, Verdict.FAULT, "it or its binding is not there", todo)
+            continue
+        problem = _find_mismatch(policy, wanted) if name == names.KNS_POLICY else ""
+        if problem:
+            yield Finding(check, Verdict.FAULT, problem, "change it in an overlay over manifests/")
         else:
             yield Finding(check, Verdict.OK, "is there, and bound")
+
+
+def _find_mismatch(policy: Object, wanted: Wanted) -> str:
+    """Two settings are written down in the policy as well, where kns's own account cannot change them."""
+    spec = policy.get("spec") or {}
+    conditions = [condition["expression"] for condition in spec.get("matchConditions") or ()]
+    levels = [v["expression"] for v in spec.get("variables") or () if v["name"] == "levels"]
+    if not any(f":{wanted.account}$'" in expression for expression in conditions):
+        return f"does not bound kns's account {wanted.account}: it is for one of another name"
+    if not any(f"'{wanted.pod_security}'" in expression for expression in levels):
+        return f"refuses KNS_POD_SECURITY={wanted.pod_security}: it is not among its levels"
+    return ""
 
 
 def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
