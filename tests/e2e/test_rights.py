@@ -86,7 +86,6 @@ FORBIDDEN = [
     read("read a Secret of kube-system", "/api/v1/namespaces/kube-system/secrets/any"),
     read("list all Secrets", "/api/v1/secrets"),
     read("read a Secret of another installation's job", f"/api/v1/namespaces/{_THEIRS}/secrets/kns-init"),
-    read("list Secrets of its own namespace", f"/api/v1/namespaces/{NAMESPACE}/secrets"),
     replace(
         "replace its own catalogue",
         f"/api/v1/namespaces/{NAMESPACE}/secrets/kns-catalog",
