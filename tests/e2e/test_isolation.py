@@ -18,7 +18,7 @@ from kns.model.site import NetworkSettings
 from kns.objects.network import build_network_policies
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.site import Site
-from tests.e2e.stolen import REFUSED, Attempt, Thief, apply, create, delete, read, with_token_of
+from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, require_refused, with_token_of
 from tests.e2e.waiting import NotYetError
 
 _IMAGE = "docker.io/library/busybox:1.35"
@@ -231,8 +231,7 @@ SYNCER_ATTEMPTS = [attempt.what for attempt in _attempts("kns-job-0")]
 @pytest.mark.parametrize("what", SYNCER_ATTEMPTS)
 def test_the_syncers_token_is_worth_nothing_beyond_its_job(syncer: Thief, job: TrialJob, what: str) -> None:
     (attempt,) = (attempt for attempt in _attempts(job.namespace) if attempt.what == what)
-    answer = syncer.tries(attempt)
-    assert answer.status_code in REFUSED, f"{answer.status_code}: {answer.text}"
+    require_refused(syncer.tries(attempt))
 
 
 def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:

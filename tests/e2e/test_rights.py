@@ -13,13 +13,15 @@ import pytest
 
 from demo.overlay import NAMESPACE
 from tests.e2e.site import Site
-from tests.e2e.stolen import REFUSED, Attempt, Thief, apply, create, delete, read, replace, with_token_of
+from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, replace, require_refused, with_token_of
+from tests.e2e.waiting import NotYetError, wait_for
 
 OURS, THEIRS = 99_999_900, 99_999_901  # far above any number that the counter gives
 _OURS, _THEIRS = f"kns-job-{OURS}", f"kns-job-{THEIRS}"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _RBAC_API = "rbac.authorization.k8s.io"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_BOUND_S = 15.0
 _PS = "pod-security.kubernetes.io/enforce"
 
 
@@ -28,11 +30,13 @@ def a_namespace(name: str, number: int, *, installation: str = NAMESPACE, **labe
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {**own, **labels}}}
 
 
-def a_binding(namespace: str, role: str, *, subject: str = "kns-sa", subject_in: str = NAMESPACE) -> dict[str, Any]:
+def a_binding(
+    namespace: str, role: str, *, subject: str = "kns-sa", subject_in: str = NAMESPACE, name: str = "e2e"
+) -> dict[str, Any]:
     return {
         "apiVersion": f"{_RBAC_API}/v1",
         "kind": "RoleBinding",
-        "metadata": {"name": "e2e", "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "roleRef": {"apiGroup": _RBAC_API, "kind": "ClusterRole", "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": subject, "namespace": subject_in}],
     }
@@ -64,7 +68,8 @@ def named(kind: str, name: str, *, api: str = "v1", **more: Any) -> dict[str, An
 
 
 def binding_at(what: str, body: dict[str, Any]) -> Attempt:
-    return apply(what, f"{_RBAC}/namespaces/{body['metadata']['namespace']}/rolebindings/e2e", body)
+    meta = body["metadata"]
+    return apply(what, f"{_RBAC}/namespaces/{meta['namespace']}/rolebindings/{meta['name']}", body)
 
 
 def namespace_at(what: str, body: dict[str, Any]) -> Attempt:
@@ -184,8 +189,21 @@ ALLOWED = [
     ),
     volume_at("make a vault's volume", a_volume(f"{_OURS}-u", **_NFS)),
     create("keep a record's Secret", f"/api/v1/namespaces/{NAMESPACE}/secrets", named("Secret", "e2e-tokens")),
+    create("make a Secret in its job", f"/api/v1/namespaces/{_OURS}/secrets", named("Secret", "kns-init")),
+    apply(
+        "make a NetworkPolicy in its job",
+        f"/apis/networking.k8s.io/v1/namespaces/{_OURS}/networkpolicies/kns-default",
+        named("NetworkPolicy", "kns-default", api="networking.k8s.io/v1", spec={"podSelector": {}}),
+    ),
+    delete("end the pods of its job", f"/api/v1/namespaces/{_OURS}/pods"),
     delete("end its job", f"/api/v1/namespaces/{_OURS}"),
 ]
+
+
+def _require_bound(thief: Thief) -> None:
+    home = f"/api/v1/namespaces/{_OURS}/pods"
+    if (answer := thief.tries(read("list the pods of its job", home))).status_code != 200:
+        raise NotYetError(answer.text)
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +213,13 @@ def thief(site: Site) -> Iterator[Thief]:
         try:
             theirs = json.dumps(a_namespace(_THEIRS, THEIRS, installation="kns-e2e-other"))
             site.kubectl.run("apply", "--filename=-", stdin=theirs)
-            made = thief.tries(namespace_at("make a job's namespace", a_namespace(_OURS, OURS)), really=True)
-            assert made.status_code == 201, made.text
+            for attempt in (
+                namespace_at("make a job's namespace", a_namespace(_OURS, OURS)),
+                binding_at("bind its role in it", a_binding(_OURS, "kns-job-namespace", name="kns-scheduler")),
+            ):
+                made = thief.tries(attempt, really=True)
+                assert made.status_code == 201, made.text
+            wait_for(lambda: _require_bound(thief), timeout_s=_BOUND_S, what="the new RoleBinding to count")
             yield thief
         finally:
             site.kubectl.run("delete", "namespace", *names, "--ignore-not-found", timeout_s=90)
@@ -204,8 +227,7 @@ def thief(site: Site) -> Iterator[Thief]:
 
 @pytest.mark.parametrize("attempt", FORBIDDEN, ids=str)
 def test_kns_cannot(thief: Thief, attempt: Attempt) -> None:
-    answer = thief.tries(attempt)
-    assert answer.status_code in REFUSED, f"{answer.status_code}: {answer.text}"
+    require_refused(thief.tries(attempt))
 
 
 @pytest.mark.parametrize("attempt", ALLOWED, ids=str)
