@@ -24,7 +24,7 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
         """
         Check settings, catalogue, and the host cluster: versions, rights, policies, classes, nodes, webhooks.
 
-        Asks by JARVICE_K8S_ADMIN_CONF or KUBECONFIG, else as kns's own account in a pod, which may not see all.
+        Asks as the administrator of KUBECONFIG, else as kns's own account, which may not see all.
         Exit status: 0 no fault, 1 faults.
         """
         findings = []
