@@ -1,6 +1,9 @@
 """`python -m kns`: the scheduler without arguments, the command line with them."""
 
 import sys
+from collections.abc import Iterable
+
+from kns.model.preflight import Finding
 
 
 def run() -> None:
@@ -9,8 +12,17 @@ def run() -> None:
 
         sys.exit(run_scheduler())
     from kns.cli.app import app
+    from kns.cli.preflight import add_preflight
 
+    add_preflight(app, _check_site)
     app()
+
+
+def _check_site() -> Iterable[Finding]:
+    """Imported when asked for: the other commands need no cluster, and start without all that talks to one."""
+    from kns.preflight import check_site
+
+    return check_site()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     POD = "Pod"
     JOB = "Job"
     INGRESS = "Ingress"
+    NETWORK_POLICY = "NetworkPolicy"
     EVENT = "Event"
     POD_METRICS = "PodMetrics"
     STORAGE_CLASS = "StorageClass"

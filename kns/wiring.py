@@ -10,7 +10,15 @@ from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
 from kns.logs import get_logger
 from kns.model.errors import KnsError
-from kns.model.site import ClassSettings, IngressSettings, KeycloakSettings, Proxies, Site, VirtualKubernetes
+from kns.model.site import (
+    ClassSettings,
+    IngressSettings,
+    KeycloakSettings,
+    NetworkSettings,
+    Proxies,
+    Site,
+    VirtualKubernetes,
+)
 from kns.model.submission import Terms
 from kns.ports import IdentityProvider, Kind
 from kns.settings import Settings
@@ -62,6 +70,8 @@ def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) 
         probe_interval_s=settings.probe_interval_s,
         report_interval_s=settings.report_interval_s,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
+        network=_build_network(settings),
+        pod_security=settings.pod_security,
     )
 
 
@@ -90,6 +100,16 @@ def build_terms(settings: Settings) -> Terms:
         api_url=settings.api_url or "",
         local_repository=local,
         keycloak=settings.keycloak_url is not None,
+    )
+
+
+def _build_network(settings: Settings) -> NetworkSettings | None:
+    if not settings.network_policies:
+        return None
+    return NetworkSettings(
+        internet=settings.internet_egress,
+        ingress_namespace=settings.ingress_namespace,
+        open_ranges=settings.open_ranges,
     )
 
 

@@ -51,6 +51,7 @@ PULL_SECRET = "kns-pull"  # noqa: S105 - the name of a Secret
 SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
+KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that bounds kns's own account
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
 

@@ -127,6 +127,19 @@ class ClassSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """
+    What the jobs' NetworkPolicies admit beyond the job itself; None as `ingress_namespace`: any that is no job's.
+
+    `open_ranges` may be reached and may reach in, private addresses or not.
+    """
+
+    internet: bool = True
+    ingress_namespace: str | None = None
+    open_ranges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeycloakSettings:
     """Where the jobs' Keycloak clients are: `url` has no `/` at its end. kns's own credentials are the adapter's."""
 
@@ -195,6 +208,8 @@ class Site:
     probe_interval_s: int = 60
     report_interval_s: int = 3600
     shell_image: str | None = None  # None: this site allows no web shells
+    network: NetworkSettings | None = NetworkSettings()  # None: jobs get no NetworkPolicies
+    pod_security: str = "baseline"
 
     @property
     def own_images(self) -> tuple[str, ...]:

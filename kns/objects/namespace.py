@@ -15,7 +15,9 @@ VAULT_CLAIMS = 10  # each is a PersistentVolume of the host; one is enough for m
 _CLASS = "storageclass.storage.k8s.io"
 
 
-def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str, installation: str) -> dict[str, Any]:
+def build_namespace(
+    accepted: Accepted, *, user: str, app: str, record_uid: str, installation: str, pod_security: str = "baseline"
+) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` stops the usual ways from a tenant's pod to the node; `restricted` is not
     possible, since vcluster's syncer runs as root.
@@ -31,7 +33,7 @@ def build_namespace(accepted: Accepted, *, user: str, app: str, record_uid: str,
                 names.USER_LABEL: names.label_value(user),
                 names.APP_LABEL: names.label_value(app),
                 names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
-                "pod-security.kubernetes.io/enforce": "baseline",
+                "pod-security.kubernetes.io/enforce": pod_security,
             },
             "annotations": {names.JOB_NAME_ANNOTATION: accepted.name, names.RECORD_UID_ANNOTATION: record_uid},
         },

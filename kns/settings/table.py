@@ -24,6 +24,7 @@ from kns.settings.values import (
     ProxyList,
     PublicKey,
     PullPolicy,
+    Ranges,
     Repository,
     ServerKey,
     Size,
@@ -218,6 +219,32 @@ class Settings(BaseSettings):
     )
     live_jobs_per_user: Whole = _variable(
         "KNS_LIVE_JOBS_PER_USER", 0, "Jobs of one user that may live at the same time; 0: any number."
+    )
+    pod_security: Literal["baseline", "privileged"] = _variable(
+        "KNS_POD_SECURITY",
+        "baseline",
+        "Pod Security level of the jobs' namespaces. `privileged` lets tenants onto the nodes, and "
+        "`manifests/admission-scheduler.yaml` has to admit it as well (docs/security.md).",
+    )
+    network_policies: Bool = _variable(
+        "KNS_NETWORK_POLICIES",
+        True,
+        "`false`: new jobs get no NetworkPolicies, and their pods talk to whatever they reach.",
+    )
+    internet_egress: Bool = _variable(
+        "KNS_INTERNET_EGRESS", True, "Whether jobs may reach public addresses; private ones are closed either way."
+    )
+    open_ranges: Ranges = _variable(
+        "KNS_OPEN_RANGES",
+        "",
+        "Comma list of address ranges that jobs may reach and be reached from though they are private: a proxy, a "
+        "licence server, Keycloak, an ingress controller on the nodes' own network.",
+        validate_default=True,
+    )
+    ingress_namespace: Name | None = _variable(
+        "KNS_INGRESS_CONTROLLER_NAMESPACE",
+        None,
+        "Namespace of the ingress controller, the only one that reaches jobs' pods; unset: any that is no job's.",
     )
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that are worked on at the same time.", ge=1, le=64)
     writes_per_second: Whole = _variable(

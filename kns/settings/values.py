@@ -132,12 +132,15 @@ def _check_cidr(value: str) -> str:
 
 
 def _check_proxies(value: str) -> str:
-    for part in value.split(","):
-        try:
-            ip_network(part.strip())
-        except ValueError as error:
-            raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
+    _parse_ranges(value)
     return value
+
+
+def _parse_ranges(value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(part.strip())) for part in value.split(","))
+    except ValueError as error:
+        raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
 
 
 def _read_public_key(text: str) -> str:
@@ -182,6 +185,7 @@ Url = Annotated[str, AfterValidator(_check_url)]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 AddressRange = Annotated[str, AfterValidator(_check_cidr)]
+Ranges = Annotated[tuple[str, ...], BeforeValidator(lambda value: _parse_ranges(value) if value else ())]
 ProxyList = Annotated[str, AfterValidator(_check_proxies)]
 PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]

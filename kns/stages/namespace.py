@@ -1,5 +1,6 @@
 """
-The job's namespace with LimitRange, ResourceQuota and kns's own rights in it; everything else of the job lives inside.
+The job's namespace with NetworkPolicies, LimitRange, ResourceQuota and kns's own rights in it; everything else of the
+job lives inside.
 
 Removal is the end of all of it: the namespace takes along what is in it. It never touches a namespace that does not
 carry this job's label.
@@ -21,6 +22,7 @@ from kns.objects.namespace import (
     build_role_binding,
     share_storage,
 )
+from kns.objects.network import build_network_policies
 from kns.ports import Context, Kind, Object
 
 _REMOVAL_POLL_S = 2.0
@@ -54,6 +56,7 @@ def ensure(ctx: Context) -> Outcome:
             app=ctx.job.spec.app,
             record_uid=ctx.job.uid,
             installation=site.system_namespace,
+            pod_security=site.pod_security,
         )
     )
     cluster.apply(
@@ -61,6 +64,9 @@ def ensure(ctx: Context) -> Outcome:
             accepted.number, service_account=site.service_account, system_namespace=site.system_namespace
         )
     )
+    if site.network is not None:
+        for policy in build_network_policies(accepted.number, site.network, system_namespace=site.system_namespace):
+            cluster.apply(policy)
     limits = accepted.nested.limit_range or list(site.limit_range)
     cluster.apply(build_limit_range(accepted.number, limits))
     shell = site.shell_address(accepted.number, accepted.nested) is not None

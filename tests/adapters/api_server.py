@@ -87,6 +87,7 @@ class ApiServer:
         self.seen: list[Seen] = []
         self.lists: queue.Queue[Seen] = queue.Queue()
         self.watches: queue.Queue[Seen] = queue.Queue()
+        self.denied: set[tuple[str, str]] = set()  # (verb, resource): what access reviews answer no to
         self.now = "2026-01-05T14:15:30Z"  # when what is stored next was made
         self.oldest = 0  # watches from before this version are 410
         self.expired = 0  # how many were
@@ -173,6 +174,9 @@ class ApiServer:
         return None
 
     def answer(self, seen: Seen) -> Answer:
+        if seen.method == "POST" and seen.path.endswith("accessreviews"):
+            wanted = seen.body["spec"]["resourceAttributes"]
+            return Answer(201, {"status": {"allowed": (wanted["verb"], wanted["resource"]) not in self.denied}})
         match = _PATH.fullmatch(seen.path)
         if match is None:
             return Answer(200, {}) if seen.path == "/readyz" else failure(404, "NotFound", f"no such path {seen.path}")

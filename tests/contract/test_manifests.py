@@ -11,11 +11,15 @@ import yaml
 from pydantic import BaseModel
 
 from kns import __version__
-from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
+from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS
+from kns.adapters.kube.numbers import COUNTER
+from kns.adapters.kube.preflight import POLICIES as ASKED_POLICIES
+from kns.adapters.kube.rights import BEYOND_CLUSTER, BEYOND_JOB, BEYOND_SYSTEM, table_rules
 from kns.model import names
 from kns.model.conditions import Condition
 from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
 from kns.model.vault import AcceptedVault
+from kns.objects.vault import CSI_DRIVER
 from kns.settings import Settings, list_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,17 +50,6 @@ def rules_of(role: dict[str, Any]) -> Rules:
     return dict(rules)
 
 
-def table_rules(scope: str, *rows: KindRow) -> Rules:
-    """The rights that the kind table asks for in a scope."""
-    rules: Rules = {}
-    for row in rows:
-        group = "" if row.prefix == "/api/v1" else row.prefix.split("/")[2]
-        verbs = set(getattr(row, scope))
-        if verbs:
-            rules[group, row.plural] = verbs
-    return rules
-
-
 @pytest.mark.parametrize("path", [*FILES, MANIFESTS / "kustomization.yaml"], ids=lambda path: path.name)
 def test_every_file_parses_and_every_object_says_what_it_is(path: Path) -> None:
     objects = load(path)
@@ -76,26 +69,21 @@ def test_the_kustomization_has_every_file() -> None:
 
 def test_cluster_wide_rights_are_the_kind_tables() -> None:
     """Beyond it: the service range may be asked, and two named ClusterRoles may be bound."""
-    documented = {
-        ("networking.k8s.io", "servicecidrs"): {"get"},
-        ("rbac.authorization.k8s.io", "clusterroles"): {"bind"},
-    }
-    assert rules_of(find("ClusterRole", "kns-scheduler")) == table_rules("cluster", *KINDS.values()) | documented
+    wanted = table_rules("cluster", *KINDS.values()) | BEYOND_CLUSTER
+    assert rules_of(find("ClusterRole", "kns-scheduler")) == wanted
     (bind,) = (rule for rule in find("ClusterRole", "kns-scheduler")["rules"] if "bind" in rule["verbs"])
     assert sorted(bind["resourceNames"]) == sorted([names.KNS_CLUSTER_ROLE, names.SYNCER_CLUSTER_ROLE])
 
 
 def test_rights_in_a_job_namespace_are_the_kind_tables() -> None:
     """Beyond it: logs."""
-    documented = {("", "pods/log"): {"get"}}
-    assert rules_of(find("ClusterRole", names.KNS_CLUSTER_ROLE)) == table_rules("job", *KINDS.values()) | documented
+    assert rules_of(find("ClusterRole", names.KNS_CLUSTER_ROLE)) == table_rules("job", *KINDS.values()) | BEYOND_JOB
 
 
 def test_rights_in_the_system_namespace_are_the_kind_tables() -> None:
     """Beyond it: the status subresource."""
-    documented = {("kns.io", "nestedjobs/status"): {"update"}}
-    wanted = table_rules("system", *KINDS.values(), RECORDS, LEASES)
-    assert rules_of(find("Role", "kns-scheduler")) == wanted | documented
+    wanted = table_rules("system", *KINDS.values(), RECORDS, LEASES) | BEYOND_SYSTEM
+    assert rules_of(find("Role", "kns-scheduler")) == wanted
 
 
 ROLES = [obj for path in FILES for obj in load(path) if obj["kind"] in ("Role", "ClusterRole")]
@@ -131,7 +119,7 @@ def test_a_virtual_cluster_has_no_right_to_make_ingresses() -> None:
 
 
 def _volumes_allowed() -> set[str]:
-    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    (validation,) = find("ValidatingAdmissionPolicy", "kns-job-volumes")["spec"]["validations"]
     return set(re.findall(r"has\(v\.(\w+)\)", validation["expression"]))
 
 
@@ -140,16 +128,104 @@ def test_no_pod_of_a_job_names_storage_by_itself() -> None:
     assert _volumes_allowed() == {
         *("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"),
     }
-    (validation,) = find("ValidatingAdmissionPolicy")["spec"]["validations"]
+    (validation,) = find("ValidatingAdmissionPolicy", "kns-job-volumes")["spec"]["validations"]
     assert set(re.findall(r"has\(v\.(\w+)\)", validation["messageExpression"])) == _volumes_allowed()
 
 
-def test_the_policy_holds_in_every_jobs_namespace_and_nowhere_else() -> None:
-    policy, binding = find("ValidatingAdmissionPolicy"), find("ValidatingAdmissionPolicyBinding")
+def test_no_service_of_a_job_has_external_addresses() -> None:
+    (validation,) = find("ValidatingAdmissionPolicy", "kns-job-services")["spec"]["validations"]
+    assert validation["expression"] == "!has(object.spec.externalIPs) || object.spec.externalIPs.size() == 0"
+
+
+@pytest.mark.parametrize("name", ["kns-job-volumes", "kns-job-services"])
+def test_a_policy_for_jobs_holds_in_every_jobs_namespace_and_nowhere_else(name: str) -> None:
+    binding = find("ValidatingAdmissionPolicyBinding", name)
     (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
     assert selector == {"key": names.JOB_LABEL, "operator": "Exists"}
+
+
+POLICIES = [obj for path in FILES for obj in load(path) if obj["kind"] == "ValidatingAdmissionPolicy"]
+
+
+def test_preflight_asks_for_every_policy() -> None:
+    assert sorted(policy["metadata"]["name"] for policy in POLICIES) == sorted(ASKED_POLICIES)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: str(policy["metadata"]["name"]))
+def test_every_policy_is_bound_and_refuses(policy: dict[str, Any]) -> None:
+    """What cannot be judged is refused as well."""
+    binding = find("ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     assert (binding["spec"]["validationActions"], policy["spec"]["failurePolicy"]) == (["Deny"], "Fail")
+
+
+# --- what kns's own account may write
+
+
+def scheduler_policy() -> dict[str, Any]:
+    spec: dict[str, Any] = find("ValidatingAdmissionPolicy", "kns-scheduler")["spec"]
+    return spec
+
+
+def test_the_policy_sees_every_write_of_kns_wherever_it_is_installed() -> None:
+    policy = scheduler_policy()
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["apiVersions"], rule["resources"]) == (["*"], ["*"], ["*/*"])
+    assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE", "CONNECT"}
+    (condition,) = policy["matchConditions"]
+    (pattern,) = re.findall(r"matches\('([^']+)'\)", condition["expression"])
+    account = Settings.model_fields["service_account"].default
+    assert re.search(pattern, f"system:serviceaccount:kns-system:{account}")
+    assert re.search(pattern, f"system:serviceaccount:lab:{account}")
+    assert not re.search(pattern, f"system:serviceaccount:kns-system:{account}-2")
+    assert "matchResources" not in find("ValidatingAdmissionPolicyBinding", "kns-scheduler")["spec"]
+
+
+def test_the_policy_names_what_kns_names() -> None:
+    """A name that changes in the code must change there as well."""
+    text = find_text("admission-scheduler.yaml")
+    named = (
+        names.JOB_LABEL,
+        names.INSTALLATION_LABEL,
+        names.KNS_CLUSTER_ROLE,
+        names.SYNCER_CLUSTER_ROLE,
+        COUNTER,
+        CSI_DRIVER,
+    )
+    assert [name for name in named if f"'{name}'" not in text] == []
+    (secrets,) = re.findall(r"'/secrets' && variables\.name\.matches\('([^']+)'\)", text)
+    for name in (names.record_secret("kns-job-7"), names.record_output("any.record")):
+        assert re.search(secrets, name)
+    assert not re.search(secrets, names.SYSTEM_PULL_SECRET)
+    for pattern in re.findall(r"matches\('(\^kns-job-[^']+\$)'\)", text):
+        assert re.search(pattern, names.job_object_name(7))
+        assert not re.search(pattern, "kns-job-07")
+
+
+def test_what_kns_may_write_outside_of_namespaces_is_admitted() -> None:
+    """Of the kind table, and no more than that."""
+    (first, *_) = scheduler_policy()["validations"]
+    admitted = set(re.findall(r"'([a-z0-9.]*/[a-z]+)'", first["expression"]))
+    written = {
+        f"{group}/{resource}"
+        for (group, resource), verbs in table_rules("cluster", *KINDS.values()).items()
+        if verbs & {"create", "patch", "delete"}
+    }
+    asked = {f"authorization.k8s.io/selfsubject{what}reviews" for what in ("access", "rules")}
+    assert admitted == written - {"rbac.authorization.k8s.io/rolebindings"} | asked
+
+
+def test_the_policy_admits_in_its_own_namespace_what_the_role_does() -> None:
+    (own,) = (v["expression"] for v in scheduler_policy()["validations"] if "/leases" in v["expression"])
+    named = set(re.findall(r"'([a-z0-9.]*/[a-z]+)'", own))
+    rules = table_rules("system", *KINDS.values(), RECORDS, LEASES)
+    assert named == {f"{group}/{resource}" for group, resource in rules}
+
+
+def test_the_default_level_of_pod_security_is_admitted() -> None:
+    (levels,) = (v["expression"] for v in scheduler_policy()["variables"] if v["name"] == "levels")
+    assert f"'{Settings.model_fields['pod_security'].default}'" in levels
+    assert "privileged" not in levels
 
 
 # --- the Deployment

@@ -1,0 +1,324 @@
+"""What is found at a site before its first job: a site that has all, and what each thing that is missing looks like."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.kinds import KINDS
+from kns.adapters.kube.preflight import POLICIES, Wanted, check_host
+from kns.adapters.kube.rights import BEYOND_JOB, table_rules
+from kns.model import names
+from kns.model.job import Accepted, JobSpec, JobStatus
+from kns.model.machine import Machine
+from kns.model.preflight import Finding, Verdict
+from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
+
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+SMALL = Machine(mc_name="small", mc_cores=2, mc_ram=4, mc_properties="appkind=kns,pool=jobs")
+WANTED = Wanted(
+    namespace="kns-system",
+    account="kns-sa",
+    asks_itself=False,
+    pod_security="baseline",
+    ingress_class="traefik",
+    storage_classes=("fast",),
+    runtime_classes=("nvidia",),
+    machines=(SMALL,),
+)
+
+
+def schema() -> dict[str, Any]:
+    """As published: what this release writes."""
+
+    def keys(model: Any) -> dict[str, Any]:
+        return {field.alias or name: {} for name, field in model.model_fields.items()}
+
+    spec = {**keys(JobSpec), "accepted": {"properties": keys(Accepted)}}
+    properties = {"spec": {"properties": spec}, "status": {"properties": keys(JobStatus)}}
+    return {"components": {"schemas": {"io.kns.v1alpha1.NestedJob": {"properties": properties}}}}
+
+
+def a_role(name: str, rules: dict[tuple[str, str], set[str]]) -> Object:
+    listed = [{"apiGroups": [g], "resources": [r], "verbs": sorted(verbs)} for (g, r), verbs in rules.items()]
+    return {"metadata": {"name": name}, "rules": listed}
+
+
+def a_policy(name: str) -> Object:
+    """As shipped; of a binding nothing but its name is looked at."""
+    file = MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml"
+    policy: Object = next(yaml.safe_load_all(file.read_text()))
+    return policy
+
+
+def a_node(name: str = "n1", *, cpu: str = "4", taints: tuple[Object, ...] = (), **labels: str) -> Object:
+    return {
+        "metadata": {"name": name, "labels": labels or {"pool": "jobs"}},
+        "spec": {"taints": list(taints)},
+        "status": {"allocatable": {"cpu": cpu, "memory": "16Gi"}},
+    }
+
+
+def a_webhook(*, policy: str = "Fail", resource: str = "pods", selector: Object | None = None) -> Object:
+    hook = {
+        "name": "h.example.org",
+        "failurePolicy": policy,
+        "namespaceSelector": selector or {},
+        "rules": [{"apiGroups": [""], "operations": ["CREATE"], "resources": [resource]}],
+    }
+    return {"metadata": {"name": "hooks"}, "webhooks": [hook]}
+
+
+@pytest.fixture
+def site(server: ApiServer) -> ApiServer:
+    """All that jobs need."""
+    for name in POLICIES:
+        for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
+            server.put(ADMISSION, plural, a_policy(name))
+    server.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, table_rules("job", *KINDS.values()) | BEYOND_JOB))
+    server.put(RBAC, "clusterroles", a_role(names.SYNCER_CLUSTER_ROLE, {}))
+    server.put("/apis/storage.k8s.io/v1", "storageclasses", {"metadata": {"name": "fast"}})
+    server.put("/apis/node.k8s.io/v1", "runtimeclasses", {"metadata": {"name": "nvidia"}})
+    server.put("/apis/networking.k8s.io/v1", "ingressclasses", {"metadata": {"name": "traefik"}})
+    server.put("/api/v1", "nodes", a_node())
+    server.denied.add(("get", "secrets"))
+    return server
+
+
+def look(server: ApiServer, client: KubeClient, wanted: Wanted = WANTED) -> dict[str, Finding]:
+    """What the server answers on paths that are no objects; what a test scripted before comes first."""
+    server.script("GET", "/version", Answer(200, {"major": "1", "minor": "36+", "gitVersion": "v1.36.0"}))
+    server.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, schema()))
+    server.script("GET", "/apis/metrics.k8s.io/v1beta1", Answer(200, {}))
+    return {finding.check: finding for finding in check_host(client, wanted)}
+
+
+SYSTEM_RIGHTS = "rights in kns-system"
+
+
+def test_a_site_that_has_all(site: ApiServer, client: KubeClient) -> None:
+    site.denied.clear()
+    found = look(site, client)
+    assert {name for name, f in found.items() if f.verdict is not Verdict.OK} == {"no more rights than these"}
+    assert "may read Secrets of the whole cluster" in found["no more rights than these"].said
+    assert found["nodes for small"].said == "1 (pool=jobs)"
+
+
+def test_nothing_is_written(site: ApiServer, client: KubeClient) -> None:
+    look(site, client)
+    assert {seen.path.rpartition("/")[2] for seen in site.seen if seen.method != "GET"} == {"subjectaccessreviews"}
+
+
+def test_the_schedulers_account_is_asked_about_not_the_administrator(site: ApiServer, client: KubeClient) -> None:
+    look(site, client)
+    specs = [seen.body["spec"] for seen in site.seen if seen.method == "POST"]
+    assert {spec["user"] for spec in specs} == {"system:serviceaccount:kns-system:kns-sa"}
+    assert all("system:serviceaccounts:kns-system" in spec["groups"] for spec in specs)
+
+
+def test_kns_asks_about_itself(site: ApiServer, client: KubeClient) -> None:
+    look(site, client, replace(WANTED, asks_itself=True))
+    asked = [seen for seen in site.seen if seen.method == "POST"]
+    assert {seen.path.rpartition("/")[2] for seen in asked} == {"selfsubjectaccessreviews"}
+    assert not any("user" in seen.body["spec"] for seen in asked)
+
+
+ROWS: list[tuple[str, Callable[[ApiServer], object], str, Verdict, str]] = [
+    (
+        "an old host",
+        lambda s: s.script("GET", "/version", Answer(200, {"major": "1", "minor": "32", "gitVersion": "v1.32.9"})),
+        "host API",
+        Verdict.FAULT,
+        "v1.32.9",
+    ),
+    ("no host", lambda s: s.script("GET", "/version", Reset()), "host API", Verdict.FAULT, "no answer"),
+    (
+        "no CustomResourceDefinition",
+        lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", failure(404, "NotFound")),
+        "CustomResourceDefinition",
+        Verdict.FAULT,
+        "does not know kns.io/v1alpha1 NestedJob",
+    ),
+    (
+        "one of another release",
+        lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, _without("number"))),
+        "CustomResourceDefinition",
+        Verdict.FAULT,
+        "lacks spec.accepted.number",
+    ),
+    (
+        "a right is missing",
+        lambda s: s.denied.add(("delete", "namespaces")),
+        "rights cluster-wide",
+        Verdict.FAULT,
+        "missing: delete namespaces",
+    ),
+    (
+        "the roles of jobs cannot be bound",
+        lambda s: s.denied.add(("bind", "clusterroles")),
+        "rights cluster-wide",
+        Verdict.FAULT,
+        "bind clusterroles.rbac.authorization.k8s.io kns-job-namespace",
+    ),
+    (
+        "records cannot be updated",
+        lambda s: s.denied.add(("update", "nestedjobs")),
+        SYSTEM_RIGHTS,
+        Verdict.FAULT,
+        "update nestedjobs/status.kns.io",
+    ),
+    (
+        "a role of an older release",
+        lambda s: s.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, BEYOND_JOB)),
+        "ClusterRole kns-job-namespace",
+        Verdict.FAULT,
+        "create networkpolicies.networking.k8s.io",
+    ),
+    (
+        "no role for syncers",
+        lambda s: s.drop(RBAC, "clusterroles", "", names.SYNCER_CLUSTER_ROLE),
+        "ClusterRole kns-vcluster-syncer",
+        Verdict.FAULT,
+        "is not there",
+    ),
+    (
+        "a policy that is not bound",
+        lambda s: s.drop(ADMISSION, "validatingadmissionpolicybindings", "", "kns-scheduler"),
+        "admission policy kns-scheduler",
+        Verdict.FAULT,
+        "its binding is not there",
+    ),
+    (
+        "a class that is not there",
+        lambda s: s.drop("/apis/storage.k8s.io/v1", "storageclasses", "", "fast"),
+        "StorageClass fast",
+        Verdict.FAULT,
+        "none of that name",
+    ),
+    (
+        "no ingress class",
+        lambda s: s.drop("/apis/networking.k8s.io/v1", "ingressclasses", "", "traefik"),
+        "IngressClass traefik",
+        Verdict.FAULT,
+        "none of that name",
+    ),
+    (
+        "no node has the labels",
+        lambda s: s.put("/api/v1", "nodes", a_node(pool="other")),
+        "nodes for small",
+        Verdict.FAULT,
+        "pool=jobs",
+    ),
+    (
+        "a node that wants no jobs",
+        lambda s: s.put("/api/v1", "nodes", a_node(taints=({"key": "x", "effect": "NoSchedule"},))),
+        "nodes for small",
+        Verdict.FAULT,
+        "no node that takes jobs",
+    ),
+    (
+        "a node that is too small",
+        lambda s: s.put("/api/v1", "nodes", a_node(cpu="1900m")),
+        "nodes for small",
+        Verdict.WARNING,
+        "no one node of 1 has 2 cores",
+    ),
+    (
+        "a webhook on pods",
+        lambda s: s.put(ADMISSION, "mutatingwebhookconfigurations", a_webhook()),
+        "webhook hooks h.example.org",
+        Verdict.WARNING,
+        "refuses them when it does not answer",
+    ),
+    (
+        "a webhook on namespaces",
+        lambda s: s.put(ADMISSION, "validatingwebhookconfigurations", a_webhook(resource="namespaces")),
+        "webhook hooks h.example.org",
+        Verdict.WARNING,
+        "refuses them when it does not answer",
+    ),
+    (
+        "no metrics",
+        lambda s: s.script("GET", "/apis/metrics.k8s.io/v1beta1", failure(404, "NotFound")),
+        "metrics API",
+        Verdict.WARNING,
+        "404",
+    ),
+    (
+        "an account that may not see nodes",
+        lambda s: s.script("GET", "/api/v1/nodes", failure(403, "Forbidden", "no")),
+        "nodes",
+        Verdict.UNKNOWN,
+        "may not see it",
+    ),
+]
+
+
+def _without(key: str) -> dict[str, Any]:
+    published = schema()
+    nested = published["components"]["schemas"]["io.kns.v1alpha1.NestedJob"]["properties"]
+    del nested["spec"]["properties"]["accepted"]["properties"][key]
+    return published
+
+
+@pytest.mark.parametrize(("what", "change", "check", "verdict", "said"), ROWS, ids=[row[0] for row in ROWS])
+def test_what_is_missing(
+    site: ApiServer,
+    client: KubeClient,
+    what: str,
+    change: Callable[[ApiServer], object],
+    check: str,
+    verdict: Verdict,
+    said: str,
+) -> None:
+    """It is told under its own name, with what to do."""
+    change(site)
+    finding = look(site, client)[check]
+    assert finding.verdict is verdict
+    assert said in finding.said
+    assert finding.todo
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        a_webhook(policy="Ignore"),
+        a_webhook(resource="configmaps"),
+        a_webhook(selector={"matchExpressions": [{"key": "kns.io/job", "operator": "DoesNotExist"}]}),
+        a_webhook(selector={"matchLabels": {"inject": "enabled"}}),
+        a_webhook(
+            selector={"matchExpressions": [{"key": "kns.io/job", "operator": "NotIn", "values": ["1"]}]},
+        ),
+    ],
+    ids=["ignores", "other kind", "excludes jobs", "asks for a label", "excludes this one"],
+)
+def test_a_webhook_that_is_not_in_the_way(site: ApiServer, client: KubeClient, hook: Object) -> None:
+    site.put(ADMISSION, "mutatingwebhookconfigurations", hook)
+    assert look(site, client)["webhooks"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"account": "scheduler"}, "does not bound kns's account scheduler"),
+        ({"account": "sa"}, "does not bound kns's account sa"),
+        ({"pod_security": "privileged"}, "refuses KNS_POD_SECURITY=privileged"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_settings(
+    site: ApiServer, client: KubeClient, change: dict[str, Any], said: str
+) -> None:
+    finding = look(site, client, replace(WANTED, **change))["admission policy kns-scheduler"]
+    assert finding.verdict is Verdict.FAULT
+    assert said in finding.said
+
+
+def test_a_silent_host_is_asked_once(site: ApiServer, client: KubeClient) -> None:
+    site.script("GET", "/version", Reset())
+    assert list(look(site, client)) == ["host API"]

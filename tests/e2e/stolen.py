@@ -1,0 +1,93 @@
+"""The API server as seen with the token of an account: what somebody could do who has stolen it."""
+
+import base64
+import contextlib
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.e2e.site import Site
+
+_APPLY = {"fieldManager": "kns-e2e", "force": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request; a write is a dry run, which passes all checks of the API server and then changes nothing."""
+
+    what: str
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.what
+
+
+def read(what: str, path: str, **headers: str) -> Attempt:
+    return Attempt(what, "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def create(what: str, path: str, body: Mapping[str, Any]) -> Attempt:
+    return Attempt(what, "POST", path, body)
+
+
+def replace(what: str, path: str, body: Mapping[str, Any]) -> Attempt:
+    return Attempt(what, "PUT", path, body)
+
+
+def apply(what: str, path: str, body: Mapping[str, Any]) -> Attempt:
+    return Attempt(what, "PATCH", path, body)
+
+
+def delete(what: str, path: str) -> Attempt:
+    return Attempt(what, "DELETE", path)
+
+
+def require_refused(answer: httpx.Response) -> None:
+    """By RBAC, quota or Pod Security, which answer 403, or by an admission policy: no other 422 will do."""
+    by_policy = answer.status_code == 422 and "ValidatingAdmissionPolicy" in answer.json()["message"]
+    assert answer.status_code == 403 or by_policy, f"{answer.status_code}: {answer.text}"
+
+
+class Thief:
+    """Whoever has the token."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def tries(self, attempt: Attempt, *, really: bool = False) -> httpx.Response:
+        """The API server's answer."""
+        query = dict(_APPLY) if attempt.method == "PATCH" else {}
+        if attempt.method != "GET" and not really:
+            query["dryRun"] = "All"
+        kind = "application/apply-patch+yaml" if attempt.method == "PATCH" else "application/json"
+        return self._client.request(
+            attempt.method,
+            attempt.path,
+            params=query,
+            content=None if attempt.body is None else json.dumps(attempt.body),
+            headers={"Content-Type": kind, **attempt.headers},
+        )
+
+
+@contextlib.contextmanager
+def with_token_of(site: Site, account: str, namespace: str) -> Iterator[Thief]:
+    """A real token of the account, as its pods have it: no impersonation."""
+    token = site.kubectl.run("create", "token", account, f"--namespace={namespace}", "--duration=1h").strip()
+    config = json.loads(site.kubectl.run("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    cluster = config["clusters"][0]["cluster"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    with httpx.Client(
+        base_url=cluster["server"],
+        verify=ssl.create_default_context(cadata=authority),
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+        trust_env=not site.target.is_testbed,
+    ) as client:
+        yield Thief(client)

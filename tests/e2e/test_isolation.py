@@ -1,0 +1,242 @@
+"""
+A running job seen from inside by a tenant who is its administrator, and with its syncer's stolen token from outside.
+
+The testbed's network enforces no NetworkPolicy: here it is their content that is looked at.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from demo.kubectl import Kubectl
+from demo.nested import nested_kubectl
+from demo.overlay import NAMESPACE
+from kns.model.names import host_name
+from kns.model.site import NetworkSettings
+from kns.objects.network import build_network_policies
+from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.site import Site
+from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, require_refused, with_token_of
+from tests.e2e.waiting import NotYetError
+
+_IMAGE = "docker.io/library/busybox:1.35"
+_IN = "--namespace=default"
+_EVENT_S = 60.0
+_SYNCED = "vcluster.loft.sh/managed-by"
+
+
+@pytest.fixture(scope="module")
+def job(module_jobs: JobKeeper) -> TrialJob:
+    """With a web shell, so that every kind of pod that a job can have is there."""
+    job = module_jobs.submit("web-shell")
+    job.wait_until_serving()
+    return job
+
+
+@pytest.fixture
+def inside(site: Site, job: TrialJob) -> Iterator[Kubectl]:
+    with nested_kubectl(site.target, job.number) as kubectl:
+        yield kubectl
+
+
+@pytest.fixture(scope="module")
+def syncer(site: Site, job: TrialJob) -> Iterator[Thief]:
+    """Whoever has the token of the job's syncer, the one account of a job that has rights on the host."""
+    with with_token_of(site, f"vc-{job.namespace}", job.namespace) as thief:
+        yield thief
+
+
+def a_pod(name: str, *, container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A pod that no node takes, so it costs the machine nothing."""
+    main = {"name": "main", "image": _IMAGE, "command": ["sleep", "3600"], **(container or {})}
+    nowhere = {"nodeSelector": {"example.org/no-such-node": "true"}}
+    meta = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [main], **nowhere, **spec}}
+
+
+def await_event(job: TrialJob, inside: Kubectl, name: str, text: str) -> None:
+    """Until the tenant is told so, by an event of its own pod."""
+
+    def probe() -> None:
+        events = inside.get("events", _IN, f"--field-selector=involvedObject.name={name}")["items"]
+        messages = [event.get("message", "") for event in events]
+        if not any(text in message for message in messages):
+            raise NotYetError(str(messages))
+
+    job.wait_for(probe, timeout_s=_EVENT_S, what=f"an event of {name}: {text}")
+
+
+def host_copy(site: Site, job: TrialJob, name: str) -> dict[str, Any]:
+    def probe() -> dict[str, Any]:
+        copy = site.kubectl.find("pod", host_name(name, "default", job.namespace), f"--namespace={job.namespace}")
+        if copy is None:
+            raise NotYetError("no copy on the host")
+        return dict(copy)
+
+    found: dict[str, Any] = job.wait_for(probe, timeout_s=_EVENT_S, what=f"pod {name} on the host")
+    return found
+
+
+_ROOT_VOLUME = {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
+ESCAPES = {
+    "privileged": a_pod("privileged", container={"securityContext": {"privileged": True}}),
+    "capability": a_pod("capability", container={"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}),
+    "host-path": a_pod("host-path", **_ROOT_VOLUME),
+    "host-network": a_pod("host-network", hostNetwork=True),
+    "host-pid": a_pod("host-pid", hostPID=True),
+    "host-ipc": a_pod("host-ipc", hostIPC=True),
+    "host-port": a_pod("host-port", container={"ports": [{"containerPort": 80, "hostPort": 80}]}),
+    "unconfined": a_pod("unconfined", container={"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
+}
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_pod_that_reaches_for_its_node_is_refused_and_the_tenant_told(
+    site: Site, job: TrialJob, inside: Kubectl, name: str
+) -> None:
+    inside.run("apply", "--filename=-", stdin=json.dumps(ESCAPES[name]))
+    await_event(job, inside, name, "violates PodSecurity")
+    copy = host_name(name, "default", job.namespace)
+    assert site.kubectl.find("pod", copy, f"--namespace={job.namespace}") is None
+
+
+def test_a_pod_beyond_the_machine_is_refused_by_the_quota(job: TrialJob, inside: Kubectl) -> None:
+    much = {"cpu": "500", "memory": "64Mi"}
+    pod = a_pod("greedy", container={"resources": {"requests": much, "limits": much}})
+    inside.run("apply", "--filename=-", stdin=json.dumps(pod))
+    await_event(job, inside, "greedy", "exceeded quota: kns-quota")
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "said"),
+    [
+        ("external", {"externalIPs": ["10.96.0.1"]}, "a Service of a job has no externalIPs"),
+        ("node-port", {"type": "NodePort"}, "exceeded quota: kns-quota"),
+        ("balancer", {"type": "LoadBalancer"}, "exceeded quota: kns-quota"),
+    ],
+)
+def test_a_service_draws_no_traffic_of_the_host(inside: Kubectl, name: str, spec: dict[str, Any], said: str) -> None:
+    meta = {"name": name, "namespace": "default"}
+    whole = {"selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
+    body = json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": whole})
+    assert said in inside.run("create", "--filename=-", stdin=body, check=False)
+
+
+def test_no_pod_that_a_tenant_reaches_has_a_token_of_the_host(site: Site, job: TrialJob, inside: Kubectl) -> None:
+    """The control plane has one, and no tenant gets into it: it is in no cluster of theirs."""
+    inside.run("create", "serviceaccount", f"vc-{job.namespace}", _IN)
+    pod = a_pod("borrower", serviceAccountName=f"vc-{job.namespace}", automountServiceAccountToken=True)
+    inside.run("apply", "--filename=-", stdin=json.dumps(pod))
+    assert host_copy(site, job, "borrower")["spec"]["serviceAccountName"] == f"vc-workload-{job.namespace}"
+    pods = {pod["metadata"]["name"]: pod for pod in job.pods()}
+    reached = {name: pod for name, pod in pods.items() if pod["metadata"]["labels"].get("release") != job.namespace}
+    kinds = {pod["metadata"]["labels"].get("kns.io/component", "tenant") for pod in reached.values()}
+    assert {"tenant", "shell"} <= kinds
+    for name, found in reached.items():
+        assert found["spec"]["automountServiceAccountToken"] is False, name
+        sources = [s for v in found["spec"].get("volumes", []) for s in v.get("projected", {}).get("sources", [])]
+        assert not any("serviceAccountToken" in source for source in sources), name
+
+
+def test_a_pod_of_the_tenant_cannot_name_a_secret_of_the_host(site: Site, job: TrialJob, inside: Kubectl) -> None:
+    """What it names is looked for inside, and reaches the host under a name that says so."""
+    wanted = (f"{job.namespace}-certs", f"vc-{job.namespace}", "kns-init", "kns-shell")
+    volumes = [{"name": f"v{index}", "secret": {"secretName": name}} for index, name in enumerate(wanted)]
+    env = [{"secretRef": {"name": "kns-init-env"}}]
+    pod = a_pod("thief", container={"envFrom": env}, volumes=volumes, imagePullSecrets=[{"name": "kns-pull"}])
+    inside.run("apply", "--filename=-", stdin=json.dumps(pod))
+    spec = host_copy(site, job, "thief")["spec"]
+    named = [volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume]
+    named += [source["secretRef"]["name"] for source in spec["containers"][0]["envFrom"]]
+    assert {host_name(name, "default", job.namespace) for name in (*wanted, "kns-init-env")} <= set(named)
+    assert not set(named) & {*wanted, "kns-init-env"}
+
+
+def test_a_tenant_inside_sees_no_object_of_the_host(job: TrialJob, inside: Kubectl) -> None:
+    secrets = {item["metadata"]["name"] for item in inside.get("secrets", "--all-namespaces")["items"]}
+    assert not {
+        name for name in secrets if name.startswith((f"{job.namespace}-certs", f"vc-{job.namespace}", "kns-init"))
+    }
+    namespaces = {item["metadata"]["name"] for item in inside.get("namespaces")["items"]}
+    assert not namespaces & {job.namespace, NAMESPACE}
+
+
+def test_the_namespace_enforces_pod_security(site: Site, job: TrialJob) -> None:
+    labels = site.kubectl.get("namespace", job.namespace)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_the_network_policies_are_there_as_built(site: Site, job: TrialJob) -> None:
+    found = site.kubectl.get("networkpolicies", f"--namespace={job.namespace}")["items"]
+    built = build_network_policies(job.number, NetworkSettings(), system_namespace=NAMESPACE)
+    assert {policy["metadata"]["name"]: policy["spec"] for policy in found} == {
+        policy["metadata"]["name"]: policy["spec"] for policy in built
+    }
+
+
+def _attempts(job: str) -> list[Attempt]:
+    """What the syncer of a job could try with its rights."""
+    here, core = f"/api/v1/namespaces/{job}", "/api/v1/namespaces"
+    rbac, net = "/apis/rbac.authorization.k8s.io/v1", "/apis/networking.k8s.io/v1"
+    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    service = {"selector": {"a": "b"}, "ports": [{"port": 80}], "externalIPs": ["10.96.0.1"]}
+    subject = {"kind": "ServiceAccount", "name": f"vc-{job}", "namespace": job}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "e2e"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "kns-vcluster-syncer"},
+        "subjects": [subject],
+    }
+    meta = {"apiVersion": "v1", "metadata": {"name": "e2e"}}
+    return [
+        read("list Secrets of kube-system", f"{core}/kube-system/secrets"),
+        read("read kns's catalogue", f"{core}/{NAMESPACE}/secrets/kns-catalog"),
+        read("list all Secrets", "/api/v1/secrets"),
+        read("list all pods", "/api/v1/pods"),
+        read("list nodes", "/api/v1/nodes"),
+        read("read its job's record", f"/apis/kns.io/v1alpha1/namespaces/{NAMESPACE}/nestedjobs"),
+        create("make a pod in default", f"{core}/default/pods", pod),
+        create("make a privileged pod at home", f"{here}/pods",
+               {**ESCAPES["privileged"], "metadata": {"name": "e2e"}}),
+        create("mount the node's disk at home", f"{here}/pods", {**ESCAPES["host-path"], "metadata": {"name": "e2e"}}),
+        create("mount an NFS server at home", f"{here}/pods",
+               {**a_pod("e2e", volumes=[{"name": "v", "nfs": {"server": "10.0.0.1", "path": "/"}}]),
+                "metadata": {"name": "e2e"}}),
+        create("draw other traffic", f"{here}/services", {**meta, "kind": "Service", "spec": service}),
+        create("bind a role at home", f"{rbac}/namespaces/{job}/rolebindings", binding),
+        create("bind a role in kube-system", f"{rbac}/namespaces/kube-system/rolebindings", binding),
+        create("get a token of another account", f"{core}/{NAMESPACE}/serviceaccounts/kns-sa/token",
+               {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}),
+        create("run a program in a pod of kns", f"{core}/{NAMESPACE}/pods/any/exec", {}),
+        create("make an Ingress", f"{net}/namespaces/{job}/ingresses",
+               {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "e2e"},
+                "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}),
+        delete("delete the job's NetworkPolicy", f"{net}/namespaces/{job}/networkpolicies/kns-default"),
+        delete("delete the job's quota", f"{here}/resourcequotas/kns-quota"),
+        apply("widen the job's LimitRange", f"{here}/limitranges/kns-limit-range",
+              {**meta, "kind": "LimitRange", "metadata": {"name": "kns-limit-range"}, "spec": {"limits": []}}),
+        apply("lower the job's Pod Security", here,
+              {**meta, "kind": "Namespace",
+               "metadata": {"name": job, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}),
+        delete("delete the job's namespace", here),
+    ]  # fmt: skip
+
+
+SYNCER_ATTEMPTS = [attempt.what for attempt in _attempts("kns-job-0")]
+
+
+@pytest.mark.parametrize("what", SYNCER_ATTEMPTS)
+def test_the_syncers_token_is_worth_nothing_beyond_its_job(syncer: Thief, job: TrialJob, what: str) -> None:
+    (attempt,) = (attempt for attempt in _attempts(job.namespace) if attempt.what == what)
+    require_refused(syncer.tries(attempt))
+
+
+def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
+    """What is refused above is refused for what it is."""
+    home = f"/api/v1/namespaces/{job.namespace}/pods"
+    assert syncer.tries(read("list pods", home)).status_code == 200
+    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    assert syncer.tries(create("make a pod", home, pod)).status_code == 201

@@ -1,0 +1,50 @@
+"""How findings look, and what the exit status says."""
+
+import json
+from collections.abc import Iterable
+
+import typer
+from typer.testing import CliRunner
+
+from kns.cli.preflight import add_preflight
+from kns.model.preflight import Finding, Verdict
+
+OK = Finding("host API", Verdict.OK, "answers")
+WARNING = Finding("metrics API", Verdict.WARNING, "is not there", "install it")
+FAULT = Finding("rights", Verdict.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
+UNKNOWN = Finding("nodes", Verdict.UNKNOWN, "this account may not see it")
+
+
+def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    add_preflight(app, lambda: findings)
+    done = CliRunner().invoke(app, ["preflight", *arguments])
+    return done.exit_code, done.output
+
+
+def test_lines_with_what_to_do_below() -> None:
+    """What came from the cluster cannot steer the terminal."""
+    status, output = run([OK, WARNING, FAULT])
+    assert output.splitlines() == [
+        "ok       host API: answers",
+        "warning  metrics API: is not there",
+        "         install it",
+        "fault    rights: missing: get\\x1b[2J pods",
+        "         apply manifests/",
+        "1 ok, 1 warning, 1 fault, 0 unknown",
+    ]
+    assert status == 1
+
+
+def test_only_a_fault_is_a_failure() -> None:
+    assert run([OK, WARNING, UNKNOWN])[0] == 0
+
+
+def test_json_for_programs() -> None:
+    status, output = run([FAULT, OK], "--json")
+    assert json.loads(output) == [
+        {"check": "rights", "verdict": "fault", "said": "missing: get\x1b[2J pods", "todo": "apply manifests/"},
+        {"check": "host API", "verdict": "ok", "said": "answers", "todo": ""},
+    ]
+    assert status == 1

@@ -1,0 +1,128 @@
+"""Who may reach a job's pods, and what they may reach."""
+
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from kns.model.site import NetworkSettings
+from kns.objects.network import build_network_policies
+
+LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7"}
+
+
+def build(network: NetworkSettings = NetworkSettings()) -> dict[str, dict[str, Any]]:  # noqa: B008 - frozen
+    """The specs by name."""
+    built = build_network_policies(7, network, system_namespace="sys")
+    assert all(policy["metadata"]["namespace"] == "kns-job-7" for policy in built)
+    assert all(policy["metadata"]["labels"] == LABELS for policy in built)
+    assert all((policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy") for policy in built)
+    assert all(policy["spec"].pop("policyTypes") == ["Ingress", "Egress"] for policy in built)
+    return {policy["metadata"]["name"]: policy["spec"] for policy in built}
+
+
+def test_pods_of_a_job_reach_each_other_and_name_servers() -> None:
+    """All else is closed to them, in and out: this one selects every pod."""
+    assert build()["kns-default"] == {
+        "podSelector": {},
+        "ingress": [{"from": [{"podSelector": {}}]}],
+        "egress": [
+            {"to": [{"podSelector": {}}]},
+            {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+        ],
+    }
+
+
+def test_kns_reaches_the_control_plane_and_that_reaches_the_hosts_api() -> None:
+    """Never a tenant's pod, whatever labels it has: the syncer's own mark is on every copy."""
+    assert build()["kns-control-plane"] == {
+        "podSelector": {
+            "matchLabels": {"app": "vcluster", "release": "kns-job-7"},
+            "matchExpressions": [{"key": "vcluster.loft.sh/managed-by", "operator": "DoesNotExist"}],
+        },
+        "ingress": [
+            {
+                "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sys"}}}],
+                "ports": [{"protocol": "TCP", "port": 8443}],
+            }
+        ],
+        "egress": [
+            {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]},
+            {
+                "to": [
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fe80::/10"]}},
+                ]
+            },
+        ],
+    }
+
+
+def test_the_app_is_reached_by_no_other_job_and_reaches_public_addresses_only() -> None:
+    assert build()["kns-app"] == {
+        "podSelector": {"matchExpressions": [{"key": "release", "operator": "NotIn", "values": ["kns-job-7"]}]},
+        "ingress": [
+            {"from": [{"namespaceSelector": {"matchExpressions": [{"key": "kns.io/job", "operator": "DoesNotExist"}]}}]}
+        ],
+        "egress": [
+            {
+                "to": [
+                    {
+                        "ipBlock": {
+                            "cidr": "0.0.0.0/0",
+                            "except": [
+                                "10.0.0.0/8",
+                                "100.64.0.0/10",
+                                "127.0.0.0/8",
+                                "169.254.0.0/16",
+                                "172.16.0.0/12",
+                                "192.168.0.0/16",
+                            ],
+                        }
+                    },
+                    {"ipBlock": {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]}},
+                ]
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("169.254.169.254", False),  # cloud metadata
+        ("fd00:ec2::254", False),
+        ("10.96.0.1", False),  # the host's API, as its Service
+        ("10.244.3.7", False),  # a pod of another job
+        ("192.168.1.5", False),  # a node
+    ],
+)
+def test_what_the_app_reaches_by_address(address: str, reached: bool) -> None:
+    (rule,) = build()["kns-app"]["egress"]
+    assert any(_admits(peer["ipBlock"], address) for peer in rule["to"]) is reached
+
+
+def _admits(block: dict[str, Any], address: str) -> bool:
+    target = ip_address(address)
+    return target in ip_network(block["cidr"]) and not any(target in ip_network(cidr) for cidr in block["except"])
+
+
+def test_without_internet_nothing_outside_is_reached() -> None:
+    """No rule at all: a rule without destinations would admit every one."""
+    assert build(NetworkSettings(internet=False))["kns-app"]["egress"] == []
+
+
+def test_what_the_site_opens_is_open_both_ways() -> None:
+    network = NetworkSettings(internet=False, ingress_namespace="traefik", open_ranges=("10.1.2.3/32",))
+    app = build(network)["kns-app"]
+    assert app["egress"] == [{"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]}]
+    assert app["ingress"] == [
+        {
+            "from": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "traefik"}}},
+                {"ipBlock": {"cidr": "10.1.2.3/32"}},
+            ]
+        }
+    ]
