@@ -1,9 +1,9 @@
 """The whole life of the smallest app, and that nothing of it is left."""
 
 from demo.overlay import NAMESPACE
+from demo.snapshot import Difference, take_snapshot
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.site import Site
-from tests.e2e.snapshot import Difference, take_snapshot
 from tests.e2e.waiting import NotYetError
 
 _SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
@@ -50,7 +50,7 @@ def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, j
     )
 
     def probe() -> None:
-        after = take_snapshot(site.kubectl, but_job=job.number)
+        after = take_snapshot(site.kubectl, jobs={job.number})
         assert after.kinds == before.kinds
         if (found := before.compare(after)) != expected:
             raise NotYetError(f"{found}\n  instead of {expected}")

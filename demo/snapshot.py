@@ -7,6 +7,8 @@ are written to all the time. Objects of other jobs are left out, so that others 
 
 import json
 import re
+from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 
 from demo.kubectl import Kubectl
@@ -64,7 +66,9 @@ class Snapshot:
     objects: dict[Key, tuple[str, str]]
 
     def compare(self, later: "Snapshot") -> Difference:
-        """From this moment to a later one. An object that was replaced by another of its name counts as added."""
+        """
+        From this moment to a later one. An object that was replaced by another of its name counts as added.
+        """
         kept = {key for key in self.objects.keys() & later.objects.keys() if self._uid(key) == later._uid(key)}
         return Difference(
             added=frozenset(later.objects.keys() - kept),
@@ -72,25 +76,33 @@ class Snapshot:
             changed=frozenset(key for key in kept if self.objects[key] != later.objects[key]),
         )
 
+    def count(self) -> Counter[str]:
+        """
+        How many there are of each kind.
+        """
+        return Counter(kind for kind, _, _ in self.objects)
+
     def _uid(self, key: Key) -> str:
         return self.objects[key][0]
 
 
-def take_snapshot(kubectl: Kubectl, *, but_job: int | None = None) -> Snapshot:
-    """All objects of all kinds, cluster-scoped ones included, less those of jobs other than `but_job`."""
+def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
+    """
+    All objects of all kinds, cluster-scoped ones included, less those of jobs other than `jobs`.
+    """
     kinds = set(kubectl.run("api-resources", "--verbs=list", "--output=name").split()) - _COME_AND_GO
     text = kubectl.run("get", ",".join(sorted(kinds)), "--all-namespaces", "--output=json", timeout_s=_LIST_S)
     objects = {}
     for item in json.loads(text)["items"]:
         meta = item["metadata"]
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
-        if _is_of_others(item, but_job) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
+        if _is_of_others(item, jobs) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
             continue
         objects[key] = (meta.get("uid", ""), "" if key[0] in _RESTLESS else meta["resourceVersion"])
     return Snapshot(kinds=len(kinds), objects=objects)
 
 
-def _is_of_others(item: dict[str, object], but_job: int | None) -> bool:
+def _is_of_others(item: dict[str, object], jobs: Container[int]) -> bool:
     """Whatever it is, it names its job: an IPAddress by its parent, a volume by its claim."""
     numbers = {int(number) for number in _JOB.findall(json.dumps(item))}
-    return bool(numbers) and but_job not in numbers
+    return bool(numbers) and not any(number in jobs for number in numbers)
