@@ -14,6 +14,8 @@ from typing import Any
 
 from kns import __version__
 from kns.model.job import Job, StopReason, Substatus, build_record, status_to_record
+from kns.model.limits import parse_limit_range
+from kns.settings import Settings
 from tests.builders import a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
@@ -92,6 +94,7 @@ def dump(state: str) -> dict[str, Any]:
         virtual=FakeVirtualClusters(),
         catalog=StaticCatalog(a_catalog()),
     )
+    sim.configure(limit_range=tuple(parse_limit_range(Settings.model_fields["limit_range"].default)))
     STATES[state](sim)
     tokens = sim.tokens.read(sim.record)
     return {
