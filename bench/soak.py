@@ -59,7 +59,12 @@ class Life:
 
 @dataclass(slots=True)
 class Result:
-    """All that was seen. `difference` is None until the end was compared with the start."""
+    """
+    All that was seen. `difference` is None until the end was compared with the start.
+
+    `top` is what `kubectl top` said of the replicas at the end: the memory of their cgroups, page cache included. A
+    cluster without a metrics server says so instead.
+    """
 
     app: str
     wanted: int
@@ -67,6 +72,7 @@ class Result:
     before: Snapshot
     lives: list[Life] = field(default_factory=list)
     after: Snapshot | None = None
+    top: str = ""
 
     @property
     def difference(self) -> Difference | None:
@@ -121,6 +127,7 @@ class Soak:
                 raise BenchError("a pod of the scheduler was replaced meanwhile; its memory says nothing then")
             result.lives.append(life)
             self._screen.step(f"life {count} of {lives}, job {life.number}: {life.seconds:.1f} s")
+        result.top = self._kubectl.run("top", "pods", f"--namespace={NAMESPACE}", "--no-headers", check=False).strip()
         self._settle(result)
         return result
 
@@ -215,7 +222,8 @@ def render(result: Result) -> str:
         first, last = result.lives[0].memory_kib[pod], result.lives[-1].memory_kib[pod]
         added = "-" if slope is None else f"{slope:+.1f} KiB"
         lines.append(f"| {pod} | {_mib(start)} | {_mib(first)} | {_mib(last)} | {added} |")
-    return "\n".join([*lines, "", *_render_difference(result)])
+    lines += ["", *(f"kubectl top: {' '.join(line.split())}" for line in result.top.splitlines()), ""]
+    return "\n".join([*lines, *_render_difference(result)])
 
 
 def _render_difference(result: Result) -> list[str]:
@@ -258,6 +266,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "start_kib": result.start_kib,
         "lives": [asdict(life) for life in result.lives],
         "slope_kib": {pod: result.slope_kib(pod) for pod in result.start_kib} if result.lives else {},
+        "top": result.top.splitlines(),
         "before": dict(result.before.count()),
         "after": dict(result.after.count()) if result.after else None,
     }

@@ -51,6 +51,8 @@ class _Cluster:
     def run(self, *arguments: str, **_: Any) -> str:
         if arguments[0] == "api-resources":
             return "configmaps"
+        if arguments[0] == "top":
+            return "a   3m   90Mi\n"
         if arguments[0] == "get":
             items = [
                 {
@@ -136,6 +138,7 @@ def test_memory_is_told_as_a_slope(world: list[float]) -> None:
     result = _soak(_Cluster()).run(3)
     assert result.slope_kib("a") == pytest.approx(2)
     assert "| a | 0.5 MiB | 1.0 MiB | 1.0 MiB | +2.0 KiB |" in soak.render(result)
+    assert "kubectl top: a 3m 90Mi" in soak.render(result)
     told = soak.to_json(result)
     assert told["slope_kib"] == {"a": pytest.approx(2)}
     assert json.loads(json.dumps(told))["whole"] is True
