@@ -26,10 +26,10 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status bench browser
+.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status bench bench-poll soak browser
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
 	@echo "With KUBECONFIG set, demo, up, env, dev and status use that cluster: see '$(PYTHON_IN) -m demo --help'."
 
 demo: $(VENV)/ready ## bring everything up, run a job from submit to nothing left (ARGS="--app slow --keep")
@@ -82,6 +82,12 @@ validate: $(VENV)/ready ## check an AppDef of yours: make validate FILE=path/to/
 
 bench: $(VENV)/ready ## measure how long submit takes to answer (after `make up`; ARGS="--jobs 200 --rate 10")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.submit $(ARGS)
+
+bench-poll: $(VENV)/ready ## measure whether 200 polling clients slow the reconciler (after `make up`; ARGS="--seconds 120")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.poll $(ARGS)
+
+soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)
 
 docs: $(VENV)/ready ## write docs/configuration.md anew from the table of settings
 	@$(PYTHON_IN) docs/build_configuration.py

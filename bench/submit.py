@@ -9,8 +9,6 @@ until kns has removed them.
 
 import argparse
 import asyncio
-import contextlib
-import json
 import os
 import secrets
 import sys
@@ -19,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,14 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.accounts import Account, read_accounts, read_url
+from bench.client import POLL_S, BenchClient
+from bench.command import between, write_json
 from bench.errors import BenchError
 from bench.figures import Figures
 
-TIMEOUT_S = 20.0  # no route may take longer
-POLL_S = 2.0
 MAX_JOBS = 2000
 MAX_RATE = 200.0
-_ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +94,8 @@ class Bench:
         transport: httpx.AsyncBaseTransport | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=f"{url}/jarvice", timeout=TIMEOUT_S, trust_env=False, transport=transport
-        )
-        self._accounts = accounts
+        self._kns = BenchClient(url, accounts, load.label, transport=transport, poll_s=poll_s)
         self._load = load
-        self._poll_s = poll_s
         self.result = Result(load, [account.username for account in accounts])
 
     async def run(self) -> Result:
@@ -113,26 +105,18 @@ class Bench:
         Raises:
             BenchError: kns cannot be reached, or the jobs are not gone in time.
         """
-        async with self._http:
-            await self._check_ready()
+        async with self._kns.http:
+            await self._kns.check_ready()
             try:
                 await self._submit_all()
             finally:
-                await self._terminate_all()
-            await self._await_removal()
+                await self._kns.terminate_all()
+            self.result.removal_s = await self._kns.await_removal(within_s=self._load.removal_s)
         return self.result
-
-    async def _check_ready(self) -> None:
-        try:
-            answer = await self._http.get("/ready")
-        except httpx.HTTPError as error:
-            raise BenchError(f"{self._http.base_url}: {error}; is kns up?") from error
-        if answer.status_code != 200:
-            raise BenchError(f"kns is not ready: {answer.status_code} {answer.text.strip()[:200]}")
 
     async def _submit_all(self) -> None:
         begun = time.perf_counter()
-        turns = zip(range(self._load.jobs), cycle(self._accounts), strict=False)
+        turns = zip(range(self._load.jobs), cycle(self._kns.accounts), strict=False)
         async with asyncio.TaskGroup() as group:
             for index, account in turns:
                 due = begun + index / self._load.rate
@@ -141,15 +125,9 @@ class Bench:
         self.result.sending_s = time.perf_counter() - begun
 
     async def _submit(self, account: Account, due: float) -> None:
-        body = {
-            "app": self._load.app,
-            "machine": {"type": self._load.machine, "nodes": 1},
-            "job_label": self._load.label,
-            "user": account.credentials,
-        }
         sent, number = time.perf_counter(), None
         try:
-            answer = await self._http.post("/submit", json=body)
+            answer = await self._kns.submit(account, app=self._load.app, machine=self._load.machine)
             status = str(answer.status_code)
             if answer.status_code == 200:
                 number = int(answer.json()["number"])
@@ -157,44 +135,6 @@ class Bench:
             status = type(error).__name__
         elapsed_ms = (time.perf_counter() - sent) * 1000
         self.result.answers.append(Submitted(account, status, elapsed_ms, (sent - due) * 1000, number))
-
-    async def _terminate_all(self) -> None:
-        """By label, so that a job whose answer was lost is ended too."""
-        for account in self._accounts:
-            for number in await self._find(account, all_of_them=False):
-                await self._get("/terminate", account, number=number)
-
-    async def _await_removal(self) -> None:
-        begun = time.perf_counter()
-        while left := await self._count_left():
-            if time.perf_counter() - begun > self._load.removal_s:
-                raise BenchError(
-                    f"{left} jobs are not gone after {self._load.removal_s:.0f} s; "
-                    f"kns goes on removing them: kubectl get nj -n kns-system, label {self._load.label}"
-                )
-            await asyncio.sleep(self._poll_s)
-        self.result.removal_s = time.perf_counter() - begun
-
-    async def _count_left(self) -> int:
-        left = 0
-        for account in self._accounts:
-            jobs = await self._find(account, all_of_them=True)
-            left += sum(job["job_status"] not in _ENDED or job["job_substatus"] != 0 for job in jobs.values())
-        return left
-
-    async def _find(self, account: Account, *, all_of_them: bool) -> dict[str, Any]:
-        """This run's jobs of one account: the live ones, or the ended ones too."""
-        wanted = {"label": self._load.label, "exactmatch": "true", "all": "true" if all_of_them else "false"}
-        return dict((await self._get("/jobs", account, **wanted)).json())
-
-    async def _get(self, route: str, account: Account, **params: Any) -> httpx.Response:
-        try:
-            answer = await self._http.get(route, params={**account.credentials, **params})
-        except httpx.HTTPError as error:
-            raise BenchError(f"{route}: {type(error).__name__} {error}") from error
-        if answer.status_code != 200:
-            raise BenchError(f"{route}: {answer.status_code} {answer.text.strip()[:200]}")
-        return answer
 
 
 def check_limit(load: Load, accounts: int, limit: int) -> None:
@@ -285,15 +225,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         return 2
     show(result, Console())
     if options.json:
-        _write(options.json, json.dumps(to_json(result), indent=2) + "\n")
+        write_json(options.json, to_json(result))
     return 0 if result.is_whole else 1
-
-
-def _write(file: str, text: str) -> None:
-    if file == "-":
-        sys.stdout.write(text)
-        return
-    Path(file).write_text(text, "utf-8")
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -303,26 +236,16 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog='Address and accounts come from the environment: eval "$(make -s env)". Submits go round the accounts, '
         "because kns takes at most KNS_SUBMITS_PER_MINUTE (60) a minute from one user.",
     )
-    parser.add_argument("--jobs", type=_between(int, 1, MAX_JOBS), default=100, help="how many (100)")
-    parser.add_argument("--rate", type=_between(float, 0.1, MAX_RATE), default=10.0, help="how many a second (10)")
+    parser.add_argument("--jobs", type=between(int, 1, MAX_JOBS), default=100, help="how many (100)")
+    parser.add_argument("--rate", type=between(float, 0.1, MAX_RATE), default=10.0, help="how many a second (10)")
     parser.add_argument("--app", default="hello", help="app of the catalogue (hello)")
     parser.add_argument("--machine", default="kns-nowhere", help="machine; by default one that starts no pod")
-    parser.add_argument("--limit", type=_between(int, 1, 1_000_000), default=60, help="the site's limit per user (60)")
+    parser.add_argument("--limit", type=between(int, 1, 1_000_000), default=60, help="the site's limit per user (60)")
     parser.add_argument(
-        "--removal", type=_between(float, 1, 7200), default=900.0, help="seconds to wait for the end (900)"
+        "--removal", type=between(float, 1, 7200), default=900.0, help="seconds to wait for the end (900)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too; - for stdout")
     return parser
-
-
-def _between(kind: type[int] | type[float], low: float, high: float) -> Any:
-    def parse(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if low <= (value := kind(text)) <= high:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def split_image(reference: str) -> dict[str, str]:
     """
     An entry of Kustomize's `images` for the scheduler.
 
-    >>> split_image("registry.example.org:5000/team/kns-scheduler:0.1.0")["newTag"]
-    '0.1.0'
+    >>> split_image("registry.example.org:5000/team/kns-scheduler:0.2.0")["newTag"]
+    '0.2.0'
     >>> split_image("localhost/kns-scheduler@sha256:ab")["digest"]
     'sha256:ab'
     """

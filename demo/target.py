@@ -29,7 +29,7 @@ Settings of manifests/configmap.yaml that are set in the environment are passed 
 Push the images first, if the cluster is not the testbed:
   for name in scheduler init; do
     file=$([ $name = init ] && echo init-image/Dockerfile || echo Dockerfile)
-    docker build -t $KNS_REGISTRY/kns-$name:0.1.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.1.0
+    docker build -t $KNS_REGISTRY/kns-$name:0.2.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.2.0
   done
   for id in $(ls examples); do
     docker build -t $KNS_REGISTRY/kns-example-$id:1 examples/$id && docker push $KNS_REGISTRY/kns-example-$id:1
@@ -53,7 +53,7 @@ class Target:
 
     def image(self, name: str) -> str:
         """
-        The full name of one of our images, say `kns-init:0.1.0`.
+        The full name of one of our images, say `kns-init:0.2.0`.
         """
         return f"{self.registry or 'localhost'}/{name}"
 

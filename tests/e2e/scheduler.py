@@ -55,6 +55,28 @@ def _restart_with(kubectl: Kubectl, variables: dict[str, str | None]) -> None:
     await_leader(kubectl)
 
 
+@contextlib.contextmanager
+def scheduler_stopped(kubectl: Kubectl) -> Iterator[None]:
+    """
+    Nobody reconciles meanwhile, as between two releases; afterwards as many replicas as before do.
+    """
+    deployment = f"deployment/{DEPLOYMENT}"
+    replicas = kubectl.get(deployment, _IN)["spec"]["replicas"]
+    kubectl.run("scale", deployment, _IN, "--replicas=0")
+    try:
+        wait_for(lambda: _expect_no_pod(kubectl), timeout_s=_ROLLOUT_S, what="the end of all replicas")
+        yield
+    finally:
+        kubectl.run("scale", deployment, _IN, f"--replicas={replicas}")
+        kubectl.run("rollout", "status", deployment, _IN, f"--timeout={_ROLLOUT_S}s", timeout_s=_ROLLOUT_S + 10)
+        await_leader(kubectl)
+
+
+def _expect_no_pod(kubectl: Kubectl) -> None:
+    if pods := kubectl.get("pods", _IN, _SELECTOR)["items"]:
+        raise NotYetError(f"{len(pods)} pods are there")
+
+
 def scheduler_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
     """The replicas that are not on their way out."""
     pods = kubectl.get("pods", _IN, _SELECTOR)["items"]

@@ -13,7 +13,8 @@ from tests.e2e.once import SECONDS, check_ran_once, look
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import await_leader, await_whole, no_scheduler, read_leadership, scheduler_pods
 from tests.e2e.site import Site
-from tests.e2e.snapshot import await_nothing_left, take_snapshot
+from tests.e2e.nothing_left import await_nothing_left
+from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError, hold_for
 
 _OUTAGE_S = 60.0

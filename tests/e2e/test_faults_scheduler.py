@@ -23,7 +23,8 @@ from tests.e2e.scheduler import (
     read_log,
 )
 from tests.e2e.site import Site
-from tests.e2e.snapshot import await_nothing_left, take_snapshot
+from tests.e2e.nothing_left import await_nothing_left
+from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError, wait_for
 
 _SOON_S = 0.05  # between looks at what passes quickly

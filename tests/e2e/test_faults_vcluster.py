@@ -10,7 +10,8 @@ from testbed import layout
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.scheduler import CONFIG, await_whole, scheduler_settings
 from tests.e2e.site import Site
-from tests.e2e.snapshot import await_nothing_left, take_snapshot
+from tests.e2e.nothing_left import await_nothing_left
+from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError
 
 _VOLUME = "KNS_VCLUSTER_STORAGE_CLASS"

@@ -1,8 +1,9 @@
 """The whole life of the smallest app, and that nothing of it is left."""
 
+from demo.snapshot import take_snapshot
 from tests.e2e.jobs import JobKeeper
+from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.site import Site
-from tests.e2e.snapshot import await_nothing_left, take_snapshot
 
 
 def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, jobs: JobKeeper) -> None:

@@ -163,6 +163,20 @@ class FakeHost:
         """Everything there is, as `<kind> <namespace>/<name>`."""
         return sorted(f"{kind} {namespace}/{name}" for kind, namespace, name in self._objects)
 
+    def dump(self) -> list[Object]:
+        """Everything there is, each with the namespace that it is in; `restore` takes it back."""
+        return [
+            {**obj, "metadata": {**obj["metadata"], **({"namespace": namespace} if namespace else {})}}
+            for (_, namespace, _), obj in self._objects.items()
+        ]
+
+    def restore(self, objects: Sequence[Object]) -> None:
+        """Put a world there as it was, uids included."""
+        for obj in copy.deepcopy(list(objects)):
+            meta = obj["metadata"]
+            self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
+        self._uids = itertools.count(len(self._objects) + 1000)  # far from those that are there
+
     def settle(self) -> None:
         for kind, namespace, name in list(self._objects):
             obj = self._objects.get((kind, namespace, name))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bench import submit
 from bench.accounts import Account, read_accounts, read_url
+from bench.command import write_json
 from bench.errors import BenchError
 from bench.figures import Figures
 from bench.submit import Bench, Load, Result, Submitted
@@ -173,7 +174,7 @@ def test_the_table_shows_what_the_page_wants(capsys: pytest.CaptureFixture[str])
 def test_no_key_is_written(tmp_path: Path) -> None:
     result = _run(_FakeKns(), _load())
     file = tmp_path / "figures.json"
-    submit._write(str(file), json.dumps(submit.to_json(result)))
+    write_json(str(file), submit.to_json(result))
     assert json.loads(file.read_text())["accounts"] == ["user1", "user2"]
     assert "key-" not in file.read_text() + repr(result)
 

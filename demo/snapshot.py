@@ -7,11 +7,12 @@ are written to all the time. Objects of other jobs are left out, so that others 
 
 import json
 import re
+from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 
 from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
-from tests.e2e.waiting import NotYetError, wait_for
 
 # Never looked at: they come and go without anybody's doing.
 _COME_AND_GO = frozenset(
@@ -46,7 +47,6 @@ _KNS_PODS = frozenset({"Pod", "ReplicaSet", "EndpointSlice", "Endpoints"})
 _API_SERVER = re.compile(r"^apiserver-")
 _JOB = re.compile(r"\bkns-job-([0-9]+)\b")
 _LIST_S = 120.0
-_SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
 
 Key = tuple[str, str, str]  # kind, namespace or "", name
 
@@ -68,7 +68,9 @@ class Snapshot:
     objects: dict[Key, tuple[str, str]]
 
     def compare(self, later: "Snapshot") -> Difference:
-        """From this moment to a later one. An object that was replaced by another of its name counts as added."""
+        """
+        From this moment to a later one. An object that was replaced by another of its name counts as added.
+        """
         kept = {key for key in self.objects.keys() & later.objects.keys() if self._uid(key) == later._uid(key)}
         return Difference(
             added=frozenset(later.objects.keys() - kept),
@@ -76,19 +78,27 @@ class Snapshot:
             changed=frozenset(key for key in kept if self.objects[key] != later.objects[key]),
         )
 
+    def count(self) -> Counter[str]:
+        """
+        How many there are of each kind.
+        """
+        return Counter(kind for kind, _, _ in self.objects)
+
     def _uid(self, key: Key) -> str:
         return self.objects[key][0]
 
 
-def take_snapshot(kubectl: Kubectl, *, but_job: int | None = None) -> Snapshot:
-    """All objects of all kinds, cluster-scoped ones included, less those of jobs other than `but_job`."""
+def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
+    """
+    All objects of all kinds, cluster-scoped ones included, less those of jobs other than `jobs`.
+    """
     kinds = set(kubectl.run("api-resources", "--verbs=list", "--output=name").split()) - _COME_AND_GO
     text = kubectl.run("get", ",".join(sorted(kinds)), "--all-namespaces", "--output=json", timeout_s=_LIST_S)
     objects = {}
     for item in json.loads(text)["items"]:
         meta = item["metadata"]
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
-        if _is_of_others(item, but_job) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
+        if _is_of_others(item, jobs) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
             continue
         if key[0] == "Lease" and _API_SERVER.match(key[2]):
             continue
@@ -96,33 +106,7 @@ def take_snapshot(kubectl: Kubectl, *, but_job: int | None = None) -> Snapshot:
     return Snapshot(kinds=len(kinds), objects=objects)
 
 
-def _is_of_others(item: dict[str, object], but_job: int | None) -> bool:
+def _is_of_others(item: dict[str, object], jobs: Container[int]) -> bool:
     """Whatever it is, it names its job: an IPAddress by its parent, a volume by its claim."""
     numbers = {int(number) for number in _JOB.findall(json.dumps(item))}
-    return bool(numbers) and but_job not in numbers
-
-
-def await_nothing_left(
-    kubectl: Kubectl, before: Snapshot, *, job: int, record: bool = True, changed: frozenset[Key] = frozenset()
-) -> None:
-    """
-    Until, of all objects of all kinds, only what is meant to stay of a job differs from `before`: its record, its two
-    Secrets and the counter of numbers.
-
-    `record`: whether the record has not been deleted; `changed`: what the test itself has written to.
-    """
-    name = f"kns-job-{job}"
-    kept = {("NestedJob", NAMESPACE, name)} | {("Secret", NAMESPACE, f"{name}-{part}") for part in ("output", "tokens")}
-    expected = Difference(
-        added=frozenset(kept if record else ()),
-        removed=frozenset(),
-        changed=changed | {("ConfigMap", NAMESPACE, "kns-job-numbers")},
-    )
-
-    def probe() -> None:
-        after = take_snapshot(kubectl, but_job=job)
-        assert after.kinds == before.kinds
-        if (found := before.compare(after)) != expected:
-            raise NotYetError(f"{found}\n  instead of {expected}")
-
-    wait_for(probe, timeout_s=_SETTLE_S, what=f"nothing left of job {job} but its record")
+    return bool(numbers) and not any(number in jobs for number in numbers)

@@ -1,0 +1,316 @@
+"""
+Many lives of one app in a row, and what they leave behind: `python -m bench.soak`.
+
+Each life goes from submit to the page, is shut down, and its record is deleted. Before the first and after the last,
+all objects of all kinds are counted and compared one by one; the memory of the scheduler's replicas is read after each.
+"""
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from statistics import linear_regression, median
+from typing import Any
+
+from bench.accounts import Account, read_accounts, read_url
+from bench.command import between, write_json
+from bench.errors import BenchError
+from bench.scheduler import Replica, read_replicas
+from demo.client import Client, fetch_page
+from demo.errors import DemoError
+from demo.kubectl import Kubectl
+from demo.overlay import NAMESPACE
+from demo.screen import Screen
+from demo.snapshot import Difference, Key, Snapshot, take_snapshot
+from demo.story import ENDED, caption
+from demo.target import Target, choose_target
+from demo.times import StageTimes
+from demo.waiting import wait_until
+from kns import __version__
+
+MAX_LIVES = 1000
+RUN_S = 180.0
+PAGE_S = 90.0
+END_S = 180.0
+SETTLE_S = 60.0  # for controllers that tidy up after a namespace
+_EVERY_S = 0.25
+# Numbers are for ever, so their counter is written to; nothing else may be.
+EXPECTED = Difference(
+    added=frozenset(), removed=frozenset(), changed=frozenset({("ConfigMap", NAMESPACE, "kns-job-numbers")})
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One of them. `memory_kib`: replica -> resident memory after it."""
+
+    number: int
+    times: list[tuple[str, float]]
+    memory_kib: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """From submit to the record's end."""
+        return sum(seconds for _, seconds in self.times)
+
+
+@dataclass(slots=True)
+class Result:
+    """
+    All that was seen. `difference` is None until the end was compared with the start.
+
+    `top` is what `kubectl top` said of the replicas at the end: the memory of their cgroups, page cache included. A
+    cluster without a metrics server says so instead.
+    """
+
+    app: str
+    wanted: int
+    start_kib: dict[str, float]
+    before: Snapshot
+    lives: list[Life] = field(default_factory=list)
+    after: Snapshot | None = None
+    top: str = ""
+
+    @property
+    def difference(self) -> Difference | None:
+        """From start to end."""
+        return self.before.compare(self.after) if self.after else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Every life was lived, and nothing is left of any."""
+        return len(self.lives) == self.wanted and self.difference == EXPECTED
+
+    def slope_kib(self, replica: str) -> float | None:
+        """By how much a replica's memory grew with each life: the straight line through all readings."""
+        readings = [life.memory_kib[replica] for life in self.lives]
+        return linear_regression(range(len(readings)), readings).slope if len(readings) > 1 else None
+
+
+class Soak:
+    """One run. `label` marks its jobs."""
+
+    def __init__(
+        self, target: Target, kubectl: Kubectl, client: Client, screen: Screen, *, app: str, machine: str
+    ) -> None:
+        self._target = target
+        self._kubectl = kubectl
+        self._client = client
+        self._screen = screen
+        self._app = app
+        self._machine = machine
+        self.label = f"soak-{secrets.token_hex(4)}"
+        self.result: Result | None = None
+
+    def run(self, lives: int) -> Result:
+        """
+        All of them. An interruption, or a life that fails, terminates the job that runs.
+
+        Raises:
+            BenchError, DemoError: a life was not as it should be.
+        """
+        self._screen.heading(f"{lives} lives of {self._app}, one after another")
+        result = self.result = Result(
+            app=self._app, wanted=lives, start_kib=self._memory(), before=take_snapshot(self._kubectl)
+        )
+        self._screen.step(f"{len(result.before.objects)} objects of {result.before.kinds} kinds at the start")
+        for count in range(1, lives + 1):
+            try:
+                life = self._live()
+            except BaseException:  # Ctrl-C too: no job stays behind
+                self._take_back()
+                raise
+            if life.memory_kib.keys() != result.start_kib.keys():
+                raise BenchError("a pod of the scheduler was replaced meanwhile; its memory says nothing then")
+            result.lives.append(life)
+            self._screen.step(f"life {count} of {lives}, job {life.number}: {life.seconds:.1f} s")
+        result.top = self._kubectl.run("top", "pods", f"--namespace={NAMESPACE}", "--no-headers", check=False).strip()
+        self._settle(result)
+        return result
+
+    def _take_back(self) -> None:
+        """Terminate what runs; it is found by its label, in case the answer to submit was lost."""
+        for number in self._client.live_jobs(self.label):
+            self._client.stop(number, "terminate")
+            self._screen.step(f"job {number} was told to terminate; kns removes it by itself")
+
+    def _live(self) -> Life:
+        times = StageTimes()
+        times.begin("submit to serving")
+        number = self._client.submit(self._app, self._machine, self.label, {})
+        url = self._wait_for_url(number)
+        times.begin("page")
+        wait_until(lambda: self._missing_page(url), timeout_s=PAGE_S, what=f"the page at {url}", every_s=_EVERY_S)
+        times.begin("shutdown to end")
+        self._client.stop(number, "shutdown")
+        wait_until(lambda: self._still_runs(number), timeout_s=END_S, what=f"the end of job {number}", every_s=_EVERY_S)
+        times.begin("end to nothing left")
+        self._kubectl.run("delete", "nj", f"kns-job-{number}", f"--namespace={NAMESPACE}", timeout_s=END_S)
+        times.stop()
+        if self._kubectl.find("namespace", f"kns-job-{number}") is not None:
+            raise BenchError(f"record kns-job-{number} is gone and its namespace is not")
+        return Life(number, times.rows(), self._memory())
+
+    def _wait_for_url(self, number: int) -> str:
+        info: dict[str, Any] = {}
+
+        def probe() -> str | None:
+            nonlocal info
+            job = self._client.job(number)
+            if job["job_status"] in ENDED:
+                raise BenchError(f"job {number} ended: {' | '.join(self._client.output(number, 5))}")
+            info = self._client.info(number) or {}
+            return None if info else caption(job)
+
+        wait_until(probe, timeout_s=RUN_S, what=f"job {number}", every_s=_EVERY_S)
+        if not info["url"]:
+            raise BenchError(f"app {self._app} has no page; take one with a target")
+        return str(info["url"])
+
+    def _missing_page(self, url: str) -> str | None:
+        status, _ = fetch_page(url, self._target.ingress_url)
+        return None if status == 200 else f"the ingress controller answers {status}"
+
+    def _still_runs(self, number: int) -> str | None:
+        job = self._client.job(number)
+        if job["job_status"] not in ENDED:
+            return caption(job)
+        if job["job_status"] != "COMPLETED":
+            raise BenchError(f"job {number} was shut down and ended as {job['job_status']}")
+        return None
+
+    def _settle(self, result: Result) -> None:
+        """Compare until nothing of the jobs is seen any more, or give up and keep what was seen last."""
+        numbers = {life.number for life in result.lives}
+
+        def probe() -> str | None:
+            result.after = take_snapshot(self._kubectl, jobs=numbers)
+            return None if result.difference == EXPECTED else "something differs"
+
+        try:
+            wait_until(probe, timeout_s=SETTLE_S, what="the same objects as before", every_s=2.0)
+        except DemoError as error:
+            self._screen.step(str(error), style="red")
+
+    def _memory(self) -> dict[str, float]:
+        return {replica.pod: replica.memory_kib for replica in self._read()}
+
+    def _read(self) -> list[Replica]:
+        return read_replicas(self._kubectl)
+
+
+def render(result: Result) -> str:
+    """
+    The tables for docs/reliability.md, as Markdown.
+    """
+    lines = [
+        f"{len(result.lives)} of {result.wanted} lives of {result.app}, kns {__version__}",
+        "",
+        "| stage | median | longest |",
+        "|---|---|---|",
+    ]
+    stages = [name for name, _ in result.lives[0].times] if result.lives else []
+    for name in stages:
+        seconds = [dict(life.times)[name] for life in result.lives]
+        lines.append(f"| {name} | {median(seconds):.1f} s | {max(seconds):.1f} s |")
+    lines += ["", "| replica | start | after the first | after the last | a life adds |", "|---|---|---|---|---|"]
+    for pod, start in result.start_kib.items() if result.lives else ():
+        slope = result.slope_kib(pod)
+        first, last = result.lives[0].memory_kib[pod], result.lives[-1].memory_kib[pod]
+        added = "-" if slope is None else f"{slope:+.1f} KiB"
+        lines.append(f"| {pod} | {_mib(start)} | {_mib(first)} | {_mib(last)} | {added} |")
+    lines += ["", *(f"kubectl top: {' '.join(line.split())}" for line in result.top.splitlines()), ""]
+    return "\n".join([*lines, *_render_difference(result)])
+
+
+def _render_difference(result: Result) -> list[str]:
+    found, after = result.difference, result.after
+    if found is None or after is None:
+        return ["The end was not compared with the start."]
+    before, now = result.before.count(), after.count()
+    counts = [f"{kind}: {before[kind]} before, {now[kind]} after" for kind in sorted(before | now)]
+    differing = [line for line, kind in zip(counts, sorted(before | now), strict=True) if before[kind] != now[kind]]
+    said = [f"Objects of {after.kinds} kinds: {before.total()} before, {now.total()} after.", *differing]
+    return said + [
+        f"{what}: {_name(key)}"
+        for what, keys, expected in (
+            ("left", found.added, EXPECTED.added),
+            ("missing", found.removed, EXPECTED.removed),
+            ("written to", found.changed, EXPECTED.changed),
+        )
+        for key in sorted(keys - expected)
+    ]
+
+
+def _name(key: Key) -> str:
+    kind, namespace, name = key
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+
+
+def _mib(kib: float) -> str:
+    return f"{kib / 1024:.1f} MiB"
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """
+    The same for a program, with every life.
+    """
+    return {
+        "version": __version__,
+        "app": result.app,
+        "wanted": result.wanted,
+        "whole": result.is_whole,
+        "start_kib": result.start_kib,
+        "lives": [asdict(life) for life in result.lives],
+        "slope_kib": {pod: result.slope_kib(pod) for pod in result.start_kib} if result.lives else {},
+        "top": result.top.splitlines(),
+        "before": dict(result.before.count()),
+        "after": dict(result.after.count()) if result.after else None,
+    }
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """
+    Run from the command line. Returns the exit status: 0 all well, 1 a life failed or something is left, 2 not run.
+    """
+    options = _build_parser().parse_args(arguments)
+    screen = Screen()
+    soak: Soak | None = None
+    with ExitStack() as stack:
+        try:
+            target = choose_target(environ)
+            account: Account = read_accounts(environ)[0]
+            client = stack.enter_context(Client(read_url(environ), username=account.username, apikey=account.apikey))
+            soak = Soak(target, Kubectl.of(target), client, screen, app=options.app, machine=options.machine)
+            soak.run(options.lives)
+        except (BenchError, DemoError) as error:
+            sys.stderr.write(f"soak: {error}\n")
+        except KeyboardInterrupt:
+            sys.stderr.write("soak: interrupted\n")
+    if soak is None or soak.result is None:
+        return 2
+    screen.heading("What came of it")
+    screen.text(render(soak.result))
+    if options.json:
+        write_json(options.json, to_json(soak.result))
+    return 0 if soak.result.is_whole else 1
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.soak",
+        description="Lives in a row: counts all objects before and after, and reads the scheduler's memory.",
+        epilog='Address and accounts come from the environment: eval "$(make -s env)".',
+    )
+    parser.add_argument("--lives", type=between(int, 1, MAX_LIVES), default=30, help="how many (30)")
+    parser.add_argument("--app", default="hello", help="app of the catalogue, one with a page (hello)")
+    parser.add_argument("--machine", default="kns-small", help="machine of the catalogue (kns-small)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too; - for stdout")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""The proof that a job left nothing: everything that the cluster can list, before and after."""
+
+from demo.kubectl import Kubectl
+from demo.overlay import NAMESPACE
+from demo.snapshot import Difference, Key, Snapshot, take_snapshot
+from tests.e2e.waiting import NotYetError, wait_for
+
+_SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
+
+
+def await_nothing_left(
+    kubectl: Kubectl, before: Snapshot, *, job: int, record: bool = True, changed: frozenset[Key] = frozenset()
+) -> None:
+    """
+    Until, of all objects of all kinds, only what is meant to stay of a job differs from `before`: its record, its two
+    Secrets and the counter of numbers.
+
+    `record`: whether the record has not been deleted; `changed`: what the test itself has written to.
+    """
+    name = f"kns-job-{job}"
+    kept = {("NestedJob", NAMESPACE, name)} | {("Secret", NAMESPACE, f"{name}-{part}") for part in ("output", "tokens")}
+    expected = Difference(
+        added=frozenset(kept if record else ()),
+        removed=frozenset(),
+        changed=changed | {("ConfigMap", NAMESPACE, "kns-job-numbers")},
+    )
+
+    def probe() -> None:
+        after = take_snapshot(kubectl, jobs={job})
+        assert after.kinds == before.kinds
+        if (found := before.compare(after)) != expected:
+            raise NotYetError(f"{found}\n  instead of {expected}")
+
+    wait_for(probe, timeout_s=_SETTLE_S, what=f"nothing left of job {job} but its record")
