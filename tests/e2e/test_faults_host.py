@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from demo.overlay import NAMESPACE
+from demo.snapshot import take_snapshot
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
 from tests.e2e.machine import restart_part, without_part
+from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.once import SECONDS, check_ran_once, look
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import await_leader, await_whole, no_scheduler, read_leadership, scheduler_pods
 from tests.e2e.site import Site
-from tests.e2e.nothing_left import await_nothing_left
-from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError, hold_for
 
 _OUTAGE_S = 60.0

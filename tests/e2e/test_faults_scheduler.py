@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from demo.snapshot import take_snapshot
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.once import Made, check_ran_once, look
 from tests.e2e.scheduler import (
     await_leader,
@@ -23,8 +25,6 @@ from tests.e2e.scheduler import (
     read_log,
 )
 from tests.e2e.site import Site
-from tests.e2e.nothing_left import await_nothing_left
-from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError, wait_for
 
 _SOON_S = 0.05  # between looks at what passes quickly

@@ -6,12 +6,12 @@ import pytest
 
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
+from demo.snapshot import take_snapshot
 from testbed import layout
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.scheduler import CONFIG, await_whole, scheduler_settings
 from tests.e2e.site import Site
-from tests.e2e.nothing_left import await_nothing_left
-from demo.snapshot import take_snapshot
 from tests.e2e.waiting import NotYetError
 
 _VOLUME = "KNS_VCLUSTER_STORAGE_CLASS"

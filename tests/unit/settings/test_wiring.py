@@ -7,11 +7,11 @@ import pytest
 
 from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
-from kns.wiring import build_site, build_sweep_rules, build_terms
 from kns.model.catalog import App
 from kns.model.environment import build_proxy_env
 from kns.model.site import Site
 from kns.settings import list_names, load_settings
+from kns.wiring import build_site, build_sweep_rules, build_terms
 from tests.builders import an_app
 
 PROXY = "http://proxy.example.org:3128"
