@@ -39,10 +39,12 @@ def failure(status: int, reason: str, message: str = "", **headers: str) -> Answ
     return Answer(status, body, {key.replace("_", "-"): value for key, value in headers.items()})
 
 
+@dataclass(frozen=True)
 class Hang:
     """No answer, until the server closes."""
 
 
+@dataclass(frozen=True)
 class Reset:
     """The connection ends without an answer."""
 

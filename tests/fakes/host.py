@@ -172,7 +172,7 @@ class FakeHost:
 
     def restore(self, objects: Sequence[Object]) -> None:
         """Put a world there as it was, uids included."""
-        for obj in copy.deepcopy(list(objects)):
+        for obj in _copy(list(objects)):
             meta = obj["metadata"]
             self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
         self._uids = itertools.count(len(self._objects) + 1000)  # far from those that are there
