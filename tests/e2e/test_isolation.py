@@ -49,8 +49,10 @@ def syncer(site: Site, job: TrialJob) -> Iterator[Thief]:
 
 
 def a_pod(name: str, *, container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod that no node takes, so it costs the machine nothing."""
-    main = {"name": "main", "image": _IMAGE, "command": ["sleep", "3600"], **(container or {})}
+    """A pod that no node takes, and so small that no quota stands in the way of what else is tried with it."""
+    small = {"cpu": "1m", "memory": "8Mi"}
+    resources = {"requests": small, "limits": small}
+    main = {"name": "main", "image": _IMAGE, "command": ["sleep", "3600"], "resources": resources, **(container or {})}
     nowhere = {"nodeSelector": {"example.org/no-such-node": "true"}}
     meta = {"name": name, "namespace": "default"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [main], **nowhere, **spec}}
@@ -239,4 +241,5 @@ def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
     home = f"/api/v1/namespaces/{job.namespace}/pods"
     assert syncer.tries(read("list pods", home)).status_code == 200
     pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
-    assert syncer.tries(create("make a pod", home, pod)).status_code == 201
+    answer = syncer.tries(create("make a pod", home, pod))
+    assert answer.status_code == 201, answer.text
