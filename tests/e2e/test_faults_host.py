@@ -83,6 +83,7 @@ def test_a_minute_without_the_api_server_costs_a_minute(site: Site, jobs: JobKee
     assert made.is_kept_by(look(site, job))
     # The node was silent for a minute: Kubernetes may hold its pods for not ready once more, and send them nobody.
     job.wait_for(lambda: check_ran_once(site, job, "slow"), timeout_s=60, what="its virtual cluster's API")
+    job.wait_for(lambda: _check_node_ready(site), timeout_s=60, what="the node")
     job.wait_until_serving()
 
     job.stop("shutdown")
