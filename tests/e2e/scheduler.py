@@ -46,6 +46,11 @@ def scheduler_settings(kubectl: Kubectl, **variables: str) -> Iterator[None]:
         _restart_with(kubectl, before)
 
 
+def renew_replicas(kubectl: Kubectl) -> None:
+    """Other pods with the same settings: none of their containers was ever started again."""
+    _restart_with(kubectl, {})
+
+
 def _restart_with(kubectl: Kubectl, variables: dict[str, str | None]) -> None:
     kubectl.run("patch", "configmap", CONFIG, _IN, "--type=merge", f"--patch={json.dumps({'data': variables})}")
     kubectl.run("rollout", "restart", f"deployment/{DEPLOYMENT}", _IN)
@@ -94,7 +99,9 @@ def read_leadership(kubectl: Kubectl) -> Leadership:
     )
 
 
-def await_leader(kubectl: Kubectl, *, after: Leadership | None = None, not_in: str = "") -> Leadership:
+def await_leader(
+    kubectl: Kubectl, *, after: Leadership | None = None, not_in: str = "", timeout_s: float = _TAKEOVER_S
+) -> Leadership:
     """
     Until a pod that is there leads, and has renewed the Lease since `after`; `not_in` is a pod that must not be it.
     """
@@ -107,9 +114,7 @@ def await_leader(kubectl: Kubectl, *, after: Leadership | None = None, not_in: s
             return now
         raise NotYetError(f"{now}; pods: {', '.join(live)}")
 
-    return wait_for(
-        probe, timeout_s=_TAKEOVER_S, what="a leader", evidence=lambda: evidence.describe_scheduler(kubectl)
-    )
+    return wait_for(probe, timeout_s=timeout_s, what="a leader", evidence=lambda: evidence.describe_scheduler(kubectl))
 
 
 def await_whole(kubectl: Kubectl) -> None:
