@@ -63,7 +63,7 @@ def read_rates(used: dict[str, str], *, deploying: bool, shell: bool = False) ->
     memory = parse_quantity(used.get("requests.memory", "0"))
     memory -= sum(parse_quantity(p["requests"]["memory"]) for p in own)
     gpus = parse_quantity(used.get(GPU, "0"))
-    return tuple(round(float(max(Decimal(0), value)), 3) for value in (cores, memory / _GIB, gpus))  # type: ignore[return-value]
+    return tuple(round(float(max(Decimal(0), value)), 3) for value in (cores, memory / _GIB, gpus))  # type: ignore[return-value]  # three
 
 
 def next_usage(
