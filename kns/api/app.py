@@ -4,6 +4,10 @@ The HTTP application: routes, handlers and middleware put together.
 Never a redirect and no generated documentation: success is 200 and nothing else, clients do not follow, and routes that
 take raw requests have nothing to generate from (`openapi` is written by hand). Whoever serves the application turns the
 server's own access log off, since that one prints queries.
+
+What a request needs from memory alone (who calls, parameters, which job, the status that clients poll) is `async def`
+and runs on the event loop; what may wait for Kubernetes, or makes long lists, is `def` and gets a thread. For a poll
+the thread costs more than the answer: on a busy node each hand-over waits for the processor twice.
 """
 
 from collections.abc import Iterable

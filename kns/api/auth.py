@@ -46,7 +46,7 @@ class Identity:
     claims: Claims | None = None
 
 
-def _read_sender(request: Request) -> Sender:
+async def _read_sender(request: Request) -> Sender:
     headers = [value.strip().partition(" ") for value in request.headers.getlist("authorization")]
     # A proxy's Basic credentials are none of ours. Of two tokens nobody can say which one counts, so none does.
     tokens = [token.strip() for scheme, _, token in headers if scheme.lower() == "bearer"]
@@ -99,7 +99,7 @@ def check_key(ports: ApiPorts, sender: Sender, username: str, apikey: str, *, wr
     raise ApiError(wrong)
 
 
-def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
+async def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
     """The caller; None if the request carries no credentials at all."""
     username, apikey = params.text("username"), params.text("apikey")
     if sender.token is not None:
@@ -119,7 +119,7 @@ def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
 Guest = Annotated[User | None, Depends(_identify_guest)]
 
 
-def _identify_caller(guest: Guest) -> User:
+async def _identify_caller(guest: Guest) -> User:
     if guest is None:
         raise ApiError(PARAMETERS_MISSING)
     return guest
@@ -128,7 +128,7 @@ def _identify_caller(guest: Guest) -> User:
 Caller = Annotated[User, Depends(_identify_caller)]
 
 
-def _identify_admin(caller: Caller) -> User:
+async def _identify_admin(caller: Caller) -> User:
     if not caller.admin:
         raise ApiError(UNAUTHORIZED)
     return caller

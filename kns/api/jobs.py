@@ -47,7 +47,7 @@ def read_lines(params: Params) -> int:
     return DEFAULT_LINES if lines is None else lines
 
 
-def _lines_of(_caller: Caller, params: Given) -> int:
+async def _lines_of(_caller: Caller, params: Given) -> int:
     return read_lines(params)
 
 
@@ -55,7 +55,7 @@ Lines = Annotated[int, Depends(_lines_of)]
 
 
 @router.api_route("/status", methods=METHODS)
-def status(ports: Ports, job: JobToReport) -> Response:
+async def status(ports: Ports, job: JobToReport) -> Response:
     return JsonAnswer({str(accepted_of(job).number): status_entry(job, now=ports.clock.now())})
 
 
@@ -168,7 +168,7 @@ def signal(job: JobToStop) -> Response:
     raise ApiError(NO_SIGNAL)
 
 
-def _require_action(_caller: Caller, params: Given) -> None:
+async def _require_action(_caller: Caller, params: Given) -> None:
     if params.text("action") is None:
         raise ApiError(PARAMETERS_MISSING)
 

@@ -31,7 +31,7 @@ class Integers:
     def __init__(self, *keys: str) -> None:
         self._keys = keys
 
-    def __call__(self, _caller: Caller, params: Given) -> None:
+    async def __call__(self, _caller: Caller, params: Given) -> None:
         for key in self._keys:
             params.integer(key)
 
@@ -42,7 +42,7 @@ class Lookup:
     def __init__(self, unknown: Refusal) -> None:
         self._unknown = unknown
 
-    def __call__(self, caller: Caller, params: Given, ports: Ports) -> Job:
+    async def __call__(self, caller: Caller, params: Given, ports: Ports) -> Job:
         job = find_job(params, ports)
         if job is None or not may_see(caller, job, ports.catalog.current()):
             raise ApiError(self._unknown)

@@ -116,18 +116,20 @@ def _check_value(value: Any, *, depth: int) -> None:
         raise ValueError("an integer is too large")
 
 
-def read_body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     """The body as the middleware read it; that of a GET is ignored."""
     body: bytes = request.state.body
     return body
 
 
-def read_params(request: Request) -> Params:
+RawBody = Annotated[bytes, Depends(_read_body)]
+
+
+async def _read_params(request: Request, body: RawBody) -> Params:
     """
     Raises:
         ApiError: the body is neither a form nor a JSON object, or too much of either.
     """
-    body = read_body(request)
     query = request.scope["query_string"].decode("utf-8", "replace")
     is_json = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") or (
         "json" in request.headers.get("content-type", "").lower() and body.strip()
@@ -168,5 +170,4 @@ def _decode_pairs(text: str) -> dict[str, str]:
         raise ApiError(BAD_REQUEST) from error
 
 
-RawBody = Annotated[bytes, Depends(read_body)]
-Given = Annotated[Params, Depends(read_params)]
+Given = Annotated[Params, Depends(_read_params)]

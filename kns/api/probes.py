@@ -14,8 +14,8 @@ router = APIRouter()
 @router.api_route("/live", methods=METHODS)
 async def live() -> Response:
     """
-    200 while the event loop turns. The one `async` route: it must answer when every worker thread waits for a
-    Kubernetes API that is gone, because a restart would not bring that back.
+    200 while the event loop turns: it must answer when every worker thread waits for a Kubernetes API that is gone,
+    because a restart would not bring that back.
     """
     return JsonAnswer({"status": "OK"})
 

@@ -42,7 +42,7 @@ def ask_for_key(_request: Request, _error: Exception) -> Response:
     return answer
 
 
-def check_key(request: Request, sender: Sent, ports: Ports) -> None:
+async def check_key(request: Request, sender: Sent, ports: Ports) -> None:
     """
     Raises:
         WrongKeyError: no credentials, or wrong ones.
@@ -138,15 +138,15 @@ def find_upstream_job(ports: ApiPorts, *, jobid: str | None, name: str | None) -
     return find_job(Params({"number": number, "name": name}), ports)
 
 
-def _read_job_args(params: Given) -> JobArgs:
+async def _read_job_args(params: Given) -> JobArgs:
     return read_args(JobArgs, params)
 
 
-def _read_submit_args(params: Given) -> SubmitArgs:
+async def _read_submit_args(params: Given) -> SubmitArgs:
     return read_args(SubmitArgs, params)
 
 
-def _read_request_args(params: Given) -> RequestArgs:
+async def _read_request_args(params: Given) -> RequestArgs:
     return read_args(RequestArgs, params)
 
 
