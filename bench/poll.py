@@ -17,16 +17,18 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import cycle
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
+import aiohttp
 import httpx
 from rich.console import Console
 from rich.table import Table
 
 from bench.accounts import Account, read_accounts, read_url
-from bench.client import ENDED, POLL_S, BenchClient
+from bench.client import ENDED, POLL_S, TIMEOUT_S, BenchClient
 from bench.command import between, write_json
 from bench.errors import BenchError
 from bench.figures import Figures
@@ -95,8 +97,32 @@ class Result:
         return len(self.runs) == 2 and not bad and self.removal_s is not None
 
 
+class Asks(Protocol):
+    """One poll, and the status that it got."""
+
+    async def __call__(self, route: str, params: Mapping[str, str]) -> int: ...
+
+
+@contextlib.asynccontextmanager
+async def open_connections(url: str) -> AsyncIterator[Asks]:
+    """
+    As many connections as are in use at a time; they stay open. Not those of `BenchClient`: at 200 requests a second
+    httpx is busy for a third of a core, and beside jobs on two cores the clients measured themselves.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
+    ) as session:
+
+        async def ask(route: str, params: Mapping[str, str]) -> int:
+            async with session.get(f"{url}/jarvice/{route}", params=params) as answer:
+                await answer.read()
+                return answer.status
+
+        yield ask
+
+
 class Bench:
-    """One measurement. `read` gives the scheduler's metrics; `transport` and the times are for tests."""
+    """One measurement. `read` gives the scheduler's metrics; `transport`, `connect` and the times are for tests."""
 
     def __init__(
         self,
@@ -106,13 +132,12 @@ class Bench:
         read: Callable[[], list[Replica]],
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        connect: Callable[[str], contextlib.AbstractAsyncContextManager[Asks]] = open_connections,
         look_s: float = _LOOK_S,
         poll_s: float = POLL_S,
     ) -> None:
-        # Beside the clients' connections a few for the jobs that are timed: they must not wait for a poll's end.
-        self._kns = BenchClient(
-            url, accounts, load.label, transport=transport, poll_s=poll_s, connections=load.clients + 10
-        )
+        self._kns = BenchClient(url, accounts, load.label, transport=transport, poll_s=poll_s)
+        self._connect = partial(connect, url)
         self._load = load
         self._read = read
         self._look_s = look_s
@@ -194,21 +219,22 @@ class Bench:
     @contextlib.asynccontextmanager
     async def _polling(self, run: Run) -> AsyncIterator[None]:
         """The clients, evenly spread over their interval, until the block ends."""
-        begun = time.perf_counter()
-        clients = [
-            asyncio.create_task(self._poll(run.polls, index, begun + self._load.every_s * index / run.clients))
-            for index in range(run.clients)
-        ]
-        try:
-            yield
-        finally:
-            for client in clients:
-                client.cancel()
-            for end in await asyncio.gather(*clients, return_exceptions=True):
-                if isinstance(end, Exception):
-                    raise end
+        async with self._connect() as ask:
+            begun = time.perf_counter()
+            clients = [
+                asyncio.create_task(self._poll(ask, run.polls, index, begun + self._load.every_s * index / run.clients))
+                for index in range(run.clients)
+            ]
+            try:
+                yield
+            finally:
+                for client in clients:
+                    client.cancel()
+                for end in await asyncio.gather(*clients, return_exceptions=True):
+                    if isinstance(end, Exception):
+                        raise end
 
-    async def _poll(self, polls: Polls, index: int, due: float) -> None:
+    async def _poll(self, ask: Asks, polls: Polls, index: int, due: float) -> None:
         """One client: `status` and `tail` of one job in turns. What is late is not made up for."""
         account, number = self._standing[index % len(self._standing)]
         params = {**account.credentials, "number": str(number)}
@@ -216,9 +242,8 @@ class Bench:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             sent = time.perf_counter()
             try:
-                answer = await self._kns.http.get(f"/{route}", params=params)
-                status = str(answer.status_code)
-            except httpx.HTTPError as error:
+                status = str(await ask(route, params))
+            except (aiohttp.ClientError, TimeoutError) as error:
                 status = type(error).__name__
             now = time.perf_counter()
             polls.answers[f"{route} {status}"] += 1

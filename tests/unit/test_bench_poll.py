@@ -1,7 +1,9 @@
 """The measurement of polling, against scripted answers: whom it polls, what it counts, and that no job stays."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -13,7 +15,7 @@ from rich.console import Console
 from bench import poll
 from bench.accounts import Account
 from bench.errors import BenchError
-from bench.poll import Bench, Load, Result
+from bench.poll import Asks, Bench, Load, Result
 from bench.scheduler import Replica
 from tests.unit.test_bench_scheduler import a_replica
 
@@ -76,8 +78,19 @@ def _load(**changes: Any) -> Load:
 
 
 def _run(kns: _FakeKns, load: Load | None = None) -> Result:
+    transport = httpx.MockTransport(kns)
+
+    @contextlib.asynccontextmanager
+    async def connect(url: str) -> AsyncIterator[Asks]:
+        async with httpx.AsyncClient(transport=transport) as client:
+
+            async def ask(route: str, params: Mapping[str, str]) -> int:
+                return (await client.get(f"{url}/jarvice/{route}", params=params)).status_code
+
+            yield ask
+
     bench = Bench(
-        "http://kns", ACCOUNTS, load or _load(), _read, transport=httpx.MockTransport(kns), look_s=0.01, poll_s=0
+        "http://kns", ACCOUNTS, load or _load(), _read, transport=transport, connect=connect, look_s=0.01, poll_s=0
     )
     return asyncio.run(bench.run())
 
