@@ -205,7 +205,9 @@ class IdentityProvider(Protocol):
 class OutputStore(Protocol):
     """Each job's output, in an object owned by its record: it outlives the job's namespace."""
 
-    def read(self, record: str) -> JobOutput: ...
+    def read(self, record: str, *, recent: bool = False) -> JobOutput:
+        """With `recent` it may be a moment old, which costs the host half as much: for clients that poll."""
+        ...
 
     def write(self, job: Job, output: JobOutput) -> None:
         """Store it if it differs from what is stored."""

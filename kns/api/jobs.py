@@ -123,7 +123,7 @@ def read_tokens(ports: ApiPorts, job: Job) -> Tokens:
 @router.api_route("/tail", methods=METHODS)
 def tail(ports: Ports, lines: Lines, job: KnownJob) -> Response:
     require_running(job)
-    return TextAnswer(ports.outputs.read(job.record).render(lines))
+    return TextAnswer(ports.outputs.read(job.record, recent=True).render(lines))
 
 
 @router.api_route("/output", methods=METHODS)

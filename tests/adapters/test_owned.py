@@ -55,6 +55,17 @@ def test_the_first_output_is_made_the_next_replaces_it(server: ApiServer, output
     assert outputs.read(JOB.record).log == "a\nb"
 
 
+def test_a_poll_is_answered_from_the_hosts_memory_and_nothing_else_is(
+    server: ApiServer, outputs: KubeOutputs, tokens: KubeTokens
+) -> None:
+    outputs.write(JOB, JobOutput(log="a"))
+    assert outputs.read(JOB.record, recent=True).log == "a"
+    assert server.seen[-1].query == {"resourceVersion": "0"}
+    for read in (outputs.read, tokens.read):
+        read(JOB.record)
+        assert server.seen[-1].query == {}
+
+
 def test_the_same_output_costs_no_call(server: ApiServer, outputs: KubeOutputs) -> None:
     outputs.write(JOB, JobOutput(log="a"))
     before = len(server.seen)

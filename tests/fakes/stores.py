@@ -264,7 +264,7 @@ class MemoryOutputStore:
         self.outputs: dict[str, JobOutput] = {}
         self.writes = 0
 
-    def read(self, record: str) -> JobOutput:
+    def read(self, record: str, *, recent: bool = False) -> JobOutput:
         return self.outputs.get(record, JobOutput())
 
     def write(self, job: Job, output: JobOutput) -> None:

@@ -19,6 +19,7 @@ from kns.ports import Kind, Object
 
 _SECRETS = KINDS[Kind.SECRET]
 _REMEMBERED = 2000
+_FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its own cache and does not ask etcd
 MAX_PACKED_BYTES = 700_000  # base64 makes 930 kB of it; a Secret may hold 1 MiB
 
 
@@ -40,10 +41,13 @@ class _OwnedSecrets:
         self._client = client
         self._namespace = namespace
 
-    def _read(self, name: str) -> dict[str, bytes] | None:
+    def _read(self, name: str, *, recent: bool = False) -> dict[str, bytes] | None:
         try:
             secret: Any = self._client.request(
-                "GET", _SECRETS.path(self._namespace, name), read_timeout_s=ANSWER_TIMEOUT_S
+                "GET",
+                _SECRETS.path(self._namespace, name),
+                query=_FROM_MEMORY if recent else None,
+                read_timeout_s=ANSWER_TIMEOUT_S,
             )
         except NotFoundError:
             return None
@@ -92,8 +96,8 @@ class KubeOutputs(_OwnedSecrets):
         self._last: dict[str, int] = {}  # record's uid -> hash of the output
         self._lock = threading.Lock()
 
-    def read(self, record: str) -> JobOutput:
-        data = self._read(names.record_output(record)) or {}
+    def read(self, record: str, *, recent: bool = False) -> JobOutput:
+        data = self._read(names.record_output(record), recent=recent) or {}
         return JobOutput(
             head=data.get("head", b"").decode(),
             log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",
