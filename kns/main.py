@@ -6,6 +6,7 @@ replica that holds the Lease reconciles. Any end of a part that must run (lost L
 process: Kubernetes starts a fresh one, and no state is lost with the old.
 """
 
+import gc
 import os
 import random
 import secrets
@@ -192,7 +193,7 @@ class _Scheduler:
         queue = WorkQueue(clock=clock, rng=rng)
         records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
         writes = settings.writes_per_second
-        throttle = Throttle(writes, burst=2 * writes, clock=clock)
+        throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock)
         cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
         outputs = KubeOutputs(client, namespace=namespace)
         tokens = KubeTokens(client, namespace=namespace)
@@ -286,6 +287,7 @@ class _Scheduler:
         try:
             if not self._await_caches():
                 return
+            _spare_the_collector()
             work = self._parts.build_work()
             self._parts.leader.run(
                 self._stop, on_start=partial(self._start_work, work), on_loss=self._fail, on_stop=work.stop
@@ -312,6 +314,12 @@ class _Scheduler:
         self._exit_status = EXIT_LOST
         self._parts.queue.close()
         self._stop.set()
+
+
+def _spare_the_collector() -> None:
+    """What is there by now stays. A full collection would look through all of it, and every request would wait."""
+    gc.collect()
+    gc.freeze()
 
 
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> None:

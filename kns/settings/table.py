@@ -250,8 +250,8 @@ class Settings(BaseSettings):
     writes_per_second: Whole = _variable(
         "KNS_WRITES_PER_SECOND",
         50,
-        "Changes of the host cluster that the leader makes for jobs per second, twice as many at once: a burst of new "
-        "jobs leaves the API server room for others.",
+        "Changes of the host cluster that the leader makes for jobs per second, half as many at once (those of one new "
+        "job): a burst of new jobs leaves the API server room for others.",
         ge=1,
         le=10_000,
     )
