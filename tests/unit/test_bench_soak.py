@@ -133,11 +133,11 @@ def test_a_life_that_fails_ends_it_and_is_taken_back(cluster: _Cluster, message:
 
 
 def test_memory_is_told_as_a_slope(world: list[float]) -> None:
-    """2 KiB more after each life; what the start-up took before the first does not count."""
-    world.extend([500.0, 1000.0, 1002.0, 1004.0])
-    result = _soak(_Cluster()).run(3)
+    """2 KiB more after each life of the second half; what the first half took does not count."""
+    world.extend([500.0, 1000.0, 2048.0, 3072.0, 3074.0])
+    result = _soak(_Cluster()).run(4)
     assert result.slope_kib("a") == pytest.approx(2)
-    assert "| a | 0.5 MiB | 1.0 MiB | 1.0 MiB | +2.0 KiB |" in soak.render(result)
+    assert "| a | 0.5 MiB | 1.0 MiB | 2.0 MiB | 3.0 MiB | +2.0 KiB |" in soak.render(result)
     assert "kubectl top: a 3m 90Mi" in soak.render(result)
     told = soak.to_json(result)
     assert told["slope_kib"] == {"a": pytest.approx(2)}
