@@ -75,7 +75,7 @@ def run() -> int:
     sys.setswitchinterval(_SWITCH_S)
     clock = SystemClock()
     try:
-        settings, catalog = _load(clock)
+        settings, catalog = _load()
         configure_logging(settings.log_level)
         for name in list_unknown(os.environ):
             log.warning("unknown_variable", name=name)
@@ -94,7 +94,7 @@ def run() -> int:
         client.close()
 
 
-def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
+def _load() -> tuple[Settings, CatalogDirectory]:
     """Settings and catalogue; the faults of both are told together."""
     problems: list[tuple[str, str]] = []
     settings: Settings | None = None
@@ -103,7 +103,7 @@ def _load(clock: SystemClock) -> tuple[Settings, CatalogDirectory]:
     except SettingsError as error:
         problems += error.problems
     directory = settings.catalog_dir if settings else Path(os.environ.get("KNS_CATALOG_DIR") or "/etc/kns/catalog")
-    catalog = CatalogDirectory(directory, clock=clock)
+    catalog = CatalogDirectory(directory)
     try:
         catalog.load()
     except CatalogError as error:
@@ -145,6 +145,7 @@ class _Work:
 class _Parts:
     """What the process is made of. `build_work` asks the host about itself, which may be out of reach at a start."""
 
+    catalog: CatalogDirectory
     records: KubeRecords
     cluster: KubeCluster
     queue: WorkQueue
@@ -172,6 +173,7 @@ class _Scheduler:
             sys.stderr.write(f"kns: KNS_METRICS_PORT: cannot listen on {self._settings.metrics_port}: {error}\n")
             return EXIT_UNUSABLE
         metrics.watch_live_jobs(lambda: sum(not job.is_ended for job in parts.records.list_jobs()))
+        threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)
         http = threading.Thread(target=self._serve_http, name="http", daemon=True)
@@ -266,6 +268,7 @@ class _Scheduler:
             request_limit_s=settings.request_limit_s,
         )
         return _Parts(
+            catalog=catalog,
             records=records,
             cluster=cluster,
             queue=queue,

@@ -38,7 +38,7 @@ def check_site() -> Iterator[Finding]:
         yield Finding(name, Verdict.WARNING, "is no variable of kns", "see docs/configuration.md for its spelling")
     yield from _check_files(settings)
     machines: tuple[Machine, ...] = ()
-    catalog = CatalogDirectory(settings.catalog_dir, clock=SystemClock())
+    catalog = CatalogDirectory(settings.catalog_dir)
     try:
         catalog.load()
     except CatalogError as error:

@@ -6,13 +6,12 @@ position, never a value.
 """
 
 from pathlib import Path
-from threading import Lock
+from threading import Event
 
 import structlog
 
 from kns.catalog_files import file_name, list_files, read_files
 from kns.model.catalog import Catalog, CatalogError, check_catalog
-from kns.ports import Clock
 
 CHECK_INTERVAL_S = 1.0
 
@@ -29,13 +28,10 @@ class CatalogDirectory:
     read in the middle of a change are put right at the next look, a second later.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._clock = clock
-        self._lock = Lock()
         self._catalog: Catalog | None = None
         self._seen: Stamp | None = None  # the version looked at last, good or bad
-        self._checked_at: float | None = None
 
     def load(self) -> Catalog:
         """
@@ -44,35 +40,29 @@ class CatalogDirectory:
         Raises:
             CatalogError: every fault, with file and key path.
         """
-        with self._lock:
-            self._checked_at = self._clock.monotonic()
-            self._seen = self._read_stamp()
-            self._catalog = self._read_catalog()
-            return self._catalog
+        self._seen = self._read_stamp()
+        self._catalog = self._read_catalog()
+        return self._catalog
 
     def current(self) -> Catalog:
         """
-        The newest good version; looks at the directory at most once per second.
+        The newest good version that was read. Never reads files, but for the first one: requests wait for this.
 
         Raises:
             CatalogError: there never was a good one.
         """
-        catalog = self._catalog
-        if catalog is None:
-            return self.load()
-        if self._lock.acquire(blocking=False):  # another thread is looking: what we have is good enough
-            try:
-                self._refresh()
-                catalog = self._catalog or catalog
-            finally:
-                self._lock.release()
-        return catalog
+        return self._catalog or self.load()
 
-    def _refresh(self) -> None:
-        now = self._clock.monotonic()
-        if self._checked_at is not None and now - self._checked_at < CHECK_INTERVAL_S:
-            return
-        self._checked_at = now
+    def run(self, stop: Event) -> None:
+        """Look every second until told to stop."""
+        while not stop.wait(CHECK_INTERVAL_S):
+            try:
+                self.look()
+            except Exception:  # a fault of ours must not end all looking
+                log.exception("catalog_look_failed", kept="the last good version")
+
+    def look(self) -> None:
+        """Read it again if it changed."""
         stamp = self._read_stamp()
         if stamp == self._seen:
             return

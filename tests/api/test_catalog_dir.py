@@ -1,7 +1,8 @@
 """The catalogue directory: loading, reloading as a mounted Secret changes, and what a bad version does."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from kns.adapters import catalog_dir
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.model.catalog import CatalogError
 from tests.builders import an_app, an_appdef, catalog_files
-from tests.fakes.stores import FakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +58,8 @@ def mount(tmp_path: Path) -> SecretMount:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def directory(mount: SecretMount, clock: FakeClock) -> CatalogDirectory:
-    directory = CatalogDirectory(mount.path, clock)
+def directory(mount: SecretMount) -> CatalogDirectory:
+    directory = CatalogDirectory(mount.path)
     directory.load()
     return directory
 
@@ -76,42 +72,73 @@ def test_a_mounted_secret_is_read_whole(directory: CatalogDirectory) -> None:
     assert catalog.find_user("user1", "key-user1") is not None
 
 
-def test_apps_may_lie_in_a_folder(tmp_path: Path, clock: FakeClock) -> None:
+def test_apps_may_lie_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "apps").mkdir()
     for name, content in catalog_files().items():
         (tmp_path / name).write_text(json.dumps(content))
-    directory = CatalogDirectory(tmp_path, clock)
+    directory = CatalogDirectory(tmp_path)
     assert list(directory.load().apps) == ["hello", "secret"]
     (tmp_path / "apps" / "third.json").write_text(json.dumps(an_app()))
-    clock.advance(1)
+    directory.look()
     assert list(directory.current().apps) == ["hello", "secret", "third"]
 
 
-def test_current_loads_by_itself_at_first(mount: SecretMount, clock: FakeClock) -> None:
-    assert "hello" in CatalogDirectory(mount.path, clock).current().apps
+def test_current_loads_by_itself_at_first(mount: SecretMount) -> None:
+    assert "hello" in CatalogDirectory(mount.path).current().apps
 
 
-def test_a_new_version_is_seen_after_a_second_and_not_before(
-    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
-) -> None:
+def test_a_new_version_is_seen_at_the_next_look_and_not_before(directory: CatalogDirectory, mount: SecretMount) -> None:
+    """Requests ask for the current one on the event loop, so asking must read nothing."""
     mount.write(catalog_files(apps={"fresh": an_app()}))
-    clock.advance(0.9)
     assert "fresh" not in directory.current().apps
-    clock.advance(0.1)
+    directory.look()
     assert "fresh" in directory.current().apps
 
 
-def test_nothing_is_read_again_while_nothing_changes(directory: CatalogDirectory, clock: FakeClock) -> None:
+class _Stop(threading.Event):
+    """Each wait is over at once; `seconds` has how long they were to be."""
+
+    def __init__(self, *before_each: Callable[[], object]) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+        self._before_each = iter(before_each)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        act = next(self._before_each, self.set)
+        act()
+        return self.is_set()
+
+
+def test_it_is_looked_at_every_second_even_after_a_look_that_failed(
+    directory: CatalogDirectory, mount: SecretMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_it() -> None:
+        monkeypatch.setattr(catalog_dir, "list_files", lambda _: 1 / 0)
+
+    def mend_it() -> None:
+        monkeypatch.undo()
+        mount.write(catalog_files(apps={"fresh": an_app()}))
+
+    stop = _Stop(break_it, mend_it)
+    with capture_logs() as logs:
+        directory.run(stop)
+    assert [line["event"] for line in logs] == ["catalog_look_failed", "catalog_loaded"]
+    assert "fresh" in directory.current().apps
+    assert stop.seconds == [1.0, 1.0, 1.0]
+
+
+def test_nothing_is_read_again_while_nothing_changes(directory: CatalogDirectory) -> None:
     before = directory.current()
-    clock.advance(60)
+    directory.look()
     assert directory.current() is before
 
 
-def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: SecretMount, clock: FakeClock) -> None:
+def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: SecretMount) -> None:
     files = catalog_files()
     del files["apps/hello.json"]
     mount.write(files)
-    clock.advance(1)
+    directory.look()
     assert list(directory.current().apps) == ["secret"]
 
 
@@ -138,41 +165,38 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
 def test_a_bad_version_keeps_the_old_one_and_is_logged_once(
-    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock, sentence: str, changes: Any, problem: str
+    directory: CatalogDirectory, mount: SecretMount, sentence: str, changes: Any, problem: str
 ) -> None:
     before = directory.current()
     mount.write({**catalog_files(), **changes})
     with capture_logs() as logs:
         for _ in range(3):
-            clock.advance(1)
+            directory.look()
             assert directory.current() is before
     (line,) = [line for line in logs if line["event"] == "catalog_rejected"]
     assert problem in line["problem"]
     assert "key-user1" not in str(logs)
 
     mount.write(catalog_files(apps={"fresh": an_app()}))
-    clock.advance(1)
+    directory.look()
     assert "fresh" in directory.current().apps
 
 
 @pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
 def test_a_bad_version_at_the_start_is_an_error_that_says_where(
-    mount: SecretMount, clock: FakeClock, sentence: str, changes: Any, problem: str
+    mount: SecretMount, sentence: str, changes: Any, problem: str
 ) -> None:
     mount.write({**catalog_files(), **changes})
     with pytest.raises(CatalogError) as caught:
-        CatalogDirectory(mount.path, clock).load()
+        CatalogDirectory(mount.path).load()
     assert problem in str(caught.value)
 
 
-def test_every_fault_of_a_bad_version_is_logged_once(
-    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
-) -> None:
+def test_every_fault_of_a_bad_version_is_logged_once(directory: CatalogDirectory, mount: SecretMount) -> None:
     faulty = {"users.json": "[", "machines.json": {"m": {"mc_cores": 1}}, "vaults.json": [], "apps/hello.json": []}
     mount.write({**catalog_files(), **faulty})
     with capture_logs() as logs:
-        clock.advance(1)
-        directory.current()
+        directory.look()
     (line,) = logs
     assert line["faults"] == 4
     assert line["problem"] == (
@@ -181,28 +205,26 @@ def test_every_fault_of_a_bad_version_is_logged_once(
     )
 
 
-def test_a_file_that_is_no_text_is_named(mount: SecretMount, clock: FakeClock) -> None:
+def test_a_file_that_is_no_text_is_named(mount: SecretMount) -> None:
     (mount.path / "..data" / "machines.json").write_bytes(b'{"m": "\xff"}')
     with pytest.raises(CatalogError, match=r"machines\.json: is not UTF-8, from byte 8 on"):
-        CatalogDirectory(mount.path, clock).load()
+        CatalogDirectory(mount.path).load()
 
 
-def test_a_directory_that_vanishes_keeps_the_last_good_version(
-    directory: CatalogDirectory, mount: SecretMount, clock: FakeClock
-) -> None:
+def test_a_directory_that_vanishes_keeps_the_last_good_version(directory: CatalogDirectory, mount: SecretMount) -> None:
     before = directory.current()
     mount.path.rename(mount.path.with_name("elsewhere"))
-    clock.advance(1)
+    directory.look()
     assert directory.current() is before
 
 
-def test_a_directory_without_files_is_an_error(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_directory_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"users\.json: is missing"):
-        CatalogDirectory(tmp_path / "none", clock).load()
+        CatalogDirectory(tmp_path / "none").load()
 
 
-def test_a_file_that_cannot_be_read_is_named(mount: SecretMount, clock: FakeClock) -> None:
+def test_a_file_that_cannot_be_read_is_named(mount: SecretMount) -> None:
     (mount.path / "machines.json").unlink()
     (mount.path / "machines.json").mkdir()
     with pytest.raises(CatalogError, match=r"machines\.json: cannot be read: Is a directory"):
-        CatalogDirectory(mount.path, clock).load()
+        CatalogDirectory(mount.path).load()

@@ -12,7 +12,6 @@ from kns.cli.app import app
 from kns.model.catalog import CatalogError, hash_key
 from kns.model.problem import key_path
 from tests.builders import a_command, an_app, an_appdef, catalog_files
-from tests.fakes.stores import FakeClock
 
 KEY = "a-key-of-more-than-twenty-characters"
 HASHED = {"apikey_sha256": hash_key(KEY)}
@@ -136,7 +135,7 @@ def test_the_scheduler_says_the_same(tmp_path: Path) -> None:
     files = catalog_files(users={"a b": {}}, machines={"m": {"mc_cores": float("nan"), "mc_ram": 1}})
     lines = _check(tmp_path, {**files, "vaults.json": "{"})[1]
     with pytest.raises(CatalogError) as refused:
-        CatalogDirectory(tmp_path, FakeClock()).load()
+        CatalogDirectory(tmp_path).load()
     checked = [line for line in lines if "warning: " not in line][:-1]
     for fault in refused.value.problems:
         path = key_path(fault.problem.location)
