@@ -46,7 +46,7 @@ def build_app(ports: ApiPorts) -> FastAPI:
         app.include_router(router)
     add_handlers(app)
     app.add_middleware(BodyReader)
-    app.add_middleware(Observer, routes=_list_paths(public, roots), clock=ports.clock)  # added last: the outermost
+    app.add_middleware(Observer, routes=_list_paths(public, roots))  # added last: the outermost
     return app
 
 

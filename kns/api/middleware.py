@@ -26,16 +26,16 @@ log = structlog.get_logger(__name__)
 class Observer:
     """Logs and counts every request, and answers for whatever nobody else caught."""
 
-    def __init__(self, app: ASGIApp, *, routes: frozenset[str], clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, routes: frozenset[str]) -> None:
         self._app = app
         self._routes = routes
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = self._clock.monotonic()
+        clock: Clock = scope["app"].state.ports.clock
+        started = clock.monotonic()
         status: int | None = None
 
         async def send_watched(message: Message) -> None:
@@ -53,7 +53,7 @@ class Observer:
                 raise  # half an answer is out: only closing the connection tells the client
             await INTERNAL.answer()(scope, receive, send_watched)
         finally:
-            self._record(scope, status or _CLIENT_GONE.status, self._clock.monotonic() - started)
+            self._record(scope, status or _CLIENT_GONE.status, clock.monotonic() - started)
 
     def _record(self, scope: Scope, status: int, duration_s: float) -> None:
         path, method = scope["path"], scope["method"]

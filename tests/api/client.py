@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ from tests.fakes.stores import (
 )
 
 VERSION = "9.9.9"
+_APPS: dict[bool, FastAPI] = {}
 
 
 @dataclass
@@ -50,31 +52,34 @@ class Api:
     live_jobs: int = 0
     server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
-    app: FastAPI = field(init=False)
+    ports: ApiPorts = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = MemoryJobStore(self.clock)
-        self.app = build_app(
-            ApiPorts(
-                jobs=self.jobs,
-                outputs=self.outputs,
-                tokens=self.tokens,
-                catalog=self.catalog,
-                health=self.health,
-                clock=self.clock,
-                terms=Terms(supported_versions=("v1.36", "v1.35")),
-                version=VERSION,
-                rng=random.Random(7),
-                namespaces=self.namespaces,
-                limits=Limits(
-                    failed_logins=MovingWindow(self.failed_logins, clock=self.clock),
-                    submits=MovingWindow(self.submits, clock=self.clock),
-                    live_jobs=self.live_jobs,
-                ),
-                bearer=self.bearer,
-                server_key=self.server_key,
-            )
+        self.ports = ApiPorts(
+            jobs=self.jobs,
+            outputs=self.outputs,
+            tokens=self.tokens,
+            catalog=self.catalog,
+            health=self.health,
+            clock=self.clock,
+            terms=Terms(supported_versions=("v1.36", "v1.35")),
+            version=VERSION,
+            rng=random.Random(7),
+            namespaces=self.namespaces,
+            limits=Limits(
+                failed_logins=MovingWindow(self.failed_logins, clock=self.clock),
+                submits=MovingWindow(self.submits, clock=self.clock),
+                live_jobs=self.live_jobs,
+            ),
+            bearer=self.bearer,
+            server_key=self.server_key,
         )
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """One of its own, for whoever serves it."""
+        return build_app(self.ports)
 
     def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
         """Store a job as built, with its tokens if it has started."""
@@ -87,9 +92,10 @@ class Api:
 
     def call(self, method: str, path: str, *, address: str = "192.0.2.1", **options: Any) -> httpx.Response:
         """One request exactly as given, from that address; `options` are httpx's."""
+        app = _share_app(self.ports)
 
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app, client=(address, 50000))
+            transport = httpx.ASGITransport(app=app, client=(address, 50000))
             async with httpx.AsyncClient(transport=transport, base_url="http://kns.example.org") as client:
                 return await client.request(method, path, **options)
 
@@ -104,6 +110,16 @@ class Api:
         """`headers` are written with underscores."""
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         return self.call("POST", "/jarvice/submit", json=body, headers=named)
+
+
+def _share_app(ports: ApiPorts) -> FastAPI:
+    """One app for all tests, with these ports now: an app's first request sets up its routes, for most of a test."""
+    is_upstream = ports.server_key is not None
+    if is_upstream not in _APPS:
+        _APPS[is_upstream] = build_app(ports)
+    app = _APPS[is_upstream]
+    app.state.ports = ports
+    return app
 
 
 def as_json(content: Any) -> bytes:

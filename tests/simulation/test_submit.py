@@ -21,7 +21,7 @@ def _submit(plan: Plan) -> tuple[Api, httpx.Response]:
     records = WatchedRecords("store", api.jobs, gate)
     gate.lag = records.lag
     ports: Any = {"jobs": records, "catalog": Port("catalog", api.catalog, gate)}
-    api.app.state.ports = replace(api.app.state.ports, **ports)
+    api.ports = replace(api.ports, **ports)
     for _ in range(5):
         try:
             answer = api.submit(a_submission(), idempotency_key="k1")
