@@ -194,8 +194,15 @@ class _Scheduler:
         namespace = settings.system_namespace
         queue = WorkQueue(clock=clock, rng=rng)
         records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
+        lease = KubeLease(client, namespace=namespace, clock=clock)
+        # New at every start: a container that comes back after a kill is not the holder it was.
+        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
+
+        def may_work() -> bool:
+            return leader.may_work
+
         writes = settings.writes_per_second
-        throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock)
+        throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock, may_work=may_work)
         cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
         outputs = KubeOutputs(client, namespace=namespace)
         tokens = KubeTokens(client, namespace=namespace)
@@ -206,15 +213,9 @@ class _Scheduler:
             outputs=outputs,
             tokens=tokens,
             catalog=catalog,
-            identity=build_identity_provider(settings, clock),
+            identity=build_identity_provider(settings, clock, may_work=may_work),
         )
         terms = build_terms(settings)
-        lease = KubeLease(client, namespace=namespace, clock=clock)
-        # New at every start: a container that comes back after a kill is not the holder it was.
-        leader = Leader(lease, holder=f"{socket.gethostname()}-{secrets.token_hex(4)}", clock=clock)
-
-        def may_work() -> bool:
-            return leader.may_work
 
         def build_work() -> _Work:
             uid = find_installation_uid(client, namespace)
@@ -290,6 +291,7 @@ class _Scheduler:
         try:
             if not self._await_caches():
                 return
+            self._parts.records.list_jobs()  # parsed once, for good
             _spare_the_collector()
             work = self._parts.build_work()
             self._parts.leader.run(

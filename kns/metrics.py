@@ -5,9 +5,11 @@ Labels come from closed sets only (stage, outcome, reason, route): never a job, 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+_PATIENCE_S = 10.0  # for one who scrapes
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 _REQUESTS = Histogram(
@@ -88,4 +90,6 @@ def serve(*, host: str, port: int) -> None:
     Raises:
         OSError: the port is taken.
     """
-    start_http_server(port, addr=host)
+    server, _ = start_http_server(port, addr=host)
+    handler: Any = server.RequestHandlerClass
+    handler.timeout = _PATIENCE_S  # the library waits for ever, with a thread for each connection

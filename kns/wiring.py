@@ -1,5 +1,6 @@
 """From the settings to the values that parts take: each part gets what it needs, none sees the settings whole."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kns.adapters.clock import SystemClock
@@ -121,7 +122,9 @@ def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
     )
 
 
-def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityProvider | None:
+def build_identity_provider(
+    settings: Settings, clock: SystemClock, *, may_work: Callable[[], bool] = lambda: True
+) -> IdentityProvider | None:
     """The site's Keycloak, if it has one; its library is read only then."""
     url, secret = settings.keycloak_url, settings.keycloak_client_secret
     realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
@@ -137,7 +140,7 @@ def build_identity_provider(settings: Settings, clock: SystemClock) -> IdentityP
         ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
         proxies=_build_proxies(settings),
     )
-    return KeycloakClients(access, clock=clock)
+    return KeycloakClients(access, clock=clock, may_work=may_work)
 
 
 def _build_proxies(settings: Settings) -> Proxies:

@@ -9,4 +9,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        """Seconds that go on while the machine is suspended: a Lease runs out meanwhile."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)

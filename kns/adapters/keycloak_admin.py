@@ -66,8 +66,10 @@ class KeycloakAccess:
 class KeycloakClients:
     """The port `IdentityProvider`."""
 
-    def __init__(self, access: KeycloakAccess, *, clock: Clock) -> None:
+    def __init__(self, access: KeycloakAccess, *, clock: Clock, may_work: Callable[[], bool] = lambda: True) -> None:
+        """`may_work` is asked after the waits for the turn and the token, which can outlast a lead."""
         self._access = access
+        self._may_work = may_work
         self._clock = clock
         self._connection = _Connection(access)
         self._admin = KeycloakAdmin(connection=self._connection)
@@ -121,6 +123,8 @@ class KeycloakClients:
             if self._clock.monotonic() < self._paused_until:
                 raise UnavailableError(self._last_failure)
             self._admit()
+            if not self._may_work():
+                raise UnavailableError(f"{what}: this process does not lead any more")
             return call()
         except KeycloakConnectionError as error:
             raise self._pause(f"{what}: no answer ({_root_of(error)})") from error

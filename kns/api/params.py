@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, ApiError
 from kns.model.errors import InvalidInputError
@@ -21,6 +22,7 @@ from kns.model.errors import InvalidInputError
 MAX_VALUES = 50_000  # of a JSON body; a long AppDef has two thousand
 MAX_FIELDS = 1000  # of a form or a query
 MAX_DEPTH = 64  # far above any AppDef, far below where a recursive reader of ours or of Kubernetes gives up
+_QUICK_BYTES = 64 * 1024  # of a body that is read on the event loop; four mebibytes of `%` take a second
 _INT64 = 2**63
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # an open one too: nothing is ever read twice
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
@@ -130,6 +132,12 @@ async def _read_params(request: Request, body: RawBody) -> Params:
     Raises:
         ApiError: the body is neither a form nor a JSON object, or too much of either.
     """
+    if len(body) + len(request.scope["query_string"]) > _QUICK_BYTES:
+        return await run_in_threadpool(_merge_params, request, body)
+    return _merge_params(request, body)
+
+
+def _merge_params(request: Request, body: bytes) -> Params:
     query = request.scope["query_string"].decode("utf-8", "replace")
     is_json = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") or (
         "json" in request.headers.get("content-type", "").lower() and body.strip()

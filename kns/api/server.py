@@ -95,15 +95,31 @@ class BoundedHttp(H11Protocol):
         self._unwatch()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unwatch()
+        self._watch()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text, in a form that is not ours
         self._refuse(BAD_REQUEST)
 
     def _watch(self) -> None:
         """Start the timer of a connection that waits for its client; stop that of one where the application works."""
+        if self.flow.write_paused:  # the client takes no answer, and perhaps has sent its next requests already
+            self._start_timer()
+            return
         is_whole = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if is_whole and self.cycle is not None and not self.cycle.response_complete:
             self._unwatch()
-        elif self._timer is None:
+        else:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
             self._timer = self.loop.call_later(self._limits.request_limit_s, self._expire)
             waiting = self._limits.waiting
             waiting[self] = None
@@ -118,7 +134,7 @@ class BoundedHttp(H11Protocol):
 
     def _expire(self) -> None:
         self._unwatch()
-        if self.transport.is_closing():  # the rest of an answer is still here, and nobody takes it
+        if self.transport.is_closing() or self.flow.write_paused:  # the rest of an answer is here, and nobody takes it
             self.transport.abort()
             return
         self._refuse(TOO_LATE)

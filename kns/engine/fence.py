@@ -20,7 +20,8 @@ def fence(port: PortT, may_work: Callable[[], bool]) -> PortT:
     """
     `port`, whose calls raise UnavailableError once `may_work` says no.
 
-    What is on its way to the outside already is not held back: the Lease's margin is for that.
+    What is on its way to the outside already is not held back: the Lease's margin is for that. An adapter that makes a
+    call wait (the throttle, the turn at Keycloak) asks once more afterwards.
     """
     return cast(PortT, _Fenced(port, may_work))
 

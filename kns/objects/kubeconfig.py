@@ -8,23 +8,30 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from kns.model import names
 
-_LOOPBACK = "https://127.0.0.1:6443"  # the server in `admin.conf`, as the syncer writes it
 API_PORT = 443
+_MAX_BYTES = 64 * 1024  # the syncer's has 6 KiB
 
 
 def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
     """
-    A kubeconfig from Secret `NAME-certs` and Service `NAME`, or None while either has not got its data.
+    A kubeconfig (JSON, which is YAML) from Secret `NAME-certs` and Service `NAME`, or None while either has not got its
+    data.
 
-    The server is the Service's ClusterIP: it needs no DNS, and the serving certificate names it.
+    Only the certificates are taken from `admin.conf`: whoever has the syncer's token can write it, and a kubeconfig may
+    name programs to run and files to send. The server is the Service's ClusterIP: it needs no DNS, and the serving
+    certificate names it.
     """
     encoded = (certs.get("data") or {}).get("admin.conf")
     server = _server(service)
-    if not encoded or not server:
+    found = _read_certificates(encoded) if encoded else None
+    if found is None or not server:
         return None
-    return base64.b64decode(encoded).decode().replace(_LOOPBACK, server)
+    authority, user = found
+    return _build("kubernetes", server, authority, user_name="kubernetes-admin", user=user)
 
 
 def build_shell_kubeconfig(number: int, access: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
@@ -38,13 +45,29 @@ def build_shell_kubeconfig(number: int, access: Mapping[str, Any], service: Mapp
     server = _server(service)
     if not authority or not token or not server:
         return None
-    name = names.job_object_name(number)
+    user = {"token": base64.b64decode(token).decode()}
+    return _build(names.job_object_name(number), server, authority, user_name=names.SHELL, user=user)
+
+
+def _read_certificates(encoded: str) -> tuple[str, dict[str, str]] | None:
+    """Authority, and the user's certificate and key, all in base64; None if that is not what is there."""
+    try:
+        text = base64.b64decode(encoded)
+        config = yaml.safe_load(text) if len(text) <= _MAX_BYTES else {}
+        authority = config["clusters"][0]["cluster"]["certificate-authority-data"]
+        user = {key: config["users"][0]["user"][key] for key in ("client-certificate-data", "client-key-data")}
+    except (ValueError, yaml.YAMLError, RecursionError, LookupError, TypeError):
+        return None
+    return (authority, user) if all(isinstance(value, str) for value in (authority, *user.values())) else None
+
+
+def _build(name: str, server: str, authority: str, *, user_name: str, user: Mapping[str, str]) -> str:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": authority}}],
-        "users": [{"name": names.SHELL, "user": {"token": base64.b64decode(token).decode()}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": names.SHELL, "namespace": "default"}}],
+        "users": [{"name": user_name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user_name, "namespace": "default"}}],
         "current-context": name,
     }
     return json.dumps(config, indent=1)

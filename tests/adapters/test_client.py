@@ -1,6 +1,7 @@
 """The client of the host API: what leaves the process, and how each bad answer comes back."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -198,6 +199,24 @@ def test_certificates_of_a_virtual_cluster_go_with_their_client(
     assert sorted(path.read_text() for path in folder.rglob("*") if path.is_file()) == ["ca", "cert", "key"]
     client.close()
     assert list(folder.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("user", {"exec": {"command": "/bin/sh"}}),
+        ("user", {"auth-provider": {"name": "oidc"}}),
+        ("user", {"tokenFile": "/etc/passwd"}),
+        ("user", {"client-key": "/etc/passwd"}),
+        ("cluster", {"insecure-skip-tls-verify": True}),
+        ("cluster", {"proxy-url": "http://203.0.113.9"}),
+    ],
+)
+def test_a_kubeconfig_that_could_run_programs_or_send_files_is_refused(kind: str, keys: dict[str, Any]) -> None:
+    config = kubeconfig_for("https://127.0.0.1:1")
+    config[f"{kind}s"][0][kind] |= keys
+    with pytest.raises(KnsError, match=f"unusable kubeconfig of a virtual cluster: {kind} test has {next(iter(keys))}"):
+        connect_to(config)
 
 
 def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(server: ApiServer) -> None:

@@ -93,6 +93,19 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_all(Kind.POD)] == ["kns-init-0"]
 
 
+@pytest.mark.parametrize("namespace", ["default", "kns-job-8"])
+def test_a_pod_elsewhere_that_carries_the_jobs_labels_is_not_the_jobs(
+    server: ApiServer, host: Host, namespace: str
+) -> None:
+    """Whoever may make a pod anywhere could pass it for a job's control plane, and so end that job."""
+    own = {"name": "kns-job-7-0", "namespace": "kns-job-7", "labels": MINE}
+    server.put("/api/v1", "pods", {"metadata": {**own, "name": "a-stranger", "namespace": namespace}})
+    server.put("/api/v1", "pods", {"metadata": own})
+    host.wait_for(1)
+    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, 7)] == ["kns-job-7-0"]
+    assert host.told == [7]
+
+
 def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: Host) -> None:
     """Whatever labels they carry; a claim that is no copy is none of the tenant's."""
     copied = {"vcluster.loft.sh/managed-by": "kns-job-7", "kns.io/job": "8"}
@@ -115,7 +128,7 @@ def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: H
 
 def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:
     for label in ("7", "not-a-number", "12"):
-        meta = {"name": f"n{label}", "namespace": "x", "labels": {"kns.io/job": label}}
+        meta = {"name": f"n{label}", "namespace": f"kns-job-{label}", "labels": {"kns.io/job": label}}
         server.put("/api/v1", "pods", {"metadata": meta})
     host.wait_for(2)
     assert host.told == [7, 12]

@@ -69,6 +69,16 @@ def realm(request: pytest.FixtureRequest, clients: KeycloakClients) -> IdentityP
     return clients if request.param == "http" else MemoryRealm()
 
 
+def test_a_call_that_waited_while_the_lead_was_lost_is_not_made(access: KeycloakAccess, clock: FakeClock) -> None:
+    """The fence was asked before the wait for the turn and the token, which may take longer than a Lease leaves."""
+    leads = [True, False]
+    clients = KeycloakClients(access, clock=clock, may_work=lambda: leads.pop(0))
+    assert clients.find_client("kns-job-7") is None
+    with pytest.raises(UnavailableError, match="does not lead any more"):
+        clients.create_client(WANTED)
+    assert KeycloakClients(access, clock=clock).find_client("kns-job-7") is None
+
+
 # --- promises
 
 

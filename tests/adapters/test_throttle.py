@@ -3,12 +3,27 @@
 import pytest
 
 from kns.adapters.kube.throttle import Throttle
+from kns.model.errors import UnavailableError
 from tests.fakes.stores import FakeClock
 
 
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+def test_a_change_that_waited_while_the_lead_was_lost_is_not_made(clock: FakeClock) -> None:
+    """The fence was asked before the wait, and a process can be frozen there as well as anywhere."""
+    leads = [True]
+
+    def freeze(seconds: float) -> None:
+        clock.advance(seconds)
+        leads[0] = False
+
+    throttle = Throttle(10, burst=1, clock=clock, may_work=lambda: leads[0], sleep=freeze)
+    throttle.wait()
+    with pytest.raises(UnavailableError, match="does not lead any more"):
+        throttle.wait()
 
 
 def waits(clock: FakeClock, throttle: Throttle, count: int) -> float:

@@ -24,6 +24,27 @@ ValueT = TypeVar("ValueT")
 
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
 
+ADMIN_CONF = b"""\
+apiVersion: v1
+kind: Config
+clusters:
+- cluster:
+    certificate-authority-data: Y2E=
+    server: https://127.0.0.1:6443
+  name: kubernetes
+contexts:
+- context:
+    cluster: kubernetes
+    user: kubernetes-admin
+  name: kubernetes-admin@kubernetes
+current-context: kubernetes-admin@kubernetes
+users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: Y2VydA==
+    client-key-data: a2V5
+"""  # as the syncer writes it
+
 
 class FakeHost:
     """Implements `ports.Cluster`; `calls` lists what changed the world, as `<verb> <kind> <namespace>/<name>`."""
@@ -55,7 +76,12 @@ class FakeHost:
         return _copy(found)
 
     def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
-        return [obj for obj in self.observe_all(kind) if obj["metadata"]["labels"][names.JOB_LABEL] == str(number)]
+        return [
+            obj
+            for obj in self.observe_all(kind)
+            if obj["metadata"]["labels"][names.JOB_LABEL] == str(number)
+            and obj["metadata"].get("namespace", names.job_object_name(number)) == names.job_object_name(number)
+        ]
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return [
@@ -239,7 +265,7 @@ class FakeHost:
             self._objects[pod_key]["status"] = {"conditions": [condition]}
             return
         deployment["status"] = {"readyReplicas": 1}
-        admin = base64.b64encode(b"server: https://127.0.0.1:6443").decode()
+        admin = base64.b64encode(ADMIN_CONF).decode()
         self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
         self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():

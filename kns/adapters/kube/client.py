@@ -27,6 +27,10 @@ READ_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 5.0  # of calls that an HTTP answer waits for: it must come within 20 s, whatever the host does
 WATCH_TIMEOUT_S = 300  # the server ends a watch after this, so a silent one is never older
 POOL_SIZE = 32
+_ALLOWED_KEYS = {
+    "cluster": {"server", "certificate-authority-data"},
+    "user": {"client-certificate-data", "client-key-data", "token"},
+}
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -192,17 +196,26 @@ def connect_to(kubeconfig: Mapping[str, Any]) -> KubeClient:
     Its certificates lie in a folder of their own: the library would keep a file of each for the life of the process.
 
     Raises:
-        KnsError: the kubeconfig is not usable.
+        KnsError: the kubeconfig is not usable, or says more than where the cluster is and by which certificate or token
+            to enter: it could name programs to run.
     """
     configuration = Configuration()
     files = tempfile.TemporaryDirectory(prefix="kns-kube-")
     try:
+        _check_keys(kubeconfig)
         plain = _write_certificates(kubeconfig, Path(files.name))
         load_kube_config_from_dict(plain, client_configuration=configuration, persist_config=False)
     except (ConfigException, KeyError, TypeError, ValueError) as error:
         files.cleanup()
         raise KnsError(f"unusable kubeconfig of a virtual cluster: {error}") from error
     return KubeClient(configuration, files=files)
+
+
+def _check_keys(kubeconfig: Mapping[str, Any]) -> None:
+    for kind, allowed in _ALLOWED_KEYS.items():
+        for entry in kubeconfig[f"{kind}s"]:
+            if unknown := sorted(entry[kind].keys() - allowed):
+                raise ValueError(f"{kind} {entry['name']} has {', '.join(unknown)}")
 
 
 def _write_certificates(kubeconfig: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class KubeCluster:
         return self._caches[kind].get(namespace if KINDS[kind].namespaced else "", name)
 
     def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
-        return [obj for obj in self._caches[kind].all_objects() if _job_label(obj) == str(number)]
+        return [obj for obj in self._caches[kind].all_objects() if _number_of(kind, obj) == number]
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return self._caches[kind].all_objects()
@@ -137,17 +137,25 @@ class KubeCluster:
         return CUT + "\n" + text.partition("\n")[2]
 
     def _announce(self, kind: Kind, obj: Object) -> None:
-        label = _job_label(obj)
-        number = _namespace_number(obj) if KINDS[kind].copies else int(label) if label.isdigit() else None
+        number = _number_of(kind, obj)
         if number is not None:
             self._on_change(kind, number)
+
+
+def _number_of(kind: Kind, obj: Object) -> int | None:
+    """
+    Whose it is. Labels alone say nothing: whoever may make a pod somewhere may give it any. In a job's namespace only
+    the job's own accounts make any, and a tenant's copies are told by their namespace alone.
+    """
+    number = _namespace_number(obj) if KINDS[kind].namespaced else None
+    if KINDS[kind].copies:
+        return number
+    label = (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL, "")
+    if KINDS[kind].namespaced:
+        return number if number is not None and label == str(number) else None
+    return int(label) if label.isdecimal() and label.isascii() else None
 
 
 def _namespace_number(obj: Object) -> int | None:
     """Whose a copy is says its namespace: the tenant chooses its labels."""
     return names.read_job_number(obj["metadata"].get("namespace", ""))
-
-
-def _job_label(obj: Object) -> str:
-    label: str = (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL, "")
-    return label

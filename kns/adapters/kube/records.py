@@ -51,6 +51,9 @@ class KubeRecords:
         self._on_change = on_change
         self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
+        self._named: dict[
+            int, str
+        ] = {}  # number -> record that is not called by its number; a client polls, a scan costs
         self._unreadable: dict[str, str] = {}
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
@@ -71,7 +74,13 @@ class KubeRecords:
         direct = self.get(names.job_object_name(number))
         if direct is not None and direct.number == number:
             return direct
-        return next((job for job in self.list_jobs() if job.number == number), None)
+        known = self._named.get(number)
+        job = None if known is None else self.get(known)
+        if job is None or job.number != number:
+            job = next((job for job in self.list_jobs() if job.number == number), None)
+            if job is not None:
+                self._named[number] = job.record
+        return job
 
     def allot_number(self) -> int:
         return self.numbers.allot()
@@ -200,7 +209,9 @@ class KubeRecords:
     def _announce(self, obj: Object) -> None:
         record = obj["metadata"]["name"]
         if self._cache.get(self._namespace, record) is None:
-            self._parsed.pop(record, None)
+            _, job = self._parsed.pop(record, ("", None))
+            if job is not None and job.number is not None:
+                self._named.pop(job.number, None)
             self._unreadable.pop(record, None)
         self._on_change(record)
 
@@ -221,4 +232,6 @@ class KubeRecords:
             except InvalidInputError:
                 return None
         self._parsed[name] = (version, job)
+        if self._cache.get(self._namespace, name) is None:  # deleted meanwhile, and nobody will say so again
+            self._parsed.pop(name, None)
         return job

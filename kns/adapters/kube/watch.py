@@ -123,7 +123,9 @@ class WatchCache:
             gone = [obj for key, obj in self._objects.items() if key not in found]
             # what this process wrote while the list was on its way is newer than the list
             late = {key: obj for key, obj in self._objects.items() if _version(obj) > int(version)}
-            self._objects = {**found, **late}
+            # what did not change stays the object that it was: the collector need not look at thousands of new ones
+            same = {key: self._objects[key] for key, obj in found.items() if not self._differs(key, obj)}
+            self._objects = {**found, **same, **late}
             self._tombstones = {}
             self._listed = int(version)
         self._synced.set()

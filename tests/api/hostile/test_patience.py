@@ -111,8 +111,12 @@ def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
         served.assert_unharmed()
 
 
-def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than the sockets of both sides hold: the rest would stay in memory for as long as the client likes."""
+@pytest.mark.parametrize("behind", [b"", post("jobs", b"x" * 1_000_000), get("/live")], ids=["", "a body", "a request"])
+def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch, behind: bytes) -> None:
+    """
+    More than the sockets of both sides hold: the rest would stay in memory for as long as the client likes, and what it
+    sent behind that request, too.
+    """
     lost, connection_lost = threading.Event(), BoundedHttp.connection_lost
 
     def note_loss(protocol: BoundedHttp, exc: Exception | None) -> None:
@@ -125,7 +129,8 @@ def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pyte
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
         connection.connect(("127.0.0.1", hasty.port))
-        connection.sendall(get(f"/jarvice/tail?{CREDENTIALS}&number={job.number}&lines=0"))
+        request = get(f"/jarvice/tail?{CREDENTIALS}&number={job.number}&lines=0")
+        connection.sendall((kept(request) if behind else request) + behind)
         assert lost.wait(30)
         assert len(read_to_the_end(connection)) < 32 * 1024 * 1024
     hasty.api.jobs.writes.clear()

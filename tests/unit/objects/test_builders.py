@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from kns.model.job import Accepted
 from kns.model.limits import parse_limit_range
@@ -32,6 +33,7 @@ from kns.objects.namespace import (
 )
 from kns.objects.vcluster import build_syncer_binding, build_values
 from tests.builders import a_job
+from tests.fakes.host import ADMIN_CONF
 
 TOLERATIONS = [  # contract E.2
     {"key": "node-role.jarvice.io/jarvice-vcluster", "operator": "Exists", "effect": "NoSchedule"},
@@ -534,8 +536,47 @@ def test_values_differ_between_jobs_by_the_number_alone() -> None:
 )
 def test_the_kubeconfig_leads_to_the_service(address: str, server: str) -> None:
     """By address: it needs no DNS, and the serving certificate names it."""
-    certs = {"data": {"admin.conf": base64.b64encode(b"server: https://127.0.0.1:6443").decode()}}
-    assert build_admin_kubeconfig(certs, {"spec": {"clusterIP": address}}) == f"server: {server}"
+    text = build_admin_kubeconfig(_certs(ADMIN_CONF), {"spec": {"clusterIP": address}})
+    assert text is not None
+    assert json.loads(text)["clusters"][0]["cluster"] == {"server": server, "certificate-authority-data": "Y2E="}
+
+
+def _certs(admin_conf: bytes) -> dict[str, Any]:
+    return {"data": {"admin.conf": base64.b64encode(admin_conf).decode()}}
+
+
+def test_of_what_the_syncer_writes_only_certificates_are_used() -> None:
+    """Its token may be stolen, and a kubeconfig names programs to run, files to send and servers to send them to."""
+    conf = yaml.safe_load(ADMIN_CONF)
+    conf["users"][0]["user"] |= {"exec": {"command": "/bin/sh"}, "tokenFile": "/etc/passwd", "token": "x"}
+    conf["clusters"][0]["cluster"] |= {"server": "https://203.0.113.9", "proxy-url": "http://203.0.113.9"}
+    conf["users"].append({"name": "other", "user": {"exec": {"command": "/bin/sh"}}})
+    conf["current-context"] = "other"
+    text = build_admin_kubeconfig(_certs(yaml.safe_dump(conf).encode()), {"spec": {"clusterIP": "10.96.1.7"}})
+    assert text == build_admin_kubeconfig(_certs(ADMIN_CONF), {"spec": {"clusterIP": "10.96.1.7"}})
+    assert text is not None
+    assert [user["user"] for user in json.loads(text)["users"]] == [
+        {"client-certificate-data": "Y2VydA==", "client-key-data": "a2V5"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "admin_conf",
+    [
+        b"a",
+        b"[",
+        b"{}",
+        b"clusters: []",
+        b"\xff",
+        b"!!python/object/apply:os.system [x]",
+        ADMIN_CONF.replace(b"a2V5", b"{a: b}"),
+        ADMIN_CONF.replace(b"Y2E=", b"1"),
+        b"[" * 5000,
+        ADMIN_CONF + b"#" * 70_000,
+    ],
+)
+def test_what_is_no_kubeconfig_is_none(admin_conf: bytes) -> None:
+    assert build_admin_kubeconfig(_certs(admin_conf), {"spec": {"clusterIP": "10.96.1.7"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -543,8 +584,8 @@ def test_the_kubeconfig_leads_to_the_service(address: str, server: str) -> None:
     [
         ({}, {"spec": {"clusterIP": "10.96.1.7"}}),
         ({"data": {"admin.conf": ""}}, {"spec": {"clusterIP": "10.96.1.7"}}),
-        ({"data": {"admin.conf": "YQ=="}}, {}),
-        ({"data": {"admin.conf": "YQ=="}}, {"spec": {"clusterIP": "None"}}),
+        (_certs(ADMIN_CONF), {}),
+        (_certs(ADMIN_CONF), {"spec": {"clusterIP": "None"}}),
     ],
     ids=["no Secret", "empty Secret", "no Service", "headless"],
 )
