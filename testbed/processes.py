@@ -177,6 +177,31 @@ def is_alive(identity: Identity) -> bool:
     return identify(identity.pid) == identity
 
 
+def _holds_anything(identity: Identity) -> bool:
+    """
+    Whether its ports and files may still be held: the first thread of a process that ends can be a zombie, without an
+    executable to be known by, while others are still in the kernel.
+    """
+    return is_alive(identity) or has_live_thread(identity.pid, identity.start_time)
+
+
+def has_live_thread(pid: int, start_time: int) -> bool:
+    """
+    Whether a process that was started then has a thread that has not ended, whatever became of its first.
+    """
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        if parse_start_time(stat) != start_time:
+            return False
+        threads = [
+            (task / "stat").read_text(encoding="utf-8", errors="replace")
+            for task in (PROC / str(pid) / "task").iterdir()
+        ]
+    except OSError:
+        return False
+    return any(thread.rpartition(")")[2].split()[0] not in "ZX" for thread in threads)
+
+
 def signal_all(identities: Iterable[Identity], number: signal.Signals) -> None:
     """
     Send a signal to those that are still who they were.
@@ -193,17 +218,18 @@ def stop_all(
     """
     SIGTERM, wait, SIGKILL. Returns those that survived even that: stuck in the kernel.
     """
-    signal_all(identities, signal.SIGTERM)
-    left = _wait_gone(identities, grace_s, tick)
+    alive = [identity for identity in identities if is_alive(identity)]
+    signal_all(alive, signal.SIGTERM)
+    left = _wait_gone(alive, grace_s, tick)
     signal_all(left, signal.SIGKILL)
     return _wait_gone(left, 10.0, tick)
 
 
 def _wait_gone(identities: Sequence[Identity], timeout_s: float, tick: Callable[[str], None]) -> list[Identity]:
     deadline = time.monotonic() + timeout_s
-    left = [identity for identity in identities if is_alive(identity)]
+    left = [identity for identity in identities if _holds_anything(identity)]
     while left and time.monotonic() < deadline:
         tick(f"waiting for {', '.join(pathlib.Path(item.exe).name for item in left)}")
         time.sleep(0.05)
-        left = [identity for identity in left if is_alive(identity)]
+        left = [identity for identity in left if _holds_anything(identity)]
     return left

@@ -137,7 +137,12 @@ def test_no_service_of_a_job_has_external_addresses() -> None:
     assert validation["expression"] == "!has(object.spec.externalIPs) || object.spec.externalIPs.size() == 0"
 
 
-@pytest.mark.parametrize("name", ["kns-job-volumes", "kns-job-services"])
+def test_the_endpoints_of_kns_services_are_no_business_of_the_syncer() -> None:
+    (validation,) = find("ValidatingAdmissionPolicy", "kns-job-endpoints")["spec"]["validations"]
+    assert set(re.findall(r"'([\w-]+)'", validation["expression"])) == {names.TARGET, names.SHELL}
+
+
+@pytest.mark.parametrize("name", ["kns-job-volumes", "kns-job-services", "kns-job-endpoints"])
 def test_a_policy_for_jobs_holds_in_every_jobs_namespace_and_nowhere_else(name: str) -> None:
     binding = find("ValidatingAdmissionPolicyBinding", name)
     (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]

@@ -193,6 +193,15 @@ def _attempts(job: str) -> list[Attempt]:
         "subjects": [subject],
     }
     meta = {"apiVersion": "v1", "metadata": {"name": "e2e"}}
+    subsets = [{"addresses": [{"ip": "10.244.0.9"}], "ports": [{"port": 80}]}]
+    a_slice = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "e2e", "labels": {"kubernetes.io/service-name": "kns-target"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.0.9"]}],
+        "ports": [{"port": 80}],
+    }
     return [
         read("list Secrets of kube-system", f"{core}/kube-system/secrets"),
         read("read kns's catalogue", f"{core}/{NAMESPACE}/secrets/kns-catalog"),
@@ -208,6 +217,9 @@ def _attempts(job: str) -> list[Attempt]:
                {**a_pod("e2e", volumes=[{"name": "v", "nfs": {"server": "10.0.0.1", "path": "/"}}]),
                 "metadata": {"name": "e2e"}}),
         create("draw other traffic", f"{here}/services", {**meta, "kind": "Service", "spec": service}),
+        create("lead the ingress controller elsewhere", f"{core}/{job}/endpoints",
+               {**meta, "kind": "Endpoints", "metadata": {"name": "kns-target"}, "subsets": subsets}),
+        create("lead it elsewhere by a slice", f"/apis/discovery.k8s.io/v1/namespaces/{job}/endpointslices", a_slice),
         create("bind a role at home", f"{rbac}/namespaces/{job}/rolebindings", binding),
         create("bind a role in kube-system", f"{rbac}/namespaces/kube-system/rolebindings", binding),
         create("get a token of another account", f"{core}/{NAMESPACE}/serviceaccounts/kns-sa/token",
@@ -242,4 +254,9 @@ def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
     assert syncer.tries(read("list pods", home)).status_code == 200
     pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
     answer = syncer.tries(create("make a pod", home, pod))
+    assert answer.status_code == 201, answer.text
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{job.namespace}/endpointslices"
+    meta = {"name": "e2e", "labels": {"kubernetes.io/service-name": "web-x-default-x-e2e"}}
+    body = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4"}
+    answer = syncer.tries(create("lead the tenant's own Service", slices, {**body, "endpoints": [], "ports": []}))
     assert answer.status_code == 201, answer.text

@@ -146,6 +146,14 @@ FORBIDDEN = [
     create("run a program in a pod of its own", f"/api/v1/namespaces/{NAMESPACE}/pods/any/exec", {}),
     read("read a log of kube-system", "/api/v1/namespaces/kube-system/pods/any/log"),
     delete("delete the pods of kube-system", "/api/v1/namespaces/kube-system/pods"),
+    create(
+        "have a Secret filled with a token that lasts",
+        f"/api/v1/namespaces/{NAMESPACE}/secrets",
+        {
+            **named("Secret", "e2e-stolen-tokens", type="kubernetes.io/service-account-token"),
+            "metadata": {"name": "e2e-stolen-tokens", "annotations": {"kubernetes.io/service-account.name": "kns-sa"}},
+        },
+    ),
     # namespaces
     namespace_at("make a namespace of any name", a_namespace("kns-e2e-evil", OURS)),
     namespace_at("make a job's namespace for another installation", a_namespace("kns-job-99999902", 99_999_902,

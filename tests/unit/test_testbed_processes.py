@@ -5,9 +5,11 @@ A process is signalled only if it is still the one that was recorded.
 import dataclasses
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +48,38 @@ def test_stops_the_recorded_process(child: subprocess.Popen[bytes]) -> None:
     assert identity is not None
     assert processes.stop_all([identity], grace_s=5) == []
     assert processes.identify(child.pid) is None
+
+
+_FIRST_THREAD_ENDS = """
+import ctypes, sys, threading
+
+def last():
+    first.join(0.01)
+    print("on", flush=True)
+    sys.stdin.read()
+
+first = threading.current_thread()
+threading.Thread(target=last).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of exit(2) is that of x86_64")
+def test_a_process_is_there_as_long_as_any_of_its_threads() -> None:
+    """It still holds its ports; who starts its successor then finds them taken."""
+    program = [sys.executable, "-c", _FIRST_THREAD_ENDS]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        identity = processes.identify(started.pid)
+        assert identity is not None
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"on\n"
+        deadline = time.monotonic() + 10
+        while processes.is_alive(identity):
+            assert time.monotonic() < deadline
+        assert processes.has_live_thread(identity.pid, identity.start_time)
+        assert not processes.has_live_thread(identity.pid, identity.start_time + 1)
+        started.kill()
+    assert not processes.has_live_thread(identity.pid, identity.start_time)
 
 
 @pytest.fixture
