@@ -1,7 +1,7 @@
 """Records over the API: the counter under contention, conflicts, and records that cannot be read."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -327,3 +327,38 @@ def test_uids_come_from_the_server_and_not_from_the_cache(
     assert [seen.query.get("continue") for seen in asked] == [None, "2", "4"]
     assert all("as=PartialObjectMetadataList" in seen.headers["accept"] for seen in asked)
     assert all("resourceVersion" not in seen.query for seen in asked)
+
+
+# --- what is found without looking through all
+
+
+def test_a_job_that_is_not_called_by_its_number_is_looked_for_once(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client polls, and there may be thousands of records."""
+    job = records.store.create(a_job().build().spec, request=digest_request("user1", "key"))
+    assert job.record != names.job_object_name(7)
+    scans, list_jobs = [0], records.store.list_jobs
+
+    def count() -> Sequence[Job]:
+        scans[0] += 1
+        return list_jobs()
+
+    monkeypatch.setattr(records.store, "list_jobs", count)
+    found = [records.store.find(7) for _ in range(3)]
+    assert [each.record for each in found if each is not None] == [job.record] * 3
+    assert scans == [1]
+    records.wait_for(job.record, times=1)
+    records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
+    records.wait_for(job.record, times=2)
+    assert records.store.find(7) is None
+
+
+def test_a_record_that_went_while_it_was_read_is_not_remembered(records: Records) -> None:
+    apply(records.server, a_job(), record="by-hand")
+    records.wait_for("by-hand", times=1)
+    (known,) = records.store.cache.all_objects()
+    records.server.drop(PREFIX, "nestedjobs", "kns", "by-hand")
+    records.wait_for("by-hand", times=2)
+    assert records.store._parse(known) is not None
+    assert records.store._parsed == {}

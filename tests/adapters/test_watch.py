@@ -120,6 +120,22 @@ def test_what_cannot_be_followed_is_listed_anew(server: ApiServer, run_cache: Ru
     assert names_of(running) == ["one"]
 
 
+def test_a_new_list_keeps_the_objects_that_did_not_change(server: ApiServer, run_cache: RunCache) -> None:
+    """Thousands of new ones every few minutes would be thousands for the collector to look through."""
+    running = run_cache().start()
+    for name in ("one", "two"):
+        put(server, name)
+        running.next_change()
+    one, two = running.cache.get("a", "one"), running.cache.get("a", "two")
+    server.script("GET", "/pods", Lines((GARBAGE["not JSON"],)))
+    server.script("GET", "/pods", Meanwhile(lambda: put(server, "two", labels={"a": "b"})))
+    server.end_watches()
+    server.watches.get(timeout=5)
+    assert running.next_change() == "two"
+    assert running.cache.get("a", "one") is one
+    assert running.cache.get("a", "two") is not two
+
+
 def test_a_compaction_is_survived(server: ApiServer, run_cache: RunCache) -> None:
     """The version of the last event is too old: 410 at the start of the watch, list, go on."""
     running = run_cache().start()

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from io import StringIO
 
 import pytest
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from kns.api import middleware
+from kns.api import middleware, params
 from kns.api.answers import JsonAnswer
 from kns.api.middleware import MAX_BODY_BYTES, BodyReader
 from kns.api.server import BoundedHttp
@@ -242,3 +243,18 @@ def test_a_form_at_the_limit_of_fields_is_read(api: Api) -> None:
     fields = "&".join([*(f"x{number}=1" for number in range(998)), CREDENTIALS])
     assert api.call("POST", "/jarvice/jobs", content=fields.encode()).json() == {}
     assert_refused(api.call("POST", "/jarvice/jobs", content=f"{fields}&y=1".encode()), 400, "Bad Request")
+
+
+def test_a_long_form_is_read_beside_the_event_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four mebibytes of `%` take a second, without a login; every other client would wait, the liveness probe too."""
+    readers, merge = [], params._merge_params
+
+    def note(request: Request, body: bytes) -> params.Params:
+        readers.append(threading.current_thread() is threading.main_thread())
+        return merge(request, body)
+
+    monkeypatch.setattr(params, "_merge_params", note)
+    for length in (0, 100_000):
+        answer = api.call("POST", "/jarvice/jobs", content=f"{CREDENTIALS}&x={'%' * length}")
+        assert answer.status_code == 200
+    assert readers == [True, False]
