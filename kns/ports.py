@@ -236,6 +236,10 @@ class JobStore(Protocol):
 
     def find(self, number: int) -> Job | None: ...
 
+    def fetch(self, number: int) -> Job | None:
+        """That job from the host, for a number that this replica has not heard of: another may just have given it."""
+        ...
+
     def allot_number(self) -> int:
         """A number never given before, above all given before."""
         ...

@@ -8,6 +8,7 @@ state forbids is checked in the route itself. Somebody else's job is refused exa
 from typing import Annotated
 
 from fastapi import Depends
+from fastapi.concurrency import run_in_threadpool
 
 from kns.api.auth import Caller, may_see
 from kns.api.errors import (
@@ -23,6 +24,8 @@ from kns.api.params import Given, Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
 from kns.model.job import Job, JobState
+
+_LARGEST = 2**63 - 1
 
 
 class Integers:
@@ -43,7 +46,7 @@ class Lookup:
         self._unknown = unknown
 
     async def __call__(self, caller: Caller, params: Given, ports: Ports) -> Job:
-        job = find_job(params, ports)
+        job = find_job(params, ports) or await run_in_threadpool(fetch_job, params, ports)
         if job is None or not may_see(caller, job, ports.catalog.current()):
             raise ApiError(self._unknown)
         return job
@@ -56,7 +59,21 @@ def find_job(params: Params, ports: ApiPorts) -> Job | None:
         if name is None:
             raise ApiError(NO_JOB_SPECIFIED)
         return next((job for job in accepted_jobs(ports) if accepted_of(job).name == name), None)
-    job = ports.jobs.find(number)
+    return _check_name(ports.jobs.find(number), name)
+
+
+def fetch_job(params: Params, ports: ApiPorts) -> Job | None:
+    """
+    The same from the host, for a number that this replica does not know. Whoever submits by one replica asks the other
+    a moment later, and a client that is told "unknown" takes its job for lost.
+    """
+    number = params.integer("number")
+    if number is None or not 0 < number <= _LARGEST:
+        return None
+    return _check_name(ports.jobs.fetch(number), params.text("name"))
+
+
+def _check_name(job: Job | None, name: str | None) -> Job | None:
     return job if job is not None and name in (None, accepted_of(job).name) else None
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kns.api.auth import Sent
 from kns.api.errors import BAD_REQUEST, INVALID_PARAMETERS, TOO_MANY_REQUESTS, UNAUTHORIZED, ApiError
-from kns.api.lookup import find_job
+from kns.api.lookup import fetch_job, find_job
 from kns.api.params import Given, Params, decode_json
 from kns.api.ports import ApiPorts, Ports
 from kns.model.errors import InvalidInputError
@@ -135,7 +135,8 @@ def find_upstream_job(ports: ApiPorts, *, jobid: str | None, name: str | None) -
         if match is None:
             return None
         number = int(match[1])
-    return find_job(Params({"number": number, "name": name}), ports)
+    params = Params({"number": number, "name": name})
+    return find_job(params, ports) or fetch_job(params, ports)
 
 
 async def _read_job_args(params: Given) -> JobArgs:

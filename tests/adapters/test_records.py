@@ -362,3 +362,22 @@ def test_a_record_that_went_while_it_was_read_is_not_remembered(records: Records
     records.wait_for("by-hand", times=2)
     assert records.store._parse(known) is not None
     assert records.store._parsed == {}
+
+
+def test_a_record_that_the_cache_has_not_heard_of_is_fetched_from_the_host(
+    client: KubeClient, server: ApiServer
+) -> None:
+    """Of two replicas the one that is asked may be the later one."""
+    other, late = Records(server, client), Records(server, client)
+    other.start()
+    late.start()
+    server.end_watches()
+    late.stop()
+    job = other.store.create(a_job().build().spec)
+    assert late.store.find(7) is None
+    fetched = late.store.fetch(7)
+    assert fetched is not None
+    assert (fetched.record, fetched.uid) == (job.record, job.uid)
+    assert late.store.find(7) == fetched
+    assert late.store.fetch(8) is None
+    other.stop()

@@ -217,6 +217,18 @@ def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api,
     assert_refused(api.get(route, number=7), 503, "not ready")
 
 
+@pytest.mark.parametrize("route", ["status", "tail", "info", "shutdown"])
+def test_a_job_that_another_replica_has_just_stored_is_not_unknown(api: Api, route: str) -> None:
+    api.add(a_job().started())
+    known = api.get(route, number=7)
+    api.jobs.unheard.add(7)
+    answer = api.get(route, number=7)
+    assert (answer.status_code, answer.content) == (known.status_code, known.content)
+    assert api.get(route, number=8).content == api.get(route, number=2**63).content
+    api.jobs.faults["fetch"] = UnavailableError("the host does not answer")
+    assert_refused(api.get(route, number=7), 503, "not ready")
+
+
 def test_the_access_log_has_the_path_and_never_the_query(api: Api) -> None:
     with capture_logs() as logs:
         api.get("jobs")

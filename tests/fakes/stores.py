@@ -65,6 +65,7 @@ class MemoryJobStore:
         self.wake: list[Wake] = []
         self.faults: dict[str, Exception] = {}
         self.writes: list[str] = []  # "<verb> <record>", in order
+        self.unheard: set[int] = set()  # numbers that another replica stored a moment ago
         self._clock = clock or FakeClock()
         self._jobs: dict[str, Job] = {}
         self._versions = 0
@@ -84,6 +85,10 @@ class MemoryJobStore:
 
     def find(self, number: int) -> Job | None:
         self._fail("find")
+        return None if number in self.unheard else self.fetch(number)
+
+    def fetch(self, number: int) -> Job | None:
+        self._fail("fetch")
         with self._lock:
             return next((job for job in self._jobs.values() if job.number == number), None)
 

@@ -82,6 +82,10 @@ class KubeRecords:
                 self._named[number] = job.record
         return job
 
+    def fetch(self, number: int) -> Job | None:
+        job = self._read_taken(names.job_object_name(number))
+        return job if job is not None and job.number == number else None
+
     def allot_number(self) -> int:
         return self.numbers.allot()
 
