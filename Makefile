@@ -56,16 +56,11 @@ verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests 
 	$(BIN)/lint-imports
 	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
 
-# Tests that ran only in pieces so far, and not on what this release is in the end: `make faults` runs them.
-FAULTS := tests/e2e/test_faults_scheduler.py tests/e2e/test_faults_host.py tests/e2e/test_faults_vcluster.py
-SWEPT_CLIENT := tests/e2e/test_keycloak.py::test_a_client_without_a_record_is_swept_and_no_other
-APART := $(FAULTS:%=--ignore=%) --deselect $(SWEPT_CLIENT)
-
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
 test: verify browser up ## everything; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
 	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000 KNS_SIMULATION_HISTORIES=10000; \
-	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(APART) $(QUICK_TESTS)
+	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(QUICK_TESTS)
 
 # For the web shell's test, which types into a real one.
 browser:
@@ -74,9 +69,9 @@ browser:
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium; } >&2; }
 
-faults: $(VENV)/ready ## break the scheduler and the cluster under jobs; not in `make test` yet (after `make up`)
+faults: $(VENV)/ready ## break the scheduler and the cluster under jobs: that part of `make test` alone (after `make up`)
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
-	exec $(PYTHON_IN) -m pytest $(FAULTS) $(SWEPT_CLIENT)
+	exec $(PYTHON_IN) -m pytest tests/e2e/test_faults_*.py
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images

@@ -7,7 +7,7 @@ from demo.overlay import NAMESPACE
 from tests.e2e.jobs import TrialJob
 from tests.e2e.site import Site
 
-ITEMS = {"hello": ["web"], "slow": ["take your time", "web"]}
+ITEMS = {"hello": ["web"], "web-shell": ["web"], "slow": ["take your time", "web"]}
 SECONDS = 25  # of examples/slow, a line each
 
 
@@ -19,6 +19,7 @@ class Made:
     control_plane: str
     init_job: str
     ingress: str
+    shell: str
 
     def is_kept_by(self, later: "Made") -> bool:
         """Whether all that was there is there still, and not another in its place."""
@@ -39,6 +40,7 @@ def look(site: Site, job: TrialJob) -> Made:
         control_plane=uid("deployment", job.namespace, inside),
         init_job=uid("job", "kns-init", inside),
         ingress=uid("ingress", job.namespace, inside),
+        shell=uid("deployment", "kns-shell", inside),
     )
 
 

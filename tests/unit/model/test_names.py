@@ -99,6 +99,11 @@ def test_a_namespace_tells_its_job(name: str, number: int | None) -> None:
     assert names.read_job_number(name) == number
 
 
+@given(st.integers(min_value=1, max_value=2**63 - 1))
+def test_a_number_comes_back_from_its_namespace(number: int) -> None:
+    assert names.read_job_number(names.job_object_name(number)) == number
+
+
 def test_a_number_gives_every_name_of_a_job() -> None:
     assert names.job_object_name(7) == "kns-job-7"
     assert names.certs_secret(7) == "kns-job-7-certs"

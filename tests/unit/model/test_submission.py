@@ -219,6 +219,18 @@ def test_the_rest_is_stored_as_it_came() -> None:
     assert stored["user"] == {"username": "user1"}
 
 
+@given(
+    app=st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,30}[a-z0-9])?", fullmatch=True),
+    user=st.from_regex(r"[a-z0-9]([a-z0-9.]{0,30}[a-z0-9])?", fullmatch=True),
+    seed=st.integers(),
+)
+def test_the_user_is_read_from_a_name_the_way_consumers_do(app: str, user: str, seed: int) -> None:
+    """Behind the last dash, up to the next underscore, whatever the app is called; a user with either is cut short."""
+    name = build_job_name(app=app, user=user, now=START, rng=random.Random(seed))
+    assert name.rpartition("-")[2].partition("_")[0] == user
+    assert name.split("-")[0] == "20260105141530"
+
+
 def test_a_name_is_read_by_consumers_from_both_ends() -> None:
     name = build_job_name(app="hello", user="ana", now=START, rng=random.Random(2))
     time, tag, app, rest = name.split("-")
