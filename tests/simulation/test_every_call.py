@@ -11,7 +11,7 @@ from kns.model.job import EXIT_CODES
 from kns.model.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
-from tests.simulation.lives import LIVES, RECORD, Life
+from tests.simulation.lives import LINES, LIVES, RECORD, Life
 from tests.simulation.scale import STRIDE
 
 
@@ -34,6 +34,6 @@ def test_one_fault_at_any_call_changes_nothing(kind: str) -> None:
 def _check(world: Installation, life: Life, *, output: JobOutput) -> None:
     status = world.store.gone[RECORD].status
     assert (life.state, EXIT_CODES[life.state], life.reason) == (status.job_status, status.exit_code, status.reason)
-    assert output.lines()[-1].startswith(life.line)
+    assert output.lines()[-1] == LINES[life.reason]
     assert world.outputs.final[RECORD] == output
     assert world.left == []
