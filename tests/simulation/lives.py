@@ -9,6 +9,7 @@ from kns.model.job import Job, JobState, StopReason
 from kns.model.site import Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
+from tests.fakes.host import UNSCHEDULABLE
 from tests.flow.conftest import SITE
 from tests.simulation.faults import Plan
 from tests.simulation.installation import ALL_EXTRAS, Installation
@@ -90,12 +91,16 @@ class Life:
         return world
 
 
+# What no life does: a submit over HTTP asks it, and a life begins with the record that comes of that.
+ASKED_BY_SUBMIT = {"store.find_request", "store.list_jobs", "store.create"}
 LINES = {
     Reason.SHUTDOWN: "the job was shut down",
     Reason.TERMINATE: "the job was terminated",
     Reason.WALLTIME: "the walltime is over",
     Reason.ITEM_OUT_OF_RETRIES: "item web: out of retries",
-    Reason.SPAWN_DELAY_PASSED: "the virtual cluster was not running after 30 s",
+    Reason.SPAWN_DELAY_PASSED: (
+        f"the virtual cluster was not running after 30 s: the control-plane pod is not scheduled: {UNSCHEDULABLE}"
+    ),
 }
 _SHUTDOWN = (JobState.COMPLETED, Reason.SHUTDOWN)
 LIVES = {

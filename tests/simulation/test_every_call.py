@@ -11,8 +11,16 @@ from kns.model.job import EXIT_CODES
 from kns.model.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
-from tests.simulation.lives import LINES, LIVES, RECORD, Life
+from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
 from tests.simulation.scale import STRIDE
+
+
+def test_the_lives_make_every_call_that_can_fail() -> None:
+    """A call that no life makes would meet no fault, and nothing would tell."""
+    calls: set[str] = set()
+    for life in LIVES.values():
+        life.live(lambda _, call: calls.add(call))
+    assert calls == FAULTS.keys() - ASKED_BY_SUBMIT
 
 
 @pytest.mark.parametrize("kind", LIVES)

@@ -28,7 +28,7 @@ from tests.fakes.stores import MemoryJobStore
 from tests.simulation.faults import FAULTS, NAMES, Fault
 from tests.simulation.installation import ALL_EXTRAS, IdleError, Installation
 from tests.simulation.lives import LINES, fail_to_deploy, have_all, meddle_with_client, serves
-from tests.simulation.scale import HISTORIES
+from tests.simulation.scale import ALL_HISTORIES, HISTORIES
 
 BATCHES = 10
 BATCH = math.ceil(HISTORIES / BATCHES)
@@ -287,6 +287,7 @@ def test_the_histories_go_where_they_should() -> None:
         pytest.skip("not all batches ran")
     assert TALLY.histories >= HISTORIES
     assert TALLY.served > TALLY.histories // 2
-    missed = FAULTS.keys() - NEVER_CALLED - TALLY.struck.keys()
-    assert not missed
-    assert not NEVER_CALLED & TALLY.struck.keys()
+    if HISTORIES >= ALL_HISTORIES:  # a hundred cannot have struck what one job in some makes once
+        assert TALLY.struck.keys() == FAULTS.keys() - NEVER_CALLED
+    else:
+        assert len(TALLY.struck) > len(FAULTS) // 2
