@@ -9,6 +9,7 @@ from kns.model.job import Job, JobState, StopReason
 from kns.model.site import Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
+from tests.fakes.host import UNSCHEDULABLE
 from tests.flow.conftest import SITE
 from tests.simulation.faults import Plan
 from tests.simulation.installation import ALL_EXTRAS, Installation
@@ -19,7 +20,7 @@ Act = Callable[[Installation], None]
 When = Callable[[Job], bool]
 
 
-def _serves(job: Job) -> bool:
+def serves(job: Job) -> bool:
     return job.status.is_true(ConditionType.EXPOSED)
 
 
@@ -41,12 +42,12 @@ def _delete(world: Installation) -> None:
     world.store.delete(world.store.last[RECORD])
 
 
-def _have_all(world: Installation) -> None:
+def have_all(world: Installation) -> None:
     world.host.claims = dict(CLAIMS)
     world.host.take_log = f"{HELP_MARK}<p>help</p>"
 
 
-def _fail_to_deploy(world: Installation) -> None:
+def fail_to_deploy(world: Installation) -> None:
     message = json.dumps({"reason": "ItemOutOfRetries", "message": "item web: out of retries"})
     world.host.init_exit = {"exitCode": 1, "message": message}
 
@@ -55,13 +56,22 @@ def _have_no_room(world: Installation) -> None:
     world.host.schedulable = False
 
 
+def meddle_with_client(world: Installation, name: str = RECORD) -> None:
+    """Somebody else changes the client but for its mark, or makes one, which carries none."""
+    new = {"clientId": name, "id": f"theirs, {name}", "attributes": {}, "redirectUris": []}
+    world.realm.clients[name] = {**world.realm.clients.get(name, new), "enabled": False, "secret": "another"}
+
+
+def _has_client(job: Job) -> bool:
+    return job.status.is_true(ConditionType.KEYCLOAK_READY)
+
+
 @dataclass(frozen=True)
 class Life:
-    """`acts` follow each other, each as soon as its moment has come. `line` begins the last line of output."""
+    """`acts` follow each other, each as soon as its moment has come."""
 
     state: JobState
     reason: Reason
-    line: str
     acts: tuple[tuple[When, Act], ...] = ()
     job: JobBuilder = field(default_factory=a_job)
     site: Site = SITE
@@ -81,42 +91,53 @@ class Life:
         return world
 
 
-_SHUTDOWN = (JobState.COMPLETED, Reason.SHUTDOWN, "the job was shut down")
-_TERMINATE = (JobState.TERMINATED, Reason.TERMINATE, "the job was terminated")
+# What no life does: a submit over HTTP asks it, and a life begins with the record that comes of that.
+ASKED_BY_SUBMIT = {"store.find_request", "store.list_jobs", "store.create"}
+LINES = {
+    Reason.SHUTDOWN: "the job was shut down",
+    Reason.TERMINATE: "the job was terminated",
+    Reason.WALLTIME: "the walltime is over",
+    Reason.ITEM_OUT_OF_RETRIES: "item web: out of retries",
+    Reason.SPAWN_DELAY_PASSED: (
+        f"the virtual cluster was not running after 30 s: the control-plane pod is not scheduled: {UNSCHEDULABLE}"
+    ),
+}
+_SHUTDOWN = (JobState.COMPLETED, Reason.SHUTDOWN)
 LIVES = {
-    "shut down": Life(*_SHUTDOWN, acts=((_serves, _stop(StopReason.SHUTDOWN)),)),
+    "shut down": Life(*_SHUTDOWN, acts=((serves, _stop(StopReason.SHUTDOWN)),)),
     "with vault, shell and Keycloak": Life(
         *_SHUTDOWN,
         job=a_job().with_vault().with_nested(enable_gotty_shell=True, keycloak={"namespace": "lab"}),
-        acts=((_serves, _stop(StopReason.SHUTDOWN)),),
+        acts=((serves, _stop(StopReason.SHUTDOWN)),),
         site=ALL_EXTRAS,
-        prepare=_have_all,
+        prepare=have_all,
     ),
-    "templates that fail": Life(
-        JobState.FAILED, Reason.ITEM_OUT_OF_RETRIES, "item web: out of retries", prepare=_fail_to_deploy
-    ),
+    "templates that fail": Life(JobState.FAILED, Reason.ITEM_OUT_OF_RETRIES, prepare=fail_to_deploy),
     "terminated while it spawns": Life(
         JobState.CANCELED,
         Reason.TERMINATE,
-        "the job was terminated",
         acts=((_spawns, _stop(StopReason.TERMINATE)),),
         prepare=_have_no_room,
     ),
     "no room on the host": Life(
         JobState.FAILED,
         Reason.SPAWN_DELAY_PASSED,
-        "the virtual cluster was not running after 30 s",
         site=replace(SITE, spawn_delay_s=30),
         prepare=_have_no_room,
     ),
-    "walltime": Life(
-        JobState.TERMINATED, Reason.WALLTIME, "the walltime is over", job=a_job().with_accepted(walltime_s=100)
-    ),
-    "record deleted": Life(*_TERMINATE, acts=((_serves, _delete),)),
+    "walltime": Life(JobState.TERMINATED, Reason.WALLTIME, job=a_job().with_accepted(walltime_s=100)),
+    "record deleted": Life(JobState.TERMINATED, Reason.TERMINATE, acts=((serves, _delete),)),
     "kept, then deleted": Life(
         *_SHUTDOWN,
-        acts=((_serves, _stop(StopReason.SHUTDOWN)), (_is_kept, _delete)),
+        acts=((serves, _stop(StopReason.SHUTDOWN)), (_is_kept, _delete)),
         site=replace(SITE, keep_vclusters=True),
     ),
-    "applied by hand": Life(*_SHUTDOWN, job=a_job().not_accepted(), acts=((_serves, _stop(StopReason.SHUTDOWN)),)),
+    "applied by hand": Life(*_SHUTDOWN, job=a_job().not_accepted(), acts=((serves, _stop(StopReason.SHUTDOWN)),)),
+    "a client that others make and change": Life(
+        *_SHUTDOWN,
+        job=a_job().with_nested(keycloak={"namespace": "lab"}),
+        acts=((_has_client, meddle_with_client), (serves, _stop(StopReason.SHUTDOWN))),
+        site=ALL_EXTRAS,
+        prepare=meddle_with_client,
+    ),
 }

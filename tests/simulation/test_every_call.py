@@ -11,8 +11,16 @@ from kns.model.job import EXIT_CODES
 from kns.model.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
-from tests.simulation.lives import LIVES, RECORD, Life
+from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
 from tests.simulation.scale import STRIDE
+
+
+def test_the_lives_make_every_call_that_can_fail() -> None:
+    """A call that no life makes would meet no fault, and nothing would tell."""
+    calls: set[str] = set()
+    for life in LIVES.values():
+        life.live(lambda _, call: calls.add(call))
+    assert calls == FAULTS.keys() - ASKED_BY_SUBMIT
 
 
 @pytest.mark.parametrize("kind", LIVES)
@@ -34,6 +42,6 @@ def test_one_fault_at_any_call_changes_nothing(kind: str) -> None:
 def _check(world: Installation, life: Life, *, output: JobOutput) -> None:
     status = world.store.gone[RECORD].status
     assert (life.state, EXIT_CODES[life.state], life.reason) == (status.job_status, status.exit_code, status.reason)
-    assert output.lines()[-1].startswith(life.line)
+    assert output.lines()[-1] == LINES[life.reason]
     assert world.outputs.final[RECORD] == output
     assert world.left == []
