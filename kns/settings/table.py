@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that are worked on at the same time.", ge=1, le=64)
     writes_per_second: Whole = _variable(
         "KNS_WRITES_PER_SECOND",
-        50,
+        40,
         "Changes of the host cluster that the leader makes for jobs per second, half as many at once (those of one new "
         "job): a burst of new jobs leaves the API server room for others.",
         ge=1,

@@ -1,9 +1,8 @@
 """What kns does inside a virtual cluster: the ready test, and a few objects of its own."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-import yaml
 
 from kns.adapters.kube.client import APPLY, KubeClient, connect_to
 from kns.adapters.kube.kinds import KINDS
@@ -50,7 +49,7 @@ class KubeVirtualClusters:
 
 @contextmanager
 def _connect(kubeconfig: str) -> Iterator[KubeClient]:
-    client = connect_to(yaml.safe_load(kubeconfig))
+    client = connect_to(json.loads(kubeconfig))
     try:
         yield client
     finally:

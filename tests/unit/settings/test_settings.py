@@ -103,7 +103,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     ),
     "KNS_INGRESS_CONTROLLER_NAMESPACE": ("ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
-    "KNS_WRITES_PER_SECOND": ("writes_per_second", 50, ("5", 5), ("0", "many")),
+    "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
     "KNS_SWEEP_INTERVAL": ("sweep_interval_s", 300, ("5", 5), ("0", "never")),
     "KNS_SWEEP_GRACE": ("sweep_grace_s", 900, ("0", 0), ("-1", "none")),
     "KNS_SWEEP_DRY_RUN": ("sweep_dry_run", False, ("true", True), ("perhaps",)),
