@@ -16,7 +16,6 @@ from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import TransientError
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.output import JobOutput
 from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
@@ -84,7 +83,7 @@ def _create(ctx: Context) -> Outcome:
     for secret in build_init_secrets(number, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
         cluster.apply(secret)
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
-    ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx)))
+    _store(ctx, head=_warnings(ctx))
     return Wait(_POLL_S, Reason.INIT_STARTING, "init job created")
 
 
@@ -124,12 +123,20 @@ def _collect_log(ctx: Context, pods: Sequence[Object]) -> int | None:
         parts = [ctx.world.cluster.pod_log(ctx.name, pod["metadata"]["name"], RUN) for pod in pods]
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
-        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), head=text))
+        _store(ctx, head=text)
         return None
     text = "".join(part for part in parts if part)
     if text:
-        ctx.world.outputs.write(ctx.job, JobOutput(head=_warnings(ctx), log=text))
+        _store(ctx, head=_warnings(ctx), log=text)
     return len(text)
+
+
+def _store(ctx: Context, **parts: str) -> None:
+    """
+    These parts of the output, and what there is of the others: a pass over an old record, after a change of leaders,
+    must not take the last line from a job that has ended.
+    """
+    ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), **parts))
 
 
 def _collect_help(ctx: Context, pods: Sequence[Object]) -> bool:
@@ -141,7 +148,7 @@ def _collect_help(ctx: Context, pods: Sequence[Object]) -> bool:
         return False
     pages = [text.partition(HELP_MARK)[2] for text in logs if text and HELP_MARK in text]
     if pages:
-        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), help=pages[-1]))
+        _store(ctx, help=pages[-1])
     return True
 
 

@@ -82,10 +82,10 @@ def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) ->
 
 def _check_queue(world: Installation) -> None:
     """What is planned for jobs that are gone comes up once more, and is then forgotten."""
-    queue = world.process.queue
     world.clock.advance(world.site.retention_s)
-    while queue._ready or queue._due:
+    while world.process.queue._ready or world.process.queue._due:  # the process may die over it, and another comes
         world.work()
+    queue = world.process.queue
     queue._promote_due()
     kept = (queue._heap, queue._due, queue._busy, queue._again, queue._failures)
     assert not any(kept), kept
