@@ -129,7 +129,7 @@ class Parameter(BaseModel):
 
     def read(self, given: Any) -> Value | None:
         """The value to keep; None leaves the parameter out."""
-        raise NotImplementedError
+        raise NotImplementedError  # every type of parameter reads in its own way
 
     def build_value(self, key: str, value: Value) -> ParameterValue:
         return ParameterValue(key=key, type=self.type, value=value, positional=self.positional, variable=self.variable)
