@@ -17,20 +17,17 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import cycle
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
-import aiohttp
-import httpx
 from rich.console import Console
 from rich.table import Table
 
 from bench.accounts import Account, read_accounts, read_url
-from bench.client import ENDED, POLL_S, TIMEOUT_S, BenchClient
+from bench.client import ENDED, POLL_S, BenchClient
 from bench.command import between, write_json
-from bench.errors import BenchError
+from bench.errors import BenchError, NoAnswerError
 from bench.figures import Figures
 from bench.scheduler import Replica, Work, compare_work, read_replicas
 from demo.errors import DemoError
@@ -97,32 +94,8 @@ class Result:
         return len(self.runs) == 2 and not bad and self.removal_s is not None
 
 
-class Asks(Protocol):
-    """One poll, and the status that it got."""
-
-    async def __call__(self, route: str, params: Mapping[str, str]) -> int: ...
-
-
-@contextlib.asynccontextmanager
-async def open_connections(url: str) -> AsyncIterator[Asks]:
-    """
-    As many connections as are in use at a time; they stay open. Not those of `BenchClient`: at 200 requests a second
-    httpx is busy for a third of a core, and beside jobs on two cores the clients measured themselves.
-    """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
-    ) as session:
-
-        async def ask(route: str, params: Mapping[str, str]) -> int:
-            async with session.get(f"{url}/jarvice/{route}", params=params) as answer:
-                await answer.read()
-                return answer.status
-
-        yield ask
-
-
 class Bench:
-    """One measurement. `read` gives the scheduler's metrics; `transport`, `connect` and the times are for tests."""
+    """One measurement. `read` gives the scheduler's metrics; the times are for tests."""
 
     def __init__(
         self,
@@ -131,13 +104,10 @@ class Bench:
         load: Load,
         read: Callable[[], list[Replica]],
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        connect: Callable[[str], contextlib.AbstractAsyncContextManager[Asks]] = open_connections,
         look_s: float = _LOOK_S,
         poll_s: float = POLL_S,
     ) -> None:
-        self._kns = BenchClient(url, accounts, load.label, transport=transport, poll_s=poll_s)
-        self._connect = partial(connect, url)
+        self._kns = BenchClient(url, accounts, load.label, poll_s=poll_s)
         self._load = load
         self._read = read
         self._look_s = look_s
@@ -152,7 +122,7 @@ class Bench:
         Raises:
             BenchError: kns cannot be reached, a job does not come to serve, or the jobs are not gone in time.
         """
-        async with self._kns.http:
+        async with self._kns:
             await self._kns.check_ready()
             try:
                 for _ in range(self._load.standing):
@@ -189,20 +159,14 @@ class Bench:
         return serving_s
 
     async def _submit(self, account: Account) -> int:
-        try:
-            answer = await self._kns.submit(account, app=self._load.app, machine=self._load.machine)
-        except httpx.HTTPError as error:
-            raise BenchError(f"/submit: {type(error).__name__} {error}") from error
-        if answer.status_code != 200:
-            raise BenchError(f"/submit: {answer.status_code} {answer.text.strip()[:200]}")
-        return int(answer.json()["number"])
+        return await self._kns.submit(account, app=self._load.app, machine=self._load.machine)
 
     async def _await_url(self, account: Account, number: int) -> None:
         """`info` answers as soon as the job can be reached."""
         deadline = time.perf_counter() + self._load.serving_s
         params = {**account.credentials, "number": str(number)}
-        while (answer := await self._kns.http.get("/info", params=params)).status_code != 200:
-            status = (await self._kns.get("/status", account, number=number)).json()[str(number)]["job_status"]
+        while (answer := await self._kns.ask("/info", params=params)).status != 200:
+            status = (await self._kns.get("/status", account, number=number))[str(number)]["job_status"]
             if status in ENDED or time.perf_counter() > deadline:
                 raise BenchError(f"job {number} serves not within {self._load.serving_s:.0f} s: {status} {answer.text}")
             await asyncio.sleep(self._look_s)
@@ -210,7 +174,7 @@ class Bench:
     async def _await(self, account: Account, number: int, is_there: Callable[[dict[str, Any]], bool]) -> None:
         deadline = time.perf_counter() + self._load.removal_s
         while not is_there(
-            job := (await self._kns.get("/jobs", account, all="true", label=self._load.label)).json()[str(number)]
+            job := (await self._kns.get("/jobs", account, all="true", label=self._load.label))[str(number)]
         ):
             if time.perf_counter() > deadline:
                 raise BenchError(f"job {number} is not gone after {self._load.removal_s:.0f} s: {job['job_status']}")
@@ -219,22 +183,21 @@ class Bench:
     @contextlib.asynccontextmanager
     async def _polling(self, run: Run) -> AsyncIterator[None]:
         """The clients, evenly spread over their interval, until the block ends."""
-        async with self._connect() as ask:
-            begun = time.perf_counter()
-            clients = [
-                asyncio.create_task(self._poll(ask, run.polls, index, begun + self._load.every_s * index / run.clients))
-                for index in range(run.clients)
-            ]
-            try:
-                yield
-            finally:
-                for client in clients:
-                    client.cancel()
-                for end in await asyncio.gather(*clients, return_exceptions=True):
-                    if isinstance(end, Exception):
-                        raise end
+        begun = time.perf_counter()
+        clients = [
+            asyncio.create_task(self._poll(run.polls, index, begun + self._load.every_s * index / run.clients))
+            for index in range(run.clients)
+        ]
+        try:
+            yield
+        finally:
+            for client in clients:
+                client.cancel()
+            for end in await asyncio.gather(*clients, return_exceptions=True):
+                if isinstance(end, Exception):
+                    raise end
 
-    async def _poll(self, ask: Asks, polls: Polls, index: int, due: float) -> None:
+    async def _poll(self, polls: Polls, index: int, due: float) -> None:
         """One client: `status` and `tail` of one job in turns. What is late is not made up for."""
         account, number = self._standing[index % len(self._standing)]
         params = {**account.credentials, "number": str(number)}
@@ -242,9 +205,9 @@ class Bench:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             sent = time.perf_counter()
             try:
-                status = str(await ask(route, params))
-            except (aiohttp.ClientError, TimeoutError) as error:
-                status = type(error).__name__
+                status = str((await self._kns.ask(f"/{route}", params=params)).status)
+            except NoAnswerError as error:
+                status = error.kind
             now = time.perf_counter()
             polls.answers[f"{route} {status}"] += 1
             if status == "200":

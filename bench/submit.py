@@ -19,14 +19,13 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
 from bench.accounts import Account, read_accounts, read_url
 from bench.client import POLL_S, BenchClient
 from bench.command import between, write_json
-from bench.errors import BenchError
+from bench.errors import BenchError, NoAnswerError
 from bench.figures import Figures
 
 MAX_JOBS = 2000
@@ -83,18 +82,10 @@ class Result:
 
 
 class Bench:
-    """One run against one kns. `transport` is for tests."""
+    """One run against one kns."""
 
-    def __init__(
-        self,
-        url: str,
-        accounts: Sequence[Account],
-        load: Load,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        poll_s: float = POLL_S,
-    ) -> None:
-        self._kns = BenchClient(url, accounts, load.label, transport=transport, poll_s=poll_s)
+    def __init__(self, url: str, accounts: Sequence[Account], load: Load, *, poll_s: float = POLL_S) -> None:
+        self._kns = BenchClient(url, accounts, load.label, poll_s=poll_s)
         self._load = load
         self.result = Result(load, [account.username for account in accounts])
 
@@ -105,7 +96,7 @@ class Bench:
         Raises:
             BenchError: kns cannot be reached, or the jobs are not gone in time.
         """
-        async with self._kns.http:
+        async with self._kns:
             await self._kns.check_ready()
             try:
                 await self._submit_all()
@@ -127,12 +118,12 @@ class Bench:
     async def _submit(self, account: Account, due: float) -> None:
         sent, number = time.perf_counter(), None
         try:
-            answer = await self._kns.submit(account, app=self._load.app, machine=self._load.machine)
-            status = str(answer.status_code)
-            if answer.status_code == 200:
+            answer = await self._kns.try_submit(account, app=self._load.app, machine=self._load.machine)
+            status = str(answer.status)
+            if answer.status == 200:
                 number = int(answer.json()["number"])
-        except httpx.HTTPError as error:
-            status = type(error).__name__
+        except NoAnswerError as error:
+            status = error.kind
         elapsed_ms = (time.perf_counter() - sent) * 1000
         self.result.answers.append(Submitted(account, status, elapsed_ms, (sent - due) * 1000, number))
 

@@ -1,22 +1,19 @@
 """The measurement of polling, against scripted answers: whom it polls, what it counts, and that no job stays."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
-import httpx
 import pytest
 from rich.console import Console
 
 from bench import poll
 from bench.accounts import Account
 from bench.errors import BenchError
-from bench.poll import Asks, Bench, Load, Result
+from bench.poll import Bench, Load, Result
 from bench.scheduler import Replica
+from tests.unit.bench_server import Reply, run_against
 from tests.unit.test_bench_scheduler import a_replica
 
 ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
@@ -36,37 +33,35 @@ class _FakeKns:
         self._tail_status = tail_status
         self._serves = serves
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        route = request.url.path.removeprefix("/jarvice/")
-        given = {key: values[0] for key, values in parse_qs(request.url.query.decode()).items()}
+    def __call__(self, route: str, given: dict[str, Any]) -> Reply:
         if route == "ready":
-            return httpx.Response(200)
+            return Reply()
         if route == "submit":
-            return self._submit(json.loads(request.content))
+            return self._submit(given)
         if route == "jobs":
             mine = {n: job for n, job in self.jobs.items() if job["user"] == given["username"]}
             wanted = {n: job for n, job in mine.items() if given["all"] == "true" or job["job_status"] == "RUNS"}
-            return httpx.Response(200, json=wanted)
+            return Reply(body=wanted)
         job = self.jobs[given["number"]]
         assert job["user"] == given["username"]
         if route == "info":
             job["asked"] += 1
             tailed = {number for route, _, number in self.polled if route == "tail"}
             serves = self._serves and job["asked"] > 1 and (given["number"] != "4" or len(tailed) == 2)
-            return httpx.Response(200 if serves else 400, json={})
+            return Reply(200 if serves else 400)
         if route in ("shutdown", "terminate"):
             job.update(job_status="COMPLETED", job_substatus=0)
-            return httpx.Response(200)
+            return Reply()
         self.polled.append((route, given["username"], given["number"]))
         if route == "tail":
-            return httpx.Response(self._tail_status, text="line")
-        return httpx.Response(200, json={given["number"]: job})
+            return Reply(self._tail_status, "line")
+        return Reply(body={given["number"]: job})
 
-    def _submit(self, body: dict[str, Any]) -> httpx.Response:
+    def _submit(self, body: dict[str, Any]) -> Reply:
         number = str(len(self.jobs) + 1)
         job = {"job_status": "RUNS", "job_substatus": 0, "user": body["user"]["username"], "asked": 0}
         self.jobs[number] = job
-        return httpx.Response(200, json={"number": int(number)})
+        return Reply(body={"number": int(number)})
 
 
 def _load(**changes: Any) -> Load:
@@ -78,21 +73,10 @@ def _load(**changes: Any) -> Load:
 
 
 def _run(kns: _FakeKns, load: Load | None = None) -> Result:
-    transport = httpx.MockTransport(kns)
+    async def run(url: str) -> Result:
+        return await Bench(url, ACCOUNTS, load or _load(), _read, look_s=0.01, poll_s=0).run()
 
-    @contextlib.asynccontextmanager
-    async def connect(url: str) -> AsyncIterator[Asks]:
-        async with httpx.AsyncClient(transport=transport) as client:
-
-            async def ask(route: str, params: Mapping[str, str]) -> int:
-                return (await client.get(f"{url}/jarvice/{route}", params=params)).status_code
-
-            yield ask
-
-    bench = Bench(
-        "http://kns", ACCOUNTS, load or _load(), _read, transport=transport, connect=connect, look_s=0.01, poll_s=0
-    )
-    return asyncio.run(bench.run())
+    return asyncio.run(run_against(kns, run))
 
 
 def _read() -> list[Replica]:

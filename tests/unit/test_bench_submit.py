@@ -4,11 +4,10 @@ The measurement of submit, against scripted answers: every job it makes it takes
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
-import httpx
 import pytest
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from bench.command import write_json
 from bench.errors import BenchError
 from bench.figures import Figures
 from bench.submit import Bench, Load, Result, Submitted
+from tests.unit.bench_server import Reply, Script, run_against
 
 ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
 ENVIRON = {"KNS_URL": "http://kns/", "KNS_USERNAME": "user1", "KNS_APIKEY": "key-1"}
@@ -32,24 +32,20 @@ class _FakeKns:
         self._lose_answers = lose_answers
         self._removes = removes
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        route = request.url.path.removeprefix("/jarvice/")
-        given = {key: values[0] for key, values in parse_qs(request.url.query.decode()).items()}
-        return getattr(self, f"_{route}")(json.loads(request.content) if request.content else given)  # type: ignore[no-any-return]  # every method below answers
+    def __call__(self, route: str, given: dict[str, Any]) -> Reply:
+        return getattr(self, f"_{route}")(given)  # type: ignore[no-any-return]  # every method below answers
 
-    def _ready(self, _: dict[str, Any]) -> httpx.Response:
-        return httpx.Response(200, json={"status": "OK"})
+    def _ready(self, _: dict[str, Any]) -> Reply:
+        return Reply(body={"status": "OK"})
 
-    def _submit(self, body: dict[str, Any]) -> httpx.Response:
+    def _submit(self, body: dict[str, Any]) -> Reply:
         if len(self.jobs) >= self._refuse_after:
-            return httpx.Response(429, json={"error": "Too many requests"})
+            return Reply(429, {"error": "Too many requests"})
         number = len(self.jobs) + 1
         self.jobs[number] = {"job_status": "SUBMITTED", "job_substatus": 1002, **body}
-        if self._lose_answers:
-            raise httpx.ReadTimeout("no answer")
-        return httpx.Response(200, json={"name": "n", "number": number})
+        return Reply(body={"name": "n", "number": number}, lost=self._lose_answers)
 
-    def _jobs(self, given: dict[str, str]) -> httpx.Response:
+    def _jobs(self, given: dict[str, str]) -> Reply:
         assert given["exactmatch"] == "true"
         answer = {}
         for number, job in self.jobs.items():
@@ -58,13 +54,13 @@ class _FakeKns:
                 answer[str(number)] = {key: job[key] for key in ("job_status", "job_substatus")}
             if mine and job["job_status"] == "CANCELED" and self._removes:
                 job["job_substatus"] = 0
-        return httpx.Response(200, json=answer)
+        return Reply(body=answer)
 
-    def _terminate(self, given: dict[str, str]) -> httpx.Response:
+    def _terminate(self, given: dict[str, str]) -> Reply:
         job = self.jobs[int(given["number"])]
         assert job["user"]["username"] == given["username"]
         job.update(job_status="CANCELED", job_substatus=1005)
-        return httpx.Response(200, json={"status": "terminated"})
+        return Reply(body={"status": "terminated"})
 
 
 def _load(**changes: Any) -> Load:
@@ -72,9 +68,8 @@ def _load(**changes: Any) -> Load:
     return Load(**{**good, **changes})
 
 
-def _run(kns: _FakeKns, load: Load) -> Result:
-    bench = Bench("http://kns", ACCOUNTS, load, transport=httpx.MockTransport(kns), poll_s=0)
-    return asyncio.run(bench.run())
+def _run(script: Script, load: Load) -> Result:
+    return asyncio.run(run_against(script, lambda url: Bench(url, ACCOUNTS, load, poll_s=0).run()))
 
 
 def test_every_job_is_made_in_turns_and_taken_away() -> None:
@@ -98,7 +93,7 @@ def test_refusals_are_counted_and_are_no_answer_times() -> None:
 def test_a_job_whose_answer_was_lost_is_terminated_too() -> None:
     kns = _FakeKns(lose_answers=True)
     result = _run(kns, _load())
-    assert result.statuses == {"ReadTimeout": 5}
+    assert result.statuses == {"ServerDisconnectedError": 5}
     assert submit.to_json(result)["figures"] is None
     assert {job["job_status"] for job in kns.jobs.values()} == {"CANCELED"}
 
@@ -109,13 +104,22 @@ def test_jobs_that_do_not_go_end_the_wait_with_their_label() -> None:
 
 
 def test_a_kns_that_is_not_ready_gets_no_job() -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(503, json={"error": "not ready"})
+    asked: list[str] = []
 
-    bench = Bench("http://kns", ACCOUNTS, _load(), transport=httpx.MockTransport(answer))
+    def answer(route: str, _: dict[str, Any]) -> Reply:
+        asked.append(route)
+        return Reply(503, {"error": "not ready"})
+
     with pytest.raises(BenchError, match="kns is not ready: 503"):
-        asyncio.run(bench.run())
-    assert bench.result.answers == []
+        _run(answer, _load())
+    assert asked == ["ready"]
+
+
+def test_where_nobody_listens_it_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(BenchError, match=f"http://127.0.0.1:{port}/jarvice/ready.*is kns up"):
+        asyncio.run(Bench(f"http://127.0.0.1:{port}", ACCOUNTS, _load()).run())
 
 
 @pytest.mark.parametrize(
