@@ -7,7 +7,12 @@ from demo.overlay import NAMESPACE
 from tests.e2e.jobs import TrialJob
 from tests.e2e.site import Site
 
-ITEMS = {"hello": ["web"], "web-shell": ["web"], "slow": ["take your time", "web"]}
+ITEMS = {
+    "hello": ["web"],
+    "web-shell": ["web"],
+    "slow": ["take your time", "web"],
+    "keycloak-login": ["page", "web"],
+}
 SECONDS = 25  # of examples/slow, a line each
 
 

@@ -79,8 +79,8 @@ def _await(site: Site, job: TrialJob, boundary: Callable[[Site, TrialJob], bool]
 
 def test_a_leader_killed_at_every_stage_boundary_neither_loses_nor_doubles_the_job(site: Site, jobs: JobKeeper) -> None:
     """
-    One job, and at each boundary of its life the leader that brought it there is killed, pod and all. (That of the
-    Keycloak client is left to the simulation.)
+    One job, and at each boundary of its life the leader that brought it there is killed, pod and all. (Those of the
+    Keycloak client are in test_keycloak.py, where Keycloak runs.)
 
     The kill comes some tenths of a second after the boundary: as near as one gets from outside.
     """

@@ -19,11 +19,9 @@ from kns.objects.network import build_network_policies
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.site import Site
 from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, require_refused, with_token_of
-from tests.e2e.waiting import NotYetError
+from tests.e2e.tenant import ROOT_VOLUME, a_pod, await_event, host_copy
 
-_IMAGE = "docker.io/library/busybox:1.35"
 _IN = "--namespace=default"
-_EVENT_S = 60.0
 _SYNCED = "vcluster.loft.sh/managed-by"
 
 
@@ -48,44 +46,10 @@ def syncer(site: Site, job: TrialJob) -> Iterator[Thief]:
         yield thief
 
 
-def a_pod(name: str, *, container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod that no node takes, and so small that no quota stands in the way of what else is tried with it."""
-    small = {"cpu": "1m", "memory": "8Mi"}
-    resources = {"requests": small, "limits": small}
-    main = {"name": "main", "image": _IMAGE, "command": ["sleep", "3600"], "resources": resources, **(container or {})}
-    nowhere = {"nodeSelector": {"example.org/no-such-node": "true"}}
-    meta = {"name": name, "namespace": "default"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [main], **nowhere, **spec}}
-
-
-def await_event(job: TrialJob, inside: Kubectl, name: str, text: str) -> None:
-    """Until the tenant is told so, by an event of its own pod."""
-
-    def probe() -> None:
-        events = inside.get("events", _IN, f"--field-selector=involvedObject.name={name}")["items"]
-        messages = [event.get("message", "") for event in events]
-        if not any(text in message for message in messages):
-            raise NotYetError(str(messages))
-
-    job.wait_for(probe, timeout_s=_EVENT_S, what=f"an event of {name}: {text}")
-
-
-def host_copy(site: Site, job: TrialJob, name: str) -> dict[str, Any]:
-    def probe() -> dict[str, Any]:
-        copy = site.kubectl.find("pod", host_name(name, "default", job.namespace), f"--namespace={job.namespace}")
-        if copy is None:
-            raise NotYetError("no copy on the host")
-        return dict(copy)
-
-    found: dict[str, Any] = job.wait_for(probe, timeout_s=_EVENT_S, what=f"pod {name} on the host")
-    return found
-
-
-_ROOT_VOLUME = {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
 ESCAPES = {
     "privileged": a_pod("privileged", container={"securityContext": {"privileged": True}}),
     "capability": a_pod("capability", container={"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}),
-    "host-path": a_pod("host-path", **_ROOT_VOLUME),
+    "host-path": a_pod("host-path", **ROOT_VOLUME),
     "host-network": a_pod("host-network", hostNetwork=True),
     "host-pid": a_pod("host-pid", hostPID=True),
     "host-ipc": a_pod("host-ipc", hostIPC=True),

@@ -22,8 +22,9 @@ from kns.model import names
 from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.oidc import Login, RealmAdmin, ask_login_page, log_in, redeem_nothing
+from tests.e2e.once import check_ran_once, look
 from tests.e2e.portal import Portal
-from tests.e2e.scheduler import scheduler_settings
+from tests.e2e.scheduler import await_leader, await_whole, kill_leading_pod, scheduler_settings
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
@@ -163,17 +164,38 @@ def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
     """As soon as it is seen, which is before the first template runs; the app comes up with it all the same."""
     job = jobs.submit(APP)
 
-    def seen() -> str:
-        found = realm.find_client(job.namespace)
-        if found is None:
-            raise NotYetError("no client")
-        return str(found["id"])
-
-    key = job.wait_for(seen, timeout_s=150, what="its Keycloak client")
+    key = _await_client(realm, job)
     realm.delete_client(key)
     job.wait_until_serving()
-    assert seen() != key
+    assert _await_client(realm, job) != key
     assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
+
+
+def test_a_leader_killed_when_the_client_is_there_and_when_it_is_gone_makes_it_once(
+    site: Site, realm: RealmAdmin, jobs: JobKeeper
+) -> None:
+    """This stage's two boundaries, the second in the middle of the removal; the others: test_faults_scheduler.py."""
+    await_whole(site.kubectl)
+    job = jobs.submit(APP)
+    key = _await_client(realm, job)
+    killed = kill_leading_pod(site.kubectl)
+    made = look(site, job)
+    await_leader(site.kubectl, after=killed, not_in=killed.pod)
+    job.wait_until_serving()
+    assert made.is_kept_by(look(site, job))
+    check_ran_once(site, job, APP)
+    assert _await_client(realm, job) == key
+    assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
+
+    await_whole(site.kubectl)
+    job.stop("shutdown")
+    job.wait_for(lambda: _expect_no_client(realm, job), timeout_s=60, what="its client gone")
+    kill_leading_pod(site.kubectl)
+    assert not job.is_gone(), "the removal was over before the kill: nothing was shown"
+    job.wait_until_removed()
+    assert job.entry()["job_status"] == "COMPLETED"
+    assert realm.find_client(job.namespace) is None
+    await_whole(site.kubectl)
 
 
 def test_a_client_without_a_record_is_swept_and_no_other(site: Site, realm: RealmAdmin, serving: TrialJob) -> None:
@@ -239,6 +261,23 @@ def test_a_server_that_stays_down_ends_the_job_with_that_reason(realm: RealmAdmi
     finally:
         _testbed("up")
     job.wait_until_removed()
+
+
+def _await_client(realm: RealmAdmin, job: TrialJob) -> str:
+    """Its `id`, as soon as it is there."""
+
+    def probe() -> str:
+        found = realm.find_client(job.namespace)
+        if found is None:
+            raise NotYetError("no client")
+        return str(found["id"])
+
+    return str(job.wait_for(probe, timeout_s=150, what="its Keycloak client"))
+
+
+def _expect_no_client(realm: RealmAdmin, job: TrialJob) -> None:
+    if realm.find_client(job.namespace) is not None:
+        raise NotYetError(f"client {job.namespace} is there")
 
 
 def _wait_for_reason(job: TrialJob, reason: str) -> None:
