@@ -7,6 +7,7 @@ process: Kubernetes starts a fresh one, and no state is lost with the old.
 """
 
 import gc
+import math
 import os
 import random
 import secrets
@@ -38,7 +39,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
 from kns.api.app import ApiPorts, build_app
-from kns.api.server import ServerConfig
+from kns.api.server import ServerConfig, listen
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
@@ -143,7 +144,10 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the process is made of. `build_work` asks the host about itself, which may be out of reach at a start."""
+    """
+    What the process is made of. `build_work` asks the host about itself, which may be out of reach at a start;
+    `servers` are by the variables that name their ports.
+    """
 
     catalog: CatalogDirectory
     records: KubeRecords
@@ -151,7 +155,7 @@ class _Parts:
     queue: WorkQueue
     build_work: Callable[[], _Work]
     leader: Leader
-    server: uvicorn.Server
+    servers: dict[str, uvicorn.Server]
 
 
 class _Scheduler:
@@ -167,25 +171,31 @@ class _Scheduler:
         parts, stop = self._parts, self._stop
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         signal.signal(signal.SIGINT, lambda *_: stop.set())
-        try:
-            metrics.serve(host=self._settings.http_host, port=self._settings.metrics_port)
-        except OSError as error:
-            sys.stderr.write(f"kns: KNS_METRICS_PORT: cannot listen on {self._settings.metrics_port}: {error}\n")
-            return EXIT_UNUSABLE
-        metrics.watch_live_jobs(lambda: sum(not job.is_ended for job in parts.records.list_jobs()))
+        http: list[threading.Thread] = []
+        for variable, server in parts.servers.items():
+            try:
+                listener = listen(server.config.host, server.config.port)
+            except OSError as error:
+                sys.stderr.write(f"kns: {variable}: cannot listen on {server.config.port}: {error.strerror}\n")
+                return EXIT_UNUSABLE
+            name = f"http-{server.config.port}"
+            http.append(threading.Thread(target=self._serve, args=(server, listener), name=name, daemon=True))
+        metrics.watch_live_jobs(partial(_count_live, parts.records))
         threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)
-        http = threading.Thread(target=self._serve_http, name="http", daemon=True)
-        http.start()
+        for thread in http:
+            thread.start()
         leading = threading.Thread(target=self._lead, name="leader", daemon=True)
         leading.start()
         log.warning("started", version=__version__, namespace=self._settings.system_namespace)
         stop.wait()
         parts.queue.close()
-        parts.server.should_exit = True
+        for server in parts.servers.values():
+            server.should_exit = True
         leading.join(2 * _STOP_S)
-        http.join(_STOP_S)
+        for thread in http:
+            thread.join(_STOP_S)
         log.warning("stopped", status=self._exit_status)
         return self._exit_status
 
@@ -261,10 +271,9 @@ class _Scheduler:
                 server_key=settings.server_key.get_secret_value() if settings.server_key else None,
             )
         )
-        config = ServerConfig(
-            app,
+        build_config = partial(
+            ServerConfig,
             host=settings.http_host,
-            port=settings.http_port,
             trusted_proxies=settings.trusted_proxies,
             request_limit_s=settings.request_limit_s,
         )
@@ -275,16 +284,19 @@ class _Scheduler:
             queue=queue,
             build_work=build_work,
             leader=leader,
-            server=uvicorn.Server(config),
+            servers={
+                "KNS_HTTP_PORT": uvicorn.Server(build_config(app, port=settings.http_port)),
+                "KNS_METRICS_PORT": uvicorn.Server(build_config(metrics.build_app(), port=settings.metrics_port)),
+            },
         )
 
-    def _serve_http(self) -> None:
+    def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
         # In a thread of its own: on the main thread uvicorn re-raises SIGTERM when done, past our own end.
         try:
-            self._parts.server.run()
+            server.run(sockets=[listener])
         finally:
             if not self._stop.is_set():
-                log.error("http_server_ended")
+                log.error("http_server_ended", port=server.config.port)
                 self._fail()
 
     def _lead(self) -> None:
@@ -325,6 +337,11 @@ def _spare_the_collector() -> None:
     """What is there by now stays. A full collection would look through all of it, and every request would wait."""
     gc.collect()
     gc.freeze()
+
+
+def _count_live(records: KubeRecords) -> float:
+    """NaN while nobody knows: the other metrics are told all the same."""
+    return sum(not job.is_ended for job in records.list_jobs()) if records.cache.is_synced else math.nan
 
 
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> None:

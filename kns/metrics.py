@@ -5,11 +5,10 @@ Labels come from closed sets only (stage, outcome, reason, route): never a job, 
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, make_asgi_app
+from starlette.types import ASGIApp
 
-_PATIENCE_S = 10.0  # for one who scrapes
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 _REQUESTS = Histogram(
@@ -33,7 +32,7 @@ _ORPHANS = Gauge("kns_sweep_orphans", "Orphans that the last sweep found.", ("ki
 _UNMARKED = Gauge(
     "kns_sweep_unmarked", "What belongs to no job and is never removed, since its marks do not say enough.", ("kind",)
 )
-_LIVE = Gauge("kns_jobs_live", "Jobs that have not ended.")
+_LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the records were read.")
 
 
 def observe_request(*, route: str, method: str, status: int, duration_s: float) -> None:
@@ -83,13 +82,7 @@ def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
     _UNMARKED.labels(kind).set(unmarked)
 
 
-def serve(*, host: str, port: int) -> None:
-    """
-    Answer `/metrics` on a port of its own, in a daemon thread.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    server, _ = start_http_server(port, addr=host)
-    handler: Any = server.RequestHandlerClass
-    handler.timeout = _PATIENCE_S  # the library waits for ever, with a thread for each connection
+def build_app() -> ASGIApp:
+    """Answers every request with the metrics."""
+    app: ASGIApp = make_asgi_app()
+    return app

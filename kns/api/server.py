@@ -8,6 +8,7 @@ too late, is answered here, in the form of every other error (docs/decisions/002
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,17 @@ MAX_HEAD_BYTES = 16 * 1024  # of an unfinished head; a token of a realm with man
 MAX_WAITING = 1000  # a guess: far more clients than poll one scheduler, some 50 MB at most
 
 log = structlog.get_logger(__name__)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    A socket for `uvicorn.Server.run`, which itself says nothing of a port that is taken, and exits.
+
+    Raises:
+        OSError: it is taken, or the address is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 class ServerConfig(uvicorn.Config):

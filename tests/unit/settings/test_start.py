@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -78,11 +78,9 @@ def test_no_way_to_the_host_is_told(
     assert told.startswith(f"kns: cannot reach the host cluster by kubeconfig {tmp_path}/kubeconfig: ")
 
 
-def test_a_host_that_is_away_does_not_keep_kns_from_starting(tmp_path: Path) -> None:
-    """
-    A replica that is started while the host API is down lives, answers `/live`, and waits: Kubernetes would only start
-    it again and again, with longer and longer pauses.
-    """
+@pytest.fixture
+def away(tmp_path: Path) -> dict[str, str]:
+    """The environment of a kns on free ports of loopback: all is in order, but the host does not answer."""
     api, http, metrics = _free_ports(3)
     (tmp_path / "kubeconfig").write_text(
         f"""
@@ -95,7 +93,7 @@ contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
 """
     )
     (tmp_path / "chart.tgz").write_text("")
-    environ = {
+    return {
         "PATH": os.environ["PATH"],
         "KNS_CATALOG_DIR": str(write_catalog(tmp_path / "catalog", catalog_files())),
         "KNS_HELM": "sh",
@@ -105,18 +103,57 @@ contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
         "KNS_HTTP_HOST": "127.0.0.1",
         "KNS_HTTP_PORT": str(http),
         "KNS_METRICS_PORT": str(metrics),
+        "KNS_REQUEST_LIMIT": "1",
     }
+
+
+@contextlib.contextmanager
+def _started(environ: Mapping[str, str]) -> Iterator[httpx.Client]:
+    """A kns of its own process, which is told to end and does so in order; a client that waits until it listens."""
     patient = httpx.HTTPTransport(retries=7)  # with growing pauses, half a minute in all
     with (
-        subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.PIPE) as started,
-        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{http}") as client,
+        subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.DEVNULL) as process,
+        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}") as client,
     ):
         try:
-            assert client.get("/live").status_code == 200
-            assert client.get("/ready").status_code == 503
+            yield client
         finally:
-            started.terminate()
-        assert started.wait(20) == 0
+            process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_host_that_is_away_does_not_keep_kns_from_starting(away: dict[str, str]) -> None:
+    """
+    A replica that is started while the host API is down lives, answers `/live`, and waits: Kubernetes would only start
+    it again and again, with longer and longer pauses.
+    """
+    with _started(away) as client:
+        assert client.get("/live").status_code == 200
+        assert client.get("/ready").status_code == 503
+
+
+def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(away: dict[str, str]) -> None:
+    """Whoever connects there and asks nothing is sent away, as on the other port."""
+    port = int(away["KNS_METRICS_PORT"])
+    with _started(away) as client:
+        assert client.get("/live").status_code == 200
+        told = client.get(f"http://127.0.0.1:{port}/metrics")
+        assert told.status_code == 200
+        assert told.headers["content-type"].startswith("text/plain")
+        assert "\nkns_leader 0.0\n" in told.text
+        assert "\nkns_jobs_live NaN\n" in told.text
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+            assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("variable", ["KNS_HTTP_PORT", "KNS_METRICS_PORT"])
+def test_a_port_that_is_taken_is_told(away: dict[str, str], variable: str) -> None:
+    with socket.create_server(("127.0.0.1", int(away[variable]))):
+        ended = subprocess.run(
+            [sys.executable, "-m", "kns"], env=away, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert ended.returncode == EXIT_UNUSABLE
+    assert ended.stderr.startswith(f"kns: {variable}: cannot listen on {away[variable]}: Address already in use")
 
 
 def _free_ports(count: int) -> list[int]:
