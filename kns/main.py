@@ -87,7 +87,8 @@ def run() -> int:
             sys.stderr.write(f"kns: {name}: {problem}\n")
         return EXIT_UNUSABLE
     except KnsError as error:
-        sys.stderr.write(f"kns: {error}\n")
+        where = "JARVICE_K8S_ADMIN_CONF: " if settings.kubeconfig else ""
+        sys.stderr.write(f"kns: {where}{' '.join(str(error).split())}\n")
         return EXIT_UNUSABLE
     try:
         return _Scheduler(settings, catalog, client, clock).run()

@@ -9,7 +9,6 @@ retries.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -82,7 +81,7 @@ def read_plan(path: Path) -> Plan:
         document = json.loads(path.read_bytes())
     except OSError as err:
         raise PlanRefused(f"cannot read plan {path}: {err.strerror}") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise PlanRefused(f"plan {path} is not JSON: {err}") from err
     return parse_plan(document)
 
@@ -185,7 +184,7 @@ def _decoded(entry: Mapping[str, object], key: str) -> bytes:
     """Base64 content; line breaks, as the base64 tool makes them, are allowed."""
     try:
         return base64.b64decode("".join(_text(entry, key).split()), validate=True)
-    except binascii.Error as err:
+    except ValueError as err:  # binascii.Error, or what is not even ASCII
         raise _EntryError(f"{key}: is not base64: {err}") from err
 
 

@@ -27,17 +27,20 @@ from pydantic import (
 
 from kns.model.duration import parse_walltime
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.model.faults import located
+from kns.model.faults import located, located_all
 from kns.model.limits import LimitRangeItem, parse_limit_range
 from kns.model.parameter_set import Parameters
 from kns.model.parsing import parse_model
-from kns.model.resources import check_limit_range
+from kns.model.problem import Problem
+from kns.model.resources import find_unfit_limits
 from kns.model.scalars import Flag, read_flag
 from kns.model.variables import Variable, Variables
 
 DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15
 MAX_ITEMS = 200  # a ConfigMap holds the plan; far above any published app
+MAX_TEMPLATES = 900_000  # characters of all items together: the plan's ConfigMap may hold 1 MiB
+_FOR_EVER = 10**9  # of tries and of seconds: thirty years
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"v?(1\.[0-9]{1,2})(\.[0-9]{1,3})?")
@@ -76,8 +79,8 @@ DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isins
 RedirectPath = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_redirect_path)]
 Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
-Retries = Annotated[int, Field(ge=0, le=10_000)]
-RetrySleep = Annotated[int, Field(ge=0, le=86_400)]
+Retries = Annotated[int, Field(ge=0, le=_FOR_EVER)]
+RetrySleep = Annotated[int, Field(ge=0, le=_FOR_EVER)]
 
 
 class _Strict(BaseModel):
@@ -102,7 +105,7 @@ class TemplatesSettings(_Strict):
 class TemplateItem(_Strict):
     """One entry of `templates`. `retry` counts the tries after the first, `retry_sleep` is in seconds."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: Text
     type: Literal["kubectl", "kustomize", "custom"]
     path: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
     format: Literal["", "url", "base64"] = ""
@@ -127,7 +130,7 @@ class TemplateItem(_Strict):
 
 def _check_base64(text: str, key: str) -> None:
     try:
-        base64.b64decode(text, validate=True)
+        base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"{key} is not base64") from error
 
@@ -191,7 +194,10 @@ class NestedKubernetes(_Strict):
     @field_validator("limit_range", mode="before")
     @classmethod
     def _read_limit_range(cls, value: Any) -> Any:
-        return None if value is None else _raise_value_error(lambda: parse_limit_range(value))
+        """One object is a list of one; a text is base64 of either, whose faults have their place in the message."""
+        if isinstance(value, str) or value == []:
+            return _raise_value_error(lambda: parse_limit_range(value))
+        return [value] if isinstance(value, dict) else value
 
 
 class Command(_Strict):
@@ -224,9 +230,20 @@ class Command(_Strict):
         return data
 
     @model_validator(mode="after")
-    def _check_limit_range(self) -> "Command":
+    def _check_whole(self) -> "Command":
         """Here and not in `NestedKubernetes`: what a record froze once must stay readable for ever."""
-        _raise_value_error(lambda: check_limit_range(self.nested_kubernetes.limit_range or ()))
+        nested = self.nested_kubernetes
+        problems = [problem.below(("limit_range",)) for problem in find_unfit_limits(nested.limit_range or ())]
+        if sum(len(item.path or "") + len(item.cmd or "") for item in nested.templates) > MAX_TEMPLATES:
+            problems.append(
+                Problem(
+                    ("templates",),
+                    f"path and cmd of all items have more than {MAX_TEMPLATES} characters together; put what is large "
+                    "into the app's image",
+                )
+            )
+        if problems:
+            raise located_all(problem.below(("nested_kubernetes",)) for problem in problems)
         return self
 
 

@@ -40,6 +40,10 @@ __all__ = [
 USERS, MACHINES, VAULTS = "users.json", "machines.json", "vaults.json"
 
 _TOLD = 5  # faults in one message: a log line that can be read, and most often all there are
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_LABEL_KEY = re.compile(
+    r"(?=.{1,253}(/|\Z))([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
 _APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CEILING = ("mc_cores", "mc_ram")
 _COUNTS = (*_CEILING, "mc_gpus", "mc_slave_cores", "mc_slave_ram", "mc_slave_gpus", "mc_scale_min", "mc_scale_max")
@@ -208,7 +212,7 @@ def _read_user(name: str, data: Mapping[str, Any]) -> Read[User]:
 def _read_machine(name: str, data: Mapping[str, Any]) -> Read[Machine]:
     machine, problems = check_model(Machine, {**data, "mc_name": name})
     own = [*_check_name(name), *_check_repeated_name(data, "mc_name", name)]
-    return machine, [*own, *problems, *(_check_ceiling(machine) if machine else ())]
+    return machine, [*own, *problems, *((*_check_ceiling(machine), *_check_selector(machine)) if machine else ())]
 
 
 def _check_ceiling(machine: Machine) -> Iterator[Problem]:
@@ -218,6 +222,12 @@ def _check_ceiling(machine: Machine) -> Iterator[Problem]:
         floor = least if key in _CEILING else 0
         if getattr(machine, key) < floor:
             yield Problem((key,), f"must be at least {floor}")
+
+
+def _check_selector(machine: Machine) -> Iterator[Problem]:
+    for key, value in machine.node_selector.items() if machine.runs_nested_jobs else ():
+        if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
+            yield Problem(("mc_properties",), f"{key}={value} is no label that a node can have")
 
 
 def _read_vaults(_user: str, data: Mapping[str, Any]) -> Read[dict[str, Vault]]:

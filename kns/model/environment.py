@@ -18,8 +18,10 @@ from kns.model.site import Site
 from kns.model.tokens import Tokens
 
 
-def build_public_env(spec: JobSpec, accepted: Accepted, site: Site, *, url: str | None = None) -> dict[str, str]:
-    """`url` is the address that the job has already, if it has one."""
+def build_public_env(
+    spec: JobSpec, accepted: Accepted, site: Site, *, url: str | None = None, default_class: str = ""
+) -> dict[str, str]:
+    """`url` is the address that the job has already, if it has one; `default_class` the site's, if the host has it."""
     nodes, machine = spec.machine.nodes, accepted.machine
     address = site.job_address(accepted.number, accepted.nested, url=url)
     return {
@@ -37,7 +39,7 @@ def build_public_env(spec: JobSpec, accepted: Accepted, site: Site, *, url: str 
         "KNS_JOB_HOST": address.host if address else "",
         "JARVICE_INGRESSPATH": address.path.strip("/") if address else "",
         "KNS_VAULT_STORAGE_CLASS": accepted.vault.storage_class if accepted.vault else "",
-        "KNS_DEFAULT_STORAGE_CLASS": site.classes.default_storage_class or "",
+        "KNS_DEFAULT_STORAGE_CLASS": default_class,
     }
 
 

@@ -8,12 +8,15 @@ request above its limit) is refused here, where the author still sees it.
 import base64
 import binascii
 import json
+import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kns.model.errors import InvalidInputError
 from kns.model.parsing import parse_model
+from kns.model.problem import Problem
 from kns.model.quantity import parse_quantity
 
 
@@ -27,6 +30,11 @@ def _read_quantity(value: Any) -> str:
 
 Quantity = Annotated[str, BeforeValidator(_read_quantity)]
 Resources = dict[str, Quantity]
+
+_OWN_RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|storage|hugepages-[0-9A-Za-z]+")
+_FOREIGN_RESOURCE = re.compile(
+    r"(?=.{1,253}/)[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
 
 
 def _either(snake: str, camel: str) -> AliasChoices:
@@ -72,7 +80,7 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
     """
     if isinstance(data, str):
         try:
-            data = json.loads(base64.b64decode(data, validate=True))
+            data = json.loads(base64.b64decode("".join(data.split()), validate=True))
         except (binascii.Error, ValueError, RecursionError) as error:
             raise InvalidInputError("", "is neither an object nor base64 of JSON") from error
     if isinstance(data, list):
@@ -80,3 +88,39 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
             raise InvalidInputError("", "must hold at least one item")
         return [parse_model(LimitRangeItem, item, prefix=f"[{i}]") for i, item in enumerate(data)]
     return [parse_model(LimitRangeItem, data)]
+
+
+def find_refused(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
+    """
+    What Kubernetes would refuse beyond what `LimitRangeItem` does (its own check of a LimitRange, in
+    pkg/apis/core/validation). Places begin with the item's index.
+    """
+    types: set[str] = set()
+    for index, item in enumerate(items):
+        if item.type in types:
+            yield Problem((index, "type"), f"{item.type} is the type of an item before; put them together")
+        types.add(item.type)
+        yield from (problem.below((index,)) for problem in _find_refused(item))
+
+
+def _find_refused(item: LimitRangeItem) -> Iterator[Problem]:
+    maps = {
+        "default": item.default,
+        "default_request": item.default_request,
+        "max": item.max,
+        "min": item.min,
+        "max_limit_request_ratio": item.max_limit_request_ratio,
+    }
+    for key, resources in maps.items():
+        for resource in resources:
+            if not (_OWN_RESOURCE.fullmatch(resource) or _FOREIGN_RESOURCE.fullmatch(resource)):
+                yield Problem((key, resource), "is not a resource, like cpu, memory or nvidia.com/gpu")
+    for low, high in (("default_request", "max"), ("min", "default")):
+        for resource in maps[low].keys() & maps[high].keys():
+            if parse_quantity(maps[low][resource]) > parse_quantity(maps[high][resource]):
+                yield Problem((low, resource), f"{maps[low][resource]} is above {high} {maps[high][resource]}")
+    for resource, ratio in item.max_limit_request_ratio.items():
+        if parse_quantity(ratio) < 1:
+            yield Problem(("max_limit_request_ratio", resource), "must be at least 1")
+    if item.type == "PersistentVolumeClaim" and "storage" not in {*item.max, *item.min}:
+        yield Problem((), "type PersistentVolumeClaim needs min or max of storage")

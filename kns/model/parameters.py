@@ -42,6 +42,7 @@ from kns.model.scalars import (
 
 UPLOAD_DIR = "/opt"
 _MAX_TARGET = 253
+_RUNNER = "kns-init"  # init-image/Dockerfile
 
 NumberT = TypeVar("NumberT", int, float)
 Value = str | int | float | bool
@@ -283,6 +284,8 @@ class UploadParameter(Parameter):
             raise ValueError(f"must be a file below {UPLOAD_DIR}, without a leading '/' and without '..'")
         if len(target) > _MAX_TARGET or re.fullmatch(r"[A-Za-z0-9._/-]+", target) is None or target.endswith("/"):
             raise ValueError(f"must have at most {_MAX_TARGET} letters, digits, '.', '_', '-' and '/'")
+        if path.parts[0] == _RUNNER:
+            raise ValueError(f"must not be in {UPLOAD_DIR}/{_RUNNER}, where kns's own program is")
         return str(path)
 
     def check_keys(self) -> None:

@@ -44,19 +44,22 @@ def _drop_kinds(location: Location, data: Any) -> tuple[Location, bool]:
     """
     `location` without what pydantic adds to tell the kinds of a union, and the key of a map, apart.
 
-    Returns the location and whether anything was dropped.
+    Returns the location and whether such a thing was dropped.
     """
     kept: list[int | str] = []
-    value = data
+    value, has_kind = data, False
     for part in location:
         if _has(value, part):
             value = value[part]
+        elif isinstance(value, Mapping) and isinstance(part, int):  # one object, where a list may stand as well
+            continue
         elif value is _UNKNOWN or (isinstance(value, Mapping) and not _is_kind(part)):
             value = _UNKNOWN
         else:
+            has_kind = True
             continue
         kept.append(part)
-    return tuple(kept), len(kept) < len(location)
+    return tuple(kept), has_kind
 
 
 def _has(value: Any, part: int | str) -> bool:

@@ -15,11 +15,13 @@ _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 def check_pull_secret(text: str) -> str:
     """
-    `text` if it is base64 of a dockerconfigjson object, which is what a Secret of that type must hold.
+    `text` without line breaks if it is base64 of a dockerconfigjson object, which is what a Secret of that type must
+    hold.
 
     Raises:
         ValueError: what it is instead.
     """
+    text = "".join(text.split())
     try:
         config: Any = json.loads(base64.b64decode(text, validate=True))
     except (ValueError, RecursionError):

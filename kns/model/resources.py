@@ -5,11 +5,12 @@ All explicit, so that the job's LimitRange, which is for the tenant's pods, neit
 counted, so that the quota gives the tenant the whole machine on top.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from decimal import ROUND_CEILING
 from typing import Any
 
-from kns.model.errors import InvalidInputError
-from kns.model.limits import LimitRangeItem
+from kns.model.limits import LimitRangeItem, find_refused
+from kns.model.problem import Problem
 from kns.model.quantity import add_quantities, parse_quantity
 
 Resources = dict[str, dict[str, str]]  # {"requests": {...}, "limits": {...}}
@@ -40,34 +41,48 @@ VOLUME_SIZE = "5Gi"  # of the control plane's own data, where the site gives it 
 _PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller: the pod counts as the larger
 
 
+_ASKED = ("cpu", "memory", "ephemeral-storage")
 _CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT, "shell": SHELL}
 
 
-def check_limit_range(items: Iterable[LimitRangeItem]) -> None:
+def find_unfit_limits(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
     """
-    Refuse a LimitRange that would keep kns's own containers out: the job could never start.
+    What the host would refuse, and what would keep kns's own containers out, so that the job could never start. Places
+    begin with the item's index.
 
-    Raises:
-        InvalidInputError: which bound, and what it would have to admit.
+    Here and not in `LimitRangeItem`: what a record froze once must stay readable for ever.
     """
-    for item in items:
-        if item.type == "PersistentVolumeClaim":
-            continue
-        for name, container in _CONTAINERS.items():
-            for resource in container["requests"]:
-                _check_bounds(item, name, resource, container["requests"][resource], container["limits"][resource])
+    yield from find_refused(items)
+    for index, item in enumerate(items):
+        if item.type != "PersistentVolumeClaim":
+            yield from (problem.below((index,)) for problem in _find_unfit(item))
 
 
-def _check_bounds(item: LimitRangeItem, name: str, resource: str, request: str, limit: str) -> None:
-    if resource in item.max and parse_quantity(limit) > parse_quantity(item.max[resource]):
-        raise InvalidInputError(f"max.{resource}", f"must be at least {limit}, the limit of kns's container {name}")
-    if resource in item.min and parse_quantity(request) < parse_quantity(item.min[resource]):
-        raise InvalidInputError(f"min.{resource}", f"must be at most {request}, the request of kns's container {name}")
-    ratio = parse_quantity(limit) / parse_quantity(request)
-    if resource in item.max_limit_request_ratio and ratio > parse_quantity(item.max_limit_request_ratio[resource]):
-        raise InvalidInputError(
-            f"max_limit_request_ratio.{resource}", f"must be at least {ratio:.0f}, that of kns's container {name}"
-        )
+def _find_unfit(item: LimitRangeItem) -> Iterator[Problem]:
+    """For each bound the container that asks the most of it."""
+    for resource in _ASKED:
+        limits = {name: container["limits"][resource] for name, container in _having(resource)}
+        requests = {name: container["requests"][resource] for name, container in _having(resource)}
+        ratios = {name: parse_quantity(limits[name]) / parse_quantity(requests[name]) for name in limits}
+        largest = max(limits, key=lambda name: parse_quantity(limits[name]))
+        smallest = min(requests, key=lambda name: parse_quantity(requests[name]))
+        widest = max(ratios, key=lambda name: ratios[name])
+        if resource in item.max and parse_quantity(limits[largest]) > parse_quantity(item.max[resource]):
+            message = f"must be at least {limits[largest]}, the limit of kns's container {largest}"
+            yield Problem(("max", resource), message)
+        if resource in item.min and parse_quantity(requests[smallest]) < parse_quantity(item.min[resource]):
+            message = f"must be at most {requests[smallest]}, the request of kns's container {smallest}"
+            yield Problem(("min", resource), message)
+        bound = item.max_limit_request_ratio.get(resource)
+        if bound is not None and ratios[widest] > parse_quantity(bound):
+            message = (
+                f"must be at least {ratios[widest].to_integral_value(ROUND_CEILING)}, that of kns's container {widest}"
+            )
+            yield Problem(("max_limit_request_ratio", resource), message)
+
+
+def _having(resource: str) -> list[tuple[str, Resources]]:
+    return [(name, container) for name, container in _CONTAINERS.items() if resource in container["requests"]]
 
 
 def overhead(part: str, resource: str, *, shell: bool = False) -> list[Any]:

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from kns.model.env_names import is_legal, is_reserved
-from kns.model.faults import located
+from kns.model.faults import located_all
+from kns.model.problem import Problem
 from kns.model.scalars import Flag
 
 MAX_VARIABLES = 200
@@ -31,12 +32,16 @@ class Variable(BaseModel):
 
 
 def _check_names(variables: dict[str, Variable]) -> dict[str, Variable]:
-    for name in variables:
-        if not is_legal(name):
-            raise located((name,), "is not a name for a variable (letters, digits and '_', no digit first)")
-        if is_reserved(name):
-            raise located((name,), "is a variable of the system's; rename it")
+    problems = [Problem((name,), problem) for name in variables if (problem := _find_problem(name))]
+    if problems:
+        raise located_all(problems)
     return variables
+
+
+def _find_problem(name: str) -> str:
+    if not is_legal(name):
+        return "is not a name for a variable (letters, digits and '_', no digit first)"
+    return "is a variable of the system's; rename it" if is_reserved(name) else ""
 
 
 Variables = Annotated[dict[str, Variable], Field(max_length=MAX_VARIABLES), AfterValidator(_check_names)]

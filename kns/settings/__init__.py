@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from kns.model.errors import KnsError
 from kns.settings.table import DEFAULT_CHART, Settings, list_names
+from kns.settings.values import WHOLE
 
 __all__ = [
     "DEFAULT_CHART",
@@ -47,13 +48,19 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         problems = [
-            (str(item["loc"][0]), item["msg"].removeprefix("Value error, "))
+            (_given_name(str(item["loc"][0])), item["msg"].removeprefix("Value error, "))
             for item in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError(problems + together) from error
     if together:
         raise SettingsError(together)
     return settings
+
+
+def _given_name(name: str) -> str:
+    """Of a variable with two names the one that was set."""
+    names = next((names for names in list_names() if name in names), (name,))
+    return next((each for each in names if os.environ.get(each)), name)
 
 
 def _check_together(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -67,7 +74,7 @@ def _check_together(environ: Mapping[str, str]) -> list[tuple[str, str]]:
             for part in sorted(missing)
         ]
     probe, report = environ.get(_PROBE) or "60", environ.get(_REPORT) or "3600"
-    if probe.isdigit() and report.isdigit() and 0 < int(report) < int(probe):
+    if WHOLE.fullmatch(probe) and WHOLE.fullmatch(report) and 0 < int(report) < int(probe):
         problems.append((_REPORT, f"must be at least {_PROBE}"))
     return problems
 

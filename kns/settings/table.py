@@ -21,6 +21,7 @@ from kns.settings.values import (
     Image,
     Name,
     Names,
+    Namespace,
     ProxyList,
     PublicKey,
     PullPolicy,
@@ -145,7 +146,7 @@ class Settings(BaseSettings):
         "`user:password` that an upstream JARVICE sends to the upstream-scheduler protocol; unset: no such routes.",
     )
     catalog_dir: Path = _variable("KNS_CATALOG_DIR", Path("/etc/kns/catalog"), "Directory of the catalogue.")
-    system_namespace: Name = _variable(
+    system_namespace: Namespace = _variable(
         "JARVICE_SYSTEM_NAMESPACE", "kns-system", "Namespace of kns, its records and Secrets."
     )
     kubeconfig: File | None = _variable(
@@ -241,7 +242,7 @@ class Settings(BaseSettings):
         "licence server, Keycloak, an ingress controller on the nodes' own network.",
         validate_default=True,
     )
-    ingress_namespace: Name | None = _variable(
+    ingress_namespace: Namespace | None = _variable(
         "KNS_INGRESS_CONTROLLER_NAMESPACE",
         None,
         "Namespace of the ingress controller, the only one that reaches jobs' pods; unset: any that is no job's.",
@@ -322,9 +323,9 @@ class Settings(BaseSettings):
         "File of the certificate authorities that Keycloak is checked against; unset: "
         "`/etc/ssl/certs/ca-certificates.crt`.",
     )
-    system_registry: Repository = _variable("JARVICE_SYSTEM_REGISTRY", "us-docker.pkg.dev", _NO_EFFECT)
-    system_repo_base: Repository = _variable("JARVICE_SYSTEM_REPO_BASE", "jarvice-system/images", _NO_EFFECT)
-    jobs_namespace: Name | None = _variable("JARVICE_JOBS_NAMESPACE", None, _NO_EFFECT)
+    system_registry: str = _variable("JARVICE_SYSTEM_REGISTRY", "us-docker.pkg.dev", _NO_EFFECT)
+    system_repo_base: str = _variable("JARVICE_SYSTEM_REPO_BASE", "jarvice-system/images", _NO_EFFECT)
+    jobs_namespace: str | None = _variable("JARVICE_JOBS_NAMESPACE", None, _NO_EFFECT)
     cluster_type: Literal["upstream", "downstream"] = _variable("JARVICE_CLUSTER_TYPE", "downstream", _NO_EFFECT)
     system_k8s: Bool = _variable("JARVICE_SYSTEM_K8S", True, _NO_EFFECT)
     experimental: Bool = _variable("JARVICE_EXPERIMENTAL", False, _NO_EFFECT)

@@ -26,12 +26,15 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
+from kns.model.problem import key_path
 from kns.model.quantity import parse_quantity
-from kns.model.resources import check_limit_range
+from kns.model.resources import find_unfit_limits
 from kns.model.site import parse_jobs_domain
 from kns.model.versions import parse_versions
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+WHOLE = re.compile(r"[0-9]{1,9}")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IMAGE = re.compile(
     r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
@@ -48,7 +51,7 @@ def read_bool(value: Any) -> Any:
 
 
 def read_whole(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
+    if isinstance(value, str) and not WHOLE.fullmatch(value):
         raise ValueError("must be a whole number")
     return int(value)
 
@@ -78,7 +81,8 @@ def _read(parse: Callable[[str], Any], problem: str) -> BeforeValidator:
 
 def _parse_limits(text: str) -> Any:
     items = parse_limit_range(text)
-    check_limit_range(items)
+    for problem in find_unfit_limits(items):
+        raise InvalidInputError(key_path(problem.location), problem.message)
     return items
 
 
@@ -118,7 +122,7 @@ def _check_url(value: str) -> str:
 
 
 def _check_readable(path: Path) -> Path:
-    if not os.access(path, os.R_OK):
+    if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("is not a readable file")
     return path
 
@@ -177,6 +181,7 @@ def _check_server_key(value: SecretStr) -> SecretStr:
 Bool = Annotated[bool, BeforeValidator(read_bool)]
 Whole = Annotated[int, BeforeValidator(read_whole)]
 Name = Annotated[str, _check(_NAME, "a DNS name")]
+Namespace = Annotated[str, _check(_LABEL, "a name of a namespace")]
 Names = Annotated[tuple[str, ...], _read(_parse_names, "{problem}")]
 Tag = Annotated[str, _check(_TAG, "an image tag")]
 Image = Annotated[str, _check(_IMAGE, "an image reference")]

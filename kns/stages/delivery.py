@@ -19,7 +19,7 @@ from kns.model.environment import (
     build_uploads,
 )
 from kns.model.resolution import fill_api_key
-from kns.ports import Context, Kind
+from kns.ports import Context, Kind, Object
 
 CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a name
 
@@ -49,7 +49,13 @@ def read_job_info(ctx: Context) -> JobInfo:
     user = ctx.world.catalog.current().users.get(ctx.job.spec.user)
     parameters = fill_api_key(ctx.accepted.parameters, user.apikey if user else None)
     tokens = ctx.world.tokens.ensure(ctx.job)
-    public = build_public_env(ctx.job.spec, ctx.accepted, ctx.site, url=ctx.job.status.url)
+    public = build_public_env(
+        ctx.job.spec,
+        ctx.accepted,
+        ctx.site,
+        url=ctx.job.status.url,
+        default_class="" if read_default_class(ctx) is None else ctx.site.classes.default_storage_class or "",
+    )
     return JobInfo(
         public={**build_parameter_env(parameters), **public},
         secret={
@@ -58,6 +64,12 @@ def read_job_info(ctx: Context) -> JobInfo:
             **read_client_info(ctx),
         },
     )
+
+
+def read_default_class(ctx: Context) -> Object | None:
+    """The host's storage class that jobs get; None if the site names none, or the host has not got it."""
+    name = ctx.site.classes.default_storage_class
+    return ctx.world.cluster.read(Kind.STORAGE_CLASS, "", name) if name else None
 
 
 def read_client_info(ctx: Context) -> dict[str, str]:

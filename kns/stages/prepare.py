@@ -18,7 +18,7 @@ from kns.objects.labels import build_labels
 from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
-from kns.stages.delivery import read_job_info
+from kns.stages.delivery import read_default_class, read_job_info
 
 log = get_logger(__name__)
 
@@ -84,9 +84,8 @@ def _build_for(ctx: Context, namespace: str) -> list[Object]:
 
 def _read_classes(ctx: Context) -> list[Object]:
     """A class that the host has not got is left out; the scheduler warned of it at its start."""
-    cluster, classes = ctx.world.cluster, ctx.site.classes
-    storage = classes.default_storage_class and cluster.read(Kind.STORAGE_CLASS, "", classes.default_storage_class)
-    runtime = [cluster.read(Kind.RUNTIME_CLASS, "", name) for name in classes.runtime_classes]
+    storage = read_default_class(ctx)
+    runtime = [ctx.world.cluster.read(Kind.RUNTIME_CLASS, "", name) for name in ctx.site.classes.runtime_classes]
     return [
         *([build_default_storage_class(storage)] if storage else []),
         *([build_vault_class(ctx.accepted.vault)] if ctx.accepted.vault else []),

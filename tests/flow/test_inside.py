@@ -70,6 +70,19 @@ def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> No
     assert hard["fast.storageclass.storage.k8s.io/requests.storage"] == "0"
 
 
+@pytest.mark.parametrize("on_host", [True, False])
+def test_the_app_is_told_the_default_class_only_if_the_host_has_it(
+    sim: Simulation, job: JobBuilder, *, on_host: bool
+) -> None:
+    if on_host:
+        sim.host.put(Kind.STORAGE_CLASS, "", "jarvice-user", {"provisioner": "p"})
+    sim.configure(classes=ClassSettings("jarvice-user", "80Gi"))
+    sim.submit(job)
+    sim.run(until="serving")
+    info = sim.virtual.objects["ConfigMap", "default", "kns-job"]
+    assert info["data"]["KNS_DEFAULT_STORAGE_CLASS"] == ("jarvice-user" if on_host else "")
+
+
 def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -> None:
     """On the host for the init pod and the copies, inside for pods that name it; never in the record."""
     secret = "eyJhdXRocyI6IHsicmVnaXN0cnkuZXhhbXBsZS5vcmciOiB7ImF1dGgiOiAiYTpiIn19fQ=="

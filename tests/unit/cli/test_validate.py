@@ -96,6 +96,30 @@ def test_the_old_spelling_is_followed_to_its_place(tmp_path: Path) -> None:
         assert text[int(line) - 1][int(column) - 1 :].startswith(stands)
 
 
+def test_what_fits_together_badly_is_listed_whole(tmp_path: Path) -> None:
+    nested = a_command()["nested_kubernetes"]
+    limits = {"max": {"cpu": 1, "memory": "1Mi"}, "min": {"cpu": "1"}}
+    first = a_command(parameters={"a": {"if": "x"}, "b": {"ifnot": ["y", "z"]}}, variables={"1": {}, "PATH": {}})
+    second = a_command(nested_kubernetes={**nested, "limit_range": limits})
+    result, lines = _validate(tmp_path, an_appdef(commands={"A": first, "B": second}))
+    assert result.exit_code == 1
+    text = (tmp_path / "app.json").read_text().splitlines()
+    told = {}
+    for line in lines:
+        row, column, path, _ = line.split(":", 3)
+        told.setdefault(path.strip(), []).append(text[int(row) - 1][int(column) - 1 :])
+    assert {path: len(places) for path, places in told.items()} == {
+        "commands.A.parameters.a.if": 1,
+        "commands.A.parameters.b.ifnot": 2,
+        "commands.A.variables.1": 1,
+        "commands.A.variables.PATH": 1,
+        "commands.B.nested_kubernetes.limit_range.max.cpu": 1,
+        "commands.B.nested_kubernetes.limit_range.max.memory": 1,
+        "commands.B.nested_kubernetes.limit_range.min.cpu": 1,
+    }
+    assert told["commands.B.nested_kubernetes.limit_range.max.memory"] == ['"1Mi"']
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [

@@ -50,6 +50,7 @@ def test_each_type_and_format_becomes_its_action(a_step: StepBuilder, changes: d
         ({"path": "file:///etc/passwd", "format": "url"}, "is not an http(s) URL"),
         ({"path": "no base64!", "format": "base64"}, "steps[0].path: is not base64"),
         ({"type": "custom", "cmd": "abc"}, "steps[0].cmd: is not base64"),
+        ({"type": "custom", "cmd": "é"}, "steps[0].cmd: is not base64"),
         ({"type": "custom"}, "steps[0].cmd: must be a string"),
         ({"type": "helm"}, "no such item: type 'helm' with format ''"),
         ({"type": "kustomize", "format": "url"}, "no such item: type 'kustomize' with format 'url'"),
@@ -93,7 +94,8 @@ def test_a_document_of_another_shape_is_refused(document: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"{", "is not JSON"), (b"\xff\xfe", "is not JSON"), (None, "cannot read plan")]
+    ("content", "said"),
+    [(b"{", "is not JSON"), (b"\xff\xfe", "is not JSON"), (b"[" * 100_000, "is not JSON"), (None, "cannot read plan")],
 )
 def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
     """Missing, cut short or not text: the message names the file."""

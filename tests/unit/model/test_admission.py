@@ -8,7 +8,8 @@ import pytest
 from kns.model.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.limits import parse_limit_range
-from kns.model.resources import check_limit_range
+from kns.model.problem import key_path
+from kns.model.resources import find_unfit_limits
 from kns.model.site import parse_jobs_domain
 from kns.model.submission import Submission, Terms, accept, build_spec
 from tests.builders import a_catalog, a_submission, an_app, an_appdef, catalog_files
@@ -18,21 +19,51 @@ from tests.fakes.stores import START, MemoryJobStore
 @pytest.mark.parametrize(
     ("item", "path"),
     [
-        ({"max": {"cpu": 1}}, "max.cpu"),
-        ({"min": {"cpu": "100m"}}, "min.cpu"),
-        ({"max_limit_request_ratio": {"cpu": 10}}, "max_limit_request_ratio.cpu"),
-        ({"type": "Pod", "max": {"memory": "512Mi"}}, "max.memory"),
+        ({"max": {"cpu": 1}}, "[0].max.cpu"),
+        ({"min": {"cpu": "100m"}}, "[0].min.cpu"),
+        ({"max_limit_request_ratio": {"cpu": 10}}, "[0].max_limit_request_ratio.cpu"),
+        ({"type": "Pod", "max": {"memory": "512Mi"}}, "[0].max.memory"),
+        ([{"max": {"cpu": 2}}, {"type": "Pod", "max": {"cpu": 1}}], "[1].max.cpu"),
     ],
 )
-def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: dict[str, Any], path: str) -> None:
-    with pytest.raises(InvalidInputError) as refused:
-        check_limit_range(parse_limit_range(item))
-    assert refused.value.path == path
+def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: Any, path: str) -> None:
+    problems = list(find_unfit_limits(parse_limit_range(item)))
+    assert {key_path(problem.location) for problem in problems} == {path}
+    assert all("kns's container" in problem.message for problem in problems)
 
 
-def test_a_limit_range_for_the_tenant_alone_passes() -> None:
-    check_limit_range(parse_limit_range([{"default": {"cpu": 1}}, {"max": {"cpu": 2, "memory": "2Gi"}}]))
-    check_limit_range(parse_limit_range({"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}))
+@pytest.mark.parametrize(
+    ("items", "path", "problem"),
+    [
+        ({"default_request": {"cpu": 4}, "max": {"cpu": 2}}, "[0].default_request.cpu", "4 is above max 2"),
+        ({"default": {"x.org/a": 5}, "min": {"x.org/a": 10}}, "[0].min.x.org/a", "10 is above default 5"),
+        ([{}, {"default": {"cpu": 1}}], "[1].type", "Container is the type of an item before"),
+        ([{"type": "PersistentVolumeClaim"}], "[0]", "needs min or max of storage"),
+        (
+            {"max_limit_request_ratio": {"nvidia.com/gpu": "0.5"}},
+            "[0].max_limit_request_ratio.nvidia.com/gpu",
+            "must be at least 1",
+        ),
+        ({"default": {"not a resource": "1"}}, "[0].default.not a resource", "is not a resource"),
+        ({"default": {"gpu": "1"}}, "[0].default.gpu", "is not a resource"),
+    ],
+)
+def test_a_limit_range_that_the_host_would_refuse_is_refused_before(items: Any, path: str, problem: str) -> None:
+    (found,) = find_unfit_limits(parse_limit_range(items))
+    assert key_path(found.location) == path
+    assert problem in found.message
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"default": {"cpu": 1}, "max": {"cpu": 2, "memory": "2Gi"}}, {"type": "Pod", "max": {"cpu": 64}}],
+        {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}},
+        {"default": {"nvidia.com/gpu": 1, "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Gi"}},
+    ],
+)
+def test_a_limit_range_for_the_tenant_alone_passes(items: Any) -> None:
+    assert list(find_unfit_limits(parse_limit_range(items))) == []
 
 
 @pytest.mark.parametrize("text", ["*.jobs.example.org", "jobs example.org", "https://jobs.example.org?x=1"])

@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "is not a DNS label",
     ),
     "a limit range of words": (with_nested(limit_range="words"), f"{NESTED}.limit_range", "base64 of JSON"),
-    "an unknown limit": (with_nested(limit_range={"maximum": {}}), f"{NESTED}.limit_range", "not permitted"),
+    "an unknown limit": (with_nested(limit_range={"maximum": {}}), f"{NESTED}.limit_range.maximum", "not permitted"),
     # C.3
     "an item without name": (with_item(name=None), f"{SECOND}.name", "Field required"),
     "an item of no kind": (with_item(type="helm"), f"{SECOND}.type", "'kubectl'"),
@@ -130,6 +130,21 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "base64 that is none": (with_item(format="base64", path="%%%"), SECOND, "path is not base64"),
     "a script missing": (with_item(type="custom"), SECOND, "cmd is required"),
     "a script that is not base64": (with_item(type="custom", cmd="#!/bin/sh"), SECOND, "cmd is not base64"),
+    "templates that no ConfigMap holds": (
+        with_nested(templates=[{"name": "x", "type": "custom", "cmd": "A" * 500_000}] * 2),
+        f"{NESTED}.templates",
+        "more than 900000 characters together",
+    ),
+    "a limit range that the host would refuse": (
+        with_nested(limit_range={"default_request": {"cpu": 4}, "max": {"cpu": 2}}),
+        f"{NESTED}.limit_range.default_request.cpu",
+        "4 is above max 2",
+    ),
+    "a limit range that keeps kns out": (
+        with_nested(limit_range=[{"max": {"cpu": 1}}]),
+        f"{NESTED}.limit_range[0].max.cpu",
+        "the limit of kns's container",
+    ),
     "a retry in quotes": (with_item(retry="3"), f"{SECOND}.retry", "valid integer"),
     "a pause below zero": (with_item(retry_sleep=-1), f"{SECOND}.retry_sleep", "greater than or equal to 0"),
 }

@@ -46,6 +46,9 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("a name said twice", {"users": {"ana": {"username": "ana"}}, "machines": {"m": {"mc_name": "m", **MACHINE}}}),
     ("numbers as text", {"machines": {"m": {"mc_cores": "2", "mc_ram": " 4 ", "mc_gpus": "", "mc_price": "0.5"}}}),
     ("lists as text", {"machines": {"m": {**MACHINE, "mc_privs": ""}, "n": {**MACHINE, "mc_privs": "a,b"}}}),
+    ("a pull secret with line breaks", {"app": an_app(pullsecret=_encode({"auths": {"r": {"auth": "eDp5"}}}) + "\n")}),
+    ("labels of nodes", {"machines": {"m": {**MACHINE, "mc_properties": "appkind=kns,x.org/a=B_1,gpu"}}}),
+    ("properties that are no labels", {"machines": {"m": {**MACHINE, "mc_properties": "zone=a b"}}}),
     ("an empty price", {"machines": {"m": {**MACHINE, "mc_price": ""}}}),
     ("a classic machine without memory", {"machines": {"m": {"mc_cores": 1, "mc_ram": 0}}}),
     ("vaults of other kinds", {"vaults": {"user1": {"a": {"type": "ceph", "pool": "x"}, "b": {"type": "x"}}}}),
@@ -129,6 +132,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "machines.json: m.mc_cores: Input should be a valid integer, unable to parse string as an integer",
     ),
     ("zero cores", {"machines": {"m": {**MACHINE, "mc_cores": ""}}}, "machines.json: m.mc_cores: must be at least 1"),
+    *(
+        (
+            f"the label {label}",
+            {"machines": {"m": {**MACHINE, "mc_properties": f"appkind=kns,{label}"}}},
+            f"machines.json: m.mc_properties: {label} is no label that a node can have",
+        )
+        for label in ("zone=a b", "=x", "a/b/c=1")
+    ),
     (
         "less than no GPUs",
         {"machines": {"m": {**MACHINE, "mc_gpus": -1}}},

@@ -50,7 +50,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("no-colon", ":s3cret", "someone:", ":"),
     ),
     "KNS_CATALOG_DIR": ("catalog_dir", Path("/etc/kns/catalog"), ("/srv/c", Path("/srv/c")), ()),
-    "JARVICE_SYSTEM_NAMESPACE": ("system_namespace", "kns-system", ("jarvice", "jarvice"), ("No_Name", "x" * 300)),
+    "JARVICE_SYSTEM_NAMESPACE": (
+        "system_namespace",
+        "kns-system",
+        ("jarvice", "jarvice"),
+        ("No_Name", "a.b", "x" * 64),
+    ),
     "JARVICE_K8S_ADMIN_CONF": ("kubeconfig", None, (__file__, Path(__file__)), ("/none/such-file",)),
     "KNS_CA_BUNDLE": ("ca_bundle", None, (__file__, Path(__file__)), ("/none/such-file",)),
     "JARVICE_JOBS_GRACE_PERIOD": ("grace_s", 3, ("0", 0), ("-1", "long")),
@@ -121,7 +126,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_INGRESS_CERT_SECRET_NAME": ("ingress_cert_secret", None, ("tls-jarvice",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
-    "JARVICE_KNS_DEFAULT_STORAGE_CLASS": ("default_storage_class", None, ("jarvice-user",) * 2, ("Big_Name",)),
+    "JARVICE_KNS_DEFAULT_STORAGE_CLASS": (
+        "default_storage_class",
+        None,
+        ("jarvice.user",) * 2,
+        ("Big_Name", "a..b", "a.", "x" * 254),
+    ),
     "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": (
         "dynamic_storage_size",
         "100Gi",
@@ -138,9 +148,9 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_KNS_BILLING_REPORT_INTERVAL": ("report_interval_s", 3600, ("60", 60), ("0", "59", "daily")),
     "JARVICE_LOCAL_REGISTRY": ("local_registry", None, ("registry.example.org:5000",) * 2, ("a b",)),
     "JARVICE_LOCAL_REPO_BASE": ("local_repo_base", "jarvice", ("apps/all",) * 2, ("a b",)),
-    "JARVICE_SYSTEM_REGISTRY": ("system_registry", "us-docker.pkg.dev", ("registry.example.org",) * 2, ("a b",)),
-    "JARVICE_SYSTEM_REPO_BASE": ("system_repo_base", "jarvice-system/images", ("x/y",) * 2, ("a b",)),
-    "JARVICE_JOBS_NAMESPACE": ("jobs_namespace", None, ("jarvice-jobs",) * 2, ("Big_Name",)),
+    "JARVICE_SYSTEM_REGISTRY": ("system_registry", "us-docker.pkg.dev", ("https://registry.example.org",) * 2, ()),
+    "JARVICE_SYSTEM_REPO_BASE": ("system_repo_base", "jarvice-system/images", ("/x/y",) * 2, ()),
+    "JARVICE_JOBS_NAMESPACE": ("jobs_namespace", None, ("Big_Name",) * 2, ()),
     "JARVICE_CLUSTER_TYPE": ("cluster_type", "downstream", ("upstream",) * 2, ("sidestream",)),
     "JARVICE_SYSTEM_K8S": ("system_k8s", True, ("false", False), ("yes-please",)),
     "JARVICE_EXPERIMENTAL": ("experimental", False, ("true", True), ("yes-please",)),
@@ -238,6 +248,41 @@ def test_all_faults_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name for name, _ in caught.value.problems} == faulty.keys()
     for name in faulty:
         assert f"{name}: " in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000])
+def test_an_interval_that_only_looks_like_a_number_is_a_fault_like_others(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("JARVICE_KNS_BILLING_PROBE_INTERVAL", text)
+    monkeypatch.setenv("JARVICE_KNS_KEEP_VCLUSTERS", "bad")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert {name for name, _ in caught.value.problems} == {
+        "JARVICE_KNS_BILLING_PROBE_INTERVAL",
+        "JARVICE_KNS_KEEP_VCLUSTERS",
+    }
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_of_two_names_the_one_that_was_set_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "proxy")
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        load_settings()
+
+
+def test_a_limit_range_may_have_line_breaks_as_the_base64_tool_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = base64.encodebytes(json.dumps({"default": {"cpu": 1, "memory": "1Gi"}, "type": "Container"}).encode())
+    assert wrapped.count(b"\n") == 2
+    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", wrapped.decode())
+    (item,) = load_settings().limit_range
+    assert item.default == {"cpu": "1", "memory": "1Gi"}
+
+
+def test_a_limit_range_that_the_host_would_refuse_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", b64({"default_request": {"cpu": 4}, "max": {"cpu": 2}}))
+    with pytest.raises(SettingsError, match=r"\[0\]\.default_request\.cpu: 4 is above max 2"):
+        load_settings()
 
 
 def test_the_first_version_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,9 @@ def test_no_way_to_the_host_is_told(
     monkeypatch.setenv("JARVICE_K8S_ADMIN_CONF", str(tmp_path / "kubeconfig"))
     assert run() == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"kns: cannot reach the host cluster by kubeconfig {tmp_path}/kubeconfig: ")
+    assert told.startswith(
+        f"kns: JARVICE_K8S_ADMIN_CONF: cannot reach the host cluster by kubeconfig {tmp_path}/kubeconfig: "
+    )
 
 
 @pytest.fixture
