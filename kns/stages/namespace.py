@@ -9,8 +9,10 @@ carry this job's label.
 import base64
 import json
 
+from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
+from kns.model.errors import ForbiddenError
 from kns.model.outcome import Done, Failed, Outcome, Wait
 from kns.model.pull_secret import merge_pull_config
 from kns.objects.inside import build_pull_secret
@@ -24,6 +26,9 @@ from kns.objects.namespace import (
 )
 from kns.objects.network import build_network_policies
 from kns.ports import Context, Kind, Object
+from kns.stages.tenant import end_pods
+
+log = get_logger(__name__)
 
 _REMOVAL_POLL_S = 2.0
 
@@ -88,9 +93,20 @@ def remove(ctx: Context) -> Outcome:
     found = cluster.observe(Kind.NAMESPACE, "", ctx.name) or cluster.read(Kind.NAMESPACE, "", ctx.name)
     if found is None or not _is_ours(found, ctx):
         return Done()
-    if not _is_terminating(found):
+    if _is_terminating(found):
+        _hurry(ctx)
+    else:
+        end_pods(ctx)  # before, as kns's rights in the namespace go with it
         cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
     return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
+
+
+def _hurry(ctx: Context) -> None:
+    """Pods that came at the last moment, or whose namespace somebody else deleted, while kns has rights there still."""
+    try:
+        end_pods(ctx, may_apply=False)
+    except ForbiddenError as error:
+        log.info("pods_not_hurried", error=str(error))
 
 
 def _read_pull_config(ctx: Context) -> str | None:

@@ -13,15 +13,14 @@ from datetime import timedelta
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.objects.namespace import build_drain_quota
 from kns.objects.vcluster import build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.tenant import end_pods
 
 _POLL_S = 5.0  # the watch wakes the job sooner
 _PROBE_S = 0.5
 _DRAIN_POLL_S = 1.0
-_COREDNS = "k8s-app!=vcluster-kube-dns"
 # Without a volume and with one. Which it is was decided when the job was made: the setting may have changed since.
 _KINDS = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
 
@@ -58,23 +57,15 @@ def remove(ctx: Context) -> Outcome:
 
 def drain(ctx: Context) -> Outcome:
     """
-    End the tenant's pods with the site's grace; Done when they are gone or the grace is over.
-
-    A quota of no pods keeps the controllers inside from replacing them, while the control plane goes on serving the
-    ones that are ending.
+    End the tenant's pods with the site's grace, while the control plane goes on serving the ones that are ending; Done
+    when they are gone or the grace is over.
     """
     since = ctx.job.status.condition(ConditionType.DRAINED)
     grace = timedelta(seconds=ctx.site.grace_s)
     if since is not None and ctx.now >= since.last_transition_time + grace:
         return Done()
-    selector = f"{names.SYNCED_LABEL}={ctx.name},{_COREDNS}"
-    pods = ctx.world.cluster.list_objects(Kind.POD, ctx.name, selector)
-    if not pods:
-        return Done()
-    if any(pod["metadata"].get("deletionTimestamp") is None for pod in pods):
-        ctx.world.cluster.apply(build_drain_quota(ctx.accepted.number))
-        ctx.world.cluster.delete_pods(ctx.name, selector, grace_s=ctx.site.grace_s)
-    return Wait(_DRAIN_POLL_S, Reason.GRACE, f"pods still ending: {len(pods)}")
+    left = end_pods(ctx, spare_dns=True)
+    return Wait(_DRAIN_POLL_S, Reason.GRACE, f"pods still ending: {left}") if left else Done()
 
 
 def _create(ctx: Context) -> None:

@@ -129,6 +129,21 @@ def test_a_tenant_inside_sees_no_object_of_the_host(job: TrialJob, inside: Kubec
     assert not namespaces & {job.namespace, NAMESPACE}
 
 
+def test_a_pod_that_will_not_end_ends_with_its_job(site: Site, jobs: JobKeeper) -> None:
+    """It asks for a day of grace and does not listen; the job is terminated, and all of it goes all the same."""
+    job = jobs.submit("hello")
+    job.wait_until_serving()
+    container = {"command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}
+    pod = a_pod("stubborn", container=container, nodeSelector={}, terminationGracePeriodSeconds=86_400)
+    with nested_kubectl(site.target, job.number) as inside:
+        inside.run("apply", "--filename=-", stdin=json.dumps(pod))
+        inside.run("wait", "pod/stubborn", _IN, "--for=condition=Ready", "--timeout=60s", timeout_s=90)
+    assert host_copy(site, job, "stubborn")["spec"]["terminationGracePeriodSeconds"] == 86_400
+    job.stop("terminate")
+    assert job.wait_until_ended() == "TERMINATED"
+    job.wait_until_removed()
+
+
 def test_the_namespace_enforces_pod_security(site: Site, job: TrialJob) -> None:
     labels = site.kubectl.get("namespace", job.namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"

@@ -19,6 +19,8 @@ from kns.objects.init import RUN, TAKE
 from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
 
+FOR_EVER_S = 3600  # no test waits as long for a pod
+
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
 
@@ -133,7 +135,7 @@ class FakeHost:
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self.calls.append(f"delete_pods {namespace} {selector} grace={grace_s}")
         for pod in self.list_objects(Kind.POD, namespace, selector):
-            self._objects[Kind.POD, namespace, pod["metadata"]["name"]]["metadata"]["deletionTimestamp"] = "now"
+            self._end_pod(self._objects[Kind.POD, namespace, pod["metadata"]["name"]], grace_s)
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         found = self._objects.get((Kind.POD, namespace, pod))
@@ -238,9 +240,23 @@ class FakeHost:
                 self._objects.pop((Kind.POD, namespace, f"{name}-0"), None)
         elif self.namespace_stuck:
             obj["status"] = {"conditions": [{"type": "X", "status": "True", "message": self.namespace_stuck}]}
-        else:
+        elif not self._await_pods(name):
             for key in [key for key in self._objects if key[1] == name] + [(kind, namespace, name)]:
                 del self._objects[key]
+
+    @staticmethod
+    def _end_pod(pod: Object, grace_s: int) -> None:
+        """A grace that runs is only ever shortened."""
+        meta = pod["metadata"]
+        meta.setdefault("deletionTimestamp", "now")
+        meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
+
+    def _await_pods(self, namespace: str) -> bool:
+        """What a namespace in deletion does to its pods: each ends with its own grace. Whether one takes for ever."""
+        pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
+        for pod in pods:
+            self._end_pod(pod, pod.get("spec", {}).get("terminationGracePeriodSeconds", 30))
+        return any(pod["metadata"]["deletionGracePeriodSeconds"] > FOR_EVER_S for pod in pods)
 
     def _claim_of(self, volume: Object) -> Object | None:
         """The claim that a volume is pinned to, while there is one of that uid."""

@@ -6,9 +6,11 @@ Where a test makes one call of the host misbehave it replaces that method of its
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job import JobState, StopReason, Substatus
@@ -64,6 +66,30 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert status.is_true(ConditionType.REMOVED)
     assert sim.host.left == []
     assert "service/web created" in sim.outputs.read(sim.record).render()
+
+
+def _stubborn(*, ending: bool) -> dict[str, Any]:
+    """A tenant's pod that wants years to end; `ending`: the tenant deleted it already."""
+    meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
+    if ending:
+        meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 10**8}
+    return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 10**8}}
+
+
+@pytest.mark.parametrize("ending", [False, True])
+@pytest.mark.parametrize("how", [*StopReason, "namespace deleted"])
+def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
+    sim: Simulation, job: JobBuilder, how: StopReason | str, *, ending: bool
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
+    if isinstance(how, StopReason):
+        sim.store.request_stop(sim.job, how)
+    else:
+        sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.run(until="retained")
+    assert sim.host.left == []
 
 
 def test_the_ingress_goes_before_the_namespace(sim: Simulation, job: JobBuilder) -> None:
