@@ -234,6 +234,8 @@ class FakeHost:
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
             return  # its protection keeps it
+        if kind is Kind.POD and obj["metadata"].get("deletionGracePeriodSeconds", 0) > FOR_EVER_S:
+            return
         if kind is not Kind.NAMESPACE:
             del self._objects[kind, namespace, name]
             if kind is Kind.DEPLOYMENT:
