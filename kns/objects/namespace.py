@@ -13,6 +13,10 @@ from kns.objects.labels import build_labels, build_meta
 GPU = "nvidia.com/gpu"
 VAULT_CLAIMS = 10  # each is a PersistentVolume of the host; one is enough for most apps
 _CLASS = "storageclass.storage.k8s.io"
+PODS_PER_NODE = 110  # as many as a kubelet takes by default
+OWN_PODS = 10  # the control plane, CoreDNS, init, the web shell, and each once more while it is replaced
+# Far above any app, and what a tenant cannot fill the host's store and address ranges with.
+COUNTS = {"services": "500", "configmaps": "1000", "secrets": "1000", "persistentvolumeclaims": "100"}
 
 
 def build_namespace(
@@ -80,7 +84,8 @@ def build_resource_quota(
     The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take, its shell's too.
 
     `storage` is what may be claimed of each storage class of the host. A vault is not the host's storage: only the
-    number of its claims is limited. Load balancers and node ports would be the host's own, so a tenant gets none.
+    number of its claims is limited. What costs the host without being cores or memory is counted. Load balancers and
+    node ports would be the host's own, so a tenant gets none.
     """
     machine, vault = accepted.machine, accepted.vault
     cores, memory = str(machine.cores(nodes)), f"{machine.memory_gib(nodes)}Gi"
@@ -95,6 +100,8 @@ def build_resource_quota(
                 "requests.memory": with_overhead("requests", "memory", memory, shell=shell),
                 "limits.memory": with_overhead("limits", "memory", memory, shell=shell),
                 f"requests.{GPU}": str(machine.gpus(nodes)),
+                "pods": str(PODS_PER_NODE * nodes + OWN_PODS),
+                **COUNTS,
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",
                 **{f"{name}.{_CLASS}/requests.storage": size for name, size in (storage or {}).items()},

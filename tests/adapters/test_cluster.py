@@ -126,6 +126,21 @@ def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: H
     assert host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 8) == []
 
 
+def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiServer, host: Host) -> None:
+    """Claims with 256 KiB of annotations each, of all jobs, must fit into memory."""
+    copied = {"vcluster.loft.sh/managed-by": "kns-job-7"}
+    meta = {"namespace": "kns-job-7", "labels": copied, "annotations": {"a": "x" * 1000}, "managedFields": [{}]}
+    for count, name in enumerate(("first", "second"), 1):
+        server.put(
+            "/api/v1", "persistentvolumeclaims", {"metadata": {**meta, "name": name}, "spec": {"volumeName": "v"}}
+        )
+        host.wait_for(count)
+    for claim in host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 7):
+        assert claim["metadata"].keys() >= {"name", "uid", "labels"}
+        assert not claim["metadata"].keys() & {"annotations", "managedFields"}
+        assert claim["spec"] == {"volumeName": "v"}
+
+
 def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:
     for label in ("7", "not-a-number", "12"):
         meta = {"name": f"n{label}", "namespace": f"kns-job-{label}", "labels": {"kns.io/job": label}}

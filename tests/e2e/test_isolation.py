@@ -20,8 +20,10 @@ from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.site import Site
 from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, require_refused, with_token_of
 from tests.e2e.tenant import ROOT_VOLUME, a_pod, await_event, host_copy
+from tests.e2e.waiting import NotYetError
 
 _IN = "--namespace=default"
+_COUNT_S = 60.0
 _SYNCED = "vcluster.loft.sh/managed-by"
 
 
@@ -73,6 +75,22 @@ def test_a_pod_beyond_the_machine_is_refused_by_the_quota(job: TrialJob, inside:
     pod = a_pod("greedy", container={"resources": {"requests": much, "limits": much}})
     inside.run("apply", "--filename=-", stdin=json.dumps(pod))
     await_event(job, inside, "greedy", "exceeded quota: kns-quota")
+
+
+def test_the_quota_counts_what_costs_the_host_without_being_cores_or_memory(site: Site, job: TrialJob) -> None:
+    kinds = ("pods", "services", "configmaps", "secrets", "persistentvolumeclaims")
+    within = f"--namespace={job.namespace}"
+
+    def counted() -> None:
+        objects = {kind: site.kubectl.get(kind, within)["items"] for kind in kinds}
+        objects["pods"] = [pod for pod in objects["pods"] if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+        status = site.kubectl.get("resourcequota", "kns-quota", within)["status"]
+        used = {kind: int(status["used"][kind]) for kind in kinds}
+        assert all(used[kind] <= int(status["hard"][kind]) / 10 for kind in kinds)
+        if used != (there := {kind: len(found) for kind, found in objects.items()}):
+            raise NotYetError(f"{used}, and there are {there}")
+
+    job.wait_for(counted, timeout_s=_COUNT_S, what="a quota that has counted")
 
 
 @pytest.mark.parametrize(

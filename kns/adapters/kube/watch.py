@@ -48,6 +48,7 @@ class WatchCache:
         self._path = row.path(namespace)
         self._selector = {"labelSelector": selector} if selector else {}
         self._on_change = on_change
+        self._keep = _keep_little if row.copies else _keep_all
         self._objects: dict[Key, Object] = {}
         self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
         self._listed = 0  # version of the last list: what is older and not in it is gone
@@ -112,7 +113,7 @@ class WatchCache:
         while True:
             page = self._client.request("GET", self._path, query=query)
             for item in page.get("items") or ():
-                found[_key(item)] = item
+                found[_key(item)] = self._keep(item)
             token = page["metadata"].get("continue")
             if not token:
                 break
@@ -165,6 +166,7 @@ class WatchCache:
                 raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
             version = _version(obj)
             key = _key(obj) if kind != "BOOKMARK" else None
+            obj = self._keep(obj)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
         if key is not None:
@@ -185,6 +187,16 @@ class WatchCache:
                 self._objects.pop(key, None)
             else:
                 self._objects[key] = obj
+
+
+def _keep_all(obj: Object) -> Object:
+    return obj
+
+
+def _keep_little(obj: Object) -> Object:
+    """Without what a tenant can make as large as it likes, and nobody here reads."""
+    meta = {key: value for key, value in obj["metadata"].items() if key not in ("annotations", "managedFields")}
+    return {**obj, "metadata": meta}
 
 
 def _key(obj: Object) -> Key:

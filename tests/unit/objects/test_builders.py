@@ -179,6 +179,11 @@ def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_
                 "requests.nvidia.com/gpu": str(gpus),
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",
+                "pods": str(110 * nodes + 10),
+                "services": "500",
+                "configmaps": "1000",
+                "secrets": "1000",
+                "persistentvolumeclaims": "100",
             }
         },
     }
