@@ -6,6 +6,7 @@ The order of refusals is that of `lookup`; then come the job's state, and last w
 
 from collections.abc import Iterable
 from datetime import datetime
+from threading import BoundedSemaphore
 from typing import Annotated, Any
 
 import structlog
@@ -34,6 +35,8 @@ from kns.model.tokens import Tokens
 NEWEST_ENDED = 1000  # an answer must stay readable; older jobs are found by number
 DEFAULT_LINES = 100
 METHODS = ["GET", "POST"]
+
+_RENDERING = BoundedSemaphore(8)
 
 log = structlog.get_logger(__name__)
 router = APIRouter()
@@ -123,14 +126,20 @@ def read_tokens(ports: ApiPorts, job: Job) -> Tokens:
 @router.api_route("/tail", methods=METHODS)
 def tail(ports: Ports, lines: Lines, job: KnownJob) -> Response:
     require_running(job)
-    return TextAnswer(ports.outputs.read(job.record, recent=True).render(lines))
+    return TextAnswer(render_output(ports, job, lines, recent=True))
 
 
 @router.api_route("/output", methods=METHODS)
 def output(ports: Ports, lines: Lines, job: KnownJob) -> Response:
     if not job.is_ended:
         raise ApiError(NOT_ENDED)
-    return TextAnswer(ports.outputs.read(job.record).render(lines))
+    return TextAnswer(render_output(ports, job, lines))
+
+
+def render_output(ports: ApiPorts, job: Job, last: int = 0, *, recent: bool = False) -> str:
+    """The last lines of a job's output (0: all). A few at a time: a long log takes many times its size meanwhile."""
+    with _RENDERING:
+        return ports.outputs.read(job.record, recent=recent).render(last)
 
 
 @router.api_route("/shutdown", methods=METHODS)

@@ -17,6 +17,7 @@ from kns.ports import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024 * 1024  # of all bodies at a time; the pod has 1 GiB, and a body takes its size twice
+SMALL_BODY_BYTES = 64 * 1024  # what may come in even then: else those who hold the limit shut out every submit
 _CLIENT_GONE = Refusal(499, "Client gone")  # nginx's number, for the log: nobody is there to read this answer
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -74,8 +75,8 @@ class Observer:
 
 class BodyReader:
     """
-    Reads the body into `request.state.body`, so that plain `def` routes have it; refuses one above the limit, and any
-    while all bodies together are above theirs.
+    Reads the body into `request.state.body`, so that plain `def` routes have it; refuses one above the limit, and all
+    but small ones while all bodies together are above theirs.
 
     The rest of a refused body is the server's: it reads and drops it, so a client that still writes gets the answer.
     """
@@ -116,7 +117,7 @@ class BodyReader:
             self._held_bytes += len(part)
             if len(into) > MAX_BODY_BYTES:
                 return TOO_LARGE
-            if self._held_bytes > MAX_HELD_BYTES:
+            if self._held_bytes > MAX_HELD_BYTES and len(into) > SMALL_BODY_BYTES:
                 return NOT_READY
             more = message.get("more_body", False)
         return None

@@ -22,7 +22,8 @@ from uvicorn.server import ServerState
 from kns.api.errors import BAD_REQUEST, TOO_LATE, Refusal
 
 MAX_HEAD_BYTES = 16 * 1024  # of an unfinished head; a token of a realm with many roles has some 4 KiB
-MAX_WAITING = 1000  # a guess: far more clients than poll one scheduler, some 50 MB at most
+MAX_WAITING = 1000  # a guess: far more clients than poll one scheduler, some 50 MB without answers that wait
+MAX_UNREAD_BYTES = 64 * 1024 * 1024  # of all answers that wait for their clients; the pod has 1 GiB
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,16 @@ class ServerConfig(uvicorn.Config):
         self.max_waiting = max_waiting
         self.waiting: dict[BoundedHttp, None] = {}  # as an ordered set: who waits longest is first
 
+    def drop_unread(self) -> None:
+        """Until what is left of all answers fits: the connection that takes none for the longest goes first."""
+        unread = {each: each.transport.get_write_buffer_size() for each in self.waiting if each.flow.write_paused}
+        total = sum(unread.values())
+        for connection, size in unread.items():
+            if total <= MAX_UNREAD_BYTES:
+                return
+            connection.transport.abort()
+            total -= size
+
 
 class BoundedHttp(H11Protocol):
     """
@@ -110,6 +121,7 @@ class BoundedHttp(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch()
+        self._limits.drop_unread()
 
     def resume_writing(self) -> None:
         super().resume_writing()

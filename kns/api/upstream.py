@@ -190,7 +190,7 @@ def exitstatus(ports: Ports, args: GivenJob) -> Response:
     if not job.is_ended:
         raise ApiError(STILL_LIVE)
     status = job.status
-    output = ports.outputs.read(job.record).render()
+    output = public.render_output(ports, job)
     line = _termination_line(": ".join(filter(None, [str(status.job_status), status.message])))
     return JsonAnswer([status.exit_code, _elapsed(ports, job), [output, line]])
 

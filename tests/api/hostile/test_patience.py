@@ -12,9 +12,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from kns.api import middleware, params
+from kns.api import middleware, params, server
 from kns.api.answers import JsonAnswer
-from kns.api.middleware import MAX_BODY_BYTES, BodyReader
+from kns.api.middleware import MAX_BODY_BYTES, MAX_HELD_BYTES, SMALL_BODY_BYTES, BodyReader
 from kns.api.server import BoundedHttp
 from kns.model.errors import UnavailableError
 from tests.api.client import Api, as_json, assert_refused
@@ -222,6 +222,7 @@ def test_of_a_body_without_an_end_no_more_is_held_than_the_limit() -> None:
 def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes while others hold it all is told to come again; what was held is given back."""
     monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
+    monkeypatch.setattr(middleware, "SMALL_BODY_BYTES", 0)
     told: list[tuple[int, bytes]] = []
 
     async def receive() -> Message:
@@ -237,6 +238,38 @@ def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -
     assert asyncio.run(_tell(reader, receive)) == (200, as_json({}))
     assert told == [(503, as_json({"error": "not ready"}))]
     assert asyncio.run(_tell(reader, receive))[0] == 200
+
+
+def test_small_bodies_are_read_while_large_ones_hold_it_all(patient: Served) -> None:
+    """Seventeen bodies that never end, without a login: nobody else would submit, or end a job."""
+    part = b"x" * (MAX_BODY_BYTES - 1)
+    with ExitStack() as stack:
+        for _ in range(MAX_HELD_BYTES // MAX_BODY_BYTES + 1):
+            connection = stack.enter_context(patient.connect())
+            connection.sendall(get("/jarvice/jobs", f"Content-Length: {MAX_BODY_BYTES}", method="POST") + part)
+        large = patient.ask(post("jobs", b"x" * (SMALL_BODY_BYTES + 1)))
+        assert (large.status, large.body) == (503, as_json({"error": "not ready"}))
+        assert patient.ask(post("jobs", CREDENTIALS.encode())).status == 200
+
+
+def test_answers_that_nobody_takes_have_a_limit_together(patient: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is less than a socket may wait for; who has taken nothing for the longest loses its connection."""
+    size, most = 8 * 1024 * 1024, 3
+    monkeypatch.setattr(server, "MAX_UNREAD_BYTES", most * size)
+    job = patient.api.add(a_job().started(), output="x" * size)
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(most + 3):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(30)
+            connection.connect(("127.0.0.1", patient.port))
+            connection.sendall(get(f"/jarvice/tail?{CREDENTIALS}&number={job.number}&lines=0"))
+            connection.recv(1)
+            connections.append(connection)
+        whole = [len(read_to_the_end(connection)) > size for connection in connections]
+    assert not whole[0]
+    assert whole[-most:] == [True] * most
 
 
 def test_a_form_at_the_limit_of_fields_is_read(api: Api) -> None:
