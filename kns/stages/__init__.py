@@ -1,8 +1,8 @@
 """
 The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`. Keycloak comes before prepare,
-which delivers its client's secret.
+Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`, and touches nothing of another
+job that has the same number (`ownership.py`). Keycloak comes before prepare, which delivers its client's secret.
 """
 
 from collections.abc import Callable

@@ -19,6 +19,7 @@ from kns.objects.drift import is_as_applied, stamp
 from kns.objects.ingress import build_ingress
 from kns.objects.target import build_target_service, find_fault
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import has_foreign_namespace
 
 _POLL_S = 1.0
 # Passes come also when pods come or go, so this is the lag of a change that moves no pod.
@@ -54,7 +55,7 @@ def remove(ctx: Context) -> Outcome:
     """First of all removals, so that nobody is led to a cluster that is going."""
     cluster = ctx.world.cluster
     found = cluster.observe(Kind.INGRESS, ctx.name, ctx.name)
-    if found is None:
+    if found is None or has_foreign_namespace(ctx):
         return Done()
     if found["metadata"].get("deletionTimestamp") is None:
         cluster.delete(Kind.INGRESS, ctx.name, ctx.name, uid=found["metadata"]["uid"])

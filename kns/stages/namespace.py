@@ -2,8 +2,8 @@
 The job's namespace with NetworkPolicies, LimitRange, ResourceQuota and kns's own rights in it; everything else of the
 job lives inside.
 
-Removal is the end of all of it: the namespace takes along what is in it. It never touches a namespace that does not
-carry this job's label.
+Removal is the end of all of it: the namespace takes along what is in it. It never touches a namespace that is not this
+job's.
 """
 
 import base64
@@ -26,6 +26,7 @@ from kns.objects.namespace import (
 )
 from kns.objects.network import build_network_policies
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import find_namespace, is_own
 from kns.stages.tenant import end_pods
 
 log = get_logger(__name__)
@@ -34,14 +35,12 @@ _REMOVAL_POLL_S = 2.0
 
 
 def ensure(ctx: Context) -> Outcome:
-    cluster = ctx.world.cluster
-    # What the cache lacks is asked for: it may be behind, and a namespace of somebody else is in no cache of ours.
-    found = cluster.observe(Kind.NAMESPACE, "", ctx.name) or cluster.read(Kind.NAMESPACE, "", ctx.name)
+    cluster, found = ctx.world.cluster, find_namespace(ctx)
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.name} was removed by somebody else")
         return Done()
-    if found is not None and not _is_ours(found, ctx):
+    if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
             f"namespace {ctx.name} exists and is not this job's; remove it or raise the counter of job numbers",
@@ -89,15 +88,14 @@ def ensure(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    cluster = ctx.world.cluster
-    found = cluster.observe(Kind.NAMESPACE, "", ctx.name) or cluster.read(Kind.NAMESPACE, "", ctx.name)
-    if found is None or not _is_ours(found, ctx):
+    found = find_namespace(ctx)
+    if found is None or not is_own(found, ctx):
         return Done()
     if _is_terminating(found):
         _hurry(ctx)
     else:
         end_pods(ctx)  # before, as kns's rights in the namespace go with it
-        cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
+        ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
     return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
 
 
@@ -119,14 +117,6 @@ def _read_pull_config(ctx: Context) -> str | None:
         json.loads(base64.b64decode(text)) if text else None,
         images=(ctx.accepted.image, *ctx.site.own_images, *ctx.site.virtual.images),
     )
-
-
-def _is_ours(namespace: Object, ctx: Context) -> bool:
-    """By number and by the record's uid: a copy of a record must not own, or remove, the original's namespace."""
-    meta = namespace["metadata"]
-    number = (meta.get("labels") or {}).get(names.JOB_LABEL)
-    record_uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
-    return bool(number == str(ctx.accepted.number) and record_uid == ctx.job.uid)
 
 
 def _is_terminating(namespace: Object) -> bool:

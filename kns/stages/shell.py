@@ -22,6 +22,7 @@ from kns.objects.shell import (
     can_log_in,
 )
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import has_foreign_namespace
 
 _POLL_S = 2.0
 _RETRY_S = 60.0
@@ -55,7 +56,9 @@ def remove(ctx: Context) -> Outcome:
 
 def _end(ctx: Context) -> None:
     found = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.name, names.SHELL)
-    if found is not None and found["metadata"].get("deletionTimestamp") is None:
+    if found is None or found["metadata"].get("deletionTimestamp") is not None:
+        return
+    if not has_foreign_namespace(ctx):
         ctx.world.cluster.delete(Kind.DEPLOYMENT, ctx.name, names.SHELL, uid=found["metadata"]["uid"])
 
 

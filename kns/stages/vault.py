@@ -16,6 +16,7 @@ from kns.model.outcome import Done, Outcome, Wait, Without
 from kns.model.vault import AcceptedVault
 from kns.objects.vault import CSI_DRIVER, build_vault_volume
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import is_own
 
 _RETRY_S = 60.0
 _REMOVAL_POLL_S = 2.0
@@ -60,11 +61,12 @@ def _observe_claims(ctx: Context, vault: AcceptedVault) -> list[Object]:
 
 
 def _select_own(ctx: Context, volumes: Sequence[Object]) -> list[Object]:
-    """Those that kns made: a label alone may have been copied from a tenant's claim by some provisioner."""
+    """Those that kns made for this record: a label may have been copied from a tenant's claim by some provisioner."""
     return [
         volume
         for volume in volumes
-        if (volume["spec"].get("claimRef") or {}).get("namespace") == ctx.name
+        if is_own(volume, ctx)
+        and (volume["spec"].get("claimRef") or {}).get("namespace") == ctx.name
         and volume["metadata"]["name"] == names.vault_volume(ctx.accepted.number, _claim_uid(volume))
     ]
 
