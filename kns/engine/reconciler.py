@@ -131,6 +131,10 @@ class Reconciler:
             except TransientError as error:  # a job that hangs says why; the queue's backoff decides when to try again
                 self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, str(error)), now))
                 raise
+            except Exception as error:  # a fault of ours; its text may hold anything, so it stays in the log
+                fault = f"unexpected error, see kns's log: {type(error).__name__}"
+                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, fault), now))
+                raise
             if isinstance(outcome, Failed):
                 status = _note(status, stage, outcome, now)
                 return self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now, status=status)
@@ -225,7 +229,11 @@ class Reconciler:
         status = status or job.status
         if state not in TRANSITIONS[status.job_status]:
             raise AssertionError(f"{job.record}: {status.job_status} never becomes {state}")
-        self._world.outputs.write(job, replace(self._world.outputs.read(job.record), end=message))
+        output = replace(self._world.outputs.read(job.record), end=message)
+        try:
+            self._world.outputs.write(job, output)
+        except RefusedError as error:  # for good, and an end must not hang on it: the status says the same
+            log.warning("last_line_refused", error=str(error))
         status = close_account(status, now).model_copy(
             update={
                 "job_status": state,

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     UNREADABLE = "Unreadable"
     NAMESPACE_FOREIGN = "NamespaceForeign"
     NAMESPACE_GONE = "NamespaceGone"
+    PULL_SECRET_UNFIT = "PullSecretUnfit"  # noqa: S105 - a word
     REFUSED_BY_HOST = "RefusedByHost"
     RENDER_FAILED = "RenderFailed"
     SPAWNING = "Spawning"

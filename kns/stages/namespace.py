@@ -14,7 +14,7 @@ from kns.model import names
 from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.pull_secret import merge_pull_config
+from kns.model.pull_secret import check_pull_secret, merge_pull_config
 from kns.objects.inside import build_pull_secret
 from kns.objects.labels import build_labels
 from kns.objects.namespace import (
@@ -32,6 +32,8 @@ from kns.stages.tenant import end_pods
 log = get_logger(__name__)
 
 _REMOVAL_POLL_S = 2.0
+_MEND_S = 30.0  # no watch tells of Secrets in our own namespace
+_PULL_KEY = ".dockerconfigjson"
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -81,7 +83,12 @@ def ensure(ctx: Context) -> Outcome:
         control_plane=site.virtual.storage_class or None,
     )
     cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=storage, shell=shell))
-    pull_config = _read_pull_config(ctx)
+    try:
+        site_config = _read_site_config(ctx)
+    except ValueError as error:
+        secret = f"Secret {site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
+        return Wait(_MEND_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
+    pull_config = _merge_pull_config(ctx, site_config)
     if pull_config:
         cluster.apply(build_pull_secret(ctx.name, pull_config, labels=build_labels(accepted.number)))
     return Done()
@@ -107,14 +114,24 @@ def _hurry(ctx: Context) -> None:
         log.info("pods_not_hurried", error=str(error))
 
 
-def _read_pull_config(ctx: Context) -> str | None:
+def _read_site_config(ctx: Context) -> Object | None:
+    """
+    Raises:
+        ValueError: the site's Secret is there and holds no credentials; pods would miss them.
+    """
+    secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
+    if secret is None:
+        return None
+    config: Object = json.loads(base64.b64decode(check_pull_secret((secret.get("data") or {}).get(_PULL_KEY, ""))))
+    return config
+
+
+def _merge_pull_config(ctx: Context, site_config: Object | None) -> str | None:
     """The app's own credentials, and of the site's those for the registries that this job's images come from."""
     app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
-    secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
-    text = ((secret or {}).get("data") or {}).get(".dockerconfigjson")
     return merge_pull_config(
         app.pullsecret if app else None,
-        json.loads(base64.b64decode(text)) if text else None,
+        site_config,
         images=(ctx.accepted.image, *ctx.site.own_images, *ctx.site.virtual.images),
     )
 
