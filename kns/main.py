@@ -2,8 +2,8 @@
 The one place where things are wired; owns threads and signals.
 
 Start: settings and catalogue are checked whole, every fault is told, exit 2. Then caches fill, HTTP answers, and the
-replica that holds the Lease reconciles. Any end of a part that must run (lost Lease, dead HTTP server) ends the
-process: Kubernetes starts a fresh one, and no state is lost with the old.
+replica that holds the Lease reconciles. Any end of a part that must run (lost Lease, dead HTTP server or worker)
+ends the process: Kubernetes starts a fresh one, and no state is lost with the old.
 """
 
 import gc
@@ -244,7 +244,14 @@ class _Scheduler:
                 drain=vcluster.drain,
             )
             return _Work(
-                workers=Workers(queue, reconciler, clock=clock, count=settings.workers, may_work=may_work),
+                workers=Workers(
+                    queue,
+                    reconciler,
+                    clock=clock,
+                    count=settings.workers,
+                    may_work=may_work,
+                    on_death=self._fail,
+                ),
                 sweeper=Sweeper(
                     build_sweep_rules(settings, installation_uid=uid),
                     world=fenced,

@@ -13,6 +13,7 @@ from kns.ports import Clock
 
 BASE_DELAY_S = 0.25
 MAX_DELAY_S = 60.0
+_LONGEST_WAIT_S = 3600.0  # a plan may lie years ahead (a walltime), which is more than a thread can wait for at once
 
 
 class WorkQueue:
@@ -52,12 +53,17 @@ class WorkQueue:
         return None
 
     def add_failed(self, key: str, *, at_least_s: float = 0.0) -> float:
-        """Look again after a backoff that grows with each failure in a row; the delay chosen, in seconds."""
+        """
+        Look again after a backoff that grows with each failure in a row; the delay chosen, in seconds.
+
+        `at_least_s` is the wish of a server or of what stands before it, and may be any number: it counts up to
+        `MAX_DELAY_S`, so that a faulty one puts no job off for days.
+        """
         with self._changed:
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
         delay_s = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20)) * self._rng.uniform(0.7, 1.3)
-        delay_s = max(delay_s, at_least_s)
+        delay_s = max(delay_s, min(at_least_s, MAX_DELAY_S))
         self.add_after(key, delay_s)
         return delay_s
 
@@ -77,7 +83,7 @@ class WorkQueue:
                     if self._ready or self._heap:  # this worker was the one that waited for them
                         self._changed.notify()
                     return key
-                self._changed.wait(wait_s)
+                self._changed.wait(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S))
             return None
 
     def done(self, key: str) -> None:

@@ -17,22 +17,35 @@ _HOLD_S = 1.0
 
 
 class Workers:
-    """`may_work` is asked before each pass: while it says no, keys wait."""
+    """
+    `may_work` is asked before each pass: while it says no, keys wait.
+
+    `on_death` is told if a thread ends before it was stopped, and must end the process: with the lead in the hands of
+    a process that works no more, all jobs would stand still.
+    """
 
     def __init__(
-        self, queue: WorkQueue, reconciler: Reconciler, *, clock: Clock, count: int, may_work: Callable[[], bool]
+        self,
+        queue: WorkQueue,
+        reconciler: Reconciler,
+        *,
+        clock: Clock,
+        count: int,
+        may_work: Callable[[], bool],
+        on_death: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._reconciler = reconciler
         self._clock = clock
         self._count = count
         self._may_work = may_work
+        self._on_death = on_death
         self._passes = itertools.count(1)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         for number in range(self._count):
-            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            thread = threading.Thread(target=self._live, name=f"worker-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -43,6 +56,13 @@ class Workers:
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
+
+    def _live(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            self._on_death()  # first, for the log may be what failed
+            log.exception("worker_died")
 
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:

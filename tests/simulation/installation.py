@@ -185,7 +185,9 @@ class Process:
             drain=vcluster.drain,
         )
         observed: Any = self
-        self._workers = Workers(self.queue, observed, clock=world.clock, count=0, may_work=self._leads)
+        self._workers = Workers(
+            self.queue, observed, clock=world.clock, count=0, may_work=self._leads, on_death=lambda: None
+        )
 
     def _leads(self) -> bool:
         return self._world.process is self

@@ -121,6 +121,26 @@ def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock
     assert drain(queue) == ["a"]
 
 
+@pytest.mark.parametrize("wish", [3600.0, 99999999999.0, float("inf")])
+def test_what_a_server_asks_for_counts_up_to_the_limit_of_the_backoff(queue: WorkQueue, wish: float) -> None:
+    """A `Retry-After` is whatever stands between kns and the API server makes of it."""
+    assert queue.add_failed("a", at_least_s=wish) == MAX_DELAY_S
+
+
+@pytest.mark.parametrize("wish", [-5.0, float("-inf"), float("nan")])
+def test_what_is_no_time_to_wait_is_no_wish(queue: WorkQueue, clock: FakeClock, wish: float) -> None:
+    assert 0.7 * BASE_DELAY_S <= queue.add_failed("a", at_least_s=wish) <= 1.3 * BASE_DELAY_S
+    clock.advance(1)
+    assert drain(queue) == ["a"]
+
+
+@pytest.mark.parametrize("delay_s", [99999999999.0, float("inf")])
+def test_a_plan_beyond_what_a_thread_can_wait_for_ends_no_worker(queue: WorkQueue, delay_s: float) -> None:
+    queue.add_after("far", delay_s)
+    threading.Timer(0.01, queue.add, ["near"]).start()
+    assert queue.take() == "near"
+
+
 def test_close_wakes_all_who_wait_and_hands_out_nothing(queue: WorkQueue) -> None:
     taken: list[str | None] = []
     threads = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)]

@@ -25,8 +25,14 @@ class Shop:
         self.closed = threading.Event()
         self.acts: dict[str, list[Callable[[], Result]]] = {}
         self.idle: set[str] = set()
+        self.died = threading.Event()
         self.workers = Workers(
-            self.queue, cast(Reconciler, self), clock=self.clock, count=count, may_work=self._may_work
+            self.queue,
+            cast(Reconciler, self),
+            clock=self.clock,
+            count=count,
+            may_work=self._may_work,
+            on_death=self.died.set,
         )
 
     def _may_work(self) -> bool:
@@ -48,6 +54,7 @@ class Shop:
             self.workers.start()
             assert self.closed.wait(5)
             assert self.workers.stop(timeout_s=5)
+        assert not self.died.is_set()
         return [dict(line) for line in logs if line.get("outcome") != "end"]
 
 
@@ -190,3 +197,20 @@ def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
     go_on.set()
     assert shop.workers.stop(timeout_s=5)
     assert shop.seen == ["a"]
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("timestamp out of range"), SystemExit(1)], ids=lambda e: type(e).__name__
+)
+def test_a_worker_that_dies_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Whatever it dies of: the process ends, and another one leads."""
+
+    def take() -> str:
+        raise error
+
+    monkeypatch.setattr(shop.queue, "take", take)
+    with capture_logs() as logs:
+        shop.workers.start()
+        assert shop.died.wait(5)
+        assert shop.workers.stop(timeout_s=5)
+    assert [line["event"] for line in logs] == ["worker_died"]
