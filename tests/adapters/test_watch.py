@@ -248,6 +248,30 @@ def test_a_write_during_a_list_survives_it(
     assert found["metadata"]["labels"] == {"by": "us"}
 
 
+def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """Its versions begin below those that are known: what was made after the backup is gone, what changed is back."""
+    told: list[str] = []
+    cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
+    before = put(server, "changed")
+    put(server, "same")
+    backup = client.request("GET", PODS.path(""))
+    put(server, "made")
+    put(server, "changed", labels={"a": "b"})
+    cache._list()
+    cache.put(newer(put(server, "by us"), by=1))
+    told.clear()
+
+    server.script("GET", "/pods", Answer(200, backup))
+    cache._list()
+    assert sorted(obj["metadata"]["name"] for obj in cache.all_objects()) == ["changed", "same"]
+    assert cache.get("a", "changed") == before
+    assert sorted(told) == ["by us", "changed", "made"]
+
+    again = newer(before, by=3)  # no more than it had once, yet newer than all there is now
+    cache.put(again)
+    assert cache.get("a", "changed") == again
+
+
 def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer, run_cache: RunCache) -> None:
     """A slow answer to our write, read after the deletion of the object."""
     running = run_cache().start()

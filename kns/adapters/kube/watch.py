@@ -51,6 +51,7 @@ class WatchCache:
         self._keep = _keep_little if row.copies else _keep_all
         self._objects: dict[Key, Object] = {}
         self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
+        self._written: set[Key] = set()  # what `put` took in since the last list began
         self._listed = 0  # version of the last list: what is older and not in it is gone
         self._lock = threading.Lock()
         self._synced = threading.Event()
@@ -78,6 +79,7 @@ class WatchCache:
             oldest = _version(known) if known else max(self._listed, self._tombstones.get(key, 0))
             if oldest < version:
                 self._objects[key] = obj
+                self._written.add(key)
 
     def run(self, stop: threading.Event) -> None:
         """List and follow until `stop`; the body of this cache's thread."""
@@ -107,7 +109,13 @@ class WatchCache:
             raise UnavailableError(f"the cache of {self._row.plural} is not filled yet")
 
     def _list(self) -> str:
-        """Replace the content by a full list; its version."""
+        """
+        Replace the content by a full list; its version.
+
+        The list is right even if it is older than all that is known: etcd may have been restored from a backup.
+        """
+        with self._lock:
+            self._written = set()
         found: dict[Key, Object] = {}
         query = {**self._selector, "limit": PAGE}
         while True:
@@ -123,7 +131,11 @@ class WatchCache:
             changed = [obj for key, obj in found.items() if self._differs(key, obj)]
             gone = [obj for key, obj in self._objects.items() if key not in found]
             # what this process wrote while the list was on its way is newer than the list
-            late = {key: obj for key, obj in self._objects.items() if _version(obj) > int(version)}
+            late = {
+                key: obj
+                for key in self._written
+                if (obj := self._objects.get(key)) is not None and _version(obj) > int(version)
+            }
             # what did not change stays the object that it was: the collector need not look at thousands of new ones
             same = {key: self._objects[key] for key, obj in found.items() if not self._differs(key, obj)}
             self._objects = {**found, **same, **late}
