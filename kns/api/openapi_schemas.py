@@ -2,7 +2,7 @@
 The shapes of answers and bodies as JSON Schema (2020-12, the dialect of OpenAPI 3.1).
 
 Strict where generated clients are: an integer is no string, and what may be missing is `null`. Objects are open, since
-keys may be added.
+keys may be added; each says so, since there are generators that take silence for the contrary.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+FLAG_OR_NULL: Schema = {"type": ["boolean", "null"]}
 NAMES: Schema = {"type": "array", "items": STRING}
 EPOCH: Schema = {"type": "integer", "minimum": 0, "description": "Seconds since 1970, 0 for not yet."}
 HTML_OR_NULL: Schema = {"type": ["string", "null"], "description": "HTML."}
@@ -24,8 +25,18 @@ DECIMAL: Schema = {"anyOf": [INTEGER, {"type": "string", "pattern": "^[0-9]{1,9}
 
 
 def a_record(properties: Mapping[str, Schema], *, optional: Mapping[str, Schema] | None = None, **more: Any) -> Schema:
-    """An open object whose `properties` are all there; `optional` ones may be."""
-    return {"type": "object", "required": list(properties), "properties": {**properties, **(optional or {})}, **more}
+    """An object whose `properties` are all there, and `optional` ones may be; open unless `more` says otherwise."""
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": {**properties, **(optional or {})},
+        "additionalProperties": True,
+        **more,
+    }
+
+
+def or_null(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def a_map(entry: Schema, **keys: Any) -> Schema:
@@ -69,8 +80,19 @@ _STATS: dict[str, Schema] = {
     "compute_cost": NUMBER,
 }
 _SUBMISSION_SHOWN = a_record(
-    {"machine": a_record({"type": STRING, "nodes": INTEGER})},
-    description="The submission without its secrets.",
+    {
+        "app": STRING,
+        "application": a_record({"command": STRING, "parameters": OBJECT}, optional={"walltime": TEXT_OR_NULL}),
+        "machine": a_record({"type": STRING, "nodes": INTEGER}),
+        "user": a_record({"username": STRING}),
+    },
+    optional={
+        "vault": or_null(
+            a_record({}, optional={"name": TEXT_OR_NULL, "readonly": FLAG_OR_NULL, "force": FLAG_OR_NULL})
+        ),
+        **dict.fromkeys(("job_label", "job_project", "job_priority"), TEXT_OR_NULL),
+    },
+    description="The submission without its secrets; what it left out and a job has is filled in.",
 )
 _JOB_ENTRY: dict[str, Schema] = {
     **_STATUS,
@@ -134,7 +156,12 @@ _COMMAND = a_record(
         "parameters": OBJECT,
     },
     optional={
-        "nested_kubernetes": {"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."}
+        "nested_kubernetes": {"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."},
+        **_typed(STRING, "url walltime cmdscript"),
+        **_typed(BOOLEAN, "interactive noconnect publicip webshell desktop mpirun verboseinit"),
+        **_typed(NAMES, "machines ports"),
+        "scale_max": INTEGER,
+        "variables": OBJECT,
     },
 )
 _APPDEF: dict[str, Schema] = {

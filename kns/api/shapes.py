@@ -85,25 +85,21 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
 
 def _submission_entry(job: Job) -> dict[str, Any]:
     """
-    The submission without its key. A record applied by hand has none: what clients read is filled in from the spec,
-    and so are the parameters of every job, which a record holds only there.
+    The submission without its key. What every client reads is the spec's: a submission may leave it out, a record
+    applied by hand has none, and the parameters of a job are held only there.
     """
     spec = job.spec
-    entry = {
-        "app": spec.app,
-        "application": {"command": accepted_of(job).command},
+    known: dict[str, dict[str, Any]] = {
+        "application": {"command": accepted_of(job).command, "parameters": spec.parameters},
+        "machine": {"type": spec.machine.type, "nodes": spec.machine.nodes},
         "user": {"username": spec.user},
-        **redact_submission(spec.submission),
     }
-    application = entry["application"]
-    entry["application"] = {**(application if isinstance(application, dict) else {}), "parameters": spec.parameters}
-    machine = entry.get("machine")
-    entry["machine"] = {
-        **(machine if isinstance(machine, dict) else {}),
-        "type": spec.machine.type,
-        "nodes": spec.machine.nodes,
-    }
-    return entry
+    shown = redact_submission(spec.submission)
+    return {"app": spec.app, **shown, **{key: {**_as_map(shown.get(key)), **part} for key, part in known.items()}}
+
+
+def _as_map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _epoch(moment: datetime | None) -> int:

@@ -74,3 +74,21 @@ def _references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _references(inner)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if "properties" in value and "object" in value.get("type", ()):
+            yield value
+        for inner in value.values():
+            yield from _objects(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _objects(inner)
+
+
+def test_every_object_says_whether_it_is_open() -> None:
+    """Generated Go clients take silence for closed, and refuse a job for a key that they do not know."""
+    found = list(_objects(build_document()))
+    assert len(found) > 40
+    assert [each for each in found if "additionalProperties" not in each] == []

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from kns.adapters.bearer import RealmTokens
 from kns.model.errors import AlreadyExistsError, RefusedError, UnavailableError
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
+from tests.tokens import a_token, public_pem
 
 MALFORMED = "Missing or Malformed API Syntax"
 
@@ -44,7 +46,20 @@ def test_a_priority_above_normal_is_for_administrators(api: Api, user: str, show
 
 def test_the_only_command_may_be_left_out(api: Api) -> None:
     assert api.submit(a_submission(application=None)).status_code == 200
-    assert api.get("jobs").json()["1"]["job_command"] == "Hello"
+    entry = api.get("jobs").json()["1"]
+    assert (entry["job_command"], entry["job_api_submission"]["application"]["command"]) == ("Hello", "Hello")
+
+
+@pytest.mark.parametrize("part", ["vault", "user"])
+def test_a_submission_is_shown_with_the_keys_that_the_document_promises(part: str) -> None:
+    api = Api(bearer=RealmTokens(public_pem()))
+    body = {key: value for key, value in a_submission().items() if key != "user"}
+    assert api.submit({**body, part: None}, authorization=f"Bearer {a_token()}").status_code == 200
+    shown = api.get("jobs").json()["1"]["job_api_submission"]
+    assert (shown["app"], shown["user"], shown["machine"]) == (
+        "hello", {"username": "user1"}, {"type": "kns-small", "nodes": 1},
+    )  # fmt: skip
+    assert shown["application"] == {"command": "Hello", "parameters": {}}
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "application/json", None])
