@@ -98,8 +98,8 @@ def _request_body(route: Route) -> dict[str, Any] | None:
         return {"required": True, "content": {JSON: {"schema": route.body}}}
     if not route.takes_key:
         return None
-    schema = _form_schema(route)
-    return {"content": {FORM: {"schema": schema}, JSON: {"schema": schema}}}
+    # Generators offered both FORM and JSON make arguments of a form, choose JSON and send nothing: `ABOUT` tells of it.
+    return {"content": {FORM: {"schema": _form_schema(route)}}}
 
 
 def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:

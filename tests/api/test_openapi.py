@@ -76,19 +76,40 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def _schemas(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
-        if "properties" in value and "object" in value.get("type", ()):
-            yield value
+        yield value
         for inner in value.values():
-            yield from _objects(inner)
+            yield from _schemas(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _objects(inner)
+            yield from _schemas(inner)
 
 
 def test_every_object_says_whether_it_is_open() -> None:
     """Generated Go clients take silence for closed, and refuse a job for a key that they do not know."""
-    found = list(_objects(build_document()))
+    found = [each for each in _schemas(build_document()) if "properties" in each and "object" in each.get("type", ())]
     assert len(found) > 40
     assert [each for each in found if "additionalProperties" not in each] == []
+
+
+def test_a_post_of_parameters_is_described_as_one_form() -> None:
+    """Of two kinds a generated client makes arguments of one, names the other, and sends nothing."""
+    kinds = {
+        path: list(item["post"]["requestBody"]["content"])
+        for path, item in build_document()["paths"].items()
+        if "requestBody" in item.get("post", {})
+    }
+    for route in ("submit", "batch", "validate"):
+        assert kinds.pop(f"/jarvice/{route}") == ["application/json"]
+    assert len(kinds) > 15
+    assert {path for path, content in kinds.items() if content != ["application/x-www-form-urlencoded"]} == set()
+
+
+def test_the_document_has_nothing_that_generators_stumble_over() -> None:
+    """Arrays without `items`, and choices that have one name once their case is gone."""
+    for schema in _schemas(build_document()):
+        if schema.get("type") == "array":
+            assert "items" in schema or "prefixItems" in schema, schema
+        names = [str(choice).upper() for choice in schema.get("enum", ())]
+        assert len(names) == len(set(names)), schema
