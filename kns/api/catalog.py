@@ -25,6 +25,7 @@ from kns.model.submission import has_vault
 
 METHODS = ["GET", "POST"]
 SORTS_BY_NAME, SORTS_BY_DETAIL = frozenset("nN"), frozenset("sSmM")  # upper case reverses
+ALL = "all"  # the published default of `name`, which generated clients send as it stands
 EntryT = TypeVar("EntryT")
 
 router = APIRouter()
@@ -94,7 +95,8 @@ def vault(ports: Ports, caller: Caller, params: Given) -> Response:
     if name is None or path is None:
         raise ApiError(PARAMETERS_MISSING)
     allowed = SORTS_BY_NAME | SORTS_BY_DETAIL if params.flag("details") else SORTS_BY_NAME
-    if (params.text("sort") or "n") not in allowed or not has_vault(ports.catalog.current(), caller, name):
+    sort = (params.text("sort") or "n").strip('"')  # a published description has the quotes inside of its default
+    if sort not in allowed or not has_vault(ports.catalog.current(), caller, name):
         raise ApiError(INVALID_PARAMETERS)
     return JsonAnswer([])
 
@@ -102,11 +104,13 @@ def vault(ports: Ports, caller: Caller, params: Given) -> Response:
 @router.api_route("/queues", methods=METHODS)
 def queues(_caller: Caller, params: Given) -> Response:
     """There are none. `info` is a boolean to some clients and an integer to others."""
-    if params.text("name") is not None:
+    if params.text("name") not in (None, ALL):
         raise ApiError(UNKNOWN_QUEUE)
     return JsonAnswer({} if params.flag("info") or params.is_non_zero("info") else [])
 
 
 def _named(entries: Mapping[str, EntryT], name: str | None) -> dict[str, EntryT]:
-    """All entries, or the one of that name; an unknown name gives none."""
-    return {key: entry for key, entry in entries.items() if name in (None, key)}
+    """All entries, or the one of that name, which may be `all` as well; an unknown name gives none."""
+    if name is None or (name == ALL and ALL not in entries):
+        return dict(entries)
+    return {name: entries[name]} if name in entries else {}

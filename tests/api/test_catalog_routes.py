@@ -62,6 +62,8 @@ def test_apps_refuses(api: Api, params: dict[str, str], status: int, error: str)
         ({"name": "hello"}, ["hello"]),
         ({"name": "none"}, []),
         ({"name": ""}, ["hello", "three"]),
+        ({"name": "all"}, ["hello", "three"]),
+        ({"name": "ALL"}, []),
         ({"version": "2"}, ["hello"]),
         ({"version": "3"}, ["three"]),
         ({"version": "1"}, []),
@@ -71,6 +73,11 @@ def test_apps_refuses(api: Api, params: dict[str, str], status: int, error: str)
 def test_apps_are_filtered_by_name_and_version(api: Api, params: dict[str, str], apps: list[str]) -> None:
     api.catalog.catalog = a_catalog(apps={"three": an_app(an_appdef(appdefversion=3))})
     assert list(api.get("apps", as_user=None, **params).json()) == apps
+
+
+def test_an_app_that_is_called_all_is_found_by_its_name(api: Api) -> None:
+    api.catalog.catalog = a_catalog(apps={"all": an_app(), "more": an_app()})
+    assert list(api.get("apps", as_user=None, name="all").json()) == ["all"]
 
 
 def test_an_appdef_keeps_its_order_and_gets_the_forms_that_strict_clients_want(api: Api) -> None:
@@ -113,6 +120,7 @@ def test_appdef_refuses(api: Api, params: dict[str, str], status: int, error: st
     [
         ({}, ["kns-small", "kns-large", "kns-classic"]),
         ({"name": "kns-large"}, ["kns-large"]),
+        ({"name": "all"}, ["kns-small", "kns-large", "kns-classic"]),
         ({"name": "none"}, []),
         ({"vault": "data"}, ["kns-small", "kns-large", "kns-classic"]),
     ],
@@ -195,6 +203,7 @@ def test_validate_of_what_is_no_json_object(api: Api, body: bytes) -> None:
         {"sort": "n"},
         {"sort": "N"},
         {"sort": ""},
+        {"sort": '"n"'},
         {"details": "true"},
         *({"details": "true", "sort": sort} for sort in "nNsSmM"),
         {"vault": "ephemeral"},
@@ -213,6 +222,7 @@ def test_a_vault_that_the_caller_has_is_shown_empty(api: Api, params: dict[str, 
         ({"path": ""}, "Required parameter(s) missing"),
         ({"sort": "x"}, "Invalid parameter(s)"),
         ({"sort": "nn"}, "Invalid parameter(s)"),
+        ({"sort": '""'}, "Invalid parameter(s)"),
         *(({"sort": sort}, "Invalid parameter(s)") for sort in "sSmM"),
         ({"sort": "s", "details": "True"}, "Invalid parameter(s)"),
         ({"vault": "other"}, "Invalid parameter(s)"),
@@ -250,6 +260,10 @@ def test_there_are_no_queues_in_the_form_that_was_asked_for(api: Api, info: Any,
     body = {"username": "user1", "apikey": "key-user1", "info": info}
     answer = api.call("POST", "/jarvice/queues", json=body)
     assert (answer.status_code, answer.content) == (200, empty)
+
+
+def test_all_queues_are_none(api: Api) -> None:
+    assert api.get("queues", name="all").content == b"[]\n"
 
 
 @pytest.mark.parametrize("params", [{"name": "q"}, {"name": "q", "info": "true"}])
