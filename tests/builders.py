@@ -68,6 +68,31 @@ def a_command(*, nested: Mapping[str, Any] | None = None, **changes: Any) -> dic
     }
 
 
+def a_loose_appdef() -> dict[str, Any]:
+    """An AppDef that is accepted, with as many values as can be in other types than the contract's."""
+    parameters = {
+        "int": {"name": "N", "type": "INT", "min": "0", "max": str(2**63 - 1), "required": "true", "if": "bool"},
+        "float": {"type": "FLOAT", "min": "-1.5", "max": 2.0, "precision": "2", "positional": "False"},
+        "range": {"type": "RANGE", "min": "", "step": 5, "value": "10", "ifnot": "bool"},
+        "text": {"type": None, "min": "low", "odd": "5"},
+        "choice": {"type": "selection", "values": [1, 2.5, True], "mvalues": [2.0, "x", False]},
+        "bool": {"type": "BOOL", "value": "true"},
+        "file": {"type": "UPLOAD", "target": "x", "size": 1048576},
+    }
+    command = a_command(
+        parameters=parameters, interactive="True", noconnect="false", url=None, machines=None, scale_max=None,
+        variables={"COLOUR": {"inherit": "true"}}, publicip="no", ports=[80, "90/udp"], webshell="true", desktop=None,
+        mpirun=True, cmdscript="#!/bin/sh", odd="true",
+    )  # fmt: skip
+    return {
+        **an_appdef(commands={"Zoo": command, "Ant": a_command(ports=80)}, classifications="Data", hints=["x"]),
+        "appkind": None,
+        "walltime": None,
+        "scale_max": 4,
+        "variables": {"TOKEN": {"name": "Token", "required": "false", "userowned": "true"}},
+    }
+
+
 def an_app(appdef: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """An entry of the app catalogue as JSON."""
     return {"repo": "registry.example.org/apps/hello:1", "data": dict(appdef or an_appdef()), **changes}

@@ -6,6 +6,7 @@ from typing import TypeVar
 from fastapi import APIRouter, Response
 
 from kns.api.answers import JsonAnswer
+from kns.api.appdef_entry import appdef_entry
 from kns.api.auth import Caller, Guest
 from kns.api.errors import (
     BAD_REQUEST,
@@ -18,7 +19,7 @@ from kns.api.errors import (
 )
 from kns.api.params import Given, RawBody, decode_json
 from kns.api.ports import Ports
-from kns.api.shapes import app_entry, appdef_entry, machine_entry
+from kns.api.shapes import app_entry, machine_entry
 from kns.model.appdef import AppDef, parse_appdef
 from kns.model.errors import InvalidInputError, clip
 from kns.model.submission import has_vault

@@ -148,12 +148,26 @@ _MACHINE = {
     "mc_price": NUMBER,
     "mc_privs": NAMES,
 }
+_PARAMETER = a_record(
+    {},
+    optional={
+        **_typed(STRING, "name description type step size filter target"),
+        **_typed(BOOLEAN, "required positional variable"),
+        **_typed(NAMES, "if ifnot values mvalues"),
+        **_typed(NUMBER, "min max"),
+        "precision": INTEGER,
+        "value": {"description": "The default, as the author wrote it."},
+    },
+)
+_VARIABLES = a_map(
+    a_record({}, optional={**_typed(STRING, "name description"), **_typed(BOOLEAN, "userowned inherit required")})
+)
 _COMMAND = a_record(
     {
         "path": STRING,
         "name": STRING,
         "description": STRING,
-        "parameters": OBJECT,
+        "parameters": a_map(_PARAMETER),
     },
     optional={
         "nested_kubernetes": {"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."},
@@ -161,7 +175,7 @@ _COMMAND = a_record(
         **_typed(BOOLEAN, "interactive noconnect publicip webshell desktop mpirun verboseinit"),
         **_typed(NAMES, "machines ports"),
         "scale_max": INTEGER,
-        "variables": OBJECT,
+        "variables": _VARIABLES,
     },
 )
 _APPDEF: dict[str, Schema] = {
@@ -216,7 +230,9 @@ SCHEMAS: dict[str, Schema] = {
     "Info": a_record(_INFO),
     "Connect": a_record({"address": STRING, "password": STRING}),
     "Metrics": _METRICS,
-    "AppDef": a_record(_APPDEF, optional={"appkind": STRING, "walltime": STRING, "scale_max": INTEGER}),
+    "AppDef": a_record(
+        _APPDEF, optional={"appkind": STRING, "walltime": STRING, "scale_max": INTEGER, "variables": _VARIABLES}
+    ),
     "App": a_record(_APP, optional={"repo": STRING}),
     "MachineDef": a_record(_MACHINE),
     "Submission": a_record(

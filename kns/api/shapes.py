@@ -8,6 +8,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from kns.api.appdef_entry import appdef_entry
 from kns.model import names
 from kns.model.catalog import App
 from kns.model.duration import format_walltime
@@ -169,27 +170,6 @@ def app_entry(app: App, *, with_repo: bool) -> dict[str, Any]:
         "walltime": app.walltime,
     }
     return {**entry, "repo": app.repo} if with_repo else entry
-
-
-def appdef_entry(app: App) -> dict[str, Any]:
-    """The AppDef as written, keys in the author's order, with the few forms that strict clients insist on."""
-    commands = {key: _command_entry(command) for key, command in app.source["commands"].items()}
-    entry = {**app.source, "classifications": list(app.data.classifications), "commands": commands}
-    return {**entry, "appkind": app.data.appkind or "kns"}
-
-
-def _command_entry(command: dict[str, Any]) -> dict[str, Any]:
-    return {**command, "parameters": {key: _parameter_entry(p) for key, p in command["parameters"].items()}}
-
-
-def _parameter_entry(parameter: Any) -> Any:
-    """`step` and `size` are strings in answers, whatever the file had."""
-    if not isinstance(parameter, dict):
-        return parameter
-    return {
-        key: str(value) if key in ("step", "size") and isinstance(value, int | float) else value
-        for key, value in parameter.items()
-    }
 
 
 def machine_entry(machine: Machine) -> dict[str, Any]:

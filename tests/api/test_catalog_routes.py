@@ -1,11 +1,12 @@
 """`apps`, `appdef`, `machines`, `validate`."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.api.client import Api, as_json, assert_refused
-from tests.builders import a_catalog, a_command, an_app, an_appdef
+from tests.builders import a_catalog, a_command, a_loose_appdef, an_app, an_appdef
 
 
 @pytest.mark.parametrize(
@@ -80,26 +81,44 @@ def test_an_app_that_is_called_all_is_found_by_its_name(api: Api) -> None:
     assert list(api.get("apps", as_user=None, name="all").json()) == ["all"]
 
 
-def test_an_appdef_keeps_its_order_and_gets_the_forms_that_strict_clients_want(api: Api) -> None:
-    parameters = {
-        "zeta": {"type": "RANGE", "step": 5, "min": 0},
-        "alpha": {"type": "UPLOAD", "size": 1048576, "target": "x"},
-        "beta": {"type": "FLOAT", "step": 0.5},
-        "gamma": {"type": "RANGE", "step": "2"},
+def test_an_appdef_is_shown_in_the_types_and_the_order_that_strict_clients_want(api: Api) -> None:
+    """What has no described type stays as it was written; what is nothing of its type is left out."""
+    source = a_loose_appdef()
+    api.catalog.catalog = a_catalog(apps={"loose": an_app(source)})
+    zoo = {
+        **source["commands"]["Zoo"],
+        "parameters": {
+            "int": {"name": "N", "type": "INT", "min": 0, "max": 2**63 - 1, "required": True, "if": ["bool"]},
+            "float": {"type": "FLOAT", "min": -1.5, "max": 2, "precision": 2, "positional": False},
+            "range": {"type": "RANGE", "step": "5", "value": "10", "ifnot": ["bool"]},
+            "text": {"odd": "5"},
+            "choice": {"type": "selection", "values": ["1", "2.5", "true"], "mvalues": ["2", "x", "false"]},
+            "bool": {"type": "BOOL", "value": "true"},
+            "file": {"type": "UPLOAD", "target": "x", "size": "1048576"},
+        },
+        "interactive": True,
+        "noconnect": False,
+        "variables": {"COLOUR": {"inherit": True}},
+        "ports": ["80", "90/udp"],
+        "webshell": True,
     }
-    commands = {"Zoo": a_command(parameters=parameters), "Ant": a_command()}
-    source = an_appdef(appkind=None, classifications="Data", commands=commands, hints=["x"])
-    api.catalog.catalog = a_catalog(apps={"odd": an_app(source)})
-    answer = api.get("appdef", name="odd").json()
-    assert (answer["appkind"], answer["classifications"], answer["hints"]) == ("kns", ["Data"], ["x"])
-    assert list(answer["commands"]) == ["Zoo", "Ant"]
-    shown = answer["commands"]["Zoo"]["parameters"]
-    assert list(shown) == ["zeta", "alpha", "beta", "gamma"]
-    assert [shown["zeta"]["step"], shown["alpha"]["size"], shown["beta"]["step"], shown["gamma"]["step"]] == [
-        "5", "1048576", "0.5", "2",
-    ]  # fmt: skip
-    assert shown["zeta"]["min"] == 0
-    assert api.get("apps", name="odd").json()["odd"]["data"] == answer
+    expected = {
+        **source,
+        "classifications": ["Data"],
+        "commands": {
+            "Zoo": {key: zoo[key] for key in zoo if key not in ("url", "machines", "scale_max", "publicip", "desktop")},
+            "Ant": {**source["commands"]["Ant"], "ports": ["80"]},
+        },
+        "variables": {"TOKEN": {"name": "Token", "required": False, "userowned": True}},
+        "appkind": "kns",
+    }
+    del expected["walltime"]
+    answer = api.get("appdef", name="loose")
+    shown = answer.json()["commands"]
+    assert (list(shown), list(shown["Zoo"]["parameters"])) == (["Zoo", "Ant"], list(zoo["parameters"]))
+    assert api.get("apps", name="loose").json()["loose"]["data"] == answer.json()
+    assert as_json(answer.json()) == answer.content
+    assert json.dumps(answer.json(), sort_keys=True) == json.dumps(expected, sort_keys=True)  # 1 is not True
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ from kns.model.job import JobState
 from kns.model.output import JobOutput
 from kns.ports import Kind
 from tests.api.client import Api
-from tests.builders import a_job, a_submission, an_appdef
+from tests.builders import a_catalog, a_job, a_loose_appdef, a_submission, an_app, an_appdef
+from tests.fakes.stores import StaticCatalog
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 WANTED = int(os.environ.get("KNS_SCHEMATHESIS_CASES") or 0)
@@ -57,7 +58,7 @@ JOBS = (
 # What a generator would hardly hit upon, by the name of a parameter.
 HITS: dict[str, tuple[Any, ...]] = {
     "number": (*range(1, len(JOBS) + 1), "4", "99"),
-    "name": ("hello", "secret", "kns-small", "20260105141530-00004-hello-user1_s1"),
+    "name": ("hello", "secret", "loose", "kns-small", "20260105141530-00004-hello-user1_s1"),
     "vault": ("data", "ephemeral"),
     "path": ("/",),
     "action": ("reboot",),
@@ -79,7 +80,7 @@ SURE: dict[str, tuple[str, dict[str, Any]]] = {
     "jobs": ("user1", {"all": "true"}),
     "teamjobs": ("payer1", {}),
     "apps": ("admin1", {}),
-    "appdef": ("user1", {"name": "hello"}),
+    "appdef": ("user1", {"name": "loose"}),
     "machines": ("user1", {}),
     "vault": ("user1", {"vault": "data", "path": "/"}),
     "queues": ("user1", {"info": 1}),
@@ -132,7 +133,7 @@ KEPT = [
 
 @pytest.fixture(scope="module")
 def api() -> Api:
-    api = Api()
+    api = Api(catalog=StaticCatalog(a_catalog(apps={"loose": an_app(a_loose_appdef())})))
     for job in KEPT:
         namespace = f"kns-job-{job.number}"
         api.outputs.write(job, JobOutput(log="[1/1] web, attempt 1\n"))
