@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kns.model import names
 from kns.model.appdef import AppDef, Command, NestedKubernetes
@@ -55,7 +55,16 @@ class Terms:
 
 
 class _Body(BaseModel):
+    """Clients that fill in a form send null or "" for what was left empty: both are as if the key were not there."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if value is not None and value != ""}
 
 
 class Application(_Body):
@@ -65,12 +74,14 @@ class Application(_Body):
 
 
 class MachineRequest(_Body):
-    type: str = Field(min_length=1, max_length=253)
+    type: str = Field(max_length=253)
     nodes: Annotated[int, BeforeValidator(_read_decimal), Field(ge=1, le=10_000)] = 1
 
 
 class VaultRequest(_Body):
-    name: str = Field(min_length=1, max_length=253)
+    """Without a name it asks for none."""
+
+    name: Annotated[str, Field(max_length=253)] | None = None
     readonly: bool = False
     force: bool = False
 
@@ -83,7 +94,7 @@ class UserRequest(_Body):
 class Submission(_Body):
     """The keys of a submission that have an effect; all others are stored as they came."""
 
-    app: str = Field(min_length=1, max_length=253)
+    app: str = Field(max_length=253)
     application: Application = Application()
     machine: MachineRequest
     vault: VaultRequest | None = None
@@ -129,8 +140,8 @@ def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], ma
         command=submission.application.command,
         parameters=submission.application.parameters,
         machine=MachineChoice(type=submission.machine.type, nodes=submission.machine.nodes),
-        vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault else None,
-        walltime=submission.application.walltime or None,
+        vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault and vault.name else None,
+        walltime=submission.application.walltime,
         label=submission.job_label,
         project=submission.job_project,
         submission=redact_submission(body),

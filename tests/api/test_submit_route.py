@@ -50,7 +50,7 @@ def test_the_only_command_may_be_left_out(api: Api) -> None:
     assert (entry["job_command"], entry["job_api_submission"]["application"]["command"]) == ("Hello", "Hello")
 
 
-@pytest.mark.parametrize("part", ["vault", "user"])
+@pytest.mark.parametrize("part", ["application", "vault", "user"])
 def test_a_submission_is_shown_with_the_keys_that_the_document_promises(part: str) -> None:
     api = Api(bearer=RealmTokens(public_pem()))
     body = {key: value for key, value in a_submission().items() if key != "user"}
@@ -84,7 +84,7 @@ WRONG_SHAPE: list[tuple[str, Any]] = [
     ("nodes is zero", a_submission(machine={"type": "kns-small", "nodes": 0})),
     ("nodes is a fraction", a_submission(machine={"type": "kns-small", "nodes": 1.5})),
     ("nodes is true", a_submission(machine={"type": "kns-small", "nodes": True})),
-    ("nodes is null", a_submission(machine={"type": "kns-small", "nodes": None})),
+    ("machine without a name", a_submission(machine={"type": "", "nodes": 1})),
     ("application is a list", a_submission(application=[])),
     ("parameters is a list", a_submission(application={"command": "Hello", "parameters": []})),
     ("label too long", a_submission(job_label="x" * 256)),
@@ -103,6 +103,35 @@ WRONG_SHAPE: list[tuple[str, Any]] = [
 def test_a_body_of_the_wrong_shape(api: Api, sentence: str, body: Any) -> None:
     assert_refused(api.submit(body), 400, MALFORMED)
     assert api.jobs.writes == []
+
+
+NOT_GIVEN: list[dict[str, Any]] = [
+    {key: empty} for key in ("application", "vault", "job_label", "job_project", "job_priority") for empty in (None, "")
+] + [
+    {part: {**needed, key: empty}}
+    for part, needed, keys in (
+        ("application", {"command": "Hello"}, ("parameters", "walltime")),
+        ("application", {}, ("command",)),
+        ("machine", {"type": "kns-small"}, ("nodes",)),
+        ("vault", {}, ("name",)),
+        ("vault", {"name": "data"}, ("readonly", "force")),
+    )
+    for key in keys
+    for empty in (None, "")
+]
+
+
+@pytest.mark.parametrize("changes", NOT_GIVEN, ids=str)
+def test_null_and_the_empty_text_are_as_if_the_key_were_not_there(api: Api, changes: dict[str, Any]) -> None:
+    """What is stored as the submission is what came."""
+    ((part, given),) = changes.items()
+    kept = {key: value for key, value in (given or {}).items() if value not in (None, "")}
+    assert api.submit({**a_submission(), part: kept or None}).status_code == 200
+    assert api.submit({**a_submission(), **changes}).status_code == 200
+    without, with_empty = (
+        job.spec.model_copy(update={"submission": {}, "accepted": None}) for job in api.jobs.list_jobs()
+    )
+    assert without == with_empty
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"app=hello", b"{", b'{"app": "hello"'])
