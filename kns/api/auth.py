@@ -59,9 +59,9 @@ async def _read_sender(request: Request) -> Sender:
 Sent = Annotated[Sender, Depends(_read_sender)]
 
 
-def check_token(ports: ApiPorts, token: str, username: str | None, *, wrong: Refusal) -> Identity:
+def check_token(ports: ApiPorts, token: str, *usernames: str | None, wrong: Refusal) -> Identity:
     """
-    The user that a token names, active or not; `username` is what the request says besides.
+    The user that a token names, active or not; `usernames` are what the request says besides, if it does.
 
     Raises:
         ApiError: `wrong`, whatever is.
@@ -74,7 +74,7 @@ def check_token(ports: ApiPorts, token: str, username: str | None, *, wrong: Ref
         log.info("token_refused", reason=clip(str(error)))
         raise ApiError(wrong) from error
     user = ports.catalog.current().users.get(claims.username)
-    if user is None or username not in (None, user.username):
+    if user is None or not {user.username, None}.issuperset(usernames):
         raise ApiError(wrong)
     return Identity(user, claims)
 

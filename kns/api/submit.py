@@ -7,7 +7,7 @@ The order of refusals: the body's shape, the credentials in it, how often they c
 from typing import Annotated, Any, TypeVar
 
 import structlog
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from kns.api.answers import JsonAnswer
@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 router = APIRouter()
 BodyT = TypeVar("BodyT", bound=BaseModel)
 RequestKey = Annotated[str | None, Header(alias="Idempotency-Key")]
+QueryUser = Annotated[str | None, Query(alias="username")]  # proves nothing, but may contradict a token
 
 
 class Batch(BaseModel):
@@ -50,9 +51,9 @@ class Batch(BaseModel):
 
 
 @router.post("/submit")
-def submit(ports: Ports, sender: Sent, raw: RawBody, key: RequestKey = None) -> Response:
+def submit(ports: Ports, sender: Sent, raw: RawBody, key: RequestKey = None, query_user: QueryUser = None) -> Response:
     body, submission = _read_body(Submission, raw)
-    identity = _authenticate(ports, sender, submission.user)
+    identity = _authenticate(ports, sender, submission.user, query_user)
     username = identity.user.username
     wait_s = ports.limits.submits.take(username)
     if wait_s > 0:
@@ -66,9 +67,9 @@ def submit(ports: Ports, sender: Sent, raw: RawBody, key: RequestKey = None) -> 
 
 
 @router.post("/batch")
-def batch(ports: Ports, sender: Sent, raw: RawBody) -> Response:
+def batch(ports: Ports, sender: Sent, raw: RawBody, query_user: QueryUser = None) -> Response:
     _, submission = _read_body(Batch, raw)
-    _authenticate(ports, sender, submission.user)
+    _authenticate(ports, sender, submission.user or UserRequest(), query_user)
     raise ApiError(NO_CONTAINERS)
 
 
@@ -81,10 +82,10 @@ def _read_body(model: type[BodyT], raw: bytes) -> tuple[dict[str, Any], BodyT]:
         raise ApiError(MALFORMED) from error
 
 
-def _authenticate(ports: ApiPorts, sender: Sender, user: UserRequest | None) -> Identity:
+def _authenticate(ports: ApiPorts, sender: Sender, user: UserRequest, query_user: str | None) -> Identity:
     if sender.token is not None:
-        identity = check_token(ports, sender.token, user.username if user else None, wrong=NOT_AUTHORIZED)
-    elif user is None or user.apikey is None:
+        identity = check_token(ports, sender.token, user.username, query_user or None, wrong=NOT_AUTHORIZED)
+    elif user.username is None or user.apikey is None:
         raise ApiError(MALFORMED)
     else:
         identity = check_key(ports, sender, user.username, user.apikey, wrong=NOT_AUTHORIZED)

@@ -87,8 +87,10 @@ class VaultRequest(_Body):
 
 
 class UserRequest(_Body):
-    username: str = Field(min_length=1)
-    apikey: str | None = Field(default=None, min_length=1, repr=False)  # a bearer of a token needs none
+    """A bearer of a token needs neither."""
+
+    username: str | None = None
+    apikey: str | None = Field(default=None, repr=False)
 
 
 class Submission(_Body):
@@ -98,7 +100,7 @@ class Submission(_Body):
     application: Application = Application()
     machine: MachineRequest
     vault: VaultRequest | None = None
-    user: UserRequest | None = None
+    user: UserRequest = UserRequest()
     job_label: Annotated[str, Field(max_length=255)] | None = None
     job_project: Annotated[str, Field(max_length=255)] | None = None
     job_priority: Literal["normal", "high", "highest"] = NORMAL

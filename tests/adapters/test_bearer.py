@@ -22,6 +22,10 @@ GOOD = {
     "ended 5 s ago": lambda: a_token(exp=since_now(-5)),
     "begins in 5 s": lambda: a_token(nbf=since_now(5)),
     "made in 5 s": lambda: a_token(iat=since_now(5)),
+    "made in 100 s": lambda: a_token(iat=since_now(100)),
+    "made at no time": lambda: a_token(iat="soon"),
+    "of a subject that is a number": lambda: a_token(sub=7),
+    "numbered by a number": lambda: a_token(jti=7),
     "for us alone": lambda: a_token(aud="jarvice"),
     "for nobody in particular": a_token,
 }

@@ -127,6 +127,26 @@ def test_a_username_beside_a_token_must_be_its_own(api: Api) -> None:
     assert submit(api, bearer, {**without_user(), "user": {"username": "user1"}}).status_code == 200
 
 
+@pytest.mark.parametrize("route", ["submit", "batch"])
+@pytest.mark.parametrize(("name", "status"), [("user1", 200), ("", 200), ("user2", 401), ("user1&username=user2", 401)])
+def test_a_username_in_the_query_of_a_submission_must_be_the_tokens(
+    api: Api, route: str, name: str, status: int
+) -> None:
+    body = {**without_user(), "container": {}}
+    headers = {"authorization": f"Bearer {a_token()}"}
+    answer = api.call("POST", f"/jarvice/{route}?username={name}", json=body, headers=headers)
+    assert (answer.status_code == 401) is (status == 401)
+    assert ("Not Authorized" in answer.text) is (status == 401)
+
+
+@pytest.mark.parametrize(
+    "user", [None, "", {}, {"username": ""}, {"username": "user1", "apikey": ""}, {"apikey": None}]
+)
+def test_an_empty_user_beside_a_token_is_none(api: Api, user: Any) -> None:
+    assert submit(api, f"Bearer {a_token()}", {**without_user(), "user": user}).status_code == 200
+    assert_refused(api.submit({**without_user(), "user": user}), 400, "Missing or Malformed API Syntax")
+
+
 def test_without_a_realm_key_every_token_is_refused() -> None:
     api = Api()
     assert_refused(ask(api, "jobs", f"Bearer {a_token()}", username="user1", apikey="key-user1"), 401, "Unauthorized")
