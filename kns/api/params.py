@@ -26,6 +26,7 @@ _QUICK_BYTES = 64 * 1024  # of a body that is read on the event loop; four mebib
 _INT64 = 2**63
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # an open one too: nothing is ever read twice
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
+_DIGITS = 30  # what is longer is too large, and still is when it is cut; reading a million digits takes seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Params:
 
     def integer(self, key: str) -> int | None:
         """
-        A decimal number, as JSON integer or as text.
+        A decimal number of 64 bits, as JSON integer or as text.
 
         Raises:
             ApiError: given, but neither.
@@ -54,11 +55,11 @@ class Params:
         value = self.values.get(key)
         if value is None or value == "":
             return None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
         if isinstance(value, str) and _INTEGER.fullmatch(value):
-            return int(value)
-        raise ApiError(INVALID_PARAMETERS)
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not _is_int64(value):
+            raise ApiError(INVALID_PARAMETERS)
+        return value
 
     def is_non_zero(self, key: str) -> bool:
         """True for an integer other than 0, as JSON or as text; anything else is false."""
@@ -72,18 +73,21 @@ class Params:
         return value is True or value == "true"
 
 
-def decode_json(body: bytes) -> Any:
+def decode_json(body: bytes, *, parameters: bool = False) -> Any:
     """
     Untrusted bytes as JSON that every later step can hold: UTF-8 strings, finite numbers, 64-bit integers, bounded
     depth and number of values. Of a key given twice the last counts, as in a form.
+
+    With `parameters`, an integer that is itself a parameter may be larger: it is refused when it is read as one.
 
     Raises:
         InvalidInputError: not such JSON.
     """
     try:
         _check_count(body)
-        data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        _check_value(data, depth=0)
+        text = body.decode("utf-8-sig")
+        data = json.loads(text, parse_constant=_refuse_constant, parse_int=lambda digits: int(digits[:_DIGITS]))
+        _check_value(_without_integers(data) if parameters else data, depth=0)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("", "is not JSON that can be read") from error
     return data
@@ -100,6 +104,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _is_int64(value: int) -> bool:
+    return -_INT64 <= value < _INT64
+
+
+def _without_integers(data: Any) -> Any:
+    return {key: 0 if isinstance(each, int) else each for key, each in data.items()} if isinstance(data, dict) else data
+
+
 def _check_value(value: Any, *, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
@@ -114,7 +126,7 @@ def _check_value(value: Any, *, depth: int) -> None:
         value.encode()  # raises on a lone surrogate
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is too large")
-    elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+    elif isinstance(value, int) and not _is_int64(value):
         raise ValueError("an integer is too large")
 
 
@@ -148,7 +160,7 @@ def _merge_params(request: Request, body: bytes) -> Params:
 
 def _decode_object(body: bytes) -> dict[str, Any]:
     try:
-        data = decode_json(body)
+        data = decode_json(body, parameters=True)
     except InvalidInputError as error:
         raise ApiError(BAD_REQUEST) from error
     if not isinstance(data, dict):

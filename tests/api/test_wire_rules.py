@@ -107,8 +107,8 @@ UNREADABLE_JSON = {
     "NaN": b'{"number": NaN}',
     "Infinity": b'{"number": -Infinity}',
     "a float beyond all bounds": b'{"number": 1e999}',
-    "an integer beyond 64 bits": b'{"number": 9223372036854775808}',
-    "an integer of 5000 digits": b'{"number": ' + b"9" * 5000 + b"}",
+    "an integer beyond 64 bits, deep inside": b'{"number": [9223372036854775808]}',
+    "an integer of 5000 digits, deep inside": b'{"number": [' + b"9" * 5000 + b"]}",
     "invalid UTF-8": b'{"name": "\xff"}',
     "UTF-16": '{"name": "x"}'.encode("utf-16"),
     "a lone surrogate": b'{"name": "\\ud800"}',
@@ -224,7 +224,7 @@ def test_a_job_that_another_replica_has_just_stored_is_not_unknown(api: Api, rou
     api.jobs.unheard.add(7)
     answer = api.get(route, number=7)
     assert (answer.status_code, answer.content) == (known.status_code, known.content)
-    assert api.get(route, number=8).content == api.get(route, number=2**63).content
+    assert api.get(route, number=8).content == api.get(route, number=2**63 - 1).content
     api.jobs.faults["fetch"] = UnavailableError("the host does not answer")
     assert_refused(api.get(route, number=7), 503, "not ready")
 
@@ -276,3 +276,26 @@ def test_requests_are_counted_by_route_and_never_by_what_a_client_invents(api: A
     assert {"route": "/jarvice/live", "method": "other", "status": "405"} in labels
     assert {"route": "unknown", "method": "GET", "status": "404"} in labels
     assert all(label["route"] == "unknown" or label["route"].count("/") <= 2 for label in labels)
+
+
+TOO_LARGE = [str(2**63), str(-(2**63) - 1), "1" + "0" * 20, "-1" + "0" * 200, "1" + "0" * 100_000]
+
+
+@pytest.mark.parametrize("digits", TOO_LARGE, ids=len)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_an_integer_beyond_64_bits_is_an_invalid_parameter(api: Api, digits: str, quote: str) -> None:
+    body = f'{{"username": "user1", "apikey": "key-user1", "number": {quote}{digits}{quote}}}'
+    assert_refused(api.call("POST", "/jarvice/status", content=body.encode()), 400, "Invalid parameter(s)")
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_an_integer_of_64_bits_is_a_number_like_any_other(api: Api, number: int) -> None:
+    body = {"username": "user1", "apikey": "key-user1", "number": number}
+    assert_refused(api.call("POST", "/jarvice/status", json=body), 404, "Not Found")
+
+
+@pytest.mark.parametrize("digits", ["1" + "0" * 20, "1" + "0" * 100_000], ids=len)
+def test_an_integer_beyond_64_bits_is_never_part_of_a_job(api: Api, digits: str) -> None:
+    body = json.dumps(a_submission(number="BIG")).replace('"BIG"', digits)
+    assert_refused(api.call("POST", "/jarvice/submit", content=body.encode()), 400, "Missing or Malformed API Syntax")
+    assert api.jobs.writes == []
