@@ -11,6 +11,16 @@ MAX_LINES = 10_000
 CUT = "[earlier lines were cut]"
 
 
+def split_lines(text: str) -> list[str]:
+    """
+    The lines of a text; nothing but a newline ends one. A progress bar's carriage returns are part of its line.
+
+    >>> split_lines("10%\\r20%\\n\\nend\\n"), split_lines("")
+    (['10%\\r20%', '', 'end'], [])
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def keep_last(lines: Sequence[str], most: int) -> list[str]:
     """
     The last lines, at most `most` with the note of the cut, which is the first.
@@ -36,9 +46,9 @@ class JobOutput:
 
     def lines(self) -> list[str]:
         """All lines, at most the last `MAX_LINES`; a cut, also one made when the log was stored, is in the first."""
-        log = self.log.splitlines()
+        log = split_lines(self.log)
         noted = log[:1] == [CUT]
-        rest = [*self.head.splitlines(), *log[noted:], *self.end.splitlines()]
+        rest = [*split_lines(self.head), *log[noted:], *split_lines(self.end)]
         return keep_last([CUT, *rest] if noted else rest, MAX_LINES)
 
     def render(self, last: int = 0) -> str:

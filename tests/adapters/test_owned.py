@@ -100,6 +100,11 @@ def test_a_huge_log_is_cut_to_fit_and_keeps_its_end(server: ApiServer, outputs: 
     assert len(kept) > 1_000
 
 
+def test_a_log_is_cut_at_newlines_only() -> None:
+    text = "a\rb\fc\u2028d\n" * MAX_LINES
+    assert gzip.decompress(pack_log(text)).decode() + "\n" == text
+
+
 def test_a_log_that_compresses_is_kept_whole() -> None:
     text = "\n".join(["the same line again"] * 9_000)
     assert gzip.decompress(pack_log(text)).decode() == text

@@ -351,6 +351,12 @@ def test_the_last_lines_of_the_output(
     assert (answer.status_code, lines[0], len(lines), lines[-1]) == (200, first, count, "line 150")
 
 
+@pytest.mark.parametrize(("route", "builder"), [("tail", a_job().started()), ("output", a_job().started().ended())])
+def test_nothing_but_a_newline_ends_a_line(api: Api, route: str, builder: JobBuilder) -> None:
+    api.add(builder, output="first\na\rb\fc\vd\x1ce\x85f\u2028g\r\n\nlast")
+    assert api.get(route, number=7, lines="3").content == "a\rb\fc\vd\x1ce\x85f\u2028g\r\n\nlast\n".encode()
+
+
 @pytest.mark.parametrize("lines", ["-1", "ten", "1.5", "0x10", " 5", "true"])
 @pytest.mark.parametrize(("route", "builder"), [("tail", a_job().started()), ("output", a_job().started().ended())])
 def test_lines_must_be_a_number_from_zero_up(api: Api, route: str, builder: JobBuilder, lines: str) -> None:

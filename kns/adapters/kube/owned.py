@@ -13,7 +13,7 @@ from kns.adapters.kube.kinds import KINDS
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, NotFoundError
 from kns.model.job import Job
-from kns.model.output import CUT, MAX_LINES, JobOutput, keep_last
+from kns.model.output import CUT, MAX_LINES, JobOutput, keep_last, split_lines
 from kns.model.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
@@ -131,7 +131,7 @@ def _encode(text: str) -> bytes:
 
 def pack_log(text: str) -> bytes:
     """The log compressed, as many of the last lines as fit; a cut is noted in the first."""
-    lines = keep_last(text.splitlines(), MAX_LINES)
+    lines = keep_last(split_lines(text), MAX_LINES)
     while len(packed := gzip.compress(_encode("\n".join(lines)), mtime=0)) > MAX_PACKED_BYTES:
         lines = [CUT, *lines[len(lines) // 4 + 2 :]]
     return packed
