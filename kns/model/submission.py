@@ -23,6 +23,7 @@ from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.machine import Machine
 from kns.model.resolution import Constants, build_constants, resolve_parameters
+from kns.model.scalars import check_text
 from kns.model.variables import Variable
 from kns.model.vault import AcceptedVault, accept_vault
 
@@ -186,6 +187,7 @@ def accept(
     machine = _find_machine(catalog, spec.machine, appdef=app.data, command=command)
     _check_nested(command.nested_kubernetes, terms)
     _check_vault(catalog, spec, user)
+    _check_label(spec.label)
     if spec.project is not None and spec.project not in user.projects:
         raise InvalidInputError("job_project", f"{user.username} is not a member of {spec.project!r}")
     walltime = spec.walltime or command.walltime or app.data.walltime
@@ -261,6 +263,14 @@ def has_vault(catalog: Catalog, user: User, name: str) -> bool:
 def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
     if spec.vault is not None and not has_vault(catalog, user, spec.vault.name):
         raise InvalidInputError("vault.name", f"{user.username} has no vault {spec.vault.name!r}")
+
+
+def _check_label(label: str | None) -> None:
+    """It becomes a variable of the init job's environment, as parameters do."""
+    try:
+        check_text(label or "")
+    except ValueError as error:
+        raise InvalidInputError("job_label", str(error)) from error
 
 
 def _accept_vault(catalog: Catalog, spec: JobSpec) -> AcceptedVault | None:

@@ -162,6 +162,7 @@ UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
     ("too many nodes", a_submission(machine={"type": "kns-small", "nodes": 5}),
      "machine.nodes: 'kns-small' has at most 4"),
     ("unknown vault", a_submission(vault={"name": "other"}), "vault.name: user1 has no vault 'other'"),
+    ("a label that no environment holds", a_submission(job_label="a\0b"), "job_label: must not hold a zero byte"),
     ("foreign project", a_submission(job_project="beta"), "job_project: user1 is not a member of 'beta'"),
     ("a parameter that the command has not", a_submission(application={"parameters": {"x": 1}}),
      "application.parameters.x: is not a parameter of this command; there are: none"),
