@@ -44,7 +44,8 @@ def check_example(app: str) -> None:
     try:
         parse_appdef(json.loads((folder / "appdef.json").read_text("utf-8")))
     except (ValueError, InvalidInputError) as error:
-        raise DemoError(f"examples/{app}/appdef.json: {error}") from error
+        file = f"examples/{app}/appdef.json"
+        raise DemoError(f"{file}: {error}; `make validate FILE={file}` lists every fault, with its line") from error
 
 
 def read_parameters(app: str) -> dict[str, Any]:

@@ -174,7 +174,11 @@ def test_the_job_by_hand_uses_keys_of_the_crd_and_names_of_the_catalogue() -> No
         ({"appdef.json": "{}"}, "My_App", "examples/My_App: the folder's name is part of an image name"),
         ({"appdef.json": "{}"}, "half", "examples/half/Dockerfile is missing"),
         ({"appdef.json": "{", "Dockerfile": ""}, "cut", "examples/cut/appdef.json: "),
-        ({"appdef.json": "{}", "Dockerfile": ""}, "empty", "examples/empty/appdef.json: name: Field required"),
+        (
+            {"appdef.json": "{}", "Dockerfile": ""},
+            "empty",
+            "name: Field required; `make validate FILE=examples/empty/app",
+        ),
     ],
 )
 def test_a_bad_example_is_named_before_anything_is_built(
