@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from demo import accounts, environment, install
+from demo import accounts, environment, hints, install
 from demo.catalog import read_parameters
 from demo.client import Client, fetch_page
 from demo.errors import DemoError
@@ -133,7 +133,7 @@ class Story:
                 spoke = time.monotonic()
                 self.screen.step(f"{stage} ... {self.times.current_s:.0f} s")
             if time.monotonic() > deadline:
-                raise DemoError(f"job {self._job} is not ready within {RUN_S:.0f} s: {stage}; {_hints(self._job)}")
+                raise DemoError(f"job {self._job} is not ready within {RUN_S:.0f} s: {stage}")
             time.sleep(_POLL_S)
 
     def _show_log(self, lines: list[str]) -> bool:
@@ -216,7 +216,7 @@ class Story:
         records = kubectl.get("nj", f"--namespace={NAMESPACE}", f"--selector=kns.io/job={number}")["items"]
         status = records[0].get("status", {}) if records else {}
         reason = f"{status.get('reason', 'no reason')}: {status.get('message', '')}".rstrip(": ")
-        raise JobFailedError(f"job {number} ended as {job['job_status']} ({reason}); {_hints(number)}")
+        raise JobFailedError(f"job {number} ended as {job['job_status']} ({reason}); {hints.say_where(number)}")
 
     def _take_back(self, client: Client) -> None:
         """
@@ -231,7 +231,8 @@ class Story:
 
     def _say_what_runs(self) -> None:
         if self.number is not None:
-            self.screen.step(f"job {self.number} still runs, for a look at it; terminate it when you are done")
+            self.screen.step(f"job {self.number} still runs, for a look at it; terminate it when you are done:")
+            self.screen.text(hints.list_looks(self.target, self.number))
 
     def _show_times(self) -> None:
         self.screen.text("")
@@ -272,10 +273,3 @@ def _unsettled(inside: Kubectl) -> str | None:
 
 def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0]
-
-
-def _hints(number: int) -> str:
-    return (
-        f"look at `kubectl describe nj -n {NAMESPACE} -l kns.io/job={number}`, "
-        f"`kubectl get events -n kns-job-{number}` and `kubectl logs -n {NAMESPACE} deploy/jarvice-kns-scheduler`"
-    )

@@ -2,6 +2,7 @@
 The story of one job, told from scripted answers: it follows to the page, explains a failure, and takes its job back.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,24 @@ def test_a_failed_job_is_explained(story: Story, capsys: pytest.CaptureFixture[s
             story._wait_for_url(client, _FakeKubectl())
     assert "COMPLETED WITH ERROR, exit code 1" in capsys.readouterr().out
     assert story.number is None
+
+
+def test_a_page_that_does_not_come_leaves_the_job_and_says_where_to_look(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kns = _FakeKns(("PROCESSING STARTING", None), log=[])
+    monkeypatch.setattr(story_module.install, "up", lambda *_: None)
+    monkeypatch.setattr(story_module.install, "reach_api", lambda *_: contextlib.nullcontext("http://kns"))
+    monkeypatch.setattr(Story, "_client", lambda *_: _client(kns))
+    monkeypatch.setattr(story_module, "fetch_page", lambda *_: (404, "404 page not found"))
+    monkeypatch.setattr(story_module, "PAGE_S", -1.0)
+    with pytest.raises(DemoError, match=r"the page at http://kns-job-7\.jobs\.localhost: .*answers 404"):
+        story.run()
+    shown = capsys.readouterr().out
+    assert "kubectl get pods,events -n kns-job-7" in shown
+    assert "kubectl logs -n kns-job-7 NAME-x-NAMESPACE-x-kns-job-7" in shown
+    assert "kubectl patch nj kns-job-7 -n kns-system" in shown
+    assert "terminate" not in kns.calls
 
 
 def test_an_interrupted_story_terminates_its_job_even_if_it_never_learned_the_number(story: Story) -> None:

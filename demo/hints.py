@@ -1,0 +1,31 @@
+"""Where to look when a job does not do what it should, as commands to paste."""
+
+from demo.overlay import NAMESPACE
+from demo.target import Target
+
+
+def list_looks(target: Target, number: int) -> str:
+    """
+    For a job that still runs: its record, its pods, their logs, and how to be rid of it. A command a line.
+    """
+    name = f"kns-job-{number}"
+    stop = '{"spec": {"desiredState": "Stopped", "stopReason": "Terminate"}}'
+    lines = [
+        (f"kubectl describe nj {name} -n {NAMESPACE}", "how far it has come"),
+        (f"kubectl get pods,events -n {name}", "its pods, those of the app among them"),
+        (f"kubectl logs -n {name} NAME-x-NAMESPACE-x-{name}", "what pod NAME of the app says"),
+        (f"kubectl patch nj {name} -n {NAMESPACE} --type=merge -p '{stop}'", "terminate it"),
+    ]
+    if target.is_testbed:
+        lines.insert(0, (f'eval "$(make -s env)"; PATH="{target.kubectl.parent}:$PATH"', "for kubectl"))
+    return "\n".join(f"{command}  # {purpose}" for command, purpose in lines)
+
+
+def say_where(number: int) -> str:
+    """
+    For a job that has ended.
+    """
+    return (
+        f"look at `kubectl describe nj -n {NAMESPACE} -l kns.io/job={number}`, "
+        f"`kubectl get events -n kns-job-{number}` and `kubectl logs -n {NAMESPACE} deploy/jarvice-kns-scheduler`"
+    )
