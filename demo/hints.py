@@ -3,6 +3,9 @@
 from demo.overlay import NAMESPACE
 from demo.target import Target
 
+# Of all replicas: the one that works on jobs is the holder of the Lease.
+_LOGS_OF_KNS = f"kubectl logs -n {NAMESPACE} -l app.kubernetes.io/name=kns-scheduler --prefix --tail=-1"
+
 
 def list_looks(target: Target, number: int) -> str:
     """
@@ -14,6 +17,7 @@ def list_looks(target: Target, number: int) -> str:
         (f"kubectl describe nj {name} -n {NAMESPACE}", "how far it has come"),
         (f"kubectl get pods,events -n {name}", "its pods, those of the app among them"),
         (f"kubectl logs -n {name} NAME-x-NAMESPACE-x-{name}", "what pod NAME of the app says"),
+        (_LOGS_OF_KNS, "what kns does"),
         (f"kubectl patch nj {name} -n {NAMESPACE} --type=merge -p '{stop}'", "terminate it"),
     ]
     if target.is_testbed:
@@ -27,5 +31,5 @@ def say_where(number: int) -> str:
     """
     return (
         f"look at `kubectl describe nj -n {NAMESPACE} -l kns.io/job={number}`, "
-        f"`kubectl get events -n kns-job-{number}` and `kubectl logs -n {NAMESPACE} deploy/jarvice-kns-scheduler`"
+        f"`kubectl get events -n kns-job-{number}` and `{_LOGS_OF_KNS}`"
     )
