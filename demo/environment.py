@@ -56,22 +56,34 @@ def render(variables: Mapping[str, str]) -> str:
 
 def describe_next_steps(target: Target) -> str:
     """
-    How to submit something else, with the very commands.
+    How to submit something else, with the very commands. They work pasted in one go; README.md has them too.
     """
     where = shlex.quote(str(target.state / "env.sh"))
-    page = '-H "Host: kns-job-NUMBER.jobs.localhost" "$KNS_INGRESS_URL/"' if target.is_testbed else "URL-OF-THE-JOB"
-    path = f'PATH="{target.kubectl.parent}:$PATH"  # kubectl\n' if target.is_testbed else ""
-    forward = "" if target.is_testbed else "kubectl port-forward -n kns-system svc/jarvice-kns-scheduler 8080 &\n"
+    forward = (
+        "" if target.is_testbed else "kubectl port-forward -n kns-system svc/jarvice-kns-scheduler 8080 & sleep 2\n"
+    )
+    path = f'export PATH="{target.kubectl.parent}:$PATH"  # kubectl\n' if target.is_testbed else ""
     return f"""\
 . {where}        # the same as: eval "$(make -s env)"
-{forward}curl -s --noproxy '*' "$KNS_URL/jarvice/apps?username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{{"app": "three-kinds", "machine": {{"type": "kns-small"}},
-  "user": {{"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}}}'
-curl -s --noproxy '*' "$KNS_URL/jarvice/jobs?username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-curl -s --noproxy '*' "$KNS_URL/jarvice/tail?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-curl -s --noproxy '*' {page}
-curl -s --noproxy '*' "$KNS_URL/jarvice/shutdown?number=NUMBER&username=$KNS_USERNAME&apikey=$KNS_APIKEY"
-{path}kubectl get nj -n kns-system
-The same with the public client (pip install jarviceclient3):
+{forward}{path}{_submit_something(target)}
+The same with the public client (pip install jarviceclient3), and without HTTP:
   jarvice_cli -apiurl "$KNS_URL" -username "$KNS_USERNAME" -apikey "$KNS_APIKEY" jobs
+  kubectl apply -f examples/job.yaml && kubectl get nj -n kns-system
 From submit to nothing left once more: make demo ARGS="--app three-kinds"       `make down` takes everything away."""
+
+
+def _submit_something(target: Target) -> str:
+    page = '-H "Host: kns-job-$N.jobs.localhost" "$KNS_INGRESS_URL/"'
+    if not target.is_testbed:
+        page = r"""$(ask info | sed -n 's/.*"url": "\([^"]*\)".*/\1/p')"""
+    return rf"""
+ask() {{ curl -s --noproxy '*' "$KNS_URL/jarvice/$1?number=${{N:?}}&username=$KNS_USERNAME&apikey=$KNS_APIKEY" "${{@:2}}"; }}
+ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{{"app": "three-kinds", "machine": {{"type": "kns-small"}},
+  "user": {{"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}}}'); echo "$ANSWER"
+N=$(echo "$ANSWER" | sed -n 's/.*"number": *\([0-9]*\).*/\1/p')
+until ask info -f || ask output -f; do sleep 1; done      # URL and password as soon as it serves; or why it ended
+ask tail                                                  # what its templates printed
+curl -sf --noproxy '*' --retry 60 --retry-delay 1 --retry-all-errors {page}
+ask shutdown                                              # a running job; `ask terminate` ends any, at any time
+until ask output -f; do sleep 1; done                     # the lines of an ended job
+""".strip()

@@ -191,3 +191,11 @@ def test_the_next_steps_name_the_file_with_the_accounts() -> None:
     text = environment.describe_next_steps(target)
     assert shlex.quote(str(target.state / "env.sh")) in text
     assert "port-forward" not in text
+
+
+def test_the_readme_has_the_same_next_steps() -> None:
+    told = environment.describe_next_steps(choose_target({}))
+    block = (ROOT / "README.md").read_text("utf-8").partition("## Submit something")[2].split("```")[1]
+    commands = block.strip("\n").splitlines()
+    assert commands[0] == 'eval "$(make -s env)"'
+    assert "\n".join(commands[2:]) in told
