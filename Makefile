@@ -26,11 +26,11 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status bench bench-poll soak browser
+.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status nested bench bench-poll soak browser
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
-	@echo "With KUBECONFIG set, demo, up, env, dev and status use that cluster: see '$(PYTHON_IN) -m demo --help'."
+	@echo "With KUBECONFIG set, demo, up, env, dev, nested and status use that cluster: see '$(PYTHON_IN) -m demo --help'."
 
 demo: $(VENV)/ready ## bring everything up, run a job from submit to nothing left (ARGS="--app slow --keep")
 	@$(PYTHON_IN) -m demo run $(ARGS)
@@ -47,6 +47,10 @@ env: $(VENV)/ready ## print addresses and accounts as shell assignments: eval "$
 status: $(VENV)/ready ## show the testbed's parts, kns and its jobs
 	@[ -n "$${KUBECONFIG:-}" ] || python3 -m testbed status || true
 	@$(PYTHON_IN) -m demo status
+
+nested: $(VENV)/ready ## run kubectl in a job's own cluster: make nested N=7 ARGS="get pods -A"
+	@[ -n "$(N)" ] || { echo 'in which job? make nested N=7 ARGS="get pods -A"' >&2; exit 2; }
+	@$(PYTHON_IN) -m demo nested "$(N)" $(ARGS)
 
 verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests that need no cluster
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from demo import dev, environment, images, install
 from demo.catalog import example_ids
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
+from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.screen import Screen
 from demo.story import Story
@@ -21,7 +22,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted.
+    Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted; of `nested` kubectl's.
     """
     options = _build_parser().parse_args(arguments)
     # SIGINT too: a shell starts its background jobs deaf to it.
@@ -72,6 +73,9 @@ def _build_parser() -> argparse.ArgumentParser:
     add("images", "build our images and push them to the testbed's registry")
     add("dev", "run the scheduler from this checkout, outside the cluster")
     add("status", "show kns, its pods and its jobs")
+    nested = add("nested", "run kubectl in a job's own cluster, as its administrator")
+    nested.add_argument("number", type=int, metavar="NUMBER", help="of a job whose cluster runs")
+    nested.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="kubectl's, as in `get pods -A`")
     return parser
 
 
@@ -91,6 +95,9 @@ def _run(options: argparse.Namespace, target: Target, screen: Screen) -> int:
             return dev.run(target, screen)
         case "status":
             _show_status(target, screen)
+        case "nested":
+            with nested_kubectl(target, options.number) as inside:
+                return inside.hand_over(*options.arguments)
     return 0
 
 

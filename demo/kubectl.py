@@ -65,6 +65,24 @@ class Kubectl:
             raise DemoError(f"`{shown}` failed: {done.stderr.strip()[-2000:]}")
         return done.stdout if done.returncode == 0 else done.stderr
 
+    def hand_over(self, *arguments: str) -> int:
+        """
+        Run one call on the user's own terminal, for as long as they like. Returns its exit status; 130 after Ctrl-C.
+
+        Raises:
+            DemoError: kubectl is not installed.
+        """
+        try:
+            child = subprocess.Popen([self._program, *arguments], env=self._environ)
+        except FileNotFoundError as error:
+            raise DemoError(f"there is no {self._program}; `make up` builds it") from error
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # it was for kubectl, which got it too
+            child.terminate()
+            child.wait()
+            return 130
+
     def find(self, *arguments: str) -> Any | None:
         """
         One object by `kubectl get` arguments, or None if it is not there.
