@@ -13,11 +13,12 @@ from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.screen import Screen
-from demo.story import Story
+from demo.story import ENDED, Story
 from demo.target import VARIABLES, Target, choose_target
 from testbed.errors import TestbedError
 
 INTERRUPTED = 130
+_JOBS_SHOWN = 50
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,9 +104,28 @@ def _run(options: argparse.Namespace, target: Target, screen: Screen) -> int:
 
 def _show_status(target: Target, screen: Screen) -> None:
     kubectl = Kubectl.of(target)
-    for arguments in (("nodes",), ("deployments,pods", f"--namespace={NAMESPACE}"), ("nj", f"--namespace={NAMESPACE}")):
+    namespace = f"--namespace={NAMESPACE}"
+    for arguments in (("nodes",), ("deployments,pods", namespace)):
         screen.text(f"$ kubectl get {' '.join(arguments)}", style="bold")
         screen.text(kubectl.run("get", *arguments, "--ignore-not-found") or "nothing")
+    live, ended = _list_jobs(kubectl, namespace)
+    screen.text(f"$ kubectl get nj {namespace}", style="bold")
+    if live:
+        screen.text(kubectl.run("get", "nj", *live[-_JOBS_SHOWN:], namespace, "--ignore-not-found"))
+    some = f", the newest {_JOBS_SHOWN} of them shown" if len(live) > _JOBS_SHOWN else ""
+    screen.text(f"{len(live)} live jobs{some}; {ended} records of ended ones, not shown")
+
+
+def _list_jobs(kubectl: Kubectl, namespace: str) -> tuple[list[str], int]:
+    """
+    Names of the records of live jobs, oldest first, and how many there are of ended ones: these stay for a month.
+    """
+    columns = "--output=custom-columns=NAME:.metadata.name,STATUS:.status.jobStatus"
+    by_age = "--sort-by=.metadata.creationTimestamp"
+    text = kubectl.run("get", "nj", namespace, columns, by_age, "--no-headers", "--ignore-not-found")
+    jobs = [line.partition(" ") for line in text.splitlines() if line.strip()]
+    live = [name for name, _, status in jobs if status.strip() not in ENDED]
+    return live, len(jobs) - len(live)
 
 
 def _undo() -> str:

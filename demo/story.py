@@ -99,8 +99,9 @@ class Story:
             self.screen.heading("The page, through the ingress controller")
             self._show_page(job_url)
         self.times.stop()
-        self.screen.heading("The job as Kubernetes shows it: kubectl get nj -n kns-system")
-        self.screen.quote(kubectl.run("get", "nj", f"--namespace={NAMESPACE}"))
+        record = f"kns-job-{number}"
+        self.screen.heading(f"The job as Kubernetes shows it: kubectl get nj {record} -n {NAMESPACE}")
+        self.screen.quote(kubectl.run("get", "nj", record, f"--namespace={NAMESPACE}"))
         self.screen.heading("The job's own cluster: kubectl get pods -A")
         with nested_kubectl(self.target, number) as inside:
             wait_until(lambda: _unsettled(inside), timeout_s=NESTED_S, what="pods of the job's own cluster")

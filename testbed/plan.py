@@ -50,8 +50,9 @@ def _listeners() -> list[str]:
 def _folders() -> list[str]:
     size = machine.folder_size_bytes(paths.CACHE) / 2**30
     return [
-        f"Cache: {paths.CACHE}, {size:.1f} GiB now, about 4 GiB when full: programs, images, the cluster's state. "
-        "Sockets: /run/kns-testbed.",
+        f"Cache: {paths.CACHE}, {size:.1f} GiB now, about 4 GiB after a first run: programs, images, the cluster's "
+        "state, and a virtual environment of 0.6 GiB for each checkout (`venvs`). Every image that is built again adds "
+        "to it. Sockets: /run/kns-testbed.",
         f"Go's own caches (module and build cache of this user) grow by about 6 GiB. Images: {len(images.IMAGES) + 1}.",
         "Only with `keycloak up`: Debian packages default-jre-headless and maven, 0.5 GiB in the cache, "
         "and Maven's own cache grows by 0.2 GiB.",

@@ -3,6 +3,7 @@ The demo's command line: what it passes on, and what it shows.
 """
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from demo import cli
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
+from demo.screen import Screen
+from demo.target import choose_target
 
 
 def _program(folder: Path, script: str) -> Kubectl:
@@ -39,3 +42,25 @@ def test_nested_hands_everything_to_kubectl_and_ends_as_it_ended(
 def test_without_kubectl_it_says_how_to_get_one() -> None:
     with pytest.raises(DemoError, match="make up"):
         Kubectl(Path("/nowhere/kubectl"), "", use_proxy=False).hand_over("version")
+
+
+def test_status_shows_live_jobs_and_counts_the_ended_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _program(
+        tmp_path,
+        """case "$*" in
+*custom-columns*)
+    echo "hello-by-hand   <none>"
+    echo "kns-job-1       COMPLETED WITH ERROR"
+    echo "kns-job-2       PROCESSING STARTING"
+    echo "kns-job-3       COMPLETED" ;;
+*) echo "asked: $*" ;;
+esac""",
+    )
+    target = dataclasses.replace(choose_target({}), kubectl=tmp_path / "kubectl")
+    cli._show_status(target, Screen())
+    shown = capsys.readouterr().out
+    assert "asked: get nj hello-by-hand kns-job-2 --namespace=kns-system" in shown
+    assert "2 live jobs; 2 records of ended ones, not shown" in shown
+    assert "kns-job-1" not in shown
