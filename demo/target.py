@@ -27,11 +27,12 @@ Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and
 Settings of manifests/configmap.yaml that are set in the environment are passed on, on any cluster:
   JARVICE_KNS_KEEP_VCLUSTERS=true python -m demo up
 Push the images first, if the cluster is not the testbed:
-  for name in scheduler init; do
-    file=$([ $name = init ] && echo init-image/Dockerfile || echo Dockerfile)
+  for name in scheduler init gotty; do
+    file=$([ $name = scheduler ] && echo Dockerfile || echo $name-image/Dockerfile)
     docker build -t $KNS_REGISTRY/kns-$name:0.2.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.2.0
   done
-  for id in $(ls examples); do
+  for file in examples/*/Dockerfile; do
+    id=$(basename $(dirname $file))
     docker build -t $KNS_REGISTRY/kns-example-$id:1 examples/$id && docker push $KNS_REGISTRY/kns-example-$id:1
   done
 """

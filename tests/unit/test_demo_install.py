@@ -3,6 +3,7 @@ The overlay changes what a site must set and nothing else, and restarts kns exac
 """
 
 import dataclasses
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from demo import accounts, environment, install, overlay, realm
 from demo.errors import DemoError
 from demo.images import OurImages, list_recipes
 from demo.kubectl import Kubectl
-from demo.target import MANIFESTS, ROOT, Target, choose_target
+from demo.target import MANIFESTS, ROOT, VARIABLES, Target, choose_target
 
 PINNED = OurImages(
     scheduler="localhost/kns-scheduler@sha256:aa",
@@ -199,3 +200,17 @@ def test_the_readme_has_the_same_next_steps() -> None:
     commands = block.strip("\n").splitlines()
     assert commands[0] == 'eval "$(make -s env)"'
     assert "\n".join(commands[2:]) in told
+
+
+def test_the_recipe_for_pushing_builds_and_pushes_every_image() -> None:
+    """Run as it is told, with a docker that only says what it was asked for."""
+    recipe = VARIABLES.partition("Push the images first")[2].partition("\n")[2]
+    command = ["/bin/sh", "-eu", "-c", 'docker() { echo "$@"; }\n' + recipe]
+    environ = {"KNS_REGISTRY": "registry.example.org/team", "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    asked = [line.split() for line in done.stdout.splitlines()]
+    wanted = {f"registry.example.org/team/{made.name}": made for made in list_recipes()}
+    assert {words[1] for words in asked if words[0] == "push"} == wanted.keys()
+    for _, _, name, *where in (words for words in asked if words[0] == "build"):
+        file = ROOT / where[1] if where[0] == "-f" else ROOT / where[0] / "Dockerfile"
+        assert (file, ROOT / where[-1]) == (wanted[name].dockerfile, wanted[name].context)
