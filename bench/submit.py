@@ -30,6 +30,7 @@ from bench.figures import Figures
 
 MAX_JOBS = 2000
 MAX_RATE = 200.0
+BUSY_MS = 20.0  # sent later than this, a request says more of this machine than of kns
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +157,22 @@ def show(result: Result, console: Console) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     rows: list[tuple[str, str]] = []
+    latest_ms = max((answer.late_ms for answer in good), default=0.0)
     if good:
         figures = Figures.of([answer.elapsed_ms for answer in good])
         rows += [(name.removesuffix("_ms"), f"{value:.1f} ms") for name, value in asdict(figures).items()]
-        rows.append(("latest sent", f"{max(answer.late_ms for answer in good):.1f} ms after it was due"))
+        rows.append(("latest sent", f"{latest_ms:.1f} ms after it was due"))
     rows += [(f"answers: {status}", str(count)) for status, count in sorted(result.statuses.items())]
     rows.append(("sent and answered in", _seconds(result.sending_s, "not all sent")))
     rows.append(("gone after", _seconds(result.removal_s, "not gone")))
     for row in rows:
         table.add_row(*row)
     console.print(table)
+    if latest_ms > BUSY_MS:
+        console.print(
+            f"warning: a request was sent {latest_ms:.1f} ms late: this machine was too busy for these figures to mean "
+            "anything; measure again"
+        )
 
 
 def _seconds(value: float | None, missing: str) -> str:
@@ -182,6 +189,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "accounts": result.accounts,
         "figures": asdict(Figures.of(times)) if times else None,
         "answers": dict(sorted(result.statuses.items())),
+        "latest_sent_ms": max((round(answer.late_ms, 2) for answer in result.good), default=None),
         "sending_s": result.sending_s,
         "removal_s": result.removal_s,
         "times_ms": times,
