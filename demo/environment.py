@@ -11,6 +11,18 @@ from demo.target import Target
 # Variable prefix -> account.
 _WHO = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER": "payer1"}
 
+# PAGE is what curl needs to find the job's page.
+_SUBMIT_SOMETHING = r"""
+ask() { curl -s --noproxy '*' "$KNS_URL/jarvice/$1?number=${N:?}&username=$KNS_USERNAME&apikey=$KNS_APIKEY" "${@:2}"; }
+ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{"app": "three-kinds", "machine": {"type": "kns-small"},
+  "user": {"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}'); echo "$ANSWER"
+N=$(echo "$ANSWER" | sed -n 's/.*"number": *\([0-9]*\).*/\1/p')
+until ask info -f || ask output -f; do sleep 1; done      # URL and password as soon as it serves; or why it ended
+ask tail                                                  # what its templates printed
+curl -sf --noproxy '*' --retry 60 --retry-delay 1 --retry-all-errors PAGE
+ask shutdown                                              # a running job; `ask terminate` ends any, at any time
+until ask output -f; do sleep 1; done                     # the lines of an ended job"""
+
 
 def write(target: Target, kubectl: Kubectl) -> str:
     """
@@ -76,14 +88,4 @@ def _submit_something(target: Target) -> str:
     page = '-H "Host: kns-job-$N.jobs.localhost" "$KNS_INGRESS_URL/"'
     if not target.is_testbed:
         page = r"""$(ask info | sed -n 's/.*"url": "\([^"]*\)".*/\1/p')"""
-    return rf"""
-ask() {{ curl -s --noproxy '*' "$KNS_URL/jarvice/$1?number=${{N:?}}&username=$KNS_USERNAME&apikey=$KNS_APIKEY" "${{@:2}}"; }}
-ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{{"app": "three-kinds", "machine": {{"type": "kns-small"}},
-  "user": {{"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}}}'); echo "$ANSWER"
-N=$(echo "$ANSWER" | sed -n 's/.*"number": *\([0-9]*\).*/\1/p')
-until ask info -f || ask output -f; do sleep 1; done      # URL and password as soon as it serves; or why it ended
-ask tail                                                  # what its templates printed
-curl -sf --noproxy '*' --retry 60 --retry-delay 1 --retry-all-errors {page}
-ask shutdown                                              # a running job; `ask terminate` ends any, at any time
-until ask output -f; do sleep 1; done                     # the lines of an ended job
-""".strip()
+    return _SUBMIT_SOMETHING.strip().replace("PAGE", page)
