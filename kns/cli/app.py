@@ -1,7 +1,9 @@
 """`kns --version`, `kns validate`, `kns catalog`: thin commands over the model."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -51,7 +53,8 @@ def validate(
     """
     Check an AppDef and list every fault as FILE:LINE:COLUMN: KEY PATH: FAULT.
 
-    A key that kns does not know is a warning. Exit status: 0 valid, 1 faults, 2 wrong use of the command.
+    A key that kns does not know is a warning, as is a path that the folder `templates` beside the file has not got.
+    Exit status: 0 valid, 1 faults, 2 wrong use of the command.
     """
     try:
         text = file.read_bytes().decode("utf-8")
@@ -65,14 +68,23 @@ def validate(
         report.faults([error.problem])
         raise typer.Exit(1) from error
     told = {problem.location for problem in decoded.problems}
-    found = _find_problems(decoded.data, list_minors(kubernetes_versions))
+    appdef, faults = check_model(AppDef, decoded.data)
+    found = [*faults, *find_unsupported(decoded.data, list_minors(kubernetes_versions))]
     problems = [*decoded.problems, *(problem for problem in found if problem.location not in told)]
     report.faults(problems)
-    report.warnings(find_unknown_keys(decoded.data))
+    report.warnings([*find_unknown_keys(decoded.data), *_find_missing(appdef, file.parent / "templates")])
     if problems:
         raise typer.Exit(1)
     typer.echo(escape(f"{file}: valid"))
 
 
-def _find_problems(data: Any, supported: tuple[str, ...]) -> list[Problem]:
-    return [*check_model(AppDef, data)[1], *find_unsupported(data, supported)]
+def _find_missing(appdef: AppDef | None, templates: Path) -> Iterator[Problem]:
+    """Paths that the folder beside the AppDef has not got; it is what goes into the image, if it is there."""
+    if appdef is None or not templates.is_dir():
+        return
+    for key, command in appdef.commands.items():
+        for index, item in enumerate(command.nested_kubernetes.templates):
+            path = None if item.type == "custom" or item.format else item.path
+            if path and not os.path.exists(templates / path):  # noqa: PTH110 - never raises, however long it is
+                location = ("commands", key, "nested_kubernetes", "templates", index, "path")
+                yield Problem(location, f"is not in {templates}")

@@ -177,3 +177,21 @@ def test_keys_of_other_systems_are_known() -> None:
     command = {**a_command(), **known, "cmdscript": "", "variables": {}}
     appdef = an_appdef(commands={"A": command}, identity={}, hints=[], meta="", variables={})
     assert find_unknown_keys(appdef) == []
+
+
+def test_a_path_that_the_templates_beside_it_have_not_got_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "templates" / "overlay").mkdir(parents=True)
+    nested = {
+        "templates": [
+            {"name": "a", "type": "kustomize", "path": "overlay"},
+            {"name": "b", "type": "kubectl", "path": "wep.yml"},
+            {"name": "c", "type": "kubectl", "path": "https://example.org/x.yml", "format": "url"},
+            {"name": "d", "type": "kubectl", "path": "x" * 100_000},
+        ]
+    }
+    result, lines = _validate(tmp_path, an_appdef(commands={"Go": a_command(nested_kubernetes=nested)}))
+    assert result.exit_code == 0
+    assert len(lines) == 2
+    key = "commands.Go.nested_kubernetes.templates"
+    assert f"warning: {key}[1].path: is not in {tmp_path / 'templates'}" in lines[0]
+    assert f"warning: {key}[3].path: is not in" in lines[1]
