@@ -105,9 +105,13 @@ def test_a_log_is_cut_at_newlines_only() -> None:
     assert gzip.decompress(pack_log(text)).decode() + "\n" == text
 
 
-def test_a_log_that_compresses_is_kept_whole() -> None:
+def test_a_log_that_compresses_is_kept_up_to_two_mebibytes() -> None:
+    """However small it is stored, whoever reads it has it all in memory."""
     text = "\n".join(["the same line again"] * 9_000)
     assert gzip.decompress(pack_log(text)).decode() == text
+    kept = gzip.decompress(pack_log("\n".join(["x" * 800] * 9_000)))
+    assert 1024 * 1024 < len(kept) <= 2 * 1024 * 1024
+    assert kept.startswith(CUT.encode() + b"\nxxx")
 
 
 @pytest.mark.parametrize("before", ["", "first\n"])

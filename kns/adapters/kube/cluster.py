@@ -13,7 +13,8 @@ from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
-LOG_BYTES = 8 * 1024 * 1024
+LOG_BYTES = 2 * 1024 * 1024  # of a log at a time; more is not kept
+_LINES_TO_TRY = (MAX_LINES + 1, 5000, 2500, 1000, 400, 100)  # one more than is kept tells that there are more
 _LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within 20 s
 
 
@@ -122,8 +123,7 @@ class KubeCluster:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
         raw, lines = b"", 0
         # The byte limit cuts at the end, the newest lines first: a log that reaches it is asked for with fewer lines.
-        # One line more than is kept tells that there are more.
-        for lines in (MAX_LINES + 1, MAX_LINES // 10, MAX_LINES // 100):
+        for lines in _LINES_TO_TRY:
             query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
             try:
                 raw = self._client.request_raw("GET", path, query=query)

@@ -20,6 +20,7 @@ from kns.ports import Kind, Object
 _SECRETS = KINDS[Kind.SECRET]
 _REMEMBERED = 2000
 _FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its own cache and does not ask etcd
+MAX_PLAIN_BYTES = 2 * 1024 * 1024  # whoever reads it unpacks it, and some read at the same time
 MAX_PACKED_BYTES = 700_000  # base64 makes 930 kB of it; a Secret may hold 1 MiB
 
 
@@ -132,6 +133,8 @@ def _encode(text: str) -> bytes:
 def pack_log(text: str) -> bytes:
     """The log compressed, as many of the last lines as fit; a cut is noted in the first."""
     lines = keep_last(split_lines(text), MAX_LINES)
-    while len(packed := gzip.compress(_encode("\n".join(lines)), mtime=0)) > MAX_PACKED_BYTES:
+    while True:
+        plain = _encode("\n".join(lines))
+        if len(plain) <= MAX_PLAIN_BYTES and len(packed := gzip.compress(plain, mtime=0)) <= MAX_PACKED_BYTES:
+            return packed
         lines = [CUT, *lines[len(lines) // 4 + 2 :]]
-    return packed
