@@ -8,6 +8,7 @@ sooner. It says so to pods that are ending already, too.
 from kns.model import names
 from kns.objects.namespace import build_drain_quota
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import has_foreign_namespace
 
 _COREDNS = "k8s-app!=vcluster-kube-dns"
 
@@ -21,7 +22,7 @@ def end_pods(ctx: Context, *, spare_dns: bool = False, may_apply: bool = True) -
     """
     selector = f"{names.SYNCED_LABEL}={ctx.name}" + (f",{_COREDNS}" if spare_dns else "")
     pods = ctx.world.cluster.list_objects(Kind.POD, ctx.name, selector)
-    if any(_stays_longer(pod, ctx.site.grace_s) for pod in pods):
+    if any(_stays_longer(pod, ctx.site.grace_s) for pod in pods) and not has_foreign_namespace(ctx):
         if may_apply:
             ctx.world.cluster.apply(build_drain_quota(ctx.accepted.number))
         ctx.world.cluster.delete_pods(ctx.name, selector, grace_s=ctx.site.grace_s)
