@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from kns.model import names
 from kns.model.appdef import AppDef, Command, NestedKubernetes
@@ -80,9 +80,7 @@ class MachineRequest(_Body):
 
 
 class VaultRequest(_Body):
-    """Without a name it asks for none."""
-
-    name: Annotated[str, Field(max_length=253)] | None = None
+    name: str = Field(max_length=253)
     readonly: bool = False
     force: bool = False
 
@@ -105,6 +103,12 @@ class Submission(_Body):
     job_label: Annotated[str, Field(max_length=255)] | None = None
     job_project: Annotated[str, Field(max_length=255)] | None = None
     job_priority: Literal["normal", "high", "highest"] = NORMAL
+
+    @field_validator("vault", mode="before")
+    @classmethod
+    def _read_vault(cls, value: Any) -> Any:
+        """One whose name was left empty is none; one that has no name at all is a mistake."""
+        return None if isinstance(value, Mapping) and value.get("name", "?") in (None, "") else value
 
 
 _SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
@@ -143,7 +147,7 @@ def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], ma
         command=submission.application.command,
         parameters=submission.application.parameters,
         machine=MachineChoice(type=submission.machine.type, nodes=submission.machine.nodes),
-        vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault and vault.name else None,
+        vault=VaultChoice(name=vault.name, readonly=vault.readonly) if vault else None,
         walltime=submission.application.walltime,
         label=submission.job_label,
         project=submission.job_project,

@@ -156,6 +156,7 @@ BODY_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"machine": {"type": "m", "nodes": "two"}}, "machine.nodes"),
     ({"machine": {"type": "m", "nodes": 10_001}}, "machine.nodes"),
     ({"application": {"parameters": []}}, "application.parameters"),
+    ({"vault": {}}, "vault.name"),
     ({"vault": {"name": 5}}, "vault.name"),
     ({"job_label": "x" * 256}, "job_label"),
     ({"job_priority": "urgent"}, "job_priority"),
