@@ -14,6 +14,7 @@ from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from kns.model.names import host_name
+from kns.model.quantity import parse_quantity
 from kns.model.site import NetworkSettings
 from kns.objects.network import build_network_policies
 from tests.e2e.jobs import JobKeeper, TrialJob
@@ -85,8 +86,8 @@ def test_the_quota_counts_what_costs_the_host_without_being_cores_or_memory(site
         objects = {kind: site.kubectl.get(kind, within)["items"] for kind in kinds}
         objects["pods"] = [pod for pod in objects["pods"] if pod["status"]["phase"] not in ("Succeeded", "Failed")]
         status = site.kubectl.get("resourcequota", "kns-quota", within)["status"]
-        used = {kind: int(status["used"][kind]) for kind in kinds}
-        assert all(used[kind] <= int(status["hard"][kind]) / 10 for kind in kinds)
+        used = {kind: int(parse_quantity(status["used"][kind])) for kind in kinds}
+        assert all(used[kind] <= parse_quantity(status["hard"][kind]) / 10 for kind in kinds)
         if used != (there := {kind: len(found) for kind, found in objects.items()}):
             raise NotYetError(f"{used}, and there are {there}")
 
