@@ -42,7 +42,7 @@ def _read_text(value: Any) -> str:
 
 
 def _read_texts(value: Any) -> list[str]:
-    return [_read_text(each) for each in (value if isinstance(value, list) else [value])]
+    return [_read_text(each) for each in (value if isinstance(value, list) else [value] if value != "" else [])]
 
 
 def _read_bool(value: Any) -> bool:

@@ -138,8 +138,9 @@ def output(ports: Ports, lines: Lines, job: KnownJob) -> Response:
 
 def render_output(ports: ApiPorts, job: Job, last: int = 0, *, recent: bool = False) -> str:
     """The last lines of a job's output (0: all). A few at a time: a long log takes many times its size meanwhile."""
+    output = ports.outputs.read(job.record, recent=recent)  # however long the host takes, nobody else waits for it
     with _RENDERING:
-        return ports.outputs.read(job.record, recent=recent).render(last)
+        return output.render(last)
 
 
 @router.api_route("/shutdown", methods=METHODS)

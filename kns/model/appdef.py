@@ -234,12 +234,15 @@ class Command(_Strict):
         """Here and not in `NestedKubernetes`: what a record froze once must stay readable for ever."""
         nested = self.nested_kubernetes
         problems = [problem.below(("limit_range",)) for problem in find_unfit_limits(nested.limit_range or ())]
-        if sum(len(item.path or "") + len(item.cmd or "") for item in nested.templates) > MAX_TEMPLATES:
+        if (
+            sum(len(item.name) + len(item.path or "") + len(item.cmd or "") for item in nested.templates)
+            > MAX_TEMPLATES
+        ):
             problems.append(
                 Problem(
                     ("templates",),
-                    f"path and cmd of all items have more than {MAX_TEMPLATES} characters together; put what is large "
-                    "into the app's image",
+                    f"name, path and cmd of all items have more than {MAX_TEMPLATES} characters together; put what is "
+                    "large into the app's image",
                 )
             )
         if problems:

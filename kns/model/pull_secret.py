@@ -21,15 +21,26 @@ def check_pull_secret(text: str) -> str:
     Raises:
         ValueError: what it is instead.
     """
-    text = "".join(text.split())
-    try:
-        config: Any = json.loads(base64.b64decode(text, validate=True))
-    except (ValueError, RecursionError):
-        raise ValueError(f"{_WANTED}; it is not base64 of JSON") from None  # the cause would show the secret
-    auths = config.get("auths") if isinstance(config, dict) else None
+    auths = read_pull_config(text).get("auths")
     if not isinstance(auths, dict) or not all(isinstance(entry, dict) for entry in auths.values()):
         raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")
-    return text
+    return "".join(text.split())
+
+
+def read_pull_config(text: str) -> dict[str, Any]:
+    """
+    The document in `text`, whatever it says; it may have no `auths` and only name programs that have them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        config: Any = json.loads(base64.b64decode("".join(text.split()), validate=True))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{_WANTED}; it is not base64 of JSON") from None  # the cause would show the secret
+    if not isinstance(config, dict):
+        raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")  # noqa: TRY004 - as all readers
+    return config
 
 
 def registry_of(image: str) -> str:

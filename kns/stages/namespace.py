@@ -6,15 +6,12 @@ Removal is the end of all of it: the namespace takes along what is in it. It nev
 job's.
 """
 
-import base64
-import json
-
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.errors import ForbiddenError
+from kns.model.errors import KnsError
 from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.pull_secret import check_pull_secret, merge_pull_config
+from kns.model.pull_secret import merge_pull_config, read_pull_config
 from kns.objects.inside import build_pull_secret
 from kns.objects.labels import build_labels
 from kns.objects.namespace import (
@@ -98,32 +95,29 @@ def remove(ctx: Context) -> Outcome:
     found = find_namespace(ctx)
     if found is None or not is_own(found, ctx):
         return Done()
-    if _is_terminating(found):
-        _hurry(ctx)
-    else:
-        end_pods(ctx)  # before, as kns's rights in the namespace go with it
+    going = _is_terminating(found)
+    _end_pods(ctx, going=going)  # before, as kns's rights in the namespace go with it
+    if not going:
         ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
     return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
 
 
-def _hurry(ctx: Context) -> None:
-    """Pods that came at the last moment, or whose namespace somebody else deleted, while kns has rights there still."""
+def _end_pods(ctx: Context, *, going: bool) -> None:
+    """At every look, for some come at the last moment. What keeps kns from it must not keep the namespace."""
     try:
-        end_pods(ctx, may_apply=False)
-    except ForbiddenError as error:
-        log.info("pods_not_hurried", error=str(error))
+        end_pods(ctx, may_apply=not going)
+    except KnsError as error:
+        log.warning("pods_not_ended", error=str(error))
 
 
 def _read_site_config(ctx: Context) -> Object | None:
     """
     Raises:
-        ValueError: the site's Secret is there and holds no credentials; pods would miss them.
+        ValueError: what the site's Secret has is no Docker configuration; pods would miss it.
     """
     secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
-    if secret is None:
-        return None
-    config: Object = json.loads(base64.b64decode(check_pull_secret((secret.get("data") or {}).get(_PULL_KEY, ""))))
-    return config
+    text = ((secret or {}).get("data") or {}).get(_PULL_KEY)
+    return read_pull_config(text) if text else None
 
 
 def _merge_pull_config(ctx: Context, site_config: Object | None) -> str | None:

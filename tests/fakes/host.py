@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kns.model import names
-from kns.model.errors import RefusedError
+from kns.model.errors import ForbiddenError, RefusedError
 from kns.objects.init import RUN, TAKE
 from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
@@ -63,6 +63,7 @@ class FakeHost:
         self.target_appears = True
         self.claims: dict[str, str] = {}  # what the templates claim: name on the host -> class
         self.namespace_stuck: str | None = None
+        self.rights_go_first = False  # of a namespace in deletion, which takes its RoleBindings along in any order
         self.refuse: dict[Kind, str] = {}
         self.calls: list[str] = []
         self._clock = clock
@@ -133,6 +134,9 @@ class FakeHost:
         found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        found = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
+        if self.rights_go_first and "deletionTimestamp" in found["metadata"]:
+            raise ForbiddenError(f"DELETE pods: 403, no RoleBinding in namespace {namespace} any more")
         self.calls.append(f"delete_pods {namespace} {selector} grace={grace_s}")
         for pod in self.list_objects(Kind.POD, namespace, selector):
             self._end_pod(self._objects[Kind.POD, namespace, pod["metadata"]["name"]], grace_s)

@@ -12,7 +12,7 @@ import pytest
 
 from kns.model import names
 from kns.model.conditions import ConditionType, Reason
-from kns.model.errors import ForbiddenError, UnavailableError
+from kns.model.errors import ForbiddenError, KnsError, RefusedError, UnavailableError
 from kns.model.job import JobState, StopReason, Substatus
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
@@ -83,11 +83,36 @@ def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
 ) -> None:
     sim.submit(job)
     sim.run(until="serving")
+    sim.host.target_appears = False  # nor the app's own pod, which would make kns act, too
+    sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
     sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
     if isinstance(how, StopReason):
+        sim.host.rights_go_first = True
         sim.store.request_stop(sim.job, how)
     else:
         sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.run(until="retained")
+    assert sim.host.left == []
+    if isinstance(how, StopReason):
+        calls = [call for call in sim.host.calls if "kns-drain" in call or call.startswith("delete_pods")]
+        assert calls[0] == "apply ResourceQuota kns-job-7/kns-drain", "controllers inside would replace it"
+
+
+@pytest.mark.parametrize("error", [ForbiddenError("no RoleBinding"), RefusedError("a webhook says no")], ids=repr)
+def test_what_keeps_kns_from_the_pods_does_not_keep_the_namespace(
+    sim: Simulation, job: JobBuilder, error: KnsError
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    apply = sim.host.apply
+
+    def refuse(obj: Object) -> Object:
+        if obj["kind"] == "ResourceQuota":
+            raise error
+        return apply(obj)
+
+    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="retained")
     assert sim.host.left == []
 

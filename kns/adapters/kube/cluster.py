@@ -14,7 +14,18 @@ from kns.model.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
 LOG_BYTES = 2 * 1024 * 1024  # of a log at a time; more is not kept
-_LINES_TO_TRY = (MAX_LINES + 1, 5000, 2500, 1000, 400, 100)  # one more than is kept tells that there are more
+_LINES_TO_TRY = (
+    MAX_LINES + 1,
+    5000,
+    2500,
+    1000,
+    400,
+    150,
+    50,
+    15,
+    5,
+    1,
+)  # one more than is kept tells that there are more
 _LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within 20 s
 
 

@@ -18,7 +18,7 @@ from io import StringIO
 import pytest
 import uvicorn
 
-from kns.api.server import ServerConfig
+from kns.api.server import ServerConfig, listen
 from tests.api.client import Api, as_json
 
 CREDENTIALS = "username=user1&apikey=key-user1"
@@ -136,7 +136,7 @@ def serve(
     api: Api, *, request_limit_s: float = 30, trusted_proxies: str = "127.0.0.1", max_waiting: int = 1000
 ) -> Iterator[Served]:
     """From the first line on connections are taken: the socket listens before the server runs."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         config = ServerConfig(
             api.app,

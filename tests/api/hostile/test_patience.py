@@ -138,6 +138,22 @@ def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pyte
     hasty.assert_unharmed()
 
 
+def test_no_answer_waits_for_the_client_to_acknowledge_its_head(
+    patient: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that stays open each would take 40 ms longer."""
+    flags, connection_made = [], BoundedHttp.connection_made
+
+    def look(protocol: BoundedHttp, transport: asyncio.BaseTransport) -> None:
+        connection_made(protocol, transport)
+        flags.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(BoundedHttp, "connection_made", look)
+    assert patient.ask(get("/live")).status == 200
+    assert flags
+    assert all(flags)
+
+
 def test_a_head_without_an_end_is_cut_off_early(patient: Served) -> None:
     endless = b"GET /live HTTP/1.1\r\n" + (b"X-Key: " + b"x" * 65536 + b"\r\n") * 1000
     with patient.connect() as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
