@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kns.model.catalog import App
-from kns.model.scalars import read_flag, read_number, read_whole, write_scalar
+from kns.model.scalars import read_bool, read_number, read_whole, write_scalar
 
 Reader = Callable[[Any], Any]
 Readers = Mapping[str, Reader]
@@ -45,13 +45,6 @@ def _read_texts(value: Any) -> list[str]:
     return [_read_text(each) for each in (value if isinstance(value, list) else [value] if value != "" else [])]
 
 
-def _read_bool(value: Any) -> bool:
-    flag = read_flag(value)
-    if not isinstance(flag, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - as all readers
-    return flag
-
-
 def _read_bound(value: Any) -> int | float:
     """Whole numbers stay whole and exact."""
     try:
@@ -68,16 +61,16 @@ def _keys(reader: Reader, names: str) -> Readers:
     return dict.fromkeys(names.split(), reader)
 
 
-_VARIABLES = _map_of(_keys(_read_bool, "userowned inherit required"))
+_VARIABLES = _map_of(_keys(read_bool, "userowned inherit required"))
 _PARAMETER = {
-    **_keys(_read_bool, "required positional variable"),
+    **_keys(read_bool, "required positional variable"),
     **_keys(_read_texts, "if ifnot values mvalues"),
     **_keys(_read_bound, "min max"),
     **_keys(_read_text, "type step size filter"),
     **_keys(read_whole, "precision"),
 }
 _COMMAND = {
-    **_keys(_read_bool, "interactive noconnect publicip webshell desktop mpirun verboseinit"),
+    **_keys(read_bool, "interactive noconnect publicip webshell desktop mpirun verboseinit"),
     **_keys(_read_texts, "machines ports"),
     **_keys(_read_text, "url walltime cmdscript"),
     **_keys(read_whole, "scale_max"),

@@ -49,7 +49,8 @@ class Observer:
             await self._app(scope, receive, send_watched)
         except Exception as error:
             # The stack as text: a logged exception could carry local variables, and those hold API keys.
-            log.error("http_fault", path=clip(scope["path"], 200), stack="".join(format_exception(error)))  # noqa: TRY400
+            stack = "".join(format_exception(error))
+            log.error("http_fault", path=clip(scope["path"], 200), stack=stack)  # noqa: TRY400 - for that reason
             if status is not None:
                 raise  # half an answer is out: only closing the connection tells the client
             await INTERNAL.answer()(scope, receive, send_watched)

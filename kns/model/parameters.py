@@ -33,7 +33,7 @@ from kns.model.scalars import (
     OptionalWhole,
     ScalarText,
     check_text,
-    read_flag,
+    read_bool,
     read_number,
     read_text,
     read_whole,
@@ -221,10 +221,7 @@ class BoolParameter(Parameter):
         return False if self.is_absent(self.value) else self.read(self.value)
 
     def read(self, given: Any) -> bool:
-        flag = read_flag(given)
-        if not isinstance(flag, bool):
-            raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
-        return flag
+        return read_bool(given)
 
 
 class SelectionParameter(Parameter):

@@ -39,7 +39,7 @@ def read_pull_config(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError(f"{_WANTED}; it is not base64 of JSON") from None  # the cause would show the secret
     if not isinstance(config, dict):
-        raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")  # noqa: TRY004 - as all readers
+        raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")  # noqa: TRY004 - its readers catch ValueError
     return config
 
 

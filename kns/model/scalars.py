@@ -21,6 +21,17 @@ def read_flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def read_bool(value: Any) -> bool:
+    """
+    >>> read_bool("True"), read_bool(False)
+    (True, False)
+    """
+    flag = read_flag(value)
+    if not isinstance(flag, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return flag
+
+
 def read_whole(value: Any) -> int:
     """
     >>> read_whole("-7"), read_whole(4.0)
