@@ -11,7 +11,7 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.files import write_private
-from kns.model.catalog import hash_key
+from kns.model.catalog.catalog import hash_key
 
 # user1 and user2 are one team, led by payer1. Only user1 has the account variable that examples/parameters requires; it
 # opens nothing.

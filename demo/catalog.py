@@ -14,8 +14,8 @@ from demo.accounts import VAULTS, build_users
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.target import ROOT, Target
-from kns.model.appdef import parse_appdef
-from kns.model.catalog import CatalogError, parse_catalog
+from kns.model.appdef.appdef import parse_appdef
+from kns.model.catalog.catalog import CatalogError, parse_catalog
 from kns.model.errors import InvalidInputError
 
 EXAMPLES = ROOT / "examples"

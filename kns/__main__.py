@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from kns.model.preflight import Finding
+from kns.model.findings import Finding
 
 
 def run() -> None:

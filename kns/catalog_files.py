@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kns.model.catalog import CatalogProblem
-from kns.model.problem import Problem
-from kns.model.strict_json import NotJsonError, decode_json
+from kns.model.catalog.catalog import CatalogProblem
+from kns.model.reading.problem import Problem
+from kns.model.reading.strict_json import NotJsonError, decode_json
 
 
 @dataclass(frozen=True, slots=True)

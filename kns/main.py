@@ -48,7 +48,7 @@ from kns.engine.reconciler import Reconciler
 from kns.engine.sweeper import Sweeper
 from kns.engine.workers import Workers
 from kns.logs import configure_logging, get_logger
-from kns.model.catalog import CatalogError
+from kns.model.catalog.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings

@@ -11,12 +11,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from kns.model.catalog import Catalog
-from kns.model.claims import Claims
-from kns.model.job import Accepted, Job, JobSpec, JobStatus, StopReason
-from kns.model.output import JobOutput
+from kns.model.catalog.catalog import Catalog
+from kns.model.job.job import Accepted, Job, JobSpec, JobStatus, StopReason
+from kns.model.job.output import JobOutput
+from kns.model.job.tokens import Tokens
 from kns.model.site import Site
-from kns.model.tokens import Tokens
+from kns.model.submit.token_claims import Claims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 

@@ -15,10 +15,10 @@ from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import connect
 from kns.adapters.kube.preflight import Wanted, check_host
 from kns.logs import configure_logging
-from kns.model.catalog import CatalogError
+from kns.model.catalog.catalog import CatalogError
+from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.machine import Machine
-from kns.model.preflight import Finding, Verdict
+from kns.model.findings import Finding, Verdict
 from kns.settings import Settings, SettingsError, list_unknown, load_settings
 from kns.wiring import build_identity_provider
 

@@ -20,7 +20,7 @@ from kns.model.site import (
     Site,
     VirtualKubernetes,
 )
-from kns.model.submission import Terms
+from kns.model.submit.submission import Terms
 from kns.ports import IdentityProvider, Kind
 from kns.settings import Settings
 

@@ -51,7 +51,7 @@ def is_ignored(name: str, patterns: list[str]) -> bool:
     """
     Whether .dockerignore leaves a file out; the last matching line decides, as documented by Docker.
 
-    >>> is_ignored("kns/model/job.py", ["*", "!kns", "**/__pycache__"])
+    >>> is_ignored("kns/model/job/job.py", ["*", "!kns", "**/__pycache__"])
     False
     >>> is_ignored("kns/__pycache__/a.pyc", ["*", "!kns", "**/__pycache__"])
     True

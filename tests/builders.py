@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kns.model import names
-from kns.model.appdef import NestedKubernetes
-from kns.model.catalog import Catalog, parse_catalog
-from kns.model.conditions import ConditionType, Reason, with_condition
-from kns.model.job import (
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.catalog.catalog import Catalog, parse_catalog
+from kns.model.catalog.machine import Machine
+from kns.model.catalog.vault import AcceptedVault
+from kns.model.job.conditions import ConditionType, Reason, with_condition
+from kns.model.job.job import (
     EXIT_CODES,
     Accepted,
     DesiredState,
@@ -26,8 +28,6 @@ from kns.model.job import (
     Substatus,
     VaultChoice,
 )
-from kns.model.machine import Machine
-from kns.model.vault import AcceptedVault
 from tests.fakes.stores import START
 
 WEB_TARGET = {"service_name": "web", "service_namespace": "default", "service_port": 8080}

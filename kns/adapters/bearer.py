@@ -3,8 +3,8 @@
 import jwt
 from jwt.types import Options
 
-from kns.model.claims import Claims, read_claims
 from kns.model.errors import TokenError
+from kns.model.submit.token_claims import Claims, read_claims
 
 LEEWAY_S = 30  # how far the clocks of the realm and of this host may be apart
 _OPTIONS: Options = {

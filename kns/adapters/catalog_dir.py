@@ -11,7 +11,7 @@ from threading import Event
 import structlog
 
 from kns.catalog_files import file_name, list_files, read_files
-from kns.model.catalog import Catalog, CatalogError, check_catalog
+from kns.model.catalog.catalog import Catalog, CatalogError, check_catalog
 
 CHECK_INTERVAL_S = 1.0
 

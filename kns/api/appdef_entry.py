@@ -9,8 +9,8 @@ stay as they are written.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kns.model.catalog import App
-from kns.model.scalars import read_bool, read_number, read_whole, write_scalar
+from kns.model.catalog.catalog import App
+from kns.model.reading.scalars import read_bool, read_number, read_whole, write_scalar
 
 Reader = Callable[[Any], Any]
 Readers = Mapping[str, Reader]

@@ -22,10 +22,10 @@ from kns.api.errors import (
 )
 from kns.api.params import Given
 from kns.api.ports import ApiPorts, Ports
-from kns.model.catalog import Catalog, User
-from kns.model.claims import Claims
+from kns.model.catalog.catalog import Catalog, User
 from kns.model.errors import TokenError, clip
-from kns.model.job import Job
+from kns.model.job.job import Job
+from kns.model.submit.token_claims import Claims
 
 log = structlog.get_logger(__name__)
 

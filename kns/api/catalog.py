@@ -20,9 +20,9 @@ from kns.api.errors import (
 from kns.api.params import Given, RawBody, decode_json
 from kns.api.ports import Ports
 from kns.api.shapes import app_entry, machine_entry
-from kns.model.appdef import AppDef, parse_appdef
+from kns.model.appdef.appdef import AppDef, parse_appdef
 from kns.model.errors import InvalidInputError, clip
-from kns.model.submission import has_vault
+from kns.model.submit.submission import has_vault
 
 METHODS = ["GET", "POST"]
 SORTS_BY_NAME, SORTS_BY_DETAIL = frozenset("nN"), frozenset("sSmM")  # upper case reverses

@@ -21,8 +21,8 @@ from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
 from kns.model import names
 from kns.model.errors import ForbiddenError, NotFoundError
-from kns.model.job import Job
-from kns.model.quantity import parse_quantity
+from kns.model.job.job import Job
+from kns.model.reading.quantity import parse_quantity
 from kns.ports import Kind, Object
 
 METHODS = ["GET", "POST"]

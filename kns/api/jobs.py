@@ -29,8 +29,8 @@ from kns.api.params import Given, Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of, info_entry, job_entry, status_entry
 from kns.model.errors import NotFoundError
-from kns.model.job import Job, StopReason
-from kns.model.tokens import Tokens
+from kns.model.job.job import Job, StopReason
+from kns.model.job.tokens import Tokens
 
 NEWEST_ENDED = 1000  # an answer must stay readable; older jobs are found by number
 DEFAULT_LINES = 100

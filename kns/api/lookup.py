@@ -23,7 +23,7 @@ from kns.api.errors import (
 from kns.api.params import Given, Params
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
-from kns.model.job import Job, JobState
+from kns.model.job.job import Job, JobState
 
 _LARGEST = 2**63 - 1
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from kns.model.submission import Terms
+from kns.model.submit.submission import Terms
 from kns.ports import (
     Bearer,
     CatalogSource,

@@ -10,13 +10,13 @@ from typing import Any
 
 from kns.api.appdef_entry import appdef_entry
 from kns.model import names
-from kns.model.catalog import App
-from kns.model.duration import format_walltime
-from kns.model.job import SUBSTATUS_TEXT, Accepted, Job
-from kns.model.job_info import build_substitutions, connect_url, shell_url, substitute
-from kns.model.machine import Machine
-from kns.model.submission import redact_submission
-from kns.model.tokens import Tokens
+from kns.model.catalog.catalog import App
+from kns.model.catalog.machine import Machine
+from kns.model.job.connection import build_substitutions, connect_url, shell_url, substitute
+from kns.model.job.job import SUBSTATUS_TEXT, Accepted, Job
+from kns.model.job.tokens import Tokens
+from kns.model.reading.duration import format_walltime
+from kns.model.submit.submission import redact_submission
 
 
 def accepted_of(job: Job) -> Accepted:

@@ -27,10 +27,10 @@ from kns.api.params import RawBody, decode_json
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
-from kns.model.job import Job, JobSpec
-from kns.model.parsing import parse_model
-from kns.model.repeats import digest_request
-from kns.model.submission import Submission, UserRequest, accept, build_spec
+from kns.model.job.idempotency import digest_request
+from kns.model.job.job import Job, JobSpec
+from kns.model.reading.parsing import parse_model
+from kns.model.submit.submission import Submission, UserRequest, accept, build_spec
 
 MAX_BYTES = 512 * 1024  # a record holds the parameters twice, and etcd takes at most 1.5 MiB
 

@@ -9,7 +9,7 @@ from kns.api.jobs import list_entries
 from kns.api.lookup import accepted_jobs
 from kns.api.params import Given
 from kns.api.ports import Ports
-from kns.model.catalog import Catalog, User
+from kns.model.catalog.catalog import Catalog, User
 
 METHODS = ["GET", "POST"]
 

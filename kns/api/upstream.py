@@ -43,14 +43,14 @@ from kns.api.upstream_args import (
     find_upstream_job,
 )
 from kns.model import names
-from kns.model.appdef import parse_appdef
-from kns.model.catalog import Catalog
-from kns.model.duration import format_walltime
+from kns.model.appdef.appdef import parse_appdef
+from kns.model.catalog.catalog import Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
-from kns.model.job import EXIT_CODES, Job, JobSpec, JobState, StopReason
-from kns.model.parsing import parse_model
-from kns.model.repeats import digest_request
-from kns.model.submission import Submission, accept, build_spec
+from kns.model.job.idempotency import digest_request
+from kns.model.job.job import EXIT_CODES, Job, JobSpec, JobState, StopReason
+from kns.model.reading.duration import format_walltime
+from kns.model.reading.parsing import parse_model
+from kns.model.submit.submission import Submission, accept, build_spec
 
 NO_USER = ""  # upstream's names are of one row; no user of the public API has this name
 INFO_KEYS = ("about", "help", "url", "actions")

@@ -20,8 +20,8 @@ from kns.api.lookup import fetch_job, find_job
 from kns.api.params import Given, Params, decode_json
 from kns.api.ports import ApiPorts, Ports
 from kns.model.errors import InvalidInputError
-from kns.model.job import Job
-from kns.model.parsing import parse_model
+from kns.model.job.job import Job
+from kns.model.reading.parsing import parse_model
 
 _JOBID = re.compile(r"kns-job-([1-9][0-9]{0,17})")
 # Part of a path and of the job's environment: no slash, no space, nothing that a shell or a URL would read.

@@ -12,11 +12,11 @@ from kns.cli.catalog import catalog
 from kns.cli.options import KubernetesVersions, list_minors
 from kns.cli.report import Report, escape
 from kns.cli.unknown import find_unknown_keys
-from kns.model.appdef import AppDef
-from kns.model.parsing import check_model
-from kns.model.problem import Problem
-from kns.model.strict_json import NotJsonError, decode_json
-from kns.model.versions import DEFAULT_VERSIONS, find_unsupported
+from kns.model.appdef.appdef import AppDef
+from kns.model.appdef.versions import DEFAULT_VERSIONS, find_unsupported
+from kns.model.reading.parsing import check_model
+from kns.model.reading.problem import Problem
+from kns.model.reading.strict_json import NotJsonError, decode_json
 
 app = typer.Typer(
     name="kns",

@@ -12,8 +12,8 @@ from kns.catalog_files import CatalogFiles, read_files
 from kns.cli.options import KubernetesVersions, list_minors
 from kns.cli.report import Report, escape
 from kns.cli.review import review
-from kns.model.catalog import Catalog, CatalogProblem, check_catalog, hash_key
-from kns.model.versions import DEFAULT_VERSIONS
+from kns.model.appdef.versions import DEFAULT_VERSIONS
+from kns.model.catalog.catalog import Catalog, CatalogProblem, check_catalog, hash_key
 
 _KEY_BYTES = 20
 _SHORT = 20  # characters; the hash is a quick one, so only a long random key is safe in it

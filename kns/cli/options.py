@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
-from kns.model.versions import parse_versions
 
 
 def _check_versions(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import tree_sitter_json
 from tree_sitter import Language, Node, Parser
 
-from kns.model.problem import Location
+from kns.model.reading.problem import Location
 
 _JSON = Language(tree_sitter_json.language())
 

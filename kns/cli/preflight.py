@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kns.cli.report import escape
-from kns.model.preflight import Finding, Verdict
+from kns.model.findings import Finding, Verdict
 
 _INDENT = " " * 9
 

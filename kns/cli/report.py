@@ -6,7 +6,7 @@ import typer
 
 from kns.cli.positions import Positions
 from kns.cli.unknown import OLD_SPELLINGS
-from kns.model.problem import Problem
+from kns.model.reading.problem import Problem
 
 
 class Report:

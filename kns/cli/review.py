@@ -5,7 +5,8 @@ from typing import Any
 
 from kns.catalog_files import CatalogFiles
 from kns.cli.unknown import find_unknown_keys
-from kns.model.catalog import (
+from kns.model.appdef.versions import find_unsupported
+from kns.model.catalog.catalog import (
     MACHINES,
     USERS,
     VAULTS,
@@ -16,9 +17,8 @@ from kns.model.catalog import (
     Vault,
     list_app_files,
 )
-from kns.model.machine import Machine
-from kns.model.problem import Problem
-from kns.model.versions import find_unsupported
+from kns.model.catalog.machine import Machine
+from kns.model.reading.problem import Problem
 
 
 def review(found: Catalog, files: CatalogFiles, *, supported_versions: Sequence[str]) -> list[CatalogProblem]:

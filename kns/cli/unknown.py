@@ -10,9 +10,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from kns.model.appdef import AppDef, Command
-from kns.model.parameters import Parameter, find_kind
-from kns.model.problem import Location, Problem
+from kns.model.appdef.appdef import AppDef, Command
+from kns.model.appdef.parameters import Parameter, find_kind
+from kns.model.reading.problem import Location, Problem
 
 _WITHOUT_EFFECT: dict[type[BaseModel], frozenset[str]] = {
     AppDef: frozenset({"identity", "hints", "meta"}),

@@ -2,8 +2,8 @@
 
 import random
 
-from kns.model.job import Accepted, Job
-from kns.model.submission import Terms, accept
+from kns.model.job.job import Accepted, Job
+from kns.model.submit.submission import Terms, accept
 from kns.ports import CatalogSource, JobStore
 
 

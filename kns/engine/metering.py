@@ -7,9 +7,9 @@ What is requested is read from the job's quota, which Kubernetes keeps up to dat
 from datetime import datetime, timedelta
 
 from kns.model import names
-from kns.model.conditions import ConditionType
-from kns.model.job import JobStatus
-from kns.model.usage import MAX_REPORTS, Usage, next_usage, read_rates
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import JobStatus
+from kns.model.job.usage import MAX_REPORTS, Usage, next_usage, read_rates
 from kns.ports import Context, Kind
 
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from kns.model import names
-from kns.model.conditions import ConditionType
-from kns.model.job import Job
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job
 from kns.ports import Kind, Object
 
 

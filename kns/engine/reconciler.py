@@ -15,13 +15,13 @@ from kns import metrics
 from kns.engine.metering import close_account, meter
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason, with_condition
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
-from kns.model.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
-from kns.model.outcome import Done, Failed, Outcome, Wait, Without
+from kns.model.job.conditions import ConditionType, Reason, with_condition
+from kns.model.job.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
 from kns.stages import STAGES, Stage, Verb
+from kns.stages.outcome import Done, Failed, Outcome, Wait, Without
 
 log = get_logger(__name__)
 

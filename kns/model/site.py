@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kns.model import names
-from kns.model.appdef import NestedKubernetes
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import InvalidInputError
-from kns.model.limits import LimitRangeItem
 
 _HOST = re.compile(r"(?=.{1,220}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 

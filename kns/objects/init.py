@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model import names
-from kns.model.job import Accepted
-from kns.model.plan import build_plan
-from kns.model.resources import INIT
+from kns.model.appdef.resources import INIT
+from kns.model.job.job import Accepted
 from kns.model.site import Site, build_tolerations
 from kns.objects.labels import build_labels, build_meta
+from kns.objects.plan import build_plan
 
 COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model import names
-from kns.model.job import Accepted
-from kns.model.limits import LimitRangeItem
-from kns.model.quantity import add_quantities
-from kns.model.resources import VOLUME_SIZE, with_overhead
+from kns.model.appdef.limit_range import LimitRangeItem
+from kns.model.appdef.resources import VOLUME_SIZE, with_overhead
+from kns.model.job.job import Accepted
+from kns.model.reading.quantity import add_quantities
 from kns.objects.labels import build_labels, build_meta
 
 GPU = "nvidia.com/gpu"

@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from kns.model import names
-from kns.model.job import Accepted
-from kns.model.resources import SHELL
+from kns.model.appdef.resources import SHELL
+from kns.model.job.job import Accepted
 from kns.model.site import JobAddress, Site, build_tolerations
 from kns.objects.ingress import SHELL_PORT
 from kns.objects.labels import build_labels, build_meta

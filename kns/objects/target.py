@@ -9,7 +9,7 @@ ours has the selector, the port, and nothing else of it.
 from typing import Any
 
 from kns.model import names
-from kns.model.appdef import Target
+from kns.model.appdef.appdef import Target
 from kns.objects.labels import build_meta
 
 _TCP = "TCP"

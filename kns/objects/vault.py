@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kns.model import names
-from kns.model.vault import AcceptedVault
+from kns.model.catalog.vault import AcceptedVault
 from kns.objects.labels import build_labels
 
 CSI_DRIVER = "nfs.csi.k8s.io"

@@ -8,8 +8,8 @@ checked against the schema of chart 0.36.1, which refuses unknown ones.
 from typing import Any
 
 from kns.model import names
-from kns.model.job import Accepted
-from kns.model.resources import COREDNS, DISTRO_COPY, SYNCER, VOLUME_SIZE
+from kns.model.appdef.resources import COREDNS, DISTRO_COPY, SYNCER, VOLUME_SIZE
+from kns.model.job.job import Accepted
 from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_tolerations
 from kns.objects.labels import build_labels, build_meta
 

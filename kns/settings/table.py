@@ -7,9 +7,9 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kns import __version__
-from kns.model.limits import LimitRangeItem
+from kns.model.appdef.limit_range import LimitRangeItem
+from kns.model.appdef.versions import DEFAULT_VERSIONS
 from kns.model.site import JobsDomain
-from kns.model.versions import DEFAULT_VERSIONS
 from kns.settings.values import (
     DOMAIN,
     LIMITS,

@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
-from kns.model.limits import parse_limit_range
-from kns.model.problem import key_path
-from kns.model.quantity import parse_quantity
-from kns.model.resources import find_unfit_limits
+from kns.model.reading.problem import key_path
+from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_jobs_domain
-from kns.model.versions import parse_versions
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

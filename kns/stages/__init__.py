@@ -8,11 +8,11 @@ job that has the same number (`ownership.py`). Keycloak comes before prepare, wh
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kns.model.conditions import ConditionType
-from kns.model.job import Substatus
-from kns.model.outcome import Outcome
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Substatus
 from kns.ports import Context
 from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
+from kns.stages.outcome import Outcome
 
 Verb = Callable[[Context], Outcome]
 

@@ -8,7 +8,9 @@ import base64
 from dataclasses import dataclass
 
 from kns.model import names
-from kns.model.environment import (
+from kns.model.submit.resolution import fill_api_key
+from kns.ports import Context, Kind, Object
+from kns.stages.environment import (
     build_jobenv,
     build_parameter_env,
     build_parameters_json,
@@ -18,8 +20,6 @@ from kns.model.environment import (
     build_secret_parameter_env,
     build_uploads,
 )
-from kns.model.resolution import fill_api_key
-from kns.ports import Context, Kind, Object
 
 CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a name
 

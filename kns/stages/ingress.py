@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from kns.model import names
-from kns.model.appdef import Target
-from kns.model.conditions import ConditionType, Reason
+from kns.model.appdef.appdef import Target
 from kns.model.errors import RefusedError
-from kns.model.outcome import Done, Failed, Outcome, Wait, Without
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import JobAddress
 from kns.objects.drift import is_as_applied, stamp
 from kns.objects.ingress import build_ingress
 from kns.objects.target import build_target_service, find_fault
 from kns.ports import Context, Kind, Object
+from kns.stages.outcome import Done, Failed, Outcome, Wait, Without
 from kns.stages.ownership import has_foreign_namespace
 
 _POLL_S = 1.0

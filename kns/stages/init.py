@@ -13,13 +13,13 @@ from typing import Any
 
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import TransientError
-from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input
+from kns.stages.outcome import Done, Failed, Outcome, Wait
 
 log = get_logger(__name__)
 

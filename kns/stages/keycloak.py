@@ -10,7 +10,6 @@ import secrets
 from datetime import timedelta
 
 from kns.logs import get_logger
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import (
     AlreadyExistsError,
     ForbiddenError,
@@ -19,10 +18,11 @@ from kns.model.errors import (
     TransientError,
     UnauthorizedError,
 )
-from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.keycloak import build_client, build_client_info, build_client_secret, has_all_of, is_made_for
 from kns.ports import Context, IdentityProvider, Kind
 from kns.stages.delivery import CLIENT_SECRET, read_client_info
+from kns.stages.outcome import Done, Failed, Outcome, Wait
 
 log = get_logger(__name__)
 

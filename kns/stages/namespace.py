@@ -8,10 +8,9 @@ job's.
 
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
+from kns.model.catalog.pull_secret import merge_pull_config, read_pull_config
 from kns.model.errors import KnsError
-from kns.model.outcome import Done, Failed, Outcome, Wait
-from kns.model.pull_secret import merge_pull_config, read_pull_config
+from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.inside import build_pull_secret
 from kns.objects.labels import build_labels
 from kns.objects.namespace import (
@@ -23,6 +22,7 @@ from kns.objects.namespace import (
 )
 from kns.objects.network import build_network_policies
 from kns.ports import Context, Kind, Object
+from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
 from kns.stages.tenant import end_pods
 

@@ -8,17 +8,17 @@ The namespaces of the app's targets and of its Keycloak client come later, made 
 
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.appdef import NestedKubernetes
-from kns.model.conditions import ConditionType, Reason
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.catalog.pull_secret import merge_pull_config
 from kns.model.errors import KnsError
-from kns.model.outcome import Done, Outcome, Wait
-from kns.model.pull_secret import merge_pull_config
+from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
 from kns.objects.labels import build_labels
 from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_default_class, read_job_info
+from kns.stages.outcome import Done, Outcome, Wait
 
 log = get_logger(__name__)
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError, RefusedError
-from kns.model.outcome import Done, Outcome, Without
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import JobAddress
 from kns.objects.kubeconfig import build_shell_kubeconfig
 from kns.objects.shell import (
@@ -22,6 +21,7 @@ from kns.objects.shell import (
     can_log_in,
 )
 from kns.ports import Context, Kind, Object
+from kns.stages.outcome import Done, Outcome, Without
 from kns.stages.ownership import has_foreign_namespace
 
 _POLL_S = 2.0

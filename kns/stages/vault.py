@@ -10,12 +10,12 @@ refuses is told in the record.
 from collections.abc import Sequence
 
 from kns.model import names
-from kns.model.conditions import Reason
+from kns.model.catalog.vault import AcceptedVault
 from kns.model.errors import ForbiddenError, RefusedError
-from kns.model.outcome import Done, Outcome, Wait, Without
-from kns.model.vault import AcceptedVault
+from kns.model.job.conditions import Reason
 from kns.objects.vault import CSI_DRIVER, build_vault_volume
 from kns.ports import Context, Kind, Object
+from kns.stages.outcome import Done, Outcome, Wait, Without
 from kns.stages.ownership import is_own
 
 _RETRY_S = 60.0

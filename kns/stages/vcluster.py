@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
-from kns.model.outcome import Done, Failed, Outcome, Wait
+from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.vcluster import build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.tenant import end_pods
 
 _POLL_S = 5.0  # the watch wakes the job sooner

@@ -3,8 +3,8 @@
 import pytest
 
 from kns.adapters.bearer import RealmTokens
-from kns.model.claims import Claims
 from kns.model.errors import TokenError
+from kns.model.submit.token_claims import Claims
 from tests.tokens import a_token, forged, public_pem, since_now
 
 

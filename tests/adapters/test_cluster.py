@@ -15,7 +15,7 @@ from kns.adapters.kube.kinds import WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
-from kns.model.output import CUT, MAX_LINES
+from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS

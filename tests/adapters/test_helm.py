@@ -17,8 +17,8 @@ import yaml
 
 from kns.adapters import helm as helm_module
 from kns.adapters.helm import HelmRenderer
+from kns.model.catalog.machine import Machine
 from kns.model.errors import RenderError, UnavailableError
-from kns.model.machine import Machine
 from kns.model.site import VirtualKubernetes, build_tolerations
 from kns.objects.vcluster import build_values
 from kns.ports import Kind

@@ -12,8 +12,8 @@ import pytest
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens, pack_log
 from kns.model.errors import UnavailableError
-from kns.model.output import CUT, MAX_LINES, JobOutput
-from kns.model.tokens import TOKEN_LENGTHS
+from kns.model.job.output import CUT, MAX_LINES, JobOutput
+from kns.model.job.tokens import TOKEN_LENGTHS
 from tests.adapters.api_server import ApiServer, Hang, Meanwhile, Reset
 from tests.builders import a_job
 

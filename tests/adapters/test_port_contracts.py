@@ -15,9 +15,9 @@ from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
-from kns.model.job import Job, JobSpec, JobState, StopReason, build_record
-from kns.model.output import JobOutput
-from kns.model.repeats import digest_request
+from kns.model.job.idempotency import digest_request
+from kns.model.job.job import Job, JobSpec, JobState, StopReason, build_record
+from kns.model.job.output import JobOutput
 from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records

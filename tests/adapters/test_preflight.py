@@ -13,9 +13,9 @@ from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.preflight import POLICIES, Wanted, check_host
 from kns.adapters.kube.rights import BEYOND_JOB, table_rules
 from kns.model import names
-from kns.model.job import Accepted, JobSpec, JobStatus
-from kns.model.machine import Machine
-from kns.model.preflight import Finding, Verdict
+from kns.model.catalog.machine import Machine
+from kns.model.findings import Finding, Verdict
+from kns.model.job.job import Accepted, JobSpec, JobStatus
 from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"

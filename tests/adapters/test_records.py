@@ -12,8 +12,8 @@ from kns.adapters.kube.numbers import COUNTER
 from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
-from kns.model.job import Job, JobSpec, StopReason, build_record
-from kns.model.repeats import digest_request, request_record
+from kns.model.job.idempotency import digest_request, request_record
+from kns.model.job.job import Job, JobSpec, StopReason, build_record
 from tests.adapters.api_server import ApiServer, LostAnswer, Meanwhile, Object, failure
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock

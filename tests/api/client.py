@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from kns.adapters.moving_window import MovingWindow
 from kns.api.app import ApiPorts, build_app
 from kns.api.ports import Limits
-from kns.model.job import Job
-from kns.model.output import JobOutput
-from kns.model.submission import Terms
+from kns.model.job.job import Job
+from kns.model.job.output import JobOutput
+from kns.model.submit.submission import Terms
 from kns.ports import Bearer
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.stores import (

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from kns.adapters import catalog_dir
 from kns.adapters.catalog_dir import CatalogDirectory
-from kns.model.catalog import CatalogError
+from kns.model.catalog.catalog import CatalogError
 from tests.builders import an_app, an_appdef, catalog_files
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kns.model.errors import UnavailableError
-from kns.model.job import JobState
+from kns.model.job.job import JobState
 from kns.ports import Kind
 from tests.api.client import Api, assert_refused
 from tests.builders import JobBuilder, a_catalog, a_command, a_job, a_submission, an_app, an_appdef

@@ -31,8 +31,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from kns.api.openapi import build_document
-from kns.model.job import JobState
-from kns.model.output import JobOutput
+from kns.model.job.job import JobState
+from kns.model.job.output import JobOutput
 from kns.ports import Kind
 from tests.api.client import Api
 from tests.builders import a_catalog, a_job, a_loose_appdef, a_submission, an_app, an_appdef

@@ -8,9 +8,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from kns.api.insight import _warn_unmeasured
+from kns.model.catalog.machine import Machine
 from kns.model.errors import ForbiddenError, NotFoundError, UnavailableError
-from kns.model.job import MachineChoice
-from kns.model.machine import Machine
+from kns.model.job.job import MachineChoice
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import JobBuilder, a_job

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from kns.model.conditions import ConditionType
 from kns.model.errors import NotFoundError
-from kns.model.job import JobState, StopReason, Substatus
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import JobState, StopReason, Substatus
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import START

@@ -3,7 +3,7 @@
 import pytest
 
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
-from kns.model.job import JobState, StopReason
+from kns.model.job.job import JobState, StopReason
 from kns.ports import JobStore, RecordWriter
 from tests.builders import a_job
 from tests.fakes.stores import MemoryJobStore

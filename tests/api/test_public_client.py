@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from jarviceclient.JarviceAPI import AuthenticatedClient
 
-from kns.model.job import JobState
+from kns.model.job.job import JobState
 from tests.api.client import Api
 from tests.builders import a_job, a_submission
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from kns.model.errors import UnavailableError
-from kns.model.job import JobState
+from kns.model.job.job import JobState
 from tests.api.client import Api, assert_refused
 from tests.builders import a_catalog, a_job, a_submission
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kns.model.errors import RefusedError, UnavailableError
-from kns.model.job import DesiredState, JobState, StopReason
-from kns.model.output import JobOutput
+from kns.model.job.job import DesiredState, JobState, StopReason
+from kns.model.job.output import JobOutput
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.api.test_any_input import VALUES, paths_of, replaced

@@ -16,9 +16,18 @@ from kns.adapters.kube.numbers import COUNTER
 from kns.adapters.kube.preflight import POLICIES as ASKED_POLICIES
 from kns.adapters.kube.rights import BEYOND_CLUSTER, BEYOND_JOB, BEYOND_SYSTEM, table_rules
 from kns.model import names
-from kns.model.conditions import Condition
-from kns.model.job import Accepted, DesiredState, JobSpec, JobState, JobStatus, MachineChoice, StopReason, VaultChoice
-from kns.model.vault import AcceptedVault
+from kns.model.catalog.vault import AcceptedVault
+from kns.model.job.conditions import Condition
+from kns.model.job.job import (
+    Accepted,
+    DesiredState,
+    JobSpec,
+    JobState,
+    JobStatus,
+    MachineChoice,
+    StopReason,
+    VaultChoice,
+)
 from kns.objects.vault import CSI_DRIVER
 from kns.settings import Settings, list_names
 

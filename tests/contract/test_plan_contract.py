@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from runner.outcome import _REASONS as RUNNER_REASONS
 from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Script, parse_plan
 
-from kns.model.appdef import NestedKubernetes, parse_appdef
+from kns.model.appdef.appdef import NestedKubernetes, parse_appdef
 from kns.model.errors import InvalidInputError
-from kns.model.parsing import parse_model
-from kns.model.plan import PLAN_VERSION, TEMPLATES_DIR, build_plan
+from kns.model.reading.parsing import parse_model
 from kns.objects.init import build_init_config
+from kns.objects.plan import PLAN_VERSION, TEMPLATES_DIR, build_plan
 from kns.stages.init import _REASONS as STAGE_REASONS
 from tests.builders import a_job
 

@@ -14,7 +14,7 @@ from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from kns.model.names import host_name
-from kns.model.quantity import parse_quantity
+from kns.model.reading.quantity import parse_quantity
 from kns.model.site import NetworkSettings
 from kns.objects.network import build_network_policies
 from tests.e2e.jobs import JobKeeper, TrialJob

@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from threading import RLock
 
 from kns.model import names
-from kns.model.catalog import Catalog
+from kns.model.catalog.catalog import Catalog
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
-from kns.model.job import (
+from kns.model.job.idempotency import find_first, request_record
+from kns.model.job.job import (
     Accepted,
     DesiredState,
     Job,
@@ -27,9 +28,8 @@ from kns.model.job import (
     job_from_record,
     status_to_record,
 )
-from kns.model.output import JobOutput
-from kns.model.repeats import find_first, request_record
-from kns.model.tokens import TOKEN_LENGTHS, Tokens
+from kns.model.job.output import JobOutput
+from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
 from kns.ports import Kind, Object, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)

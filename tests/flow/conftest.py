@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from kns.engine.reconciler import Reconciler, Result
-from kns.model.appdef import NestedKubernetes
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError
-from kns.model.job import Job
-from kns.model.limits import LimitRangeItem
+from kns.model.job.job import Job
 from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
 from kns.ports import IdentityProvider, World
 from kns.stages import vcluster

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kns.model.errors import UnavailableError
-from kns.model.job import JobState, StopReason
+from kns.model.job.job import JobState, StopReason
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
 

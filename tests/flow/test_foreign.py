@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kns.model.conditions import ConditionType, Reason
-from kns.model.job import StopReason
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import StopReason
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.stores import MemoryJobStore

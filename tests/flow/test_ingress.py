@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import RefusedError
-from kns.model.job import JobState, StopReason
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason
 from kns.model.site import IngressSettings, parse_jobs_domain
 from kns.ports import Kind
 from tests.builders import JobBuilder

@@ -2,11 +2,11 @@
 
 import pytest
 
-from kns.model.conditions import ConditionType, Reason
+from kns.model.appdef.resources import COREDNS, SYNCER
 from kns.model.errors import ForbiddenError, KnsError, UnavailableError
-from kns.model.job import JobState, StopReason
-from kns.model.quantity import add_quantities
-from kns.model.resources import COREDNS, SYNCER
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason
+from kns.model.reading.quantity import add_quantities
 from kns.model.site import ClassSettings
 from kns.ports import Kind
 from tests.builders import WEB_TARGET, JobBuilder, a_catalog, an_app

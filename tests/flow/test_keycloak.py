@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import (
     ForbiddenError,
     KnsError,
@@ -15,7 +14,8 @@ from kns.model.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from kns.model.job import JobState, StopReason, Substatus
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason, Substatus
 from kns.model.site import KeycloakSettings
 from kns.ports import Kind
 from tests.builders import JobBuilder, a_job

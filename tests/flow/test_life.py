@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from kns.model import names
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError, KnsError, RefusedError, UnavailableError
-from kns.model.job import JobState, StopReason, Substatus
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason, Substatus
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.host import UNSCHEDULABLE

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from kns.model.job import TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus, VaultChoice
+from kns.model.job.job import TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus, VaultChoice
 from tests.builders import WEB_TARGET, JobBuilder
 from tests.flow.conftest import Simulation
 

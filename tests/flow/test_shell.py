@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError, KnsError, RefusedError
-from kns.model.job import JobState, StopReason, Substatus
-from kns.model.job_info import shell_url
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.connection import shell_url
+from kns.model.job.job import JobState, StopReason, Substatus
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation

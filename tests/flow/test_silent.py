@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import RefusedError, TransientError, UnavailableError
-from kns.model.job import Job, JobState, StopReason
-from kns.model.output import JobOutput
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import Job, JobState, StopReason
+from kns.model.job.output import JobOutput
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation

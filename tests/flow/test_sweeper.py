@@ -8,7 +8,7 @@ import pytest
 from kns.engine.orphans import Installation
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.model.errors import UnavailableError
-from kns.model.job import StopReason
+from kns.model.job.job import StopReason
 from kns.model.site import KeycloakSettings
 from kns.ports import Kind, World
 from tests.builders import JobBuilder, a_job

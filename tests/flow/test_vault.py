@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from kns.model.conditions import ConditionType, Reason
 from kns.model.errors import ForbiddenError, KnsError, RefusedError
-from kns.model.job import JobState, StopReason
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason
 from kns.model.site import ClassSettings
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder

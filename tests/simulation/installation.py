@@ -19,7 +19,7 @@ from kns.engine.reconciler import Reconciler, Result
 from kns.engine.workers import Workers
 from kns.model.errors import NotFoundError, TransientError
 from kns.model.site import KeycloakSettings, Site
-from kns.model.submission import Terms
+from kns.model.submit.submission import Terms
 from kns.ports import World
 from kns.stages import vcluster
 from tests.builders import a_catalog

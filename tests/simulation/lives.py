@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from kns.model.conditions import ConditionType, Reason
-from kns.model.job import Job, JobState, StopReason
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import Job, JobState, StopReason
 from kns.model.site import Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job

@@ -7,8 +7,8 @@ All of them are tried with KNS_SIMULATION_HISTORIES at 10 000; below that, every
 
 import pytest
 
-from kns.model.job import EXIT_CODES
-from kns.model.output import JobOutput
+from kns.model.job.job import EXIT_CODES
+from kns.model.job.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
 from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from kns.model import names
-from kns.model.conditions import Reason
 from kns.model.errors import NotFoundError
-from kns.model.job import EXIT_CODES, Job, JobState, StopReason
-from kns.model.repeats import digest_request
+from kns.model.job.conditions import Reason
+from kns.model.job.idempotency import digest_request
+from kns.model.job.job import EXIT_CODES, Job, JobState, StopReason
 from kns.model.site import KeycloakSettings
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import MemoryJobStore

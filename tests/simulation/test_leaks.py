@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kns.model.job import StopReason
+from kns.model.job.job import StopReason
 from tests.builders import a_job
 from tests.simulation.faults import FAULTS, Fault
 from tests.simulation.installation import Installation

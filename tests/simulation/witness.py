@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from kns.model.job import TRANSITIONS, Job, JobStatus
-from kns.model.output import JobOutput
-from kns.model.tokens import TOKEN_LENGTHS, Tokens
+from kns.model.job.job import TRANSITIONS, Job, JobStatus
+from kns.model.job.output import JobOutput
+from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
 from kns.ports import Kind, Object
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm

@@ -15,7 +15,7 @@ from demo import accounts, catalog
 from demo.errors import DemoError
 from demo.target import Target, choose_target
 from kns.cli.app import app
-from kns.model.catalog import Catalog, parse_catalog
+from kns.model.catalog.catalog import Catalog, parse_catalog
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from demo.catalog import EXAMPLES, example_ids
 from demo.errors import DemoError
 from demo.target import ROOT
 from kns.cli.unknown import find_unknown_keys
-from kns.model.appdef import parse_appdef
+from kns.model.appdef.appdef import parse_appdef
 
 WEB_FILES = sorted(
     file for file in EXAMPLES.glob("*/templates/**/*.yml") if "kind: Deployment" in file.read_text("utf-8")

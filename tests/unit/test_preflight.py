@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kns.model.preflight import Finding, Verdict
+from kns.model.findings import Finding, Verdict
 from kns.preflight import check_site
 from kns.settings import list_names
 from tests.builders import catalog_files

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kns import __version__
-from kns.model.job import Job, StopReason, Substatus, build_record, status_to_record
-from kns.model.limits import parse_limit_range
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.model.job.job import Job, StopReason, Substatus, build_record, status_to_record
 from kns.settings import Settings
 from tests.builders import a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeVirtualClusters

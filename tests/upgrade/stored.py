@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kns.model.output import JobOutput
-from kns.model.tokens import Tokens
+from kns.model.job.output import JobOutput
+from kns.model.job.tokens import Tokens
 from tests.upgrade.record import FOLDER
 
 

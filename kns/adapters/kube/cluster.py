@@ -10,7 +10,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
-from kns.model.output import CUT, MAX_LINES
+from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
 LOG_BYTES = 2 * 1024 * 1024  # of a log at a time; more is not kept

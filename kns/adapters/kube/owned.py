@@ -12,9 +12,9 @@ from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, NotFoundError
-from kns.model.job import Job
-from kns.model.output import CUT, MAX_LINES, JobOutput, keep_last, split_lines
-from kns.model.tokens import TOKEN_LENGTHS, Tokens, make_tokens
+from kns.model.job.job import Job
+from kns.model.job.output import CUT, MAX_LINES, JobOutput, keep_last, split_lines
+from kns.model.job.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
 _SECRETS = KINDS[Kind.SECRET]

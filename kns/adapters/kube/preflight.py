@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
+from kns.model.catalog.machine import Machine
 from kns.model.errors import ForbiddenError, KnsError, NotFoundError
-from kns.model.job import Accepted, JobSpec, JobStatus
-from kns.model.machine import Machine
-from kns.model.preflight import Finding, Verdict
-from kns.model.quantity import parse_quantity
+from kns.model.findings import Finding, Verdict
+from kns.model.job.job import Accepted, JobSpec, JobStatus
+from kns.model.reading.quantity import parse_quantity
 from kns.model.site import TOLERATED_TAINTS
 
 OLDEST_MINOR = 33  # of Kubernetes 1: ServiceCIDRs, and what the policies in manifests/ are written in

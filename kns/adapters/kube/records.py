@@ -20,7 +20,8 @@ from kns.model.errors import (
     TransientError,
     UnavailableError,
 )
-from kns.model.job import (
+from kns.model.job.idempotency import find_first, is_remembered, request_record
+from kns.model.job.job import (
     Accepted,
     DesiredState,
     Job,
@@ -33,7 +34,6 @@ from kns.model.job import (
     spec_to_record,
     status_to_record,
 )
-from kns.model.repeats import find_first, is_remembered, request_record
 from kns.ports import Clock, Object
 
 log = get_logger(__name__)

@@ -9,7 +9,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.errors import NotFoundError
-from kns.model.preflight import Finding, Verdict
+from kns.model.findings import Finding, Verdict
 
 _RBAC = "rbac.authorization.k8s.io"
 _REVIEWS = "/apis/authorization.k8s.io/v1"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kns.model.output import JobOutput
+from kns.model.job.output import JobOutput
 from tests.api.client import Api
 from tests.api.hostile.served import CREDENTIALS, Row, Served, chunked, get, post, serve
 from tests.builders import a_command, a_job, a_submission, an_appdef

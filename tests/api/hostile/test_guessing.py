@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 
-from kns.model import account
+from kns.model.catalog import account
 from tests.api.client import Api
 from tests.api.hostile.served import Answer, Served, get, post, serve
 from tests.api.test_credentials import JOB_ROUTES

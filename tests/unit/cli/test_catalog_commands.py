@@ -9,8 +9,8 @@ from typer.testing import CliRunner, Result
 
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.cli.app import app
-from kns.model.catalog import CatalogError, hash_key
-from kns.model.problem import key_path
+from kns.model.catalog.catalog import CatalogError, hash_key
+from kns.model.reading.problem import key_path
 from tests.builders import a_command, an_app, an_appdef, catalog_files
 
 KEY = "a-key-of-more-than-twenty-characters"

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from kns.cli.preflight import add_preflight
-from kns.model.preflight import Finding, Verdict
+from kns.model.findings import Finding, Verdict
 
 OK = Finding("host API", Verdict.OK, "answers")
 WARNING = Finding("metrics API", Verdict.WARNING, "is not there", "install it")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from kns.model.appdef import AppDef, Command
+from kns.model.appdef.appdef import AppDef, Command
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "appdef.md"
 

@@ -13,7 +13,7 @@ from kns.engine.orphans import Installation, Swept
 from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, UNMARKED, Sweeper, SweepRules
 from kns.model import names
 from kns.model.errors import ForbiddenError, UnavailableError
-from kns.model.job import Job
+from kns.model.job.job import Job
 from kns.ports import Kind, Object, World
 from tests.builders import a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from kns.model.catalog import parse_catalog
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.model.appdef.resources import find_unfit_limits
+from kns.model.catalog.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
-from kns.model.limits import parse_limit_range
-from kns.model.problem import key_path
-from kns.model.resources import find_unfit_limits
+from kns.model.reading.problem import key_path
 from kns.model.site import parse_jobs_domain
-from kns.model.submission import Submission, Terms, accept, build_spec
+from kns.model.submit.submission import Submission, Terms, accept, build_spec
 from tests.builders import a_catalog, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START, MemoryJobStore
 

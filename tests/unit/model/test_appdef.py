@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kns.model.appdef import KeycloakClient, parse_appdef
+from kns.model.appdef.appdef import KeycloakClient, parse_appdef
+from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.model.limits import parse_limit_range
 from tests.builders import WEB_TARGET, a_command, an_appdef
 
 ITEM = {"name": "web", "type": "kubectl", "path": "web.yml"}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.catalog import Catalog, CatalogError, CatalogProblem, check_catalog, hash_key, parse_catalog
-from kns.model.vault import Vault
+from kns.model.catalog.catalog import Catalog, CatalogError, CatalogProblem, check_catalog, hash_key, parse_catalog
+from kns.model.catalog.vault import Vault
 from tests.builders import an_app, an_appdef, catalog_files
 
 SECRET = "s3cr3t-s3cr3t-s3cr3t"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.claims import read_claims
 from kns.model.errors import TokenError
+from kns.model.submit.token_claims import read_claims
 
 
 @pytest.mark.parametrize(

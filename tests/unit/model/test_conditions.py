@@ -4,8 +4,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from kns.model.conditions import MESSAGE_LIMIT, ConditionType, Reason, find_condition, with_condition
-from kns.model.job import TRANSITIONS, JobState
+from kns.model.job.conditions import MESSAGE_LIMIT, ConditionType, Reason, find_condition, with_condition
+from kns.model.job.job import TRANSITIONS, JobState
 from tests.fakes.stores import START
 
 LIFECYCLE = Path(__file__).resolve().parents[3] / "docs" / "lifecycle.md"

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.appdef import parse_appdef
-from kns.model.environment import (
+from kns.model.appdef.appdef import parse_appdef
+from kns.model.appdef.parameters import ParameterValue
+from kns.model.errors import InvalidInputError
+from kns.model.submit.resolution import Constants, resolve_parameters
+from kns.stages.environment import (
     build_jobenv,
     build_parameter_env,
     build_parameters_json,
     build_secret_parameter_env,
     build_uploads,
 )
-from kns.model.errors import InvalidInputError
-from kns.model.parameters import ParameterValue
-from kns.model.resolution import Constants, resolve_parameters
 from tests.builders import a_command, an_appdef
 
 

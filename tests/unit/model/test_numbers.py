@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.duration import format_walltime, parse_walltime
 from kns.model.errors import InvalidInputError
-from kns.model.quantity import add_quantities, format_quantity, parse_quantity
+from kns.model.reading.duration import format_walltime, parse_walltime
+from kns.model.reading.quantity import add_quantities, format_quantity, parse_quantity
 
 MILLIS = st.integers(0, 10**15)
 

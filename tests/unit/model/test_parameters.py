@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kns.cli.unknown import find_unknown_keys
-from kns.model.appdef import parse_appdef
-from kns.model.env_names import is_legal, parameter_name
+from kns.model.appdef.appdef import parse_appdef
+from kns.model.appdef.env_names import is_legal, parameter_name
+from kns.model.appdef.parameters import KINDS, Parameter, decode_upload
 from kns.model.errors import InvalidInputError
-from kns.model.parameters import KINDS, Parameter, decode_upload
-from kns.model.scalars import MAX_TEXT_BYTES, read_number, read_text, read_whole, write_scalar
+from kns.model.reading.scalars import MAX_TEXT_BYTES, read_number, read_text, read_whole, write_scalar
 from tests.builders import a_command, an_appdef
 
 BOOL = {"type": "BOOL"}

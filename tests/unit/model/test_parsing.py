@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, model_validator
 
 from kns.model.errors import InvalidInputError
-from kns.model.parsing import check_model, parse_model
+from kns.model.reading.parsing import check_model, parse_model
 
 
 class _Leaf(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kns.model.pull_secret import merge_pull_config, registry_of
+from kns.model.catalog.pull_secret import merge_pull_config, registry_of
 
 
 def config(*hosts: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from kns.model.errors import InvalidInputError
-from kns.model.job import Job
-from kns.model.repeats import digest_request, find_first, request_record
+from kns.model.job.idempotency import digest_request, find_first, request_record
+from kns.model.job.job import Job
 from tests.builders import a_job
 from tests.fakes.stores import START
 

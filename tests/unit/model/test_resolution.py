@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kns.model.catalog import Catalog, CatalogError, parse_catalog
+from kns.model.appdef.parameters import KINDS, Parameter, ParameterValue
+from kns.model.catalog.catalog import Catalog, CatalogError, parse_catalog
 from kns.model.errors import InvalidInputError
-from kns.model.job import Accepted, build_record, job_from_record
-from kns.model.job_info import substitute
-from kns.model.parameters import KINDS, Parameter, ParameterValue
-from kns.model.parsing import parse_model
-from kns.model.resolution import Constants, fill_api_key, resolve_parameters
-from kns.model.submission import Submission, Terms, accept, build_spec
+from kns.model.job.connection import substitute
+from kns.model.job.job import Accepted, build_record, job_from_record
+from kns.model.reading.parsing import parse_model
+from kns.model.submit.resolution import Constants, fill_api_key, resolve_parameters
+from kns.model.submit.submission import Submission, Terms, accept, build_spec
 from tests.builders import a_command, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START
 

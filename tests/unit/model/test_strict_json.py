@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.problem import Problem
-from kns.model.strict_json import NotJsonError, decode_json
+from kns.model.reading.problem import Problem
+from kns.model.reading.strict_json import NotJsonError, decode_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

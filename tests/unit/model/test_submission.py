@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.catalog import Catalog
+from kns.model.catalog.catalog import Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError
-from kns.model.job import Accepted
-from kns.model.parsing import parse_model
-from kns.model.submission import Submission, Terms, accept, build_job_name, build_spec, redact_submission
+from kns.model.job.job import Accepted
+from kns.model.reading.parsing import parse_model
+from kns.model.submit.submission import Submission, Terms, accept, build_job_name, build_spec, redact_submission
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
 from tests.fakes.stores import START
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from kns.model.quantity import add_quantities
-from kns.model.resources import COREDNS, INIT, SYNCER
-from kns.model.usage import Usage, next_usage, read_rates
+from kns.model.appdef.resources import COREDNS, INIT, SYNCER
+from kns.model.job.usage import Usage, next_usage, read_rates
+from kns.model.reading.quantity import add_quantities
 from tests.fakes.stores import START
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kns.model.job import Accepted
-from kns.model.limits import parse_limit_range
-from kns.model.machine import Machine
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.model.catalog.machine import Machine
+from kns.model.job.job import Accepted
 from kns.model.site import (
     IngressSettings,
     JobAddress,

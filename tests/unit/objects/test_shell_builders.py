@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kns.model.job import Accepted
-from kns.model.machine import Machine
-from kns.model.resources import SHELL
+from kns.model.appdef.resources import SHELL
+from kns.model.catalog.machine import Machine
+from kns.model.job.job import Accepted
 from kns.model.site import IngressSettings, JobAddress, Site, VirtualKubernetes, build_tolerations
 from kns.objects.ingress import build_ingress
 from kns.objects.kubeconfig import build_shell_kubeconfig

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kns.model.vault import AcceptedVault
+from kns.model.catalog.vault import AcceptedVault
 from kns.objects.vault import build_vault_class, build_vault_volume
 
 CLAIM = {

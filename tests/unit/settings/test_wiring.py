@@ -7,10 +7,10 @@ import pytest
 
 from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
-from kns.model.catalog import App
-from kns.model.environment import build_proxy_env
+from kns.model.catalog.catalog import App
 from kns.model.site import Site
 from kns.settings import list_names, load_settings
+from kns.stages.environment import build_proxy_env
 from kns.wiring import build_site, build_sweep_rules, build_terms
 from tests.builders import an_app
 

@@ -11,8 +11,8 @@ from decimal import Decimal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from kns.model.quantity import parse_quantity
-from kns.model.resources import COREDNS, INIT, SHELL, SYNCER
+from kns.model.appdef.resources import COREDNS, INIT, SHELL, SYNCER
+from kns.model.reading.quantity import parse_quantity
 
 MAX_REPORTS = 100
 GPU = "requests.nvidia.com/gpu"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model.errors import InvalidInputError
-from kns.model.problem import Problem
+from kns.model.reading.problem import Problem
 
 # The newest tag of the maker's `kubernetes` image per minor; the first is the default.
 DEFAULT_VERSIONS = "v1.36.0,v1.35.0,v1.34.0,v1.33.4"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from kns.model.problem import Problem
+from kns.model.reading.problem import Problem
 
 
 def located(location: tuple[int | str, ...], problem: str) -> ValidationError:

@@ -26,8 +26,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kns.model.faults import located
-from kns.model.scalars import (
+from kns.model.reading.located import located
+from kns.model.reading.scalars import (
     Flag,
     OptionalNumber,
     OptionalWhole,

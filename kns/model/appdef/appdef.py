@@ -25,16 +25,16 @@ from pydantic import (
     model_validator,
 )
 
-from kns.model.duration import parse_walltime
+from kns.model.appdef.limit_range import LimitRangeItem, parse_limit_range
+from kns.model.appdef.parameter_set import Parameters
+from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.variables import Variable, Variables
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.model.faults import located, located_all
-from kns.model.limits import LimitRangeItem, parse_limit_range
-from kns.model.parameter_set import Parameters
-from kns.model.parsing import parse_model
-from kns.model.problem import Problem
-from kns.model.resources import find_unfit_limits
-from kns.model.scalars import Flag, read_flag
-from kns.model.variables import Variable, Variables
+from kns.model.reading.duration import parse_walltime
+from kns.model.reading.located import located, located_all
+from kns.model.reading.parsing import parse_model
+from kns.model.reading.problem import Problem
+from kns.model.reading.scalars import Flag, read_flag
 
 DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING
 from typing import Any
 
-from kns.model.limits import LimitRangeItem, find_refused
-from kns.model.problem import Problem
-from kns.model.quantity import add_quantities, parse_quantity
+from kns.model.appdef.limit_range import LimitRangeItem, find_refused
+from kns.model.reading.problem import Problem
+from kns.model.reading.quantity import add_quantities, parse_quantity
 
 Resources = dict[str, dict[str, str]]  # {"requests": {...}, "limits": {...}}
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from kns.model.problem import Problem
-from kns.model.scalars import ScalarText
+from kns.model.reading.problem import Problem
+from kns.model.reading.scalars import ScalarText
 
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

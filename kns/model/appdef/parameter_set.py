@@ -5,11 +5,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from kns.model.env_names import is_reserved, parameter_name
-from kns.model.faults import located_all
-from kns.model.parameters import BoolParameter, Parameter, UploadParameter
-from kns.model.problem import Problem
-from kns.model.scalars import check_text
+from kns.model.appdef.env_names import is_reserved, parameter_name
+from kns.model.appdef.parameters import BoolParameter, Parameter, UploadParameter
+from kns.model.reading.located import located_all
+from kns.model.reading.problem import Problem
+from kns.model.reading.scalars import check_text
 
 MAX_PARAMETERS = 500
 _MAX_NAME = 253  # as the key of a ConfigMap

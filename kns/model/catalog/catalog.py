@@ -12,14 +12,14 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from kns.model.account import User, check_username, hash_key
-from kns.model.appdef import AppDef
+from kns.model.appdef.appdef import AppDef
+from kns.model.catalog.account import User, check_username, hash_key
+from kns.model.catalog.machine import Integer, Machine, Number
+from kns.model.catalog.pull_secret import check_pull_secret
+from kns.model.catalog.vault import Vault
 from kns.model.errors import KnsError
-from kns.model.machine import Integer, Machine, Number
-from kns.model.parsing import check_model
-from kns.model.problem import Problem
-from kns.model.pull_secret import check_pull_secret
-from kns.model.vault import Vault
+from kns.model.reading.parsing import check_model
+from kns.model.reading.problem import Problem
 
 __all__ = [
     "MACHINES",

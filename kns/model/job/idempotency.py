@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from kns.model.errors import InvalidInputError
-from kns.model.job import Job
+from kns.model.job.job import Job
 
 REMEMBERED = timedelta(hours=24)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kns.model.errors import KnsError
-from kns.model.problem import Location, Problem
+from kns.model.reading.problem import Location, Problem
 
 
 class NotJsonError(KnsError):

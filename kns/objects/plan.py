@@ -4,7 +4,7 @@ The plan: the one versioned document that the init image reads. A contract test 
 
 from typing import Any
 
-from kns.model.appdef import NestedKubernetes, TemplateItem
+from kns.model.appdef.appdef import NestedKubernetes, TemplateItem
 
 PLAN_VERSION = 1
 TEMPLATES_DIR = "/templates"

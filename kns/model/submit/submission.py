@@ -15,17 +15,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from kns.model import names
-from kns.model.appdef import AppDef, Command, NestedKubernetes
-from kns.model.catalog import App, Catalog, User
-from kns.model.claims import Claims
-from kns.model.duration import parse_walltime
+from kns.model.appdef.appdef import AppDef, Command, NestedKubernetes
+from kns.model.appdef.variables import Variable
+from kns.model.catalog.catalog import App, Catalog, User
+from kns.model.catalog.machine import Machine
+from kns.model.catalog.vault import AcceptedVault, accept_vault
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.model.job import Accepted, JobSpec, MachineChoice, VaultChoice
-from kns.model.machine import Machine
-from kns.model.resolution import Constants, build_constants, resolve_parameters
-from kns.model.scalars import check_text
-from kns.model.variables import Variable
-from kns.model.vault import AcceptedVault, accept_vault
+from kns.model.job.job import Accepted, JobSpec, MachineChoice, VaultChoice
+from kns.model.reading.duration import parse_walltime
+from kns.model.reading.scalars import check_text
+from kns.model.submit.resolution import Constants, build_constants, resolve_parameters
+from kns.model.submit.token_claims import Claims
 
 EPHEMERAL_VAULT = "ephemeral"
 NORMAL: Literal["normal"] = "normal"

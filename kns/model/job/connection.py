@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from kns.model import names
-from kns.model.conditions import ConditionType
-from kns.model.job import Job
-from kns.model.tokens import Tokens
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job
+from kns.model.job.tokens import Tokens
 
 
 def build_substitutions(job: Job, tokens: Tokens) -> dict[str, str]:

@@ -16,14 +16,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kns.model import names
-from kns.model.appdef import NestedKubernetes
-from kns.model.conditions import Condition, ConditionType, find_condition
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.appdef.parameters import ParameterValue
+from kns.model.catalog.machine import Machine
+from kns.model.catalog.vault import AcceptedVault
 from kns.model.errors import InvalidInputError
-from kns.model.machine import Machine
-from kns.model.parameters import ParameterValue
-from kns.model.parsing import parse_model
-from kns.model.usage import Usage
-from kns.model.vault import AcceptedVault
+from kns.model.job.conditions import Condition, ConditionType, find_condition
+from kns.model.job.usage import Usage
+from kns.model.reading.parsing import parse_model
 
 
 class JobState(StrEnum):

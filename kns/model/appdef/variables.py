@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from kns.model.env_names import is_legal, is_reserved
-from kns.model.faults import located_all
-from kns.model.problem import Problem
-from kns.model.scalars import Flag
+from kns.model.appdef.env_names import is_legal, is_reserved
+from kns.model.reading.located import located_all
+from kns.model.reading.problem import Problem
+from kns.model.reading.scalars import Flag
 
 MAX_VARIABLES = 200
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kns.model.catalog import App, User
+from kns.model.appdef.parameters import BoolParameter, ConstParameter, Parameter, ParameterValue, Value
+from kns.model.catalog.catalog import App, User
+from kns.model.catalog.machine import Machine
+from kns.model.catalog.vault import Vault
 from kns.model.errors import InvalidInputError
-from kns.model.job_info import substitute
-from kns.model.machine import Machine
-from kns.model.parameters import BoolParameter, ConstParameter, Parameter, ParameterValue, Value
-from kns.model.scalars import check_text
-from kns.model.vault import Vault
+from kns.model.job.connection import substitute
+from kns.model.reading.scalars import check_text
 
 API_KEY = "APIKEY"
 _PATH = "application.parameters"

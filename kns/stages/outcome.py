@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kns.model.conditions import Reason
+from kns.model.job.conditions import Reason
 
 
 @dataclass(frozen=True, slots=True)

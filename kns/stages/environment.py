@@ -10,12 +10,12 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kns.model.env_names import is_legal, parameter_name
+from kns.model.appdef.env_names import is_legal, parameter_name
+from kns.model.appdef.parameters import ParameterValue, decode_upload
 from kns.model.errors import InvalidInputError
-from kns.model.job import Accepted, JobSpec
-from kns.model.parameters import ParameterValue, decode_upload
+from kns.model.job.job import Accepted, JobSpec
+from kns.model.job.tokens import Tokens
 from kns.model.site import Site
-from kns.model.tokens import Tokens
 
 
 def build_public_env(

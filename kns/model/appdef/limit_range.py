@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kns.model.errors import InvalidInputError
-from kns.model.parsing import parse_model
-from kns.model.problem import Problem
-from kns.model.quantity import parse_quantity
+from kns.model.reading.parsing import parse_model
+from kns.model.reading.problem import Problem
+from kns.model.reading.quantity import parse_quantity
 
 
 def _read_quantity(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kns.model.errors import InvalidInputError
-from kns.model.problem import Location, Problem, key_path
+from kns.model.reading.problem import Location, Problem, key_path
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -1,0 +1,1 @@
+"""The AppDef: what an app author writes, checked and frozen."""

@@ -1,0 +1,1 @@
+"""The catalogue: users, machines, apps and vaults that an administrator maintains."""

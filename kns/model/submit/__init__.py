@@ -1,0 +1,1 @@
+"""The submission: from a request to an accepted job."""
