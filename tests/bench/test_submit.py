@@ -17,7 +17,7 @@ from bench.command import write_json
 from bench.errors import BenchError
 from bench.figures import Figures
 from bench.submit import Bench, Load, Result, Submitted
-from tests.unit.bench_server import Reply, Script, run_against
+from tests.bench.server import Reply, Script, run_against
 
 ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
 ENVIRON = {"KNS_URL": "http://kns/", "KNS_USERNAME": "user1", "KNS_APIKEY": "key-1"}

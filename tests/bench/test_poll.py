@@ -13,8 +13,8 @@ from bench.accounts import Account
 from bench.errors import BenchError
 from bench.poll import Bench, Load, Result
 from bench.scheduler import Replica
-from tests.unit.bench_server import Reply, run_against
-from tests.unit.test_bench_scheduler import a_replica
+from tests.bench.server import Reply, run_against
+from tests.bench.test_scheduler import a_replica
 
 ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
 
