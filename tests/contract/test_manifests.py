@@ -1,8 +1,13 @@
-"""What is applied to a cluster says the same as the code: rights, schema, versions, pod security."""
+"""
+The manifests agree with the code: rights, schema, versions, pod security.
+
+Each file is parsed once, and no test changes what was parsed.
+"""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,7 @@ FILES = sorted(path for path in MANIFESTS.glob("*.yaml") if path.name != "kustom
 Rules = dict[tuple[str, str], set[str]]  # (group, resource) -> verbs
 
 
+@cache
 def load(path: Path) -> list[dict[str, Any]]:
     return [obj for obj in yaml.safe_load_all(path.read_text()) if obj]
 
