@@ -15,7 +15,7 @@ from tests.builders import JobBuilder, a_job
 from tests.fakes.host import FakeRenderer
 from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import SITE, Simulation
-from tests.flow.test_crashes import Crash, fresh, interrupt
+from tests.flow.interruptions import Crash, fresh, interrupt
 
 GRACE_S = 900
 SYSTEM = f"Namespace /{SITE.system_namespace}"

@@ -1,9 +1,15 @@
 """
-One fault at one call: for every kind of life, every call of it and everything that can go wrong there, the end is the
-same, nothing is left, and nothing happened twice.
+One fault at one call: whatever goes wrong at whatever call of a life, the end of the job is the same, nothing is left,
+and nothing happened twice.
 
-All of them are tried with KNS_SIMULATION_HISTORIES at 10 000; below that, every so many-th.
+With KNS_SIMULATION_HISTORIES at 10 000 every fault is tried at every call of every life. Below that, every fault of
+every call is tried once, and the life with the most writes is interrupted after each of them: by a crash, and by an
+answer that is lost. An interruption before a write is one after the call before it.
 """
+
+import random
+from collections import defaultdict
+from functools import cache
 
 import pytest
 
@@ -12,28 +18,63 @@ from kns.model.job.output import JobOutput
 from tests.simulation.faults import FAULTS
 from tests.simulation.installation import Installation
 from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
-from tests.simulation.scale import STRIDE
+from tests.simulation.scale import IS_EXHAUSTIVE
+
+Choice = list[tuple[int, str]]  # number of the call in the life, name of the fault
+RICHEST = "with vault, shell and Keycloak"
+INTERRUPTIONS = ("crash after", "timeout after")
+
+
+@cache
+def _list_calls(kind: str) -> tuple[list[str], JobOutput]:
+    """The calls of a life without a fault, which one with a fault shares up to the fault; and the job's output."""
+    calls: list[str] = []
+    world = LIVES[kind].live(lambda _, call: calls.append(call))
+    _check(world, LIVES[kind], output=world.outputs.final[RECORD])
+    return calls, world.outputs.final[RECORD]
+
+
+def _choose_all() -> dict[str, Choice]:
+    return {
+        kind: [(number, name) for number, call in enumerate(_list_calls(kind)[0]) for name in FAULTS[call]]
+        for kind in LIVES
+    }
+
+
+def _choose_some() -> dict[str, Choice]:
+    """The same choice in every run; the position of each fault in its life is random."""
+    chance = random.Random(20260105)
+    chosen: dict[str, Choice] = {kind: [] for kind in LIVES}
+    places = defaultdict(list)
+    for kind, faults in _choose_all().items():
+        for number, name in faults:
+            places[_list_calls(kind)[0][number], name].append((kind, number))
+    for (_, name), found in places.items():
+        kind, number = chance.choice(found)
+        chosen[kind].append((number, name))
+    for number, call in enumerate(_list_calls(RICHEST)[0]):
+        chosen[RICHEST] += [(number, name) for name in INTERRUPTIONS if {*INTERRUPTIONS} <= FAULTS[call].keys()]
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def chosen() -> dict[str, Choice]:
+    return _choose_all() if IS_EXHAUSTIVE else _choose_some()
 
 
 def test_the_lives_make_every_call_that_can_fail() -> None:
-    """A call that no life makes would meet no fault, and nothing would tell."""
-    calls: set[str] = set()
-    for life in LIVES.values():
-        life.live(lambda _, call: calls.add(call))
-    assert calls == FAULTS.keys() - ASKED_BY_SUBMIT
+    """A call that no life makes would meet no fault, and no other test would notice."""
+    assert {call for kind in LIVES for call in _list_calls(kind)[0]} == FAULTS.keys() - ASKED_BY_SUBMIT
 
 
 @pytest.mark.parametrize("kind", LIVES)
-def test_one_fault_at_any_call_changes_nothing(kind: str) -> None:
-    life = LIVES[kind]
-    calls: list[str] = []
-    smooth = life.live(lambda _, call: calls.append(call))  # a life with one fault is the same up to there
-    _check(smooth, life, output=smooth.outputs.final[RECORD])
-    faults = [(number, name) for number, call in enumerate(calls) for name in FAULTS[call]]
-    for number, name in faults[::STRIDE]:
+def test_one_fault_at_any_call_changes_nothing(kind: str, chosen: dict[str, Choice]) -> None:
+    life, (calls, output) = LIVES[kind], _list_calls(kind)
+    assert chosen[kind]
+    for number, name in chosen[kind]:
         try:
             world = life.live(lambda n, call: FAULTS[call][name] if n == number else None)  # noqa: B023 - used at once
-            _check(world, life, output=smooth.outputs.final[RECORD])
+            _check(world, life, output=output)
         except Exception as error:
             error.add_note(f"{kind}: {name} at call {number}, {calls[number]}")
             raise

@@ -1,0 +1,53 @@
+"""Interrupts one call of a fake: the process dies or the answer is lost, before or after the call took effect."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.flow.conftest import Simulation
+
+
+class Crash(BaseException):
+    """The process is gone; nothing in it may catch this."""
+
+
+def interrupt(target: Any, method: str, call: int, *, before: bool, error: type[BaseException]) -> Callable[[], int]:
+    """Make the `call`-th use of `method` raise, before or after it took effect. Returns a count of the uses so far."""
+    original = getattr(target, method)
+    count = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == call and before:
+            raise error("injected")
+        result = original(*args, **kwargs)
+        if count == call:
+            raise error("injected")
+        return result
+
+    setattr(target, method, wrapped)
+    return lambda: count
+
+
+def run_on(sim: Simulation, until: str) -> None:
+    """Run until that outcome. A crash is a restart, since `step` keeps nothing."""
+    for _ in range(20):
+        try:
+            sim.run(until=until)
+        except Crash:
+            continue
+        return
+    raise AssertionError(f"never came to {until}")
+
+
+def fresh(sim: Simulation) -> dict[str, Any]:
+    """New fakes in place of those of `sim`."""
+    clock = type(sim.clock)()
+    return {
+        "clock": clock,
+        "store": type(sim.store)(clock),
+        "host": type(sim.host)(clock),
+        "outputs": type(sim.outputs)(),
+        "tokens": type(sim.tokens)(),
+        "virtual": type(sim.virtual)(),
+    }
