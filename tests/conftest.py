@@ -1,13 +1,31 @@
-"""What every test leaves behind is undone here."""
+"""
+What all tests share: plain log lines, logging undone after each test, and how many examples hypothesis tries.
+
+`--hypothesis-profile=deep` tries a hundred times as many.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.register_profile("deep", max_examples=4000, deadline=None)
+settings.load_profile("quick")
+
+# structlog's defaults render each traceback with its source for a terminal, which took a tenth of a run.
+_PLAIN = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.format_exc_info,
+    structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+]
 
 
 @pytest.fixture(autouse=True)
-def _forget_logging() -> Iterator[None]:
-    """A test that configured logging did so with an output that ends with it."""
+def _reset_logging() -> Iterator[None]:
+    """Undo the logging that a test configured, because its output ends with the test."""
+    structlog.configure(processors=_PLAIN)
     yield
     structlog.reset_defaults()

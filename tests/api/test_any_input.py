@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.api.client import Api
@@ -50,27 +50,23 @@ def _assert_answered(path: str, body: bytes) -> None:
     answer.json()
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(paths_of(a_submission(vault={"name": "data"}, job_label="x"))), VALUES)
 def test_a_submission_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
     body = replaced(a_submission(vault={"name": "data"}, job_label="x"), path, value)
     _assert_answered("/jarvice/submit", json.dumps(body).encode())
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(paths_of(an_appdef(walltime="01:00:00"))), VALUES)
 def test_an_appdef_with_anything_anywhere(path: tuple[Any, ...], value: Any) -> None:
     _assert_answered("/jarvice/validate", json.dumps(replaced(an_appdef(walltime="01:00:00"), path, value)).encode())
 
 
-@settings(max_examples=100, deadline=None)
 @given(ROUTES, st.dictionaries(PARAMETERS, VALUES))
 def test_a_parameter_of_any_kind(route: str, params: dict[str, Any]) -> None:
     body = {"username": "user1", "apikey": "key-user1", **params}
     _assert_answered(f"/jarvice/{route}", json.dumps(body).encode())
 
 
-@settings(max_examples=100, deadline=None)
 @given(ROUTES, st.binary(max_size=40))
 def test_a_body_of_any_bytes(route: str, body: bytes) -> None:
     _assert_answered(f"/jarvice/{route}", body)

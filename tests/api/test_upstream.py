@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.model.errors import RefusedError, UnavailableError
@@ -173,13 +173,11 @@ def _assert_foreseen(path: str, args: Any) -> None:
     assert answer.headers["content-type"] == "text/plain" or "Internal" not in str(answer.json()), (path, args)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SUBMIT_PATHS), VALUES)
 def test_a_submit_with_anything_anywhere_is_answered(path: tuple[Any, ...], value: Any) -> None:
     _assert_foreseen("/submit", replaced(submit_args(), path, value))
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*TAKE_JOB, "/request/pvcls", REQUEST]), st.sampled_from([*JOB7, "qs"]), VALUES)
 def test_any_value_of_any_key_is_answered(path: str, key: str, value: Any) -> None:
     _assert_foreseen(path, {**JOB7, key: value})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from runner.outcome import _REASONS as RUNNER_REASONS
 from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Script, parse_plan
@@ -97,7 +97,6 @@ WILD = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(WILD, min_size=1, max_size=2))
 def test_what_kns_accepts_the_runner_understands(items: list[dict[str, Any]]) -> None:
     """Else a job would be taken, spawn, and only then fail."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -46,21 +46,18 @@ def _run(folder: str, files: dict[str, bytes], *command: str) -> None:
 
 
 @given(_damaged(an_appdef()))
-@settings(deadline=None)
 def test_any_appdef(data: Any) -> None:
     with TemporaryDirectory() as folder:
         _run(folder, {"app.json": json.dumps(data).encode()}, "validate", f"{folder}/app.json")
 
 
 @given(st.binary(max_size=40) | st.text(alphabet='{}[]",:0123eE+-.ntf \n\\u', max_size=30).map(str.encode))
-@settings(deadline=None)
 def test_any_bytes(data: bytes) -> None:
     with TemporaryDirectory() as folder:
         _run(folder, {"app.json": data}, "validate", f"{folder}/app.json")
 
 
 @given(_damaged(catalog_files()))
-@settings(deadline=None)
 def test_any_catalogue(files: Any) -> None:
     known = (
         {name: content for name, content in files.items() if name in catalog_files()} if isinstance(files, dict) else {}

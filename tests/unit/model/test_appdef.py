@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.model.appdef.appdef import KeycloakClient, parse_appdef
@@ -240,7 +240,6 @@ PLACES: list[tuple[str | int, ...]] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(PLACES), JSON)
 def test_anything_anywhere_is_read_or_refused_by_our_own_error(place: tuple[str | int, ...], value: Any) -> None:
     appdef = json.loads(json.dumps(an_appdef()))

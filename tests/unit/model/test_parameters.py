@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.cli.unknown import find_unknown_keys
@@ -259,7 +259,6 @@ ENTRIES = st.fixed_dictionaries(
 PARAMETERS = st.dictionaries(st.text(max_size=4) | st.sampled_from(["p", "PATH", "-p"]), ENTRIES | JSON, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
 @given(PARAMETERS | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=2) | JSON)
 def test_anything_is_read_or_refused_by_our_own_error(parameters: Any, variables: Any) -> None:
     """And what is read has a default that reads as a value again, or none."""

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.model.appdef.parameters import KINDS, Parameter, ParameterValue
@@ -402,7 +402,6 @@ ALL = parse(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(KINDS)), JSON, max_size=3), st.text(max_size=10))
 def test_anything_given_is_settled_or_refused_by_our_own_error(given_values: dict[str, Any], label: str) -> None:
     """What is settled is JSON that an environment can hold."""
