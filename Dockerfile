@@ -1,7 +1,7 @@
 # The scheduler image. Build context: the root of the repository.
 #
-# TOOLS_IMAGE may name an image that holds ready-made /helm and /vcluster-0.36.1.tgz; by default both are made from the
-# same pinned modules as the testbed's.
+# TOOLS_IMAGE may name an image with a prebuilt /helm and /vcluster-0.36.1.tgz. By default both are built from the pinned
+# Go modules that the testbed uses.
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 ARG TOOLS_IMAGE=tools-from-source
@@ -10,7 +10,7 @@ FROM ${GO_IMAGE} AS tools-from-source
 ENV CGO_ENABLED=0
 WORKDIR /src/helm
 COPY testbed/go/helm/go.mod testbed/go/helm/go.sum ./
-# The Kubernetes version is what `helm template` assumes without a cluster: 1.20 if it is not told.
+# Sets the Kubernetes version that `helm template` assumes without a cluster; the default would be 1.20.
 RUN set -eu; \
     minor="$(go list -m -f '{{.Version}}' k8s.io/client-go)"; minor="${minor#v0.}"; minor="${minor%%.*}"; \
     flags="-s -w"; \
@@ -31,19 +31,25 @@ RUN set -eu; \
 FROM ${TOOLS_IMAGE} AS tools
 
 FROM ${BASE_IMAGE} AS build
-# Where pip finds the certificates of a registry behind a proxy; nothing by default.
+# Path of the CA bundle that pip trusts, for a package index behind a proxy. By default pip uses its own.
 ARG PIP_CERT
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/kns
-COPY requirements.lock /src/
-RUN /opt/kns/bin/pip install --no-cache-dir --disable-pip-version-check --require-virtualenv -r /src/requirements.lock
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+# The build tools have an environment of their own, which stays out of the image. All packages are pinned by hash, and
+# wheels only: a source distribution would download build tools that nothing pins.
+RUN python3 -m venv /opt/build && python3 -m venv /opt/kns
+COPY requirements.lock requirements-build.lock /src/
+RUN /opt/build/bin/pip install --require-hashes --only-binary :all: -r /src/requirements-build.lock \
+    && /opt/kns/bin/pip install --require-hashes --only-binary :all: -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY kns /src/kns
-RUN /opt/kns/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /src \
+RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /opt/wheel /src \
+    && /opt/kns/bin/pip install --no-index --no-deps /opt/wheel/kns-*.whl \
     && /opt/kns/bin/pip uninstall --yes pip setuptools \
-    # The asynchronous twin of the Kubernetes client is half of its size, and kns never imports it.
+    # kns never imports the asynchronous variant of the Kubernetes client, which is half of the package.
     && rm -rf /opt/kns/lib/python3*/site-packages/kubernetes/aio
 
 FROM ${BASE_IMAGE}

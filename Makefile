@@ -13,7 +13,7 @@ KNS_TESTBED_HOME ?= $(HOME)/.cache/kns-testbed
 export KNS_TESTBED_HOME
 
 CHECKOUT_KEY := $(shell pwd -P | sha256sum | cut -c1-8)
-DEPENDENCIES_KEY := $(shell cat pyproject.toml requirements.lock | sha256sum | cut -c1-12)
+DEPENDENCIES_KEY := $(shell cat pyproject.toml requirements-dev.lock | sha256sum | cut -c1-12)
 VENV := $(KNS_TESTBED_HOME)/venvs/$(CHECKOUT_KEY)/$(DEPENDENCIES_KEY)
 BIN := $(VENV)/bin
 PYTHON_IN := $(BIN)/python
@@ -26,7 +26,7 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=
 
-.PHONY: help demo up down env test faults verify validate docs dev images lock fmt status nested bench bench-poll soak browser
+.PHONY: help demo up down env test faults verify static hooks validate docs dev images lock fmt status nested bench bench-poll soak browser
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -52,13 +52,18 @@ nested: $(VENV)/ready ## run kubectl in a job's own cluster: make nested N=7 ARG
 	@[ -n "$(N)" ] || { echo 'in which job? make nested N=7 ARGS="get pods -A"' >&2; exit 2; }
 	@$(PYTHON_IN) -m demo nested "$(N)" $(ARGS)
 
-verify: $(VENV)/ready ## the quick gate: format, lint, types, layers, all tests that need no cluster
+verify: static ## the quick gate: the static checks and all tests that need no cluster
+	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
+
+static: $(VENV)/ready ## the static part of the gate: format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	MYPYPATH=init-image $(BIN)/mypy -p runner
 	$(BIN)/lint-imports
-	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
+
+hooks: $(VENV)/ready ## run `make static` before every commit (again after a change of dependencies)
+	@$(BIN)/pre-commit install
 
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
 test: verify browser up ## everything; pytest's summary comes last (takes the testbed down at the end)
@@ -103,8 +108,8 @@ fmt: $(VENV)/ready ## format, and repair what ruff can repair
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## write requirements.lock anew from the ranges in pyproject.toml
-	@demo/lock.sh
+lock: $(VENV)/ready ## pin the dependencies of pyproject.toml with hashes (ARGS=--upgrade takes the newest versions)
+	@demo/lock.sh $(BIN)/uv $(ARGS)
 
 # Nothing but stderr: `make env` is read by a shell.
 $(VENV)/ready:

@@ -1,14 +1,25 @@
 #!/bin/sh
-# Resolves the ranges of pyproject.toml in an environment of its own and writes requirements.lock.
+# lock.sh UV [OPTION...]: pins the dependencies of pyproject.toml, with hashes, in three files that agree with each other.
+#
+# A pinned version stays while pyproject.toml allows it. `--upgrade` takes the newest versions of all packages,
+# `--upgrade-package NAME` those of one. UV is the path of the program uv.
 set -eu
+uv=$1
+shift
 cd "$(dirname "$0")/.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-"${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" --disable-pip-version-check --quiet install .
-{
-    echo "# The exact versions of the scheduler image; made by \`make lock\` from the ranges in pyproject.toml."
-    "$work/venv/bin/pip" --disable-pip-version-check freeze --exclude kns --exclude pip --exclude setuptools
-} >"$work/requirements.lock"
-cp "$work/requirements.lock" requirements.lock
-echo "requirements.lock: $(grep -c == requirements.lock) packages"
+
+# One file for every Python and platform that the project supports. Wheels only: a source distribution would run build
+# tools that nothing pins. The files must not name the package index of the machine that writes them.
+compile() {
+    output=$1
+    shift
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+        --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+        --output-file "$output" "$@"
+    echo "$output: $(grep -c == "$output") packages"
+}
+
+# The development environment has every package, so its versions bind the other two files.
+compile requirements-dev.lock "$@" pyproject.toml --group dev
+compile requirements.lock --constraint requirements-dev.lock pyproject.toml
+compile requirements-build.lock --constraint requirements-dev.lock --group build

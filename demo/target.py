@@ -12,12 +12,13 @@ from pathlib import Path
 import yaml
 
 from demo.errors import DemoError
+from kns import __version__
 from testbed import layout, paths
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "manifests"
 
-VARIABLES = """\
+VARIABLES = f"""\
 Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and the testbed is left alone:
   KUBECONFIG                  the cluster; its user must be cluster administrator
   KNS_REGISTRY                registry and folder that the cluster pulls our images from, e.g. registry.example.org/team
@@ -29,7 +30,8 @@ Settings of manifests/configmap.yaml that are set in the environment are passed 
 Push the images first, if the cluster is not the testbed:
   for name in scheduler init gotty; do
     file=$([ $name = scheduler ] && echo Dockerfile || echo $name-image/Dockerfile)
-    docker build -t $KNS_REGISTRY/kns-$name:0.2.0 -f $file . && docker push $KNS_REGISTRY/kns-$name:0.2.0
+    image=$KNS_REGISTRY/kns-$name:{__version__}
+    docker build -t $image -f $file . && docker push $image
   done
   for file in examples/*/Dockerfile; do
     id=$(basename $(dirname $file))
@@ -54,7 +56,7 @@ class Target:
 
     def image(self, name: str) -> str:
         """
-        The full name of one of our images, say `kns-init:0.2.0`.
+        The full name of one of our images, for example of `kns-init:1.2.3`.
         """
         return f"{self.registry or 'localhost'}/{name}"
 

@@ -304,7 +304,6 @@ def test_images_have_the_version_of_this_kns() -> None:
     images = re.findall(r"^ +image: (\S+)$", find_text("deployment.yaml"), re.MULTILINE)
     assert images == [f"localhost/kns-scheduler:{__version__}"]
     assert Settings.model_fields["init_image"].default == f"localhost/kns-init:{__version__}"
-    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_image_brings_the_chart_that_the_settings_expect() -> None:

@@ -1,0 +1,77 @@
+"""
+The lock files agree with pyproject.toml and with each other, and pin every package by hash.
+
+`make lock` writes them. The tests read the files as pip does; nothing is downloaded.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+GROUPS = PROJECT["dependency-groups"]
+DEV = [entry for entry in GROUPS["dev"] if isinstance(entry, str)]
+
+RUNTIME_LOCK = "requirements.lock"
+BUILD_LOCK = "requirements-build.lock"
+DEV_LOCK = "requirements-dev.lock"
+LOCKS = [RUNTIME_LOCK, BUILD_LOCK, DEV_LOCK]
+
+
+def read_entries(name: str) -> list[str]:
+    """Entries of a lock file, each with its hashes on one line."""
+    text = (ROOT / name).read_text("utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def read_pins(name: str) -> dict[str, Version]:
+    """Canonical package name to pinned version."""
+    pins = {}
+    for entry in read_entries(name):
+        requirement = Requirement(entry.partition(" --hash")[0])
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", entry
+        pins[canonicalize_name(requirement.name)] = Version(specifier.version)
+    return pins
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_entry_has_a_hash_and_nothing_else(name: str) -> None:
+    """An index URL would be that of the machine that wrote the file."""
+    assert read_entries(name)
+    for entry in read_entries(name):
+        assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.]+( ; [^-]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", entry), entry
+
+
+@pytest.mark.parametrize(
+    ("name", "requirements"),
+    [
+        (RUNTIME_LOCK, PROJECT["project"]["dependencies"]),
+        (BUILD_LOCK, PROJECT["build-system"]["requires"]),
+        (DEV_LOCK, [*PROJECT["project"]["dependencies"], *GROUPS["build"], *DEV]),
+    ],
+)
+def test_every_requirement_is_pinned_within_its_range(name: str, requirements: list[str]) -> None:
+    pins = read_pins(name)
+    for requirement in map(Requirement, requirements):
+        assert canonicalize_name(requirement.name) in pins, f"{requirement} is not in {name}: run `make lock`"
+        version = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, {version}: run `make lock`"
+
+
+@pytest.mark.parametrize("name", [RUNTIME_LOCK, BUILD_LOCK])
+def test_what_is_developed_with_is_what_is_shipped(name: str) -> None:
+    development = read_pins(DEV_LOCK)
+    assert read_pins(name).items() <= development.items()
+
+
+def test_the_build_group_is_the_build_system() -> None:
+    """The image and `venv.sh` install the group and build without isolation."""
+    assert GROUPS["build"] == PROJECT["build-system"]["requires"]
