@@ -30,11 +30,12 @@ def find_programs() -> tuple[str, str] | None:
 
 
 class RefusedError(Exception):
-    """The API server's answer: status code and message."""
+    """The API server's answer: status code, message and the body as it came."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, body: bytes) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
+        self.body = body
 
 
 class ApiServer:
@@ -55,9 +56,10 @@ class ApiServer:
             headers["Content-Type"] = content_type or "application/json"
         answer = self._client.request(method, path, content=None if body is None else json.dumps(body), headers=headers)
         if answer.status_code >= 400:
+            message = answer.text
             with suppress(ValueError):
-                raise RefusedError(answer.status_code, str(answer.json().get("message")))
-            raise RefusedError(answer.status_code, answer.text)
+                message = str(answer.json().get("message"))
+            raise RefusedError(answer.status_code, message, answer.content)
         return answer.json()
 
     def apply(self, path: str, body: Any, *, user: str = "") -> Any:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from kns.adapters.kube.errors import error_from_status
+from kns.model.errors import RefusedError as HostRefusedError
 from tests.policies.api_server import ApiServer, RefusedError
 from tests.policies.conftest import JOB, RUNTIME_CLASS
 
@@ -199,3 +201,38 @@ def test_the_scheduler_has_a_priority_level_of_its_own_and_its_lease_that_of_ele
         assert found["spec"]["priorityLevelConfiguration"]["name"] == level
         dangling = [c for c in found["status"].get("conditions", []) if c["type"] == "Dangling"]
         assert all(c["status"] == "False" for c in dangling)
+
+
+@pytest.mark.parametrize("reason", ["Forbidden", "Invalid", "RequestEntityTooLarge"])
+def test_the_refusal_of_a_site_s_own_policy_is_a_refusal_whatever_its_reason(api: ApiServer, reason: str) -> None:
+    """kns then ends the job with that message. Taken for a missing right, it would be tried again without end."""
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    name = f"site-{reason.lower()}"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["limitranges"]}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "false", "message": "not here", "reason": reason}],
+    }
+    meta = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    api.apply(f"{policies}/{name}", {**meta, "kind": "ValidatingAdmissionPolicy", "spec": spec})
+    bound = {"policyName": name, "validationActions": ["Deny"]}
+    binding = {**meta, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound}
+    api.apply(f"{policies.replace('policies', 'policybindings')}/{name}", binding)
+    try:
+        error = _await_refusal(api, name)
+    finally:
+        api.call("DELETE", f"{policies.replace('policies', 'policybindings')}/{name}")
+        api.call("DELETE", f"{policies}/{name}")
+    assert type(error_from_status("apply", error.status, error.body, {})) is HostRefusedError
+
+
+def _await_refusal(api: ApiServer, policy: str) -> RefusedError:
+    deadline = time.monotonic() + _ENFORCED_S
+    body = build("LimitRange", "probe", spec={"limits": []})
+    while time.monotonic() < deadline:
+        try:
+            api.call("POST", path("limitranges") + "?dryRun=All", body)
+        except RefusedError as error:
+            if policy in str(error):
+                return error
+    raise AssertionError(f"{policy} was not enforced within {_ENFORCED_S} s")
