@@ -19,9 +19,11 @@ BIN := $(VENV)/bin
 PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
-QUICK_TESTS := tests kns/model kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
+QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
 # The real helm, gotty and chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \
+	KNS_KUBE_APISERVER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-apiserver 2>/dev/null || true)" \
+	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 ARGS ?=

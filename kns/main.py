@@ -182,6 +182,9 @@ class _Scheduler:
             name = f"http-{server.config.port}"
             http.append(threading.Thread(target=self._serve, args=(server, listener), name=name, daemon=True))
         metrics.watch_live_jobs(partial(_count_live, parts.records))
+        metrics.watch_oldest_key(partial(getattr, parts.queue, "oldest_s"))
+        for cache in (parts.records.cache, *parts.cluster.caches):
+            metrics.watch_age(cache.kind, partial(getattr, cache, "age_s"))
         threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)

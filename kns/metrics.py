@@ -24,6 +24,13 @@ _STAGE_SECONDS = Histogram(
 )
 _ENDED = Counter("kns_jobs_ended_total", "Jobs that ended, by reason.", ("reason",))
 _QUEUE = Gauge("kns_workqueue_depth", "Keys that wait for a worker now.")
+_QUEUE_OLDEST = Gauge("kns_workqueue_oldest_seconds", "How long the oldest waiting key has waited for a worker.")
+_QUEUE_WAIT = Histogram(
+    "kns_workqueue_wait_seconds", "From the moment a key was due until a worker took it.", buckets=_SECONDS
+)
+_WATCH_AGE = Gauge(
+    "kns_watch_age_seconds", "Since the watch last heard from the API server, bookmarks included, by kind.", ("kind",)
+)
 _LEADER = Gauge("kns_leader", "1 while this replica reconciles.")
 _WATCH_RESTARTS = Counter("kns_watch_restarts_total", "Watches that were listed anew, by kind.", ("kind",))
 _SWEPT = Counter("kns_sweep_removed_total", "Orphans that were removed.", ("kind",))
@@ -54,6 +61,20 @@ def count_end(reason: str) -> None:
 
 def set_queue_depth(depth: int) -> None:
     _QUEUE.set(depth)
+
+
+def watch_oldest_key(age_s: Callable[[], float]) -> None:
+    """Ask `age_s` whenever the metrics are read."""
+    _QUEUE_OLDEST.set_function(age_s)
+
+
+def observe_queue_wait(wait_s: float) -> None:
+    _QUEUE_WAIT.observe(wait_s)
+
+
+def watch_age(kind: str, age_s: Callable[[], float]) -> None:
+    """Ask `age_s` whenever the metrics are read; infinity until the first list."""
+    _WATCH_AGE.labels(kind).set_function(age_s)
 
 
 def set_leader(*, leading: bool) -> None:

@@ -9,6 +9,7 @@ import heapq
 import random
 import threading
 
+from kns import metrics
 from kns.ports import Clock
 
 BASE_DELAY_S = 0.25
@@ -21,7 +22,7 @@ class WorkQueue:
         self._clock = clock
         self._rng = rng
         self._changed = threading.Condition()
-        self._ready: dict[str, None] = {}  # insertion order is the order of work
+        self._ready: dict[str, float] = {}  # key -> when it became ready; insertion order is the order of work
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._busy: set[str] = set()
@@ -36,7 +37,7 @@ class WorkQueue:
             if key in self._busy:
                 self._again.add(key)
             else:
-                self._ready[key] = None
+                self._ready.setdefault(key, self._clock.monotonic())
                 self._changed.notify()
 
     def add_after(self, key: str, delay_s: float) -> None:
@@ -78,7 +79,7 @@ class WorkQueue:
                 wait_s = self._promote_due()
                 if self._ready:
                     key = next(iter(self._ready))
-                    del self._ready[key]
+                    metrics.observe_queue_wait(max(0.0, self._clock.monotonic() - self._ready.pop(key)))
                     self._busy.add(key)
                     if self._ready or self._heap:  # this worker was the one that waited for them
                         self._changed.notify()
@@ -92,7 +93,7 @@ class WorkQueue:
             if key in self._again:
                 self._again.discard(key)
                 self._due.pop(key, None)
-                self._ready[key] = None
+                self._ready[key] = self._clock.monotonic()
                 self._changed.notify()
 
     def close(self) -> None:
@@ -105,6 +106,12 @@ class WorkQueue:
     def depth(self) -> int:
         with self._changed:
             return len(self._ready)
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the key that waits longest for a worker has waited; 0 if none waits."""
+        with self._changed:
+            return max(0.0, self._clock.monotonic() - next(iter(self._ready.values()))) if self._ready else 0.0
 
     def _promote_due(self) -> float | None:
         """Move what is due to the ready ones; seconds until the next is due."""
@@ -121,5 +128,5 @@ class WorkQueue:
             if key in self._busy:
                 self._again.add(key)
             else:
-                self._ready[key] = None
+                self._ready[key] = due
         return None

@@ -24,6 +24,7 @@ APP_LABEL = "kns.io/app"
 MACHINE_LABEL = "kns.io/machine"
 JOB_NAME_ANNOTATION = "kns.io/job-name"
 RECORD_UID_ANNOTATION = "kns.io/record-uid"
+NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"  # of a job's namespace; the policy kns-job-pods reads it
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of what kns last applied
 FINALIZER = "kns.io/cleanup"
 

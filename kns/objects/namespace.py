@@ -39,9 +39,21 @@ def build_namespace(
                 names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
                 "pod-security.kubernetes.io/enforce": pod_security,
             },
-            "annotations": {names.JOB_NAME_ANNOTATION: accepted.name, names.RECORD_UID_ANNOTATION: record_uid},
+            "annotations": {
+                names.JOB_NAME_ANNOTATION: accepted.name,
+                names.RECORD_UID_ANNOTATION: record_uid,
+                names.NODE_SELECTOR_ANNOTATION: _join(accepted.machine.node_selector),
+            },
         },
     }
+
+
+def _join(labels: Mapping[str, str]) -> str:
+    """
+    >>> _join({"zone": "a", "example.org/disk": "ssd"})
+    'example.org/disk=ssd,zone=a'
+    """
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def build_role_binding(number: int, *, service_account: str, system_namespace: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kns.adapters.kube.client import KubeClient, connect_to
+from kns.adapters.kube.client import HOST_BOUNDS, KubeClient, connect_to
 from kns.adapters.kube.kinds import KINDS, KindRow
 from kns.adapters.kube.watch import WatchCache
 from kns.ports import Kind
@@ -38,7 +38,7 @@ def kubeconfig_for(url: str) -> dict[str, Any]:
 
 @pytest.fixture
 def client(server: ApiServer) -> Iterator[KubeClient]:
-    client = connect_to(kubeconfig_for(server.url))
+    client = connect_to(kubeconfig_for(server.url), bounds=HOST_BOUNDS)
     yield client
     client.close()
 

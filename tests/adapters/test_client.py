@@ -102,6 +102,7 @@ QUOTA = 'pods "a" is forbidden: exceeded quota: kns-quota, requested: pods=1, us
 LIMIT = 'pods "a" is forbidden: [maximum cpu usage per Pod is 1, but limit is 3, minimum memory usage is 1Gi]'
 POLICY = 'pods "a" is forbidden: violates PodSecurity "baseline:latest": privileged'
 WEBHOOK = 'admission webhook "x.example.org" denied the request: no'
+CEL_POLICY = "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no"
 LONG = f'pods "{"a" * 700}" is forbidden: exceeded quota: q'
 GOING = 'configmaps "a" is forbidden: unable to create new content in namespace x because it is being terminated'
 
@@ -119,6 +120,7 @@ GOING = 'configmaps "a" is forbidden: unable to create new content in namespace 
         (failure(403, "Forbidden", LIMIT), RefusedError),
         (failure(403, "Forbidden", POLICY), RefusedError),
         (failure(403, "Forbidden", WEBHOOK), RefusedError),
+        (failure(403, "Forbidden", CEL_POLICY), RefusedError),
         (failure(403, "Forbidden", LONG), RefusedError),
         (failure(403, "Forbidden", GOING), ForbiddenError),
         (failure(400, "BadRequest", "x"), RefusedError),

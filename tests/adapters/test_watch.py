@@ -62,6 +62,19 @@ def test_it_lists_page_by_page_then_follows(
     assert found["metadata"]["labels"] == {"a": "b"}
 
 
+def test_its_age_counts_from_what_the_server_said_last(
+    server: ApiServer, run_cache: RunCache, clock: FakeClock
+) -> None:
+    running = run_cache()
+    assert running.cache.age_s == float("inf")
+    running.start()
+    clock.advance(40)
+    assert running.cache.age_s == 40
+    put(server, "sign")
+    running.next_change()
+    assert running.cache.age_s == 0
+
+
 def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: RunCache) -> None:
     put(server, "other")
     put(server, "mine", labels={"job": "7"})

@@ -157,7 +157,7 @@ def test_the_endpoints_of_kns_services_are_no_business_of_the_syncer() -> None:
     assert set(re.findall(r"'([\w-]+)'", validation["expression"])) == {names.TARGET, names.SHELL}
 
 
-@pytest.mark.parametrize("name", ["kns-job-volumes", "kns-job-services", "kns-job-endpoints"])
+@pytest.mark.parametrize("name", sorted({*ASKED_POLICIES} - {names.KNS_POLICY}))
 def test_a_policy_for_jobs_holds_in_every_jobs_namespace_and_nowhere_else(name: str) -> None:
     binding = find("ValidatingAdmissionPolicyBinding", name)
     (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]

@@ -10,6 +10,7 @@ import base64
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config, load_kube_config_from_dict
 
+from kns.adapters.kube.deadline import deadline, use_deadlines
 from kns.adapters.kube.errors import error_from_status
 from kns.model.errors import KnsError, UnavailableError, clip
 
@@ -39,16 +41,43 @@ ANY = "application/json, */*"
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    How much of an answer is read, and for how long.
+
+    `max_bytes` counts the body; a line of a watch has the same bound. `total_s` counts from the connection to the last
+    byte, so that a server that sends one byte now and then holds no thread; None leaves the timeout per read alone.
+    """
+
+    max_bytes: int
+    total_s: float | None
+
+
+HOST_BOUNDS = Bounds(max_bytes=64 * 1024 * 1024, total_s=None)
+NESTED_BOUNDS = Bounds(max_bytes=512 * 1024, total_s=5.0)  # the API of a virtual cluster is the tenant's
+_CHUNK_BYTES = 65536
+
+
 class KubeClient:
     """A connection pool to one API server. Safe to use from many threads; its owner closes it."""
 
-    def __init__(self, configuration: Configuration, *, files: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        files: tempfile.TemporaryDirectory[str] | None = None,
+        bounds: Bounds = HOST_BOUNDS,
+    ) -> None:
         """`files` holds what the configuration points at; it goes when the client is closed."""
         configuration.retries = False  # the library would repeat GET and DELETE by itself
         configuration.proxy = None  # a proxy variable is for the world outside, never for the API
         configuration.connection_pool_maxsize = POOL_SIZE
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
+        self._bounds = bounds
+        if bounds.total_s is not None:
+            use_deadlines(self._rest.pool_manager)
         self._files = files
 
     def request(
@@ -77,9 +106,11 @@ class KubeClient:
             read_timeout_s=read_timeout_s,
             accept=accept,
         )
+        if not raw and method == "GET":
+            raise UnavailableError(f"{method} {path}: the answer is empty")
         try:
             return json.loads(raw) if raw else {}
-        except ValueError as error:  # a gateway in between, in its own words
+        except (ValueError, RecursionError) as error:  # a gateway in between, in its own words
             said = clip(raw[:200].decode("utf-8", "replace"))
             raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
 
@@ -96,16 +127,35 @@ class KubeClient:
     ) -> bytes:
         """As `request`, with the answer's bytes (logs are text)."""
         what = f"{method} {path}"
-        response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
-        try:
-            data: bytes = response.read()
-        except urllib3.exceptions.HTTPError as error:
-            raise _unavailable(what, error) from error
-        finally:
-            response.release_conn()
+        with deadline(self._bounds.total_s) as is_over:
+            response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
+            data = self._read(what, response)
+            if is_over():  # a head that ends early reads like an answer without a body
+                raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")
         if response.status >= 400:
             raise error_from_status(what, response.status, data, response.headers)
         return data
+
+    def _read(self, what: str, response: Any) -> bytes:
+        """
+        The body as sent. kns asks for no compression, so nothing is unpacked.
+
+        Raises:
+            UnavailableError: the connection broke, or the body is larger than the bound.
+        """
+        data = bytearray()
+        try:
+            for chunk in response.stream(_CHUNK_BYTES, decode_content=False):
+                data += chunk
+                if len(data) > self._bounds.max_bytes:
+                    response.close()
+                    raise UnavailableError(f"{what}: the answer is larger than {self._bounds.max_bytes} bytes")
+        except urllib3.exceptions.HTTPError as error:
+            response.close()
+            raise _unavailable(what, error) from error
+        finally:
+            response.release_conn()
+        return bytes(data)
 
     def stream_lines(self, path: str, *, query: Mapping[str, str], read_timeout_s: float) -> Iterator[bytes]:
         """
@@ -118,11 +168,18 @@ class KubeClient:
         response = self._send(what, "GET", path, query, None, JSON, read_timeout_s, ANY)
         try:
             if response.status >= 400:
-                raise error_from_status(what, response.status, response.read(), response.headers)
-            rest = b""
-            for chunk in response.stream(65536, decode_content=True):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line for line in lines if line)
+                raise error_from_status(what, response.status, self._read(what, response), response.headers)
+            rest = bytearray()
+            for chunk in response.stream(_CHUNK_BYTES, decode_content=False):
+                *lines, last = chunk.split(b"\n")
+                for line in lines:
+                    rest += line
+                    if rest:
+                        yield bytes(rest)
+                    rest.clear()
+                rest += last
+                if len(rest) > self._bounds.max_bytes:
+                    raise UnavailableError(f"{what}: a line is larger than {self._bounds.max_bytes} bytes")
         except urllib3.exceptions.HTTPError as error:
             raise _unavailable(what, error) from error
         finally:
@@ -189,7 +246,7 @@ def connect(kubeconfig: Path | None) -> KubeClient:
     return KubeClient(configuration)
 
 
-def connect_to(kubeconfig: Mapping[str, Any]) -> KubeClient:
+def connect_to(kubeconfig: Mapping[str, Any], *, bounds: Bounds = NESTED_BOUNDS) -> KubeClient:
     """
     A client for the cluster of a decoded kubeconfig.
 
@@ -208,7 +265,7 @@ def connect_to(kubeconfig: Mapping[str, Any]) -> KubeClient:
     except (ConfigException, KeyError, TypeError, ValueError) as error:
         files.cleanup()
         raise KnsError(f"unusable kubeconfig of a virtual cluster: {error}") from error
-    return KubeClient(configuration, files=files)
+    return KubeClient(configuration, files=files, bounds=bounds)
 
 
 def _check_keys(kubeconfig: Mapping[str, Any]) -> None:

@@ -26,7 +26,8 @@ _BY_STATUS: dict[int, type[KnsError]] = {
 }
 _QUOTA_OR_ADMISSION = (
     "exceeded quota",
-    "denied the request",
+    "denied the request",  # a webhook
+    "denied request:",  # a ValidatingAdmissionPolicy whose validation has the reason Forbidden
     "violates PodSecurity",
     "is forbidden: maximum",  # a LimitRange with one fault; with several it lists them in brackets
     "is forbidden: minimum",

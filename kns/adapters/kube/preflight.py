@@ -22,7 +22,14 @@ from kns.model.reading.quantity import parse_quantity
 from kns.model.site import TOLERATED_TAINTS
 
 OLDEST_MINOR = 33  # of Kubernetes 1: ServiceCIDRs, and what the policies in manifests/ are written in
-POLICIES = (names.KNS_POLICY, "kns-job-volumes", "kns-job-services", "kns-job-endpoints")
+POLICIES = (
+    names.KNS_POLICY,
+    "kns-job-endpoints",
+    "kns-job-objects",
+    "kns-job-pods",
+    "kns-job-services",
+    "kns-job-volumes",
+)
 
 _GPU = "nvidia.com/gpu"
 _GIB = 2**30

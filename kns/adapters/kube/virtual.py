@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kns.adapters.kube.client import APPLY, KubeClient, connect_to
+from kns.adapters.kube.client import APPLY, NESTED_BOUNDS, Bounds, KubeClient, connect_to
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
 from kns.model.errors import NotFoundError, TransientError
@@ -17,8 +17,11 @@ _PROBE = "/api/v1/namespaces/default/serviceaccounts/default"
 class KubeVirtualClusters:
     """Implements `ports.VirtualClusters`. A client per call: a job asks a few times at its start, then hardly ever."""
 
+    def __init__(self, bounds: Bounds = NESTED_BOUNDS) -> None:
+        self._bounds = bounds
+
     def is_ready(self, kubeconfig: str) -> bool:
-        with _connect(kubeconfig) as client:
+        with self._connect(kubeconfig) as client:
             try:
                 client.request("GET", _PROBE, read_timeout_s=_TIMEOUT_S)
             except TransientError:
@@ -27,7 +30,7 @@ class KubeVirtualClusters:
 
     def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        with _connect(kubeconfig) as client:
+        with self._connect(kubeconfig) as client:
             for obj in objects:
                 meta = obj["metadata"]
                 path = KINDS[Kind(obj["kind"])].path(meta.get("namespace", ""), meta["name"])
@@ -37,7 +40,7 @@ class KubeVirtualClusters:
                     continue
 
     def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        with _connect(kubeconfig) as client:
+        with self._connect(kubeconfig) as client:
             found = client.request(
                 "GET",
                 KINDS[kind].path(),
@@ -46,11 +49,10 @@ class KubeVirtualClusters:
             )
         return frozenset(item["metadata"]["namespace"] for item in found["items"])
 
-
-@contextmanager
-def _connect(kubeconfig: str) -> Iterator[KubeClient]:
-    client = connect_to(json.loads(kubeconfig))
-    try:
-        yield client
-    finally:
-        client.close()
+    @contextmanager
+    def _connect(self, kubeconfig: str) -> Iterator[KubeClient]:
+        client = connect_to(json.loads(kubeconfig), bounds=self._bounds)
+        try:
+            yield client
+        finally:
+            client.close()

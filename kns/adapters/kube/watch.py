@@ -55,11 +55,22 @@ class WatchCache:
         self._listed = 0  # version of the last list: what is older and not in it is gone
         self._lock = threading.Lock()
         self._synced = threading.Event()
+        self._heard_at = float("-inf")  # monotonic; the end of the last list, or the last line of the watch
         self._failures = 0  # in a row, without a single event in between
 
     @property
     def is_synced(self) -> bool:
         return self._synced.is_set()
+
+    @property
+    def kind(self) -> str:
+        """The plural of the kind, which is what metrics and logs call it."""
+        return self._row.plural
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the API server last said something; infinity before the first list."""
+        return self._clock.monotonic() - self._heard_at
 
     def get(self, namespace: str, name: str) -> Object | None:
         self._require_sync()
@@ -141,6 +152,7 @@ class WatchCache:
             self._objects = {**found, **same, **late}
             self._tombstones = {}
             self._listed = int(version)
+        self._heard_at = self._clock.monotonic()
         self._synced.set()
         for obj in (*changed, *gone):
             self._on_change(obj)
@@ -163,6 +175,7 @@ class WatchCache:
             opened, spoke = self._clock.monotonic(), False
             for line in self._client.stream_lines(self._path, query=query, read_timeout_s=SILENCE_S):
                 version = self._take(line) or version
+                self._heard_at = self._clock.monotonic()
                 spoke, self._failures = True, 0
                 if stop.is_set():
                     return

@@ -188,3 +188,20 @@ def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock:
     for thread in threads:
         thread.join(5)
     assert sorted(filter(None, taken)) == ["a", "b", "now"]
+
+
+def test_the_age_of_the_oldest_key_counts_from_the_moment_it_was_due(queue: WorkQueue, clock: FakeClock) -> None:
+    assert queue.oldest_s == 0
+    queue.add("a")
+    clock.advance(3)
+    queue.add("a")
+    queue.add("b")
+    clock.advance(2)
+    assert queue.oldest_s == 5
+    queue.take()
+    assert queue.oldest_s == 2
+    queue.done("a")
+    queue.add_after("a", 1)
+    clock.advance(10)
+    assert queue.take() == "b"
+    assert queue.oldest_s == 9

@@ -73,7 +73,11 @@ def accepted_on(**machine: Any) -> Accepted:
 def test_namespace() -> None:
     """Names that are no label values are made ones; the whole job name fits only an annotation."""
     built = build_namespace(
-        accepted_on(mc_name="kns-small"), user="ana@x", app="hello", record_uid="u-1", installation="kns-system"
+        accepted_on(mc_name="kns-small", mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
+        user="ana@x",
+        app="hello",
+        record_uid="u-1",
+        installation="kns-system",
     )
     assert built == {
         "apiVersion": "v1",
@@ -91,6 +95,7 @@ def test_namespace() -> None:
             "annotations": {
                 "kns.io/job-name": "20260105141530-00007-hello-user1_s1",
                 "kns.io/record-uid": "u-1",
+                "kns.io/node-selector": "example.org/disk=ssd,spare=,zone=a",
             },
         },
     }

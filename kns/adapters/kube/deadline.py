@@ -1,0 +1,110 @@
+"""
+A deadline for a whole HTTP call: connection, TLS handshake, headers and body.
+
+urllib3 and `http.client` count a timeout per read of the socket, so a server that sends one byte now and then holds a
+thread for as long as it likes. Here a timer shuts the socket down, and the read that is under way fails at once.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from urllib3 import PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class _Call:
+    """The sockets of one call. They are duplicates, since TLS takes the original over."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._over = False
+        self._lock = threading.Lock()
+
+    def watch(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(sock.dup())
+            over = self._over
+        if over:
+            self.end()
+
+    def is_over(self) -> bool:
+        with self._lock:
+            return self._over
+
+    def end(self) -> None:
+        """Shut down what there is, now and later."""
+        with self._lock:
+            self._over = True
+            for sock in self._sockets:
+                with suppress(OSError):  # the server was faster
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+
+
+class _Current(threading.local):
+    call: _Call | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def deadline(total_s: float | None) -> Iterator[Callable[[], bool]]:
+    """
+    End the connections that this thread opens inside, if they live longer than `total_s` seconds; None: never.
+
+    Yields a function that tells whether the time is over. Works for pools prepared by `use_deadlines`. The call that
+    is under way sees what it sees when a server hangs up.
+    """
+    if total_s is None:
+        yield lambda: False
+        return
+    call = _Call()
+    timer = threading.Timer(total_s, call.end)
+    timer.daemon = True
+    _current.call = call
+    timer.start()
+    try:
+        yield call.is_over
+    finally:
+        _current.call = None
+        timer.cancel()
+        call.close()
+
+
+def use_deadlines(manager: PoolManager) -> None:
+    """Let every connection of `manager` tell the deadline of its thread of its socket."""
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _TlsConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls: Any = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls: Any = _TlsConnection
+
+
+def _watched(sock: socket.socket) -> socket.socket:
+    if _current.call is not None:
+        _current.call.watch(sock)
+    return sock

@@ -1,0 +1,126 @@
+"""A server that lies: endless bodies, one byte now and then, nested JSON. No answer is held whole or holds a thread."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from kns.adapters.kube import client as client_module
+from kns.adapters.kube.client import Bounds, KubeClient, connect_to
+from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.model.errors import UnavailableError
+from tests.adapters.conftest import kubeconfig_for
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+Talk = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def liar(talk: Talk) -> Iterator[str]:
+    """A server that reads a request and then sends what `talk` sends; its address."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.recv(65536)
+                    talk(connection, over)
+                except OSError:
+                    pass  # the client hung up, which is what these tests want
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        with socket.create_connection(listener.getsockname()):
+            pass
+        listener.close()
+        thread.join(5)
+
+
+def endless(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while not over.is_set():
+        connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+
+
+def drip_body(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+    while not over.wait(0.02):
+        connection.sendall(b" ")
+
+
+def drip_head(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not over.wait(0.02):
+        connection.sendall(b"x")
+
+
+def nest(connection: socket.socket, _over: threading.Event) -> None:
+    body = b"[" * 200_000
+    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def pack(connection: socket.socket, _over: threading.Event) -> None:
+    """Says that the body is compressed: kns asked for none, and unpacks none."""
+    body = b"\x1f\x8b" + b"\0" * 100
+    connection.sendall(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.mark.parametrize("talk", [endless, drip_body, drip_head, nest, pack])
+def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None:
+    bounds = Bounds(max_bytes=262_144, total_s=0.5)
+    with liar(talk) as url:
+        client = connect_to(kubeconfig_for(url), bounds=bounds)
+        with pytest.raises(UnavailableError):
+            client.request("GET", "/api", read_timeout_s=3)
+        client.close()
+        assert not KubeVirtualClusters(bounds).is_ready(json.dumps(kubeconfig_for(url)))
+
+
+def test_a_host_that_sends_without_end_is_cut_off() -> None:
+    with liar(endless) as url:
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))
+        with pytest.raises(UnavailableError, match="the answer is larger than 262144 bytes"):
+            client.request("GET", "/api")
+        client.close()
+
+
+def test_a_line_of_a_watch_without_an_end_is_cut_off() -> None:
+    with liar(endless) as url:
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))
+        with pytest.raises(UnavailableError, match="a line is larger than 262144 bytes"):
+            list(client.stream_lines("/api", query={}, read_timeout_s=3))
+        client.close()
+
+
+def test_lines_of_a_watch_come_whole_wherever_chunks_end() -> None:
+    def talk(connection: socket.socket, _over: threading.Event) -> None:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for chunk in (b'{"a"', b': 1}\n{"b": 2}\n\n{"c', b'": 3}\n', b'{"cut'):
+            connection.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        connection.sendall(b"0\r\n\r\n")
+
+    with liar(talk) as url:
+        client = bounded_client(url, Bounds(max_bytes=1000, total_s=None))
+        lines = list(client.stream_lines("/api", query={}, read_timeout_s=3))
+        client.close()
+    assert lines == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
+
+
+def bounded_client(url: str, bounds: Bounds) -> KubeClient:
+    configuration: Any = client_module.Configuration()
+    configuration.host = url
+    return KubeClient(configuration, bounds=bounds)

@@ -1,0 +1,77 @@
+"""Alert rules and the dashboard ask only for metrics, labels and values that exist."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from kns import metrics
+from kns.model.job.conditions import Reason
+from kns.stages import STAGES
+
+FOLDER = Path(__file__).resolve().parents[2] / "monitoring"
+OF_OTHERS = {"apiserver_storage_size_bytes", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((FOLDER / "rules.yaml").read_text())["spec"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    for rule in rules():
+        yield rule["alert"], rule["expr"]
+    for panel in json.loads((FOLDER / "dashboard.json").read_text())["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+
+
+def selectors(expr: Any) -> Iterator[Any]:
+    """All vector selectors of a parsed expression."""
+    if isinstance(expr, promql_parser.VectorSelector):
+        yield expr
+    for name in ("expr", "lhs", "rhs", "vector_selector", "vs", "args", "param"):
+        child = getattr(expr, name, None)
+        for each in child if isinstance(child, list) else [child] if child is not None else []:
+            yield from selectors(each)
+
+
+def samples() -> dict[str, set[str]]:
+    """The names of all samples that kns exports, with the labels of each."""
+    assert metrics
+    found: dict[str, set[str]] = {}
+    for collector, names in REGISTRY._collector_to_names.items():
+        labels = set(getattr(collector, "_labelnames", ()))
+        found |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
+    return found
+
+
+@pytest.mark.parametrize(("name", "expr"), list(expressions()), ids=lambda value: re.sub(r"\W+", "-", value)[:40])
+def test_an_expression_parses_and_asks_for_metrics_that_exist(name: str, expr: str) -> None:
+    known = samples()
+    asked = list(selectors(promql_parser.parse(expr)))
+    assert asked, f"{name}: no metric found in {expr}"
+    for selector in asked:
+        assert selector.name in known or selector.name in OF_OTHERS, f"{name}: there is no metric {selector.name}"
+        for matcher in () if selector.name in OF_OTHERS else selector.matchers.matchers:
+            assert matcher.name in known[selector.name], f"{name}: {selector.name} has no label {matcher.name}"
+
+
+def test_values_in_the_rules_are_those_that_kns_uses() -> None:
+    text = (FOLDER / "rules.yaml").read_text() + (FOLDER / "dashboard.json").read_text().replace("\\", "")
+    assert set(re.findall(r'stage="(\w+)"', text)) <= {stage.name for stage in STAGES}
+    (reasons,) = re.findall(r'reason!~"([\w|]+)"', text)
+    assert set(reasons.split("|")) <= {str(reason) for reason in Reason}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["for"]
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "action"}

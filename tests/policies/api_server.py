@@ -1,0 +1,167 @@
+"""
+A real kube-apiserver on etcd, on loopback, without nodes or controllers: it evaluates admission policies and rights.
+
+Whoever needs it names the two programs in KNS_KUBE_APISERVER and KNS_ETCD.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_READY_S = 90.0
+_STOP_S = 15.0
+
+
+def find_programs() -> tuple[str, str] | None:
+    """kube-apiserver and etcd; None if one of them is missing."""
+    found = [shutil.which(os.environ.get(name) or "") for name in ("KNS_KUBE_APISERVER", "KNS_ETCD")]
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
+class RefusedError(Exception):
+    """The API server's answer: status code, message and the body as it came."""
+
+    def __init__(self, status: int, message: str, body: bytes) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.body = body
+
+
+class ApiServer:
+    """Calls as the administrator, or as somebody whom the administrator impersonates."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def call(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
+        """
+        The decoded answer.
+
+        Raises:
+            RefusedError: the status is 400 or above.
+        """
+        headers = {"Impersonate-User": user} if user else {}
+        if body is not None:
+            headers["Content-Type"] = content_type or "application/json"
+        answer = self._client.request(method, path, content=None if body is None else json.dumps(body), headers=headers)
+        if answer.status_code >= 400:
+            message = answer.text
+            with suppress(ValueError):
+                message = str(answer.json().get("message"))
+            raise RefusedError(answer.status_code, message, answer.content)
+        return answer.json()
+
+    def apply(self, path: str, body: Any, *, user: str = "") -> Any:
+        query = "?fieldManager=test&force=true"
+        return self.call("PATCH", path + query, body, user=user, content_type="application/apply-patch+yaml")
+
+
+@contextmanager
+def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
+    """An API server whose state lies in `folder` and ends with the context."""
+    apiserver, etcd = programs
+    client_port, peer_port, port = _free_ports(3)
+    token = secrets.token_hex(16)
+    (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
+    key = folder / "accounts.key"
+    subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+    with (
+        _process(
+            folder / "etcd.log",
+            etcd,
+            f"--data-dir={folder / 'etcd'}",
+            f"--listen-client-urls=http://127.0.0.1:{client_port}",
+            f"--advertise-client-urls=http://127.0.0.1:{client_port}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}",
+            f"--initial-cluster=default=http://127.0.0.1:{peer_port}",
+            "--unsafe-no-fsync",
+        ),
+        _process(
+            folder / "kube-apiserver.log",
+            apiserver,
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--etcd-servers=http://127.0.0.1:{client_port}",
+            f"--cert-dir={folder}",
+            f"--token-auth-file={folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            # Without controllers no namespace gets its default account, and no pod would be admitted.
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+        ) as server,
+    ):
+        _await_ready(port, token, folder / "kube-apiserver.log", server)
+        context = ssl.create_default_context(cafile=str(folder / "apiserver.crt"))
+        with httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {token}"},
+            verify=context,
+            trust_env=False,
+            timeout=30.0,
+        ) as client:
+            yield ApiServer(client)
+
+
+@contextmanager
+def _process(log: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as sink:
+        process = subprocess.Popen(argv, stdout=sink, stderr=sink, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_ready(port: int, token: str, log: Path, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_S
+    seen = "nothing"
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            answer = httpx.get(
+                f"https://127.0.0.1:{port}/readyz",
+                headers={"Authorization": f"Bearer {token}"},
+                verify=False,
+                trust_env=False,
+            )
+            seen = answer.text
+            if answer.status_code == 200 and seen == "ok":
+                return
+        except httpx.TransportError as error:
+            seen = str(error)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(0.2)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise AssertionError(f"kube-apiserver is not ready, last seen: {seen}\n{tail}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.policies.api_server import ApiServer, find_programs, running
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+JOB = "kns-job-7"
+RUNTIME_CLASS = "sandboxed"
+PATHS = {
+    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "FlowSchema": "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+    "PriorityLevelConfiguration": "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations",
+    "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
+}
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server with all cluster-scoped manifests and the namespace of one job, on nodes with `machine=small`."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("NOT TESTED against the real API server: set KNS_KUBE_APISERVER and KNS_ETCD")
+    with running(tmp_path_factory.mktemp("api"), programs) as server:
+        for obj in _manifests():
+            server.apply(f"{PATHS[obj['kind']]}/{obj['metadata']['name']}", obj)
+        _make_namespace(server)
+        yield server
+
+
+def _manifests() -> Iterator[dict[str, Any]]:
+    for path in sorted(MANIFESTS.glob("*.yaml")):
+        yield from (obj for obj in yaml.safe_load_all(path.read_text()) if obj and obj.get("kind") in PATHS)
+
+
+def _make_namespace(server: ApiServer) -> None:
+    annotations = {"kns.io/node-selector": "example.org/machine=small,spare=", "kns.io/runtime-class": RUNTIME_CLASS}
+    labels = {"kns.io/job": "7", "kns.io/installation": "kns-system", "app.kubernetes.io/managed-by": "kns"}
+    meta = {"name": JOB, "labels": labels, "annotations": annotations}
+    runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runc"}
+    server.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", {**runtime, "metadata": {"name": RUNTIME_CLASS}})
+    server.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "kns-vcluster-syncer", "namespace": JOB},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "kns-vcluster-syncer",
+        },
+        "subjects": [{"kind": "ServiceAccount", "name": f"vc-{JOB}", "namespace": JOB}],
+    }
+    server.call("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{JOB}/rolebindings", binding)
