@@ -52,7 +52,7 @@ from kns.model.catalog.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.ports import Kind, World
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
-from kns.stages import vcluster
+from kns.stages import NESTED_JOB
 from kns.wiring import (
     build_identity_provider,
     build_limits,
@@ -244,7 +244,7 @@ class _Scheduler:
                 site=site,
                 clock=clock,
                 intake=Intake(store=records, catalog=catalog, terms=terms, rng=rng),
-                drain=vcluster.drain,
+                lifecycle=NESTED_JOB,
             )
             return _Work(
                 workers=Workers(
@@ -355,10 +355,10 @@ def _count_live(records: KubeRecords) -> float:
     return sum(not job.is_ended for job in records.list_jobs()) if records.cache.is_synced else math.nan
 
 
-def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, number: int) -> None:
+def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:
     """A host object changed: look at its job again, if there is one; a quota moves with each pod, so without hurry."""
     if not records.cache.is_synced:
         return
-    job = records.find(number)
+    job = records.find_by_namespace(namespace)
     if job is not None:
         queue.add_after(job.record, _USAGE_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)

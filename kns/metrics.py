@@ -17,8 +17,8 @@ _REQUESTS = Histogram(
     ("route", "method", "status"),
     buckets=_SECONDS,
 )
-_PASSES = Counter("kns_reconcile_total", "Passes by their result.", ("outcome",))
-_PASS_SECONDS = Histogram("kns_reconcile_duration_seconds", "Duration of a pass.", buckets=_SECONDS)
+_RECONCILES = Counter("kns_reconcile_total", "Reconciles by outcome.", ("outcome",))
+_RECONCILE_SECONDS = Histogram("kns_reconcile_duration_seconds", "Duration of a reconcile.", buckets=_SECONDS)
 _STAGE_SECONDS = Histogram(
     "kns_stage_duration_seconds", "From the acceptance of a job to the end of a stage.", ("stage",), buckets=_SECONDS
 )
@@ -46,9 +46,9 @@ def observe_request(*, route: str, method: str, status: int, duration_s: float) 
     _REQUESTS.labels(route, method, str(status)).observe(duration_s)
 
 
-def observe_pass(*, outcome: str, duration_s: float) -> None:
-    _PASSES.labels(outcome).inc()
-    _PASS_SECONDS.observe(duration_s)
+def observe_reconcile(*, outcome: str, duration_s: float) -> None:
+    _RECONCILES.labels(outcome).inc()
+    _RECONCILE_SECONDS.observe(duration_s)
 
 
 def observe_stage_done(*, stage: str, after_s: float) -> None:

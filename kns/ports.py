@@ -1,8 +1,8 @@
 """
-The outside world as Protocols, and `Context`, the bundle of it that a stage receives.
+Protocols for everything outside of kns, and `Context`, which every stage receives.
 
-Each port has one real adapter and one in-memory fake; the same contract tests run on both. Every method may raise
-`TransientError` (time may heal it); what else it raises is said at the method.
+Each port has one adapter and one in-memory fake; the same contract tests run on both. Every method may raise
+`TransientError`: a later try may succeed. Its docstring names the other errors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +11,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from kns.model import names
 from kns.model.catalog.catalog import Catalog
 from kns.model.job.job import Accepted, Job, JobSpec, JobStatus, StopReason
+from kns.model.job.location import Location
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import Tokens
-from kns.model.site import Site
+from kns.model.site import JobAddress, Site
 from kns.model.submit.token_claims import Claims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 
 
 class Kind(StrEnum):
-    """The host kinds kns touches. The adapter's kind table says where each lives; RBAC is checked against it."""
+    """The kinds of the host cluster that kns uses. The adapter's kind table has their paths; a test compares RBAC."""
 
     NAMESPACE = "Namespace"
     ROLE_BINDING = "RoleBinding"
@@ -49,11 +51,11 @@ class Kind(StrEnum):
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Wall-clock time, with time zone. For what is stored."""
+        """Wall-clock time with a time zone, for stored times."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back. For what is waited for."""
+        """Seconds that never decrease, for waiting."""
         ...
 
 
@@ -62,85 +64,86 @@ class Cluster(Protocol):
 
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """
-        Our own object as the watch cache has it; None if absent. Only watched kinds: Namespace, ResourceQuota,
-        Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume. May lag behind a write by a moment.
+        One of kns's own objects from the watch cache, which may be a moment old; None if absent.
+
+        Only for watched kinds: Namespace, ResourceQuota, Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume.
         """
         ...
 
-    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
-        """All objects of a watched kind that carry this job's label, less the tenant's copies."""
+    def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
+        """All objects of a watched kind with this job's label, in its namespace if the kind has one; no copies."""
         ...
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
-        """All objects of a watched kind that carry any job's label, less the tenants' copies."""
+        """All objects of a watched kind with any job's label; no copies."""
         ...
 
-    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
-        """The tenant's own in this job's namespace, of the one kind that is watched for them: PersistentVolumeClaim."""
+    def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
+        """The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim is watched."""
         ...
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """One object, read now; None if absent."""
+        """One object, read from the API server; None if absent."""
         ...
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
-        """Objects of one namespace, or of a kind that has none, read now."""
+        """The objects of one namespace, or of a kind without namespaces, read from the API server."""
         ...
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         """
-        As `list_objects`, but of each object nothing except its metadata, so that the contents of Secrets stay where
-        they are. May lag behind a write by a moment.
+        Like `list_objects`, but only the metadata of each object, so that no contents of Secrets are transferred. May
+        be a moment old.
         """
         ...
 
     def apply(self, obj: Object) -> Object:
         """
-        Server-side apply as field manager `kns`, forced; the stored object.
+        Apply `obj` (server-side, forced, field manager `kns`) and return the stored object.
 
         Raises:
-            RefusedError: quota, admission or schema said no.
+            RefusedError: quota, admission or schema refused it.
         """
         ...
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Ask for deletion; an absent object is success, another uid is left alone."""
+        """Request deletion. An absent object is a success; an object with another uid stays."""
         ...
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
-        """Ask for deletion of all pods that match, with that grace."""
+        """Request deletion of all matching pods with this grace period."""
         ...
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
-        """The last lines of a container's log; None while it has none."""
+        """The last lines of a container's log; None if it has no log yet."""
         ...
 
 
 class NamespaceReader(Protocol):
-    """The part of `Cluster` that an HTTP answer may use; an answer from it comes within 15 s or not at all."""
+    """The part of `Cluster` for HTTP answers: every call ends within 15 s, with a result or an error."""
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         """
-        Objects of one namespace, read now.
+        The objects of one namespace, read from the API server.
 
         Raises:
-            NotFoundError: the host has no such kind.
-            ForbiddenError: no right there, or not yet.
+            NotFoundError: the host cluster does not have this kind.
+            ForbiddenError: kns has no rights in the namespace, or not yet.
         """
         ...
 
 
 class Renderer(Protocol):
-    def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
+    def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
         """
-        The chart's objects for the virtual cluster of job `number`, in the order to apply them.
+        The chart's objects for the virtual cluster at `location`, in the order in which to apply them.
 
-        `build_values` gives the values for any number: jobs of one shape differ in nothing else, so one rendering
-        serves them all.
+        `build_values` returns the chart's values for any location. Jobs of one shape have the same values for the same
+        location, so the renderer can reuse one rendering for all of them.
 
         Raises:
             RenderError: helm refused the values.
-            UnavailableError: helm was killed, took too long or could not be started.
+            UnavailableError: helm was killed, timed out or could not be started.
         """
         ...
 
@@ -152,45 +155,46 @@ class VirtualClusters(Protocol):
 
     def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
         """
-        Server-side apply inside; an object whose namespace does not exist is left out.
+        Server-side apply in the virtual cluster. Objects whose namespace does not exist are skipped.
 
         Raises:
-            RefusedError: the virtual cluster said no (a webhook of the tenant's, say).
+            RefusedError: the virtual cluster refused an object, for example by a webhook of the tenant.
         """
         ...
 
     def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        """The namespaces inside that hold an object of that kind and name."""
+        """The namespaces of the virtual cluster that contain an object of this kind and name."""
         ...
 
 
 class IdentityProvider(Protocol):
     """
-    The realm in which jobs get their OIDC clients. A client is a Keycloak `ClientRepresentation` as decoded JSON.
+    The realm that contains the jobs' OIDC clients. A client is a Keycloak `ClientRepresentation` as decoded JSON.
 
-    Every method may raise `UnavailableError`, `UnauthorizedError` (kns's own credentials or the realm are wrong) and
-    `ForbiddenError` (they lack the right); their texts do not vary from one try to the next.
+    Every method may raise `UnavailableError`, `UnauthorizedError` (kns's credentials or the realm are wrong) and
+    `ForbiddenError` (the credentials lack a role). Repeated tries give the same error text.
     """
 
     def find_client(self, client_id: str) -> Object | None:
-        """The client with that `clientId`, its `secret` included; None if absent."""
+        """The client with this `clientId`, including its `secret`; None if absent."""
         ...
 
     def list_clients(self, prefix: str) -> Sequence[Object]:
-        """All clients whose `clientId` begins so."""
+        """All clients whose `clientId` starts with `prefix`."""
         ...
 
     def create_client(self, client: Object) -> None:
         """
         Raises:
-            AlreadyExistsError: its `clientId` is taken.
-            RefusedError: the server does not accept the client as it is.
+            AlreadyExistsError: a client with its `clientId` exists.
+            RefusedError: the server refused the client.
         """
         ...
 
     def update_client(self, key: str, client: Object) -> None:
         """
-        Set what `client` has in the client whose `id` is `key`; what it lacks stays. An absent one is left absent.
+        Set the keys of `client` in the client whose `id` is `key`. Other keys keep their values. If there is no such
+        client, nothing happens.
 
         Raises:
             RefusedError: as above.
@@ -198,36 +202,36 @@ class IdentityProvider(Protocol):
         ...
 
     def delete_client(self, key: str) -> None:
-        """Delete the client whose `id` is `key`; an absent one is success."""
+        """Delete the client whose `id` is `key`. An absent client is a success."""
         ...
 
 
 class OutputStore(Protocol):
-    """Each job's output, in an object owned by its record: it outlives the job's namespace."""
+    """The jobs' output. Each is in an object owned by the job's record, so it outlives the job's namespace."""
 
     def read(self, record: str, *, recent: bool = False) -> JobOutput:
-        """With `recent` it may be a moment old, which costs the host half as much: for clients that poll."""
+        """With `recent` the output may be a moment old. That halves the load on the host, for clients that poll."""
         ...
 
     def write(self, job: Job, output: JobOutput) -> None:
-        """Store it if it differs from what is stored."""
+        """Store the output if it differs from the stored one."""
         ...
 
 
 class TokenStore(Protocol):
-    """Each job's password and random tokens, in a Secret owned by its record."""
+    """The jobs' passwords and random tokens. Each job's are in a Secret owned by its record."""
 
     def read(self, record: str) -> Tokens | None: ...
 
     def ensure(self, job: Job) -> Tokens:
-        """The job's tokens, made at the first call and the same ever after."""
+        """The job's tokens. The first call makes them, later calls return the same."""
         ...
 
 
 class JobStore(Protocol):
     """
-    The records. Reads come from the watch cache (`UnavailableError` until it is filled); what this replica stored
-    it shows at once, another replica's writes within a second.
+    The records. Reads come from the watch cache and raise `UnavailableError` until it is filled. They show this
+    replica's own writes immediately, those of other replicas within a second.
     """
 
     def list_jobs(self) -> Sequence[Job]: ...
@@ -237,51 +241,53 @@ class JobStore(Protocol):
     def find(self, number: int) -> Job | None: ...
 
     def fetch(self, number: int) -> Job | None:
-        """That job from the host, for a number that this replica has not heard of: another may just have given it."""
+        """Like `find`, but from the API server: another replica may have created the job a moment ago."""
         ...
 
     def allot_number(self) -> int:
-        """A number never given before, above all given before."""
+        """A new number, higher than all numbers before it."""
         ...
 
     def find_request(self, request: str) -> Job | None:
-        """The first job of this request (`model/repeats.py`), None if there was none in the last 24 hours."""
+        """The first job of this request (`kns.model.job.idempotency`); None if there was none in the last 24 hours."""
         ...
 
     def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
         """
-        Store a new record; `spec.accepted` is set. On return it is durable.
+        Store a new record durably. `spec.accepted` must be set.
 
-        With a `request` there is one new record in 24 hours, also when two replicas are asked at once: the others get
-        the first, whatever they asked for.
+        All calls with the same `request` within 24 hours return the record of the first one, even on several replicas
+        at the same time and with different specs.
 
         Raises:
-            RefusedError: the API server's schema or an admission rule said no.
+            RefusedError: the API server's schema or an admission rule refused the record.
         """
         ...
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        """Write the wish into the spec; safe to repeat. A Terminate overrides a Shutdown, never the reverse."""
+        """Write the request into the spec; safe to repeat. A Terminate replaces a Shutdown, never the reverse."""
         ...
 
 
 class RecordAuthority(Protocol):
-    """The records as the API server has them, not as a cache does: for decisions that nothing can undo."""
+    """The records as the API server has them, without a cache: for decisions that cannot be undone."""
 
     def list_uids(self) -> frozenset[str]:
-        """The uids of all records, read now; those of records that cannot be read are among them."""
+        """The uids of all records, including unreadable ones, read from the API server."""
         ...
 
 
 class RecordWriter(Protocol):
-    """The reconciler's half of the record: everything here belongs to the leader alone."""
+    """The writes that only the leader makes."""
 
     def accept(self, job: Job, accepted: Accepted) -> None:
-        """Freeze what an applied record was accepted with. Raises ConflictError if it changed since."""
+        """
+        Store `accepted` in a record applied by hand. Raises ConflictError if the record changed since it was read.
+        """
         ...
 
     def write_status(self, job: Job, status: JobStatus) -> None:
-        """Replace the status. Raises ConflictError if the record changed since `job` was read."""
+        """Replace the status. Raises ConflictError if the record changed since it was read."""
         ...
 
     def set_finalizer(self, job: Job, *, present: bool) -> None:
@@ -289,15 +295,15 @@ class RecordWriter(Protocol):
         ...
 
     def delete(self, job: Job) -> None:
-        """Ask for the record's deletion."""
+        """Request the record's deletion."""
         ...
 
 
 class Lease(Protocol):
-    """The object that decides which replica leads."""
+    """The object that decides which replica is the leader."""
 
     def try_acquire(self, *, holder: str, duration_s: float) -> bool:
-        """Take or renew it; False while somebody else holds it."""
+        """Acquire or renew the Lease; False while another holder has it."""
         ...
 
     def release(self, *, holder: str) -> None: ...
@@ -305,30 +311,30 @@ class Lease(Protocol):
 
 class CatalogSource(Protocol):
     def current(self) -> Catalog:
-        """The newest good version."""
+        """The newest valid version."""
         ...
 
 
 class Bearer(Protocol):
     def verify(self, token: str) -> Claims:
         """
-        What a token says that is signed by the realm, for us, and in its time.
+        The claims of a token.
 
         Raises:
-            TokenError: any of it is not so.
+            TokenError: the realm did not sign it, it is for another audience, or it is not valid at this time.
         """
         ...
 
 
 class RateLimit(Protocol):
-    """So many events a minute for each key; the minute moves on all the time."""
+    """A limit of events per minute for each key, over a sliding window."""
 
     def wait_s(self, *key: str) -> float:
-        """Seconds until one more would be allowed; 0 = now."""
+        """Seconds until one more event is allowed; 0 if it is allowed now."""
         ...
 
     def take(self, *key: str) -> float:
-        """Count one event and return 0; if there were too many, count nothing and return the seconds to wait."""
+        """Count one event and return 0. Over the limit, count nothing and return the seconds to wait."""
         ...
 
 
@@ -340,7 +346,7 @@ class Health(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports that stages use. `identity` is None at a site without Keycloak."""
+    """The ports that stages use. `identity` is None on a site without Keycloak."""
 
     cluster: Cluster
     renderer: Renderer
@@ -353,7 +359,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One pass over one job: the record as read, the moment, the site, and the ports."""
+    """One reconcile of one job: the record as read, the time, the site, and the ports."""
 
     job: Job
     accepted: Accepted
@@ -362,9 +368,24 @@ class Context:
     world: World
 
     @property
-    def name(self) -> str:
-        """The job's name on the host: its namespace, virtual cluster and Ingress."""
-        return f"kns-job-{self.accepted.number}"
+    def location(self) -> Location:
+        """Where the job runs on the host cluster."""
+        return self.accepted.location
+
+    @property
+    def namespace(self) -> str:
+        """The job's namespace on the host cluster."""
+        return self.location.namespace
+
+    @property
+    def public_name(self) -> str:
+        """The job's public name, which is the name of its Keycloak client."""
+        return names.job_object_name(self.accepted.number)
+
+    @property
+    def address(self) -> JobAddress | None:
+        """The job's address, or the one it will have; None if the job has no target or the site no jobs domain."""
+        return self.site.job_address(self.accepted.number, self.accepted.nested, url=self.job.status.url)
 
 
-Wake = Callable[[str], None]  # called with a record's name when something of it changed
+Wake = Callable[[str], None]  # called with the name of a record that changed

@@ -18,7 +18,7 @@ from kns.logs import configure_logging
 from kns.model.catalog.catalog import CatalogError
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 from kns.settings import Settings, SettingsError, list_unknown, load_settings
 from kns.wiring import build_identity_provider
 
@@ -31,22 +31,22 @@ def check_site() -> Iterator[Finding]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield from (Finding(name, Verdict.FAULT, said, "see docs/configuration.md") for name, said in error.problems)
+        yield from (Finding(name, Judgement.FAULT, said, "see docs/configuration.md") for name, said in error.problems)
         return
-    yield Finding("settings", Verdict.OK, "all can be read")
+    yield Finding("settings", Judgement.OK, "all can be read")
     for name in list_unknown(os.environ):
-        yield Finding(name, Verdict.WARNING, "is no variable of kns", "see docs/configuration.md for its spelling")
+        yield Finding(name, Judgement.WARNING, "is no variable of kns", "see docs/configuration.md for its spelling")
     yield from _check_files(settings)
     machines: tuple[Machine, ...] = ()
     catalog = CatalogDirectory(settings.catalog_dir)
     try:
         catalog.load()
     except CatalogError as error:
-        yield Finding("catalogue", Verdict.FAULT, str(error), "see docs/catalogue.md; `kns catalog check` tells more")
+        yield Finding("catalogue", Judgement.FAULT, str(error), "see docs/catalogue.md; `kns catalog check` tells more")
     else:
         current = catalog.current()
         machines = tuple(machine for machine in current.machines.values() if machine.runs_nested_jobs)
-        yield Finding("catalogue", Verdict.OK, f"{len(current.apps)} apps, {len(machines)} machines for nested jobs")
+        yield Finding("catalogue", Judgement.OK, f"{len(current.apps)} apps, {len(machines)} machines for nested jobs")
     yield from _check_cluster(settings, machines)
     yield from _check_keycloak(settings)
 
@@ -58,16 +58,16 @@ def _check_files(settings: Settings) -> Iterator[Finding]:
         ("KNS_HELM", settings.helm, shutil.which(settings.helm) is not None),
         ("KNS_VCLUSTER_CHART", str(settings.chart), settings.chart.is_file()),
     ):
-        yield Finding(name, Verdict.OK, said) if there else Finding(name, Verdict.FAULT, f"{said}: not there", todo)
+        yield Finding(name, Judgement.OK, said) if there else Finding(name, Judgement.FAULT, f"{said}: not there", todo)
     images = {"JARVICE_KNS_INIT_IMAGE": settings.full_init_image}
     if settings.allow_gotty_shell:
         images["JARVICE_KNS_GOTTY_IMAGE"] = settings.full_gotty_image
     for name, image in images.items():
         if image.startswith("localhost/"):
             said = f"{image} is in no registry, so only nodes that have it can run it"
-            yield Finding(name, Verdict.WARNING, said, "name the image in your registry")
+            yield Finding(name, Judgement.WARNING, said, "name the image in your registry")
         else:
-            yield Finding(name, Verdict.OK, image)
+            yield Finding(name, Judgement.OK, image)
 
 
 def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
     try:
         client = connect(administrators or settings.kubeconfig)
     except KnsError as error:
-        yield Finding("host API", Verdict.FAULT, str(error), "set KUBECONFIG")
+        yield Finding("host API", Judgement.FAULT, str(error), "set KUBECONFIG")
         return
     try:
         yield from check_host(client, wanted)
@@ -104,11 +104,11 @@ def _find_kubeconfig() -> Path | None:
 def _check_keycloak(settings: Settings) -> Iterator[Finding]:
     identity = build_identity_provider(settings, SystemClock())
     if identity is None:
-        yield Finding("Keycloak", Verdict.OK, "is not configured: apps that ask for a client are refused")
+        yield Finding("Keycloak", Judgement.OK, "is not configured: apps that ask for a client are refused")
         return
     try:
         identity.find_client(_NO_SUCH_CLIENT)
     except KnsError as error:
-        yield Finding("Keycloak", Verdict.FAULT, str(error), "see docs/keycloak.md")
+        yield Finding("Keycloak", Judgement.FAULT, str(error), "see docs/keycloak.md")
     else:
-        yield Finding("Keycloak", Verdict.OK, "answers, and kns's client may see the realm's clients")
+        yield Finding("Keycloak", Judgement.OK, "answers, and kns's client may see the realm's clients")

@@ -28,6 +28,7 @@ from kns.model.job.job import (
     Substatus,
     VaultChoice,
 )
+from kns.model.job.location import Location
 from tests.fakes.stores import START
 
 WEB_TARGET = {"service_name": "web", "service_namespace": "default", "service_port": 8080}
@@ -290,6 +291,11 @@ class JobBuilder:
 
 def a_job() -> JobBuilder:
     return JobBuilder()
+
+
+def a_location(number: int = 7) -> Location:
+    """Where job `number` runs on the host."""
+    return Location(number, names.job_object_name(number))
 
 
 def _at(seconds: float) -> datetime:

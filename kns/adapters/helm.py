@@ -1,8 +1,8 @@
 """
 helm as a renderer and nothing else: `helm template` on the packaged chart, in a home of its own, without any cluster.
 
-A kill in the middle leaves nothing, because helm only prints. Jobs differ in little but their name, so a rendered shape
-is kept with a placeholder for the number: the first job of a shape costs a process, the next ones a text
+A kill in the middle leaves nothing, because helm only prints. Most jobs differ only in namespace and number, so a
+rendered shape is kept with placeholders for both: the first job of a shape costs a process, the next ones a text
 replacement. The chart hides the values in a Secret; it is opened before and closed after the replacement.
 """
 
@@ -20,10 +20,11 @@ import yaml
 
 from kns.model import names
 from kns.model.errors import RenderError, UnavailableError, clip
+from kns.model.job.location import Location
 from kns.ports import Object
 
 TIMEOUT_S = 30.0
-_PLACEHOLDER = 1000000007  # a job number that no chart contains
+_PLACEHOLDER = Location(1000000007, "kns-job-1000000009")  # a number and a name that no chart contains
 _SHAPES_KEPT = 64
 _ORDER = ("ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "StatefulSet")
 
@@ -37,7 +38,7 @@ class HelmRenderer:
         self._shapes: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
+    def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
         """The objects in the order to apply them: what runs comes last."""
         shape = json.dumps(build_values(_PLACEHOLDER), sort_keys=True)
         with self._lock:  # one helm at a time; a burst of the same shape runs it once
@@ -47,13 +48,14 @@ class HelmRenderer:
                 self._shapes[shape] = rendered
                 while len(self._shapes) > _SHAPES_KEPT:
                     self._shapes.pop(next(iter(self._shapes)))
-        objects: list[Object] = json.loads(rendered.replace(str(_PLACEHOLDER), str(number)))
-        return [_close_secret(_label(obj, number)) for obj in objects]
+        text = rendered.replace(_PLACEHOLDER.namespace, location.namespace)
+        objects: list[Object] = json.loads(text.replace(str(_PLACEHOLDER.number), str(location.number)))
+        return [_close_secret(_label(obj, location)) for obj in objects]
 
     def _run(self, values: str) -> str:
         with tempfile.TemporaryDirectory(prefix="kns-helm-") as home:
-            name = names.job_object_name(_PLACEHOLDER)
-            argv = [self._helm, "template", name, str(self._chart), "-n", name, "-f", "-"]
+            release, namespace = _PLACEHOLDER.vcluster, _PLACEHOLDER.namespace
+            argv = [self._helm, "template", release, str(self._chart), "-n", namespace, "-f", "-"]
             env = {"HOME": home, "PATH": os.defpath, "KUBECONFIG": "/dev/null", "HELM_CACHE_HOME": home}
             try:
                 done = subprocess.run(
@@ -75,9 +77,9 @@ class HelmRenderer:
         return json.dumps(sorted(objects, key=lambda obj: _ORDER.index(obj["kind"])))
 
 
-def _label(obj: Object, number: int) -> Object:
+def _label(obj: Object, location: Location) -> Object:
     """The chart has no labels for some of its objects, the config's Secret among them."""
-    labels = {names.MANAGED_BY_LABEL: "kns", names.JOB_LABEL: str(number)}
+    labels = {names.MANAGED_BY_LABEL: "kns", names.JOB_LABEL: str(location.number)}
     meta = obj["metadata"]
     return {**obj, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}}
 

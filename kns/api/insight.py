@@ -19,7 +19,6 @@ from kns.api.errors import NOT_RUNNING, ApiError
 from kns.api.lookup import KnownJob, require_running
 from kns.api.ports import ApiPorts, Ports
 from kns.api.shapes import accepted_of
-from kns.model import names
 from kns.model.errors import ForbiddenError, NotFoundError
 from kns.model.job.job import Job
 from kns.model.reading.quantity import parse_quantity
@@ -127,4 +126,4 @@ def _sum_usage(pods: Sequence[Object], resource: str) -> Decimal:
 
 
 def _list(ports: ApiPorts, job: Job, kind: Kind) -> Sequence[Object]:
-    return ports.namespaces.list_objects(kind, names.job_object_name(accepted_of(job).number))
+    return ports.namespaces.list_objects(kind, accepted_of(job).location.namespace)

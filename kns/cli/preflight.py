@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kns.cli.report import escape
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 
 _INDENT = " " * 9
 
@@ -36,8 +36,8 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
             typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
             counts = Counter(finding.verdict for finding in findings)
-            typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict))
-        if any(finding.verdict is Verdict.FAULT for finding in findings):
+            typer.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in Judgement))
+        if any(finding.verdict is Judgement.FAULT for finding in findings):
             raise typer.Exit(1)
 
 

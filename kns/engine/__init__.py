@@ -1,1 +1,1 @@
-"""Leader, queue, workers and the pass. A few hundred lines that know nothing of vcluster."""
+"""Leader, queue, workers, reconciler and sweeper. A kind of job is data to them (`kns.stages.lifecycle`)."""

@@ -1,9 +1,9 @@
 """
-The fence around a pass: every call of it to the outside asks first whether this process still leads.
+The fence: before each call of a reconcile to the outside, it checks that this process is still the leader.
 
-A pass may be frozen in the middle (a stopped process, a machine that was suspended) and wake up when another leader has
-gone on. What it then writes to a record is a conflict, but a namespace or a client that it makes would be nobody's, and
-an output that it stores the wrong one.
+A reconcile may be frozen (a stopped process, a suspended machine) and resume after another leader has taken over. A
+write to a record then fails with a conflict. Without the fence it could still create a namespace or a client without a
+record, or store an old output.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ PortT = TypeVar("PortT")
 
 def fence(port: PortT, may_work: Callable[[], bool]) -> PortT:
     """
-    `port`, whose calls raise UnavailableError once `may_work` says no.
+    `port`, but its calls raise UnavailableError once `may_work` returns False.
 
-    What is on its way to the outside already is not held back: the Lease's margin is for that. An adapter that makes a
-    call wait (the throttle, the turn at Keycloak) asks once more afterwards.
+    A request that is already on its way is not stopped; the margin of the Lease covers it. An adapter that delays a
+    call (the throttle, the turn at Keycloak) checks `may_work` again after the delay.
     """
     return cast(PortT, _Fenced(port, may_work))
 
@@ -41,7 +41,7 @@ class _Fenced:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if not self._may_work():
-                raise UnavailableError(f"{name}: this process does not lead any more")
+                raise UnavailableError(f"{name}: this process is no longer the leader")
             return method(*args, **kwargs)
 
         return call

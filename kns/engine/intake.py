@@ -1,4 +1,4 @@
-"""Takes in a record that somebody applied by hand: the same checks as for a submission over HTTP."""
+"""Accepts a record that was applied by hand, with the same checks as a submission over HTTP."""
 
 import random
 
@@ -16,11 +16,11 @@ class Intake:
 
     def __call__(self, job: Job) -> Accepted:
         """
-        What the job was accepted with.
+        The accepted part for the record.
 
         Raises:
-            InvalidInputError: what the record asks for cannot be had.
-            UnknownAppError: no such app or command.
+            InvalidInputError: the request is not valid here.
+            UnknownAppError: there is no such app or command.
         """
         return accept(
             job.spec,

@@ -1,9 +1,9 @@
 """
-Leadership: who holds the Lease reconciles, the others stand by and serve HTTP.
+Leader election: the holder of the Lease reconciles; the other replicas stand by. All replicas serve HTTP.
 
-A Lease is no fence. So the leader gives up well before others may take over: if it could not renew for `RENEW_LIMIT_S`
-it stops handing out keys and the process exits; a pass that a frozen leader has in flight is stopped before its next
-call (`engine/fence.py`).
+A Lease does not stop an old leader. So the leader gives up well before another replica may take over: if it could not
+renew for `RENEW_LIMIT_S`, it hands out no more keys and the process exits. A reconcile of a frozen leader is stopped
+before its next call (`engine/fence.py`).
 """
 
 import threading
@@ -35,7 +35,9 @@ class Leader:
 
     @property
     def may_work(self) -> bool:
-        """Whether the Lease was renewed recently enough to start a pass; a renewal that hangs does not delay this."""
+        """
+        Whether the Lease was renewed recently enough to reconcile. A renewal that hangs does not delay the answer.
+        """
         return self.is_leading and self._clock.monotonic() - self._renewed_at <= RENEW_LIMIT_S
 
     def run(
@@ -47,10 +49,10 @@ class Leader:
         on_stop: Callable[[], bool],
     ) -> None:
         """
-        Stand by until the Lease is ours, then hold it until `stop` or loss.
+        Wait for the Lease, then hold it until `stop` is set or it is lost.
 
-        `on_loss` must end the work at once; `on_stop` lets it end and says whether it did. Only then is the Lease
-        given back, so that the next leader never finds the last one's pass still in flight; else it runs out.
+        `on_loss` must stop the work immediately. `on_stop` waits for the work and returns whether it ended. Only then
+        is the Lease released, so that no reconcile of this leader overlaps with the next leader; otherwise it expires.
         """
         while not stop.is_set():
             began = self._clock.monotonic()
@@ -76,7 +78,7 @@ class Leader:
                 self._release()
 
     def _try(self) -> bool | None:
-        """True: held; False: somebody else has it; None: no answer."""
+        """True: held; False: another replica holds it; None: no answer."""
         try:
             return self._lease.try_acquire(holder=self._holder, duration_s=DURATION_S)
         except KnsError as error:
@@ -86,5 +88,5 @@ class Leader:
     def _release(self) -> None:
         try:
             self._lease.release(holder=self._holder)
-        except KnsError as error:  # it runs out by itself
+        except KnsError as error:  # it expires by itself
             log.warning("lease_not_released", error=str(error))

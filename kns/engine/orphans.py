@@ -1,9 +1,9 @@
 """
-What could be an orphan, as far as objects tell whose they are; and the verdict on it. Pure: no calls, no clock.
+Which objects can be orphans, who owns them, and whether they are orphans. Pure: no calls, no clock.
 
-An object is removed only if it says three things itself: that kns made it, for which installation, and for which
-record; and if that record is gone, or says that everything of its job was removed. What lacks one of the three is told
-of and stays. The uid decides, never a number or a name: those are somebody else's too, a uid is never given twice.
+An object is removed only if its own metadata says that kns made it, for which installation and for which record, and if
+that record does not exist or says that everything of its job was removed. An object without one of the three is
+reported and stays. The record is identified by its uid, because numbers and names can be used twice and uids cannot.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from kns.ports import Kind, Object
 
 
 class Swept(StrEnum):
-    """What kns makes outside of job namespaces, and these."""
+    """The kinds that the sweeper lists: job namespaces, and the objects that kns makes outside of them."""
 
     NAMESPACE = Kind.NAMESPACE.value
     VOLUME = Kind.PERSISTENT_VOLUME.value
@@ -28,22 +28,22 @@ class Swept(StrEnum):
 
 
 class Owner(StrEnum):
-    """Whose an object is by its mark."""
+    """The installation that owns an object, according to its metadata."""
 
     US = "us"
     OTHERS = "others"
     UNKNOWN = "unknown"
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     KEEP = "keep"
     ORPHAN = "orphan"
-    UNMARKED = "unmarked"  # of no record that is there, but nothing proves that it is ours
+    UNMARKED = "unmarked"  # its record does not exist, but nothing proves that this installation made it
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Which of all kns this is: `namespace` within its cluster, `uid` of that namespace among all clusters."""
+    """Identifies this installation: within its cluster by `namespace`, among all clusters by that namespace's `uid`."""
 
     namespace: str
     uid: str
@@ -54,8 +54,8 @@ class Find:
     """
     One object that may be an orphan.
 
-    `key` is what deletion is bound to (uid, in Keycloak the id); `created` is None where nobody keeps it; `going` says
-    that its deletion was asked for already.
+    Deletion is bound to `key` (the uid; in Keycloak the id). `created` is None if the kind has no creation time.
+    `terminating`: its deletion was requested already.
     """
 
     kind: Swept
@@ -64,41 +64,41 @@ class Find:
     owner: Owner
     record_uid: str | None
     created: datetime | None = None
-    going: bool = False
+    terminating: bool = False
 
 
-def judge(find: Find, job: Job | None) -> Verdict:
-    """`job` is that of the record which `find` names; None if there is none (any more)."""
+def judge(find: Find, job: Job | None) -> Judgement:
+    """`job` is the job of `find.record_uid`; None if there is no such record."""
     if find.owner is Owner.OTHERS:
-        return Verdict.KEEP
+        return Judgement.KEEP
     if job is not None:
-        # A record of ours names it, so it is ours with or without a mark. Secrets stay as long as the record does.
+        # The record is one of this installation, so the object is, too. Secrets stay as long as the record.
         removed = job.status.is_true(ConditionType.REMOVED) and find.kind is not Swept.SECRET
-        return Verdict.ORPHAN if removed else Verdict.KEEP
+        return Judgement.ORPHAN if removed else Judgement.KEEP
     if find.owner is Owner.US and find.record_uid is not None:
-        return Verdict.ORPHAN
-    return Verdict.UNMARKED
+        return Judgement.ORPHAN
+    return Judgement.UNMARKED
 
 
 def read_namespace(obj: Object, installation: Installation) -> Find | None:
-    """A job's namespace; None for any other."""
+    """A job's namespace; None for any other namespace."""
     meta = obj["metadata"]
-    if not _is_made_by_kns(meta) or names.read_job_number(meta["name"]) is None:
+    if not _is_made_by_kns(meta) or not names.is_job_object_name(meta["name"]):
         return None
     return _read(Swept.NAMESPACE, meta, owner=_owner(meta, installation), record_uid=_record_uid(meta))
 
 
 def read_volume(obj: Object, installation: Installation) -> Find | None:
     """
-    The volume of a vault, or one that a provisioner left behind for a job; None for any other.
+    A volume of a vault, or one that a provisioner left behind for a job; None for any other volume.
 
-    A label alone proves nothing here: a provisioner may have copied it from a tenant's claim. So the name counts, too.
+    Labels alone prove nothing: provisioners copy them from tenants' claims. So the name must match, too.
     """
     meta, ref = obj["metadata"], obj["spec"].get("claimRef") or {}
-    number = names.read_job_number(ref.get("namespace") or "")
-    if number is None:
+    namespace = ref.get("namespace") or ""
+    if not names.is_job_object_name(namespace):
         return None
-    if _is_made_by_kns(meta) and meta["name"] == names.vault_volume(number, str(ref.get("uid"))):
+    if _is_made_by_kns(meta) and meta["name"] == names.vault_volume(namespace, str(ref.get("uid"))):
         return _read(Swept.VOLUME, meta, owner=_owner(meta, installation), record_uid=_record_uid(meta))
     if (obj.get("status") or {}).get("phase") == "Released":
         return _read(Swept.VOLUME, meta, owner=Owner.UNKNOWN, record_uid=None)
@@ -106,7 +106,7 @@ def read_volume(obj: Object, installation: Installation) -> Find | None:
 
 
 def read_secret(obj: Object) -> Find | None:
-    """A record's tokens or output, in kns's own namespace; None for any other."""
+    """The Secret with a record's tokens or output, in kns's own namespace; None for any other Secret."""
     meta = obj["metadata"]
     owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if _is_record(ref)]
     if not owners and not _is_made_by_kns(meta):
@@ -115,10 +115,10 @@ def read_secret(obj: Object) -> Find | None:
 
 
 def read_client(client: Object, installation: Installation) -> Find | None:
-    """A job's client in the realm, which may be shared with other clusters; None for any other."""
+    """A job's client in the realm, which other clusters may share; None for any other client."""
     attributes = client.get("attributes") or {}
     record_uid = attributes.get(names.KEYCLOAK_OWNER_ATTRIBUTE)
-    if record_uid is None or names.read_job_number(client["clientId"]) is None:
+    if record_uid is None or not names.is_job_object_name(client["clientId"]):
         return None
     mark = attributes.get(names.KEYCLOAK_INSTALLATION_ATTRIBUTE)
     owner = _compare(mark, installation.uid)
@@ -133,7 +133,7 @@ def _read(kind: Swept, meta: Mapping[str, Any], *, owner: Owner, record_uid: str
         owner=owner,
         record_uid=record_uid,
         created=datetime.fromisoformat(meta["creationTimestamp"]),
-        going=meta.get("deletionTimestamp") is not None,
+        terminating=meta.get("deletionTimestamp") is not None,
     )
 
 

@@ -1,8 +1,8 @@
 """
-The work queue: keys (record names), each in the hands of one worker at a time, with delays and backoff.
+The work queue: keys (record names) with delays and backoff. At most one worker has a key at a time.
 
-A key that is added while a worker has it comes round again when the worker is done, so no change is missed and none is
-worked on twice at once. Nothing here survives a restart, and nothing needs to: the leader starts by adding every key.
+A key that is added while a worker has it is handed out again after that worker is done, so no change is missed. The
+queue is not stored: a new leader adds every key at its start.
 """
 
 import heapq
@@ -14,7 +14,7 @@ from kns.ports import Clock
 
 BASE_DELAY_S = 0.25
 MAX_DELAY_S = 60.0
-_LONGEST_WAIT_S = 3600.0  # a plan may lie years ahead (a walltime), which is more than a thread can wait for at once
+_LONGEST_WAIT_S = 3600.0  # a walltime may end years ahead, which is more than a thread can wait in one call
 
 
 class WorkQueue:
@@ -31,7 +31,7 @@ class WorkQueue:
         self._closed = False
 
     def add(self, key: str) -> None:
-        """Look at `key` as soon as a worker is free."""
+        """Hand out `key` as soon as a worker is free."""
         with self._changed:
             self._due.pop(key, None)
             if key in self._busy:
@@ -41,7 +41,7 @@ class WorkQueue:
                 self._changed.notify()
 
     def add_after(self, key: str, delay_s: float) -> None:
-        """Look at `key` after `delay_s`, or sooner if something sooner is already planned."""
+        """Hand out `key` after `delay_s`, or earlier if it is already due earlier."""
         if delay_s <= 0:
             return self.add(key)
         due = self._clock.monotonic() + delay_s
@@ -55,10 +55,10 @@ class WorkQueue:
 
     def add_failed(self, key: str, *, at_least_s: float = 0.0) -> float:
         """
-        Look again after a backoff that grows with each failure in a row; the delay chosen, in seconds.
+        Hand out `key` again after a backoff that grows with each failure in a row. Returns the delay in seconds.
 
-        `at_least_s` is the wish of a server or of what stands before it, and may be any number: it counts up to
-        `MAX_DELAY_S`, so that a faulty one puts no job off for days.
+        `at_least_s` is a server's Retry-After. It counts up to `MAX_DELAY_S`, so that a wrong value cannot delay a job
+        for days.
         """
         with self._changed:
             failures = self._failures.get(key, 0)
@@ -73,7 +73,7 @@ class WorkQueue:
             self._failures.pop(key, None)
 
     def take(self) -> str | None:
-        """The next key, when there is one; None when the queue was closed. Give it back with `done`."""
+        """Wait for the next key; None after `close`. The caller must call `done` with the key."""
         with self._changed:
             while not self._closed:
                 wait_s = self._promote_due()
@@ -81,7 +81,7 @@ class WorkQueue:
                     key = next(iter(self._ready))
                     metrics.observe_queue_wait(max(0.0, self._clock.monotonic() - self._ready.pop(key)))
                     self._busy.add(key)
-                    if self._ready or self._heap:  # this worker was the one that waited for them
+                    if self._ready or self._heap:  # no other worker waits for these keys yet
                         self._changed.notify()
                     return key
                 self._changed.wait(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S))
@@ -97,7 +97,7 @@ class WorkQueue:
                 self._changed.notify()
 
     def close(self) -> None:
-        """Hand out no further key, at once."""
+        """Hand out no more keys, effective immediately."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -114,11 +114,11 @@ class WorkQueue:
             return max(0.0, self._clock.monotonic() - next(iter(self._ready.values()))) if self._ready else 0.0
 
     def _promote_due(self) -> float | None:
-        """Move what is due to the ready ones; seconds until the next is due."""
+        """Make all due keys ready. Returns the seconds until the next key is due."""
         now = self._clock.monotonic()
         while self._heap:
             due, key = self._heap[0]
-            if self._due.get(key) != due:  # taken, replaced or added in between
+            if self._due.get(key) != due:  # handed out, rescheduled or added in the meantime
                 heapq.heappop(self._heap)
                 continue
             if due > now:

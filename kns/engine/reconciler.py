@@ -1,15 +1,14 @@
 """
-One pass: read record and world, find the first stage that is not done, act, write the status once.
+The reconciler: reads record and world, finds the first stage that is not done, acts, and writes the status once.
 
-The pass keeps nothing in memory. Whatever it decides follows from (record, world, now), so it is safe to run twice and
-to kill after any call. A job ends in the record first; only then is anything removed, and a removal that is stuck
-never changes how the job ended.
+It keeps nothing in memory. Every decision follows from (record, world, now), so a reconcile can be repeated, and can be
+killed after any call. The end of a job is first written to its record; only then are its objects removed, and a removal
+that cannot finish never changes how the job ended.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from kns import metrics
 from kns.engine.metering import close_account, meter
@@ -20,13 +19,13 @@ from kns.model.job.conditions import ConditionType, Reason, with_condition
 from kns.model.job.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
-from kns.stages import STAGES, Stage, Verb
-from kns.stages.outcome import Done, Failed, Outcome, Wait, Without
+from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 
 log = get_logger(__name__)
 
-AT_ONCE = 0.0
-_REMOVAL_RETRY_S = 5.0
+IMMEDIATELY_S = 0.0
+_REMOVAL_RETRY_AFTER_S = 5.0
 
 _ENDS: dict[StopReason, tuple[Reason, str]] = {
     StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
@@ -37,15 +36,17 @@ _ENDS: dict[StopReason, tuple[Reason, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a pass came to: a word for log and metrics, and when to look again (None: when something changes)."""
+    """
+    The result of a reconcile: one word for log and metrics, and when to reconcile again (None: when something changes).
+    """
 
-    outcome: str
-    requeue_s: float | None = None
+    summary: str
+    requeue_after_s: float | None = None
     detail: str = ""
 
 
 class Reconciler:
-    """Brings one job at a time to what its record says. Many threads may call it, each for another record."""
+    """Brings the world to what a record says, one record per call. Threads may call it for different records."""
 
     def __init__(
         self,
@@ -56,8 +57,7 @@ class Reconciler:
         site: Site,
         clock: Clock,
         intake: Callable[[Job], Accepted],
-        drain: Verb,
-        stages: tuple[Stage, ...] = STAGES,
+        lifecycle: Lifecycle,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -65,15 +65,14 @@ class Reconciler:
         self._site = site
         self._clock = clock
         self._intake = intake
-        self._drain = drain
-        self._stages = stages
+        self._lifecycle = lifecycle
 
     def reconcile(self, record: str) -> Result:
         """
-        One pass over one record.
+        Reconcile one record once.
 
         Raises:
-            TransientError: look again later; nothing is lost.
+            TransientError: the same call may succeed later; nothing is lost.
         """
         job = self._store.get(record)
         if job is None:
@@ -82,18 +81,18 @@ class Reconciler:
             return Result("gone")
         if names.FINALIZER not in job.finalizers:
             self._writer.set_finalizer(job, present=True)
-            return Result("finalizer_added", AT_ONCE)
-        if job.fault is not None and not job.is_ended and not job.deleting:
-            return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.fault, now=self._clock.now())
+            return Result("finalizer_added", IMMEDIATELY_S)
+        if job.read_error is not None and not job.is_ended and not job.deleting:
+            return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
         if job.spec.accepted is None:
-            return self._take_in(job)
+            return self._accept(job)
         ctx = Context(job=job, accepted=job.spec.accepted, now=self._clock.now(), site=self._site, world=self._world)
         return self._after_end(ctx) if job.is_ended else self._advance(ctx)
 
-    # --- a record that kns has not taken yet
+    # --- a record that is not accepted yet
 
-    def _take_in(self, job: Job) -> Result:
-        """A record applied by hand: check it as a submission would be, and freeze what it needs."""
+    def _accept(self, job: Job) -> Result:
+        """Check a record that was applied by hand like a submission, and store its accepted part."""
         now = self._clock.now()
         if job.deleting:
             self._writer.set_finalizer(job, present=False)
@@ -109,7 +108,7 @@ class Reconciler:
         except KnsError as error:
             return self._end(job, JobState.FAILED, Reason.NOT_ACCEPTED, str(error), now=now)
         self._writer.accept(job, accepted)
-        return Result("accepted", AT_ONCE)
+        return Result("accepted", IMMEDIATELY_S)
 
     # --- a live job
 
@@ -120,20 +119,20 @@ class Reconciler:
             reason = StopReason.WALLTIME
         if reason is not None:
             return self._stop(ctx, reason)
-        status, stages_s = job.status, []
-        for stage in self._stages:
-            if stage.condition is ConditionType.VIRTUAL_CLUSTER_READY and status.spawn_start_time is None:
+        status, requeues_s = job.status, []
+        for stage in self._lifecycle.stages:
+            if stage is self._lifecycle.starting and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
             try:
                 outcome = self._ensure(stage, ctx)
             except ConflictError:
                 raise
-            except TransientError as error:  # a job that hangs says why; the queue's backoff decides when to try again
+            except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
                 self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, str(error)), now))
                 raise
-            except Exception as error:  # a fault of ours; its text may hold anything, so it stays in the log
-                fault = f"unexpected error, see kns's log: {type(error).__name__}"
-                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, fault), now))
+            except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
+                message = f"unexpected error, see kns's log: {type(error).__name__}"
+                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, message), now))
                 raise
             if isinstance(outcome, Failed):
                 status = _note(status, stage, outcome, now)
@@ -141,22 +140,24 @@ class Reconciler:
             if isinstance(outcome, Wait):
                 status, _ = self._meter(ctx, _note_wait(status, stage, outcome, now))
                 self._write(job, status)
-                return Result("wait", outcome.after_s, f"{outcome.reason}: {outcome.message}")
-            if isinstance(outcome, Without):
-                status = _note_without(status, stage, outcome, now)
-                stages_s.append(outcome.after_s)
+                return Result("wait", outcome.requeue_after_s, f"{outcome.reason}: {outcome.message}")
+            if isinstance(outcome, Skipped):
+                status = _note_skipped(status, stage, outcome, now)
+                requeues_s.append(outcome.requeue_after_s)
                 continue
-            stages_s.append(outcome.look_s)
+            requeues_s.append(outcome.requeue_after_s)
             status = self._note_done(job, status, stage, outcome, now)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
-        status, look_s = self._meter(ctx, status)
+        status, metering_s = self._meter(ctx, status)
         self._write(job, status)
-        looks_s = (look_s, self._until_walltime(job, status, now), *stages_s)
-        return Result("serving", min((s for s in looks_s if s is not None), default=None))
+        requeues_s += [metering_s, self._until_walltime(job, status, now)]
+        return Result("serving", min((after_s for after_s in requeues_s if after_s is not None), default=None))
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
-        """What is used counts from the start on."""
-        return meter(ctx, status) if status.job_status is JobState.PROCESSING else (status, None)
+        """Usage counts from the start of the job."""
+        if status.job_status is not JobState.PROCESSING:
+            return status, None
+        return meter(status, self._lifecycle.measure(ctx, status), site=ctx.site, now=ctx.now)
 
     def _ensure(self, stage: Stage, ctx: Context) -> Outcome:
         try:
@@ -165,21 +166,17 @@ class Reconciler:
             return Failed(Reason.REFUSED_BY_HOST, f"the host cluster refused: {error}")
         except RenderError as error:
             return Failed(Reason.RENDER_FAILED, str(error))
-        except InvalidInputError as error:  # what the job was accepted with is there no longer
+        except InvalidInputError as error:  # an input of the accepted job is no longer there
             return Failed(Reason.NOT_ACCEPTED, str(error))
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
-        changes: dict[str, Any] = {
-            key: value
-            for key in ("url", "address", "control_plane_uid")
-            if (value := getattr(outcome, key)) is not None
-        }
+        changes = outcome.status_changes()
         if not status.is_true(stage.condition):
             metrics.observe_stage_done(stage=stage.name, after_s=(now - job.submit_time).total_seconds())
             changes["conditions"] = with_condition(
                 status.conditions, stage.condition, true=True, reason=Reason.OK, message=outcome.message, now=now
             )
-        if stage.condition is ConditionType.VIRTUAL_CLUSTER_READY and status.job_status is JobState.SUBMITTED:
+        if stage is self._lifecycle.starting and status.job_status is JobState.SUBMITTED:
             changes |= {"job_status": JobState.PROCESSING, "start_time": now}
         return status.model_copy(update=changes) if changes else status
 
@@ -187,7 +184,7 @@ class Reconciler:
         accepted = job.spec.accepted
         if accepted is None or accepted.walltime_s is None or status.start_time is None:
             return None
-        return max(AT_ONCE, (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds())
+        return max(IMMEDIATELY_S, (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds())
 
     # --- the end
 
@@ -197,13 +194,13 @@ class Reconciler:
             return self._end(job, JobState.CANCELED, *_ENDS[reason], now=now)
         if reason is not StopReason.SHUTDOWN:
             return self._end(job, JobState.TERMINATED, *_ENDS[reason], now=now)
-        if self._keeps(job):  # everything stays as it is, the app's pods too
+        if self._is_kept(job):  # all objects stay, even the app's pods
             return self._end(job, JobState.COMPLETED, *_ENDS[reason], now=now)
-        if job.status.condition(ConditionType.DRAINED) is None:  # the grace counts from here, come what may
-            return self._note_drain(ctx, Wait(AT_ONCE, Reason.GRACE, "the app's pods are told to end"))
+        if job.status.condition(ConditionType.DRAINED) is None:  # the grace period starts now
+            return self._note_drain(ctx, Wait(IMMEDIATELY_S, Reason.GRACE, "ending the app's pods"))
         try:
-            outcome = self._drain(ctx)
-        except RefusedError as error:  # the namespace is going already: nobody is left to be given grace
+            outcome = self._lifecycle.drain(ctx)
+        except RefusedError as error:  # the namespace is terminating already, and its pods with it
             log.warning("drain_refused", error=str(error))
             outcome = Done()
         if isinstance(outcome, Wait):
@@ -220,19 +217,19 @@ class Reconciler:
             now=ctx.now,
         )
         self._write(ctx.job, ctx.job.status.model_copy(update={"conditions": conditions}))
-        return Result("draining", waiting.after_s, waiting.message)
+        return Result("draining", waiting.requeue_after_s, waiting.message)
 
     def _end(
         self, job: Job, state: JobState, reason: Reason, message: str, *, now: datetime, status: JobStatus | None = None
     ) -> Result:
-        """Write how the job ended, its last line of output first; removal is for the next pass."""
+        """Write the last line of the output, then the end of the job. The next reconcile removes its objects."""
         status = status or job.status
         if state not in TRANSITIONS[status.job_status]:
-            raise AssertionError(f"{job.record}: {status.job_status} never becomes {state}")
+            raise AssertionError(f"{job.record}: job_status cannot change from {status.job_status} to {state}")
         output = replace(self._world.outputs.read(job.record), end=message)
         try:
             self._world.outputs.write(job, output)
-        except RefusedError as error:  # for good, and an end must not hang on it: the status says the same
+        except RefusedError as error:  # permanent, and must not prevent the end: the status has the same message
             log.warning("last_line_refused", error=str(error))
         status = close_account(status, now).model_copy(
             update={
@@ -241,7 +238,7 @@ class Reconciler:
                 "end_time": now,
                 "reason": str(reason),
                 "message": message,
-                "substatus": Substatus.REMOVING if job.spec.accepted and not self._keeps(job) else Substatus.NONE,
+                "substatus": Substatus.REMOVING if job.spec.accepted and not self._is_kept(job) else Substatus.NONE,
                 "conditions": with_condition(
                     status.conditions, ConditionType.ENDED, true=True, reason=reason, message=message, now=now
                 ),
@@ -250,49 +247,46 @@ class Reconciler:
         self._write(job, status)
         metrics.count_end(str(reason))
         log.info("job_ended", status=str(state), reason=str(reason), message=message)
-        return Result("ended", AT_ONCE, f"{reason}: {message}")
+        return Result("ended", IMMEDIATELY_S, f"{reason}: {message}")
 
-    def _keeps(self, job: Job) -> bool:
-        return self._site.keep_vclusters and not job.deleting
+    def _is_kept(self, job: Job) -> bool:
+        return self._lifecycle.explain_kept(job, self._site) is not None
 
     def _after_end(self, ctx: Context) -> Result:
         job = ctx.job
         if not job.deleting and job.status.is_true(ConditionType.REMOVED):
             return self._retain(job, ctx.now)
-        if self._keeps(job):
-            message = (
-                f"JARVICE_KNS_KEEP_VCLUSTERS is on: everything was kept; remove it with "
-                f"'kubectl delete nj {job.record} -n {ctx.site.system_namespace}'"
-            )
-            self._write_removed(job, true=False, reason=Reason.KEPT, message=message, now=ctx.now)
+        kept = self._lifecycle.explain_kept(job, self._site)
+        if kept is not None:
+            self._write_removed(job, true=False, reason=Reason.KEPT, message=kept, now=ctx.now)
             return Result("kept")
         waiting = self._remove_all(ctx)
         if waiting is not None:
             self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
-            return Result("removing", waiting.after_s, waiting.message)
+            return Result("removing", waiting.requeue_after_s, waiting.message)
         if job.deleting:
             self._writer.set_finalizer(job, present=False)
             return Result("released")
         self._write_removed(job, true=True, reason=Reason.OK, message="", now=ctx.now)
-        return Result("removed", AT_ONCE)
+        return Result("removed", IMMEDIATELY_S)
 
     def _remove_all(self, ctx: Context) -> Wait | None:
         """
-        One step of every stage's removal, from the last stage to the first; None when all is gone.
+        Call every stage's `remove`, from the last stage to the first. Returns None when everything is removed.
 
-        A stage that fails does not keep the others from going; a stage that waits keeps back those that it stands on.
+        After an error the other stages are still removed. A stage that waits stops the removal of the stages before it.
         """
         first: Wait | None = None
-        for stage in reversed(self._stages):
+        for stage in reversed(self._lifecycle.stages):
             try:
                 outcome = stage.remove(ctx)
             except KnsError as error:
                 log.warning("removal_failed", stage=stage.name, error=str(error))
-                outcome = Wait(_REMOVAL_RETRY_S, Reason.REMOVING, f"{stage.name}: {error}")
+                outcome = Wait(_REMOVAL_RETRY_AFTER_S, Reason.REMOVING, f"{stage.name}: {error}")
                 first = first or outcome
                 continue
             if isinstance(outcome, Failed):
-                outcome = Wait(_REMOVAL_RETRY_S, outcome.reason, outcome.message)
+                outcome = Wait(_REMOVAL_RETRY_AFTER_S, outcome.reason, outcome.message)
             if isinstance(outcome, Wait):
                 return first or outcome
         return first
@@ -305,7 +299,7 @@ class Reconciler:
         self._write(job, job.status.model_copy(update={"conditions": conditions, "substatus": substatus}))
 
     def _retain(self, job: Job, now: datetime) -> Result:
-        """The record and its output stay for the retention, then go."""
+        """Keep the record and its output for the retention time, then delete the record."""
         end = job.status.end_time or now
         left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
         if left_s > 0:
@@ -314,14 +308,14 @@ class Reconciler:
         return Result("expired")
 
     def _write(self, job: Job, status: JobStatus) -> None:
-        """One write, and only if something differs."""
+        """Write the status once, and only if it differs."""
         status = status.model_copy(update={"observed_generation": job.generation})
         if status != job.status:
             self._writer.write_status(job, status)
 
 
 def _note_wait(status: JobStatus, stage: Stage, outcome: Wait, now: datetime) -> JobStatus:
-    """The record says for what it waits; a condition that has been true stays so (the stage looks after itself)."""
+    """Note what the job waits for. A condition that is True stays True: that stage handles its own problems."""
     if not status.is_true(stage.condition):
         status = _note(status, stage, outcome, now)
     return status.model_copy(
@@ -336,7 +330,8 @@ def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime
     return status.model_copy(update={"conditions": conditions})
 
 
-def _note_without(status: JobStatus, stage: Stage, outcome: Without, now: datetime) -> JobStatus:
+def _note_skipped(status: JobStatus, stage: Stage, outcome: Skipped, now: datetime) -> JobStatus:
+    """A stage that the job did not ask for has no condition."""
     if outcome.reason is None:
         return status
     return _note(status, stage, Wait(0, outcome.reason, outcome.message), now)

@@ -1,10 +1,9 @@
 """
-Finds and removes orphans: objects of ours without a record, and what a lost deletion left of a job that is removed.
+Finds and removes orphans: objects of this installation without a record, or with a record whose job was removed.
 
-Objects are listed first and records second, so a job that is submitted in between has its record among them. A record
-that is missing in the cache is asked for at the API server before anything of it goes: a cache that lags must never
-cost a live job its namespace. Deletion is bound to the uid that was judged. Nothing is kept in the cluster between
-sweeps: a kns that dies in the middle of one simply begins the next.
+Objects are listed before records, so the record of a job submitted in between is not missed. If a record is missing in
+the cache, the API server is asked before anything is removed, because a cache that is behind must not cost a live job
+its namespace. Deletion is bound to the uid that was judged. Nothing is stored between sweeps, so a crash loses nothing.
 """
 
 import threading
@@ -16,8 +15,8 @@ from kns import metrics
 from kns.engine.orphans import (
     Find,
     Installation,
+    Judgement,
     Swept,
-    Verdict,
     judge,
     read_client,
     read_namespace,
@@ -32,7 +31,7 @@ from kns.ports import Clock, JobStore, Kind, RecordAuthority, World
 
 log = get_logger(__name__)
 
-MOST_PER_SWEEP = 100  # of a kind, removals and events: a mistake of whatever origin is seen before all is gone
+MOST_PER_SWEEP = 100  # removals, and Events, per kind: limits the damage of a mistake until somebody sees it
 _BY_KNS = f"{names.MANAGED_BY_LABEL}=kns"
 _JOBS_BY_KNS = f"{names.JOB_LABEL},{_BY_KNS}"
 _CLIENT_PREFIX = "kns-job-"
@@ -42,7 +41,7 @@ REMOVED, FOUND, UNMARKED = "OrphanRemoved", "OrphanFound", "OrphanUnmarked"
 
 @dataclass(frozen=True, slots=True)
 class SweepRules:
-    """`grace_s` is the age below which nothing is an orphan yet; with `dry_run` orphans are told of and stay."""
+    """An object younger than `grace_s` is never an orphan. With `dry_run`, orphans are reported and not removed."""
 
     installation: Installation
     interval_s: float
@@ -51,7 +50,7 @@ class SweepRules:
 
 
 class Sweeper:
-    """`may_work` is asked before each sweep and each removal: only the leader sweeps."""
+    """`may_work` is called before each sweep and each removal, because only the leader sweeps."""
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class Sweeper:
         self._authority = authority
         self._clock = clock
         self._may_work = may_work
-        self._first_seen: dict[str, datetime] = {}  # key -> when, of what has no time of creation
+        self._first_seen: dict[str, datetime] = {}  # key -> time, for kinds without a creation time
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._sources: dict[Swept, Callable[[], Iterable[Find | None]]] = {
@@ -84,7 +83,7 @@ class Sweeper:
         self._thread.start()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Begin no further removal; whether the one in flight ended in time."""
+        """Start no further removal. Returns whether the running one ended in time."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -92,15 +91,15 @@ class Sweeper:
 
     def sweep(self) -> None:
         """
-        Once over all kinds; one that fails does not keep the others from being swept.
+        Sweep all kinds once. An error with one kind does not stop the others.
 
         Raises:
             KnsError: the records cannot be read, so nothing can be judged.
         """
         found = {kind: finds for kind in self._sources if (finds := self._list(kind)) is not None}
-        verdicts = self._judge([find for finds in found.values() for find in finds])
+        judged = self._judge([find for finds in found.values() for find in finds])
         for kind in found:
-            self._settle(kind, verdicts)
+            self._settle(kind, judged)
 
     # --- the thread
 
@@ -112,13 +111,13 @@ class Sweeper:
                 self.sweep()
             except KnsError as error:
                 log.warning("sweep_failed", error=str(error))
-            except Exception:  # a fault of ours must not end the sweeping for good
+            except Exception:  # a bug in kns must not stop all further sweeps
                 log.exception("sweep_crashed")
 
-    # --- what there is
+    # --- listing
 
     def _list(self, kind: Swept) -> list[Find] | None:
-        """None if it cannot be listed now."""
+        """The objects of one kind that may be orphans; None if they cannot be listed now."""
         try:
             return [find for find in self._sources[kind]() if find is not None]
         except KnsError as error:
@@ -131,7 +130,7 @@ class Sweeper:
         return (read_namespace(obj, self._rules.installation) for obj in found)
 
     def _list_volumes(self) -> Iterable[Find | None]:
-        """Of those without our label only what outlived its job's namespace; they are told of and never removed."""
+        """Volumes without kns's metadata are only reported, and only if their job's namespace is gone."""
         for obj in self._cluster.list_objects(Kind.PERSISTENT_VOLUME, ""):
             find = read_volume(obj, self._rules.installation)
             if find is not None and (find.record_uid is not None or not self._has_namespace(obj["spec"]["claimRef"])):
@@ -148,23 +147,23 @@ class Sweeper:
         found = self._identity.list_clients(_CLIENT_PREFIX) if self._identity else ()
         return (read_client(client, self._rules.installation) for client in found)
 
-    # --- what is an orphan
+    # --- judging
 
-    def _judge(self, finds: Sequence[Find]) -> dict[Verdict, list[Find]]:
+    def _judge(self, finds: Sequence[Find]) -> dict[Judgement, list[Find]]:
         jobs = {job.uid: job for job in self._store.list_jobs()}
         suspects = []
         for find in finds:
-            verdict = judge(find, jobs.get(find.record_uid or ""))
-            if verdict is not Verdict.KEEP and self._is_old(find):
-                suspects.append((verdict, find))
+            judgement = judge(find, jobs.get(find.record_uid or ""))
+            if judgement is not Judgement.KEEP and self._is_old(find):
+                suspects.append((judgement, find))
         keys = {find.key for find in finds}
         self._first_seen = {key: when for key, when in self._first_seen.items() if key in keys}
-        # Removed never becomes false again, so of a record that says so the cache is proof enough.
+        # Condition Removed never becomes False again, so a cached record with it is proof enough.
         missing = any(find.record_uid not in jobs for _, find in suspects)
         stored = self._authority.list_uids() - jobs.keys() if missing else frozenset()
-        judged: dict[Verdict, list[Find]] = {verdict: [] for verdict in Verdict}
-        for verdict, find in suspects:
-            judged[Verdict.KEEP if find.record_uid in stored else verdict].append(find)
+        judged: dict[Judgement, list[Find]] = {judgement: [] for judgement in Judgement}
+        for judgement, find in suspects:
+            judged[Judgement.KEEP if find.record_uid in stored else judgement].append(find)
         return judged
 
     def _is_old(self, find: Find) -> bool:
@@ -172,22 +171,22 @@ class Sweeper:
         since = find.created or self._first_seen.setdefault(find.key, now)
         return (now - since).total_seconds() >= self._rules.grace_s
 
-    # --- what is done about it
+    # --- acting
 
-    def _settle(self, kind: Swept, verdicts: dict[Verdict, list[Find]]) -> None:
-        orphans = [find for find in verdicts[Verdict.ORPHAN] if find.kind is kind]
-        unmarked = [find for find in verdicts[Verdict.UNMARKED] if find.kind is kind]
+    def _settle(self, kind: Swept, judged: dict[Judgement, list[Find]]) -> None:
+        orphans = [find for find in judged[Judgement.ORPHAN] if find.kind is kind]
+        unmarked = [find for find in judged[Judgement.UNMARKED] if find.kind is kind]
         metrics.set_orphans(kind.value, marked=len(orphans), unmarked=len(unmarked))
         for find in unmarked[:MOST_PER_SWEEP]:
-            self._tell(find, UNMARKED, "is of no job that kns has, and nothing proves that this installation made it")
-        for find in [find for find in orphans if not find.going][:MOST_PER_SWEEP]:
+            self._report(find, UNMARKED, "belongs to no job of kns, and nothing proves that this installation made it")
+        for find in [find for find in orphans if not find.terminating][:MOST_PER_SWEEP]:
             if self._rules.dry_run:
-                self._tell(find, FOUND, "is an orphan, and would be removed if KNS_SWEEP_DRY_RUN were not set")
+                self._report(find, FOUND, "is an orphan, and would be removed without KNS_SWEEP_DRY_RUN")
             elif self._stop.is_set() or not self._may_work():
                 return
             elif self._remove(find):
                 metrics.count_swept(kind.value)
-                self._tell(find, REMOVED, "was an orphan and was removed")
+                self._report(find, REMOVED, "was an orphan and was removed")
 
     def _remove(self, find: Find) -> bool:
         try:
@@ -203,10 +202,10 @@ class Sweeper:
             return False
         return True
 
-    def _tell(self, find: Find, reason: str, what: str) -> None:
-        """In the log and as an Event; the same find counts its Event up instead of making another."""
+    def _report(self, find: Find, reason: str, what: str) -> None:
+        """Log it and write an Event. For a known find, only the count of its Event is raised."""
         kind, namespace = find.kind.value, self._rules.installation.namespace
-        message = f"{kind} {find.name} {what}; its record: {find.record_uid or 'not named'}"
+        message = f"{kind} {find.name} {what}; uid of its record: {find.record_uid or 'unknown'}"
         log.warning("orphan", kind=kind, name=find.name, reason=reason, record_uid=find.record_uid)
         try:
             before = self._cluster.read(Kind.EVENT, namespace, names.orphan_event(kind, find.key, reason))
@@ -222,5 +221,5 @@ class Sweeper:
                     before=before,
                 )
             )
-        except KnsError as error:  # the log and the metric have it
+        except KnsError as error:  # log and metrics have the find already
             log.warning("event_not_written", kind=kind, name=find.name, error=str(error))

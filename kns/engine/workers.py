@@ -1,4 +1,4 @@
-"""Threads that take keys from the queue and run passes; what a pass raises becomes a later look, not a dead thread."""
+"""Threads that take keys from the queue and reconcile them. An error requeues the key and never ends the thread."""
 
 import itertools
 import threading
@@ -13,15 +13,15 @@ from kns.ports import Clock
 
 log = get_logger(__name__)
 
-_HOLD_S = 1.0
+_RETRY_AFTER_S = 1.0
 
 
 class Workers:
     """
-    `may_work` is asked before each pass: while it says no, keys wait.
+    `may_work` is called before each reconcile; while it returns False, keys wait.
 
-    `on_death` is told if a thread ends before it was stopped, and must end the process: with the lead in the hands of
-    a process that works no more, all jobs would stand still.
+    `on_death` is called if a thread ends although it was not stopped. It must end the process, because a leader without
+    workers would stop all jobs from making progress.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Workers:
         self._count = count
         self._may_work = may_work
         self._on_death = on_death
-        self._passes = itertools.count(1)
+        self._run_ids = itertools.count(1)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class Workers:
             thread.start()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Hand out no further key and let the passes in flight end; whether all did in time."""
+        """Hand out no more keys and wait for the running reconciles. Returns whether all ended in time."""
         self._queue.close()
         deadline = self._clock.monotonic() + timeout_s
         for thread in self._threads:
@@ -61,7 +61,7 @@ class Workers:
         try:
             self._work()
         except BaseException:
-            self._on_death()  # first, for the log may be what failed
+            self._on_death()  # before the log, which may be what failed
             log.exception("worker_died")
 
     def _work(self) -> None:
@@ -69,31 +69,37 @@ class Workers:
             metrics.set_queue_depth(self._queue.depth)
             try:
                 if not self._may_work():
-                    self._queue.add_after(key, _HOLD_S)
+                    self._queue.add_after(key, _RETRY_AFTER_S)
                     continue
-                with bound(job=key, pass_id=next(self._passes)):
-                    self._pass(key)
+                with bound(job=key, pass_id=next(self._run_ids)):
+                    self._reconcile(key)
             finally:
                 self._queue.done(key)
 
-    def _pass(self, key: str) -> None:
+    def _reconcile(self, key: str) -> None:
         began = self._clock.monotonic()
-        outcome, detail, after_s = "error", "", None
+        summary, detail, requeue_after_s = "error", "", None
         try:
             result = self._reconciler.reconcile(key)
-            outcome, detail, after_s = result.outcome, result.detail, result.requeue_s
+            summary, detail, requeue_after_s = result.summary, result.detail, result.requeue_after_s
             self._queue.forget_failures(key)
-            if after_s is not None:
-                self._queue.add_after(key, after_s)
+            if requeue_after_s is not None:
+                self._queue.add_after(key, requeue_after_s)
         except ConflictError:
-            outcome, after_s = "conflict", self._queue.add_failed(key)
+            summary, requeue_after_s = "conflict", self._queue.add_failed(key)
         except TransientError as error:
-            outcome, detail = "transient", str(error)
-            after_s = self._queue.add_failed(key, at_least_s=error.retry_after_s or 0.0)
-        except Exception as error:  # a fault of ours: keep the worker, tell, look again
-            outcome, detail = "error", repr(error)
-            after_s = self._queue.add_failed(key)
+            summary, detail = "transient", str(error)
+            requeue_after_s = self._queue.add_failed(key, at_least_s=error.retry_after_s or 0.0)
+        except Exception as error:  # a bug in kns: log it, keep the worker, try again later
+            summary, detail = "error", repr(error)
+            requeue_after_s = self._queue.add_failed(key)
             log.exception("pass_crashed")
         duration_s = self._clock.monotonic() - began
-        metrics.observe_pass(outcome=outcome, duration_s=duration_s)
-        log.info("pass_finished", outcome=outcome, detail=detail, after_s=after_s, duration_s=round(duration_s, 3))
+        metrics.observe_reconcile(outcome=summary, duration_s=duration_s)
+        log.info(
+            "pass_finished",
+            outcome=summary,
+            detail=detail,
+            requeue_after_s=requeue_after_s,
+            duration_s=round(duration_s, 3),
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """`unknown`: whoever asked lacks the right to see it."""
 
     OK = "ok"
@@ -18,6 +18,6 @@ class Finding:
     """One check: what was found, and what to do about it ("" if nothing)."""
 
     check: str
-    verdict: Verdict
+    verdict: Judgement
     said: str
     todo: str = ""

@@ -1,8 +1,7 @@
 """
-Every name, label and annotation key that kns gives to an object, in one place.
+Names, label keys and annotation keys of the objects that kns makes.
 
-A job's number is its identity on the host: namespace, virtual cluster and Ingress carry the same name, and nothing
-without the job label is ever deleted.
+The names of one job's objects on the host are in `kns.model.job.location`.
 """
 
 import re
@@ -15,7 +14,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RECORD_KIND = "NestedJob"
 
 JOB_LABEL = "kns.io/job"
-# Whose a job's namespace or volume is, by the installation's system namespace: no two installations share one.
+# The system namespace of the installation that owns a job's namespace or volume. Each installation has its own.
 INSTALLATION_LABEL = "kns.io/installation"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL = "kns.io/component"
@@ -25,11 +24,11 @@ MACHINE_LABEL = "kns.io/machine"
 JOB_NAME_ANNOTATION = "kns.io/job-name"
 RECORD_UID_ANNOTATION = "kns.io/record-uid"
 NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"  # of a job's namespace; the policy kns-job-pods reads it
-APPLIED_ANNOTATION = "kns.io/applied"  # a digest of what kns last applied
+APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it
 FINALIZER = "kns.io/cleanup"
 
-# Set by vcluster on every copy it makes. A tenant can put our labels on a pod of its own and the copy carries them,
-# so whatever has this label is the tenant's and never ours.
+# vcluster sets this label on every copy. Copies keep the tenant's labels, which may imitate those of kns, so an object
+# with this label is always the tenant's.
 SYNCED_LABEL = "vcluster.loft.sh/managed-by"
 SYNCED_NAMESPACE_LABEL = "vcluster.loft.sh/namespace"
 
@@ -41,35 +40,40 @@ DRAIN_QUOTA = "kns-drain"
 INIT_JOB = "kns-init"
 INIT_CONFIG = "kns-init-plan"
 INIT_SECRET = "kns-init"  # noqa: S105 - the name of a Secret, not one
-INIT_ENV = "kns-init-env"  # a Secret: what only the init pod's environment has
+INIT_ENV = "kns-init-env"  # a Secret: environment of the init pod only
 TARGET = "kns-target"  # the Service behind the job's Ingress
 SHELL = "kns-shell"  # Deployment, Service and Secret of the web shell; inside, its ServiceAccount in kube-system
-SHELL_ACCESS = "kns-shell-access"  # a Secret: what the syncer gives out for that ServiceAccount
+SHELL_ACCESS = "kns-shell-access"  # a Secret: the syncer writes that ServiceAccount's token into it
 SHELL_PATH = "/gotty-shell"  # below the job's URL
-JOB_INFO = "kns-job"  # ConfigMap and Secret with what an app may know of its job, inside and for the init pod
-KEYCLOAK_INFO = "kns-keycloak"  # a Secret: the job's own Keycloak client, as the app is told of it
+JOB_INFO = "kns-job"  # ConfigMap and Secret with the app's information about its job, inside and for the init pod
+KEYCLOAK_INFO = "kns-keycloak"  # a Secret: the app's information about its Keycloak client
 PULL_SECRET = "kns-pull"  # noqa: S105 - the name of a Secret
 SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
-KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that bounds kns's own account
+KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that limits kns's own account
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
 
-KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # of a Keycloak client: the uid of the record it was made for
-# Of a Keycloak client: the uid of the system namespace, since clusters that share a realm may share that name.
+KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # the uid of the record that a Keycloak client was made for
+# The uid of the system namespace. Clusters that share a realm may use the same name for that namespace.
 KEYCLOAK_INSTALLATION_ATTRIBUTE = "kns.installation"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
+JOB_OBJECT_PATTERN = r"^kns-job-[1-9][0-9]{0,18}$"  # also in the schema of the CRD
+
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
 _NOT_DNS = re.compile(r"[^a-z0-9-]")
-_JOB_NAME = re.compile(r"kns-job-([1-9][0-9]{0,18})")
+_JOB_NAME = re.compile(JOB_OBJECT_PATTERN)
 
 
 def job_object_name(number: int) -> str:
     """
-    Name of the job's namespace, virtual cluster, Ingress and Keycloak client.
+    Public name of job `number`: its scheduler id, its Keycloak client, its host name below the jobs domain.
+
+    It is also the name of the namespace that kns makes for a job. To find the namespace of an existing job, use
+    `Job.location`: the record may name another one.
 
     >>> job_object_name(7)
     'kns-job-7'
@@ -77,20 +81,19 @@ def job_object_name(number: int) -> str:
     return f"kns-job-{number}"
 
 
-def read_job_number(name: str) -> int | None:
+def is_job_object_name(name: str) -> bool:
     """
-    The number of the job whose objects on the host are called `name`; None if no job's are.
+    Whether `name` can be the public name, and so the namespace, of a job.
 
-    >>> read_job_number("kns-job-7"), read_job_number("kns-job-07")
-    (7, None)
+    >>> is_job_object_name("kns-job-7"), is_job_object_name("kns-job-07")
+    (True, False)
     """
-    found = _JOB_NAME.fullmatch(name)
-    return int(found[1]) if found else None
+    return _JOB_NAME.fullmatch(name) is not None
 
 
 def vault_class(user: str, vault: str) -> str:
     """
-    The storage class of a user's vault inside the virtual cluster, a DNS label; only a name that is too long is hashed.
+    The storage class of a user's vault inside the virtual cluster, a DNS label. Only a name that is too long is hashed.
 
     >>> vault_class("user1", "data")
     'user1-data'
@@ -102,19 +105,12 @@ def vault_class(user: str, vault: str) -> str:
     return safe if len(safe) <= 63 else f"{safe[:52].rstrip('-')}-{sha256(full.encode()).hexdigest()[:10]}"
 
 
-def vault_volume(number: int, claim_uid: str) -> str:
-    """The PersistentVolume of one claim on a vault; no other claim, not even a later one of that name, has its name."""
-    return f"{job_object_name(number)}-{claim_uid}"
-
-
-def certs_secret(number: int) -> str:
-    """The Secret in which a virtual cluster's syncer keeps its certificates and `admin.conf`."""
-    return f"{job_object_name(number)}-certs"
-
-
-def control_plane_selector(number: int) -> dict[str, str]:
-    """Labels that the chart gives to the control-plane pod."""
-    return {"app": "vcluster", "release": job_object_name(number)}
+def vault_volume(namespace: str, claim_uid: str) -> str:
+    """
+    The PersistentVolume for one claim on a vault. The claim's uid makes the name unique, even among claims that had the
+    same name one after the other.
+    """
+    return f"{namespace}-{claim_uid}"
 
 
 def record_secret(record: str) -> str:
@@ -128,13 +124,13 @@ def record_output(record: str) -> str:
 
 
 def orphan_event(kind: str, key: str, reason: str) -> str:
-    """The Event that tells of one orphan; the same at every sweep, so that a later one counts it up."""
+    """The Event about one orphan. Every sweep uses the same name, so that a repeated Event only raises its count."""
     return f"kns-orphan-{sha256(f'{kind} {key} {reason}'.encode()).hexdigest()[:16]}"
 
 
 def label_value(text: str) -> str:
     """
-    `text` as a label value: at most 63 characters of the allowed set; a hash keeps cut or changed ones apart.
+    `text` as a label value: at most 63 characters of the allowed set. A changed value ends in a hash of `text`.
 
     >>> label_value("ana")
     'ana'
@@ -149,7 +145,7 @@ def label_value(text: str) -> str:
 
 def host_name(name: str, namespace: str, vcluster: str) -> str:
     """
-    The host-side name of an object that vcluster copies (the rule of its `translate.SafeConcatName`, v0.36).
+    Name on the host of an object that vcluster copies (rule: `translate.SafeConcatName` of vcluster v0.36).
 
     >>> host_name("web", "default", "kns-job-7")
     'web-x-default-x-kns-job-7'

@@ -229,10 +229,3 @@ class Site:
         if self.jobs_domain is None:
             return None
         return self.jobs_domain.address(number, prefix=nested.ingress_type == "prefix")
-
-    def shell_address(self, number: int, nested: NestedKubernetes, *, url: str | None = None) -> JobAddress | None:
-        """Where the job's web shell will be; None unless site and AppDef both want one and the job has an address."""
-        address = self.job_address(number, nested, url=url)
-        if address is None or self.shell_image is None or not nested.enable_gotty_shell:
-            return None
-        return address.below(names.SHELL_PATH)

@@ -1,1 +1,1 @@
-"""Pure builders: plain arguments in, Kubernetes objects (decoded JSON) or chart values out."""
+"""Pure builders: from plain arguments to Kubernetes objects (decoded JSON) or chart values."""

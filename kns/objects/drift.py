@@ -1,9 +1,9 @@
 """
-Whether an object on the host is still as kns applied it.
+Drift: whether an object on the host still is as kns applied it.
 
-What kns wants must be there; what others add is theirs and stays (the API server's defaults, a certificate manager's
-path for its challenge). A value that kns wants no longer would look like such an addition: therefore each object
-carries a digest of all that was applied.
+Everything that kns applied must be present. Additions of others may stay, such as the API server's defaults or the
+path of a certificate manager's challenge. A value that kns no longer wants would look like such an addition, so each
+object carries a digest of the object as applied.
 """
 
 import json
@@ -12,11 +12,11 @@ from typing import Any
 
 from kns.model import names
 
-_PARTS = ("metadata", "spec")  # a list of the API server's gives neither kind nor apiVersion
+_PARTS = ("metadata", "spec")  # objects from the API server's lists have neither kind nor apiVersion
 
 
 def stamp(obj: dict[str, Any]) -> dict[str, Any]:
-    """The object with its digest as an annotation."""
+    """The object with its digest in an annotation."""
     digest = sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()[:16]
     meta = obj["metadata"]
     annotations = {**meta.get("annotations", {}), names.APPLIED_ANNOTATION: digest}
@@ -28,7 +28,7 @@ def is_as_applied(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool
 
 
 def _covers(found: Any, wanted: Any) -> bool:
-    """Mappings may have more keys, lists more elements than wanted."""
+    """Whether `found` contains `wanted`; mappings may have more keys and lists more elements."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list):

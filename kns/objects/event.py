@@ -1,4 +1,4 @@
-"""What the sweeper tells: a Kubernetes Event in kns's own namespace."""
+"""The Events that the sweeper writes, in kns's own namespace."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any
 from kns.model import names
 
 COMPONENT = "kns"
-_MESSAGE_LIMIT = 1024  # the API server refuses a longer one
+_MESSAGE_LIMIT = 1024  # of the API server
 
 
 def build_orphan_event(
@@ -22,10 +22,9 @@ def build_orphan_event(
     before: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """
-    The Event; `before` is it as it stands, and is counted up.
+    The Event about an orphan. `before` is the stored Event, if there is one; its count is raised by one.
 
-    The API server wants an Event in the namespace of what it is about. A namespace and a volume have none, so theirs is
-    said to be kns's.
+    The API server requires an Event to be in the namespace of its subject. Subjects without a namespace get kns's own.
     """
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

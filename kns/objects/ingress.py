@@ -1,8 +1,9 @@
-"""The Ingress that leads to a job's target Service, in the job's own namespace on the host."""
+"""The Ingress of a job. It routes to Service `kns-target` in the job's namespace on the host."""
 
 from typing import Any
 
 from kns.model import names
+from kns.model.job.location import Location
 from kns.model.site import IngressSettings, JobAddress
 from kns.objects.labels import build_meta
 
@@ -10,7 +11,7 @@ SHELL_PORT = 80
 
 
 def build_ingress(
-    number: int,
+    location: Location,
     *,
     address: JobAddress,
     service: str,
@@ -19,11 +20,11 @@ def build_ingress(
     shell: JobAddress | None = None,
 ) -> dict[str, Any]:
     """
-    `service` is the host-side name of the target; without a class the host's default class serves.
+    Route `address` to `port` of `service`, and `shell`, the web shell's address, to the shell's Service.
 
-    The path is not stripped on the way. The administrator's annotations come last and win. `shell` is the address of
-    the job's web shell: a second path here and not an Ingress of its own, because some controllers give a host to one
-    Ingress only, and so that one certificate serves both.
+    The path is not stripped. Without a class the host's default class applies. The administrator's annotations override
+    all others. The shell is a second path of the same Ingress, because some controllers allow only one Ingress per host
+    name, and because both then share one certificate.
     """
     paths = [_build_path(address.path, service, port)]
     services = [service]
@@ -39,7 +40,7 @@ def build_ingress(
         spec["ingressClassName"] = settings.ingress_class
     if tls:
         spec["tls"] = [{"hosts": [address.host], "secretName": tls}]
-    meta = build_meta(names.job_object_name(number), number)
+    meta = build_meta(location.ingress, location)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
@@ -54,7 +55,7 @@ def _build_path(path: str, service: str, port: int) -> dict[str, Any]:
 
 
 def _build_tls(host: str, settings: IngressSettings) -> tuple[dict[str, str], str | None]:
-    """Annotations and TLS Secret; with neither the controller's own default certificate serves."""
+    """Annotations and TLS Secret. With neither, the controller uses its default certificate."""
     if settings.cert_secret:
         return {}, settings.cert_secret
     for kind, issuer in (("issuer", settings.cert_issuer), ("cluster-issuer", settings.cert_cluster_issuer)):

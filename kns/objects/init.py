@@ -1,9 +1,9 @@
 """
-The init job: takes `/templates` out of the app image and runs the plan against the virtual cluster.
+The init job: copies `/templates` out of the app image and runs the plan in the virtual cluster.
 
-One pod, three containers in turn: our image leaves a static tool in a shared folder; the app image runs that tool (it
-may be built `FROM scratch`, with nothing of its own to run) to copy its templates out; our image runs the plan. The
-pod has no ServiceAccount token of the host, only the nested cluster's kubeconfig.
+Its pod runs three containers one after the other. The init image puts a static tool into a shared volume. The app image
+runs that tool to copy its templates into another volume; it needs no program of its own, so it may be `FROM scratch`.
+The init image then runs the plan. The pod has the virtual cluster's kubeconfig and no ServiceAccount token of the host.
 """
 
 import base64
@@ -14,15 +14,16 @@ from typing import Any
 from kns.model import names
 from kns.model.appdef.resources import INIT
 from kns.model.job.job import Accepted
+from kns.model.job.location import Location
 from kns.model.site import Site, build_tolerations
 from kns.objects.labels import build_labels, build_meta
 from kns.objects.plan import build_plan
 
 COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers
-HELP_MARK = "--- /etc/NAE/help.html\n"  # what follows in TAKE's log is that file of the app image
-ATTEMPTS_LIMIT = 6  # pods lost to eviction or a node's end, each replaced; a failed item never is
-FILES = {  # the init Secret's keys -> where the runner and the app's scripts find them
+HELP_MARK = "--- /etc/NAE/help.html\n"  # the rest of TAKE's log is this file of the app image
+ATTEMPTS_LIMIT = 6  # replacements for pods lost to eviction or node failure; a failed step is not repeated
+FILES = {  # key of the init Secret -> path in the container
     "kubeconfig": "/etc/kns/secret/kubeconfig",
     "parameters.json": "/etc/kns/parameters.json",
     "jobenv.sh": "/etc/JARVICE/jobenv.sh",
@@ -37,12 +38,12 @@ _SECURITY = {
 
 
 def build_init_config(accepted: Accepted, *, uploads: Mapping[str, bytes]) -> dict[str, Any]:
-    """The plan, and the files that the user uploaded, by their path below /opt."""
+    """The ConfigMap with the plan and the user's uploads (path below /opt -> content)."""
     plan = json.dumps(build_plan(accepted.nested), indent=1)
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": build_meta(names.INIT_CONFIG, accepted.number, component=COMPONENT),
+        "metadata": build_meta(names.INIT_CONFIG, accepted.location, component=COMPONENT),
         "data": {"plan.json": plan},
     }
     if uploads:
@@ -53,17 +54,17 @@ def build_init_config(accepted: Accepted, *, uploads: Mapping[str, bytes]) -> di
 
 
 def _upload_key(index: int) -> str:
-    """A ConfigMap's keys cannot hold every path."""
+    """The ConfigMap key of an upload. Not every path is a valid key."""
     return f"upload-{index}"
 
 
-def build_init_secrets(number: int, *, files: Mapping[str, str], env: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`files`: name (`FILES`) -> text; `env`: what only the init pod's environment has."""
+def build_init_secrets(location: Location, *, files: Mapping[str, str], env: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Two Secrets: `files` (key of `FILES` -> text), and `env`, environment variables of the init pod only."""
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": build_meta(name, number, component=COMPONENT),
+            "metadata": build_meta(name, location, component=COMPONENT),
             "stringData": dict(data),
         }
         for name, data in ((names.INIT_SECRET, files), (names.INIT_ENV, env))
@@ -73,16 +74,19 @@ def build_init_secrets(number: int, *, files: Mapping[str, str], env: Mapping[st
 def build_init_job(
     accepted: Accepted, site: Site, *, uploads: Iterable[str] = (), pull_secret: bool = False
 ) -> dict[str, Any]:
-    """Its environment is ConfigMap and Secret `kns-job` of its namespace and what is its own; `uploads` are paths."""
-    number = accepted.number
+    """
+    The Kubernetes Job. `uploads` are the paths of the user's files below /opt.
+
+    Its environment comes from ConfigMap and Secret `kns-job` in its namespace, and from `build_init_secrets`.
+    """
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": build_meta(names.INIT_JOB, number, component=COMPONENT),
+        "metadata": build_meta(names.INIT_JOB, accepted.location, component=COMPONENT),
         "spec": {
             "backoffLimit": ATTEMPTS_LIMIT,
             "podReplacementPolicy": "Failed",
-            # A failed item has had all its retries inside the pod. Only a pod lost from outside is worth another.
+            # The runner repeats a failed step inside the pod. Only a pod that was lost from outside gets a replacement.
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -96,7 +100,7 @@ def build_init_job(
                 ]
             },
             "template": {
-                "metadata": {"labels": build_labels(number, COMPONENT)},
+                "metadata": {"labels": build_labels(accepted.location, COMPONENT)},
                 "spec": _build_pod(accepted, site, uploads=uploads, pull_secret=pull_secret),
             },
         },

@@ -1,4 +1,4 @@
-"""Objects that kns makes inside a virtual cluster: what the app may know of its job, and the host's classes."""
+"""Objects that kns makes inside a virtual cluster: the app's information about its job, and the host's classes."""
 
 import base64
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def build_pull_secret(namespace: str, config: str, *, labels: Mapping[str, str] 
 
 
 def build_default_storage_class(host: Mapping[str, Any]) -> dict[str, Any]:
-    """The host's class under its own name, as the default. Claims reach the host with that name and are bound there."""
+    """The host's class as the default class. It keeps its name, because the host binds the copied claims by it."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -53,7 +53,7 @@ def build_default_storage_class(host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_runtime_class(host: Mapping[str, Any]) -> dict[str, Any]:
-    """The host's class under its own name; the name reaches the host with each pod that has it."""
+    """The host's class. It keeps its name, because copied pods refer to the host's class by it."""
     return {
         "apiVersion": "node.k8s.io/v1",
         "kind": "RuntimeClass",

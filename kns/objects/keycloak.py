@@ -1,10 +1,11 @@
-"""A job's OIDC client (contract E.7): its representation in the realm, and the Secret that keeps it on the host."""
+"""A job's OIDC client (contract E.7): its representation in the realm, and the Secret on the host with its secret."""
 
 import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kns.model import names
+from kns.model.job.location import Location
 from kns.model.site import JobAddress, KeycloakSettings
 from kns.objects.labels import build_meta
 
@@ -19,13 +20,13 @@ def build_client(
     redirect_paths: Iterable[str],
 ) -> dict[str, Any]:
     """
-    The client as a Keycloak `ClientRepresentation`.
+    The client as a Keycloak `ClientRepresentation`. Its `clientId` is the job's public name.
 
-    A job without an address can be led back to nowhere: its client has no redirect URIs, so no login ends in it.
+    The client of a job without an address has no redirect URIs, so no login can end at it.
     """
     client = {
         "clientId": names.job_object_name(number),
-        "description": f"Made by kns for job {number}, which takes it along at its end.",
+        "description": f"Made by kns for job {number}; kns deletes it at the end of the job.",
         "enabled": True,
         "protocol": "openid-connect",
         "publicClient": False,
@@ -48,31 +49,31 @@ def build_client(
 
 def is_made_for(client: Mapping[str, Any], record_uid: str) -> bool:
     """
-    Whether a client with the job's `clientId` is this job's: not if it carries the mark of another record.
+    Whether a client with the job's `clientId` belongs to this record. One with another record's uid does not.
 
-    One without a mark was made for us by other means, and is taken over.
+    A client without a uid was made by hand for the job, and kns takes it over.
     """
     owner = (client.get("attributes") or {}).get(names.KEYCLOAK_OWNER_ATTRIBUTE)
     return owner in (None, record_uid)
 
 
 def has_all_of(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a client is as wanted; what the server adds of its own does not count, nor does the order of lists."""
+    """Whether a client has all wanted values. The order of lists and additional keys do not matter."""
     return all(_is_same(found.get(key), value) for key, value in wanted.items())
 
 
-def build_client_secret(number: int, info: Mapping[str, str]) -> dict[str, Any]:
-    """The Secret in the job's namespace on the host, from which the app's own copies are made."""
+def build_client_secret(location: Location, info: Mapping[str, str]) -> dict[str, Any]:
+    """The Secret in the job's namespace on the host with the client's data; the app gets copies of it."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": build_meta(names.KEYCLOAK_INFO, number),
+        "metadata": build_meta(names.KEYCLOAK_INFO, location),
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in info.items()},
     }
 
 
 def build_client_info(number: int, settings: KeycloakSettings, secret: str) -> dict[str, str]:
-    """What the app is told (contract C.6)."""
+    """The client's data for the app (contract C.6)."""
     return {
         "KNS_KEYCLOAK_URL": settings.url,
         "KNS_KEYCLOAK_REALM": settings.realm,

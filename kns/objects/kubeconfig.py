@@ -1,6 +1,6 @@
 """
-Kubeconfigs of a virtual cluster: the administrator's, for kns and the init pod only, since it passes every check
-inside; and the web shell's, with a ServiceAccount's token.
+Kubeconfigs of a virtual cluster. kns and the init pod use the administrator's, which bypasses all authorisation inside;
+the web shell uses one with the token of a ServiceAccount.
 """
 
 import base64
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kns.model import names
+from kns.model.job.location import Location
 
 API_PORT = 443
 _AUTHORITY = "certificate-authority-data"
@@ -17,17 +18,16 @@ _LINES = {
     key: re.compile(rf'^ *(?:- +)?{key}: "?([A-Za-z0-9+/]+={{0,2}})"?$', re.MULTILINE)
     for key in (_AUTHORITY, "client-certificate-data", "client-key-data")
 }
-_MAX_BYTES = 64 * 1024  # the syncer's has 6 KiB
+_MAX_BYTES = 64 * 1024  # the syncer writes 6 KiB
 
 
 def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
     """
-    A kubeconfig (JSON, which is YAML) from Secret `NAME-certs` and Service `NAME`, or None while either has not got its
-    data.
+    The administrator's kubeconfig (JSON, which is YAML); None while the Secret or the Service is incomplete.
 
-    Only the certificates are taken from `admin.conf`: whoever has the syncer's token can write it, and a kubeconfig may
-    name programs to run and files to send. The server is the Service's ClusterIP: it needs no DNS, and the serving
-    certificate names it.
+    `certs` is Secret `Location.certs_secret`, `service` is Service `Location.vcluster`. Only the certificates are taken
+    from `admin.conf`, because the syncer's token may write it, and a kubeconfig can name programs to run and files to
+    read. The server is the Service's ClusterIP: the serving certificate includes it, and it needs no DNS.
     """
     encoded = (certs.get("data") or {}).get("admin.conf")
     server = _server(service)
@@ -38,11 +38,11 @@ def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any])
     return _build("kubernetes", server, authority, user_name="kubernetes-admin", user=user)
 
 
-def build_shell_kubeconfig(number: int, access: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
+def build_shell_kubeconfig(location: Location, access: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
     """
-    A kubeconfig (JSON, which is YAML) of ServiceAccount `kns-shell` inside, or None while its token is not there.
+    A kubeconfig (JSON, which is YAML) for ServiceAccount `kns-shell` inside; None while there is no token for it.
 
-    `access` is the Secret that the syncer writes for it. Only authority and token are taken from there.
+    `access` is the Secret that the syncer writes for that account. Only authority and token are taken from it.
     """
     data = access.get("data") or {}
     authority, token = data.get("certificate-authority"), data.get("token")
@@ -50,14 +50,14 @@ def build_shell_kubeconfig(number: int, access: Mapping[str, Any], service: Mapp
     if not authority or not token or not server:
         return None
     user = {"token": base64.b64decode(token).decode()}
-    return _build(names.job_object_name(number), server, authority, user_name=names.SHELL, user=user)
+    return _build(location.vcluster, server, authority, user_name=names.SHELL, user=user)
 
 
 def _read_certificates(encoded: str) -> tuple[str, dict[str, str]] | None:
     """
-    Authority, and the user's certificate and key, all in base64; None if that is not what is there.
+    Authority, and the user's certificate and key, all in base64; None if any is missing or invalid.
 
-    Three lines of what may be anything: a reader of YAML would be slow, and could be led into deep recursion.
+    The text may be hostile. Three regular expressions are faster than a YAML parser and cannot recurse.
     """
     try:
         raw = base64.b64decode(encoded)

@@ -1,4 +1,4 @@
-"""The job's namespace and what bounds it: LimitRange, ResourceQuota, and kns's own rights in it."""
+"""The job's namespace, its LimitRange and ResourceQuota, and kns's own rights in it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,15 +7,16 @@ from kns.model import names
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.resources import VOLUME_SIZE, with_overhead
 from kns.model.job.job import Accepted
+from kns.model.job.location import Location
 from kns.model.reading.quantity import add_quantities
 from kns.objects.labels import build_labels, build_meta
 
 GPU = "nvidia.com/gpu"
-VAULT_CLAIMS = 10  # each is a PersistentVolume of the host; one is enough for most apps
+VAULT_CLAIMS = 10  # each is a PersistentVolume on the host; most apps need one
 _CLASS = "storageclass.storage.k8s.io"
-PODS_PER_NODE = 110  # as many as a kubelet takes by default
+PODS_PER_NODE = 110  # a kubelet's default
 OWN_PODS = 10  # the control plane, CoreDNS, init, the web shell, and each once more while it is replaced
-# Far above any app, and what a tenant cannot fill the host's store and address ranges with.
+# Far above the needs of any app, and low enough to protect the host's store and address ranges.
 COUNTS = {"services": "500", "configmaps": "1000", "secrets": "1000", "persistentvolumeclaims": "100"}
 
 
@@ -23,16 +24,16 @@ def build_namespace(
     accepted: Accepted, *, user: str, app: str, record_uid: str, installation: str, pod_security: str = "baseline"
 ) -> dict[str, Any]:
     """
-    The namespace. Pod Security `baseline` stops the usual ways from a tenant's pod to the node; `restricted` is not
-    possible, since vcluster's syncer runs as root.
+    The namespace. Pod Security `baseline` blocks the known ways from a pod to its node; `restricted` is not possible,
+    because vcluster's syncer runs as root.
     """
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": names.job_object_name(accepted.number),
+            "name": accepted.location.namespace,
             "labels": {
-                **build_labels(accepted.number),
+                **build_labels(accepted.location),
                 names.INSTALLATION_LABEL: installation,
                 names.USER_LABEL: names.label_value(user),
                 names.APP_LABEL: names.label_value(app),
@@ -56,18 +57,18 @@ def _join(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def build_role_binding(number: int, *, service_account: str, system_namespace: str) -> dict[str, Any]:
-    """kns's own rights in the namespace; cluster-wide it may read no Secret and write next to nothing."""
+def build_role_binding(location: Location, *, service_account: str, system_namespace: str) -> dict[str, Any]:
+    """kns's rights in the namespace. Its cluster-wide rights include no Secrets and almost no writes."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": build_meta(names.KNS_ROLE_BINDING, number),
+        "metadata": build_meta(names.KNS_ROLE_BINDING, location),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": names.KNS_CLUSTER_ROLE},
         "subjects": [{"kind": "ServiceAccount", "name": service_account, "namespace": system_namespace}],
     }
 
 
-_KEYS = {  # ours -> Kubernetes'
+_KEYS = {  # field of LimitRangeItem -> key of Kubernetes
     "default": "default",
     "default_request": "defaultRequest",
     "max": "max",
@@ -76,15 +77,15 @@ _KEYS = {  # ours -> Kubernetes'
 }
 
 
-def build_limit_range(number: int, items: list[LimitRangeItem]) -> dict[str, Any]:
+def build_limit_range(location: Location, items: list[LimitRangeItem]) -> dict[str, Any]:
     limits = []
     for item in items:
-        values = {key: dict(getattr(item, ours)) for ours, key in _KEYS.items() if getattr(item, ours)}
+        values = {key: dict(getattr(item, field)) for field, key in _KEYS.items() if getattr(item, field)}
         limits.append({"type": item.type, **values})
     return {
         "apiVersion": "v1",
         "kind": "LimitRange",
-        "metadata": build_meta(names.LIMIT_RANGE, number),
+        "metadata": build_meta(names.LIMIT_RANGE, location),
         "spec": {"limits": limits},
     }
 
@@ -93,18 +94,18 @@ def build_resource_quota(
     accepted: Accepted, *, nodes: int, storage: Mapping[str, str] | None = None, shell: bool = False
 ) -> dict[str, Any]:
     """
-    The machine as a quota: cores, memory and GPUs of the whole job, plus what kns's own pods take, its shell's too.
+    The quota of a job: cores, memory and GPUs of its machine times `nodes`, plus those of kns's own pods.
 
-    `storage` is what may be claimed of each storage class of the host. A vault is not the host's storage: only the
-    number of its claims is limited. What costs the host without being cores or memory is counted. Load balancers and
-    node ports would be the host's own, so a tenant gets none.
+    `shell`: the job gets a web shell, whose pod counts, too. `storage` has the limit for each of the host's storage
+    classes. A vault is not storage of the host, so only the number of its claims is limited. Objects that cost the host
+    neither cores nor memory are limited in number. Tenants get no load balancers and no node ports.
     """
     machine, vault = accepted.machine, accepted.vault
     cores, memory = str(machine.cores(nodes)), f"{machine.memory_gib(nodes)}Gi"
     return {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
-        "metadata": build_meta(names.RESOURCE_QUOTA, accepted.number),
+        "metadata": build_meta(names.RESOURCE_QUOTA, accepted.location),
         "spec": {
             "hard": {
                 "requests.cpu": with_overhead("requests", "cpu", cores, shell=shell),
@@ -127,10 +128,10 @@ def share_storage(
     classes: Iterable[str], *, default: str | None, size: str, control_plane: str | None
 ) -> dict[str, str]:
     """
-    What a job may claim of each of the host's classes.
+    The amount of storage that a job may claim, for each of the host's classes.
 
-    Inside, a tenant can name any class of the host: all but the default are closed, less what the control plane's own
-    volume takes of its class.
+    A tenant can name any class of the host. All but the default get 0, plus the volume of the control plane if it uses
+    that class.
     """
     shares = dict.fromkeys(classes, "0")
     if default in shares:
@@ -140,11 +141,11 @@ def share_storage(
     return shares
 
 
-def build_drain_quota(number: int) -> dict[str, Any]:
-    """No further pods: while a shutdown ends the tenant's pods, its controllers must not replace them."""
+def build_drain_quota(location: Location) -> dict[str, Any]:
+    """A quota of no pods. While a shutdown ends the tenant's pods, the tenant's controllers must not replace them."""
     return {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
-        "metadata": build_meta(names.DRAIN_QUOTA, number),
+        "metadata": build_meta(names.DRAIN_QUOTA, location),
         "spec": {"hard": {"pods": "0"}},
     }

@@ -1,6 +1,4 @@
-"""
-The plan: the one versioned document that the init image reads. A contract test keeps both sides in step.
-"""
+"""The plan: the versioned document that the init image reads. A contract test compares both sides."""
 
 from typing import Any
 
@@ -12,7 +10,7 @@ TEMPLATES_DIR = "/templates"
 
 def build_plan(nested: NestedKubernetes) -> dict[str, Any]:
     """
-    The steps of a job in order.
+    The steps of a job, in order.
 
     Shape: `{"version", "templatesDir", "steps": [{"name", "type", "retries", "retrySleepSeconds",
     "path"+"format" | "path" | "cmd"}]}`; see init-image/README.md.

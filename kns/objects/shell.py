@@ -1,8 +1,8 @@
 """
-The web shell of a job: one pod that serves a terminal behind the job's user and password.
+The web shell of a job: one pod with a terminal, protected by the job's user name and password.
 
-The pod lives beside the virtual cluster, in the job's namespace on the host, and holds nothing of the host: no
-ServiceAccount token, and a kubeconfig that is a ServiceAccount's of the virtual cluster.
+The pod runs in the job's namespace on the host. It has no ServiceAccount token of the host; its kubeconfig is that of a
+ServiceAccount in the virtual cluster.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 from kns.model import names
 from kns.model.appdef.resources import SHELL
 from kns.model.job.job import Accepted
+from kns.model.job.location import Location
 from kns.model.site import JobAddress, Site, build_tolerations
 from kns.objects.ingress import SHELL_PORT
 from kns.objects.labels import build_labels, build_meta
@@ -19,32 +20,32 @@ COMPONENT = "shell"
 _PORT = 8080
 _UID = 65532
 _FOLDER = "/etc/kns/shell"
-# What Basic authentication and gotty, which writes the login into a script, can carry.
+# The characters that survive Basic authentication and gotty, which writes the login into a script.
 _USER = re.compile(r"[!-~]+")
 _UNFIT = frozenset(":'\\")
 
 
 def can_log_in(user: str) -> bool:
-    """Whether the shell's login can carry that name."""
+    """Whether the shell's login works with this user name."""
     return _USER.fullmatch(user) is not None and not _UNFIT & set(user)
 
 
-def build_shell_secret(number: int, *, user: str, password: str, kubeconfig: str) -> dict[str, Any]:
+def build_shell_secret(location: Location, *, user: str, password: str, kubeconfig: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": build_meta(names.SHELL, number, component=COMPONENT),
+        "metadata": build_meta(names.SHELL, location, component=COMPONENT),
         "stringData": {"credential": f"{user}:{password}", "kubeconfig": kubeconfig},
     }
 
 
-def build_shell_service(number: int) -> dict[str, Any]:
+def build_shell_service(location: Location) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": build_meta(names.SHELL, number, component=COMPONENT),
+        "metadata": build_meta(names.SHELL, location, component=COMPONENT),
         "spec": {
-            "selector": build_labels(number, COMPONENT),
+            "selector": build_labels(location, COMPONENT),
             "ports": [{"name": "http", "port": SHELL_PORT, "targetPort": "http"}],
         },
     }
@@ -53,16 +54,16 @@ def build_shell_service(number: int) -> dict[str, Any]:
 def build_shell_deployment(
     accepted: Accepted, site: Site, *, image: str, address: JobAddress, pull_secret: bool = False
 ) -> dict[str, Any]:
-    """`address` is the shell's own: its path is not stripped on the way, so the pod has to know it."""
-    labels = build_labels(accepted.number, COMPONENT)
+    """`address` is the shell's own. The Ingress does not strip its path, so the pod must know it."""
+    labels = build_labels(accepted.location, COMPONENT)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": build_meta(names.SHELL, accepted.number, component=COMPONENT),
+        "metadata": build_meta(names.SHELL, accepted.location, component=COMPONENT),
         "spec": {
             "replicas": 1,
             "revisionHistoryLimit": 1,
-            "strategy": {"type": "Recreate"},  # the quota has room for one
+            "strategy": {"type": "Recreate"},  # the quota allows one pod
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
@@ -103,7 +104,7 @@ def _build_container(accepted: Accepted, site: Site, *, image: str, address: Job
             {"name": "KNS_SHELL_TITLE", "value": names.job_object_name(accepted.number)},
         ],
         "ports": [{"name": "http", "containerPort": _PORT}],
-        # A request would need the password, and without it would count as a refused login.
+        # An HTTP probe would need the password; without one, each probe would count as a failed login.
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 2},
         "resources": SHELL,
         "securityContext": {

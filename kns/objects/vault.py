@@ -1,8 +1,8 @@
 """
-A job's NFS vault: the storage class inside, and on the host one PersistentVolume for each claim of it.
+A job's NFS vault: a storage class in the virtual cluster, and one PersistentVolume on the host for each claim on it.
 
-A volume is pinned to its claim by uid, so nobody else's claim can ever bind it, and it is retained: neither kns nor
-Kubernetes removes a file of a vault.
+A volume names the uid of its claim, so no other claim can bind it. Its reclaim policy is Retain: neither kns nor
+Kubernetes ever deletes a file of a vault.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 from kns.model import names
 from kns.model.catalog.vault import AcceptedVault
+from kns.model.job.location import Location
 from kns.objects.labels import build_labels
 
 CSI_DRIVER = "nfs.csi.k8s.io"
@@ -18,8 +19,8 @@ COMPONENT = "vault"
 
 def build_vault_class(vault: AcceptedVault) -> dict[str, Any]:
     """
-    The class inside. Its claims reach the host with its name; what it says of server and share is for people, and kns
-    never reads it back.
+    The class in the virtual cluster. Copied claims keep its name. Server and share are for people; kns never reads them
+    back.
     """
     return {
         "apiVersion": "storage.k8s.io/v1",
@@ -34,20 +35,22 @@ def build_vault_class(vault: AcceptedVault) -> dict[str, Any]:
 
 
 def build_vault_volume(
-    number: int, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool, installation: str, record_uid: str
+    location: Location, vault: AcceptedVault, claim: Mapping[str, Any], *, csi: bool, installation: str, record_uid: str
 ) -> dict[str, Any]:
     """
-    The volume of one claim on the host: size and access modes are the claim's (NFS knows no sizes, and a volume that
-    offers less does not match), all else is the vault's. With `csi` the NFS driver mounts it, else the kubelet.
+    The volume for one claim, given as the claim's copy on the host.
+
+    Size and access modes come from the claim, because a volume that offers less would not be bound. The rest comes from
+    the vault. With `csi` the NFS driver mounts the volume, else the kubelet does.
     """
     meta, spec = claim["metadata"], claim["spec"]
-    name = names.vault_volume(number, meta["uid"])
+    name = location.vault_volume(meta["uid"])
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": name,
-            "labels": {**build_labels(number, COMPONENT), names.INSTALLATION_LABEL: installation},
+            "labels": {**build_labels(location, COMPONENT), names.INSTALLATION_LABEL: installation},
             "annotations": {names.RECORD_UID_ANNOTATION: record_uid},
         },
         "spec": {

@@ -1,8 +1,8 @@
 """
 Values for the official vcluster chart, and the RoleBinding of its syncer.
 
-The values are the whole truth of a virtual cluster: helm renders them, kns applies the result. Every key here was
-checked against the schema of chart 0.36.1, which refuses unknown ones.
+The values define a virtual cluster completely: helm renders them, kns applies the result. The schema of chart 0.36.1
+refuses unknown keys.
 """
 
 from typing import Any
@@ -10,39 +10,47 @@ from typing import Any
 from kns.model import names
 from kns.model.appdef.resources import COREDNS, DISTRO_COPY, SYNCER, VOLUME_SIZE
 from kns.model.job.job import Accepted
+from kns.model.job.location import Location
 from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_tolerations
 from kns.objects.labels import build_labels, build_meta
 
 API_PORT = 443
 
 
-def build_syncer_binding(number: int) -> dict[str, Any]:
-    """The syncer's rights in the job's namespace: a static ClusterRole, so no cluster-scoped object per job."""
-    name = names.job_object_name(number)
+def build_syncer_binding(location: Location) -> dict[str, Any]:
+    """
+    The syncer's rights in the job's namespace. The ClusterRole is static, so no job needs a cluster-scoped object.
+    """
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": build_meta(names.SYNCER_ROLE_BINDING, number),
+        "metadata": build_meta(names.SYNCER_ROLE_BINDING, location),
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io",
             "kind": "ClusterRole",
             "name": names.SYNCER_CLUSTER_ROLE,
         },
-        "subjects": [{"kind": "ServiceAccount", "name": f"vc-{name}", "namespace": name}],
+        "subjects": [
+            {"kind": "ServiceAccount", "name": location.syncer_account, "namespace": location.namespace},
+        ],
     }
 
 
 def build_values(
-    number: int, accepted: Accepted, virtual: VirtualKubernetes, *, pull_secret: bool = False, shell: bool = False
+    location: Location,
+    accepted: Accepted,
+    virtual: VirtualKubernetes,
+    *,
+    pull_secret: bool = False,
+    shell: bool = False,
 ) -> dict[str, Any]:
     """
-    The chart's values for job `number`; `accepted` gives all but the number.
+    The chart's values for a virtual cluster at `location`, which need not be that of `accepted` (see `Renderer`).
 
-    With `pull_secret` the control plane, and every pod of the tenant's that names no pull secret, uses the job's. With
-    `shell` the syncer makes an account for the web shell inside and writes its token into a Secret outside.
+    With `pull_secret`, the control plane and every pod of the tenant without a pull secret use the job's. With `shell`,
+    the syncer makes an account for the web shell inside and writes its token into a Secret on the host.
     """
-    name = names.job_object_name(number)
-    labels = build_labels(number)
+    host, labels = location.api_host, build_labels(location)
     volume = virtual.storage_class
     pull: dict[str, Any] = {"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}
     return {
@@ -52,11 +60,11 @@ def build_values(
                     "version": virtual.version(accepted.nested.kubernetes_version),
                     "imagePullPolicy": "IfNotPresent",
                     "resources": DISTRO_COPY,
-                    # one controller manager, so nobody to elect; after a restart an old lease would cost 15 s
+                    # There is one controller manager. After a restart it would wait 15 s for its own old lease.
                     "controllerManager": {"extraArgs": ["--leader-elect=false"]},
                 }
             },
-            "proxy": {"extraSANs": [f"{name}.{name}.svc", f"{name}.{name}.svc.cluster.local"]},
+            "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
             "coredns": {"deployment": {"resources": COREDNS}},
             "service": {"labels": labels},
             "statefulSet": {
@@ -91,7 +99,7 @@ def build_values(
             "toHost": {
                 "pods": {
                     "enforceTolerations": [f"{key}:NoSchedule" for key in TOLERATED_TAINTS],
-                    "useSecretsForSATokens": True,  # the default puts tokens into annotations of host pods
+                    "useSecretsForSATokens": True,  # the default writes tokens into annotations of host pods
                 }
             },
             "fromHost": {
@@ -102,9 +110,9 @@ def build_values(
         "networking": {"advanced": {"proxyKubelets": {"byHostname": False, "byIP": False}}},
         "policies": {"resourceQuota": {"enabled": False}, "limitRange": {"enabled": False}},
         "exportKubeConfig": {
-            "context": name,
-            "server": f"https://{name}.{name}:{API_PORT}",
-            **({"additionalSecrets": [_build_shell_access(name)]} if shell else {}),
+            "context": location.vcluster,
+            "server": f"https://{host}:{API_PORT}",
+            **({"additionalSecrets": [_build_shell_access(location)]} if shell else {}),
         },
         "rbac": {"role": {"enabled": False}, "clusterRole": {"enabled": False}},
         "serviceCIDR": virtual.service_cidr,
@@ -113,11 +121,11 @@ def build_values(
     }
 
 
-def _build_shell_access(name: str) -> dict[str, Any]:
-    """A ServiceAccount with a role: what it does inside is subject to RBAC and has a name in the audit log."""
+def _build_shell_access(location: Location) -> dict[str, Any]:
+    """A ServiceAccount with a role, so that RBAC applies to the shell and its actions have a name in the audit log."""
     return {
         "name": names.SHELL_ACCESS,
-        "context": name,
-        "server": f"https://{name}.{name}:{API_PORT}",
+        "context": location.vcluster,
+        "server": f"https://{location.api_host}:{API_PORT}",
         "serviceAccount": {"name": names.SHELL, "namespace": "kube-system", "clusterRole": "cluster-admin"},
     }

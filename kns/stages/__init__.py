@@ -1,36 +1,22 @@
 """
-The ladder: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
+The stages of a nested job: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-Creation runs down `STAGES`, removal runs up. `remove` never needs a finished `ensure`, and touches nothing of another
-job that has the same number (`ownership.py`). Keycloak comes before prepare, which delivers its client's secret.
+`ensure` runs down `STAGES`, `remove` runs up. No stage changes or removes an object of another record (`ownership.py`).
+Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Substatus
-from kns.ports import Context
 from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
-from kns.stages.outcome import Outcome
+from kns.stages.keep import explain_kept
+from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.usage import measure
 
-Verb = Callable[[Context], Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """`condition` tells whether it is done, `substatus` what the portal shows while it is not."""
-
-    name: str
-    condition: ConditionType
-    substatus: Substatus
-    ensure: Verb
-    remove: Verb
-
+_VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
 
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
-    Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove),
+    _VCLUSTER,
     Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
     Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
@@ -39,4 +25,8 @@ STAGES = (
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
 )
 
-__all__ = ["STAGES", "Stage", "Verb"]
+NESTED_JOB = Lifecycle(
+    stages=STAGES, starting=_VCLUSTER, drain=vcluster.drain, measure=measure, explain_kept=explain_kept
+)
+
+__all__ = ["NESTED_JOB", "STAGES"]

@@ -1,7 +1,7 @@
 """
-What a job's app is told of its job: gathered anew at each use, from the record, the tokens and the catalogue.
+The data that a job's app gets, collected from the record, the tokens and the catalogue at each use.
 
-Secrets of the catalogue are read here and nowhere else, so that no record holds them.
+Secrets of the catalogue are read only here, so that no record stores them.
 """
 
 import base64
@@ -34,7 +34,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class InitInput:
-    """What the init pod gets beyond that: `files` by their keys in the init Secret, `uploads` by path below /opt."""
+    """Additional data for the init pod: `files` by their key in the init Secret, `uploads` by their path below /opt."""
 
     env: dict[str, str]
     files: dict[str, str]
@@ -44,7 +44,7 @@ class InitInput:
 def read_job_info(ctx: Context) -> JobInfo:
     """
     Raises:
-        InvalidInputError: a parameter needs the user's API key, and the catalogue no longer has it.
+        InvalidInputError: a parameter needs the user's API key, which is no longer in the catalogue.
     """
     user = ctx.world.catalog.current().users.get(ctx.job.spec.user)
     parameters = fill_api_key(ctx.accepted.parameters, user.apikey if user else None)
@@ -52,8 +52,7 @@ def read_job_info(ctx: Context) -> JobInfo:
     public = build_public_env(
         ctx.job.spec,
         ctx.accepted,
-        ctx.site,
-        url=ctx.job.status.url,
+        ctx.address,
         default_class="" if read_default_class(ctx) is None else ctx.site.classes.default_storage_class or "",
     )
     return JobInfo(
@@ -67,23 +66,23 @@ def read_job_info(ctx: Context) -> JobInfo:
 
 
 def read_default_class(ctx: Context) -> Object | None:
-    """The host's storage class that jobs get; None if the site names none, or the host has not got it."""
+    """The host's storage class for jobs; None if the site configures none or the host does not have it."""
     name = ctx.site.classes.default_storage_class
     return ctx.world.cluster.read(Kind.STORAGE_CLASS, "", name) if name else None
 
 
 def read_client_info(ctx: Context) -> dict[str, str]:
-    """What the app is told of its Keycloak client; empty if it asks for none, or before there is one."""
+    """The app's data about its Keycloak client; empty if it asks for none or there is none yet."""
     if ctx.accepted.nested.keycloak is None:
         return {}
-    kept = ctx.world.cluster.read(Kind.SECRET, ctx.name, names.KEYCLOAK_INFO) or {}
-    return {key: base64.b64decode(value).decode() for key, value in (kept.get("data") or {}).items()}
+    stored = ctx.world.cluster.read(Kind.SECRET, ctx.namespace, names.KEYCLOAK_INFO) or {}
+    return {key: base64.b64decode(value).decode() for key, value in (stored.get("data") or {}).items()}
 
 
 def read_init_input(ctx: Context) -> InitInput:
     """
     Raises:
-        InvalidInputError: as above, or an upload is gone from the record.
+        InvalidInputError: as in `read_job_info`, or the record no longer has an upload.
     """
     catalog, accepted = ctx.world.catalog.current(), ctx.accepted
     user = catalog.users.get(ctx.job.spec.user)

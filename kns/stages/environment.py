@@ -1,8 +1,8 @@
 """
-What the app's templates and scripts find in their environment (contract C.4, C.6).
+Environment variables and files for the app's templates and scripts (contract C.4, C.6).
 
-The parameters go in here as `resolution.fill_api_key` leaves them. What may hold a secret (account variables, a
-parameter with the API key) is kept apart from the rest: it belongs into a Secret, and so do both files made here.
+All parameters come from `resolution.fill_api_key`. Values that may be secret (account variables, a parameter with the
+API key) are built separately, because they belong into a Secret. Both files belong into a Secret, too.
 """
 
 import json
@@ -15,15 +15,14 @@ from kns.model.appdef.parameters import ParameterValue, decode_upload
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import Accepted, JobSpec
 from kns.model.job.tokens import Tokens
-from kns.model.site import Site
+from kns.model.site import JobAddress, Site
 
 
 def build_public_env(
-    spec: JobSpec, accepted: Accepted, site: Site, *, url: str | None = None, default_class: str = ""
+    spec: JobSpec, accepted: Accepted, address: JobAddress | None, *, default_class: str = ""
 ) -> dict[str, str]:
-    """`url` is the address that the job has already, if it has one; `default_class` the site's, if the host has it."""
+    """`address` is the job's, if it has or will have one; `default_class` the site's, if the host has it."""
     nodes, machine = spec.machine.nodes, accepted.machine
-    address = site.job_address(accepted.number, accepted.nested, url=url)
     return {
         "KNS_JOB_NUMBER": str(accepted.number),
         "KNS_JOB_NAME": accepted.name,
@@ -51,7 +50,7 @@ def build_secret_env(tokens: Tokens) -> dict[str, str]:
 
 
 def build_proxy_env(site: Site) -> dict[str, str]:
-    """For the init pod alone. The virtual cluster's API and whatever else has a ClusterIP is never behind a proxy."""
+    """For the init pod only. Service addresses, and so the virtual cluster's API, are excluded from the proxy."""
     proxies = site.proxies
     given = {"http_proxy": proxies.http, "https_proxy": proxies.https}
     env = {name: value for name, value in given.items() if value}
@@ -61,27 +60,27 @@ def build_proxy_env(site: Site) -> dict[str, str]:
 
 def build_parameter_env(parameters: Iterable[ParameterValue]) -> dict[str, str]:
     """
-    The parameters without a secret: as `KNS_PARAM_<KEY>`, and under their own key where the AppDef says `variable`.
+    The parameters without secrets: as `KNS_PARAM_<KEY>`, and also under their own key if the AppDef says `variable`.
 
-    A key that no shell takes as a name is delivered under the first name only. The system's own names cannot occur:
-    an AppDef with such a key is refused.
+    A key that is not a valid shell name only gets the first form. An AppDef whose key is a reserved name is refused
+    earlier.
     """
     return _name(value for value in parameters if not value.needs_key)
 
 
 def build_secret_parameter_env(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> dict[str, str]:
-    """The other parameters, and the account variables (name -> value)."""
+    """The parameters with secrets, and the account variables (name -> value)."""
     return {**_name(value for value in parameters if value.needs_key), **variables}
 
 
 def build_jobenv(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> str:
-    """/etc/JARVICE/jobenv.sh: the same names and values for a shell to read in."""
+    """/etc/JARVICE/jobenv.sh: the same names and values, for a shell to source."""
     env = {**_name(parameters), **variables}
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items())
 
 
 def build_parameters_json(parameters: Iterable[ParameterValue]) -> str:
-    """/etc/kns/parameters.json: a list in the AppDef's order, values with their own JSON types."""
+    """/etc/kns/parameters.json: a list in the AppDef's order; values have their JSON types."""
     entries = [
         {"key": value.key, "type": value.type, "value": value.delivered, "positional": value.positional}
         for value in parameters
@@ -91,10 +90,10 @@ def build_parameters_json(parameters: Iterable[ParameterValue]) -> str:
 
 def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]) -> dict[str, bytes]:
     """
-    Content of every uploaded file by its path below /opt; `given` is the record's `spec.parameters`.
+    The content of every uploaded file, by its path below /opt. `given` is the record's `spec.parameters`.
 
     Raises:
-        InvalidInputError: the record no longer has the content that it was accepted with.
+        InvalidInputError: the record no longer has the content of an upload.
     """
     uploads = {}
     for value in parameters:
@@ -102,7 +101,9 @@ def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]
             try:
                 uploads[value.target] = decode_upload(given[value.key])
             except (KeyError, ValueError) as error:
-                raise InvalidInputError(f"spec.parameters.{value.key}", "the uploaded content is gone") from error
+                raise InvalidInputError(
+                    f"spec.parameters.{value.key}", "the uploaded content is missing in the record"
+                ) from error
     return uploads
 
 

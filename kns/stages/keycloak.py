@@ -1,9 +1,9 @@
 """
-The job's own OIDC client in the site's Keycloak realm; only if the app asks for one.
+The job's own OIDC client in the site's Keycloak realm, if the app asks for one.
 
-kns makes up the client's secret and keeps it in a Secret of the job's namespace before the client exists: whatever dies
-in between, the next pass makes the same client, and one that was deleted by hand comes back as the app knows it. That
-goes on until the app is deployed; from then on the client is left alone until the job's end.
+kns generates the client's secret and stores it in a Secret of the job's namespace before it creates the client. After a
+crash the next reconcile therefore creates the same client, and a client that was deleted by hand is created again with
+the secret that the app has. Once the app is deployed, kns does not touch the client until the job ends.
 """
 
 import secrets
@@ -26,8 +26,8 @@ from kns.stages.outcome import Done, Failed, Outcome, Wait
 
 log = get_logger(__name__)
 
-_AT_ONCE_S = 0.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
+_IMMEDIATELY_S = 0.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 30.0
 _REASONS: dict[type[TransientError], Reason] = {
     UnauthorizedError: Reason.KEYCLOAK_UNAUTHORIZED,
     ForbiddenError: Reason.KEYCLOAK_FORBIDDEN,
@@ -42,33 +42,35 @@ def ensure(ctx: Context) -> Outcome:
         return Done()
     outcome = _ensure(ctx)
     if status.is_true(ConditionType.KEYCLOAK_READY) and not isinstance(outcome, Done):
-        # The app has its client already; that it cannot be looked after just now holds nothing up.
-        log.warning("keycloak_client_unattended", reason=str(outcome.reason), message=outcome.message)
+        # The app has its client already, so the job need not wait until kns can check the client again.
+        log.warning("keycloak_client_not_checked", reason=str(outcome.reason), message=outcome.message)
         return Done()
     return outcome
 
 
 def remove(ctx: Context) -> Outcome:
     """
-    Delete the client, unless it carries another record's mark.
+    Delete the client, unless it belongs to another record.
 
-    An unreachable Keycloak keeps nothing else from going: only the record stays, until the client is gone as well.
+    If Keycloak is unreachable, everything else is removed, and the record stays until the client is deleted, too.
     """
     provider = ctx.world.identity
     if ctx.accepted.nested.keycloak is None:
         return Done()
     if provider is None:
-        log.warning("keycloak_client_left", client_id=ctx.name, cause="Keycloak is switched off")
+        log.warning("keycloak_client_left", client_id=ctx.public_name, cause="Keycloak is switched off")
         return Done()
     try:
-        found = provider.find_client(ctx.name)
+        found = provider.find_client(ctx.public_name)
         if found is not None and is_made_for(found, ctx.job.uid):
             provider.delete_client(found["id"])
     except KnsError as error:
-        if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.name) is not None:
-            raise  # the engine goes on with the other stages, and comes back
+        if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace) is not None:
+            raise  # the engine continues with the other stages and tries again
         waited = ctx.now - (ctx.job.status.end_time or ctx.now)
-        return Wait(_growing(waited), _reason_of(error), f"Keycloak client {ctx.name} is still there: {error}")
+        return Wait(
+            _growing_delay_s(waited), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}"
+        )
     return Done()
 
 
@@ -78,17 +80,19 @@ def _ensure(ctx: Context) -> Outcome:
         return Failed(
             Reason.KEYCLOAK_OFF, "the app asks for a Keycloak client, and this site's Keycloak was switched off"
         )
-    kept = read_client_info(ctx)
-    if not kept and ctx.job.status.is_true(ConditionType.KEYCLOAK_READY):
-        return Done()  # the Secret was deleted by hand: another client secret would be one that the app does not know
-    secret = kept.get(CLIENT_SECRET) or secrets.token_urlsafe(32)
+    stored = read_client_info(ctx)
+    if not stored and ctx.job.status.is_true(ConditionType.KEYCLOAK_READY):
+        return Done()  # the Secret was deleted by hand; the app would not know a new client secret
+    secret = stored.get(CLIENT_SECRET) or secrets.token_urlsafe(32)
     wanted = build_client_info(ctx.accepted.number, settings, secret)
-    if kept != wanted:
-        ctx.world.cluster.apply(build_client_secret(ctx.accepted.number, wanted))
+    if stored != wanted:
+        ctx.world.cluster.apply(build_client_secret(ctx.location, wanted))
     try:
         return _ensure_client(ctx, provider, secret)
-    except AlreadyExistsError:  # a create that took effect without an answer shows only now
-        return Wait(_AT_ONCE_S, Reason.PREPARING, f"Keycloak client {ctx.name} appeared meanwhile, looking again")
+    except AlreadyExistsError:  # an earlier create took effect although its response was lost
+        return Wait(
+            _IMMEDIATELY_S, Reason.PREPARING, f"Keycloak client {ctx.public_name} appeared meanwhile, looking again"
+        )
     except RefusedError as error:
         return Failed(Reason.KEYCLOAK_REFUSED, str(error))
     except TransientError as error:
@@ -102,17 +106,17 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
         record_uid=ctx.job.uid,
         installation_uid=ctx.site.installation_uid,
         secret=secret,
-        address=ctx.site.job_address(ctx.accepted.number, nested, url=ctx.job.status.url),
+        address=ctx.address,
         redirect_paths=nested.keycloak.redirect_paths if nested.keycloak else (),
     )
-    found = provider.find_client(ctx.name)
+    found = provider.find_client(ctx.public_name)
     if found is None:
         provider.create_client(wanted)
     elif not is_made_for(found, ctx.job.uid):
         return Failed(
             Reason.KEYCLOAK_FOREIGN,
-            f"Keycloak client {ctx.name} exists and was made for another record; delete it, or give each installation "
-            "of kns a realm of its own",
+            f"Keycloak client {ctx.public_name} exists and was made for another record; delete it, or give each "
+            "installation of kns a realm of its own",
         )
     elif not has_all_of(found, wanted):
         provider.update_client(found["id"], wanted)
@@ -120,18 +124,18 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
 
 
 def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Outcome:
-    """The limit counts from the first try that failed, which is when the condition became False."""
+    """The limit counts from the first failed try, when the condition became False."""
     noted = ctx.job.status.condition(ConditionType.KEYCLOAK_READY)
     waited = ctx.now - (noted.last_transition_time if noted else ctx.now)
     left_s = limit_s - waited.total_seconds()
     if left_s <= 0:
         return Failed(_reason_of(error), f"after {limit_s} s: {error}")
-    return Wait(min(_growing(waited), left_s), _reason_of(error), str(error))
+    return Wait(min(_growing_delay_s(waited), left_s), _reason_of(error), str(error))
 
 
-def _growing(waited: timedelta) -> float:
-    """Half of what was waited so far; no count of tries has to be kept."""
-    return min(max(waited.total_seconds() / 2, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+def _growing_delay_s(waited: timedelta) -> float:
+    """Half of the time waited so far, which needs no stored number of tries."""
+    return min(max(waited.total_seconds() / 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
 
 
 def _reason_of(error: KnsError) -> Reason:

@@ -1,9 +1,8 @@
 """
-The job's namespace with NetworkPolicies, LimitRange, ResourceQuota and kns's own rights in it; everything else of the
-job lives inside.
+The job's namespace with its NetworkPolicies, LimitRange, ResourceQuota and kns's own rights in it.
 
-Removal is the end of all of it: the namespace takes along what is in it. It never touches a namespace that is not this
-job's.
+Almost all objects of a job are in its namespace, so deleting the namespace removes them. A namespace of another record
+is never touched.
 """
 
 from kns.logs import get_logger
@@ -25,11 +24,12 @@ from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
 from kns.stages.tenant import end_pods
+from kns.stages.web_shell import has_web_shell
 
 log = get_logger(__name__)
 
-_REMOVAL_POLL_S = 2.0
-_MEND_S = 30.0  # no watch tells of Secrets in our own namespace
+_REMOVAL_AFTER_S = 2.0
+_SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
 _PULL_KEY = ".dockerconfigjson"
 
 
@@ -37,14 +37,14 @@ def ensure(ctx: Context) -> Outcome:
     cluster, found = ctx.world.cluster, find_namespace(ctx)
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
-            return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.name} was removed by somebody else")
+            return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.namespace} was removed by somebody else")
         return Done()
     if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
-            f"namespace {ctx.name} exists and is not this job's; remove it or raise the counter of job numbers",
+            f"namespace {ctx.namespace} exists and is not this job's; remove it or raise the counter of job numbers",
         )
-    accepted, site = ctx.accepted, ctx.site
+    accepted, location, site = ctx.accepted, ctx.location, ctx.site
     classes = [found["metadata"]["name"] for found in cluster.list_objects(Kind.STORAGE_CLASS, "")]
     if accepted.vault is not None and accepted.vault.storage_class in classes:
         return Failed(
@@ -63,16 +63,14 @@ def ensure(ctx: Context) -> Outcome:
         )
     )
     cluster.apply(
-        build_role_binding(
-            accepted.number, service_account=site.service_account, system_namespace=site.system_namespace
-        )
+        build_role_binding(location, service_account=site.service_account, system_namespace=site.system_namespace)
     )
     if site.network is not None:
-        for policy in build_network_policies(accepted.number, site.network, system_namespace=site.system_namespace):
+        for policy in build_network_policies(location, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
     limits = accepted.nested.limit_range or list(site.limit_range)
-    cluster.apply(build_limit_range(accepted.number, limits))
-    shell = site.shell_address(accepted.number, accepted.nested) is not None
+    cluster.apply(build_limit_range(location, limits))
+    shell = has_web_shell(ctx)
     storage = share_storage(
         classes,
         default=site.classes.default_storage_class,
@@ -84,10 +82,10 @@ def ensure(ctx: Context) -> Outcome:
         site_config = _read_site_config(ctx)
     except ValueError as error:
         secret = f"Secret {site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
-        return Wait(_MEND_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
+        return Wait(_SECRET_AFTER_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
     pull_config = _merge_pull_config(ctx, site_config)
     if pull_config:
-        cluster.apply(build_pull_secret(ctx.name, pull_config, labels=build_labels(accepted.number)))
+        cluster.apply(build_pull_secret(ctx.namespace, pull_config, labels=build_labels(location)))
     return Done()
 
 
@@ -95,17 +93,17 @@ def remove(ctx: Context) -> Outcome:
     found = find_namespace(ctx)
     if found is None or not is_own(found, ctx):
         return Done()
-    going = _is_terminating(found)
-    _end_pods(ctx, going=going)  # before, as kns's rights in the namespace go with it
-    if not going:
-        ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.name, uid=found["metadata"]["uid"])
-    return Wait(_REMOVAL_POLL_S, Reason.REMOVING, f"namespace {ctx.name} is going{_describe(found)}")
+    terminating = _is_terminating(found)
+    _end_pods(ctx, terminating=terminating)  # first, because kns loses its rights in a terminating namespace
+    if not terminating:
+        ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.namespace, uid=found["metadata"]["uid"])
+    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
 
 
-def _end_pods(ctx: Context, *, going: bool) -> None:
-    """At every look, for some come at the last moment. What keeps kns from it must not keep the namespace."""
+def _end_pods(ctx: Context, *, terminating: bool) -> None:
+    """Repeated at each reconcile, because pods may still be created. An error here must not stop the removal."""
     try:
-        end_pods(ctx, may_apply=not going)
+        end_pods(ctx, may_apply=not terminating)
     except KnsError as error:
         log.warning("pods_not_ended", error=str(error))
 
@@ -113,7 +111,7 @@ def _end_pods(ctx: Context, *, going: bool) -> None:
 def _read_site_config(ctx: Context) -> Object | None:
     """
     Raises:
-        ValueError: what the site's Secret has is no Docker configuration; pods would miss it.
+        ValueError: the site's Secret contains no Docker configuration, so pods could not pull images.
     """
     secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
     text = ((secret or {}).get("data") or {}).get(_PULL_KEY)
@@ -121,7 +119,7 @@ def _read_site_config(ctx: Context) -> Object | None:
 
 
 def _merge_pull_config(ctx: Context, site_config: Object | None) -> str | None:
-    """The app's own credentials, and of the site's those for the registries that this job's images come from."""
+    """The app's credentials, and those of the site for the registries of this job's images."""
     app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
     return merge_pull_config(
         app.pullsecret if app else None,
@@ -135,7 +133,7 @@ def _is_terminating(namespace: Object) -> bool:
 
 
 def _describe(namespace: Object) -> str:
-    """What holds a namespace back, in the API server's own words; never a finalizer stripped."""
+    """What delays the namespace's removal, in the API server's words. kns never strips a finalizer of others."""
     conditions = (namespace.get("status") or {}).get("conditions") or ()
     messages = [c["message"] for c in conditions if c.get("status") == "True" and c.get("message")]
     return f": {'; '.join(messages)}" if messages else ""

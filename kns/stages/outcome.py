@@ -1,8 +1,11 @@
-"""What a stage says at the end of `ensure` or `remove`: a closed set, so that the reconciler can be exhaustive."""
+"""The outcomes of a stage's `ensure` and `remove`: a closed set, so that the reconciler can handle every case."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kns.model.job.conditions import Reason
+
+_STATUS_FIELDS = ("url", "address", "control_plane_uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,50 +13,55 @@ class Done:
     """
     The stage's part of the world is as it must be.
 
-    What it found out on the way goes into the record's status; None leaves the status as it is. `message` becomes
-    the condition's. `look_s` is for what no watch tells of: when to look again at the latest.
+    `message` becomes the condition's message. `url`, `address` and `control_plane_uid` go into the job's status; None
+    leaves the status unchanged. `requeue_after_s` is for changes that no watch reports: reconcile again after that time
+    at the latest.
     """
 
     message: str = ""
     url: str | None = None
     address: str | None = None
     control_plane_uid: str | None = None
-    look_s: float | None = None
+    requeue_after_s: float | None = None
+
+    def status_changes(self) -> dict[str, Any]:
+        """New values of fields of `JobStatus`."""
+        return {name: value for name in _STATUS_FIELDS if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """
-    Not yet. `after_s` is when to look again if no watch event comes first.
+    Not done yet. Reconcile again after `requeue_after_s`, or earlier if a watch reports a change.
 
-    `reason` and `message` become the stage's condition, so a job that waits says for what.
+    `reason` and `message` become the stage's condition, so the record says what the job waits for.
     """
 
-    after_s: float
+    requeue_after_s: float
     reason: Reason
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will never be: the job ends `COMPLETED WITH ERROR` with this message as its last line of output."""
+    """The stage can never be done. The job ends `COMPLETED WITH ERROR`; `message` is the last line of its output."""
 
     reason: Reason
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class Skipped:
     """
-    The job goes on without this stage, which is an extra: its condition says why, and nothing waits for it.
+    The job goes on without this optional stage. Its condition gets `reason` and `message`, and nothing waits for it.
 
-    `after_s` is when to look again if no watch event comes first. Without a reason nobody asked for the extra, and the
-    record has no trace of it.
+    Without a reason the job did not ask for the stage, and the record gets no condition. Reconcile again after
+    `requeue_after_s`, or earlier if a watch reports a change.
     """
 
     reason: Reason | None = None
     message: str = ""
-    after_s: float | None = None
+    requeue_after_s: float | None = None
 
 
-Outcome = Done | Wait | Failed | Without
+Outcome = Done | Wait | Failed | Skipped

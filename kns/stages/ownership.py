@@ -1,6 +1,10 @@
 """
-Whose the namespace of a job's number is. Several jobs may have one number (a second installation, a copied record, a
-counter that was lowered), so nothing that is found by number may be used or removed before this was asked.
+Which record owns an object on the host. Every stage asks here before it uses or removes an object that it found by
+name.
+
+Names and numbers prove nothing: a second installation, a copied record or a lowered counter can give two records the
+same number. The record's uid in an annotation proves it, because Kubernetes never uses a uid again. A namespace that
+was made before its record has no such annotation; there the record names the namespace's uid (`Accepted.adopted`).
 """
 
 from kns.model import names
@@ -9,23 +13,33 @@ from kns.ports import Context, Kind, Object
 
 def find_namespace(ctx: Context) -> Object | None:
     """
-    The namespace of this number, whoever's it is.
+    The namespace of the job's name, whichever record owns it.
 
-    Only of this job's own the cache is believed: it may be behind, and what carries no label of ours is in none.
+    The cache is trusted only for this job's own namespace: it may be behind, and it contains no objects without kns's
+    labels.
     """
-    found = ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.name)
-    return found if found is not None and is_own(found, ctx) else ctx.world.cluster.read(Kind.NAMESPACE, "", ctx.name)
+    found = ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace)
+    if found is not None and is_own(found, ctx):
+        return found
+    return ctx.world.cluster.read(Kind.NAMESPACE, "", ctx.namespace)
 
 
 def is_own(obj: Object, ctx: Context) -> bool:
-    """By number and by the record's uid: a copy of a record must not own, or remove, what is the original's."""
+    """
+    Whether this job's record owns a namespace or a volume.
+
+    The annotation decides if there is one, so no record can adopt a namespace of another record.
+    """
     meta = obj["metadata"]
-    number = (meta.get("labels") or {}).get(names.JOB_LABEL)
+    if (meta.get("labels") or {}).get(names.JOB_LABEL) != str(ctx.location.number):
+        return False
     record_uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
-    return bool(number == str(ctx.accepted.number) and record_uid == ctx.job.uid)
+    if record_uid is not None:
+        return bool(record_uid == ctx.job.uid)
+    return ctx.location.adopted_uid is not None and bool(meta["uid"] == ctx.location.adopted_uid)
 
 
 def has_foreign_namespace(ctx: Context) -> bool:
-    """Whether what lies in the namespace is another's to remove. Read now: no deletion may rest on a cache alone."""
-    found = ctx.world.cluster.read(Kind.NAMESPACE, "", ctx.name)
+    """Whether another record owns the namespace. Not from the cache, because deletions depend on the answer."""
+    found = ctx.world.cluster.read(Kind.NAMESPACE, "", ctx.namespace)
     return found is not None and not is_own(found, ctx)

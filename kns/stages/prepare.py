@@ -1,9 +1,9 @@
 """
-What the app finds in its virtual cluster before anything of its own runs: ConfigMap and Secret `kns-job`, the pull
-secret, the default storage class, the vault's, runtime classes.
+The objects that the virtual cluster has before the app's templates run: ConfigMap and Secret `kns-job`, the pull
+secret, the default storage class, the vault's storage class, and runtime classes.
 
-The namespaces of the app's targets and of its Keycloak client come later, made by its own templates; what lies in
-`default` is put there too as soon as they exist.
+The app's templates make the namespaces of its targets and of its Keycloak client. As soon as one of them exists, it
+gets the same ConfigMap and Secrets as namespace `default`.
 """
 
 from kns.logs import get_logger
@@ -22,48 +22,46 @@ from kns.stages.outcome import Done, Outcome, Wait
 
 log = get_logger(__name__)
 
-_POLL_S = 1.0
+_REQUEUE_AFTER_S = 1.0
 _FIRST = "default"
 
 
 def ensure(ctx: Context) -> Outcome:
     status = ctx.job.status
-    # A job that an earlier release deployed goes on as it is.
+    # An earlier release may have deployed the job without this stage.
     prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
     later = _list_namespaces(ctx.accepted.nested) - {_FIRST}
     if prepared and not later:
         return Done()
     kubeconfig = read_kubeconfig(ctx)
     if kubeconfig is None:
-        return Wait(_POLL_S, Reason.PREPARING, "waiting for the virtual cluster's certificates and Service")
+        return Wait(_REQUEUE_AFTER_S, Reason.PREPARING, "waiting for the virtual cluster's certificates and Service")
     if prepared:
         _follow(ctx, kubeconfig, later)
         return Done()
     info = read_job_info(ctx)
-    for obj in build_job_info(
-        ctx.name, public=info.public, secret=info.secret, labels=build_labels(ctx.accepted.number)
-    ):
+    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
         ctx.world.cluster.apply(obj)
     ctx.world.virtual_clusters.apply(kubeconfig, [*_read_classes(ctx), *_build_for(ctx, _FIRST)])
     return Done()
 
 
 def remove(ctx: Context) -> Outcome:
-    """All of it lies in the virtual cluster or in the job's namespace, and goes with them."""
+    """All of its objects are in the virtual cluster or the job's namespace and are deleted with them."""
     del ctx
     return Done()
 
 
 def _list_namespaces(nested: NestedKubernetes) -> frozenset[str]:
-    wished = nested.keycloak.namespace if nested.keycloak else None
-    return frozenset(target.service_namespace for target in nested.targets) | ({wished} if wished else set())
+    client = nested.keycloak.namespace if nested.keycloak else None
+    return frozenset(target.service_namespace for target in nested.targets) | ({client} if client else set())
 
 
 def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> None:
     """
-    Put what is missing into namespaces that exist by now.
+    Add the missing objects to namespaces that exist by now.
 
-    From here on the cluster is the app's, and a webhook of its own may refuse or stall: that holds nothing up.
+    The app may have webhooks by now that refuse or delay requests, so an error does not stop the job.
     """
     try:
         missing = namespaces - ctx.world.virtual_clusters.list_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO)
@@ -83,7 +81,7 @@ def _build_for(ctx: Context, namespace: str) -> list[Object]:
 
 
 def _read_classes(ctx: Context) -> list[Object]:
-    """A class that the host has not got is left out; the scheduler warned of it at its start."""
+    """Classes that the host does not have are left out; kns logs a warning about them at its start."""
     storage = read_default_class(ctx)
     runtime = [ctx.world.cluster.read(Kind.RUNTIME_CLASS, "", name) for name in ctx.site.classes.runtime_classes]
     return [

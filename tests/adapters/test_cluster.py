@@ -19,6 +19,7 @@ from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS
+from tests.builders import a_location
 from tests.fakes.stores import FakeClock
 
 MINE = {"kns.io/job": "7"}
@@ -26,15 +27,15 @@ MINE = {"kns.io/job": "7"}
 
 class Host:
     def __init__(self, client: KubeClient, clock: FakeClock) -> None:
-        self.told: list[int] = []
+        self.told: list[str] = []
         self.changed = threading.Condition()
         self.cluster = KubeCluster(
             client, clock=clock, on_change=self._tell, throttle=Throttle(1000, burst=1000, clock=clock)
         )
 
-    def _tell(self, kind: Kind, number: int) -> None:
+    def _tell(self, kind: Kind, namespace: str) -> None:
         with self.changed:
-            self.told.append(number)
+            self.told.append(namespace)
             self.changed.notify_all()
 
     def wait_for(self, times: int) -> None:
@@ -69,8 +70,8 @@ def an_ingress(**labels: str) -> Object:
 def test_what_is_applied_is_observed_at_once(server: ApiServer, host: Host) -> None:
     stored = host.cluster.apply(an_ingress())
     assert host.cluster.observe(Kind.INGRESS, "kns-job-7", "kns-job-7") == stored
-    assert host.cluster.observe_job(Kind.INGRESS, 7) == [stored]
-    assert host.cluster.observe_job(Kind.INGRESS, 70) == []
+    assert host.cluster.observe_job(Kind.INGRESS, a_location(7)) == [stored]
+    assert host.cluster.observe_job(Kind.INGRESS, a_location(70)) == []
     sent = server.seen[-1]
     assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/apply-patch+yaml")
     assert sent.query == {"fieldManager": "kns", "force": "true"}
@@ -89,21 +90,21 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     server.put("/api/v1", "pods", {"metadata": meta})
     server.put("/api/v1", "pods", {"metadata": {**meta, "name": "kns-init-0", "labels": MINE}})
     host.wait_for(1)
-    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, 7)] == ["kns-init-0"]
+    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, a_location(7))] == ["kns-init-0"]
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_all(Kind.POD)] == ["kns-init-0"]
 
 
-@pytest.mark.parametrize("namespace", ["default", "kns-job-8"])
+@pytest.mark.parametrize(("namespace", "told"), [("default", []), ("kns-job-8", ["kns-job-8"])])
 def test_a_pod_elsewhere_that_carries_the_jobs_labels_is_not_the_jobs(
-    server: ApiServer, host: Host, namespace: str
+    server: ApiServer, host: Host, namespace: str, told: list[str]
 ) -> None:
-    """Whoever may make a pod anywhere could pass it for a job's control plane, and so end that job."""
+    """Whoever may make a pod anywhere could otherwise pass it for a job's control plane, and so end that job."""
     own = {"name": "kns-job-7-0", "namespace": "kns-job-7", "labels": MINE}
     server.put("/api/v1", "pods", {"metadata": {**own, "name": "a-stranger", "namespace": namespace}})
     server.put("/api/v1", "pods", {"metadata": own})
-    host.wait_for(1)
-    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, 7)] == ["kns-job-7-0"]
-    assert host.told == [7]
+    host.wait_for(len(told) + 1)
+    assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, a_location(7))] == ["kns-job-7-0"]
+    assert host.told == [*told, "kns-job-7"]
 
 
 def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: Host) -> None:
@@ -120,10 +121,10 @@ def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: H
             "/api/v1", "persistentvolumeclaims", {"metadata": {"name": name, "namespace": namespace, "labels": labels}}
         )
     host.wait_for(2)
-    assert host.told == [7, 70]
-    claims = host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 7)
+    assert host.told == ["kns-job-7", "kns-job-70"]
+    claims = host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, a_location(7))
     assert [claim["metadata"]["name"] for claim in claims] == ["kns-job-7-2"]
-    assert host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 8) == []
+    assert host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, a_location(8)) == []
 
 
 def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiServer, host: Host) -> None:
@@ -135,18 +136,22 @@ def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiSe
             "/api/v1", "persistentvolumeclaims", {"metadata": {**meta, "name": name}, "spec": {"volumeName": "v"}}
         )
         host.wait_for(count)
-    for claim in host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, 7):
+    for claim in host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, a_location(7)):
         assert claim["metadata"].keys() >= {"name", "uid", "labels"}
         assert not claim["metadata"].keys() & {"annotations", "managedFields"}
         assert claim["spec"] == {"volumeName": "v"}
 
 
-def test_a_change_wakes_the_job_of_its_label(server: ApiServer, host: Host) -> None:
-    for label in ("7", "not-a-number", "12"):
-        meta = {"name": f"n{label}", "namespace": f"kns-job-{label}", "labels": {"kns.io/job": label}}
+def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) -> None:
+    """The namespace need not have the number of its job: a job may have adopted it."""
+    for namespace in ("kns-job-7", "kns-job-x", "kns-job-12"):
+        meta = {"name": f"in-{namespace}", "namespace": namespace, "labels": {"kns.io/job": "7"}}
         server.put("/api/v1", "pods", {"metadata": meta})
-    host.wait_for(2)
-    assert host.told == [7, 12]
+    server.put("/api/v1", "namespaces", {"metadata": {"name": "kns-job-20", "labels": {"kns.io/job": "7"}}})
+    volume = {"metadata": {"name": "v", "labels": MINE}, "spec": {"claimRef": {"namespace": "kns-job-30"}}}
+    server.put("/api/v1", "persistentvolumes", volume)
+    host.wait_for(4)
+    assert sorted(host.told) == ["kns-job-12", "kns-job-20", "kns-job-30", "kns-job-7"]
 
 
 def test_reading_what_is_absent_is_none(host: Host) -> None:

@@ -23,7 +23,7 @@ from kns.model.site import VirtualKubernetes, build_tolerations
 from kns.objects.vcluster import build_values
 from kns.ports import Kind
 from kns.settings import DEFAULT_CHART
-from tests.builders import a_job
+from tests.builders import a_job, a_location
 
 HELM = shutil.which(os.environ.get("KNS_HELM") or "helm")
 CHART = Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)
@@ -69,7 +69,7 @@ class Rendering:
         machine = Machine(mc_name="m", mc_cores=2, mc_ram=4, mc_properties=properties)
         accepted = a_job().with_accepted(machine=machine).build().spec.accepted
         assert accepted is not None
-        return self.renderer.render(number, lambda n: build_values(n, accepted, virtual, shell=shell))
+        return self.renderer.render(a_location(number), lambda at: build_values(at, accepted, virtual, shell=shell))
 
 
 @pytest.fixture
@@ -189,14 +189,14 @@ def test_a_jobs_objects_are_its_own(rendering: Rendering) -> None:
 @real
 def test_a_value_that_the_chart_refuses_is_told_in_helms_words(rendering: Rendering) -> None:
     with pytest.raises(RenderError, match=r"helm template .*vcluster.*noSuchKey"):
-        rendering.renderer.render(1, lambda _: {"noSuchKey": 1})
+        rendering.renderer.render(a_location(1), lambda _: {"noSuchKey": 1})
 
 
 @real
 def test_a_refused_shape_is_not_remembered(rendering: Rendering) -> None:
     for _ in range(2):
         with pytest.raises(RenderError):
-            rendering.renderer.render(1, lambda _: {"noSuchKey": 1})
+            rendering.renderer.render(a_location(1), lambda _: {"noSuchKey": 1})
     assert rendering.runs == 2
 
 
@@ -214,7 +214,7 @@ def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(helm_module, "TIMEOUT_S", 1.0)
     renderer = fake(tmp_path, f"echo $$ > {tmp_path}/pid\nexec sleep 1000")
     with pytest.raises(UnavailableError, match=r"helm template chart\.tgz: .*timed out"):
-        renderer.render(1, lambda _: {})
+        renderer.render(a_location(1), lambda _: {})
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
@@ -229,26 +229,26 @@ def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_what_helm_should_not_say(tmp_path: Path, script: str, message: str) -> None:
     with pytest.raises(RenderError, match=message.replace("(", r"\(")):
-        fake(tmp_path, script).render(1, lambda _: {})
+        fake(tmp_path, script).render(a_location(1), lambda _: {})
 
 
 def test_a_helm_that_was_killed_says_nothing_about_the_values(tmp_path: Path) -> None:
     """Memory ran out, say: the next pass may fare better, so the job does not end."""
     with pytest.raises(UnavailableError, match="killed by signal 9"):
-        fake(tmp_path, "kill -9 $$").render(1, lambda _: {})
+        fake(tmp_path, "kill -9 $$").render(a_location(1), lambda _: {})
 
 
 def test_no_helm_at_all(tmp_path: Path) -> None:
     """A fault of this node, not of the job: it is tried again."""
     with pytest.raises(UnavailableError, match=r"helm template chart\.tgz"):
-        HelmRenderer(helm=str(tmp_path / "none"), chart=Path("chart.tgz")).render(1, lambda _: {})
+        HelmRenderer(helm=str(tmp_path / "none"), chart=Path("chart.tgz")).render(a_location(1), lambda _: {})
 
 
 def test_helm_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig, no proxy, no plugin folder, no secret."""
     monkeypatch.setenv("SOME_SECRET", "s3cr3t")
     renderer = fake(tmp_path, f"env > {tmp_path}/env; cat > {tmp_path}/values; pwd > {tmp_path}/cwd")
-    assert renderer.render(1, lambda _: {"a": 1}) == []
+    assert renderer.render(a_location(1), lambda _: {"a": 1}) == []
     seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert "SOME_SECRET" not in seen
     assert seen["KUBECONFIG"] == "/dev/null"
@@ -261,7 +261,7 @@ def test_the_order_to_apply_is_by_kind(tmp_path: Path) -> None:
         f"kind: {kind}\nmetadata: {{name: x}}" for kind in ("Deployment", "Service", "ServiceAccount", "ConfigMap")
     )
     (tmp_path / "out").write_text(objects)
-    rendered = fake(tmp_path, f"cat {tmp_path}/out").render(1, lambda _: {})
+    rendered = fake(tmp_path, f"cat {tmp_path}/out").render(a_location(1), lambda _: {})
     assert [obj["kind"] for obj in rendered] == ["ServiceAccount", "ConfigMap", "Service", "Deployment"]
 
 
@@ -269,5 +269,5 @@ def test_only_so_many_shapes_are_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(helm_module, "_SHAPES_KEPT", 2)
     renderer = fake(tmp_path, f"echo run >> {tmp_path}/runs")
     for shape in (1, 2, 3, 3, 1):
-        renderer.render(1, lambda _, shape=shape: {"shape": shape})  # type: ignore[misc]  # mypy infers no lambda default
+        renderer.render(a_location(1), lambda _, shape=shape: {"shape": shape})  # type: ignore[misc]  # mypy infers no lambda default
     assert (tmp_path / "runs").read_text().split() == ["run"] * 4

@@ -14,7 +14,7 @@ from kns.adapters.kube.preflight import POLICIES, Wanted, check_host
 from kns.adapters.kube.rights import BEYOND_JOB, table_rules
 from kns.model import names
 from kns.model.catalog.machine import Machine
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
 
@@ -105,7 +105,7 @@ SYSTEM_RIGHTS = "rights in kns-system"
 def test_a_site_that_has_all(site: ApiServer, client: KubeClient) -> None:
     site.denied.clear()
     found = look(site, client)
-    assert {name for name, f in found.items() if f.verdict is not Verdict.OK} == {"no more rights than these"}
+    assert {name for name, f in found.items() if f.verdict is not Judgement.OK} == {"no more rights than these"}
     assert "may read Secrets of the whole cluster" in found["no more rights than these"].said
     assert found["nodes for small"].said == "1 (pool=jobs)"
 
@@ -129,132 +129,132 @@ def test_kns_asks_about_itself(site: ApiServer, client: KubeClient) -> None:
     assert not any("user" in seen.body["spec"] for seen in asked)
 
 
-ROWS: list[tuple[str, Callable[[ApiServer], object], str, Verdict, str]] = [
+ROWS: list[tuple[str, Callable[[ApiServer], object], str, Judgement, str]] = [
     (
         "an old host",
         lambda s: s.script("GET", "/version", Answer(200, {"major": "1", "minor": "32", "gitVersion": "v1.32.9"})),
         "host API",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "v1.32.9",
     ),
-    ("no host", lambda s: s.script("GET", "/version", Reset()), "host API", Verdict.FAULT, "no answer"),
+    ("no host", lambda s: s.script("GET", "/version", Reset()), "host API", Judgement.FAULT, "no answer"),
     (
         "no CustomResourceDefinition",
         lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", failure(404, "NotFound")),
         "CustomResourceDefinition",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "does not know kns.io/v1alpha1 NestedJob",
     ),
     (
         "one of another release",
         lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, _without("number"))),
         "CustomResourceDefinition",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "lacks spec.accepted.number",
     ),
     (
         "a right is missing",
         lambda s: s.denied.add(("delete", "namespaces")),
         "rights cluster-wide",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "missing: delete namespaces",
     ),
     (
         "the roles of jobs cannot be bound",
         lambda s: s.denied.add(("bind", "clusterroles")),
         "rights cluster-wide",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "bind clusterroles.rbac.authorization.k8s.io kns-job-namespace",
     ),
     (
         "records cannot be updated",
         lambda s: s.denied.add(("update", "nestedjobs")),
         SYSTEM_RIGHTS,
-        Verdict.FAULT,
+        Judgement.FAULT,
         "update nestedjobs/status.kns.io",
     ),
     (
         "a role of an older release",
         lambda s: s.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, BEYOND_JOB)),
         "ClusterRole kns-job-namespace",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "create networkpolicies.networking.k8s.io",
     ),
     (
         "no role for syncers",
         lambda s: s.drop(RBAC, "clusterroles", "", names.SYNCER_CLUSTER_ROLE),
         "ClusterRole kns-vcluster-syncer",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "is not there",
     ),
     (
         "a policy that is not bound",
         lambda s: s.drop(ADMISSION, "validatingadmissionpolicybindings", "", "kns-scheduler"),
         "admission policy kns-scheduler",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "its binding is not there",
     ),
     (
         "a class that is not there",
         lambda s: s.drop("/apis/storage.k8s.io/v1", "storageclasses", "", "fast"),
         "StorageClass fast",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "none of that name",
     ),
     (
         "no ingress class",
         lambda s: s.drop("/apis/networking.k8s.io/v1", "ingressclasses", "", "traefik"),
         "IngressClass traefik",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "none of that name",
     ),
     (
         "no node has the labels",
         lambda s: s.put("/api/v1", "nodes", a_node(pool="other")),
         "nodes for small",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "pool=jobs",
     ),
     (
         "a node that wants no jobs",
         lambda s: s.put("/api/v1", "nodes", a_node(taints=({"key": "x", "effect": "NoSchedule"},))),
         "nodes for small",
-        Verdict.FAULT,
+        Judgement.FAULT,
         "no node that takes jobs",
     ),
     (
         "a node that is too small",
         lambda s: s.put("/api/v1", "nodes", a_node(cpu="1900m")),
         "nodes for small",
-        Verdict.WARNING,
+        Judgement.WARNING,
         "no one node of 1 has 2 cores",
     ),
     (
         "a webhook on pods",
         lambda s: s.put(ADMISSION, "mutatingwebhookconfigurations", a_webhook()),
         "webhook hooks h.example.org",
-        Verdict.WARNING,
+        Judgement.WARNING,
         "refuses them when it does not answer",
     ),
     (
         "a webhook on namespaces",
         lambda s: s.put(ADMISSION, "validatingwebhookconfigurations", a_webhook(resource="namespaces")),
         "webhook hooks h.example.org",
-        Verdict.WARNING,
+        Judgement.WARNING,
         "refuses them when it does not answer",
     ),
     (
         "no metrics",
         lambda s: s.script("GET", "/apis/metrics.k8s.io/v1beta1", failure(404, "NotFound")),
         "metrics API",
-        Verdict.WARNING,
+        Judgement.WARNING,
         "404",
     ),
     (
         "an account that may not see nodes",
         lambda s: s.script("GET", "/api/v1/nodes", failure(403, "Forbidden", "no")),
         "nodes",
-        Verdict.UNKNOWN,
+        Judgement.UNKNOWN,
         "may not see it",
     ),
 ]
@@ -274,7 +274,7 @@ def test_what_is_missing(
     what: str,
     change: Callable[[ApiServer], object],
     check: str,
-    verdict: Verdict,
+    verdict: Judgement,
     said: str,
 ) -> None:
     """It is told under its own name, with what to do."""
@@ -300,7 +300,7 @@ def test_what_is_missing(
 )
 def test_a_webhook_that_is_not_in_the_way(site: ApiServer, client: KubeClient, hook: Object) -> None:
     site.put(ADMISSION, "mutatingwebhookconfigurations", hook)
-    assert look(site, client)["webhooks"].verdict is Verdict.OK
+    assert look(site, client)["webhooks"].verdict is Judgement.OK
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_policy_that_does_not_fit_the_settings(
     site: ApiServer, client: KubeClient, change: dict[str, Any], said: str
 ) -> None:
     finding = look(site, client, replace(WANTED, **change))["admission policy kns-scheduler"]
-    assert finding.verdict is Verdict.FAULT
+    assert finding.verdict is Judgement.FAULT
     assert said in finding.said
 
 

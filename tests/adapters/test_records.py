@@ -223,7 +223,7 @@ def test_an_unreadable_record_is_salvaged_and_logged_once(records: Records) -> N
             assert sorted(job.record for job in records.store.list_jobs()) == ["broken", "kns-job-7"]
         broken = records.store.get("broken")
         assert broken is not None
-        assert "spec.machine" in str(broken.fault)
+        assert "spec.machine" in str(broken.read_error)
     assert [(log["event"], log["record"]) for log in logs] == [("record_unreadable", "broken")]
     assert "spec.machine" in logs[0]["error"]
 

@@ -63,7 +63,7 @@ def put_all(server: ApiServer, builder: JobBuilder, *, record_uid: str, installa
         "metadata": {"name": "data", "namespace": job.record, "uid": f"claim-{job.number}"},
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
     }
-    volume = build_vault_volume(accepted.number, accepted.vault, claim, csi=False, **uid)
+    volume = build_vault_volume(accepted.location, accepted.vault, claim, csi=False, **uid)
     server.put(CORE, "persistentvolumes", volume)
     secret = build_owned_secret(job, name=f"{job.record}-tokens", namespace="kns", data={"password": b"s3cr3t"})
     secret["metadata"]["ownerReferences"][0]["uid"] = record_uid

@@ -13,6 +13,7 @@ import pytest
 from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
+from kns.model.job.location import Location
 from kns.model.names import host_name
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import NetworkSettings
@@ -170,7 +171,7 @@ def test_the_namespace_enforces_pod_security(site: Site, job: TrialJob) -> None:
 
 def test_the_network_policies_are_there_as_built(site: Site, job: TrialJob) -> None:
     found = site.kubectl.get("networkpolicies", f"--namespace={job.namespace}")["items"]
-    built = build_network_policies(job.number, NetworkSettings(), system_namespace=NAMESPACE)
+    built = build_network_policies(Location(job.number, job.namespace), NetworkSettings(), system_namespace=NAMESPACE)
     assert {policy["metadata"]["name"]: policy["spec"] for policy in found} == {
         policy["metadata"]["name"]: policy["spec"] for policy in built
     }

@@ -27,7 +27,7 @@ _GONE = "00000000-0000-4000-8000-000000000000"  # the uid of no record
 _CLAIM = "00000000-0000-4000-8000-000000000001"
 
 OURS, THEIRS, UNMARKED, NOBODYS = (f"kns-job-{_NUMBER + index}" for index in range(4))
-VOLUME, RETAINED = names.vault_volume(_NUMBER, _CLAIM), "kns-e2e-retained"
+VOLUME, RETAINED = names.vault_volume(names.job_object_name(_NUMBER), _CLAIM), "kns-e2e-retained"
 SECRET, OWNERLESS = f"{OURS}-tokens", f"{OURS}-output"
 
 ORPHANS = [("namespace", OURS), ("persistentvolume", VOLUME), ("secret", SECRET)]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError
+from kns.model.job.location import Location
 from kns.objects.init import RUN, TAKE
 from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
@@ -78,12 +79,14 @@ class FakeHost:
             return None
         return _copy(found)
 
-    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
+    def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            obj
-            for obj in self.observe_all(kind)
-            if obj["metadata"]["labels"][names.JOB_LABEL] == str(number)
-            and obj["metadata"].get("namespace", names.job_object_name(number)) == names.job_object_name(number)
+            _copy(obj)
+            for (k, namespace, _), obj in self._objects.items()
+            if k is kind
+            and namespace in ("", location.namespace)
+            and (labels := obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == str(location.number)
+            and names.SYNCED_LABEL not in labels
         ]
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
@@ -95,11 +98,11 @@ class FakeHost:
             and names.SYNCED_LABEL not in labels
         ]
 
-    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
+    def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
             _copy(obj)
             for (k, namespace, _), obj in self._objects.items()
-            if (k, namespace) == (kind, names.job_object_name(number))
+            if (k, namespace) == (kind, location.namespace)
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
@@ -355,8 +358,8 @@ def _matches(selector: str, labels: Mapping[str, str]) -> bool:
 class FakeRenderer:
     """The chart's control plane, less everything that no test looks at."""
 
-    def render(self, number: int, build_values: Callable[[int], Mapping[str, Any]]) -> list[Object]:
-        values = build_values(number)
+    def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
+        values = build_values(location)
         name = values["exportKubeConfig"]["context"]
         meta = {"name": name, "namespace": name, "labels": values["controlPlane"]["statefulSet"]["labels"]}
         has_volume = values["controlPlane"]["statefulSet"]["persistence"]["volumeClaim"]["enabled"]

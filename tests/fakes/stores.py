@@ -159,10 +159,10 @@ class MemoryJobStore:
 
     # What tests do to the world
 
-    def damage(self, record: str, fault: str) -> None:
+    def damage(self, record: str, error: str) -> None:
         """As if somebody had changed the stored record so that it cannot be read whole."""
         with self._lock:
-            self._jobs[record] = replace(self._jobs[record], fault=fault)
+            self._jobs[record] = replace(self._jobs[record], read_error=error)
 
     def add_spec(self, spec: JobSpec, *, record: str) -> Job:
         """As `kubectl apply` of a new record would."""

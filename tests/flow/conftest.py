@@ -11,7 +11,7 @@ from kns.model.errors import TransientError
 from kns.model.job.job import Job
 from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
 from kns.ports import IdentityProvider, World
-from kns.stages import vcluster
+from kns.stages import NESTED_JOB
 from tests.builders import JobBuilder, a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
@@ -68,7 +68,7 @@ class Simulation:
             site=self.site,
             clock=self.clock,
             intake=_no_intake,
-            drain=vcluster.drain,
+            lifecycle=NESTED_JOB,
         )
         return reconciler.reconcile(self.record)
 
@@ -80,11 +80,11 @@ class Simulation:
                 result = self.step()
             except TransientError as error:
                 result = Result("transient", 1.0, str(error))
-            seen.append((result.outcome, result.detail))
-            if result.outcome == until:
+            seen.append((result.summary, result.detail))
+            if result.summary == until:
                 return result
             self.host.settle()
-            self.clock.advance(result.requeue_s or 0.1)
+            self.clock.advance(result.requeue_after_s or 0.1)
         raise AssertionError(f"never came to {until}: {seen[-10:]}")
 
     @property

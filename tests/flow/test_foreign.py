@@ -56,7 +56,7 @@ def test_its_end_touches_nothing_of_the_first(first: Simulation, second: Simulat
     assert second.job.status.is_true(ConditionType.REMOVED)
     assert second.job.status.reason == (Reason.NAMESPACE_FOREIGN if reason is None else reason)
     assert first.host.calls == before
-    assert first.step().outcome == "serving"
+    assert first.step().summary == "serving"
 
 
 def test_a_cache_that_still_shows_its_own_namespace_is_not_believed(first: Simulation, second: Simulation) -> None:
@@ -69,9 +69,9 @@ def test_a_cache_that_still_shows_its_own_namespace_is_not_believed(first: Simul
 
     second.store.request_stop(second.job, StopReason.TERMINATE)
     second.host.observe = behind  # type: ignore[method-assign]
-    assert second.step().outcome == "ended"
+    assert second.step().summary == "ended"
     for _ in range(3):
-        assert second.step().outcome == "removing"
+        assert second.step().summary == "removing"
     assert first.host.calls == before
     second.host.observe = observe  # type: ignore[method-assign]
     second.run(until="retained")

@@ -51,7 +51,7 @@ def test_a_target_that_leads_elsewhere_is_never_served(
     sim.host.target_appears = False
     _deploy(sim, job)
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
-    assert sim.step().outcome == "wait"
+    assert sim.step().summary == "wait"
     assert sim.job.status.reason == Reason.TARGET_UNFIT
     assert f"target Service default/web {says}" in str(sim.job.status.message)
     assert not {"Ingress kns-job-7/kns-job-7", "Service kns-job-7/kns-target"} & set(sim.host.left)
@@ -64,9 +64,9 @@ def test_a_target_that_appears_late_is_served(sim: Simulation, job: JobBuilder) 
     sim.host.target_appears = False
     _deploy(sim, job)
     sim.clock.advance(500)
-    assert sim.step().outcome == "wait"
+    assert sim.step().summary == "wait"
     sim.host.put(Kind.SERVICE, JOB, COPY, FIT)
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     assert sim.job.status.is_true(ConditionType.EXPOSED)
 
 
@@ -103,7 +103,7 @@ def test_a_changed_port_is_followed(
     _serve(sim, job)
     before = _ingress(sim)
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     assert _target(sim)["spec"]["ports"] == [port]
     assert _ingress(sim) == before
 
@@ -138,16 +138,16 @@ def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
     change(sim)
     for _ in range(3):
         result = sim.step()
-        assert (result.outcome, result.requeue_s) == ("serving", 10)
+        assert (result.summary, result.requeue_after_s) == ("serving", 10)
         sim.clock.advance(10_000)
     exposed = sim.job.status.condition(ConditionType.EXPOSED)
     assert exposed is not None
     assert (exposed.status, exposed.reason) == ("False", reason)
-    assert exposed.message.endswith("the URL leads to the pods that it last led to")
+    assert exposed.message.endswith("the URL leads to the last known pods")
     assert (sim.job.status.url, sim.job.status.reason, _target(sim)) == (url, None, ours)
 
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "new"}))
-    assert sim.step().requeue_s == 60
+    assert sim.step().requeue_after_s == 60
     assert sim.job.status.is_true(ConditionType.EXPOSED)
     assert _target(sim)["spec"]["selector"]["app"] == "new"
 
@@ -155,7 +155,7 @@ def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
 def test_a_serving_job_is_looked_at_each_minute(sim: Simulation, job: JobBuilder) -> None:
     """No watch tells of the tenant's Services."""
     _serve(sim, job)
-    assert sim.step().requeue_s == 60
+    assert sim.step().requeue_after_s == 60
 
 
 def _other_host(ingress: dict[str, Any]) -> None:
@@ -234,7 +234,7 @@ def test_a_job_keeps_the_address_that_it_was_told(sim: Simulation, job: JobBuild
     _serve(sim, job)
     before, calls = _ingress(sim), list(sim.host.calls)
     sim.configure(jobs_domain=parse_jobs_domain(domain) if domain else None)
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     assert sim.job.status.url == "https://kns-job-7.jobs.example.org"
     assert (_ingress(sim), sim.host.calls) == (before, calls)
 
@@ -246,7 +246,7 @@ def test_a_job_that_serves_without_url_stays_so(sim: Simulation, job: JobBuilder
     _serve(sim, job)
     sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org"), shell_image="registry.example.org/kns-gotty:1")
     sim.clock.advance(10_000)
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     assert (sim.job.status.url, sim.job.status.is_true(ConditionType.EXPOSED)) == (None, True)
 
 
@@ -264,7 +264,7 @@ def test_an_address_that_another_job_kept_is_not_claimed_a_second_time(sim: Simu
     assert sim.job.status.reason == Reason.ADDRESS_TAKEN
     assert "https://jobs.example.org/17 is the address of kns-job-17" in str(sim.job.status.message)
     sim.host.drop(Kind.INGRESS, "kns-job-17", "kns-job-17")
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
 
 
 @pytest.mark.parametrize("kind", [Kind.INGRESS, Kind.SERVICE])
@@ -275,7 +275,7 @@ def test_a_refusal_never_ends_a_job_that_serves(sim: Simulation, job: JobBuilder
     sim.configure(ingress=IngressSettings(ingress_class="other"))
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "new"}))
     result = sim.step()
-    assert (result.outcome, result.requeue_s) == ("serving", 60)
+    assert (result.summary, result.requeue_after_s) == ("serving", 60)
     exposed = sim.job.status.condition(ConditionType.EXPOSED)
     assert exposed is not None
     assert (exposed.reason, "denied by policy" in exposed.message) == (Reason.REFUSED_BY_HOST, True)

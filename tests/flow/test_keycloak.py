@@ -139,7 +139,7 @@ def test_a_serving_job_does_not_ask_keycloak(sim: Simulation, realm: MemoryRealm
     realm.fault = AssertionError("asked")
     calls, writes = list(sim.host.calls), list(sim.store.writes)
     for _ in range(3):
-        assert sim.step().outcome == "serving"
+        assert sim.step().summary == "serving"
     assert (sim.host.calls, sim.store.writes) == (calls, writes)
 
 
@@ -242,9 +242,9 @@ def test_a_job_waits_for_keycloak_and_says_why(
     waits, writes = [], len(sim.store.writes)
     for _ in range(5):
         result = sim.step()
-        assert result.requeue_s is not None
-        waits.append(result.requeue_s)
-        sim.clock.advance(result.requeue_s)
+        assert result.requeue_after_s is not None
+        waits.append(result.requeue_after_s)
+        sim.clock.advance(result.requeue_after_s)
     assert waits == sorted(waits)
     assert waits[0] == 2
     status = sim.job.status
@@ -320,7 +320,7 @@ def test_a_removal_waits_for_keycloak_but_holds_back_no_namespace(
     assert removed is not None
     assert not removed.is_true
     assert removed.message == f"Keycloak client {NAME} is still there: no answer"
-    assert sim.step().requeue_s == 30
+    assert sim.step().requeue_after_s == 30
     realm.fault = None
     sim.run(until="retained")
     assert realm.clients == {}

@@ -46,7 +46,7 @@ def test_a_serving_job_costs_no_write(sim: Simulation, job: JobBuilder) -> None:
     sim.run(until="serving")
     calls, writes = list(sim.host.calls), list(sim.store.writes)
     for _ in range(3):
-        assert sim.step().outcome == "serving"
+        assert sim.step().summary == "serving"
     assert (sim.host.calls, sim.store.writes) == (calls, writes)
 
 
@@ -146,7 +146,7 @@ def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> Non
     sim.submit(job.with_accepted(walltime_s=600).without_target())  # a target is looked at each minute
     result = sim.run(until="serving")
     assert sim.job.walltime_end is not None
-    assert result.requeue_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
+    assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
     sim.clock.advance(600)
     sim.run(until="retained")
     assert (sim.job.status.job_status, sim.job.status.exit_code) == (JobState.TERMINATED, -15)
@@ -219,7 +219,7 @@ def test_a_registry_that_comes_back_in_time_is_no_failure(sim: Simulation, job: 
     for _ in range(10):
         sim.host.settle()
         sim.clock.advance(2)
-        assert sim.step().outcome == "wait"
+        assert sim.step().summary == "wait"
     sim.host.pull_error = None
     sim.run(until="serving")
 
@@ -311,7 +311,7 @@ def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Sim
     sim.run(until="removing")
     for _ in range(5):
         sim.host.settle()
-        assert sim.step().outcome == "removing"
+        assert sim.step().summary == "removing"
     removed = sim.job.status.condition(ConditionType.REMOVED)
     assert removed is not None
     assert "example.org/hold" in removed.message
@@ -362,7 +362,7 @@ def test_with_a_volume_another_control_plane_pod_is_the_same_cluster(sim: Simula
     sim.run(until="serving")
     sim.host.drop(Kind.POD, "kns-job-7", "kns-job-7-0")
     sim.host.settle()
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
 
 
 @pytest.mark.parametrize(("then", "now"), [("", "fast"), ("fast", "")], ids=["switched on", "switched off"])
@@ -374,7 +374,7 @@ def test_a_running_job_outlives_the_setting_of_its_volume(
     sim.submit(job)
     sim.run(until="serving")
     _with_volumes(sim, now)
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     sim.host.drop(Kind.POD, "kns-job-7", "kns-job-7-0")
     sim.host.settle()
     sim.run(until="serving" if then else "ended")
@@ -400,7 +400,7 @@ def test_a_cache_that_lags_ends_no_healthy_job(sim: Simulation, job: JobBuilder,
     sim.run(until="serving")
     observe = sim.host.observe
     sim.host.observe = lambda k, namespace, name: None if k is kind else observe(k, namespace, name)  # type: ignore[method-assign]
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
 
 
 def test_a_copy_of_a_record_neither_uses_nor_removes_the_originals_namespace(sim: Simulation, job: JobBuilder) -> None:
@@ -411,7 +411,7 @@ def test_a_copy_of_a_record_neither_uses_nor_removes_the_originals_namespace(sim
     sim.run(until="retained")
     assert sim.job.status.reason == Reason.NAMESPACE_FOREIGN
     sim.record = original
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     assert "Namespace /kns-job-7" in sim.host.left
 
 

@@ -95,10 +95,10 @@ def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: Job
         while True:
             result = sim.step()
             seen.append(int(sim.job.status.substatus))
-            if result.outcome == until:
+            if result.summary == until:
                 break
             sim.host.settle()
-            sim.clock.advance(result.requeue_s or 0.1)
+            sim.clock.advance(result.requeue_after_s or 0.1)
         if until == "serving":
             assert seen[-1] == Substatus.NONE
             sim.store.request_stop(sim.job, StopReason.TERMINATE)

@@ -140,7 +140,7 @@ def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(
         return original(obj)
 
     sim.host.apply = refuse  # type: ignore[method-assign]
-    assert sim.run(until="serving").requeue_s == 60
+    assert sim.run(until="serving").requeue_after_s == 60
     condition = sim.job.status.condition(ConditionType.SHELL_READY)
     assert condition is not None
     assert (condition.reason, "denied by policy" in condition.message) == (Reason.SHELL_NOT_STARTED, True)
@@ -209,7 +209,7 @@ def test_a_serving_job_with_a_shell_costs_no_write(sim: Simulation, job: JobBuil
     _serve(sim, job)
     calls, writes = list(sim.host.calls), list(sim.store.writes)
     for _ in range(3):
-        assert sim.step().outcome == "serving"
+        assert sim.step().summary == "serving"
     assert (sim.host.calls, sim.store.writes) == (calls, writes)
 
 
@@ -229,7 +229,7 @@ def _serve(sim: Simulation, job: JobBuilder) -> None:
     sim.run(until="serving")
     for _ in range(3):
         sim.host.settle()
-        assert sim.step().outcome == "serving"
+        assert sim.step().summary == "serving"
 
 
 def _read(sim: Simulation, kind: Kind, name: str = "kns-shell") -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_what_a_forced_deletion_leaves_is_swept(sim: Simulation, job: JobBuilder
     one.submit(job)
     one.run(until="serving")
     one.store.force_away(one.record)
-    assert one.step().outcome == "gone"
+    assert one.step().summary == "gone"
     assert {kind.partition(" ")[0] for kind in left(one)} >= {"Namespace", "PersistentVolume", "Deployment"}
     assert list(realm.clients) == ["kns-job-7"]
     sweep_until_quiet(one, a_sweeper(one))
@@ -88,9 +88,9 @@ def test_a_job_that_lives_is_not_touched(sim: Simulation, job: JobBuilder) -> No
     one.submit(job)
     sweeper = a_sweeper(one, grace_s=0)
     for until in ("serving", "retained"):
-        while (result := one.step()).outcome != until:
+        while (result := one.step()).summary != until:
             one.host.settle()
-            one.clock.advance(result.requeue_s or 0.1)
+            one.clock.advance(result.requeue_after_s or 0.1)
             before = [*one.host.calls], [*realm.calls]
             sweeper.sweep()
             assert (one.host.calls, realm.calls) == before
@@ -108,7 +108,7 @@ def test_it_goes_on_beside_the_orphan_of_another(sim: Simulation, job: JobBuilde
     one.submit(job.numbered(8))
     one.run(until="serving")
     sweep_until_quiet(one, a_sweeper(one))
-    assert one.run(until="serving").outcome == "serving"
+    assert one.run(until="serving").summary == "serving"
     assert list(realm.clients) == ["kns-job-8"]
     assert [name for name in left(one) if "kns-job-7" in name] == []
 

@@ -157,7 +157,7 @@ def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
     sim.host.apply = refuse  # type: ignore[method-assign]
     sim.host.claims = {"data": CLASS}
     sim.submit(job)
-    assert sim.run(until="serving").requeue_s == 60
+    assert sim.run(until="serving").requeue_after_s == 60
     condition = sim.job.status.condition(ConditionType.VAULT_READY)
     assert condition is not None
     assert (condition.reason, "denied by policy" in condition.message) == (Reason.VAULT_REFUSED, True)
@@ -245,7 +245,7 @@ def _serve(sim: Simulation, job: JobBuilder) -> None:
 
 def _look(sim: Simulation) -> None:
     """One pass, as the watch on claims brings it about, and what the host makes of it."""
-    assert sim.step().outcome == "serving"
+    assert sim.step().summary == "serving"
     sim.host.settle()
 
 

@@ -21,7 +21,7 @@ from kns.model.errors import NotFoundError, TransientError
 from kns.model.site import KeycloakSettings, Site
 from kns.model.submit.submission import Terms
 from kns.ports import World
-from kns.stages import vcluster
+from kns.stages import NESTED_JOB
 from tests.builders import a_catalog
 from tests.fakes.host import FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, StaticCatalog
@@ -182,7 +182,7 @@ class Process:
             site=world.site,
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),
-            drain=vcluster.drain,
+            lifecycle=NESTED_JOB,
         )
         observed: Any = self
         self._workers = Workers(
@@ -197,7 +197,7 @@ class Process:
         key = self.queue.take()
         assert key is not None
         try:
-            self._workers._pass(key)
+            self._workers._reconcile(key)
         finally:
             self.queue.done(key)
         self._lag_left -= 1

@@ -125,7 +125,7 @@ def _run(sim: Simulation, is_there: Callable[[], bool]) -> None:
         if is_there():
             return
         sim.host.settle()
-        sim.clock.advance(result.requeue_s or 0.1)
+        sim.clock.advance(result.requeue_after_s or 0.1)
     raise AssertionError(f"not after {_PASSES} passes: {sim.job.status}")
 
 

@@ -130,7 +130,7 @@ def test_an_ended_job_is_removed(sim: Simulation, life: StoredLife) -> None:
 @lives_in("removed")
 def test_an_ended_and_removed_job_costs_nothing_and_goes_in_its_time(sim: Simulation, life: StoredLife) -> None:
     restore(sim, life)
-    left_s = sim.run(until="retained").requeue_s
+    left_s = sim.run(until="retained").requeue_after_s
     assert (sim.host.calls, sim.store.writes[1:]) == ([], [])
     assert left_s is not None
     sim.clock.advance(left_s)

@@ -10,6 +10,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
+from kns.model.job.location import Location
 from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
@@ -33,11 +34,11 @@ class KubeCluster:
     """
     Implements `ports.Cluster`.
 
-    `on_change` gets the kind and the job's number of what changed; `throttle` bounds how fast this changes the host.
+    `on_change` gets the kind and the job's namespace of what changed; `throttle` bounds how fast this changes the host.
     """
 
     def __init__(
-        self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, int], None], throttle: Throttle
+        self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, str], None], throttle: Throttle
     ) -> None:
         self._client = client
         self._throttle = throttle
@@ -69,14 +70,20 @@ class KubeCluster:
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self._caches[kind].get(namespace if KINDS[kind].namespaced else "", name)
 
-    def observe_job(self, kind: Kind, number: int) -> Sequence[Object]:
-        return [obj for obj in self._caches[kind].all_objects() if _number_of(kind, obj) == number]
+    def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
+        label = str(location.number)
+        found = [obj for obj in self._caches[kind].all_objects() if obj["metadata"]["labels"][names.JOB_LABEL] == label]
+        if not KINDS[kind].namespaced:
+            return found
+        # The label alone proves nothing: whoever may make a pod somewhere may label it so.
+        return [obj for obj in found if obj["metadata"]["namespace"] == location.namespace]
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return self._caches[kind].all_objects()
 
-    def observe_copies(self, kind: Kind, number: int) -> Sequence[Object]:
-        return [obj for obj in self._caches[kind].all_objects() if _namespace_number(obj) == number]
+    def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
+        # By namespace: the tenant controls the labels of copies.
+        return [obj for obj in self._caches[kind].all_objects() if obj["metadata"]["namespace"] == location.namespace]
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
@@ -148,25 +155,16 @@ class KubeCluster:
         return CUT + "\n" + text.partition("\n")[2]
 
     def _announce(self, kind: Kind, obj: Object) -> None:
-        number = _number_of(kind, obj)
-        if number is not None:
-            self._on_change(kind, number)
+        namespace = _namespace_of(kind, obj)
+        if names.is_job_object_name(namespace):
+            self._on_change(kind, namespace)
 
 
-def _number_of(kind: Kind, obj: Object) -> int | None:
-    """
-    Whose it is. Labels alone say nothing: whoever may make a pod somewhere may give it any. In a job's namespace only
-    the job's own accounts make any, and a tenant's copies are told by their namespace alone.
-    """
-    number = _namespace_number(obj) if KINDS[kind].namespaced else None
-    if KINDS[kind].copies:
-        return number
-    label = (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL, "")
+def _namespace_of(kind: Kind, obj: Object) -> str:
+    """The job's namespace that an object belongs to, by where it is: whoever makes an object chooses its labels."""
+    meta = obj["metadata"]
     if KINDS[kind].namespaced:
-        return number if number is not None and label == str(number) else None
-    return int(label) if label.isdecimal() and label.isascii() else None
-
-
-def _namespace_number(obj: Object) -> int | None:
-    """Whose a copy is says its namespace: the tenant chooses its labels."""
-    return names.read_job_number(obj["metadata"].get("namespace", ""))
+        return str(meta["namespace"])
+    if kind is Kind.NAMESPACE:
+        return str(meta["name"])
+    return str((obj.get("spec", {}).get("claimRef") or {}).get("namespace", ""))

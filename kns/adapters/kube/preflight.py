@@ -16,7 +16,7 @@ from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
 from kns.model.errors import ForbiddenError, KnsError, NotFoundError
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import TOLERATED_TAINTS
@@ -65,7 +65,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     try:
         yield _check_version(client.request("GET", "/version"))
     except KnsError as error:
-        yield Finding("host API", Verdict.FAULT, str(error), "check address, token and network")
+        yield Finding("host API", Judgement.FAULT, str(error), "check address, token and network")
         return
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("CustomResourceDefinition", lambda: _check_schema(client)),
@@ -82,18 +82,18 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
             yield from check()
         except ForbiddenError:
             yield Finding(
-                name, Verdict.UNKNOWN, "this account may not see it", "ask with an administrator's KUBECONFIG"
+                name, Judgement.UNKNOWN, "this account may not see it", "ask with an administrator's KUBECONFIG"
             )
         except KnsError as error:
-            yield Finding(name, Verdict.FAULT, str(error), "see the API server's answer")
+            yield Finding(name, Judgement.FAULT, str(error), "see the API server's answer")
 
 
 def _check_version(answer: Object) -> Finding:
     version, minor = str(answer.get("gitVersion")), str(answer.get("minor", "")).rstrip("+")
     if not minor.isdigit() or (str(answer.get("major")) == "1" and int(minor) < OLDEST_MINOR):
         todo = f"kns needs Kubernetes 1.{OLDEST_MINOR} or later"
-        return Finding("host API", Verdict.FAULT, f"answers, version {version}", todo)
-    return Finding("host API", Verdict.OK, f"answers, version {version}")
+        return Finding("host API", Judgement.FAULT, f"answers, version {version}", todo)
+    return Finding("host API", Judgement.OK, f"answers, version {version}")
 
 
 def _check_schema(client: KubeClient) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _check_schema(client: KubeClient) -> Iterator[Finding]:
     try:
         schemas = client.request("GET", _SCHEMA)["components"]["schemas"]
     except NotFoundError:
-        yield Finding(check, Verdict.FAULT, f"the host does not know {names.API_VERSION} {names.RECORD_KIND}", todo)
+        yield Finding(check, Judgement.FAULT, f"the host does not know {names.API_VERSION} {names.RECORD_KIND}", todo)
         return
     schema: Object = next((s for s in schemas.values() if "accepted" in _properties_at(s, "spec")), {})
     missing = [
@@ -112,9 +112,9 @@ def _check_schema(client: KubeClient) -> Iterator[Finding]:
         if key not in _properties_at(schema, path)
     ]
     if missing:
-        yield Finding(check, Verdict.FAULT, f"is of another release, it lacks {', '.join(missing)}", todo)
+        yield Finding(check, Judgement.FAULT, f"is of another release, it lacks {', '.join(missing)}", todo)
     else:
-        yield Finding(check, Verdict.OK, "is of this release")
+        yield Finding(check, Judgement.OK, "is of this release")
 
 
 def _properties_at(schema: Object, path: str) -> Object:
@@ -133,13 +133,13 @@ def _check_policies(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
             policy = client.request("GET", f"{_ADMISSION}/validatingadmissionpolicies/{name}")
         except NotFoundError:
             todo = "kubectl apply -k your overlay over manifests/"
-            yield Finding(check, Verdict.FAULT, "it or its binding is not there", todo)
+            yield Finding(check, Judgement.FAULT, "it or its binding is not there", todo)
             continue
         problem = _find_mismatch(policy, wanted) if name == names.KNS_POLICY else ""
         if problem:
-            yield Finding(check, Verdict.FAULT, problem, "change it in an overlay over manifests/")
+            yield Finding(check, Judgement.FAULT, problem, "change it in an overlay over manifests/")
         else:
-            yield Finding(check, Verdict.OK, "is there, and bound")
+            yield Finding(check, Judgement.OK, "is there, and bound")
 
 
 def _find_mismatch(policy: Object, wanted: Wanted) -> str:
@@ -166,12 +166,12 @@ def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         try:
             client.request("GET", path)
         except NotFoundError:
-            yield Finding(check, Verdict.FAULT, "the host has none of that name", "make it, or change the setting")
+            yield Finding(check, Judgement.FAULT, "the host has none of that name", "make it, or change the setting")
         except ForbiddenError:
             todo = "ask with an administrator's KUBECONFIG"
-            yield Finding(check, Verdict.UNKNOWN, "this account may not see it", todo)
+            yield Finding(check, Judgement.UNKNOWN, "this account may not see it", todo)
         else:
-            yield Finding(check, Verdict.OK, "is there")
+            yield Finding(check, Judgement.OK, "is there")
 
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
@@ -183,13 +183,13 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
         fitting = [node for node in nodes if wanted.items() <= (node["metadata"].get("labels") or {}).items()]
         if not fitting:
             said = f"no node that takes jobs has the labels: {label}"
-            yield Finding(check, Verdict.FAULT, said, "label nodes, see their taints, or change mc_properties")
+            yield Finding(check, Judgement.FAULT, said, "label nodes, see their taints, or change mc_properties")
         elif not any(_has_room(node, machine) for node in fitting):
             said = f"no one node of {len(fitting)} has {machine.mc_cores} cores, {machine.mc_ram} GiB, "
             todo = "a pod that asks for all of it will not start; add a node, or make the machine smaller"
-            yield Finding(check, Verdict.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
+            yield Finding(check, Judgement.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
         else:
-            yield Finding(check, Verdict.OK, f"{len(fitting)} ({label})")
+            yield Finding(check, Judgement.OK, f"{len(fitting)} ({label})")
 
 
 def _admits_jobs(node: Object) -> bool:
@@ -216,9 +216,9 @@ def _check_webhooks(client: KubeClient) -> Iterator[Finding]:
     for configuration_name, hook_name in found:
         said = "sees the pods or namespaces of jobs, and refuses them when it does not answer"
         todo = f"exclude namespaces with {names.JOB_LABEL} in its namespaceSelector, or set failurePolicy: Ignore"
-        yield Finding(f"webhook {configuration_name} {hook_name}", Verdict.WARNING, said, todo)
+        yield Finding(f"webhook {configuration_name} {hook_name}", Judgement.WARNING, said, todo)
     if not found:
-        yield Finding("webhooks", Verdict.OK, "none in the way")
+        yield Finding("webhooks", Judgement.OK, "none in the way")
 
 
 def _is_in_the_way(hook: Object) -> bool:
@@ -252,6 +252,6 @@ def _check_metrics(client: KubeClient) -> Iterator[Finding]:
         client.request("GET", "/apis/metrics.k8s.io/v1beta1")
     except NotFoundError:
         todo = "install metrics-server if users shall see it"
-        yield Finding("metrics API", Verdict.WARNING, "is not there: `metrics` of a job answers 404", todo)
+        yield Finding("metrics API", Judgement.WARNING, "is not there: `metrics` of a job answers 404", todo)
     else:
-        yield Finding("metrics API", Verdict.OK, "is there")
+        yield Finding("metrics API", Judgement.OK, "is there")

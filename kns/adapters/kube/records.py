@@ -54,6 +54,7 @@ class KubeRecords:
         self._named: dict[
             int, str
         ] = {}  # number -> record that is not called by its number; a client polls, a scan costs
+        self._by_namespace: dict[str, str] = {}  # namespace -> record of another name
         self._unreadable: dict[str, str] = {}
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
@@ -80,6 +81,19 @@ class KubeRecords:
             job = next((job for job in self.list_jobs() if job.number == number), None)
             if job is not None:
                 self._named[number] = job.record
+        return job
+
+    def find_by_namespace(self, namespace: str) -> Job | None:
+        """The job that runs in this namespace of the host. Most records have the name of their job's namespace."""
+        direct = self.get(namespace)
+        if _is_in(direct, namespace):
+            return direct
+        known = self._by_namespace.get(namespace)
+        job = None if known is None else self.get(known)
+        if not _is_in(job, namespace):
+            job = next((job for job in self.list_jobs() if _is_in(job, namespace)), None)
+            if job is not None:
+                self._by_namespace[namespace] = job.record
         return job
 
     def fetch(self, number: int) -> Job | None:
@@ -216,6 +230,8 @@ class KubeRecords:
             _, job = self._parsed.pop(record, ("", None))
             if job is not None and job.number is not None:
                 self._named.pop(job.number, None)
+            if job is not None and job.location is not None:
+                self._by_namespace.pop(job.location.namespace, None)
             self._unreadable.pop(record, None)
         self._on_change(record)
 
@@ -239,3 +255,7 @@ class KubeRecords:
         if self._cache.get(self._namespace, name) is None:  # deleted meanwhile, and nobody will say so again
             self._parsed.pop(name, None)
         return job
+
+
+def _is_in(job: Job | None, namespace: str) -> bool:
+    return job is not None and job.location is not None and job.location.namespace == namespace

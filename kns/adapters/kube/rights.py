@@ -9,7 +9,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.errors import NotFoundError
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 
 _RBAC = "rbac.authorization.k8s.io"
 _REVIEWS = "/apis/authorization.k8s.io/v1"
@@ -83,7 +83,7 @@ def check_roles(client: KubeClient) -> Iterator[Finding]:
         try:
             role = client.request("GET", f"/apis/{_RBAC}/v1/clusterroles/{name}")
         except NotFoundError:
-            yield Finding(check, Verdict.FAULT, "is not there", _APPLY)
+            yield Finding(check, Judgement.FAULT, "is not there", _APPLY)
             continue
         wanted = table_rules("job", *KINDS.values()) | BEYOND_JOB if name == names.KNS_CLUSTER_ROLE else {}
         have = _read_rules(role)
@@ -109,14 +109,14 @@ def _check_too_much(asker: Asker) -> Finding:
     if asker.may("get", "", "secrets"):
         who = asker.user if asker.account else "the account that asks"
         said = f"{who} may read Secrets of the whole cluster"
-        return Finding(check, Verdict.WARNING, said, "take away what manifests/ does not give")
-    return Finding(check, Verdict.OK, "no Secret outside its own namespace")
+        return Finding(check, Judgement.WARNING, said, "take away what manifests/ does not give")
+    return Finding(check, Judgement.OK, "no Secret outside its own namespace")
 
 
 def _judge(check: str, missing: list[str]) -> Finding:
     if missing:
-        return Finding(check, Verdict.FAULT, f"missing: {', '.join(missing)}", _APPLY)
-    return Finding(check, Verdict.OK, "all there")
+        return Finding(check, Judgement.FAULT, f"missing: {', '.join(missing)}", _APPLY)
+    return Finding(check, Judgement.OK, "all there")
 
 
 def _read_rules(role: dict[str, Any]) -> Rules:

@@ -1,1 +1,1 @@
-"""The job: the record as checked values, its conditions, output, tokens and usage."""
+"""The job: its record as checked values, and its location, conditions, output, tokens and usage."""

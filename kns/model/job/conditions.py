@@ -1,9 +1,8 @@
 """
-Condition types and reasons: the truth about a job; every branch of the code asks these, never the caption.
+Condition types and reasons: the state of a job. Code decides on conditions, never on status texts.
 
-A reason is for machines and for docs/lifecycle.md, where each has a row that says what an operator does; the message
-beside it is for people. `lastTransitionTime` moves only when `status` flips, so deadlines counted from it survive
-any number of writes.
+A reason is a word for programs; docs/lifecycle.md says for each one what an operator does. The message is for people.
+`lastTransitionTime` changes only when `status` changes, so that deadlines can be counted from it.
 """
 
 from collections.abc import Iterable
@@ -20,17 +19,17 @@ MESSAGE_LIMIT = 1500
 
 
 class ConditionType(StrEnum):
-    """One per stage of the ladder, and three about the job as a whole."""
+    """One per stage, and three about the job as a whole."""
 
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
     KEYCLOAK_READY = "KeycloakReady"
     PREPARED = "Prepared"
-    VAULT_READY = "VaultReady"  # only jobs with a vault that kns can use have it
+    VAULT_READY = "VaultReady"  # only for jobs with a usable vault
     DEPLOYED = "Deployed"
     EXPOSED = "Exposed"
-    SHELL_READY = "ShellReady"  # only jobs that ask for a web shell have it
-    DRAINED = "Drained"  # False while a shutdown gives the tenant's pods their grace
+    SHELL_READY = "ShellReady"  # only for jobs that ask for a web shell
+    DRAINED = "Drained"  # False while a shutdown waits for the tenant's pods
     ENDED = "Ended"
     REMOVED = "Removed"
 
@@ -85,7 +84,7 @@ class Reason(StrEnum):
 
 
 class Condition(BaseModel):
-    """A Kubernetes condition as it stands in `status.conditions`."""
+    """One element of `status.conditions`, in Kubernetes' form."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -113,7 +112,7 @@ def with_condition(
     message: str = "",
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """The conditions with one set; its transition time moves only if its status flips."""
+    """`conditions` with one of them set. Its transition time changes only if its status does."""
     status: Literal["True", "False"] = "True" if true else "False"
     old = find_condition(conditions, kind)
     new = Condition(

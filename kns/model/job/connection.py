@@ -1,8 +1,8 @@
 """
-What a job's owner is told to connect: the app's own URL, and the values an AppDef may place in its texts.
+How a user connects to a job: its URL, the URL of its web shell, and the placeholders in an AppDef's texts.
 
-Placeholders (`%PUBLICADDR%` ...) are replaced in one pass over the author's text, so a value that looks like a
-placeholder stays as it is; unknown ones stay too, since `%` is an ordinary character of a URL.
+All placeholders (`%PUBLICADDR%` ...) are replaced in one step, so a value that looks like a placeholder stays as it is.
+Unknown placeholders stay, too, because `%` is an ordinary character of a URL.
 """
 
 import re
@@ -17,9 +17,9 @@ from kns.model.job.tokens import Tokens
 
 def build_substitutions(job: Job, tokens: Tokens) -> dict[str, str]:
     """
-    The value of every placeholder, keyed by its name.
+    The value of every placeholder, by its name.
 
-    `BASEURL` is the path of the job's URL and never empty: authors write `%PUBLICADDR%%BASEURL%lab`.
+    `BASEURL` is the path of the job's URL. It is never empty, because authors write `%PUBLICADDR%%BASEURL%lab`.
     """
     url = job.status.url or ""
     accepted = job.spec.accepted
@@ -41,16 +41,16 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     >>> substitute("https://%PUBLICADDR%/a%20b?%NO%", {"PUBLICADDR": "h.example.org"})
     'https://h.example.org/a%20b?%NO%'
     """
-    # The names are part of the pattern: a "%" that begins none of them must not take the next placeholder's with it.
+    # The pattern contains the names, so that a "%" of other use does not pair with the first one of a placeholder.
     pattern = f"%({'|'.join(map(re.escape, values))})%"
     return re.sub(pattern, lambda match: values.get(match[1], match[0]), text)
 
 
 def connect_url(job: Job, tokens: Tokens) -> str | None:
     """
-    Where "connect" leads: the command's own URL if it has one, else the job's; None while the job has none.
+    The URL of "connect": the command's own URL if it has one, else the job's. None while the job has no URL.
 
-    A command's URL that starts with `/` is put after the job's URL; any other is taken as written.
+    A command's URL that starts with `/` is appended to the job's URL; any other is used as written.
     """
     url = job.status.url
     if url is None or job.spec.accepted is None or not job.spec.accepted.url:
@@ -60,7 +60,7 @@ def connect_url(job: Job, tokens: Tokens) -> str | None:
 
 
 def shell_url(job: Job) -> str | None:
-    """Where the job's web shell is; None while there is none that serves."""
+    """The URL of the job's web shell; None unless the shell is running."""
     if job.status.url is None or not job.status.is_true(ConditionType.SHELL_READY):
         return None
     return job.status.url.rstrip("/") + names.SHELL_PATH

@@ -1,8 +1,8 @@
 """
-Repeats of a submit: one `Idempotency-Key` of one user gives one job a day, whichever replica is asked.
+Idempotency of submit: one `Idempotency-Key` of one user makes one job in 24 hours, on whichever replica.
 
-The record's name is made from user and key, so that the API server itself refuses a second one. A name is taken for as
-long as its record is there, which is longer than a day: the next job of that key gets the next generation of the name.
+The record's name is made from user and key, so the API server refuses a second record. A record exists for longer than
+24 hours; a later job with the same key gets the next generation of the name.
 """
 
 import json
@@ -16,12 +16,12 @@ from kns.model.job.job import Job
 
 REMEMBERED = timedelta(hours=24)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_DIGEST_CHARS = 40  # 160 bits: no two requests ever meet, and the name stays short
+_DIGEST_CHARS = 40  # 160 bits: collisions are out of the question, and the name stays short
 
 
 def digest_request(user: str, key: str) -> str:
     """
-    What stands for a user's key everywhere below: the key itself is stored nowhere.
+    The digest that identifies a user's key. The key itself is not stored.
 
     Raises:
         InvalidInputError: the key is empty, too long, or not printable ASCII.
@@ -33,7 +33,7 @@ def digest_request(user: str, key: str) -> str:
 
 def request_record(request: str, generation: int = 0) -> str:
     """
-    Name of the record of a request.
+    The record name for a request.
 
     >>> request_record("ab12"), request_record("ab12", 2)
     ('kns-request-ab12', 'kns-request-ab12-2')
@@ -46,7 +46,7 @@ def is_remembered(job: Job, now: datetime) -> bool:
 
 
 def find_first(jobs: Iterable[Job], request: str, *, now: datetime) -> Job | None:
-    """The job that a repeat of this request is answered with; None if there was none in the last day."""
+    """The job that a repeated request gets; None if there was none in the last 24 hours."""
     name = request_record(request)
     found = [job for job in jobs if job.record.startswith(name) and is_remembered(job, now)]
     return min(found, key=lambda job: job.created, default=None)

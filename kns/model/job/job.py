@@ -1,9 +1,9 @@
 """
-A job: the record's spec and status as checked values, and the rules that no part of kns may break.
+A job: spec and status of its record as checked values, and the rules that every part of kns keeps.
 
-The record (a NestedJob object) is the only durable state. `spec` is what was asked for; `spec.accepted` is what kns
-froze when it took the job, so that a later catalogue change never changes a running job; `status` is what came of it.
-Statuses move only along `TRANSITIONS`; an ended job never changes again.
+The record (a NestedJob object) is the only durable state. `spec` is the request. `spec.accepted` holds the values that
+kns froze when it accepted the job, so that a later change of the catalogue does not change a running job. `status` is
+the result. `job_status` changes only along `TRANSITIONS`; it never changes after the end of the job.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kns.model import names
@@ -22,12 +22,13 @@ from kns.model.catalog.machine import Machine
 from kns.model.catalog.vault import AcceptedVault
 from kns.model.errors import InvalidInputError
 from kns.model.job.conditions import Condition, ConditionType, find_condition
+from kns.model.job.location import Location
 from kns.model.job.usage import Usage
 from kns.model.reading.parsing import parse_model
 
 
 class JobState(StrEnum):
-    """`job_status` of the public API. Frozen: clients compare these texts."""
+    """`job_status` of the public API. Clients compare these texts, so they never change."""
 
     SUBMITTED = "SUBMITTED"
     PROCESSING = "PROCESSING STARTING"  # this *is* the running state
@@ -54,7 +55,7 @@ EXIT_CODES = {JobState.COMPLETED: 0, JobState.FAILED: 1, JobState.TERMINATED: -1
 
 
 class Substatus(IntEnum):
-    """`job_substatus`: what a job is busy with; 0 says nothing. Above 1000, clear of the original's codes."""
+    """`job_substatus`: the current activity of a job; 0 is none. Values start above those of the original service."""
 
     NONE = 0
     NAMESPACE = 1001
@@ -86,7 +87,7 @@ class StopReason(StrEnum):
 
 
 class _Stored(BaseModel):
-    """Part of a record: camelCase outside, unknown keys tolerated on reading."""
+    """Part of a record: camelCase when stored; unknown keys are ignored on reading."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -101,12 +102,25 @@ class VaultChoice(_Stored):
     readonly: bool = False
 
 
+class AdoptedNamespace(_Stored):
+    """
+    A namespace that existed before the record, with a virtual cluster that runs in it already.
+
+    The uid proves that this very namespace is meant, and not a later one of the same name. The pattern keeps a record
+    from naming a namespace that kns does not make.
+    """
+
+    name: str = Field(pattern=names.JOB_OBJECT_PATTERN)
+    uid: str = Field(min_length=1, max_length=64)
+
+
 class Accepted(_Stored):
     """
-    What kns froze when it took the job. `nested` keeps the AppDef's own snake_case keys.
+    The values that kns froze when it accepted the job. `nested` keeps the AppDef's own snake_case keys.
 
-    `variables` are the names of the account variables that the app wants, `inherited_variables` those of them that the
-    payer's account may provide; their values stay in the catalogue. `vault` is there if kns can use the one asked for.
+    `variables` are the names of the account variables that the app wants; `inherited_variables` are those of them that
+    the payer's account may provide. The values stay in the catalogue. `vault` is None if kns cannot use the requested
+    vault. `adopted` is None if kns makes the namespace for this record.
     """
 
     number: int = Field(ge=1)
@@ -125,10 +139,18 @@ class Accepted(_Stored):
     inherited_variables: list[str] = []
     billing_code: int = 0
     vault: AcceptedVault | None = None
+    adopted: AdoptedNamespace | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where the job runs on the host cluster: in the namespace that it adopted, else in the one of its number."""
+        if self.adopted is not None:
+            return Location(self.number, self.adopted.name, self.adopted.uid)
+        return Location(self.number, names.job_object_name(self.number))
 
 
 class JobSpec(_Stored):
-    """What was asked for. Only `desired_state`, `stop_reason` and (once) `accepted` may change (CEL in the CRD)."""
+    """The request. Only `desired_state`, `stop_reason` and, once, `accepted` may change (CEL rules in the CRD)."""
 
     user: str
     app: str
@@ -147,11 +169,11 @@ class JobSpec(_Stored):
 
 class JobStatus(_Stored):
     """
-    What came of it. Times go from absent to a value once.
+    The observed state. A time is set once and never changes.
 
-    `control_plane_uid` is the uid of the control-plane pod that the job started with: another uid means that the
-    virtual cluster's data is gone, because without a volume it lives and dies with that pod. `usage` is the running
-    sum, `usage_reports` what it was at each report, the newest last.
+    `control_plane_uid` is the uid of the control-plane pod that the job started with. Without a volume the virtual
+    cluster's data is in that pod, so another uid means that the data is lost. `usage` is the running sum;
+    `usage_reports` are its values at each report, the newest last.
     """
 
     observed_generation: int = 0
@@ -179,18 +201,18 @@ class JobStatus(_Stored):
 
     @property
     def has_been_exposed(self) -> bool:
-        """From the moment it can be reached, and for good: `Exposed` is False again while the target is gone."""
+        """Whether the job could ever be reached. It stays True, while `Exposed` is False when the target is missing."""
         return self.url is not None or self.is_true(ConditionType.EXPOSED)
 
     @property
     def lives_without_url(self) -> bool:
-        """It was told that it has none, and keeps to that as it would to an address."""
+        """Whether the job was exposed without a URL. It then never gets one, as a job with a URL keeps that URL."""
         return self.url is None and self.is_true(ConditionType.EXPOSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One record as read: spec and status with the metadata that decisions need."""
+    """One record: spec, status, and the metadata that decisions need."""
 
     record: str  # metadata.name
     uid: str
@@ -201,11 +223,16 @@ class Job:
     finalizers: tuple[str, ...]
     spec: JobSpec
     status: JobStatus
-    fault: str | None = None  # why the stored spec cannot be read; then `spec` holds only what removal needs
+    read_error: str | None = None  # why the stored record is unreadable; `spec` then has only what removal needs
 
     @property
     def number(self) -> int | None:
         return self.spec.accepted.number if self.spec.accepted else None
+
+    @property
+    def location(self) -> Location | None:
+        """Where the job runs on the host cluster; None until kns has accepted it."""
+        return self.spec.accepted.location if self.spec.accepted else None
 
     @property
     def is_ended(self) -> bool:
@@ -217,7 +244,7 @@ class Job:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Why the job is to stop, or None; `kubectl` may say Stopped without a reason: that is a shutdown."""
+        """Why the job must stop; None if it must not. `Stopped` without a reason (set by kubectl) is a shutdown."""
         if self.deleting:
             return StopReason.TERMINATE
         if self.spec.desired_state is DesiredState.STOPPED:
@@ -226,7 +253,7 @@ class Job:
 
     @property
     def walltime_end(self) -> datetime | None:
-        """The moment the walltime is over; it counts from the start, so a job that has not started has none."""
+        """When the walltime ends; None if the job has no walltime or has not started."""
         accepted, start = self.spec.accepted, self.status.start_time
         if accepted is None or accepted.walltime_s is None or start is None:
             return None
@@ -235,10 +262,10 @@ class Job:
 
 def job_from_record(record: Mapping[str, Any]) -> Job:
     """
-    A NestedJob object (decoded JSON) as a checked value.
+    Read a NestedJob object (decoded JSON).
 
     Raises:
-        InvalidInputError: spec or status cannot be read; the message has the key path.
+        InvalidInputError: spec or status is unreadable; the message has the key path.
     """
     meta = record["metadata"]
     return Job(
@@ -254,12 +281,12 @@ def job_from_record(record: Mapping[str, Any]) -> Job:
     )
 
 
-def salvage_job(record: Mapping[str, Any], fault: InvalidInputError) -> Job:
+def salvage_job(record: Mapping[str, Any], error: InvalidInputError) -> Job:
     """
-    A job from a record that cannot be read whole: enough to end it with that reason and to remove what it has.
+    Read as much of an unreadable record as is needed to end the job with that error and to remove its objects.
 
     Raises:
-        InvalidInputError: not even that.
+        InvalidInputError: the record does not have even that much.
     """
     raw = record.get("spec") or {}
     known = raw.get("accepted") or {}
@@ -279,12 +306,23 @@ def salvage_job(record: Mapping[str, Any], fault: InvalidInputError) -> Job:
             "command": str(known.get("command")),
             "machine": {"mc_name": "unknown", "mc_cores": 0, "mc_ram": 0},
             "nested": {"templates": [{"name": "unknown", "type": "kubectl", "path": "unknown"}]},
+            **_salvage_adopted(known.get("adopted")),
         }
     try:
         job = job_from_record({**record, "spec": spec})
     except InvalidInputError:
         job = job_from_record({**record, "spec": spec, "status": {}})
-    return replace(job, fault=str(fault))
+    return replace(job, read_error=str(error))
+
+
+def _salvage_adopted(raw: Any) -> dict[str, Any]:
+    """
+    Without a readable value the job has the namespace of its number, which removal leaves alone if it is not its own.
+    """
+    try:
+        return {"adopted": AdoptedNamespace.model_validate(raw).model_dump()}
+    except ValidationError:
+        return {}
 
 
 def _read_time(text: str) -> datetime:
@@ -295,9 +333,9 @@ def _read_time(text: str) -> datetime:
 
 
 def spec_to_record(spec: JobSpec) -> dict[str, Any]:
-    """`spec` as stored: camelCase, absent values left out (the CRD's schema has no nulls)."""
+    """`spec` as stored: camelCase, without absent values, because the CRD's schema allows no null."""
     data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if spec.accepted:  # the AppDef's own spelling, not ours
+    if spec.accepted:  # these two keep the spelling of AppDef and catalogue
         data["accepted"]["nested"] = spec.accepted.nested.model_dump(mode="json", exclude_none=True)
         data["accepted"]["machine"] = spec.accepted.machine.model_dump(mode="json")
     return data
@@ -311,7 +349,7 @@ def status_to_record(status: JobStatus) -> dict[str, Any]:
 
 
 def build_record(*, record: str, spec: JobSpec, namespace: str) -> dict[str, Any]:
-    """A new NestedJob, finalizer included: nothing is ever made for a record that could vanish without cleanup."""
+    """A new NestedJob. It has the finalizer from the start, so that its deletion always waits for the cleanup."""
     labels = {names.MANAGED_BY_LABEL: "kns", names.USER_LABEL: names.label_value(spec.user)}
     if spec.accepted:
         labels[names.JOB_LABEL] = str(spec.accepted.number)

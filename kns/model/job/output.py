@@ -1,7 +1,7 @@
 """
-A job's output: kns's own lines before and after, and between them what the init job printed.
+A job's output: the lines of the init job, with kns's own lines before and after them.
 
-The three parts are kept apart so that re-reading the init job's log after a restart replaces exactly that part.
+The three parts are stored separately, so that reading the init job's log again replaces exactly that part.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ CUT = "[earlier lines were cut]"
 
 def split_lines(text: str) -> list[str]:
     """
-    The lines of a text; nothing but a newline ends one. A progress bar's carriage returns are part of its line.
+    The lines of a text. Only a newline ends a line; the carriage returns of a progress bar are part of its line.
 
     >>> split_lines("10%\\r20%\\n\\nend\\n"), split_lines("")
     (['10%\\r20%', '', 'end'], [])
@@ -23,7 +23,7 @@ def split_lines(text: str) -> list[str]:
 
 def keep_last(lines: Sequence[str], most: int) -> list[str]:
     """
-    The last lines, at most `most` with the note of the cut, which is the first.
+    The last lines, at most `most`. If lines were cut, the first line says so.
 
     >>> keep_last(["a", "b", "c"], 2), keep_last(["a", "b"], 2)
     (['[earlier lines were cut]', 'c'], ['a', 'b'])
@@ -34,9 +34,9 @@ def keep_last(lines: Sequence[str], most: int) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class JobOutput:
     """
-    `head` and `end` are kns's own lines (warnings; the reason of the end), `log` is the init job's text.
+    `head` has kns's warnings, `end` the reason of the job's end, `log` the text of the init job.
 
-    `help` is no output but the app's own help page (HTML), kept beside it because it lives as long.
+    `help` is the app's help page (HTML). It is not output, but is stored with it because it is kept as long.
     """
 
     head: str = ""
@@ -45,7 +45,9 @@ class JobOutput:
     help: str = ""
 
     def lines(self) -> list[str]:
-        """All lines, at most the last `MAX_LINES`; a cut, also one made when the log was stored, is in the first."""
+        """
+        All lines, at most the last `MAX_LINES`. If any were cut, now or when the log was stored, the first says so.
+        """
         log = split_lines(self.log)
         noted = log[:1] == [CUT]
         rest = [*split_lines(self.head), *log[noted:], *split_lines(self.end)]
@@ -53,7 +55,7 @@ class JobOutput:
 
     def render(self, last: int = 0) -> str:
         """
-        The last `last` lines (0: all), each ended by a newline.
+        The last `last` lines (0: all), each with a newline.
 
         >>> JobOutput(head="a", log="b\\nc", end="d").render(2)
         'c\\nd\\n'

@@ -1,4 +1,4 @@
-"""A job's secrets that kns itself makes: the password, and the random tokens an app may use."""
+"""The secrets that kns makes for a job: its password, and random tokens for the app."""
 
 import secrets
 import string
@@ -10,17 +10,17 @@ TOKEN_LENGTHS = (16, 32, 64, 128)
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """`password` has 16 alphanumerics; `random` maps each length of `TOKEN_LENGTHS` to a token of that length."""
+    """`password` has 16 alphanumeric characters; `random` maps each length of `TOKEN_LENGTHS` to a token."""
 
     password: str
     random: dict[int, str]
 
     def __repr__(self) -> str:
-        return "Tokens(...)"  # never in a log line or a traceback
+        return "Tokens(...)"  # keeps the secrets out of logs and tracebacks
 
 
 def make_tokens() -> Tokens:
-    """Fresh ones from the operating system's randomness."""
+    """New tokens from the operating system's random source."""
     return Tokens(password=_make(16), random={length: _make(length) for length in TOKEN_LENGTHS})
 
 

@@ -1,10 +1,11 @@
 """
-What a job has used: the CPU, memory and GPUs that its pods request, added up over time.
+A job's usage: CPU, memory and GPUs that its pods request, summed over time.
 
-Requests change in steps, so the sums are exact without a clock that ticks: a record holds the sums at one moment and
-what has been requested since. Nothing is written while nothing changes, and a restart loses nothing.
+Requests change in steps. The record stores the sums at one moment and the amounts requested since then, which gives
+exact sums without periodic writes, and nothing is lost at a restart.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,10 +18,11 @@ from kns.model.reading.quantity import parse_quantity
 MAX_REPORTS = 100
 GPU = "requests.nvidia.com/gpu"
 _GIB = Decimal(2) ** 30
+Rates = tuple[float, float, float]  # cores, GiB, GPUs
 
 
 class Usage(BaseModel):
-    """The sums at `time`, in units times seconds, and what is requested since then (`cores`, `gib`, `gpus`)."""
+    """The sums at `time`, in units times seconds; `cores`, `gib` and `gpus` are requested since then."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -34,11 +36,11 @@ class Usage(BaseModel):
     gpus: float = 0
 
     @property
-    def rates(self) -> tuple[float, float, float]:
+    def rates(self) -> Rates:
         return self.cores, self.gib, self.gpus
 
     def at(self, now: datetime) -> "Usage":
-        """The sums at a later moment."""
+        """The usage with its sums moved on to `now`; an earlier `now` changes nothing."""
         passed_s = max(0.0, (now - self.time).total_seconds())
         return self.model_copy(
             update={
@@ -51,12 +53,12 @@ class Usage(BaseModel):
         )
 
 
-def read_rates(used: dict[str, str], *, deploying: bool, shell: bool = False) -> tuple[float, float, float]:
+def read_rates(used: Mapping[str, str], *, deploying: bool, shell: bool = False) -> Rates:
     """
-    Cores, GiB and GPUs that the tenant's pods request: what the job's quota counts, less kns's own pods.
+    Cores, GiB and GPUs that the tenant's pods request: the use of the job's quota, minus kns's own pods.
 
-    `used` is `status.used` of the quota; `deploying` and `shell` say whether the init pod and the web shell's pod are
-    among what it counts.
+    `used` is `status.used` of the quota. `deploying` and `shell` say whether the quota counts the init pod and the pod
+    of the web shell.
     """
     own = (SYNCER, COREDNS, *([INIT] if deploying else ()), *([SHELL] if shell else ()))
     cores = parse_quantity(used.get("requests.cpu", "0")) - sum(parse_quantity(p["requests"]["cpu"]) for p in own)
@@ -66,20 +68,18 @@ def read_rates(used: dict[str, str], *, deploying: bool, shell: bool = False) ->
     return tuple(round(float(max(Decimal(0), value)), 3) for value in (cores, memory / _GIB, gpus))  # type: ignore[return-value]  # three
 
 
-def next_usage(
-    usage: Usage | None, rates: tuple[float, float, float], *, now: datetime, interval_s: int
-) -> tuple[Usage, float | None]:
+def next_usage(usage: Usage | None, rates: Rates, *, now: datetime, interval_s: int) -> tuple[Usage, float | None]:
     """
-    The usage to store, and in how many seconds to look again (None: when something changes).
+    The usage to store, and the seconds after which to call this again (None: when something changes).
 
-    A change of what is requested counts from the moment it is seen, at most once per interval.
+    A change of the rates counts from the moment it is seen, at most once per interval.
     """
     cores, gib, gpus = rates
     if usage is None:
         return Usage(time=now, cores=cores, gib=gib, gpus=gpus), None
     if rates == usage.rates:
         return usage, None
-    wait_s = (usage.time + timedelta(seconds=interval_s) - now).total_seconds()
-    if wait_s > 0:
-        return usage, wait_s
+    requeue_after_s = (usage.time + timedelta(seconds=interval_s) - now).total_seconds()
+    if requeue_after_s > 0:
+        return usage, requeue_after_s
     return usage.at(now).model_copy(update={"cores": cores, "gib": gib, "gpus": gpus}), None

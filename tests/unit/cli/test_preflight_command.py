@@ -7,12 +7,12 @@ import typer
 from typer.testing import CliRunner
 
 from kns.cli.preflight import add_preflight
-from kns.model.findings import Finding, Verdict
+from kns.model.findings import Finding, Judgement
 
-OK = Finding("host API", Verdict.OK, "answers")
-WARNING = Finding("metrics API", Verdict.WARNING, "is not there", "install it")
-FAULT = Finding("rights", Verdict.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
-UNKNOWN = Finding("nodes", Verdict.UNKNOWN, "this account may not see it")
+OK = Finding("host API", Judgement.OK, "answers")
+WARNING = Finding("metrics API", Judgement.WARNING, "is not there", "install it")
+FAULT = Finding("rights", Judgement.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
+UNKNOWN = Finding("nodes", Judgement.UNKNOWN, "this account may not see it")
 
 
 def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:

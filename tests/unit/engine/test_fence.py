@@ -1,11 +1,11 @@
-"""A process that does not lead any more reaches nothing."""
+"""A process that no longer the leader reaches nothing."""
 
 import pytest
 
 from kns.engine.fence import fence, fence_world
 from kns.model.errors import UnavailableError
 from kns.ports import Kind, World
-from tests.builders import a_catalog
+from tests.builders import a_catalog, a_location
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
@@ -15,7 +15,7 @@ def test_every_call_asks_anew() -> None:
     answers = [True, False, True]
     store = fence(MemoryJobStore(), lambda: answers.pop(0))
     assert store.allot_number() == 1
-    with pytest.raises(UnavailableError, match="allot_number: this process does not lead any more"):
+    with pytest.raises(UnavailableError, match="allot_number: this process no longer the leader"):
         store.allot_number()
     assert store.allot_number() == 2
 
@@ -37,7 +37,7 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
     assert (world.identity is None) is (identity is None)
     calls = [
         lambda: world.cluster.read(Kind.POD, "x", "y"),
-        lambda: world.renderer.render(1, lambda _: {}),
+        lambda: world.renderer.render(a_location(), lambda _: {}),
         lambda: world.virtual_clusters.is_ready(""),
         lambda: world.outputs.read("x"),
         lambda: world.tokens.read("x"),
@@ -45,5 +45,5 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
         *([lambda: world.identity.find_client("x")] if world.identity else []),
     ]
     for call in calls:
-        with pytest.raises(UnavailableError, match="does not lead any more"):
+        with pytest.raises(UnavailableError, match="no longer the leader"):
             call()

@@ -81,7 +81,7 @@ def test_a_result_says_when_to_look_again(shop: Shop) -> None:
         shop.queue.add(key)
     logs = shop.work()
     assert (planned_s(shop, "later"), planned_s(shop, "never")) == (5.0, None)
-    assert [(line["event"], line["outcome"], line["after_s"], line["detail"]) for line in logs] == [
+    assert [(line["event"], line["outcome"], line["requeue_after_s"], line["detail"]) for line in logs] == [
         ("pass_finished", "wait", 5.0, "Spawning: x"),
         ("pass_finished", "kept", None, ""),
     ]

@@ -118,5 +118,7 @@ def test_uploads_are_files_below_opt() -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"page": "%%%"}, {"page": None}])
 def test_an_upload_whose_content_is_gone(parameters: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match=r"^spec\.parameters\.page: the uploaded content is gone$"):
+    with pytest.raises(
+        InvalidInputError, match=r"^spec\.parameters\.page: the uploaded content is missing in the record$"
+    ):
         build_uploads(VALUES, parameters)

@@ -51,5 +51,5 @@ def test_nothing_changes_while_the_same_is_requested() -> None:
 def test_a_change_counts_once_per_interval() -> None:
     usage = Usage(time=START, cores=2)
     assert next_usage(usage, (1, 0, 0), now=START + timedelta(seconds=20), interval_s=60) == (usage, 40)
-    changed, look_s = next_usage(usage, (1, 0, 0), now=START + timedelta(seconds=60), interval_s=60)
-    assert (changed.core_seconds, changed.rates, look_s) == (120, (1, 0, 0), None)
+    changed, requeue_after_s = next_usage(usage, (1, 0, 0), now=START + timedelta(seconds=60), interval_s=60)
+    assert (changed.core_seconds, changed.rates, requeue_after_s) == (120, (1, 0, 0), None)

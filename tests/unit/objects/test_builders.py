@@ -32,7 +32,7 @@ from kns.objects.namespace import (
     share_storage,
 )
 from kns.objects.vcluster import build_syncer_binding, build_values
-from tests.builders import a_job
+from tests.builders import a_job, a_location
 from tests.fakes.host import ADMIN_CONF
 
 TOLERATIONS = [  # contract E.2
@@ -102,7 +102,7 @@ def test_namespace() -> None:
 
 
 def test_own_rights() -> None:
-    assert build_role_binding(7, service_account="sa", system_namespace="sys") == {
+    assert build_role_binding(a_location(), service_account="sa", system_namespace="sys") == {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
         "metadata": meta("kns-scheduler"),
@@ -112,7 +112,7 @@ def test_own_rights() -> None:
 
 
 def test_the_syncers_rights() -> None:
-    assert build_syncer_binding(7) == {
+    assert build_syncer_binding(a_location()) == {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
         "metadata": meta("kns-vcluster-syncer"),
@@ -129,7 +129,7 @@ def test_limit_range() -> None:
             {"type": "Pod", "max": {"cpu": 8}, "min": {"cpu": "10m"}, "max_limit_request_ratio": {"cpu": 4}},
         ]
     )
-    assert build_limit_range(7, items) == {
+    assert build_limit_range(a_location(), items) == {
         "apiVersion": "v1",
         "kind": "LimitRange",
         "metadata": meta("kns-limit-range"),
@@ -195,7 +195,7 @@ def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_
 
 
 def test_drain_quota() -> None:
-    assert build_drain_quota(7) == {
+    assert build_drain_quota(a_location()) == {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": meta("kns-drain"),
@@ -209,7 +209,11 @@ SUBDOMAIN = DOMAIN.address(7)
 
 def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, Any]:
     return build_ingress(
-        7, address=address, service="web-x-default-x-kns-job-7", port=8080, settings=IngressSettings(**settings)
+        a_location(),
+        address=address,
+        service="web-x-default-x-kns-job-7",
+        port=8080,
+        settings=IngressSettings(**settings),
     )
 
 
@@ -394,7 +398,7 @@ def test_init_config_holds_the_plan() -> None:
 
 
 def test_init_secrets() -> None:
-    files, env = build_init_secrets(7, files={"kubeconfig": "k"}, env={"LAB_TOKEN": "t"})
+    files, env = build_init_secrets(a_location(), files={"kubeconfig": "k"}, env={"LAB_TOKEN": "t"})
     assert (files["metadata"], files["stringData"]) == (meta("kns-init", labels=INIT_LABELS), {"kubeconfig": "k"})
     assert (env["metadata"], env["stringData"]) == (meta("kns-init-env", labels=INIT_LABELS), {"LAB_TOKEN": "t"})
 
@@ -511,7 +515,7 @@ def test_every_mount_has_its_volume_and_none_is_the_hosts() -> None:
 
 def test_values_place_the_control_plane_and_every_pod_that_is_copied() -> None:
     """Contract E.2 and E.4."""
-    values = build_values(7, accepted_on(mc_properties="appkind=kns,pool=big"), VIRTUAL)
+    values = build_values(a_location(), accepted_on(mc_properties="appkind=kns,pool=big"), VIRTUAL)
     assert values["controlPlane"]["statefulSet"]["scheduling"] == {
         "nodeSelector": {"pool": "big"},
         "tolerations": TOLERATIONS,
@@ -524,11 +528,11 @@ def test_values_place_the_control_plane_and_every_pod_that_is_copied() -> None:
 def test_values_have_the_version_asked_for(asked: str, tag: str) -> None:
     accepted = a_job().with_nested(kubernetes_version=asked).build().spec.accepted
     assert accepted is not None
-    assert build_values(7, accepted, VIRTUAL)["controlPlane"]["distro"]["k8s"]["version"] == tag
+    assert build_values(a_location(), accepted, VIRTUAL)["controlPlane"]["distro"]["k8s"]["version"] == tag
 
 
 def test_values_make_no_rights_and_send_nothing_home() -> None:
-    values = build_values(7, accepted_on(), VIRTUAL)
+    values = build_values(a_location(), accepted_on(), VIRTUAL)
     assert values["rbac"] == {"role": {"enabled": False}, "clusterRole": {"enabled": False}}
     assert values["telemetry"] == {"enabled": False}
     assert values["exportKubeConfig"] == {"context": "kns-job-7", "server": "https://kns-job-7.kns-job-7:443"}
@@ -536,7 +540,7 @@ def test_values_make_no_rights_and_send_nothing_home() -> None:
 
 def test_values_differ_between_jobs_by_the_number_alone() -> None:
     """The renderer keeps one rendering per shape and replaces the number."""
-    one, other = (json.dumps(build_values(number, accepted_on(), VIRTUAL)) for number in (1234567, 7654321))
+    one, other = (json.dumps(build_values(a_location(number), accepted_on(), VIRTUAL)) for number in (1234567, 7654321))
     assert one.replace("1234567", "7654321") == other
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from kns.model.site import NetworkSettings
 from kns.objects.network import build_network_policies
+from tests.builders import a_location
 
 LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7"}
 
 
 def build(network: NetworkSettings = NetworkSettings()) -> dict[str, dict[str, Any]]:  # noqa: B008 - frozen
     """The specs by name."""
-    built = build_network_policies(7, network, system_namespace="sys")
+    built = build_network_policies(a_location(), network, system_namespace="sys")
     assert all(policy["metadata"]["namespace"] == "kns-job-7" for policy in built)
     assert all(policy["metadata"]["labels"] == LABELS for policy in built)
     assert all((policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy") for policy in built)

@@ -14,7 +14,7 @@ from kns.objects.ingress import build_ingress
 from kns.objects.kubeconfig import build_shell_kubeconfig
 from kns.objects.namespace import build_resource_quota
 from kns.objects.shell import build_shell_deployment, build_shell_secret, build_shell_service
-from tests.builders import a_job
+from tests.builders import a_job, a_location
 
 LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7", "kns.io/component": "shell"}
 META = {"name": "kns-shell", "namespace": "kns-job-7", "labels": LABELS}
@@ -48,7 +48,7 @@ def a_pod(**changes: Any) -> dict[str, Any]:
 
 def test_deployment_and_service_select_the_shells_pod_and_nothing_else() -> None:
     """One pod at a time, since the quota has room for one."""
-    deployment, service = a_deployment(), build_shell_service(7)
+    deployment, service = a_deployment(), build_shell_service(a_location())
     assert deployment["metadata"] == service["metadata"] == META
     spec = deployment["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
@@ -94,7 +94,7 @@ def test_the_pod_runs_where_the_jobs_pods_run_and_says_what_it_takes() -> None:
 
 def test_the_pod_finds_login_kubeconfig_and_its_path() -> None:
     """Login and kubeconfig as files; what the pod's definition shows to anybody who may read it is no secret."""
-    secret = build_shell_secret(7, user="ana", password="p" * 16, kubeconfig="{}")
+    secret = build_shell_secret(a_location(), user="ana", password="p" * 16, kubeconfig="{}")
     assert secret["metadata"] == META
     assert secret["stringData"] == {"credential": f"ana:{'p' * 16}", "kubeconfig": "{}"}
     pod = a_pod()
@@ -110,7 +110,7 @@ def test_the_pod_finds_login_kubeconfig_and_its_path() -> None:
 
 
 def test_the_kubeconfig_is_a_token_and_never_a_certificate() -> None:
-    text = build_shell_kubeconfig(7, ACCESS, {"spec": {"clusterIP": "10.96.1.7"}})
+    text = build_shell_kubeconfig(a_location(), ACCESS, {"spec": {"clusterIP": "10.96.1.7"}})
     assert text is not None
     cluster = {"server": "https://10.96.1.7:443", "certificate-authority-data": "Y2E="}
     assert json.loads(text) == {
@@ -136,14 +136,14 @@ def test_the_kubeconfig_is_a_token_and_never_a_certificate() -> None:
     ids=["no Secret", "a Secret of a certificate", "no Service", "a Service without address"],
 )
 def test_there_is_no_kubeconfig_before_its_parts(access: dict[str, Any], service: dict[str, Any]) -> None:
-    assert build_shell_kubeconfig(7, access, service) is None
+    assert build_shell_kubeconfig(a_location(), access, service) is None
 
 
 def test_one_ingress_leads_to_app_and_shell() -> None:
     """One certificate and one owner of the host; a class of nginx is told of both for the websocket's sake."""
     app = JobAddress("jobs.example.org", "/7", "https://jobs.example.org/7")
     settings = IngressSettings(ingress_class="nginx", cert_issuer="ca")
-    ingress = build_ingress(7, address=app, service="web", port=8080, settings=settings, shell=ADDRESS)
+    ingress = build_ingress(a_location(), address=app, service="web", port=8080, settings=settings, shell=ADDRESS)
     (rule,) = ingress["spec"]["rules"]
     assert rule == {
         "host": "jobs.example.org",

@@ -6,6 +6,7 @@ import pytest
 
 from kns.model.catalog.vault import AcceptedVault
 from kns.objects.vault import build_vault_class, build_vault_volume
+from tests.builders import a_location
 
 CLAIM = {
     "metadata": {
@@ -58,7 +59,7 @@ def test_the_volume_of_a_claim(readonly: bool, csi: bool) -> None:
             }
         }
     assert build_vault_volume(
-        7, a_vault(readonly=readonly), CLAIM, csi=csi, installation="kns-system", record_uid="r-1"
+        a_location(), a_vault(readonly=readonly), CLAIM, csi=csi, installation="kns-system", record_uid="r-1"
     ) == {
         "apiVersion": "v1",
         "kind": "PersistentVolume",

@@ -1,0 +1,46 @@
+"""The types that describe a kind of job to the engine. The values are in `kns.stages`; the engine imports only this."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job, JobStatus, Substatus
+from kns.model.job.usage import Rates
+from kns.model.site import Site
+from kns.ports import Context
+from kns.stages.outcome import Outcome
+
+Verb = Callable[[Context], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    One step on the way to a serving job.
+
+    `condition` says whether the stage is done; `substatus` is shown while it is not. `ensure` and `remove` may be
+    called any number of times, and `remove` also when `ensure` was never called or did not finish.
+    """
+
+    name: str
+    condition: ConditionType
+    substatus: Substatus
+    ensure: Verb
+    remove: Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifecycle:
+    """
+    A kind of job, as data for the engine.
+
+    `stages` are ensured in order and removed in reverse order. The spawn time starts when `starting` is first reached;
+    the job starts when it is done. A shutdown repeats `drain` until it is Done. `measure` returns the resources that a
+    job requests at this moment. `explain_kept` says why the objects of an ended job are kept, or None: remove them.
+    """
+
+    stages: tuple[Stage, ...]
+    starting: Stage
+    drain: Verb
+    measure: Callable[[Context, JobStatus], Rates]
+    explain_kept: Callable[[Job, Site], str | None]

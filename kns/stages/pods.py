@@ -1,0 +1,113 @@
+"""
+Why a pod does not start: the one place that reads it from Kubernetes' status fields.
+
+The texts are those of the scheduler, the kubelet or the API server. They are free text, so decisions are made on
+`BlockerKind` only.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kns.ports import Context, Kind, Object
+
+_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_STARTING = frozenset({"PodInitializing", "ContainerCreating"})
+
+
+class BlockerKind(StrEnum):
+    REFUSED = "Refused"  # the API server refuses the pod: quota, admission
+    UNSCHEDULED = "Unscheduled"
+    IMAGE = "Image"  # an image cannot be pulled
+    CONTAINER = "Container"  # a container cannot be created, or it crashes again and again
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """What keeps a pod from starting. `container` is empty if it is none in particular."""
+
+    kind: BlockerKind
+    detail: str
+    container: str = ""
+
+    def describe(self, pod: str) -> str:
+        """
+        One clause for a message.
+
+        >>> Blocker(BlockerKind.REFUSED, "exceeded quota").describe("init pod")
+        'no init pod: exceeded quota'
+        >>> Blocker(BlockerKind.UNSCHEDULED, "0/1 nodes are available").describe("init pod")
+        'the init pod is not scheduled: 0/1 nodes are available'
+        """
+        if self.kind is BlockerKind.REFUSED:
+            return f"no {pod}: {self.detail}"
+        if self.kind is BlockerKind.UNSCHEDULED:
+            return f"the {pod} is not scheduled: {self.detail}"
+        return f"container {self.container}: {self.detail}"
+
+
+def list_pods(ctx: Context, labels: Mapping[str, str]) -> Sequence[Object]:
+    """The job's own pods with these labels, oldest first."""
+    pods = [
+        pod
+        for pod in ctx.world.cluster.observe_job(Kind.POD, ctx.location)
+        if labels.items() <= (pod["metadata"].get("labels") or {}).items()
+    ]
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+
+
+def find_blocker(
+    ctx: Context, pods: Sequence[Object], owner: Object | None, *, read_events: bool = False
+) -> Blocker | None:
+    """
+    Why the newest of `pods` does not start; None if nothing is known to block it.
+
+    `owner` is the object that makes the pods. A Deployment has a condition if its pods are refused. A StatefulSet and a
+    Kubernetes Job only write Events; with `read_events` these are read while there is no pod.
+    """
+    if owner is not None:
+        refusal = _read_condition(owner)
+        if refusal is None and not pods and read_events:
+            events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
+            refusal = find_refusal(events, owner["metadata"]["name"])
+        if refusal is not None:
+            return Blocker(BlockerKind.REFUSED, refusal)
+    return read_blocker(pods[-1]) if pods else None
+
+
+def find_refusal(events: Iterable[Object], owner: str) -> str | None:
+    """The API server's words if it refuses the pods of the object named `owner`."""
+    for event in events:
+        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("name") == owner:
+            return str(event.get("message"))
+    return None
+
+
+def read_blocker(pod: Object) -> Blocker | None:
+    """The reason in a pod's own status; init containers come first, as they run first."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") != "True":
+            return Blocker(BlockerKind.UNSCHEDULED, str(condition.get("message") or condition.get("reason") or ""))
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason")
+        if reason is not None and reason not in _STARTING:
+            kind = BlockerKind.IMAGE if reason in _PULL_REASONS else BlockerKind.CONTAINER
+            detail = f"{reason}: {waiting.get('message', '')}{_last_words(container)}"
+            return Blocker(kind, detail, container["name"])
+    return None
+
+
+def _read_condition(owner: Object) -> str | None:
+    for condition in (owner.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return str(condition.get("message"))
+    return None
+
+
+def _last_words(container: Mapping[str, Any]) -> str:
+    """The termination message of a container that crashed."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    return f"; {ended['message'].strip()}" if ended.get("message") else ""
