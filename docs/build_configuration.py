@@ -9,17 +9,16 @@ from kns.settings import Settings, list_names
 
 HEAD = """# Configuration
 
-kns is configured by environment variables; in `manifests/` they come from ConfigMap `kns-config`. An empty value counts
-as unset. All variables are checked at start; every fault is told on stderr as `kns: NAME: what is wrong`, and the exit
-status is 2. This page is generated from `kns/settings/table.py`.
+For administrators. kns reads environment variables; in `manifests/` they come from ConfigMap `kns-config`. An empty
+value counts as unset. kns checks all variables at start, reports every fault on stderr as `kns: NAME: what is wrong`,
+and exits with status 2. This page is generated from `kns/settings/table.py`.
 
 | variable | default | meaning |
 |---|---|---|
 """
 
 TAIL = """
-Names that begin with `JARVICE_KNS_` or `KNS_` and are not in this table are warned about in the log and otherwise
-ignored.
+kns logs a warning about names that begin with `JARVICE_KNS_` or `KNS_` and are not in this table. It ignores them.
 """
 
 
