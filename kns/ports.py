@@ -16,7 +16,7 @@ from kns.model.job.job import Accepted, Job, JobSpec, JobStatus, StopReason
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import Tokens
 from kns.model.site import Site
-from kns.model.submit.token_claims import Claims
+from kns.model.submit.token_claims import TokenClaims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 
@@ -236,6 +236,14 @@ class JobStore(Protocol):
 
     def find(self, number: int) -> Job | None: ...
 
+    def find_by_name(self, name: str) -> Job | None:
+        """The job with that public name (`accepted.name`)."""
+        ...
+
+    def list_of_user(self, username: str) -> Sequence[Job]:
+        """The jobs of that user, in any order."""
+        ...
+
     def fetch(self, number: int) -> Job | None:
         """That job from the host, for a number that this replica has not heard of: another may just have given it."""
         ...
@@ -245,7 +253,7 @@ class JobStore(Protocol):
         ...
 
     def find_request(self, request: str) -> Job | None:
-        """The first job of this request (`model/repeats.py`), None if there was none in the last 24 hours."""
+        """The first job of this request (`model/job/idempotency.py`), None if there was none in the last 24 hours."""
         ...
 
     def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
@@ -310,7 +318,7 @@ class CatalogSource(Protocol):
 
 
 class Bearer(Protocol):
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str) -> TokenClaims:
         """
         What a token says that is signed by the realm, for us, and in its time.
 
