@@ -38,8 +38,7 @@ from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
-from kns.api.app import ApiPorts, build_app
-from kns.api.server import ServerConfig, listen
+from kns.api.app import build_api
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
@@ -47,10 +46,12 @@ from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler
 from kns.engine.sweeper import Sweeper
 from kns.engine.workers import Workers
+from kns.http.server import ServerConfig, listen
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog.catalog import CatalogError
 from kns.model.errors import KnsError
 from kns.ports import Kind, World
+from kns.service.ports import ServicePorts
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import NESTED_JOB
 from kns.wiring import (
@@ -265,8 +266,8 @@ class _Scheduler:
                 ),
             )
 
-        app = build_app(
-            ApiPorts(
+        app = build_api(
+            ServicePorts(
                 jobs=records,
                 outputs=outputs,
                 tokens=tokens,
@@ -274,13 +275,13 @@ class _Scheduler:
                 health=HostHealth(client, records.cache, clock=clock),
                 clock=clock,
                 terms=terms,
-                version=__version__,
                 rng=rng,
                 namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
                 limits=build_limits(settings, clock),
                 bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
-                server_key=settings.server_key.get_secret_value() if settings.server_key else None,
-            )
+            ),
+            version=__version__,
+            server_key=settings.server_key.get_secret_value() if settings.server_key else None,
         )
         build_config = partial(
             ServerConfig,

@@ -18,7 +18,7 @@ from kns.model.job.location import Location
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import Tokens
 from kns.model.site import JobAddress, Site
-from kns.model.submit.token_claims import Claims
+from kns.model.submit.token_claims import TokenClaims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 
@@ -240,6 +240,14 @@ class JobStore(Protocol):
 
     def find(self, number: int) -> Job | None: ...
 
+    def find_by_name(self, name: str) -> Job | None:
+        """The job with that public name (`accepted.name`)."""
+        ...
+
+    def list_of_user(self, username: str) -> Sequence[Job]:
+        """The jobs of that user, in any order."""
+        ...
+
     def fetch(self, number: int) -> Job | None:
         """Like `find`, but from the API server: another replica may have created the job a moment ago."""
         ...
@@ -316,7 +324,7 @@ class CatalogSource(Protocol):
 
 
 class Bearer(Protocol):
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str) -> TokenClaims:
         """
         The claims of a token.
 

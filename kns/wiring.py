@@ -5,8 +5,7 @@ from pathlib import Path
 
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.cluster import KubeCluster
-from kns.adapters.moving_window import MovingWindow
-from kns.api.ports import Limits
+from kns.adapters.sliding_window import SlidingWindow
 from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
 from kns.logs import get_logger
@@ -22,6 +21,7 @@ from kns.model.site import (
 )
 from kns.model.submit.submission import Terms
 from kns.ports import IdentityProvider, Kind
+from kns.service.ports import Limits
 from kns.settings import Settings
 
 log = get_logger(__name__)
@@ -87,8 +87,8 @@ def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRule
 
 def build_limits(settings: Settings, clock: SystemClock) -> Limits:
     return Limits(
-        failed_logins=MovingWindow(settings.failed_logins_per_minute, clock=clock),
-        submits=MovingWindow(settings.submits_per_minute, clock=clock),
+        failed_logins=SlidingWindow(settings.failed_logins_per_minute, clock=clock),
+        submits=SlidingWindow(settings.submits_per_minute, clock=clock),
         live_jobs=settings.live_jobs_per_user,
     )
 

@@ -4,7 +4,7 @@ import jwt
 from jwt.types import Options
 
 from kns.model.errors import TokenError
-from kns.model.submit.token_claims import Claims, read_claims
+from kns.model.submit.token_claims import TokenClaims, read_claims
 
 LEEWAY_S = 30  # how far the clocks of the realm and of this host may be apart
 _OPTIONS: Options = {
@@ -22,7 +22,7 @@ class RealmTokens:
     def __init__(self, public_key: str) -> None:
         self._public_key = public_key
 
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str) -> TokenClaims:
         try:
             data = jwt.decode(token, self._public_key, algorithms=["RS256"], leeway=LEEWAY_S, options=_OPTIONS)
         except jwt.InvalidTokenError as error:

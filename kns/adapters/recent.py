@@ -1,5 +1,5 @@
 """
-Lists that were read a moment ago, once for everybody who asks: clients poll, and the host API has other work to do.
+Share recent lists between all callers, because clients poll and the host API has other work to do.
 """
 
 import threading
@@ -11,13 +11,14 @@ from kns.ports import Clock, Kind, NamespaceReader, Object
 
 AGE_S = 15.0  # a metrics server measures about that often
 
-Outcome = Sequence[Object] | NotFoundError | ForbiddenError
+Answer = Sequence[Object] | NotFoundError | ForbiddenError
 
 
 class RecentLists:
     """
-    Implements `ports.NamespaceReader` over another one. Lists of `kinds` may be `AGE_S` old, and so may be the answer
-    that there is no such thing; a host that did not answer is asked again.
+    Implements `ports.NamespaceReader` over another one.
+
+    Lists of `kinds` may be up to `AGE_S` old, and so may NotFoundError and ForbiddenError. Other errors are not kept.
     """
 
     def __init__(self, reader: NamespaceReader, *, clock: Clock, kinds: AbstractSet[Kind]) -> None:
@@ -25,35 +26,35 @@ class RecentLists:
         self._clock = clock
         self._kinds = kinds
         self._lock = threading.Lock()
-        self._outcomes: dict[tuple[Kind, str, str], tuple[float, Outcome]] = {}
+        self._answers: dict[tuple[Kind, str, str], tuple[float, Answer]] = {}
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         if kind not in self._kinds:
             return self._reader.list_objects(kind, namespace, selector)
         key = (kind, namespace, selector)
-        outcome = self._recall(key)
-        if outcome is None:
-            outcome = self._ask(key)
-            self._remember(key, outcome)
-        if isinstance(outcome, NotFoundError | ForbiddenError):
-            raise type(outcome)(str(outcome))  # a new one: many threads may raise it at once
-        return outcome
+        answer = self._recall(key)
+        if answer is None:
+            answer = self._ask(key)
+            self._remember(key, answer)
+        if isinstance(answer, NotFoundError | ForbiddenError):
+            raise type(answer)(str(answer))  # a new instance, because many threads may raise it at once
+        return answer
 
-    def _ask(self, key: tuple[Kind, str, str]) -> Outcome:
+    def _ask(self, key: tuple[Kind, str, str]) -> Answer:
         try:
             return self._reader.list_objects(*key)
         except (NotFoundError, ForbiddenError) as error:
             return error
 
-    def _recall(self, key: tuple[Kind, str, str]) -> Outcome | None:
+    def _recall(self, key: tuple[Kind, str, str]) -> Answer | None:
         with self._lock:
-            asked, outcome = self._outcomes.get(key, (None, None))
-        return None if asked is None or self._is_old(asked) else outcome
+            asked, answer = self._answers.get(key, (None, None))
+        return None if asked is None or self._is_old(asked) else answer
 
-    def _remember(self, key: tuple[Kind, str, str], outcome: Outcome) -> None:
+    def _remember(self, key: tuple[Kind, str, str], answer: Answer) -> None:
         with self._lock:
-            fresh = {known: entry for known, entry in self._outcomes.items() if not self._is_old(entry[0])}
-            self._outcomes = {**fresh, key: (self._clock.monotonic(), outcome)}
+            fresh = {known: entry for known, entry in self._answers.items() if not self._is_old(entry[0])}
+            self._answers = {**fresh, key: (self._clock.monotonic(), answer)}
 
     def _is_old(self, asked: float) -> bool:
         return self._clock.monotonic() - asked >= AGE_S

@@ -1,1 +1,1 @@
-"""The public HTTP API: routes that read and write job records, and do no work on jobs."""
+"""The HTTP APIs: `jarvice`, the public one, and `upstream`, the one for an upstream JARVICE. Neither uses the other."""

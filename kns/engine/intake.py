@@ -3,7 +3,7 @@
 import random
 
 from kns.model.job.job import Accepted, Job
-from kns.model.submit.submission import Terms, accept
+from kns.model.submit.submission import Terms, accept, find_app
 from kns.ports import CatalogSource, JobStore
 
 
@@ -22,9 +22,11 @@ class Intake:
             InvalidInputError: the request is not valid here.
             UnknownAppError: there is no such app or command.
         """
+        catalog = self._catalog.current()
         return accept(
             job.spec,
-            catalog=self._catalog.current(),
+            app=find_app(catalog, job.spec),
+            catalog=catalog,
             terms=self._terms,
             now=job.created,
             rng=self._rng,

@@ -4,7 +4,7 @@ import pytest
 
 from kns.adapters.bearer import RealmTokens
 from kns.model.errors import TokenError
-from kns.model.submit.token_claims import Claims
+from kns.model.submit.token_claims import TokenClaims
 from tests.tokens import a_token, forged, public_pem, since_now
 
 
@@ -15,7 +15,7 @@ def tokens() -> RealmTokens:
 
 def test_a_good_token_says_who_bears_it(tokens: RealmTokens) -> None:
     token = a_token(email="a@example.org", jarvice_payer="payer9", jarvice_billing_code=42, aud=["account", "jarvice"])
-    assert tokens.verify(token) == Claims("user1", email="a@example.org", payer="payer9", billing_code=42)
+    assert tokens.verify(token) == TokenClaims("user1", email="a@example.org", payer="payer9", billing_code=42)
 
 
 GOOD = {

@@ -53,7 +53,7 @@ def test_an_old_answer_is_asked_for_again_and_forgotten(recent: RecentLists, hos
     clock.advance(AGE_S)
     host.objects[Kind.POD_METRICS, "a"] = [{"in": "a", "new": True}]
     recent.list_objects(Kind.POD_METRICS, "b")
-    assert len(recent._outcomes) == 1
+    assert len(recent._answers) == 1
     assert recent.list_objects(Kind.POD_METRICS, "a") == [{"in": "a", "new": True}]
 
 

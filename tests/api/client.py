@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from kns.adapters.moving_window import MovingWindow
-from kns.api.app import ApiPorts, build_app
-from kns.api.ports import Limits
+from kns.adapters.sliding_window import SlidingWindow
+from kns.api.app import build_api
 from kns.model.job.job import Job
 from kns.model.job.output import JobOutput
 from kns.model.submit.submission import Terms
 from kns.ports import Bearer
+from kns.service.ports import Limits, ServicePorts
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.stores import (
     AlwaysReady,
@@ -33,7 +33,7 @@ from tests.fakes.stores import (
 )
 
 VERSION = "9.9.9"
-_APPS: dict[bool, FastAPI] = {}
+_APPS: dict[str | None, FastAPI] = {}
 
 
 @dataclass
@@ -52,11 +52,11 @@ class Api:
     live_jobs: int = 0
     server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
-    ports: ApiPorts = field(init=False)
+    ports: ServicePorts = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = MemoryJobStore(self.clock)
-        self.ports = ApiPorts(
+        self.ports = ServicePorts(
             jobs=self.jobs,
             outputs=self.outputs,
             tokens=self.tokens,
@@ -64,22 +64,20 @@ class Api:
             health=self.health,
             clock=self.clock,
             terms=Terms(supported_versions=("v1.36", "v1.35")),
-            version=VERSION,
             rng=random.Random(7),
             namespaces=self.namespaces,
             limits=Limits(
-                failed_logins=MovingWindow(self.failed_logins, clock=self.clock),
-                submits=MovingWindow(self.submits, clock=self.clock),
+                failed_logins=SlidingWindow(self.failed_logins, clock=self.clock),
+                submits=SlidingWindow(self.submits, clock=self.clock),
                 live_jobs=self.live_jobs,
             ),
             bearer=self.bearer,
-            server_key=self.server_key,
         )
 
     @cached_property
     def app(self) -> FastAPI:
         """One of its own, for whoever serves it."""
-        return build_app(self.ports)
+        return build_api(self.ports, version=VERSION, server_key=self.server_key)
 
     def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
         """Store a job as built, with its tokens if it has started."""
@@ -92,7 +90,7 @@ class Api:
 
     def call(self, method: str, path: str, *, address: str = "192.0.2.1", **options: Any) -> httpx.Response:
         """One request exactly as given, from that address; `options` are httpx's."""
-        app = _share_app(self.ports)
+        app = _share_app(self.ports, self.server_key)
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=app, client=(address, 50000))
@@ -112,12 +110,11 @@ class Api:
         return self.call("POST", "/jarvice/submit", json=body, headers=named)
 
 
-def _share_app(ports: ApiPorts) -> FastAPI:
+def _share_app(ports: ServicePorts, server_key: str | None) -> FastAPI:
     """One app for all tests, with these ports now: an app's first request sets up its routes, for most of a test."""
-    is_upstream = ports.server_key is not None
-    if is_upstream not in _APPS:
-        _APPS[is_upstream] = build_app(ports)
-    app = _APPS[is_upstream]
+    if server_key not in _APPS:
+        _APPS[server_key] = build_api(ports, version=VERSION, server_key=server_key)
+    app = _APPS[server_key]
     app.state.ports = ports
     return app
 

@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from kns.api.openapi import build_document
+from kns.api.jarvice.document import describe_api
 from kns.model.job.job import JobState
 from kns.model.job.output import JobOutput
 from kns.ports import Kind
@@ -97,7 +97,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 GOOD = [
     (path, method)
-    for path, item in build_document()["paths"].items()
+    for path, item in describe_api()["paths"].items()
     for method in item
     if path.rpartition("/")[2] in SURE
 ]
@@ -122,7 +122,7 @@ def _parse(document: dict[str, Any]) -> Any:
     return schemathesis.openapi.from_dict(document, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
 
 
-schema = _parse(build_document())
+schema = _parse(describe_api())
 
 
 KEPT = [

@@ -7,11 +7,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from kns.api.insight import _warn_unmeasured
 from kns.model.catalog.machine import Machine
 from kns.model.errors import ForbiddenError, NotFoundError, UnavailableError
 from kns.model.job.job import MachineChoice
 from kns.ports import Kind
+from kns.service.insight import _warn_unmeasured
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import JobBuilder, a_job
 

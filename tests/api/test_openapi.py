@@ -2,19 +2,20 @@
 
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
-from kns.api import errors
-from kns.api.errors import Refusal
-from kns.api.openapi import build_document
+from kns.api.jarvice import errors
+from kns.api.jarvice.document import describe_api
+from kns.http import errors as shared
+from kns.http.errors import ErrorResponse
 from tests.api.client import VERSION, Api
 
-# Answers of the framework to what no operation describes, and those of the upstream protocol.
-UNDESCRIBED = {errors.WRONG_METHOD, errors.STILL_LIVE}
+UNDESCRIBED = {shared.WRONG_METHOD}  # the framework's answer to what no operation describes
 
 
 def _described() -> set[tuple[str, str]]:
-    return {(method, path) for path, item in build_document()["paths"].items() for method in item}
+    return {(method, path) for path, item in describe_api()["paths"].items() for method in item}
 
 
 def _served(api: Api) -> set[tuple[str, str]]:
@@ -33,8 +34,8 @@ def test_the_document_is_served_with_the_version_and_to_everybody(api: Api) -> N
     answer = api.call("GET", "/jarvice/openapi.json")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     document = answer.json()
-    assert document.pop("info") == {**build_document()["info"], "version": VERSION}
-    assert document == {key: value for key, value in build_document().items() if key != "info"}
+    assert document.pop("info") == {**describe_api()["info"], "version": VERSION}
+    assert document == {key: value for key, value in describe_api().items() if key != "info"}
     assert api.call("POST", "/jarvice/openapi.json").status_code == 405
 
 
@@ -44,21 +45,27 @@ def _texts(schema: Any) -> Iterator[str]:
         yield from choice.get("enum", [])
 
 
-def test_every_text_of_an_error_is_a_row_of_the_table_and_every_row_is_told() -> None:
+def test_every_text_of_an_error_is_in_a_table_and_every_row_is_told() -> None:
     told = {
-        Refusal(int(status), text)
-        for item in build_document()["paths"].values()
+        ErrorResponse(int(status), text)
+        for item in describe_api()["paths"].values()
         for operation in item.values()
         for status, answer in operation["responses"].items()
         if status != "200"
         for text in _texts(answer["content"]["application/json"]["schema"]["properties"]["error"])
     }
-    rows = {value for value in vars(errors).values() if isinstance(value, Refusal)}
-    assert told == rows - UNDESCRIBED
+    assert told == _rows(errors) | (_rows(shared) - UNDESCRIBED)
+
+
+def _rows(module: ModuleType) -> set[ErrorResponse]:
+    """Every error response of a module: its constants, and the rows of its tables."""
+    constants = list(vars(module).values())
+    tables = [row for table in constants if isinstance(table, dict) for row in table.values()]
+    return {each for each in (*constants, *tables) if isinstance(each, ErrorResponse)}
 
 
 def test_names_of_operations_are_unique_and_references_lead_somewhere() -> None:
-    document = build_document()
+    document = describe_api()
     ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))
     names = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
@@ -88,7 +95,7 @@ def _schemas(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_object_says_whether_it_is_open() -> None:
     """Generated Go clients take silence for closed, and refuse a job for a key that they do not know."""
-    found = [each for each in _schemas(build_document()) if "properties" in each and "object" in each.get("type", ())]
+    found = [each for each in _schemas(describe_api()) if "properties" in each and "object" in each.get("type", ())]
     assert len(found) > 40
     assert [each for each in found if "additionalProperties" not in each] == []
 
@@ -97,7 +104,7 @@ def test_a_post_of_parameters_is_described_as_one_form() -> None:
     """Of two kinds a generated client makes arguments of one, names the other, and sends nothing."""
     kinds = {
         path: list(item["post"]["requestBody"]["content"])
-        for path, item in build_document()["paths"].items()
+        for path, item in describe_api()["paths"].items()
         if "requestBody" in item.get("post", {})
     }
     for route in ("submit", "batch", "validate"):
@@ -108,7 +115,7 @@ def test_a_post_of_parameters_is_described_as_one_form() -> None:
 
 def test_the_document_has_nothing_that_generators_stumble_over() -> None:
     """Arrays without `items`, and choices that have one name once their case is gone."""
-    for schema in _schemas(build_document()):
+    for schema in _schemas(describe_api()):
         if schema.get("type") == "array":
             assert "items" in schema or "prefixItems" in schema, schema
         names = [str(choice).upper() for choice in schema.get("enum", ())]

@@ -87,6 +87,14 @@ class MemoryJobStore:
         self._fail("find")
         return None if number in self.unheard else self.fetch(number)
 
+    def find_by_name(self, name: str) -> Job | None:
+        self._fail("find_by_name")
+        return next((job for job in self.list_jobs() if job.spec.accepted and job.spec.accepted.name == name), None)
+
+    def list_of_user(self, username: str) -> Sequence[Job]:
+        self._fail("list_of_user")
+        return [job for job in self.list_jobs() if job.spec.user == username]
+
     def fetch(self, number: int) -> Job | None:
         self._fail("fetch")
         with self._lock:

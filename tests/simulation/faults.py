@@ -91,7 +91,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "tokens.ensure": WRITE,
     "catalog.current": CRASH,
     "store.get": CACHED,
-    "store.list_jobs": CACHED,
+    "store.list_of_user": CACHED,
     "store.find_request": CACHED,
     "store.allot_number": WRITE,
     "store.create": WRITE,

@@ -96,6 +96,12 @@ class KubeRecords:
                 self._by_namespace[namespace] = job.record
         return job
 
+    def find_by_name(self, name: str) -> Job | None:
+        return next((job for job in self.list_jobs() if job.spec.accepted and job.spec.accepted.name == name), None)
+
+    def list_of_user(self, username: str) -> Sequence[Job]:
+        return [job for job in self.list_jobs() if job.spec.user == username]
+
     def fetch(self, number: int) -> Job | None:
         job = self._read_taken(names.job_object_name(number))
         return job if job is not None and job.number == number else None

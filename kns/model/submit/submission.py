@@ -24,8 +24,8 @@ from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.reading.duration import parse_walltime
 from kns.model.reading.scalars import check_text
-from kns.model.submit.resolution import Constants, build_constants, resolve_parameters
-from kns.model.submit.token_claims import Claims
+from kns.model.submit.resolution import build_constants, resolve_parameters
+from kns.model.submit.token_claims import TokenClaims
 
 EPHEMERAL_VAULT = "ephemeral"
 NORMAL: Literal["normal"] = "normal"
@@ -161,32 +161,43 @@ def build_job_name(*, app: str, user: str, now: datetime, rng: random.Random) ->
     return f"{now.astimezone(UTC):%Y%m%d%H%M%S}-{tag}-{app}-{user}_s{names.SCHEDULER_ID}"
 
 
+def find_app(catalog: Catalog, spec: JobSpec) -> App:
+    """
+    The catalogue's app for a job.
+
+    Raises:
+        InvalidInputError: the user is not in the catalogue or not active.
+        UnknownAppError: no such app, or the user may not see it.
+    """
+    user = _find_user(catalog, spec.user)
+    app = catalog.apps.get(spec.app)
+    if app is None or not app.is_visible_to(user):
+        raise UnknownAppError(f"app: {spec.app!r} is not in the catalogue")
+    return app
+
+
 def accept(
     spec: JobSpec,
     *,
+    app: App,
     catalog: Catalog,
     terms: Terms,
     now: datetime,
     rng: random.Random,
     allot_number: Callable[[], int],
-    claims: Claims | None = None,
+    claims: TokenClaims | None = None,
 ) -> Accepted:
     """
-    Check a wish against the catalogue and freeze everything that the job will need.
+    Check a job against its app and the catalogue, and freeze the values that it needs.
 
-    `allot_number` is called last, when nothing can be refused any more: bad input costs no number. `claims` of the
-    caller's token say who pays; without them the catalogue does.
+    `app` is what `find_app` returns, or a changed copy of it. `allot_number` is called after the last check, so a
+    refused job uses no number. `claims` of the caller's token determine the payer; without them the catalogue does.
 
     Raises:
-        InvalidInputError: with the submission's key path of the first fault.
-        UnknownAppError: no such app or command, or not visible to the user.
+        InvalidInputError: the first problem, with the submission's key path.
+        UnknownAppError: the app has no such command.
     """
-    user = catalog.users.get(spec.user)
-    if user is None:
-        raise InvalidInputError("user", f"{spec.user!r} is not in the user catalogue")
-    if not user.active:
-        raise InvalidInputError("user", f"the account {user.username} is not active")
-    app = _find_app(catalog, spec.app, user)
+    user = _find_user(catalog, spec.user)
     key, command = app.data.choose_command(spec.command)
     machine = _find_machine(catalog, spec.machine, appdef=app.data, command=command)
     _check_nested(command.nested_kubernetes, terms)
@@ -198,9 +209,18 @@ def accept(
     walltime_s = parse_walltime(walltime, path="application.walltime") if walltime else None
     variables = app.data.variables_of(command)
     _check_variables(catalog, user, variables)
-    parameters = resolve_parameters(
-        command.parameters, spec.parameters, _constants(spec, catalog=catalog, machine=machine, api_url=terms.api_url)
+    vault_name = spec.vault.name if spec.vault else None
+    constants = build_constants(
+        app=app,
+        user=user,
+        machine=machine,
+        nodes=spec.machine.nodes,
+        label=spec.label,
+        vault_name=vault_name,
+        vault=catalog.vaults.get(spec.user, {}).get(vault_name) if vault_name else None,
+        api_url=terms.api_url,
     )
+    parameters = resolve_parameters(command.parameters, spec.parameters, constants)
     interactive = command.interactive if command.interactive is not None else True
     return Accepted(
         number=allot_number(),
@@ -222,11 +242,13 @@ def accept(
     )
 
 
-def _find_app(catalog: Catalog, app_id: str, user: User) -> App:
-    app = catalog.apps.get(app_id)
-    if app is None or not app.is_visible_to(user):
-        raise UnknownAppError(f"app: {app_id!r} is not in the catalogue")
-    return app
+def _find_user(catalog: Catalog, username: str) -> User:
+    user = catalog.users.get(username)
+    if user is None:
+        raise InvalidInputError("user", f"{username!r} is not in the user catalogue")
+    if not user.active:
+        raise InvalidInputError("user", f"the account {username} is not active")
+    return user
 
 
 def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, command: Command) -> Machine:
@@ -283,20 +305,6 @@ def _accept_vault(catalog: Catalog, spec: JobSpec) -> AcceptedVault | None:
     if choice is None or vault is None:
         return None
     return accept_vault(vault, user=spec.user, name=choice.name, readonly=choice.readonly)
-
-
-def _constants(spec: JobSpec, *, catalog: Catalog, machine: Machine, api_url: str) -> Constants:
-    vault_name = spec.vault.name if spec.vault else None
-    return build_constants(
-        app=catalog.apps[spec.app],
-        user=catalog.users[spec.user],
-        machine=machine,
-        nodes=spec.machine.nodes,
-        label=spec.label,
-        vault_name=vault_name,
-        vault=catalog.vaults.get(spec.user, {}).get(vault_name) if vault_name else None,
-        api_url=api_url,
-    )
 
 
 def _check_variables(catalog: Catalog, user: User, variables: Mapping[str, Variable]) -> None:

@@ -1,4 +1,4 @@
-"""What a verified token says of its bearer. Pure: who signed it and until when it counts is checked before."""
+"""The claims of a token that kns reads. The signature and the expiry are checked before, by `adapters.bearer`."""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any
 from kns.model.errors import TokenError
 
 AUDIENCE = "jarvice"
-_DECIMAL = re.compile(r"-?[0-9]{1,18}")  # 18 digits fit 64 bits, which is what a record can hold
+_DECIMAL = re.compile(r"-?[0-9]{1,18}")  # a record holds 64-bit integers; 18 digits always fit
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """`payer` None: the token names none, so the catalogue's counts. `billing_code` 0: none."""
+class TokenClaims:
+    """If `payer` is None, the payer of the catalogue applies. `billing_code` 0 means none."""
 
     username: str
     email: str = ""
@@ -21,19 +21,19 @@ class Claims:
     billing_code: int = 0
 
 
-def read_claims(data: Mapping[str, Any]) -> Claims:
+def read_claims(data: Mapping[str, Any]) -> TokenClaims:
     """
     The claims that kns reads, from a decoded token.
 
     Raises:
-        TokenError: it is for somebody else, or names no user.
+        TokenError: the token has another audience, or names no user.
     """
     if "aud" in data and not _is_for_us(data["aud"]):
         raise TokenError(f"aud does not contain {AUDIENCE}")
     username = _text(data.get("preferred_username"))
     if not username:
         raise TokenError("preferred_username is missing")
-    return Claims(
+    return TokenClaims(
         username=username,
         email=_text(data.get("email")),
         payer=_text(data.get("jarvice_payer")) or None,
@@ -50,6 +50,6 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
-    """A realm may map the code as a number or as its text; anything else is no code."""
+    """A realm may send the code as a number or as text. Any other value means no code."""
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     return int(text) if _DECIMAL.fullmatch(text) else 0

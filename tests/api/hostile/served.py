@@ -18,7 +18,7 @@ from io import StringIO
 import pytest
 import uvicorn
 
-from kns.api.server import ServerConfig, listen
+from kns.http.server import ServerConfig, listen
 from tests.api.client import Api, as_json
 
 CREDENTIALS = "username=user1&apikey=key-user1"

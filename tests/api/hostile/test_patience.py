@@ -12,10 +12,10 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from kns.api import middleware, params, server
-from kns.api.answers import JsonAnswer
-from kns.api.middleware import MAX_BODY_BYTES, BodyReader
-from kns.api.server import BoundedHttp
+from kns.http import middleware, parameters, server
+from kns.http.answers import JsonAnswer
+from kns.http.middleware import MAX_BODY_BYTES, BodyReader
+from kns.http.server import BoundedHttp
 from kns.model.errors import UnavailableError
 from tests.api.client import Api, as_json, assert_refused
 from tests.api.hostile.served import CREDENTIALS, Served, chunked, get, post, read_answer, read_to_the_end, serve
@@ -320,13 +320,13 @@ def test_a_form_at_the_limit_of_fields_is_read(api: Api) -> None:
 
 def test_a_long_form_is_read_beside_the_event_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four mebibytes of `%` take a second, without a login; every other client would wait, the liveness probe too."""
-    readers, merge = [], params._merge_params
+    readers, merge = [], parameters._merge_params
 
-    def note(request: Request, body: bytes) -> params.Params:
+    def note(request: Request, body: bytes) -> parameters.Params:
         readers.append(threading.current_thread() is threading.main_thread())
         return merge(request, body)
 
-    monkeypatch.setattr(params, "_merge_params", note)
+    monkeypatch.setattr(parameters, "_merge_params", note)
     for length in (0, 100_000):
         answer = api.call("POST", "/jarvice/jobs", content=f"{CREDENTIALS}&x={'%' * length}")
         assert answer.status_code == 200

@@ -11,7 +11,7 @@ from kns.model.catalog.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
 from kns.model.site import parse_jobs_domain
-from kns.model.submit.submission import Submission, Terms, accept, build_spec
+from kns.model.submit.submission import Submission, Terms, accept, build_spec, find_app
 from tests.builders import a_catalog, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START, MemoryJobStore
 
@@ -73,11 +73,13 @@ def test_a_jobs_domain_that_no_host_name_can_stand_below_is_refused(text: str) -
 
 
 def _refusal(body: dict[str, Any], *, apps: dict[str, Any] | None = None, user: str = "user1") -> str:
-    store = MemoryJobStore(first_number=5)
+    store, catalog = MemoryJobStore(first_number=5), a_catalog(apps=apps)
+    spec = build_spec(Submission.model_validate(body), user=user, body=body)
     with pytest.raises(InvalidInputError) as refused:
         accept(
-            build_spec(Submission.model_validate(body), user=user, body=body),
-            catalog=a_catalog(apps=apps),
+            spec,
+            app=find_app(catalog, spec),
+            catalog=catalog,
             terms=Terms(supported_versions=("v1.36",)),
             now=START,
             rng=random.Random(1),
@@ -113,9 +115,12 @@ def test_what_a_job_gets_of_its_vault_is_frozen(
 ) -> None:
     """The record keeps where it leads, whatever the catalogue says later."""
     body = a_submission(vault=choice)
+    spec = build_spec(Submission.model_validate(body), user="user1", body=body)
+    catalog = parse_catalog({**catalog_files(), "vaults.json": {"user1": VAULTS}})
     accepted = accept(
-        build_spec(Submission.model_validate(body), user="user1", body=body),
-        catalog=parse_catalog({**catalog_files(), "vaults.json": {"user1": VAULTS}}),
+        spec,
+        app=find_app(catalog, spec),
+        catalog=catalog,
         terms=Terms(supported_versions=("v1.36",)),
         now=START,
         rng=random.Random(1),

@@ -17,7 +17,7 @@ from kns.model.job.connection import substitute
 from kns.model.job.job import Accepted, build_record, job_from_record
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.resolution import Constants, fill_api_key, resolve_parameters
-from kns.model.submit.submission import Submission, Terms, accept, build_spec
+from kns.model.submit.submission import Submission, Terms, accept, build_spec, find_app
 from tests.builders import a_command, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START
 
@@ -211,8 +211,10 @@ def take(
 
 def _accept(catalog: Catalog, *, user: str, api_url: str, given: dict[str, Any], **changes: Any) -> Accepted:
     body = a_submission(user=user, application={"command": "Hello", "parameters": given}, **changes)
+    spec = build_spec(parse_model(Submission, body), user=user, body=body)
     return accept(
-        build_spec(parse_model(Submission, body), user=user, body=body),
+        spec,
+        app=find_app(catalog, spec),
         catalog=catalog,
         terms=Terms(supported_versions=("v1.36",), api_url=api_url),
         now=START,

@@ -13,7 +13,15 @@ from kns.model.catalog.catalog import Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError
 from kns.model.job.job import Accepted
 from kns.model.reading.parsing import parse_model
-from kns.model.submit.submission import Submission, Terms, accept, build_job_name, build_spec, redact_submission
+from kns.model.submit.submission import (
+    Submission,
+    Terms,
+    accept,
+    build_job_name,
+    build_spec,
+    find_app,
+    redact_submission,
+)
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
 from tests.fakes.stores import START
 
@@ -48,6 +56,7 @@ def take(
     spec = build_spec(parse_model(Submission, body), user=user, body=body)
     return accept(
         spec,
+        app=find_app(catalog, spec),
         catalog=catalog,
         terms=Terms(supported_versions=("v1.36", "v1.35"), keycloak=keycloak),
         now=START,

@@ -1,0 +1,76 @@
+"""
+Authenticate a request: by a Bearer token, or by the parameters `username` and `apikey`.
+
+A token wins over a key. A `username` beside a token must be the token's own.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from kns.api.jarvice.errors import PARAMETERS_MISSING, USER_REQUIRED
+from kns.http.dependencies import Ports, Sent
+from kns.http.errors import INVALID_PARAMETERS, HttpError
+from kns.http.parameters import Given
+from kns.http.routes import Credentials, Parameter
+from kns.model.catalog.catalog import User
+from kns.service.catalog import require_admin
+from kns.service.errors import TooManyRequestsError, WrongCredentialsError
+from kns.service.identity import verify_key, verify_token
+
+SECURITY_SCHEMES = {
+    "username": {"type": "apiKey", "in": "query", "name": "username"},
+    "apikey": {"type": "apiKey", "in": "query", "name": "apikey"},
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+}
+_KEY: dict[str, list[str]] = {"username": [], "apikey": []}
+_TOKEN: dict[str, list[str]] = {"bearer": []}
+
+REQUIRED = Credentials(
+    security=(_KEY, _TOKEN),
+    parameters=(
+        Parameter("username", "Name of the account."),
+        Parameter("apikey", "The account's API key; not the portal's password."),
+    ),
+    errors=(USER_REQUIRED, PARAMETERS_MISSING, INVALID_PARAMETERS, WrongCredentialsError, TooManyRequestsError),
+)
+OPTIONAL = Credentials(({}, *REQUIRED.security), REQUIRED.parameters, REQUIRED.errors)
+IN_BODY = Credentials(({}, _TOKEN))  # the body's schema has the key
+
+
+async def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
+    """The caller; None if the request has no credentials at all."""
+    username, apikey = params.text("username"), params.text("apikey")
+    if sender.token is not None:
+        identity = verify_token(ports, sender.token, username)
+    elif username is None and apikey is None:
+        return None
+    elif username is None:
+        raise HttpError(USER_REQUIRED)
+    elif apikey is None:
+        raise HttpError(PARAMETERS_MISSING)
+    else:
+        identity = verify_key(ports, username, apikey, address=sender.address)
+    if not identity.may_look:
+        raise WrongCredentialsError(f"the account {identity.user.username} is not active")
+    return identity.user
+
+
+Guest = Annotated[User | None, Depends(_identify_guest)]
+
+
+async def _require_caller(guest: Guest) -> User:
+    if guest is None:
+        raise HttpError(PARAMETERS_MISSING)
+    return guest
+
+
+Caller = Annotated[User, Depends(_require_caller)]
+
+
+async def _require_admin(caller: Caller) -> User:
+    require_admin(caller)
+    return caller
+
+
+Admin = Annotated[User, Depends(_require_admin)]

@@ -1,0 +1,46 @@
+"""What routes receive from the request and the application: the ports, the sender, the body."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from kns.service.ports import ServicePorts
+
+
+async def _get_ports(request: Request) -> ServicePorts:
+    ports: ServicePorts = request.app.state.ports
+    return ports
+
+
+Ports = Annotated[ServicePorts, Depends(_get_ports)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender of a request. `token` is None without a Bearer header, and `""` if there is more than one."""
+
+    token: str | None = field(repr=False)
+    address: str
+
+
+async def _read_sender(request: Request) -> Sender:
+    headers = [value.strip().partition(" ") for value in request.headers.getlist("authorization")]
+    # Other schemes are ignored: a proxy may send its own Basic credentials. Two tokens are ambiguous, so none is used.
+    tokens = [token.strip() for scheme, _, token in headers if scheme.lower() == "bearer"]
+    return Sender(
+        token=(tokens[0] if len(tokens) == 1 else "") if tokens else None,
+        address=request.client.host if request.client else "",
+    )
+
+
+Sent = Annotated[Sender, Depends(_read_sender)]
+
+
+async def _get_body(request: Request) -> bytes:
+    """The body that the middleware has read. The body of a GET is ignored."""
+    body: bytes = request.state.body
+    return body
+
+
+RawBody = Annotated[bytes, Depends(_get_body)]

@@ -1,0 +1,143 @@
+"""
+Error answers, and the mechanism that turns errors into them.
+
+A front end has a table from the use cases' errors to its answers, and a route may replace rows of it. An error body has
+one key, `error`. Published clients compare the texts, letter case included, so they never change.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from kns.http.answers import JsonAnswer
+from kns.logs import get_logger
+from kns.model.errors import KnsError, TransientError, clip
+from kns.service.errors import TooManyRequestsError
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """An error answer: its HTTP status, its text, and for status 429 the delay before the next try."""
+
+    status: int
+    error: str
+    retry_after_s: int | None = None
+
+    def because(self, reason: str) -> "ErrorResponse":
+        """The same answer with a reason after the fixed text, on one line."""
+        return ErrorResponse(self.status, f"{self.error}: {clip(reason)}")
+
+    def after(self, seconds: float) -> "ErrorResponse":
+        """The same answer with a `Retry-After` header, which has whole seconds."""
+        return replace(self, retry_after_s=math.ceil(seconds))
+
+    def answer(self) -> Response:
+        headers = None if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return JsonAnswer({"error": self.error}, status_code=self.status, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A row of an error table whose text ends with the error's own: `<prefix>: <error>`, or only that."""
+
+    status: int
+    prefix: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for the text."""
+        return f"^{self.prefix}: ." if self.prefix else "^."
+
+    def explain(self, error: Exception) -> ErrorResponse:
+        if not self.prefix:
+            return ErrorResponse(self.status, clip(str(error)))
+        return ErrorResponse(self.status, self.prefix).because(str(error))
+
+
+ErrorTable = Mapping[type[KnsError], ErrorResponse | Explained]
+
+BAD_REQUEST = ErrorResponse(400, "Bad Request")
+INVALID_PARAMETERS = ErrorResponse(400, "Invalid parameter(s)")
+UNAUTHORIZED = ErrorResponse(401, "Unauthorized")
+UNKNOWN_ROUTE = ErrorResponse(404, "Not found")
+WRONG_METHOD = ErrorResponse(405, "Method not allowed")
+TOO_LATE = ErrorResponse(408, "Request timeout")
+TOO_LARGE = ErrorResponse(413, "Request too large")
+TOO_MANY_REQUESTS = ErrorResponse(429, "Too many requests")
+INTERNAL = ErrorResponse(500, "Internal error")
+NOT_READY = ErrorResponse(503, "not ready")
+
+# Rows of every table. A store that cannot answer now is never "unknown job": clients would give the job up.
+COMMON_ERRORS: ErrorTable = {TooManyRequestsError: TOO_MANY_REQUESTS, TransientError: NOT_READY}
+
+
+class HttpError(Exception):
+    """An error answer that the front end itself decides on. `headers` are added to it."""
+
+    def __init__(self, response: ErrorResponse, *, headers: Mapping[str, str] | None = None) -> None:
+        self.response = response
+        self.headers = headers or {}
+        super().__init__(response.error)
+
+
+def find_row(table: ErrorTable, kind: type[KnsError]) -> ErrorResponse | Explained | None:
+    """The row of an error's class, or of the nearest class above it; None if there is none."""
+    return next((table[each] for each in kind.__mro__ if each in table), None)
+
+
+def build_response(table: ErrorTable, error: KnsError) -> ErrorResponse | None:
+    """What the table answers to an error; None if it has no row for it."""
+    row = find_row(table, type(error))
+    if isinstance(row, Explained):
+        return row.explain(error)
+    if row is not None and isinstance(error, TooManyRequestsError):
+        return row.after(error.retry_after_s)
+    return row
+
+
+_BY_FRAMEWORK_STATUS = {404: UNKNOWN_ROUTE, 405: WRONG_METHOD}
+
+
+async def _answer_http_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HttpError):
+        raise error
+    answer = error.response.answer()
+    answer.headers.update(error.headers)
+    return answer
+
+
+async def _answer_framework_error(_request: Request, error: Exception) -> Response:
+    """An unknown route, or a wrong method. The framework's `Allow` header is kept."""
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = _BY_FRAMEWORK_STATUS.get(error.status_code, BAD_REQUEST).answer()
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def add_error_handlers(app: FastAPI, tables: Mapping[Callable[..., Any], ErrorTable]) -> None:
+    """
+    Answer errors of the use cases by the table of the route's function.
+
+    An error without a row, like every other exception, reaches the middleware, which answers `Internal error`.
+    """
+
+    async def answer_kns_error(request: Request, error: Exception) -> Response:
+        table = tables.get(request.scope["endpoint"], {})
+        response = build_response(table, error) if isinstance(error, KnsError) else None
+        if response is None:
+            raise error
+        if isinstance(error, TransientError):
+            # Not `request.url`: it is made from the Host header, which may hold anything.
+            log.warning("http_not_ready", path=clip(request.scope["path"], 200), error=clip(str(error)))
+        return response.answer()
+
+    app.add_exception_handler(KnsError, answer_kns_error)
+    app.add_exception_handler(HttpError, _answer_http_error)
+    app.add_exception_handler(HTTPException, _answer_framework_error)

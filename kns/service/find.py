@@ -1,0 +1,112 @@
+"""
+Find a job, and decide who may see it.
+
+`may_see` is the only place that decides this. A job that the caller may not see is refused like an unknown one.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from kns.model.catalog.catalog import Catalog, User
+from kns.model.job.job import Accepted, Job, JobState
+from kns.service.errors import NoJobNamedError, NotRunningError, UnknownJobError
+from kns.service.ports import ServicePorts
+
+
+class Trusted(Enum):
+    """A system that authenticates its users itself and may see every job."""
+
+    UPSTREAM = auto()
+
+
+Viewer = User | Trusted
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """How a request names a job. If it gives both, number and name must belong to the same job."""
+
+    number: int | None = None
+    name: str | None = None
+
+
+def find_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job | None:
+    """
+    The job in this replica's cache. It never blocks. None means that only the host knows: call `fetch_job` then.
+
+    Raises:
+        NoJobNamedError: `ref` is empty.
+        UnknownJobError: there is no such job, or the viewer may not see it.
+    """
+    if ref.number is not None:
+        job = ports.jobs.find(ref.number)
+        return None if job is None else _check(ports, viewer, ref, job)
+    if ref.name is None:
+        raise NoJobNamedError("the request has neither the number nor the name of a job")
+    job = ports.jobs.find_by_name(ref.name)
+    if job is None:
+        raise UnknownJobError(f"no job is named {ref.name}")
+    return _check(ports, viewer, ref, job)
+
+
+def fetch_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job:
+    """
+    The job as the host has it, for a number that this replica has not seen yet. It may block.
+
+    A client often submits to one replica and asks the other a moment later. It must not get "unknown job" then,
+    because it would give the job up.
+
+    Raises:
+        UnknownJobError: there is no such job, or the viewer may not see it.
+    """
+    job = ports.jobs.fetch(ref.number) if ref.number is not None and ref.number > 0 else None
+    if job is None:
+        raise UnknownJobError(f"no job has the number {ref.number}")
+    return _check(ports, viewer, ref, job)
+
+
+def _check(ports: ServicePorts, viewer: Viewer, ref: JobRef, job: Job) -> Job:
+    is_named = ref.name in (None, accepted_of(job).name)
+    if not is_named or not may_see(viewer, job, ports.catalog.current()):
+        raise UnknownJobError(f"no job is {ref}, or the caller may not see it")
+    return job
+
+
+def may_see(viewer: Viewer, job: Job, catalog: Catalog) -> bool:
+    """A user sees their own jobs; payers and admins of a team see the jobs of its members; a system admin sees all."""
+    if isinstance(viewer, Trusted):
+        return True
+    return viewer.admin or viewer.username == job.spec.user or leads_owner(viewer, job, catalog)
+
+
+def leads_owner(user: User, job: Job, catalog: Catalog) -> bool:
+    """Whether the user leads the team of the job's owner."""
+    leads_team = user.team_admin or user.username == user.team
+    return leads_team and user.team == _team_of(job, catalog)
+
+
+def _team_of(job: Job, catalog: Catalog) -> str:
+    """The owner's current team. For an owner who left the catalogue, the team for which the job was accepted."""
+    owner = catalog.users.get(job.spec.user)
+    if owner is not None:
+        return owner.team
+    return job.spec.accepted.payer if job.spec.accepted else job.spec.user
+
+
+def accepted_of(job: Job) -> Accepted:
+    """
+    Raises:
+        ValueError: kns has not accepted the job yet, so it has no number and no public form.
+    """
+    if job.spec.accepted is None:
+        raise ValueError(f"record {job.record} is not accepted yet")
+    return job.spec.accepted
+
+
+def require_running(job: Job) -> None:
+    """
+    Raises:
+        NotRunningError: the job has not started, or it has ended.
+    """
+    if job.status.job_status is not JobState.PROCESSING:
+        raise NotRunningError(f"{job.record} is {job.status.job_status}")

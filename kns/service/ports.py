@@ -1,0 +1,43 @@
+"""The ports that use cases need, as one bundle."""
+
+import random
+from dataclasses import dataclass
+
+from kns.model.submit.submission import Terms
+from kns.ports import (
+    Bearer,
+    CatalogSource,
+    Clock,
+    Health,
+    JobStore,
+    NamespaceReader,
+    OutputStore,
+    RateLimit,
+    TokenStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits for one user: failed logins per minute, submits per minute, live jobs at a time (0 = unlimited)."""
+
+    failed_logins: RateLimit
+    submits: RateLimit
+    live_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePorts:
+    """The outside world of the use cases. If `bearer` is None, every token is refused."""
+
+    jobs: JobStore
+    outputs: OutputStore
+    tokens: TokenStore
+    catalog: CatalogSource
+    health: Health
+    clock: Clock
+    terms: Terms
+    rng: random.Random
+    namespaces: NamespaceReader
+    limits: Limits
+    bearer: Bearer | None = None

@@ -1,0 +1,157 @@
+"""
+View jobs: lists, the way to connect, the output.
+
+Records that somebody applied by hand have no number until the leader accepts them. Until then no list shows them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import BoundedSemaphore
+
+from kns.model.catalog.catalog import User
+from kns.model.job.connection import build_substitutions, connect_url, shell_url
+from kns.model.job.job import Job, JobState
+from kns.model.job.tokens import Tokens
+from kns.service.errors import NotEndedError, NotRunningError
+from kns.service.find import accepted_of, leads_owner, require_running
+from kns.service.ports import ServicePorts
+
+MAX_ENDED = 1000  # ended jobs in one list, so that the answer stays readable; older ones are found by number
+
+_RENDERING = BoundedSemaphore(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """
+    How a user reaches a job.
+
+    `url` is None for a job without a target, `shell_url` for a job without a running web shell. `help` is the app's
+    help page (HTML) with `%PLACEHOLDERS%`, and `substitutions` has their values, not escaped.
+    """
+
+    user: str
+    address: str | None
+    password: str = field(repr=False)
+    url: str | None = field(repr=False)
+    shell_url: str | None
+    help: str
+    substitutions: dict[str, str] = field(repr=False)
+
+
+def list_own_jobs(
+    ports: ServicePorts, user: User, *, live: bool, ended: bool, label: str | None = None, exact: bool = False
+) -> list[Job]:
+    """
+    The user's jobs, oldest first, with at most the newest `MAX_ENDED` ended ones.
+
+    With `label` only jobs whose label contains that text, or with `exact` equals it.
+    """
+    found = [job for job in ports.jobs.list_of_user(user.username) if _has_label(job, label, exact=exact)]
+    return _select(found, live=live, ended=ended)
+
+
+def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
+    if label is None:
+        return True
+    return job.spec.label == label if exact else label in (job.spec.label or "")
+
+
+def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) -> list[Job]:
+    """As `list_own_jobs`, with the jobs of the whole team if the user leads one."""
+    catalog = ports.catalog.current()
+    found = [job for job in ports.jobs.list_jobs() if job.spec.user == user.username or leads_owner(user, job, catalog)]
+    return _select(found, live=live, ended=ended)
+
+
+def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
+    """All users' jobs in a state, oldest first."""
+    return _order(job for job in ports.jobs.list_jobs() if job.status.job_status is state)
+
+
+def _select(found: Iterable[Job], *, live: bool, ended: bool) -> list[Job]:
+    ordered = _order(found)
+    newest = {job.record for job in [job for job in ordered if job.is_ended][-MAX_ENDED:]}
+    return [job for job in ordered if (ended and job.record in newest if job.is_ended else live)]
+
+
+def _order(found: Iterable[Job]) -> list[Job]:
+    accepted = [job for job in found if job.spec.accepted is not None]
+    return sorted(accepted, key=lambda job: accepted_of(job).number)
+
+
+def elapsed_s(job: Job, now: datetime) -> float:
+    """Seconds from the job's start to its end, or to `now` if it lives; 0 if it never started."""
+    start, end = job.status.start_time, job.status.end_time
+    return max(0.0, ((end or now) - start).total_seconds()) if start else 0.0
+
+
+def read_connection(ports: ServicePorts, job: Job) -> Connection:
+    """
+    How to reach a running job.
+
+    Raises:
+        NotRunningError: the job cannot be reached yet, or any more.
+    """
+    tokens = _read_tokens(ports, job)
+    return Connection(
+        user=job.spec.user,
+        address=job.status.address,
+        password=tokens.password,
+        url=connect_url(job, tokens),
+        shell_url=shell_url(job),
+        help=ports.outputs.read(job.record).help,
+        substitutions=build_substitutions(job, tokens),
+    )
+
+
+def read_login(ports: ServicePorts, job: Job) -> tuple[str, str]:
+    """
+    Address and password of a running job that people connect to.
+
+    Raises:
+        NotRunningError: as `read_connection`, or the job has no target or is not interactive.
+    """
+    tokens = _read_tokens(ports, job)
+    if not accepted_of(job).connectable or not job.status.address:
+        raise NotRunningError(f"{job.record} has no address to connect to")
+    return job.status.address, tokens.password
+
+
+def _read_tokens(ports: ServicePorts, job: Job) -> Tokens:
+    require_running(job)
+    tokens = ports.tokens.read(job.record) if job.status.has_been_exposed else None
+    if tokens is None:
+        raise NotRunningError(f"{job.record} cannot be reached yet")
+    return tokens
+
+
+def read_tail(ports: ServicePorts, job: Job, lines: int) -> str:
+    """
+    The last lines of a running job's output (0: all). They may be a moment old.
+
+    Raises:
+        NotRunningError: the job has not started, or it has ended.
+    """
+    require_running(job)
+    return _render_output(ports, job, lines, recent=True)
+
+
+def read_output(ports: ServicePorts, job: Job, lines: int = 0) -> str:
+    """
+    The last lines of an ended job's output (0: all).
+
+    Raises:
+        NotEndedError: the job lives.
+    """
+    if not job.is_ended:
+        raise NotEndedError(f"{job.record} has not ended")
+    return _render_output(ports, job, lines)
+
+
+def _render_output(ports: ServicePorts, job: Job, lines: int, *, recent: bool = False) -> str:
+    """Rendering a long log takes many times its size in memory, so only a few run at a time."""
+    output = ports.outputs.read(job.record, recent=recent)  # outside the semaphore: a slow host blocks nobody else
+    with _RENDERING:
+        return output.render(lines)
