@@ -1,4 +1,4 @@
-"""The whole engine over fakes: real stages, real reconciler, a simulated host and clock."""
+"""The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,9 @@ from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError
 from kns.model.job.job import Job
 from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
-from kns.ports import IdentityProvider, World
+from kns.ports import Context, IdentityProvider, World
 from kns.stages import NESTED_JOB
+from kns.stages.lifecycle import Lifecycle
 from tests.builders import JobBuilder, a_catalog, a_job
 from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
@@ -31,7 +32,7 @@ SITE = Site(
 
 @dataclass
 class Simulation:
-    """One installation of kns over a fake world. `record` is the job that the test is about."""
+    """One installation of kns over fakes. `record` is the record of the job under test."""
 
     clock: FakeClock
     store: MemoryJobStore
@@ -43,6 +44,7 @@ class Simulation:
     identity: IdentityProvider | None = None
     site: Site = SITE
     record: str = "kns-job-7"
+    lifecycle: Lifecycle = NESTED_JOB
 
     def configure(self, **changes: object) -> None:
         self.site = replace(self.site, **changes)
@@ -51,29 +53,39 @@ class Simulation:
         spec = job.build().spec
         return self.store.add_spec(spec, record=self.record)
 
+    @property
+    def world(self) -> World:
+        return World(
+            cluster=self.host,
+            renderer=FakeRenderer(),
+            virtual_clusters=self.virtual,
+            outputs=self.outputs,
+            tokens=self.tokens,
+            catalog=self.catalog,
+            identity=self.identity,
+        )
+
+    def context(self) -> Context:
+        """What a stage receives for this job now."""
+        accepted = self.job.spec.accepted
+        assert accepted is not None
+        return Context(job=self.job, accepted=accepted, now=self.clock.now(), site=self.site, world=self.world)
+
     def step(self) -> Result:
-        """One pass by a kns that has just started: nothing it knew before can matter."""
+        """Reconcile once with a new reconciler, so that nothing it remembers can matter."""
         reconciler = Reconciler(
             store=self.store,
             writer=self.store,
-            world=World(
-                cluster=self.host,
-                renderer=FakeRenderer(),
-                virtual_clusters=self.virtual,
-                outputs=self.outputs,
-                tokens=self.tokens,
-                catalog=self.catalog,
-                identity=self.identity,
-            ),
+            world=self.world,
             site=self.site,
             clock=self.clock,
             intake=_no_intake,
-            lifecycle=NESTED_JOB,
+            lifecycle=self.lifecycle,
         )
         return reconciler.reconcile(self.record)
 
     def run(self, *, until: str, limit: int = 200) -> Result:
-        """Passes, with the world settling and time going on as each one asks, until one comes to `until`."""
+        """Reconcile until the result is `until`. In between the world settles, and the time of the requeue passes."""
         seen = []
         for _ in range(limit):
             try:
