@@ -15,8 +15,8 @@ from kns.objects.vault import build_vault_volume
 from kns.ports import World
 from tests.adapters.api_server import ApiServer, failure
 from tests.builders import JobBuilder, a_catalog, a_job
-from tests.fakes.host import FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
 CORE = "/api/v1"
 GONE = "uid-of-no-record"

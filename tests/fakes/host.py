@@ -21,12 +21,9 @@ from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
 
 FOR_EVER_S = 3600  # no test waits as long for a pod
-
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
-
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-
 ADMIN_CONF = b"""\
 apiVersion: v1
 kind: Config
@@ -77,11 +74,11 @@ class FakeHost:
         found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
         if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
             return None
-        return _copy(found)
+        return copy_of(found)
 
     def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            _copy(obj)
+            copy_of(obj)
             for (k, namespace, _), obj in self._objects.items()
             if k is kind
             and namespace in ("", location.namespace)
@@ -91,7 +88,7 @@ class FakeHost:
 
     def observe_all(self, kind: Kind) -> Sequence[Object]:
         return [
-            _copy(obj)
+            copy_of(obj)
             for (k, _, _), obj in self._objects.items()
             if k is kind
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
@@ -100,18 +97,18 @@ class FakeHost:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            _copy(obj)
+            copy_of(obj)
             for (k, namespace, _), obj in self._objects.items()
             if (k, namespace) == (kind, location.namespace)
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return _copy(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
+        return copy_of(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         return [
-            _copy(obj)
+            copy_of(obj)
             for (k, ns, _), obj in self._objects.items()
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
@@ -156,19 +153,19 @@ class FakeHost:
     def snapshot(self) -> "FakeHost":
         """The same objects, standing still from now on."""
         still = FakeHost(self._clock)
-        still._objects = _copy(self._objects)
+        still._objects = copy_of(self._objects)
         return still
 
     def learn(self, obj: Object) -> None:
         """What the process itself stored its cache shows at once."""
-        self._objects[Kind(obj["kind"]), obj["metadata"].get("namespace", ""), obj["metadata"]["name"]] = _copy(obj)
+        self._objects[Kind(obj["kind"]), obj["metadata"].get("namespace", ""), obj["metadata"]["name"]] = copy_of(obj)
 
     # --- what tests do to the world
 
     def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
         key = (kind, namespace, name)
         old = self._objects.get(key)
-        new = _copy(dict(obj))
+        new = copy_of(dict(obj))
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
@@ -176,7 +173,7 @@ class FakeHost:
         if old:
             new = {**old, **new}
         self._objects[key] = new
-        return _copy(new)
+        return copy_of(new)
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """As the syncer copies a claim of the tenant's."""
@@ -207,7 +204,7 @@ class FakeHost:
 
     def restore(self, objects: Sequence[Object]) -> None:
         """Put a world there as it was, uids included."""
-        for obj in _copy(list(objects)):
+        for obj in copy_of(list(objects)):
             meta = obj["metadata"]
             self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
         self._uids = itertools.count(len(self._objects) + 1000)  # far from those that are there
@@ -330,7 +327,7 @@ class FakeHost:
             self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
 
 
-def _copy(value: ValueT) -> ValueT:
+def copy_of(value: ValueT) -> ValueT:
     """A deep copy, several times as fast as that of `copy`: simulations make millions of them."""
     copied: ValueT = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
     return copied
@@ -353,55 +350,3 @@ def _matches(selector: str, labels: Mapping[str, str]) -> bool:
         elif (key not in labels) if not equals else labels.get(key) != value:
             return False
     return True
-
-
-class FakeRenderer:
-    """The chart's control plane, less everything that no test looks at."""
-
-    def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
-        values = build_values(location)
-        name = values["exportKubeConfig"]["context"]
-        meta = {"name": name, "namespace": name, "labels": values["controlPlane"]["statefulSet"]["labels"]}
-        has_volume = values["controlPlane"]["statefulSet"]["persistence"]["volumeClaim"]["enabled"]
-        pod_labels = {"app": "vcluster", "release": name, **values["controlPlane"]["statefulSet"]["pods"]["labels"]}
-        return [
-            {"kind": "Service", "metadata": dict(meta), "spec": {}},
-            {
-                "kind": "StatefulSet" if has_volume else "Deployment",
-                "metadata": dict(meta),
-                "spec": {"template": {"metadata": {"labels": pod_labels}}},
-                "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),
-            },
-        ]
-
-
-class FakeVirtualClusters:
-    def __init__(self) -> None:
-        self.ready = True
-        self.asked: list[str] = []
-        self.namespaces = {"default"}
-        self.objects: dict[tuple[str, str, str], Object] = {}  # (kind, namespace, name)
-        self.fault: Exception | None = None
-
-    def is_ready(self, kubeconfig: str) -> bool:
-        self.asked.append(kubeconfig)
-        return self.ready
-
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
-        self._fail()
-        for obj in objects:
-            namespace = obj["metadata"].get("namespace", "")
-            if not namespace or namespace in self.namespaces:
-                self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = _copy(obj)
-
-    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        self._fail()
-        return frozenset(namespace for k, namespace, n in self.objects if (k, n) == (str(kind), name))
-
-    def drop_namespace(self, namespace: str) -> None:
-        self.namespaces.discard(namespace)
-        self.objects = {key: obj for key, obj in self.objects.items() if key[1] != namespace}
-
-    def _fail(self) -> None:
-        if self.fault:
-            raise self.fault

@@ -14,8 +14,9 @@ from kns.ports import Context, IdentityProvider, World
 from kns.stages import NESTED_JOB
 from kns.stages.lifecycle import Lifecycle
 from tests.builders import JobBuilder, a_catalog, a_job
-from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
 SITE = Site(
     system_namespace="kns-system",

@@ -12,8 +12,8 @@ from kns.model.job.job import StopReason
 from kns.model.site import KeycloakSettings
 from kns.ports import Kind, World
 from tests.builders import JobBuilder, a_job
-from tests.fakes.host import FakeRenderer
 from tests.fakes.keycloak import MemoryRealm
+from tests.fakes.vcluster import FakeRenderer
 from tests.flow.conftest import SITE, Simulation
 from tests.flow.interruptions import Crash, fresh, interrupt
 

@@ -23,8 +23,8 @@ from kns.model.submit.submission import Terms
 from kns.ports import World
 from kns.stages import NESTED_JOB
 from tests.builders import a_catalog
-from tests.fakes.host import FakeRenderer, FakeVirtualClusters
 from tests.fakes.stores import FakeClock, StaticCatalog
+from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 from tests.flow.conftest import SITE
 from tests.simulation.faults import Crash, Gate, Port, WatchedHost, WatchedRecords
 from tests.simulation.witness import WitnessedHost, WitnessedOutputs, WitnessedRealm, WitnessedRecords, WitnessedTokens

@@ -17,8 +17,9 @@ from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.job.job import Job, StopReason, Substatus, build_record, status_to_record
 from kns.settings import Settings
 from tests.builders import a_catalog, a_job
-from tests.fakes.host import FakeHost, FakeVirtualClusters
+from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.vcluster import FakeVirtualClusters
 from tests.flow.conftest import SITE, Simulation
 
 FOLDER = Path(__file__).parent

@@ -6,9 +6,10 @@ from kns.engine.fence import fence, fence_world
 from kns.model.errors import UnavailableError
 from kns.ports import Kind, World
 from tests.builders import a_catalog, a_location
-from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
 
 def test_every_call_asks_anew() -> None:

@@ -16,9 +16,10 @@ from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job.job import Job
 from kns.ports import Kind, Object, World
 from tests.builders import a_catalog, a_job
-from tests.fakes.host import FakeHost, FakeRenderer, FakeVirtualClusters
+from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
 US = Installation("kns-system", "uid-of-kns")
 GONE = "uid-of-no-record"

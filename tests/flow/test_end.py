@@ -1,0 +1,199 @@
+"""
+Every way to stop a job, and its removal: nothing is left on the simulated host.
+
+Some tests replace one method of their own host; mypy needs an ignore for each.
+"""
+
+from typing import Any
+
+import pytest
+
+from kns.model import names
+from kns.model.errors import ForbiddenError, KnsError, RefusedError, UnavailableError
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason
+from kns.ports import Kind, Object
+from tests.builders import JobBuilder
+from tests.flow.conftest import Simulation
+
+
+def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> None:
+    """The tenant's pods are ended with grace before the job is COMPLETED; the record and its output stay."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="draining")
+    sim.step()
+    assert sim.job.status.job_status is JobState.PROCESSING
+    assert any(call.startswith("delete_pods kns-job-7") and call.endswith("grace=3") for call in sim.host.calls)
+    sim.run(until="retained")
+
+    status = sim.job.status
+    assert (status.job_status, status.exit_code) == (JobState.COMPLETED, 0)
+    assert status.is_true(ConditionType.REMOVED)
+    assert sim.host.left == []
+    assert "service/web created" in sim.outputs.read(sim.record).render()
+
+
+def _stubborn(*, ending: bool) -> dict[str, Any]:
+    """A tenant's pod that wants years to end; `ending`: the tenant deleted it already."""
+    meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
+    if ending:
+        meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 10**8}
+    return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 10**8}}
+
+
+@pytest.mark.parametrize("ending", [False, True])
+@pytest.mark.parametrize("how", [*StopReason, "namespace deleted"])
+def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
+    sim: Simulation, job: JobBuilder, how: StopReason | str, *, ending: bool
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.target_appears = False  # nor the app's own pod, which would make kns act, too
+    sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
+    if isinstance(how, StopReason):
+        sim.host.rights_go_first = True
+        sim.store.request_stop(sim.job, how)
+    else:
+        sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.run(until="retained")
+    assert sim.host.left == []
+    if isinstance(how, StopReason):
+        calls = [call for call in sim.host.calls if "kns-drain" in call or call.startswith("delete_pods")]
+        assert calls[0] == "apply ResourceQuota kns-job-7/kns-drain", "controllers inside would replace it"
+
+
+@pytest.mark.parametrize("error", [ForbiddenError("no RoleBinding"), RefusedError("a webhook says no")], ids=repr)
+def test_what_keeps_kns_from_the_pods_does_not_keep_the_namespace(
+    sim: Simulation, job: JobBuilder, error: KnsError
+) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    apply = sim.host.apply
+
+    def refuse(obj: Object) -> Object:
+        if obj["kind"] == "ResourceQuota":
+            raise error
+        return apply(obj)
+
+    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def test_the_ingress_goes_before_the_namespace(sim: Simulation, job: JobBuilder) -> None:
+    """Removal runs up the ladder: nobody is led to a cluster that is going."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    deletions = [call for call in sim.host.calls if call.startswith("delete ")]
+    assert deletions == ["delete Ingress kns-job-7/kns-job-7", "delete Namespace /kns-job-7"]
+
+
+@pytest.mark.parametrize(
+    ("when", "state", "code"),
+    [("wait", JobState.CANCELED, -9), ("serving", JobState.TERMINATED, -15)],
+    ids=["before the start it is canceled", "after the start it is terminated"],
+)
+def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState, code: int) -> None:
+    sim.submit(job)
+    sim.run(until=when)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert (sim.job.status.job_status, sim.job.status.exit_code) == (state, code)
+    assert sim.host.left == []
+
+
+def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
+    """A serving pass asks to be woken exactly at the end of the walltime; then the job is terminated."""
+    sim.submit(job.with_accepted(walltime_s=600).without_target())  # a target is looked at each minute
+    result = sim.run(until="serving")
+    assert sim.job.walltime_end is not None
+    assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
+    sim.clock.advance(600)
+    sim.run(until="retained")
+    assert (sim.job.status.job_status, sim.job.status.exit_code) == (JobState.TERMINATED, -15)
+    assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_keep_vclusters_keeps_everything_and_deleting_the_record_removes_it(sim: Simulation, job: JobBuilder) -> None:
+    """The status is final, the world stays; `kubectl delete nj` takes it away whatever the setting says."""
+    sim.configure(keep_vclusters=True)
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="kept")
+    assert sim.job.status.job_status is JobState.COMPLETED
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert "kubectl delete nj kns-job-7 -n kns-system" in removed.message
+    assert "Namespace /kns-job-7" in sim.host.left
+
+    sim.store.delete(sim.job)
+    sim.run(until="released")
+    assert sim.host.left == []
+    assert sim.store.get(sim.record) is None
+
+
+def test_a_record_deleted_while_it_spawns_takes_everything_along(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="wait")
+    sim.store.delete(sim.job)
+    sim.run(until="released")
+    assert sim.host.left == []
+
+
+def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.namespace_stuck = "Some content has finalizers remaining: example.org/hold in 1 resource instances"
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="removing")
+    for _ in range(5):
+        sim.host.settle()
+        assert sim.step().summary == "removing"
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert "example.org/hold" in removed.message
+    assert sim.job.status.job_status is JobState.COMPLETED
+    sim.host.namespace_stuck = None
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(retention_s=3600)
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="retained")
+    sim.clock.advance(3600)
+    sim.run(until="released")
+    assert sim.store.get(sim.record) is None
+
+
+def test_the_grace_ends_even_if_the_host_does_not_answer(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+
+    def list_objects(kind: Kind, namespace: str, selector: str = "") -> list[Object]:
+        raise UnavailableError("GET pods: no answer")
+
+    sim.host.list_objects = list_objects  # type: ignore[method-assign]
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="ended")
+    assert sim.job.status.job_status is JobState.COMPLETED
+
+
+def test_keep_vclusters_keeps_the_apps_pods_too(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(keep_vclusters=True)
+    sim.submit(job)
+    sim.run(until="serving")
+    before = sim.host.left
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="kept")
+    assert sim.host.left == before
