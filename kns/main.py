@@ -54,6 +54,7 @@ from kns.ports import Kind, World
 from kns.service.ports import ServicePorts
 from kns.settings import DEFAULT_CHART, Settings, SettingsError, forget_secrets, list_unknown, load_settings
 from kns.stages import NESTED_JOB
+from kns.stages.swept import SWEPT
 from kns.wiring import (
     build_identity_provider,
     build_limits,
@@ -258,6 +259,7 @@ class _Scheduler:
                 ),
                 sweeper=Sweeper(
                     build_sweep_rules(settings, installation_uid=uid),
+                    kinds=SWEPT,
                     world=fenced,
                     store=records,
                     authority=records,

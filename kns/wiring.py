@@ -6,7 +6,6 @@ from pathlib import Path
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.sliding_window import SlidingWindow
-from kns.engine.orphans import Installation
 from kns.engine.sweeper import SweepRules
 from kns.logs import get_logger
 from kns.model.errors import KnsError
@@ -23,6 +22,7 @@ from kns.model.submit.submission import Terms
 from kns.ports import IdentityProvider, Kind
 from kns.service.ports import Limits
 from kns.settings import Settings
+from kns.stages.orphans import Installation
 
 log = get_logger(__name__)
 

@@ -21,7 +21,7 @@ def fence(port: PortT, may_work: Callable[[], bool]) -> PortT:
     `port`, but its calls raise UnavailableError once `may_work` returns False.
 
     A request that is already on its way is not stopped; the margin of the Lease covers it. An adapter that delays a
-    call (the throttle, the turn at Keycloak) checks `may_work` again after the delay.
+    call, like the throttle, checks `may_work` again after the delay.
     """
     return cast(PortT, _Fenced(port, may_work))
 

@@ -7,34 +7,21 @@ its namespace. Deletion is bound to the uid that was judged. Nothing is stored b
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from kns import metrics
-from kns.engine.orphans import (
-    Find,
-    Installation,
-    Judgement,
-    Swept,
-    judge,
-    read_client,
-    read_namespace,
-    read_secret,
-    read_volume,
-)
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import KnsError
 from kns.objects.event import build_orphan_event
 from kns.ports import Clock, JobStore, Kind, RecordAuthority, World
+from kns.stages.orphans import Find, Installation, Judgement, SweptKind, judge
 
 log = get_logger(__name__)
 
 MOST_PER_SWEEP = 100  # removals, and Events, per kind: limits the damage of a mistake until somebody sees it
-_BY_KNS = f"{names.MANAGED_BY_LABEL}=kns"
-_JOBS_BY_KNS = f"{names.JOB_LABEL},{_BY_KNS}"
-_CLIENT_PREFIX = "kns-job-"
 
 REMOVED, FOUND, UNMARKED = "OrphanRemoved", "OrphanFound", "OrphanUnmarked"
 
@@ -56,6 +43,7 @@ class Sweeper:
         self,
         rules: SweepRules,
         *,
+        kinds: Sequence[SweptKind],
         world: World,
         store: JobStore,
         authority: RecordAuthority,
@@ -63,8 +51,8 @@ class Sweeper:
         may_work: Callable[[], bool],
     ) -> None:
         self._rules = rules
-        self._cluster = world.cluster
-        self._identity = world.identity
+        self._kinds = kinds
+        self._world = world
         self._store = store
         self._authority = authority
         self._clock = clock
@@ -72,12 +60,6 @@ class Sweeper:
         self._first_seen: dict[str, datetime] = {}  # key -> time, for kinds without a creation time
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        self._sources: dict[Swept, Callable[[], Iterable[Find | None]]] = {
-            Swept.NAMESPACE: self._list_namespaces,
-            Swept.VOLUME: self._list_volumes,
-            Swept.SECRET: self._list_secrets,
-            Swept.CLIENT: self._list_clients,
-        }
 
     def start(self) -> None:
         self._thread.start()
@@ -96,7 +78,7 @@ class Sweeper:
         Raises:
             KnsError: the records cannot be read, so nothing can be judged.
         """
-        found = {kind: finds for kind in self._sources if (finds := self._list(kind)) is not None}
+        found = {kind: finds for kind in self._kinds if (finds := self._list(kind)) is not None}
         judged = self._judge([find for finds in found.values() for find in finds])
         for kind in found:
             self._settle(kind, judged)
@@ -116,36 +98,14 @@ class Sweeper:
 
     # --- listing
 
-    def _list(self, kind: Swept) -> list[Find] | None:
+    def _list(self, kind: SweptKind) -> list[Find] | None:
         """The objects of one kind that may be orphans; None if they cannot be listed now."""
         try:
-            return [find for find in self._sources[kind]() if find is not None]
+            return list(kind.list_all(self._world, self._rules.installation))
         except KnsError as error:
-            metrics.count_sweep_failure(kind.value)
-            log.warning("sweep_list_failed", kind=kind.value, error=str(error))
+            metrics.count_sweep_failure(kind.name)
+            log.warning("sweep_list_failed", kind=kind.name, error=str(error))
             return None
-
-    def _list_namespaces(self) -> Iterable[Find | None]:
-        found = self._cluster.list_metadata(Kind.NAMESPACE, "", _JOBS_BY_KNS)
-        return (read_namespace(obj, self._rules.installation) for obj in found)
-
-    def _list_volumes(self) -> Iterable[Find | None]:
-        """Volumes without kns's metadata are only reported, and only if their job's namespace is gone."""
-        for obj in self._cluster.list_objects(Kind.PERSISTENT_VOLUME, ""):
-            find = read_volume(obj, self._rules.installation)
-            if find is not None and (find.record_uid is not None or not self._has_namespace(obj["spec"]["claimRef"])):
-                yield find
-
-    def _has_namespace(self, claim: dict[str, str]) -> bool:
-        return self._cluster.observe(Kind.NAMESPACE, "", claim["namespace"]) is not None
-
-    def _list_secrets(self) -> Iterable[Find | None]:
-        found = self._cluster.list_metadata(Kind.SECRET, self._rules.installation.namespace, _BY_KNS)
-        return (read_secret(obj) for obj in found)
-
-    def _list_clients(self) -> Iterable[Find | None]:
-        found = self._identity.list_clients(_CLIENT_PREFIX) if self._identity else ()
-        return (read_client(client, self._rules.installation) for client in found)
 
     # --- judging
 
@@ -173,10 +133,10 @@ class Sweeper:
 
     # --- acting
 
-    def _settle(self, kind: Swept, judged: dict[Judgement, list[Find]]) -> None:
+    def _settle(self, kind: SweptKind, judged: dict[Judgement, list[Find]]) -> None:
         orphans = [find for find in judged[Judgement.ORPHAN] if find.kind is kind]
         unmarked = [find for find in judged[Judgement.UNMARKED] if find.kind is kind]
-        metrics.set_orphans(kind.value, marked=len(orphans), unmarked=len(unmarked))
+        metrics.set_orphans(kind.name, marked=len(orphans), unmarked=len(unmarked))
         for find in unmarked[:MOST_PER_SWEEP]:
             self._report(find, UNMARKED, "belongs to no job of kns, and nothing proves that this installation made it")
         for find in [find for find in orphans if not find.terminating][:MOST_PER_SWEEP]:
@@ -185,31 +145,26 @@ class Sweeper:
             elif self._stop.is_set() or not self._may_work():
                 return
             elif self._remove(find):
-                metrics.count_swept(kind.value)
+                metrics.count_swept(kind.name)
                 self._report(find, REMOVED, "was an orphan and was removed")
 
     def _remove(self, find: Find) -> bool:
         try:
-            if find.kind is Swept.CLIENT:
-                assert self._identity is not None  # noqa: S101 - it listed the client
-                self._identity.delete_client(find.key)
-            else:
-                namespace = self._rules.installation.namespace if find.kind is Swept.SECRET else ""
-                self._cluster.delete(Kind(find.kind.value), namespace, find.name, uid=find.key)
+            find.kind.delete(self._world, self._rules.installation, find)
         except KnsError as error:
-            metrics.count_sweep_failure(find.kind.value)
-            log.warning("orphan_not_removed", kind=find.kind.value, name=find.name, error=str(error))
+            metrics.count_sweep_failure(find.kind.name)
+            log.warning("orphan_not_removed", kind=find.kind.name, name=find.name, error=str(error))
             return False
         return True
 
     def _report(self, find: Find, reason: str, what: str) -> None:
         """Log it and write an Event. For a known find, only the count of its Event is raised."""
-        kind, namespace = find.kind.value, self._rules.installation.namespace
+        kind, namespace = find.kind.name, self._rules.installation.namespace
         message = f"{kind} {find.name} {what}; uid of its record: {find.record_uid or 'unknown'}"
         log.warning("orphan", kind=kind, name=find.name, reason=reason, record_uid=find.record_uid)
         try:
-            before = self._cluster.read(Kind.EVENT, namespace, names.orphan_event(kind, find.key, reason))
-            self._cluster.apply(
+            before = self._world.cluster.read(Kind.EVENT, namespace, names.orphan_event(kind, find.key, reason))
+            self._world.cluster.apply(
                 build_orphan_event(
                     system_namespace=namespace,
                     kind=kind,

@@ -7,12 +7,13 @@ from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.owned import build_owned_secret
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
-from kns.engine.orphans import Installation
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.model.errors import UnavailableError
 from kns.objects.namespace import build_namespace
 from kns.objects.vault import build_vault_volume
 from kns.ports import World
+from kns.stages.orphans import Installation
+from kns.stages.swept import SWEPT
 from tests.adapters.api_server import ApiServer, failure
 from tests.builders import JobBuilder, a_catalog, a_job
 from tests.fakes.stores import FakeClock, MemoryOutputStore, MemoryTokenStore, StaticCatalog
@@ -37,6 +38,7 @@ def sweeper(client: KubeClient, records: KubeRecords) -> Sweeper:
     throttle = Throttle(1000, burst=1000, clock=clock)
     return Sweeper(
         SweepRules(installation=Installation("kns", "uid-of-kns"), interval_s=300, grace_s=900),
+        kinds=SWEPT,
         world=World(
             cluster=KubeCluster(client, clock=clock, on_change=lambda *_: None, throttle=throttle),
             renderer=FakeRenderer(),

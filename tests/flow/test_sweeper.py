@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from kns.engine.orphans import Installation
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.model.errors import UnavailableError
 from kns.model.job.job import StopReason
 from kns.model.site import KeycloakSettings
 from kns.ports import Kind, World
+from kns.stages.orphans import Installation
+from kns.stages.swept import SWEPT
 from tests.builders import JobBuilder, a_job
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.vcluster import FakeRenderer
@@ -39,6 +40,7 @@ def a_simulation(sim: Simulation) -> tuple[Simulation, MemoryRealm]:
 def a_sweeper(sim: Simulation, *, grace_s: float = GRACE_S) -> Sweeper:
     return Sweeper(
         SweepRules(Installation(SITE.system_namespace, SITE.installation_uid), interval_s=300, grace_s=grace_s),
+        kinds=SWEPT,
         world=World(
             cluster=sim.host,
             renderer=FakeRenderer(),

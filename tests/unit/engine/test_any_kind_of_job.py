@@ -10,8 +10,8 @@ from kns.model.job.conditions import ConditionType
 
 FOLDER = Path(kns.engine.__file__).parent
 MODULES = sorted(FOLDER.glob("*.py"))
-MAY_IMPORT = {"kns.stages.lifecycle", "kns.stages.outcome", "kns.objects.event"}
-WORDS = ("vcluster", "virtual cluster", "virtual_cluster", "control plane", "control_plane", "web shell", "web_shell")
+MAY_IMPORT = {"kns.stages.lifecycle", "kns.stages.outcome", "kns.stages.orphans", "kns.objects.event"}
+WORDS = ("vcluster", "virtual", "control plane", "control_plane", "shell", "keycloak", "vault", "ingress", "helm")
 # What a job waits for at its end and about the job as a whole; the other conditions belong to stages.
 CONDITIONS = {ConditionType.DRAINED, ConditionType.ENDED, ConditionType.REMOVED}
 

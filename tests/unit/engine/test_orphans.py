@@ -1,4 +1,4 @@
-"""What may be an orphan, whose it is, and the verdict on it: tables over the pure half of the sweeper."""
+"""What may be an orphan, whose it is, and the judgement on it: tables over the pure half of the sweeper."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from kns.engine.orphans import (
-    Find,
-    Installation,
-    Owner,
-    Swept,
-    Verdict,
-    judge,
+from kns.model import names
+from kns.model.job.job import Job
+from kns.ports import Object
+from kns.stages.orphans import Find, Installation, Judgement, Owner, SweptKind, judge
+from kns.stages.swept import (
+    CLIENT,
+    NAMESPACE,
+    SECRET,
+    SWEPT,
+    VOLUME,
     read_client,
     read_namespace,
     read_secret,
     read_volume,
 )
-from kns.model import names
-from kns.model.job.job import Job
-from kns.ports import Object
 from tests.builders import a_job
 
 US = Installation("kns-system", "uid-of-kns")
@@ -28,34 +28,43 @@ RECORD = "uid-of-a-record"
 LIVE = a_job().started().build()
 ENDED = a_job().started().ended().build()
 REMOVED = a_job().started().ended().removed().build()
-EVERY = list(Swept)
-NOT_SECRETS = [Swept.NAMESPACE, Swept.VOLUME, Swept.CLIENT]
+EVERY = SWEPT
+NOT_SECRETS = [NAMESPACE, VOLUME, CLIENT]
 
-VERDICTS: list[tuple[str, list[Swept], Owner, str | None, Job | None, Verdict]] = [
-    ("ours, and its record is gone", EVERY, Owner.US, RECORD, None, Verdict.ORPHAN),
-    ("of another installation", EVERY, Owner.OTHERS, RECORD, None, Verdict.KEEP),
-    ("of another installation, and names a removed record of ours", EVERY, Owner.OTHERS, RECORD, REMOVED, Verdict.KEEP),
-    ("without a mark of an installation", EVERY, Owner.UNKNOWN, RECORD, None, Verdict.UNMARKED),
-    ("without a mark of a record", EVERY, Owner.US, None, None, Verdict.UNMARKED),
-    ("without any mark", EVERY, Owner.UNKNOWN, None, None, Verdict.UNMARKED),
-    ("of a job that lives", EVERY, Owner.US, RECORD, LIVE, Verdict.KEEP),
-    ("of a job that lives, made by an older release", EVERY, Owner.UNKNOWN, RECORD, LIVE, Verdict.KEEP),
-    ("of a job that has ended and is being removed", EVERY, Owner.US, RECORD, ENDED, Verdict.KEEP),
-    ("left of a removed job", NOT_SECRETS, Owner.US, RECORD, REMOVED, Verdict.ORPHAN),
-    ("left of a removed job, by an older release", NOT_SECRETS, Owner.UNKNOWN, RECORD, REMOVED, Verdict.ORPHAN),
-    ("output and tokens of a removed job", [Swept.SECRET], Owner.US, RECORD, REMOVED, Verdict.KEEP),
+JUDGEMENTS: list[tuple[str, list[SweptKind], Owner, str | None, Job | None, Judgement]] = [
+    ("ours, and its record is gone", EVERY, Owner.US, RECORD, None, Judgement.ORPHAN),
+    ("of another installation", EVERY, Owner.OTHERS, RECORD, None, Judgement.KEEP),
+    (
+        "of another installation, and names a removed record of ours",
+        EVERY,
+        Owner.OTHERS,
+        RECORD,
+        REMOVED,
+        Judgement.KEEP,
+    ),
+    ("without a mark of an installation", EVERY, Owner.UNKNOWN, RECORD, None, Judgement.UNMARKED),
+    ("without a mark of a record", EVERY, Owner.US, None, None, Judgement.UNMARKED),
+    ("without any mark", EVERY, Owner.UNKNOWN, None, None, Judgement.UNMARKED),
+    ("of a job that lives", EVERY, Owner.US, RECORD, LIVE, Judgement.KEEP),
+    ("of a job that lives, made by an older release", EVERY, Owner.UNKNOWN, RECORD, LIVE, Judgement.KEEP),
+    ("of a job that has ended and is being removed", EVERY, Owner.US, RECORD, ENDED, Judgement.KEEP),
+    ("left of a removed job", NOT_SECRETS, Owner.US, RECORD, REMOVED, Judgement.ORPHAN),
+    ("left of a removed job, by an older release", NOT_SECRETS, Owner.UNKNOWN, RECORD, REMOVED, Judgement.ORPHAN),
+    ("output and tokens of a removed job", [SECRET], Owner.US, RECORD, REMOVED, Judgement.KEEP),
 ]
 
 
 @pytest.mark.parametrize(
-    ("kinds", "owner", "record_uid", "job", "verdict"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS]
+    ("kinds", "owner", "record_uid", "job", "judgement"),
+    [row[1:] for row in JUDGEMENTS],
+    ids=[row[0] for row in JUDGEMENTS],
 )
-def test_the_verdict(
-    kinds: list[Swept], owner: Owner, record_uid: str | None, job: Job | None, verdict: Verdict
+def test_the_judgement(
+    kinds: list[SweptKind], owner: Owner, record_uid: str | None, job: Job | None, judgement: Judgement
 ) -> None:
     for kind in kinds:
         find = Find(kind=kind, name="kns-job-7", key="uid-7", owner=owner, record_uid=record_uid)
-        assert judge(find, job) is verdict, kind
+        assert judge(find, job) is judgement, kind
 
 
 def an_object(
@@ -222,4 +231,4 @@ def test_a_deletion_that_was_asked_for_is_seen(going: bool) -> None:
         obj["metadata"]["deletionTimestamp"] = "2026-01-05T14:15:31+00:00"
     find = read_namespace(obj, US)
     assert find is not None
-    assert find.going is going
+    assert find.terminating is going

@@ -1,12 +1,12 @@
 """
 The sweeper over a host, a realm and records in memory: what it lists, removes and reports.
 
-Whose an object is and the verdict on it are tables in test_orphans.py. Here one kind of object stands for all where
+Whose an object is and the judgement on it are tables in test_orphans.py. Here one kind of object stands for all where
 the code makes no difference between kinds.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,12 +14,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kns.engine import sweeper
-from kns.engine.orphans import Installation, Swept
 from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, UNMARKED, Sweeper, SweepRules
 from kns.model import names
 from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job.job import Job
 from kns.ports import Kind, Object, World
+from kns.stages.orphans import Installation, SweptKind
+from kns.stages.swept import CLIENT, NAMESPACE, SECRET, SWEPT, VOLUME
 from tests.builders import a_catalog, a_job
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
@@ -57,7 +58,7 @@ class Cluster:
         self.host.put(Kind.NAMESPACE, "", US.namespace, {})
         self.store = LaggingStore(self.clock)
 
-    def make(self) -> Sweeper:
+    def make(self, kinds: Sequence[SweptKind] = SWEPT) -> Sweeper:
         world = World(
             cluster=self.host,
             renderer=FakeRenderer(),
@@ -69,6 +70,7 @@ class Cluster:
         )
         return Sweeper(
             self.rules,
+            kinds=kinds,
             world=world,
             store=self.store,
             authority=self.store,
@@ -146,24 +148,24 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-ADD: dict[Swept, Callable[..., None]] = {
-    Swept.NAMESPACE: Cluster.add_namespace,
-    Swept.VOLUME: Cluster.add_volume,
-    Swept.SECRET: Cluster.add_secret,
-    Swept.CLIENT: Cluster.add_client,
+ADD: dict[SweptKind, Callable[..., None]] = {
+    NAMESPACE: Cluster.add_namespace,
+    VOLUME: Cluster.add_volume,
+    SECRET: Cluster.add_secret,
+    CLIENT: Cluster.add_client,
 }
 WHERE = {
-    Swept.NAMESPACE: f"Namespace /{NAME}",
-    Swept.VOLUME: f"PersistentVolume /{VOLUME_NAME}",
-    Swept.SECRET: f"Secret kns-system/{SECRET_NAME}",
-    Swept.CLIENT: f"KeycloakClient {NAME}",
+    NAMESPACE: f"Namespace /{NAME}",
+    VOLUME: f"PersistentVolume /{VOLUME_NAME}",
+    SECRET: f"Secret kns-system/{SECRET_NAME}",
+    CLIENT: f"KeycloakClient {NAME}",
 }
-EVERY = pytest.mark.parametrize("kind", list(Swept), ids=str)
-NOT_SECRETS = [Swept.NAMESPACE, Swept.VOLUME, Swept.CLIENT]
+EVERY = pytest.mark.parametrize("kind", SWEPT, ids=str)
+NOT_SECRETS = [NAMESPACE, VOLUME, CLIENT]
 
 
-def metric(name: str, kind: Swept) -> float:
-    return REGISTRY.get_sample_value(name, {"kind": kind.value}) or 0.0
+def metric(name: str, kind: SweptKind) -> float:
+    return REGISTRY.get_sample_value(name, {"kind": kind.name}) or 0.0
 
 
 def sweep_twice(cluster: Cluster) -> None:
@@ -181,20 +183,20 @@ def test_nothing_there_nothing_done(cluster: Cluster) -> None:
 
 
 @EVERY
-def test_an_orphan_is_removed_and_told(cluster: Cluster, kind: Swept) -> None:
+def test_an_orphan_is_removed_and_told(cluster: Cluster, kind: SweptKind) -> None:
     ADD[kind](cluster)
     before = metric("kns_sweep_removed_total", kind)
     sweep_twice(cluster)
     assert cluster.removed == [WHERE[kind]]
     (event,) = cluster.events
-    assert (event["reason"], event["involvedObject"]["kind"]) == (REMOVED, kind.value)
+    assert (event["reason"], event["involvedObject"]["kind"]) == (REMOVED, kind.name)
     assert event["metadata"]["namespace"] == event["involvedObject"]["namespace"] == "kns-system"
     assert GONE in event["message"]
     assert metric("kns_sweep_removed_total", kind) == before + 1
 
 
 @EVERY
-def test_what_is_younger_than_the_grace_stays(cluster: Cluster, kind: Swept) -> None:
+def test_what_is_younger_than_the_grace_stays(cluster: Cluster, kind: SweptKind) -> None:
     ADD[kind](cluster)
     one = cluster.make()
     for after_s in (450.0, 449.0):
@@ -249,7 +251,7 @@ def test_what_another_installation_marked_stays_and_is_not_told(cluster: Cluster
 
 
 @pytest.mark.parametrize("kind", NOT_SECRETS, ids=str)
-def test_without_a_mark_of_an_installation_it_is_only_told(cluster: Cluster, kind: Swept) -> None:
+def test_without_a_mark_of_an_installation_it_is_only_told(cluster: Cluster, kind: SweptKind) -> None:
     """An older release or somebody else may have made it."""
     ADD[kind](cluster, installation=None)
     sweep_twice(cluster)
@@ -284,7 +286,7 @@ def test_what_a_lost_deletion_left_of_a_removed_job_goes(cluster: Cluster) -> No
 
 def test_a_dry_run_only_tells(cluster: Cluster) -> None:
     """Once per orphan, however many sweeps: the count of the one event goes up."""
-    kind = Swept.NAMESPACE
+    kind = NAMESPACE
     cluster.rules = replace(RULES, dry_run=True)
     ADD[kind](cluster)
     before = metric("kns_sweep_removed_total", kind)
@@ -299,21 +301,20 @@ def test_a_dry_run_only_tells(cluster: Cluster) -> None:
     assert event["lastTimestamp"] > first["lastTimestamp"] >= event["firstTimestamp"]
 
 
-@pytest.mark.parametrize("failing", list(Swept), ids=lambda kind: f"no {kind}")
-def test_a_kind_that_cannot_be_listed_keeps_no_other_from_being_swept(cluster: Cluster, failing: Swept) -> None:
+@pytest.mark.parametrize("failing", SWEPT, ids=lambda kind: f"no {kind}")
+def test_a_kind_that_cannot_be_listed_keeps_no_other_from_being_swept(cluster: Cluster, failing: SweptKind) -> None:
     for add in ADD.values():
         add(cluster)
-    one = cluster.make()
 
-    def refuse() -> Any:
+    def refuse(*_: Any) -> Any:
         raise ForbiddenError("list: 403")
 
-    one._sources[failing] = refuse
+    one = cluster.make(kinds=[replace(kind, list_all=refuse) if kind is failing else kind for kind in SWEPT])
     before = metric("kns_sweep_failures_total", failing)
     for _ in range(2):
         cluster.clock.advance(900)
         one.sweep()
-    assert sorted(cluster.removed) == sorted(WHERE[kind] for kind in Swept if kind is not failing)
+    assert sorted(cluster.removed) == sorted(WHERE[kind] for kind in SWEPT if kind is not failing)
     assert metric("kns_sweep_failures_total", failing) == before + 2
 
 
@@ -329,10 +330,10 @@ def test_a_removal_that_fails_keeps_no_other_from_going(cluster: Cluster, monkey
         original(kind, namespace, name, uid=uid)
 
     monkeypatch.setattr(cluster.host, "delete", delete)
-    before = metric("kns_sweep_removed_total", Swept.NAMESPACE)
+    before = metric("kns_sweep_removed_total", NAMESPACE)
     cluster.sweep()
-    assert cluster.removed == ["Namespace /kns-job-8", WHERE[Swept.SECRET]]
-    assert metric("kns_sweep_removed_total", Swept.NAMESPACE) == before + 1
+    assert cluster.removed == ["Namespace /kns-job-8", WHERE[SECRET]]
+    assert metric("kns_sweep_removed_total", NAMESPACE) == before + 1
     assert cluster.reasons == [REMOVED, REMOVED]
 
 
@@ -341,7 +342,7 @@ def test_an_event_that_is_refused_keeps_nothing_from_going(cluster: Cluster) -> 
     cluster.add_namespace()
     cluster.add_secret()
     cluster.sweep()
-    assert cluster.removed == [WHERE[Swept.NAMESPACE], WHERE[Swept.SECRET]]
+    assert cluster.removed == [WHERE[NAMESPACE], WHERE[SECRET]]
 
 
 @pytest.mark.parametrize("method", ["list_jobs", "list_uids"])
@@ -381,11 +382,11 @@ def test_what_is_going_already_is_not_removed_again(cluster: Cluster) -> None:
     cluster.add_namespace()
     cluster.sweep()
     cluster.sweep()
-    assert cluster.removed == [WHERE[Swept.NAMESPACE]]
-    assert metric("kns_sweep_orphans", Swept.NAMESPACE) == 1
+    assert cluster.removed == [WHERE[NAMESPACE]]
+    assert metric("kns_sweep_orphans", NAMESPACE) == 1
     cluster.host.settle()
     cluster.sweep()
-    assert metric("kns_sweep_orphans", Swept.NAMESPACE) == 0
+    assert metric("kns_sweep_orphans", NAMESPACE) == 0
 
 
 def test_a_sweep_is_bounded_and_the_next_goes_on(cluster: Cluster) -> None:
@@ -409,14 +410,14 @@ def test_a_volume_that_was_retained_is_told_once_its_job_is_gone(cluster: Cluste
     cluster.host.drop(Kind.NAMESPACE, "", NAME)
     cluster.sweep()
     assert (cluster.removed, cluster.reasons) == ([], [UNMARKED])
-    assert metric("kns_sweep_unmarked", Swept.VOLUME) == 1
+    assert metric("kns_sweep_unmarked", VOLUME) == 1
 
 
 def test_a_site_without_keycloak_is_swept(cluster: Cluster) -> None:
     cluster.realm = None
     cluster.add_namespace()
     cluster.sweep()
-    assert cluster.removed == [WHERE[Swept.NAMESPACE]]
+    assert cluster.removed == [WHERE[NAMESPACE]]
 
 
 def test_who_no_longer_leads_removes_nothing_more(cluster: Cluster) -> None:

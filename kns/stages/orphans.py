@@ -1,0 +1,87 @@
+"""
+Orphans: how an object that may be one is described to the engine, and whether it is one. Pure: no calls, no clock.
+
+An object is removed only if its own metadata says that kns made it, for which installation and for which record, and if
+that record does not exist or says that everything of its job was removed. An object without one of the three is
+reported and stays. The record is identified by its uid, because numbers and names can be used twice and uids cannot.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job
+from kns.ports import World
+
+
+class Owner(StrEnum):
+    """The installation that owns an object, according to its metadata."""
+
+    US = "us"
+    OTHERS = "others"
+    UNKNOWN = "unknown"
+
+
+class Judgement(StrEnum):
+    KEEP = "keep"
+    ORPHAN = "orphan"
+    UNMARKED = "unmarked"  # its record does not exist, but nothing proves that this installation made it
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Identifies this installation: within its cluster by `namespace`, among all clusters by that namespace's `uid`."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweptKind:
+    """
+    A kind of object that the sweeper looks for.
+
+    `name` is the kind in Events, logs and metrics. `list_all` yields every object that may be an orphan, and `delete`
+    removes one of them. `stays_with_record`: its objects stay as long as the record, even after the job was removed.
+    """
+
+    name: str
+    list_all: "Callable[[World, Installation], Iterable[Find]]"
+    delete: "Callable[[World, Installation, Find], None]"
+    stays_with_record: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Find:
+    """
+    One object that may be an orphan.
+
+    Deletion is bound to `key` (the uid; in Keycloak the id). `created` is None if the kind has no creation time.
+    `terminating`: its deletion was requested already.
+    """
+
+    kind: SweptKind
+    name: str
+    key: str
+    owner: Owner
+    record_uid: str | None
+    created: datetime | None = None
+    terminating: bool = False
+
+
+def judge(find: Find, job: Job | None) -> Judgement:
+    """`job` is the job of `find.record_uid`; None if there is no such record."""
+    if find.owner is Owner.OTHERS:
+        return Judgement.KEEP
+    if job is not None:
+        # The record is one of this installation, so the object is, too, with or without a mark.
+        removed = job.status.is_true(ConditionType.REMOVED) and not find.kind.stays_with_record
+        return Judgement.ORPHAN if removed else Judgement.KEEP
+    if find.owner is Owner.US and find.record_uid is not None:
+        return Judgement.ORPHAN
+    return Judgement.UNMARKED

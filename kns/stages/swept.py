@@ -1,0 +1,155 @@
+"""
+What the sweeper looks for: job namespaces, and everything that kns makes outside of them.
+
+Every stage that makes such an object removes it, too; the sweeper finds what a lost deletion left.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from kns.model import names
+from kns.ports import Kind, Object, World
+from kns.stages.orphans import Find, Installation, Owner, SweptKind
+
+_BY_KNS = f"{names.MANAGED_BY_LABEL}=kns"
+_JOBS_BY_KNS = f"{names.JOB_LABEL},{_BY_KNS}"
+_CLIENT_PREFIX = "kns-job-"
+
+
+def read_namespace(obj: Object, installation: Installation) -> Find | None:
+    """A job's namespace; None for any other namespace."""
+    meta = obj["metadata"]
+    if not _is_made_by_kns(meta) or not names.is_job_object_name(meta["name"]):
+        return None
+    return _read(NAMESPACE, meta, owner=_owner(meta, installation), record_uid=_record_uid(meta))
+
+
+def read_volume(obj: Object, installation: Installation) -> Find | None:
+    """
+    A volume of a vault, or one that a provisioner left behind for a job; None for any other volume.
+
+    Labels alone prove nothing: provisioners copy them from tenants' claims. So the name must match, too.
+    """
+    meta, ref = obj["metadata"], obj["spec"].get("claimRef") or {}
+    namespace = ref.get("namespace") or ""
+    if not names.is_job_object_name(namespace):
+        return None
+    if _is_made_by_kns(meta) and meta["name"] == names.vault_volume(namespace, str(ref.get("uid"))):
+        return _read(VOLUME, meta, owner=_owner(meta, installation), record_uid=_record_uid(meta))
+    if (obj.get("status") or {}).get("phase") == "Released":
+        return _read(VOLUME, meta, owner=Owner.UNKNOWN, record_uid=None)
+    return None
+
+
+def read_secret(obj: Object) -> Find | None:
+    """The Secret with a record's tokens or output, in kns's own namespace; None for any other Secret."""
+    meta = obj["metadata"]
+    owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if _is_record(ref)]
+    if not owners and not _is_made_by_kns(meta):
+        return None
+    return _read(SECRET, meta, owner=Owner.US, record_uid=owners[0] if owners else None)
+
+
+def read_client(client: Object, installation: Installation) -> Find | None:
+    """A job's client in the realm, which other clusters may share; None for any other client."""
+    attributes = client.get("attributes") or {}
+    record_uid = attributes.get(names.KEYCLOAK_OWNER_ATTRIBUTE)
+    if record_uid is None or not names.is_job_object_name(client["clientId"]):
+        return None
+    mark = attributes.get(names.KEYCLOAK_INSTALLATION_ATTRIBUTE)
+    owner = _compare(mark, installation.uid)
+    return Find(kind=CLIENT, name=client["clientId"], key=client["id"], owner=owner, record_uid=record_uid)
+
+
+def _read(kind: SweptKind, meta: Mapping[str, Any], *, owner: Owner, record_uid: str | None) -> Find:
+    return Find(
+        kind=kind,
+        name=meta["name"],
+        key=meta["uid"],
+        owner=owner,
+        record_uid=record_uid,
+        created=datetime.fromisoformat(meta["creationTimestamp"]),
+        terminating=meta.get("deletionTimestamp") is not None,
+    )
+
+
+def _is_made_by_kns(meta: Mapping[str, Any]) -> bool:
+    labels = meta.get("labels") or {}
+    return labels.get(names.MANAGED_BY_LABEL) == "kns" and names.JOB_LABEL in labels
+
+
+def _is_record(ref: Mapping[str, Any]) -> bool:
+    return (ref["kind"], str(ref["apiVersion"]).partition("/")[0]) == (names.RECORD_KIND, names.GROUP)
+
+
+def _owner(meta: Mapping[str, Any], installation: Installation) -> Owner:
+    return _compare((meta.get("labels") or {}).get(names.INSTALLATION_LABEL), installation.namespace)
+
+
+def _compare(mark: str | None, ours: str) -> Owner:
+    if mark is None:
+        return Owner.UNKNOWN
+    return Owner.US if mark == ours else Owner.OTHERS
+
+
+def _record_uid(meta: Mapping[str, Any]) -> str | None:
+    uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
+    return None if uid is None else str(uid)
+
+
+def _list_namespaces(world: World, installation: Installation) -> Iterable[Find]:
+    for obj in world.cluster.list_metadata(Kind.NAMESPACE, "", _JOBS_BY_KNS):
+        find = read_namespace(obj, installation)
+        if find is not None:
+            yield find
+
+
+def _list_volumes(world: World, installation: Installation) -> Iterable[Find]:
+    """Volumes without kns's metadata are only reported, and only if their job's namespace is gone."""
+    for obj in world.cluster.list_objects(Kind.PERSISTENT_VOLUME, ""):
+        find = read_volume(obj, installation)
+        if find is None:
+            continue
+        namespace = obj["spec"]["claimRef"]["namespace"]
+        if find.record_uid is not None or world.cluster.observe(Kind.NAMESPACE, "", namespace) is None:
+            yield find
+
+
+def _list_secrets(world: World, installation: Installation) -> Iterable[Find]:
+    for obj in world.cluster.list_metadata(Kind.SECRET, installation.namespace, _BY_KNS):
+        find = read_secret(obj)
+        if find is not None:
+            yield find
+
+
+def _list_clients(world: World, installation: Installation) -> Iterable[Find]:
+    for client in world.identity.list_clients(_CLIENT_PREFIX) if world.identity else ():
+        find = read_client(client, installation)
+        if find is not None:
+            yield find
+
+
+def _delete_namespace(world: World, _installation: Installation, find: Find) -> None:
+    world.cluster.delete(Kind.NAMESPACE, "", find.name, uid=find.key)
+
+
+def _delete_volume(world: World, _installation: Installation, find: Find) -> None:
+    world.cluster.delete(Kind.PERSISTENT_VOLUME, "", find.name, uid=find.key)
+
+
+def _delete_secret(world: World, installation: Installation, find: Find) -> None:
+    world.cluster.delete(Kind.SECRET, installation.namespace, find.name, uid=find.key)
+
+
+def _delete_client(world: World, _installation: Installation, find: Find) -> None:
+    if world.identity is not None:
+        world.identity.delete_client(find.key)
+
+
+NAMESPACE = SweptKind(name="Namespace", list_all=_list_namespaces, delete=_delete_namespace)
+VOLUME = SweptKind(name="PersistentVolume", list_all=_list_volumes, delete=_delete_volume)
+SECRET = SweptKind(name="Secret", list_all=_list_secrets, delete=_delete_secret, stays_with_record=True)
+CLIENT = SweptKind(name="KeycloakClient", list_all=_list_clients, delete=_delete_client)
+
+SWEPT = (NAMESPACE, VOLUME, SECRET, CLIENT)
