@@ -1,5 +1,5 @@
 """
-Values for tests, with everything irrelevant filled in: only the field that matters is visible at the call.
+Values for tests. Everything irrelevant has a default, so a call shows only the field that matters.
 
 `a_job().started().exposed(url="https://...").build()`; every step returns a new builder.
 """
@@ -70,7 +70,7 @@ def a_command(*, nested: Mapping[str, Any] | None = None, **changes: Any) -> dic
 
 
 def a_loose_appdef() -> dict[str, Any]:
-    """An AppDef that is accepted, with as many values as can be in other types than the contract's."""
+    """A valid AppDef with as many values as possible in types other than the contract's."""
     parameters = {
         "int": {"name": "N", "type": "INT", "min": "0", "max": str(2**63 - 1), "required": "true", "if": "bool"},
         "float": {"type": "FLOAT", "min": "-1.5", "max": 2.0, "precision": "2", "positional": "False"},
@@ -164,7 +164,7 @@ def a_submission(*, user: str = "user1", **changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class JobBuilder:
-    """A job in the making. A new one is accepted, submitted at `START`, and has not started."""
+    """Builds a job. A new builder gives a job that was submitted at `START`, is accepted, and has not started."""
 
     number: int = 7
     user: str = "user1"
@@ -208,7 +208,7 @@ class JobBuilder:
         return self.with_spec(vault=VaultChoice(name="data", readonly=readonly)).with_accepted(vault=vault)
 
     def not_accepted(self) -> "JobBuilder":
-        """As applied by hand, before the leader saw it."""
+        """As applied by hand, before the leader accepts it."""
         return replace(self, is_accepted=False)
 
     def spawning(self, *, at_s: float = 1) -> "JobBuilder":

@@ -1,1 +1,1 @@
-"""In-memory ports: one per Protocol of `kns.ports`, with the behaviour of the real one that callers rely on."""
+"""In-memory ports: one for each Protocol of `kns.ports`, with the adapter's behaviour that callers rely on."""

@@ -1,10 +1,10 @@
 """
-A host cluster in memory: stores what is applied, and plays the controllers that matter to a job.
+A host cluster in memory. It stores what is applied and simulates the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
 virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a claim binds
-the volume that is pinned to it, a volume in deletion goes once its claim is gone, a namespace in deletion goes. The
-knobs at the top make each of them fail the way the real one does.
+the volume that names it, a deleted volume disappears after its claim, a terminating namespace disappears. The
+attributes at the top make each controller fail as the real one does.
 """
 
 import base64
@@ -20,7 +20,7 @@ from kns.objects.init import RUN, TAKE
 from kns.ports import Kind, Object
 from tests.fakes.stores import FakeClock
 
-FOR_EVER_S = 3600  # no test waits as long for a pod
+FOR_EVER_S = 3600  # longer than any test waits for a pod
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
@@ -47,21 +47,21 @@ users:
 
 
 class FakeHost:
-    """Implements `ports.Cluster`; `calls` lists what changed the world, as `<verb> <kind> <namespace>/<name>`."""
+    """Implements `ports.Cluster`. `calls` lists every change, as `<verb> <kind> <namespace>/<name>`."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.schedulable = True
-        self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod goes on and on
+        self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod never ends
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.take_log: str | None = None
         self.pull_error: str | None = None
         self.refused_pod: str | None = None
-        self.shell_waits: str | None = None  # why the web shell's container waits, None: it runs
+        self.shell_waits: str | None = None  # why the web shell's container waits; None: it runs
         self.shell_account = True
         self.target_appears = True
-        self.claims: dict[str, str] = {}  # what the templates claim: name on the host -> class
+        self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
-        self.rights_go_first = False  # of a namespace in deletion, which takes its RoleBindings along in any order
+        self.rights_go_first = False  # a terminating namespace deletes its RoleBindings first; the order is not defined
         self.refuse: dict[Kind, str] = {}
         self.calls: list[str] = []
         self._clock = clock
@@ -148,19 +148,19 @@ class FakeHost:
         assert container == RUN
         return found.get("log")
 
-    # --- a watch cache that hears nothing for a while
+    # --- a watch cache that is behind
 
     def snapshot(self) -> "FakeHost":
-        """The same objects, standing still from now on."""
+        """A copy of all objects that no longer changes."""
         still = FakeHost(self._clock)
         still._objects = copy_of(self._objects)
         return still
 
     def learn(self, obj: Object) -> None:
-        """What the process itself stored its cache shows at once."""
+        """A cache shows immediately what its own process stored."""
         self._objects[Kind(obj["kind"]), obj["metadata"].get("namespace", ""), obj["metadata"]["name"]] = copy_of(obj)
 
-    # --- what tests do to the world
+    # --- changes by tests
 
     def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
         key = (kind, namespace, name)
@@ -176,7 +176,7 @@ class FakeHost:
         return copy_of(new)
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
-        """As the syncer copies a claim of the tenant's."""
+        """A tenant's claim as the syncer copies it to the host."""
         wanted = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
         claim = {
             "metadata": {"namespace": namespace, "labels": {names.SYNCED_LABEL: namespace}},
@@ -192,22 +192,22 @@ class FakeHost:
 
     @property
     def left(self) -> list[str]:
-        """Everything there is, as `<kind> <namespace>/<name>`."""
+        """All objects, as `<kind> <namespace>/<name>`."""
         return sorted(f"{kind} {namespace}/{name}" for kind, namespace, name in self._objects)
 
     def dump(self) -> list[Object]:
-        """Everything there is, each with the namespace that it is in; `restore` takes it back."""
+        """All objects, each with its namespace, for `restore`."""
         return [
             {**obj, "metadata": {**obj["metadata"], **({"namespace": namespace} if namespace else {})}}
             for (_, namespace, _), obj in self._objects.items()
         ]
 
     def restore(self, objects: Sequence[Object]) -> None:
-        """Put a world there as it was, uids included."""
+        """Restore the objects of `dump`, including their uids."""
         for obj in copy_of(list(objects)):
             meta = obj["metadata"]
             self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
-        self._uids = itertools.count(len(self._objects) + 1000)  # far from those that are there
+        self._uids = itertools.count(len(self._objects) + 1000)  # above all existing ones
 
     def settle(self) -> None:
         for kind, namespace, name in list(self._objects):
@@ -237,7 +237,7 @@ class FakeHost:
 
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
-            return  # its protection keeps it
+            return  # Kubernetes protects a bound volume
         if kind is Kind.POD and obj["metadata"].get("deletionGracePeriodSeconds", 0) > FOR_EVER_S:
             return
         if kind is not Kind.NAMESPACE:
@@ -252,20 +252,20 @@ class FakeHost:
 
     @staticmethod
     def _end_pod(pod: Object, grace_s: int) -> None:
-        """A grace that runs is only ever shortened."""
+        """As Kubernetes does it: a running grace period can only become shorter."""
         meta = pod["metadata"]
         meta.setdefault("deletionTimestamp", "now")
         meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
 
     def _await_pods(self, namespace: str) -> bool:
-        """What a namespace in deletion does to its pods: each ends with its own grace. Whether one takes for ever."""
+        """A terminating namespace ends its pods, each with its own grace period. Returns whether one never ends."""
         pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
         for pod in pods:
             self._end_pod(pod, pod.get("spec", {}).get("terminationGracePeriodSeconds", 30))
         return any(pod["metadata"]["deletionGracePeriodSeconds"] > FOR_EVER_S for pod in pods)
 
     def _claim_of(self, volume: Object) -> Object | None:
-        """The claim that a volume is pinned to, while there is one of that uid."""
+        """The claim that a volume names, if a claim with that uid exists."""
         ref = volume["spec"]["claimRef"]
         claim = self._objects.get((Kind.PERSISTENT_VOLUME_CLAIM, ref["namespace"], ref["name"]))
         return claim if claim is not None and claim["metadata"]["uid"] == ref["uid"] else None
@@ -328,13 +328,13 @@ class FakeHost:
 
 
 def copy_of(value: ValueT) -> ValueT:
-    """A deep copy, several times as fast as that of `copy`: simulations make millions of them."""
+    """A deep copy, several times faster than `copy.deepcopy`; simulations make millions of them."""
     copied: ValueT = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
     return copied
 
 
 def a_copy(vcluster: str, *, namespace: str = "default", **spec: Any) -> Object:
-    """A Service of the tenant's as vcluster copies it to the host; `spec` replaces keys of its spec."""
+    """A tenant's Service as vcluster copies it to the host; `spec` replaces keys of its spec."""
     mark = {names.SYNCED_LABEL: vcluster, names.SYNCED_NAMESPACE_LABEL: namespace}
     ports = [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http"}]
     default = {"type": "ClusterIP", "selector": {"app": "web", **mark}, "ports": ports}

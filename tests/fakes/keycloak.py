@@ -10,9 +10,9 @@ from kns.ports import Object
 
 class MemoryRealm:
     """
-    Implements `ports.IdentityProvider`. `calls` lists what changed the realm; `fault` is raised instead of answering.
+    Implements `ports.IdentityProvider`. `calls` lists every change; with `fault` set, every call raises it.
 
-    Like the real one it gives every client an `id`, adds attributes of its own, and keeps no order of URIs.
+    Like Keycloak it gives every client an `id`, adds its own attributes, and does not keep the order of URIs.
     """
 
     def __init__(self) -> None:

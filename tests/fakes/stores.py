@@ -1,9 +1,9 @@
 """
 In-memory stores: records, outputs, tokens, the catalogue, the clock.
 
-`MemoryJobStore` keeps the promises of the API server that kns leans on: a resource version per write, conflicts for
-decisions on old versions, a generation that only the spec moves, deletion that waits for finalizers. Every write goes
-through the record's JSON form, so what would not survive storage does not survive here either.
+`MemoryJobStore` behaves like the API server where kns depends on it: a resource version per write, conflicts for
+decisions on old versions, a generation that counts changes of the spec, deletion that waits for finalizers. Every write
+converts the job to JSON and back, so a value that cannot be stored is lost here, too.
 """
 
 import itertools
@@ -36,7 +36,7 @@ START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that only moves when told to."""
+    """A clock that only moves when a test moves it."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
@@ -57,8 +57,8 @@ class MemoryJobStore:
     """
     The ports `JobStore`, `RecordAuthority` and `RecordWriter`.
 
-    `wake` holds callbacks that are told a record's name after each change of it. A method named in `faults` raises
-    that error instead of working.
+    After each change, the callbacks in `wake` are called with the record's name. A method named in `faults` raises that
+    error.
     """
 
     def __init__(self, clock: FakeClock | None = None, *, first_number: int = 1) -> None:
@@ -121,7 +121,7 @@ class MemoryJobStore:
             return find_first(self._jobs.values(), request, now=self._clock.now()) or self.add_spec(spec, record=record)
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        """Repeats change nothing, nor does a stop of an ended job; only a Terminate overrides, and only a Shutdown."""
+        """A repeated stop and a stop of an ended job change nothing. Only a Terminate replaces an earlier Shutdown."""
         self._fail("request_stop")
         with self._lock:
             current = self._stored(job)
@@ -158,17 +158,17 @@ class MemoryJobStore:
             self._write("set_finalizer", replace(current, finalizers=(*others, names.FINALIZER) if present else others))
 
     def delete(self, job: Job) -> None:
-        """An absent record, or another one of the same name, is left alone, as with a uid precondition."""
+        """As with a uid precondition, another record of the same name stays."""
         self._fail("delete")
         with self._lock:
             current = self._jobs.get(job.record)
             if current is not None and current.uid == job.uid:
                 self._write("delete", replace(current, deleting=True))
 
-    # What tests do to the world
+    # Changes by tests
 
     def damage(self, record: str, error: str) -> None:
-        """As if somebody had changed the stored record so that it cannot be read whole."""
+        """As if somebody had made the stored record unreadable."""
         with self._lock:
             self._jobs[record] = replace(self._jobs[record], read_error=error)
 
@@ -193,27 +193,27 @@ class MemoryJobStore:
             )
 
     def add(self, job: Job) -> Job:
-        """Put a built job there as it is, over an older version of the same record."""
+        """Store a built job, in place of an older version of its record."""
         with self._lock:
             if job.number is not None:
                 self._next_number = max(self._next_number, job.number + 1)
             return self._write("add", job)
 
     def force_away(self, record: str) -> None:
-        """As if somebody had taken the finalizer off and deleted it: nothing is cleaned up."""
+        """As if somebody had removed the finalizer and deleted the record: kns cleans nothing up."""
         with self._lock:
             self._write("force_away", replace(self._jobs[record], deleting=True, finalizers=()))
 
-    # A watch cache that hears nothing for a while
+    # A watch cache that is behind
 
     def snapshot(self) -> "MemoryJobStore":
-        """The same records, standing still from now on."""
+        """A copy of all records that no longer changes."""
         still = MemoryJobStore(self._clock)
         still._jobs = dict(self._jobs)
         return still
 
     def learn(self, record: str, source: "MemoryJobStore") -> None:
-        """What the process itself stored its cache shows at once."""
+        """A cache shows immediately what its own process stored."""
         stored = source._jobs.get(record)
         if stored is not None:
             self._jobs[record] = stored
@@ -237,7 +237,7 @@ class MemoryJobStore:
         return current
 
     def _write(self, verb: str, job: Job) -> Job:
-        """Store it if it differs; a deleted record without finalizers is gone."""
+        """Store the job if it differs. A deleted record without finalizers disappears."""
         old = self._jobs.get(job.record)
         if old == job:
             return job
@@ -271,7 +271,7 @@ def _through_json(job: Job) -> Job:
 
 
 class MemoryOutputStore:
-    """The port `OutputStore`; `writes` counts those that changed something."""
+    """The port `OutputStore`; `writes` counts the writes that changed something."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, JobOutput] = {}
@@ -287,7 +287,7 @@ class MemoryOutputStore:
 
 
 class MemoryTokenStore:
-    """The port `TokenStore`, with tokens that can be told by their look: `P...` is the password of any job."""
+    """The port `TokenStore`, with recognisable tokens: every password is `P...`."""
 
     def __init__(self) -> None:
         self.tokens: dict[str, Tokens] = {}
@@ -302,7 +302,7 @@ class MemoryTokenStore:
 
 @dataclass
 class StaticCatalog:
-    """The port `CatalogSource`: whatever a test puts there."""
+    """The port `CatalogSource`, with the catalogue that a test sets."""
 
     catalog: Catalog
 
@@ -312,7 +312,7 @@ class StaticCatalog:
 
 @dataclass
 class AlwaysReady:
-    """The port `Health`; a test may say otherwise."""
+    """The port `Health`; a test may set it to not ready."""
 
     ready: bool = field(default=True)
 
@@ -321,7 +321,7 @@ class AlwaysReady:
 
 
 class MemoryNamespaces:
-    """The port `NamespaceReader`. What is not there is an empty list, as the API server has it."""
+    """The port `NamespaceReader`. An unknown namespace gives an empty list, as the API server does."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[Kind, str], list[Object]] = {}

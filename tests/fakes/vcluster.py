@@ -9,7 +9,7 @@ from tests.fakes.host import copy_of
 
 
 class FakeRenderer:
-    """The chart's control plane, less everything that no test looks at."""
+    """The chart's control plane, reduced to the fields that tests use."""
 
     def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
         values = build_values(location)

@@ -1,4 +1,4 @@
-"""Interrupts one call of a fake: the process dies or the answer is lost, before or after the call took effect."""
+"""Interrupts one call of a fake: the process dies or the response is lost, before or after the call takes effect."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from tests.flow.conftest import Simulation
 
 
 class Crash(BaseException):
-    """The process is gone; nothing in it may catch this."""
+    """The process died. No code in it may catch this."""
 
 
 def interrupt(target: Any, method: str, call: int, *, before: bool, error: type[BaseException]) -> Callable[[], int]:
@@ -30,7 +30,7 @@ def interrupt(target: Any, method: str, call: int, *, before: bool, error: type[
 
 
 def run_on(sim: Simulation, until: str) -> None:
-    """Run until that outcome. A crash is a restart, since `step` keeps nothing."""
+    """Reconcile until that result. A crash acts as a restart, because `step` keeps nothing."""
     for _ in range(20):
         try:
             sim.run(until=until)

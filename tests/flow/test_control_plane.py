@@ -13,7 +13,9 @@ from tests.flow.conftest import Simulation
 
 
 def test_spawn_delay_ends_the_job_with_the_pods_own_words(sim: Simulation, job: JobBuilder) -> None:
-    """An unschedulable control plane: failed at the delay, with the scheduler's message as the last line."""
+    """
+    The control plane is unschedulable: the job fails after the delay, and the last line is the scheduler's message.
+    """
     sim.configure(spawn_delay_s=8)
     sim.host.schedulable = False
     sim.submit(job)
@@ -29,7 +31,7 @@ def test_spawn_delay_ends_the_job_with_the_pods_own_words(sim: Simulation, job: 
 
 
 def test_a_lost_control_plane_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
-    """Another control-plane pod means an empty cluster; it must not pass for the old one."""
+    """Another control-plane pod means an empty cluster, which must not be taken for the old one."""
     sim.submit(job)
     sim.run(until="serving")
     sim.host.drop(Kind.POD, "kns-job-7", "kns-job-7-0")
@@ -55,7 +57,7 @@ def test_with_a_volume_another_control_plane_pod_is_the_same_cluster(sim: Simula
 def test_a_running_job_outlives_the_setting_of_its_volume(
     sim: Simulation, job: JobBuilder, then: str, now: str
 ) -> None:
-    """Whether it has one was decided when it was made, and so is what the loss of its pod means."""
+    """The setting at the job's start decides whether it has a volume, and so what the loss of its pod means."""
     _with_volumes(sim, then)
     sim.submit(job)
     sim.run(until="serving")
@@ -68,7 +70,7 @@ def test_a_running_job_outlives_the_setting_of_its_volume(
 
 
 def test_an_evicted_control_plane_is_noticed_beside_its_replacement(sim: Simulation, job: JobBuilder) -> None:
-    """The evicted pod stays as an object; the newer, empty one is what serves."""
+    """The evicted pod stays as an object; the newer pod with the empty cluster serves."""
     sim.submit(job)
     sim.run(until="serving")
     sim.clock.advance(60)

@@ -18,7 +18,7 @@ from tests.flow.conftest import Simulation
 
 
 def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> None:
-    """The tenant's pods are ended with grace before the job is COMPLETED; the record and its output stay."""
+    """The tenant's pods get their grace period before the job is COMPLETED. The record and its output stay."""
     sim.submit(job)
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
@@ -36,7 +36,7 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
 
 
 def _stubborn(*, ending: bool) -> dict[str, Any]:
-    """A tenant's pod that wants years to end; `ending`: the tenant deleted it already."""
+    """A tenant's pod with a grace period of years; `ending`: the tenant deleted it already."""
     meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
     if ending:
         meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 10**8}
@@ -50,7 +50,7 @@ def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
 ) -> None:
     sim.submit(job)
     sim.run(until="serving")
-    sim.host.target_appears = False  # nor the app's own pod, which would make kns act, too
+    sim.host.target_appears = False  # nor the app's own pod, which would make kns act as well
     sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
     sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
     if isinstance(how, StopReason):
@@ -85,7 +85,7 @@ def test_what_keeps_kns_from_the_pods_does_not_keep_the_namespace(
 
 
 def test_the_ingress_goes_before_the_namespace(sim: Simulation, job: JobBuilder) -> None:
-    """Removal runs up the ladder: nobody is led to a cluster that is going."""
+    """Stages are removed in reverse order, so no user is routed to a cluster that is being removed."""
     sim.submit(job)
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
@@ -109,8 +109,8 @@ def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState,
 
 
 def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
-    """A serving pass asks to be woken exactly at the end of the walltime; then the job is terminated."""
-    sim.submit(job.with_accepted(walltime_s=600).without_target())  # a target is looked at each minute
+    """A serving job is requeued for exactly the end of the walltime, and then terminated."""
+    sim.submit(job.with_accepted(walltime_s=600).without_target())  # the target is read every minute
     result = sim.run(until="serving")
     assert sim.job.walltime_end is not None
     assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
@@ -121,7 +121,7 @@ def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> Non
 
 
 def test_keep_vclusters_keeps_everything_and_deleting_the_record_removes_it(sim: Simulation, job: JobBuilder) -> None:
-    """The status is final, the world stays; `kubectl delete nj` takes it away whatever the setting says."""
+    """The status is final and all objects stay. `kubectl delete nj` removes them whatever the setting says."""
     sim.configure(keep_vclusters=True)
     sim.submit(job)
     sim.run(until="serving")

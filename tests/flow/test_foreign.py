@@ -1,4 +1,6 @@
-"""Two jobs with one number (two installations, a copied record, a lowered counter): the first is left alone."""
+"""
+Two jobs with one number (two installations, a copied record, a lowered counter): the second leaves the first alone.
+"""
 
 from dataclasses import replace
 
@@ -16,13 +18,13 @@ NAMESPACE = "kns-job-7"
 
 @pytest.fixture
 def job(job: JobBuilder) -> JobBuilder:
-    """A job with something of every kind that is found by its number."""
+    """A job with an object of every kind that is found by its number."""
     return job.with_vault().with_nested(enable_gotty_shell="true")
 
 
 @pytest.fixture
 def first(sim: Simulation, job: JobBuilder) -> Simulation:
-    """It serves, with its web shell and a bound claim on its vault."""
+    """The job serves, with its web shell and a bound claim on its vault."""
     sim.configure(shell_image="registry.example.org/kns-gotty:1")
     sim.host.claims = {"data": "user1-data"}
     sim.submit(job)
@@ -36,7 +38,7 @@ def first(sim: Simulation, job: JobBuilder) -> Simulation:
 
 @pytest.fixture
 def second(first: Simulation, job: JobBuilder) -> Simulation:
-    """The same number in another installation; its record's uid is of its own, as uids are."""
+    """The same number in another installation. Its record has its own uid."""
     store = MemoryJobStore(first.clock)
     site = replace(first.site, system_namespace="kns-b", installation_uid="uid-of-kns-b")
     store.add_spec(job.build().spec, record="another")
@@ -48,7 +50,7 @@ def second(first: Simulation, job: JobBuilder) -> Simulation:
 
 @pytest.mark.parametrize("reason", [None, *StopReason], ids=str)
 def test_its_end_touches_nothing_of_the_first(first: Simulation, second: Simulation, reason: StopReason | None) -> None:
-    """It ends whole, too: what it cannot remove across installations must not keep its record for ever."""
+    """It ends completely, too: objects of the other installation must not keep its record from disappearing."""
     before = list(first.host.calls)
     if reason is not None:
         second.store.request_stop(second.job, reason)
@@ -60,7 +62,7 @@ def test_its_end_touches_nothing_of_the_first(first: Simulation, second: Simulat
 
 
 def test_a_cache_that_still_shows_its_own_namespace_is_not_believed(first: Simulation, second: Simulation) -> None:
-    """Its own was removed and the first's made since; what the other caches show may be newer than that."""
+    """Its own namespace was removed and the first job's created since; other caches may be newer than that."""
     observe, before = second.host.observe, list(first.host.calls)
     own = {"labels": {"kns.io/job": "7"}, "annotations": {"kns.io/record-uid": second.job.uid}, "uid": "uid-before"}
 
@@ -79,7 +81,7 @@ def test_a_cache_that_still_shows_its_own_namespace_is_not_believed(first: Simul
 
 
 def test_a_cache_that_still_shows_the_firsts_namespace_is_not_believed(sim: Simulation, job: JobBuilder) -> None:
-    """The first's is gone: the second has its own, and removes it."""
+    """After the first job is gone, the second gets its own namespace and removes it."""
     observe = sim.host.observe
     other = {"labels": {"kns.io/job": "7"}, "annotations": {"kns.io/record-uid": "another's"}, "uid": "uid-before"}
 

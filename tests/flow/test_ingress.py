@@ -1,4 +1,4 @@
-"""Where a job's URL leads to: its target's pods and nothing else, whatever becomes of the target while it serves."""
+"""A job's URL routes to the target's pods and to nothing else, whatever happens to the target while the job serves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
 def test_a_target_that_leads_elsewhere_is_never_served(
     sim: Simulation, job: JobBuilder, spec: dict[str, Any], says: str
 ) -> None:
-    """The record says why, there is no Ingress meanwhile, and at the limit that is how the job ends."""
+    """The record says why and there is no Ingress. At the limit the job ends with that reason."""
     sim.configure(target_limit_s=60)
     sim.host.target_appears = False
     _deploy(sim, job)
@@ -99,7 +99,7 @@ def test_a_target_that_appears_late_is_served(sim: Simulation, job: JobBuilder) 
 def test_a_changed_port_is_followed(
     sim: Simulation, job: JobBuilder, spec: dict[str, Any], port: dict[str, Any]
 ) -> None:
-    """Our Service keeps the AppDef's number towards the Ingress, which is not touched."""
+    """kns's Service keeps the AppDef's port number, so the Ingress stays unchanged."""
     _serve(sim, job)
     before = _ingress(sim)
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
@@ -109,7 +109,7 @@ def test_a_changed_port_is_followed(
 
 
 def test_a_changed_selector_is_followed_and_cannot_leave_the_tenants_pods(sim: Simulation, job: JobBuilder) -> None:
-    """Whatever it says of vcluster's own labels."""
+    """Even if the copy's selector names vcluster's own labels."""
     _serve(sim, job)
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, selector={"app": "green", names.SYNCED_LABEL: "another"}))
     sim.step()
@@ -132,7 +132,7 @@ def test_a_changed_selector_is_followed_and_cannot_leave_the_tenants_pods(sim: S
 def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
     sim: Simulation, job: JobBuilder, change: Callable[[Simulation], Any], reason: Reason
 ) -> None:
-    """However long that takes: condition Exposed says it, the URL stays, our Service stays as it was."""
+    """However long it takes: condition Exposed says so, and the URL and kns's Service stay unchanged."""
     _serve(sim, job)
     url, ours = sim.job.status.url, _target(sim)
     change(sim)
@@ -153,7 +153,7 @@ def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
 
 
 def test_a_serving_job_is_looked_at_each_minute(sim: Simulation, job: JobBuilder) -> None:
-    """No watch tells of the tenant's Services."""
+    """No watch covers the tenant's Services."""
     _serve(sim, job)
     assert sim.step().requeue_after_s == 60
 
@@ -199,7 +199,7 @@ def test_ingress_and_service_removed_by_hand_are_put_back(sim: Simulation, job: 
 
 
 def test_what_a_certificate_manager_adds_stays(sim: Simulation, job: JobBuilder) -> None:
-    """Its path for a challenge, its annotations: to take them away would be a fight that nobody wins."""
+    """The path of a challenge, and annotations. Two controllers that undo each other would never stop."""
 
     def add(ingress: dict[str, Any]) -> None:
         challenge = {"path": "/.well-known/acme-challenge/x", "pathType": "Exact", "backend": {}}
@@ -214,7 +214,7 @@ def test_what_a_certificate_manager_adds_stays(sim: Simulation, job: JobBuilder)
 
 
 def test_other_settings_count_for_jobs_that_run_already(sim: Simulation, job: JobBuilder) -> None:
-    """Class, annotations and certificate, given and taken back."""
+    """Class, annotations and certificate are added and removed again."""
     _serve(sim, job)
     before = _ingress(sim)
     sim.configure(ingress=IngressSettings(ingress_class="public", annotations={"a": "b"}, cert_secret="tls"))
@@ -230,7 +230,7 @@ def test_other_settings_count_for_jobs_that_run_already(sim: Simulation, job: Jo
 
 @pytest.mark.parametrize("domain", ["http://new.example.org:8080/job$", None])
 def test_a_job_keeps_the_address_that_it_was_told(sim: Simulation, job: JobBuilder, domain: str | None) -> None:
-    """It is in its app's configuration by then."""
+    """The app's configuration contains the URL by then."""
     _serve(sim, job)
     before, calls = _ingress(sim), list(sim.host.calls)
     sim.configure(jobs_domain=parse_jobs_domain(domain) if domain else None)
@@ -240,7 +240,7 @@ def test_a_job_keeps_the_address_that_it_was_told(sim: Simulation, job: JobBuild
 
 
 def test_a_job_that_serves_without_url_stays_so(sim: Simulation, job: JobBuilder) -> None:
-    """A domain that the site gets later must not end it for want of a target, nor surprise its app."""
+    """A jobs domain that the site gets later must neither end the job for lack of a target nor change its address."""
     sim.configure(jobs_domain=None)
     sim.host.target_appears = False
     _serve(sim, job)
@@ -251,7 +251,7 @@ def test_a_job_that_serves_without_url_stays_so(sim: Simulation, job: JobBuilder
 
 
 def test_an_address_that_another_job_kept_is_not_claimed_a_second_time(sim: Simulation, job: JobBuilder) -> None:
-    """Job 17 has `/17` since the domain was without a path; with `/1$` that would be job 7's."""
+    """Job 17 got `/17` while the domain had no path; under `/1$` that would be the path of job 7."""
     sim.configure(jobs_domain=parse_jobs_domain("jobs.example.org/1$"))
     backend = {"service": {"name": "kns-target", "port": {"number": 8080}}}
     rules = [{"host": "jobs.example.org", "http": {"paths": [{"path": "/17", "backend": backend}]}}]
@@ -269,7 +269,7 @@ def test_an_address_that_another_job_kept_is_not_claimed_a_second_time(sim: Simu
 
 @pytest.mark.parametrize("kind", [Kind.INGRESS, Kind.SERVICE])
 def test_a_refusal_never_ends_a_job_that_serves(sim: Simulation, job: JobBuilder, kind: Kind) -> None:
-    """A rule that the site makes later, against settings that are new too."""
+    """A later admission rule refuses what new settings require."""
     _serve(sim, job)
     sim.host.refuse = {kind: "denied by policy"}
     sim.configure(ingress=IngressSettings(ingress_class="other"))
@@ -305,7 +305,7 @@ def test_a_lost_target_does_not_keep_the_job_from_ending(sim: Simulation, job: J
 
 
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
-    """Until the ladder has come to the ingress."""
+    """Reconcile until stage ingress."""
     sim.submit(job)
     for _ in range(30):
         sim.step()

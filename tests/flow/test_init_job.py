@@ -35,7 +35,7 @@ def test_slow_templates_do_not_trip_the_spawn_delay(sim: Simulation, job: JobBui
 
 
 def test_an_item_out_of_retries_fails_the_job(sim: Simulation, job: JobBuilder) -> None:
-    """The runner's own message is the reason; it is the last line of the output; all is removed."""
+    """The runner's message is the reason and the last line of the output. Everything is removed."""
     sim.host.init_exit = FAILED_ITEM
     sim.submit(job)
     sim.run(until="retained")
@@ -77,7 +77,7 @@ def test_a_registry_that_comes_back_in_time_is_no_failure(sim: Simulation, job: 
 
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBuilder, exit_code: int) -> None:
-    """The very last look at it may be the one that gets no answer."""
+    """Even the last read of the log may fail."""
     read, sim.host.init_exit = sim.host.pod_log, {"exitCode": exit_code}
     errors = [UnavailableError("GET log: 502, dial tcp: timeout")] * 3
 
@@ -94,7 +94,7 @@ def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBu
 
 
 def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) -> None:
-    """The host API may not reach a kubelet; the job serves, and its output says what is missing."""
+    """The host's API server may not reach a kubelet. The job serves, and its output says what is missing."""
 
     def pod_log(namespace: str, pod: str, container: str) -> str | None:
         raise UnavailableError("GET log: 502, dial tcp: timeout")
@@ -116,7 +116,7 @@ def test_an_init_pod_that_the_host_refuses_is_no_silent_wait(sim: Simulation, jo
 
 
 def test_the_stage_that_failed_says_so_too(sim: Simulation, job: JobBuilder) -> None:
-    """Its condition tells the end, not what it was busy with before."""
+    """Its condition has the reason of the end, not of the last wait."""
     sim.host.init_exit = FAILED_ITEM
     sim.submit(job)
     sim.run(until="ended")

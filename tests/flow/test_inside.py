@@ -1,4 +1,4 @@
-"""What a job finds in its virtual cluster, and what is counted of it."""
+"""The objects that kns puts into a job's virtual cluster, and the job's usage."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_job_info_is_there_before_the_templates_run(sim: Simulation, job: JobBui
 
 
 def test_a_target_namespace_gets_it_whenever_it_appears(sim: Simulation, job: JobBuilder) -> None:
-    """Made by the app's own templates, removed and made again."""
+    """The app's templates create it, delete it and create it again."""
     _deploy(sim, job.with_nested(targets=[LAB]))
     assert ("Secret", "lab", "kns-job") not in sim.virtual.objects
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_a_virtual_cluster_that_says_no_later_holds_nothing_up(
 
 
 def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> None:
-    """The default storage class and the listed runtime classes; one that the host lacks is left out."""
+    """The default storage class and the configured runtime classes, except those that the host does not have."""
     sim.host.put(Kind.STORAGE_CLASS, "", "jarvice-user", {"provisioner": "p"})
     sim.host.put(Kind.STORAGE_CLASS, "", "fast", {"provisioner": "q"})
     sim.host.put(Kind.RUNTIME_CLASS, "", "nvidia", {"handler": "nvidia"})
@@ -84,7 +84,7 @@ def test_the_app_is_told_the_default_class_only_if_the_host_has_it(
 
 
 def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -> None:
-    """On the host for the init pod and the copies, inside for pods that name it; never in the record."""
+    """On the host for the init pod and copied pods, inside for pods that name it; never in the record."""
     secret = "eyJhdXRocyI6IHsicmVnaXN0cnkuZXhhbXBsZS5vcmciOiB7ImF1dGgiOiAiYTpiIn19fQ=="
     sim.catalog = StaticCatalog(a_catalog(apps={"hello": an_app(pullsecret=secret)}))
     sim.submit(job)
@@ -110,7 +110,7 @@ def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder) -> None:
 
 
 def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -> None:
-    """Two cores for an hour, then none: the record has a line per report and one at the end."""
+    """Two cores for an hour, then none: the record has one report per interval and one at the end."""
     sim.configure(report_interval_s=1800)
     sim.submit(job)
     sim.run(until="serving")
@@ -140,7 +140,7 @@ def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -
 
 
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
-    """Up to where the templates are being applied, which then goes on and on."""
+    """Reconcile until the templates are being applied; they never finish."""
     sim.host.init_exit = None
     sim.submit(job)
     for _ in range(50):
@@ -153,7 +153,7 @@ def _deploy(sim: Simulation, job: JobBuilder) -> None:
 
 
 def _request(sim: Simulation, cores: str, memory: str) -> None:
-    """The quota's count with that much of the tenant's."""
+    """The use of the quota if the tenant's pods request that much."""
     used = {
         "requests.cpu": add_quantities(cores, SYNCER["requests"]["cpu"], COREDNS["requests"]["cpu"]),
         "requests.memory": add_quantities(memory, SYNCER["requests"]["memory"], COREDNS["requests"]["memory"]),

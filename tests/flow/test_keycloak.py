@@ -1,4 +1,4 @@
-"""A job with a Keycloak client of its own, over a realm in memory: made once, delivered, looked after, taken along."""
+"""A job's own Keycloak client, over a realm in memory: created once, delivered, corrected, deleted with the job."""
 
 import base64
 import json
@@ -160,13 +160,13 @@ def test_the_client_goes_with_its_job(sim: Simulation, realm: MemoryRealm, job: 
     assert sim.host.left == []
 
 
-# --- what somebody else does to the client
+# --- changes of the client by others
 
 
 def test_a_client_deleted_by_hand_comes_back_as_the_app_knows_it(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder
 ) -> None:
-    """While the app is not deployed; the secret is the one that it was given already."""
+    """While the app is not deployed. The client gets its earlier secret again."""
     _deploy(sim, job)
     before = realm.clients.pop(NAME)
     sim.step()
@@ -221,7 +221,7 @@ def test_a_client_of_another_record_is_neither_used_nor_removed(
 def test_a_secret_deleted_by_hand_changes_nothing_for_the_app(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder
 ) -> None:
-    """Once the app knows its client's secret, kns makes up no other."""
+    """Once the app knows its client's secret, kns generates no other."""
     _deploy(sim, job)
     secret = realm.clients[NAME]["secret"]
     sim.host.drop(Kind.SECRET, NAME, "kns-keycloak")
@@ -229,14 +229,14 @@ def test_a_secret_deleted_by_hand_changes_nothing_for_the_app(
     assert realm.clients[NAME]["secret"] == secret
 
 
-# --- a Keycloak that says no, or nothing
+# --- Keycloak refuses or does not answer
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: error.__name__)
 def test_a_job_waits_for_keycloak_and_says_why(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder, error: type[KnsError]
 ) -> None:
-    """Ever more seldom, in substatus 1003, without a write per try; it goes on when Keycloak does."""
+    """With growing delays, in substatus 1003, without a write per try. The job continues when Keycloak answers."""
     realm.fault = error("what is wrong")
     _spawn(sim, job)
     waits, writes = [], len(sim.store.writes)
@@ -259,7 +259,7 @@ def test_a_job_waits_for_keycloak_and_says_why(
 def test_after_the_limit_the_job_fails_with_that_reason(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder, error: type[KnsError]
 ) -> None:
-    """Exactly at the limit, counted from the first failure; the namespace goes whatever Keycloak does."""
+    """Exactly at the limit, counted from the first failure. The namespace is removed in any case."""
     realm.fault = error("what is wrong")
     _spawn(sim, job)
     since = sim.job.status.condition(ConditionType.KEYCLOAK_READY)
@@ -294,7 +294,7 @@ def test_keycloak_switched_off_after_the_job_was_taken(sim: Simulation, realm: M
 def test_a_client_that_is_there_needs_no_keycloak_any_more(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder, fault: type[KnsError] | None
 ) -> None:
-    """Gone, or switched off (None), while the templates run."""
+    """Keycloak fails, or is switched off (None), while the templates run."""
     _deploy(sim, job)
     if fault is None:
         sim.identity = None
@@ -329,7 +329,7 @@ def test_a_removal_waits_for_keycloak_but_holds_back_no_namespace(
 def test_a_removal_ends_without_the_client_if_keycloak_was_switched_off(
     sim: Simulation, realm: MemoryRealm, job: JobBuilder
 ) -> None:
-    """The way out for a Keycloak that never comes back."""
+    """The way to remove a job if Keycloak never answers again."""
     sim.submit(job)
     sim.run(until="serving")
     sim.identity = None
@@ -376,7 +376,7 @@ def _live(sim: Simulation, job: JobBuilder, check: Callable[[], None]) -> None:
 
 
 def _check_one_client(sim: Simulation, realm: MemoryRealm) -> None:
-    """What the app was told is what Keycloak knows."""
+    """The app and Keycloak have the same secret."""
     kept = sim.host.read(Kind.SECRET, NAME, "kns-keycloak")
     assert kept is not None
     secret = base64.b64decode(kept["data"]["KNS_KEYCLOAK_CLIENT_SECRET"]).decode()
@@ -386,13 +386,13 @@ def _check_one_client(sim: Simulation, realm: MemoryRealm) -> None:
 
 
 def _spawn(sim: Simulation, job: JobBuilder) -> None:
-    """Up to where it waits for Keycloak."""
+    """Reconcile until the job waits for Keycloak."""
     sim.submit(job)
     _step_until(sim, {str(reason) for reason in TRANSIENT.values()})
 
 
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
-    """Up to where the templates are being applied, which then goes on and on."""
+    """Reconcile until the templates are being applied; they never finish."""
     sim.host.init_exit = None
     sim.submit(job)
     _step_until(sim, {str(Reason.INIT_RUNNING)})

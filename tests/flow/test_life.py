@@ -30,7 +30,7 @@ def test_a_job_comes_to_serve_with_url_and_start_time(sim: Simulation, job: JobB
 
 
 def test_a_serving_job_costs_no_write(sim: Simulation, job: JobBuilder) -> None:
-    """Steady state: passes without a change write neither to the host nor to the record."""
+    """Steady state: a reconcile without a change writes neither to the host nor to the record."""
     sim.submit(job)
     sim.run(until="serving")
     calls, writes = list(sim.host.calls), list(sim.store.writes)
@@ -82,7 +82,7 @@ def test_what_the_host_refuses_ends_the_job_with_its_words(sim: Simulation, job:
 
 
 def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> None:
-    """An unreachable or unwilling host API shows in the job's condition, not only in a log."""
+    """If the host API is unreachable or refuses, the job's condition says so, not only a log."""
     original = sim.host.apply
 
     def apply(obj: Object) -> Object:
@@ -103,7 +103,7 @@ def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> N
 
 @pytest.mark.parametrize("kind", [Kind.NAMESPACE, Kind.DEPLOYMENT])
 def test_a_cache_that_lags_ends_no_healthy_job(sim: Simulation, job: JobBuilder, kind: Kind) -> None:
-    """What the watch has not seen (yet) is asked for before a job is given up."""
+    """Before a job fails, kns asks the API server for objects that the watch has not seen."""
     sim.submit(job)
     sim.run(until="serving")
     observe = sim.host.observe

@@ -1,4 +1,4 @@
-"""What holds in every life of a job, whatever its end; and what the output says of wishes that are not granted."""
+"""What holds in every life of a job, and the warnings in the output about requests that kns cannot fulfil."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -88,7 +88,7 @@ def test_statuses_move_along_the_table_and_times_are_set_once(
 
 
 def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: JobBuilder) -> None:
-    """The portal shows these numbers; what is done within one pass is not waited for and not told."""
+    """The portal shows these numbers. Stages that are done within one reconcile do not appear."""
     seen: list[int] = []
     sim.submit(job)
     for until in ("serving", "retained"):
@@ -118,7 +118,7 @@ def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: Job
 def test_a_wish_that_is_not_granted_is_one_line_of_the_output(
     sim: Simulation, job: JobBuilder, wish: Callable[[JobBuilder], JobBuilder], words: str
 ) -> None:
-    """The job runs all the same."""
+    """The job runs nevertheless."""
     sim.submit(wish(job))
     sim.run(until="serving")
     warnings = [line for line in sim.outputs.read(sim.record).lines() if line.startswith("warning: ")]

@@ -41,7 +41,7 @@ def test_both_permissions_make_a_shell_below_the_jobs_url(sim: Simulation, job: 
 
 
 def test_its_login_is_the_jobs_and_its_kubeconfig_an_accounts(sim: Simulation, job: JobBuilder) -> None:
-    """A token of the virtual cluster's, and nothing of the administrator's certificate."""
+    """A token of the virtual cluster, and not the administrator's certificate."""
     _serve(sim, job)
     data = _read(sim, Kind.SECRET)["stringData"]
     assert data["credential"] == f"user1:{'P' * 16}"
@@ -64,7 +64,7 @@ def test_its_login_is_the_jobs_and_its_kubeconfig_an_accounts(sim: Simulation, j
 def test_one_permission_is_none(
     sim: Simulation, job: JobBuilder, allowed: bool, asked: bool, reason: Reason | None, warning: str | None
 ) -> None:
-    """The job serves without a trace of a shell; only a wish that the site refuses is told, in the output too."""
+    """The job serves without a shell. Only a request that the site refuses is reported, in the output too."""
     sim.configure(shell_image=IMAGE if allowed else None)
     _serve(sim, job.with_nested(enable_gotty_shell=asked))
     assert not [left for left in sim.host.left if "shell" in left]
@@ -81,7 +81,7 @@ def test_the_quota_has_room_for_it_and_usage_does_not_count_it(sim: Simulation, 
     _serve(sim, job)
     hard = _read(sim, Kind.RESOURCE_QUOTA, "kns-quota")["spec"]["hard"]
     assert hard["requests.cpu"] == "2180m"  # the machine's 2 cores; syncer, CoreDNS, init, shell: 100 + 10 + 50 + 20
-    used = {"requests.cpu": "130m", "requests.memory": "696Mi"}  # the same without init, and nothing of the tenant's
+    used = {"requests.cpu": "130m", "requests.memory": "696Mi"}  # the same without init; the tenant requests nothing
     sim.host.change(Kind.RESOURCE_QUOTA, "kns-job-7", "kns-quota", lambda quota: quota.update(status={"used": used}))
     sim.clock.advance(61)
     sim.step()
@@ -97,7 +97,7 @@ def test_a_job_without_url_has_no_shell_and_says_so(sim: Simulation, job: JobBui
 
 
 def test_a_prefix_of_the_common_host_is_in_front_of_the_shells_path(sim: Simulation, job: JobBuilder) -> None:
-    """The path is not stripped on the way, so the pod is told of it."""
+    """The Ingress does not strip the path, so the pod must know it."""
     _serve(sim, job.with_nested(ingress_type="prefix"))
     assert _paths(sim) == {"/7": "kns-target", "/7/gotty-shell": "kns-shell"}
     (container,) = _read(sim, Kind.DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
@@ -107,7 +107,7 @@ def test_a_prefix_of_the_common_host_is_in_front_of_the_shells_path(sim: Simulat
 
 @pytest.mark.parametrize("waits", ["ImagePullBackOff", "CrashLoopBackOff"])
 def test_a_shell_that_does_not_start_leaves_the_job_serving(sim: Simulation, job: JobBuilder, waits: str) -> None:
-    """The condition has the pod's words; nothing of it is in the job's own state; when it heals the shell is there."""
+    """The condition has the pod's message, the job's own state is unaffected, and the shell starts when it can."""
     sim.host.shell_waits = waits
     _serve(sim, job)
     assert _reason(sim) == Reason.SHELL_NOT_STARTED
@@ -130,7 +130,7 @@ def test_a_shell_that_does_not_start_leaves_the_job_serving(sim: Simulation, job
 def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(
     sim: Simulation, job: JobBuilder, kind: str, error: type[KnsError]
 ) -> None:
-    """It is tried again each minute."""
+    """kns tries again every minute."""
     sim.submit(job)
     original = sim.host.apply
 
@@ -155,7 +155,7 @@ def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(
 
 
 def test_the_sites_pull_secret_serves_the_shells_registry(sim: Simulation, job: JobBuilder) -> None:
-    """Of the site's logins the job gets those of its images' registries, the shell's among them."""
+    """From the site's logins the job gets those for the registries of its images, including the shell's."""
     logins = {"auths": {"shells.example.org": {"auth": "YTpi"}, "other.example.org": {"auth": "YTpi"}}}
     encoded = base64.b64encode(json.dumps(logins).encode()).decode()
     sim.configure(shell_image="shells.example.org/kns-gotty:1")
@@ -167,7 +167,7 @@ def test_the_sites_pull_secret_serves_the_shells_registry(sim: Simulation, job: 
 
 
 def test_a_virtual_cluster_that_gives_no_account_is_waited_for_and_given_up(sim: Simulation, job: JobBuilder) -> None:
-    """As with a shell that was allowed only after the job had started; then nobody asks the host again."""
+    """As with a shell that was allowed after the job's start. After the limit kns stops polling."""
     sim.configure(init_stuck_limit_s=10)
     sim.host.shell_account = False
     _serve(sim, job)
@@ -214,7 +214,7 @@ def test_a_serving_job_with_a_shell_costs_no_write(sim: Simulation, job: JobBuil
 
 
 def test_it_goes_first_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> None:
-    """Its connections end before anything else does; its other objects go with the namespace."""
+    """Its connections end first; its other objects are deleted with the namespace."""
     _serve(sim, job)
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="retained")
@@ -224,7 +224,7 @@ def test_it_goes_first_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> N
 
 
 def _serve(sim: Simulation, job: JobBuilder) -> None:
-    """Until the job serves, and some seconds more for its shell."""
+    """Reconcile until the job serves, and some seconds longer for its shell."""
     sim.submit(job)
     sim.run(until="serving")
     for _ in range(3):
@@ -239,7 +239,7 @@ def _read(sim: Simulation, kind: Kind, name: str = "kns-shell") -> dict[str, Any
 
 
 def _paths(sim: Simulation) -> dict[str, str]:
-    """The Ingress's paths and the Services behind them, in its order; none if there is no Ingress."""
+    """The Ingress's paths with their Services, in order; empty without an Ingress."""
     (rule,) = _read(sim, Kind.INGRESS, "kns-job-7")["spec"]["rules"]
     return {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
 

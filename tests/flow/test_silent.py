@@ -1,4 +1,4 @@
-"""Nothing holds a job up in silence: what cannot be written, read or foreseen is told in the record."""
+"""No job hangs silently: the record has every write error, read error and unexpected error."""
 
 import base64
 from collections.abc import Callable
@@ -44,7 +44,7 @@ ENDS: dict[str, tuple[Callable[[Simulation], None], JobState, Reason]] = {
 def test_a_job_ends_also_if_its_last_line_is_refused(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A quota or a webhook in kns's own namespace may refuse it for ever; the status has the line."""
+    """A quota or a webhook in kns's own namespace may always refuse it; the status has the line, too."""
     write = sim.outputs.write
 
     def refuse(job: Job, output: JobOutput) -> None:
@@ -67,7 +67,7 @@ def test_a_job_ends_also_if_its_last_line_is_refused(
 def test_a_last_line_without_an_answer_is_tried_again(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Time may heal it, so the end waits for it."""
+    """A later try may succeed, so the end waits."""
     sim.submit(job)
     _terminate(sim)
 
@@ -86,7 +86,7 @@ def test_a_last_line_without_an_answer_is_tried_again(
 def test_a_fault_of_ours_is_told_in_the_record(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its kind alone: its text may be made of anything. The log has it, so it is raised all the same."""
+    """Only its type, because its text may contain anything. It is raised, so that the log has all of it."""
 
     def crash(_: str) -> bool:
         raise ZeroDivisionError(SECRET)

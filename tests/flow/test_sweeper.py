@@ -1,4 +1,4 @@
-"""A job whose record is taken away by force: nothing cleans up after it, until the sweeper does."""
+"""A job whose record was removed by force: only the sweeper removes its objects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ SYSTEM = f"Namespace /{SITE.system_namespace}"
 
 @pytest.fixture
 def job() -> JobBuilder:
-    """One that makes all there is: a namespace, volumes of a vault, a Keycloak client."""
+    """A job with objects of every kind: a namespace, volumes of a vault, a Keycloak client."""
     return a_job().with_vault().with_nested(keycloak=True)
 
 
@@ -85,7 +85,7 @@ def test_what_a_forced_deletion_leaves_is_swept(sim: Simulation, job: JobBuilder
 
 
 def test_a_job_that_lives_is_not_touched(sim: Simulation, job: JobBuilder) -> None:
-    """From submit to the end of its removal, with a sweep without any grace after each pass."""
+    """From submit to the end of the removal, with a sweep without grace after each reconcile."""
     one, realm = a_simulation(sim)
     one.submit(job)
     sweeper = a_sweeper(one, grace_s=0)

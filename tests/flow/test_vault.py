@@ -1,4 +1,4 @@
-"""The claims on a job's vault: each has a volume of its own, of nobody else, and nothing but files is left of them."""
+"""The claims on a job's vault: each gets a volume that only it can bind. After the job only the files are left."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def job(job: JobBuilder) -> JobBuilder:
 
 
 def test_its_class_is_there_before_the_templates_run(sim: Simulation, job: JobBuilder) -> None:
-    """Under the name that ConfigMap `kns-job` tells; the quota limits the number of claims, not their sizes."""
+    """With the name in ConfigMap `kns-job`. The quota limits the number of claims, not their sizes."""
     sim.submit(job)
     sim.run(until="serving")
     assert ("StorageClass", "", CLASS) in sim.virtual.objects
@@ -38,7 +38,7 @@ def test_its_class_is_there_before_the_templates_run(sim: Simulation, job: JobBu
 
 
 def test_a_claim_of_the_templates_is_bound_while_they_run(sim: Simulation, job: JobBuilder) -> None:
-    """They may wait for it: the stage comes before init and is passed again on each look."""
+    """Templates may wait for their volumes: the stage precedes init and runs at each reconcile."""
     sim.host.claims = {"data-x-default-x-kns-job-7": CLASS}
     sim.host.init_exit = None
     sim.submit(job)
@@ -62,7 +62,7 @@ def test_a_later_claim_is_served_too_and_a_quiet_job_costs_nothing(sim: Simulati
 
 
 def test_a_volume_is_its_claims_alone(sim: Simulation, job: JobBuilder) -> None:
-    """Pinned by uid, leading where the record says, and kept when it is released."""
+    """It names the claim's uid, points where the record says, and is retained when released."""
     _serve(sim, job)
     claim = sim.host.put_claim(NAMESPACE, "data", CLASS)
     _look(sim)
@@ -101,7 +101,7 @@ def test_readonly_is_honoured_and_the_hosts_driver_used(sim: Simulation, job: Jo
 def test_no_other_claim_gets_a_volume(
     sim: Simulation, job: JobBuilder, where: str, storage_class: str, spec: dict[str, Any], labels: dict[str, str]
 ) -> None:
-    """Also with this job's label on it: a tenant chooses its labels, never its namespace on the host."""
+    """Even with this job's label: tenants control labels, but not the namespace on the host."""
     _serve(sim, job)
     sim.host.put_claim(where, "data", storage_class, **spec)
     sim.host.change(CLAIM, where, "data", lambda claim: claim["metadata"]["labels"].update(labels))
@@ -110,7 +110,7 @@ def test_no_other_claim_gets_a_volume(
 
 
 def test_a_job_without_a_vault_serves_no_claim(sim: Simulation, job: JobBuilder) -> None:
-    """Whatever classes its administrator makes inside."""
+    """Whatever classes the tenant creates inside."""
     _serve(sim, job.with_spec(vault=None).with_accepted(vault=None))
     sim.host.put_claim(NAMESPACE, "data", CLASS)
     _look(sim)
@@ -119,7 +119,7 @@ def test_a_job_without_a_vault_serves_no_claim(sim: Simulation, job: JobBuilder)
 
 
 def test_the_volume_of_a_claim_that_goes_goes_too(sim: Simulation, job: JobBuilder) -> None:
-    """A claim of the same name made anew has one of its own; the released one could never bind it."""
+    """A new claim of the same name gets its own volume, because the released one could never bind it."""
     _serve(sim, job)
     first = sim.host.put_claim(NAMESPACE, "data", CLASS)
     _look(sim)
@@ -146,7 +146,7 @@ def test_a_volume_removed_by_hand_is_put_back(sim: Simulation, job: JobBuilder) 
 def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
     sim: Simulation, job: JobBuilder, error: type[KnsError]
 ) -> None:
-    """It is told, tried again each minute, and heals."""
+    """The record says so, kns tries again every minute, and recovers."""
     original = sim.host.apply
 
     def refuse(obj: Object) -> Object:
@@ -169,7 +169,7 @@ def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
 
 
 def test_a_class_of_the_hosts_of_that_name_is_told_before_anything_is_made(sim: Simulation, job: JobBuilder) -> None:
-    """Claims on the vault would be claims on that class: storage of the site's, or nobody's."""
+    """Claims on the vault would use that class of the host instead."""
     sim.host.put(Kind.STORAGE_CLASS, "", CLASS, {"provisioner": "p"})
     sim.configure(classes=ClassSettings(CLASS, "80Gi"))
     sim.submit(job)
@@ -192,7 +192,7 @@ def test_a_vault_without_a_class_is_told_once(sim: Simulation, job: JobBuilder, 
 
 @pytest.mark.parametrize("how", ["stop", "delete", "damage"])
 def test_at_the_end_every_volume_goes(sim: Simulation, job: JobBuilder, how: str) -> None:
-    """After the claims, also of a record that cannot be read any more; what is not kns's stays."""
+    """After the claims, even with an unreadable record. Volumes of others stay."""
     _serve(sim, job)
     for name in ("one", "two"):
         sim.host.put_claim(NAMESPACE, name, CLASS)
@@ -210,7 +210,7 @@ def test_at_the_end_every_volume_goes(sim: Simulation, job: JobBuilder, how: str
 
 
 def test_removed_is_said_when_the_volumes_are_gone(sim: Simulation, job: JobBuilder) -> None:
-    """One that somebody's finalizer holds is named."""
+    """The message names a volume that somebody's finalizer holds."""
     _serve(sim, job)
     sim.host.put_claim(NAMESPACE, "data", CLASS)
     _look(sim)
@@ -231,7 +231,7 @@ def test_removed_is_said_when_the_volumes_are_gone(sim: Simulation, job: JobBuil
 
 
 def _put_foreign_volumes(sim: Simulation) -> None:
-    """Of another namespace's claim, and one of some provisioner that copies labels of claims to volumes."""
+    """One for a claim of another namespace, and one of a provisioner that copies labels of claims."""
     for name, namespace in (("kns-job-7-uid-x", "elsewhere"), ("pvc-1", NAMESPACE)):
         ref = {"namespace": namespace, "name": "data", "uid": "uid-x"}
         labels = {"kns.io/job": "7", "app.kubernetes.io/managed-by": "kns"}
@@ -244,7 +244,7 @@ def _serve(sim: Simulation, job: JobBuilder) -> None:
 
 
 def _look(sim: Simulation) -> None:
-    """One pass, as the watch on claims brings it about, and what the host makes of it."""
+    """One reconcile, as the watch on claims triggers it, and the host's reaction."""
     assert sim.step().summary == "serving"
     sim.host.settle()
 

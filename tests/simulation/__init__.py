@@ -1,1 +1,1 @@
-"""Whole lives of jobs under faults: the real engine over fakes, every call to the outside through one gate."""
+"""Whole lives of jobs under faults: the real engine over fakes. Every call to the outside goes through one gate."""

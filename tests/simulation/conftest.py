@@ -1,4 +1,4 @@
-"""What a simulation needs to be quick."""
+"""Settings that keep simulations quick."""
 
 import logging
 
@@ -8,5 +8,5 @@ import structlog
 
 @pytest.fixture(autouse=True)
 def _be_quiet() -> None:
-    """Millions of passes have nothing to say here."""
+    """Millions of reconciles would write as many log lines."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

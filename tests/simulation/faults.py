@@ -1,9 +1,9 @@
 """
-What can go wrong at a call to the outside, and the gate that every call passes.
+The faults of calls to the outside, and the gate that every call goes through.
 
-A fault is what the engine sees of it, so each call has only those that its adapter lets through: statuses are
-translated by the adapters' own table, a fault of a watch is a cache that stands still, a deletion swallows a 409. A
-read has no effect, so what happens after it is what happens before the next call.
+A fault is what the engine sees, so each call has only the faults that its adapter reports: the adapters' own table
+translates HTTP statuses, a broken watch is a cache that no longer changes, a deletion ignores a 409. A read has no
+effect, so a fault after it equals a fault before the next call.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,18 @@ Call = Callable[[], Any]
 
 
 class Crash(BaseException):
-    """The process is gone; nothing in it may catch this."""
+    """The process died. No code in it may catch this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    `error` comes instead of the answer, without one the answer is None. `lags`: the caches hear nothing for a while.
-    `freezes`: the process stands still before the call, and another one leads meanwhile and from then on.
+    `error` is raised instead of a result; without one the result is None. `lags`: the caches get no events for a while.
+    `freezes`: the process is frozen before the call, and another process leads from then on.
     """
 
     error: Callable[[], BaseException] | None = None
-    after: bool = False  # whether the call has taken effect
+    after: bool = False  # the call took effect before the fault
     lags: bool = False
     freezes: bool = False
 
@@ -40,7 +40,7 @@ def _status(code: int) -> Callable[[], BaseException]:
 
 
 def _unavailable() -> UnavailableError:
-    """As the client makes of a timeout or a reset, the Keycloak adapter of whatever is not an answer."""
+    """The error for a timeout or a reset, and for every missing answer of Keycloak."""
     return UnavailableError("injected: no answer")
 
 
@@ -64,7 +64,7 @@ def _both(*errors: str) -> dict[str, Fault]:
 
 CRASH = {"crash": Fault(Crash)}
 READ = {name: Fault(error) for name, error in _ERRORS.items() if name != "409"}
-WRITE = _both(*_ERRORS)  # "timeout after" is the lost answer
+WRITE = _both(*_ERRORS)  # "timeout after" is a lost response
 CACHED = CRASH | {"cache not filled": Fault(_unavailable), "stale": Fault(lags=True)}
 KEYCLOAK = _both("crash", "timeout")
 FAULTS: dict[str, dict[str, Fault]] = {
@@ -108,12 +108,12 @@ Plan = Callable[[int, str], Fault | None]
 
 
 def no_fault(number: int, call: str) -> None:
-    """A plan, as the gate asks it at each call: nothing goes wrong."""
+    """A plan in which nothing goes wrong. The gate asks it at each call."""
     del number, call
 
 
 class Gate:
-    """Counts the calls, and asks the plan at each one what becomes of it."""
+    """Counts the calls, and asks the plan at each call which fault to inject."""
 
     def __init__(self) -> None:
         self.plan: Plan = no_fault
@@ -123,7 +123,7 @@ class Gate:
         self.freeze: Callable[[], None] = lambda: None
 
     def pass_through(self, call: str, act: Callable[[], ResultT], anew: Callable[[], ResultT]) -> ResultT | None:
-        """`anew` is the call as the process makes it, from before anything of it was done."""
+        """`anew` repeats the whole call as the process made it."""
         number, self.calls = self.calls, self.calls + 1
         fault = self.plan(number, call)
         if fault is None:
@@ -143,7 +143,7 @@ class Gate:
 
 
 class Port:
-    """A port whose every method goes through the gate. `outer` is what the process has in its hands."""
+    """A port; every call of a method goes through the gate. `outer` is the object that the process holds."""
 
     def __init__(self, name: str, target: Any, gate: Gate) -> None:
         self._name = name
@@ -171,8 +171,8 @@ class Port:
 
 class WatchedPort(Port):
     """
-    A port with watch caches, as one process has them: while they lag, they show the world of that moment, and what this
-    process has stored since and heard so.
+    A port with the watch caches of one process. While they lag, they show the state of that moment, plus the objects
+    that this process has stored since.
     """
 
     def __init__(self, name: str, target: Any, gate: Gate) -> None:

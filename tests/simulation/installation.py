@@ -1,9 +1,9 @@
 """
-One installation of kns as it runs: the real queue, workers and reconciler over witnessed fakes, on a simulated clock.
+A running installation of kns: the real queue, workers and reconciler over witnessed fakes, on a simulated clock.
 
-Where the real queue would wait for time to pass, the world moves on instead: its controllers take a step, and the clock
-goes on to the moment that is waited for. No event of the host wakes a job, as if each were lost, so what is proven here
-needs none.
+Where the real queue would wait, the world changes instead: its controllers take a step, and the clock advances to the
+end of the wait. No event of the host wakes a job, as if all were lost, so nothing that is proven here depends on
+events.
 """
 
 import random
@@ -31,8 +31,8 @@ from tests.simulation.witness import WitnessedHost, WitnessedOutputs, WitnessedR
 
 ResultT = TypeVar("ResultT")
 
-LAG_PASSES = 3
-FREEZE_PASSES = 4
+LAG_RECONCILES = 3
+FREEZE_RECONCILES = 4
 CATALOG = a_catalog()
 TERMS = Terms(supported_versions=("v1.36",), keycloak=True)
 ALL_EXTRAS = replace(
@@ -43,11 +43,11 @@ ALL_EXTRAS = replace(
 
 
 class IdleError(Exception):
-    """Nothing is planned: only something from outside would make kns work again."""
+    """Nothing is scheduled; only an outside event would make kns work again."""
 
 
 class _SimulatedWait(threading.Condition):
-    """What the queue waits on: the wait is over at once, and meanwhile the world went on."""
+    """The queue's condition variable. A wait returns immediately, after the simulated time has passed."""
 
     def __init__(self, go_on: Callable[[float | None], None]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _SimulatedWait(threading.Condition):
 
 
 class Installation:
-    """The world, and the process that leads. `restart` is what a crash or a change of leader comes to."""
+    """The world and the leading process. `restart` simulates a crash or a change of the leader."""
 
     def __init__(self, site: Site = ALL_EXTRAS, *, first_number: int = 7) -> None:
         self.site = site
@@ -73,12 +73,12 @@ class Installation:
         self.catalog = StaticCatalog(CATALOG)
         self.gate = Gate()
         self.surprise: BaseException | None = None
-        self.passes = 0
+        self.reconciles = 0
         self.meanwhile: Callable[[], None] = self._work_a_little
         self.restart()
 
     def restart(self) -> None:
-        """A new process: it has listed everything, and looks at every record once."""
+        """Start a new process. It lists everything and reconciles every record once."""
         self.process = Process(self)
         self.gate.lag = self.process.lag
         self.gate.freeze = self.freeze
@@ -86,25 +86,25 @@ class Installation:
         self.process.look_at_all()
 
     def freeze(self) -> None:
-        """The process stands still where it is, in the middle of a pass, and wakes up when another one leads."""
+        """Freeze the process in the middle of a reconcile. It resumes when another process leads."""
         self.process.lag()
         self.restart()
         self.meanwhile()
 
     def _work_a_little(self) -> None:
-        for _ in range(FREEZE_PASSES):
+        for _ in range(FREEZE_RECONCILES):
             try:
                 self.work()
             except IdleError:
                 return
 
     def work(self) -> None:
-        """One pass over the job that is due next, whatever becomes of it."""
+        """Reconcile the next due job once, with whatever result."""
         try:
             self.process.work()
         except Crash:
             self.restart()
-        self.passes += 1
+        self.reconciles += 1
         if self.surprise is not None:
             raise self.surprise
 
@@ -113,10 +113,10 @@ class Installation:
             if reached():
                 return
             self.work()
-        raise AssertionError(f"not reached after {limit} passes: {self.store.list_jobs()}")
+        raise AssertionError(f"not reached after {limit} reconciles: {self.store.list_jobs()}")
 
     def ask(self, what: Callable[[Any], ResultT]) -> ResultT:
-        """What a client asks of the records by the API: again and again, until it has an answer."""
+        """A client's request to the record store, repeated until it gets an answer."""
         for _ in range(100):
             try:
                 return what(self.process.records)
@@ -130,20 +130,20 @@ class Installation:
 
     def go_on(self, seconds: float) -> None:
         self.host.settle()
-        self.clock.advance(seconds + 0.001)  # no wait is exact, and one that rounding cut short would never end
+        self.clock.advance(seconds + 0.001)  # a wait that rounding made too short would never end
         for owned in (self.outputs.outputs, self.tokens.tokens):  # the garbage collector
             for record in owned.keys() - self.store.last.keys():
                 del owned[record]
 
     def forget(self) -> None:
-        """What only the tests keep of jobs that are gone."""
+        """Clear what the fakes recorded about jobs that are gone."""
         kept = (self.store.gone, self.store.writes, self.host.made, self.host.calls, self.realm.calls, self.tokens.made)
         for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects):
             each.clear()
 
     @property
     def left(self) -> list[str]:
-        """All there is of any job."""
+        """All objects of all jobs."""
         return [
             *self.host.left,
             *(f"client {name}" for name in self.realm.clients),
@@ -154,7 +154,7 @@ class Installation:
 
 
 class Process:
-    """One run of kns: what it holds in memory goes with it."""
+    """One run of kns with everything it holds in memory."""
 
     def __init__(self, world: Installation) -> None:
         self._world = world
@@ -193,7 +193,7 @@ class Process:
         return self._world.process is self
 
     def work(self) -> None:
-        """As a worker does it, once."""
+        """One turn of a worker."""
         key = self.queue.take()
         assert key is not None
         try:
@@ -205,7 +205,7 @@ class Process:
             self.catch_up()
 
     def _go_on(self, seconds: float | None) -> None:
-        """A watch that hears nothing is noticed, so caches catch up before a long wait does anything."""
+        """kns detects a silent watch, so caches catch up before a long wait ends."""
         if self._lag_left > 0 and (seconds is None or seconds > SILENCE_S):
             self.catch_up()
         elif seconds is None:
@@ -214,7 +214,7 @@ class Process:
             self._world.go_on(seconds)
 
     def reconcile(self, record: str) -> Result:
-        """Workers survive what a pass should never raise; a simulation does not."""
+        """Workers survive an unexpected error; a simulation fails with it."""
         try:
             return self.reconciler.reconcile(record)
         except TransientError:
@@ -224,17 +224,17 @@ class Process:
             raise
 
     def hear(self, record: str) -> None:
-        """An event of the watch on records, which one that lags does not get."""
+        """An event of the watch on records. A watch that is behind does not get it."""
         if self._lag_left <= 0:
             self.queue.add(record)
 
     def lag(self) -> None:
-        self._lag_left = LAG_PASSES
+        self._lag_left = LAG_RECONCILES
         self.records.lag()
         self.host.lag()
 
     def catch_up(self) -> None:
-        """The watches have listed anew."""
+        """The watches have listed everything again."""
         self._lag_left = 0
         self.records.catch_up()
         self.host.catch_up()

@@ -1,4 +1,4 @@
-"""Kinds of life that a job can have: what is done to it, and the one end that it comes to whatever goes wrong."""
+"""The lives that a job can have: the actions on it, and the one end that it must reach under any fault."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def _have_no_room(world: Installation) -> None:
 
 
 def meddle_with_client(world: Installation, name: str = RECORD) -> None:
-    """Somebody else changes the client but for its mark, or makes one, which carries none."""
+    """Somebody else changes the client and keeps its mark, or makes a client without a mark."""
     new = {"clientId": name, "id": f"theirs, {name}", "attributes": {}, "redirectUris": []}
     world.realm.clients[name] = {**world.realm.clients.get(name, new), "enabled": False, "secret": "another"}
 
@@ -68,7 +68,7 @@ def _has_client(job: Job) -> bool:
 
 @dataclass(frozen=True)
 class Life:
-    """`acts` follow each other, each as soon as its moment has come."""
+    """`acts` run one after the other, each as soon as its condition is true."""
 
     state: JobState
     reason: Reason
@@ -78,7 +78,7 @@ class Life:
     prepare: Act = lambda world: None
 
     def live(self, plan: Plan) -> Installation:
-        """From the record's creation until nothing of it is left."""
+        """Simulate from the creation of the record until nothing of the job is left."""
         world = Installation(self.site)
         self.prepare(world)
         world.gate.plan = plan
@@ -91,7 +91,7 @@ class Life:
         return world
 
 
-# What no life does: a submit over HTTP asks it, and a life begins with the record that comes of that.
+# No life makes these calls. A submit over HTTP does, and a life begins with the record that the submit created.
 ASKED_BY_SUBMIT = {"store.find_request", "store.list_of_user", "store.create"}
 LINES = {
     Reason.SHUTDOWN: "the job was shut down",

@@ -1,8 +1,8 @@
-"""How much is simulated. The quick suite takes the default; KNS_SIMULATION_HISTORIES at 10 000 tries everything."""
+"""The amount of simulation. The quick suite uses the default; KNS_SIMULATION_HISTORIES=10000 tries everything."""
 
 import os
 
 ALL_HISTORIES = 10_000
 HISTORIES = int(os.environ.get("KNS_SIMULATION_HISTORIES") or 50)
 IS_EXHAUSTIVE = HISTORIES >= ALL_HISTORIES
-STRIDE = max(1, min(24, ALL_HISTORIES // HISTORIES))  # a frozen leader is tried at every so many-th call
+STRIDE = max(1, min(24, ALL_HISTORIES // HISTORIES))  # a leader is frozen at every STRIDE-th call

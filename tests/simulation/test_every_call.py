@@ -1,10 +1,10 @@
 """
-One fault at one call: whatever goes wrong at whatever call of a life, the end of the job is the same, nothing is left,
-and nothing happened twice.
+One fault at one call: with any fault at any call of a life, the job reaches the same end, nothing is left, and nothing
+happens twice.
 
-With KNS_SIMULATION_HISTORIES at 10 000 every fault is tried at every call of every life. Below that, every fault of
-every call is tried once, and the life with the most writes is interrupted after each of them: by a crash, and by an
-answer that is lost. An interruption before a write is one after the call before it.
+KNS_SIMULATION_HISTORIES=10000 tries every fault at every call of every life. With less, every fault of every call is
+tried once, and the life with the most writes is interrupted after each of them, by a crash and by a lost response. An
+interruption before a write equals one after the call before it.
 """
 
 import random
@@ -20,14 +20,16 @@ from tests.simulation.installation import Installation
 from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
 from tests.simulation.scale import IS_EXHAUSTIVE
 
-Choice = list[tuple[int, str]]  # number of the call in the life, name of the fault
+Choice = list[tuple[int, str]]  # number of the call in the life; name of the fault
 RICHEST = "with vault, shell and Keycloak"
 INTERRUPTIONS = ("crash after", "timeout after")
 
 
 @cache
 def _list_calls(kind: str) -> tuple[list[str], JobOutput]:
-    """The calls of a life without a fault, which one with a fault shares up to the fault; and the job's output."""
+    """
+    The calls of a life without faults, and the job's output. A life with a fault makes the same calls up to the fault.
+    """
     calls: list[str] = []
     world = LIVES[kind].live(lambda _, call: calls.append(call))
     _check(world, LIVES[kind], output=world.outputs.final[RECORD])
@@ -42,7 +44,7 @@ def _choose_all() -> dict[str, Choice]:
 
 
 def _choose_some() -> dict[str, Choice]:
-    """The same choice in every run; the position of each fault in its life is random."""
+    """The choice is the same in every run; the position of each fault in its life is random."""
     chance = random.Random(20260105)
     chosen: dict[str, Choice] = {kind: [] for kind in LIVES}
     places = defaultdict(list)
@@ -63,7 +65,7 @@ def chosen() -> dict[str, Choice]:
 
 
 def test_the_lives_make_every_call_that_can_fail() -> None:
-    """A call that no life makes would meet no fault, and no other test would notice."""
+    """A call that no life makes would never meet a fault, and no other test would notice."""
     assert {call for kind in LIVES for call in _list_calls(kind)[0]} == FAULTS.keys() - ASKED_BY_SUBMIT
 
 

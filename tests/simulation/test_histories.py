@@ -1,9 +1,9 @@
 """
-Random histories: users submit, stop and delete while everything goes wrong that can, and kns dies or loses the lead.
+Random histories: users submit, stop and delete jobs under faults of every kind, and kns crashes or loses the Lease.
 
-After every step nothing may have happened that never may (`witness.py` says so on the spot). At the end all is shut
-down, and at last the faults stop: then every job comes to the end that was asked for, and nothing is left. A history
-that fails is shrunk by hypothesis and printed as the steps that lead there; the steps are the same in every run.
+`witness.py` checks every change and fails immediately if it is illegal. At the end all jobs are shut down and the
+faults stop; then every job must reach the requested end, and nothing may be left. hypothesis shrinks a failing history
+and prints its steps, which are the same in every run.
 """
 
 import math
@@ -45,7 +45,7 @@ KINDS = {
     "with a walltime": a_job().with_accepted(walltime_s=100),
 }
 DAY_S = 86400
-# Where no limit of time decides a job's end, however long kns is away.
+# No time limit may end a job here, however long kns is not running.
 PATIENT = replace(
     ALL_EXTRAS,
     spawn_delay_s=DAY_S,
@@ -53,20 +53,20 @@ PATIENT = replace(
     init_stuck_limit_s=DAY_S,
     keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", DAY_S),
 )
-# A job that had started ends so; one that had not is CANCELED, which only a wish of somebody's brings about.
+# The end of a job that had started. One that had not is CANCELED, which needs a stop request.
 STATES = {
     Reason.SHUTDOWN: JobState.COMPLETED,
     Reason.TERMINATE: JobState.TERMINATED,
     Reason.WALLTIME: JobState.TERMINATED,
     Reason.ITEM_OUT_OF_RETRIES: JobState.FAILED,
 }
-# Only a submit over HTTP asks it, at a site that limits how many jobs a user may have.
+# Only a submit over HTTP makes this call, on a site with a limit of jobs per user.
 NEVER_CALLED = {"store.list_of_user"}
 ANY = ""
-# A fault, so many of the calls that it can strike go by before, and so many then meet it. A life is about 200 calls, of
-# many kinds only a few.
+# A fault, the number of matching calls to skip, and the number of calls to strike. A life has about 200 calls, and few
+# of most kinds.
 Arm = tuple[tuple[str, str], int, int]
-# After each step so many passes, and these faults on top of those that are armed still.
+# The number of reconciles after each step, and the faults to arm in addition to those still armed.
 Then = tuple[int, list[Arm]]
 ANYWHERE = [(ANY, name) for name in NAMES]
 THERE = [(call, name) for call, faults in FAULTS.items() for name in faults if call not in NEVER_CALLED]
@@ -76,13 +76,13 @@ ARM = st.one_of(
 )
 THEN = st.tuples(st.integers(1, 8), st.lists(ARM, min_size=1, max_size=4))
 ONE_IN_FOUR = st.sampled_from([False, False, False, True])
-PASSES_TO_SERVE = 20  # seven, if all goes well
+PASSES_TO_SERVE = 20  # seven without faults
 PASSES_TO_END = 40
 
 
 @dataclass
 class Tally:
-    """What the histories of this run came to."""
+    """Statistics of the histories of this run."""
 
     batches: int = 0
     histories: int = 0
@@ -102,10 +102,10 @@ class History(RuleBasedStateMachine):
         self.fails = False
         self.deleted: set[str] = set()  # records, deleted while the job was alive
         self.served: set[str] = set()
-        self.armed: dict[tuple[str, str], list[int]] = {}  # place -> calls to let pass, calls to strike
+        self.armed: dict[tuple[str, str], list[int]] = {}  # place -> calls to skip, calls to strike
 
     def _choose(self, number: int, call: str) -> Fault | None:
-        """Each armed fault counts the calls that it can strike; the first whose turn it is has this one."""
+        """Each armed fault counts the calls that it can strike. The first one that is due strikes this call."""
         del number
         chosen = None
         for (at, name), counts in self.armed.items():
@@ -123,7 +123,7 @@ class History(RuleBasedStateMachine):
 
     @initialize(kind=st.sampled_from(sorted(KINDS)), fails=ONE_IN_FOUR, hurries=ONE_IN_FOUR, then=THEN)
     def begin(self, kind: str, fails: bool, hurries: bool, then: Then) -> None:
-        """What comes next comes once the job serves, unless it hurries."""
+        """The next action waits until the job serves, unless it hurries."""
         have_all(self.world)
         self.fails = fails
         if fails:
@@ -135,7 +135,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.submits < MOST_JOBS)
     @rule(kind=st.sampled_from(sorted(KINDS)), meddle=st.booleans(), then=THEN)
     def submit(self, kind: str, meddle: bool, then: Then) -> None:
-        """As the route does it, with an Idempotency-Key. Somebody may make the job's client before kns does."""
+        """As the route does it, with an Idempotency-Key. Somebody may create the job's client before kns."""
         self.submits += 1
         request = digest_request("user1", f"key-{self.submits}")
         self.world.ask(lambda records: _submit(records, KINDS[kind], request))
@@ -170,7 +170,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self._keycloak_jobs())
     @rule(data=st.data(), then=THEN)
     def meddle_with_a_client(self, data: st.DataObject, then: Then) -> None:
-        """Somebody changes it, or makes one before kns does."""
+        """Somebody changes the client, or creates one before kns."""
         job = data.draw(st.sampled_from(self._keycloak_jobs()))
         meddle_with_client(self.world, names.job_object_name(job.number))
         self._go_on(then)
@@ -191,7 +191,7 @@ class History(RuleBasedStateMachine):
 
     @rule(then=THEN)
     def work_until_serving(self, then: Then) -> None:
-        """Every job that is not on its way out, if the faults let them."""
+        """All jobs that are not ending must serve, unless the faults prevent it."""
         self._go_on(
             (PASSES_TO_SERVE, then[1]), enough=lambda: all(map(_serves_or_stops, self.world.store.last.values()))
         )
@@ -210,14 +210,14 @@ class History(RuleBasedStateMachine):
         self.served |= {job.record for job in self.world.store.last.values() if serves(job)}
 
     def _ask_to_stop(self, job: Job, reason: StopReason) -> None:
-        with suppress(NotFoundError):  # gone, while the client tried again
+        with suppress(NotFoundError):  # deleted while the client tried again
             self.world.ask(lambda records: records.request_stop(job, reason))
 
     def _pick(self, data: st.DataObject) -> Job:
         return self.world.store.last[data.draw(st.sampled_from(sorted(self.world.store.last)))]
 
     def teardown(self) -> None:
-        """Whatever still runs is shut down, with the faults that are armed still; then all must end, and go."""
+        """Shut down all running jobs, still under the armed faults. Then all must end and disappear."""
         world = self.world
         for job in list(world.store.last.values()):
             self._ask_to_stop(job, StopReason.SHUTDOWN)
@@ -231,14 +231,14 @@ class History(RuleBasedStateMachine):
         assert self.submits == len(world.store.gone)
         for job in world.store.gone.values():
             self._check_end(job)
-        TALLY.histories += bool(self.submits)  # hypothesis gives some up before they begin
+        TALLY.histories += bool(self.submits)  # hypothesis gives up some before they begin
         TALLY.served += bool(self.served)
 
     def _check_end(self, job: Job) -> None:
-        """The last wish that was stored while the job lived decides; without one it ended by itself."""
+        """The last stop request that was stored before the end decides; without one the job ended by itself."""
         status, spec = job.status, job.spec
         wish = StopReason.TERMINATE if job.record in self.deleted else spec.stop_reason
-        if spec.accepted is None and status.reason is None:  # deleted before it was looked at
+        if spec.accepted is None and status.reason is None:  # deleted before its first reconcile
             assert job.record in self.deleted
             return
         reason = Reason(str(status.reason))
@@ -285,12 +285,14 @@ def test_every_history_ends_well(batch: int) -> None:
 
 
 def test_the_histories_go_where_they_should() -> None:
-    """A change of the rules may leave calls that nothing strikes, or jobs that never serve, and all would be green."""
+    """
+    After a change of the rules, some calls might meet no fault or no job might serve, and all tests would still pass.
+    """
     if TALLY.batches < BATCHES:
         pytest.skip("not all batches ran")
     assert TALLY.histories >= HISTORIES
     assert TALLY.served > TALLY.histories // 2
-    if HISTORIES >= ALL_HISTORIES:  # a hundred cannot have struck what one job in some makes once
+    if HISTORIES >= ALL_HISTORIES:  # a hundred histories cannot strike calls that few jobs make, and those once
         assert TALLY.struck.keys() == FAULTS.keys() - NEVER_CALLED
     else:
         assert len(TALLY.struck) > len(FAULTS) // 2

@@ -1,6 +1,6 @@
 """
-A leader that is frozen in the middle of a pass, at any call, and wakes up after another one has ended the job and
-removed all of it: it writes nothing any more, nowhere.
+A leader that is frozen at any call of a reconcile and resumes after another leader has ended the job and removed it:
+it writes nothing any more.
 """
 
 import pytest
@@ -21,7 +21,7 @@ def test_a_frozen_leader_writes_nothing_when_it_wakes(kind: str) -> None:
 
 
 def _freeze_at(kind: str, number: int) -> Installation:
-    """The life of that kind up to there, or to where it would go on for ever."""
+    """Simulate a life up to that call, or up to the point where it only waits."""
     life = LIVES[kind]
     world = Installation(life.site)
     life.prepare(world)

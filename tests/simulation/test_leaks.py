@@ -1,8 +1,8 @@
 """
-Many lives through one installation that runs on, with faults at calls that chance chooses: afterwards there is as much
-as before, on the host, in the realm and in the process's own memory.
+Many lives in one installation, with faults at random calls: afterwards the host, the realm and the process's memory
+contain as much as before.
 
-A tenth of KNS_SIMULATION_HISTORIES lives are lived each time: 1 000 in `make test`.
+Each run simulates a tenth of KNS_SIMULATION_HISTORIES lives.
 """
 
 import gc
@@ -46,18 +46,18 @@ def test_lives_with_faults_leave_nothing_behind(deaths: bool) -> None:
     world = Installation(first_number=1)
     world.gate.plan = plan
     first = world.process
-    _live(world, chance, range(1, WARM_UP))  # what is made once, at its first use, is made by now
+    _live(world, chance, range(1, WARM_UP))  # objects that are created once, at first use, exist by now
     objects, blocks = _count_objects(), sys.getallocatedblocks()
     _live(world, chance, range(WARM_UP, WARM_UP + LIVES))
     assert world.gate.struck > LIVES
     assert (world.process is first) is not deaths
-    assert not _count_objects() - objects  # fewer, if other tests had left some
+    assert not _count_objects() - objects  # fewer is possible if other tests left some
     # A block is a Python object or a part of one; the libraries' own caches fill with some hundreds in all.
     assert sys.getallocatedblocks() - blocks < max(500, LIVES)
 
 
 def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) -> None:
-    """Each of them, some at a time; stopped at any moment of its life, by whom it may be."""
+    """Simulate all jobs, some at a time, and stop each at a random moment."""
     for start in range(0, len(numbers), AT_ONCE):
         for number in numbers[start : start + AT_ONCE]:
             job = chance.choice(KINDS).numbered(number).build()
@@ -81,9 +81,9 @@ def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) ->
 
 
 def _check_queue(world: Installation) -> None:
-    """What is planned for jobs that are gone comes up once more, and is then forgotten."""
+    """Keys of deleted jobs become due once more and then disappear."""
     world.clock.advance(world.site.retention_s)
-    while world.process.queue._ready or world.process.queue._due:  # the process may die over it, and another comes
+    while world.process.queue._ready or world.process.queue._due:  # the process may die here, and another one starts
         world.work()
     queue = world.process.queue
     queue._promote_due()

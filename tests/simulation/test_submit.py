@@ -1,5 +1,5 @@
 """
-A submit over HTTP whose every call to the outside may go wrong: the client tries again with the same Idempotency-Key,
+A submit over HTTP with a fault at any of its calls to the outside: the client repeats it with the same Idempotency-Key,
 and there is one job.
 """
 
@@ -16,8 +16,8 @@ from tests.simulation.lives import ASKED_BY_SUBMIT
 
 
 def _submit(plan: Plan) -> tuple[Api, httpx.Response]:
-    """Until there is an answer; a crash is none."""
-    api, gate = Api(live_jobs=1), Gate()  # a repeat is not one job too many
+    """Submit until there is an answer; a crash gives none."""
+    api, gate = Api(live_jobs=1), Gate()  # a repeated submit does not count against the limit
     gate.plan = plan
     records = WatchedRecords("store", api.jobs, gate)
     gate.lag = records.lag
@@ -52,7 +52,7 @@ def test_one_fault_at_any_call_of_a_submit_gives_one_job() -> None:
 
 
 def test_many_faults_in_a_row_give_one_job_too() -> None:
-    """Each submit meets three faults, at calls that chance chooses."""
+    """Each submit meets three faults, at random calls."""
     chance = random.Random(7)
     for _ in range(100):
         struck = set(chance.sample(range(12), 3))

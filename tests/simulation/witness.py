@@ -1,4 +1,4 @@
-"""The fakes of a simulation: each sees its part of the world change, and what may never be is an error on the spot."""
+"""The fakes of a simulation. Each checks every change, and an illegal one fails immediately."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ ONCE = ("spawn_start_time", "start_time", "end_time", "control_plane_uid", "url"
 
 
 class WitnessedRecords(MemoryJobStore):
-    """`last` has the newest version of each record there is, `gone` the last of each that there was."""
+    """`last` has the newest version of each existing record, `gone` the last version of each deleted one."""
 
     def __init__(self, clock: FakeClock, *, first_number: int = 1) -> None:
         super().__init__(clock, first_number=first_number)
@@ -35,7 +35,7 @@ class WitnessedRecords(MemoryJobStore):
 
 
 def check_step(before: Job, after: Job) -> None:
-    """A status moves along the table, what is set once stays, an end is for ever, a job is accepted once."""
+    """job_status follows the table, times are set once, an end never changes, and a job is accepted once."""
     old, new = before.status, after.status
     assert new.job_status in TRANSITIONS[old.job_status] | {old.job_status}, f"{old.job_status} to {new.job_status}"
     for name in ONCE:
@@ -49,7 +49,7 @@ def _end_of(status: JobStatus) -> tuple[Any, ...]:
 
 
 class WitnessedHost(FakeHost):
-    """No object comes into being twice: not the init job, not the control plane, nothing."""
+    """No object is created twice, such as the init job or the control plane."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
@@ -63,7 +63,7 @@ class WitnessedHost(FakeHost):
 
 
 class WitnessedRealm(MemoryRealm):
-    """No client is made twice."""
+    """No client is created twice."""
 
     def create_client(self, client: Object) -> None:
         super().create_client(client)
@@ -72,7 +72,7 @@ class WitnessedRealm(MemoryRealm):
 
 
 class WitnessedTokens(MemoryTokenStore):
-    """No job's tokens are made twice; like the real ones, those made again would be others."""
+    """No job's tokens are made twice. As in the real store, new tokens would differ."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What earlier releases left behind, stored, and carried on by this one. docs/reliability.md says how it is made."""
+"""Jobs as earlier releases stored them, continued by this release. docs/reliability.md says how the files are made."""

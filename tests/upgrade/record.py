@@ -1,6 +1,7 @@
 """
-Stores what a job looks like in each moment of its life, as the checked-out version makes it: record, host objects,
-output, tokens. `python -m tests.upgrade.record` writes them to the folder of that version; once, at its release.
+Stores a job in each state of its life, as the checked-out version makes it: record, host objects, output, tokens.
+
+`python -m tests.upgrade.record` writes them to the folder of that version. Run it once, at the release.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from tests.fakes.vcluster import FakeVirtualClusters
 from tests.flow.conftest import SITE, Simulation
 
 FOLDER = Path(__file__).parent
-IMAGE = "localhost/kns-example-hello:1"  # there where tests/e2e runs, which carries some of these on for real
-_PASSES = 50
+IMAGE = "localhost/kns-example-hello:1"  # exists where tests/e2e continues some of these jobs on a cluster
+_RECONCILES = 50
 
 
 def _submitted(sim: Simulation) -> None:
@@ -84,7 +85,7 @@ STATES: dict[str, Callable[[Simulation], None]] = {
 
 
 def dump(state: str) -> dict[str, Any]:
-    """One job, brought to that state by this version over a simulated host."""
+    """A job that this version brings to `state` over a simulated host."""
     clock = FakeClock()
     sim = Simulation(
         clock=clock,
@@ -121,17 +122,17 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def _run(sim: Simulation, is_there: Callable[[], bool]) -> None:
-    for _ in range(_PASSES):
+    for _ in range(_RECONCILES):
         result = sim.step()
         if is_there():
             return
         sim.host.settle()
         sim.clock.advance(result.requeue_after_s or 0.1)
-    raise AssertionError(f"not after {_PASSES} passes: {sim.job.status}")
+    raise AssertionError(f"not after {_RECONCILES} reconciles: {sim.job.status}")
 
 
 def main() -> int:
-    """What is stored stays as it is: a released version does not change any more."""
+    """Existing files are never changed, because a released version does not change either."""
     parser = argparse.ArgumentParser(prog="python -m tests.upgrade.record", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER / __version__)
     folder = parser.parse_args().folder

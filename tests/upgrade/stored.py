@@ -1,4 +1,4 @@
-"""The stored lives of earlier releases, as values; see `tests.upgrade.record`."""
+"""The stored jobs of earlier releases as values; see `tests.upgrade.record`."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.upgrade.record import FOLDER
 
 @dataclass(frozen=True, slots=True)
 class StoredLife:
-    """One job in one moment, as one release made it."""
+    """One job in one state, as one release made it."""
 
     version: str
     state: str
@@ -24,17 +24,17 @@ class StoredLife:
 
     @property
     def number(self) -> int:
-        """The job's."""
+        """The job's number."""
         return int(self.record["spec"]["accepted"]["number"])
 
 
 def list_versions() -> list[str]:
-    """Those that something is stored of."""
+    """The versions with stored jobs."""
     return sorted(folder.name for folder in FOLDER.iterdir() if any(folder.glob("*.json")))
 
 
 def read_life(version: str, state: str) -> StoredLife:
-    """One of `STATES`."""
+    """The stored job in one of `STATES`."""
     raw = json.loads((FOLDER / version / f"{state}.json").read_text("utf-8"))
     assert (raw["version"], raw["state"]) == (version, state)
     tokens = raw["tokens"]

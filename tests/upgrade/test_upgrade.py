@@ -1,7 +1,7 @@
 """
-An update: whatever moment an earlier release leaves a job in, this one brings it to its end, and nothing is left.
+Updates: this release continues a job of an earlier release from any state to its end, and nothing is left.
 
-The stored lives were made by that release's own code over the same simulated host.
+The stored jobs were made by that release's own code over the same simulated host.
 """
 
 import re
@@ -31,7 +31,7 @@ def lives_in(*states: str) -> pytest.MarkDecorator:
 
 
 def restore(sim: Simulation, life: StoredLife) -> None:
-    """The update itself: what the old release left, and a new one that has just started."""
+    """The update: the objects of the old release, and a new release that has just started."""
     sim.clock.advance((life.now - sim.clock.now()).total_seconds())
     sim.store.add(job_from_record(life.record))
     sim.outputs.outputs[sim.record] = life.output
@@ -41,7 +41,7 @@ def restore(sim: Simulation, life: StoredLife) -> None:
 
 
 def test_every_release_has_its_lives_stored() -> None:
-    """What the changelog calls a release was given to users, and they will update from it."""
+    """Users have every version that the changelog calls a release, and will update from it."""
     released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert released
     assert sorted(released) == list_versions()
@@ -57,7 +57,7 @@ def test_no_moment_is_missing(version: str) -> None:
 
 @EACH_LIFE
 def test_its_record_is_read_whole(life: StoredLife) -> None:
-    """Nothing that the old release wrote is lost when the new one writes it again."""
+    """The new release preserves every value that the old release wrote."""
     job = job_from_record(life.record)
     assert _lost(life.record["spec"], spec_to_record(job.spec)) == []
     assert _lost(life.record["status"], status_to_record(job.status)) == []
@@ -65,14 +65,14 @@ def test_its_record_is_read_whole(life: StoredLife) -> None:
 
 @EACH_LIFE
 def test_its_record_fits_the_schema_of_this_version(life: StoredLife) -> None:
-    """The CRD is applied first: from then on the API server checks old records against it, and drops what it lacks."""
+    """The CRD is updated first. The API server then validates old records against it and drops unknown fields."""
     schema = _read_schema()
     record = {key: life.record[key] for key in ("spec", "status")}
     jsonschema_rs.validate(schema, record)
     assert _dropped(schema, record) == []
 
 
-# --- carrying on
+# --- continuing
 
 
 @lives_in(*LIVE)
@@ -89,7 +89,7 @@ def test_a_live_job_comes_to_serve_and_ends_as_if_nothing_had_been(sim: Simulati
 
 @lives_in("deploying", "serving", "draining")
 def test_what_runs_is_not_touched(sim: Simulation, life: StoredLife) -> None:
-    """Applying a control plane or an init job anew would roll its pod, and all data inside would be lost."""
+    """Applying a control plane or an init job again would replace its pod and lose all data inside."""
     restore(sim, life)
     sim.run(until="draining" if life.state == "draining" else "serving")
     assert not [call for call in sim.host.calls if re.match(r"(apply|delete) (Deployment|StatefulSet|Job) ", call)]
@@ -119,7 +119,7 @@ def test_a_job_that_was_told_to_end_ends(sim: Simulation, life: StoredLife) -> N
 
 @lives_in("ended", "removing")
 def test_an_ended_job_is_removed(sim: Simulation, life: StoredLife) -> None:
-    """The namespace is ours although it may lack marks that later releases put on theirs."""
+    """The namespace belongs to the job, even without the labels that later releases add."""
     restore(sim, life)
     sim.run(until="retained")
     assert sim.job.status.is_true(ConditionType.REMOVED)
@@ -146,7 +146,7 @@ def test_deleting_its_record_leaves_nothing(sim: Simulation, life: StoredLife) -
 
 
 def test_the_first_releases_namespaces_have_no_mark_of_their_installation() -> None:
-    """Why the tests above are no formality: what later releases look for is not there."""
+    """The tests above matter because labels that later releases use are missing here."""
     (life,) = (life for life in LIVES if (life.version, life.state) == ("0.1.0", "ended"))
     (namespace,) = (obj for obj in life.objects if obj["kind"] == Kind.NAMESPACE)
     assert names.JOB_LABEL in namespace["metadata"]["labels"]
@@ -164,7 +164,7 @@ def _read_schema() -> dict[str, Any]:
 
 
 def _lost(old: Any, new: Any, path: str = "") -> list[str]:
-    """Paths of what is in `old` and is not the same in `new`. `false` may be written as nothing: both say no."""
+    """Paths of values in `old` that differ in `new`. An absent value counts as `false`."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [found for key, value in old.items() for found in _lost(value, new.get(key), f"{path}.{key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -174,7 +174,7 @@ def _lost(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def _dropped(schema: dict[str, Any], value: Any, path: str = "") -> list[str]:
-    """Paths of what the API server would prune."""
+    """Paths of the values that the API server would drop."""
     if schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema:
         return []
     if isinstance(value, list):

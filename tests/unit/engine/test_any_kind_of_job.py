@@ -12,7 +12,7 @@ FOLDER = Path(kns.engine.__file__).parent
 MODULES = sorted(FOLDER.glob("*.py"))
 MAY_IMPORT = {"kns.stages.lifecycle", "kns.stages.outcome", "kns.stages.orphans", "kns.objects.event"}
 WORDS = ("vcluster", "virtual", "control plane", "control_plane", "shell", "keycloak", "vault", "ingress", "helm")
-# What a job waits for at its end and about the job as a whole; the other conditions belong to stages.
+# The conditions about the job as a whole. All others belong to stages.
 CONDITIONS = {ConditionType.DRAINED, ConditionType.ENDED, ConditionType.REMOVED}
 
 

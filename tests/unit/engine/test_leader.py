@@ -1,4 +1,4 @@
-"""Leadership over a scripted Lease: taking it, holding it, losing it, giving it back."""
+"""Leader election over a scripted Lease: acquire, hold, lose, release."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ HELD, OTHER, SILENT = "held", "other", "silent"
 
 @dataclass
 class ScriptedLease:
-    """Answers from a list; the last one for ever. `slow_s` passes during each call."""
+    """Answers from a list and then repeats the last one. Each call takes `slow_s`."""
 
     answers: Iterator[str]
     clock: FakeClock
@@ -41,7 +41,7 @@ class ScriptedLease:
 
 
 class Stop(threading.Event):
-    """Waiting moves the clock; after `rounds` of them it is set."""
+    """Waiting moves the clock. The event is set after `rounds` waits."""
 
     def __init__(self, clock: FakeClock, rounds: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Stop(threading.Event):
 
 
 class Life:
-    """One run of a leader over these answers; `events` is what it told."""
+    """One run of a leader over these answers; `events` lists its callbacks."""
 
     def __init__(self, *answers: str, rounds: int = 30, slow_s: float = 0.0) -> None:
         self.clock = FakeClock()
@@ -92,7 +92,7 @@ def test_it_starts_once_and_gives_back_at_the_end() -> None:
 
 
 def test_work_that_does_not_end_keeps_the_lease_until_it_runs_out() -> None:
-    """Given back, another replica would start while a pass is still in flight here."""
+    """If it were released, another replica would start while a reconcile still runs here."""
     life = Life(HELD, rounds=5)
     life.ends_in_time = False
     life.run()
@@ -115,7 +115,7 @@ def test_silence_shorter_than_the_limit_is_survived() -> None:
 
 
 def test_a_renewal_that_hangs_does_not_let_passes_start() -> None:
-    """The loss itself is noticed only after the call; no pass may start in between."""
+    """The loss is noticed only after the call; no reconcile may start before that."""
     life = Life(HELD, rounds=1)
     seen: list[bool] = []
 
@@ -130,7 +130,7 @@ def test_a_renewal_that_hangs_does_not_let_passes_start() -> None:
 
 
 def test_silence_past_the_limit_is_loss() -> None:
-    """At the first try that ends past it, and before the Lease itself could run out."""
+    """At the first try that ends after the limit, and before the Lease could expire."""
     life = Life(HELD, SILENT)
     assert life.run() == ["start at 0 leading=True", "loss at 12 leading=False"]
     assert RENEW_LIMIT_S < 12 < DURATION_S
@@ -138,7 +138,7 @@ def test_silence_past_the_limit_is_loss() -> None:
 
 
 def test_a_slow_answer_counts_from_its_question() -> None:
-    """The server may have renewed at the beginning of the call."""
+    """The server may have renewed the Lease at the beginning of the call."""
     life = Life(HELD, HELD, SILENT, slow_s=4)
     assert life.run() == ["start at 4 leading=True", "loss at 22 leading=False"]
 

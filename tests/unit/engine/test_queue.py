@@ -1,4 +1,4 @@
-"""The work queue on a clock that only moves when told to; who waits, waits on the queue's own condition."""
+"""The work queue on a clock that only the test moves. Waiting uses the queue's own condition variable."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ def queue(clock: FakeClock) -> WorkQueue:
 
 
 def drain(queue: WorkQueue) -> list[str]:
-    """Everything that is ready or due now, each given back. The first END moves what is due behind it."""
+    """All keys that are ready or due, each marked done. The first END makes due keys ready."""
     taken: list[str] = []
     for _ in range(2):
         queue.add("END")
@@ -40,7 +40,9 @@ def test_keys_come_in_the_order_they_were_added_once_each(queue: WorkQueue) -> N
 
 
 def test_a_key_is_in_the_hands_of_one_worker(queue: WorkQueue) -> None:
-    """Added again while busy, it comes round when the worker is done: no change is missed, none worked on twice."""
+    """
+    A key added while busy is handed out after the worker is done: no change is missed, and no two workers have it.
+    """
     queue.add("a")
     assert queue.take() == "a"
     queue.add("a")
@@ -102,7 +104,7 @@ def test_no_delay_is_at_once(queue: WorkQueue) -> None:
 
 
 def test_backoff_grows_per_key_to_its_limit_and_is_forgotten(queue: WorkQueue) -> None:
-    """With a jitter of 30 %, so that what failed together does not come back together."""
+    """With a jitter of 30 %, so that keys that failed together are not retried together."""
     delays = [queue.add_failed("a") for _ in range(30)]
     for failures, delay in enumerate(delays):
         middle = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20))
@@ -123,7 +125,7 @@ def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock
 
 @pytest.mark.parametrize("wish", [3600.0, 99999999999.0, float("inf")])
 def test_what_a_server_asks_for_counts_up_to_the_limit_of_the_backoff(queue: WorkQueue, wish: float) -> None:
-    """A `Retry-After` is whatever stands between kns and the API server makes of it."""
+    """Any proxy between kns and the API server may set a `Retry-After`."""
     assert queue.add_failed("a", at_least_s=wish) == MAX_DELAY_S
 
 
@@ -164,7 +166,7 @@ def test_an_add_wakes_one_who_waits(queue: WorkQueue) -> None:
 
 
 def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock: FakeClock) -> None:
-    """Only the worker that finds them due knows of the others; it must pass the word."""
+    """Only the worker that makes keys ready knows about the others, so it must notify the next worker."""
     queue.add_after("a", 1)
     queue.add_after("b", 1)
     waiting = threading.Semaphore(0)
@@ -174,7 +176,7 @@ def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock:
     def counted(timeout: float | None = None) -> bool:
         woken.append(timeout)
         waiting.release()
-        return wait(None)  # the clock is ours: only a notify wakes
+        return wait(None)  # the test's clock never ends a wait; only a notify does
 
     queue._changed.wait = counted  # type: ignore[method-assign]  # to count real waits
     taken: list[str | None] = []

@@ -36,7 +36,7 @@ RULES = SweepRules(installation=US, interval_s=300, grace_s=900)
 
 
 class LaggingStore(MemoryJobStore):
-    """The cache does not show what is `unseen`; the API server has it."""
+    """The cache lacks the records in `unseen`; the API server has them."""
 
     unseen: frozenset[str] = frozenset()
 
@@ -46,7 +46,7 @@ class LaggingStore(MemoryJobStore):
 
 @dataclass
 class Cluster:
-    """One installation and what lies around; `rules` and `may_work` are a test's to change."""
+    """One installation and the objects around it. Tests may change `rules` and `may_work`."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     rules: SweepRules = RULES
@@ -79,11 +79,11 @@ class Cluster:
         )
 
     def sweep(self, *, age_s: float = 900) -> None:
-        """By a kns that has just started; all kinds but clients have their own age."""
+        """A sweep by a new process. All kinds except clients have a creation time."""
         self.clock.advance(age_s)
         self.make().sweep()
 
-    # --- what lies around
+    # --- objects
 
     def add_namespace(self, *, record_uid: str | None = GONE, number: int = 7, **labels: str | None) -> None:
         self._add(Kind.NAMESPACE, "", f"kns-job-{number}", labels, record_uid, number)
@@ -126,7 +126,7 @@ class Cluster:
             kind, namespace, name, {"metadata": {"labels": labels, "annotations": annotations, **(meta or {})}, **rest}
         )
 
-    # --- what is seen afterwards
+    # --- results
 
     @property
     def removed(self) -> list[str]:
@@ -169,7 +169,7 @@ def metric(name: str, kind: SweptKind) -> float:
 
 
 def sweep_twice(cluster: Cluster) -> None:
-    """By one kns, with the grace in between: long enough for what has no age of its own."""
+    """Two sweeps of one process with the grace between them, for objects without a creation time."""
     one = cluster.make()
     cluster.clock.advance(900)
     one.sweep()
@@ -215,7 +215,7 @@ def test_what_belongs_to_a_record_stays(cluster: Cluster) -> None:
 
 
 def test_a_cache_that_lags_costs_no_job_anything(cluster: Cluster) -> None:
-    """The record exists, only the cache does not show it yet."""
+    """The record exists, but is not in the cache yet."""
     cluster.store.add(LIVE)
     cluster.store.unseen = frozenset({LIVE.uid})
     for add in ADD.values():
@@ -242,7 +242,7 @@ def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(cluster: 
 
 
 def test_what_another_installation_marked_stays_and_is_not_told(cluster: Cluster) -> None:
-    """The same number. Secrets are listed in the namespace of this installation only."""
+    """With the same number. Secrets are listed only in this installation's namespace."""
     cluster.host.put(Kind.SECRET, "other-system", SECRET_NAME, {"metadata": {"labels": {"kns.io/job": "7"}}})
     for kind in NOT_SECRETS:
         ADD[kind](cluster, installation="other-system")
@@ -252,7 +252,7 @@ def test_what_another_installation_marked_stays_and_is_not_told(cluster: Cluster
 
 @pytest.mark.parametrize("kind", NOT_SECRETS, ids=str)
 def test_without_a_mark_of_an_installation_it_is_only_told(cluster: Cluster, kind: SweptKind) -> None:
-    """An older release or somebody else may have made it."""
+    """An older release or another program may have made it."""
     ADD[kind](cluster, installation=None)
     sweep_twice(cluster)
     assert (cluster.removed, cluster.reasons) == ([], [UNMARKED])
@@ -267,7 +267,7 @@ def test_somebody_elses_secret_in_our_namespace_stays(cluster: Cluster) -> None:
 
 
 def test_a_record_with_the_same_number_does_not_make_it_live(cluster: Cluster) -> None:
-    """The uid decides: a copy of a record, or one after a restored counter, owns nothing of the first."""
+    """The uid decides: a copied record, or one after a restored counter, owns no objects of the first."""
     cluster.store.add(LIVE)
     for add in ADD.values():
         add(cluster)
@@ -285,7 +285,7 @@ def test_what_a_lost_deletion_left_of_a_removed_job_goes(cluster: Cluster) -> No
 
 
 def test_a_dry_run_only_tells(cluster: Cluster) -> None:
-    """Once per orphan, however many sweeps: the count of the one event goes up."""
+    """One Event per orphan. Further sweeps raise its count."""
     kind = NAMESPACE
     cluster.rules = replace(RULES, dry_run=True)
     ADD[kind](cluster)
@@ -355,7 +355,7 @@ def test_without_the_records_nothing_is_touched(cluster: Cluster, method: str) -
 
 
 def test_the_records_are_asked_for_only_if_something_has_none(cluster: Cluster) -> None:
-    """A quiet cluster costs the API server no list of records."""
+    """Without suspects, the records are not listed at the API server."""
     cluster.store.faults["list_uids"] = AssertionError("asked")
     cluster.store.add(LIVE)
     cluster.add_namespace(record_uid=LIVE.uid)
@@ -363,7 +363,7 @@ def test_the_records_are_asked_for_only_if_something_has_none(cluster: Cluster) 
 
 
 def test_deletion_is_bound_to_the_object_that_was_judged(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the same name that came in its place stays."""
+    """A new object with the same name stays."""
     cluster.add_namespace()
     original = cluster.store.list_uids
 
@@ -399,7 +399,7 @@ def test_a_sweep_is_bounded_and_the_next_goes_on(cluster: Cluster) -> None:
 
 
 def test_a_volume_that_was_retained_is_told_once_its_job_is_gone(cluster: Cluster) -> None:
-    """It has no mark of ours, and it holds a tenant's data: a person decides."""
+    """It has no metadata of kns and contains a tenant's data, so a person must decide."""
     ref = {"namespace": NAME, "name": "data", "uid": "claim"}
     volume = {"spec": {"claimRef": ref}, "status": {"phase": "Released"}}
     cluster.add_namespace(record_uid=LIVE.uid)

@@ -1,4 +1,4 @@
-"""What becomes of a pass: its result, its error or its crash turns into the next look."""
+"""What happens after a reconcile: its result or error determines when the key is handed out again."""
 
 import random
 import threading
@@ -16,7 +16,7 @@ from tests.fakes.stores import FakeClock
 
 
 class Shop:
-    """Workers over a reconciler that does what the test says, key by key."""
+    """Workers over a reconciler that a test scripts, key by key."""
 
     def __init__(self, count: int = 1) -> None:
         self.clock = FakeClock()
@@ -48,7 +48,7 @@ class Shop:
         return acts.pop(0)() if acts else Result("gone")
 
     def work(self) -> list[dict[str, Any]]:
-        """All that is ready, then the end; the log lines."""
+        """Process all ready keys, then stop. Returns the log lines."""
         self.queue.add("END")
         with capture_logs() as logs:
             self.workers.start()
@@ -92,7 +92,7 @@ def test_at_once_means_after_this_pass(shop: Shop) -> None:
     shop.queue.add("a")
     shop.queue.add("b")
     shop.work()
-    assert shop.seen == ["a", "b", "END"]  # the second look was due after the end
+    assert shop.seen == ["a", "b", "END"]  # the second reconcile was due after the end
     assert shop.queue.depth == 1
 
 
@@ -143,7 +143,7 @@ def test_a_failure_lets_it_grow(shop: Shop) -> None:
 
 
 def test_keys_wait_while_the_lease_is_not_fresh(shop: Shop) -> None:
-    """No pass starts, and none is lost."""
+    """No reconcile starts, and no key is lost."""
     shop.idle = {"kns-job-7"}
     shop.queue.add("kns-job-7")
     shop.work()
@@ -152,7 +152,7 @@ def test_keys_wait_while_the_lease_is_not_fresh(shop: Shop) -> None:
 
 
 def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
-    """Two keys meet at a barrier; a second look at one of them waits for the first."""
+    """Two keys meet at a barrier; a second reconcile of one of them waits for the first."""
     shop = Shop(count=3)
     barrier, inside = threading.Barrier(2), threading.Lock()
 
@@ -181,7 +181,7 @@ def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
 
 
 def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
-    """The Lease is given back only after it, so the next leader does not meet a pass of the last one."""
+    """The Lease is released only afterwards, so no reconcile overlaps with the next leader."""
     shop, inside, go_on = Shop(), threading.Event(), threading.Event()
 
     def slow() -> Result:
@@ -203,7 +203,7 @@ def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
     "error", [OverflowError("timestamp out of range"), SystemExit(1)], ids=lambda e: type(e).__name__
 )
 def test_a_worker_that_dies_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Whatever it dies of: the process ends, and another one leads."""
+    """Whatever the error: the process ends and another one leads."""
 
     def take() -> str:
         raise error

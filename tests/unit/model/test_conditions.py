@@ -1,4 +1,4 @@
-"""Conditions: when their time moves, and that people can look up every reason."""
+"""Conditions: when their transition time changes, and that every reason is documented."""
 
 import re
 from datetime import timedelta
@@ -17,7 +17,7 @@ def later(minutes: int) -> timedelta:
 
 
 def test_the_time_moves_only_when_the_status_flips() -> None:
-    """So that a deadline counted from it survives any number of writes and restarts."""
+    """So a deadline counted from it is correct after any number of writes and restarts."""
     first = with_condition((), KIND, true=False, reason=Reason.INIT_STARTING, now=START)
     second = with_condition(
         first, KIND, true=False, reason=Reason.INIT_RUNNING, message="new words", now=START + later(1)

@@ -1,4 +1,4 @@
-"""Names hold for any input: valid for Kubernetes, stable, and apart when their sources are."""
+"""Names for any input: valid for Kubernetes, stable, and different for different inputs."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_a_label_value_is_always_valid_and_always_the_same(text: str) -> None:
 
 @given(st.text(alphabet="ab.-_@/ \u00fc", max_size=80), st.text(alphabet="ab.-_@/ \u00fc", max_size=80))
 def test_two_texts_never_share_a_label_value(one: str, two: str) -> None:
-    """An alphabet where most of them clean to the same."""
+    """An alphabet in which most inputs have the same readable part."""
     assert (names.label_value(one) == names.label_value(two)) is (one == two)
 
 
@@ -40,7 +40,7 @@ def test_two_texts_never_share_a_label_value(one: str, two: str) -> None:
     ],
 )
 def test_label_values_people_can_read(text: str, value: str) -> None:
-    """What is valid stays as it is; the rest keeps its readable part before a hash."""
+    """A valid text stays unchanged; any other keeps its readable part, followed by a hash."""
     assert names.label_value(text).startswith(value)
     assert (names.label_value(text) == text) is (LABEL.fullmatch(text) is not None)
 
@@ -59,7 +59,7 @@ def test_two_services_never_share_a_host_name(name: str, other: str, namespace: 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.@_-]{0,63}", fullmatch=True), st.text(min_size=1, max_size=253))
 def test_a_vaults_class_is_a_dns_label_for_any_user_and_vault(user: str, vault: str) -> None:
-    """So it is a class name, a part of a quota's key, and it does not begin with a dash."""
+    """It is a valid class name and part of a quota's key."""
     storage_class = names.vault_class(user, vault)
     assert DNS.fullmatch(storage_class)
     assert names.vault_class(user, vault) == storage_class

@@ -1,4 +1,4 @@
-"""Sums of what is requested over time."""
+"""Sums of requested resources over time."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from tests.fakes.stores import START
 
 
 def used(cores: str, memory: str, gpus: str = "0", *, deploying: bool = False) -> dict[str, str]:
-    """The quota's count when the tenant's pods ask for that much."""
+    """The use of the quota if the tenant's pods request that much."""
     own = (SYNCER, COREDNS, INIT) if deploying else (SYNCER, COREDNS)
     return {
         "requests.cpu": add_quantities(cores, *(pod["requests"]["cpu"] for pod in own)),
@@ -25,7 +25,7 @@ def used(cores: str, memory: str, gpus: str = "0", *, deploying: bool = False) -
     [
         (used("1500m", "2Gi", "3"), False, (1.5, 2.0, 3.0)),
         (used("0", "0", deploying=True), True, (0.0, 0.0, 0.0)),
-        ({}, False, (0.0, 0.0, 0.0)),  # the quota was not counted yet
+        ({}, False, (0.0, 0.0, 0.0)),  # the quota has no usage yet
         ({"requests.cpu": "10m"}, False, (0.0, 0.0, 0.0)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every object of a job, whole: what is built is what is written here, key by key."""
+"""The objects of a job, compared as a whole, key by key."""
 
 import base64
 import json
@@ -63,7 +63,7 @@ def meta(name: str, **more: Any) -> dict[str, Any]:
 
 
 def accepted_on(**machine: Any) -> Accepted:
-    """Job 7, accepted for this machine."""
+    """The accepted part of job 7, for this machine."""
     whole = Machine(**{"mc_name": "m", "mc_cores": 2, "mc_ram": 4, "mc_properties": "appkind=kns", **machine})
     accepted = a_job().with_accepted(machine=whole).build().spec.accepted
     assert accepted is not None
@@ -71,7 +71,7 @@ def accepted_on(**machine: Any) -> Accepted:
 
 
 def test_namespace() -> None:
-    """Names that are no label values are made ones; the whole job name fits only an annotation."""
+    """Invalid label values are converted. The job name only fits into an annotation."""
     built = build_namespace(
         accepted_on(mc_name="kns-small", mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
         user="ana@x",
@@ -153,7 +153,7 @@ def test_limit_range() -> None:
 
 MI = 1024**2
 GI = 1024**3
-# What kns's own pods take, from the rows of kns/objects/resources.py: syncer + CoreDNS + init.
+# The resources of kns's own pods (kns/model/appdef/resources.py): syncer + CoreDNS + init.
 OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 2000 + 200 + 1000
 OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI + 1 * GI
 
@@ -169,7 +169,7 @@ OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI +
     ids=["one node", "four nodes", "GPUs", "nothing"],
 )
 def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_gib: int, gpus: int) -> None:
-    """Contract E.4: the machine for the user, kns's own pods on top, no way to the host's addresses."""
+    """Contract E.4: the machine for the user, kns's own pods on top, no load balancers or node ports."""
     quota = build_resource_quota(accepted_on(**machine), nodes=nodes)
     assert quota == {
         "apiVersion": "v1",
@@ -227,7 +227,7 @@ def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, An
     ],
 )
 def test_ingress_forms(address: JobAddress, host: str, path: str) -> None:
-    """Contract E.6. Without settings: no class, no annotation, no TLS block, so the controller's own ways count."""
+    """Contract E.6. Without settings there is no class, annotation or TLS block, so the controller's defaults apply."""
     backend = {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 8080}}}
     rule = {"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}}
     assert an_ingress(address) == {
@@ -258,7 +258,7 @@ def test_ingress_forms(address: JobAddress, host: str, path: str) -> None:
     ],
 )
 def test_ingress_settings(settings: dict[str, Any], annotations: dict[str, str], tls: str | None) -> None:
-    """The first certificate setting counts; the administrator's annotations win."""
+    """The first certificate setting applies; the administrator's annotations override all others."""
     ingress = an_ingress(**settings)
     assert ingress["metadata"].get("annotations", {}) == annotations
     assert ingress["spec"].get("tls") == ([{"hosts": [SUBDOMAIN.host], "secretName": tls}] if tls else None)
@@ -270,7 +270,7 @@ DOMAINS = ("jobs.example.org", "jobs.example.org/job$", "http://jobs.example.org
 
 @pytest.mark.parametrize("text", DOMAINS)
 def test_no_two_jobs_claim_the_same_host_or_path(text: str) -> None:
-    """Of one jobs domain, whatever their AppDefs ask for; nor is a job's path below another's on the same host."""
+    """Under one jobs domain, for any AppDefs. No job's path is below another job's on the same host, either."""
     domain = parse_jobs_domain(text)
     claims: dict[tuple[str, str], int] = {}
     for number in range(1, 1200):
@@ -283,7 +283,7 @@ def test_no_two_jobs_claim_the_same_host_or_path(text: str) -> None:
 
 
 def test_the_stamp_tells_what_was_dropped_and_lets_others_add() -> None:
-    """A key that is wanted no longer looks like an addition of somebody's; the digest tells."""
+    """A key that kns no longer wants looks like an addition by others; the digest shows the difference."""
     ingress = stamp(an_ingress(cert_secret="tls", annotations={"a": "b"}))
     assert is_as_applied(ingress, ingress)
     assert is_as_applied({**ingress, "status": {}, "spec": {**ingress["spec"], "ingressClassName": "x"}}, ingress)
@@ -305,14 +305,14 @@ def test_the_stamp_tells_what_was_dropped_and_lets_others_add() -> None:
     ],
 )
 def test_storage_of_a_job(default: str | None, control_plane: str | None, shares: dict[str, str]) -> None:
-    """A tenant can name any class of the host inside: all but the default are closed."""
+    """A tenant can name any class of the host, so all but the default have a limit of 0."""
     assert share_storage(["fast", "slow"], default=default, size="100Gi", control_plane=control_plane) == shares
     quota = build_resource_quota(accepted_on(), nodes=1, storage=shares)["spec"]["hard"]
     assert quota["slow.storageclass.storage.k8s.io/requests.storage"] == shares["slow"]
 
 
 def test_a_vault_limits_the_number_of_its_claims() -> None:
-    """Not their sizes: the files are not the host's, and NFS knows no size of a claim."""
+    """Not their sizes: the files are not on the host, and NFS does not enforce sizes."""
     accepted = a_job().with_vault().build().spec.accepted
     assert accepted is not None
     hard = build_resource_quota(accepted, nodes=1, storage={"fast": "0"})["spec"]["hard"]
@@ -323,7 +323,7 @@ def test_a_vault_limits_the_number_of_its_claims() -> None:
 
 
 def test_the_default_storage_class_inside() -> None:
-    """What makes volumes is the host's; that it is the default is ours, and nothing else of the host shows."""
+    """It provisions volumes like the host's class. kns makes it the default and copies no other metadata."""
     host = {
         "metadata": {"name": "jarvice-user", "uid": "u", "annotations": {"secret": "x"}, "resourceVersion": "5"},
         "provisioner": "rancher.io/local-path",
@@ -404,7 +404,7 @@ def test_init_secrets() -> None:
 
 
 def test_init_job_without_its_containers() -> None:
-    """No token of the host, no root, no service variables, the machine's node labels."""
+    """No token of the host, no root, no service variables; the machine's node selector."""
     job = an_init_job(mc_properties="appkind=kns,pool=big")
     pod = job["spec"]["template"]["spec"]
     for key in ("initContainers", "containers", "volumes"):
@@ -455,7 +455,7 @@ def containers_of(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_every_init_container_is_locked_down_and_says_what_it_takes() -> None:
-    """The job's LimitRange is for the tenant's pods and must not touch these."""
+    """The job's LimitRange is for the tenant's pods and must not change these."""
     for container in containers_of(an_init_job()):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -467,7 +467,7 @@ def test_every_init_container_is_locked_down_and_says_what_it_takes() -> None:
 
 
 def test_the_app_image_only_gives_its_templates() -> None:
-    """It gets neither the kubeconfig nor a secret; the tool that runs in it comes from ours."""
+    """It gets neither the kubeconfig nor a secret; the tool that it runs comes from the init image."""
     tool, templates, init = containers_of(an_init_job())
     assert [c["name"] for c in (tool, templates, init)] == ["tool", "templates", "init"]
     assert (tool["image"], init["image"]) == (SITE.init_image, SITE.init_image)
@@ -539,7 +539,7 @@ def test_values_make_no_rights_and_send_nothing_home() -> None:
 
 
 def test_values_differ_between_jobs_by_the_number_alone() -> None:
-    """The renderer keeps one rendering per shape and replaces the number."""
+    """The renderer keeps one rendering per shape and replaces namespace and number."""
     one, other = (json.dumps(build_values(a_location(number), accepted_on(), VIRTUAL)) for number in (1234567, 7654321))
     assert one.replace("1234567", "7654321") == other
 
@@ -549,7 +549,7 @@ def test_values_differ_between_jobs_by_the_number_alone() -> None:
     [("10.96.1.7", "https://10.96.1.7:443"), ("fd00::7", "https://[fd00::7]:443")],
 )
 def test_the_kubeconfig_leads_to_the_service(address: str, server: str) -> None:
-    """By address: it needs no DNS, and the serving certificate names it."""
+    """By its address, which needs no DNS and is in the serving certificate."""
     text = build_admin_kubeconfig(_certs(ADMIN_CONF), {"spec": {"clusterIP": address}})
     assert text is not None
     assert json.loads(text)["clusters"][0]["cluster"] == {"server": server, "certificate-authority-data": "Y2E="}
@@ -560,7 +560,7 @@ def _certs(admin_conf: bytes) -> dict[str, Any]:
 
 
 def test_of_what_the_syncer_writes_only_certificates_are_used() -> None:
-    """Its token may be stolen, and a kubeconfig names programs to run, files to send and servers to send them to."""
+    """The syncer's token may be stolen, and a kubeconfig can name programs to run, files to read and servers."""
     conf = yaml.safe_load(ADMIN_CONF)
     conf["users"][0]["user"] |= {"exec": {"command": "/bin/sh"}, "tokenFile": "/etc/passwd", "token": "x"}
     conf["clusters"][0]["cluster"] |= {"server": "https://203.0.113.9", "proxy-url": "http://203.0.113.9"}

@@ -1,4 +1,4 @@
-"""Who may reach a job's pods, and what they may reach."""
+"""Who may connect to a job's pods, and where they may connect to."""
 
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -23,7 +23,7 @@ def build(network: NetworkSettings = NetworkSettings()) -> dict[str, dict[str, A
 
 
 def test_pods_of_a_job_reach_each_other_and_name_servers() -> None:
-    """All else is closed to them, in and out: this one selects every pod."""
+    """This policy selects every pod, and closes everything else in both directions."""
     assert build()["kns-default"] == {
         "podSelector": {},
         "ingress": [{"from": [{"podSelector": {}}]}],
@@ -35,7 +35,7 @@ def test_pods_of_a_job_reach_each_other_and_name_servers() -> None:
 
 
 def test_kns_reaches_the_control_plane_and_that_reaches_the_hosts_api() -> None:
-    """Never a tenant's pod, whatever labels it has: the syncer's own mark is on every copy."""
+    """It never selects a tenant's pod, whatever its labels, because every copy has the syncer's label."""
     assert build()["kns-control-plane"] == {
         "podSelector": {
             "matchLabels": {"app": "vcluster", "release": "kns-job-7"},
@@ -111,7 +111,7 @@ def _admits(block: dict[str, Any], address: str) -> bool:
 
 
 def test_without_internet_nothing_outside_is_reached() -> None:
-    """No rule at all: a rule without destinations would admit every one."""
+    """No rule at all, because a rule without destinations admits every destination."""
     assert build(NetworkSettings(internet=False))["kns-app"]["egress"] == []
 
 

@@ -47,7 +47,7 @@ def a_pod(**changes: Any) -> dict[str, Any]:
 
 
 def test_deployment_and_service_select_the_shells_pod_and_nothing_else() -> None:
-    """One pod at a time, since the quota has room for one."""
+    """One pod at a time, because the quota allows one."""
     deployment, service = a_deployment(), build_shell_service(a_location())
     assert deployment["metadata"] == service["metadata"] == META
     spec = deployment["spec"]
@@ -93,7 +93,7 @@ def test_the_pod_runs_where_the_jobs_pods_run_and_says_what_it_takes() -> None:
 
 
 def test_the_pod_finds_login_kubeconfig_and_its_path() -> None:
-    """Login and kubeconfig as files; what the pod's definition shows to anybody who may read it is no secret."""
+    """Login and kubeconfig are files, so the pod's definition contains no secret."""
     secret = build_shell_secret(a_location(), user="ana", password="p" * 16, kubeconfig="{}")
     assert secret["metadata"] == META
     assert secret["stringData"] == {"credential": f"ana:{'p' * 16}", "kubeconfig": "{}"}
@@ -140,7 +140,7 @@ def test_there_is_no_kubeconfig_before_its_parts(access: dict[str, Any], service
 
 
 def test_one_ingress_leads_to_app_and_shell() -> None:
-    """One certificate and one owner of the host; a class of nginx is told of both for the websocket's sake."""
+    """One Ingress, so one certificate. The nginx annotation names both Services, for websockets."""
     app = JobAddress("jobs.example.org", "/7", "https://jobs.example.org/7")
     settings = IngressSettings(ingress_class="nginx", cert_issuer="ca")
     ingress = build_ingress(a_location(), address=app, service="web", port=8080, settings=settings, shell=ADDRESS)

@@ -1,4 +1,4 @@
-"""The objects of a vault, whole: the class inside, and the volume of a claim on the host."""
+"""The objects of a vault: the class inside, and the volume of a claim on the host."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def a_vault(**changes: Any) -> AcceptedVault:
 
 @pytest.mark.parametrize(("readonly", "options"), [(False, {}), (True, {"mountOptions": ["ro"]})])
 def test_the_class_inside(readonly: bool, options: dict[str, Any]) -> None:
-    """Contract C.5. Never the default: that is the site's."""
+    """Contract C.5. Never the default class; the site configures that."""
     assert build_vault_class(a_vault(readonly=readonly)) == {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -47,7 +47,7 @@ def test_the_class_inside(readonly: bool, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("csi", [False, True], ids=["kubelet", "driver"])
 def test_the_volume_of_a_claim(readonly: bool, csi: bool) -> None:
-    """Nothing of the claim but its identity, size and access modes."""
+    """It takes only identity, size and access modes from the claim."""
     source: dict[str, Any] = {"nfs": {"server": "10.0.0.1", "path": "/home/ana", "readOnly": readonly}}
     if csi:
         source = {
