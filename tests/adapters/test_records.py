@@ -1,7 +1,7 @@
 """Records over the API: the counter under contention, conflicts, and records that cannot be read."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
 from kns.model.job.idempotency import digest_request, request_record
-from kns.model.job.job import Job, JobSpec, StopReason, build_record
+from kns.model.job.job import AdoptedNamespace, Job, JobSpec, StopReason, build_record
 from tests.adapters.api_server import ApiServer, LostAnswer, Meanwhile, Object, failure
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock
@@ -332,12 +332,27 @@ def test_uids_come_from_the_server_and_not_from_the_cache(
 # --- what is found without looking through all
 
 
-def test_a_job_that_is_not_called_by_its_number_is_looked_for_once(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+ADOPTED = AdoptedNamespace(name="kns-job-900", uid="u-1")
+
+
+@pytest.mark.parametrize(
+    ("job", "find"),
+    [
+        pytest.param(a_job(), lambda store: store.find(7), id="by number"),
+        pytest.param(a_job(), lambda store: store.find_by_namespace("kns-job-7"), id="by namespace"),
+        pytest.param(
+            a_job().with_accepted(adopted=ADOPTED),
+            lambda store: store.find_by_namespace("kns-job-900"),
+            id="by adopted namespace",
+        ),
+    ],
+)
+def test_a_job_whose_record_has_another_name_is_searched_once(
+    records: Records, monkeypatch: pytest.MonkeyPatch, job: JobBuilder, find: Callable[[KubeRecords], Job | None]
 ) -> None:
-    """Its client polls, and there may be thousands of records."""
-    job = records.store.create(a_job().build().spec, request=digest_request("user1", "key"))
-    assert job.record != names.job_object_name(7)
+    """Clients poll and host objects change often, and there may be thousands of records."""
+    stored = records.store.create(job.build().spec, request=digest_request("user1", "key"))
+    assert stored.record != names.job_object_name(7)
     scans, list_jobs = [0], records.store.list_jobs
 
     def count() -> Sequence[Job]:
@@ -345,13 +360,19 @@ def test_a_job_that_is_not_called_by_its_number_is_looked_for_once(
         return list_jobs()
 
     monkeypatch.setattr(records.store, "list_jobs", count)
-    found = [records.store.find(7) for _ in range(3)]
-    assert [each.record for each in found if each is not None] == [job.record] * 3
+    found = [find(records.store) for _ in range(3)]
+    assert [each.record for each in found if each is not None] == [stored.record] * 3
     assert scans == [1]
-    records.wait_for(job.record, times=1)
-    records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
-    records.wait_for(job.record, times=2)
-    assert records.store.find(7) is None
+    records.wait_for(stored.record, times=1)
+    records.server.drop(PREFIX, "nestedjobs", "kns", stored.record)
+    records.wait_for(stored.record, times=2)
+    assert find(records.store) is None
+
+
+def test_a_job_in_an_adopted_namespace_is_not_in_the_namespace_of_its_number(records: Records) -> None:
+    records.store.create(a_job().with_accepted(adopted=ADOPTED).build().spec)
+    assert records.store.find_by_namespace("kns-job-7") is None
+    assert records.store.find_by_namespace("kns-job-900") == records.store.find(7)
 
 
 def test_a_record_that_went_while_it_was_read_is_not_remembered(records: Records) -> None:
