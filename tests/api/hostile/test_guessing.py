@@ -12,7 +12,7 @@ from kns.model.catalog import account
 from tests.api.client import Api
 from tests.api.hostile.served import Answer, Served, get, post, serve
 from tests.api.test_credentials import JOB_ROUTES
-from tests.builders import a_job, a_submission
+from tests.builders import JobBuilder, a_job, a_submission
 
 KEYS = "username=user1&apikey=key-user1"
 
