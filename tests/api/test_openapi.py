@@ -45,7 +45,7 @@ def _texts(schema: Any) -> Iterator[str]:
         yield from choice.get("enum", [])
 
 
-def test_every_text_of_an_error_is_a_row_of_the_table_and_every_row_is_told() -> None:
+def test_every_text_of_an_error_is_in_a_table_and_every_row_is_told() -> None:
     told = {
         ErrorResponse(int(status), text)
         for item in describe_api()["paths"].values()
