@@ -38,7 +38,7 @@ from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
-from kns.api.app import build_api
+from kns.api.front_ends import list_front_ends
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
@@ -46,6 +46,7 @@ from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler
 from kns.engine.sweeper import Sweeper
 from kns.engine.workers import Workers
+from kns.http.app import build_app
 from kns.http.server import ServerConfig, listen
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog.catalog import CatalogError
@@ -268,7 +269,7 @@ class _Scheduler:
                 ),
             )
 
-        app = build_api(
+        app = build_app(
             ServicePorts(
                 jobs=records,
                 outputs=outputs,
@@ -282,8 +283,8 @@ class _Scheduler:
                 limits=build_limits(settings, clock),
                 bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
             ),
+            list_front_ends(server_key=settings.server_key.get_secret_value() if settings.server_key else None),
             version=__version__,
-            server_key=settings.server_key.get_secret_value() if settings.server_key else None,
         )
         build_config = partial(
             ServerConfig,

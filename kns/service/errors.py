@@ -44,7 +44,7 @@ class JobGoneError(UnknownJobError):
 
 
 class NotRunningError(ServiceError):
-    """The job is not in the state, or not yet as far, as the request needs. Clients poll until this error stops."""
+    """The job is not running, or cannot be reached or measured yet. Clients poll until this error stops."""
 
 
 class NotEndedError(ServiceError):

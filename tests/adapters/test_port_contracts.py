@@ -94,6 +94,17 @@ def test_a_created_record_is_there_at_once_as_it_was(subject: Subject) -> None:
     assert list(subject.store.list_jobs()) == [job]
 
 
+def test_a_job_is_found_by_its_public_name_and_listed_for_its_user(subject: Subject) -> None:
+    """A record without a name yet is found by none, and is its user's all the same."""
+    subject.apply_by_hand(a_job().not_accepted().build().spec, "by-hand")
+    job = subject.create()
+    assert job.spec.accepted is not None
+    assert subject.store.find_by_name(job.spec.accepted.name) == job
+    assert (subject.store.find_by_name("none"), subject.store.find_by_name("")) == (None, None)
+    assert {each.record for each in subject.store.list_of_user("user1")} == {"by-hand", job.record}
+    assert list(subject.store.list_of_user("user2")) == []
+
+
 def test_what_is_not_there_is_none(subject: Subject) -> None:
     assert (subject.store.get("none"), subject.store.find(1), list(subject.store.list_jobs())) == (None, None, [])
 

@@ -15,7 +15,8 @@ import httpx
 from fastapi import FastAPI
 
 from kns.adapters.sliding_window import SlidingWindow
-from kns.api.app import build_api
+from kns.api.front_ends import list_front_ends
+from kns.http.app import build_app
 from kns.model.job.job import Job
 from kns.model.job.output import JobOutput
 from kns.model.submit.submission import Terms
@@ -77,7 +78,7 @@ class Api:
     @cached_property
     def app(self) -> FastAPI:
         """One of its own, for whoever serves it."""
-        return build_api(self.ports, version=VERSION, server_key=self.server_key)
+        return build_app(self.ports, list_front_ends(server_key=self.server_key), version=VERSION)
 
     def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
         """Store a job as built, with its tokens if it has started."""
@@ -113,7 +114,7 @@ class Api:
 def _share_app(ports: ServicePorts, server_key: str | None) -> FastAPI:
     """One app for all tests, with these ports now: an app's first request sets up its routes, for most of a test."""
     if server_key not in _APPS:
-        _APPS[server_key] = build_api(ports, version=VERSION, server_key=server_key)
+        _APPS[server_key] = build_app(ports, list_front_ends(server_key=server_key), version=VERSION)
     app = _APPS[server_key]
     app.state.ports = ports
     return app

@@ -4,6 +4,7 @@ The contract's tables, row by row: error strings (B.2), when a route is allowed 
 A row is here even if another test has it too: this file is read beside the contract.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -229,7 +230,7 @@ APP_SHAPE = {
 METRICS_SHAPE = {"cpu_used": WHOLE, "memory_used": WHOLE, "memory_total": WHOLE}
 
 
-def assert_shape(entry: dict[str, Any], shape: dict[str, tuple[type, ...]]) -> None:
+def assert_shape(entry: dict[str, Any], shape: Mapping[str, tuple[type, ...]]) -> None:
     """Exactly these keys, and each value of exactly one of these types: `True` is no integer."""
     assert entry.keys() == shape.keys()
     wrong = {key: value for key, value in entry.items() if type(value) not in shape[key]}

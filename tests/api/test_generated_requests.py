@@ -38,6 +38,8 @@ from tests.api.client import Api
 from tests.builders import a_catalog, a_job, a_loose_appdef, a_submission, an_app, an_appdef
 from tests.fakes.stores import StaticCatalog
 
+Case = schemathesis.Case[Any]
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 WANTED = int(os.environ.get("KNS_SCHEMATHESIS_CASES") or 0)
 QUICK_EXAMPLES = 2
@@ -154,7 +156,7 @@ def _restore(api: Api) -> None:
     api.clock.advance(3600)
 
 
-def _aim(case: schemathesis.Case) -> None:
+def _aim(case: Case) -> None:
     """
     Most requests get the credentials of a user and something that exists; the rest stays as generated.
 
@@ -177,7 +179,7 @@ def _aim(case: schemathesis.Case) -> None:
         case.query = {**(case.query or {}), **hits, "username": user, "apikey": f"key-{user}"}
 
 
-def _aim_body(case: schemathesis.Case, good: dict[str, Any], dice: int) -> None:
+def _aim_body(case: Case, good: dict[str, Any], dice: int) -> None:
     """Something generated within a good body, or something good within a generated one."""
     if not isinstance(case.body, dict):
         return
@@ -187,15 +189,15 @@ def _aim_body(case: schemathesis.Case, good: dict[str, Any], dice: int) -> None:
         case.body = {**case.body, "user": {"username": user, "apikey": f"key-{user}"}}
 
 
-def _takes(case: schemathesis.Case, name: str) -> bool:
+def _takes(case: Case, name: str) -> bool:
     """Whether the operation has that parameter, in the query or in a form."""
     if any(parameter.name == name for parameter in case.operation.query):
         return True
     return any(name in form.definition["schema"].get("properties", {}) for form in case.operation.body)
 
 
-@schema.parametrize()
-def test_every_answer_is_described(case: schemathesis.Case, api: Api) -> None:
+@schema.parametrize()  # type: ignore[untyped-decorator]  # schemathesis does not type it
+def test_every_answer_is_described(case: Case, api: Api) -> None:
     _restore(api)
     _aim(case)
     case.call_and_validate(app=api.app, checks=CHECKS)

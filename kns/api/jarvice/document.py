@@ -26,7 +26,7 @@ _ABOUT = (
 routes = Routes(ERRORS)
 
 FRONT_END = FrontEnd(
-    (submit.routes, jobs.routes, team.routes, catalog.routes, probes.routes, routes),
+    (jobs.routes, submit.routes, team.routes, catalog.routes, probes.routes, routes),
     prefix=PREFIX,
 )
 

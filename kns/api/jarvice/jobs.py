@@ -1,4 +1,8 @@
-"""The routes about existing jobs, also those that the original API has and a nested job never offers."""
+"""
+The routes about existing jobs, also those that the original API has and a nested job never offers.
+
+The framework tries routes in the order of declaration, so the two that clients poll are first.
+"""
 
 from typing import Annotated
 
@@ -35,6 +39,36 @@ from kns.service.view import list_own_jobs, list_team_jobs, read_connection, rea
 COMPLETED = Parameter("completed", "Only ended jobs.", {**BOOLEAN, "default": False})
 
 routes = Routes(ERRORS)
+
+
+@routes.add(
+    Route(
+        "status",
+        "One job, live or ended.",
+        answer=ref("Statuses"),
+        parameters=JOB,
+        credentials=REQUIRED,
+        errors=LOOKUP,
+        rows=UNKNOWN_AT_STATUS,
+    )
+)
+async def status(ports: Ports, job: KnownJob) -> Response:
+    return JsonAnswer({str(accepted_of(job).number): status_entry(job, now=ports.clock.now())})
+
+
+@routes.add(
+    Route(
+        "tail",
+        "The last lines of a running job's output.",
+        answer=STRING,
+        parameters=(*JOB, LINES),
+        media=TEXT,
+        credentials=REQUIRED,
+        errors=RUNNING,
+    )
+)
+def tail(ports: Ports, lines: Lines, job: KnownJob) -> Response:
+    return TextAnswer(read_tail(ports, job, lines))
 
 
 @routes.add(
@@ -82,21 +116,6 @@ def teamjobs(ports: Ports, caller: Caller, params: Given) -> Response:
 
 @routes.add(
     Route(
-        "status",
-        "One job, live or ended.",
-        answer=ref("Statuses"),
-        parameters=JOB,
-        credentials=REQUIRED,
-        errors=LOOKUP,
-        rows=UNKNOWN_AT_STATUS,
-    )
-)
-async def status(ports: Ports, job: KnownJob) -> Response:
-    return JsonAnswer({str(accepted_of(job).number): status_entry(job, now=ports.clock.now())})
-
-
-@routes.add(
-    Route(
         "info",
         "How to reach a running job.",
         answer=ref("Info"),
@@ -122,21 +141,6 @@ def info(ports: Ports, job: KnownJob) -> Response:
 def connect(ports: Ports, job: KnownJob) -> Response:
     address, password = read_login(ports, job)
     return JsonAnswer({"address": address, "password": password})
-
-
-@routes.add(
-    Route(
-        "tail",
-        "The last lines of a running job's output.",
-        answer=STRING,
-        parameters=(*JOB, LINES),
-        media=TEXT,
-        credentials=REQUIRED,
-        errors=RUNNING,
-    )
-)
-def tail(ports: Ports, lines: Lines, job: KnownJob) -> Response:
-    return TextAnswer(read_tail(ports, job, lines))
 
 
 @routes.add(

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from kns.api.jarvice.auth import Caller
 from kns.http.dependencies import Ports
-from kns.http.parameters import Given
+from kns.http.parameters import DEFAULT_LINES, Given
 from kns.http.routes import Parameter
 from kns.http.schemas import INTEGER
 from kns.model.job.job import Job
@@ -22,7 +22,9 @@ JOB = (
     Parameter("name", "Name of the job; it or `number` is needed, and both must mean the same job."),
     Parameter("number", "Number of the job.", INTEGER),
 )
-LINES = Parameter("lines", "How many of the last lines, 0 for all.", {**INTEGER, "minimum": 0, "default": 100})
+LINES = Parameter(
+    "lines", "How many of the last lines, 0 for all.", {**INTEGER, "minimum": 0, "default": DEFAULT_LINES}
+)
 
 
 class Integers:

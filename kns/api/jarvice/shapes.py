@@ -25,7 +25,7 @@ from kns.http.schemas import (
     ref,
 )
 from kns.model import names
-from kns.model.job.job import SUBSTATUS_TEXT, Job
+from kns.model.job.job import SUBSTATUS_TEXT, Job, Substatus
 from kns.model.reading.duration import format_walltime
 from kns.model.submit.submission import redact_submission
 from kns.service.find import accepted_of
@@ -43,7 +43,7 @@ _JOB_STATUSES = (
 _STATUS: dict[str, Schema] = {
     "job_name": STRING,
     "job_status": {"type": "string", "enum": list(_JOB_STATUSES)},
-    "job_substatus": {"type": "integer", "enum": [0, 1001, 1002, 1003, 1004, 1005]},
+    "job_substatus": {"type": "integer", "enum": [int(each) for each in Substatus]},
     "job_submit_time": _EPOCH,
     "job_start_time": _EPOCH,
     "job_end_time": _EPOCH,

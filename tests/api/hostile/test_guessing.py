@@ -12,7 +12,7 @@ from kns.model.catalog import account
 from tests.api.client import Api
 from tests.api.hostile.served import Answer, Served, get, post, serve
 from tests.api.test_credentials import JOB_ROUTES
-from tests.builders import a_job, a_submission
+from tests.builders import JobBuilder, a_job, a_submission
 
 KEYS = "username=user1&apikey=key-user1"
 
@@ -61,7 +61,7 @@ def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.
 
     monkeypatch.setattr(account, "hash_key", count_hash)
     catalog = Api().catalog.current()
-    monkeypatch.setattr(account.hmac, "compare_digest", count_comparison)
+    monkeypatch.setattr(hmac, "compare_digest", count_comparison)
     work.clear()
     assert catalog.find_user(user, "wrong-key") is None
     assert work == ["hash wrong-key", "compare 64 with 64"]
@@ -69,9 +69,9 @@ def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.
 
 @pytest.mark.parametrize("route", JOB_ROUTES)
 @pytest.mark.parametrize("state", [a_job(), a_job().started(), a_job().exposed(), a_job().exposed().ended()])
-def test_anothers_job_and_an_unknown_one_are_told_the_same(served: Served, route: str, state: object) -> None:
+def test_anothers_job_and_an_unknown_one_are_told_the_same(served: Served, route: str, state: JobBuilder) -> None:
     """By number, by name and by both, whatever state it is in."""
-    served.api.jobs.add(state.numbered(8).owned_by("user3", payer="user3").build())  # type: ignore[attr-defined]
+    served.api.jobs.add(state.numbered(8).owned_by("user3", payer="user3").build())
     served.api.jobs.writes.clear()
     name = "20260105141530-00008-hello-user3_s1"
     pairs = [("number=8", "number=99"), (f"name={name}", "name=none"), (f"number=8&name={name}", "number=99&name=none")]
