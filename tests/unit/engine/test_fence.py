@@ -1,4 +1,4 @@
-"""A process that no longer the leader reaches nothing."""
+"""A process that is no longer the leader reaches nothing."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_every_call_asks_anew() -> None:
     answers = [True, False, True]
     store = fence(MemoryJobStore(), lambda: answers.pop(0))
     assert store.allot_number() == 1
-    with pytest.raises(UnavailableError, match="allot_number: this process no longer the leader"):
+    with pytest.raises(UnavailableError, match="allot_number: this process is no longer the leader"):
         store.allot_number()
     assert store.allot_number() == 2
 
