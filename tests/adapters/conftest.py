@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ from tests.fakes.stores import FakeClock
 
 TOKEN = "s3cr3t-token"
 PODS = KINDS[Kind.POD]
+
+
+@pytest.fixture(autouse=True)
+def _no_public_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """python-keycloak makes two HTTP clients that kns does not use; each would read all public certificates."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """What is found at a site before its first job: a site that has all, and what each thing that is missing looks like."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +52,15 @@ def a_role(name: str, rules: dict[tuple[str, str], set[str]]) -> Object:
     return {"metadata": {"name": name}, "rules": listed}
 
 
+@cache
+def _read_policy(name: str) -> Object:
+    policy: Object = next(yaml.safe_load_all((MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml").read_text()))
+    return policy
+
+
 def a_policy(name: str) -> Object:
     """As shipped; of a binding nothing but its name is looked at."""
-    file = MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml"
-    policy: Object = next(yaml.safe_load_all(file.read_text()))
-    return policy
+    return deepcopy(_read_policy(name))
 
 
 def a_node(name: str = "n1", *, cpu: str = "4", taints: tuple[Object, ...] = (), **labels: str) -> Object:

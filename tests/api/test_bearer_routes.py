@@ -1,16 +1,14 @@
 """Bearer tokens on the routes: who gets in by one, what it decides, and that it is never written down."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from kns.adapters.bearer import RealmTokens
 from tests.api.client import Api, assert_refused
 from tests.builders import a_job, a_submission
-from tests.tokens import a_token, forged, public_pem, since_now
+from tests.tokens import a_token, public_pem
 
 ROUTES = [
     "jobs", "teamjobs", "status", "info", "connect", "tail", "output", "metrics", "screenshot", "shutdown",
@@ -21,13 +19,6 @@ ROUTES = [
 @pytest.fixture
 def api() -> Api:
     return Api(bearer=RealmTokens(public_pem()))
-
-
-@pytest.fixture(autouse=True)
-def _plain_logs() -> Iterator[None]:
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
 
 
 def ask(api: Api, route: str, authorization: str, **params: Any) -> Any:
@@ -83,20 +74,14 @@ def test_other_schemes_are_no_credentials_of_ours(api: Api) -> None:
     assert_refused(ask(api, "jobs", "Basic dTpw"), 400, "Required parameter(s) missing")
 
 
-REFUSED: dict[str, Callable[[], str]] = {
+REFUSED = {
     "nothing after the scheme": lambda: "Bearer",
     "a blank after the scheme": lambda: "Bearer ",
     "no token": lambda: "Bearer token",
     "two tokens": lambda: f"Bearer {a_token()} {a_token()}",
-    "unsigned": lambda: f"Bearer {forged('none')}",
-    "signed with the public key": lambda: f"Bearer {forged('HS256', secret=public_pem().encode())}",
     "another realm's": lambda: f"Bearer {a_token(key=1)}",
-    "over": lambda: f"Bearer {a_token(exp=since_now(-60))}",
-    "not yet begun": lambda: f"Bearer {a_token(nbf=since_now(90))}",
-    "for somebody else": lambda: f"Bearer {a_token(aud='account')}",
     "of a stranger": lambda: f"Bearer {a_token(preferred_username='nobody')}",
-    "of another case": lambda: f"Bearer {a_token(preferred_username='User1')}",
-}
+}  # all the ways in which a token proves nothing: hostile/test_tokens.py
 
 
 @pytest.mark.parametrize("sentence", REFUSED)

@@ -13,7 +13,7 @@ from kns.model.job.job import MachineChoice
 from kns.ports import Kind
 from kns.service.insight import _warn_unmeasured
 from tests.api.client import Api, as_json, assert_refused
-from tests.builders import JobBuilder, a_job
+from tests.builders import a_job
 
 NAMESPACE = "kns-job-7"
 NOT_RUNNING = "Running job is not found"
@@ -86,16 +86,6 @@ def test_an_event_is_one_line_whatever_it_says_or_leaves_out(api: Api) -> None:
     assert ask_events(api, empty) == "2026-01-05T14:00:00Z - - -/-: \n"
 
 
-LIVE = [("submitted", a_job()), ("spawning", a_job().spawning()), ("deploying", a_job().started()),
-        ("serving", a_job().exposed()), ("stopping", a_job().exposed().stopping())]  # fmt: skip
-
-
-@pytest.mark.parametrize(("sentence", "builder"), LIVE, ids=[row[0] for row in LIVE])
-def test_events_of_any_live_job(api: Api, sentence: str, builder: JobBuilder) -> None:
-    api.add(builder)
-    assert "hello" in ask_events(api, an_event("hello"))
-
-
 def test_events_of_another_job_are_not_mixed_in(api: Api) -> None:
     api.add(a_job())
     api.namespaces.objects[Kind.EVENT, "kns-job-70"] = [an_event("other")]
@@ -114,16 +104,6 @@ def test_events_before_the_namespace_is_there_are_none(api: Api, error: Exceptio
 def test_events_are_for_system_admins(api: Api, caller: str, params: dict[str, Any]) -> None:
     api.add(a_job())
     assert_refused(api.get("events", as_user=caller, **params), 401, "Unauthorized")
-
-
-@pytest.mark.parametrize(
-    ("params", "status", "error"),
-    [({}, 400, "No job specified"), ({"number": "x"}, 400, "Invalid parameter(s)"),
-     ({"number": 99}, 404, "Job not found"), ({"number": 7}, 404, NOT_RUNNING)],
-)  # fmt: skip
-def test_events_refuses(api: Api, params: dict[str, Any], status: int, error: str) -> None:
-    api.add(a_job().exposed().ended())
-    assert_refused(api.get("events", as_user="admin1", **params), status, error)
 
 
 # --- metrics
@@ -176,12 +156,6 @@ def test_a_machine_that_allots_no_cores_is_no_fault(api: Api) -> None:
     """As a damaged record has it."""
     api.add(a_job().with_accepted(machine=MACHINE.model_copy(update={"mc_cores": 0})).exposed())
     assert ask_metrics(api, pod(("1", "1Gi"))).json()["summary"]["cpu_used"] == 0
-
-
-@pytest.mark.parametrize("builder", [a_job(), a_job().spawning(), a_job().exposed().ended()])
-def test_metrics_of_a_job_that_does_not_run(api: Api, builder: JobBuilder) -> None:
-    api.add(builder)
-    assert_refused(ask_metrics(api, pod(("1", "1Gi"))), 404, NOT_RUNNING)
 
 
 def test_metrics_before_anything_was_measured(api: Api) -> None:

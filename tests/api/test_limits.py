@@ -61,14 +61,14 @@ def test_an_unknown_user_is_blocked_like_any_other(api: Api) -> None:
 def test_logins_that_succeed_never_block(api: Api) -> None:
     for _ in range(9):
         fail(api)
-    assert {log_in(api) for _ in range(200)} == {200}
+    assert {log_in(api) for _ in range(20)} == {200}
 
 
 @pytest.mark.parametrize("route", ["status", "tail", "info", "connect", "jobs", "metrics"])
 def test_however_fast_a_client_polls_it_gets_answers(api: Api, route: str) -> None:
-    """Errors too: clients poll until one disappears."""
+    """Errors too: clients poll until one disappears. No limit is above 60 a minute."""
     api.add(a_job())
-    assert 429 not in {api.get(route, number=7).status_code for _ in range(150)}
+    assert 429 not in {api.get(route, number=7).status_code for _ in range(61)}
 
 
 def test_above_sixty_submits_a_minute_a_user_waits(api: Api) -> None:

@@ -134,11 +134,6 @@ def test_null_and_the_empty_text_are_as_if_the_key_were_not_there(api: Api, chan
     assert without == with_empty
 
 
-@pytest.mark.parametrize("body", [b"", b"  ", b"app=hello", b"{", b'{"app": "hello"'])
-def test_a_body_that_is_no_json(api: Api, body: bytes) -> None:
-    assert_refused(api.call("POST", "/jarvice/submit", content=body), 400, MALFORMED)
-
-
 WRONG_CREDENTIALS: list[tuple[str, dict[str, str], str]] = [
     ("wrong key", {"username": "user1", "apikey": "key-user2"}, "Not Authorized"),
     ("unknown user", {"username": "nobody", "apikey": "key-nobody"}, "Not Authorized"),
@@ -156,12 +151,10 @@ def test_wrong_credentials_come_before_wrong_contents(
 
 
 UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
-    ("unknown machine", a_submission(machine={"type": "huge"}), "machine.type: no machine 'huge'"),
     ("machine for classic apps", a_submission(machine={"type": "kns-classic"}),
      "machine.type: 'kns-classic' lacks appkind=kns, so it runs no nested jobs"),
     ("too many nodes", a_submission(machine={"type": "kns-small", "nodes": 5}),
      "machine.nodes: 'kns-small' has at most 4"),
-    ("unknown vault", a_submission(vault={"name": "other"}), "vault.name: user1 has no vault 'other'"),
     ("a label that no environment holds", a_submission(job_label="a\0b"), "job_label: must not hold a zero byte"),
     ("foreign project", a_submission(job_project="beta"), "job_project: user1 is not a member of 'beta'"),
     ("a parameter that the command has not", a_submission(application={"parameters": {"x": 1}}),
@@ -194,18 +187,6 @@ def test_several_commands_and_none_chosen(api: Api) -> None:
     api.catalog.catalog = a_catalog(apps={"two": an_app(an_appdef(commands={"A": a_command(), "B": a_command()}))})
     body = a_submission(app="two", application={})
     assert_refused(api.submit(body), 400, f"{MALFORMED}: application.command: choose one of A, B")
-
-
-@pytest.mark.parametrize(
-    ("sentence", "body"),
-    [
-        ("unknown app", a_submission(app="none")),
-        ("somebody else's private app", a_submission(user="user2", app="secret")),
-        ("unknown command", a_submission(application={"command": "Bye"})),
-    ],
-)
-def test_an_unknown_app_or_command(api: Api, sentence: str, body: dict[str, Any]) -> None:
-    assert_refused(api.submit(body), 404, "Application Not Found")
 
 
 def test_a_private_app_is_there_for_its_owner(api: Api) -> None:

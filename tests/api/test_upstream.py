@@ -73,10 +73,9 @@ def submit_args(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", GETS + POSTS)
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_without_a_server_key_the_routes_do_not_exist(path: str, method: str) -> None:
-    answer = Api().call(method, path, headers=basic(KEY))
-    assert_refused(answer, 404, "Not found")
+def test_without_a_server_key_the_routes_do_not_exist(path: str) -> None:
+    for method in ("GET", "POST", "PUT"):
+        assert_refused(Api().call(method, path, headers=basic(KEY)), 404, "Not found")
 
 
 WRONG_KEYS = {
@@ -94,10 +93,19 @@ WRONG_KEYS = {
 
 
 @pytest.mark.parametrize("sentence", WRONG_KEYS)
+def test_wrong_credentials_are_asked_for_again(api: Api, sentence: str) -> None:
+    _assert_asked_for_the_key(api, "POST", "/terminate", WRONG_KEYS[sentence])
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", path) for path in GETS] + [("POST", path) for path in POSTS])
-def test_wrong_credentials_are_asked_for_again(api: Api, sentence: str, method: str, path: str) -> None:
+def test_every_call_asks_for_the_key(api: Api, method: str, path: str) -> None:
+    for sentence in ("no header", "another password"):
+        _assert_asked_for_the_key(api, method, path, WRONG_KEYS[sentence])
+
+
+def _assert_asked_for_the_key(api: Api, method: str, path: str, headers: dict[str, str]) -> None:
     api.add(a_job().started())
-    answer = api.call(method, path, headers=WRONG_KEYS[sentence], data={"args": json.dumps(JOB7)})
+    answer = api.call(method, path, headers=headers, data={"args": json.dumps(JOB7)})
     assert_refused(answer, 401, "Unauthorized")
     assert answer.headers["www-authenticate"] == 'Basic realm="kns"'
     assert api.jobs.list_jobs()[0].stop_reason is None
@@ -125,8 +133,12 @@ def test_what_is_asked_with_args_is_post_only(api: Api, path: str) -> None:
 # args
 
 
-@pytest.mark.parametrize("path", TAKE_ARGS)
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"x"', "NaN", '{"name": 1e999}', "[" * 10_000])
+NO_OBJECT = ["", "{", "[]", "7", "null", '"x"', "NaN", '{"name": 1e999}', "[" * 10_000]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [*(("/terminate", text) for text in NO_OBJECT), *((path, "[]") for path in TAKE_ARGS)]
+)
 def test_args_that_are_no_json_object_are_refused(api: Api, path: str, text: str) -> None:
     answer = api.call("POST", path, data={"args": text}, headers=basic(KEY))
     assert answer.status_code == 400, answer.text

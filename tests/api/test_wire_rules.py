@@ -1,11 +1,14 @@
-"""The rules that every route obeys: methods, where parameters come from, headers, bytes of answers, faults."""
+"""
+The rules that every route obeys: methods, where parameters come from, headers, bytes of answers, faults.
+
+The usual ways to send parameters are in test_every_route.py, for all routes; JSON that cannot be read is in
+hostile/test_bodies.py.
+"""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -20,17 +23,8 @@ EVERY_ROUTE = [
     "live", "ready",
 ]  # fmt: skip
 NOT_OURS = [
-    "/", "/jarvice", "/jarvice/", "/jarvice/status/", "/jarvice//status", "/status", "/jarvice/billing",
-    "/jarvice/license", "/jarvice/audit", "/jarvice/history", "/jarvice/pull", "/jarvice/build",
-    "/docs", "/openapi.json", "/live/",
+    "/", "/jarvice", "/jarvice/", "/jarvice/status/", "/jarvice//status", "/status", "/docs", "/openapi.json", "/live/",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _plain_logs() -> Iterator[None]:
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("path", NOT_OURS)
@@ -40,9 +34,9 @@ def test_an_unknown_route_is_404_and_never_a_redirect(api: Api, method: str, pat
 
 
 @pytest.mark.parametrize("route", EVERY_ROUTE)
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_other_methods_are_405(api: Api, method: str, route: str) -> None:
-    assert_refused(api.call(method, f"/jarvice/{route}"), 405, "Method not allowed")
+def test_other_methods_are_405(api: Api, route: str) -> None:
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
+        assert_refused(api.call(method, f"/jarvice/{route}"), 405, "Method not allowed")
 
 
 @pytest.mark.parametrize("route", EVERY_ROUTE)
@@ -56,33 +50,15 @@ def test_three_routes_are_post_only(api: Api, route: str) -> None:
     assert_refused(api.call("GET", f"/jarvice/{route}"), 405, "Method not allowed")
 
 
-@pytest.mark.parametrize("route", EVERY_ROUTE)
-def test_get_and_post_give_the_same_answer(api: Api, route: str) -> None:
-    api.add(a_job().exposed(), output="hi\n")
-    params = {**CREDENTIALS, "number": "7", "name": ""}
-    got, posted = (api.call(method, f"/jarvice/{route}", params=params) for method in ("GET", "POST"))
-    assert (posted.status_code, posted.content) == (got.status_code, got.content)
-
-
 @pytest.mark.parametrize(
     ("sentence", "options"),
     [
-        ("query", {"params": {**CREDENTIALS, "number": "7"}}),
-        ("urlencoded form", {"data": {**CREDENTIALS, "number": "7"}}),
-        ("JSON with an integer", {"json": {**CREDENTIALS, "number": 7}}),
-        ("JSON with a numeric string", {"json": {**CREDENTIALS, "number": "7"}}),
-        ("JSON that calls itself a form, as curl -d does",
-         {"content": json.dumps({**CREDENTIALS, "number": 7}),
-          "headers": {"content-type": "application/x-www-form-urlencoded"}}),
         ("JSON without a Content-Type", {"content": json.dumps({**CREDENTIALS, "number": 7})}),
         ("JSON after a byte order mark", {"content": "\ufeff" + json.dumps({**CREDENTIALS, "number": 7})}),
         ("form without a Content-Type", {"content": "username=user1&apikey=key-user1&number=7\n"}),
-        ("query with an empty body that calls itself JSON",
-         {"params": {**CREDENTIALS, "number": "7"}, "content": b"", "headers": {"content-type": "application/json"}}),
         ("query with a blank body that calls itself JSON",
          {"params": {**CREDENTIALS, "number": "7"}, "content": b" \n",
           "headers": {"content-type": "application/json"}}),
-        ("query that wins over the body", {"params": {"number": "7"}, "json": {**CREDENTIALS, "number": 8}}),
         ("half query, half body", {"params": {"number": "7"}, "data": CREDENTIALS}),
         ("JSON with null for what is absent", {"json": {**CREDENTIALS, "number": 7, "name": None}}),
         ("JSON with a key given twice",
@@ -104,17 +80,7 @@ def test_the_body_of_a_get_is_ignored(api: Api) -> None:
 UNREADABLE_JSON = {
     "cut off": b'{"number": 7',
     "a list": b"[1]",
-    "NaN": b'{"number": NaN}',
-    "Infinity": b'{"number": -Infinity}',
-    "a float beyond all bounds": b'{"number": 1e999}',
-    "an integer beyond 64 bits, deep inside": b'{"number": [9223372036854775808]}',
-    "an integer of 5000 digits, deep inside": b'{"number": [' + b"9" * 5000 + b"]}",
     "invalid UTF-8": b'{"name": "\xff"}',
-    "UTF-16": '{"name": "x"}'.encode("utf-16"),
-    "a lone surrogate": b'{"name": "\\ud800"}',
-    "a lone surrogate in a key": b'{"\\udfff": 1}',
-    "200 levels": b'{"a": ' * 200 + b"1" + b"}" * 200,
-    "100000 levels": b"[" * 100_000,
 }
 
 
@@ -136,15 +102,8 @@ def test_json_that_is_not_an_object_is_refused(api: Api, body: bytes) -> None:
     assert_refused(answer, 400, "Bad Request")
 
 
-def test_a_form_that_is_not_utf8_is_refused(api: Api) -> None:
-    assert_refused(api.call("POST", "/jarvice/jobs", content=b"username=\xff"), 400, "Bad Request")
-
-
-@pytest.mark.parametrize(
-    "query", ["username=%ff&apikey=%00", "username=%ed%a0%80&apikey=x", "username=\u00fc&apikey=x"]
-)
-def test_odd_bytes_in_a_query_are_only_wrong_credentials(api: Api, query: str) -> None:
-    assert_refused(api.call("GET", f"/jarvice/jobs?{query}"), 401, "Unauthorized")
+def test_a_name_beyond_ascii_in_a_query_is_only_wrong_credentials(api: Api) -> None:
+    assert_refused(api.call("GET", "/jarvice/jobs?username=\u00fc&apikey=x"), 401, "Unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -168,11 +127,6 @@ def test_json_answers_have_four_spaces_a_final_newline_and_no_charset(api: Api) 
     assert answer.headers["content-type"] == "application/json"
     assert answer.content == as_json(answer.json())
     assert "Größe <&> \u2603".encode() in answer.content
-
-
-def test_the_text_of_an_error_is_the_published_one_byte_for_byte(api: Api) -> None:
-    api.add(a_job())
-    assert api.get("tail", number=7).content == b'{\n    "error": "Running job is not found"\n}\n'
 
 
 def test_text_answers_carry_no_charset(api: Api) -> None:

@@ -73,13 +73,14 @@ class FakeKubectl:
 
 @dataclass
 class Sleeper:
-    """A clock that only its own pauses move."""
+    """A clock that only its own pauses move: `slowness` times as far as they ask for."""
 
     pauses: list[float] = field(default_factory=list)
+    slowness: float = 1
 
     def clock(self) -> float:
         """Seconds slept so far."""
-        return sum(self.pauses)
+        return sum(self.pauses) * self.slowness
 
     def pause(self, seconds: float) -> None:
         """Note the pause."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,14 @@ SECRET = "s3cr3t-key"
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (name for names in list_names() for name in names):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _keep_switch_interval() -> Iterator[None]:
+    """`run` sets it for the whole process, and the tests that follow would switch threads ten times as often."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
 
 
 def write_catalog(folder: Path, files: Mapping[str, object]) -> Path:
@@ -80,11 +89,10 @@ def test_no_way_to_the_host_is_told(
     )
 
 
-@pytest.fixture
-def away(tmp_path: Path) -> dict[str, str]:
+def _make_environment(folder: Path) -> dict[str, str]:
     """The environment of a kns on free ports of loopback: all is in order, but the host does not answer."""
     api, http, metrics = _free_ports(3)
-    (tmp_path / "kubeconfig").write_text(
+    (folder / "kubeconfig").write_text(
         f"""
 apiVersion: v1
 kind: Config
@@ -94,13 +102,13 @@ users: [{{name: c, user: {{token: t}}}}]
 contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
 """
     )
-    (tmp_path / "chart.tgz").write_text("")
+    (folder / "chart.tgz").write_text("")
     return {
         "PATH": os.environ["PATH"],
-        "KNS_CATALOG_DIR": str(write_catalog(tmp_path / "catalog", catalog_files())),
+        "KNS_CATALOG_DIR": str(write_catalog(folder / "catalog", catalog_files())),
         "KNS_HELM": "sh",
-        "KNS_VCLUSTER_CHART": str(tmp_path / "chart.tgz"),
-        "JARVICE_K8S_ADMIN_CONF": str(tmp_path / "kubeconfig"),
+        "KNS_VCLUSTER_CHART": str(folder / "chart.tgz"),
+        "JARVICE_K8S_ADMIN_CONF": str(folder / "kubeconfig"),
         "JARVICE_KNS_DEFAULT_STORAGE_CLASS": "fast",
         "KNS_HTTP_HOST": "127.0.0.1",
         "KNS_HTTP_PORT": str(http),
@@ -109,43 +117,54 @@ contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
     }
 
 
-@contextlib.contextmanager
-def _started(environ: Mapping[str, str]) -> Iterator[httpx.Client]:
-    """A kns of its own process, which is told to end and does so in order; a client that waits until it listens."""
+@pytest.fixture
+def away(tmp_path: Path) -> dict[str, str]:
+    return _make_environment(tmp_path)
+
+
+@dataclass(frozen=True)
+class Running:
+    """`http` waits until kns listens."""
+
+    http: httpx.Client
+    metrics_port: int
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A kns in a process of its own, which stops in order on SIGTERM."""
+    environ = _make_environment(tmp_path_factory.mktemp("running"))
     patient = httpx.HTTPTransport(retries=7)  # with growing pauses, half a minute in all
     with (
         subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.DEVNULL) as process,
         httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}") as client,
     ):
         try:
-            yield client
+            yield Running(client, int(environ["KNS_METRICS_PORT"]))
         finally:
             process.terminate()
         assert process.wait(20) == 0
 
 
-def test_a_host_that_is_away_does_not_keep_kns_from_starting(away: dict[str, str]) -> None:
+def test_a_host_that_is_away_does_not_keep_kns_from_starting(running: Running) -> None:
     """
-    A replica that is started while the host API is down lives, answers `/live`, and waits: Kubernetes would only start
-    it again and again, with longer and longer pauses.
+    A replica that starts while the host API is down answers `/live` and waits. Kubernetes would only restart it, with
+    longer and longer pauses.
     """
-    with _started(away) as client:
-        assert client.get("/live").status_code == 200
-        assert client.get("/ready").status_code == 503
+    assert running.http.get("/live").status_code == 200
+    assert running.http.get("/ready").status_code == 503
 
 
-def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(away: dict[str, str]) -> None:
-    """Whoever connects there and asks nothing is sent away, as on the other port."""
-    port = int(away["KNS_METRICS_PORT"])
-    with _started(away) as client:
-        assert client.get("/live").status_code == 200
-        told = client.get(f"http://127.0.0.1:{port}/metrics")
-        assert told.status_code == 200
-        assert told.headers["content-type"].startswith("text/plain")
-        assert "\nkns_leader 0.0\n" in told.text
-        assert "\nkns_jobs_live NaN\n" in told.text
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
-            assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
+def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(running: Running) -> None:
+    """A client that connects there and sends nothing is disconnected, as on the other port."""
+    assert running.http.get("/live").status_code == 200
+    told = running.http.get(f"http://127.0.0.1:{running.metrics_port}/metrics")
+    assert told.status_code == 200
+    assert told.headers["content-type"].startswith("text/plain")
+    assert "\nkns_leader 0.0\n" in told.text
+    assert "\nkns_jobs_live NaN\n" in told.text
+    with socket.create_connection(("127.0.0.1", running.metrics_port), timeout=20) as silent:
+        assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("variable", ["KNS_HTTP_PORT", "KNS_METRICS_PORT"])
