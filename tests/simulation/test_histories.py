@@ -61,7 +61,7 @@ STATES = {
     Reason.ITEM_OUT_OF_RETRIES: JobState.FAILED,
 }
 # Only a submit over HTTP asks it, at a site that limits how many jobs a user may have.
-NEVER_CALLED = {"store.list_of_user"}
+NEVER_CALLED = {"store.count_live"}
 ANY = ""
 # A fault, so many of the calls that it can strike go by before, and so many then meet it. A life is about 200 calls, of
 # many kinds only a few.
