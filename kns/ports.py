@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from kns.model import names
 from kns.model.catalog.catalog import Catalog
-from kns.model.job.job import Accepted, Job, JobSpec, JobStatus, StopReason
+from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.location import Location
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import Tokens
@@ -74,8 +74,8 @@ class Cluster(Protocol):
         """All objects of a watched kind with this job's label, in its namespace if the kind has one; no copies."""
         ...
 
-    def observe_all(self, kind: Kind) -> Sequence[Object]:
-        """All objects of a watched kind with any job's label; no copies."""
+    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
+        """The Ingresses of all jobs that have a rule for this host and path."""
         ...
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
@@ -241,15 +241,31 @@ class JobStore(Protocol):
     def find(self, number: int) -> Job | None: ...
 
     def find_by_name(self, name: str) -> Job | None:
-        """The job with that public name (`accepted.name`)."""
+        """The job with this public name (`accepted.name`)."""
+        ...
+
+    def find_by_namespace(self, namespace: str) -> Job | None:
+        """The job that runs in this namespace of the host."""
         ...
 
     def list_of_user(self, username: str) -> Sequence[Job]:
-        """The jobs of that user, in any order."""
+        """The jobs of this user, in any order."""
+        ...
+
+    def list_in_state(self, state: JobState) -> Sequence[Job]:
+        """The jobs of all users in this state, in any order."""
+        ...
+
+    def count_live(self, username: str) -> int:
+        """How many jobs of this user have not ended."""
         ...
 
     def fetch(self, number: int) -> Job | None:
         """Like `find`, but from the API server: another replica may have created the job a moment ago."""
+        ...
+
+    def fetch_by_name(self, name: str) -> Job | None:
+        """Like `find_by_name`, but from the API server."""
         ...
 
     def allot_number(self) -> int:

@@ -18,6 +18,7 @@ JOB_LABEL = "kns.io/job"
 INSTALLATION_LABEL = "kns.io/installation"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 COMPONENT_LABEL = "kns.io/component"
+PUBLIC_NAME_LABEL = "kns.io/public-name"  # of a record: label_value of the job's name, so that it can be looked up
 USER_LABEL = "kns.io/user"
 APP_LABEL = "kns.io/app"
 MACHINE_LABEL = "kns.io/machine"

@@ -36,7 +36,7 @@ def find_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job | None:
 
     Raises:
         NoJobNamedError: `ref` is empty.
-        UnknownJobError: there is no such job, or the viewer may not see it.
+        UnknownJobError: the viewer may not see the job, or its name is another.
     """
     if ref.number is not None:
         job = ports.jobs.find(ref.number)
@@ -44,14 +44,12 @@ def find_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job | None:
     if ref.name is None:
         raise NoJobNamedError("the request has neither the number nor the name of a job")
     job = ports.jobs.find_by_name(ref.name)
-    if job is None:
-        raise UnknownJobError(f"no job is named {ref.name}")
-    return _check(ports, viewer, ref, job)
+    return None if job is None else _check(ports, viewer, ref, job)
 
 
 def fetch_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job:
     """
-    The job as the host has it, for a number that this replica has not seen yet. It may block.
+    The job as the host has it, for a number or name that this replica has not seen yet. It may block.
 
     A client often submits to one replica and asks the other a moment later. It must not get "unknown job" then,
     because it would give the job up.
@@ -59,9 +57,12 @@ def fetch_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job:
     Raises:
         UnknownJobError: there is no such job, or the viewer may not see it.
     """
-    job = ports.jobs.fetch(ref.number) if ref.number is not None and ref.number > 0 else None
+    if ref.number is not None:
+        job = ports.jobs.fetch(ref.number) if ref.number > 0 else None
+    else:
+        job = ports.jobs.fetch_by_name(ref.name) if ref.name else None
     if job is None:
-        raise UnknownJobError(f"no job has the number {ref.number}")
+        raise UnknownJobError(f"no job is {ref}")
     return _check(ports, viewer, ref, job)
 
 

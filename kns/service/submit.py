@@ -142,7 +142,7 @@ def _create(
 def _check_live_jobs(ports: ServicePorts, username: str) -> None:
     """Counts the records of all replicas. Submits at the same moment may exceed the limit together."""
     limit = ports.limits.live_jobs
-    if limit and sum(not job.is_ended for job in ports.jobs.list_of_user(username)) >= limit:
+    if limit and ports.jobs.count_live(username) >= limit:
         raise TooManyJobsError(f"{username} has {limit} live jobs, which is the limit")
 
 

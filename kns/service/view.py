@@ -67,7 +67,7 @@ def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) 
 
 def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
     """All users' jobs in a state, oldest first."""
-    return _order(job for job in ports.jobs.list_jobs() if job.status.job_status is state)
+    return _order(ports.jobs.list_in_state(state))
 
 
 def _select(found: Iterable[Job], *, live: bool, ended: bool) -> list[Job]:

@@ -17,7 +17,7 @@ from kns.model.site import JobAddress
 from kns.objects.drift import is_as_applied, stamp
 from kns.objects.ingress import build_ingress
 from kns.objects.target import build_target_service, explain_unfit
-from kns.ports import Context, Kind, Object
+from kns.ports import Context, Kind
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.web_shell import WebShell, find_web_shell
@@ -124,17 +124,8 @@ def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:
     Another job with this address. Jobs under one jobs domain never share an address, but a job that was exposed under
     an earlier domain keeps its old one.
     """
-    for ingress in ctx.world.cluster.observe_all(Kind.INGRESS):
+    for ingress in ctx.world.cluster.observe_ingresses_at(address.host, address.path):
         holder = ingress["metadata"]["namespace"]
-        if holder != ctx.namespace and (address.host, address.path) in _routes(ingress):
+        if holder != ctx.namespace:
             return _Problem(Reason.ADDRESS_TAKEN, f"{address.url} is the address of {holder}", Reason.ADDRESS_TAKEN)
     return None
-
-
-def _routes(ingress: Object) -> set[tuple[str | None, str | None]]:
-    """Host and path of each of its routes."""
-    return {
-        (rule.get("host"), path.get("path"))
-        for rule in ingress["spec"].get("rules") or ()
-        for path in (rule.get("http") or {}).get("paths") or ()
-    }

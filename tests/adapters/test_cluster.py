@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
 import pytest
 
@@ -11,7 +12,7 @@ from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
-from kns.adapters.kube.kinds import WATCHED
+from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
@@ -91,7 +92,6 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     server.put("/api/v1", "pods", {"metadata": {**meta, "name": "kns-init-0", "labels": MINE}})
     host.wait_for(1)
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, a_location(7))] == ["kns-init-0"]
-    assert [pod["metadata"]["name"] for pod in host.cluster.observe_all(Kind.POD)] == ["kns-init-0"]
 
 
 @pytest.mark.parametrize(("namespace", "told"), [("default", []), ("kns-job-8", ["kns-job-8"])])
@@ -336,3 +336,43 @@ def test_an_installation_is_its_namespaces_uid(server: ApiServer, client: KubeCl
         find_installation_uid(client, "kns-system")
     stored = server.put("/api/v1", "namespaces", {"metadata": {"name": "kns-system"}})
     assert find_installation_uid(client, "kns-system") == stored["metadata"]["uid"]
+
+
+def test_ingresses_are_found_by_host_and_path(host: Host) -> None:
+    def rule(host_name: str, *paths: str) -> Object:
+        return {"host": host_name, "http": {"paths": [{"path": path} for path in paths]}}
+
+    for number, rules in ((7, [rule("a.example.org", "/", "/shell")]), (8, [rule("b.example.org", "/")])):
+        meta = {"name": f"kns-job-{number}", "namespace": f"kns-job-{number}", "labels": {"kns.io/job": str(number)}}
+        ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"rules": rules}}
+        host.cluster.apply(ingress)
+    found = host.cluster.observe_ingresses_at("a.example.org", "/shell")
+    assert [ingress["metadata"]["name"] for ingress in found] == ["kns-job-7"]
+    assert not host.cluster.observe_ingresses_at("b.example.org", "/shell")
+
+
+def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 10 000 jobs a walk over all pods took 67 ms of each reconcile."""
+    meta = {"name": "one", "namespace": "kns-job-7", "labels": MINE}
+    host.cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta})
+
+    def refuse(_cache: WatchCache) -> NoReturn:
+        raise AssertionError("walked all objects")
+
+    monkeypatch.setattr(WatchCache, "all_objects", refuse)
+    location = a_location(7)
+    for cache in host.cluster.caches:
+        monkeypatch.setattr(cache, "_objects", _Unwalkable(cache._objects))
+    for kind in WATCHED:
+        host.cluster.observe(kind, "kns-job-7", "one")
+        if not KINDS[kind].copies:
+            host.cluster.observe_job(kind, location)
+    host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, location)
+    host.cluster.observe_ingresses_at("a.example.org", "/")
+
+
+class _Unwalkable(dict[Any, Any]):
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("walked all objects")
+
+    values = items = keys = __iter__  # type: ignore[assignment]  # a walk by any of them is the same walk

@@ -24,6 +24,8 @@ from tests.adapters.test_records import Records
 from tests.builders import a_job
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore
 
+REQUEST = digest_request("user1", "key")
+
 
 class Store(JobStore, RecordAuthority, RecordWriter, Protocol):
     """The record from all sides."""
@@ -109,6 +111,38 @@ def test_what_is_not_there_is_none(subject: Subject) -> None:
     assert (subject.store.get("none"), subject.store.find(1), list(subject.store.list_jobs())) == (None, None, [])
 
 
+def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
+    one, other = subject.create(7), subject.create(8)
+    assert one.spec.accepted is not None
+    name = one.spec.accepted.name
+    assert subject.store.find(7) == subject.store.find_by_namespace("kns-job-7") == one
+    assert subject.store.find_by_name(name) == subject.store.fetch_by_name(name) == subject.store.fetch(7) == one
+    assert subject.store.find_by_name("none") is subject.store.fetch_by_name("none") is subject.store.fetch(9) is None
+    assert subject.store.find_by_namespace("kns-job-9") is None
+    assert {job.record for job in subject.store.list_of_user("user1")} == {one.record, other.record}
+    assert not subject.store.list_of_user("user2")
+
+
+def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_has_another(subject: Subject) -> None:
+    """The replica that is asked may not have seen the record yet, and a client takes "unknown" for lost."""
+    job = subject.store.create(a_job().numbered(7).build().spec, request=REQUEST)
+    assert job.record != "kns-job-7"
+    assert job.spec.accepted is not None
+    assert subject.store.fetch(7) == subject.store.fetch_by_name(job.spec.accepted.name) == job
+
+
+def test_states_and_live_jobs_follow_the_status(subject: Subject) -> None:
+    subject.create(7)
+    subject.create(8)
+    assert {job.number for job in subject.store.list_in_state(JobState.SUBMITTED)} == {7, 8}
+    assert subject.store.count_live("user1") == 2
+    job = subject.read("kns-job-7")
+    subject.store.write_status(job, job.status.model_copy(update={"job_status": JobState.CANCELED}))
+    assert [job.number for job in subject.store.list_in_state(JobState.SUBMITTED)] == [8]
+    assert [job.number for job in subject.store.list_in_state(JobState.CANCELED)] == [7]
+    assert (subject.store.count_live("user1"), subject.store.count_live("user2")) == (1, 0)
+
+
 def test_the_uids_are_those_of_all_records_as_they_are_stored_now(subject: Subject) -> None:
     assert subject.store.list_uids() == frozenset()
     jobs = [subject.create(7), subject.create(8)]
@@ -122,9 +156,6 @@ def test_a_taken_name_is_told(subject: Subject) -> None:
     subject.create()
     with pytest.raises(AlreadyExistsError):
         subject.create()
-
-
-REQUEST = digest_request("user1", "key")
 
 
 def request(subject: Subject, number: int, *, request: str = REQUEST) -> int | None:

@@ -163,7 +163,7 @@ def test_a_store_that_refuses_for_good_is_an_internal_error(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "method"), [("status", "find"), ("jobs", "list_jobs"), ("terminate", "request_stop"), ("tail", "find")]
+    ("route", "method"), [("status", "find"), ("jobs", "list_of_user"), ("terminate", "request_stop"), ("tail", "find")]
 )
 def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api, route: str, method: str) -> None:
     api.add(a_job().started())
@@ -173,12 +173,15 @@ def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api,
 
 @pytest.mark.parametrize("route", ["status", "tail", "info", "shutdown"])
 def test_a_job_that_another_replica_has_just_stored_is_not_unknown(api: Api, route: str) -> None:
-    api.add(a_job().started())
+    job = api.add(a_job().started())
     known = api.get(route, number=7)
     api.jobs.unheard.add(7)
     answer = api.get(route, number=7)
     assert (answer.status_code, answer.content) == (known.status_code, known.content)
+    named = api.get(route, name=job.spec.accepted.name if job.spec.accepted else "")
+    assert (named.status_code, named.content) == (known.status_code, known.content)
     assert api.get(route, number=8).content == api.get(route, number=2**63 - 1).content
+    assert api.get(route, name="none").content == api.get(route, number=8).content
     api.jobs.faults["fetch"] = UnavailableError("the host does not answer")
     assert_refused(api.get(route, number=7), 503, "not ready")
 

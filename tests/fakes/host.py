@@ -86,13 +86,17 @@ class FakeHost:
             and names.SYNCED_LABEL not in labels
         ]
 
-    def observe_all(self, kind: Kind) -> Sequence[Object]:
+    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
         return [
             copy_of(obj)
-            for (k, _, _), obj in self._objects.items()
-            if k is kind
+            for (kind, _, _), obj in self._objects.items()
+            if kind is Kind.INGRESS
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
             and names.SYNCED_LABEL not in labels
+            and any(
+                rule.get("host") == host and any(each["path"] == path for each in rule["http"]["paths"])
+                for rule in obj["spec"].get("rules") or ()
+            )
         ]
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:

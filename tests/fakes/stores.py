@@ -8,7 +8,7 @@ converts the job to JSON and back, so a value that cannot be stored is lost here
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import RLock
@@ -22,6 +22,7 @@ from kns.model.job.job import (
     DesiredState,
     Job,
     JobSpec,
+    JobState,
     JobStatus,
     StopReason,
     build_record,
@@ -51,6 +52,10 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
+
+
+def _is_named(job: Job, name: str) -> bool:
+    return job.spec.accepted is not None and job.spec.accepted.name == name
 
 
 class MemoryJobStore:
@@ -85,20 +90,39 @@ class MemoryJobStore:
 
     def find(self, number: int) -> Job | None:
         self._fail("find")
-        return None if number in self.unheard else self.fetch(number)
+        return None if number in self.unheard else self._find(lambda job: job.number == number)
 
     def find_by_name(self, name: str) -> Job | None:
         self._fail("find_by_name")
-        return next((job for job in self.list_jobs() if job.spec.accepted and job.spec.accepted.name == name), None)
+        return self._find(lambda job: job.number not in self.unheard and _is_named(job, name))
+
+    def find_by_namespace(self, namespace: str) -> Job | None:
+        self._fail("find_by_namespace")
+        return self._find(lambda job: job.location is not None and job.location.namespace == namespace)
 
     def list_of_user(self, username: str) -> Sequence[Job]:
         self._fail("list_of_user")
         return [job for job in self.list_jobs() if job.spec.user == username]
 
+    def list_in_state(self, state: JobState) -> Sequence[Job]:
+        self._fail("list_in_state")
+        return [job for job in self.list_jobs() if job.status.job_status is state]
+
+    def count_live(self, username: str) -> int:
+        self._fail("count_live")
+        return sum(not job.is_ended for job in self.list_jobs() if job.spec.user == username)
+
     def fetch(self, number: int) -> Job | None:
         self._fail("fetch")
+        return self._find(lambda job: job.number == number)
+
+    def fetch_by_name(self, name: str) -> Job | None:
+        self._fail("fetch_by_name")
+        return self._find(lambda job: _is_named(job, name))
+
+    def _find(self, fits: Callable[[Job], bool]) -> Job | None:
         with self._lock:
-            return next((job for job in self._jobs.values() if job.number == number), None)
+            return next((job for job in self._jobs.values() if fits(job)), None)
 
     def allot_number(self) -> int:
         self._fail("allot_number")

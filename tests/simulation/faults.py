@@ -70,7 +70,7 @@ KEYCLOAK = _both("crash", "timeout")
 FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe": CACHED,
     "cluster.observe_job": CACHED,
-    "cluster.observe_all": CACHED,
+    "cluster.observe_ingresses_at": CACHED,
     "cluster.observe_copies": CACHED,
     "cluster.read": READ,
     "cluster.list_objects": READ,
@@ -91,7 +91,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "tokens.ensure": WRITE,
     "catalog.current": CRASH,
     "store.get": CACHED,
-    "store.list_of_user": CACHED,
+    "store.count_live": CACHED,
     "store.find_request": CACHED,
     "store.allot_number": WRITE,
     "store.create": WRITE,

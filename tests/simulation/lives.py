@@ -92,7 +92,7 @@ class Life:
 
 
 # No life makes these calls. A submit over HTTP does, and a life begins with the record that the submit created.
-ASKED_BY_SUBMIT = {"store.find_request", "store.list_of_user", "store.create"}
+ASKED_BY_SUBMIT = {"store.find_request", "store.count_live", "store.create"}
 LINES = {
     Reason.SHUTDOWN: "the job was shut down",
     Reason.TERMINATE: "the job was terminated",

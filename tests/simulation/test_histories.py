@@ -61,7 +61,7 @@ STATES = {
     Reason.ITEM_OUT_OF_RETRIES: JobState.FAILED,
 }
 # Only a submit over HTTP makes this call, on a site with a limit of jobs per user.
-NEVER_CALLED = {"store.list_of_user"}
+NEVER_CALLED = {"store.count_live"}
 ANY = ""
 # A fault, the number of matching calls to skip, and the number of calls to strike. A life has about 200 calls, and few
 # of most kinds.

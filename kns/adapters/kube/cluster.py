@@ -27,6 +27,7 @@ _LINES_TO_TRY = (
     5,
     1,
 )  # one more than is kept tells that there are more
+_NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
 _LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within 20 s
 
 
@@ -49,6 +50,8 @@ class KubeCluster:
                 KINDS[kind],
                 clock=clock,
                 selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
+                indexes={_NAMESPACE: partial(_index_namespace, kind)}
+                | ({_ADDRESS: _index_addresses} if kind is Kind.INGRESS else {}),
                 on_change=partial(self._announce, kind),
             )
             for kind in WATCHED
@@ -72,18 +75,15 @@ class KubeCluster:
 
     def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         label = str(location.number)
-        found = [obj for obj in self._caches[kind].all_objects() if obj["metadata"]["labels"][names.JOB_LABEL] == label]
-        if not KINDS[kind].namespaced:
-            return found
-        # The label alone proves nothing: whoever may make a pod somewhere may label it so.
-        return [obj for obj in found if obj["metadata"]["namespace"] == location.namespace]
+        found = self._caches[kind].select(_NAMESPACE, location.namespace)
+        return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == label]
 
-    def observe_all(self, kind: Kind) -> Sequence[Object]:
-        return self._caches[kind].all_objects()
+    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
+        return self._caches[Kind.INGRESS].select(_ADDRESS, (host, path))
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         # By namespace: the tenant controls the labels of copies.
-        return [obj for obj in self._caches[kind].all_objects() if obj["metadata"]["namespace"] == location.namespace]
+        return self._caches[kind].select(_NAMESPACE, location.namespace)
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
@@ -164,7 +164,20 @@ def _namespace_of(kind: Kind, obj: Object) -> str:
     """The job's namespace that an object belongs to, by where it is: whoever makes an object chooses its labels."""
     meta = obj["metadata"]
     if KINDS[kind].namespaced:
-        return str(meta["namespace"])
+        return str(meta.get("namespace", ""))
     if kind is Kind.NAMESPACE:
         return str(meta["name"])
-    return str((obj.get("spec", {}).get("claimRef") or {}).get("namespace", ""))
+    return str(((obj.get("spec") or {}).get("claimRef") or {}).get("namespace", ""))
+
+
+def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
+    return (_namespace_of(kind, obj),)
+
+
+def _index_addresses(ingress: Object) -> set[tuple[str, str]]:
+    """Host and path of every rule."""
+    return {
+        (rule.get("host", ""), path.get("path", ""))
+        for rule in (ingress.get("spec") or {}).get("rules") or ()
+        for path in (rule.get("http") or {}).get("paths") or ()
+    }

@@ -3,12 +3,13 @@ The records: NestedJob objects in the system namespace, behind a watch cache.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
 from kns.adapters.kube.kinds import RECORDS
 from kns.adapters.kube.numbers import JobNumbers
-from kns.adapters.kube.watch import PAGE, WatchCache
+from kns.adapters.kube.watch import PAGE, Index, WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names
@@ -20,12 +21,13 @@ from kns.model.errors import (
     TransientError,
     UnavailableError,
 )
-from kns.model.job.idempotency import find_first, is_remembered, request_record
+from kns.model.job.idempotency import find_first, is_remembered, read_request, request_record
 from kns.model.job.job import (
     Accepted,
     DesiredState,
     Job,
     JobSpec,
+    JobState,
     JobStatus,
     StopReason,
     build_record,
@@ -39,6 +41,42 @@ from kns.ports import Clock, Object
 log = get_logger(__name__)
 
 
+def _accepted(record: Object) -> Mapping[str, Any]:
+    accepted = (record.get("spec") or {}).get("accepted")
+    return accepted if isinstance(accepted, Mapping) else {}
+
+
+def _state(record: Object) -> str:
+    return str((record.get("status") or {}).get("jobStatus") or JobState.SUBMITTED)
+
+
+def _user(record: Object) -> str:
+    return str((record.get("spec") or {}).get("user"))
+
+
+def _index_namespaces(record: Object) -> list[str]:
+    """As `Accepted.location` finds it; here from a record that need not be readable."""
+    accepted = _accepted(record)
+    adopted = accepted.get("adopted")
+    if isinstance(adopted, Mapping) and isinstance(adopted.get("name"), str):
+        return [adopted["name"]]
+    number = accepted.get("number")
+    return [names.job_object_name(number)] if isinstance(number, int) else []
+
+
+_LIVE_STATES = frozenset(state.value for state in JobState if not state.is_ended)
+# What records are looked up by. The values come from records that may be unreadable, and none of these may raise.
+_INDEXES: dict[str, Index] = {
+    "number": lambda record: [n for n in [_accepted(record).get("number")] if isinstance(n, int)],
+    "name": lambda record: [n for n in [_accepted(record).get("name")] if isinstance(n, str)],
+    "namespace": _index_namespaces,
+    "request": lambda record: [r for r in [read_request(record["metadata"]["name"])] if r is not None],
+    "user": lambda record: [_user(record)],
+    "state": lambda record: [_state(record)],
+    "live user": lambda record: [_user(record)] if _state(record) in _LIVE_STATES else [],
+}
+
+
 class KubeRecords:
     """Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`."""
 
@@ -49,12 +87,10 @@ class KubeRecords:
         self._namespace = namespace
         self._clock = clock
         self._on_change = on_change
-        self._cache = WatchCache(client, RECORDS, clock=clock, namespace=namespace, on_change=self._announce)
+        self._cache = WatchCache(
+            client, RECORDS, clock=clock, namespace=namespace, indexes=_INDEXES, on_change=self._announce
+        )
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
-        self._named: dict[
-            int, str
-        ] = {}  # number -> record that is not called by its number; a client polls, a scan costs
-        self._by_namespace: dict[str, str] = {}  # namespace -> record of another name
         self._unreadable: dict[str, str] = {}
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
@@ -72,45 +108,40 @@ class KubeRecords:
         return None if obj is None else self._parse(obj)
 
     def find(self, number: int) -> Job | None:
-        direct = self.get(names.job_object_name(number))
-        if direct is not None and direct.number == number:
-            return direct
-        known = self._named.get(number)
-        job = None if known is None else self.get(known)
-        if job is None or job.number != number:
-            job = next((job for job in self.list_jobs() if job.number == number), None)
-            if job is not None:
-                self._named[number] = job.record
-        return job
-
-    def find_by_namespace(self, namespace: str) -> Job | None:
-        """The job that runs in this namespace of the host. Most records have the name of their job's namespace."""
-        direct = self.get(namespace)
-        if _is_in(direct, namespace):
-            return direct
-        known = self._by_namespace.get(namespace)
-        job = None if known is None else self.get(known)
-        if not _is_in(job, namespace):
-            job = next((job for job in self.list_jobs() if _is_in(job, namespace)), None)
-            if job is not None:
-                self._by_namespace[namespace] = job.record
-        return job
+        return self._first("number", number)
 
     def find_by_name(self, name: str) -> Job | None:
-        return next((job for job in self.list_jobs() if job.spec.accepted and job.spec.accepted.name == name), None)
+        return self._first("name", name)
+
+    def find_by_namespace(self, namespace: str) -> Job | None:
+        return self._first("namespace", namespace)
 
     def list_of_user(self, username: str) -> Sequence[Job]:
-        return [job for job in self.list_jobs() if job.spec.user == username]
+        return self._select("user", username)
+
+    def list_in_state(self, state: JobState) -> Sequence[Job]:
+        return self._select("state", state)
+
+    def count_live(self, username: str) -> int:
+        return self._cache.count("live user", username)
 
     def fetch(self, number: int) -> Job | None:
+        """A record has the name of its number, or the label: those of named and repeated requests have other names."""
         job = self._read_taken(names.job_object_name(number))
-        return job if job is not None and job.number == number else None
+        if job is not None and job.number == number:
+            return job
+        found = self._list_labelled(names.JOB_LABEL, str(number))
+        return next((job for job in found if job.number == number), None)
+
+    def fetch_by_name(self, name: str) -> Job | None:
+        found = self._list_labelled(names.PUBLIC_NAME_LABEL, names.label_value(name))
+        return next((job for job in found if job.spec.accepted and job.spec.accepted.name == name), None)
 
     def allot_number(self) -> int:
         return self.numbers.allot()
 
     def find_request(self, request: str) -> Job | None:
-        return find_first(self.list_jobs(), request, now=self._clock.now())
+        return find_first(self._select("request", request), request, now=self._clock.now())
 
     def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
         assert spec.accepted is not None  # noqa: S101 - the port's promise
@@ -140,6 +171,7 @@ class KubeRecords:
         labels = {
             names.MANAGED_BY_LABEL: "kns",
             names.JOB_LABEL: str(accepted.number),
+            names.PUBLIC_NAME_LABEL: names.label_value(accepted.name),
             names.USER_LABEL: names.label_value(job.spec.user),
         }
         meta = {"resourceVersion": job.resource_version, "labels": labels}
@@ -167,6 +199,20 @@ class KubeRecords:
             return
 
     # --- inside
+
+    def _select(self, index: str, value: Hashable) -> list[Job]:
+        return [job for obj in self._cache.select(index, value) if (job := self._parse(obj)) is not None]
+
+    def _first(self, index: str, value: Hashable) -> Job | None:
+        return next(iter(self._select(index, value)), None)
+
+    def _list_labelled(self, label: str, value: str) -> list[Job]:
+        """The records with this label, from the API server; the cache takes them in."""
+        query = {"labelSelector": f"{label}={value}", "limit": PAGE}
+        page = self._client.request("GET", RECORDS.path(self._namespace), query=query, read_timeout_s=ANSWER_TIMEOUT_S)
+        for obj in page["items"] or ():
+            self._cache.put(obj)
+        return [job for obj in page["items"] or () if (job := self._parse(obj)) is not None]
 
     def _store(self, record: str, spec: JobSpec) -> Job:
         body = build_record(record=record, spec=spec, namespace=self._namespace)
@@ -233,11 +279,7 @@ class KubeRecords:
     def _announce(self, obj: Object) -> None:
         record = obj["metadata"]["name"]
         if self._cache.get(self._namespace, record) is None:
-            _, job = self._parsed.pop(record, ("", None))
-            if job is not None and job.number is not None:
-                self._named.pop(job.number, None)
-            if job is not None and job.location is not None:
-                self._by_namespace.pop(job.location.namespace, None)
+            self._parsed.pop(record, None)
             self._unreadable.pop(record, None)
         self._on_change(record)
 
@@ -261,7 +303,3 @@ class KubeRecords:
         if self._cache.get(self._namespace, name) is None:  # deleted meanwhile, and nobody will say so again
             self._parsed.pop(name, None)
         return job
-
-
-def _is_in(job: Job | None, namespace: str) -> bool:
-    return job is not None and job.location is not None and job.location.namespace == namespace

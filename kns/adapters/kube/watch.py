@@ -8,7 +8,7 @@ again", so one event too many does no harm and a lost one is made up for by the 
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any
 
 from kns import metrics
@@ -27,10 +27,16 @@ _SHORTEST_S = 1.0  # a watch that ends sooner without a word was not one
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
 
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
+Index = Callable[[Object], Iterable[Hashable]]  # the values under which an object is found
 
 
 class WatchCache:
-    """The objects of one kind that match a selector, in one namespace or in all."""
+    """
+    The objects of one kind that match a selector, in one namespace or in all.
+
+    `indexes` name what readers look objects up by. The cache maintains them, so that a look-up costs what it finds and
+    not what there is.
+    """
 
     def __init__(
         self,
@@ -40,6 +46,7 @@ class WatchCache:
         clock: Clock,
         namespace: str = "",
         selector: str = "",
+        indexes: Mapping[str, Index] | None = None,
         on_change: Callable[[Object], None] = lambda _obj: None,
     ) -> None:
         self._client = client
@@ -50,6 +57,7 @@ class WatchCache:
         self._on_change = on_change
         self._keep = _keep_little if row.copies else _keep_all
         self._objects: dict[Key, Object] = {}
+        self._indexes = {name: _Index(read) for name, read in (indexes or {}).items()}
         self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
         self._written: set[Key] = set()  # what `put` took in since the last list began
         self._listed = 0  # version of the last list: what is older and not in it is gone
@@ -77,6 +85,17 @@ class WatchCache:
         with self._lock:
             return self._objects.get((namespace, name))
 
+    def select(self, index: str, value: Hashable) -> list[Object]:
+        """The objects with this value in the named index, in the order of their keys' arrival."""
+        self._require_sync()
+        with self._lock:
+            return [self._objects[key] for key in self._indexes[index].find(value)]
+
+    def count(self, index: str, value: Hashable) -> int:
+        self._require_sync()
+        with self._lock:
+            return len(self._indexes[index].find(value))
+
     def all_objects(self) -> list[Object]:
         self._require_sync()
         with self._lock:
@@ -89,7 +108,7 @@ class WatchCache:
             known = self._objects.get(key)
             oldest = _version(known) if known else max(self._listed, self._tombstones.get(key, 0))
             if oldest < version:
-                self._objects[key] = obj
+                self._set(key, obj)
                 self._written.add(key)
 
     def run(self, stop: threading.Event) -> None:
@@ -139,24 +158,37 @@ class WatchCache:
             query["continue"] = token
         version: str = page["metadata"]["resourceVersion"]
         with self._lock:
-            changed = [obj for key, obj in found.items() if self._differs(key, obj)]
-            gone = [obj for key, obj in self._objects.items() if key not in found]
-            # what this process wrote while the list was on its way is newer than the list
+            # What this process wrote while the list was on its way is newer than the list.
             late = {
-                key: obj
+                key
                 for key in self._written
                 if (obj := self._objects.get(key)) is not None and _version(obj) > int(version)
             }
-            # what did not change stays the object that it was: the collector need not look at thousands of new ones
-            same = {key: self._objects[key] for key, obj in found.items() if not self._differs(key, obj)}
-            self._objects = {**found, **same, **late}
+            # An unchanged object stays the object that it was: the collector need not look at thousands of new ones.
+            changed = {key: obj for key, obj in found.items() if self._differs(key, obj) and key not in late}
+            gone = {key: obj for key, obj in self._objects.items() if key not in found and key not in late}
+            for key in gone:
+                self._drop(key)
+            for key, obj in changed.items():
+                self._set(key, obj)
             self._tombstones = {}
             self._listed = int(version)
         self._heard_at = self._clock.monotonic()
         self._synced.set()
-        for obj in (*changed, *gone):
+        for obj in (*changed.values(), *gone.values()):
             self._on_change(obj)
         return version
+
+    def _set(self, key: Key, obj: Object) -> None:
+        known = self._objects.get(key)
+        for index in self._indexes.values():
+            index.replace(key, known, obj)
+        self._objects[key] = obj
+
+    def _drop(self, key: Key) -> None:
+        known = self._objects.pop(key, None)
+        for index in self._indexes.values():
+            index.replace(key, known, None)
 
     def _differs(self, key: Key, obj: Object) -> bool:
         known = self._objects.get(key)
@@ -209,9 +241,32 @@ class WatchCache:
             if known is not None and _version(known) > version:
                 return
             if deleted:
-                self._objects.pop(key, None)
+                self._drop(key)
             else:
-                self._objects[key] = obj
+                self._set(key, obj)
+
+
+class _Index:
+    """Keys of objects by the values that `read` finds in them."""
+
+    def __init__(self, read: Index) -> None:
+        self._read = read
+        self._keys: dict[Hashable, dict[Key, None]] = {}
+
+    def find(self, value: Hashable) -> Collection[Key]:
+        return self._keys.get(value, ())
+
+    def replace(self, key: Key, old: Object | None, new: Object | None) -> None:
+        """`old` is what the key stood for, `new` what it stands for; None for nothing."""
+        before = set(self._read(old)) if old is not None else set()
+        after = set(self._read(new)) if new is not None else set()
+        for value in before - after:
+            keys = self._keys[value]
+            del keys[key]
+            if not keys:
+                del self._keys[value]
+        for value in after - before:
+            self._keys.setdefault(value, {})[key] = None
 
 
 def _keep_all(obj: Object) -> Object:

@@ -41,6 +41,17 @@ def request_record(request: str, generation: int = 0) -> str:
     return f"kns-request-{request}" + (f"-{generation}" if generation else "")
 
 
+def read_request(record: str) -> str | None:
+    """
+    The request of a record's name; None if the record was not made for a request.
+
+    >>> read_request("kns-request-ab12-2"), read_request("kns-job-7")
+    ('ab12', None)
+    """
+    prefix, _, rest = record.partition("kns-request-")
+    return rest.partition("-")[0] or None if not prefix else None
+
+
 def is_remembered(job: Job, now: datetime) -> bool:
     return job.number is not None and now - job.created < REMEMBERED
 

@@ -353,6 +353,7 @@ def build_record(*, record: str, spec: JobSpec, namespace: str) -> dict[str, Any
     labels = {names.MANAGED_BY_LABEL: "kns", names.USER_LABEL: names.label_value(spec.user)}
     if spec.accepted:
         labels[names.JOB_LABEL] = str(spec.accepted.number)
+        labels[names.PUBLIC_NAME_LABEL] = names.label_value(spec.accepted.name)
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.RECORD_KIND,
