@@ -75,3 +75,18 @@ def test_what_is_developed_with_is_what_is_shipped(name: str) -> None:
 def test_the_build_group_is_the_build_system() -> None:
     """The image and `venv.sh` install the group and build without isolation."""
     assert GROUPS["build"] == PROJECT["build-system"]["requires"]
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "demo/venv.sh"])
+def test_pip_downloads_only_what_is_pinned_by_hash(path: str) -> None:
+    text = (ROOT / path).read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(r"pip\"?(?: --[\w-]+)* (?:install|wheel) [^&\n]*", text)
+    assert commands
+    for command in commands:
+        assert "--no-index --no-deps" in command or "--require-hashes --only-binary :all:" in command, command
+
+
+def test_no_index_is_written_to_the_lock_files() -> None:
+    """Neither the option nor a URL: the index is that of whoever installs."""
+    for name in LOCKS:
+        assert "://" not in (ROOT / name).read_text("utf-8")
