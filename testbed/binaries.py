@@ -1,19 +1,20 @@
 """
 Builds the programs of the cluster from Go modules, once, into the cache.
 
-A build is stored under the hash of what decides its content: go.mod, go.sum, package and flags. The final
-rename makes a build either whole or absent, so an interrupted one is simply done again; Go's own build
-cache keeps what was compiled until then.
+All programs of one batch are built by one `go build`, so that both cores work while a program is linked. A program is
+stored under the hash of everything that decides its content: go.mod, go.sum, the stubs, the package and the flags. The
+final rename makes a program either whole or absent. After an interruption Go's build cache still has every package that
+was compiled.
 """
 
 import hashlib
-import os
 import pathlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from testbed import layout, machine, paths
-from testbed.commands import run, run_long
+from testbed import layout, machine, modules, paths
+from testbed.commands import run_long
 
 _KUBE_VERSION = (
     "-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 "
@@ -21,87 +22,101 @@ _KUBE_VERSION = (
     "-X k8s.io/client-go/pkg/version.gitVersion=v1.36.3"
 )
 
+# The same for all programs, because Go's build cache shares a package only between builds with the same flags. The tags
+# select the same files with and without cgo; kine is the only program that has cgo. Debug information would be compiled
+# and then dropped by the linker (-s -w).
+_FLAGS = (
+    "-trimpath",
+    "-buildvcs=false",
+    "-tags=netgo,osusergo,sqlite_omit_load_extension",
+    "-gcflags=all=-dwarf=false",
+)
+
+# All programs, nothing in the caches, on two cores; README.md has the table.
+BUILD_MINUTES = 15
+
 
 @dataclass(frozen=True, slots=True)
 class Binary:
     """
-    One program: the module folder it is built in, its main package, and what differs from the usual flags.
+    One program: its main package, and what differs from the usual flags.
 
-    cold_s: seconds that a build with an empty Go cache took on two cores, for the announcement only.
+    batch: programs of the same batch are built by one `go build`.
     """
 
     name: str
-    family: str
     package: str
-    cold_s: int
     ldflags: str = ""
     cgo: bool = False
-    tags: str = ""
+    batch: str = "cluster"
 
 
-def _kubernetes(name: str, cold_s: int) -> Binary:
-    return Binary(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", cold_s, ldflags=_KUBE_VERSION)
+def _kubernetes(name: str) -> Binary:
+    return Binary(name, f"k8s.io/kubernetes/cmd/{name}", ldflags=_KUBE_VERSION)
 
 
-# In the order in which a cluster needs them. Kubernetes and vcluster share one module: it halves the time.
 BINARIES: tuple[Binary, ...] = (
-    Binary("etcd", "etcd", "go.etcd.io/etcd/server/v3", 45),
-    _kubernetes("kube-apiserver", 384),
-    _kubernetes("kube-controller-manager", 66),
-    _kubernetes("kube-scheduler", 20),
-    _kubernetes("kubelet", 87),
-    _kubernetes("kube-proxy", 33),
-    _kubernetes("kubectl", 49),
-    Binary("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd", 100),
+    # Its SQLite needs cgo; a static program runs in any image. It is built first, while the other modules are
+    # downloaded.
     Binary(
-        "containerd-shim-runc-v2",
-        "containerd",
-        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-        9,
-    ),
-    Binary("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr", 8),
-    Binary("coredns", "coredns", "github.com/coredns/coredns", 185),
-    Binary("local-path-provisioner", "local-path", "github.com/rancher/local-path-provisioner", 56),
-    Binary("metrics-server", "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", 106),
-    Binary("traefik", "traefik", "github.com/traefik/traefik/v3/cmd/traefik", 400),
-    Binary(
-        "vcluster",
-        "kubernetes",
-        "github.com/loft-sh/vcluster/cmd/vcluster",
-        241,
-        ldflags=f"-X main.version={layout.VCLUSTER_VERSION}",
-    ),
-    # Its sqlite needs cgo; a static program runs in any image.
-    Binary(
-        "kine",
         "kine",
         "github.com/k3s-io/kine",
-        114,
         ldflags="-linkmode external -extldflags -static",
         cgo=True,
-        tags="netgo,osusergo,sqlite_omit_load_extension",
+        batch="kine",
     ),
-    Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm", 60),
-    Binary("gotty", "gotty", "github.com/sorenisanerd/gotty", 6, ldflags="-X main.Version=v1.5.0"),
+    Binary("etcd", "go.etcd.io/etcd/server/v3"),
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kubelet"),
+    _kubernetes("kube-proxy"),
+    _kubernetes("kubectl"),
+    Binary("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+    Binary("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+    Binary("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+    Binary("coredns", "github.com/coredns/coredns"),
+    Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
+    Binary("traefik", "github.com/traefik/traefik/v3/cmd/traefik"),
+    Binary(
+        "vcluster",
+        "github.com/loft-sh/vcluster/cmd/vcluster",
+        ldflags=f"-X main.version={layout.VCLUSTER_VERSION}",
+    ),
+    Binary("helm", "helm.sh/helm/v3/cmd/helm"),
+    Binary("gotty", "github.com/sorenisanerd/gotty", ldflags="-X main.Version=v1.5.0"),
+    # It imports logrus under an old spelling, and Go refuses both spellings in one build.
+    Binary("local-path-provisioner", "github.com/rancher/local-path-provisioner", batch="local-path"),
 )
 
 
 def missing() -> list[Binary]:
     """
-    What must be built.
+    The programs that must be built.
     """
     return [binary for binary in BINARIES if not stored(binary).exists()]
 
 
+def batches(wanted: Sequence[Binary]) -> list[list[Binary]]:
+    """
+    Group programs by batch, in the order of the table.
+
+    >>> [[binary.name for binary in batch] for batch in batches(BINARIES[:3])]
+    [['kine'], ['etcd', 'kube-apiserver']]
+    """
+    found: dict[str, list[Binary]] = {}
+    for binary in wanted:
+        found.setdefault(binary.batch, []).append(binary)
+    return list(found.values())
+
+
 def stored(binary: Binary) -> pathlib.Path:
     """
-    Where a program is kept, under the hash of what decides its content.
+    The path of a program in the cache, with the hash of what decides its content.
     """
-    digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
-        digest.update((paths.GO_MODULES / binary.family / name).read_bytes())
-    digest.update("\0".join(_flags(binary)).encode())
-    return paths.BIN / "store" / f"{binary.family}-{digest.hexdigest()[:16]}" / binary.name
+    flags = "\0".join((*_FLAGS, _ldflags(binary), binary.package, str(binary.cgo)))
+    digest = hashlib.sha256(f"{modules.digest()}\0{flags}".encode()).hexdigest()
+    return paths.BIN / "store" / f"{binary.name}-{digest[:16]}" / binary.name
 
 
 def link(binary: Binary) -> None:
@@ -117,40 +132,46 @@ def link(binary: Binary) -> None:
     draft.replace(shortcut)
 
 
-def build(binary: Binary, go: pathlib.Path, tick: Callable[[str], None]) -> None:
+def download(go: pathlib.Path, batch: Sequence[Binary], tick: Callable[[str], None]) -> int:
     """
-    Build one program.
+    Download the modules that a batch is compiled from. Returns the number of packages.
+
+    Raises:
+        TestbedError: a module could not be downloaded, or its hash is not the one in go.sum.
+    """
+    log = paths.BUILD_LOGS / f"packages-{batch[0].batch}.log"
+    argv = [str(go), "list", "-deps", _FLAGS[2], *(binary.package for binary in batch)]
+    run_long(argv, log=log, tick=tick, env=_environment(batch), cwd=modules.ensure(go))
+    return sum(not line.startswith("go: ") for line in log.read_text(encoding="utf-8").splitlines())
+
+
+def build(go: pathlib.Path, batch: Sequence[Binary], packages: int, tick: Callable[[str], None]) -> None:
+    """
+    Build the programs of a batch.
+
+    Args:
+        packages: how many packages there are, for the progress.
 
     Raises:
         TestbedError: the compiler failed; the message ends with its output.
     """
-    target = stored(binary)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{binary.name}.tmp")
-    argv = [str(go), "build", *_flags(binary)]
-    argv[-1:-1] = ["-o", str(draft)]
-    environment = {
-        **os.environ,
-        "CGO_ENABLED": "1" if binary.cgo else "0",
-        # Never fetch another toolchain, never change go.mod, never mind a go.work of a parent folder.
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly",
-        "GOWORK": "off",
-    }
-    log = paths.BUILD_LOGS / f"{binary.name}.log"
-    run_long(argv, log=log, tick=tick, env=environment, cwd=paths.GO_MODULES / binary.family)
-    draft.replace(target)
+    drafts = paths.BIN / f".{batch[0].batch}.tmp"
+    shutil.rmtree(drafts, ignore_errors=True)
+    drafts.mkdir(parents=True)
+    log = paths.BUILD_LOGS / f"{batch[0].batch}.log"
+    # -v names each package when its compilation starts; packages in Go's build cache are not named.
+    argv = [str(go), "build", "-v", "-o", f"{drafts}/", *_FLAGS, *_ldflags_by_package(batch)]
+    argv += [binary.package for binary in batch]
 
+    def progress(newest: str) -> None:
+        tick(f"package {len(log.read_bytes().splitlines())} of at most {packages}: {newest}")
 
-def module_folder(go: pathlib.Path, family: str, module: str) -> pathlib.Path:
-    """
-    The unpacked source of a module that a family pins, fetched if need be.
-    """
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-    folder = paths.GO_MODULES / family
-    run([go, "-C", folder, "mod", "download", module], env=environment, timeout_s=300)
-    answer = run([go, "-C", folder, "list", "-m", "-f", "{{.Dir}}", module], env=environment)
-    return pathlib.Path(answer.stdout.strip())
+    run_long(argv, log=log, tick=progress, env=_environment(batch), cwd=modules.ensure(go))
+    for binary in batch:
+        target = stored(binary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (drafts / _output(binary)).replace(target)
+    drafts.rmdir()
 
 
 def toolchain(tick: Callable[[str], None]) -> pathlib.Path:
@@ -160,7 +181,24 @@ def toolchain(tick: Callable[[str], None]) -> pathlib.Path:
     return machine.ensure_go(tick)
 
 
-def _flags(binary: Binary) -> list[str]:
-    tags = ["-tags", binary.tags] if binary.tags else []
-    ldflags = f"-s -w {binary.ldflags}".strip()
-    return ["-trimpath", "-buildvcs=false", *tags, "-ldflags", ldflags, binary.package]
+def _environment(batch: Sequence[Binary]) -> dict[str, str]:
+    return {**modules.environment(), "CGO_ENABLED": "1" if batch[0].cgo else "0"}
+
+
+def _ldflags(binary: Binary) -> str:
+    return f"-s -w {binary.ldflags}".strip()
+
+
+def _ldflags_by_package(batch: Sequence[Binary]) -> list[str]:
+    return [f"-ldflags={binary.package}={_ldflags(binary)}" for binary in batch]
+
+
+def _output(binary: Binary) -> str:
+    """
+    The file name that `go build` gives a program: the last element of its package that is not a version.
+
+    >>> _output(BINARIES[1]), _output(BINARIES[2])
+    ('server', 'kube-apiserver')
+    """
+    path = pathlib.PurePosixPath(binary.package)
+    return path.parent.name if path.name.startswith("v") and path.name[1:].isdigit() else path.name

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from testbed import (
     addons,
     api,
+    beside,
     binaries,
     config,
     images,
     layout,
     locking,
     machine,
+    modules,
     network,
     parts,
     paths,
@@ -37,8 +39,8 @@ def build() -> None:
     Build the programs that are missing, and nothing else.
     """
     machine.require_root()
-    with locking.exclusive():
-        steps: list[tuple[str, Work]] = [("Debian packages", _packages), *_binary_steps()]
+    with locking.exclusive(), beside.Tasks() as tasks:
+        steps: list[tuple[str, Work]] = [("Debian packages", _packages), *_binary_steps(tasks)]
         _run_steps(steps)
 
 
@@ -53,8 +55,8 @@ def up(*, taint: bool = False) -> pathlib.Path:
         TestbedError: a part failed; the message says which, and shows the end of its log.
     """
     machine.require_root()
-    with locking.exclusive():
-        progress = _run_steps(_up_steps(taint=taint))
+    with locking.exclusive(), beside.Tasks() as tasks:
+        progress = _run_steps(_up_steps(tasks, taint=taint))
     say(f"The cluster is up after {progress.elapsed_s:.0f}s.")
     say(f"  export KUBECONFIG={paths.KUBECONFIG}")
     say(f"  export PATH={paths.BIN}:$PATH   # kubectl, helm")
@@ -127,19 +129,30 @@ def status() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _up_steps(*, taint: bool) -> list[tuple[str, Work]]:
+def _up_steps(tasks: beside.Tasks, *, taint: bool) -> list[tuple[str, Work]]:
+    base_layer: list[beside.Task[None]] = []
+
+    def start_base_layer(_: Step) -> str:
+        base_layer.append(tasks.start(f"file system of {images.BASE_IMAGE}", images.prepare_base_layer))
+        return "started"
+
+    def base_image(step: Step) -> str:
+        beside.wait(base_layer[0], step.tick)
+        return images.ensure_base_image(step.tick)
+
     steps: list[tuple[str, Work]] = [
         ("Debian packages", _packages),
         ("remains of a dead cluster", _clear_remains),
         ("address ranges and ports are free", _check_machine),
-        *_binary_steps(),
+        (f"file system of {images.BASE_IMAGE}, beside the next steps", start_base_layer),
+        *_binary_steps(tasks),
         (f"bridge {layout.NODE_BRIDGE}, routes, packet filter", _network),
         ("certificates and configuration", _configure),
         _part_step("registry"),
         ("program pause", lambda _: images.ensure_pause()),
         ("vcluster chart", lambda step: images.ensure_chart(lambda: binaries.toolchain(step.tick))),
         *((f"image {image.name}", functools.partial(_image, image)) for image in images.IMAGES),
-        (f"image {images.BASE_IMAGE}", lambda step: images.ensure_base_image(step.tick)),
+        (f"image {images.BASE_IMAGE}", base_image),
         *(_part_step(part.name) for part in parts.PARTS if part.name != "registry"),
         ("node", lambda step: addons.wait_for_node(step.tick, taint=taint)),
         ("addon manifests", _apply_addons),
@@ -156,20 +169,35 @@ def _run_steps(steps: list[tuple[str, Work]]) -> Progress:
     return progress
 
 
-def _binary_steps() -> list[tuple[str, Work]]:
+def _binary_steps(tasks: beside.Tasks) -> list[tuple[str, Work]]:
     needed = binaries.missing()
     if not needed:
         return [("programs", _link_binaries)]
-    return [(f"build {binary.name}", functools.partial(_build, binary)) for binary in needed] + [
-        ("programs", _link_binaries)
+    batches = binaries.batches(needed)
+    downloads: dict[str, beside.Task[int]] = {}
+
+    def start_downloads(step: Step) -> str:
+        go = binaries.toolchain(step.tick)
+        modules.ensure(go)
+        for batch in batches:
+            label = f"Go modules of {batch[0].batch}"
+            downloads[batch[0].batch] = tasks.start(label, functools.partial(binaries.download, go, batch))
+        return "started"
+
+    def build(batch: list[binaries.Binary], step: Step) -> str:
+        packages = beside.wait(downloads[batch[0].batch], lambda _: step.tick("downloading Go modules"))
+        binaries.build(binaries.toolchain(step.tick), batch, packages, step.tick)
+        return "built"
+
+    return [
+        ("downloads of Go modules, beside the next steps", start_downloads),
+        *((f"build {_names(batch)}", functools.partial(build, batch)) for batch in batches),
+        ("programs", _link_binaries),
     ]
 
 
-def _build(binary: binaries.Binary, step: Step) -> str:
-    go = binaries.toolchain(step.tick)
-    about = f"(about {binary.cold_s}s when cold)"
-    binaries.build(binary, go, lambda _: step.tick(about))
-    return "built"
+def _names(batch: list[binaries.Binary]) -> str:
+    return ", ".join(binary.name for binary in batch) if len(batch) < 4 else f"{len(batch)} programs"
 
 
 def _link_binaries(_: Step) -> str:

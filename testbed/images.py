@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from testbed import base_image, binaries, dockerfile, layers, layout, paths, records, registry
+from testbed import base_image, binaries, dockerfile, layers, layout, modules, paths, records, registry
 from testbed.commands import run, run_long
 from testbed.registry import Config, Reference
 
@@ -108,12 +108,24 @@ def ensure_image(image: Image) -> str:
     return _ensure(image.name, key, write, image.config, also=image.also)
 
 
+def prepare_base_layer(tick: Callable[[str], None]) -> None:
+    """
+    Write the layer of the base image into the cache, unless the image was made already.
+    """
+    if records.read(_record(BASE_IMAGE)).get("key") != _base_key():
+        _ensure_base_layer(tick)
+
+
 def ensure_base_image(tick: Callable[[str], None]) -> str:
     """
     Make and push the base image of our Dockerfiles. Returns what was done.
     """
-    key = _key(base_image.RECIPE, repr(base_image.FILES))
-    return _ensure(BASE_IMAGE, key, lambda target: base_image.write_layer(target, tick), Config(command=("bash",)))
+
+    def write(target: pathlib.Path) -> None:
+        _ensure_base_layer(tick)
+        _base_layer().replace(target)
+
+    return _ensure(BASE_IMAGE, _base_key(), write, Config(command=("bash",)))
 
 
 def ensure_pause() -> None:
@@ -138,8 +150,7 @@ def ensure_chart(go: Callable[[], pathlib.Path]) -> None:
     target = _source("vcluster-chart")
     if target.exists():
         return
-    source = binaries.module_folder(go(), "kubernetes", "github.com/loft-sh/vcluster") / "chart"
-    # helm writes next to the chart's files, and the module cache is read-only.
+    source = modules.ensure(go()) / "github.com/loft-sh/vcluster" / "chart"
     draft = target.parent / "draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -298,6 +309,21 @@ def _ensure(
 def _is_current(record: pathlib.Path, key: str, reference: Reference) -> bool:
     written = records.read(record)
     return written.get("key") == key and written.get("digest") == registry.digest(reference)
+
+
+def _base_key() -> str:
+    return _key(base_image.RECIPE, repr(base_image.FILES))
+
+
+def _base_layer() -> pathlib.Path:
+    return paths.IMAGES / "layers" / f"base-{_base_key()[:16]}.tar"
+
+
+def _ensure_base_layer(tick: Callable[[str], None]) -> None:
+    if not _base_layer().exists():
+        draft = _base_layer().with_suffix(".tmp")
+        base_image.write_layer(draft, tick)
+        draft.replace(_base_layer())
 
 
 def _source(name: str) -> pathlib.Path:

@@ -126,13 +126,13 @@ def _unpack_registry(tick: Callable[[str], None]) -> None:
 
 def required_go() -> tuple[int, ...]:
     """
-    The newest `go` line of our modules.
+    The Go version that our go.mod requires.
     """
-    lines = [
-        re.search(r"^go (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        for path in paths.GO_MODULES.glob("*/go.mod")
-    ]
-    return max(_version(line.group(1)) for line in lines if line)
+    text = (paths.GO_MODULE / "go.mod").read_text(encoding="utf-8")
+    found = re.search(r"^go (\S+)$", text, re.MULTILINE)
+    if not found:
+        raise TestbedError(f"{paths.GO_MODULE / 'go.mod'} has no `go` line")
+    return _version(found.group(1))
 
 
 def ensure_go(tick: Callable[[str], None]) -> pathlib.Path:

@@ -9,7 +9,8 @@ import os
 import pathlib
 
 SOURCE = pathlib.Path(__file__).resolve().parent
-GO_MODULES = SOURCE / "go"
+GO_MODULE = SOURCE / "go"
+STUBS = SOURCE / "stubs"
 MANIFESTS = SOURCE / "manifests"
 RUN = pathlib.Path("/run/kns-testbed")
 
@@ -28,6 +29,7 @@ IMAGES = CACHE / "images"
 BUILDAH = CACHE / "buildah"
 REGISTRY_DATA = CACHE / "registry"
 TOOLCHAIN = CACHE / "toolchain"
+GO_SOURCE = CACHE / "go"
 BUILD_LOGS = CACHE / "build-logs"
 KEYCLOAK = CACHE / "keycloak"
 KEYCLOAK_HOME = KEYCLOAK / "home"

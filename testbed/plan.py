@@ -23,9 +23,9 @@ def _builds() -> list[str]:
     needed = binaries.missing()
     if not needed:
         return ["Programs: all built already."]
-    minutes = sum(binary.cold_s for binary in needed) / 60
     names = ", ".join(binary.name for binary in needed)
-    return [f"Programs to build from Go modules, at most about {minutes:.0f} minutes on two cores: {names}."]
+    minutes = binaries.BUILD_MINUTES
+    return [f"Programs to build from Go modules, at most about {minutes} minutes on two cores: {names}."]
 
 
 def _network() -> list[str]:

@@ -1,0 +1,5 @@
+package endpoint
+
+import (
+	_ "github.com/k3s-io/kine/pkg/drivers/sqlite" // the only database driver of this build
+)

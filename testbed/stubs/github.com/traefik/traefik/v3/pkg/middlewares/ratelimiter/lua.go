@@ -1,0 +1,1 @@
+package ratelimiter // without the scripts for Redis

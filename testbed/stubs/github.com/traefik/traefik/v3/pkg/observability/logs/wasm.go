@@ -1,0 +1,1 @@
+package logs // without the logger for WebAssembly plugins

@@ -1,0 +1,26 @@
+// Package consulcatalog replaces Traefik's provider of that name. This build does not contain it.
+package consulcatalog
+
+import (
+	"errors"
+
+	"github.com/traefik/traefik/v3/pkg/config/dynamic"
+	"github.com/traefik/traefik/v3/pkg/safe"
+)
+
+var errLeftOut = errors.New("this build of traefik does not contain the provider consulcatalog")
+
+// Provider refuses to start.
+type Provider struct{}
+
+// Init reports that the provider is not in this build.
+func (*Provider) Init() error { return errLeftOut }
+
+// Provide reports that the provider is not in this build.
+func (*Provider) Provide(chan<- dynamic.Message, *safe.Pool) error { return errLeftOut }
+
+// ProviderBuilder builds no provider.
+type ProviderBuilder struct{}
+
+// BuildProviders returns one provider, which refuses to start.
+func (*ProviderBuilder) BuildProviders() []*Provider { return []*Provider{{}} }
