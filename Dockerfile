@@ -1,26 +1,25 @@
 # The scheduler image. Build context: the root of the repository.
 #
-# TOOLS_IMAGE may name an image with a prebuilt /helm and /vcluster-0.36.1.tgz. By default both are built from the pinned
-# Go modules that the testbed uses.
+# TOOLS_IMAGE may name an image with a prebuilt /helm and /vcluster-0.36.1.tgz. By default both are built from the Go
+# module that pins the testbed's programs.
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 ARG TOOLS_IMAGE=tools-from-source
 
 FROM ${GO_IMAGE} AS tools-from-source
 ENV CGO_ENABLED=0
-WORKDIR /src/helm
-COPY testbed/go/helm/go.mod testbed/go/helm/go.sum ./
+WORKDIR /src
+COPY testbed/go/go.mod testbed/go/go.sum ./
 # Sets the Kubernetes version that `helm template` assumes without a cluster; the default would be 1.20.
 RUN set -eu; \
-    minor="$(go list -m -f '{{.Version}}' k8s.io/client-go)"; minor="${minor#v0.}"; minor="${minor%%.*}"; \
+    minor="$(go list -m -f '{{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}' k8s.io/client-go)"; \
+    minor="${minor#v0.}"; minor="${minor%%.*}"; \
     flags="-s -w"; \
     for package in chartutil lint/rules; do \
         flags="${flags} -X helm.sh/helm/v3/pkg/${package}.k8sVersionMajor=1"; \
         flags="${flags} -X helm.sh/helm/v3/pkg/${package}.k8sVersionMinor=${minor}"; \
     done; \
     go build -trimpath -ldflags "${flags}" -o /helm helm.sh/helm/v3/cmd/helm
-WORKDIR /src/kubernetes
-COPY testbed/go/kubernetes/go.mod testbed/go/kubernetes/go.sum ./
 # The chart in the source tree carries a placeholder version.
 RUN set -eu; \
     go mod download github.com/loft-sh/vcluster; \
