@@ -4,8 +4,11 @@ The lock files agree with pyproject.toml and with each other, and pin every pack
 `make lock` writes them. The tests read the files as pip does; nothing is downloaded.
 """
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ RUNTIME_LOCK = "requirements.lock"
 BUILD_LOCK = "requirements-build.lock"
 DEV_LOCK = "requirements-dev.lock"
 LOCKS = [RUNTIME_LOCK, BUILD_LOCK, DEV_LOCK]
+
+# Packages of this repository.
+OWN = {"kns", "demo", "testbed", "bench", "tests", "runner", "conftest"}
 
 
 def read_entries(name: str) -> list[str]:
@@ -90,3 +96,38 @@ def test_no_index_is_written_to_the_lock_files() -> None:
     """Neither the option nor a URL: the index is that of whoever installs."""
     for name in LOCKS:
         assert "://" not in (ROOT / name).read_text("utf-8")
+
+
+# --- imports
+
+
+def list_imports(*folders: str) -> set[str]:
+    """Names of the top-level modules of other projects that the code below these folders imports."""
+    found = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - OWN
+
+
+@pytest.mark.parametrize(
+    ("folders", "requirements"),
+    [
+        (["kns"], PROJECT["project"]["dependencies"]),
+        (["demo", "testbed", "bench", "tests"], [*PROJECT["project"]["dependencies"], *DEV]),
+    ],
+)
+def test_every_import_is_declared(folders: list[str], requirements: list[str]) -> None:
+    """What only another package brings along can vanish with the next version of that package."""
+    declared = {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+    distributions = packages_distributions()
+    undeclared = {
+        module
+        for module in list_imports(*folders)
+        if not declared & {canonicalize_name(name) for name in distributions.get(module, ())}
+    }
+    assert undeclared == set()
