@@ -2,7 +2,7 @@
 Builds the programs of the cluster from Go modules, once, into the cache.
 
 All programs of one batch are built by one `go build`, so that both cores work while a program is linked. A program is
-stored under the hash of everything that decides its content: go.mod, go.sum, the stubs, the package and the flags. The
+stored under the hash of everything that decides its content: go.mod, go.sum, the stubs and the table of programs. The
 final rename makes a program either whole or absent. After an interruption Go's build cache still has every package that
 was compiled.
 """
@@ -112,11 +112,14 @@ def batches(wanted: Sequence[Binary]) -> list[list[Binary]]:
 
 def stored(binary: Binary) -> pathlib.Path:
     """
-    The path of a program in the cache, with the hash of what decides its content.
+    The path of a program in the cache, in a folder that is named after the hash of what decides its content.
+
+    All programs share the folder: containerd looks for its shim beside itself when it finds containers of an earlier
+    run.
     """
-    flags = "\0".join((*_FLAGS, _ldflags(binary), binary.package, str(binary.cgo)))
-    digest = hashlib.sha256(f"{modules.digest()}\0{flags}".encode()).hexdigest()
-    return paths.BIN / "store" / f"{binary.name}-{digest[:16]}" / binary.name
+    table = "\0".join((*_FLAGS, *(repr(known) for known in BINARIES)))
+    digest = hashlib.sha256(f"{modules.digest()}\0{table}".encode()).hexdigest()
+    return paths.BIN / "store" / digest[:16] / binary.name
 
 
 def link(binary: Binary) -> None:

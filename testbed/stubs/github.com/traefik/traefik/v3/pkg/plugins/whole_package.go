@@ -28,7 +28,7 @@ type LocalDescriptor struct {
 
 // RegistryDownloaderOptions is what the caller fills in.
 type RegistryDownloaderOptions struct {
-	HTTPClient  *http.Client
+	HTTPClient   *http.Client
 	ArchivesPath string
 }
 
@@ -36,7 +36,9 @@ type RegistryDownloaderOptions struct {
 type RegistryDownloader struct{}
 
 // NewRegistryDownloader refuses.
-func NewRegistryDownloader(RegistryDownloaderOptions) (*RegistryDownloader, error) { return nil, errLeftOut }
+func NewRegistryDownloader(RegistryDownloaderOptions) (*RegistryDownloader, error) {
+	return nil, errLeftOut
+}
 
 // ManagerOptions is what the caller fills in.
 type ManagerOptions struct {
@@ -70,4 +72,6 @@ func NewBuilder(_ *Manager, remote map[string]Descriptor, local map[string]Local
 func (*Builder) Build(string, map[string]any, string) (Constructor, error) { return nil, errLeftOut }
 
 // BuildProvider refuses.
-func (*Builder) BuildProvider(string, map[string]any) (provider.Provider, error) { return nil, errLeftOut }
+func (*Builder) BuildProvider(string, map[string]any) (provider.Provider, error) {
+	return nil, errLeftOut
+}

@@ -4,15 +4,15 @@ package docker
 import (
 	"errors"
 
+	ptypes "github.com/traefik/paerser/types"
 	"github.com/traefik/traefik/v3/pkg/config/dynamic"
 	"github.com/traefik/traefik/v3/pkg/safe"
-	ptypes "github.com/traefik/paerser/types"
 )
 
 var errLeftOut = errors.New("this build of traefik does not contain the provider docker")
 
 // Provider refuses to start.
-type Provider struct{
+type Provider struct {
 	HTTPClientTimeout ptypes.Duration
 }
 
@@ -23,7 +23,7 @@ func (*Provider) Init() error { return errLeftOut }
 func (*Provider) Provide(chan<- dynamic.Message, *safe.Pool) error { return errLeftOut }
 
 // SwarmProvider refuses to start.
-type SwarmProvider struct{
+type SwarmProvider struct {
 	HTTPClientTimeout ptypes.Duration
 	RefreshSeconds    ptypes.Duration
 }

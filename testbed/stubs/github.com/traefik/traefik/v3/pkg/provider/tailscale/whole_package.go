@@ -11,7 +11,7 @@ import (
 var errLeftOut = errors.New("this build of traefik does not contain the provider tailscale")
 
 // Provider refuses to start.
-type Provider struct{
+type Provider struct {
 	ResolverName string
 }
 

@@ -11,7 +11,7 @@ import (
 var errLeftOut = errors.New("this build of traefik does not contain the provider gateway")
 
 // Provider refuses to start.
-type Provider struct{
+type Provider struct {
 	EntryPoints map[string]Entrypoint
 }
 
