@@ -1,5 +1,6 @@
 """The programs are built from one module, with our stubs in place of packages that the testbed never runs."""
 
+import contextlib
 import pathlib
 import threading
 
@@ -89,7 +90,7 @@ def test_programs_are_built_anew_if_their_source_changes(
     before = {binary.name: binaries.stored(binary) for binary in binaries.BINARIES}
     assert before == {binary.name: binaries.stored(binary) for binary in binaries.BINARIES}
     (tmp_path / name).write_text("after", encoding="utf-8")
-    assert not {path for path in before.values()} & {binaries.stored(binary) for binary in binaries.BINARIES}
+    assert not set(before.values()) & {binaries.stored(binary) for binary in binaries.BINARIES}
 
 
 def test_a_batch_is_all_cgo_or_none() -> None:
@@ -118,8 +119,9 @@ def test_a_task_ends_with_its_command() -> None:
             tick("still at work")
             started.set()
 
-    with pytest.raises(KeyboardInterrupt), beside.Tasks() as tasks:
+    tasks = beside.Tasks()
+    with contextlib.suppress(KeyboardInterrupt), tasks:
         task = tasks.start("endless", work)
-        started.wait()
+        assert started.wait(10)
         raise KeyboardInterrupt
     assert isinstance(task.exception(), beside.CancelledError)
