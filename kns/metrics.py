@@ -51,8 +51,8 @@ def observe_reconcile(*, outcome: str, duration_s: float) -> None:
     _RECONCILE_SECONDS.observe(duration_s)
 
 
-def observe_stage_done(*, stage: str, after_s: float) -> None:
-    _STAGE_SECONDS.labels(stage).observe(after_s)
+def observe_stage_done(*, stage: str, elapsed_s: float) -> None:
+    _STAGE_SECONDS.labels(stage).observe(elapsed_s)
 
 
 def count_end(reason: str) -> None:

@@ -151,7 +151,7 @@ class Reconciler:
         status, metering_s = self._meter(ctx, status)
         self._write(job, status)
         requeues_s += [metering_s, self._until_walltime(job, status, now)]
-        return Result("serving", min((after_s for after_s in requeues_s if after_s is not None), default=None))
+        return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
         """Usage counts from the start of the job."""
@@ -172,7 +172,7 @@ class Reconciler:
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes = outcome.status_changes()
         if not status.is_true(stage.condition):
-            metrics.observe_stage_done(stage=stage.name, after_s=(now - job.submit_time).total_seconds())
+            metrics.observe_stage_done(stage=stage.name, elapsed_s=(now - job.submit_time).total_seconds())
             changes["conditions"] = with_condition(
                 status.conditions, stage.condition, true=True, reason=Reason.OK, message=outcome.message, now=now
             )

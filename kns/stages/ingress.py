@@ -52,7 +52,7 @@ def ensure(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    """Nearly the first removal, so that no user is routed to a cluster that is being removed."""
+    """Removed before everything but the shell, so that no user is routed to a cluster that is being removed."""
     cluster, name = ctx.world.cluster, ctx.location.ingress
     found = cluster.observe(Kind.INGRESS, ctx.namespace, name)
     if found is None or has_foreign_namespace(ctx):

@@ -5,6 +5,8 @@ Almost all objects of a job are in its namespace, so deleting the namespace remo
 is never touched.
 """
 
+from collections.abc import Sequence
+
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.catalog.pull_secret import merge_pull_config, read_pull_config
@@ -44,17 +46,25 @@ def ensure(ctx: Context) -> Outcome:
             Reason.NAMESPACE_FOREIGN,
             f"namespace {ctx.namespace} exists and is not this job's; remove it or raise the counter of job numbers",
         )
-    accepted, location, site = ctx.accepted, ctx.location, ctx.site
-    classes = [found["metadata"]["name"] for found in cluster.list_objects(Kind.STORAGE_CLASS, "")]
-    if accepted.vault is not None and accepted.vault.storage_class in classes:
+    vault = ctx.accepted.vault
+    classes = [obj["metadata"]["name"] for obj in cluster.list_objects(Kind.STORAGE_CLASS, "")]
+    if vault is not None and vault.storage_class in classes:
         return Failed(
             Reason.VAULT_CLASS_TAKEN,
-            f"the vault's storage class would be called {accepted.vault.storage_class}, as is a class of the host "
-            "cluster; rename the vault or the class",
+            f"the vault's storage class would be called {vault.storage_class}, as is a class of the host cluster; "
+            "rename the vault or the class",
         )
+    _apply_namespace(ctx)
+    _apply_limits(ctx, classes)
+    return _apply_pull_secret(ctx)
+
+
+def _apply_namespace(ctx: Context) -> None:
+    """The namespace first, then kns's own rights in it, which every further object needs."""
+    cluster, site = ctx.world.cluster, ctx.site
     cluster.apply(
         build_namespace(
-            accepted,
+            ctx.accepted,
             user=ctx.job.spec.user,
             app=ctx.job.spec.app,
             record_uid=ctx.job.uid,
@@ -63,29 +73,36 @@ def ensure(ctx: Context) -> Outcome:
         )
     )
     cluster.apply(
-        build_role_binding(location, service_account=site.service_account, system_namespace=site.system_namespace)
+        build_role_binding(ctx.location, service_account=site.service_account, system_namespace=site.system_namespace)
     )
+
+
+def _apply_limits(ctx: Context, classes: Sequence[str]) -> None:
+    """NetworkPolicies, LimitRange and ResourceQuota. `classes` are the names of the host's storage classes."""
+    cluster, site = ctx.world.cluster, ctx.site
     if site.network is not None:
-        for policy in build_network_policies(location, site.network, system_namespace=site.system_namespace):
+        for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
-    limits = accepted.nested.limit_range or list(site.limit_range)
-    cluster.apply(build_limit_range(location, limits))
-    shell = has_web_shell(ctx)
+    cluster.apply(build_limit_range(ctx.location, ctx.accepted.nested.limit_range or list(site.limit_range)))
     storage = share_storage(
         classes,
         default=site.classes.default_storage_class,
         size=site.classes.storage_size,
         control_plane=site.virtual.storage_class or None,
     )
-    cluster.apply(build_resource_quota(accepted, nodes=ctx.job.spec.machine.nodes, storage=storage, shell=shell))
+    nodes, shell = ctx.job.spec.machine.nodes, has_web_shell(ctx)
+    cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, storage=storage, shell=shell))
+
+
+def _apply_pull_secret(ctx: Context) -> Outcome:
     try:
         site_config = _read_site_config(ctx)
     except ValueError as error:
-        secret = f"Secret {site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
+        secret = f"Secret {ctx.site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
         return Wait(_SECRET_AFTER_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
-    pull_config = _merge_pull_config(ctx, site_config)
-    if pull_config:
-        cluster.apply(build_pull_secret(ctx.namespace, pull_config, labels=build_labels(location)))
+    config = _merge_pull_config(ctx, site_config)
+    if config:
+        ctx.world.cluster.apply(build_pull_secret(ctx.namespace, config, labels=build_labels(ctx.location)))
     return Done()
 
 

@@ -19,6 +19,7 @@ from kns.adapters import helm as helm_module
 from kns.adapters.helm import HelmRenderer
 from kns.model.catalog.machine import Machine
 from kns.model.errors import RenderError, UnavailableError
+from kns.model.job.location import Location
 from kns.model.site import VirtualKubernetes, build_tolerations
 from kns.objects.vcluster import build_values
 from kns.ports import Kind
@@ -64,12 +65,15 @@ class Rendering:
 
         monkeypatch.setattr(subprocess, "run", counted)
 
-    def render(self, number: int, shape: str = "any node", *, shell: bool = False) -> list[dict[str, Any]]:
+    def render(
+        self, number: int, shape: str = "any node", *, shell: bool = False, namespace: str | None = None
+    ) -> list[dict[str, Any]]:
         properties, virtual = SHAPES[shape]
         machine = Machine(mc_name="m", mc_cores=2, mc_ram=4, mc_properties=properties)
         accepted = a_job().with_accepted(machine=machine).build().spec.accepted
         assert accepted is not None
-        return self.renderer.render(a_location(number), lambda at: build_values(at, accepted, virtual, shell=shell))
+        location = Location(number, namespace) if namespace else a_location(number)
+        return self.renderer.render(location, lambda at: build_values(at, accepted, virtual, shell=shell))
 
 
 @pytest.fixture
@@ -166,6 +170,16 @@ def test_the_secret_has_the_jobs_own_config(rendering: Rendering) -> None:
         config = yaml.safe_load(base64.b64decode(secret["data"]["config.yaml"]))
         assert config["exportKubeConfig"]["context"] == f"kns-job-{number}"
         assert secret["metadata"]["name"] == f"vc-config-kns-job-{number}"
+
+
+@real
+def test_the_namespace_need_not_have_the_jobs_number(rendering: Rendering) -> None:
+    """As with a namespace that the job adopted."""
+    objects = rendering.render(12, namespace="kns-job-900")
+    assert {obj["metadata"]["namespace"] for obj in objects} == {"kns-job-900"}
+    assert {obj["metadata"]["labels"]["kns.io/job"] for obj in objects} == {"12"}
+    config = next(obj for obj in objects if obj["kind"] == "Secret")["data"]["config.yaml"]
+    assert "kns-job-12" not in json.dumps(objects) + base64.b64decode(config).decode()
 
 
 @real

@@ -4,6 +4,8 @@ A job in a namespace with a virtual cluster that existed before the job's record
 The namespace's number differs from the job's, so a module that derives a name from the job's number fails here.
 """
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -67,6 +69,10 @@ def test_a_job_lives_and_ends_in_the_namespace_that_its_record_names(sim: Simula
     namespaces = {line.split(" ", 1)[1].split("/", 1)[0] for line in sim.host.left}
     assert namespaces == {"", MADE_AHEAD}
     assert not [call for call in sim.host.calls if call.startswith(f"apply Deployment {MADE_AHEAD}/{MADE_AHEAD}")]
+    # The job's public name is its address, its Keycloak client's id and its shell's title, and nothing else.
+    texts = {f"{obj['kind']} {obj['metadata']['name']}": json.dumps(obj) for obj in sim.host.dump()}
+    named = {name for name, text in texts.items() if re.search(r"kns-job-7(?!\.jobs)", text)}
+    assert named == {"Secret kns-job", "Deployment kns-shell"}
 
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="retained")
