@@ -108,7 +108,7 @@ class Served:
             assert line.endswith("}\n")
             assert line[:-1].isascii()
             assert line[:-1].isprintable()
-            assert json.loads(line)["event"] != "http_fault"
+            assert json.loads(line)["event"] != "unhandled_exception"
         told = self.log.getvalue() + "".join(record.getMessage() for record in records)
         assert [secret for secret in SECRETS if secret in told] == []
 
