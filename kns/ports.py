@@ -319,7 +319,12 @@ class RecordWriter(Protocol):
         ...
 
     def delete(self, job: Job) -> None:
-        """Request the record's deletion."""
+        """
+        Request the record's deletion; an absent record is success.
+
+        Raises:
+            ConflictError: another record has this name now.
+        """
         ...
 
 

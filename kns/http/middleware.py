@@ -51,7 +51,7 @@ class Observer:
         except Exception as error:
             # The stack as text, because a logged exception may carry local variables, which hold API keys.
             stack = "".join(format_exception(error))
-            log.error("http_fault", path=clip(scope["path"], 200), stack=stack)  # noqa: TRY400 - for that reason
+            log.error("unhandled_exception", path=clip(scope["path"], 200), stack=stack)  # noqa: TRY400 - for that reason
             if status is not None:
                 raise  # part of an answer is sent, so closing the connection is the only signal left
             await INTERNAL.answer()(scope, receive, send_watched)

@@ -64,7 +64,7 @@ def submit_job(ports: ServicePorts, identity: Identity, request: Request) -> Job
         raise InvalidInputError("", f"the submission has {request.size_bytes} bytes, a job holds at most {MAX_BYTES}")
     spec = build_spec(request.submission, user=user.username, body=request.body, may_be_urgent=user.admin)
     key = request.idempotency_key
-    with _translate_faults(user=spec.user, app=spec.app):
+    with _translate_errors(user=spec.user, app=spec.app):
         digest = None if key is None else digest_request(spec.user, key)
         first = None if digest is None else ports.jobs.find_request(digest)
         if first is not None:
@@ -98,7 +98,7 @@ def submit_trusted_job(
         NameTakenError: the name belongs to a job of another user or app.
         InvalidInputError, UnknownAppError, NotStoredError: as `submit_job`.
     """
-    with _translate_faults(user=spec.user, app=spec.app):
+    with _translate_errors(user=spec.user, app=spec.app):
         job = ports.jobs.find_by_name(name) if name else None
         if job is None:
             catalog = ports.catalog.current()
@@ -147,7 +147,7 @@ def _check_live_jobs(ports: ServicePorts, username: str) -> None:
 
 
 @contextmanager
-def _translate_faults(**data: object) -> Iterator[None]:
+def _translate_errors(**data: object) -> Iterator[None]:
     """Every error of a port becomes NotStoredError: the client must not take the submission for invalid."""
     try:
         yield

@@ -300,6 +300,17 @@ def test_deletion_waits_for_the_finalizer(subject: Subject) -> None:
     subject.store.delete(job)
 
 
+def test_deletion_with_an_old_uid_leaves_a_new_record_of_that_name_alone(subject: Subject) -> None:
+    old = subject.create()
+    subject.store.set_finalizer(old, present=False)
+    subject.store.delete(subject.read())
+    subject.settle(old.record, times=3)
+    new = subject.create()
+    with pytest.raises(ConflictError):
+        subject.store.delete(old)
+    assert (new.uid != old.uid, subject.read()) == (True, new)
+
+
 def test_a_finalizer_of_others_stays(subject: Subject) -> None:
     job = subject.create()
     subject.store.set_finalizer(job, present=False)

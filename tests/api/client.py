@@ -1,7 +1,7 @@
 """
-A client that speaks ASGI to the app without a network, and the app over fakes that it speaks to.
+An ASGI client without a network, and the app over in-memory ports that it calls.
 
-One event loop per request: routes run in real worker threads, as they do behind uvicorn.
+Each request has its own event loop. Routes run in real worker threads, as they do behind uvicorn.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _APPS: dict[str | None, FastAPI] = {}
 
 @dataclass
 class Api:
-    """The app over its fakes. Calls go out as `user1` unless they say otherwise."""
+    """The app over its fakes. Calls are made as `user1` by default."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     catalog: StaticCatalog = field(default_factory=lambda: StaticCatalog(a_catalog()))
@@ -77,7 +77,7 @@ class Api:
 
     @cached_property
     def app(self) -> FastAPI:
-        """One of its own, for whoever serves it."""
+        """A separate app, for a test that serves it."""
         return build_app(self.ports, list_front_ends(server_key=self.server_key), version=VERSION)
 
     def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
@@ -90,7 +90,7 @@ class Api:
         return job
 
     def call(self, method: str, path: str, *, address: str = "192.0.2.1", **options: Any) -> httpx.Response:
-        """One request exactly as given, from that address; `options` are httpx's."""
+        """Send one request exactly as given, from that address. `options` are those of httpx."""
         app = _share_app(self.ports, self.server_key)
 
         async def send() -> httpx.Response:
@@ -101,18 +101,18 @@ class Api:
         return asyncio.run(send())
 
     def get(self, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
-        """A GET below /jarvice/ with that user's credentials."""
+        """Send a GET below /jarvice/ with that user's credentials."""
         credentials = {"username": as_user, "apikey": f"key-{as_user}"} if as_user else {}
         return self.call("GET", f"/jarvice/{route}", params={**credentials, **params})
 
     def submit(self, body: Any, **headers: str) -> httpx.Response:
-        """`headers` are written with underscores."""
+        """Underscores in the names of `headers` become hyphens."""
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         return self.call("POST", "/jarvice/submit", json=body, headers=named)
 
 
 def _share_app(ports: ServicePorts, server_key: str | None) -> FastAPI:
-    """One app for all tests, with these ports now: an app's first request sets up its routes, for most of a test."""
+    """The app that all tests share, now over these ports. Setting up a new one would take most of a test's time."""
     if server_key not in _APPS:
         _APPS[server_key] = build_app(ports, list_front_ends(server_key=server_key), version=VERSION)
     app = _APPS[server_key]
@@ -126,6 +126,6 @@ def as_json(content: Any) -> bytes:
 
 
 def assert_refused(answer: httpx.Response, status: int, error: str) -> None:
-    """Status, header and body, byte for byte."""
+    """Compare status, content type and body, byte for byte."""
     assert (answer.status_code, answer.content) == (status, as_json({"error": error}))
     assert answer.headers["content-type"] == "application/json"

@@ -1,4 +1,4 @@
-"""Promises that hold for all input: no request is answered with a 5xx, none gets an answer that is not JSON."""
+"""For all input: no answer is a 5xx, and every answer is JSON."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ PARAMETERS = st.sampled_from(
     ["name", "number", "lines", "label", "version", "username", "width", "signal", "action", "vault", "path", "sort",
      "details", "info"]
 )  # fmt: skip
-API = Api(failed_logins=10**9, submits=10**9)  # what is asked here must be looked at
+API = Api(failed_logins=10**9, submits=10**9)  # no rate limit may hide a request from the code under test
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

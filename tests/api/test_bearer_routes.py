@@ -1,5 +1,6 @@
-"""Bearer tokens on the routes: who gets in by one, what it decides, and that it is never written down."""
+"""Bearer tokens on the routes: which are accepted, what they decide, and that none is ever logged or stored."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def without_user(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_token_is_as_good_as_a_key_on_every_route(api: Api, route: str) -> None:
-    """Whatever the route answers then, it is what the same user gets by key."""
+    """Every route answers as it answers the same user with a key."""
     api.add(a_job().exposed(), output="hi\n")
     params = {"number": "7", "vault": "data", "path": "/", "action": "stop"}
     params |= {"name": "hello"} if route == "appdef" else {}
@@ -69,12 +70,12 @@ def test_a_good_key_does_not_mend_a_bad_token(api: Api) -> None:
 
 
 def test_other_schemes_are_no_credentials_of_ours(api: Api) -> None:
-    """A proxy in front may have its own."""
+    """A proxy in front may send its own credentials."""
     assert ask(api, "jobs", "Basic dTpw", username="user1", apikey="key-user1").status_code == 200
     assert_refused(ask(api, "jobs", "Basic dTpw"), 400, "Required parameter(s) missing")
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[], str]] = {
     "nothing after the scheme": lambda: "Bearer",
     "a blank after the scheme": lambda: "Bearer ",
     "no token": lambda: "Bearer token",
@@ -96,7 +97,7 @@ def test_a_token_that_is_refused(api: Api, sentence: str) -> None:
 
 
 def test_a_token_of_an_inactive_account_opens_nothing(api: Api) -> None:
-    """A submission is told why, as it is with a key."""
+    """`submit` says why, as it does for a key."""
     header = f"Bearer {a_token(preferred_username='idle1')}"
     for route in ("jobs", "apps"):
         assert_refused(ask(api, route, header), 401, "Unauthorized")

@@ -1,4 +1,4 @@
-"""The catalogue directory: loading, reloading as a mounted Secret changes, and what a bad version does."""
+"""The catalogue directory: loading, reloading when the mounted Secret changes, and bad versions."""
 
 import json
 import threading
@@ -24,14 +24,14 @@ def _plain_logs() -> Iterator[None]:
 
 
 class SecretMount:
-    """A directory as the kubelet mounts a Secret: flat links through `..data`, which swings to each new version."""
+    """A directory as the kubelet mounts a Secret: links through `..data`, which moves to each new version."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._version = 0
 
     def write(self, files: dict[str, Any]) -> None:
-        """A new version; a text is written as it is, everything else as JSON."""
+        """Write a new version: strings as they are, everything else as JSON."""
         self._version += 1
         version = self.path / f"..v{self._version}"
         version.mkdir()
@@ -88,7 +88,7 @@ def test_current_loads_by_itself_at_first(mount: SecretMount) -> None:
 
 
 def test_a_new_version_is_seen_at_the_next_look_and_not_before(directory: CatalogDirectory, mount: SecretMount) -> None:
-    """Requests ask for the current one on the event loop, so asking must read nothing."""
+    """Requests read the current version on the event loop, so that must not touch the disk."""
     mount.write(catalog_files(apps={"fresh": an_app()}))
     assert "fresh" not in directory.current().apps
     directory.look()
@@ -96,7 +96,7 @@ def test_a_new_version_is_seen_at_the_next_look_and_not_before(directory: Catalo
 
 
 class _Stop(threading.Event):
-    """Each wait is over at once; `seconds` has how long they were to be."""
+    """Each wait returns at once; `seconds` records the requested durations."""
 
     def __init__(self, *before_each: Callable[[], object]) -> None:
         super().__init__()

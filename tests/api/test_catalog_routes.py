@@ -82,7 +82,7 @@ def test_an_app_that_is_called_all_is_found_by_its_name(api: Api) -> None:
 
 
 def test_an_appdef_is_shown_in_the_types_and_the_order_that_strict_clients_want(api: Api) -> None:
-    """What has no described type stays as it was written; what is nothing of its type is left out."""
+    """A key without a described type stays as written; a value of the wrong type is omitted."""
     source = a_loose_appdef()
     api.catalog.catalog = a_catalog(apps={"loose": an_app(source)})
     zoo = {

@@ -231,7 +231,7 @@ METRICS_SHAPE = {"cpu_used": WHOLE, "memory_used": WHOLE, "memory_total": WHOLE}
 
 
 def assert_shape(entry: dict[str, Any], shape: Mapping[str, tuple[type, ...]]) -> None:
-    """Exactly these keys, and each value of exactly one of these types: `True` is no integer."""
+    """Exactly these keys, and each value has exactly one of these types: `True` is not an integer."""
     assert entry.keys() == shape.keys()
     wrong = {key: value for key, value in entry.items() if type(value) not in shape[key]}
     assert wrong == {}

@@ -1,4 +1,4 @@
-"""Who is let in, who sees whose job, and which refusal comes first."""
+"""Who may log in, who sees whose job, and which error comes first."""
 
 from typing import Any
 

@@ -104,7 +104,7 @@ def test_json_is_printed_with_four_spaces_and_a_last_line_break(api: Api, route:
 
 
 def test_the_table_has_every_route_of_the_app(api: Api) -> None:
-    """As the app itself lists them for its metrics."""
+    """The app lists its routes for its metrics."""
     (paths,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     others = {"submit", "batch", "validate", "openapi.json"}
     assert paths == {f"/jarvice/{route}" for route in ROUTES.keys() | others} | {"/live", "/ready"}

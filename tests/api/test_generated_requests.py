@@ -137,7 +137,7 @@ def _parse(document: dict[str, Any]) -> Any:
 
 
 def _repeats_another(operation: dict[str, Any]) -> bool:
-    """Whether the boundaries of its parameters are those of another operation, or those of an AppDef."""
+    """Whether another operation has the same parameters, or the body is an AppDef."""
     is_form = "application/x-www-form-urlencoded" in operation.get("requestBody", {}).get("content", {})
     return is_form or operation["operationId"] in ("post_batch", "post_validate")
 
@@ -165,7 +165,7 @@ def api() -> Api:
 
 
 def _restore(api: Api) -> None:
-    """A job that an earlier request asked to stop is as if that had not been; what limits requests has forgotten."""
+    """Undo stops by earlier requests, and let the rate limits forget them."""
     for job in KEPT:
         stored = api.jobs.get(job.record)
         if stored is None or stored.spec != job.spec:
@@ -198,7 +198,7 @@ def _aim(case: Case) -> None:
 
 
 def _aim_body(case: Case, good: dict[str, Any], dice: int) -> None:
-    """Something generated within a good body, or something good within a generated one."""
+    """A generated part in a valid body, or a valid part in a generated one."""
     if not isinstance(case.body, dict):
         return
     case.body = {**case.body, **good} if dice % 2 else {**good, **case.body}
@@ -224,7 +224,7 @@ def test_every_answer_is_described(case: Case, api: Api) -> None:
 
 @pytest.mark.parametrize(("path", "method"), GOOD)
 def test_a_good_request_gets_the_answer_that_is_described(path: str, method: str, api: Api) -> None:
-    """Else the test above might look at refusals only."""
+    """Otherwise the test above might see only errors."""
     _restore(api)
     user, params = SURE[path.rpartition("/")[2]]
     case = schema[path][method].Case(query={**params, "username": user, "apikey": f"key-{user}"})

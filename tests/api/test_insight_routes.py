@@ -1,4 +1,4 @@
-"""`events` and `metrics`: what the host says of a job's namespace, and what is said while there is nothing to say."""
+"""`events` and `metrics`: what the host knows of a job's namespace, and the answer while it knows nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -153,7 +153,7 @@ def test_metrics_are_integers_whatever_is_measured(api: Api, pods: list[dict[str
 
 
 def test_a_machine_that_allots_no_cores_is_no_fault(api: Api) -> None:
-    """As a damaged record has it."""
+    """A damaged record has such a machine."""
     api.add(a_job().with_accepted(machine=MACHINE.model_copy(update={"mc_cores": 0})).exposed())
     assert ask_metrics(api, pod(("1", "1Gi"))).json()["summary"]["cpu_used"] == 0
 

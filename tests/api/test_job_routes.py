@@ -1,4 +1,4 @@
-"""`status`, `jobs`, `info`, `connect`, `tail`, `output`, `shutdown`, `terminate`: answers and refusals."""
+"""`status`, `jobs`, `info`, `connect`, `tail`, `output`, `shutdown`, `terminate`: answers and errors."""
 
 from typing import Any
 
@@ -187,7 +187,7 @@ def test_no_key_is_shown_even_if_somebody_wrote_one_into_a_record(api: Api) -> N
 
 @pytest.mark.parametrize("application", [{"command": "Hello"}, {"command": "Hello", "parameters": {"a": 1}}])
 def test_a_submission_shows_the_parameters_wherever_the_record_has_them(api: Api, application: dict[str, Any]) -> None:
-    """Records of older versions hold them twice."""
+    """Records of older versions have the parameters twice."""
     api.add(a_job().with_spec(parameters={"a": 1}, submission={"app": "hello", "application": application}))
     entry = api.get("jobs").json()["7"]
     assert entry["job_api_submission"]["application"] == {"command": "Hello", "parameters": {"a": 1}}
@@ -260,7 +260,7 @@ def test_info_has_six_keys(api: Api) -> None:
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_help_tells_of_the_shell_once_it_serves(api: Api, ready: bool) -> None:
-    """Its address is the job's own, whatever the command's URL is."""
+    """The address is the job's own, whatever the command's URL is."""
     job = a_job().with_accepted(url="/lab").exposed().condition(ConditionType.SHELL_READY, true=ready)
     api.add(job)
     help_html = api.get("info", number=7).json()["help"]

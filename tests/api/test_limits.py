@@ -1,4 +1,4 @@
-"""Limits: failed logins, submits a minute, jobs at a time; and that clients which behave never meet one."""
+"""Limits: failed logins, submits per minute, live jobs; and that well-behaved clients never reach one."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_eleventh_failed_login_of_a_minute_is_not_looked_at(api: Api) -> Non
 
 
 def test_a_blocked_user_is_blocked_with_the_right_key_too_until_the_minute_is_over(api: Api) -> None:
-    """Else a guesser would learn from the answer that a guess was right."""
+    """Otherwise the answer would tell a guesser that a guess was right."""
     for _ in range(10):
         fail(api)
     assert log_in(api) == 429
@@ -54,7 +54,7 @@ def test_failures_count_together_whatever_the_route(api: Api) -> None:
 
 
 def test_an_unknown_user_is_blocked_like_any_other(api: Api) -> None:
-    """The answer must not tell who exists."""
+    """The answer must not reveal which users exist."""
     assert [fail(api, user="nobody") for _ in range(11)] == [401] * 10 + [429]
 
 

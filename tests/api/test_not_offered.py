@@ -1,4 +1,4 @@
-"""`screenshot`, `signal`, `action`: the original has them; a nested job refuses them, after all else is right."""
+"""`screenshot`, `signal`, `action`: the original API has them. A nested job refuses them, as the last check."""
 
 import pytest
 
@@ -18,7 +18,7 @@ NOT_OFFERED = [
 def test_what_a_nested_job_does_not_offer_is_refused_last(
     api: Api, route: str, params: dict[str, str], status: int, error: str
 ) -> None:
-    """First the job must be there, then it must run."""
+    """The job must exist, and then it must be running."""
     unknown = "Not found" if route == "signal" else "Job not found"
     assert_refused(api.get(route, number=7, **params), 404, unknown)
     for builder in (a_job(), a_job().spawning(), a_job().exposed().ended()):

@@ -1,4 +1,4 @@
-"""The OpenAPI document has the routes that are served and the texts that are used, and nothing else."""
+"""The OpenAPI document has exactly the routes that are served and the texts that are used."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ def _described() -> set[tuple[str, str]]:
 
 
 def _served(api: Api) -> set[tuple[str, str]]:
-    """Asked of the framework's own generator: which of its classes a route is made of is its own business."""
+    """From the framework's own generator, so that the test does not depend on its classes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that GET and POST of one function share an operation's name
+        warnings.simplefilter("ignore", UserWarning)  # GET and POST of one function share an operation's name
         paths = api.app.openapi()["paths"]
     return {(method, path) for path, item in paths.items() for method in item}
 
@@ -101,7 +101,7 @@ def test_every_object_says_whether_it_is_open() -> None:
 
 
 def test_a_post_of_parameters_is_described_as_one_form() -> None:
-    """Of two kinds a generated client makes arguments of one, names the other, and sends nothing."""
+    """With two kinds, a generated client takes its arguments from one, names the other, and sends nothing."""
     kinds = {
         path: list(item["post"]["requestBody"]["content"])
         for path, item in describe_api()["paths"].items()
@@ -114,7 +114,7 @@ def test_a_post_of_parameters_is_described_as_one_form() -> None:
 
 
 def test_the_document_has_nothing_that_generators_stumble_over() -> None:
-    """Arrays without `items`, and choices that have one name once their case is gone."""
+    """No arrays without `items`, and no choices that differ only in their case."""
     for schema in _schemas(describe_api()):
         if schema.get("type") == "array":
             assert "items" in schema or "prefixItems" in schema, schema

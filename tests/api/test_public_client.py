@@ -1,8 +1,7 @@
 """
 The published Python client, unchanged, against the app behind a real HTTP server on a loopback port.
 
-Here is what only a server shows: headers on the wire, a HEAD, a body without length, a client that asks before it
-sends.
+It covers what only a server shows: headers on the wire, a HEAD, a body without a length, many clients at once.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`submit`: what is stored, and every refusal; nothing refused is ever stored or costs a number."""
+"""`submit`: what is stored, and every error. A refused submission stores nothing and uses no number."""
 
 import json
 from typing import Any
@@ -123,7 +123,7 @@ NOT_GIVEN: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", NOT_GIVEN, ids=str)
 def test_null_and_the_empty_text_are_as_if_the_key_were_not_there(api: Api, changes: dict[str, Any]) -> None:
-    """What is stored as the submission is what came."""
+    """The stored submission is the body as it came."""
     ((part, given),) = changes.items()
     kept = {key: value for key, value in (given or {}).items() if value not in (None, "")}
     assert api.submit({**a_submission(), part: kept or None}).status_code == 200

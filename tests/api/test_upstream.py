@@ -1,4 +1,4 @@
-"""The upstream-scheduler protocol: who may speak it, each of its calls, and the life of a job through it."""
+"""The upstream-scheduler protocol: its credentials, each of its calls, and a whole job."""
 
 import base64
 import json
@@ -339,7 +339,7 @@ def test_runstatus_gives_the_path_for_requests(api: Api) -> None:
 
 UNKNOWN = [
     {"name": "x", "number": 1, "jobid": "kns-job-8"},
-    {"name": "another-name", "number": 1, "jobid": "kns-job-7"},  # the jobid of a job that is not upstream's
+    {"name": "another-name", "number": 1, "jobid": "kns-job-7"},  # the jobid belongs to a job with another name
     {"name": "x", "jobid": None},
     {"jobid": "7"},
     {"jobid": "kns-job-07"},
@@ -371,7 +371,7 @@ def test_a_job_whose_jobid_was_lost_is_found_by_name(api: Api) -> None:
     [(JobState.COMPLETED, 0), (JobState.FAILED, 1), (JobState.TERMINATED, -15), (JobState.CANCELED, -9)],
 )
 def test_exitstatus_of_each_end(api: Api, state: JobState, code: int) -> None:
-    """Whether the leftovers are gone or not."""
+    """Whether its objects have been removed or not."""
     for job in (a_job().started().ended(state), a_job().started().ended(state).removed()):
         api.add(job, output="a\nb\n")
         expected = [code, "00:01:10", ["a\nb\n", f"<< termination state: {state} >>"]]

@@ -151,7 +151,7 @@ def test_a_fault_is_internal_error_and_no_more(api: Api) -> None:
     with capture_logs() as logs:
         answer = api.get("status", number=7)
     assert_refused(answer, 500, "Internal error")
-    fault = next(line for line in logs if line["event"] == "http_fault")
+    fault = next(line for line in logs if line["event"] == "unhandled_exception")
     assert "RuntimeError" in fault["stack"]
     assert "key-user1" not in str(logs)
 

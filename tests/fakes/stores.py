@@ -182,12 +182,15 @@ class MemoryJobStore:
             self._write("set_finalizer", replace(current, finalizers=(*others, names.FINALIZER) if present else others))
 
     def delete(self, job: Job) -> None:
-        """As with a uid precondition, another record of the same name stays."""
+        """An absent record is success; another one of that name conflicts with the uid precondition."""
         self._fail("delete")
         with self._lock:
             current = self._jobs.get(job.record)
-            if current is not None and current.uid == job.uid:
-                self._write("delete", replace(current, deleting=True))
+            if current is None:
+                return
+            if current.uid != job.uid:
+                raise ConflictError(f"NestedJob {job.record}: 409, the uid differs from {job.uid}")
+            self._write("delete", replace(current, deleting=True))
 
     # Changes by tests
 

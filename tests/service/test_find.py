@@ -58,10 +58,9 @@ def test_a_job_is_found_by_number_by_name_or_by_both(ports: ServicePorts, store:
 def test_a_job_of_somebody_else_is_unknown_and_so_is_a_wrong_name(
     ports: ServicePorts, store: MemoryJobStore, caller: str, ref: JobRef
 ) -> None:
-    """A name that the cache does not have is asked of the host, as a number is."""
     store.add(a_job().build())
     with pytest.raises(UnknownJobError):
-        _ = find_job(ports, viewer(caller), ref) or fetch_job(ports, viewer(caller), ref)
+        find_job(ports, viewer(caller), ref) or fetch_job(ports, viewer(caller), ref)
 
 
 def test_a_request_without_number_and_name_names_no_job(ports: ServicePorts) -> None:
@@ -74,8 +73,9 @@ def test_a_job_that_another_replica_just_stored_is_fetched_and_checked(
 ) -> None:
     job = store.add(a_job().build())
     store.unheard.add(7)
-    assert find_job(ports, viewer("user1"), JobRef(7)) is None
-    assert fetch_job(ports, viewer("user1"), JobRef(7, NAME)) == job
+    for ref in (JobRef(7), JobRef(name=NAME), JobRef(7, NAME)):
+        assert find_job(ports, viewer("user1"), ref) is None
+        assert fetch_job(ports, viewer("user1"), ref) == job
     for caller, ref in (("user2", JobRef(7)), ("user1", JobRef(7, "x")), ("user1", JobRef(8)), ("user1", JobRef(-7))):
         with pytest.raises(UnknownJobError):
             fetch_job(ports, viewer(caller), ref)

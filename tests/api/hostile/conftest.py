@@ -1,4 +1,4 @@
-"""One server for each module, which every row of it must leave unharmed; log and store are looked at row by row."""
+"""One server per module, which every row must leave unharmed. Log and store are checked after each row."""
 
 import logging
 import sys
@@ -32,7 +32,7 @@ def served(_server: Served, observed: StringIO, caplog: pytest.LogCaptureFixture
 
 @pytest.fixture
 def observed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> StringIO:
-    """What kns logs, all of it, in the form in which it leaves the pod."""
+    """The complete log of kns, in the form in which it leaves the pod."""
     written = StringIO()
     monkeypatch.setattr(sys, "stdout", written)
     configure_logging(logging.DEBUG)

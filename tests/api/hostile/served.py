@@ -1,8 +1,8 @@
 """
-The app behind the server that main builds, on a socket of its own; bytes go in, an answer comes out.
+The app behind the server that main builds, on its own socket: bytes go in, an answer comes out.
 
-A row of a table is one request and the answer it must get. What must be true after every row, whatever it was, is
-`Served.assert_unharmed`.
+A row of a table is one request and the answer that it must get. `Served.assert_unharmed` checks what must be true after
+every row.
 """
 
 import json
@@ -28,7 +28,7 @@ SECRETS = ("key-user", "wrong-key", "eyJ", "P" * 16)  # API keys, a guess at one
 
 @dataclass(frozen=True)
 class Row:
-    """`sent` is a whole request; `error` is the text of the refusal."""
+    """`sent` is a whole request; `error` is the text of the error answer."""
 
     sentence: str
     sent: bytes
@@ -47,7 +47,7 @@ class Answer:
 
 
 def get(target: str, *headers: str | bytes, method: str = "GET") -> bytes:
-    """A request without a body; after its answer the server closes."""
+    """A request without a body. The server closes the connection after its answer."""
     return _head(f"{method} {target} HTTP/1.1", "Host: kns.example.org", "Connection: close", *headers)
 
 
@@ -58,7 +58,7 @@ def post(target: str, body: bytes, *headers: str | bytes) -> bytes:
 
 
 def chunked(target: str, body: bytes, *headers: str | bytes) -> bytes:
-    """The same with a body in chunks, given as it goes over the wire."""
+    """The same with a chunked body, given as it is sent on the wire."""
     return get(f"/jarvice/{target}", "Transfer-Encoding: chunked", *headers, method="POST") + body
 
 
@@ -68,7 +68,7 @@ def _head(*lines: str | bytes) -> bytes:
 
 
 class Served:
-    """The running server. `log` is what kns writes, `libraries` has what they do."""
+    """The running server. `log` is the log of kns, `libraries` has that of the libraries."""
 
     def __init__(self, api: Api, port: int) -> None:
         self.api = api
@@ -83,7 +83,7 @@ class Served:
         with self.connect() as connection:
             connection.sendall(sent)
             answer = read_answer(connection, method=sent[:5].split(b" ")[0].decode("latin-1"))
-            read_to_the_end(connection)  # the server closes last of all: the request's line is in the log by then
+            read_to_the_end(connection)  # the server closes last, so the log has the request's line by then
             return answer
 
     def assert_refused(self, row: Row) -> Answer:
@@ -94,11 +94,11 @@ class Served:
         return answer
 
     def assert_unharmed(self) -> None:
-        """It answers, stored nothing, met no fault, and its log can be read and shown to anybody."""
+        """It answers, stored nothing, raised nothing, and its log is readable and has no secret."""
         live = self.ask(get("/live"))
         assert (live.status, live.body) == (200, as_json({"status": "OK"}))
         assert self.api.jobs.writes == []
-        # pytest listens to loggers that lead nowhere, too: uvicorn's access log, which would have the keys.
+        # pytest also captures loggers without a handler, such as uvicorn's access log, which would have the keys.
         found = self.libraries.records if self.libraries else []
         records = [record for record in found if logging.getLogger(record.name).propagate]
         assert [record.getMessage() for record in records if record.exc_info or record.levelno >= logging.ERROR] == []
@@ -108,7 +108,7 @@ class Served:
             assert line.endswith("}\n")
             assert line[:-1].isascii()
             assert line[:-1].isprintable()
-            assert json.loads(line)["event"] != "http_fault"
+            assert json.loads(line)["event"] != "unhandled_exception"
         told = self.log.getvalue() + "".join(record.getMessage() for record in records)
         assert [secret for secret in SECRETS if secret in told] == []
 
@@ -121,7 +121,7 @@ def read_answer(connection: socket.socket, *, method: str = "GET") -> Answer:
 
 
 def read_to_the_end(connection: socket.socket) -> bytes:
-    """Until the server closes; the rest of what it was sent may be dropped with the connection."""
+    """Read until the server closes. It may drop the rest of what it was sent, with a reset."""
     parts = []
     try:
         while part := connection.recv(65536):
@@ -135,7 +135,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 def serve(
     api: Api, *, request_limit_s: float = 30, trusted_proxies: str = "127.0.0.1", max_waiting: int = 1000
 ) -> Iterator[Served]:
-    """From the first line on connections are taken: the socket listens before the server runs."""
+    """Clients can connect at once, because the socket listens before the server runs."""
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         config = ServerConfig(

@@ -1,4 +1,4 @@
-"""Bodies: too much, too deep, in no charset, in several forms; and what is hidden in AppDefs and submissions."""
+"""Bodies that are too large, too deep, badly encoded or ambiguous, and attacks inside AppDefs and submissions."""
 
 import gzip
 import json
@@ -16,11 +16,11 @@ MEBI = 1024 * 1024
 AS_JSON = "Content-Type: application/json"
 LOGIN = {"username": "user1", "apikey": "key-user1"}
 MALFORMED = "Missing or Malformed API Syntax"
-ATTACK = "\r\n\x1b[2J{{7*7}}<script>alert(1)</script>%NIMBIXPASSWD%"  # of every kind at once
+ATTACK = "\r\n\x1b[2J{{7*7}}<script>alert(1)</script>%NIMBIXPASSWD%"  # several kinds in one text
 
 
 def unreadable(sentence: str, body: bytes, *headers: str) -> list[Row]:
-    """On a route with parameters, on one that takes any JSON, and on `submit`, which has a text of its own."""
+    """On a route with parameters, on one that takes any JSON, and on `submit`, which has its own error text."""
     return [
         Row(f"{sentence} ({route})", post(route, body, *headers), 400, error)
         for route, error in (("status", "Bad Request"), ("validate", "Bad Request"), ("submit", MALFORMED))
@@ -28,7 +28,7 @@ def unreadable(sentence: str, body: bytes, *headers: str) -> list[Row]:
 
 
 def appdef(sentence: str, error: str, **item: Any) -> Row:
-    """An AppDef whose one template is `item`."""
+    """An AppDef with `item` as its only template."""
     command = a_command(nested={"templates": [{"name": "web", "type": "kubectl", **item}]})
     body = json.dumps(an_appdef(commands={"Hello": command})).encode()
     return Row(sentence, post("validate", body), 400, f"commands.Hello.nested_kubernetes.templates[0]{error}")
@@ -162,7 +162,7 @@ def test_of_a_key_given_twice_the_last_counts(served: Served) -> None:
 
 
 def test_what_is_hidden_in_a_label_comes_back_as_it_was_and_reaches_no_log(observed: StringIO) -> None:
-    """JSON has its own escapes for it; nothing in between reads it as log line, HTML, template or header."""
+    """JSON escapes it. Nothing in between interprets it as log line, HTML, template or header."""
     with serve(Api()) as served:
         submitted = served.ask(post("submit", json.dumps(a_submission(job_label=ATTACK)).encode()))
         assert (submitted.status, json.loads(submitted.body)["number"]) == (200, 1)
@@ -177,7 +177,7 @@ def test_what_is_hidden_in_a_label_comes_back_as_it_was_and_reaches_no_log(obser
 
 
 def test_what_is_filled_into_the_apps_page_is_escaped_and_read_once() -> None:
-    """The page is its author's HTML; a URL of the author's is a link only if it is one of the web."""
+    """The page is its author's HTML. An author's URL becomes a link only if it is http(s)."""
     api = Api()
     page = "%NIMBIXUSER% {{7*7}} ${7*7} %{7*7} %CONNECTURL% %NO%"
     url = 'javascript:alert(1)//%NIMBIXUSER%"><script>'

@@ -1,4 +1,4 @@
-"""Who guesses learns nothing: not who exists, not whose job it is, and not whether the last guess was right."""
+"""A guesser learns nothing: not which users exist, not who owns a job, not whether the last guess was right."""
 
 import base64
 import hmac
@@ -19,13 +19,13 @@ KEYS = "username=user1&apikey=key-user1"
 
 @pytest.fixture
 def strict() -> Iterator[Served]:
-    """With the limit on failed logins that is the default; 127.0.0.1 is no proxy of its."""
+    """With the default limit on failed logins. It does not trust 127.0.0.1 as a proxy."""
     with serve(Api(server_key="up:secret"), trusted_proxies="192.0.2.1") as served:
         yield served
 
 
 def told(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    """All that a caller sees, less the time of day."""
+    """Everything that a caller sees, without the Date header."""
     return answer.status, {key: value for key, value in answer.headers.items() if key != "date"}, answer.body
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_user_and_a_wrong_key_are_told_the_same(served: Served, user:
 
 @pytest.mark.parametrize("user", ["user1", "nobody", "idle1", "admin1", ""])
 def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
-    """One hash of the key given, and one comparison of all of it in constant time."""
+    """One hash of the given key, and one comparison of the whole hash in constant time."""
     work: list[str] = []
     hash_key, compare = account.hash_key, hmac.compare_digest
 
@@ -70,7 +70,7 @@ def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.
 @pytest.mark.parametrize("route", JOB_ROUTES)
 @pytest.mark.parametrize("state", [a_job(), a_job().started(), a_job().exposed(), a_job().exposed().ended()])
 def test_anothers_job_and_an_unknown_one_are_told_the_same(served: Served, route: str, state: JobBuilder) -> None:
-    """By number, by name and by both, whatever state it is in."""
+    """By number, by name and by both, in any state."""
     served.api.jobs.add(state.numbered(8).owned_by("user3", payer="user3").build())
     served.api.jobs.writes.clear()
     name = "20260105141530-00008-hello-user3_s1"
@@ -102,7 +102,7 @@ def test_an_address_that_a_client_made_up_does_not_get_it_around_the_limit(stric
 
 
 def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(observed: StringIO) -> None:
-    """It adds to what the client sent; a line break in that cannot reach the log, since no header has one."""
+    """It appends to what the client sent. A line break cannot reach the log, because a header cannot contain one."""
     with serve(Api()) as served:
         statuses = [
             log_in(served, "user1", "wrong-key", f"X-Forwarded-For: 10.0.0.{guess}\x1b[2J, 203.0.113.9").status
@@ -132,6 +132,6 @@ def test_the_key_of_the_upstream_protocol_cannot_be_guessed_without_limit(strict
     assert [knock(f"up:{guess}").status for guess in range(11)] == [401] * 10 + [429]
     right = knock("up:secret")
     assert (right.status, right.headers["retry-after"]) == (429, "60")
-    assert log_in(strict, "up", "x").status == 401  # the limits of the two have nothing to do with each other
+    assert log_in(strict, "up", "x").status == 401  # the two limits are independent
     strict.api.clock.advance(60)
     assert {knock("up:secret").status for _ in range(20)} == {200}

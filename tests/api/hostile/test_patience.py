@@ -1,4 +1,4 @@
-"""Clients that let the server wait, that never stop sending, or that come in great numbers."""
+"""Clients that make the server wait, that never stop sending, or that are many."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from tests.api.client import Api, as_json, assert_refused
 from tests.api.hostile.served import CREDENTIALS, Served, chunked, get, post, read_answer, read_to_the_end, serve
 from tests.builders import a_job
 
-LIMIT_S = 0.5  # of a real clock: the server's timers are those of its event loop
+LIMIT_S = 0.5  # in real time, because the server uses the timers of its event loop
 LATE = as_json({"error": "Request timeout"})
 JOBS = f"/jarvice/jobs?{CREDENTIALS}"
 KEEP = b"Connection: keep-alive"
@@ -42,7 +42,7 @@ def patient(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Se
 
 
 def kept(request: bytes) -> bytes:
-    """A request after which the connection stays."""
+    """The same request, but the connection stays open after it."""
     return request.replace(b"Connection: close", KEEP)
 
 
@@ -73,7 +73,7 @@ def test_a_request_that_never_ends_is_ended(hasty: Served) -> None:
 
 @pytest.mark.parametrize("sent", [b"GET /live HTTP/1.1\r\n", post("jobs", b"x" * 4_000_000)[:200]])
 def test_a_byte_now_and_then_extends_nothing(hasty: Served, sent: bytes) -> None:
-    """The sender goes on until it is cut off; if it never were, it would run out of bytes."""
+    """The client sends until it is cut off. If it never were, the loop would end."""
     with hasty.connect() as connection:
         connection.sendall(sent)
         connection.settimeout(LIMIT_S / 20)
@@ -102,7 +102,7 @@ def test_a_second_request_of_a_connection_must_end_as_well(hasty: Served) -> Non
 
 
 def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
-    """It is read and dropped, so that the client gets the answer, but not for ever."""
+    """It is read and dropped, so that the client gets the answer, but not forever."""
     with serve(Api(), request_limit_s=1) as served, served.connect() as connection:
         connection.sendall(kept(get("/jarvice/jobs", f"Content-Length: {2 * MAX_BODY_BYTES}", method="POST")))
         connection.sendall(b"x" * (MAX_BODY_BYTES + 1))
@@ -115,8 +115,8 @@ def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
 @pytest.mark.parametrize("behind", [b"", post("jobs", b"x" * 1_000_000), get("/live")], ids=["", "a body", "a request"])
 def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch, behind: bytes) -> None:
     """
-    More than the sockets of both sides hold: the rest would stay in memory for as long as the client likes, and what it
-    sent behind that request, too.
+    The answer is larger than the socket buffers of both sides. Otherwise the rest, and what the client sent after that
+    request, would stay in memory for as long as the client likes.
     """
     lost, connection_lost = threading.Event(), BoundedHttp.connection_lost
 
@@ -141,7 +141,7 @@ def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pyte
 def test_no_answer_waits_for_the_client_to_acknowledge_its_head(
     patient: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a connection that stays open each would take 40 ms longer."""
+    """Without this option each answer on an open connection would take 40 ms longer."""
     flags, connection_made = [], BoundedHttp.connection_made
 
     def look(protocol: BoundedHttp, transport: asyncio.BaseTransport) -> None:
@@ -178,7 +178,7 @@ def test_whoever_waits_longest_makes_room(observed: StringIO) -> None:
 
 
 def test_broken_chunks_behind_an_answer_only_end_the_connection(patient: Served) -> None:
-    """The answer of a GET does not wait for its body; uvicorn's own answer to the rest ends in a traceback."""
+    """A GET is answered before its body arrives. uvicorn's own answer to the broken rest would end in a traceback."""
     with patient.connect() as connection:
         connection.sendall(kept(get("/live", "Transfer-Encoding: chunked")))
         assert read_answer(connection).status == 200
@@ -188,7 +188,7 @@ def test_broken_chunks_behind_an_answer_only_end_the_connection(patient: Served)
 
 
 def test_two_requests_in_one_piece_get_two_answers(patient: Served) -> None:
-    """What is behind a body's length is the next request, and broken if it is none."""
+    """Bytes after a body's length are the next request; if they are not HTTP, the answer is 400."""
     with patient.connect() as connection:
         connection.sendall(kept(post("jobs", CREDENTIALS.encode())) + kept(get("/live")) + b"smuggled\r\n\r\n")
         assert re.findall(rb"HTTP/1.1 ([0-9]+)", read_to_the_end(connection)) == [b"200", b"200", b"400"]
@@ -210,7 +210,7 @@ def test_a_host_that_is_none_does_not_spoil_the_answer_of_a_store_that_is_not_re
 
 
 async def _tell(reader: BodyReader, receive: Receive) -> tuple[int, bytes]:
-    """Status and body that a POST with this body is answered with."""
+    """Status and body of the answer to a POST with this body."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -236,7 +236,7 @@ def test_of_a_body_without_an_end_no_more_is_held_than_the_limit() -> None:
 
 
 def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes while others hold it all is told to come again; what was held is given back."""
+    """A body that arrives while others use all of it is refused for now. The memory is released afterwards."""
     monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
     monkeypatch.setattr(middleware, "SMALL_BODY_BYTES", 0)
     told: list[tuple[int, bytes]] = []
@@ -245,7 +245,7 @@ def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -
         return {"type": "http.request", "body": b"x" * 60}
 
     async def working(_scope: Scope, _receive: Receive, send: Send) -> None:
-        """Its own body is held for as long as it works; meanwhile comes a second one."""
+        """Its own body is held while it works; a second one arrives meanwhile."""
         if not told:
             told.append(await _tell(reader, receive))
         await JsonAnswer({})(_scope, _receive, send)
@@ -257,7 +257,7 @@ def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_small_bodies_are_read_while_large_ones_hold_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that never ends, and needs no login, holds all but a little: nobody else would submit, or end a job."""
+    """A body that never ends needs no login and may use almost all of it. Others must still submit and end jobs."""
     monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
     monkeypatch.setattr(middleware, "SMALL_BODY_BYTES", 20)
 
@@ -293,7 +293,7 @@ def test_small_bodies_are_read_while_large_ones_hold_it_all(monkeypatch: pytest.
 
 
 def test_answers_that_nobody_takes_have_a_limit_together(patient: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is less than a socket may wait for; who has taken nothing for the longest loses its connection."""
+    """Each is below the limit of one socket. The client that has read nothing for longest loses its connection."""
     size, most = 8 * 1024 * 1024, 3
     monkeypatch.setattr(server, "MAX_UNREAD_BYTES", most * size)
     job = patient.api.add(a_job().started(), output="x" * size)
@@ -319,7 +319,7 @@ def test_a_form_at_the_limit_of_fields_is_read(api: Api) -> None:
 
 
 def test_a_long_form_is_read_beside_the_event_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four mebibytes of `%` take a second, without a login; every other client would wait, the liveness probe too."""
+    """Four MiB of `%` take a second, without a login. Every other client would wait, the liveness probe too."""
     readers, merge = [], parameters._merge_params
 
     def note(request: Request, body: bytes) -> parameters.Params:

@@ -12,7 +12,7 @@ from tests.api.hostile.served import Row, Served, get, post
 from tests.builders import a_submission
 from tests.tokens import a_key, a_token, claims, forged, public_pem, since_now
 
-DAY_S = 86400  # made when the module is read, and used whenever its turn comes
+DAY_S = 86400  # tokens are made at import and used later
 
 
 def lasting(*, key: int = 0, **changes: Any) -> str:
@@ -37,7 +37,7 @@ def signed(payload: bytes, **headers: Any) -> str:
 
 
 def headed(head: bytes) -> str:
-    """A token whose head is anything at all."""
+    """A token with any head."""
     return f"{encoded(head)}.{encoded(json.dumps(valid()).encode())}.{encoded(b'x' * 256)}"
 
 
@@ -134,7 +134,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("sentence", TOKENS)
 def test_a_token_that_proves_nothing(served: Served, sentence: str) -> None:
-    """Neither alone, nor beside a good key: a token wins."""
+    """Neither alone nor beside a good key, because a token wins."""
     header = f"Authorization: Bearer {TOKENS[sentence]}"
     for target in ("/jarvice/jobs", "/jarvice/apps", "/jarvice/jobs?username=user1&apikey=key-user1"):
         served.assert_refused(Row(sentence, get(target, header), 401, "Unauthorized"))
@@ -146,7 +146,7 @@ def test_a_token_that_is_carried_wrongly(served: Served, row: Row) -> None:
 
 
 def test_the_token_that_all_others_are_made_from_is_a_good_one(served: Served) -> None:
-    """Else every row above would pass for any reason. A proxy's own credentials do not stand in its way."""
+    """Otherwise every row above could pass for another reason. A proxy's own credentials do not interfere."""
     for headers in ([f"Authorization: Bearer {GOOD}"], ["Authorization: Basic eDp5", f"Authorization: Bearer {GOOD}"]):
         assert served.ask(get("/jarvice/jobs", *headers)).status == 200
     served.assert_unharmed()

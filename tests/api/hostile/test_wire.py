@@ -1,4 +1,4 @@
-"""What is no HTTP, or HTTP that readers may read in two ways; and targets that lead nowhere."""
+"""Bytes that are not HTTP, HTTP that two readers may read differently, and unknown targets."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def wrong_method(sentence: str, sent: bytes) -> Row:
 
 
 def unknown_job(sentence: str, sent: bytes) -> Row:
-    """Oddities that change nothing: the request is looked at like any other."""
+    """Harmless oddities: the request is handled like any other."""
     return Row(sentence, sent, 404, "Not Found")
 
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: one key of one user gives one job a day."""
+"""`Idempotency-Key`: one key of one user makes one job in 24 hours."""
 
 import threading
 
@@ -47,7 +47,7 @@ def test_another_key_another_user_and_no_key_are_new_jobs(api: Api) -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_after_a_day_the_key_is_free_again(api: Api, ended: bool) -> None:
-    """Also while the record of the first job is still there."""
+    """Also while the record of the first job still exists."""
     numbers = []
     for _ in range(3):
         numbers += [api.submit(a_submission(), idempotency_key="k1").json()["number"] for _ in range(2)]
@@ -84,7 +84,7 @@ def test_a_key_that_is_none(api: Api, key: bytes) -> None:
 
 
 def test_a_store_that_cannot_look_is_said_so(api: Api) -> None:
-    """A new job could be a second one."""
+    """Otherwise kns could make a second job."""
     api.jobs.faults["find_request"] = UnavailableError("the record cache is not filled yet")
     assert_refused(api.submit(a_submission(), idempotency_key="k1"), 500, "Unable to create Job Submission")
     assert api.jobs.writes == []
