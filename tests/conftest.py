@@ -23,6 +23,10 @@ _PLAIN = [
 ]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "proves(section, claim): what the test proves, for docs/proofs.md")
+
+
 @pytest.fixture(autouse=True)
 def _reset_logging() -> Iterator[None]:
     """Undo the logging that a test configured, because its output ends with the test."""

@@ -64,6 +64,7 @@ def test_a_namespace_removed_by_hand_ends_the_job(sim: Simulation, job: JobBuild
     assert sim.host.left == []
 
 
+@pytest.mark.proves("objects", "Nothing is removed that is not the job's")
 def test_a_foreign_namespace_is_neither_used_nor_removed(sim: Simulation, job: JobBuilder) -> None:
     sim.host.put(Kind.NAMESPACE, "", "kns-job-7", {"metadata": {"labels": {"team": "other"}}})
     sim.submit(job)

@@ -20,6 +20,8 @@ from tests.flow.conftest import Simulation
 from tests.upgrade.record import STATES
 from tests.upgrade.stored import LIVES, StoredLife, list_versions
 
+pytestmark = pytest.mark.proves("main", "Jobs of 0.1.0 continue after an upgrade, whatever their stage")
+
 ROOT = Path(__file__).parents[2]
 EACH_LIFE = pytest.mark.parametrize("life", LIVES, ids=lambda life: f"{life.version}-{life.state}")
 LIVE = ("submitted", "spawning", "deploying", "serving")

@@ -23,6 +23,11 @@ from kns.stages.swept import (
 )
 from tests.builders import a_job
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Orphans of every kind are removed; unmarked objects and those of other installations stay",
+)
+
 US = Installation("kns-system", "uid-of-kns")
 RECORD = "uid-of-a-record"
 LIVE = a_job().started().build()

@@ -27,6 +27,11 @@ from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Orphans of every kind are removed; unmarked objects and those of other installations stay",
+)
+
 US = Installation("kns-system", "uid-of-kns")
 GONE = "uid-of-no-record"
 LIVE = a_job().started().build()
