@@ -89,7 +89,7 @@ def test_programs_are_built_anew_if_their_source_changes(
     before = {binary.name: binaries.stored(binary) for binary in binaries.BINARIES}
     assert before == {binary.name: binaries.stored(binary) for binary in binaries.BINARIES}
     (tmp_path / name).write_text("after", encoding="utf-8")
-    assert not {path for path in before.values()} & {binaries.stored(binary) for binary in binaries.BINARIES}
+    assert not set(before.values()) & {binaries.stored(binary) for binary in binaries.BINARIES}
 
 
 def test_a_batch_is_all_cgo_or_none() -> None:
@@ -118,8 +118,14 @@ def test_a_task_ends_with_its_command() -> None:
             tick("still at work")
             started.set()
 
-    with pytest.raises(KeyboardInterrupt), beside.Tasks() as tasks:
-        task = tasks.start("endless", work)
-        started.wait()
-        raise KeyboardInterrupt
+    def run() -> None:
+        with beside.Tasks() as all_tasks:
+            tasks.append(all_tasks.start("endless", work))
+            started.wait()
+            raise KeyboardInterrupt
+
+    tasks: list[beside.Task[None]] = []
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    (task,) = tasks
     assert isinstance(task.exception(), beside.CancelledError)
