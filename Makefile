@@ -61,7 +61,6 @@ static: $(VENV)/ready ## the static part of the gate: format, lint, types, layer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	MYPYPATH=init-image $(BIN)/mypy -p runner
 	$(BIN)/lint-imports
 
 hooks: $(VENV)/ready ## run `make static` before every commit (again after a change of dependencies)

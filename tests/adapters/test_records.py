@@ -348,7 +348,7 @@ def test_no_look_up_walks_all_records(records: Records, monkeypatch: pytest.Monk
         def __iter__(self) -> NoReturn:
             raise AssertionError("walked all records")
 
-        values = items = keys = __iter__  # type: ignore[assignment]  # a walk by any of them is the same walk
+        values = items = keys = __iter__  # a walk by any of them is the same walk
 
     monkeypatch.setattr(records.store.cache, "_objects", Unwalkable(objects))
     store = records.store

@@ -1,5 +1,6 @@
 """Bearer tokens on the routes: who gets in by one, what it decides, and that it is never written down."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_other_schemes_are_no_credentials_of_ours(api: Api) -> None:
     assert_refused(ask(api, "jobs", "Basic dTpw"), 400, "Required parameter(s) missing")
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[], str]] = {
     "nothing after the scheme": lambda: "Bearer",
     "a blank after the scheme": lambda: "Bearer ",
     "no token": lambda: "Bearer token",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import FakeKubectl
+    from tests.unit.init_image.conftest import FakeKubectl
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]

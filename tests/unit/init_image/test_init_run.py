@@ -15,7 +15,7 @@ from runner.output import Output
 from runner.shutdown import Shutdown
 
 if TYPE_CHECKING:
-    from conftest import FakeKubectl, Sleeper
+    from tests.unit.init_image.conftest import FakeKubectl, Sleeper
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
