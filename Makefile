@@ -61,7 +61,6 @@ static: $(VENV)/ready ## the static part of the gate: format, lint, types, layer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	MYPYPATH=init-image $(BIN)/mypy -p runner
 	$(BIN)/lint-imports
 
 hooks: $(VENV)/ready ## run `make static` before every commit (again after a change of dependencies)
@@ -100,8 +99,9 @@ bench-poll: $(VENV)/ready ## measure whether 200 polling clients slow the reconc
 soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)
 
-docs: $(VENV)/ready ## write docs/configuration.md anew from the table of settings
+docs: $(VENV)/ready ## write the generated pages: configuration and proofs
 	@$(PYTHON_IN) docs/build_configuration.py
+	@$(PYTHON_IN) docs/build_proofs.py
 
 dev: $(VENV)/ready ## run the scheduler from this checkout, outside the cluster
 	@$(PYTHON_IN) -m demo dev

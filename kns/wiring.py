@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.sliding_window import SlidingWindow
 from kns.engine.sweeper import SweepRules
 from kns.logs import get_logger
@@ -19,7 +18,7 @@ from kns.model.site import (
     VirtualKubernetes,
 )
 from kns.model.submit.submission import Terms
-from kns.ports import IdentityProvider, Kind
+from kns.ports import Cluster, IdentityProvider, Kind
 from kns.service.ports import Limits
 from kns.settings import Settings
 from kns.stages.orphans import Installation
@@ -147,7 +146,7 @@ def _build_proxies(settings: Settings) -> Proxies:
     return Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy)
 
 
-def warn_of_missing_classes(cluster: KubeCluster, classes: ClassSettings) -> None:
+def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:
     wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
     if classes.default_storage_class:
         wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))

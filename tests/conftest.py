@@ -15,12 +15,16 @@ settings.register_profile("deep", max_examples=4000, deadline=None)
 settings.load_profile("quick")
 
 # structlog's defaults render each traceback with its source for a terminal, which took a tenth of a run.
-_PLAIN = [
+_PLAIN: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.format_exc_info,
     structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "proves(section, claim): what the test proves, for docs/proofs.md")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """Tokens of the realm: which are believed, and that no error says anything of what a token holds."""
 
+from collections.abc import Callable
+
 import pytest
 
 from kns.adapters.bearer import RealmTokens
@@ -18,7 +20,7 @@ def test_a_good_token_says_who_bears_it(tokens: RealmTokens) -> None:
     assert tokens.verify(token) == TokenClaims("user1", email="a@example.org", payer="payer9", billing_code=42)
 
 
-GOOD = {
+GOOD: dict[str, Callable[[], str]] = {
     "ended 5 s ago": lambda: a_token(exp=since_now(-5)),
     "begins in 5 s": lambda: a_token(nbf=since_now(5)),
     "made in 5 s": lambda: a_token(iat=since_now(5)),
@@ -31,13 +33,14 @@ GOOD = {
 }
 
 
+@pytest.mark.proves("callers", "A token with an audience must be for `jarvice`; a token without one is accepted")
 @pytest.mark.parametrize("sentence", GOOD)
 def test_a_token_is_believed_that_is(tokens: RealmTokens, sentence: str) -> None:
     """Clocks may differ by half a minute."""
     assert tokens.verify(GOOD[sentence]()).username == "user1"
 
 
-BAD = {
+BAD: dict[str, Callable[[], str]] = {
     "empty": lambda: "",
     "a word": lambda: "token",
     "three words": lambda: "a.b.c",

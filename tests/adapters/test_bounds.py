@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from kubernetes.client import Configuration
 
-from kns.adapters.kube import client as client_module
 from kns.adapters.kube.client import Bounds, KubeClient, connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import UnavailableError
@@ -121,6 +121,6 @@ def test_lines_of_a_watch_come_whole_wherever_chunks_end() -> None:
 
 
 def bounded_client(url: str, bounds: Bounds) -> KubeClient:
-    configuration: Any = client_module.Configuration()
+    configuration: Any = Configuration()
     configuration.host = url
     return KubeClient(configuration, bounds=bounds)

@@ -30,6 +30,7 @@ def test_the_token_of_a_kubeconfig_leaves_the_process(server: ApiServer, client:
     assert server.seen[-1].headers["authorization"] == f"Bearer {TOKEN}"
 
 
+@pytest.mark.proves("settings", "`JARVICE_K8S_ADMIN_CONF` is a kubeconfig of the host")
 def test_a_kubeconfig_file_works_the_same(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("home") / "config"
     path.write_text(
@@ -48,6 +49,7 @@ contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
     assert server.seen[-1].headers["authorization"] == f"Bearer {TOKEN}"
 
 
+@pytest.mark.proves("settings", "Proxies apply to init pods and never to the Kubernetes API")
 def test_proxy_variables_do_not_touch_the_kubernetes_api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are for the world outside; port 9 of the loopback would refuse."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
@@ -203,6 +205,10 @@ def test_certificates_of_a_virtual_cluster_go_with_their_client(
     assert list(folder.rglob("*")) == []
 
 
+@pytest.mark.proves(
+    "security",
+    "write a kubeconfig for kns that runs a program, sends kns's token, or leads elsewhere",
+)
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [

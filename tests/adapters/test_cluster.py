@@ -85,6 +85,7 @@ def test_a_namespace_is_observed_whatever_namespace_is_said(host: Host) -> None:
     assert host.cluster.observe(Kind.NAMESPACE, "ignored", "kns-job-7") is not None
 
 
+@pytest.mark.proves("objects", "Nothing is removed that is not the job's")
 def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     """It may carry our label: the tenant chose its labels."""
     meta = {"name": "web", "namespace": "kns-job-7", "labels": {**MINE, "vcluster.loft.sh/managed-by": "kns-job-7"}}
@@ -94,6 +95,7 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
     assert [pod["metadata"]["name"] for pod in host.cluster.observe_job(Kind.POD, a_location(7))] == ["kns-init-0"]
 
 
+@pytest.mark.proves("security", "pass off its pod as another job's by labels (as anyone who can create a pod could)")
 @pytest.mark.parametrize(("namespace", "told"), [("default", []), ("kns-job-8", ["kns-job-8"])])
 def test_a_pod_elsewhere_that_carries_the_jobs_labels_is_not_the_jobs(
     server: ApiServer, host: Host, namespace: str, told: list[str]
@@ -127,6 +129,7 @@ def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: H
     assert host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, a_location(8)) == []
 
 
+@pytest.mark.proves("security", "fill the host's store, address ranges or pod slots with thousands of small objects")
 def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiServer, host: Host) -> None:
     """Claims with 256 KiB of annotations each, of all jobs, must fit into memory."""
     copied = {"vcluster.loft.sh/managed-by": "kns-job-7"}
@@ -202,6 +205,11 @@ def test_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -
     assert host.cluster.pod_log("n", "p", "init") == log
 
 
+@pytest.mark.proves(
+    "output",
+    "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "
+    "many may read it at the same time; if something was cut, the first line says so",
+)
 @pytest.mark.parametrize(("count", "first"), [(MAX_LINES, "0"), (MAX_LINES + 1, CUT)])
 def test_of_a_long_log_the_last_lines_and_that_there_are_more(
     server: ApiServer, host: Host, count: int, first: str
@@ -232,6 +240,7 @@ def test_not_ready_before_the_records_are_read(client: KubeClient, clock: FakeCl
     assert not HostHealth(client, WatchCache(client, PODS, clock=clock), clock=clock).is_ready()
 
 
+@pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
 def test_an_answer_counts_for_thirty_seconds(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
     """Probes within ten seconds of it ask nobody; after thirty without one the replica is not ready."""
     health = HostHealth(client, synced(client, clock), clock=clock)
@@ -254,6 +263,7 @@ def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, cloc
     assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
 
 
+@pytest.mark.proves("wire", "Timeouts of host calls keep an answer within 20 s, and a probe within 3 s")
 def test_many_who_ask_a_silent_host_wait_for_one_question(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +319,7 @@ def test_a_host_without_metrics_or_rights_is_told_apart_from_one_that_is_away(
         host.cluster.list_objects(Kind.POD_METRICS, "kns-job-7")
 
 
+@pytest.mark.proves("wire", "Timeouts of host calls keep an answer within 20 s, and a probe within 3 s")
 def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
     host: Host, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,7 +338,7 @@ def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer)
         meta = {"name": name, "namespace": "kns", "labels": own}
         server.put("/api/v1", "secrets", {"metadata": meta, "data": {"password": "czNjcjN0"}})
     (found,) = host.cluster.list_metadata(Kind.SECRET, "kns", "app.kubernetes.io/managed-by=kns")
-    assert (found["metadata"]["name"], found.keys()) == ("kns-job-7-tokens", {"metadata"})
+    assert (found["metadata"]["name"], set(found)) == ("kns-job-7-tokens", {"metadata"})
     assert server.seen[-1].query["resourceVersion"] == "0"
 
 
@@ -375,4 +386,4 @@ class _Unwalkable(dict[Any, Any]):
     def __iter__(self) -> NoReturn:
         raise AssertionError("walked all objects")
 
-    values = items = keys = __iter__  # type: ignore[assignment]  # a walk by any of them is the same walk
+    values = items = keys = __iter__  # a walk by any of them is the same walk

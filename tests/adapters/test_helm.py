@@ -120,6 +120,7 @@ def test_nothing_is_cluster_scoped_and_no_right_is_made(rendering: Rendering) ->
     assert kinds <= {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "StatefulSet"}
 
 
+@pytest.mark.proves("objects", "Every pod has the toleration with `Exists` and `NoSchedule`")
 @real
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str) -> None:
@@ -135,6 +136,7 @@ def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str
                 assert {"cpu", "memory"} <= container["resources"][part].keys(), container["name"]
 
 
+@pytest.mark.proves("objects", "Every pod has the toleration with `Exists` and `NoSchedule`")
 @real
 def test_the_nested_dns_tolerates_and_asks_too(rendering: Rendering) -> None:
     """CoreDNS is in the config's values; it ends up as a pod on the host."""

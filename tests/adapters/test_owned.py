@@ -87,6 +87,11 @@ def test_half_a_surrogate_pair_does_not_keep_an_output_from_being_stored(outputs
     assert outputs.read(JOB.record) == JobOutput(head="h?", log="l?", end="e?")
 
 
+@pytest.mark.proves(
+    "output",
+    "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "
+    "many may read it at the same time; if something was cut, the first line says so",
+)
 def test_a_huge_log_is_cut_to_fit_and_keeps_its_end(server: ApiServer, outputs: KubeOutputs) -> None:
     """Random text, which does not compress to less than three quarters."""
     rng = random.Random(7)
@@ -105,6 +110,11 @@ def test_a_log_is_cut_at_newlines_only() -> None:
     assert gzip.decompress(pack_log(text)).decode() + "\n" == text
 
 
+@pytest.mark.proves(
+    "output",
+    "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "
+    "many may read it at the same time; if something was cut, the first line says so",
+)
 def test_a_log_that_compresses_is_kept_up_to_two_mebibytes() -> None:
     """However small it is stored, whoever reads it has it all in memory."""
     text = "\n".join(["the same line again"] * 9_000)
@@ -120,6 +130,11 @@ def test_a_line_that_fits_nowhere_is_left_out(before: str) -> None:
     assert gzip.decompress(pack_log(before + line)).decode() == CUT
 
 
+@pytest.mark.proves(
+    "output",
+    "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "
+    "many may read it at the same time; if something was cut, the first line says so",
+)
 @pytest.mark.parametrize("again", [False, True], ids=["stored once", "read and stored again with the end"])
 def test_a_long_log_says_in_its_first_line_that_it_was_cut(outputs: KubeOutputs, again: bool) -> None:
     output = JobOutput(log="".join(f"{number}\n" for number in range(MAX_LINES + 5)))
@@ -132,6 +147,7 @@ def test_a_long_log_says_in_its_first_line_that_it_was_cut(outputs: KubeOutputs,
     assert lines[-2:] == ([str(MAX_LINES + 4), "the end"] if again else [str(MAX_LINES + 3), str(MAX_LINES + 4)])
 
 
+@pytest.mark.proves("wire", "Timeouts of host calls keep an answer within 20 s, and a probe within 3 s")
 def test_what_an_answer_waits_for_is_not_waited_for_long(
     server: ApiServer, outputs: KubeOutputs, tokens: KubeTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:

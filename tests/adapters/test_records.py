@@ -201,6 +201,7 @@ def test_a_status_write_leaves_what_kns_does_not_know(records: Records) -> None:
     assert after["status"]["message"] == "hello"
 
 
+@pytest.mark.proves("statuses", "If both shutdown and terminate are requested, `terminate` decides the final status")
 def test_of_two_stops_at_the_same_time_the_stronger_wins(records: Records, client: KubeClient) -> None:
     """Whichever of two replicas is asked first."""
     job = created(records)
@@ -347,7 +348,7 @@ def test_no_look_up_walks_all_records(records: Records, monkeypatch: pytest.Monk
         def __iter__(self) -> NoReturn:
             raise AssertionError("walked all records")
 
-        values = items = keys = __iter__  # type: ignore[assignment]  # a walk by any of them is the same walk
+        values = items = keys = __iter__  # a walk by any of them is the same walk
 
     monkeypatch.setattr(records.store.cache, "_objects", Unwalkable(objects))
     store = records.store

@@ -261,6 +261,7 @@ def test_a_write_during_a_list_survives_it(
     assert found["metadata"]["labels"] == {"by": "us"}
 
 
+@pytest.mark.proves("faults", "etcd is restored from a backup while replicas run")
 def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """Its versions begin below those that are known: what was made after the backup is gone, what changed is back."""
     told: list[str] = []

@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.api.client import Api
 from tests.builders import a_submission, an_appdef
+
+pytestmark = pytest.mark.proves("security", "anything in any parameter")
 
 TEXTS = st.text(max_size=8) | st.sampled_from(["\ud800", "\x00", "true", "7", "", "-", "../x"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS

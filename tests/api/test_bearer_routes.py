@@ -34,6 +34,7 @@ def without_user(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in a_submission(**changes).items() if key != "user"}
 
 
+@pytest.mark.proves("callers", "A Bearer token is equivalent to an API key on every route")
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_token_is_as_good_as_a_key_on_every_route(api: Api, route: str) -> None:
     """Every route answers as it answers the same user with a key."""
@@ -85,6 +86,11 @@ REFUSED: dict[str, Callable[[], str]] = {
 }  # all the ways in which a token proves nothing: hostile/test_tokens.py
 
 
+@pytest.mark.proves(
+    "security",
+    "a forged, foreign or expired token: `none`, HS256 with the public key, its own key by `kid`, `jwk` or `jku`,"
+    " another audience",
+)
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_a_token_that_is_refused(api: Api, sentence: str) -> None:
     header = REFUSED[sentence]()
@@ -96,6 +102,10 @@ def test_a_token_that_is_refused(api: Api, sentence: str) -> None:
     assert api.jobs.writes == []
 
 
+@pytest.mark.proves(
+    "callers",
+    "An inactive account may read with its key but not submit; with a token it may do neither",
+)
 def test_a_token_of_an_inactive_account_opens_nothing(api: Api) -> None:
     """`submit` says why, as it does for a key."""
     header = f"Bearer {a_token(preferred_username='idle1')}"
@@ -133,6 +143,7 @@ def test_an_empty_user_beside_a_token_is_none(api: Api, user: Any) -> None:
     assert_refused(api.submit({**without_user(), "user": user}), 400, "Missing or Malformed API Syntax")
 
 
+@pytest.mark.proves("callers", "There is one realm, that of the one public key; kns knows no realm per payer")
 def test_without_a_realm_key_every_token_is_refused() -> None:
     api = Api()
     assert_refused(ask(api, "jobs", f"Bearer {a_token()}", username="user1", apikey="key-user1"), 401, "Unauthorized")

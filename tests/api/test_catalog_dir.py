@@ -64,6 +64,11 @@ def directory(mount: SecretMount) -> CatalogDirectory:
     return directory
 
 
+@pytest.mark.proves(
+    "callers",
+    "Accounts, machines, apps and vaults come from a directory of files, which is read again when it changes "
+    "([flat names](decisions/0005-catalogue-keys.md))",
+)
 def test_a_mounted_secret_is_read_whole(directory: CatalogDirectory) -> None:
     catalog = directory.current()
     assert {"user1", "admin1"} <= set(catalog.users)
@@ -163,6 +168,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.proves(
+    "callers",
+    "Accounts, machines, apps and vaults come from a directory of files, which is read again when it changes "
+    "([flat names](decisions/0005-catalogue-keys.md))",
+)
 @pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
 def test_a_bad_version_keeps_the_old_one_and_is_logged_once(
     directory: CatalogDirectory, mount: SecretMount, sentence: str, changes: Any, problem: str

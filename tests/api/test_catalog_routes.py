@@ -57,6 +57,15 @@ def test_apps_refuses(api: Api, params: dict[str, str], status: int, error: str)
     assert_refused(api.get("apps", as_user=None, **params), status, error)
 
 
+@pytest.mark.proves(
+    "routes",
+    "`apps` without `version` returns apps of every version; `version=1`, a published default, filters like any "
+    "other value, and no nested app has it",
+)
+@pytest.mark.proves(
+    "routes",
+    "For an unknown app or machine the answer is an empty map; for an unknown AppDef it is 404",
+)
 @pytest.mark.parametrize(
     ("params", "apps"),
     [
@@ -76,11 +85,22 @@ def test_apps_are_filtered_by_name_and_version(api: Api, params: dict[str, str],
     assert list(api.get("apps", as_user=None, **params).json()) == apps
 
 
+@pytest.mark.proves(
+    "routes",
+    "`all`, a published default of `name`, means all apps, machines or queues, unless one has that name; `sort` "
+    "may be in double quotes, as in its published default",
+)
 def test_an_app_that_is_called_all_is_found_by_its_name(api: Api) -> None:
     api.catalog.catalog = a_catalog(apps={"all": an_app(), "more": an_app()})
     assert list(api.get("apps", as_user=None, name="all").json()) == ["all"]
 
 
+@pytest.mark.proves(
+    "shapes",
+    "`classifications` may be a string in a file and is a list in answers; `step` and `size` are strings there; "
+    "numbers, booleans and lists that a file has as strings are returned in their own type; wrongly typed values "
+    "are omitted",
+)
 def test_an_appdef_is_shown_in_the_types_and_the_order_that_strict_clients_want(api: Api) -> None:
     """A key without a described type stays as written; a value of the wrong type is omitted."""
     source = a_loose_appdef()
@@ -121,6 +141,10 @@ def test_an_appdef_is_shown_in_the_types_and_the_order_that_strict_clients_want(
     assert json.dumps(answer.json(), sort_keys=True) == json.dumps(expected, sort_keys=True)  # 1 is not True
 
 
+@pytest.mark.proves(
+    "routes",
+    "For an unknown app or machine the answer is an empty map; for an unknown AppDef it is 404",
+)
 @pytest.mark.parametrize(
     ("params", "status", "error"),
     [
@@ -134,6 +158,15 @@ def test_appdef_refuses(api: Api, params: dict[str, str], status: int, error: st
     assert_refused(api.get("appdef", as_user="user2", **params), status, error)
 
 
+@pytest.mark.proves(
+    "routes",
+    "`all`, a published default of `name`, means all apps, machines or queues, unless one has that name; `sort` "
+    "may be in double quotes, as in its published default",
+)
+@pytest.mark.proves(
+    "routes",
+    "For an unknown app or machine the answer is an empty map; for an unknown AppDef it is 404",
+)
 @pytest.mark.parametrize(
     ("params", "machines"),
     [
@@ -215,6 +248,12 @@ def test_validate_of_what_is_no_json_object(api: Api, body: bytes) -> None:
     assert_refused(api.call("POST", "/jarvice/validate", content=body), 400, "Bad Request")
 
 
+@pytest.mark.proves("routes", "A vault is listed as empty, because kns mounts none")
+@pytest.mark.proves(
+    "routes",
+    "`all`, a published default of `name`, means all apps, machines or queues, unless one has that name; `sort` "
+    "may be in double quotes, as in its published default",
+)
 @pytest.mark.parametrize(
     "params",
     [
@@ -255,6 +294,7 @@ def test_a_vault_of_somebody_else_is_unknown(api: Api) -> None:
     assert_refused(api.get("vault", as_user="user2", vault="data", path="/"), 400, "Invalid parameter(s)")
 
 
+@pytest.mark.proves("routes", "There are no queues: an empty list, or an empty map with `info`")
 @pytest.mark.parametrize(
     ("info", "empty"),
     [
@@ -281,6 +321,11 @@ def test_there_are_no_queues_in_the_form_that_was_asked_for(api: Api, info: Any,
     assert (answer.status_code, answer.content) == (200, empty)
 
 
+@pytest.mark.proves(
+    "routes",
+    "`all`, a published default of `name`, means all apps, machines or queues, unless one has that name; `sort` "
+    "may be in double quotes, as in its published default",
+)
 def test_all_queues_are_none(api: Api) -> None:
     assert api.get("queues", name="all").content == b"[]\n"
 

@@ -15,6 +15,8 @@ from kns.ports import Kind
 from tests.api.client import Api, assert_refused
 from tests.builders import JobBuilder, a_catalog, a_command, a_job, a_submission, an_app, an_appdef
 
+pytestmark = pytest.mark.proves("main", "Every route, error and answer shape, byte for byte")
+
 USER = {"username": "user1", "apikey": "key-user1"}
 ADMIN = {"username": "admin1", "apikey": "key-admin1"}
 SERVING, ENDED = a_job().exposed(), a_job().exposed().ended()
@@ -71,6 +73,8 @@ CASES: list[tuple[str, JobBuilder | None, str, dict[str, Any], int, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves("routes", "The portal's own routes are unknown")
+@pytest.mark.proves("wire", "Each published error text belongs to one case")
 @pytest.mark.parametrize(("case", "job", "route", "params", "status", "error"), CASES, ids=[row[0] for row in CASES])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_error_has_its_status_and_exact_bytes(
@@ -112,6 +116,8 @@ SUBMITS: list[tuple[str, bytes | dict[str, Any], int, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves("submit", "A submission without `user` and without a token is malformed")
+@pytest.mark.proves("wire", "Each published error text belongs to one case")
 @pytest.mark.parametrize(("case", "body", "status", "error"), SUBMITS, ids=[row[0] for row in SUBMITS])
 def test_a_submit_that_is_refused(api: Api, case: str, body: bytes | dict[str, Any], status: int, error: str) -> None:
     options: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
@@ -169,6 +175,8 @@ ALLOWED = {
 }
 
 
+@pytest.mark.proves("routes", "`tail` and `shutdown` work while the templates run")
+@pytest.mark.proves("routes", "`tail` is for a running job, `output` for an ended one")
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("route", ALLOWED)
 def test_a_route_is_allowed_in_its_states(api: Api, route: str, state: str) -> None:
@@ -237,6 +245,7 @@ def assert_shape(entry: dict[str, Any], shape: Mapping[str, tuple[type, ...]]) -
     assert wrong == {}
 
 
+@pytest.mark.proves("shapes", "Entries of `jobs` have the keys of `status` and all others that clients read")
 @pytest.mark.parametrize("state", STATES)
 def test_shapes_of_a_job_in_every_state(api: Api, state: str) -> None:
     api.add(STATES[state])

@@ -47,10 +47,19 @@ def test_credentials_of_a_wrong_type_are_invalid_parameters(api: Api) -> None:
     assert_refused(answer, 400, "Invalid parameter(s)")
 
 
+@pytest.mark.proves(
+    "callers",
+    "An inactive account may read with its key but not submit; with a token it may do neither",
+)
 def test_an_account_without_billing_may_look(api: Api) -> None:
     assert api.get("jobs", as_user="idle1").json() == {}
 
 
+@pytest.mark.proves("security", "see or end another's job")
+@pytest.mark.proves(
+    "callers",
+    "Payer and admins of a team see the jobs of its members, system admins all jobs; other people's jobs are unknown",
+)
 @pytest.mark.parametrize(
     ("caller", "sees"),
     [("user1", True), ("user2", False), ("lead1", True), ("payer1", True), ("user3", False), ("admin1", True)],
@@ -86,6 +95,11 @@ ORDER = [
 ]
 
 
+@pytest.mark.proves(
+    "wire",
+    "Errors take precedence in this order: credentials, parameters, unknown job, wrong state, not offered for "
+    "nested jobs",
+)
 @pytest.mark.parametrize(("sentence", "params", "status", "error"), ORDER, ids=[row[0] for row in ORDER])
 def test_order_of_refusals(api: Api, sentence: str, params: dict[str, Any], status: int, error: str) -> None:
     api.add(a_job())

@@ -9,6 +9,8 @@ from kns.ports import Kind
 from tests.api.client import Api, as_json
 from tests.builders import a_job
 
+pytestmark = pytest.mark.proves("main", "Every route, error and answer shape, byte for byte")
+
 J = {"number": "7"}
 
 # route: (caller, parameters, the same with one value that a winning query must hide)
@@ -82,6 +84,7 @@ def _forms(params: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str
     }  # fmt: skip
 
 
+@pytest.mark.proves("wire", "Every route answers GET and POST, except three, although one description has GET only")
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_route_answers_the_same_however_it_is_asked(api: Api, route: str) -> None:
     params = _params(route)

@@ -12,6 +12,7 @@ from tests.builders import a_catalog, a_job, a_submission
 HOUR_S = 3600
 
 
+@pytest.mark.proves("submit", "`Idempotency-Key` makes a repeated submit safe for a day")
 def test_a_repeat_gets_the_first_answer_byte_for_byte(api: Api) -> None:
     first = api.submit(a_submission(), idempotency_key="k1")
     api.clock.advance(23 * HOUR_S)
@@ -45,6 +46,7 @@ def test_another_key_another_user_and_no_key_are_new_jobs(api: Api) -> None:
     assert [answer.json()["number"] for answer in bodies] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.proves("submit", "`Idempotency-Key` makes a repeated submit safe for a day")
 @pytest.mark.parametrize("ended", [True, False])
 def test_after_a_day_the_key_is_free_again(api: Api, ended: bool) -> None:
     """Also while the record of the first job still exists."""

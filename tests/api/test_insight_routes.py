@@ -45,6 +45,7 @@ def ask_events(api: Api, *events: dict[str, Any]) -> str:
     return answer.text
 
 
+@pytest.mark.proves("routes", "`events` has one line per event, the oldest first")
 def test_events_are_lines_with_the_oldest_first(api: Api) -> None:
     api.add(a_job().started())
     text = ask_events(
@@ -118,6 +119,8 @@ def ask_metrics(api: Api, *pods: dict[str, Any]) -> Any:
     return api.get("metrics", number=7)
 
 
+@pytest.mark.proves("shapes", "Memory is in GiB in machines, in KiB in `metrics`")
+@pytest.mark.proves("routes", "`metrics` is one item: the sum over the job's namespace, including kns's own pods")
 def test_metrics_are_the_sum_over_the_namespace(api: Api) -> None:
     """kns-small: two cores and 4 GiB."""
     api.add(a_job().exposed())

@@ -45,6 +45,7 @@ def test_a_job_named_by_the_wrong_type_in_json(api: Api, body: dict[str, Any]) -
     assert_refused(answer, 400, "Invalid parameter(s)")
 
 
+@pytest.mark.proves("routes", "`name` and `number` together must identify one job")
 @pytest.mark.parametrize("params", [{"number": "7"}, {"number": "007"}, {"name": NAME}, {"name": NAME, "number": "7"}])
 def test_a_job_is_found_by_number_by_name_or_by_both(api: Api, params: dict[str, str]) -> None:
     api.add(a_job())
@@ -93,6 +94,7 @@ STATES: list[tuple[str, JobBuilder, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves("statuses", "The walltime of a job that never started is `00:00:00`")
 @pytest.mark.parametrize(("sentence", "builder", "expected"), STATES, ids=[row[0] for row in STATES])
 def test_status_tells_what_the_record_says(
     api: Api, sentence: str, builder: JobBuilder, expected: dict[str, Any]
@@ -102,6 +104,8 @@ def test_status_tells_what_the_record_says(
     assert expected == {key: entry[key] for key in expected}
 
 
+@pytest.mark.proves("shapes", "Prices are 0")
+@pytest.mark.proves("shapes", "Entries of `jobs` have the keys of `status` and all others that clients read")
 def test_jobs_has_all_keys_of_status_and_the_rest(api: Api) -> None:
     api.add(a_job().labelled("demo").exposed())
     api.clock.advance(90)
@@ -161,6 +165,11 @@ def test_a_job_that_never_started_has_waited_until_its_end(api: Api) -> None:
     assert (stats["queue_time"], stats["compute_time"]) == (12, 0)
 
 
+@pytest.mark.proves(
+    "statuses",
+    "The substatus has the published numbers and texts; it says what a job waits for, so a step that finishes at "
+    'once is not shown, and a job that still waits for its target is "deploying"',
+)
 @pytest.mark.parametrize(
     ("number", "text"),
     [
@@ -178,6 +187,7 @@ def test_the_substatus_has_a_text(api: Api, number: int, text: str | None) -> No
     assert (entry["job_substatus"], entry["job_substatus_text"]) == (number, text)
 
 
+@pytest.mark.proves("security", "find keys in logs or records")
 def test_no_key_is_shown_even_if_somebody_wrote_one_into_a_record(api: Api) -> None:
     api.add(a_job().with_spec(submission={"user": {"username": "user1", "apikey": "key-user1"}, "machine": None}))
     answer = api.get("jobs")
@@ -207,6 +217,7 @@ def _fill(api: Api) -> None:
     api.add(a_job().numbered(5).owned_by("user2"))
 
 
+@pytest.mark.proves("routes", "`jobs` takes `label`, `exactmatch` and `all`")
 @pytest.mark.parametrize(
     ("params", "numbers"),
     [
@@ -234,6 +245,7 @@ def test_jobs_are_own_jobs_even_for_those_who_may_see_more(api: Api, caller: str
     assert list(api.get("jobs", as_user=caller).json()) == numbers
 
 
+@pytest.mark.proves("routes", "The newest 1000 ended jobs are listed")
 def test_of_ended_jobs_the_newest_thousand_are_listed(api: Api) -> None:
     for number in range(1, 1004):
         api.add(a_job().numbered(number).ended(JobState.CANCELED))
@@ -241,6 +253,7 @@ def test_of_ended_jobs_the_newest_thousand_are_listed(api: Api) -> None:
     assert (len(numbers), numbers[0], numbers[-1]) == (1000, "4", "1003")
 
 
+@pytest.mark.proves("routes", "`info` has six keys")
 def test_info_has_six_keys(api: Api) -> None:
     api.add(a_job().exposed())
     answer = api.get("info", number=7).json()
@@ -269,6 +282,7 @@ def test_help_tells_of_the_shell_once_it_serves(api: Api, ready: bool) -> None:
     assert ("shell" in help_html) is ready
 
 
+@pytest.mark.proves("appdef", "A command's `url` may be a path behind the job's URL")
 @pytest.mark.parametrize(
     ("sentence", "override", "url"),
     [
@@ -285,6 +299,11 @@ def test_a_command_may_choose_its_url(api: Api, sentence: str, override: str, ur
     assert api.get("info", number=7).json()["url"] == url
 
 
+@pytest.mark.proves("security", "markup or placeholders in the help page")
+@pytest.mark.proves(
+    "appdef",
+    "`/etc/NAE/help.html` of the image follows kns's own help ([help page](decisions/0011-help-page.md))",
+)
 def test_help_escapes_whatever_it_shows(api: Api) -> None:
     script = "javascript:alert('<b>&\"</b>')"
     api.add(a_job().with_accepted(url=script).exposed())
@@ -295,6 +314,10 @@ def test_help_escapes_whatever_it_shows(api: Api) -> None:
     assert "javascript:alert(&#x27;&lt;b&gt;&amp;&quot;&lt;/b&gt;&#x27;)" in answer["help"]
 
 
+@pytest.mark.proves(
+    "routes",
+    "A job with a target is interactive unless its command says otherwise; a job without one has no `connect`",
+)
 def test_a_job_without_target_has_no_url_and_no_connect(api: Api) -> None:
     api.add(a_job().without_target().exposed(url=None))
     answer = api.get("info", number=7).json()
@@ -370,6 +393,7 @@ def test_shutdown_writes_the_wish_and_says_so_as_often_as_asked(api: Api) -> Non
     assert api.jobs.writes == ["add kns-job-7", "request_stop kns-job-7"]
 
 
+@pytest.mark.proves("routes", "`terminate` accepts a job in any state and leaves an ended one unchanged")
 @pytest.mark.parametrize("builder", [a_job(), a_job().spawning(), a_job().started(), a_job().started().stopping()])
 def test_terminate_takes_any_live_job(api: Api, builder: JobBuilder) -> None:
     job = api.add(builder)
@@ -379,12 +403,14 @@ def test_terminate_takes_any_live_job(api: Api, builder: JobBuilder) -> None:
     assert stored.stop_reason is StopReason.TERMINATE
 
 
+@pytest.mark.proves("statuses", "If both shutdown and terminate are requested, `terminate` decides the final status")
 def test_shutdown_never_softens_a_terminate(api: Api) -> None:
     job = api.add(a_job().started().stopping(StopReason.TERMINATE))
     assert api.get("shutdown", number=7).status_code == 200
     assert api.jobs.get(job.record) == job
 
 
+@pytest.mark.proves("routes", "`terminate` accepts a job in any state and leaves an ended one unchanged")
 def test_terminate_of_an_ended_job_changes_nothing(api: Api) -> None:
     job = api.add(a_job().started().ended())
     assert api.get("terminate", number=7).content == as_json({"status": "terminated"})

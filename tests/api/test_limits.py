@@ -17,6 +17,11 @@ def log_in(api: Api, *, user: str = "user1", address: str = "192.0.2.1") -> int:
     return api.call("GET", "/jarvice/jobs", params=params, address=address).status_code
 
 
+@pytest.mark.proves("security", "guess keys")
+@pytest.mark.proves(
+    "callers",
+    "Repeated failed logins, and more than 60 submits a minute, get 429 with `Retry-After`; polling is never limited",
+)
 def test_the_eleventh_failed_login_of_a_minute_is_not_looked_at(api: Api) -> None:
     assert [fail(api) for _ in range(10)] == [401] * 10
     answer = api.call("GET", "/jarvice/status", params={"username": "user1", "apikey": "wrong", "number": "7"},
@@ -64,6 +69,10 @@ def test_logins_that_succeed_never_block(api: Api) -> None:
     assert {log_in(api) for _ in range(20)} == {200}
 
 
+@pytest.mark.proves(
+    "callers",
+    "Repeated failed logins, and more than 60 submits a minute, get 429 with `Retry-After`; polling is never limited",
+)
 @pytest.mark.parametrize("route", ["status", "tail", "info", "connect", "jobs", "metrics"])
 def test_however_fast_a_client_polls_it_gets_answers(api: Api, route: str) -> None:
     """Errors too: clients poll until one disappears. No limit is above 60 a minute."""
@@ -71,6 +80,11 @@ def test_however_fast_a_client_polls_it_gets_answers(api: Api, route: str) -> No
     assert 429 not in {api.get(route, number=7).status_code for _ in range(61)}
 
 
+@pytest.mark.proves("security", "flood the scheduler with submits")
+@pytest.mark.proves(
+    "callers",
+    "Repeated failed logins, and more than 60 submits a minute, get 429 with `Retry-After`; polling is never limited",
+)
 def test_above_sixty_submits_a_minute_a_user_waits(api: Api) -> None:
     assert {api.submit(a_submission()).status_code for _ in range(60)} == {200}
     answer = api.submit(a_submission())
@@ -89,6 +103,7 @@ def test_refused_submits_count_and_those_of_strangers_do_not() -> None:
     assert [api.submit(a_submission(app="none")).status_code for _ in range(3)] == [404, 404, 429]
 
 
+@pytest.mark.proves("callers", "The published text about one active job is used for a user's limit of live jobs")
 def test_a_user_at_the_job_limit_is_told_so() -> None:
     api = Api(live_jobs=2)
     api.add(a_job().numbered(1).ended())

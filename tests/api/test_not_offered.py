@@ -14,6 +14,12 @@ NOT_OFFERED = [
 ]
 
 
+@pytest.mark.proves("routes", "`signal`, `action` and `screenshot` are refused, each with its own text")
+@pytest.mark.proves(
+    "wire",
+    "Errors take precedence in this order: credentials, parameters, unknown job, wrong state, not offered for "
+    "nested jobs",
+)
 @pytest.mark.parametrize(("route", "params", "status", "error"), NOT_OFFERED)
 def test_what_a_nested_job_does_not_offer_is_refused_last(
     api: Api, route: str, params: dict[str, str], status: int, error: str

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 from kns.api.jarvice import errors
 from kns.api.jarvice.document import describe_api
 from kns.http import errors as shared
@@ -45,6 +47,11 @@ def _texts(schema: Any) -> Iterator[str]:
         yield from choice.get("enum", [])
 
 
+@pytest.mark.proves(
+    "wire",
+    "Published texts about containers, images, queues of other kinds and the portal's own database are never "
+    "sent, because kns has none of these cases",
+)
 def test_every_text_of_an_error_is_in_a_table_and_every_row_is_told() -> None:
     told = {
         ErrorResponse(int(status), text)

@@ -38,12 +38,14 @@ def test_old_clients_send_numbers_as_strings_and_get_integers_back(api: Api) -> 
     assert (entry["job_mc_scale"], entry["job_api_submission"]["machine"]["nodes"]) == (2, 2)
 
 
+@pytest.mark.proves("submit", "Only administrators may set a priority above normal; others get normal")
 @pytest.mark.parametrize(("user", "shown"), [("user1", "normal"), ("lead1", "normal"), ("admin1", "highest")])
 def test_a_priority_above_normal_is_for_administrators(api: Api, user: str, shown: str) -> None:
     assert api.submit(a_submission(user=user, job_priority="highest")).status_code == 200
     assert api.get("jobs", as_user=user).json()["1"]["job_api_submission"]["job_priority"] == shown
 
 
+@pytest.mark.proves("submit", "The command may be omitted if the app has only one")
 def test_the_only_command_may_be_left_out(api: Api) -> None:
     assert api.submit(a_submission(application=None)).status_code == 200
     entry = api.get("jobs").json()["1"]
@@ -121,6 +123,10 @@ NOT_GIVEN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.proves(
+    "wire",
+    '`null` and `""` for an optional key of a submission count as absent; so does a `vault` with such a `name`',
+)
 @pytest.mark.parametrize("changes", NOT_GIVEN, ids=str)
 def test_null_and_the_empty_text_are_as_if_the_key_were_not_there(api: Api, changes: dict[str, Any]) -> None:
     """The stored submission is the body as it came."""
@@ -166,6 +172,15 @@ UNACCEPTABLE: list[tuple[str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves(
+    "submit",
+    "A key of `application.parameters` that the command does not have gets 400; otherwise a misspelt key would be"
+    " lost silently",
+)
+@pytest.mark.proves(
+    "submit",
+    "A request for something unavailable gets 400 with the published text, then the key and the reason in one line",
+)
 @pytest.mark.parametrize(("sentence", "body", "problem"), UNACCEPTABLE, ids=[row[0] for row in UNACCEPTABLE])
 def test_contents_that_are_unacceptable(api: Api, sentence: str, body: dict[str, Any], problem: str) -> None:
     assert_refused(api.submit(body), 400, f"{MALFORMED}: {problem}")
@@ -173,6 +188,7 @@ def test_contents_that_are_unacceptable(api: Api, sentence: str, body: dict[str,
     assert api.jobs.allot_number() == 1
 
 
+@pytest.mark.proves("objects", "The virtual cluster is plain Kubernetes, of the minor version that the AppDef names")
 def test_a_kubernetes_version_that_is_not_here(api: Api) -> None:
     old = an_appdef(commands={"Hello": a_command(nested={"kubernetes_version": "v1.20"})})
     api.catalog.catalog = a_catalog(apps={"old": an_app(old)})
@@ -222,6 +238,7 @@ def test_parameters_at_the_edge_of_what_json_can_say_are_kept(api: Api) -> None:
 BATCH = {"container": {"image": "example.org/x"}, "user": {"username": "user1", "apikey": "key-user1"}}
 
 
+@pytest.mark.proves("routes", "`batch` is refused: a container with a script is not a nested app")
 @pytest.mark.parametrize(
     ("sentence", "body", "status", "error"),
     [

@@ -54,6 +54,7 @@ def test_of_ended_jobs_of_a_team_the_newest_thousand_are_listed(api: Api) -> Non
     assert (len(numbers), numbers[0], numbers[-1]) == (1000, "4", "1003")
 
 
+@pytest.mark.proves("callers", "The owner in the name of a project is the payer of its members")
 def test_projects_are_listed_by_the_payer_of_their_members(api: Api) -> None:
     users: dict[str, Any] = {
         "user2": {"payer": "payer1", "projects": ["alpha", "beta"]},
@@ -95,6 +96,7 @@ def test_a_team_admin_without_members_is_told_so(api: Api) -> None:
     assert api.get("teamusers", as_user="lead2").json() == {}
 
 
+@pytest.mark.proves("callers", "`teamusers` answers a payer who has members as it answers a team admin")
 @pytest.mark.parametrize("caller", ["user1", "user3", "admin1", "idle1"])
 def test_members_are_told_to_those_who_lead_a_team(api: Api, caller: str) -> None:
     assert_refused(api.get("teamusers", as_user=caller), 401, "Unauthorized")

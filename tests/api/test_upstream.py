@@ -72,6 +72,10 @@ def submit_args(**changes: Any) -> dict[str, Any]:
 # Who may speak it
 
 
+@pytest.mark.proves(
+    "routes",
+    "The protocol of an upstream scheduler is off without a key ([upstream](decisions/0009-upstream-protocol.md))",
+)
 @pytest.mark.parametrize("path", GETS + POSTS)
 def test_without_a_server_key_the_routes_do_not_exist(path: str) -> None:
     for method in ("GET", "POST", "PUT"):

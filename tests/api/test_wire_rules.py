@@ -27,12 +27,14 @@ NOT_OURS = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves("wire", "An unknown route is 404, a wrong method 405, an unexpected error 500 without details")
 @pytest.mark.parametrize("path", NOT_OURS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_route_is_404_and_never_a_redirect(api: Api, method: str, path: str) -> None:
     assert_refused(api.call(method, path, params=CREDENTIALS), 404, "Not found")
 
 
+@pytest.mark.proves("wire", "An unknown route is 404, a wrong method 405, an unexpected error 500 without details")
 @pytest.mark.parametrize("route", EVERY_ROUTE)
 def test_other_methods_are_405(api: Api, route: str) -> None:
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
@@ -135,6 +137,7 @@ def test_text_answers_carry_no_charset(api: Api) -> None:
     assert (answer.headers["content-type"], answer.content) == ("text/plain", "Grüße\n".encode())
 
 
+@pytest.mark.proves("security", "an enormous one")
 @pytest.mark.parametrize("route", ["submit", "validate", "status"])
 def test_a_body_above_four_mebibytes_is_refused(api: Api, route: str) -> None:
     answer = api.call("POST", f"/jarvice/{route}", content=b" " * (4 * 1024 * 1024 + 1))
@@ -146,6 +149,8 @@ def test_a_body_of_four_mebibytes_is_read(api: Api) -> None:
     assert api.call("POST", "/jarvice/validate", content=body).json() == {"valid": True}
 
 
+@pytest.mark.proves("security", "anything in any parameter")
+@pytest.mark.proves("wire", "An unknown route is 404, a wrong method 405, an unexpected error 500 without details")
 def test_a_fault_is_internal_error_and_no_more(api: Api) -> None:
     api.jobs.faults["find"] = RuntimeError("the secret of the house")
     with capture_logs() as logs:
@@ -186,6 +191,7 @@ def test_a_job_that_another_replica_has_just_stored_is_not_unknown(api: Api, rou
     assert_refused(api.get(route, number=7), 503, "not ready")
 
 
+@pytest.mark.proves("security", "find keys in logs or records")
 def test_the_access_log_has_the_path_and_never_the_query(api: Api) -> None:
     with capture_logs() as logs:
         api.get("jobs")
@@ -203,6 +209,7 @@ def test_the_access_log_has_the_path_and_never_the_query(api: Api) -> None:
     assert "key-" not in str(logs)
 
 
+@pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
 @pytest.mark.parametrize("path", ["/jarvice/live", "/live"])
 def test_live_answers_even_when_nothing_is_ready(api: Api, path: str) -> None:
     api.health.ready = False
@@ -210,6 +217,7 @@ def test_live_answers_even_when_nothing_is_ready(api: Api, path: str) -> None:
     assert (answer.status_code, answer.content) == (200, as_json({"status": "OK"}))
 
 
+@pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
 @pytest.mark.parametrize("path", ["/jarvice/ready", "/ready"])
 def test_ready_names_the_version_or_says_not_ready(api: Api, path: str) -> None:
     assert api.call("GET", path).content == as_json({"status": "OK", "version": VERSION})

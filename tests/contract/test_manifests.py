@@ -82,6 +82,7 @@ def test_the_kustomization_has_every_file() -> None:
 # --- rights
 
 
+@pytest.mark.proves("settings", "Rights are the listed ones, not cluster-admin")
 def test_cluster_wide_rights_are_the_kind_tables() -> None:
     """Beyond it: the service range may be asked, and two named ClusterRoles may be bound."""
     wanted = table_rules("cluster", *KINDS.values()) | BEYOND_CLUSTER
@@ -104,6 +105,7 @@ def test_rights_in_the_system_namespace_are_the_kind_tables() -> None:
 ROLES = [obj for path in FILES for obj in load(path) if obj["kind"] in ("Role", "ClusterRole")]
 
 
+@pytest.mark.proves("settings", "Rights are the listed ones, not cluster-admin")
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: f"{role['kind']} {role['metadata']['name']}")
 def test_no_role_has_a_wildcard(role: dict[str, Any]) -> None:
     for rule in role["rules"]:
@@ -123,6 +125,7 @@ def test_kns_can_give_away_only_what_roles_say_it_may() -> None:
             assert not {"escalate", "impersonate"} & set(rule["verbs"])
 
 
+@pytest.mark.proves("security", "an Ingress of its own")
 def test_a_virtual_cluster_has_no_right_to_make_ingresses() -> None:
     """Whatever its settings: what reaches the host as an Ingress is kns's own."""
     assert not {
@@ -138,6 +141,7 @@ def _volumes_allowed() -> set[str]:
     return set(re.findall(r"has\(v\.(\w+)\)", validation["expression"]))
 
 
+@pytest.mark.proves("security", "mount NFS, CSI or other storage directly")
 def test_no_pod_of_a_job_names_storage_by_itself() -> None:
     """What the node would mount with its own rights, an NFS server above all; a claim is the only way."""
     assert _volumes_allowed() == {

@@ -40,6 +40,10 @@ ITEMS: list[tuple[dict[str, Any], object]] = [
 ]
 
 
+@pytest.mark.proves(
+    "appdef",
+    "There is at least one item; paths stay below `/templates`; a manifest may be in the AppDef in base64",
+)
 @pytest.mark.parametrize(("item", "action"), ITEMS, ids=[str(item) for item, _ in ITEMS])
 def test_every_kind_of_item_means_the_same_on_both_sides(item: dict[str, Any], action: object) -> None:
     nested = parse_model(NestedKubernetes, {"templates": [{"name": "n", **item}]})
@@ -53,6 +57,7 @@ def test_versions_agree() -> None:
     assert PLAN_VERSION == SUPPORTED_VERSION
 
 
+@pytest.mark.proves("appdef", "The default is 20 retries, 15 s apart")
 def test_retries_are_the_items_own_or_the_global_ones() -> None:
     templates = [
         {"name": "own", "type": "kubectl", "path": "a", "retry": 0, "retry_sleep": 0},

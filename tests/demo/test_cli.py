@@ -4,6 +4,7 @@ The demo's command line: what it passes on, and what it shows.
 
 import contextlib
 import dataclasses
+import signal
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_nested_hands_everything_to_kubectl_and_ends_as_it_ended(
         return contextlib.nullcontext(inside)
 
     monkeypatch.setattr(cli, "nested_kubectl", open_cluster)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # pytest's own stay
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own stay
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert cli.main(["nested", "7", "get", "pods", "-A", "--output=wide"]) == 3
     assert capfd.readouterr().out == "/nowhere/config get pods -A --output=wide\n"

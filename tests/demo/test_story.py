@@ -4,6 +4,7 @@ The story of one job, told from scripted answers: it follows to the page, explai
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from demo import client as client_module
+from demo import install
 from demo import story as story_module
 from demo.client import Client
 from demo.errors import DemoError
@@ -65,7 +67,7 @@ class _FakeKubectl(Kubectl):
 
 @pytest.fixture(autouse=True)
 def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -110,8 +112,8 @@ def test_a_page_that_does_not_come_leaves_the_job_and_says_where_to_look(
     story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kns = _FakeKns(("PROCESSING STARTING", None), log=[])
-    monkeypatch.setattr(story_module.install, "up", lambda *_: None)
-    monkeypatch.setattr(story_module.install, "reach_api", lambda *_: contextlib.nullcontext("http://kns"))
+    monkeypatch.setattr(install, "up", lambda *_: None)
+    monkeypatch.setattr(install, "reach_api", lambda *_: contextlib.nullcontext("http://kns"))
     monkeypatch.setattr(Story, "_client", lambda *_: _client(kns))
     monkeypatch.setattr(story_module, "fetch_page", lambda *_: (404, "404 page not found"))
     monkeypatch.setattr(story_module, "PAGE_S", -1.0)
@@ -151,7 +153,7 @@ def test_the_page_is_asked_from_the_ingress_under_the_jobs_name(monkeypatch: pyt
         seen.append((str(request.url), request.headers["host"]))
         return httpx.Response(200, text="page")
 
-    monkeypatch.setattr(client_module.httpx, "Client", lambda **_: real(transport=httpx.MockTransport(answer)))
+    monkeypatch.setattr(httpx, "Client", lambda **_: real(transport=httpx.MockTransport(answer)))
     assert client_module.fetch_page("http://kns-job-7.jobs.localhost/a?b=c", "http://172.30.0.1") == (200, "page")
     assert client_module.fetch_page("https://kns-job-7.jobs.example.org", "") == (200, "page")
     assert seen == [

@@ -81,7 +81,8 @@ def volume_at(what: str, body: dict[str, Any]) -> Attempt:
 
 
 _ALL = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
-_HOST_PATH, _NFS = {"hostPath": {"path": "/"}}, {"nfs": {"server": "nfs.example.org", "path": "/data"}}
+_HOST_PATH: dict[str, Any] = {"hostPath": {"path": "/"}}
+_NFS: dict[str, Any] = {"nfs": {"server": "nfs.example.org", "path": "/data"}}
 _ADMIN = {"apiGroup": _RBAC_API, "kind": "ClusterRole", "name": "cluster-admin"}
 _TOKEN = named("TokenRequest", "", api="authentication.k8s.io/v1", spec={})
 

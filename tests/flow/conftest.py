@@ -1,6 +1,7 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import pytest
 
@@ -47,7 +48,7 @@ class Simulation:
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
 
-    def configure(self, **changes: object) -> None:
+    def configure(self, **changes: Any) -> None:
         self.site = replace(self.site, **changes)
 
     def submit(self, job: JobBuilder) -> Job:
@@ -107,7 +108,7 @@ class Simulation:
         return job
 
 
-def _no_intake(job: Job) -> object:
+def _no_intake(job: Job) -> NoReturn:
     raise AssertionError(f"{job.record} was accepted already")
 
 

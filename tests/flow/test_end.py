@@ -17,6 +17,11 @@ from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
 
 
+@pytest.mark.proves(
+    "statuses",
+    "A shutdown gives the app's pods their grace, then completes the job, then removes everything "
+    "([shutdown](decisions/0003-shutdown.md))",
+)
 def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> None:
     """The tenant's pods get their grace period before the job is COMPLETED. The record and its output stay."""
     sim.submit(job)
@@ -43,6 +48,7 @@ def _stubborn(*, ending: bool) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 10**8}}
 
 
+@pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
 @pytest.mark.parametrize("ending", [False, True])
 @pytest.mark.parametrize("how", [*StopReason, "namespace deleted"])
 def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
@@ -108,6 +114,10 @@ def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState,
     assert sim.host.left == []
 
 
+@pytest.mark.proves(
+    "statuses",
+    "A failed start is `COMPLETED WITH ERROR` and 1; an exceeded walltime is `TERMINATED` and -15",
+)
 def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
     """A serving job is requeued for exactly the end of the walltime, and then terminated."""
     sim.submit(job.with_accepted(walltime_s=600).without_target())  # the target is read every minute
@@ -120,6 +130,10 @@ def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> Non
     assert sim.job.status.reason == Reason.WALLTIME
 
 
+@pytest.mark.proves(
+    "objects",
+    "`JARVICE_KNS_KEEP_VCLUSTERS` keeps everything of a job; its final status is unchanged",
+)
 def test_keep_vclusters_keeps_everything_and_deleting_the_record_removes_it(sim: Simulation, job: JobBuilder) -> None:
     """The status is final and all objects stay. `kubectl delete nj` removes them whatever the setting says."""
     sim.configure(keep_vclusters=True)
@@ -147,6 +161,10 @@ def test_a_record_deleted_while_it_spawns_takes_everything_along(sim: Simulation
     assert sim.host.left == []
 
 
+@pytest.mark.proves(
+    "statuses",
+    "The final status is written before anything is removed, and a stuck removal does not change it",
+)
 def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Simulation, job: JobBuilder) -> None:
     sim.host.namespace_stuck = "Some content has finalizers remaining: example.org/hold in 1 resource instances"
     sim.submit(job)
@@ -165,6 +183,7 @@ def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Sim
     assert sim.host.left == []
 
 
+@pytest.mark.proves("output", "Records and their output stay for 30 days")
 def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(retention_s=3600)
     sim.submit(job)
@@ -189,6 +208,10 @@ def test_the_grace_ends_even_if_the_host_does_not_answer(sim: Simulation, job: J
     assert sim.job.status.job_status is JobState.COMPLETED
 
 
+@pytest.mark.proves(
+    "objects",
+    "`JARVICE_KNS_KEEP_VCLUSTERS` keeps everything of a job; its final status is unchanged",
+)
 def test_keep_vclusters_keeps_the_apps_pods_too(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(keep_vclusters=True)
     sim.submit(job)

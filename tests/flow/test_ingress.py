@@ -15,6 +15,12 @@ from tests.builders import JobBuilder
 from tests.fakes.host import a_copy
 from tests.flow.conftest import Simulation
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Ingress: every form of address, TLS by Secret, annotations; a target that is late, changes, disappears or "
+    "leads elsewhere",
+)
+
 JOB = "kns-job-7"
 COPY = "web-x-default-x-kns-job-7"
 MARK = {names.SYNCED_LABEL: JOB, names.SYNCED_NAMESPACE_LABEL: "default"}
@@ -42,6 +48,7 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.proves("security", "a target that leads the ingress controller elsewhere")
 @pytest.mark.parametrize(("spec", "says"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
 def test_a_target_that_leads_elsewhere_is_never_served(
     sim: Simulation, job: JobBuilder, spec: dict[str, Any], says: str

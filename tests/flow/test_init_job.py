@@ -20,6 +20,7 @@ FAILED_ITEM = {
 }
 
 
+@pytest.mark.proves("appdef", "An item has no time limit; only the walltime ends a long one")
 def test_slow_templates_do_not_trip_the_spawn_delay(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(spawn_delay_s=30)
     sim.host.init_exit = None

@@ -16,6 +16,10 @@ from tests.flow.conftest import Simulation
 LAB = {**WEB_TARGET, "service_namespace": "lab"}
 
 
+@pytest.mark.proves(
+    "parameters",
+    "ConfigMap and Secret `kns-job` are in `default`, and in each target's namespace as soon as it exists",
+)
 def test_job_info_is_there_before_the_templates_run(sim: Simulation, job: JobBuilder) -> None:
     _deploy(sim, job)
     config = sim.virtual.objects["ConfigMap", "default", "kns-job"]
@@ -28,6 +32,10 @@ def test_job_info_is_there_before_the_templates_run(sim: Simulation, job: JobBui
     assert on_host["stringData"] == secret["stringData"]
 
 
+@pytest.mark.proves(
+    "parameters",
+    "ConfigMap and Secret `kns-job` are in `default`, and in each target's namespace as soon as it exists",
+)
 def test_a_target_namespace_gets_it_whenever_it_appears(sim: Simulation, job: JobBuilder) -> None:
     """The app's templates create it, delete it and create it again."""
     _deploy(sim, job.with_nested(targets=[LAB]))
@@ -53,6 +61,15 @@ def test_a_virtual_cluster_that_says_no_later_holds_nothing_up(
     assert sim.job.status.reason == Reason.NO_TARGET
 
 
+@pytest.mark.proves(
+    "objects",
+    "A job can claim storage of the default class only, and sees no other ([storage](decisions/0012-storage-of-a-"
+    "job.md))",
+)
+@pytest.mark.proves(
+    "settings",
+    "A storage or runtime class that the host does not have causes a warning at the start and is not shown inside",
+)
 def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> None:
     """The default storage class and the configured runtime classes, except those that the host does not have."""
     sim.host.put(Kind.STORAGE_CLASS, "", "jarvice-user", {"provisioner": "p"})
@@ -83,6 +100,11 @@ def test_the_app_is_told_the_default_class_only_if_the_host_has_it(
     assert info["data"]["KNS_DEFAULT_STORAGE_CLASS"] == ("jarvice-user" if on_host else "")
 
 
+@pytest.mark.proves(
+    "objects",
+    "Pull credentials are the app's, plus those of the site's for the job's registries "
+    "([secrets](decisions/0008-catalogue-secrets.md))",
+)
 def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -> None:
     """On the host for the init pod and copied pods, inside for pods that name it; never in the record."""
     secret = "eyJhdXRocyI6IHsicmVnaXN0cnkuZXhhbXBsZS5vcmciOiB7ImF1dGgiOiAiYTpiIn19fQ=="
@@ -97,6 +119,10 @@ def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -
     assert secret not in sim.job.spec.model_dump_json()
 
 
+@pytest.mark.proves(
+    "appdef",
+    "`/etc/NAE/help.html` of the image follows kns's own help ([help page](decisions/0011-help-page.md))",
+)
 def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder) -> None:
     sim.host.take_log = "warning: cut\n--- /etc/NAE/help.html\n<p>%NIMBIXUSER%</p>\n"
     sim.submit(job)
@@ -109,6 +135,11 @@ def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder) -> None:
     assert sim.outputs.read(sim.record).help == output.help
 
 
+@pytest.mark.proves(
+    "settings",
+    "Usage is sampled every 60 s and recorded every 3600 s; both variables are in seconds "
+    "([usage](decisions/0010-usage.md))",
+)
 def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -> None:
     """Two cores for an hour, then none: the record has one report per interval and one at the end."""
     sim.configure(report_interval_s=1800)

@@ -64,6 +64,7 @@ def test_a_namespace_removed_by_hand_ends_the_job(sim: Simulation, job: JobBuild
     assert sim.host.left == []
 
 
+@pytest.mark.proves("objects", "Nothing is removed that is not the job's")
 def test_a_foreign_namespace_is_neither_used_nor_removed(sim: Simulation, job: JobBuilder) -> None:
     sim.host.put(Kind.NAMESPACE, "", "kns-job-7", {"metadata": {"labels": {"team": "other"}}})
     sim.submit(job)
@@ -102,12 +103,14 @@ def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> N
 
 
 @pytest.mark.parametrize("kind", [Kind.NAMESPACE, Kind.DEPLOYMENT])
-def test_a_cache_that_lags_ends_no_healthy_job(sim: Simulation, job: JobBuilder, kind: Kind) -> None:
+def test_a_cache_that_lags_ends_no_healthy_job(
+    sim: Simulation, job: JobBuilder, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before a job fails, kns asks the API server for objects that the watch has not seen."""
     sim.submit(job)
     sim.run(until="serving")
     observe = sim.host.observe
-    sim.host.observe = lambda k, namespace, name: None if k is kind else observe(k, namespace, name)  # type: ignore[method-assign]
+    monkeypatch.setattr(sim.host, "observe", lambda k, *where: None if k is kind else observe(k, *where))
     assert sim.step().summary == "serving"
 
 

@@ -62,6 +62,19 @@ LIVES: dict[str, tuple[Callable[[Simulation], None], JobState, int]] = {
 }
 
 
+@pytest.mark.proves(
+    "statuses",
+    "A failed start is `COMPLETED WITH ERROR` and 1; an exceeded walltime is `TERMINATED` and -15",
+)
+@pytest.mark.proves(
+    "statuses",
+    "Only the listed transitions happen, an ended job stays ended, and times are set once",
+)
+@pytest.mark.proves(
+    "statuses",
+    "A job runs (`PROCESSING STARTING`) as soon as its virtual cluster runs, before the templates",
+)
+@pytest.mark.proves("routes", "`tail` and `shutdown` work while the templates run")
 @pytest.mark.parametrize("life", LIVES)
 def test_statuses_move_along_the_table_and_times_are_set_once(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, life: str
@@ -87,6 +100,11 @@ def test_statuses_move_along_the_table_and_times_are_set_once(
     assert (sim.job.status.start_time is None) is (state is JobState.CANCELED or life == "no room on the host")
 
 
+@pytest.mark.proves(
+    "statuses",
+    "The substatus has the published numbers and texts; it says what a job waits for, so a step that finishes at "
+    'once is not shown, and a job that still waits for its target is "deploying"',
+)
 def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: JobBuilder) -> None:
     """The portal shows these numbers. Stages that are done within one reconcile do not appear."""
     seen: list[int] = []
@@ -107,6 +125,11 @@ def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: Job
     assert told[-1] == 0
 
 
+@pytest.mark.proves(
+    "appdef",
+    "If there are several targets, the first is exposed; the output has a line about that, and one about a vault "
+    "that is not storage",
+)
 @pytest.mark.parametrize(
     ("wish", "words"),
     [

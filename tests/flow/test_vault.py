@@ -87,6 +87,7 @@ def test_readonly_is_honoured_and_the_hosts_driver_used(sim: Simulation, job: Jo
     assert ("csi" in volume["spec"], "nfs" in volume["spec"]) == (driver, not driver)
 
 
+@pytest.mark.proves("security", "pass for kns's own by labels")
 @pytest.mark.parametrize(
     ("where", "storage_class", "spec", "labels"),
     [

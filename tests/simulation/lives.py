@@ -84,7 +84,7 @@ class Life:
         world.gate.plan = plan
         world.store.add_spec(self.job.build().spec, record=RECORD)
         for when, act in self.acts:
-            world.work_until(lambda when=when: when(world.store.last[RECORD]))
+            world.work_until(lambda: when(world.store.last[RECORD]))  # noqa: B023 - used at once
             act(world)
         world.work_until(lambda: not world.store.last)
         world.go_on(1)

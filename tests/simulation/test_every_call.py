@@ -69,6 +69,11 @@ def test_the_lives_make_every_call_that_can_fail() -> None:
     assert {call for kind in LIVES for call in _list_calls(kind)[0]} == FAULTS.keys() - ASKED_BY_SUBMIT
 
 
+@pytest.mark.proves("faults", "leader killed (SIGKILL, pod and all) at the stage boundaries of one job")
+@pytest.mark.proves(
+    "main",
+    "A fault at any call, in any kind of life, and 10 000 random histories: one end, nothing left, nothing twice",
+)
 @pytest.mark.parametrize("kind", LIVES)
 def test_one_fault_at_any_call_changes_nothing(kind: str, chosen: dict[str, Choice]) -> None:
     life, (calls, output) = LIVES[kind], _list_calls(kind)

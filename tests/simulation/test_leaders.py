@@ -11,6 +11,7 @@ from tests.simulation.lives import LIVES, RECORD
 from tests.simulation.scale import STRIDE
 
 
+@pytest.mark.proves("faults", "leader frozen (SIGSTOP) past its Lease while it makes a job, then woken")
 @pytest.mark.parametrize("kind", ["with vault, shell and Keycloak", "applied by hand", "templates that fail"])
 def test_a_frozen_leader_writes_nothing_when_it_wakes(kind: str) -> None:
     number, world = 0, _freeze_at(kind, 0)

@@ -69,7 +69,8 @@ def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) ->
                 continue
             if chance.randrange(4):
                 reason = chance.choice([StopReason.SHUTDOWN, StopReason.TERMINATE])
-                world.ask(lambda records, job=world.store.last[record]: records.request_stop(job, reason))  # noqa: B023
+                job = world.store.last[record]
+                world.ask(lambda records: records.request_stop(job, reason))  # noqa: B023 - used at once
             else:
                 world.store.delete(world.store.last[record])
         world.work_until(lambda: not world.store.last, limit=2000)

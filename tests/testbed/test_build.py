@@ -1,6 +1,5 @@
 """The programs are built from one module, with our stubs in place of packages that the testbed never runs."""
 
-import contextlib
 import pathlib
 import threading
 
@@ -119,9 +118,14 @@ def test_a_task_ends_with_its_command() -> None:
             tick("still at work")
             started.set()
 
-    tasks = beside.Tasks()
-    with contextlib.suppress(KeyboardInterrupt), tasks:
-        task = tasks.start("endless", work)
-        assert started.wait(10)
-        raise KeyboardInterrupt
+    def run() -> None:
+        with beside.Tasks() as all_tasks:
+            tasks.append(all_tasks.start("endless", work))
+            started.wait()
+            raise KeyboardInterrupt
+
+    tasks: list[beside.Task[None]] = []
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    (task,) = tasks
     assert isinstance(task.exception(), beside.CancelledError)

@@ -39,7 +39,7 @@ def read_entries(name: str) -> list[str]:
 
 def read_pins(name: str) -> dict[str, Version]:
     """Canonical package name to pinned version."""
-    pins = {}
+    pins: dict[str, Version] = {}
     for entry in read_entries(name):
         requirement = Requirement(entry.partition(" --hash")[0])
         (specifier,) = requirement.specifier

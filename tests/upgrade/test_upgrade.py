@@ -20,6 +20,8 @@ from tests.flow.conftest import Simulation
 from tests.upgrade.record import STATES
 from tests.upgrade.stored import LIVES, StoredLife, list_versions
 
+pytestmark = pytest.mark.proves("main", "Jobs of 0.1.0 continue after an upgrade, whatever their stage")
+
 ROOT = Path(__file__).parents[2]
 EACH_LIFE = pytest.mark.parametrize("life", LIVES, ids=lambda life: f"{life.version}-{life.state}")
 LIVE = ("submitted", "spawning", "deploying", "serving")
@@ -79,8 +81,9 @@ def test_its_record_fits_the_schema_of_this_version(life: StoredLife) -> None:
 def test_a_live_job_comes_to_serve_and_ends_as_if_nothing_had_been(sim: Simulation, life: StoredLife) -> None:
     restore(sim, life)
     sim.run(until="serving")
-    assert sim.job.status.job_status is JobState.PROCESSING
-    assert sim.job.status.url == "https://kns-job-7.jobs.example.org"
+    serving = sim.job.status
+    assert serving.job_status is JobState.PROCESSING
+    assert serving.url == "https://kns-job-7.jobs.example.org"
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="retained")
     assert sim.job.status.job_status is JobState.COMPLETED

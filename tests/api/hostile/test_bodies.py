@@ -12,6 +12,11 @@ from tests.api.client import Api
 from tests.api.hostile.served import CREDENTIALS, Row, Served, chunked, get, post, serve
 from tests.builders import a_command, a_job, a_submission, an_appdef
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Hostile HTTP requests store nothing, cause no fault, and leave a log that is safe to show",
+)
+
 MEBI = 1024 * 1024
 AS_JSON = "Content-Type: application/json"
 LOGIN = {"username": "user1", "apikey": "key-user1"}
@@ -146,11 +151,20 @@ SUBMISSIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves(
+    "security",
+    "a body that is deep, compressed, in another charset or several formats, with duplicate keys or countless values",
+)
+@pytest.mark.proves("security", "an enormous one")
 @pytest.mark.parametrize("row", [*JSON, *FORMS, *TOO_LARGE, *APPDEFS, *SUBMISSIONS], ids=str)
 def test_a_body_that_means_no_good(served: Served, row: Row) -> None:
     served.assert_refused(row)
 
 
+@pytest.mark.proves(
+    "security",
+    "a body that is deep, compressed, in another charset or several formats, with duplicate keys or countless values",
+)
 def test_of_a_key_given_twice_the_last_counts(served: Served) -> None:
     """In a JSON body, on every route, and inside what is submitted."""
     twice = b'{"username": "admin1", "username": "user1", "apikey": "wrong-key", "apikey": "key-user1", "number": 7}'
@@ -161,6 +175,7 @@ def test_of_a_key_given_twice_the_last_counts(served: Served) -> None:
     served.assert_refused(Row("in a submission", post("submit", body.encode()), 404, "Application Not Found"))
 
 
+@pytest.mark.proves("security", "line breaks or control bytes in a label, name or address, to forge log lines")
 def test_what_is_hidden_in_a_label_comes_back_as_it_was_and_reaches_no_log(observed: StringIO) -> None:
     """JSON escapes it. Nothing in between interprets it as log line, HTML, template or header."""
     with serve(Api()) as served:
@@ -176,6 +191,7 @@ def test_what_is_hidden_in_a_label_comes_back_as_it_was_and_reaches_no_log(obser
     assert "alert(1)" not in observed.getvalue()
 
 
+@pytest.mark.proves("security", "markup or placeholders in the help page")
 def test_what_is_filled_into_the_apps_page_is_escaped_and_read_once() -> None:
     """The page is its author's HTML. An author's URL becomes a link only if it is http(s)."""
     api = Api()

@@ -14,6 +14,11 @@ from tests.api.hostile.served import Answer, Served, get, post, serve
 from tests.api.test_credentials import JOB_ROUTES
 from tests.builders import JobBuilder, a_job, a_submission
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Hostile HTTP requests store nothing, cause no fault, and leave a log that is safe to show",
+)
+
 KEYS = "username=user1&apikey=key-user1"
 
 
@@ -33,6 +38,7 @@ def log_in(served: Served, user: str, key: str, *headers: str) -> Answer:
     return served.ask(get(f"/jarvice/jobs?username={user}&apikey={key}", *headers))
 
 
+@pytest.mark.proves("security", "find out who has an account, by answer or timing")
 @pytest.mark.parametrize("user", ["nobody", "User1", "user1%20", "user1%00", "idle1", "admin1", "x" * 5000])
 def test_an_unknown_user_and_a_wrong_key_are_told_the_same(served: Served, user: str) -> None:
     assert told(log_in(served, user, "wrong-key")) == told(log_in(served, "user1", "wrong-key"))
@@ -45,6 +51,7 @@ def test_an_unknown_user_and_a_wrong_key_are_told_the_same(served: Served, user:
     served.assert_unharmed()
 
 
+@pytest.mark.proves("security", "find out who has an account, by answer or timing")
 @pytest.mark.parametrize("user", ["user1", "nobody", "idle1", "admin1", ""])
 def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
     """One hash of the given key, and one comparison of the whole hash in constant time."""
@@ -67,6 +74,7 @@ def test_an_unknown_user_costs_the_same_work_as_a_wrong_key(monkeypatch: pytest.
     assert work == ["hash wrong-key", "compare 64 with 64"]
 
 
+@pytest.mark.proves("security", "find out which jobs there are")
 @pytest.mark.parametrize("route", JOB_ROUTES)
 @pytest.mark.parametrize("state", [a_job(), a_job().started(), a_job().exposed(), a_job().exposed().ended()])
 def test_anothers_job_and_an_unknown_one_are_told_the_same(served: Served, route: str, state: JobBuilder) -> None:
@@ -82,6 +90,7 @@ def test_anothers_job_and_an_unknown_one_are_told_the_same(served: Served, route
     served.assert_unharmed()
 
 
+@pytest.mark.proves("security", "guess keys")
 def test_the_eleventh_guess_in_a_minute_is_not_looked_at(strict: Served) -> None:
     statuses = [log_in(strict, "user1", f"wrong-key-{guess}").status for guess in range(11)]
     assert statuses == [401] * 10 + [429]
@@ -93,6 +102,7 @@ def test_the_eleventh_guess_in_a_minute_is_not_looked_at(strict: Served) -> None
     assert log_in(strict, "user1", "key-user1").status == 200
 
 
+@pytest.mark.proves("security", "forge an address to evade that limit")
 def test_an_address_that_a_client_made_up_does_not_get_it_around_the_limit(strict: Served) -> None:
     spoofs = [
         [f"X-Forwarded-For: 198.51.100.{guess}", f"X-Real-IP: 198.51.100.{guess}", f"Forwarded: for=198.51.100.{guess}"]
@@ -115,6 +125,7 @@ def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(observed: Stri
     assert [(line["user"], line["address"]) for line in blocked] == [("user1", "203.0.113.9")]
 
 
+@pytest.mark.proves("security", "line breaks or control bytes in a label, name or address, to forge log lines")
 def test_the_address_and_the_name_of_one_who_guesses_are_safe_to_log(observed: StringIO) -> None:
     with serve(Api()) as served:
         for _ in range(10):

@@ -21,6 +21,11 @@ from tests.api.client import Api, as_json, assert_refused
 from tests.api.hostile.served import CREDENTIALS, Served, chunked, get, post, read_answer, read_to_the_end, serve
 from tests.builders import a_job
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Hostile HTTP requests store nothing, cause no fault, and leave a log that is safe to show",
+)
+
 LIMIT_S = 0.5  # in real time, because the server uses the timers of its event loop
 LATE = as_json({"error": "Request timeout"})
 JOBS = f"/jarvice/jobs?{CREDENTIALS}"
@@ -71,6 +76,7 @@ def test_a_request_that_never_ends_is_ended(hasty: Served) -> None:
     hasty.assert_unharmed()
 
 
+@pytest.mark.proves("security", "send a byte now and then, never finish a request, never read the answer")
 @pytest.mark.parametrize("sent", [b"GET /live HTTP/1.1\r\n", post("jobs", b"x" * 4_000_000)[:200]])
 def test_a_byte_now_and_then_extends_nothing(hasty: Served, sent: bytes) -> None:
     """The client sends until it is cut off. If it never were, the loop would end."""
@@ -112,6 +118,7 @@ def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
         served.assert_unharmed()
 
 
+@pytest.mark.proves("security", "send a byte now and then, never finish a request, never read the answer")
 @pytest.mark.parametrize("behind", [b"", post("jobs", b"x" * 1_000_000), get("/live")], ids=["", "a body", "a request"])
 def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch, behind: bytes) -> None:
     """
@@ -161,6 +168,7 @@ def test_a_head_without_an_end_is_cut_off_early(patient: Served) -> None:
     patient.assert_unharmed()
 
 
+@pytest.mark.proves("security", "thousands of connections, or bodies that fill the memory")
 def test_whoever_waits_longest_makes_room(observed: StringIO) -> None:
     with serve(Api(), max_waiting=3) as served:
         idle = [served.connect() for _ in range(3)]
@@ -177,6 +185,10 @@ def test_whoever_waits_longest_makes_room(observed: StringIO) -> None:
             connection.close()
 
 
+@pytest.mark.proves(
+    "security",
+    "a request that a proxy reads as one and kns as two: both lengths, odd line ends, broken chunks",
+)
 def test_broken_chunks_behind_an_answer_only_end_the_connection(patient: Served) -> None:
     """A GET is answered before its body arrives. uvicorn's own answer to the broken rest would end in a traceback."""
     with patient.connect() as connection:
@@ -235,6 +247,7 @@ def test_of_a_body_without_an_end_no_more_is_held_than_the_limit() -> None:
     assert asked == MAX_BODY_BYTES // 65536 + 1
 
 
+@pytest.mark.proves("security", "thousands of connections, or bodies that fill the memory")
 def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that arrives while others use all of it is refused for now. The memory is released afterwards."""
     monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
@@ -256,6 +269,7 @@ def test_all_bodies_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -
     assert asyncio.run(_tell(reader, receive))[0] == 200
 
 
+@pytest.mark.proves("security", "block others' submits with bodies that never end")
 def test_small_bodies_are_read_while_large_ones_hold_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that never ends needs no login and may use almost all of it. Others must still submit and end jobs."""
     monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
@@ -292,6 +306,7 @@ def test_small_bodies_are_read_while_large_ones_hold_it_all(monkeypatch: pytest.
     assert asyncio.run(run()) == [503, 200]
 
 
+@pytest.mark.proves("security", "request long logs and never read them")
 def test_answers_that_nobody_takes_have_a_limit_together(patient: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is below the limit of one socket. The client that has read nothing for longest loses its connection."""
     size, most = 8 * 1024 * 1024, 3

@@ -12,6 +12,11 @@ from tests.api.hostile.served import Row, Served, get, post
 from tests.builders import a_submission
 from tests.tokens import a_key, a_token, claims, forged, public_pem, since_now
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Hostile HTTP requests store nothing, cause no fault, and leave a log that is safe to show",
+)
+
 DAY_S = 86400  # tokens are made at import and used later
 
 
@@ -132,6 +137,11 @@ HEADERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves(
+    "security",
+    "a forged, foreign or expired token: `none`, HS256 with the public key, its own key by `kid`, `jwk` or `jku`,"
+    " another audience",
+)
 @pytest.mark.parametrize("sentence", TOKENS)
 def test_a_token_that_proves_nothing(served: Served, sentence: str) -> None:
     """Neither alone nor beside a good key, because a token wins."""
@@ -140,6 +150,7 @@ def test_a_token_that_proves_nothing(served: Served, sentence: str) -> None:
         served.assert_refused(Row(sentence, get(target, header), 401, "Unauthorized"))
 
 
+@pytest.mark.proves("security", "two tokens, or one that a proxy reads differently")
 @pytest.mark.parametrize("row", HEADERS, ids=str)
 def test_a_token_that_is_carried_wrongly(served: Served, row: Row) -> None:
     served.assert_refused(row)

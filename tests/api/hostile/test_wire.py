@@ -4,6 +4,11 @@ import pytest
 
 from tests.api.hostile.served import CREDENTIALS, Row, Served, chunked, get, post
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Hostile HTTP requests store nothing, cause no fault, and leave a log that is safe to show",
+)
+
 GOOD_FORM = CREDENTIALS.encode()
 STATUS = f"/jarvice/status?{CREDENTIALS}&number=99"
 
@@ -100,6 +105,10 @@ HARMLESS = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves(
+    "security",
+    "a request that a proxy reads as one and kns as two: both lengths, odd line ends, broken chunks",
+)
 @pytest.mark.parametrize("row", [*NO_HTTP, *TARGETS, *METHODS, *HARMLESS], ids=str)
 def test_a_request_that_means_no_good(served: Served, row: Row) -> None:
     served.assert_refused(row)

@@ -104,7 +104,7 @@ def test_what_fits_together_badly_is_listed_whole(tmp_path: Path) -> None:
     result, lines = _validate(tmp_path, an_appdef(commands={"A": first, "B": second}))
     assert result.exit_code == 1
     text = (tmp_path / "app.json").read_text().splitlines()
-    told = {}
+    told: dict[str, list[str]] = {}
     for line in lines:
         row, column, path, _ = line.split(":", 3)
         told.setdefault(path.strip(), []).append(text[int(row) - 1][int(column) - 1 :])

@@ -1,5 +1,8 @@
 """A process that is no longer the leader reaches nothing outside."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from kns.engine.fence import fence, fence_world
@@ -36,14 +39,14 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
         lambda: False,
     )
     assert (world.identity is None) is (identity is None)
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: world.cluster.read(Kind.POD, "x", "y"),
         lambda: world.renderer.render(a_location(), lambda _: {}),
         lambda: world.virtual_clusters.is_ready(""),
         lambda: world.outputs.read("x"),
         lambda: world.tokens.read("x"),
         world.catalog.current,
-        *([lambda: world.identity.find_client("x")] if world.identity else []),
+        *([partial(world.identity.find_client, "x")] if world.identity else []),
     ]
     for call in calls:
         with pytest.raises(UnavailableError, match="no longer the leader"):

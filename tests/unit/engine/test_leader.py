@@ -99,6 +99,7 @@ def test_work_that_does_not_end_keeps_the_lease_until_it_runs_out() -> None:
     assert life.lease.released == []
 
 
+@pytest.mark.proves("settings", "Both replicas answer, one reconciles jobs")
 def test_it_stands_by_while_another_leads() -> None:
     life = Life(OTHER, OTHER, SILENT, HELD, rounds=5)
     assert life.run() == ["start at 6 leading=True", "stop at 10 leading=True"]

@@ -1,6 +1,6 @@
 """What may be an orphan, whose it is, and the judgement on it: tables over the pure half of the sweeper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,11 @@ from kns.stages.swept import (
 )
 from tests.builders import a_job
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Orphans of every kind are removed; unmarked objects and those of other installations stay",
+)
+
 US = Installation("kns-system", "uid-of-kns")
 RECORD = "uid-of-a-record"
 LIVE = a_job().started().build()
@@ -31,7 +36,7 @@ REMOVED = a_job().started().ended().removed().build()
 EVERY = SWEPT
 NOT_SECRETS = [NAMESPACE, VOLUME, CLIENT]
 
-JUDGEMENTS: list[tuple[str, list[SweptKind], Owner, str | None, Job | None, Judgement]] = [
+JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, Job | None, Judgement]] = [
     ("ours, and its record is gone", EVERY, Owner.US, RECORD, None, Judgement.ORPHAN),
     ("of another installation", EVERY, Owner.OTHERS, RECORD, None, Judgement.KEEP),
     (
@@ -60,7 +65,7 @@ JUDGEMENTS: list[tuple[str, list[SweptKind], Owner, str | None, Job | None, Judg
     ids=[row[0] for row in JUDGEMENTS],
 )
 def test_the_judgement(
-    kinds: list[SweptKind], owner: Owner, record_uid: str | None, job: Job | None, judgement: Judgement
+    kinds: Sequence[SweptKind], owner: Owner, record_uid: str | None, job: Job | None, judgement: Judgement
 ) -> None:
     for kind in kinds:
         find = Find(kind=kind, name="kns-job-7", key="uid-7", owner=owner, record_uid=record_uid)

@@ -123,12 +123,14 @@ def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock
     assert drain(queue) == ["a"]
 
 
+@pytest.mark.proves("faults", "a `Retry-After` of hours or centuries, or without a valid time")
 @pytest.mark.parametrize("wish", [3600.0, 99999999999.0, float("inf")])
 def test_what_a_server_asks_for_counts_up_to_the_limit_of_the_backoff(queue: WorkQueue, wish: float) -> None:
     """Any proxy between kns and the API server may set a `Retry-After`."""
     assert queue.add_failed("a", at_least_s=wish) == MAX_DELAY_S
 
 
+@pytest.mark.proves("faults", "a `Retry-After` of hours or centuries, or without a valid time")
 @pytest.mark.parametrize("wish", [-5.0, float("-inf"), float("nan")])
 def test_what_is_no_time_to_wait_is_no_wish(queue: WorkQueue, clock: FakeClock, wish: float) -> None:
     assert 0.7 * BASE_DELAY_S <= queue.add_failed("a", at_least_s=wish) <= 1.3 * BASE_DELAY_S

@@ -27,6 +27,11 @@ from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Orphans of every kind are removed; unmarked objects and those of other installations stay",
+)
+
 US = Installation("kns-system", "uid-of-kns")
 GONE = "uid-of-no-record"
 LIVE = a_job().started().build()
@@ -224,7 +229,9 @@ def test_a_cache_that_lags_costs_no_job_anything(cluster: Cluster) -> None:
     assert (cluster.removed, cluster.reasons) == ([], [])
 
 
-def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(cluster: Cluster) -> None:
+def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Objects are listed before records."""
     for add in ADD.values():
         add(cluster, record_uid=LIVE.uid)
@@ -236,7 +243,7 @@ def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(cluster: 
         cluster.store.add(LIVE)
         return found
 
-    cluster.host.list_metadata = list_metadata  # type: ignore[method-assign]
+    monkeypatch.setattr(cluster.host, "list_metadata", list_metadata)
     cluster.sweep()
     assert cluster.removed == []
 

@@ -199,6 +199,7 @@ def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
     assert shop.seen == ["a"]
 
 
+@pytest.mark.proves("faults", "a worker thread dies")
 @pytest.mark.parametrize(
     "error", [OverflowError("timestamp out of range"), SystemExit(1)], ids=lambda e: type(e).__name__
 )

@@ -207,6 +207,7 @@ def test_a_websocket_without_the_login_is_closed_and_counted(shell: Shell, token
     shell.read_log_until("kns-shell: refused logins: 1")
 
 
+@pytest.mark.proves("security", "open a shell from another site or without login")
 @real
 def test_another_site_cannot_open_the_websocket(shell: Shell) -> None:
     with (

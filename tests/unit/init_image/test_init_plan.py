@@ -117,6 +117,7 @@ def test_the_fingerprint_is_that_of_the_canonical_json(a_step: StepBuilder) -> N
     assert first.fingerprint != third.fingerprint
 
 
+@pytest.mark.proves("security", "a name that forges output lines")
 def test_a_name_cannot_forge_output_lines(a_step: StepBuilder) -> None:
     """Control characters in a name become spaces, and it is clipped."""
     name = parse_plan(_plan(a_step(name="a\n[2/2] b\x1b[2J" + "x" * 400))).steps[0].name

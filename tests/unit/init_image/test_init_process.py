@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import FakeKubectl
+    from tests.unit.init_image.conftest import FakeKubectl
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
@@ -113,6 +113,7 @@ def test_no_value_of_the_environment_is_printed(start: Start, a_step: StepBuilde
     assert "s3cr3t-v4lue" not in out
 
 
+@pytest.mark.proves("security", "replace a module of the runner")
 def test_a_file_in_the_working_folder_replaces_no_module(
     start: Start, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from runner.output import Output
 from runner.shutdown import Shutdown
 
 if TYPE_CHECKING:
-    from conftest import FakeKubectl, Sleeper
+    from tests.unit.init_image.conftest import FakeKubectl, Sleeper
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
@@ -235,6 +235,7 @@ def test_a_script_that_cannot_run_has_a_shell_exit_code(
     assert line is None or line == ended.lines[1]
 
 
+@pytest.mark.proves("security", "a template script that leaves processes behind")
 def test_what_a_script_leaves_behind_is_killed(
     run: Runner, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:

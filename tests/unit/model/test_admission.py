@@ -16,6 +16,10 @@ from tests.builders import a_catalog, a_submission, an_app, an_appdef, catalog_f
 from tests.fakes.stores import START, MemoryJobStore
 
 
+@pytest.mark.proves(
+    "appdef",
+    "`limit_range` of the AppDef replaces the site's; one that keeps out kns's own pods is refused",
+)
 @pytest.mark.parametrize(
     ("item", "path"),
     [

@@ -150,6 +150,19 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 }
 
 
+@pytest.mark.proves(
+    "appdef",
+    "There is at least one item; paths stay below `/templates`; a manifest may be in the AppDef in base64",
+)
+@pytest.mark.proves(
+    "appdef",
+    "The kind `kns` may be omitted; a command that is not a nested app is refused whatever the kind",
+)
+@pytest.mark.proves(
+    "appdef",
+    "AppDef versions from 2 on are accepted; so are the old spelling of `nested_kubernetes` (but not both), flags"
+    " as strings, full Kubernetes versions, and a URL below a path",
+)
 @pytest.mark.parametrize(("appdef", "path", "problem"), FAULTS.values(), ids=FAULTS.keys())
 def test_a_fault_is_told_with_its_key_path(appdef: Any, path: str, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
@@ -165,11 +178,27 @@ GOOD: dict[str, tuple[dict[str, Any], str, Any]] = {
 }
 
 
+@pytest.mark.proves(
+    "appdef",
+    "The kind `kns` may be omitted; a command that is not a nested app is refused whatever the kind",
+)
+@pytest.mark.proves(
+    "shapes",
+    "`classifications` may be a string in a file and is a list in answers; `step` and `size` are strings there; "
+    "numbers, booleans and lists that a file has as strings are returned in their own type; wrongly typed values "
+    "are omitted",
+)
 @pytest.mark.parametrize(("appdef", "field", "value"), GOOD.values(), ids=GOOD.keys())
 def test_what_published_appdefs_do(appdef: dict[str, Any], field: str, value: Any) -> None:
     assert getattr(parse_appdef(appdef), field) == value
 
 
+@pytest.mark.proves("appdef", "`keycloak` is a flag or an object")
+@pytest.mark.proves(
+    "appdef",
+    "AppDef versions from 2 on are accepted; so are the old spelling of `nested_kubernetes` (but not both), flags"
+    " as strings, full Kubernetes versions, and a URL below a path",
+)
 @pytest.mark.parametrize(
     ("nested", "field", "value"),
     [
@@ -189,6 +218,11 @@ def test_values_of_nested_kubernetes(nested: dict[str, Any], field: str, value: 
     assert getattr(command.nested_kubernetes, field) == value
 
 
+@pytest.mark.proves(
+    "appdef",
+    "AppDef versions from 2 on are accepted; so are the old spelling of `nested_kubernetes` (but not both), flags"
+    " as strings, full Kubernetes versions, and a URL below a path",
+)
 def test_the_old_spelling_is_the_same_key() -> None:
     command = a_command()
     command["nestedkubernetes"] = command.pop("nested_kubernetes")
@@ -251,6 +285,7 @@ def test_anything_anywhere_is_read_or_refused_by_our_own_error(place: tuple[str 
         parse_appdef(appdef)
 
 
+@pytest.mark.proves("security", "any key, JSON or bytes")
 @given(JSON)
 def test_any_json_at_all(data: Any) -> None:
     with pytest.raises(InvalidInputError):
@@ -260,6 +295,10 @@ def test_any_json_at_all(data: Any) -> None:
 # --- LimitRange items
 
 
+@pytest.mark.proves(
+    "appdef",
+    "`limit_range` of the AppDef replaces the site's; one that keeps out kns's own pods is refused",
+)
 @pytest.mark.parametrize(
     "form",
     [

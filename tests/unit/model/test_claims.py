@@ -24,6 +24,7 @@ def test_a_payer_is_a_name_or_none(value: Any, payer: str | None) -> None:
     assert read_claims({"preferred_username": "u", "jarvice_payer": value}).payer == payer
 
 
+@pytest.mark.proves("callers", "A token with an audience must be for `jarvice`; a token without one is accepted")
 @pytest.mark.parametrize("audience", [None, 7, True, {}, {"jarvice": 1}, "", "Jarvice", "jarvice2", ["x", ["jarvice"]]])
 def test_an_audience_that_is_there_must_be_ours(audience: Any) -> None:
     with pytest.raises(TokenError, match="aud"):

@@ -4,6 +4,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from kns.model.job.conditions import MESSAGE_LIMIT, ConditionType, Reason, find_condition, with_condition
 from kns.model.job.job import TRANSITIONS, JobState
 from tests.fakes.stores import START
@@ -49,6 +51,10 @@ def test_every_reason_has_a_row_that_says_what_to_do() -> None:
     assert rows - {reason.value for reason in Reason} == set(), "docs/lifecycle.md names reasons that are none"
 
 
+@pytest.mark.proves(
+    "statuses",
+    "Only the listed transitions happen, an ended job stays ended, and times are set once",
+)
 def test_an_ended_job_never_changes() -> None:
     assert TRANSITIONS.keys() == set(JobState)
     for state, following in TRANSITIONS.items():

@@ -42,6 +42,7 @@ VALUES = [
 VARIABLES = {"LAB_TOKEN": "it's $HOME"}
 
 
+@pytest.mark.proves("parameters", "Scripts get variables, `jobenv.sh` and `parameters.json` under fixed names")
 def test_the_public_environment_has_all_but_secrets() -> None:
     assert build_parameter_env(VALUES) == {
         "KNS_PARAM_IN_FILE": "/data/a b",
@@ -68,6 +69,7 @@ def test_a_value_is_the_same_after_a_whole_number_lost_its_fraction_in_storage()
     assert build_parameter_env([a_value("r", 5, kind="FLOAT")]) == build_parameter_env([a_value("r", 5.0)])
 
 
+@pytest.mark.proves("parameters", "Scripts get variables, `jobenv.sh` and `parameters.json` under fixed names")
 def test_the_file_for_programs_keeps_order_and_kinds() -> None:
     entries = json.loads(build_parameters_json(VALUES))
     assert [entry["key"] for entry in entries] == [value.key for value in VALUES]
@@ -77,6 +79,7 @@ def test_the_file_for_programs_keeps_order_and_kinds() -> None:
     assert entries[4] == {"key": "debug", "type": "BOOL", "value": True, "positional": False}
 
 
+@pytest.mark.proves("parameters", "Scripts get variables, `jobenv.sh` and `parameters.json` under fixed names")
 def test_the_file_for_shells_has_both_environments() -> None:
     lines = build_jobenv(VALUES, VARIABLES).splitlines()
     assert "KNS_PARAM_IN_FILE='/data/a b'" in lines
@@ -112,6 +115,7 @@ def test_the_page_for_authors_tells_what_its_example_gives() -> None:
     assert list(appdef.variables) == told[-1:]
 
 
+@pytest.mark.proves("parameters", "An upload is base64 and becomes a file below `/opt`")
 def test_uploads_are_files_below_opt() -> None:
     assert build_uploads(VALUES, {"page": "aGVs\nbG8="}) == {"www/page.html": b"hello"}
 

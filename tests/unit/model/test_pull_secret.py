@@ -37,6 +37,11 @@ def test_no_credentials_no_secret() -> None:
     assert merge_pull_config(None, {"auths": "broken"}, images=["a"]) is None
 
 
+@pytest.mark.proves(
+    "objects",
+    "Pull credentials are the app's, plus those of the site's for the job's registries "
+    "([secrets](decisions/0008-catalogue-secrets.md))",
+)
 def test_of_the_sites_only_what_the_images_need() -> None:
     """A tenant's pods can use what lies in the job's namespace."""
     system = config("https://registry.example.org/v2/", "other.example.org", "https://index.docker.io/v1/")

@@ -68,6 +68,7 @@ TAKEN: list[tuple[dict[str, Any], Any, Any]] = [
 ]
 
 
+@pytest.mark.proves("parameters", "Nested apps may have parameters; they are checked at submit")
 @pytest.mark.parametrize(("parameter", "given_value", "value"), TAKEN, ids=str)
 def test_a_value_that_is_taken(parameter: dict[str, Any], given_value: Any, value: Any) -> None:
     found = resolve({"p": parameter}, p=given_value)["p"]
@@ -133,6 +134,7 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
 ]
 
 
+@pytest.mark.proves("parameters", "Nested apps may have parameters; they are checked at submit")
 @pytest.mark.parametrize(("parameter", "given_value", "problem"), REFUSED, ids=str)
 def test_a_value_that_is_refused(parameter: dict[str, Any], given_value: Any, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
@@ -140,6 +142,7 @@ def test_a_value_that_is_refused(parameter: dict[str, Any], given_value: Any, pr
     assert (caught.value.path, caught.value.problem) == ("application.parameters.p", problem)
 
 
+@pytest.mark.proves("parameters", "An upload is base64 and becomes a file below `/opt`")
 def test_an_upload_keeps_its_content_out() -> None:
     found = resolve({"p": {**SIZED, "variable": True}}, p=b64(b"abc"))["p"]
     assert (found.value, found.target, found.positional, found.variable) == (None, "x", False, False)
@@ -285,6 +288,10 @@ def test_a_label_does_not_fetch_the_api_key() -> None:
     assert fill_api_key(accepted.parameters, "secret") == accepted.parameters
 
 
+@pytest.mark.proves(
+    "parameters",
+    "Account variables, the API key and pull secrets are in no record ([secrets](decisions/0008-catalogue-secrets.md))",
+)
 def test_neither_record_nor_repr_holds_a_secret() -> None:
     account = {"variables": {"TOKEN": "S3CR3T"}, "apikey": "key-user1"}
     accepted = take("%APIKEY%", account=account, command={"variables": {"TOKEN": {"required": True}}})

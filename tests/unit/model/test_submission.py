@@ -74,6 +74,11 @@ def test_what_is_frozen(catalog: Catalog) -> None:
     assert accepted.name.endswith("-hello-user1_s1")
 
 
+@pytest.mark.proves(
+    "routes",
+    "A job with a target is interactive unless its command says otherwise; a job without one has no `connect`",
+)
+@pytest.mark.proves("submit", "The vault `ephemeral` always exists; any other name must be one of the user's vaults")
 @pytest.mark.parametrize(
     ("changes", "field", "value"),
     [
@@ -139,6 +144,8 @@ REFUSALS: list[tuple[dict[str, Any], type[KnsError], str]] = [
 ]
 
 
+@pytest.mark.proves("submit", "The vault `ephemeral` always exists; any other name must be one of the user's vaults")
+@pytest.mark.proves("submit", "A machine without `appkind=kns` runs no nested jobs")
 @pytest.mark.parametrize(("changes", "error", "message"), REFUSALS, ids=[row[2] for row in REFUSALS])
 def test_each_refusal_and_that_it_costs_no_number(
     catalog: Catalog, changes: dict[str, Any], error: type[KnsError], message: str
@@ -242,6 +249,7 @@ def test_the_user_is_read_from_a_name_the_way_consumers_do(app: str, user: str, 
     assert name.split("-")[0] == "20260105141530"
 
 
+@pytest.mark.proves("submit", "The scheduler's number in names is 1")
 def test_a_name_is_read_by_consumers_from_both_ends() -> None:
     name = build_job_name(app="hello", user="ana", now=START, rng=random.Random(2))
     time, tag, app, rest = name.split("-")

@@ -70,6 +70,10 @@ def accepted_on(**machine: Any) -> Accepted:
     return accepted
 
 
+@pytest.mark.proves(
+    "objects",
+    "Namespace, virtual cluster and Ingress of a job share one name; labels and annotation are fixed",
+)
 def test_namespace() -> None:
     """Invalid label values are converted. The job name only fits into an annotation."""
     built = build_namespace(
@@ -121,6 +125,7 @@ def test_the_syncers_rights() -> None:
     }
 
 
+@pytest.mark.proves("objects", "The LimitRange is called `kns-limit-range`")
 def test_limit_range() -> None:
     """Numbers become strings, absent parts are left out (contract E.3)."""
     items = parse_limit_range(
@@ -158,6 +163,8 @@ OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 2000 + 200 + 1000
 OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI + 1 * GI
 
 
+@pytest.mark.proves("objects", "The quota is the machine plus kns's own pods, without load balancers and node ports")
+@pytest.mark.proves("shapes", "Memory is in GiB in machines, in KiB in `metrics`")
 @pytest.mark.parametrize(
     ("machine", "nodes", "cores", "memory_gib", "gpus"),
     [
@@ -217,6 +224,16 @@ def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, An
     )
 
 
+@pytest.mark.proves(
+    "objects",
+    "The path is not stripped; issuers use `tls-<host>`; the administrator's annotations win; kns makes no "
+    "certificate; without a class or a certificate in the settings, the Ingress has none",
+)
+@pytest.mark.proves(
+    "appdef",
+    "AppDef versions from 2 on are accepted; so are the old spelling of `nested_kubernetes` (but not both), flags"
+    " as strings, full Kubernetes versions, and a URL below a path",
+)
 @pytest.mark.parametrize(
     ("address", "host", "path"),
     [
@@ -238,6 +255,11 @@ def test_ingress_forms(address: JobAddress, host: str, path: str) -> None:
     }
 
 
+@pytest.mark.proves(
+    "objects",
+    "The path is not stripped; issuers use `tls-<host>`; the administrator's annotations win; kns makes no "
+    "certificate; without a class or a certificate in the settings, the Ingress has none",
+)
 @pytest.mark.parametrize(
     ("settings", "annotations", "tls"),
     [
@@ -294,6 +316,11 @@ def test_the_stamp_tells_what_was_dropped_and_lets_others_add() -> None:
     assert is_as_applied(listed, ingress)
 
 
+@pytest.mark.proves(
+    "objects",
+    "A job can claim storage of the default class only, and sees no other ([storage](decisions/0012-storage-of-a-"
+    "job.md))",
+)
 @pytest.mark.parametrize(
     ("default", "control_plane", "shares"),
     [
@@ -371,6 +398,7 @@ def an_init_job(**machine: Any) -> dict[str, Any]:
     return build_init_job(accepted_on(**machine), SITE, uploads=["page.html"])
 
 
+@pytest.mark.proves("appdef", "The default is 20 retries, 15 s apart")
 def test_init_config_holds_the_plan() -> None:
     config = build_init_config(accepted_on(), uploads={"a/page.html": b"hi"})
     plan = json.loads(config["data"].pop("plan.json"))
@@ -403,6 +431,9 @@ def test_init_secrets() -> None:
     assert (env["metadata"], env["stringData"]) == (meta("kns-init-env", labels=INIT_LABELS), {"LAB_TOKEN": "t"})
 
 
+@pytest.mark.proves("security", "take a host token from the init pod")
+@pytest.mark.proves("appdef", "The init pod runs on the host in the job's namespace, without rights there")
+@pytest.mark.proves("appdef", "An item has no time limit; only the walltime ends a long one")
 def test_init_job_without_its_containers() -> None:
     """No token of the host, no root, no service variables; the machine's node selector."""
     job = an_init_job(mc_properties="appkind=kns,pool=big")
@@ -454,6 +485,7 @@ def containers_of(job: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod["initContainers"], *pod["containers"]]
 
 
+@pytest.mark.proves("security", "run in the init pod as root or with capabilities")
 def test_every_init_container_is_locked_down_and_says_what_it_takes() -> None:
     """The job's LimitRange is for the tenant's pods and must not change these."""
     for container in containers_of(an_init_job()):
@@ -466,6 +498,7 @@ def test_every_init_container_is_locked_down_and_says_what_it_takes() -> None:
             assert container["resources"][part].keys() == {"cpu", "memory", "ephemeral-storage"}
 
 
+@pytest.mark.proves("security", "read the init pod's secrets")
 def test_the_app_image_only_gives_its_templates() -> None:
     """It gets neither the kubeconfig nor a secret; the tool that it runs comes from the init image."""
     tool, templates, init = containers_of(an_init_job())
@@ -476,6 +509,7 @@ def test_the_app_image_only_gives_its_templates() -> None:
     assert {mount["name"] for mount in templates["volumeMounts"]} == {"tool", "templates"}
 
 
+@pytest.mark.proves("appdef", "The init pod runs on the host in the job's namespace, without rights there")
 def test_what_the_runner_gets() -> None:
     init = containers_of(an_init_job())[-1]
     assert init["env"] == [{"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"}]
@@ -513,6 +547,7 @@ def test_every_mount_has_its_volume_and_none_is_the_hosts() -> None:
 # --- the virtual cluster
 
 
+@pytest.mark.proves("objects", "Every pod has the toleration with `Exists` and `NoSchedule`")
 def test_values_place_the_control_plane_and_every_pod_that_is_copied() -> None:
     """Contract E.2 and E.4."""
     values = build_values(a_location(), accepted_on(mc_properties="appkind=kns,pool=big"), VIRTUAL)
@@ -524,6 +559,7 @@ def test_values_place_the_control_plane_and_every_pod_that_is_copied() -> None:
     assert values["sync"]["fromHost"]["nodes"]["selector"]["labels"] == {"pool": "big"}
 
 
+@pytest.mark.proves("objects", "The virtual cluster is plain Kubernetes, of the minor version that the AppDef names")
 @pytest.mark.parametrize(("asked", "tag"), [("", "v1.36.0"), ("v1.35", "v1.35.2")])
 def test_values_have_the_version_asked_for(asked: str, tag: str) -> None:
     accepted = a_job().with_nested(kubernetes_version=asked).build().spec.accepted
@@ -544,6 +580,7 @@ def test_values_differ_between_jobs_by_the_number_alone() -> None:
     assert one.replace("1234567", "7654321") == other
 
 
+@pytest.mark.proves("security", "act on the host")
 @pytest.mark.parametrize(
     ("address", "server"),
     [("10.96.1.7", "https://10.96.1.7:443"), ("fd00::7", "https://[fd00::7]:443")],
@@ -559,6 +596,10 @@ def _certs(admin_conf: bytes) -> dict[str, Any]:
     return {"data": {"admin.conf": base64.b64encode(admin_conf).decode()}}
 
 
+@pytest.mark.proves(
+    "security",
+    "write a kubeconfig for kns that runs a program, sends kns's token, or leads elsewhere",
+)
 def test_of_what_the_syncer_writes_only_certificates_are_used() -> None:
     """The syncer's token may be stolen, and a kubeconfig can name programs to run, files to read and servers."""
     conf = yaml.safe_load(ADMIN_CONF)

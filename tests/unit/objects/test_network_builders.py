@@ -34,6 +34,7 @@ def test_pods_of_a_job_reach_each_other_and_name_servers() -> None:
     }
 
 
+@pytest.mark.proves("security", "pass for the control plane by its labels")
 def test_kns_reaches_the_control_plane_and_that_reaches_the_hosts_api() -> None:
     """It never selects a tenant's pod, whatever its labels, because every copy has the syncer's label."""
     assert build()["kns-control-plane"] == {
@@ -88,6 +89,7 @@ def test_the_app_is_reached_by_no_other_job_and_reaches_public_addresses_only() 
     }
 
 
+@pytest.mark.proves("security", "reach another job, the host's API, cloud metadata")
 @pytest.mark.parametrize(
     ("address", "reached"),
     [

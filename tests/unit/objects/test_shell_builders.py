@@ -109,6 +109,7 @@ def test_the_pod_finds_login_kubeconfig_and_its_path() -> None:
     assert pod["volumes"][0] == {"name": "secret", "secret": {"secretName": "kns-shell", "defaultMode": 0o440}}
 
 
+@pytest.mark.proves("security", "act on the host")
 def test_the_kubeconfig_is_a_token_and_never_a_certificate() -> None:
     text = build_shell_kubeconfig(a_location(), ACCESS, {"spec": {"clusterIP": "10.96.1.7"}})
     assert text is not None

@@ -1,5 +1,6 @@
 """A class that the settings name and the host has not got is worth a word at the start, and no more."""
 
+import pytest
 from structlog.testing import capture_logs
 
 from kns.model.errors import UnavailableError
@@ -10,6 +11,10 @@ from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock
 
 
+@pytest.mark.proves(
+    "settings",
+    "A storage or runtime class that the host does not have causes a warning at the start and is not shown inside",
+)
 def test_each_class_that_the_host_lacks_is_named_once() -> None:
     host = FakeHost(FakeClock())
     host.put(Kind.RUNTIME_CLASS, "", "nvidia", {"handler": "nvidia"})

@@ -212,6 +212,20 @@ def test_the_table_has_every_variable() -> None:
     assert {names[0] for names in list_names()} == TABLE.keys() | COMPLEX.keys()
 
 
+@pytest.mark.proves(
+    "settings",
+    "Usage is sampled every 60 s and recorded every 3600 s; both variables are in seconds "
+    "([usage](decisions/0010-usage.md))",
+)
+@pytest.mark.proves(
+    "settings",
+    "Where sources differ, the defaults are limits of 1 CPU and 1Gi and no storage class; what the published "
+    "chart sets counts as a set value, not as a default",
+)
+@pytest.mark.proves(
+    "settings",
+    "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
+)
 @pytest.mark.parametrize("name", TABLE)
 def test_unset_and_empty_give_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     field, default, _, _ = TABLE[name]
@@ -220,6 +234,7 @@ def test_unset_and_empty_give_the_default(monkeypatch: pytest.MonkeyPatch, name:
     assert getattr(load_settings(), field) == default
 
 
+@pytest.mark.proves("settings", "Booleans may be in any case; unknown names with our prefixes cause a warning")
 @pytest.mark.parametrize("name", TABLE)
 def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     field, _, (text, value), _ = TABLE[name]
@@ -227,6 +242,10 @@ def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     assert getattr(load_settings(), field) == value
 
 
+@pytest.mark.proves(
+    "settings",
+    "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
+)
 @pytest.mark.parametrize(("name", "text"), BAD)
 def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     """Any of them may be a secret that slipped into the wrong variable."""
@@ -239,6 +258,10 @@ def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.Monk
     assert len(text) < 4 or text not in told
 
 
+@pytest.mark.proves(
+    "settings",
+    "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
+)
 def test_all_faults_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     faulty = dict(reversed(BAD))
     for name, bad in faulty.items():
@@ -290,6 +313,11 @@ def test_the_first_version_is_the_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert next(reversed(load_settings().versions)) == "v1.30"
 
 
+@pytest.mark.proves(
+    "settings",
+    "Where sources differ, the defaults are limits of 1 CPU and 1Gi and no storage class; what the published "
+    "chart sets counts as a set value, not as a default",
+)
 def test_the_default_limit_range_is_the_contracts() -> None:
     (item,) = load_settings().limit_range
     assert (item.type, item.default, item.default_request) == (
@@ -308,6 +336,7 @@ def test_a_limit_range_may_be_a_list_in_camel_case(monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.proves("objects", "URLs are https unless the jobs domain says otherwise")
 @pytest.mark.parametrize(
     ("text", "url"),
     [
@@ -345,6 +374,7 @@ def test_an_init_image_without_a_tag_gets_one(monkeypatch: pytest.MonkeyPatch, i
     assert load_settings().full_init_image == full
 
 
+@pytest.mark.proves("settings", "Booleans may be in any case; unknown names with our prefixes cause a warning")
 def test_names_like_ours_that_are_not_are_listed() -> None:
     """The chart passes many variables as empty text; those are none."""
     environ = {
@@ -364,6 +394,7 @@ def test_every_variable_says_what_it_does() -> None:
         assert field.description.endswith(".")
 
 
+@pytest.mark.proves("callers", "The public key may also be PEM")
 def test_a_public_key_may_be_pem_with_or_without_a_last_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (public_pem(), public_pem().strip(), f"  {public_der()}\n"):
         monkeypatch.setenv("JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY", text)
@@ -378,6 +409,7 @@ def test_keycloak_is_whole_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cr3t-of-kns" not in repr(settings)
 
 
+@pytest.mark.proves("settings", "An incomplete set of Keycloak variables is an error; the realm alone has no effect")
 @pytest.mark.parametrize(
     ("given", "missing"),
     [

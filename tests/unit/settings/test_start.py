@@ -41,6 +41,10 @@ def write_catalog(folder: Path, files: Mapping[str, object]) -> Path:
     return folder
 
 
+@pytest.mark.proves(
+    "settings",
+    "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
+)
 def test_settings_catalogue_helm_and_chart_are_told_together(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -72,6 +76,7 @@ def test_a_faulty_catalogue_names_file_and_key_and_no_value(
     assert SECRET not in told
 
 
+@pytest.mark.proves("settings", "`JARVICE_K8S_ADMIN_CONF` is a kubeconfig of the host")
 def test_no_way_to_the_host_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_host_that_is_away_does_not_keep_kns_from_starting(running: Running) -
     assert running.http.get("/ready").status_code == 503
 
 
+@pytest.mark.proves("security", "the same on the metrics port")
 def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(running: Running) -> None:
     """A client that connects there and sends nothing is disconnected, as on the other port."""
     assert running.http.get("/live").status_code == 200

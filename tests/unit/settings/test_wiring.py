@@ -60,6 +60,11 @@ SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # name, text, 
 ]  # fmt: skip
 
 
+@pytest.mark.proves("output", "Records and their output stay for 30 days")
+@pytest.mark.proves(
+    "settings",
+    "The grace period, pull policies and a local registry have the effects that their names suggest",
+)
 @pytest.mark.parametrize(("name", "text", "read", "unset", "value"), SITE, ids=[row[0] for row in SITE])
 def test_a_setting_reaches_the_jobs(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, read: Callable[[Site], Any], unset: Any, value: Any
@@ -69,6 +74,10 @@ def test_a_setting_reaches_the_jobs(
     assert read(a_site()) == value
 
 
+@pytest.mark.proves(
+    "settings",
+    "The grace period, pull policies and a local registry have the effects that their names suggest",
+)
 @pytest.mark.parametrize(
     ("registry", "base", "image"),
     [
@@ -86,6 +95,7 @@ def test_a_local_registry_serves_every_app(
     assert build_terms(load_settings()).image_of(App.model_validate({**an_app(), "id": "hello"})) == image
 
 
+@pytest.mark.proves("settings", "Proxies apply to init pods and never to the Kubernetes API")
 def test_init_pods_get_the_proxies_and_reach_the_virtual_cluster_without(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_proxy_env(a_site()) == {}
     monkeypatch.setenv("https_proxy", PROXY)
