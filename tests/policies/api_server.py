@@ -121,8 +121,10 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
 
 @contextmanager
 def _process(log: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends.
+    with_parent = ["setpriv", "--pdeathsig", "TERM", *argv]
     with log.open("wb") as sink:
-        process = subprocess.Popen(argv, stdout=sink, stderr=sink, start_new_session=True)
+        process = subprocess.Popen(with_parent, stdout=sink, stderr=sink, start_new_session=True)
     try:
         yield process
     finally:
