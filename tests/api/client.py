@@ -81,7 +81,7 @@ class Api:
         return build_app(self.ports, list_front_ends(server_key=self.server_key), version=VERSION)
 
     def add(self, builder: JobBuilder, *, output: str | None = None) -> Job:
-        """Store a job as built, with its tokens if it has started."""
+        """Store a job, with its tokens if it has started."""
         job = self.jobs.add(builder.build())
         if job.status.start_time is not None:
             self.tokens.ensure(job)

@@ -83,7 +83,7 @@ REFUSED: dict[str, Callable[[], str]] = {
     "two tokens": lambda: f"Bearer {a_token()} {a_token()}",
     "another realm's": lambda: f"Bearer {a_token(key=1)}",
     "of a stranger": lambda: f"Bearer {a_token(preferred_username='nobody')}",
-}  # all the ways in which a token proves nothing: hostile/test_tokens.py
+}  # hostile/test_tokens.py has all the ways in which a token proves nothing
 
 
 @pytest.mark.proves(

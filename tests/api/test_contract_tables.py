@@ -1,7 +1,7 @@
 """
 The contract's tables, row by row: error strings (B.2), when a route is allowed (B.3), statuses (B.4), shapes (B.5).
 
-A row is here even if another test has it too: this file is read beside the contract.
+Rows of other tests are repeated here, so that this file can be compared with the contract.
 """
 
 from collections.abc import Mapping

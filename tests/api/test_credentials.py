@@ -66,7 +66,7 @@ def test_an_account_without_billing_may_look(api: Api) -> None:
 )
 @pytest.mark.parametrize("route", ["status", "terminate"])
 def test_a_job_is_seen_by_its_owner_its_team_leads_and_the_admin(api: Api, route: str, caller: str, sees: bool) -> None:
-    """Every route answers a stranger as if the job did not exist: hostile/test_guessing.py."""
+    """hostile/test_guessing.py shows that every route answers others as if the job did not exist."""
     api.add(a_job().exposed())
     assert api.get(route, as_user=caller, number=7).status_code == (200 if sees else 404)
 

@@ -61,13 +61,13 @@ def _params(route: str) -> dict[str, str]:
 
 
 def _numbers(params: dict[str, str]) -> dict[str, Any]:
-    """As a JSON client writes them."""
+    """The parameters as a JSON client writes them."""
     words: dict[str, Any] = {"true": True, "false": False}
     return {key: words.get(v, int(v) if v.isdecimal() else v) for key, v in params.items()}
 
 
 def _forms(params: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Each way to send the same parameters."""
+    """All ways to send the same parameters."""
     as_form = {"content-type": "application/x-www-form-urlencoded"}
     hidden = {key: value for key, value in other.items() if key in params}
     return {

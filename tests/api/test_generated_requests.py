@@ -61,7 +61,7 @@ JOBS = (
     a_job().exposed().ended(JobState.TERMINATED).removed(),
     a_job().exposed().owned_by("user2").labelled("demo"),
 )
-# What a generator would hardly hit upon, by the name of a parameter.
+# Values that a generator hardly finds, by the name of the parameter.
 HITS: dict[str, tuple[Any, ...]] = {
     "number": (*range(1, len(JOBS) + 1), "4", "99"),
     "name": ("hello", "secret", "loose", "kns-small", "20260105141530-00004-hello-user1_s1"),
@@ -72,7 +72,7 @@ HITS: dict[str, tuple[Any, ...]] = {
     "all": ("true",),
     "label": ("de",),
 }
-# By route: who asks for what and gets it.
+# By route: a request that is answered with 200.
 SURE: dict[str, tuple[str, dict[str, Any]]] = {
     "status": ("user1", {"number": 1}),
     "info": ("user1", {"number": 4}),
@@ -176,9 +176,9 @@ def _restore(api: Api) -> None:
 
 def _aim(case: Case) -> None:
     """
-    Most requests get the credentials of a user and something that exists; the rest stays as generated.
+    Give most requests the credentials of a user and something that exists. The others stay as generated.
 
-    What is chosen hangs on the request alone, so that it is the same whenever that request is tried.
+    The choice depends on the request alone, so that it is the same each time.
     """
     choice = [case.operation.label, case.query, case.body]
     dice = crc32(json.dumps(choice, sort_keys=True, default=lambda value: type(value).__name__).encode())

@@ -122,7 +122,7 @@ def ask_metrics(api: Api, *pods: dict[str, Any]) -> Any:
 @pytest.mark.proves("shapes", "Memory is in GiB in machines, in KiB in `metrics`")
 @pytest.mark.proves("routes", "`metrics` is one item: the sum over the job's namespace, including kns's own pods")
 def test_metrics_are_the_sum_over_the_namespace(api: Api) -> None:
-    """kns-small: two cores and 4 GiB."""
+    """The machine kns-small has two cores and 4 GiB."""
     api.add(a_job().exposed())
     answer = ask_metrics(api, pod(("500m", "100Mi"), ("540000000n", "16432Ki")), pod(("0", "1024")))
     assert answer.content == as_json(

@@ -75,7 +75,7 @@ def test_logins_that_succeed_never_block(api: Api) -> None:
 )
 @pytest.mark.parametrize("route", ["status", "tail", "info", "connect", "jobs", "metrics"])
 def test_however_fast_a_client_polls_it_gets_answers(api: Api, route: str) -> None:
-    """Errors too: clients poll until one disappears. No limit is above 60 a minute."""
+    """Errors count too, because clients poll until a job disappears. No limit is above 60 a minute."""
     api.add(a_job())
     assert 429 not in {api.get(route, number=7).status_code for _ in range(61)}
 

@@ -101,7 +101,7 @@ def _schemas(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_object_says_whether_it_is_open() -> None:
-    """Generated Go clients take silence for closed, and refuse a job for a key that they do not know."""
+    """Without the statement, generated Go clients refuse an answer with an unknown key."""
     found = [each for each in _schemas(describe_api()) if "properties" in each and "object" in each.get("type", ())]
     assert len(found) > 40
     assert [each for each in found if "additionalProperties" not in each] == []

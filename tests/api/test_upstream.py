@@ -55,7 +55,7 @@ def _submission(**changes: Any) -> dict[str, Any]:
 
 
 def submit_args(**changes: Any) -> dict[str, Any]:
-    """What upstream sends; None removes a key."""
+    """The arguments that upstream sends. None removes a key."""
     args = {
         "name": NAME,
         "number": 4711,
@@ -69,7 +69,7 @@ def submit_args(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in args.items() if value is not None}
 
 
-# Who may speak it
+# Who may use it
 
 
 @pytest.mark.proves(

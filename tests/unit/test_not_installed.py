@@ -1,5 +1,5 @@
 """
-A checkout that was not installed has no version, and says so.
+A checkout that was not installed has no version and reports that.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""The wiring of preflight: what is told before a cluster is asked, and that a missing one is a finding, no crash."""
+"""The wiring of preflight: findings before any call to a cluster; a missing cluster is a finding, not a crash."""
 
 import json
 import subprocess

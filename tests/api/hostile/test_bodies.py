@@ -166,7 +166,7 @@ def test_a_body_that_means_no_good(served: Served, row: Row) -> None:
     "a body that is deep, compressed, in another charset or several formats, with duplicate keys or countless values",
 )
 def test_of_a_key_given_twice_the_last_counts(served: Served) -> None:
-    """In a JSON body, on every route, and inside what is submitted."""
+    """In a JSON body of any route, and inside a submission."""
     twice = b'{"username": "admin1", "username": "user1", "apikey": "wrong-key", "apikey": "key-user1", "number": 7}'
     assert served.ask(post("status", twice)).status == 200
     swapped = twice.replace(b'"username": "admin1", "username": "user1"', b'"username": "user1", "username": "admin1"')

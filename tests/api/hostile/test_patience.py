@@ -63,7 +63,7 @@ UNFINISHED = {
 
 
 def test_a_request_that_never_ends_is_ended(hasty: Served) -> None:
-    """All of them at the same time."""
+    """All unfinished requests at the same time."""
     with ExitStack() as stack:
         connections = {sentence: stack.enter_context(hasty.connect()) for sentence in UNFINISHED}
         for sentence, connection in connections.items():

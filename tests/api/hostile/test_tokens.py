@@ -1,4 +1,4 @@
-"""Bearer tokens that prove nothing: another algorithm, another key, another audience, another time, another user."""
+"""Bearer tokens that prove nothing: wrong algorithm, key, audience, time or user."""
 
 import base64
 import json

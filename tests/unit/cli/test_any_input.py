@@ -1,4 +1,4 @@
-"""Whatever is in a file, a command ends with 0 or 1 and tells each fault on one line of its own."""
+"""For any file a command ends with 0 or 1 and reports each fault on its own line."""
 
 import json
 import re

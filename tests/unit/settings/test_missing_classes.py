@@ -1,4 +1,4 @@
-"""A class that the settings name and the host has not got is worth a word at the start, and no more."""
+"""A class in the settings that the host does not have causes a warning at the start and nothing else."""
 
 import pytest
 from structlog.testing import capture_logs

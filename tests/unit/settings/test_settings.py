@@ -1,4 +1,4 @@
-"""Each variable: its default, a good value, a bad one; and how faults are told."""
+"""Each variable: its default, a good value, a bad one, and how faults are reported."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def b64(data: object) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test sets counts."""
+    """Only the variables that a test sets are there."""
     for name in (name for names in list_names() for name in names):
         monkeypatch.delenv(name, raising=False)
 
@@ -180,7 +180,7 @@ KEYCLOAK = {
     "JARVICE_KNS_KEYCLOAK_CLIENT_ID": "kns",
     "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "s3cr3t-of-kns",
 }
-COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their own; here the bad ones
+COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have their own tests
     "JARVICE_KNS_DEFAULT_LIMIT_RANGE": (
         "not base64!",
         base64.b64encode(b"not json").decode(),
@@ -201,7 +201,7 @@ COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have tests of their
         "jobs.example.org/path",
         "job$.example.org",
     ),
-    **dict.fromkeys(KEYCLOAK, ()),  # they depend on each other: tests of their own
+    **dict.fromkeys(KEYCLOAK, ()),  # they depend on each other and have their own tests
 }
 BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
     (name, bad) for name, rows in COMPLEX.items() for bad in rows
@@ -248,7 +248,7 @@ def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> No
 )
 @pytest.mark.parametrize(("name", "text"), BAD)
 def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
-    """Any of them may be a secret that slipped into the wrong variable."""
+    """The value may be a secret in the wrong variable."""
     monkeypatch.setenv(name, text)
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -376,7 +376,7 @@ def test_an_init_image_without_a_tag_gets_one(monkeypatch: pytest.MonkeyPatch, i
 
 @pytest.mark.proves("settings", "Booleans may be in any case; unknown names with our prefixes cause a warning")
 def test_names_like_ours_that_are_not_are_listed() -> None:
-    """The chart passes many variables as empty text; those are none."""
+    """The chart passes many variables as empty text, which is not a value."""
     environ = {
         "JARVICE_KNS_KEEP_VCLUSTER": "true",
         "KNS_WORKER": "3",

@@ -1,4 +1,4 @@
-"""`kns.main.run` with nothing in order: every fault on stderr, one per line, exit status 2, no secret."""
+"""The start of kns with faults: each on its own line on stderr, exit status 2, no secret."""
 
 import contextlib
 import json
@@ -80,7 +80,7 @@ def test_a_faulty_catalogue_names_file_and_key_and_no_value(
 def test_no_way_to_the_host_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """All is in order but the kubeconfig."""
+    """Everything is in order except the kubeconfig."""
     (tmp_path / "kubeconfig").write_text("{}")
     (tmp_path / "chart.tgz").write_text("")
     monkeypatch.setenv("KNS_CATALOG_DIR", str(write_catalog(tmp_path / "catalog", catalog_files())))

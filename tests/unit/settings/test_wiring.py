@@ -1,4 +1,4 @@
-"""What an administrator sets reaches what jobs are made from: one row per variable that has an effect on jobs."""
+"""Settings reach the objects of jobs: one row per variable that affects jobs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def a_site() -> Site:
     return build_site(load_settings(), service_cidr="10.96.0.0/16", installation_uid="uid-of-kns")
 
 
-SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # name, text, what of the site, unset, set
+SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # variable, value, attribute, unset, set
     ("JARVICE_KNS_KEEP_VCLUSTERS", "true", lambda s: s.keep_vclusters, False, True),
     ("JARVICE_KNS_VCLUSTER_SPAWN_DELAY", "7", lambda s: s.spawn_delay_s, 300, 7),
     ("JARVICE_JOBS_DOMAIN", "jobs.example.org", lambda s: s.jobs_domain and s.jobs_domain.host, None,
