@@ -1,0 +1,138 @@
+"""The reconciler runs a kind of job that exists only here: its stages, start, drain and keep rule are data."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from kns.engine.reconciler import Result
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, StopReason, Substatus
+from kns.ports import Context
+from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.outcome import Done, Outcome, Wait
+from tests.builders import a_job
+from tests.flow.conftest import Simulation
+
+WAIT = Wait(5, Reason.PREPARING, "not yet")
+
+
+@dataclass
+class Script:
+    """Two stages; the second starts the job. Each verb takes its next outcome, or is Done. `calls` lists the calls."""
+
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    kept: str | None = None
+
+    def take(self, name: str) -> Outcome:
+        self.calls.append(name)
+        left = self.outcomes.get(name)
+        return left.pop(0) if left else Done()
+
+    def a_stage(self, name: str, condition: ConditionType) -> Stage:
+        def ensure(_ctx: Context) -> Outcome:
+            return self.take(f"ensure {name}")
+
+        def remove(_ctx: Context) -> Outcome:
+            return self.take(f"remove {name}")
+
+        return Stage(name, condition, Substatus.PREPARING, ensure, remove)
+
+    def lifecycle(self) -> Lifecycle:
+        ground = self.a_stage("ground", ConditionType.PREPARED)
+        house = self.a_stage("house", ConditionType.DEPLOYED)
+        return Lifecycle(
+            stages=(ground, house),
+            starting=house,
+            drain=lambda _ctx: self.take("drain"),
+            measure=lambda _ctx, _status: (2.0, 4.0, 0.0),
+            explain_kept=lambda _job, _site: self.kept,
+        )
+
+
+@dataclass
+class House:
+    sim: Simulation
+    script: Script = field(default_factory=Script)
+
+    def step(self) -> Result:
+        self.sim.lifecycle = self.script.lifecycle()
+        return self.sim.step()
+
+    def step_until(self, summary: str) -> None:
+        for _ in range(20):
+            if self.step().summary == summary:
+                return
+        raise AssertionError(f"never {summary}: {self.script.calls}")
+
+
+@pytest.fixture
+def house(sim: Simulation) -> House:
+    sim.submit(a_job())
+    return House(sim)
+
+
+def test_the_spawn_time_begins_when_the_starting_stage_is_reached(house: House) -> None:
+    house.script.outcomes = {"ensure ground": [WAIT]}
+    assert house.step().requeue_after_s == 5
+    assert house.sim.job.status.spawn_start_time is None
+    house.sim.clock.advance(5)
+    house.script.outcomes = {"ensure house": [WAIT]}
+    house.step()
+    assert house.sim.job.status.spawn_start_time == house.sim.clock.now()
+
+
+def test_the_job_starts_when_the_starting_stage_is_done(house: House) -> None:
+    house.script.outcomes = {"ensure house": [WAIT]}
+    house.step()
+    assert house.sim.job.status.job_status is JobState.SUBMITTED
+    assert house.sim.job.status.usage is None
+    house.sim.clock.advance(5)
+    assert house.step().summary == "serving"
+    status = house.sim.job.status
+    assert (status.job_status, status.start_time) == (JobState.PROCESSING, house.sim.clock.now())
+    assert status.usage is not None
+    assert status.usage.rates == (2.0, 4.0, 0.0)
+
+
+def test_a_shutdown_drains_until_done_and_removes_in_reverse_order(house: House) -> None:
+    house.step()
+    house.sim.store.request_stop(house.sim.job, StopReason.SHUTDOWN)
+    house.script.calls.clear()
+    house.script.outcomes = {"drain": [WAIT, WAIT]}
+    house.step_until("ended")
+    assert house.sim.job.status.job_status is JobState.COMPLETED
+    house.step_until("removed")
+    assert house.script.calls == ["drain", "drain", "drain", "remove house", "remove ground"]
+
+
+def test_a_stage_that_waits_holds_back_those_before_it(house: House) -> None:
+    house.step()
+    house.sim.store.request_stop(house.sim.job, StopReason.TERMINATE)
+    house.step_until("ended")
+    house.script.calls.clear()
+    house.script.outcomes = {"remove house": [WAIT]}
+    assert house.step().summary == "removing"
+    assert house.script.calls == ["remove house"]
+
+
+def test_an_ended_job_may_be_kept_as_it_is(house: House) -> None:
+    house.step()
+    house.script.kept = "kept for a test"
+    house.sim.store.request_stop(house.sim.job, StopReason.SHUTDOWN)
+    house.script.calls.clear()
+    house.step_until("kept")
+    removed = house.sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert (removed.reason, removed.message) == (Reason.KEPT, "kept for a test")
+    assert house.script.calls == []
+
+
+def test_the_walltime_counts_from_the_start_of_the_starting_stage(sim: Simulation) -> None:
+    sim.submit(a_job().with_accepted(walltime_s=60))
+    house = House(sim, Script({"ensure house": [WAIT]}))
+    house.step()
+    sim.clock.advance(100)
+    house.step()
+    assert sim.job.walltime_end == sim.clock.now() + timedelta(seconds=60)

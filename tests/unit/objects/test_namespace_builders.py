@@ -1,0 +1,180 @@
+"""The job's namespace and its limits, compared as a whole."""
+
+from typing import Any
+
+import pytest
+
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.objects.namespace import (
+    build_drain_quota,
+    build_limit_range,
+    build_namespace,
+    build_resource_quota,
+    build_role_binding,
+    share_storage,
+)
+from tests.builders import a_job, a_location
+from tests.unit.objects.shared import LABELS, RBAC, accepted_on, meta
+
+
+@pytest.mark.proves(
+    "objects",
+    "Namespace, virtual cluster and Ingress of a job share one name; labels and annotation are fixed",
+)
+def test_namespace() -> None:
+    """Invalid label values are converted. The job name only fits into an annotation."""
+    built = build_namespace(
+        accepted_on(mc_name="kns-small", mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
+        user="ana@x",
+        app="hello",
+        record_uid="u-1",
+        installation="kns-system",
+    )
+    assert built == {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "kns-job-7",
+            "labels": {
+                **LABELS,
+                "kns.io/installation": "kns-system",
+                "kns.io/user": "ana-x-af5b1db5",
+                "kns.io/app": "hello",
+                "kns.io/machine": "kns-small",
+                "pod-security.kubernetes.io/enforce": "baseline",
+            },
+            "annotations": {
+                "kns.io/job-name": "20260105141530-00007-hello-user1_s1",
+                "kns.io/record-uid": "u-1",
+                "kns.io/node-selector": "example.org/disk=ssd,spare=,zone=a",
+            },
+        },
+    }
+
+
+def test_own_rights() -> None:
+    assert build_role_binding(a_location(), service_account="sa", system_namespace="sys") == {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta("kns-scheduler"),
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "kns-job-namespace"},
+        "subjects": [{"kind": "ServiceAccount", "name": "sa", "namespace": "sys"}],
+    }
+
+
+@pytest.mark.proves("objects", "The LimitRange is called `kns-limit-range`")
+def test_limit_range() -> None:
+    """Numbers become strings, absent parts are left out (contract E.3)."""
+    items = parse_limit_range(
+        [
+            {"default": {"cpu": 1, "memory": "1Gi"}, "default_request": {"cpu": "200m", "memory": "256Mi"}},
+            {"type": "Pod", "max": {"cpu": 8}, "min": {"cpu": "10m"}, "max_limit_request_ratio": {"cpu": 4}},
+        ]
+    )
+    assert build_limit_range(a_location(), items) == {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": meta("kns-limit-range"),
+        "spec": {
+            "limits": [
+                {
+                    "type": "Container",
+                    "default": {"cpu": "1", "memory": "1Gi"},
+                    "defaultRequest": {"cpu": "200m", "memory": "256Mi"},
+                },
+                {
+                    "type": "Pod",
+                    "max": {"cpu": "8"},
+                    "min": {"cpu": "10m"},
+                    "maxLimitRequestRatio": {"cpu": "4"},
+                },
+            ]
+        },
+    }
+
+
+MI = 1024**2
+GI = 1024**3
+# The resources of kns's own pods (kns/model/appdef/resources.py): syncer + CoreDNS + init.
+OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 2000 + 200 + 1000
+OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI + 1 * GI
+
+
+@pytest.mark.proves("objects", "The quota is the machine plus kns's own pods, without load balancers and node ports")
+@pytest.mark.proves("shapes", "Memory is in GiB in machines, in KiB in `metrics`")
+@pytest.mark.parametrize(
+    ("machine", "nodes", "cores", "memory_gib", "gpus"),
+    [
+        ({}, 1, 2, 4, 0),
+        ({"mc_slave_ram": 3}, 4, 8, 13, 0),
+        ({"mc_gpus": 2, "mc_slave_gpus": 1, "mc_slave_ram": 4}, 3, 6, 12, 4),
+        ({"mc_cores": 0, "mc_ram": 0}, 1, 0, 0, 0),
+    ],
+    ids=["one node", "four nodes", "GPUs", "nothing"],
+)
+def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_gib: int, gpus: int) -> None:
+    """Contract E.4: the machine for the user, kns's own pods on top, no load balancers or node ports."""
+    quota = build_resource_quota(accepted_on(**machine), nodes=nodes)
+    assert quota == {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": meta("kns-quota"),
+        "spec": {
+            "hard": {
+                "requests.cpu": f"{cores * 1000 + OWN_REQUESTS_MILLIS}m",
+                "limits.cpu": f"{cores * 1000 + OWN_LIMITS_MILLIS}m",
+                "requests.memory": str(memory_gib * GI + OWN_REQUESTS_BYTES),
+                "limits.memory": str(memory_gib * GI + OWN_LIMITS_BYTES),
+                "requests.nvidia.com/gpu": str(gpus),
+                "services.loadbalancers": "0",
+                "services.nodeports": "0",
+                "pods": str(110 * nodes + 10),
+                "services": "500",
+                "configmaps": "1000",
+                "secrets": "1000",
+                "persistentvolumeclaims": "100",
+            }
+        },
+    }
+
+
+def test_drain_quota() -> None:
+    assert build_drain_quota(a_location()) == {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": meta("kns-drain"),
+        "spec": {"hard": {"pods": "0"}},
+    }
+
+
+@pytest.mark.proves(
+    "objects",
+    "A job can claim storage of the default class only, and sees no other ([storage](decisions/0012-storage-of-a-"
+    "job.md))",
+)
+@pytest.mark.parametrize(
+    ("default", "control_plane", "shares"),
+    [
+        (None, None, {"fast": "0", "slow": "0"}),
+        ("slow", None, {"fast": "0", "slow": "100Gi"}),
+        ("gone", None, {"fast": "0", "slow": "0"}),
+        ("slow", "slow", {"fast": "0", "slow": "112742891520"}),
+        (None, "fast", {"fast": "5368709120", "slow": "0"}),
+    ],
+)
+def test_storage_of_a_job(default: str | None, control_plane: str | None, shares: dict[str, str]) -> None:
+    """A tenant can name any class of the host, so all but the default have a limit of 0."""
+    assert share_storage(["fast", "slow"], default=default, size="100Gi", control_plane=control_plane) == shares
+    quota = build_resource_quota(accepted_on(), nodes=1, storage=shares)["spec"]["hard"]
+    assert quota["slow.storageclass.storage.k8s.io/requests.storage"] == shares["slow"]
+
+
+def test_a_vault_limits_the_number_of_its_claims() -> None:
+    """Not their sizes: the files are not on the host, and NFS does not enforce sizes."""
+    accepted = a_job().with_vault().build().spec.accepted
+    assert accepted is not None
+    hard = build_resource_quota(accepted, nodes=1, storage={"fast": "0"})["spec"]["hard"]
+    assert {key: value for key, value in hard.items() if ".storageclass." in key} == {
+        "fast.storageclass.storage.k8s.io/requests.storage": "0",
+        "user1-data.storageclass.storage.k8s.io/persistentvolumeclaims": "10",
+    }
