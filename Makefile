@@ -22,6 +22,7 @@ PYTHON_IN := $(BIN)/python
 QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
 # The real helm, gotty and chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \
+	KNS_KUBECTL="$$(ls $(KNS_TESTBED_HOME)/bin/kubectl 2>/dev/null || true)" \
 	KNS_KUBE_APISERVER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-apiserver 2>/dev/null || true)" \
 	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \

@@ -10,7 +10,7 @@ from typing import Any
 
 from kns.model.catalog.catalog import CatalogProblem
 from kns.model.reading.problem import Problem
-from kns.model.reading.strict_json import NotJsonError, decode_json
+from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,10 @@ def read_files(directory: Path) -> CatalogFiles:
     for file in list_files(directory):
         name = file_name(directory, file)
         try:
-            found.texts[name] = file.read_text(encoding="utf-8")
+            found.texts[name] = decode_text(file.read_bytes())
             decoded = decode_json(found.texts[name])
         except OSError as error:
             found.problems.append(CatalogProblem(name, Problem((), f"cannot be read: {error.strerror}")))
-        except UnicodeDecodeError as error:
-            found.problems.append(CatalogProblem(name, Problem((), f"is not UTF-8, from byte {error.start + 1} on")))
         except NotJsonError as error:
             found.problems.append(CatalogProblem(name, error.problem))
         else:

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Safe to repeat: a second run upgrades what the first one left. With --wait its end is that of the pods' start.
+# Safe to repeat: a second run upgrades what the first one left, even if that one was killed in the middle.
+# With --wait it ends when the pods run.
 set -euo pipefail
+kns-helm-unlock page --namespace pages
 helm upgrade --install page ./charts/page \
     --namespace pages --create-namespace \
     --set-literal user="$KNS_JOB_USER" --set-string job="$KNS_JOB_NUMBER" \

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from runner.attempt import Workplace
 from runner.cluster import NestedCluster
+from runner.folder import TemplatesFolder
 from runner.outcome import ExitCode, Failure, PlanRefused, failed, succeeded, write_termination_message
 from runner.output import Output
 from runner.plan import read_plan
@@ -69,11 +70,14 @@ def run_plan(
     plan = read_plan(plan_path)
     if not plan.templates_dir.is_dir():
         raise PlanRefused(f"the plan's templatesDir {plan.templates_dir} is not a folder in this container; mount it")
+    work_dir = Path(environ.get("KNS_WORK_DIR", DEFAULT_WORK_DIR))
+    folder = TemplatesFolder(plan.templates_dir, spare_dir=work_dir)
     place = Workplace(
         templates_dir=plan.templates_dir,
-        work_dir=Path(environ.get("KNS_WORK_DIR", DEFAULT_WORK_DIR)),
+        work_dir=work_dir,
         output=output,
         shutdown=shutdown,
+        folder=folder,
     )
     Run(
         plan=plan,
@@ -98,12 +102,12 @@ def conclude(run: Callable[[Output], int], *, output: Output, termination_log: P
     except Failure as failure:
         outcome = failed(failure)
         if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # which has just said so, with its attempt
-            output.line(str(failure))
+            output.last(str(failure))
     except Exception as err:  # noqa: BLE001  # the outermost frame: see the docstring
         traceback.print_exc()
         outcome = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
     try:
         write_termination_message(outcome, termination_log)
     except OSError as err:
-        output.line(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
+        output.last(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
     return outcome.code

@@ -2,39 +2,74 @@
 One attempt of one step: start its command, stream what it prints, say how it ended.
 
 A command runs in a process group of its own. What it leaves in the background is ended with it, so that the
-next attempt starts clean and a forgotten `kubectl port-forward &` cannot hold up the job.
+next attempt starts clean and a forgotten `kubectl port-forward &` cannot hold up the job. What a script changed in the
+templates folder is put back before its next attempt.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
-from runner.output import Output, split_lines
-from runner.plan import Action, Apply, ApplyInline, Script
+from runner.faults import find_fault, needs_server_side_apply
+from runner.folder import TemplatesFolder
+from runner.output import AttemptOutput, Output, split_lines
+from runner.plan import Apply, ApplyInline, Script, Step
 from runner.shutdown import Shutdown
 
 CANNOT_START = 126
 NOT_FOUND = 127
 """Exit codes for a command that did not start: the ones a shell uses."""
 
+SERVER_SIDE = ("--server-side", "--force-conflicts", "--field-manager=kns-items")
+"""`kubectl apply` without the annotation. Forced, because client-side apply overwrites other managers' fields too."""
+
 _CHUNK_BYTES = 64 * 1024
+_TICK_S = 1.0
+_NEVER_STARTS = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_UTF8_BOM, _UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_HELM_PENDING = "another operation (install/upgrade/rollback) is in progress"
+_SAVE_AGAIN = "save it as UTF-8 without a byte order mark, with Unix line endings (LF), and encode it again"
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
-    argv: tuple[str, ...]
-    stdin: bytes
-    label: str
-    """What to name when it cannot be started."""
+class Attempted:
+    """How an attempt ended."""
+
+    code: int
+    """Exit code, 128 + n if signal n ended the command."""
+    fault: str = ""
+    """What is wrong and what to do, if no further attempt can succeed."""
+    unwritten: tuple[str, ...] = ()
+    """The last lines of its output, if the output's limit did not admit them."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What a command's lines say of the item. Only kubectl's own decide anything; a script may print what it likes."""
+
+    is_kubectl: bool = False
+    fetched: bool = False
+    fault: str = ""
+    too_large: bool = False
+    """Only client-side apply is too small for an object."""
+    helm_pending: bool = False
+
+    def see(self, line: str) -> None:
+        self.helm_pending = self.helm_pending or _HELM_PENDING in line
+        if self.is_kubectl:
+            self.fault = self.fault or find_fault(line, fetched=self.fetched)
+            self.too_large = self.too_large or needs_server_side_apply(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +81,123 @@ class Workplace:
     """Writable and not mounted noexec: scripts are started from here."""
     output: Output
     shutdown: Shutdown
+    folder: TemplatesFolder
     drain_s: float = 2.0
     """How long output may still come after a command ended, say from a `tee`, before its group is killed."""
 
-    def attempt(self, action: Action) -> int:
-        """Run the action once; its exit code, 128 + n if signal n ended it."""
-        with contextlib.ExitStack() as stack:
-            label = type(action).__name__
-            try:
-                private_dir = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="item-", dir=self.work_dir, ignore_cleanup_errors=True)
-                )
-                command = _prepare(action, Path(private_dir))
-                label = command.label
-                process = self._start(command)
-            except OSError as err:
-                self.output.line(f"cannot start {label!r}: {err.strerror}")
-                return NOT_FOUND if isinstance(err, FileNotFoundError) else CANNOT_START
-            return self._follow(process)
+    def attempt(self, step: Step, number: int) -> Attempted:
+        """Run the step once; `number` counts its attempts from 1."""
+        try:
+            if isinstance(step.action, Script):
+                if number == 1:
+                    self._keep_folder(step)
+                else:
+                    self.folder.restore()
+        except OSError as err:
+            self.output.line(f"cannot put {self.templates_dir} back as it was before the item: {err.strerror}")
+            return Attempted(CANNOT_START)
+        match step.action:
+            case Apply(arguments):
+                fetched = arguments[-1].startswith(("http://", "https://"))
+                return self._apply(arguments, stdin=b"", fetched=fetched)
+            case ApplyInline(manifest):
+                return self._apply(("-f", "-"), stdin=manifest, fetched=False)
+            case Script(content):
+                return self._run_script(content)
 
-    def _start(self, command: _Command) -> subprocess.Popen[bytes]:
+    def _keep_folder(self, step: Step) -> None:
+        if not step.retries:
+            return
+        try:
+            self.folder.keep()
+        except OSError as err:
+            self.output.line(
+                f"warning: no copy of {self.templates_dir} can be kept ({err.strerror}); a retry will find there what "
+                "the attempt before left"
+            )
+
+    def _apply(self, arguments: tuple[str, ...], *, stdin: bytes, fetched: bool) -> Attempted:
+        """
+        Client-side; again server-side if only client-side apply is too small for the manifest.
+
+        Not server-side from the start: it refuses manifests that client-side apply takes (a list entry given twice,
+        `managedFields`).
+        """
+        watch = _Watch(is_kubectl=True, fetched=fetched)
+        attempted = self._run_kubectl(arguments, stdin=stdin, watch=watch)
+        if attempted.code == 0 or not watch.too_large or self.shutdown.requested:
+            return attempted
+        self.output.line("an object is too large for client-side apply; the item is applied server-side")
+        again = _Watch(is_kubectl=True, fetched=fetched)
+        return self._run_kubectl((*SERVER_SIDE, *arguments), stdin=stdin, watch=again)
+
+    def _run_script(self, content: bytes) -> Attempted:
+        try:
+            with tempfile.TemporaryDirectory(prefix="item-", dir=self.work_dir, ignore_cleanup_errors=True) as private:
+                path = Path(private) / "script"
+                path.touch(mode=0o700)
+                path.write_bytes(content)
+                return self._start_script(content, path)
+        except OSError as err:
+            self.output.line(f"cannot write the script into {self.work_dir}: {err.strerror}")
+            return Attempted(_shell_code(err))
+
+    def _start_script(self, content: bytes, path: Path) -> Attempted:
+        problem = _find_encoding_fault(content)
+        if problem:
+            return Attempted(CANNOT_START, problem)
+        # The first line, not the file: "no such file" means the interpreter, or a stray \r at its end.
+        first_line = content.split(b"\n", 1)[0][:200].decode("utf-8", "replace")
+        has_interpreter, is_windows = first_line.startswith("#!"), first_line.endswith("\r")
+        argv = (str(path),) if has_interpreter else ("/bin/bash", str(path))
+        try:
+            process = self._start(argv, stdin=b"")
+        except OSError as err:
+            self._report_not_started(first_line if has_interpreter else argv[0], err)
+            return Attempted(_shell_code(err), _find_start_fault(err, is_windows) if has_interpreter else "")
+        if is_windows:
+            self.output.line(
+                "warning: the script has Windows line endings (CRLF), and shells take the CR as part of each line's "
+                f"last word; {_SAVE_AGAIN}"
+            )
+        watch = _Watch()
+        attempted = self._follow(process, watch)
+        if attempted.code and watch.helm_pending:
+            self.output.line(
+                "hint: a helm that was killed leaves its release unfinished, and no later one goes on; "
+                "run kns-helm-unlock RELEASE --namespace NAMESPACE before helm"
+            )
+        return attempted
+
+    def _run_kubectl(self, arguments: tuple[str, ...], *, stdin: bytes, watch: _Watch) -> Attempted:
+        try:
+            process = self._start(("kubectl", "apply", *arguments), stdin=stdin)
+        except OSError as err:
+            self._report_not_started("kubectl", err)
+            return Attempted(_shell_code(err))
+        return self._follow(process, watch)
+
+    def _report_not_started(self, what: str, err: OSError) -> None:
+        self.output.line(f"cannot start {what!r}: {err.strerror}")
+
+    def _start(self, argv: tuple[str, ...], *, stdin: bytes) -> subprocess.Popen[bytes]:
         # A file, not a pipe: nobody has to feed it while the output is read. It never gets a name.
-        with tempfile.TemporaryFile(dir=self.work_dir) as stdin:
-            stdin.write(command.stdin)
-            stdin.seek(0)
+        with tempfile.TemporaryFile(dir=self.work_dir) as source:
+            source.write(stdin)
+            source.seek(0)
             return subprocess.Popen(
-                command.argv,
+                argv,
                 bufsize=0,
-                stdin=stdin,
+                stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=self.templates_dir,
                 start_new_session=True,
             )
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> int:
-        reader = threading.Thread(target=self._stream, args=(process.stdout,), daemon=True)
+    def _follow(self, process: subprocess.Popen[bytes], watch: _Watch) -> Attempted:
+        printed = AttemptOutput(self.output)
+        reader = threading.Thread(target=_stream, args=(process.stdout, printed, watch), daemon=True)
         reader.start()
         with self.shutdown.forwarding(process.pid):
             # WNOWAIT leaves the process as a zombie, so its group number cannot be given away before the kill
@@ -92,35 +208,48 @@ class Workplace:
             os.killpg(process.pid, signal.SIGKILL)
         reader.join(self.drain_s)  # only a daemon with a session of its own still holds the pipe after this
         code = process.wait()
-        return code if code >= 0 else 128 - code
-
-    def _stream(self, pipe: IO[bytes]) -> None:
-        with pipe:  # closed even if the output is gone: the child then fails instead of hanging
-            for line in split_lines(iter(partial(os.read, pipe.fileno(), _CHUNK_BYTES), b"")):
-                self.output.line(line)
+        return Attempted(code if code >= 0 else 128 - code, watch.fault if code else "", tuple(printed.close()))
 
 
-def _prepare(action: Action, private_dir: Path) -> _Command:
-    """
-    The command for an action.
-
-    Raises:
-        OSError: the script cannot be written.
-    """
-    match action:
-        case Apply(arguments):
-            return _Command(argv=("kubectl", "apply", *arguments), stdin=b"", label="kubectl")
-        case ApplyInline(manifest):
-            return _Command(argv=("kubectl", "apply", "-f", "-"), stdin=manifest, label="kubectl")
-        case Script(content):
-            return _prepare_script(content, private_dir / "script")
+def _stream(pipe: IO[bytes], printed: AttemptOutput, watch: _Watch) -> None:
+    with pipe:  # closed even if the output is gone: the child then fails instead of hanging
+        for line in split_lines(_read(pipe.fileno(), printed)):
+            watch.see(line)
+            printed.line(line)
 
 
-def _prepare_script(content: bytes, path: Path) -> _Command:
-    path.touch(mode=0o700)
-    path.write_bytes(content)
-    if not content.startswith(b"#!"):
-        return _Command(argv=("/bin/bash", str(path)), stdin=b"", label="/bin/bash")
-    # The first line, not the file: "no such file" means the interpreter, or a stray \r at its end.
-    first_line = content.split(b"\n", 1)[0][:200].decode("utf-8", "replace")
-    return _Command(argv=(str(path),), stdin=b"", label=first_line)
+def _read(fd: int, printed: AttemptOutput) -> Iterator[bytes]:
+    """The chunks. While lines are held and nothing comes, time alone lets them out."""
+    while True:
+        if printed.holding and not select.select([fd], [], [], _TICK_S)[0]:
+            printed.tick()
+            continue
+        chunk = os.read(fd, _CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
+
+
+def _find_encoding_fault(content: bytes) -> str:
+    """What the system, or bash, would only answer with a confusing message, or run in part."""
+    if content.startswith(_UTF16_BOMS):
+        return f"cmd is a script in UTF-16; {_SAVE_AGAIN}"
+    if content.startswith(_UTF8_BOM):
+        return f"cmd is a script that begins with a byte order mark (BOM), which hides its first line; {_SAVE_AGAIN}"
+    return ""
+
+
+def _find_start_fault(err: OSError, is_windows: bool) -> str:
+    """Why no attempt can start a script with this first line; "" if one may."""
+    if err.errno not in _NEVER_STARTS:
+        return ""
+    if is_windows:
+        return (
+            "cmd is a script with Windows line endings (CRLF), so its first line names a program that does not exist; "
+            f"{_SAVE_AGAIN}"
+        )
+    return "the first line of cmd names a program that the init image cannot run; correct it"
+
+
+def _shell_code(err: OSError) -> int:
+    return NOT_FOUND if isinstance(err, FileNotFoundError) else CANNOT_START

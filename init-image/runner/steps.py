@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runner.attempt import Attempted
 from runner.cluster import KubectlError, NestedCluster
 from runner.outcome import ItemOutOfRetries, Terminated
 from runner.output import Output
-from runner.plan import Action, Plan, Step
+from runner.plan import Plan, Step
 from runner.shutdown import Shutdown
 
 
@@ -23,8 +24,8 @@ class Run:
 
     plan: Plan
     cluster: NestedCluster
-    attempt: Callable[[Action], int]
-    """Runs an action once and gives its exit code."""
+    attempt: Callable[[Step, int], Attempted]
+    """Runs a step once; the number counts its attempts from 1."""
     output: Output
     shutdown: Shutdown
     pause: Callable[[float], None]
@@ -60,19 +61,33 @@ class Run:
 
     def _finish(self, index: int, step: Step, title: str) -> None:
         attempts = step.retries + 1
-        for attempt in range(1, attempts + 1):
-            self.output.line(f"{title}, attempt {attempt}")
-            code = self.attempt(step.action)
+        for number in range(1, attempts + 1):
+            self.output.line(f"{title}, attempt {number}")
+            attempted = self.attempt(step, number)
             if self.shutdown.requested:
-                raise self._interrupted(index, step, attempt)
-            if code == 0:
+                raise self._interrupted(index, step, number)
+            if attempted.code == 0:
                 return
-            failed = f"{title}: attempt {attempt} failed (exit {code})"
-            if attempt == attempts:
-                self.output.line(f"{failed}, no retries left")
-                raise self._out_of_retries(index, step, code)
+            failed = f"{title}: attempt {number} failed (exit {attempted.code})"
+            if attempted.fault:
+                self._show_last(attempted, f"{failed}, no retry can change that: {attempted.fault}")
+                raise self._never_succeeds(index, step, number, attempted)
+            if number == attempts:
+                self._show_last(attempted, f"{failed}, no retries left")
+                raise self._out_of_retries(index, step, attempted.code)
             self.output.line(f"{failed}, next try in {step.retry_sleep_s} s")
             self.pause(step.retry_sleep_s)
+
+    def _show_last(self, attempted: Attempted, line: str) -> None:
+        for text in (*attempted.unwritten, line):
+            self.output.last(text)
+
+    def _never_succeeds(self, index: int, step: Step, number: int, attempted: Attempted) -> ItemOutOfRetries:
+        return ItemOutOfRetries(
+            f"item {index + 1}/{len(self.plan.steps)} '{step.name}' failed in attempt {number}, no retry can change "
+            f"that: {attempted.fault}",
+            details={"item": step.name, "index": index, "attempt": number, "exitCode": attempted.code},
+        )
 
     def _out_of_retries(self, index: int, step: Step, code: int) -> ItemOutOfRetries:
         attempts = step.retries + 1

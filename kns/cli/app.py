@@ -16,7 +16,7 @@ from kns.model.appdef.appdef import AppDef
 from kns.model.appdef.versions import DEFAULT_VERSIONS, find_unsupported
 from kns.model.reading.parsing import check_model
 from kns.model.reading.problem import Problem
-from kns.model.reading.strict_json import NotJsonError, decode_json
+from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 app = typer.Typer(
     name="kns",
@@ -57,9 +57,9 @@ def validate(
     Exit status: 0 valid, 1 faults, 2 wrong use of the command.
     """
     try:
-        text = file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        Report(str(file), None).faults([Problem((), f"is not UTF-8, from byte {error.start + 1} on")])
+        text = decode_text(file.read_bytes())
+    except NotJsonError as error:
+        Report(str(file), None).faults([error.problem])
         raise typer.Exit(1) from error
     report = Report(str(file), text)
     try:

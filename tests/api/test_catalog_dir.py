@@ -221,6 +221,13 @@ def test_a_file_that_is_no_text_is_named(mount: SecretMount) -> None:
         CatalogDirectory(mount.path).load()
 
 
+def test_a_file_with_a_byte_order_mark_is_read_as_without(mount: SecretMount) -> None:
+    before = CatalogDirectory(mount.path).load()
+    file = mount.path / "..data" / "machines.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert CatalogDirectory(mount.path).load().machines == before.machines
+
+
 def test_a_directory_that_vanishes_keeps_the_last_good_version(directory: CatalogDirectory, mount: SecretMount) -> None:
     before = directory.current()
     mount.path.rename(mount.path.with_name("elsewhere"))

@@ -41,8 +41,10 @@ class RefusedError(Exception):
 class ApiServer:
     """Calls as the administrator, or as somebody whom the administrator impersonates."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, kubeconfig: Path) -> None:
         self._client = client
+        self.kubeconfig = kubeconfig
+        """The administrator's, for programs that read one."""
 
     def call(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
         """
@@ -116,7 +118,21 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             trust_env=False,
             timeout=30.0,
         ) as client:
-            yield ApiServer(client)
+            kubeconfig = folder / "kubeconfig"
+            kubeconfig.write_text(json.dumps(_build_kubeconfig(port, token, folder / "apiserver.crt")))
+            yield ApiServer(client, kubeconfig)
+
+
+def _build_kubeconfig(port: int, token: str, certificate: Path) -> dict[str, Any]:
+    cluster = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(certificate)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
 
 
 @contextmanager

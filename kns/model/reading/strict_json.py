@@ -5,6 +5,7 @@ Python's reader lets the last of two equal keys win and takes NaN; in a file tha
 first hides a mistake, and the second is nothing that any other reader takes.
 """
 
+import codecs
 import json
 import math
 import sys
@@ -30,6 +31,29 @@ class Decoded:
 
     data: Any
     problems: tuple[Problem, ...]
+
+
+def decode_text(data: bytes) -> str:
+    """
+    The text of a file, without the byte order mark that Windows editors write. The one way from bytes to `decode_json`.
+
+    >>> decode_text(b'\xef\xbb\xbf{"a": 1}')
+    '{"a": 1}'
+
+    Raises:
+        NotJsonError: it is not UTF-8; with line and column.
+    """
+    # JSON begins with an ASCII character, so a zero byte among the first two is half of one.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+        raise NotJsonError(Problem((), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)))
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        position = before.count("\n") + 1, len(before) - before.rfind("\n")
+        message = f"is not UTF-8, from byte {error.start + 1} on; save it as UTF-8"
+        raise NotJsonError(Problem((), message, position)) from error
 
 
 def decode_json(text: str) -> Decoded:

@@ -8,6 +8,7 @@ The fake is a real program on PATH; what it was called with, and what it answers
 from __future__ import annotations
 
 import base64
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -20,13 +21,17 @@ import pytest
 IMAGE_DIR = Path(__file__).resolve().parents[3] / "init-image"
 sys.path.insert(0, str(IMAGE_DIR))
 
+from runner.app import conclude, run_plan  # noqa: E402  # only now it is on the path
+from runner.output import Output  # noqa: E402
+from runner.shutdown import Shutdown  # noqa: E402
+
 _FAKE_KUBECTL = """#!{python} -SE
 import json, pathlib, sys
 home = pathlib.Path({home!r})
 arguments = [a for a in sys.argv[1:] if not a.startswith("--request-timeout")]
 verb = " ".join(arguments[:2]) if arguments[0] == "get" else arguments[0]
 if "--server-side" in arguments:
-    verb = "record"
+    verb = "record" if "--field-manager=kns-init" in arguments else "apply server-side"
 stdin = sys.stdin.read() if "-" in arguments else ""
 with (home / "calls").open("a") as calls:
     calls.write(json.dumps([verb, arguments, stdin]) + "\\n")
@@ -50,7 +55,7 @@ class FakeKubectl:
     """
     What the fake was told, and what it saw.
 
-    Verbs: `get serviceaccount`, `get configmap`, `record`, `apply`.
+    Verbs: `get serviceaccount`, `get configmap`, `record`, `apply`, `apply server-side`.
     """
 
     home: Path
@@ -138,3 +143,36 @@ def write_plan(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], Path]:
         return plan
 
     return write
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    lines: list[str]
+    message: dict[str, object]
+
+
+@pytest.fixture
+def run(tmp_path: Path, kubectl: FakeKubectl, sleeper: Sleeper) -> Callable[[Path], Ended]:
+    """Run a plan file to its end."""
+
+    def run_it(plan: Path) -> Ended:
+        sink = io.BytesIO()
+        log = tmp_path / "termination-log"
+        code = conclude(
+            lambda output: run_plan(
+                plan,
+                environ={"KNS_WORK_DIR": str(tmp_path / "work")},
+                output=output,
+                shutdown=Shutdown(),
+                pause=sleeper.pause,
+                clock=sleeper.clock,
+            ),
+            output=Output(sink, clock=sleeper.clock),
+            termination_log=log,
+        )
+        return Ended(code, sink.getvalue().decode().splitlines(), json.loads(log.read_text()))
+
+    return run_it

@@ -25,18 +25,17 @@ RUNNER_DIR = Path(__file__).resolve().parents[3] / "init-image"
 
 @pytest.fixture
 def start(tmp_path: Path, kubectl: FakeKubectl) -> Start:
-    """Start `python3 -P -m runner` as the image does."""
+    """Start the runner as the image does."""
 
     def start_it(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "runner", *arguments],
+            [sys.executable, "-I", "-B", RUNNER_DIR, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             cwd=tmp_path,
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(RUNNER_DIR),
                 "KNS_WORK_DIR": str(tmp_path / "work"),
                 "KNS_TERMINATION_LOG": str(tmp_path / "log"),
                 **environ,
@@ -122,6 +121,23 @@ def test_a_file_in_the_working_folder_replaces_no_module(
     process = start("--plan", str(write_plan([a_step()])))
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_a_python_variable_of_the_job_changes_only_its_scripts(
+    start: Start, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+) -> None:
+    """An app may set PYTHONPATH for its own programs; the runner starts as without it."""
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
+    process = start(
+        "--plan",
+        str(write_plan([a_step(script="echo $PYTHONPATH")])),
+        PYTHONPATH=str(tmp_path),
+        PYTHONHOME="/none",
+        PYTHONHASHSEED="no number",
+        PYTHONINSPECT="1",
+    )
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out.splitlines()[1]) == (0, str(tmp_path))
 
 
 def test_wrong_usage_is_not_taken_for_an_unreachable_api(start: Start) -> None:

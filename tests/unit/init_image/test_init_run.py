@@ -5,56 +5,21 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runner.app import conclude, run_plan
+from runner.app import conclude
 from runner.output import Output
-from runner.shutdown import Shutdown
 
 if TYPE_CHECKING:
-    from tests.unit.init_image.conftest import FakeKubectl, Sleeper
+    from tests.unit.init_image.conftest import Ended, FakeKubectl, Sleeper
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a run ended."""
-
-    code: int
-    lines: list[str]
-    message: dict[str, object]
-
-
-@pytest.fixture
-def run(tmp_path: Path, kubectl: FakeKubectl, sleeper: Sleeper) -> Callable[[Path], Ended]:
-    """Run a plan file to its end."""
-
-    def run_it(plan: Path) -> Ended:
-        sink = io.BytesIO()
-        log = tmp_path / "termination-log"
-        code = conclude(
-            lambda output: run_plan(
-                plan,
-                environ={"KNS_WORK_DIR": str(tmp_path / "work")},
-                output=output,
-                shutdown=Shutdown(),
-                pause=sleeper.pause,
-                clock=sleeper.clock,
-            ),
-            output=Output(sink),
-            termination_log=log,
-        )
-        return Ended(code, sink.getvalue().decode().splitlines(), json.loads(log.read_text()))
-
-    return run_it
-
-
-Runner = Callable[[Path], Ended]
+Runner = Callable[[Path], "Ended"]
 
 
 def test_items_run_in_order_in_the_templates_folder(
@@ -221,7 +186,7 @@ def test_a_script_runs_as_promised(
 @pytest.mark.parametrize(
     ("script", "code", "line"),
     [
-        ("#!/no/such/shell\r\n", 127, r"cannot start '#!/no/such/shell\r': No such file or directory"),
+        ("#!/no/such/shell\n", 127, "cannot start '#!/no/such/shell': No such file or directory"),
         ("#!/etc\n", 126, "cannot start '#!/etc': Permission denied"),
         ("kill -KILL $$", 137, None),
     ],
@@ -229,7 +194,7 @@ def test_a_script_runs_as_promised(
 def test_a_script_that_cannot_run_has_a_shell_exit_code(
     run: Runner, a_step: StepBuilder, write_plan: PlanWriter, script: str, code: int, line: str | None
 ) -> None:
-    """It is a failed attempt like any other."""
+    """The output has the system's own word for it."""
     ended = run(write_plan([a_step(script=script)]))
     assert (1, code) == (ended.code, ended.message["exitCode"])
     assert line is None or line == ended.lines[1]
@@ -276,7 +241,7 @@ def test_a_work_folder_that_is_missing_fails_the_item(run: Runner, a_step: StepB
     plan = write_plan([a_step()])
     (plan.parent / "work").rmdir()
     ended = run(plan)
-    assert (ended.code, ended.lines[1]) == (1, "cannot start 'Apply': No such file or directory")
+    assert (ended.code, ended.lines[1]) == (1, "cannot start 'kubectl': No such file or directory")
 
 
 def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

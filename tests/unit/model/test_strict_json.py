@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.model.reading.problem import Problem
-from kns.model.reading.strict_json import NotJsonError, decode_json
+from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -64,3 +64,48 @@ def test_what_is_no_json_is_told_with_its_position(text: str, problem: str, posi
     with pytest.raises(NotJsonError) as refused:
         decode_json(text)
     assert (refused.value.problem.message, refused.value.problem.position) == (problem, position)
+
+
+@given(VALUES, st.sampled_from(["utf-8", "utf-8-sig"]), st.sampled_from(["\n", "\r\n"]))
+def test_a_file_of_any_editor_is_read_alike(value: Any, encoding: str, newline: str) -> None:
+    """With and without a byte order mark, with either line ending."""
+    text = json.dumps(value, indent=2, ensure_ascii=False).replace("\n", newline)
+    assert decode_json(decode_text(text.encode(encoding, "surrogatepass"))).data == value
+
+
+NOT_UTF_8 = {
+    "UTF-16": ('{"a": 1}'.encode("utf-16"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
+    "UTF-16 without its mark": ('{"a": 1}'.encode("utf-16-le"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
+    "UTF-16, big end first": ('{"a": 1}'.encode("utf-16-be"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
+    "UTF-32": ("{}".encode("utf-32"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
+    "Latin-1": ('{"é": 1,\n "ä": 2}'.encode("latin-1"), "is not UTF-8, from byte 3 on; save it as UTF-8", (1, 3)),
+    "one byte of Latin-1": (
+        '{"é": 1,\n "'.encode() + b'\xe4": 2}',
+        "is not UTF-8, from byte 13 on; save it as UTF-8",
+        (2, 3),
+    ),
+    "Latin-1 after a byte order mark": (b"\xef\xbb\xbf\xe4", "is not UTF-8, from byte 1 on; save it as UTF-8", (1, 1)),
+    "half of a character at the end": (b'"\xc3', "is not UTF-8, from byte 2 on; save it as UTF-8", (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NOT_UTF_8)
+def test_another_encoding_is_refused_with_its_position(name: str) -> None:
+    data, message, position = NOT_UTF_8[name]
+    with pytest.raises(NotJsonError) as refused:
+        decode_text(data)
+    assert (refused.value.problem.message, refused.value.problem.position) == (message, position)
+
+
+@given(st.binary())
+def test_any_bytes_are_text_or_refused_with_a_position(data: bytes) -> None:
+    problem: Problem | None = None
+    text = ""
+    try:
+        text = decode_text(data)
+    except NotJsonError as error:
+        problem = error.problem
+    if problem is None:
+        assert text.encode() == data.removeprefix(b"\xef\xbb\xbf")
+    else:
+        assert problem.position is not None

@@ -1,5 +1,0 @@
-"""`python3 -m runner`."""
-
-from runner.app import main
-
-raise SystemExit(main())
