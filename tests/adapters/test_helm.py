@@ -32,13 +32,10 @@ real = pytest.mark.skipif(
     reason="NOT TESTED against the real chart: no helm (set KNS_HELM) or no chart (set KNS_VCLUSTER_CHART)",
 )
 
-VIRTUAL = VirtualKubernetes(
-    syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
-)
+VIRTUAL = VirtualKubernetes(syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, service_cidr="10.96.0.0/16")
 WITH_VOLUME = VirtualKubernetes(
     syncer_image_tag="0.36.1",
     versions={"v1.36": "v1.36.0"},
-    default="v1.36",
     service_cidr="",
     registry="registry.example.org:5000",
     storage_class="fast",
@@ -222,7 +219,7 @@ def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("script", "message"),
     [
         ("echo 'Error: no' >&2; exit 1", "helm template chart.tgz: Error: no"),
-        ("printf 'a: [' ", "what it printed is not YAML"),
+        ("printf 'a: [' ", "the output is not YAML"),
         ("printf 'kind: ClusterRole\\nmetadata: {name: x}\\n'", "kinds that kns does not apply: ClusterRole"),
     ],
     ids=["its own words", "not YAML", "a kind that kns has no right for"],

@@ -16,9 +16,9 @@ import yaml
 from pydantic import BaseModel
 
 from kns import __version__
+from kns.adapters.kube.host_checks import POLICIES as ASKED_POLICIES
 from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS
 from kns.adapters.kube.numbers import COUNTER
-from kns.adapters.kube.preflight import POLICIES as ASKED_POLICIES
 from kns.adapters.kube.rights import BEYOND_CLUSTER, BEYOND_JOB, BEYOND_SYSTEM, table_rules
 from kns.model import names
 from kns.model.catalog.vault import AcceptedVault
@@ -307,7 +307,7 @@ def test_images_have_the_version_of_this_kns() -> None:
 
 
 def test_the_image_brings_the_chart_that_the_settings_expect() -> None:
-    chart, tag = Settings.model_fields["chart"].default, Settings.model_fields["syncer_tag"].default
+    chart, tag = Settings.model_fields["chart"].default, Settings.model_fields["virtual_syncer_image_tag"].default
     assert chart.name == f"vcluster-{tag}.tgz"
     assert f"COPY --from=tools /{chart.name} {chart}\n" in (ROOT / "Dockerfile").read_text()
 

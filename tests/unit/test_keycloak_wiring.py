@@ -8,8 +8,8 @@ import pytest
 from kns.adapters.clock import SystemClock
 from kns.adapters.keycloak_admin import KeycloakClients
 from kns.model.site import KeycloakSettings
-from kns.settings import Settings, load_settings
-from kns.wiring import build_identity_provider, build_site, build_terms
+from kns.settings import Settings, build_site, build_terms, load_settings
+from kns.wiring import build_identity_provider
 
 VARIABLES = {
     "JARVICE_KNS_KEYCLOAK_URL": "https://kc.example.org/auth/",

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 import typer
 from typer.testing import CliRunner
 
-from kns.cli.preflight import add_preflight
-from kns.model.findings import Finding, Judgement
+from kns.cli.preflight_command import add_preflight
+from kns.model.findings import Finding, Severity
 
-OK = Finding("host API", Judgement.OK, "answers")
-WARNING = Finding("metrics API", Judgement.WARNING, "is not there", "install it")
-FAULT = Finding("rights", Judgement.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
-UNKNOWN = Finding("nodes", Judgement.UNKNOWN, "this account may not see it")
+OK = Finding("host API", Severity.OK, "answers")
+WARNING = Finding("metrics API", Severity.WARNING, "is not there", "install it")
+FAULT = Finding("rights", Severity.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
+UNKNOWN = Finding("nodes", Severity.UNKNOWN, "this account may not see it")
 
 
 def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:

@@ -14,7 +14,6 @@ from kns.model.site import (
     IngressSettings,
     JobAddress,
     JobsDomain,
-    Site,
     VirtualKubernetes,
     parse_jobs_domain,
 )
@@ -32,7 +31,7 @@ from kns.objects.namespace import (
     share_storage,
 )
 from kns.objects.vcluster import build_syncer_binding, build_values
-from tests.builders import a_job, a_location
+from tests.builders import a_job, a_location, a_site
 from tests.fakes.host import ADMIN_CONF
 
 TOLERATIONS = [  # contract E.2
@@ -46,16 +45,9 @@ RBAC = "rbac.authorization.k8s.io"
 VIRTUAL = VirtualKubernetes(
     syncer_image_tag="0.36.1",
     versions={"v1.35": "v1.35.2", "v1.36": "v1.36.0"},
-    default="v1.36",
     service_cidr="10.96.0.0/16",
 )
-SITE = Site(
-    system_namespace="kns-system",
-    service_account="kns-sa",
-    init_image="registry.example.org/kns-init:1",
-    limit_range=(),
-    virtual=VIRTUAL,
-)
+SITE = a_site()
 
 
 def meta(name: str, **more: Any) -> dict[str, Any]:
