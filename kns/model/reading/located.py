@@ -1,4 +1,6 @@
-"""A fault at a place below the value that a pydantic validator looks at: pydantic by itself only knows the value."""
+"""
+Problems at a key below the value that a pydantic validator checks. pydantic reports only the checked value itself.
+"""
 
 from collections.abc import Iterable
 
@@ -9,12 +11,12 @@ from kns.model.reading.problem import Problem
 
 
 def located(location: tuple[int | str, ...], problem: str) -> ValidationError:
-    """To be raised inside a validator; pydantic puts the path of the checked value before `location`."""
+    """An error for a validator to raise. pydantic prepends the path of the checked value to `location`."""
     return located_all([Problem(location, problem)])
 
 
 def located_all(problems: Iterable[Problem]) -> ValidationError:
-    """The same for several at once."""
+    """Like `located`, for several problems."""
     details = [
         InitErrorDetails(
             type=PydanticCustomError("kns", "{problem}", {"problem": problem.message}), loc=problem.location, input=None

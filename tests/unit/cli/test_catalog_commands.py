@@ -60,23 +60,23 @@ def test_all_faults_of_all_files(tmp_path: Path) -> None:
     assert lines == [
         "apps/hello.json:1:1: data: Field required",
         "machines.json:1:22: is not JSON: Expecting ',' delimiter",
-        "users.json:2:27: ana.apikey_sha256: must be the SHA-256 of the key in hex; `kns catalog hash-key` makes it",
-        "users.json:3:31: bob.payer: is given twice",
-        f"{tmp_path}: 4 faults: kns would not take this catalogue",
+        "users.json:2:27: ana.apikey_sha256: must be the SHA-256 of the key in hex; `kns catalog hash-key` prints it",
+        "users.json:3:31: bob.payer: appears twice",
+        f"{tmp_path}: 4 problems: kns would not load this catalogue",
     ]
-    assert result.stdout.startswith(f"{tmp_path}: good entries: 0 users, 0 machines")
+    assert result.stdout.startswith(f"{tmp_path}: valid entries: 0 users, 0 machines")
 
 
 WARNINGS: list[tuple[str, dict[str, Any], str]] = [
-    ("a plain key", {"users.json": {"ana": {"apikey": KEY}}}, "users.json:1:10: warning: ana.apikey: the key itself; "),
-    ("no such payer", {"users.json": {"ana": {**HASHED, "payer": "zoe"}}}, "ana.payer: 'zoe' is no user"),
+    ("a plain key", {"users.json": {"ana": {"apikey": KEY}}}, "users.json:1:10: warning: ana.apikey: is a plain key; "),
+    ("no such payer", {"users.json": {"ana": {**HASHED, "payer": "zoe"}}}, "ana.payer: 'zoe' is not a user"),
     ("an unknown key of a user", {"users.json": {"ana": {**HASHED, "payr": ""}}}, "did you mean 'payer'?"),
     (
         "an unknown key of a machine",
         {"machines.json": {"kns-m": {"mc_cores": 1, "mc_ram": 1, "mc_prperties": "", "mc_properties": "appkind=kns"}}},
         "kns-m.mc_prperties: unknown key",
     ),
-    ("a vault of nobody", {"vaults.json": {"zoe": {}}}, "vaults.json:1:2: warning: zoe: is no user"),
+    ("a vault of nobody", {"vaults.json": {"zoe": {}}}, "vaults.json:1:2: warning: zoe: is not a user"),
     (
         "an unknown key of a vault",
         {"vaults.json": {"ana": {"d": {"type": "nfs", "address": "10.0.0.1:/d", "adress": ""}}}},
@@ -85,16 +85,16 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
     (
         "an unusable address",
         {"vaults.json": {"ana": {"d": {"type": "nfs", "address": "10.0.0.1"}}}},
-        "ana.d.address: kns can use NFS",
+        "ana.d.address: kns can mount only NFS",
     ),
-    ("an unusable vault", {"vaults.json": {"ana": {"d": {"type": "ceph"}}}}, "ana.d.type: kns can use NFS"),
+    ("an unusable vault", {"vaults.json": {"ana": {"d": {"type": "ceph"}}}}, "ana.d.type: kns can mount only NFS"),
     (
         "an unknown key of an app",
         {"apps/hello.json": an_app(reppo="")},
         "reppo: unknown key, ignored; did you mean 'repo'?",
     ),
     ("an unknown key of an AppDef", {"apps/hello.json": an_app(an_appdef(comands={}))}, "data.comands: unknown key"),
-    ("an app of nobody", {"apps/hello.json": an_app(owner_name="zoe")}, "owner_name: 'zoe' is no user"),
+    ("an app of nobody", {"apps/hello.json": an_app(owner_name="zoe")}, "owner_name: 'zoe' is not a user"),
     (
         "an app without machine",
         {"apps/hello.json": an_app(an_appdef(machines=["gpu-*"]))},
@@ -110,7 +110,7 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
         {"apps/hello.json": an_app(an_appdef(commands={"A": a_command(nested={"kubernetes_version": "1.20"})}))},
         "kubernetes_version: v1.20 is not supported here",
     ),
-    ("a stray file", {"user.json": {}}, "user.json:1:1: warning: is no file of a catalogue, and not read"),
+    ("a stray file", {"user.json": {}}, "user.json:1:1: warning: is not a file of a catalogue, ignored"),
 ]
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_key_is_refused(given: str | bytes) -> None:
 def test_a_short_key_is_hashed_with_a_warning() -> None:
     result = CliRunner().invoke(app, ["catalog", "hash-key"], input="short")
     assert (result.exit_code, result.stdout) == (0, f"{hash_key('short')}\n")
-    assert result.stderr == "warning: a key below 20 characters can be guessed from its hash; try --generate\n"
+    assert result.stderr == "warning: a key of under 20 characters can be guessed from its hash; use --generate\n"
 
 
 def test_made_keys_fit_their_hashes_and_are_new_each_time() -> None:

@@ -124,7 +124,7 @@ REFUSALS: list[tuple[dict[str, Any], type[KnsError], str]] = [
     ),
     ({"vault": {"name": "none"}}, InvalidInputError, "vault.name: user1 has no vault 'none'"),
     ({"vault": {"name": "data"}, "user": "user2"}, InvalidInputError, "vault.name: user2 has no vault 'data'"),
-    ({"job_label": "a\0b"}, InvalidInputError, "job_label: must not hold a zero byte"),
+    ({"job_label": "a\0b"}, InvalidInputError, "job_label: must not contain a zero byte"),
     ({"job_project": "beta"}, InvalidInputError, "job_project: user1 is not a member of 'beta'"),
     (
         {"application": {"walltime": "1 hour"}},
