@@ -248,9 +248,13 @@ def _set(**changes: str) -> Callable[[KeycloakAccess], KeycloakAccess]:
     ("change", "kind", "text"),
     [
         (_set(client_secret="x"), UnauthorizedError, "check JARVICE_KNS_KEYCLOAK_CLIENT_ID and JARVICE_KNS_KEYCLOAK"),
-        (_set(client_id="x"), UnauthorizedError, "refuses kns's client x of realm jarvice (401"),
-        (_set(realm="x"), UnauthorizedError, "has no realm x; set JARVICE_KNS_KEYCLOAK_REALM"),
-        (lambda access: replace(access, url=f"{access.url}/auth"), UnauthorizedError, "its /auth if the server has"),
+        (_set(client_id="x"), UnauthorizedError, "refuses client x in realm jarvice (401"),
+        (_set(realm="x"), UnauthorizedError, "has no realm x; check JARVICE_KNS_KEYCLOAK_REALM"),
+        (
+            lambda access: replace(access, url=f"{access.url}/auth"),
+            UnauthorizedError,
+            "add /auth to JARVICE_KNS",
+        ),
         (_set(url="http://127.0.0.1:1"), UnavailableError, "ConnectionRefusedError: [Errno 111] Connection refused"),
     ],
     ids=["secret", "id", "realm", "path", "port"],
@@ -334,7 +338,7 @@ def test_a_call_that_hangs_holds_one_worker_only(
     stuck = threading.Thread(target=_swallow, args=(lambda: clients.find_client("kns-job-7"),), daemon=True)
     stuck.start()
     assert server.arrived.wait(5)
-    with pytest.raises(UnavailableError, match="another call has had no answer"):
+    with pytest.raises(UnavailableError, match="an earlier call has had no answer"):
         clients.find_client("kns-job-8")
     server.closing.set()
     stuck.join(10)

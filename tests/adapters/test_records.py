@@ -170,7 +170,7 @@ def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> No
 def test_a_counter_that_is_no_number_says_what_to_do_and_heals(records: Records) -> None:
     meta = {"metadata": {"name": COUNTER, "namespace": "kns"}}
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "many"}})
-    with pytest.raises(UnavailableError, match="set it to the highest job number ever given"):
+    with pytest.raises(UnavailableError, match="set it to the highest job number ever allotted"):
         records.store.allot_number()
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "7"}})
     assert records.store.allot_number() == 8
