@@ -1,8 +1,8 @@
 """
-One attempt of one step: start its command, stream what it prints, say how it ended.
+One attempt of one step: start its command, stream its output, return its exit code.
 
-A command runs in a process group of its own. What it leaves in the background is ended with it, so that the
-next attempt starts clean and a forgotten `kubectl port-forward &` cannot hold up the job.
+A command runs in its own process group. Its background processes end with it, so that the next attempt starts clean and
+a forgotten `kubectl port-forward &` cannot delay the job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runner.shutdown import Shutdown
 
 CANNOT_START = 126
 NOT_FOUND = 127
-"""Exit codes for a command that did not start: the ones a shell uses."""
+"""Exit codes for a command that did not start, as in shells."""
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -34,23 +34,23 @@ class _Command:
     argv: tuple[str, ...]
     stdin: bytes
     label: str
-    """What to name when it cannot be started."""
+    """The name in the message if the command does not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where attempts run, and where their output goes."""
+    """The folders of the attempts, and their output."""
 
     templates_dir: Path
     work_dir: Path
-    """Writable and not mounted noexec: scripts are started from here."""
+    """Writable and not mounted noexec, because scripts are started from here."""
     output: Output
     shutdown: Shutdown
     drain_s: float = 2.0
-    """How long output may still come after a command ended, say from a `tee`, before its group is killed."""
+    """Time for further output after the end of a command, for example from a `tee`, before its group is killed."""
 
     def attempt(self, action: Action) -> int:
-        """Run the action once; its exit code, 128 + n if signal n ended it."""
+        """Run the action once. Returns its exit code, or 128 + n if signal n ended it."""
         with contextlib.ExitStack() as stack:
             label = type(action).__name__
             try:
@@ -66,7 +66,7 @@ class Workplace:
             return self._follow(process)
 
     def _start(self, command: _Command) -> subprocess.Popen[bytes]:
-        # A file, not a pipe: nobody has to feed it while the output is read. It never gets a name.
+        # A file and not a pipe, which would need a writer while the output is read. The file has no name.
         with tempfile.TemporaryFile(dir=self.work_dir) as stdin:
             stdin.write(command.stdin)
             stdin.seek(0)
@@ -84,18 +84,17 @@ class Workplace:
         reader = threading.Thread(target=self._stream, args=(process.stdout,), daemon=True)
         reader.start()
         with self.shutdown.forwarding(process.pid):
-            # WNOWAIT leaves the process as a zombie, so its group number cannot be given away before the kill
-            # below.
+            # WNOWAIT leaves the process as a zombie, so that its group number is not reused before the kill below.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         reader.join(self.drain_s)
-        with contextlib.suppress(ProcessLookupError):  # nothing was left behind
+        with contextlib.suppress(ProcessLookupError):  # no background process is left
             os.killpg(process.pid, signal.SIGKILL)
-        reader.join(self.drain_s)  # only a daemon with a session of its own still holds the pipe after this
+        reader.join(self.drain_s)  # only a daemon in its own session can still hold the pipe now
         code = process.wait()
         return code if code >= 0 else 128 - code
 
     def _stream(self, pipe: IO[bytes]) -> None:
-        with pipe:  # closed even if the output is gone: the child then fails instead of hanging
+        with pipe:  # closed even if the output is broken, so that the child fails and does not hang
             for line in split_lines(iter(partial(os.read, pipe.fileno(), _CHUNK_BYTES), b"")):
                 self.output.line(line)
 
@@ -105,7 +104,7 @@ def _prepare(action: Action, private_dir: Path) -> _Command:
     The command for an action.
 
     Raises:
-        OSError: the script cannot be written.
+        OSError: the script could not be written.
     """
     match action:
         case Apply(arguments):
@@ -121,6 +120,6 @@ def _prepare_script(content: bytes, path: Path) -> _Command:
     path.write_bytes(content)
     if not content.startswith(b"#!"):
         return _Command(argv=("/bin/bash", str(path)), stdin=b"", label="/bin/bash")
-    # The first line, not the file: "no such file" means the interpreter, or a stray \r at its end.
+    # The first line and not the file, because "no such file" means the interpreter, or a \r after its name.
     first_line = content.split(b"\n", 1)[0][:200].decode("utf-8", "replace")
     return _Command(argv=(str(path),), stdin=b"", label=first_line)

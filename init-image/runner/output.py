@@ -1,8 +1,8 @@
 """
-The job's output: whole lines, each written and visible at once.
+The job's output: complete lines, each written at once.
 
-What a child prints is bytes of any kind and length. It becomes UTF-8 lines of bounded length here; a child
-that prints for ever without a line break costs no memory.
+The output of a child process may be any bytes. This module converts it to UTF-8 lines of limited length, so that a
+child that never prints a line break uses no memory.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 MAX_LINE_BYTES = 16 * 1024
-"""Container runtimes split log lines at 16 KiB; so a longer line would come out in pieces anyway."""
+"""Container runtimes split log lines at 16 KiB, so a longer line would be split anyway."""
 
 
 class Sink(Protocol):
-    """An unbuffered binary stream: `write` may take only a part and says how much."""
+    """An unbuffered binary stream. `write` may write only a part and returns its length."""
 
     def write(self, data: bytes, /) -> int | None:
-        """Write; how many bytes were taken."""
+        """Write, and return the number of written bytes."""
 
 
 class Output:
     """
     Writes lines, from several threads.
 
-    Unbuffered on purpose: a buffered stream can be locked by a reader thread just when the interpreter ends,
-    which aborts the process.
+    The stream has no buffer, because a thread may hold the lock of a buffered stream when the interpreter ends, which
+    aborts the process.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -39,7 +39,7 @@ class Output:
         Write one line.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         data = text.encode("utf-8", "replace") + b"\n"
         with self._lock:
@@ -51,8 +51,8 @@ def split_lines(chunks: Iterable[bytes], *, limit_bytes: int = MAX_LINE_BYTES) -
     """
     The lines in a stream of chunks, each as soon as it is complete.
 
-    Bytes that are not UTF-8 are replaced; what a line has beyond `limit_bytes` is dropped and counted in a
-    note.
+    Bytes that are not UTF-8 are replaced. The part of a line beyond `limit_bytes` is replaced by a note with its
+    length.
 
     >>> list(split_lines([b"one\\ntw", b"o\\n", b"three"]))
     ['one', 'two', 'three']
@@ -72,7 +72,7 @@ def split_lines(chunks: Iterable[bytes], *, limit_bytes: int = MAX_LINE_BYTES) -
 
 
 def _add(line: bytearray, part: bytes, limit_bytes: int) -> int:
-    """Add what fits; how many bytes did not."""
+    """Add as much of `part` as the limit allows. Returns the number of dropped bytes."""
     room = limit_bytes - len(line)
     line += part[:room]
     return max(len(part) - room, 0)
