@@ -15,9 +15,9 @@ from typing import NoReturn
 
 from runner.attempt import Workplace
 from runner.cluster import NestedCluster
-from runner.outcome import ExitCode, Failure, PlanRefused, failed, succeeded, write_termination_message
 from runner.output import Output
 from runner.plan import read_plan
+from runner.result import ExitCode, Failure, PlanRefused, failed, succeeded, write_termination_message
 from runner.shutdown import Shutdown
 from runner.steps import Run
 
@@ -93,16 +93,16 @@ def conclude(run: Callable[[Output], int], *, output: Output, termination_log: P
     No exception leaves this function, because Python's exit code for an exception, 1, has another meaning (`ExitCode`).
     """
     try:
-        outcome = succeeded(run(output))
+        result = succeeded(run(output))
     except Failure as failure:
-        outcome = failed(failure)
+        result = failed(failure)
         if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # its last attempt has already been reported
             output.line(str(failure))
     except Exception as err:  # noqa: BLE001  # the outermost frame, see the docstring
         traceback.print_exc()
-        outcome = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
+        result = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
     try:
-        write_termination_message(outcome, termination_log)
+        write_termination_message(result, termination_log)
     except OSError as err:
         output.line(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
-    return outcome.code
+    return result.code

@@ -11,7 +11,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 
-from runner.outcome import ApiUnreachable, printable
+from runner.result import ApiUnreachable, printable
 
 READY_TIMEOUT_S = 120.0
 POLL_S = 1.0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from runner.outcome import MAX_ITEM_BYTES, PlanRefused, printable
+from runner.result import MAX_ITEM_BYTES, PlanRefused, printable
 
 SUPPORTED_VERSION = 1
 

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from runner.outcome import Terminated
+from runner.result import Terminated
 
 
 class Shutdown:
@@ -37,7 +37,7 @@ class Shutdown:
             Terminated: SIGTERM was received.
         """
         if self.requested:
-            raise Terminated("the init pod was told to end before all items were done")
+            raise Terminated("the init pod was ended before all items were done")
 
     def pause(self, seconds: float) -> None:
         """

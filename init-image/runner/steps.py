@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.cluster import KubectlError, NestedCluster
-from runner.outcome import ItemOutOfRetries, Terminated
 from runner.output import Output
 from runner.plan import Action, Plan, Step
+from runner.result import ItemOutOfRetries, Terminated
 from runner.shutdown import Shutdown
 
 
@@ -84,6 +84,6 @@ class Run:
 
     def _interrupted(self, index: int, step: Step, attempt: int) -> Terminated:
         return Terminated(
-            f"the init pod was told to end during item {index + 1}/{len(self.plan.steps)} '{step.name}'",
+            f"the init pod was ended during item {index + 1}/{len(self.plan.steps)} '{step.name}'",
             details={"item": step.name, "index": index, "attempt": attempt},
         )

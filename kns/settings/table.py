@@ -15,8 +15,8 @@ from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.versions import DEFAULT_VERSIONS
 from kns.model.site import JobsDomain
 from kns.settings.values import (
-    DOMAIN,
-    LIMITS,
+    JOBS_DOMAIN,
+    LIMIT_RANGE,
     VERSIONS,
     AddressRange,
     Annotations,
@@ -66,7 +66,7 @@ class Settings(BaseModel):
     keep_vclusters: Bool = _variable(
         "JARVICE_KNS_KEEP_VCLUSTERS", False, "`true`: keep all objects of a job after it ends, for debugging."
     )
-    limit_range: Annotated[tuple[LimitRangeItem, ...], LIMITS] = _variable(
+    limit_range: Annotated[tuple[LimitRangeItem, ...], LIMIT_RANGE] = _variable(
         "JARVICE_KNS_DEFAULT_LIMIT_RANGE",
         encode_json(DEFAULT_LIMIT_RANGE),
         "LimitRange of each job namespace, as JSON in base64. A LimitRange in the AppDef replaces it.",
@@ -85,7 +85,7 @@ class Settings(BaseModel):
         "Init image. If it has neither tag nor digest, `JARVICE_IMAGES_TAG` is appended.",
     )
     images_tag: Tag = _variable("JARVICE_IMAGES_TAG", "jarvice-master", "Tag of an init image that has none.")
-    jobs_domain: Annotated[JobsDomain | None, DOMAIN] = _variable(
+    jobs_domain: Annotated[JobsDomain | None, JOBS_DOMAIN] = _variable(
         "JARVICE_JOBS_DOMAIN",
         None,
         "Domain of the jobs' host names, or a URL with scheme and port. With `$` (the job number) in a path, all jobs "

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.appdef.limit_range import parse_limit_range
-from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
@@ -79,9 +79,9 @@ def _read(parse: Callable[[str], Any], problem: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _parse_limits(text: str) -> Any:
+def _parse_limit_range(text: str) -> Any:
     items = parse_limit_range(text)
-    for problem in find_unfit_limits(items):
+    for problem in find_limit_range_problems(items):
         raise InvalidInputError(key_path(problem.location), problem.message)
     return items
 
@@ -197,7 +197,7 @@ ProxyList = Annotated[str, AfterValidator(_check_proxies)]
 PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
-LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
-DOMAIN = _read(parse_jobs_domain, "{problem}")
+LIMIT_RANGE = _read(_parse_limit_range, "must be LimitRange items as JSON in base64; {error}")
+JOBS_DOMAIN = _read(parse_jobs_domain, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
 ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

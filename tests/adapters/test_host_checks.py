@@ -1,4 +1,4 @@
-"""What is found at a site before its first job: a site that has all, and what each thing that is missing looks like."""
+"""The findings for a complete site, and for each missing object."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -37,7 +37,7 @@ WANTED = Wanted(
 
 
 def schema() -> dict[str, Any]:
-    """As published: what this release writes."""
+    """The schema of this release."""
 
     def keys(model: Any) -> dict[str, Any]:
         return {field.alias or name: {} for name, field in model.model_fields.items()}
@@ -59,7 +59,7 @@ def _read_policy(name: str) -> Object:
 
 
 def a_policy(name: str) -> Object:
-    """As shipped; of a binding nothing but its name is looked at."""
+    """The policies of the manifests. Only the name of a binding is checked."""
     return deepcopy(_read_policy(name))
 
 
@@ -83,7 +83,7 @@ def a_webhook(*, policy: str = "Fail", resource: str = "pods", selector: Object 
 
 @pytest.fixture
 def site(server: ApiServer) -> ApiServer:
-    """All that jobs need."""
+    """A host that has everything that jobs need."""
     for name in POLICIES:
         for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
             server.put(ADMISSION, plural, a_policy(name))
@@ -98,7 +98,7 @@ def site(server: ApiServer) -> ApiServer:
 
 
 def look(server: ApiServer, client: KubeClient, wanted: Wanted = WANTED) -> dict[str, Finding]:
-    """What the server answers on paths that are no objects; what a test scripted before comes first."""
+    """Responses for paths that are not objects. Faults that a test scripted before come first."""
     server.script("GET", "/version", Answer(200, {"major": "1", "minor": "36+", "gitVersion": "v1.36.0"}))
     server.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, schema()))
     server.script("GET", "/apis/metrics.k8s.io/v1beta1", Answer(200, {}))
@@ -283,7 +283,7 @@ def test_what_is_missing(
     severity: Severity,
     said: str,
 ) -> None:
-    """It is told under its own name, with what to do."""
+    """The finding has its own name and says what to do."""
     change(site)
     finding = look(site, client)[check]
     assert finding.severity is severity

@@ -132,7 +132,7 @@ def test_a_life_that_fails_ends_it_and_is_taken_back(cluster: _Cluster, message:
     assert not one.result.is_whole
 
 
-def test_memory_is_told_as_a_slope(world: list[float]) -> None:
+def test_memory_is_reported_as_a_slope(world: list[float]) -> None:
     """2 KiB more after each life of the second half; what the first half took does not count."""
     world.extend([500.0, 1000.0, 2048.0, 3072.0, 3074.0])
     result = _soak(_Cluster()).run(4)

@@ -177,7 +177,7 @@ def test_the_table_shows_what_the_page_wants(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(("late_ms", "warned"), [(20.0, False), (20.1, True)])
-def test_a_machine_that_was_too_busy_is_told_of(
+def test_a_machine_that_was_too_busy_is_reported_of(
     capsys: pytest.CaptureFixture[str], late_ms: float, warned: bool
 ) -> None:
     answers = [Submitted(ACCOUNTS[0], "200", 5.0, 0.5, 1), Submitted(ACCOUNTS[0], "200", 5.0, late_ms, 2)]

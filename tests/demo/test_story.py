@@ -154,7 +154,7 @@ def test_the_page_is_asked_from_the_ingress_under_the_jobs_name(monkeypatch: pyt
     ]
 
 
-def test_leftovers_are_told_from_what_is_kept_and_from_other_jobs() -> None:
+def test_leftovers_are_reported_from_what_is_kept_and_from_other_jobs() -> None:
     listed = [
         ("Secret", "kns-system", "kns-job-7-output"),
         ("ConfigMap", "kns-job-7", "kns-init-plan"),

@@ -1,4 +1,4 @@
-"""What the settings make of Keycloak: all of it or nothing, and the secret only where it is needed."""
+"""The Keycloak settings: complete or not at all, and the secret only where it is needed."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_site_with_keycloak(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"JARVICE_KNS_KEYCLOAK_REALM": "jarvice"}], ids=["nothing", "realm alone"])
 def test_a_site_without(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    """The chart sets the realm always."""
+    """The chart always sets the realm."""
     settings = _load(monkeypatch, variables)
     assert build_site(settings, service_cidr="10.96.0.0/16", installation_uid="uid-of-kns").keycloak is None
     assert not build_terms(settings).keycloak

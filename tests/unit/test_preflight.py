@@ -1,4 +1,4 @@
-"""The wiring of preflight: what is told before a cluster is asked, and that a missing one is a finding, no crash."""
+"""The wiring of preflight: the findings without a cluster. A missing cluster is a finding and not a crash."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def look() -> dict[str, Finding]:
     return {finding.check: finding for finding in check_site()}
 
 
-def test_faulty_settings_are_told_as_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_reported_as_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNS_WORKERS", "many")
     monkeypatch.setenv("KNS_HTTP_PORT", "0")
     found = look()
@@ -51,7 +51,7 @@ def test_catalogue_and_images_are_looked_at_without_a_cluster(monkeypatch: pytes
     assert found["Keycloak"].severity is Severity.OK
 
 
-def test_a_bad_catalogue_is_a_fault(tmp_path: Path) -> None:
+def test_a_bad_catalogue_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "catalog" / "machines.json").write_text("{")
     assert "machines.json" in look()["catalogue"].said
 
@@ -64,7 +64,7 @@ def test_images_that_have_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["JARVICE_KNS_GOTTY_IMAGE"].severity is Severity.WARNING
 
 
-def test_a_keycloak_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keycloak_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     for part, value in (("URL", "http://127.0.0.1:1"), ("REALM", "r"), ("CLIENT_ID", "kns"), ("CLIENT_SECRET", "s")):
         monkeypatch.setenv(f"JARVICE_KNS_KEYCLOAK_{part}", value)
     assert look()["Keycloak"].severity is Severity.FAULT

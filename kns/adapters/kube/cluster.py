@@ -82,7 +82,7 @@ class KubeCluster:
         return self._caches[Kind.INGRESS].select(_ADDRESS, (host, path))
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
-        # By namespace: the tenant controls the labels of copies.
+        # By namespace and not by label, because tenants control the labels of copies.
         return self._caches[kind].select(_NAMESPACE, location.namespace)
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -175,7 +175,7 @@ def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
 
 
 def _index_addresses(ingress: Object) -> set[tuple[str, str]]:
-    """Host and path of every rule."""
+    """The host and the path of every rule."""
     return {
         (rule.get("host", ""), path.get("path", ""))
         for rule in (ingress.get("spec") or {}).get("rules") or ()

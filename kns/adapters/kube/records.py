@@ -53,7 +53,7 @@ def _user(record: Object) -> str:
 
 
 def _index_namespaces(record: Object) -> list[str]:
-    """As `Accepted.location` finds it; here from a record that need not be readable."""
+    """The namespace of the job, like `Accepted.location`, but also for a record that is not valid."""
     accepted = _accepted(record)
     adopted = accepted.get("adopted")
     if isinstance(adopted, Mapping) and isinstance(adopted.get("name"), str):
@@ -63,7 +63,7 @@ def _index_namespaces(record: Object) -> list[str]:
 
 
 _LIVE_STATES = frozenset(state.value for state in JobState if not state.is_ended)
-# What records are looked up by. The values come from records that may be unreadable, and none of these may raise.
+# The indexes of the records. The functions must not raise, because a record may be invalid.
 _INDEXES: dict[str, Index] = {
     "number": lambda record: [n for n in [_accepted(record).get("number")] if isinstance(n, int)],
     "name": lambda record: [n for n in [_accepted(record).get("name")] if isinstance(n, str)],
@@ -124,7 +124,7 @@ class KubeRecords:
         return self._cache.count("live user", username)
 
     def fetch(self, number: int) -> Job | None:
-        """A record has the name of its number, or the label: those of named and repeated requests have other names."""
+        """Find the record by its name, which contains the number, or else by its label."""
         job = self._read_taken(names.job_object_name(number))
         if job is not None and job.number == number:
             return job
@@ -205,7 +205,7 @@ class KubeRecords:
         return next(iter(self._select(index, value)), None)
 
     def _list_labelled(self, label: str, value: str) -> list[Job]:
-        """The records with this label, from the API server; the cache takes them in."""
+        """The records with this label from the API server. They are stored in the cache."""
         query = {"labelSelector": f"{label}={value}", "limit": PAGE}
         page = self._client.request("GET", RECORDS.path(self._namespace), query=query, read_timeout_s=ANSWER_TIMEOUT_S)
         for obj in page["items"] or ():

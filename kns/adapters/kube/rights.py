@@ -29,7 +29,7 @@ Rules = dict[tuple[str, str], set[str]]
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whose rights are checked: those of `account`, which requires an administrator, or with "" one's own."""
+    """Checks the rights of `account`, which requires an administrator, or with "" the rights of the client itself."""
 
     client: KubeClient
     account: str

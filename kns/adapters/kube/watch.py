@@ -27,15 +27,15 @@ _SHORTEST_S = 1.0  # a watch that ends sooner without an event has failed
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
 
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
-Index = Callable[[Object], Iterable[Hashable]]  # the values under which an object is found
+Index = Callable[[Object], Iterable[Hashable]]  # the values of an object in an index
 
 
 class WatchCache:
     """
     The objects of one kind that match a selector, in one namespace or in all.
 
-    `indexes` name what readers look objects up by. The cache maintains them, so that a look-up costs what it finds and
-    not what there is.
+    `indexes` are the values by which readers find objects, by name. The cache maintains them, so that the cost of a
+    lookup depends on the number of objects found and not on the size of the cache.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class WatchCache:
             return self._objects.get((namespace, name))
 
     def select(self, index: str, value: Hashable) -> list[Object]:
-        """The objects with this value in the named index, in the order of their keys' arrival."""
+        """The objects with this value in the index `name`, in the order in which their keys were added."""
         self._require_sync()
         with self._lock:
             return [self._objects[key] for key in self._indexes[index].find(value)]
@@ -247,7 +247,7 @@ class WatchCache:
 
 
 class _Index:
-    """Keys of objects by the values that `read` finds in them."""
+    """The keys of objects by the values that `read` returns for them."""
 
     def __init__(self, read: Index) -> None:
         self._read = read
@@ -257,7 +257,7 @@ class _Index:
         return self._keys.get(value, ())
 
     def replace(self, key: Key, old: Object | None, new: Object | None) -> None:
-        """`old` is what the key stood for, `new` what it stands for; None for nothing."""
+        """Replace the object of a key. `old` or `new` is None if there is none."""
         before = set(self._read(old)) if old is not None else set()
         after = set(self._read(new)) if new is not None else set()
         for value in before - after:

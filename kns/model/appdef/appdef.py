@@ -27,12 +27,12 @@ from pydantic import (
 
 from kns.model.appdef.limit_range import LimitRangeItem, parse_limit_range
 from kns.model.appdef.parameter_set import Parameters
-from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.variables import Variable, Variables
 from kns.model.appdef.versions import NESTED_KEYS, read_minor
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.reading.duration import parse_walltime
-from kns.model.reading.located import located, located_all
+from kns.model.reading.located import located_error, located_errors
 from kns.model.reading.parsing import parse_model
 from kns.model.reading.problem import Problem
 from kns.model.reading.scalars import Flag, read_flag
@@ -250,7 +250,7 @@ class Command(_Strict):
     def _check_whole(self) -> "Command":
         """`NestedKubernetes` does not check this, because stored records must stay readable when the rules change."""
         nested = self.nested_kubernetes
-        problems = [problem.below(("limit_range",)) for problem in find_unfit_limits(nested.limit_range or ())]
+        problems = [problem.below(("limit_range",)) for problem in find_limit_range_problems(nested.limit_range or ())]
         if (
             sum(len(item.name) + len(item.path or "") + len(item.cmd or "") for item in nested.templates)
             > MAX_TEMPLATES
@@ -263,7 +263,7 @@ class Command(_Strict):
                 )
             )
         if problems:
-            raise located_all(problem.below(("nested_kubernetes",)) for problem in problems)
+            raise located_errors(problem.below(("nested_kubernetes",)) for problem in problems)
         return self
 
 
@@ -302,7 +302,7 @@ class AppDef(_Strict):
             for name in self.variables_of(command):
                 if name in command.parameters and command.parameters[name].variable:
                     location = ("commands", command_key, "parameters", name)
-                    raise located(location, "has the same name as an account variable; rename one of them")
+                    raise located_error(location, "has the same name as an account variable; rename one of them")
         return self
 
     def variables_of(self, command: Command) -> dict[str, Variable]:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from kns.model.appdef.env_names import is_reserved, parameter_name
 from kns.model.appdef.parameters import BoolParameter, Parameter, UploadParameter
-from kns.model.reading.located import located_all
+from kns.model.reading.located import located_errors
 from kns.model.reading.problem import Problem
 from kns.model.reading.scalars import check_text
 
@@ -18,7 +18,7 @@ _MAX_NAME = 253  # as the key of a ConfigMap
 def _check_together(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
     problems = list(_find_problems(parameters))
     if problems:
-        raise located_all(problems)
+        raise located_errors(problems)
     return parameters
 
 

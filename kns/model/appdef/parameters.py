@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kns.model.reading.located import located
+from kns.model.reading.located import located_error
 from kns.model.reading.scalars import (
     Flag,
     OptionalNumber,
@@ -120,7 +120,7 @@ class Parameter(BaseModel):
         try:
             self.default()
         except ValueError as error:
-            raise located(("value",), str(error)) from error
+            raise located_error(("value",), str(error)) from error
         return self
 
     @property
@@ -128,7 +128,7 @@ class Parameter(BaseModel):
         return not self.required
 
     def check_keys(self) -> None:
-        """Check the rules between the keys. Raises an error created with `located`."""
+        """Check the rules between the keys. Raises an error created with `located_error`."""
 
     def is_absent(self, given: Any) -> bool:
         return given is None or (given == "" and self.BLANK_IS_ABSENT)
@@ -190,7 +190,7 @@ class RangeParameter(IntParameter):
     def check_keys(self) -> None:
         super().check_keys()
         if self.step is not None and self.step < 1:
-            raise located(("step",), "must be at least 1")
+            raise located_error(("step",), "must be at least 1")
 
     def read(self, given: Any) -> Value | None:
         number = _in_bounds(read_whole(given), self.min, self.max)
@@ -210,7 +210,7 @@ class FloatParameter(Parameter):
     def check_keys(self) -> None:
         _check_bounds(self.min, self.max)
         if self.precision is not None and not 0 <= self.precision <= 30:
-            raise located(("precision",), "must be from 0 to 30")
+            raise located_error(("precision",), "must be from 0 to 30")
 
     def read(self, given: Any) -> Value | None:
         return _in_bounds(self._truncate(read_number(given)), self.min, self.max)
@@ -246,7 +246,7 @@ class SelectionParameter(Parameter):
 
     def check_keys(self) -> None:
         if self.mvalues and len(self.mvalues) != len(self.values):
-            raise located(
+            raise located_error(
                 ("mvalues",), f"has {len(self.mvalues)} entries and values has {len(self.values)}; give one per value"
             )
 
@@ -297,7 +297,7 @@ class UploadParameter(Parameter):
 
     def check_keys(self) -> None:
         if self.size is not None and self.size < 0:
-            raise located(("size",), "must be at least 0")
+            raise located_error(("size",), "must be at least 0")
 
     def default(self) -> Value | None:
         return None
@@ -336,7 +336,7 @@ def find_kind(data: Mapping[str, Any]) -> tuple[type[Parameter], str]:
     wanted = "STR" if data.get("type") in (None, "") else data["type"]
     found = _KINDS_BY_ANY_CASE.get(wanted.upper()) if isinstance(wanted, str) else None
     if found is None:
-        raise located(("type",), f"must be one of {', '.join(KINDS)}")
+        raise located_error(("type",), f"must be one of {', '.join(KINDS)}")
     return found
 
 
@@ -355,7 +355,7 @@ def decode_upload(given: Any) -> bytes:
 
 def _check_bounds(low: float | None, high: float | None) -> None:
     if low is not None and high is not None and low > high:
-        raise located(("min",), "is above max")
+        raise located_error(("min",), "is above max")
 
 
 def _in_bounds(number: NumberT, low: NumberT | None, high: NumberT | None) -> NumberT:

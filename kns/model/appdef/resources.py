@@ -45,7 +45,7 @@ _ASKED = ("cpu", "memory", "ephemeral-storage")
 _CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT, "shell": SHELL}
 
 
-def find_unfit_limits(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
+def find_limit_range_problems(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
     """
     Limits that the host would refuse, or that would refuse the containers of kns, so that the job could never start.
     Locations begin with the item's index.

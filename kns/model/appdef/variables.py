@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from kns.model.appdef.env_names import is_legal, is_reserved
-from kns.model.reading.located import located_all
+from kns.model.reading.located import located_errors
 from kns.model.reading.problem import Problem
 from kns.model.reading.scalars import Flag
 
@@ -34,7 +34,7 @@ class Variable(BaseModel):
 def _check_names(variables: dict[str, Variable]) -> dict[str, Variable]:
     problems = [Problem((name,), problem) for name in variables if (problem := _find_problem(name))]
     if problems:
-        raise located_all(problems)
+        raise located_errors(problems)
     return variables
 
 

@@ -10,13 +10,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from kns.model.reading.problem import Problem
 
 
-def located(location: tuple[int | str, ...], problem: str) -> ValidationError:
+def located_error(location: tuple[int | str, ...], problem: str) -> ValidationError:
     """An error for a validator to raise. pydantic prepends the path of the checked value to `location`."""
-    return located_all([Problem(location, problem)])
+    return located_errors([Problem(location, problem)])
 
 
-def located_all(problems: Iterable[Problem]) -> ValidationError:
-    """Like `located`, for several problems."""
+def located_errors(problems: Iterable[Problem]) -> ValidationError:
+    """Like `located_error`, for several problems."""
     details = [
         InitErrorDetails(
             type=PydanticCustomError("kns", "{problem}", {"problem": problem.message}), loc=problem.location, input=None

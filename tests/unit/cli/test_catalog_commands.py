@@ -47,7 +47,7 @@ def test_a_good_catalogue_is_counted(tmp_path: Path) -> None:
     assert result.stdout == (f"{tmp_path}: valid: 2 users, 1 machine of which 1 run nested jobs, 1 app, 1 vault\n")
 
 
-def test_all_faults_of_all_files(tmp_path: Path) -> None:
+def test_all_problems_of_all_files(tmp_path: Path) -> None:
     files = _files(
         **{
             "users.json": '{\n "ana": {"apikey_sha256": "x"},\n "bob": {"payer": 1, "payer": 2}\n}',
@@ -115,7 +115,7 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("sentence", "changes", "warning"), WARNINGS, ids=[row[0] for row in WARNINGS])
-def test_warnings_are_no_faults(tmp_path: Path, sentence: str, changes: dict[str, Any], warning: str) -> None:
+def test_warnings_are_no_problems(tmp_path: Path, sentence: str, changes: dict[str, Any], warning: str) -> None:
     result, lines = _check(tmp_path, _files(**changes))
     assert result.exit_code == 0
     told = [line for line in lines if warning in line]
@@ -131,7 +131,7 @@ def test_names_that_entries_repeat_are_no_unknown_keys(tmp_path: Path) -> None:
 
 
 def test_the_scheduler_says_the_same(tmp_path: Path) -> None:
-    """One reader for both: the check's faults are those for which the scheduler keeps the old version."""
+    """Both use one reader: the command reports the problems for which the scheduler keeps the old version."""
     files = catalog_files(users={"a b": {}}, machines={"m": {"mc_cores": float("nan"), "mc_ram": 1}})
     lines = _check(tmp_path, {**files, "vaults.json": "{"})[1]
     with pytest.raises(CatalogError) as refused:
@@ -146,7 +146,7 @@ def test_the_scheduler_says_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["check", "/nowhere/catalog"], ["hash-key", KEY]])
 def test_wrong_use_has_a_status_of_its_own(arguments: list[str]) -> None:
-    """A key as an argument above all: it would stay in the history of the shell."""
+    """Above all a key as an argument, which the shell would store in its history."""
     assert CliRunner().invoke(app, ["catalog", *arguments], input="").exit_code == 2
 
 

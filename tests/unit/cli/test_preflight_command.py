@@ -1,4 +1,4 @@
-"""How findings look, and what the exit status says."""
+"""How findings are printed, and the exit status."""
 
 import json
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:
 
 
 def test_lines_with_what_to_do_below() -> None:
-    """What came from the cluster cannot steer the terminal."""
+    """Text from the cluster cannot control the terminal."""
     status, output = run([OK, WARNING, FAULT])
     assert output.splitlines() == [
         "ok       host API: answers",

@@ -56,7 +56,7 @@ class FakeKubectl:
     home: Path
 
     def answer(self, verb: str, *replies: tuple[int, str, str]) -> None:
-        """The next answers to a verb: exit code, stdout, stderr; then it succeeds and says nothing."""
+        """The next results of a verb: exit code, stdout, stderr. Later calls succeed without output."""
         (self.home / verb).write_text(json.dumps(replies))
 
     def calls(self, verb: str) -> list[tuple[list[str], str]]:
@@ -73,7 +73,7 @@ class FakeKubectl:
 
 @dataclass
 class Sleeper:
-    """A clock that only its own pauses move: `slowness` times as far as they ask for."""
+    """A clock that only its pauses advance, by `slowness` times their length."""
 
     pauses: list[float] = field(default_factory=list)
     slowness: float = 1
@@ -83,7 +83,7 @@ class Sleeper:
         return sum(self.pauses) * self.slowness
 
     def pause(self, seconds: float) -> None:
-        """Note the pause."""
+        """Record the pause."""
         self.pauses.append(seconds)
 
 

@@ -1,4 +1,4 @@
-"""How a stream of bytes becomes output lines, and an ending a termination message."""
+"""How a stream of bytes becomes output lines, and a result a termination message."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from runner.outcome import MAX_MESSAGE_BYTES, Failure, ItemOutOfRetries, failed, printable, succeeded
 from runner.output import MAX_LINE_BYTES, Output, split_lines
+from runner.result import MAX_MESSAGE_BYTES, Failure, ItemOutOfRetries, failed, printable, succeeded
 
 NOTE_BYTES = 80
 
 
 @given(st.lists(st.binary(max_size=40)))
 def test_lines_do_not_depend_on_chunks(chunks: list[bytes]) -> None:
-    """However the stream is cut up, the same lines come out."""
+    """However the stream is divided, the lines are the same."""
     whole = b"".join(chunks)
     expected = [line.decode("utf-8", "replace").removesuffix("\r") for line in whole.split(b"\n")]
     if not whole or whole.endswith(b"\n"):
@@ -25,7 +25,7 @@ def test_lines_do_not_depend_on_chunks(chunks: list[bytes]) -> None:
 
 @given(st.lists(st.binary(max_size=40)), st.integers(min_value=1, max_value=30))
 def test_no_line_is_longer_than_the_limit(chunks: list[bytes], limit: int) -> None:
-    """What is kept and what the note counts make up the whole line."""
+    """The kept part and the count in the note add up to the whole line."""
     lines = b"".join(chunks).split(b"\n")
     for line, shown in zip(lines, split_lines(chunks, limit_bytes=limit), strict=False):
         cut = len(line) - limit
@@ -50,7 +50,7 @@ def test_a_very_long_line_is_cut_at_16_kib() -> None:
 
 
 def test_output_writes_on_after_a_short_write() -> None:
-    """A sink may take a part only; nothing is lost."""
+    """A sink may write only a part. Nothing is lost."""
 
     class Narrow(io.BytesIO):
         def write(self, data: object, /) -> int:
@@ -62,13 +62,13 @@ def test_output_writes_on_after_a_short_write() -> None:
 
 
 def test_success_says_how_many_steps() -> None:
-    """The message of a good end."""
+    """The message of a successful run."""
     assert json.loads(succeeded(3).message()) == {"result": "ok", "steps": 3}
 
 
 @given(st.text(max_size=3000))
 def test_every_termination_message_fits(text: str) -> None:
-    """Whatever an item is called and whatever went wrong, kubelet keeps the whole message and it is JSON."""
+    """For any item name and error, kubelet keeps the whole message, and it is JSON."""
     name = printable(text, limit_bytes=300)
     failure = ItemOutOfRetries(text, details={"item": name, "index": 10**9, "attempt": 10**9, "exitCode": 255})
     message = failed(failure).message()

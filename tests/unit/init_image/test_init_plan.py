@@ -1,4 +1,4 @@
-"""What the runner accepts as a plan, and what it says about the rest."""
+"""Which plans the runner accepts, and how it reports the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner.outcome import ExitCode, PlanRefused
 from runner.plan import Apply, ApplyInline, Script, parse_plan, read_plan
+from runner.result import ExitCode, PlanRefused
 
 StepBuilder = Callable[..., dict[str, Any]]
 
@@ -33,7 +33,7 @@ def _plan(*steps: object, **changes: object) -> dict[str, object]:
     ],
 )
 def test_each_type_and_format_becomes_its_action(a_step: StepBuilder, changes: dict[str, Any], action: object) -> None:
-    """The type and format of an entry say what is run."""
+    """The type and format of an entry determine its action."""
     assert action == parse_plan(_plan(a_step(**changes))).steps[0].action
 
 
@@ -76,7 +76,7 @@ def test_another_version_names_found_and_supported(version: object) -> None:
 
 
 def test_all_problems_come_at_once(a_step: StepBuilder) -> None:
-    """One message tells of every bad entry, and of the plan itself."""
+    """One message reports every invalid entry, and problems of the plan itself."""
     with pytest.raises(PlanRefused) as refused:
         parse_plan(_plan(a_step(path="/a"), a_step(), "x", templatesDir="relative"))
     assert str(refused.value) == (
@@ -108,7 +108,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes | None, sa
 
 
 def test_the_fingerprint_is_that_of_the_canonical_json(a_step: StepBuilder) -> None:
-    """The order of keys does not count; every value does, also that of an unknown key."""
+    """The order of keys does not matter. Every value matters, also that of an unknown key."""
     entry = a_step(name="é", note=1)
     canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"))
     backwards = dict(reversed(entry.items()))

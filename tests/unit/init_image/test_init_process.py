@@ -63,13 +63,13 @@ def _terminate(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 def test_sigterm_reaches_the_running_script(
     start: Start, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:
-    """Exit 143, the script got its chance, and its own exit code 0 does not make it done."""
+    """Exit 143. The script gets SIGTERM, and its own exit code 0 does not make the item finished."""
     script = "trap 'echo got it; exit 0' TERM\necho ready\nwhile :; do sleep 600 & wait; done"
     plan = write_plan([a_step("web"), a_step("long", script=script, retries=3)])
     process = start("--plan", str(plan))
     _read_until(process, "ready")
     code, rest = _terminate(process)
-    message = "the init pod was told to end during item 2/2 'long'"
+    message = "the init pod was ended during item 2/2 'long'"
     assert (143, ["got it", message]) == (code, rest)
     assert {
         "result": "failed",
@@ -83,7 +83,7 @@ def test_sigterm_reaches_the_running_script(
 
 
 def test_sigterm_ends_a_pause(start: Start, a_step: StepBuilder, write_plan: PlanWriter) -> None:
-    """A long pause between attempts does not hold up the end."""
+    """A long pause between attempts does not delay the end."""
     process = start("--plan", str(write_plan([a_step(script="exit 1", retries=1, retrySleepSeconds=3600)])))
     _read_until(process, "next try in 3600 s")
     assert _terminate(process)[0] == 143
@@ -104,7 +104,7 @@ def test_sigterm_ends_the_wait_for_the_api(
 
 
 def test_no_value_of_the_environment_is_printed(start: Start, a_step: StepBuilder, write_plan: PlanWriter) -> None:
-    """Neither in good times nor in bad ones: the environment holds the job's secrets."""
+    """Neither after a success nor after a failure, because the environment contains the job's secrets."""
     plan = write_plan([a_step(script='test -n "$KNS_JOB_PASSWORD"'), a_step("bad", script="exit 9")])
     process = start("--plan", str(plan), KNS_JOB_PASSWORD="s3cr3t-v4lue")
     out, _ = process.communicate(timeout=60)
@@ -116,7 +116,7 @@ def test_no_value_of_the_environment_is_printed(start: Start, a_step: StepBuilde
 def test_a_file_in_the_working_folder_replaces_no_module(
     start: Start, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:
-    """A `json.py` that a script left behind is not what a restarted runner imports."""
+    """A restarted runner does not import a `json.py` that a script left behind."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
     process = start("--plan", str(write_plan([a_step()])))
     process.communicate(timeout=60)

@@ -93,7 +93,7 @@ def test_items_run_in_order_in_the_templates_folder(
 def test_a_failing_item_is_tried_again_after_its_pause(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """Attempts are retries + 1, with pauses only between them; the next item waits for success."""
+    """Attempts are retries + 1, with pauses only between them. The next item starts after success."""
     plan = write_plan([a_step("web", retries=2, retrySleepSeconds=7), a_step("next", script="echo last")])
     kubectl.answer("apply", (1, "", "no such file\n"), (3, "", ""))
     ended = run(plan)
@@ -113,7 +113,7 @@ def test_a_failing_item_is_tried_again_after_its_pause(
 def test_an_item_out_of_retries_ends_the_run(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """No pause after the last attempt, no later item, and the message says which item and why."""
+    """No pause after the last attempt and no later item. The message has the item and the reason."""
     plan = write_plan([a_step("web"), a_step("script", script="exit 7", retries=2), a_step("never")])
     ended = run(plan)
     assert ended.lines[-1] == "[2/3] script: attempt 3 failed (exit 7), no retries left"
@@ -147,7 +147,7 @@ def test_a_second_run_goes_on_where_the_first_one_stopped(
 def test_a_changed_item_runs_again(
     run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """What is remembered is the content of an item, not its place; what no longer applies is forgotten."""
+    """A finished item is identified by its content and not by its position. Outdated entries are dropped."""
     assert run(write_plan([a_step("web"), a_step("more", path="more.yml")])).code == 0
     ended = run(write_plan([a_step("web", path="other.yml")]))
     assert ended.lines == ["[1/1] web, attempt 1"]
@@ -157,7 +157,7 @@ def test_a_changed_item_runs_again(
 def test_progress_is_recorded_in_three_tries(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """The third try counts, and nothing is said of the first two."""
+    """The third attempt succeeds, and the first two cause no output."""
     kubectl.answer("record", *[(1, "", "connection refused\n")] * 2)
     ended = run(write_plan([a_step()]))
     assert ended.lines == ["[1/1] web, attempt 1"]
@@ -167,7 +167,7 @@ def test_progress_is_recorded_in_three_tries(
 def test_progress_that_cannot_be_recorded_is_a_warning(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """Three tries, then the app goes on; the next record holds both items."""
+    """After three attempts the run continues. The next record has both items."""
     kubectl.answer("record", *[(1, "", "connection refused\n")] * 3)
     ended = run(write_plan([a_step("web"), a_step("next")]))
     assert ended.lines[1].startswith(
@@ -179,7 +179,7 @@ def test_progress_that_cannot_be_recorded_is_a_warning(
 def test_it_waits_silently_for_the_nested_api(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """Polls each second, also while only the progress cannot be read, and prints nothing meanwhile."""
+    """Polls each second without output, also while only the progress is unreadable."""
     kubectl.answer("get serviceaccount", *[(1, "", "no such host\n")] * 5)
     kubectl.answer("get configmap", (1, "", "timeout\n"), (0, "no json", ""))
     ended = run(write_plan([a_step()]))
@@ -189,7 +189,7 @@ def test_it_waits_silently_for_the_nested_api(
 def test_a_nested_api_that_never_answers_ends_the_run(
     run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """Exit 2 after two minutes, and the message holds what kubectl said last."""
+    """Exit 2 after two minutes. The message contains the last output of kubectl."""
     sleeper.slowness = 20  # six calls instead of 120
     kubectl.answer("get serviceaccount", *[(1, "", "noise\nno such host\n")] * 200)
     ended = run(write_plan([a_step()]))
@@ -213,7 +213,7 @@ def test_a_nested_api_that_never_answers_ends_the_run(
 def test_a_script_runs_as_promised(
     run: Runner, a_step: StepBuilder, write_plan: PlanWriter, script: str, lines: list[str]
 ) -> None:
-    """By its first line, else by bash; private; with nothing on standard input; any bytes as output."""
+    """Run by its first line, else by bash; private; with empty standard input; with any bytes as output."""
     ended = run(write_plan([a_step(script=script)]))
     assert (["[1/1] web, attempt 1", *lines], 0) == (ended.lines, ended.code)
 
@@ -238,7 +238,7 @@ def test_a_script_that_cannot_run_has_a_shell_exit_code(
 def test_what_a_script_leaves_behind_is_killed(
     run: Runner, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:
-    """A process in the background neither holds up the run nor outlives its item."""
+    """A background process neither delays the run nor outlives its item."""
     child = tmp_path / "child"
     ended = run(write_plan([a_step(script=f"sleep 600 >/dev/null 2>&1 & echo $! > {child}")]))
     assert ended.code == 0
@@ -247,13 +247,16 @@ def test_what_a_script_leaves_behind_is_killed(
 
 
 def test_output_that_outlives_the_script_is_kept(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
-    """As with `exec > >(tee ...)`: what still writes at the end may finish; more than a pipe holds."""
+    """
+    As with `exec > >(tee ...)`: a process that still writes at the end may finish, also with more data than a pipe
+    holds.
+    """
     ended = run(write_plan([a_step(script="seq 1 20000 &")]))
     assert [ended.lines[1], ended.lines[-1], len(ended.lines)] == ["1", "20000", 20001]
 
 
 def test_a_plan_of_another_version_runs_nothing(run: Runner, kubectl: FakeKubectl, tmp_path: Path) -> None:
-    """Exit 64, told in the output and in the termination message, before any call."""
+    """Exit 64 before any call, reported in the output and in the termination message."""
     plan = tmp_path / "plan.json"
     plan.write_text('{"version": 9}')
     ended = run(plan)
@@ -263,7 +266,7 @@ def test_a_plan_of_another_version_runs_nothing(run: Runner, kubectl: FakeKubect
 
 
 def test_a_missing_templates_folder_is_refused(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
-    """The pod was built wrongly; no retry would help."""
+    """The pod is wrong, so a retry would not help."""
     plan = write_plan([a_step()])
     (plan.parent / "templates").rmdir()
     ended = run(plan)
@@ -271,7 +274,7 @@ def test_a_missing_templates_folder_is_refused(run: Runner, a_step: StepBuilder,
 
 
 def test_a_work_folder_that_is_missing_fails_the_item(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:
-    """The output says why, and the run ends as for any failed item."""
+    """The output has the reason, and the run ends as for any failed item."""
     plan = write_plan([a_step()])
     (plan.parent / "work").rmdir()
     ended = run(plan)
@@ -290,8 +293,8 @@ def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path, capsys: pytest
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_lost_termination_log_is_told(tmp_path: Path) -> None:
-    """The exit code stays, the output names the file."""
+def test_a_lost_termination_log_is_reported(tmp_path: Path) -> None:
+    """The exit code stays the same, and the output names the file."""
     sink = io.BytesIO()
     missing = tmp_path / "missing" / "log"
     assert conclude(lambda _output: 1, output=Output(sink), termination_log=missing) == 0

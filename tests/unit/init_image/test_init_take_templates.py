@@ -61,7 +61,7 @@ class AppImage:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[AppImage]:
-    """An app image without any file of its own, and no umask to help."""
+    """An app image without any file, and with a restrictive umask."""
     before = os.umask(0o022)
     yield AppImage(tmp_path / "root")
     os.umask(before)
@@ -86,7 +86,7 @@ def test_templates_and_help_come_out_of_an_empty_image(app: AppImage) -> None:
 
 
 def test_a_second_run_starts_afresh(app: AppImage) -> None:
-    """A restarted pod finds its first copy there, read-only folders in it too."""
+    """A restarted pod finds its first copy, which contains read-only folders."""
     app.add("templates/ro/a.yml", mode=0o444)
     (app.root / "templates/ro").chmod(0o555)
     assert app.take().returncode == 0
@@ -107,7 +107,7 @@ def test_the_copy_can_be_changed_by_the_items(app: AppImage) -> None:
 
 
 def test_no_templates_folder_is_exit_3(app: AppImage) -> None:
-    """Said on standard error and in the termination message; a file of that name does not count."""
+    """Reported on standard error and in the termination message, also if there is a file of that name."""
     app.add("templates", "a file")
     done = app.take()
     assert (done.returncode, done.stderr) == (3, "app image has no /templates folder\n")
@@ -120,7 +120,7 @@ def test_no_templates_folder_is_exit_3(app: AppImage) -> None:
 
 @pytest.mark.parametrize("named", ["secret.yml", 'it\'s "odd".yml', "a\\b.yml"])
 def test_an_unreadable_file_is_exit_4(app: AppImage, named: str) -> None:
-    """The message names the file, the user and the remedy, and is JSON whatever the name is."""
+    """The message has the file, the user and the solution, and is JSON for any file name."""
     app.add("templates/good.yml")
     app.add(f"templates/sub/{named}", mode=0o600)
     done = app.take()
@@ -131,7 +131,7 @@ def test_an_unreadable_file_is_exit_4(app: AppImage, named: str) -> None:
 
 @pytest.mark.parametrize("mode", [0o700, 0o744])
 def test_an_unreadable_folder_is_exit_4(app: AppImage, mode: int) -> None:
-    """Whether it cannot be listed or only not entered; also /templates itself."""
+    """Whether it cannot be listed or not entered, and also for /templates itself."""
     app.add("templates/inner/a.yml")
     (app.root / "templates/inner").chmod(mode)
     done = app.take()
@@ -142,7 +142,7 @@ def test_an_unreadable_folder_is_exit_4(app: AppImage, mode: int) -> None:
 
 
 def test_a_volume_that_cannot_be_written_is_exit_5(app: AppImage) -> None:
-    """It is not the app's fault, and the message does not say so."""
+    """The app did not cause this, and the message does not blame it."""
     app.add("templates/a.yml")
     os.chown(app.out, 0, 0)
     done = app.take()
@@ -153,7 +153,7 @@ def test_a_volume_that_cannot_be_written_is_exit_5(app: AppImage) -> None:
 
 
 def test_a_lost_termination_log_keeps_the_exit_code(app: AppImage) -> None:
-    """Standard error then says both."""
+    """Standard error then has both messages."""
     app.log.unlink()
     done = app.take()
     assert done.returncode == 3
@@ -181,6 +181,6 @@ def test_an_unreadable_help_page_is_left_out(app: AppImage) -> None:
 
 
 def test_provide_copier_wants_one_folder() -> None:
-    """Wrong usage is said and is not mistaken for a copy."""
+    """Wrong usage is reported and not mistaken for a copy."""
     done = subprocess.run([BIN_DIR / "kns-provide-copier"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (64, "usage: kns-provide-copier DIR\n")

@@ -1,4 +1,4 @@
-"""AppDefs: every fault has its key path, and nothing that JSON can say crashes the reader."""
+"""AppDefs: every problem has its key path, and no JSON value crashes the parser."""
 
 import base64
 import contextlib
@@ -151,7 +151,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("appdef", "path", "problem"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_is_told_with_its_key_path(appdef: Any, path: str, problem: str) -> None:
+def test_a_problem_is_reported_with_its_key_path(appdef: Any, path: str, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse_appdef(appdef)
     assert caught.value.path == path

@@ -1,4 +1,4 @@
-"""The catalogue's files: what is read, every fault with file and key path, and no secret in any message."""
+"""The files of the catalogue: what is read, every problem with file and key path, and no secret in a message."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ def _encode(config: Any) -> str:
 
 
 def _faults(**changes: Any) -> list[str]:
-    """Of the usual catalogue with these changes: entries of users or machines, whole files else."""
+    """The usual catalogue with changes: entries of users or machines, otherwise whole files."""
     files = catalog_files(users=changes.pop("users", None), machines=changes.pop("machines", None))
     if "vaults" in changes:
         files["vaults.json"] = changes.pop("vaults")
@@ -34,7 +34,7 @@ def _faults(**changes: Any) -> list[str]:
 
 
 def _user(**data: Any) -> dict[str, Any]:
-    """One user; `catalog_files` gives a key unless there is one."""
+    """One user. `catalog_files` adds a key unless there is one."""
     return {"users": {"ana": data}}
 
 
@@ -224,13 +224,13 @@ def test_refused_with_file_and_key_path_and_no_value(sentence: str, changes: dic
     assert SECRET not in problem
 
 
-def test_missing_files_are_told_but_vaults_and_apps_may_be_absent() -> None:
+def test_missing_files_are_reported_but_vaults_and_apps_may_be_absent() -> None:
     catalog, problems = check_catalog({})
     assert [str(problem) for problem in problems] == ["users.json: is missing", "machines.json: is missing"]
     assert catalog == Catalog(users={}, machines={}, apps={}, vaults={})
 
 
-def test_all_faults_are_found_and_the_good_entries_kept() -> None:
+def test_all_problems_are_found_and_the_valid_entries_kept() -> None:
     files = catalog_files(users={"a b": {}, "bob": {"email": 1, "active": "perhaps"}}, machines={"m": {}})
     catalog, problems = check_catalog(files)
     assert [str(problem).partition(": ")[2].partition(": ")[0] for problem in problems] == [
@@ -243,7 +243,7 @@ def test_all_faults_are_found_and_the_good_entries_kept() -> None:
     assert list(refused.value.problems) == problems
 
 
-def test_the_message_has_the_first_faults_and_counts_the_rest() -> None:
+def test_the_message_has_the_first_problems_and_counts_the_rest() -> None:
     with pytest.raises(CatalogError) as refused:
         parse_catalog(catalog_files(machines={f"m{n}": {"mc_cores": 1} for n in range(7)}))
     assert str(refused.value) == (

@@ -1,4 +1,4 @@
-"""Parameters and variables of an AppDef: every fault has its key path, and published spellings are read."""
+"""Parameters and variables of an AppDef: every problem has its key path, and published spellings are accepted."""
 
 import base64
 from typing import Any
@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("parameters", "path", "problem"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_is_told_with_its_key_path(parameters: dict[str, Any], path: str, problem: str) -> None:
+def test_a_problem_is_reported_with_its_key_path(parameters: dict[str, Any], path: str, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse(parameters)
     assert caught.value.path == f"commands.Hello.parameters.{path}"
@@ -210,7 +210,7 @@ VARIABLE_FAULTS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("variables", "path", "problem"), VARIABLE_FAULTS, ids=str)
-def test_a_fault_of_a_variable(variables: dict[str, Any], path: str, problem: str) -> None:
+def test_a_problem_of_a_variable(variables: dict[str, Any], path: str, problem: str) -> None:
     for appdef, place in (
         (an_appdef(variables=variables), "variables"),
         (an_appdef(commands={"Hello": a_command(variables=variables)}), "commands.Hello.variables"),
@@ -267,7 +267,7 @@ PARAMETERS = st.dictionaries(st.text(max_size=4) | st.sampled_from(["p", "PATH",
 
 @given(PARAMETERS | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=2) | JSON)
 def test_anything_is_read_or_refused_by_our_own_error(parameters: Any, variables: Any) -> None:
-    """And what is read has a default that reads as a value again, or none."""
+    """The default of an accepted parameter is a valid value, or there is none."""
     try:
         found = parse(parameters, variables=variables)
     except InvalidInputError:

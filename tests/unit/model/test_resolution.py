@@ -1,4 +1,4 @@
-"""From what a submission gives to what a job has: each type, each refusal, constants, conditions, account variables."""
+"""From a submission to the parameters of a job: each type, each refusal, constants, conditions, account variables."""
 
 import base64
 import json
@@ -336,7 +336,7 @@ def test_a_required_variable_that_is_missing(account: dict[str, Any]) -> None:
     )
 
 
-def test_an_account_variable_that_no_environment_can_hold_is_a_fault_of_the_catalogue() -> None:
+def test_an_account_variable_that_no_environment_can_hold_is_a_problem_of_the_catalogue() -> None:
     assert parse_catalog(catalog_files(users={"user1": {"variables": {"A": 5}}})).users["user1"].variables == {"A": "5"}
     with pytest.raises(CatalogError, match=r"users\.json: user1\.variables\.A: must not contain a zero byte"):
         parse_catalog(catalog_files(users={"user1": {"variables": {"A": "a\0"}}}))
@@ -410,7 +410,7 @@ ALL = parse(
 
 @given(st.dictionaries(st.sampled_from(list(KINDS)), JSON, max_size=3), st.text(max_size=10))
 def test_anything_given_is_settled_or_refused_by_our_own_error(given_values: dict[str, Any], label: str) -> None:
-    """What is settled is JSON that an environment can hold."""
+    """The resolved parameters are JSON, and valid in an environment."""
     try:
         values = resolve_parameters(ALL, given_values, Constants(values={"JOBLABEL": label}, refused={}))
     except InvalidInputError:

@@ -1,4 +1,4 @@
-"""Files are read as Python's reader would, but for what that one passes over: equal keys and numbers that are none."""
+"""Files are read as by Python's parser, except that equal keys and invalid numbers are refused."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.sampled_from([None, 2, "\t"]), st.booleans())
-def test_good_json_is_read_whole_and_without_faults(value: Any, indent: Any, ascii_only: bool) -> None:
+def test_good_json_is_read_whole_and_without_problems(value: Any, indent: Any, ascii_only: bool) -> None:
     decoded = decode_json(json.dumps(value, indent=indent, ensure_ascii=ascii_only))
     assert (decoded.data, decoded.problems) == (value, ())
 
@@ -46,7 +46,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (f'{{"n": -{"9" * 4300}}}', []),
     ],
 )
-def test_faults_that_pythons_reader_passes_over(text: str, problems: list[str]) -> None:
+def test_problems_that_pythons_parser_ignores(text: str, problems: list[str]) -> None:
     assert [str(problem) for problem in decode_json(text).problems] == problems
 
 
@@ -60,7 +60,9 @@ def test_faults_that_pythons_reader_passes_over(text: str, problems: list[str]) 
         ("[" * 100_000, "is nested too deeply", None),
     ],
 )
-def test_what_is_no_json_is_told_with_its_position(text: str, problem: str, position: tuple[int, int] | None) -> None:
+def test_what_is_no_json_is_reported_with_its_position(
+    text: str, problem: str, position: tuple[int, int] | None
+) -> None:
     with pytest.raises(NotJsonError) as refused:
         decode_json(text)
     assert (refused.value.problem.message, refused.value.problem.position) == (problem, position)

@@ -1,4 +1,4 @@
-"""A class that the settings name and the host has not got is worth a word at the start, and no more."""
+"""A configured class that the host does not have causes a warning at start and nothing else."""
 
 from structlog.testing import capture_logs
 

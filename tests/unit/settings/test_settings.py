@@ -1,4 +1,4 @@
-"""Each variable: its default, a good value, a bad one; and how faults are told."""
+"""Each variable: its default, a valid value, invalid ones; and how problems are reported."""
 
 import base64
 import json
@@ -219,8 +219,8 @@ def test_a_good_value_is_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), BAD)
-def test_a_bad_value_is_told_by_name_and_never_repeated(name: str, text: str) -> None:
-    """Any of them may be a secret that slipped into the wrong variable."""
+def test_a_bad_value_is_reported_by_name_and_never_repeated(name: str, text: str) -> None:
+    """The value may be a secret in the wrong variable."""
     with pytest.raises(SettingsError) as caught:
         load_settings({name: text})
     assert [problem[0] for problem in caught.value.problems] == [name]
@@ -229,7 +229,7 @@ def test_a_bad_value_is_told_by_name_and_never_repeated(name: str, text: str) ->
     assert len(text) < 4 or text not in told
 
 
-def test_all_faults_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     faulty = dict(reversed(BAD))
     with pytest.raises(SettingsError) as caught:
         load_settings(faulty)
@@ -239,7 +239,7 @@ def test_all_faults_are_told_together() -> None:
 
 
 @pytest.mark.parametrize("text", ["²", "9" * 5000])
-def test_an_interval_that_only_looks_like_a_number_is_a_fault_like_others(text: str) -> None:
+def test_an_interval_that_only_looks_like_a_number_is_invalid(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"JARVICE_KNS_BILLING_PROBE_INTERVAL": text, "JARVICE_KNS_KEEP_VCLUSTERS": "bad"})
     assert {name for name, _ in caught.value.problems} == {
@@ -249,7 +249,7 @@ def test_an_interval_that_only_looks_like_a_number_is_a_fault_like_others(text: 
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
-def test_of_two_names_the_one_that_was_set_is_told(name: str) -> None:
+def test_of_two_names_the_one_that_was_set_is_reported(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: "):
         load_settings({name: "proxy"})
 
@@ -261,7 +261,7 @@ def test_a_limit_range_may_have_line_breaks_as_the_base64_tool_makes_them() -> N
     assert item.default == {"cpu": "1", "memory": "1Gi"}
 
 
-def test_a_limit_range_that_the_host_would_refuse_is_a_fault() -> None:
+def test_a_limit_range_that_the_host_would_refuse_is_a_problem() -> None:
     with pytest.raises(SettingsError, match=r"\[0\]\.default_request\.cpu: 4 is above max 2"):
         load_settings({"JARVICE_KNS_DEFAULT_LIMIT_RANGE": b64({"default_request": {"cpu": 4}, "max": {"cpu": 2}})})
 
@@ -323,7 +323,7 @@ def test_an_init_image_without_a_tag_gets_one(image: str, full: str) -> None:
 
 
 def test_names_like_ours_that_are_not_are_listed() -> None:
-    """The chart passes many variables as empty text; those are none."""
+    """The chart sets many variables to the empty string, which counts as unset."""
     environ = {
         "JARVICE_KNS_KEEP_VCLUSTER": "true",
         "KNS_WORKER": "3",
@@ -367,7 +367,7 @@ def test_keycloak_is_whole_or_off() -> None:
         (("URL", "CLIENT_ID", "CLIENT_SECRET"), ("REALM",)),
     ],
 )
-def test_half_of_keycloak_is_a_fault(given: tuple[str, ...], missing: tuple[str, ...]) -> None:
+def test_half_of_keycloak_is_a_problem(given: tuple[str, ...], missing: tuple[str, ...]) -> None:
     names = [f"JARVICE_KNS_KEYCLOAK_{part}" for part in given]
     try:
         load_settings({name: KEYCLOAK[name] for name in names})

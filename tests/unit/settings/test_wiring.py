@@ -1,4 +1,4 @@
-"""What an administrator sets reaches what jobs are made from: one row per variable that has an effect on jobs."""
+"""Settings reach the values that jobs are built from: one row per variable with an effect on jobs."""
 
 from collections.abc import Callable
 from typing import Any

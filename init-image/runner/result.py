@@ -76,7 +76,7 @@ class Terminated(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Result:
     """The exit code and the termination message of a run."""
 
     code: ExitCode
@@ -87,14 +87,14 @@ class Outcome:
         return json.dumps(dict(self.document), ensure_ascii=False)
 
 
-def succeeded(steps: int) -> Outcome:
-    """The outcome if all steps of the plan are finished."""
-    return Outcome(ExitCode.OK, {"result": "ok", "steps": steps})
+def succeeded(steps: int) -> Result:
+    """The result if all steps of the plan are finished."""
+    return Result(ExitCode.OK, {"result": "ok", "steps": steps})
 
 
-def failed(failure: Failure) -> Outcome:
-    """The outcome if the run ended with a failure."""
-    return Outcome(
+def failed(failure: Failure) -> Result:
+    """The result if the run ended with a failure."""
+    return Result(
         failure.code,
         {
             "result": "failed",
@@ -105,14 +105,14 @@ def failed(failure: Failure) -> Outcome:
     )
 
 
-def write_termination_message(outcome: Outcome, path: Path) -> None:
+def write_termination_message(result: Result, path: Path) -> None:
     """
     Write the message to the file that kubelet reads.
 
     Raises:
         OSError: the file could not be written. The exit code still reports the result.
     """
-    path.write_bytes(outcome.message().encode())
+    path.write_bytes(result.message().encode())
 
 
 def printable(text: str, *, limit_bytes: int) -> str:
