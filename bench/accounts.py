@@ -1,47 +1,34 @@
-"""The accounts that a measurement uses, as `make env` prints them."""
+"""The address and the accounts of a measurement, as `make env` prints them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from bench.errors import BenchError
+from kns.client import ApiKey
 
 PREFIXES = ("KNS", "KNS_OTHER", "KNS_PAYER", "KNS_ADMIN")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whom a request comes from."""
-
-    username: str
-    apikey: str = field(repr=False)
-
-    @property
-    def credentials(self) -> dict[str, str]:
-        """As `submit` takes them in its body, and every other route as parameters."""
-        return {"username": self.username, "apikey": self.apikey}
-
-
 def read_url(environ: Mapping[str, str]) -> str:
     """
-    Where kns is.
+    The address of kns.
 
     Raises:
-        BenchError: the environment does not say.
+        BenchError: the environment does not contain it.
     """
     if not (url := environ.get("KNS_URL", "")):
-        raise BenchError('KNS_URL is not set; eval "$(make -s env)"')
+        raise BenchError('KNS_URL is not set; run eval "$(make -s env)"')
     return url.rstrip("/")
 
 
-def read_accounts(environ: Mapping[str, str]) -> list[Account]:
+def read_accounts(environ: Mapping[str, str]) -> list[ApiKey]:
     """
-    All that the environment names, at least one.
+    Every account in the environment, at least one.
 
     Raises:
-        BenchError: it names none.
+        BenchError: the environment contains none.
     """
     pairs = [(environ.get(f"{prefix}_USERNAME", ""), environ.get(f"{prefix}_APIKEY", "")) for prefix in PREFIXES]
-    found = [Account(username, apikey) for username, apikey in pairs if username and apikey]
+    found = [ApiKey(username, apikey) for username, apikey in pairs if username and apikey]
     if not found:
-        raise BenchError('KNS_USERNAME and KNS_APIKEY are not set; eval "$(make -s env)"')
+        raise BenchError('KNS_USERNAME and KNS_APIKEY are not set; run eval "$(make -s env)"')
     return found

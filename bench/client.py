@@ -1,4 +1,9 @@
-"""kns as a measurement calls it: jobs that are known by their label, made, and taken away again whatever happens."""
+"""
+An asynchronous client of kns for measurements. Its jobs have one label, and are terminated whatever happens.
+
+It is separate from `kns.client` because it uses aiohttp, which needs a tenth of the processor time of httpx. With
+httpx, the measurement would measure itself on a small machine. What both clients know about the API is in `kns.client`.
+"""
 
 import asyncio
 import json
@@ -10,48 +15,43 @@ from typing import Any, Self
 
 import aiohttp
 
-from bench.accounts import Account
 from bench.errors import BenchError, NoAnswerError
+from kns.client import PREFIX, TIMEOUT_S, ApiKey, build_submission, is_gone
 
-TIMEOUT_S = 20.0  # no route may take longer
 POLL_S = 2.0
-ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What kns said, good or bad."""
+    """A response, a success or an error."""
 
     status: int
     body: bytes
 
     @property
     def text(self) -> str:
-        """For messages: the beginning of it."""
+        """The beginning of the body, for messages."""
         return self.body.decode("utf-8", "replace").strip()[:200]
 
     def json(self) -> Any:
         """
         Raises:
-            ValueError: it is none.
+            ValueError: the body is not JSON.
         """
         return json.loads(self.body)
 
 
 class BenchClient:
     """
-    One run's jobs on one kns, within `async with`. As many connections as are in use at a time; they stay open.
-
-    aiohttp, as it asks for a tenth of the processor time that httpx does: on a small machine the measurement would
-    measure itself.
+    The jobs of one run on one kns, within `async with`. The number of connections has no limit, and they stay open.
     """
 
     def __init__(
-        self, url: str, accounts: Sequence[Account], label: str, *, poll_s: float = POLL_S, timeout_s: float = TIMEOUT_S
+        self, url: str, accounts: Sequence[ApiKey], label: str, *, poll_s: float = POLL_S, timeout_s: float = TIMEOUT_S
     ) -> None:
         self.accounts = accounts
         self.label = label
-        self._url = f"{url}/jarvice"
+        self._url = f"{url}{PREFIX}"
         self._poll_s = poll_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
@@ -68,10 +68,10 @@ class BenchClient:
 
     async def ask(self, route: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Answer:
         """
-        Whatever kns answers: to a GET, or with a body to a POST.
+        Any response to a GET request, or with `body` to a POST request.
 
         Raises:
-            NoAnswerError: it does not.
+            NoAnswerError: kns did not respond.
         """
         if self._session is None:
             raise RuntimeError("a BenchClient is used within `async with`")
@@ -82,71 +82,65 @@ class BenchClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswerError(route, error) from error
 
-    async def get(self, route: str, account: Account, **params: Any) -> Any:
+    async def get(self, route: str, account: ApiKey, **params: Any) -> Any:
         """
-        The decoded JSON of an answer that must be good.
+        The decoded JSON of a successful response.
 
         Raises:
-            BenchError: it is not, or there is none.
+            BenchError: the response is an error, or kns did not respond.
         """
         given = {name: str(value) for name, value in params.items()}
-        return _expect_good(route, await self.ask(route, params={**account.credentials, **given}))
+        return _expect_good(route, await self.ask(route, params={**account.params, **given}))
 
     async def check_ready(self) -> None:
         """
         Raises:
-            BenchError: kns takes no jobs.
+            BenchError: kns is not ready.
         """
         try:
             answer = await self.ask("/ready")
         except NoAnswerError as error:
-            raise BenchError(f"{self._url}{error}; is kns up?") from error
+            raise BenchError(f"{self._url}{error}; is kns running?") from error
         if answer.status != 200:
             raise BenchError(f"kns is not ready: {answer.status} {answer.text}")
 
-    async def try_submit(self, account: Account, *, app: str, machine: str) -> Answer:
+    async def try_submit(self, account: ApiKey, *, app: str, machine: str) -> Answer:
         """
-        Whatever kns answers.
+        Any response to a submission.
 
         Raises:
-            NoAnswerError: it does not.
+            NoAnswerError: kns did not respond.
         """
-        body = {
-            "app": app,
-            "machine": {"type": machine, "nodes": 1},
-            "job_label": self.label,
-            "user": account.credentials,
-        }
-        return await self.ask("/submit", body=body)
+        return await self.ask("/submit", body=build_submission(app, machine, credentials=account, job_label=self.label))
 
-    async def submit(self, account: Account, *, app: str, machine: str) -> int:
+    async def submit(self, account: ApiKey, *, app: str, machine: str) -> int:
         """
-        The number of a job that must be taken.
+        Submit a job, and return its number.
 
         Raises:
-            BenchError: it is not, or there is no answer.
+            BenchError: kns refused the job, or did not respond.
         """
         return int(_expect_good("/submit", await self.try_submit(account, app=app, machine=machine))["number"])
 
     async def terminate_all(self) -> None:
-        """By label, so that a job whose answer was lost is ended too."""
+        """Terminate all live jobs of the run. The label finds those whose response was lost too."""
         for account in self.accounts:
-            for number in await self._find(account, all_of_them=False):
+            for number in await self._find(account, ended=False):
                 await self.get("/terminate", account, number=number)
 
     async def await_removal(self, *, within_s: float) -> float:
         """
-        Seconds until kns says that nothing is left of any job.
+        The seconds until kns has removed all jobs.
 
         Raises:
-            BenchError: something is left after `within_s`.
+            BenchError: a job is left after `within_s`.
         """
         begun = time.perf_counter()
         while left := await self._count_left():
             if time.perf_counter() - begun > within_s:
                 raise BenchError(
-                    f"{left} jobs are not gone after {within_s:.0f} s; "
-                    f"kns goes on removing them: kubectl get nj -n kns-system, label {self.label}"
+                    f"{left} jobs are not removed after {within_s:.0f} s; "
+                    f"kns continues to remove them: kubectl get nj -n kns-system, label {self.label}"
                 )
             await asyncio.sleep(self._poll_s)
         return time.perf_counter() - begun
@@ -154,13 +148,13 @@ class BenchClient:
     async def _count_left(self) -> int:
         left = 0
         for account in self.accounts:
-            jobs = await self._find(account, all_of_them=True)
-            left += sum(job["job_status"] not in ENDED or job["job_substatus"] != 0 for job in jobs.values())
+            jobs = await self._find(account, ended=True)
+            left += sum(not is_gone(job) for job in jobs.values())
         return left
 
-    async def _find(self, account: Account, *, all_of_them: bool) -> dict[str, Any]:
-        """This run's jobs of one account: the live ones, or the ended ones too."""
-        wanted = {"label": self.label, "exactmatch": "true", "all": "true" if all_of_them else "false"}
+    async def _find(self, account: ApiKey, *, ended: bool) -> dict[str, Any]:
+        """The live jobs of one account in this run; with `ended` the ended ones too."""
+        wanted = {"label": self.label, "exactmatch": "true", "all": "true" if ended else "false"}
         return dict(await self.get("/jobs", account, **wanted))
 
 

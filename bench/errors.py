@@ -1,12 +1,12 @@
-"""What a measurement can fail of."""
+"""The errors of a measurement."""
 
 
 class BenchError(Exception):
-    """No measurement; the message says what to do."""
+    """The measurement failed. The message says what to do."""
 
 
 class NoAnswerError(BenchError):
-    """A request without an answer; `kind` is the name of what happened instead."""
+    """kns did not respond to a request. `kind` is the name of the cause."""
 
     def __init__(self, route: str, cause: Exception) -> None:
         self.kind = type(cause).__name__

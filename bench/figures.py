@@ -1,4 +1,4 @@
-"""What a series of answer times comes to."""
+"""Statistics of response times, and how times are printed."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Milliseconds. A percentile is a time that was measured: at least so many per cent took no longer."""
+    """Response times in ms. A percentile is a measured time: at least that share of the requests took no longer."""
 
     median_ms: float
     p90_ms: float
@@ -17,7 +17,7 @@ class Figures:
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> "Figures":
         """
-        Of at least one time.
+        The statistics of at least one time.
 
         >>> Figures.of([float(n) for n in range(1, 101)])
         Figures(median_ms=50.0, p90_ms=90.0, p99_ms=99.0, max_ms=100.0)
@@ -26,3 +26,19 @@ class Figures:
         """
         ordered = sorted(times_ms)
         return cls(*(ordered[math.ceil(percent * len(ordered) / 100) - 1] for percent in (50, 90, 99, 100)))
+
+
+def format_ms(value_ms: float | None) -> str:
+    """
+    >>> format_ms(12.34), format_ms(None)
+    ('12.3 ms', '-')
+    """
+    return "-" if value_ms is None else f"{value_ms:.1f} ms"
+
+
+def format_s(value_s: float | None, *, digits: int = 1, missing: str = "-") -> str:
+    """
+    >>> format_s(12.34), format_s(None, missing="not all sent")
+    ('12.3 s', 'not all sent')
+    """
+    return missing if value_s is None else f"{value_s:.{digits}f} s"

@@ -1,10 +1,10 @@
 """
-Whether clients that poll `status` and `tail` slow the reconciler: `python -m bench.poll`.
+Measure whether clients that poll `status` and `tail` slow the reconciler: `python -m bench.poll`.
 
-Two runs of the same length, one after the other, over the same standing jobs: first without, then with the clients. In
-both, jobs of a real app are submitted one after another and timed until they can be reached, and the scheduler's own
-metrics are read before and after. A poll is sent when it is due, whether or not that client's last one was quick.
-Afterwards all jobs are terminated, and the command waits until kns has removed them.
+Two runs of the same length with the same running jobs: first without, then with the clients. In both, jobs of a real
+app are submitted one after another and timed until they are reachable, and the scheduler's metrics are read before and
+after. A poll is sent when it is due, whatever the time of the client's last response. At the end, the command
+terminates all jobs and waits until kns has removed them.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.accounts import Account, read_accounts, read_url
-from bench.client import ENDED, POLL_S, BenchClient
-from bench.command import between, write_json
+from bench.accounts import read_accounts, read_url
+from bench.client import POLL_S, BenchClient
+from bench.command import EPILOG, NOT_RUN, add_common, between, report, run_measurement
 from bench.errors import BenchError, NoAnswerError
-from bench.figures import Figures
+from bench.figures import Figures, format_ms, format_s
 from bench.scheduler import Replica, Work, compare_work, read_replicas
-from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.target import choose_target
+from kns.client import ENDED, ApiKey, is_gone
 
 MAX_CLIENTS = 2000
 MAX_STANDING = 50
@@ -43,8 +43,8 @@ _ROUTES = ("status", "tail")
 @dataclass(frozen=True, slots=True)
 class Load:
     """
-    What is asked for: so many clients, each of which polls every `every_s`; so many jobs that stand meanwhile; runs of
-    `run_s`. `serving_s` bounds the way of one job to its URL, `removal_s` the wait at the end.
+    The parameters: `clients` poll every `every_s` while `standing` jobs run; each run takes `run_s`. `serving_s` is the
+    time limit for one job to become reachable, `removal_s` the one for the removal at the end.
     """
 
     clients: int
@@ -60,7 +60,7 @@ class Load:
 
 @dataclass(slots=True)
 class Polls:
-    """What the clients saw. `late_ms` is by how much this program itself was late, `cpu_s` what it used."""
+    """The results of the clients. `late_ms` is the delay of this program itself, `cpu_s` its processor time."""
 
     times_ms: dict[str, list[float]] = field(default_factory=lambda: {route: [] for route in _ROUTES})
     late_ms: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Polls:
 
 @dataclass(slots=True)
 class Run:
-    """One of the two. `serving_s`: each job's seconds from submit to its URL."""
+    """One of the two runs. `serving_s` has the seconds from submit to the URL of each job."""
 
     clients: int
     serving_s: list[float] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Run:
 
 @dataclass(slots=True)
 class Result:
-    """All that was seen."""
+    """Everything that was measured."""
 
     load: Load
     runs: list[Run] = field(default_factory=list)
@@ -89,18 +89,18 @@ class Result:
 
     @property
     def is_whole(self) -> bool:
-        """Both runs came to their end, every poll was answered well, and every job is gone."""
+        """Whether both runs ended, every poll succeeded and every job was removed."""
         bad = [answer for run in self.runs for answer in run.polls.answers if not answer.endswith(" 200")]
         return len(self.runs) == 2 and not bad and self.removal_s is not None
 
 
 class Bench:
-    """One measurement. `read` gives the scheduler's metrics; the times are for tests."""
+    """One measurement. `read` returns the scheduler's metrics. `look_s` and `poll_s` are parameters for tests."""
 
     def __init__(
         self,
         url: str,
-        accounts: Sequence[Account],
+        accounts: Sequence[ApiKey],
         load: Load,
         read: Callable[[], list[Replica]],
         *,
@@ -112,15 +112,15 @@ class Bench:
         self._read = read
         self._look_s = look_s
         self._turns = cycle(accounts)
-        self._standing: list[tuple[Account, int]] = []
+        self._standing: list[tuple[ApiKey, int]] = []
         self.result = Result(load)
 
     async def run(self) -> Result:
         """
-        Both runs. Whatever happens, the jobs are terminated.
+        Measure both runs. The jobs are terminated whatever happens.
 
         Raises:
-            BenchError: kns cannot be reached, a job does not come to serve, or the jobs are not gone in time.
+            BenchError: kns is not reachable, a job does not become reachable, or the jobs were not removed in time.
         """
         async with self._kns:
             await self._kns.check_ready()
@@ -149,40 +149,42 @@ class Bench:
         self.result.runs.append(run)
 
     async def _time_one(self) -> float:
-        """One job from submit to its URL; its end is waited for, so that two never run at once."""
+        """Time one job from submit to its URL, then wait for its removal, so that only one timed job runs at a time."""
         account, begun = next(self._turns), time.perf_counter()
         number = await self._submit(account)
         await self._await_url(account, number)
         serving_s = time.perf_counter() - begun
         await self._kns.get("/shutdown", account, number=number)
-        await self._await(account, number, lambda job: job["job_status"] in ENDED and job["job_substatus"] == 0)
+        await self._await(account, number, is_gone)
         return serving_s
 
-    async def _submit(self, account: Account) -> int:
+    async def _submit(self, account: ApiKey) -> int:
         return await self._kns.submit(account, app=self._load.app, machine=self._load.machine)
 
-    async def _await_url(self, account: Account, number: int) -> None:
-        """`info` answers as soon as the job can be reached."""
+    async def _await_url(self, account: ApiKey, number: int) -> None:
+        """Wait until `info` succeeds, which means that the job is reachable."""
         deadline = time.perf_counter() + self._load.serving_s
-        params = {**account.credentials, "number": str(number)}
+        params = {**account.params, "number": str(number)}
         while (answer := await self._kns.ask("/info", params=params)).status != 200:
             status = (await self._kns.get("/status", account, number=number))[str(number)]["job_status"]
             if status in ENDED or time.perf_counter() > deadline:
-                raise BenchError(f"job {number} serves not within {self._load.serving_s:.0f} s: {status} {answer.text}")
+                raise BenchError(
+                    f"job {number} was not reachable within {self._load.serving_s:.0f} s: {status} {answer.text}"
+                )
             await asyncio.sleep(self._look_s)
 
-    async def _await(self, account: Account, number: int, is_there: Callable[[dict[str, Any]], bool]) -> None:
+    async def _await(self, account: ApiKey, number: int, is_there: Callable[[dict[str, Any]], bool]) -> None:
         deadline = time.perf_counter() + self._load.removal_s
         while not is_there(
             job := (await self._kns.get("/jobs", account, all="true", label=self._load.label))[str(number)]
         ):
             if time.perf_counter() > deadline:
-                raise BenchError(f"job {number} is not gone after {self._load.removal_s:.0f} s: {job['job_status']}")
+                raise BenchError(f"job {number} is not removed after {self._load.removal_s:.0f} s: {job['job_status']}")
             await asyncio.sleep(self._look_s)
 
     @contextlib.asynccontextmanager
     async def _polling(self, run: Run) -> AsyncIterator[None]:
-        """The clients, evenly spread over their interval, until the block ends."""
+        """Run the clients, evenly spread over their interval, until the block ends."""
         begun = time.perf_counter()
         clients = [
             asyncio.create_task(self._poll(run.polls, index, begun + self._load.every_s * index / run.clients))
@@ -198,9 +200,9 @@ class Bench:
                     raise end
 
     async def _poll(self, polls: Polls, index: int, due: float) -> None:
-        """One client: `status` and `tail` of one job in turns. What is late is not made up for."""
+        """One client: `status` and `tail` of one job in turn. After a delay, missed polls are not sent."""
         account, number = self._standing[index % len(self._standing)]
-        params = {**account.credentials, "number": str(number)}
+        params = {**account.params, "number": str(number)}
         for route in cycle(_ROUTES):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             sent = time.perf_counter()
@@ -217,12 +219,10 @@ class Bench:
 
 
 def show(result: Result, console: Console) -> None:
-    """
-    The tables that docs/performance.md wants.
-    """
+    """Print the tables for docs/performance.md."""
     load = result.load
     console.print(
-        f"poll: {load.clients} clients, each every {load.every_s:g} s; {load.standing} jobs of {load.app} stand"
+        f"poll: {load.clients} clients, each every {load.every_s:g} s; {load.standing} running jobs of {load.app}"
     )
     names = ["without clients", "with clients"][: len(result.runs)]
     console.print(_table("the reconciler", names, [_describe(run) for run in result.runs]))
@@ -236,9 +236,9 @@ def show(result: Result, console: Console) -> None:
         (run,) = (run for run in result.runs if run.clients)
         console.print(
             f"this program: {100 * polls.cpu_s / run.elapsed_s:.0f} % of one core, "
-            f"sent late by {_ms(Figures.of(polls.late_ms).p99_ms) if polls.late_ms else '-'} (p99)"
+            f"sent late by {format_ms(Figures.of(polls.late_ms).p99_ms) if polls.late_ms else '-'} (p99)"
         )
-    console.print(f"gone after: {_s(result.removal_s)}")
+    console.print(f"removed after: {format_s(result.removal_s)}")
 
 
 def _describe(run: Run) -> dict[str, str]:
@@ -246,13 +246,13 @@ def _describe(run: Run) -> dict[str, str]:
     if work is None:
         return {}
     return {
-        "submit to serving, median": _s(median(run.serving_s)),
-        "submit to serving, longest": _s(max(run.serving_s)),
+        "submit to serving, median": format_s(median(run.serving_s)),
+        "submit to serving, longest": format_s(max(run.serving_s)),
         "jobs": str(len(run.serving_s)),
-        "passes": str(work.passes),
-        "mean of a pass": _ms(work.mean_ms),
-        "99 of 100 passes within": _s(work.within_s, digits=3),
-        **{f"accepted to end of {stage}, mean": _s(after_s) for stage, after_s in work.stages.items()},
+        "reconciles": str(work.reconciles),
+        "mean reconcile": format_ms(work.mean_ms),
+        "99 of 100 reconciles within": format_s(work.within_s, digits=3),
+        **{f"accepted to end of {stage}, mean": format_s(after_s) for stage, after_s in work.stages.items()},
         "scheduler, share of one core": f"{100 * work.cpu_s / run.elapsed_s:.0f} %",
     }
 
@@ -260,7 +260,7 @@ def _describe(run: Run) -> dict[str, str]:
 def _latencies(times_ms: list[float]) -> dict[str, str]:
     if not times_ms:
         return {}
-    return {name.removesuffix("_ms"): _ms(value) for name, value in asdict(Figures.of(times_ms)).items()}
+    return {name.removesuffix("_ms"): format_ms(value) for name, value in asdict(Figures.of(times_ms)).items()}
 
 
 def _table(title: str, columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> Table:
@@ -273,18 +273,8 @@ def _table(title: str, columns: Sequence[str], cells: Sequence[Mapping[str, str]
     return table
 
 
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} ms"
-
-
-def _s(value: float | None, *, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f} s"
-
-
 def to_json(result: Result) -> dict[str, Any]:
-    """
-    The same for a program.
-    """
+    """The figures for programs."""
     return {
         "load": asdict(result.load),
         "runs": [
@@ -305,9 +295,7 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """
-    Run from the command line. Returns the exit status: 0 all well, 1 some polls failed or jobs are left, 2 not run.
-    """
+    """Run the command. Returns the exit status: 0 complete, 1 some polls failed or jobs are left, 2 not run."""
     options = _build_parser().parse_args(arguments)
     load = Load(
         clients=options.clients,
@@ -320,38 +308,39 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         removal_s=options.removal,
         label=f"bench-{secrets.token_hex(4)}",
     )
-    bench: Bench | None = None
-    try:
+    result: Result | None = None
+
+    def run() -> None:
+        nonlocal result
         kubectl = Kubectl.of(choose_target(environ))
         bench = Bench(read_url(environ), read_accounts(environ), load, lambda: read_replicas(kubectl))
+        result = bench.result
         asyncio.run(bench.run())
-    except (BenchError, DemoError) as error:
-        sys.stderr.write(f"bench: {error}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write(f"bench: interrupted; jobs with label {load.label} were told to terminate\n")
-    if bench is None or not bench.result.runs:
-        return 2
-    show(bench.result, Console())
-    if options.json:
-        write_json(options.json, to_json(bench.result))
-    return 0 if bench.result.is_whole else 1
+
+    run_measurement("bench", run, on_interrupt=f"jobs with label {load.label} were terminated")
+    if result is None or not result.runs:
+        return NOT_RUN
+    return report(
+        result,
+        show=lambda shown: show(shown, Console()),
+        to_json=to_json,
+        file=options.json,
+        is_whole=result.is_whole,
+    )
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.poll",
-        description="Measures the reconciler without and with clients that poll, and takes all jobs away again.",
-        epilog='Address and accounts come from the environment: eval "$(make -s env)".',
+        description="Measure the reconciler without and with polling clients, and remove all jobs afterwards.",
+        epilog=EPILOG,
     )
-    parser.add_argument("--clients", type=between(int, 1, MAX_CLIENTS), default=200, help="how many (200)")
-    parser.add_argument("--every", type=between(float, 0.05, 60), default=1.0, help="each polls every so many s (1)")
+    parser.add_argument("--clients", type=between(int, 1, MAX_CLIENTS), default=200, help="number of clients (200)")
+    parser.add_argument("--every", type=between(float, 0.05, 60), default=1.0, help="seconds between polls (1)")
     parser.add_argument("--standing", type=between(int, 1, MAX_STANDING), default=4, help="jobs that are polled (4)")
     parser.add_argument("--seconds", type=between(float, 1, 3600), default=60.0, help="length of each run (60)")
-    parser.add_argument("--app", default="hello", help="app of the catalogue (hello)")
-    parser.add_argument("--machine", default="kns-small", help="machine of the catalogue (kns-small)")
     parser.add_argument("--serving", type=between(float, 1, 3600), default=180.0, help="seconds to a job's URL (180)")
-    parser.add_argument("--removal", type=between(float, 1, 7200), default=300.0, help="seconds to the end (300)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too; - for stdout")
+    add_common(parser, machine="kns-small", removal_s=300)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the scheduler's replicas say about themselves at `/metrics`, asked through the API server."""
+"""The metrics of the scheduler's replicas, read through the API server."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from demo.overlay import NAMESPACE
 
 _SELECTOR = "--selector=app.kubernetes.io/name=kns-scheduler"
 _PORT = 9090
-_PASS = "kns_reconcile_duration_seconds"
+_RECONCILE = "kns_reconcile_duration_seconds"
 _STAGE = "kns_stage_duration_seconds"
 
 Labels = tuple[tuple[str, str], ...]
@@ -22,39 +22,39 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One pod's metrics in one moment. `samples`: (name, sorted labels) -> value."""
+    """The metrics of one pod at one moment. `samples` is (name, sorted labels) -> value."""
 
     pod: str
     samples: dict[tuple[str, Labels], float]
 
     def value(self, name: str, **labels: str) -> float:
-        """Zero for what has not been counted yet."""
+        """The value of a sample; 0 if it does not exist yet."""
         return self.samples.get((name, tuple(sorted(labels.items()))), 0.0)
 
     @property
     def leads(self) -> bool:
-        """Whether it reconciles."""
+        """Whether this replica reconciles."""
         return self.value("kns_leader") == 1
 
     @property
     def memory_kib(self) -> float:
-        """Resident."""
+        """Resident memory."""
         return self.value("process_resident_memory_bytes") / 1024
 
     @property
     def cpu_s(self) -> float:
-        """Used since its start."""
+        """Processor time since the start of the process."""
         return self.value("process_cpu_seconds_total")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """
-    What the reconciler did between two moments. `within_s` is the bound of a histogram's bucket: 99 of 100 passes took
-    no longer. `stages`: mean seconds from the acceptance of a job to the end of a stage.
+    The work of the reconciler between two moments. 99 of 100 reconciles took no longer than `within_s`, a bound of the
+    histogram's buckets. `stages` has the mean seconds from the acceptance of a job to the end of a stage.
     """
 
-    passes: int
+    reconciles: int
     mean_ms: float | None
     within_s: float | None
     cpu_s: float
@@ -63,10 +63,10 @@ class Work:
 
 def read_replicas(kubectl: Kubectl) -> list[Replica]:
     """
-    All of them, by name.
+    The metrics of all replicas, ordered by pod name.
 
     Raises:
-        BenchError: there is none, or one does not answer.
+        BenchError: no replica runs, or one does not respond.
     """
     try:
         pods = kubectl.get("pods", f"--namespace={NAMESPACE}", _SELECTOR)["items"]
@@ -83,7 +83,7 @@ def read_replicas(kubectl: Kubectl) -> list[Replica]:
 
 def parse_samples(text: str) -> dict[tuple[str, Labels], float]:
     """
-    Prometheus's text.
+    Parse the text format of Prometheus.
 
     >>> parse_samples('# TYPE kns_leader gauge\\nkns_leader 1.0\\n')
     {('kns_leader', ()): 1.0}
@@ -97,42 +97,42 @@ def parse_samples(text: str) -> dict[tuple[str, Labels], float]:
 
 def compare_work(before: Sequence[Replica], after: Sequence[Replica]) -> Work:
     """
-    What all replicas did meanwhile.
+    The work of all replicas between two readings.
 
     Raises:
-        BenchError: a replica was replaced; what it had counted is lost.
+        BenchError: a replica was replaced, so its counters are lost.
     """
     pairs = list(_pair(before, after))
     counts: dict[tuple[str, Labels], float] = {}
     for old, new in pairs:
         for key, value in new.samples.items():
             counts[key] = counts.get(key, 0.0) + value - old.samples.get(key, 0.0)
-    passes = counts.get((f"{_PASS}_count", ()), 0.0)
+    reconciles = counts.get((f"{_RECONCILE}_count", ()), 0.0)
     stages = {
         dict(labels)["stage"]: counts[f"{_STAGE}_sum", labels] / count
         for (name, labels), count in counts.items()
         if name == f"{_STAGE}_count" and count > 0
     }
     return Work(
-        passes=round(passes),
-        mean_ms=counts[f"{_PASS}_sum", ()] / passes * 1000 if passes else None,
-        within_s=_bound(counts, 0.99 * passes) if passes else None,
+        reconciles=round(reconciles),
+        mean_ms=counts[f"{_RECONCILE}_sum", ()] / reconciles * 1000 if reconciles else None,
+        within_s=_bound(counts, 0.99 * reconciles) if reconciles else None,
         cpu_s=sum(new.cpu_s - old.cpu_s for old, new in pairs),
         stages=dict(sorted(stages.items(), key=lambda item: item[1])),
     )
 
 
 def _bound(counts: dict[tuple[str, Labels], float], wanted: float) -> float:
-    """The least bucket that holds that many; infinite if only the last does."""
+    """The lowest bound of a bucket with at least that count; infinite if only the last bucket has it."""
     buckets = sorted(
-        (float(dict(labels)["le"]), count) for (name, labels), count in counts.items() if name == f"{_PASS}_bucket"
+        (float(dict(labels)["le"]), count) for (name, labels), count in counts.items() if name == f"{_RECONCILE}_bucket"
     )
     return next((bound for bound, count in buckets if count >= wanted), math.inf)
 
 
 def _pair(before: Sequence[Replica], after: Sequence[Replica]) -> Iterable[tuple[Replica, Replica]]:
     if [replica.pod for replica in before] != [replica.pod for replica in after]:
-        raise BenchError("a pod of the scheduler was replaced meanwhile; measure again")
+        raise BenchError("a pod of the scheduler was replaced during the measurement; measure again")
     return zip(before, after, strict=True)
 
 

@@ -1,8 +1,8 @@
 """
-Many lives of one app in a row, and what they leave behind: `python -m bench.soak`.
+Run many jobs of one app in a row and report what they leave: `python -m bench.soak`.
 
-Each life goes from submit to the page, is shut down, and its record is deleted. Before the first and after the last,
-all objects of all kinds are counted and compared one by one; the memory of the scheduler's replicas is read after each.
+Each job goes from submit to its page, is shut down, and its record is deleted. All objects of all kinds are compared
+one by one before the first and after the last job. The memory of the scheduler's replicas is read after each job.
 """
 
 import argparse
@@ -15,29 +15,30 @@ from dataclasses import asdict, dataclass, field
 from statistics import linear_regression, median
 from typing import Any
 
-from bench.accounts import Account, read_accounts, read_url
-from bench.command import between, write_json
+from bench.accounts import read_accounts, read_url
+from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
 from bench.errors import BenchError
 from bench.scheduler import Replica, read_replicas
-from demo.client import Client, fetch_page
 from demo.errors import DemoError
+from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
+from demo.page import find_page_problem
 from demo.screen import Screen
 from demo.snapshot import Difference, Key, Snapshot, take_snapshot
-from demo.story import ENDED, caption
 from demo.target import Target, choose_target
 from demo.times import StageTimes
 from demo.waiting import wait_until
 from kns import __version__
+from kns.client import ENDED, Client
 
 MAX_LIVES = 1000
 RUN_S = 180.0
 PAGE_S = 90.0
 END_S = 180.0
-SETTLE_S = 60.0  # for controllers that tidy up after a namespace
+SETTLE_S = 60.0  # time for controllers to remove what a deleted namespace leaves
 _EVERY_S = 0.25
-# Numbers are for ever, so their counter is written to; nothing else may be.
+# Job numbers are never reused, so their counter changes. No other object may change.
 EXPECTED = Difference(
     added=frozenset(), removed=frozenset(), changed=frozenset({("ConfigMap", NAMESPACE, "kns-job-numbers")})
 )
@@ -45,7 +46,7 @@ EXPECTED = Difference(
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One of them. `memory_kib`: replica -> resident memory after it."""
+    """One job. `memory_kib` is replica -> resident memory after the job."""
 
     number: int
     times: list[tuple[str, float]]
@@ -53,17 +54,17 @@ class Life:
 
     @property
     def seconds(self) -> float:
-        """From submit to the record's end."""
+        """Seconds from submit to the removal of the record."""
         return sum(seconds for _, seconds in self.times)
 
 
 @dataclass(slots=True)
 class Result:
     """
-    All that was seen. `difference` is None until the end was compared with the start.
+    Everything that was measured. `difference` is None until the end was compared with the start.
 
-    `top` is what `kubectl top` said of the replicas at the end: the memory of their cgroups, page cache included. A
-    cluster without a metrics server says so instead.
+    `top` is the output of `kubectl top` at the end: the memory of the replicas' cgroups, including page cache, or an
+    error if the cluster has no metrics server.
     """
 
     app: str
@@ -76,25 +77,25 @@ class Result:
 
     @property
     def difference(self) -> Difference | None:
-        """From start to end."""
+        """The difference between start and end."""
         return self.before.compare(self.after) if self.after else None
 
     @property
     def is_whole(self) -> bool:
-        """Every life was lived, and nothing is left of any."""
+        """Whether every job was run and nothing is left of any."""
         return len(self.lives) == self.wanted and self.difference == EXPECTED
 
     def slope_kib(self, replica: str) -> float | None:
         """
-        By how much a replica's memory grew with each life: the straight line through the readings of the second half.
-        In the first half caches and the allocator's arenas fill.
+        The growth of a replica's memory per job, by linear regression over the second half of the readings. In the
+        first half, the caches and the allocator's arenas fill.
         """
         readings = [life.memory_kib[replica] for life in self.lives[len(self.lives) // 2 :]]
         return linear_regression(range(len(readings)), readings).slope if len(readings) > 1 else None
 
 
 class Soak:
-    """One run. `label` marks its jobs."""
+    """One run. Its jobs have the label `label`."""
 
     def __init__(
         self, target: Target, kubectl: Kubectl, client: Client, screen: Screen, *, app: str, machine: str
@@ -110,12 +111,12 @@ class Soak:
 
     def run(self, lives: int) -> Result:
         """
-        All of them. An interruption, or a life that fails, terminates the job that runs.
+        Run all jobs. An interruption or a failure terminates the running job.
 
         Raises:
-            BenchError, DemoError: a life was not as it should be.
+            BenchError, DemoError, ClientError: a job did not run as expected.
         """
-        self._screen.heading(f"{lives} lives of {self._app}, one after another")
+        self._screen.heading(f"{lives} jobs of {self._app}, one after another")
         result = self.result = Result(
             app=self._app, wanted=lives, start_kib=self._memory(), before=take_snapshot(self._kubectl)
         )
@@ -123,38 +124,38 @@ class Soak:
         for count in range(1, lives + 1):
             try:
                 life = self._live()
-            except BaseException:  # Ctrl-C too: no job stays behind
-                self._take_back()
+            except BaseException:  # also for Ctrl-C, so that no job keeps running
+                terminate_labelled(self._client, self.label, say=self._screen.step)
                 raise
             if life.memory_kib.keys() != result.start_kib.keys():
-                raise BenchError("a pod of the scheduler was replaced meanwhile; its memory says nothing then")
+                raise BenchError("a pod of the scheduler was replaced, so the memory readings are not comparable")
             result.lives.append(life)
-            self._screen.step(f"life {count} of {lives}, job {life.number}: {life.seconds:.1f} s")
+            self._screen.step(f"{count} of {lives}, job {life.number}: {life.seconds:.1f} s")
         result.top = self._kubectl.run("top", "pods", f"--namespace={NAMESPACE}", "--no-headers", check=False).strip()
         self._settle(result)
         return result
 
-    def _take_back(self) -> None:
-        """Terminate what runs; it is found by its label, in case the answer to submit was lost."""
-        for number in self._client.live_jobs(self.label):
-            self._client.stop(number, "terminate")
-            self._screen.step(f"job {number} was told to terminate; kns removes it by itself")
-
     def _live(self) -> Life:
         times = StageTimes()
         times.begin("submit to serving")
-        number = self._client.submit(self._app, self._machine, self.label, {})
+        body = self._client.build_submission(self._app, self._machine, job_label=self.label)
+        number = self._client.submit(body).number
         url = self._wait_for_url(number)
         times.begin("page")
-        wait_until(lambda: self._missing_page(url), timeout_s=PAGE_S, what=f"the page at {url}", every_s=_EVERY_S)
+        wait_until(
+            lambda: find_page_problem(url, self._target.ingress_url),
+            timeout_s=PAGE_S,
+            what=f"the page at {url}",
+            every_s=_EVERY_S,
+        )
         times.begin("shutdown to end")
-        self._client.stop(number, "shutdown")
+        self._client.shutdown(number)
         wait_until(lambda: self._still_runs(number), timeout_s=END_S, what=f"the end of job {number}", every_s=_EVERY_S)
         times.begin("end to nothing left")
         self._kubectl.run("delete", "nj", f"kns-job-{number}", f"--namespace={NAMESPACE}", timeout_s=END_S)
         times.stop()
         if self._kubectl.find("namespace", f"kns-job-{number}") is not None:
-            raise BenchError(f"record kns-job-{number} is gone and its namespace is not")
+            raise BenchError(f"record kns-job-{number} is removed and its namespace is not")
         return Life(number, times.rows(), self._memory())
 
     def _wait_for_url(self, number: int) -> str:
@@ -164,34 +165,30 @@ class Soak:
             nonlocal info
             job = self._client.job(number)
             if job["job_status"] in ENDED:
-                raise BenchError(f"job {number} ended: {' | '.join(self._client.output(number, 5))}")
+                raise BenchError(f"job {number} ended: {' | '.join(self._client.output(number, lines=5))}")
             info = self._client.info(number) or {}
             return None if info else caption(job)
 
         wait_until(probe, timeout_s=RUN_S, what=f"job {number}", every_s=_EVERY_S)
         if not info["url"]:
-            raise BenchError(f"app {self._app} has no page; take one with a target")
+            raise BenchError(f"app {self._app} has no page; use an app with a target")
         return str(info["url"])
-
-    def _missing_page(self, url: str) -> str | None:
-        status, _ = fetch_page(url, self._target.ingress_url)
-        return None if status == 200 else f"the ingress controller answers {status}"
 
     def _still_runs(self, number: int) -> str | None:
         job = self._client.job(number)
         if job["job_status"] not in ENDED:
             return caption(job)
         if job["job_status"] != "COMPLETED":
-            raise BenchError(f"job {number} was shut down and ended as {job['job_status']}")
+            raise BenchError(f"job {number} ended as {job['job_status']} after a shutdown")
         return None
 
     def _settle(self, result: Result) -> None:
-        """Compare until nothing of the jobs is seen any more, or give up and keep what was seen last."""
+        """Compare until nothing of the jobs is left. After the time limit, keep the last comparison."""
         numbers = {life.number for life in result.lives}
 
         def probe() -> str | None:
             result.after = take_snapshot(self._kubectl, jobs=numbers)
-            return None if result.difference == EXPECTED else "something differs"
+            return None if result.difference == EXPECTED else "some objects differ"
 
         try:
             wait_until(probe, timeout_s=SETTLE_S, what="the same objects as before", every_s=2.0)
@@ -206,11 +203,9 @@ class Soak:
 
 
 def render(result: Result) -> str:
-    """
-    The tables for docs/reliability.md, as Markdown.
-    """
+    """The tables for docs/reliability.md, as Markdown."""
     lines = [
-        f"{len(result.lives)} of {result.wanted} lives of {result.app}, kns {__version__}",
+        f"{len(result.lives)} of {result.wanted} jobs of {result.app}, kns {__version__}",
         "",
         "| stage | median | longest |",
         "|---|---|---|",
@@ -219,7 +214,10 @@ def render(result: Result) -> str:
     for name in stages:
         seconds = [dict(life.times)[name] for life in result.lives]
         lines.append(f"| {name} | {median(seconds):.1f} s | {max(seconds):.1f} s |")
-    lines += ["", "| replica | start | after the first | halfway | after the last | a life of the second half adds |"]
+    lines += [
+        "",
+        "| replica | start | after the first | halfway | after the last | growth per job in the second half |",
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for pod, start in result.start_kib.items() if result.lives else ():
         slope = result.slope_kib(pod)
@@ -261,9 +259,7 @@ def _mib(kib: float) -> str:
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    """
-    The same for a program, with every life.
-    """
+    """The figures for programs, with every job."""
     return {
         "version": __version__,
         "app": result.app,
@@ -279,42 +275,42 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """
-    Run from the command line. Returns the exit status: 0 all well, 1 a life failed or something is left, 2 not run.
-    """
+    """Run the command. Returns the exit status: 0 complete, 1 a job failed or objects are left, 2 not run."""
     options = _build_parser().parse_args(arguments)
     screen = Screen()
     soak: Soak | None = None
     with ExitStack() as stack:
-        try:
+
+        def run() -> None:
+            nonlocal soak
             target = choose_target(environ)
-            account: Account = read_accounts(environ)[0]
-            client = stack.enter_context(Client(read_url(environ), username=account.username, apikey=account.apikey))
+            client = stack.enter_context(Client(read_url(environ), read_accounts(environ)[0], use_proxy=False))
             soak = Soak(target, Kubectl.of(target), client, screen, app=options.app, machine=options.machine)
             soak.run(options.lives)
-        except (BenchError, DemoError) as error:
-            sys.stderr.write(f"soak: {error}\n")
-        except KeyboardInterrupt:
-            sys.stderr.write("soak: interrupted\n")
+
+        run_measurement("soak", run, on_interrupt="the running job was terminated")
     if soak is None or soak.result is None:
-        return 2
-    screen.heading("What came of it")
-    screen.text(render(soak.result))
-    if options.json:
-        write_json(options.json, to_json(soak.result))
-    return 0 if soak.result.is_whole else 1
+        return NOT_RUN
+    screen.heading("Result")
+    return report(
+        soak.result,
+        show=lambda result: screen.text(render(result)),
+        to_json=to_json,
+        file=options.json,
+        is_whole=soak.result.is_whole,
+    )
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.soak",
-        description="Lives in a row: counts all objects before and after, and reads the scheduler's memory.",
-        epilog='Address and accounts come from the environment: eval "$(make -s env)".',
+        description="Run jobs in a row, compare all objects before and after, and read the scheduler's memory.",
+        epilog=EPILOG,
     )
-    parser.add_argument("--lives", type=between(int, 1, MAX_LIVES), default=30, help="how many (30)")
+    parser.add_argument("--lives", type=between(int, 1, MAX_LIVES), default=30, help="number of jobs (30)")
     parser.add_argument("--app", default="hello", help="app of the catalogue, one with a page (hello)")
     parser.add_argument("--machine", default="kns-small", help="machine of the catalogue (kns-small)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too; - for stdout")
+    add_json(parser)
     return parser
 
 

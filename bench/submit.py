@@ -1,10 +1,10 @@
 """
-How long `submit` takes to answer while jobs come in at a steady rate: `python -m bench.submit`.
+Measure the response time of `submit` at a steady rate of submissions: `python -m bench.submit`.
 
-Requests are sent when they are due, whether or not earlier ones have been answered, so a slow answer is not hidden by
-what waits behind it. The jobs go to a machine whose node does not exist: kns does for each all that it does before a
-pod starts, and the measured cluster stays otherwise idle. Afterwards all of them are terminated, and the command waits
-until kns has removed them.
+Each request is sent when it is due, even if earlier requests have no response yet, so a slow response delays no later
+request. The jobs use a machine whose node does not exist: kns does everything for them that happens before a pod
+starts, and the cluster is otherwise idle. At the end, the command terminates all jobs and waits until kns has removed
+them.
 """
 
 import argparse
@@ -22,20 +22,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.accounts import Account, read_accounts, read_url
+from bench.accounts import read_accounts, read_url
 from bench.client import POLL_S, BenchClient
-from bench.command import between, write_json
+from bench.command import EPILOG, NOT_RUN, add_common, between, report, run_measurement
 from bench.errors import BenchError, NoAnswerError
-from bench.figures import Figures
+from bench.figures import Figures, format_ms, format_s
+from kns.client import ApiKey
 
 MAX_JOBS = 2000
 MAX_RATE = 200.0
-BUSY_MS = 20.0  # sent later than this, a request says more of this machine than of kns
+BUSY_MS = 20.0  # a request sent later than this measures the load of this machine, not kns
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked for: so many jobs, so many a second. `removal_s` bounds the wait for their removal."""
+    """The parameters: number of jobs, jobs per second, and in `removal_s` the time limit for their removal."""
 
     jobs: int
     rate: float
@@ -47,9 +48,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """One answer. `number` is None if the job was refused, or if there was no answer."""
+    """One response. `number` is None if the job was refused or there was no response."""
 
-    account: Account
+    account: ApiKey
     status: str
     elapsed_ms: float
     late_ms: float
@@ -58,7 +59,7 @@ class Submitted:
 
 @dataclass(slots=True)
 class Result:
-    """All that was seen. Times are in the unit that their names end with."""
+    """Everything that was measured."""
 
     load: Load
     accounts: list[str]
@@ -68,34 +69,34 @@ class Result:
 
     @property
     def good(self) -> list[Submitted]:
-        """Those that became jobs."""
+        """The responses that accepted a job."""
         return [answer for answer in self.answers if answer.number is not None]
 
     @property
     def statuses(self) -> Counter[str]:
-        """How often each status came."""
+        """The number of responses by status."""
         return Counter(answer.status for answer in self.answers)
 
     @property
     def is_whole(self) -> bool:
-        """Every submission became a job, and every job is gone."""
+        """Whether every submission became a job and every job was removed."""
         return len(self.good) == self.load.jobs and self.removal_s is not None
 
 
 class Bench:
-    """One run against one kns."""
+    """One run on one kns."""
 
-    def __init__(self, url: str, accounts: Sequence[Account], load: Load, *, poll_s: float = POLL_S) -> None:
+    def __init__(self, url: str, accounts: Sequence[ApiKey], load: Load, *, poll_s: float = POLL_S) -> None:
         self._kns = BenchClient(url, accounts, load.label, poll_s=poll_s)
         self._load = load
         self.result = Result(load, [account.username for account in accounts])
 
     async def run(self) -> Result:
         """
-        Submit, terminate, wait. Whatever happens, the jobs are terminated.
+        Submit all jobs, terminate them and wait for their removal. The jobs are terminated whatever happens.
 
         Raises:
-            BenchError: kns cannot be reached, or the jobs are not gone in time.
+            BenchError: kns is not reachable, or the jobs were not removed in time.
         """
         async with self._kns:
             await self._kns.check_ready()
@@ -116,7 +117,7 @@ class Bench:
                 group.create_task(self._submit(account, due))
         self.result.sending_s = time.perf_counter() - begun
 
-    async def _submit(self, account: Account, due: float) -> None:
+    async def _submit(self, account: ApiKey, due: float) -> None:
         sent, number = time.perf_counter(), None
         try:
             answer = await self._kns.try_submit(account, app=self._load.app, machine=self._load.machine)
@@ -131,10 +132,10 @@ class Bench:
 
 def check_limit(load: Load, accounts: int, limit: int) -> None:
     """
-    Refuse a load that kns itself would refuse.
+    Check that kns accepts the load.
 
     Raises:
-        BenchError: one account would submit more a minute than it may.
+        BenchError: one account would exceed its submits per minute.
 
     >>> check_limit(Load(100, 10.0, "hello", "kns-nowhere", 60.0, "x"), accounts=4, limit=60)
     """
@@ -142,15 +143,13 @@ def check_limit(load: Load, accounts: int, limit: int) -> None:
     each = -(-in_a_minute // accounts)
     if each > limit:
         raise BenchError(
-            f"{each:.0f} submits a minute for each of {accounts} accounts, and a user may make {limit}: take fewer "
-            "jobs, or set KNS_SUBMITS_PER_MINUTE in ConfigMap kns-config, restart the Deployment, and say --limit"
+            f"each of {accounts} accounts would submit {each:.0f} times a minute, and the limit is {limit}; use fewer "
+            "jobs, or raise KNS_SUBMITS_PER_MINUTE in ConfigMap kns-config, restart the Deployment and pass --limit"
         )
 
 
 def show(result: Result, console: Console) -> None:
-    """
-    The table that docs/performance.md wants.
-    """
+    """Print the table for docs/performance.md."""
     load, good = result.load, result.good
     console.print(f"submit: {load.jobs} jobs, {load.rate:g} a second, app {load.app} on {load.machine}")
     table = Table()
@@ -160,29 +159,23 @@ def show(result: Result, console: Console) -> None:
     latest_ms = max((answer.late_ms for answer in good), default=0.0)
     if good:
         figures = Figures.of([answer.elapsed_ms for answer in good])
-        rows += [(name.removesuffix("_ms"), f"{value:.1f} ms") for name, value in asdict(figures).items()]
+        rows += [(name.removesuffix("_ms"), format_ms(value)) for name, value in asdict(figures).items()]
         rows.append(("latest sent", f"{latest_ms:.1f} ms after it was due"))
-    rows += [(f"answers: {status}", str(count)) for status, count in sorted(result.statuses.items())]
-    rows.append(("sent and answered in", _seconds(result.sending_s, "not all sent")))
-    rows.append(("gone after", _seconds(result.removal_s, "not gone")))
+    rows += [(f"responses: {status}", str(count)) for status, count in sorted(result.statuses.items())]
+    rows.append(("sent and answered in", format_s(result.sending_s, missing="not all sent")))
+    rows.append(("removed after", format_s(result.removal_s, missing="not removed")))
     for row in rows:
         table.add_row(*row)
     console.print(table)
     if latest_ms > BUSY_MS:
         console.print(
-            f"warning: a request was sent {latest_ms:.1f} ms late: this machine was too busy for these figures to mean "
-            "anything; measure again"
+            f"warning: a request was sent {latest_ms:.1f} ms late, because this machine was busy; the figures are not "
+            "valid, so measure again"
         )
 
 
-def _seconds(value: float | None, missing: str) -> str:
-    return missing if value is None else f"{value:.1f} s"
-
-
 def to_json(result: Result) -> dict[str, Any]:
-    """
-    The same for a program, with every single time in the order of answers.
-    """
+    """The figures for programs, with every response time in the order of the responses."""
     times = [round(answer.elapsed_ms, 2) for answer in result.good]
     return {
         "load": asdict(result.load),
@@ -197,9 +190,7 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """
-    Run from the command line. Returns the exit status: 0 all well, 1 some refused or left, 2 not run.
-    """
+    """Run the command. Returns the exit status: 0 complete, 1 some jobs refused or left, 2 not run."""
     options = _build_parser().parse_args(arguments)
     load = Load(
         jobs=options.jobs,
@@ -210,40 +201,38 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         label=f"bench-{secrets.token_hex(4)}",
     )
     result: Result | None = None
-    try:
+
+    def run() -> None:
+        nonlocal result
         accounts = read_accounts(environ)
         check_limit(load, len(accounts), options.limit)
         bench = Bench(read_url(environ), accounts, load)
         result = bench.result
         asyncio.run(bench.run())
-    except BenchError as error:
-        sys.stderr.write(f"bench: {error}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write(f"bench: interrupted; jobs with label {load.label} were told to terminate\n")
+
+    run_measurement("bench", run, on_interrupt=f"jobs with label {load.label} were terminated")
     if result is None or not result.answers:
-        return 2
-    show(result, Console())
-    if options.json:
-        write_json(options.json, to_json(result))
-    return 0 if result.is_whole else 1
+        return NOT_RUN
+    return report(
+        result,
+        show=lambda shown: show(shown, Console()),
+        to_json=to_json,
+        file=options.json,
+        is_whole=result.is_whole,
+    )
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.submit",
-        description="Measures how long submit takes to answer, and takes all jobs away again.",
-        epilog='Address and accounts come from the environment: eval "$(make -s env)". Submits go round the accounts, '
-        "because kns takes at most KNS_SUBMITS_PER_MINUTE (60) a minute from one user.",
+        description="Measure the response time of submit, and remove all jobs afterwards.",
+        epilog=f"{EPILOG} The submissions alternate between the accounts, because kns accepts at most "
+        "KNS_SUBMITS_PER_MINUTE (60) a minute from one user.",
     )
-    parser.add_argument("--jobs", type=between(int, 1, MAX_JOBS), default=100, help="how many (100)")
-    parser.add_argument("--rate", type=between(float, 0.1, MAX_RATE), default=10.0, help="how many a second (10)")
-    parser.add_argument("--app", default="hello", help="app of the catalogue (hello)")
-    parser.add_argument("--machine", default="kns-nowhere", help="machine; by default one that starts no pod")
+    parser.add_argument("--jobs", type=between(int, 1, MAX_JOBS), default=100, help="number of jobs (100)")
+    parser.add_argument("--rate", type=between(float, 0.1, MAX_RATE), default=10.0, help="jobs per second (10)")
     parser.add_argument("--limit", type=between(int, 1, 1_000_000), default=60, help="the site's limit per user (60)")
-    parser.add_argument(
-        "--removal", type=between(float, 1, 7200), default=900.0, help="seconds to wait for the end (900)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too; - for stdout")
+    add_common(parser, machine="kns-nowhere", removal_s=900)
     return parser
 
 

@@ -1,6 +1,6 @@
 """
-Shows kns at work: brings a cluster up, installs kns as a user would, runs a job and proves that nothing is left.
+A demo of kns: create a cluster, install kns as a user would, run a job and prove that no object of it is left.
 
-It stands outside of kns and uses only what a user has: kubectl, the manifests and the HTTP API. Without KUBECONFIG
-the cluster is the testbed of this repository.
+It uses only what a user has: kubectl, the manifests and the HTTP API. Without KUBECONFIG, the cluster is the testbed of
+this repository.
 """

@@ -1,6 +1,6 @@
 """
-The demo's accounts and their API keys. Keys are made once, and kept in a file of mode 0600 outside the checkout; the
-cluster gets only their hashes.
+The demo's accounts and their API keys. The keys are created once and stored in a file with mode 0600 outside the
+checkout. The cluster gets only their hashes.
 """
 
 import json
@@ -13,8 +13,9 @@ from demo.errors import DemoError
 from demo.files import write_private
 from kns.model.catalog.catalog import hash_key
 
-# user1 and user2 are one team, led by payer1. Only user1 has the account variable that examples/parameters requires; it
-# opens nothing.
+# user1 and user2 are one team, led by payer1. Only user1 has the account variable that examples/parameters requires;
+# the
+# value is not a real secret.
 ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
     "user1": {
         "payer": "payer1",
@@ -28,13 +29,13 @@ ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
     "admin1": {"admin": True, "name": "Administrator", "email": "admin1@example.org"},
 }
 
-# Nothing serves there: enough for a storage class, and no job of the demo writes to it.
+# No server runs at this address. It suffices for a storage class, and no job of the demo uses the volume.
 VAULTS: Mapping[str, Mapping[str, Any]] = {"user1": {"data": {"type": "nfs", "address": "127.0.0.1:/srv/user1"}}}
 
 
 def load_keys(state: Path) -> dict[str, str]:
     """
-    The API key of each account; made at the first call.
+    The API key of each account. The keys are created at the first call.
 
     Raises:
         DemoError: the file is damaged.
@@ -45,7 +46,7 @@ def load_keys(state: Path) -> dict[str, str]:
         try:
             known = json.loads(file.read_text("utf-8"))
         except ValueError as error:
-            raise DemoError(f"{file} is damaged: {error}; remove it, new keys are made then") from error
+            raise DemoError(f"{file} is not valid JSON: {error}; remove it, and the demo creates new keys") from error
     if all(known.get(name) for name in ACCOUNTS):
         return known
     keys = {name: known.get(name) or secrets.token_hex(20) for name in ACCOUNTS}

@@ -1,6 +1,6 @@
 """
-The demo's catalogue: its accounts, its machines, and every app of examples/. Checked by kns's own reader before it
-goes anywhere.
+The demo's catalogue: its accounts, its machines, and every app in examples/. The parser of kns checks it before it is
+used.
 """
 
 import base64
@@ -24,33 +24,37 @@ MACHINES = Path(__file__).resolve().parent / "catalog" / "machines.json"
 
 def example_ids() -> list[str]:
     """
-    The apps of examples/, by name; `hello` is one of them.
+    The names of the apps in examples/, which include `hello`.
     """
     return sorted(file.parent.name for file in EXAMPLES.glob("*/appdef.json"))
 
 
 def check_example(app: str) -> None:
     """
-    Refuse an example that could not be built or would not be taken, before anything is built.
+    Check an example before any image is built.
 
     Raises:
-        DemoError: which file is wrong, and how.
+        DemoError: the image could not be built, or kns would refuse the AppDef.
     """
     folder = EXAMPLES / app
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", app):
-        raise DemoError(f"examples/{app}: the folder's name is part of an image name: lower case, digits and '-' only")
+        raise DemoError(
+            f"examples/{app}: the folder name becomes part of an image name; use lower-case letters, digits and '-'"
+        )
     if not (folder / "Dockerfile").is_file():
-        raise DemoError(f"examples/{app}/Dockerfile is missing; two lines do: FROM scratch, COPY templates /templates")
+        raise DemoError(
+            f"examples/{app}/Dockerfile is missing; two lines suffice: FROM scratch, COPY templates /templates"
+        )
     try:
         parse_appdef(json.loads((folder / "appdef.json").read_text("utf-8")))
     except (ValueError, InvalidInputError) as error:
         file = f"examples/{app}/appdef.json"
-        raise DemoError(f"{file}: {error}; `make validate FILE={file}` lists every fault, with its line") from error
+        raise DemoError(f"{file}: {error}; `make validate FILE={file}` lists every problem with its line") from error
 
 
 def read_parameters(app: str) -> dict[str, Any]:
     """
-    Values for an example's parameters, from its `parameters.json`; none for an app that has no such file.
+    The parameter values of an example, from its `parameters.json` if that file exists.
     """
     file = EXAMPLES / app / "parameters.json"
     return dict(json.loads(file.read_text("utf-8"))) if file.exists() else {}
@@ -65,10 +69,10 @@ def example_image(app: str) -> str:
 
 def build_catalog(target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
     """
-    The decoded files of the catalogue directory, by their flat names, as a Secret holds them.
+    The decoded files of the catalogue, by the flat names that a Secret allows.
 
     Raises:
-        DemoError: kns would refuse it; the message names file and key.
+        DemoError: kns would refuse the catalogue. The message names file and key.
     """
     files: dict[str, Any] = {
         "users.json": build_users(keys),
@@ -87,7 +91,7 @@ def build_catalog(target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
 
 def build_secret(files: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The Secret that `manifests/deployment.yaml` mounts. As `data`: kubectl then sees when nothing changed.
+    The Secret that `manifests/deployment.yaml` mounts. It uses `data`, so that kubectl detects an unchanged Secret.
     """
     return {
         "apiVersion": "v1",
@@ -105,7 +109,7 @@ def build_secret(files: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_directory(folder: Path, files: Mapping[str, Any]) -> None:
     """
-    The same catalogue as a directory, for a scheduler outside the cluster.
+    Write the catalogue to a directory, for a scheduler outside the cluster.
     """
     for stale in folder.glob("*.json"):
         stale.unlink()

@@ -8,13 +8,14 @@ from types import FrameType
 
 from demo import dev, environment, images, install
 from demo.catalog import example_ids
-from demo.errors import DemoError
+from demo.errors import FAILURES, DemoError
 from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.screen import Screen
-from demo.story import ENDED, Story
+from demo.story import Story
 from demo.target import VARIABLES, Target, choose_target
+from kns.client import ENDED, NoResponseError
 from testbed.errors import TestbedError
 
 INTERRUPTED = 130
@@ -23,27 +24,28 @@ _JOBS_SHOWN = 50
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted; of `nested` kubectl's.
+    Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted; for `nested` that of kubectl.
     """
     options = _build_parser().parse_args(arguments)
-    # SIGINT too: a shell starts its background jobs deaf to it.
+    # Also for SIGINT, because a shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     screen = Screen()
     try:
         return _run(options, choose_target(), screen)
-    except (DemoError, TestbedError) as error:
+    except (*FAILURES, TestbedError) as error:
         sys.stdout.flush()
-        sys.stderr.write(f"demo: {error}\n")
+        hint = "; is kns running? (`make status`)" if isinstance(error, NoResponseError) else ""
+        sys.stderr.write(f"demo: {error}{hint}\n")
         return 1
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
-        # A second Ctrl-C must not hide the first one's explanation.
+        # A second Ctrl-C must not suppress the message about the first.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stdout.flush()
         sys.stderr.write(
-            f"\ndemo: interrupted during `{options.command}`. What was made so far stays and is used again.\n"
+            f"\ndemo: interrupted during `{options.command}`. What exists so far is kept and reused.\n"
             f"  go on:  make {'demo' if options.command == 'run' else options.command}\n"
             "  look:   make status\n"
             f"  undo:   {_undo()}\n"
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
-        description="Shows kns at work on a real cluster.",
+        description="Install kns on a real cluster and run a job on it.",
         epilog=VARIABLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,17 +68,19 @@ def _build_parser() -> argparse.ArgumentParser:
         )
 
     add("up", "bring up the cluster with kns on it; safe to repeat")
-    run = add("run", "up, then run a job from submit to nothing left")
+    run = add("run", "up, then run a job from submit to complete removal")
     run.add_argument("--app", default="hello", choices=example_ids(), help="app of examples/ (hello)")
     run.add_argument("--machine", default="kns-small", help="machine of the demo's catalogue (kns-small)")
-    run.add_argument("--keep", action="store_true", help="leave the job running")
+    run.add_argument("--keep", action="store_true", help="do not end the job")
     add("env", "print addresses and accounts as shell assignments")
-    add("images", "build our images and push them to the testbed's registry")
+    add("images", "build the images of kns and push them to the registry of the testbed")
     add("dev", "run the scheduler from this checkout, outside the cluster")
     add("status", "show kns, its pods and its jobs")
-    nested = add("nested", "run kubectl in a job's own cluster, as its administrator")
-    nested.add_argument("number", type=int, metavar="NUMBER", help="of a job whose cluster runs")
-    nested.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="kubectl's, as in `get pods -A`")
+    nested = add("nested", "run kubectl in the virtual cluster of a job, as its administrator")
+    nested.add_argument("number", type=int, metavar="NUMBER", help="number of a running job")
+    nested.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="...", help="arguments of kubectl, for example `get pods -A`"
+    )
     return parser
 
 
@@ -112,13 +116,13 @@ def _show_status(target: Target, screen: Screen) -> None:
     screen.text(f"$ kubectl get nj {namespace}", style="bold")
     if live:
         screen.text(kubectl.run("get", "nj", *live[-_JOBS_SHOWN:], namespace, "--ignore-not-found"))
-    some = f", the newest {_JOBS_SHOWN} of them shown" if len(live) > _JOBS_SHOWN else ""
-    screen.text(f"{len(live)} live jobs{some}; {ended} records of ended ones, not shown")
+    some = f", the newest {_JOBS_SHOWN} shown" if len(live) > _JOBS_SHOWN else ""
+    screen.text(f"{len(live)} live jobs{some}; {ended} records of ended jobs, not shown")
 
 
 def _list_jobs(kubectl: Kubectl, namespace: str) -> tuple[list[str], int]:
     """
-    Names of the records of live jobs, oldest first, and how many there are of ended ones: these stay for a month.
+    The names of the records of live jobs, oldest first, and the number of records of ended jobs, which may be many.
     """
     columns = "--output=custom-columns=NAME:.metadata.name,STATUS:.status.jobStatus"
     by_age = "--sort-by=.metadata.creationTimestamp"
@@ -133,7 +137,7 @@ def _undo() -> str:
         is_testbed = choose_target().is_testbed
     except DemoError:
         is_testbed = True
-    return "make down" if is_testbed else "end the jobs that still run, then `kubectl delete -k manifests/`"
+    return "make down" if is_testbed else "end the running jobs, then `kubectl delete -k manifests/`"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """
-The scheduler outside the cluster, from the checkout: a quick loop of edit and try.
+Run the scheduler from the checkout, outside the cluster, to try changes quickly.
 
-The Deployment in the cluster rests meanwhile; two leaders of different code would work on the same jobs otherwise.
+The Deployment in the cluster is scaled to 0 meanwhile, so that two versions never reconcile the same jobs.
 """
 
 import os
@@ -26,14 +26,14 @@ _STOP_S = 20.0
 
 def run(target: Target, screen: Screen) -> int:
     """
-    Run it until Ctrl-C. Returns its exit status.
+    Run the scheduler until Ctrl-C. Returns its exit status.
 
     Raises:
-        DemoError: kns is not installed, or the testbed's chart is missing.
+        DemoError: kns is not installed, or the packaged chart is missing.
     """
     kubectl = Kubectl.of(target)
     environment = build_environment(target, images.provide(target, screen.step))
-    screen.step(f"kns in the cluster is scaled to 0; it comes back with {_REPLICAS} replicas when this one ends")
+    screen.step(f"kns in the cluster is scaled to 0, and to {_REPLICAS} replicas again when this process ends")
     _scale(kubectl, 0)
     try:
         wait_until(lambda: _pods(kubectl), timeout_s=60, what="the end of kns in the cluster", say=screen.step)
@@ -42,12 +42,12 @@ def run(target: Target, screen: Screen) -> int:
         return _run_child({**os.environ, **environment})
     finally:
         _scale(kubectl, _REPLICAS)
-        screen.step(f"kns in the cluster is back with {_REPLICAS} replicas")
+        screen.step(f"kns in the cluster has {_REPLICAS} replicas again")
 
 
 def build_environment(target: Target, ours: images.OurImages) -> dict[str, str]:
     """
-    The scheduler's variables; a chart or a helm of the user's own wins.
+    The scheduler's variables. KNS_VCLUSTER_CHART and KNS_HELM of the user have priority.
     """
     folder = target.state / "catalog"
     catalog.write_directory(folder, catalog.build_catalog(target, accounts.load_keys(target.state)))

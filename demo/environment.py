@@ -1,4 +1,4 @@
-"""What somebody else needs to use the cluster: addresses and accounts, as shell assignments."""
+"""The addresses and accounts that are needed to use the cluster, as shell assignments."""
 
 import shlex
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from demo.target import Target
 # Variable prefix -> account.
 _WHO = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER": "payer1"}
 
-# PAGE is what curl needs to find the job's page.
+# PAGE are the curl arguments for the job's page.
 _SUBMIT_SOMETHING = r"""
 ask() { curl -s --noproxy '*' "$KNS_URL/jarvice/$1?number=${N:?}&username=$KNS_USERNAME&apikey=$KNS_APIKEY" "${@:2}"; }
 ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{"app": "three-kinds", "machine": {"type": "kns-small"},
@@ -40,7 +40,7 @@ def build(target: Target, kubectl: Kubectl) -> dict[str, str]:
     """
     The variables by name.
 
-    On a cluster of the user's, KNS_URL is where `kubectl port-forward` would put kns; there is no better address.
+    On another cluster than the testbed, KNS_URL is the address of a `kubectl port-forward` that the user starts.
     """
     address = install.service_address(kubectl)
     variables = {
@@ -48,7 +48,7 @@ def build(target: Target, kubectl: Kubectl) -> dict[str, str]:
         "KNS_URL": f"http://{address if target.is_testbed else '127.0.0.1'}:8080",
         "KNS_INGRESS_URL": target.ingress_url,
     }
-    if overlay.REALM_PUBLIC_KEY not in target.overrides:  # else kns believes another realm's tokens
+    if overlay.REALM_PUBLIC_KEY not in target.overrides:  # otherwise kns accepts the tokens of another realm
         variables["KNS_REALM_PRIVATE_KEY"] = str(realm.private_key_file(target.state))
     keys = accounts.load_keys(target.state)
     for prefix, username in _WHO.items():
@@ -58,7 +58,7 @@ def build(target: Target, kubectl: Kubectl) -> dict[str, str]:
 
 def render(variables: Mapping[str, str]) -> str:
     """
-    Assignments that a shell can evaluate.
+    The variables as assignments for a shell.
 
     >>> render({"A": "b c"})
     "export A='b c'\\n"
@@ -68,7 +68,7 @@ def render(variables: Mapping[str, str]) -> str:
 
 def describe_next_steps(target: Target) -> str:
     """
-    How to submit something else, with the very commands. They work pasted in one go; README.md has them too.
+    The commands to submit another job. They can be pasted at once, and README.md has them too.
     """
     where = shlex.quote(str(target.state / "env.sh"))
     forward = (

@@ -1,5 +1,10 @@
-"""The error that the demo raises on purpose."""
+"""The errors that the demo expects."""
+
+from kns.client import ClientError
 
 
 class DemoError(Exception):
-    """Something that a person must look at: what was tried, what came back, what to do next."""
+    """A person must act. The message says what was tried, what came back, and what to do next."""
+
+
+FAILURES = (DemoError, ClientError)  # a step of the demo, or a call of kns

@@ -1,4 +1,4 @@
-"""Files in the demo's state folder: nobody else's to read, and never half written."""
+"""Files in the demo's state folder: private to the user, and never partly written."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 def write_private(file: Path, text: str) -> None:
     """
-    Write a file of mode 0600, at once or not at all.
+    Write a file with mode 0600 atomically.
     """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = file.with_name(f"{file.name}.tmp")

@@ -1,4 +1,4 @@
-"""Our images: built from their real Dockerfiles on the testbed, expected in the registry elsewhere."""
+"""The images of kns: built from their Dockerfiles on the testbed, expected in the registry elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SHELL = f"kns-gotty:{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image is built. `name` is without registry."""
+    """How to build an image. `name` has no registry."""
 
     name: str
     dockerfile: Path
@@ -27,7 +27,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class OurImages:
-    """References of the images that make up kns."""
+    """The references of the images of kns."""
 
     scheduler: str
     init: str
@@ -48,9 +48,9 @@ def list_recipes() -> list[Recipe]:
 
 def provide(target: Target, say: Callable[[str], None]) -> OurImages:
     """
-    Make sure that the cluster can pull our images; what to install.
+    Make sure that the cluster can pull the images of kns, and return their references.
 
-    On the testbed they are pinned by digest: a rebuilt image is another one, and an unchanged one changes nothing.
+    On the testbed they are pinned by digest, so that only a changed image changes the Deployment.
 
     Raises:
         TestbedError: a build failed.
@@ -70,5 +70,5 @@ def provide(target: Target, say: Callable[[str], None]) -> OurImages:
 def _pin(tag: str) -> str:
     digest = registry.digest(Reference.parse(tag))
     if digest is None:
-        raise DemoError(f"the testbed's registry has lost {tag}; run `make up` again")
+        raise DemoError(f"the registry of the testbed no longer has {tag}; run `make up` again")
     return f"{tag.rpartition(':')[0]}@{digest}"

@@ -1,30 +1,30 @@
-"""Brings everything up to a kns that answers: cluster, images, manifests, catalogue. Safe to repeat."""
+"""Install kns and wait until it is ready: cluster, images, manifests, catalogue. Safe to repeat."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from demo import accounts, catalog, images, overlay, realm
-from demo.client import Client
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.kubectl import Kubectl
 from demo.screen import Screen
 from demo.target import Target
 from demo.waiting import wait_until
+from kns.client import Client, ClientError
 from testbed import cluster, plan
 
 ROLLOUT_S = 240.0
-ANSWER_S = 60.0
-_RESTARTS_LIMIT = 3  # a scheduler that crashes this often will not come up by waiting
+READY_S = 60.0
+_RESTARTS_LIMIT = 3  # after so many crashes, more waiting does not help
 
 
 def up(target: Target, screen: Screen) -> None:
     """
-    Make kns run and answer.
+    Install kns and wait until it is ready.
 
     Raises:
-        DemoError: kns did not come up; what Kubernetes says of it has been printed.
+        DemoError: kns did not start. The pods, events and logs have been printed.
         TestbedError: the testbed or an image failed.
     """
     if target.is_testbed:
@@ -32,7 +32,7 @@ def up(target: Target, screen: Screen) -> None:
         screen.text(plan.render())
         screen.heading("The testbed")
         cluster.up()
-    screen.heading("Our images")
+    screen.heading("The images of kns")
     ours = images.provide(target, screen.step)
     screen.heading("kns, installed from manifests/ with an overlay")
     kubectl = Kubectl.of(target)
@@ -40,13 +40,22 @@ def up(target: Target, screen: Screen) -> None:
     screen.step(f"kubectl apply -k {folder}")
     screen.quote(_changes(kubectl.run("apply", "-k", str(folder), timeout_s=120)))
     try:
-        wait_until(lambda: _rollout(kubectl), timeout_s=ROLLOUT_S, what="kns's Deployment", say=screen.step)
+        wait_until(lambda: _rollout(kubectl), timeout_s=ROLLOUT_S, what="the Deployment of kns", say=screen.step)
     except DemoError:
         _explain(kubectl, screen)
         raise
-    with reach_api(target, kubectl) as url, Client(url) as client:
-        wait_until(client.missing, timeout_s=ANSWER_S, what=f"kns at {url}", say=screen.step)
-    screen.step("kns answers")
+    with reach_api(target, kubectl) as url, Client(url, use_proxy=False) as client:
+        wait_until(lambda: _find_problem(client), timeout_s=READY_S, what=f"kns at {url}", say=screen.step)
+    screen.step("kns is ready")
+
+
+def _find_problem(client: Client) -> str | None:
+    """Why kns is not ready, or None if it is."""
+    try:
+        client.check_ready()
+    except ClientError as error:
+        return str(error)
+    return None
 
 
 def write_overlay(target: Target, ours: images.OurImages) -> str:
@@ -65,7 +74,7 @@ def write_overlay(target: Target, ours: images.OurImages) -> str:
 @contextlib.contextmanager
 def reach_api(target: Target, kubectl: Kubectl) -> Iterator[str]:
     """
-    The URL of kns's API from here: the Service's own address on the testbed, a port-forward elsewhere.
+    The URL of the API: the address of the Service on the testbed, the local end of a port-forward elsewhere.
     """
     if target.is_testbed:
         yield f"http://{service_address(kubectl)}:8080"
@@ -76,7 +85,7 @@ def reach_api(target: Target, kubectl: Kubectl) -> Iterator[str]:
 
 def service_address(kubectl: Kubectl) -> str:
     """
-    The ClusterIP of kns's Service.
+    The ClusterIP of the Service of kns.
 
     Raises:
         DemoError: kns is not installed.
@@ -94,10 +103,10 @@ def _changes(text: str) -> str:
 
 def _rollout(kubectl: Kubectl) -> str | None:
     """
-    What the Deployment still lacks.
+    What the Deployment still lacks, or None if it is complete.
 
     Raises:
-        DemoError: a new pod crashes again and again.
+        DemoError: a new pod crashes repeatedly.
     """
     deployment = kubectl.get("deployment", overlay.DEPLOYMENT, f"--namespace={overlay.NAMESPACE}")
     wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
@@ -113,10 +122,10 @@ def _rollout(kubectl: Kubectl) -> str | None:
 
 def waiting_reasons(pod: dict[str, Any]) -> list[str]:
     """
-    Why the containers of a pod are not running.
+    Why the containers of a pod do not run.
 
     Raises:
-        DemoError: one of them crashed too often to wait on.
+        DemoError: a container crashed too often.
     """
     reasons = []
     for container in pod.get("status", {}).get("containerStatuses", []):
@@ -124,7 +133,9 @@ def waiting_reasons(pod: dict[str, Any]) -> list[str]:
         if waiting is None:
             continue
         if container.get("restartCount", 0) >= _RESTARTS_LIMIT:
-            raise DemoError(f"pod {pod['metadata']['name']} ended {container['restartCount']} times; see its log above")
+            raise DemoError(
+                f"pod {pod['metadata']['name']} crashed {container['restartCount']} times; see its log above"
+            )
         reasons.append(str(waiting.get("reason", "waiting")))
     return reasons
 

@@ -1,4 +1,4 @@
-"""kubectl, as its user would call it; every call has a deadline."""
+"""Calls of kubectl. Every call has a timeout."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ class Kubectl:
 
     def __init__(self, program: Path, kubeconfig: str, *, use_proxy: bool) -> None:
         self._program = str(program)
-        # By environment, not by flag: KUBECONFIG may be a list of files.
+        # In the environment and not as an option, because KUBECONFIG may be a list of files.
         self._environ = {
             name: value for name, value in os.environ.items() if use_proxy or name.lower() not in _PROXIES
         } | {"KUBECONFIG": kubeconfig}
@@ -32,7 +32,7 @@ class Kubectl:
     @classmethod
     def of(cls, target: Target) -> "Kubectl":
         """
-        For the host cluster. The testbed's addresses are on this machine, so no proxy can reach them.
+        kubectl for the host cluster. The testbed's addresses are on this machine, so no proxy can reach them.
         """
         return cls(target.kubectl, target.kubeconfig, use_proxy=not target.is_testbed)
 
@@ -40,10 +40,10 @@ class Kubectl:
         self, *arguments: str, stdin: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, check: bool = True
     ) -> str:
         """
-        The output of one call; of a failed one without `check`, its error.
+        The output of one call. Without `check`, the error output of a failed call.
 
         Raises:
-            DemoError: it failed, did not end in time, or is not installed.
+            DemoError: the call failed or did not end in time, or kubectl is not installed.
         """
         command = [self._program, *arguments]
         shown = f"kubectl {' '.join(arguments)}"
@@ -58,7 +58,7 @@ class Kubectl:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise DemoError(f"there is no {self._program}; `make up` builds it") from error
+            raise DemoError(f"{self._program} does not exist; `make up` builds it") from error
         except subprocess.TimeoutExpired as error:
             raise DemoError(f"`{shown}` did not end within {timeout_s:.0f} s") from error
         if done.returncode != 0 and check:
@@ -67,7 +67,7 @@ class Kubectl:
 
     def hand_over(self, *arguments: str) -> int:
         """
-        Run one call on the user's own terminal, for as long as they like. Returns its exit status; 130 after Ctrl-C.
+        Run one call on the user's terminal without a time limit. Returns its exit status; 130 after Ctrl-C.
 
         Raises:
             DemoError: kubectl is not installed.
@@ -75,37 +75,37 @@ class Kubectl:
         try:
             child = subprocess.Popen([self._program, *arguments], env=self._environ)
         except FileNotFoundError as error:
-            raise DemoError(f"there is no {self._program}; `make up` builds it") from error
+            raise DemoError(f"{self._program} does not exist; `make up` builds it") from error
         try:
             return child.wait()
-        except KeyboardInterrupt:  # it was for kubectl, which got it too
+        except KeyboardInterrupt:  # kubectl got the signal too
             child.terminate()
             child.wait()
             return 130
 
     def find(self, *arguments: str) -> Any | None:
         """
-        One object by `kubectl get` arguments, or None if it is not there.
+        One object by the arguments of `kubectl get`, or None if it does not exist.
         """
         text = self.run("get", *arguments, "--ignore-not-found", "--output=json")
         return json.loads(text) if text.strip() else None
 
     def get(self, *arguments: str) -> Any:
         """
-        One object, or a List, by `kubectl get` arguments.
+        One object, or a List, by the arguments of `kubectl get`.
 
         Raises:
-            DemoError: it is not there.
+            DemoError: the object does not exist.
         """
         return json.loads(self.run("get", *arguments, "--output=json"))
 
     @contextlib.contextmanager
     def forward(self, namespace: str, service: str, port: int, *, timeout_s: float = 20.0) -> Iterator[int]:
         """
-        Keep `kubectl port-forward` running; gives the local port, on 127.0.0.1 only.
+        Run `kubectl port-forward` during the block. Yields the local port, which is on 127.0.0.1 only.
 
         Raises:
-            DemoError: it said no port in time.
+            DemoError: kubectl printed no port in time.
         """
         command = [self._program, "port-forward", f"--namespace={namespace}", "--address=127.0.0.1"]
         child = subprocess.Popen(
@@ -115,7 +115,7 @@ class Kubectl:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C must leave it to us: the job is ended through it
+            start_new_session=True,  # Ctrl-C must not end it, because the job is terminated through it
         )
         try:
             yield _read_port(child, f"{namespace}/{service}", time.monotonic() + timeout_s)
@@ -135,4 +135,4 @@ def _read_port(child: subprocess.Popen[str], what: str, deadline: float) -> int:
             break
         if line.strip():
             what = f"{what}: {line.strip()}"
-    raise DemoError(f"kubectl port-forward gave no port for {what}; is kns running? (`make status`)")
+    raise DemoError(f"kubectl port-forward printed no port for {what}; is kns running? (`make status`)")

@@ -1,6 +1,6 @@
 """
-Proves that nothing of an ended job is left: no namespace, no object of any kind that carries its label or its name.
-The record, its tokens and its output stay on purpose.
+Prove that no object of an ended job is left: no namespace, and no object of any kind with its label or name. The
+record, its tokens and its output are kept on purpose.
 """
 
 import re
@@ -12,7 +12,7 @@ from demo.overlay import NAMESPACE
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """`kept` belongs to the record; `strays` should not be there. Both are `kind namespace/name`."""
+    """`kept` belongs to the record, `strays` should not exist. Both are `kind namespace/name`."""
 
     kinds: int
     kept: list[str]
@@ -21,7 +21,7 @@ class Leftovers:
 
 def find_leftovers(kubectl: Kubectl, number: int) -> Leftovers:
     """
-    Look through every kind that can be listed, cluster-scoped ones included.
+    Search all kinds that can be listed, including cluster-scoped ones.
     """
     columns = "--output=custom-columns=K:.kind,NS:.metadata.namespace,N:.metadata.name"
     namespaced = _kinds(kubectl, namespaced=True)
@@ -40,9 +40,9 @@ def sort_rows(
     listed: list[tuple[str, str, str]], labelled_globals: list[tuple[str, str, str]], number: int
 ) -> tuple[list[str], list[str]]:
     """
-    What is kept on purpose, and what is not, of rows `(kind, namespace or "", name)`.
+    Sort rows `(kind, namespace or "", name)` into those that are kept on purpose and the others.
 
-    `listed`: namespaced objects with the job's label, and all cluster-scoped ones.
+    `listed` has the namespaced objects with the job's label, and all cluster-scoped objects.
     """
     of_job = re.compile(rf"(^|[^0-9a-z])kns-job-{number}($|[^0-9])")
     kept, strays = [], []

@@ -1,4 +1,4 @@
-"""The cluster inside a job, as its administrator sees it."""
+"""The virtual cluster of a job, with the rights of its administrator."""
 
 import base64
 import contextlib
@@ -18,16 +18,18 @@ API_PORT = 443
 @contextlib.contextmanager
 def nested_kubectl(target: Target, number: int) -> Iterator[Kubectl]:
     """
-    kubectl for the cluster of a job, by the kubeconfig that the virtual cluster keeps in its namespace on the host.
+    kubectl for the virtual cluster of a job, with the kubeconfig from the job's namespace on the host.
 
     Raises:
-        DemoError: the job has no running cluster.
+        DemoError: the job has no running virtual cluster.
     """
     host, name = Kubectl.of(target), f"kns-job-{number}"
     secret = host.find("secret", f"{name}-certs", f"--namespace={name}")
     service = host.find("service", name, f"--namespace={name}")
     if secret is None or service is None:
-        raise DemoError(f"job {number} has no cluster now: Secret {name}-certs or Service {name} is not there")
+        raise DemoError(
+            f"job {number} has no running virtual cluster: Secret {name}-certs or Service {name} does not exist"
+        )
     admin = base64.b64decode(secret["data"]["admin.conf"]).decode()
     file = target.state / f"{name}.kubeconfig"
     with contextlib.ExitStack() as stack:
@@ -42,7 +44,7 @@ def nested_kubectl(target: Target, number: int) -> Iterator[Kubectl]:
 
 def set_server(kubeconfig: str, server: str) -> str:
     """
-    The same kubeconfig for another address of the same cluster.
+    The kubeconfig with another address of the same cluster.
     """
     document = yaml.safe_load(kubeconfig)
     for entry in document["clusters"]:

@@ -1,7 +1,7 @@
 """
-The Kustomize overlay that installs kns: manifests/ as it is, and what a site must set. Pure.
+The Kustomize overlay that installs kns: manifests/ unchanged, plus image, settings and catalogue. Pure.
 
-A site of your own does the same: image, settings, catalogue.
+An overlay for your own site has the same parts.
 """
 
 import json
@@ -25,7 +25,8 @@ REALM_PUBLIC_KEY = "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY"
 
 def build_config(target: Target, images: OurImages, *, realm_public_key: str) -> dict[str, str]:
     """
-    The scheduler's settings for this cluster; the user's own win. `realm_public_key` is that of the demo's realm.
+    The scheduler's settings for this cluster. Settings of the user have priority. `realm_public_key` is the key of the
+    demo's realm.
     """
     config = {
         "JARVICE_JOBS_DOMAIN": target.jobs_domain,
@@ -36,7 +37,7 @@ def build_config(target: Target, images: OurImages, *, realm_public_key: str) ->
         REALM_PUBLIC_KEY: realm_public_key,
     }
     if target.is_testbed:
-        # The testbed has one version, and its registry is as good as its answer: a missing image stays missing.
+        # The testbed has one version. An image that is missing in its registry does not appear later.
         config |= {
             "KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION,
             "KNS_INIT_STUCK_LIMIT": "30",
@@ -49,13 +50,13 @@ def build_overlay(
     folder: Path, *, config: Mapping[str, str], images: OurImages, catalog: Mapping[str, Any]
 ) -> dict[str, str]:
     """
-    The overlay's files by name, for `kubectl apply -k folder`. `catalog` is the Secret.
+    The files of the overlay by name, for `kubectl apply -k folder`. `catalog` is the Secret.
     """
     documents: dict[str, Any] = {
         "kustomization.yaml": {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            # Kustomize takes no absolute path.
+            # Kustomize does not accept absolute paths.
             "resources": [os.path.relpath(MANIFESTS.resolve(), folder.resolve()), "catalog.yaml"],
             "images": [split_image(images.scheduler)],
             "patches": [{"path": "config.yaml"}, {"path": "restart.yaml"}],
@@ -74,8 +75,8 @@ def build_overlay(
 
 def _build_restart(config: Mapping[str, str], catalog: Mapping[str, Any]) -> dict[str, Any]:
     """
-    A patch that restarts the Deployment when its settings or its catalogue changed. A mounted Secret would follow by
-    itself, but only after a minute.
+    A patch that restarts the Deployment when its settings or its catalogue changed. Without a restart, a mounted Secret
+    is updated only after a minute.
     """
     content = json.dumps([dict(config), dict(catalog)], sort_keys=True)
     annotations = {"demo.kns.io/inputs": sha256(content.encode()).hexdigest()[:16]}
@@ -89,7 +90,7 @@ def _build_restart(config: Mapping[str, str], catalog: Mapping[str, Any]) -> dic
 
 def split_image(reference: str) -> dict[str, str]:
     """
-    An entry of Kustomize's `images` for the scheduler.
+    The entry of Kustomize's `images` for the scheduler.
 
     >>> split_image("registry.example.org:5000/team/kns-scheduler:0.2.0")["newTag"]
     '0.2.0'

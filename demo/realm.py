@@ -1,7 +1,8 @@
 """
-A Keycloak realm that is nothing but its signing key: whoever holds the file can make Bearer tokens that kns takes.
+The signing key of the demo's realm, in place of a Keycloak. Its owner can create Bearer tokens that kns accepts.
 
-Made once, and kept of mode 0600 in the demo's folder outside the checkout; the cluster gets the public half.
+The key is created once and stored with mode 0600 in the demo's folder outside the checkout. The cluster gets the public
+key.
 """
 
 import base64
@@ -20,22 +21,23 @@ from cryptography.hazmat.primitives.serialization import (
 from demo.errors import DemoError
 from demo.files import write_private
 
-_BITS = 2048  # what Keycloak makes, too
+_BITS = 2048  # as in Keycloak
 
 
 def private_key_file(state: Path) -> Path:
     """
-    The file of the private key (PEM), whether it is there yet or not.
+    The file of the private key (PEM), which may not exist yet.
     """
     return state / "realm-key.pem"
 
 
 def load_public_key(state: Path) -> str:
     """
-    The public key as Keycloak shows it: base64 of DER, without PEM's lines. The pair is made at the first call.
+    The public key as Keycloak shows it: DER in base64, without the lines of PEM. The key pair is created at the first
+    call.
 
     Raises:
-        DemoError: the file is damaged.
+        DemoError: the file is not a private key.
     """
     file = private_key_file(state)
     if not file.exists():
@@ -44,5 +46,7 @@ def load_public_key(state: Path) -> str:
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise DemoError(f"{file} is damaged; remove it and repeat `make up`, a new key is made then") from error
+        raise DemoError(
+            f"{file} is not a private key; remove it and repeat `make up`, which creates a new key"
+        ) from error
     return base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()

@@ -1,4 +1,4 @@
-"""What a person sees: plain lines, as good in a log file as on a terminal, each with the time since the start."""
+"""Output for a terminal or a log file: plain lines, each with the time since the start."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 class Screen:
-    """Prints. A heading begins a part of the story; a step is a line with the seconds since the start."""
+    """Prints headings, and steps with the seconds since the start."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
@@ -18,38 +18,38 @@ class Screen:
     @property
     def elapsed_s(self) -> float:
         """
-        Seconds since the command began.
+        Seconds since the start of the command.
         """
         return time.monotonic() - self._started
 
     def heading(self, text: str) -> None:
         """
-        Begin a part.
+        Print the heading of a new part.
         """
         self._console.print(Text(f"\n== {text}", style="bold cyan"))
 
     def step(self, text: str, *, style: str = "") -> None:
         """
-        Something happened.
+        Print one step.
         """
         self._console.print(Text(f"{self.elapsed_s:6.1f}s  ", style="dim").append(Text(text, style=style)))
 
     def text(self, text: str, *, style: str = "") -> None:
         """
-        Anything else, as it is.
+        Print a text unchanged.
         """
         self._console.print(Text(text.rstrip("\n"), style=style))
 
     def quote(self, text: str) -> None:
         """
-        What another program said.
+        Print the output of another program.
         """
         for line in text.rstrip("\n").splitlines():
             self._console.print(Text(f"         | {line}", style="green"))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """
-        A table, numbers to the right.
+        Print a table. All columns except the first are right-aligned.
         """
         table = Table(title=title, title_justify="left", title_style="bold")
         for index, column in enumerate(columns):

@@ -1,8 +1,8 @@
 """
-Everything that a cluster can list, to be compared with a later moment.
+A snapshot of all objects in a cluster, for comparison with a later one.
 
-An object is known by its uid; that it was written to is seen by its resourceVersion, except for kinds whose objects
-are written to all the time. Objects of other jobs are left out, so that others may use the cluster meanwhile.
+An object is identified by its uid. A changed resourceVersion shows a write, except for kinds that change all the time.
+Objects of other jobs are omitted, so that others may use the cluster at the same time.
 """
 
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
 
-# Never looked at: they come and go without anybody's doing.
+# Ignored, because they appear and disappear on their own.
 _COME_AND_GO = frozenset(
     {
         "events",
@@ -24,7 +24,7 @@ _COME_AND_GO = frozenset(
         "pods.metrics.k8s.io",
     }
 )
-# Written to by heartbeats and by controllers: only whether they are there is compared.
+# Heartbeats and controllers write to them, so only their existence is compared.
 _RESTLESS = frozenset(
     {
         "APIService",
@@ -41,9 +41,9 @@ _RESTLESS = frozenset(
         "ReplicaSet",
     }
 )
-# kns's own pods and what stands for them may be replaced while a test runs.
+# The pods of kns and the objects that represent them may be replaced during a test.
 _KNS_PODS = frozenset({"Pod", "ReplicaSet", "EndpointSlice", "Endpoints"})
-# An API server's own mark: a restarted one makes it anew, once the old one has run out.
+# The Lease of an API server. A restarted server creates a new one after the old one has expired.
 _API_SERVER = re.compile(r"^apiserver-")
 _JOB = re.compile(r"\bkns-job-([0-9]+)\b")
 _LIST_S = 120.0
@@ -53,7 +53,7 @@ Key = tuple[str, str, str]  # kind, namespace or "", name
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is there now and was not, what was and is not, and what was written to."""
+    """The objects that were added, removed, and changed."""
 
     added: frozenset[Key]
     removed: frozenset[Key]
@@ -62,14 +62,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`objects`: key -> (uid, version; "" where it says nothing)."""
+    """`objects` is key -> (uid, resourceVersion). The version is "" for kinds that change all the time."""
 
     kinds: int
     objects: dict[Key, tuple[str, str]]
 
     def compare(self, later: "Snapshot") -> Difference:
         """
-        From this moment to a later one. An object that was replaced by another of its name counts as added.
+        The difference between this snapshot and a later one. A replaced object counts as removed and added.
         """
         kept = {key for key in self.objects.keys() & later.objects.keys() if self._uid(key) == later._uid(key)}
         return Difference(
@@ -80,7 +80,7 @@ class Snapshot:
 
     def count(self) -> Counter[str]:
         """
-        How many there are of each kind.
+        The number of objects of each kind.
         """
         return Counter(kind for kind, _, _ in self.objects)
 
@@ -90,7 +90,7 @@ class Snapshot:
 
 def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
     """
-    All objects of all kinds, cluster-scoped ones included, less those of jobs other than `jobs`.
+    All objects of all kinds, including cluster-scoped ones, without those of jobs that are not in `jobs`.
     """
     kinds = set(kubectl.run("api-resources", "--verbs=list", "--output=name").split()) - _COME_AND_GO
     text = kubectl.run("get", ",".join(sorted(kinds)), "--all-namespaces", "--output=json", timeout_s=_LIST_S)
@@ -107,6 +107,6 @@ def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
 
 
 def _is_of_others(item: dict[str, object], jobs: Container[int]) -> bool:
-    """Whatever it is, it names its job: an IPAddress by its parent, a volume by its claim."""
+    """Whether an object belongs to another job. Every such object names its job, for example a volume by its claim."""
     numbers = {int(number) for number in _JOB.findall(json.dumps(item))}
     return bool(numbers) and not any(number in jobs for number in numbers)

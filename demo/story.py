@@ -1,39 +1,39 @@
 """
-The demo itself: one job from submit to nothing left, told while it happens.
+The demo: one job from submit to complete removal, with a line for every step.
 
-`Story` knows at every moment what there is, so that an interruption can say it and take the job back.
+`Story` records what exists, so that an interruption can report it and terminate the job.
 """
 
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from demo import accounts, environment, hints, install
 from demo.catalog import read_parameters
-from demo.client import Client, fetch_page
-from demo.errors import DemoError
+from demo.errors import FAILURES, DemoError
+from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
 from demo.leftovers import find_leftovers
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
+from demo.page import fetch_page, find_page_problem
 from demo.screen import Screen
 from demo.target import Target
 from demo.times import StageTimes
 from demo.waiting import wait_until
+from kns.client import ENDED, ApiKey, Client, JobEntry
 
 USER = "user1"
-ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
-RUN_S = 900.0  # from submit to the URL: a foreign cluster may have to scale up and to pull images
+RUN_S = 900.0  # from submit to the URL; another cluster may have to add nodes and pull images
 PAGE_S = 90.0
 NESTED_S = 60.0
 END_S = 180.0
 _POLL_S = 0.25
-_ALIVE_S = 10.0  # the longest silence
+_ALIVE_S = 10.0  # the longest time without a line
 
 
 class JobFailedError(DemoError):
-    """The job ended in another way than the story wanted."""
+    """The job ended in an unexpected way."""
 
 
 @dataclass(slots=True)
@@ -52,11 +52,12 @@ class Story:
 
     def run(self) -> None:
         """
-        Tell the whole story.
+        Run the whole demo.
 
         Raises:
-            JobFailedError: the job failed; its last lines of output have been printed.
-            DemoError: something else did not come up, or something is left.
+            JobFailedError: the job failed. The end of its output has been printed.
+            DemoError: a step failed, or objects of the job are left.
+            ClientError: a call of kns failed.
         """
         install.up(self.target, self.screen)
         kubectl = Kubectl.of(self.target)
@@ -65,7 +66,7 @@ class Story:
                 self._submit(client)
                 self._follow(client, kubectl)
                 if self.keep:
-                    self.screen.step(f"job {self.number} stays (--keep)")
+                    self.screen.step(f"job {self.number} keeps running (--keep)")
                     self.number = None
                 else:
                     self._end(client, kubectl)
@@ -75,22 +76,24 @@ class Story:
             except KeyboardInterrupt:
                 self._take_back(client)
                 raise
-            except DemoError:
+            except FAILURES:
                 self._say_what_runs()
                 raise
 
     def _client(self, url: str) -> Client:
-        return Client(url, username=USER, apikey=accounts.load_keys(self.target.state)[USER])
+        return Client(url, ApiKey(USER, accounts.load_keys(self.target.state)[USER]), use_proxy=False)
 
     def _submit(self, client: Client) -> None:
         self.screen.heading(f"Submit {self.app} on {self.machine} as {USER}, over HTTP")
         self.times.begin("submit")
-        self.number = client.submit(self.app, self.machine, self.label, read_parameters(self.app))
-        self.screen.step(f"POST /jarvice/submit: it is job {self.number}")
+        application = {"parameters": dict(read_parameters(self.app))}
+        body = client.build_submission(self.app, self.machine, job_label=self.label, application=application)
+        self.number = client.submit(body).number
+        self.screen.step(f"POST /jarvice/submit: job {self.number}")
 
     def _follow(self, client: Client, kubectl: Kubectl) -> None:
         """
-        From submit to the page.
+        Follow the job from submit to its page.
         """
         number = self._job
         job_url = self._wait_for_url(client, kubectl)
@@ -109,13 +112,13 @@ class Story:
 
     def _wait_for_url(self, client: Client, kubectl: Kubectl) -> str | None:
         """
-        Show stages and log until the job can be reached. Returns its URL; None for an app without a target.
+        Show stages and log until the job is reachable. Returns its URL, or None for an app without a target.
         """
         deadline, shown, spoke = time.monotonic() + RUN_S, "", time.monotonic()
         while True:
             job = client.job(self._job)
             log = client.tail(self._job)
-            # Only the log's first lines may belong to the stage that just began.
+            # The first lines of the log belong to the new stage, later lines to the stage before it.
             if self._logged and self._show_log(log):
                 spoke = time.monotonic()
             if (stage := caption(job)) != shown:
@@ -134,12 +137,12 @@ class Story:
                 spoke = time.monotonic()
                 self.screen.step(f"{stage} ... {self.times.current_s:.0f} s")
             if time.monotonic() > deadline:
-                raise DemoError(f"job {self._job} is not ready within {RUN_S:.0f} s: {stage}")
+                raise DemoError(f"job {self._job} was not reachable within {RUN_S:.0f} s: {stage}")
             time.sleep(_POLL_S)
 
     def _show_log(self, lines: list[str]) -> bool:
         """
-        Print what is new in the app's log. Returns whether there was anything.
+        Print the new lines of the app's log. Returns whether there were any.
         """
         new = lines[self._logged :]
         self._logged = max(self._logged, len(lines))
@@ -148,28 +151,29 @@ class Story:
         return bool(new)
 
     def _show_page(self, job_url: str) -> None:
-        page = ""
-
-        def probe() -> str | None:
-            nonlocal page
-            status, page = fetch_page(job_url, self.target.ingress_url)
-            return None if status == 200 else f"the ingress controller answers {status}"
-
+        ingress = self.target.ingress_url
         self.screen.step(f"URL: {job_url}")
-        wait_until(probe, timeout_s=PAGE_S, what=f"the page at {job_url}", say=self.screen.step, every_s=_POLL_S)
-        self.screen.step(f"GET {self.target.ingress_url or job_url}  (Host: {_host(job_url)}): 200")
+        wait_until(
+            lambda: find_page_problem(job_url, ingress),
+            timeout_s=PAGE_S,
+            what=f"the page at {job_url}",
+            say=self.screen.step,
+            every_s=_POLL_S,
+        )
+        self.screen.step(f"GET {ingress or job_url}  (Host: {_host(job_url)}): 200")
+        _, page = fetch_page(job_url, ingress)
         self.screen.quote(page[:2000])
 
     def _end(self, client: Client, kubectl: Kubectl) -> None:
         """
-        Shut the job down and prove that nothing is left.
+        Shut the job down and prove that none of its objects is left.
         """
         number = self._job
         self.screen.heading("End of the job")
         self.times.begin("shutdown")
-        client.stop(number, "shutdown")
+        client.shutdown(number)
         self.screen.step("GET /jarvice/shutdown: requested")
-        job: dict[str, Any] = {}
+        job: JobEntry = {}
 
         def ended() -> str | None:
             nonlocal job
@@ -183,35 +187,35 @@ class Story:
         self.times.begin("removal")
         namespace = f"kns-job-{number}"
         wait_until(
-            lambda: None if kubectl.find("namespace", namespace) is None else f"namespace {namespace} is going",
+            lambda: None if kubectl.find("namespace", namespace) is None else f"namespace {namespace} is terminating",
             timeout_s=END_S,
             what=f"the removal of namespace {namespace}",
             say=self.screen.step,
         )
-        self.screen.step(f"namespace {namespace} is gone")
+        self.screen.step(f"namespace {namespace} is removed")
         self.times.stop()
         kept = self._prove_nothing_left(kubectl)
         self._show_log(output := client.output(number))
-        self.screen.step(f"kept: {len(output)} lines of output (GET /jarvice/output), and in the cluster")
+        self.screen.step(f"kept: {len(output)} lines of output (GET /jarvice/output), and in the cluster:")
         self.screen.quote("\n".join(kept))
 
     def _prove_nothing_left(self, kubectl: Kubectl) -> list[str]:
         """
-        Returns what stays on purpose.
+        Returns the objects that are kept on purpose.
 
         Raises:
-            DemoError: something stays that should not.
+            DemoError: other objects are left.
         """
         found = find_leftovers(kubectl, self._job)
         if found.strays:
-            raise DemoError(f"something of job {self._job} is left: {', '.join(found.strays)}")
-        self.screen.step(f"nothing is left of it in any of {found.kinds} kinds of objects", style="bold")
+            raise DemoError(f"objects of job {self._job} are left: {', '.join(found.strays)}")
+        self.screen.step(f"no object of the job is left in any of {found.kinds} kinds", style="bold")
         return found.kept
 
-    def _explain_end(self, client: Client, kubectl: Kubectl, job: dict[str, Any]) -> None:
+    def _explain_end(self, client: Client, kubectl: Kubectl, job: JobEntry) -> None:
         number = self._job
         self.number = None
-        output = client.output(number, 15)
+        output = client.output(number, lines=15)
         self.screen.heading(f"The job ended: {job['job_status']}, exit code {job['job_exitcode']}")
         self.screen.quote("\n".join(output))
         records = kubectl.get("nj", f"--namespace={NAMESPACE}", f"--selector=kns.io/job={number}")["items"]
@@ -221,29 +225,27 @@ class Story:
 
     def _take_back(self, client: Client) -> None:
         """
-        Ctrl-C: the job has no further use. It is found by its label, in case the answer to submit was lost.
+        Terminate the job after Ctrl-C. It is found by its label, because the response to submit may be lost.
         """
         try:
-            for number in client.live_jobs(self.label):
-                client.stop(number, "terminate")
-                self.screen.step(f"job {number} was told to terminate; kns removes it by itself")
-        except DemoError as error:
+            terminate_labelled(client, self.label, say=self.screen.step)
+        except FAILURES as error:
             self.screen.step(f"the job with label {self.label} could not be terminated: {error}", style="red")
 
     def _say_what_runs(self) -> None:
         if self.number is not None:
-            self.screen.step(f"job {self.number} still runs, for a look at it; terminate it when you are done:")
+            self.screen.step(f"job {self.number} still runs, so that you can inspect it; terminate it afterwards:")
             self.screen.text(hints.list_looks(self.target, self.number))
 
     def _show_times(self) -> None:
         self.screen.text("")
         rows = [(name, f"{seconds:.1f} s") for name, seconds in self.times.rows()]
         total = sum(seconds for _, seconds in self.times.rows())
-        self.screen.table("Times", ("stage", "time"), [*rows, ("in all", f"{total:.1f} s")])
+        self.screen.table("Times", ("stage", "time"), [*rows, ("total", f"{total:.1f} s")])
 
     def _say_how_to_go_on(self, kubectl: Kubectl) -> None:
         environment.write(self.target, kubectl)
-        self.screen.heading("The cluster stays up. Some more play:")
+        self.screen.heading("The cluster keeps running. Next steps:")
         self.screen.text(environment.describe_next_steps(self.target))
 
     @property
@@ -251,19 +253,6 @@ class Story:
         if self.number is None:
             raise DemoError("no job was submitted")
         return self.number
-
-
-def caption(job: dict[str, Any]) -> str:
-    """
-    Status and stage of a `jobs` entry in one line.
-
-    >>> caption({"job_status": "SUBMITTED", "job_substatus_text": "starting virtual cluster"})
-    'SUBMITTED: starting virtual cluster'
-    >>> caption({"job_status": "COMPLETED", "job_substatus_text": None})
-    'COMPLETED'
-    """
-    text = job.get("job_substatus_text")
-    return f"{job['job_status']}: {text}" if text else str(job["job_status"])
 
 
 def _unsettled(inside: Kubectl) -> str | None:

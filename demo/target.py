@@ -1,5 +1,5 @@
 """
-Which cluster is used: the testbed, or the one that KUBECONFIG names. Decided once, from the environment.
+The cluster to use: the testbed, or the one of KUBECONFIG. It is chosen once, from the environment.
 """
 
 import os
@@ -42,7 +42,7 @@ Push the images first, if the cluster is not the testbed:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cluster to use, and the settings that the user wants there. What is "" has nothing to say."""
+    """A cluster, and the user's settings for it. "" means not set."""
 
     is_testbed: bool
     kubeconfig: str
@@ -56,19 +56,19 @@ class Target:
 
     def image(self, name: str) -> str:
         """
-        The full name of one of our images, for example of `kns-init:1.2.3`.
+        The full name of an image of kns, for example of `kns-init:1.2.3`.
         """
         return f"{self.registry or 'localhost'}/{name}"
 
 
 def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
     """
-    The cluster that the environment asks for.
+    The cluster that the environment selects.
 
-    KUBECONFIG with the testbed's own file means the testbed: `make env` sets it so.
+    If KUBECONFIG is the file of the testbed, as `make env` sets it, the cluster is the testbed.
 
     Raises:
-        DemoError: KUBECONFIG names another cluster, and something about it is missing.
+        DemoError: KUBECONFIG names another cluster, and a variable or a program is missing.
     """
     kubeconfig = environ.get("KUBECONFIG", "")
     if not kubeconfig or Path(kubeconfig).resolve() == paths.KUBECONFIG.resolve():
@@ -104,7 +104,7 @@ def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
 
 def _read_overrides(environ: Mapping[str, str]) -> dict[str, str]:
     """
-    The settings that the manifests offer and the environment gives.
+    The settings of the manifests that are set in the environment.
     """
     offered = yaml.safe_load((MANIFESTS / "configmap.yaml").read_text("utf-8"))["data"]
     return {name: environ[name] for name in offered if environ.get(name)}

@@ -1,4 +1,4 @@
-"""How long each stage took, by our own clock."""
+"""The duration of each stage, by a local clock."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class StageTimes:
     """
-    One stage at a time; beginning the next ends the last.
+    Durations of consecutive stages. The begin of a stage ends the stage before it.
 
     >>> now = iter([0.0, 2.0, 5.0])
     >>> times = StageTimes(clock=lambda: next(now))
@@ -24,7 +24,7 @@ class StageTimes:
 
     def begin(self, name: str) -> None:
         """
-        End the running stage and begin another.
+        End the current stage and begin another.
         """
         now = self.clock()
         self._finish(now)
@@ -32,7 +32,7 @@ class StageTimes:
 
     def stop(self) -> None:
         """
-        End the running stage.
+        End the current stage.
         """
         if self._name is not None:
             self._finish(self.clock())
@@ -40,13 +40,13 @@ class StageTimes:
     @property
     def current_s(self) -> float:
         """
-        Seconds since the running stage began.
+        Seconds since the begin of the current stage.
         """
         return self.clock() - self._since
 
     def rows(self) -> list[tuple[str, float]]:
         """
-        Ended stages in order, in seconds.
+        The ended stages in order, with their seconds.
         """
         return list(self._done)
 

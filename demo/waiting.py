@@ -1,4 +1,4 @@
-"""Waiting for something with a deadline; what is missing is part of the error."""
+"""Wait for a condition with a deadline. The error says what was missing."""
 
 import time
 from collections.abc import Callable
@@ -15,10 +15,10 @@ def wait_until(
     every_s: float = 0.5,
 ) -> None:
     """
-    Call `probe` until it returns None; it returns what is still missing. `say` gets that each time it changes.
+    Call `probe` until it returns None. Otherwise it returns what is missing, which `say` receives whenever it changes.
 
     Raises:
-        DemoError: the time was up.
+        DemoError: `probe` did not return None in time.
     """
     deadline = time.monotonic() + timeout_s
     said = ""

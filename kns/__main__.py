@@ -12,7 +12,7 @@ def run() -> None:
 
         sys.exit(run_scheduler())
     from kns.cli.app import app
-    from kns.cli.preflight import add_preflight
+    from kns.cli.preflight_command import add_preflight
 
     add_preflight(app, _check_site)
     app()

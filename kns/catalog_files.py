@@ -1,7 +1,7 @@
 """
-The files of a catalogue directory: which ones there are, and the JSON in them.
+Read the JSON files of a catalogue directory.
 
-The scheduler and `kns catalog check` read by this and nothing else, so that they agree on every file.
+The scheduler and `kns catalog check` both use this module, so they see the same files.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 @dataclass(frozen=True, slots=True)
 class CatalogFiles:
-    """By name relative to the directory (`apps/hello.json`). What is in `texts` and not in `files` is no JSON."""
+    """
+    The files by name relative to the directory (`apps/hello.json`). A file in `texts` but not in `files` is not JSON.
+    """
 
     files: dict[str, Any]
     texts: dict[str, str]
@@ -35,7 +37,7 @@ def file_name(directory: Path, file: Path) -> str:
 
 
 def read_files(directory: Path) -> CatalogFiles:
-    """Every file; one that cannot be read or decoded is among the problems."""
+    """Read every file. A file that cannot be read or decoded causes a problem."""
     found = CatalogFiles({}, {}, [])
     for file in list_files(directory):
         name = file_name(directory, file)

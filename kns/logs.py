@@ -1,8 +1,8 @@
 """
-Logging: JSON lines on stdout, or colours on a terminal; constant event names, data as keys.
+Logging: JSON lines on stdout, or colours on a terminal. Event names are constant, data is in keys.
 
-What a pass or a request binds (`job`, `pass_id`, ...) is in every line it writes. Secrets never get here: callers log
-names and numbers, and messages are clipped where they are made.
+The keys that a reconcile or a request binds (`job`, `pass_id`, ...) are in each of its lines. Callers log names and
+numbers and no secrets, and clip messages where they create them.
 """
 
 import logging
@@ -15,7 +15,7 @@ import structlog.tracebacks
 
 
 def configure_logging(level: int) -> None:
-    """Set up structlog for the whole process; `level` is Python's (10 debug ... 50 critical)."""
+    """Configure structlog for the process. `level` is a Python level (10 debug ... 50 critical)."""
     renderer = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if sys.stdout.isatty()
@@ -27,7 +27,7 @@ def configure_logging(level: int) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            # No local variables in a traceback: some of them are API keys and kubeconfigs.
+            # No local variables in a traceback, because some are API keys and kubeconfigs.
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             renderer,
         ],
@@ -39,12 +39,12 @@ def configure_logging(level: int) -> None:
 
 @contextmanager
 def bound(**data: object) -> Iterator[None]:
-    """Every line written inside carries `data`."""
+    """Add `data` to every line that is logged inside the block."""
     with structlog.contextvars.bound_contextvars(**data):
         yield
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """The logger of a module; rooms that have no other need of structlog take it from here."""
+    """The logger of the module `name`. Its lines have the key `module`."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return logger

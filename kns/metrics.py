@@ -1,7 +1,7 @@
 """
-Every metric of kns by name, and one recording function each; no logic.
+Every metric of kns, and one recording function for each. No logic.
 
-Labels come from closed sets only (stage, outcome, reason, route): never a job, a user or a namespace.
+Labels have a fixed set of values (stage, outcome, reason, route), never a job, a user or a namespace.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,33 @@ _REQUESTS = Histogram(
 _RECONCILES = Counter("kns_reconcile_total", "Reconciles by outcome.", ("outcome",))
 _RECONCILE_SECONDS = Histogram("kns_reconcile_duration_seconds", "Duration of a reconcile.", buckets=_SECONDS)
 _STAGE_SECONDS = Histogram(
-    "kns_stage_duration_seconds", "From the acceptance of a job to the end of a stage.", ("stage",), buckets=_SECONDS
+    "kns_stage_duration_seconds",
+    "Time from the acceptance of a job to the end of a stage.",
+    ("stage",),
+    buckets=_SECONDS,
 )
 _ENDED = Counter("kns_jobs_ended_total", "Jobs that ended, by reason.", ("reason",))
-_QUEUE = Gauge("kns_workqueue_depth", "Keys that wait for a worker now.")
-_QUEUE_OLDEST = Gauge("kns_workqueue_oldest_seconds", "How long the oldest waiting key has waited for a worker.")
+_QUEUE = Gauge("kns_workqueue_depth", "Keys that wait for a worker.")
+_QUEUE_OLDEST = Gauge("kns_workqueue_oldest_seconds", "Time that the oldest waiting key has waited for a worker.")
 _QUEUE_WAIT = Histogram(
-    "kns_workqueue_wait_seconds", "From the moment a key was due until a worker took it.", buckets=_SECONDS
+    "kns_workqueue_wait_seconds", "Time from the moment a key was due until a worker took it.", buckets=_SECONDS
 )
 _WATCH_AGE = Gauge(
-    "kns_watch_age_seconds", "Since the watch last heard from the API server, bookmarks included, by kind.", ("kind",)
+    "kns_watch_age_seconds", "Time since the last data from the API server, bookmarks included, by kind.", ("kind",)
 )
 _LEADER = Gauge("kns_leader", "1 while this replica reconciles.")
-_WATCH_RESTARTS = Counter("kns_watch_restarts_total", "Watches that were listed anew, by kind.", ("kind",))
-_SWEPT = Counter("kns_sweep_removed_total", "Orphans that were removed.", ("kind",))
-_SWEEP_FAILURES = Counter("kns_sweep_failures_total", "Lists and removals of the sweeper that failed.", ("kind",))
-_ORPHANS = Gauge("kns_sweep_orphans", "Orphans that the last sweep found.", ("kind",))
-_UNMARKED = Gauge(
-    "kns_sweep_unmarked", "What belongs to no job and is never removed, since its marks do not say enough.", ("kind",)
+_WATCH_RESTARTS = Counter(
+    "kns_watch_restarts_total", "Watches that failed and were restarted with a list, by kind.", ("kind",)
 )
-_LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the records were read.")
+_SWEPT = Counter("kns_sweep_removed_total", "Orphans removed by the sweeper, by kind.", ("kind",))
+_SWEEP_FAILURES = Counter("kns_sweep_failures_total", "Failed lists and removals of the sweeper, by kind.", ("kind",))
+_ORPHANS = Gauge("kns_sweep_orphans", "Orphans found by the last sweep, by kind.", ("kind",))
+_UNMARKED = Gauge(
+    "kns_sweep_unmarked",
+    "Objects without a job that are never removed, because they lack the labels of kns, by kind.",
+    ("kind",),
+)
+_LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
 
 def observe_request(*, route: str, method: str, status: int, duration_s: float) -> None:
@@ -64,7 +71,7 @@ def set_queue_depth(depth: int) -> None:
 
 
 def watch_oldest_key(age_s: Callable[[], float]) -> None:
-    """Ask `age_s` whenever the metrics are read."""
+    """Call `age_s` at each scrape."""
     _QUEUE_OLDEST.set_function(age_s)
 
 
@@ -73,7 +80,7 @@ def observe_queue_wait(wait_s: float) -> None:
 
 
 def watch_age(kind: str, age_s: Callable[[], float]) -> None:
-    """Ask `age_s` whenever the metrics are read; infinity until the first list."""
+    """Call `age_s` at each scrape. It returns infinity until the first list."""
     _WATCH_AGE.labels(kind).set_function(age_s)
 
 
@@ -82,7 +89,7 @@ def set_leader(*, leading: bool) -> None:
 
 
 def watch_live_jobs(count: Callable[[], float]) -> None:
-    """Ask `count` whenever the metrics are read."""
+    """Call `count` at each scrape."""
     _LIVE.set_function(count)
 
 
@@ -104,6 +111,6 @@ def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
 
 
 def build_app() -> ASGIApp:
-    """Answers every request with the metrics."""
+    """An application that responds to every request with the metrics."""
     app: ASGIApp = make_asgi_app()
     return app

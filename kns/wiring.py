@@ -1,78 +1,226 @@
-"""From the settings to the values that parts take: each part gets what it needs, none sees the settings whole."""
+"""
+Construct every part of the scheduler from the settings. Each part receives only the values that it needs.
 
+Nothing here starts a thread; `kns.main` runs the parts.
+"""
+
+import math
+import random
+import secrets
+import shutil
+import socket
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import uvicorn
+
+from kns import __version__, metrics
+from kns.adapters.bearer import RealmTokens
+from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
+from kns.adapters.helm import HelmRenderer
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
+from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.lease import KubeLease
+from kns.adapters.kube.owned import KubeOutputs, KubeTokens
+from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.throttle import Throttle
+from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.adapters.recent import RecentLists
 from kns.adapters.sliding_window import SlidingWindow
-from kns.engine.sweeper import SweepRules
+from kns.api.front_ends import list_front_ends
+from kns.engine.fence import fence, fence_world
+from kns.engine.intake import Intake
+from kns.engine.leader import Leader
+from kns.engine.queue import WorkQueue
+from kns.engine.reconciler import Reconciler
+from kns.engine.sweeper import Sweeper, SweepRules
+from kns.engine.workers import Workers
+from kns.http.app import build_app
+from kns.http.server import ServerConfig
 from kns.logs import get_logger
 from kns.model.errors import KnsError
-from kns.model.site import (
-    ClassSettings,
-    IngressSettings,
-    KeycloakSettings,
-    NetworkSettings,
-    Proxies,
-    Site,
-    VirtualKubernetes,
-)
-from kns.model.submit.submission import Terms
-from kns.ports import Cluster, IdentityProvider, Kind
-from kns.service.ports import Limits
-from kns.settings import Settings
+from kns.model.site import ClassSettings
+from kns.ports import Cluster, IdentityProvider, Kind, World
+from kns.service.ports import Limits, ServicePorts
+from kns.settings import Settings, build_proxies, build_site, build_terms
+from kns.stages import NESTED_JOB
 from kns.stages.orphans import Installation
+from kns.stages.swept import SWEPT
 
 log = get_logger(__name__)
 
-SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # where charts mount a bundle of their own
+STOP_S = 8.0  # time to finish requests and reconciles in flight; less than Kubernetes' grace period of 30 s
+SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # charts mount their own bundle here
+
+_QUOTA_DELAY_S = 5.0
 
 
-def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) -> Site:
-    """What stages may know of the settings."""
-    return Site(
-        system_namespace=settings.system_namespace,
-        installation_uid=installation_uid,
-        service_account=settings.service_account,
-        init_image=settings.full_init_image,
-        limit_range=tuple(settings.limit_range),
-        virtual=VirtualKubernetes(
-            syncer_image_tag=settings.syncer_tag,
-            versions=settings.versions,
-            default=next(reversed(settings.versions)),
-            service_cidr=service_cidr,
-            registry=settings.image_registry,
-            storage_class=settings.vcluster_storage_class or "",
-        ),
-        spawn_delay_s=settings.spawn_delay_s,
-        keep_vclusters=settings.keep_vclusters,
-        jobs_domain=settings.jobs_domain,
-        ingress=IngressSettings(
-            ingress_class=settings.ingress_class,
-            annotations=settings.ingress_annotations,
-            cert_secret=settings.ingress_cert_secret,
-            cert_issuer=settings.ingress_cert_issuer,
-            cert_cluster_issuer=settings.ingress_cert_cluster_issuer,
-        ),
-        classes=ClassSettings(
-            default_storage_class=settings.default_storage_class,
-            storage_size=settings.dynamic_storage_size,
-            runtime_classes=settings.runtime_classes,
-        ),
-        keycloak=_build_keycloak(settings),
-        proxies=_build_proxies(settings),
-        app_pull_policy=settings.app_pull_policy,
-        init_pull_policy=settings.init_pull_policy,
-        grace_s=settings.grace_s,
-        target_limit_s=settings.target_limit_s,
-        init_stuck_limit_s=settings.init_stuck_limit_s,
-        retention_s=settings.retention_days * 86400,
-        probe_interval_s=settings.probe_interval_s,
-        report_interval_s=settings.report_interval_s,
-        shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
-        network=_build_network(settings),
-        pod_security=settings.pod_security,
+@dataclass(frozen=True, slots=True)
+class LeaderWork:
+    """The parts that run in the leader only."""
+
+    workers: Workers
+    sweeper: Sweeper
+
+    def start(self) -> None:
+        self.workers.start()
+        self.sweeper.start()
+
+    def stop(self) -> bool:
+        """Stop both; whether everything in flight finished in time."""
+        reconciles_ended = self.workers.stop(timeout_s=STOP_S)
+        if not reconciles_ended:
+            log.warning("reconciles_cut_off")
+        sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
+        if not sweep_ended:
+            log.warning("sweep_cut_off")
+        return reconciles_ended and sweep_ended
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """
+    The parts of the process.
+
+    `build_leader_work` reads facts of the host cluster, which may be unreachable at start, so it is called later.
+    The keys of `servers` are the variables that set their ports.
+    """
+
+    namespace: str
+    catalog: CatalogDirectory
+    records: KubeRecords
+    cluster: KubeCluster
+    queue: WorkQueue
+    leader: Leader
+    build_leader_work: Callable[[], LeaderWork]
+    servers: dict[str, uvicorn.Server]
+
+    def count_live_jobs(self) -> float:
+        """Jobs that have not ended; NaN until the record cache has synced, so that other metrics are still exported."""
+        if not self.records.cache.is_synced:
+            return math.nan
+        return sum(not job.is_ended for job in self.records.list_jobs())
+
+
+def wire_scheduler(
+    settings: Settings,
+    catalog: CatalogDirectory,
+    client: KubeClient,
+    clock: SystemClock,
+    *,
+    on_death: Callable[[], None],
+) -> Scheduler:
+    """Construct the scheduler. A worker thread that dies calls `on_death`, which must end the process."""
+    rng = random.SystemRandom()
+    namespace = settings.system_namespace
+    queue = WorkQueue(clock=clock, rng=rng)
+    records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
+    # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
+    holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    leader = Leader(KubeLease(client, namespace=namespace, clock=clock), holder=holder, clock=clock)
+
+    def may_work() -> bool:
+        return leader.may_work
+
+    writes = settings.writes_per_second
+    throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock, may_work=may_work)
+    cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
+    world = World(
+        cluster=cluster,
+        renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
+        virtual_clusters=KubeVirtualClusters(),
+        outputs=KubeOutputs(client, namespace=namespace),
+        tokens=KubeTokens(client, namespace=namespace),
+        catalog=catalog,
+        identity=build_identity_provider(settings, clock, may_work=may_work),
     )
+
+    def build_leader_work() -> LeaderWork:
+        uid = find_installation_uid(client, namespace)
+        site = build_site(
+            settings, service_cidr=settings.service_cidr or find_service_cidr(client), installation_uid=uid
+        )
+        warn_of_missing_classes(cluster, site.classes)
+        fenced = fence_world(world, may_work)
+        reconciler = Reconciler(
+            store=fence(records, may_work),
+            writer=fence(records, may_work),
+            world=fenced,
+            site=site,
+            clock=clock,
+            intake=Intake(store=records, catalog=catalog, terms=build_terms(settings), rng=rng),
+            lifecycle=NESTED_JOB,
+        )
+        return LeaderWork(
+            workers=Workers(
+                queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
+            ),
+            sweeper=Sweeper(
+                build_sweep_rules(settings, installation_uid=uid),
+                kinds=SWEPT,
+                world=fenced,
+                store=records,
+                authority=records,
+                clock=clock,
+                may_work=may_work,
+            ),
+        )
+
+    service = ServicePorts(
+        jobs=records,
+        outputs=world.outputs,
+        tokens=world.tokens,
+        catalog=catalog,
+        health=HostHealth(client, records.cache, clock=clock),
+        clock=clock,
+        terms=build_terms(settings),
+        rng=rng,
+        namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
+        limits=_build_limits(settings, clock),
+        bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
+    )
+    return Scheduler(
+        namespace=namespace,
+        catalog=catalog,
+        records=records,
+        cluster=cluster,
+        queue=queue,
+        leader=leader,
+        build_leader_work=build_leader_work,
+        servers=_build_servers(settings, service),
+    )
+
+
+def _build_servers(settings: Settings, service: ServicePorts) -> dict[str, uvicorn.Server]:
+    server_key = settings.server_key.get_secret_value() if settings.server_key else None
+    app = build_app(service, list_front_ends(server_key=server_key), version=__version__)
+    build_config = partial(
+        ServerConfig,
+        host=settings.http_host,
+        trusted_proxies=settings.trusted_proxies,
+        request_limit_s=settings.request_limit_s,
+    )
+    return {
+        "KNS_HTTP_PORT": uvicorn.Server(build_config(app, port=settings.http_port)),
+        "KNS_METRICS_PORT": uvicorn.Server(build_config(metrics.build_app(), port=settings.metrics_port)),
+    }
+
+
+def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:
+    """
+    Queue the job of a host object that changed, if the job has a record. Every pod changes its job's quota, so a
+    change of a quota waits a while and is handled together with those that follow.
+    """
+    if not records.cache.is_synced:
+        return
+    job = records.find_by_namespace(namespace)
+    if job is not None:
+        queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
 
 
 def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:
@@ -84,7 +232,7 @@ def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRule
     )
 
 
-def build_limits(settings: Settings, clock: SystemClock) -> Limits:
+def _build_limits(settings: Settings, clock: SystemClock) -> Limits:
     return Limits(
         failed_logins=SlidingWindow(settings.failed_logins_per_minute, clock=clock),
         submits=SlidingWindow(settings.submits_per_minute, clock=clock),
@@ -92,39 +240,10 @@ def build_limits(settings: Settings, clock: SystemClock) -> Limits:
     )
 
 
-def build_terms(settings: Settings) -> Terms:
-    """What submissions are checked against."""
-    local = f"{settings.local_registry}/{settings.local_repo_base}" if settings.local_registry else ""
-    return Terms(
-        supported_versions=tuple(reversed(settings.versions)),
-        api_url=settings.api_url or "",
-        local_repository=local,
-        keycloak=settings.keycloak_url is not None,
-    )
-
-
-def _build_network(settings: Settings) -> NetworkSettings | None:
-    if not settings.network_policies:
-        return None
-    return NetworkSettings(
-        internet=settings.internet_egress,
-        ingress_namespace=settings.ingress_namespace,
-        open_ranges=settings.open_ranges,
-    )
-
-
-def _build_keycloak(settings: Settings) -> KeycloakSettings | None:
-    if settings.keycloak_url is None or settings.keycloak_realm is None:
-        return None
-    return KeycloakSettings(
-        url=settings.keycloak_url.rstrip("/"), realm=settings.keycloak_realm, limit_s=settings.keycloak_limit_s
-    )
-
-
 def build_identity_provider(
     settings: Settings, clock: SystemClock, *, may_work: Callable[[], bool] = lambda: True
 ) -> IdentityProvider | None:
-    """The site's Keycloak, if it has one; its library is read only then."""
+    """The Keycloak client of the site; None if Keycloak is not configured, and then its library is not imported."""
     url, secret = settings.keycloak_url, settings.keycloak_client_secret
     realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
     if url is None or realm is None or client_id is None or secret is None:
@@ -137,16 +256,13 @@ def build_identity_provider(
         client_id=client_id,
         client_secret=secret.get_secret_value(),
         ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
-        proxies=_build_proxies(settings),
+        proxies=build_proxies(settings),
     )
     return KeycloakClients(access, clock=clock, may_work=may_work)
 
 
-def _build_proxies(settings: Settings) -> Proxies:
-    return Proxies(http=settings.http_proxy, https=settings.https_proxy, no_proxy=settings.no_proxy)
-
-
 def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:
+    """Log a warning for each configured class that the host does not have. Jobs start without it."""
     wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
     if classes.default_storage_class:
         wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
@@ -157,4 +273,4 @@ def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:
             log.warning("class_not_checked", kind=str(kind), name=name, error=str(error))
             continue
         if missing:
-            log.warning("class_missing", kind=str(kind), name=name, effect="jobs do not see it until the host has it")
+            log.warning("class_missing", kind=str(kind), name=name, effect="jobs cannot use it until the host has it")

@@ -29,6 +29,8 @@ from kns.model.job.job import (
     VaultChoice,
 )
 from kns.model.job.location import Location
+from kns.model.site import Site
+from kns.settings import build_site, load_settings
 from tests.fakes.stores import START
 
 WEB_TARGET = {"service_name": "web", "service_namespace": "default", "service_port": 8080}
@@ -148,6 +150,12 @@ def catalog_files(
             }.items()
         },
     }
+
+
+def a_site(**changes: Any) -> Site:
+    """The site of an installation that sets no variable, with the fields in `changes` replaced."""
+    site = build_site(load_settings({}), service_cidr="10.96.0.0/16", installation_uid="uid-of-kns")
+    return replace(site, **{"init_image": "registry.example.org/kns-init:1", **changes})
 
 
 def a_submission(*, user: str = "user1", **changes: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The ports' real implementations. Each outside library has its module here, and its errors end here."""
+"""The implementations of the ports. Each outside library is used in one module, which translates its errors."""

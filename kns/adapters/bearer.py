@@ -1,4 +1,4 @@
-"""Bearer tokens of the Keycloak realm: RS256 and nothing else, checked with the realm's public key."""
+"""Bearer tokens of the Keycloak realm, verified with its public key. Only RS256 is accepted."""
 
 import jwt
 from jwt.types import Options
@@ -6,11 +6,11 @@ from jwt.types import Options
 from kns.model.errors import TokenError
 from kns.model.submit.token_claims import TokenClaims, read_claims
 
-LEEWAY_S = 30  # how far the clocks of the realm and of this host may be apart
+LEEWAY_S = 30  # allowed difference between the clocks of the realm and of this host
 _OPTIONS: Options = {
     "require": ["exp"],
-    "verify_aud": False,  # it may be absent, which the library would refuse; `read_claims` looks at it
-    "verify_iat": False,  # what the library looks at beyond this decides nothing here
+    "verify_aud": False,  # the claim may be absent, which the library would refuse; `read_claims` checks it
+    "verify_iat": False,  # kns does not use the claims below
     "verify_sub": False,
     "verify_jti": False,
 }
@@ -26,5 +26,5 @@ class RealmTokens:
         try:
             data = jwt.decode(token, self._public_key, algorithms=["RS256"], leeway=LEEWAY_S, options=_OPTIONS)
         except jwt.InvalidTokenError as error:
-            raise TokenError(type(error).__name__) from None  # its text may quote the token
+            raise TokenError(type(error).__name__) from None  # its text may contain the token
         return read_claims(data)

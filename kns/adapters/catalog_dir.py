@@ -1,44 +1,44 @@
 """
-The catalogue from a directory, usually a mounted Secret; read again when it changes.
+The catalogue in a directory, usually a mounted Secret. It is read again when a file changes.
 
-A bad new version keeps the old one and is logged once. Contents are secrets: a fault names file, key path and
-position, never a value.
+If the new version is invalid, the old one stays in use and the problems are logged once. The contents are secret: a
+problem has file, key path and position, and no value.
 """
 
 from pathlib import Path
 from threading import Event
 
-import structlog
-
 from kns.catalog_files import file_name, list_files, read_files
+from kns.logs import get_logger
 from kns.model.catalog.catalog import Catalog, CatalogError, check_catalog
 
 CHECK_INTERVAL_S = 1.0
 
 Stamp = tuple[tuple[str, int, int, int], ...]  # name, mtime in ns, size, inode
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class CatalogDirectory:
     """
-    The port `CatalogSource` over `users.json`, `machines.json`, `vaults.json` and `apps/*.json` or `apps.*.json`.
+    Implements `ports.CatalogSource` with `users.json`, `machines.json`, `vaults.json` and `apps/*.json` or
+    `apps.*.json`.
 
-    A Secret changes by the swing of one symlink, so stamps are those of the files behind the links. Files that were
-    read in the middle of a change are put right at the next look, a second later.
+    Kubernetes updates a mounted Secret by changing one symlink, so stamps are taken of the files behind the links. If a
+    change happens during a read, the next check, a second later, reads the files again.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._catalog: Catalog | None = None
-        self._seen: Stamp | None = None  # the version looked at last, good or bad
+        self._seen: Stamp | None = None  # the version read last, valid or not
 
     def load(self) -> Catalog:
         """
-        Read it now.
+        Read the catalogue now.
 
         Raises:
-            CatalogError: every fault, with file and key path.
+            CatalogError: with every problem.
         """
         self._seen = self._read_stamp()
         self._catalog = self._read_catalog()
@@ -46,23 +46,23 @@ class CatalogDirectory:
 
     def current(self) -> Catalog:
         """
-        The newest good version that was read. Never reads files, but for the first one: requests wait for this.
+        The newest valid version. It reads files only for the first version, because requests wait for this call.
 
         Raises:
-            CatalogError: there never was a good one.
+            CatalogError: there was no valid version yet.
         """
         return self._catalog or self.load()
 
     def run(self, stop: Event) -> None:
-        """Look every second until told to stop."""
+        """Check every second until `stop` is set."""
         while not stop.wait(CHECK_INTERVAL_S):
             try:
                 self.look()
-            except Exception:  # a fault of ours must not end all looking
+            except Exception:  # a bug must not end the checks
                 log.exception("catalog_look_failed", kept="the last good version")
 
     def look(self) -> None:
-        """Read it again if it changed."""
+        """Read the catalogue if a file changed."""
         stamp = self._read_stamp()
         if stamp == self._seen:
             return
@@ -80,7 +80,7 @@ class CatalogDirectory:
         return tuple(entry for file in list_files(self._path) for entry in self._stamp_file(file))
 
     def _stamp_file(self, file: Path) -> Stamp:
-        """Of the file behind the links; a file that vanished since it was listed is simply not in the stamp."""
+        """The stamp of the file behind the links; empty if the file was removed since it was listed."""
         try:
             found = file.stat()
         except OSError:

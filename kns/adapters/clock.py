@@ -9,5 +9,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that go on while the machine is suspended: a Lease runs out meanwhile."""
+        """Seconds that also count while the machine is suspended, because a Lease expires meanwhile."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,9 +1,9 @@
 """
-helm as a renderer and nothing else: `helm template` on the packaged chart, in a home of its own, without any cluster.
+Render the packaged chart with `helm template`, with a temporary home directory and without access to a cluster.
 
-A kill in the middle leaves nothing, because helm only prints. Most jobs differ only in namespace and number, so a
-rendered shape is kept with placeholders for both: the first job of a shape costs a process, the next ones a text
-replacement. The chart hides the values in a Secret; it is opened before and closed after the replacement.
+A killed helm leaves nothing behind, because it only prints. Most jobs differ only in namespace and number, so the
+result is cached with placeholders for both: the first job with given values runs helm, later ones a text replacement.
+The chart stores the values in a Secret, which is decoded before and encoded after the replacement.
 """
 
 import base64
@@ -39,9 +39,9 @@ class HelmRenderer:
         self._lock = threading.Lock()
 
     def render(self, location: Location, build_values: Callable[[Location], Mapping[str, Any]]) -> list[Object]:
-        """The objects in the order to apply them: what runs comes last."""
+        """The objects in the order to apply them; workloads come last."""
         shape = json.dumps(build_values(_PLACEHOLDER), sort_keys=True)
-        with self._lock:  # one helm at a time; a burst of the same shape runs it once
+        with self._lock:  # one helm at a time, so that a burst of equal jobs runs it once
             rendered = self._shapes.get(shape)
             if rendered is None:
                 rendered = self._run(shape)
@@ -70,15 +70,17 @@ class HelmRenderer:
         try:
             objects = [_open_secret(obj) for obj in yaml.safe_load_all(done.stdout) if obj]
         except yaml.YAMLError as error:
-            raise RenderError(f"helm template {self._chart.name}: what it printed is not YAML") from error
+            raise RenderError(f"helm template {self._chart.name}: the output is not YAML") from error
         unknown = {obj["kind"] for obj in objects} - set(_ORDER)
         if unknown:
-            raise RenderError(f"the chart made kinds that kns does not apply: {', '.join(sorted(unknown))}")
+            raise RenderError(
+                f"chart {self._chart.name} has kinds that kns does not apply: {', '.join(sorted(unknown))}"
+            )
         return json.dumps(sorted(objects, key=lambda obj: _ORDER.index(obj["kind"])))
 
 
 def _label(obj: Object, location: Location) -> Object:
-    """The chart has no labels for some of its objects, the config's Secret among them."""
+    """Add the labels of kns, because the chart does not label all of its objects."""
     labels = {names.MANAGED_BY_LABEL: "kns", names.JOB_LABEL: str(location.number)}
     meta = obj["metadata"]
     return {**obj, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}}

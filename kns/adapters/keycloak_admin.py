@@ -1,9 +1,9 @@
 """
 The jobs' OIDC clients in a Keycloak realm, through the admin REST API.
 
-python-keycloak brings the token and the paths. What it would do beyond one request is switched off: repeating POSTs,
-waiting for a minute, taking proxies and passwords from the environment. One connection serves all workers, one call at
-a time, so a server that hangs holds one of them and not all; for a moment after a failure nobody asks it at all.
+python-keycloak provides the token and the paths. Its retries of POST requests, its timeout of a minute and its use of
+proxies and passwords from the environment are turned off. All workers share one connection, with one call at a time, so
+a server that hangs blocks one worker. After a failure, calls fail without a request for a few seconds.
 """
 
 import threading
@@ -40,8 +40,8 @@ from kns.ports import Clock, Object
 
 TIMEOUT_S = 10
 CLIENT_PAGE = 100
-_TURN_S = 2.0  # for the call before this one; with a server that answers it is milliseconds
-_PAUSE_S = 5.0  # after a call without an answer
+_TURN_S = 2.0  # wait for the call before this one, which normally takes milliseconds
+_PAUSE_S = 5.0  # time without requests after a call without an answer
 
 ResultT = TypeVar("ResultT")
 
@@ -49,10 +49,10 @@ ResultT = TypeVar("ResultT")
 @dataclass(frozen=True, slots=True)
 class KeycloakAccess:
     """
-    Where the realm is, and kns's own client in it.
+    The realm, and the client of kns in it.
 
-    `url` includes `/auth` if the server has it, `ca_bundle` is a file of certificate authorities (None: those that
-    come with Python's `certifi`).
+    `url` includes `/auth` if the server uses it. `ca_bundle` is a file of certificate authorities; None means those of
+    Python's `certifi`.
     """
 
     url: str
@@ -64,10 +64,13 @@ class KeycloakAccess:
 
 
 class KeycloakClients:
-    """The port `IdentityProvider`."""
+    """Implements `ports.IdentityProvider`."""
 
     def __init__(self, access: KeycloakAccess, *, clock: Clock, may_work: Callable[[], bool] = lambda: True) -> None:
-        """`may_work` is asked after the waits for the turn and the token, which can outlast a lead."""
+        """
+        `may_work` is checked after the waits for the turn and the token, because the leader may lose its Lease
+        meanwhile.
+        """
         self._access = access
         self._may_work = may_work
         self._clock = clock
@@ -84,11 +87,13 @@ class KeycloakClients:
 
         try:
             return self._call(f"look up client {client_id}", find)
-        except NotFoundError:  # gone between the two
+        except NotFoundError:  # deleted between the two calls
             return None
 
     def list_clients(self, prefix: str) -> Sequence[Object]:
-        """By name and in pages; Keycloak looks for a part of the name, and for attributes only if it is set up to."""
+        """
+        List clients by name, in pages. Keycloak matches parts of names, and attributes only if it is configured to.
+        """
         found: list[Object] = []
         while True:
             page = self._call(f"list clients {prefix}*", partial(self._read_page, prefix, len(found)))
@@ -97,14 +102,14 @@ class KeycloakClients:
                 return [client for client in found if client["clientId"].startswith(prefix)]
 
     def _read_page(self, prefix: str, first: int) -> list[Object]:
-        # The library lists all clients or none.
+        # The library cannot filter the list.
         path = URL_ADMIN_CLIENTS.format(**{"realm-name": self._access.realm})
         query = {"clientId": prefix, "search": "true", "first": first, "max": CLIENT_PAGE}
         page: Any = raise_error_from_response(self._connection.raw_get(path, **query), KeycloakGetError)
         return [{**client, "clientId": str(client["clientId"])} for client in page]
 
     def create_client(self, client: Object) -> None:
-        # Its own way of tolerating an existing client ends in a KeyError when another create wins the race.
+        # With skip_exists=True, the library fails with a KeyError if another create request is faster.
         self._call(f"create client {client['clientId']}", lambda: self._admin.create_client(client, skip_exists=False))
 
     def update_client(self, key: str, client: Object) -> None:
@@ -118,7 +123,7 @@ class KeycloakClients:
     def _call(self, what: str, call: Callable[[], ResultT]) -> ResultT:
         what = f"{what} in Keycloak realm {self._access.realm} at {self._access.url}"
         if not self._turn.acquire(timeout=_TURN_S):
-            raise UnavailableError(f"{what}: another call has had no answer for a while")
+            raise UnavailableError(f"{what}: an earlier call has had no answer yet")
         try:
             if self._clock.monotonic() < self._paused_until:
                 raise UnavailableError(self._last_failure)
@@ -130,13 +135,13 @@ class KeycloakClients:
             raise self._pause(f"{what}: no answer ({_root_of(error)})") from error
         except KeycloakError as error:
             raise self._translate(what, error) from error
-        except (TypeError, KeyError, ValueError) as error:  # the library takes each answer for what it expects
-            raise self._pause(f"{what}: the answer is not Keycloak's; is JARVICE_KNS_KEYCLOAK_URL right?") from error
+        except (TypeError, KeyError, ValueError) as error:  # the library does not check the type of an answer
+            raise self._pause(f"{what}: the answer is not from Keycloak; check JARVICE_KNS_KEYCLOAK_URL") from error
         finally:
             self._turn.release()
 
     def _admit(self) -> None:
-        """A token first, so that its errors are told from those of the call."""
+        """Get a token before the call, so that its errors are distinct from those of the call."""
         try:
             self._connection.ensure_token()
         except KeycloakConnectionError:
@@ -148,11 +153,11 @@ class KeycloakClients:
                 raise
             if status == 404:
                 raise UnauthorizedError(
-                    f"Keycloak at {access.url} has no realm {access.realm}; set JARVICE_KNS_KEYCLOAK_REALM, and give "
-                    "JARVICE_KNS_KEYCLOAK_URL its /auth if the server has one"
+                    f"Keycloak at {access.url} has no realm {access.realm}; check JARVICE_KNS_KEYCLOAK_REALM, and add "
+                    "/auth to JARVICE_KNS_KEYCLOAK_URL if the server uses it"
                 ) from error
             raise UnauthorizedError(
-                f"Keycloak at {access.url} refuses kns's client {access.client_id} of realm {access.realm} "
+                f"Keycloak at {access.url} refuses client {access.client_id} in realm {access.realm} "
                 f"({_words_of(error)}); check JARVICE_KNS_KEYCLOAK_CLIENT_ID and JARVICE_KNS_KEYCLOAK_CLIENT_SECRET, "
                 "and that the client has client authentication and a service account"
             ) from error
@@ -167,9 +172,9 @@ class KeycloakClients:
         access = self._access
         if status == 401:
             self._connection.drop_token()
-            return UnauthorizedError(f"{what}: {words}; kns's token was not taken, check the realm and its keys")
+            return UnauthorizedError(f"{what}: {words}; the token of kns was refused, check the realm and its keys")
         if status == 403:
-            self._connection.drop_token()  # a right that is given now is in the next token
+            self._connection.drop_token()  # a role that is assigned now appears only in a new token
             return ForbiddenError(
                 f"{what}: {words}; give the service account of client {access.client_id} the role manage-clients of "
                 "client realm-management"
@@ -184,10 +189,12 @@ class KeycloakClients:
 
 
 class _Connection(KeycloakOpenIDConnection):
-    """The library's connection with one request per call; the two that it makes inside are both treated."""
+    """
+    The library's connection with one request per call. It contains a second connection, configured in the same way.
+    """
 
     def __init__(self, access: KeycloakAccess) -> None:
-        # The library joins paths to the address as a browser would: without the slash it drops what is behind the host.
+        # The library joins paths like a browser: without the slash it drops the path of the address.
         url = f"{access.url.rstrip('/')}/"
         self._openid = KeycloakOpenID(
             server_url=url,
@@ -211,7 +218,7 @@ class _Connection(KeycloakOpenIDConnection):
 
     @property
     def keycloak_openid(self) -> KeycloakOpenID:
-        """The library would make one of its own, which repeats what it sends."""
+        """The library would create its own object here, which retries requests."""
         return self._openid
 
     def ensure_token(self) -> None:
@@ -222,10 +229,10 @@ class _Connection(KeycloakOpenIDConnection):
 
 
 def _close_off(connection: ConnectionManager, access: KeycloakAccess) -> None:
-    """Proxies, certificates and passwords come from the settings, not from what the process's environment holds."""
+    """Take proxies, certificates and passwords from the settings and not from the environment of the process."""
     connection._s.trust_env = False
     connection._s.proxies.update(_choose_proxy(access))
-    # Not to the constructor, which hands it to a second, asynchronous client as well, that deprecates a path.
+    # Not in the constructor, which passes it to an asynchronous client too, where a path is deprecated.
     connection.verify = str(access.ca_bundle) if access.ca_bundle else True
 
 
@@ -238,7 +245,7 @@ def _choose_proxy(access: KeycloakAccess) -> dict[str, str]:
 
 
 def _root_of(error: BaseException) -> str:
-    """What the innermost library said; those around it add addresses of objects, which differ each time."""
+    """The message of the innermost error. The outer ones contain memory addresses, which differ each time."""
     seen = error
     while (deeper := seen.__cause__ or seen.__context__) is not None:
         seen = deeper
@@ -246,7 +253,7 @@ def _root_of(error: BaseException) -> str:
 
 
 def _words_of(error: KeycloakError) -> str:
-    """Status and message, and the error's code and description as OAuth has them."""
+    """Status and body of the answer; the body has the OAuth error code and its description."""
     body: Any = error.response_body or error.error_message
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     return clip(f"{error.response_code} {text}".strip(), 300)

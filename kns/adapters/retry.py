@@ -1,6 +1,4 @@
-"""
-The few quick tries of one outside call, with jitter and a deadline. Longer waiting is the queue's business.
-"""
+"""A few quick retries of one call, with jitter and a deadline. The work queue does all longer retries."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,10 +12,10 @@ ResultT = TypeVar("ResultT")
 
 def retry_on_conflict(call: Callable[[], ResultT]) -> ResultT:
     """
-    Run a read-modify-write again when it lost a race; for at most five seconds.
+    Run a read-modify-write, and repeat it for at most five seconds if another writer was faster.
 
     Raises:
-        ConflictError: it lost every time.
+        ConflictError: another writer was faster in every attempt.
     """
     attempts = Retrying(
         retry=retry_if_exception_type(ConflictError),

@@ -1,4 +1,4 @@
-"""`kns --version`, `kns validate`, `kns catalog`: thin commands over the model."""
+"""`kns --version`, `kns validate`, `kns catalog`: commands that call the model."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 app = typer.Typer(
     name="kns",
-    help="A scheduler for nested Kubernetes jobs. Without a command: run it, configured by the environment.",
+    help="A scheduler for nested Kubernetes jobs. Without a command, run it with the settings of the environment.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,27 +51,27 @@ def validate(
     kubernetes_versions: KubernetesVersions = DEFAULT_VERSIONS,
 ) -> None:
     """
-    Check an AppDef and list every fault as FILE:LINE:COLUMN: KEY PATH: FAULT.
+    Check an AppDef and list every problem as FILE:LINE:COLUMN: KEY PATH: PROBLEM.
 
-    A key that kns does not know is a warning, as is a path that the folder `templates` beside the file has not got.
-    Exit status: 0 valid, 1 faults, 2 wrong use of the command.
+    Warn of keys that kns does not know, and of paths that do not exist in the folder `templates` next to the file.
+    Exit status: 0 valid, 1 problems, 2 wrong arguments.
     """
     try:
         text = decode_text(file.read_bytes())
     except NotJsonError as error:
-        Report(str(file), None).faults([error.problem])
+        Report(str(file), None).problems([error.problem])
         raise typer.Exit(1) from error
     report = Report(str(file), text)
     try:
         decoded = decode_json(text)
     except NotJsonError as error:
-        report.faults([error.problem])
+        report.problems([error.problem])
         raise typer.Exit(1) from error
-    told = {problem.location for problem in decoded.problems}
-    appdef, faults = check_model(AppDef, decoded.data)
-    found = [*faults, *find_unsupported(decoded.data, list_minors(kubernetes_versions))]
-    problems = [*decoded.problems, *(problem for problem in found if problem.location not in told)]
-    report.faults(problems)
+    reported = {problem.location for problem in decoded.problems}
+    appdef, invalid = check_model(AppDef, decoded.data)
+    found = [*invalid, *find_unsupported(decoded.data, list_minors(kubernetes_versions))]
+    problems = [*decoded.problems, *(problem for problem in found if problem.location not in reported)]
+    report.problems(problems)
     report.warnings([*find_unknown_keys(decoded.data), *_find_missing(appdef, file.parent / "templates")])
     if problems:
         raise typer.Exit(1)
@@ -79,12 +79,14 @@ def validate(
 
 
 def _find_missing(appdef: AppDef | None, templates: Path) -> Iterator[Problem]:
-    """Paths that the folder beside the AppDef has not got; it is what goes into the image, if it is there."""
+    """
+    Paths that do not exist in the folder `templates`, which becomes part of the image. None if there is no folder.
+    """
     if appdef is None or not templates.is_dir():
         return
     for key, command in appdef.commands.items():
         for index, item in enumerate(command.nested_kubernetes.templates):
             path = None if item.type == "custom" or item.format else item.path
-            if path and not os.path.exists(templates / path):  # noqa: PTH110 - never raises, however long it is
+            if path and not os.path.exists(templates / path):  # noqa: PTH110 - never raises, even for a very long path
                 location = ("commands", key, "nested_kubernetes", "templates", index, "path")
                 yield Problem(location, f"is not in {templates}")

@@ -1,4 +1,4 @@
-"""`kns catalog`: what an administrator needs to write a catalogue and to be sure of it before it is rolled out."""
+"""`kns catalog`: check a catalogue before it is deployed, and hash API keys."""
 
 import secrets
 import sys
@@ -16,7 +16,7 @@ from kns.model.appdef.versions import DEFAULT_VERSIONS
 from kns.model.catalog.catalog import Catalog, CatalogProblem, check_catalog, hash_key
 
 _KEY_BYTES = 20
-_SHORT = 20  # characters; the hash is a quick one, so only a long random key is safe in it
+_SHORT = 20  # characters; the hash is fast, so a shorter key could be found from it
 
 catalog = typer.Typer(name="catalog", help="Check a catalogue, hash an API key.", no_args_is_help=True)
 
@@ -29,30 +29,29 @@ def check(
     kubernetes_versions: KubernetesVersions = DEFAULT_VERSIONS,
 ) -> None:
     """
-    Read a catalogue as the scheduler would, and list every fault as FILE:LINE:COLUMN: KEY PATH: FAULT.
+    Read a catalogue as the scheduler does, and list every problem as FILE:LINE:COLUMN: KEY PATH: PROBLEM.
 
-    Warnings are for what is allowed and most likely not meant. Exit status: 0 usable, 1 faults, 2 wrong use of the
-    command.
+    Warn of entries that are valid but probably wrong. Exit status: 0 valid, 1 problems, 2 wrong arguments.
     """
     files = read_files(directory)
     found, problems = check_catalog(files.files, files.problems)
     warnings = review(found, files, supported_versions=list_minors(kubernetes_versions))
-    _tell(directory, files, problems, warnings)
+    _report(directory, files, problems, warnings)
     if problems:
-        typer.echo(escape(f"{directory}: good entries: {summarize(found)}"))
-        told = f"{_count(len(problems), 'fault')}: kns would not take this catalogue"
-        typer.echo(escape(f"{directory}: {told}"), err=True)
+        typer.echo(escape(f"{directory}: valid entries: {summarize(found)}"))
+        result = f"{_count(len(problems), 'problem')}: kns would not load this catalogue"
+        typer.echo(escape(f"{directory}: {result}"), err=True)
         raise typer.Exit(1)
     typer.echo(escape(f"{directory}: valid: {summarize(found)}"))
 
 
-def _tell(
+def _report(
     directory: Path, files: CatalogFiles, problems: Sequence[CatalogProblem], warnings: Sequence[CatalogProblem]
 ) -> None:
     names = sorted({entry.file for entry in (*problems, *warnings)})
     reports = {name: Report(str(directory / name), files.texts.get(name)) for name in names}
     for name, report in reports.items():
-        report.faults(entry.problem for entry in problems if entry.file == name)
+        report.problems(entry.problem for entry in problems if entry.file == name)
     for name, report in reports.items():
         report.warnings(entry.problem for entry in warnings if entry.file == name)
 
@@ -76,13 +75,13 @@ def _count(number: int, what: str) -> str:
 
 @catalog.command("hash-key")
 def hash_key_command(
-    generate: Annotated[bool, typer.Option("--generate", help="Make a new key, and print it with its hash.")] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Create a new key and print it with its hash.")] = False,
 ) -> None:
     """
     Print the `apikey_sha256` of an API key.
 
-    The key is read from standard input, or asked for on a terminal; as an argument it would stay in the history of
-    the shell. Exit status: 0 done, 1 no usable key, 2 wrong use of the command.
+    The key comes from standard input or from a prompt. It is not an argument, because the shell would store it in its
+    history. Exit status: 0 done, 1 no valid key, 2 wrong arguments.
     """
     if generate:
         key = secrets.token_hex(_KEY_BYTES)
@@ -91,15 +90,17 @@ def hash_key_command(
         return
     key = _read_key()
     if not key or not key.isprintable() or key != key.strip():
-        typer.echo("the key must be one line of printable characters, without spaces around it", err=True)
+        typer.echo("the key must be one line of printable characters without spaces at its ends", err=True)
         raise typer.Exit(1)
     if len(key) < _SHORT:
-        typer.echo(f"warning: a key below {_SHORT} characters can be guessed from its hash; try --generate", err=True)
+        typer.echo(
+            f"warning: a key of under {_SHORT} characters can be guessed from its hash; use --generate", err=True
+        )
     typer.echo(hash_key(key))
 
 
 def _read_key() -> str:
-    """Without the line break that `echo` and editors add; "" for what is no text."""
+    """The key without the line break that `echo` and editors add; "" if the input is not text."""
     if sys.stdin.isatty():
         return str(typer.prompt("API key", hide_input=True, err=True))
     try:

@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Options of several commands."""
 
 from typing import Annotated
 
@@ -23,14 +23,14 @@ KubernetesVersions = Annotated[
         envvar="KNS_KUBERNETES_VERSIONS",
         metavar="LIST",
         callback=_check_versions,
-        help="Versions that the site offers: comma list, the default first, as in the variable of that name.",
+        help="Comma-separated Kubernetes versions of the site, the default first, as in the variable.",
     ),
 ]
 
 
 def list_minors(versions: str) -> tuple[str, ...]:
     """
-    Newest first, as people read them.
+    The minor versions, the default first.
 
     >>> list_minors("v1.36.0,v1.35.0")
     ('v1.36', 'v1.35')

@@ -1,9 +1,9 @@
 """
-Where in the text of a JSON document a key path lies, for people who look for a fault in an editor.
+Find the line and column of a key path in the text of a JSON document.
 
-Python's json module tells positions for syntax errors only. tree-sitter's JSON grammar knows all of them, whatever
-the text is like; YAML readers stumble over tabs, long keys and surrogates, and PyPI's JSON source maps over escaped
-keys and deep nesting.
+Python's json module reports positions for syntax errors only. tree-sitter's JSON grammar reports all of them for any
+text. YAML parsers fail on tabs, long keys and surrogates, and the JSON source maps on PyPI on escaped keys and deep
+nesting.
 """
 
 import json
@@ -19,7 +19,7 @@ _JSON = Language(tree_sitter_json.language())
 
 class Positions:
     """
-    Of one text, which may have syntax errors. `spellings` are other names that a key may have in it.
+    The positions in one text, which may have syntax errors. `spellings` has an alternative spelling for some keys.
 
     >>> Positions('{"a": [1,\\n  {"é": 2}]}').of(("a", 1, "é"))
     (2, 9)
@@ -32,8 +32,8 @@ class Positions:
 
     def of(self, location: Location, *, key: bool = False) -> tuple[int, int]:
         """
-        Line and column, both from 1, of a value or (`key`) of its key; of what is not there, the innermost value
-        around it.
+        Line and column, both from 1, of a value or (`key`) of its key. If the location does not exist, those of the
+        innermost value around it.
         """
         node = next(iter(_list_values(self._root)), self._root)
         place = node
@@ -46,7 +46,7 @@ class Positions:
         return self._line_and_column(place)
 
     def _find(self, node: Node, part: int | str) -> tuple[Node | None, Node] | None:
-        """Key and value of one step downwards; of equal keys the last, which is the one that readers take."""
+        """Key and value at `part` of a node. If a key appears twice, the last one wins, as in JSON parsers."""
         if isinstance(part, int):
             values = _list_values(node) if node.type == "array" else []
             return (None, values[part]) if part < len(values) else None
@@ -61,11 +61,11 @@ class Positions:
         return str(json.loads(self._text[key.start_byte : key.end_byte]))
 
     def _line_and_column(self, node: Node) -> tuple[int, int]:
-        """tree-sitter counts in bytes, editors in characters."""
+        """The position in characters, as editors show it; tree-sitter counts bytes."""
         before = self._text[: node.start_byte]
         return before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
 
 
 def _list_values(node: Node) -> list[Node]:
-    """Without what the grammar does not understand: the `+5` of `1e+5`, which is good JSON all the same."""
+    """The values in a node, without parts that the grammar does not know: the `+5` in `1e+5`, which is valid JSON."""
     return [child for child in node.named_children if not child.is_error]

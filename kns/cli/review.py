@@ -1,4 +1,4 @@
-"""What is allowed in a catalogue and still most likely not meant."""
+"""Warnings for entries of a catalogue that are valid but probably wrong."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,9 +23,9 @@ from kns.model.reading.problem import Problem
 
 def review(found: Catalog, files: CatalogFiles, *, supported_versions: Sequence[str]) -> list[CatalogProblem]:
     """
-    Warnings, file by file. `found` are the good entries of `files`.
+    The warnings of each file. `found` are the valid entries of `files`.
 
-    An entry with faults is looked at for unknown keys only, and what refers to one is not called wrong.
+    An invalid entry is checked for unknown keys only. A reference to an invalid entry causes no warning.
     """
     catalog = _Reviewed(found, files.files, supported_versions)
     apps = list_app_files(files.texts)
@@ -35,12 +35,12 @@ def review(found: Catalog, files: CatalogFiles, *, supported_versions: Sequence[
         VAULTS: catalog.review_vaults(),
         **{file: catalog.review_app(app_id, files.files.get(file)) for app_id, file in apps},
     }
-    strays = {name: [Problem((), "is no file of a catalogue, and not read")] for name in files.texts.keys() - warnings}
+    strays = {name: [Problem((), "is not a file of a catalogue, ignored")] for name in files.texts.keys() - warnings}
     return [CatalogProblem(file, problem) for file, problems in {**warnings, **strays}.items() for problem in problems]
 
 
 class _Reviewed:
-    """The good entries of a catalogue, beside its files as written."""
+    """The valid entries of a catalogue, and its decoded files."""
 
     def __init__(self, found: Catalog, files: dict[str, Any], supported_versions: Sequence[str]) -> None:
         self._found = found
@@ -53,30 +53,31 @@ class _Reviewed:
             if "-" in name or "_" in name:
                 yield Problem(
                     (name,),
-                    "has '-' or '_': programs that take the user from a job's name (`...-<app>-<user>_s1`) will cut it "
-                    "there; kns itself does not",
+                    "contains '-' or '_'; programs that read the user from a job's name (`...-<app>-<user>_s1`) cut "
+                    "it there, kns does not",
                 )
             if user.apikey is not None:
                 yield Problem(
                     (name, "apikey"),
-                    "the key itself; write apikey_sha256 (`kns catalog hash-key`), unless an app of this user takes "
+                    "is a plain key; use apikey_sha256 (`kns catalog hash-key`), unless an app of this user needs "
                     "%APIKEY%",
                 )
             if user.payer is not None and not self._is_user(user.payer):
-                yield Problem((name, "payer"), f"{user.payer!r} is no user: nobody leads this team")
+                yield Problem((name, "payer"), f"{user.payer!r} is not a user, so the team has no leader")
 
     def review_vaults(self) -> Iterator[Problem]:
         written = self._files.get(VAULTS)
         for user, vaults in written.items() if isinstance(written, dict) else ():
             if not self._is_user(user):
-                yield Problem((user,), "is no user")
+                yield Problem((user,), "is not a user")
             yield from (problem.below((user,)) for problem in _list_unknown(Vault, vaults))
         for user, usable in self._found.vaults.items():
             for name, vault in usable.items():
                 if vault.export is None:
                     key = "address" if vault.type == "nfs" else "type"
                     yield Problem(
-                        (user, name, key), "kns can use NFS with the address IP:/PATH only; jobs get no class for it"
+                        (user, name, key),
+                        "kns can mount only NFS with an address IP:/PATH; jobs get no storage class for this vault",
                     )
 
     def review_app(self, app_id: str, written: Any) -> Iterator[Problem]:
@@ -95,12 +96,12 @@ class _Reviewed:
             if not any(app.data.admits_machine(command, name) for name in nested):
                 own = ("data", "commands", key, "machines")
                 location = own if command.machines is not None else ("data", "machines")
-                yield Problem(location, "matches no machine with appkind=kns: the app cannot run")
+                yield Problem(location, "matches no machine with appkind=kns, so the app cannot run")
         if app.owner_name is not None and not self._is_user(app.owner_name):
-            yield Problem(("owner_name",), f"{app.owner_name!r} is no user")
+            yield Problem(("owner_name",), f"{app.owner_name!r} is not a user")
 
     def _is_user(self, name: str) -> bool:
-        """Anything may be one while the file of users cannot be read."""
+        """Whether `name` is a user. If the users cannot be read, every name counts as one."""
         names = self._names_in(USERS)
         return names is None or name in names
 
@@ -110,7 +111,7 @@ class _Reviewed:
 
 
 def _list_unknown(model: type[Any], entries: Any, *, own_name: str = "") -> Iterator[Problem]:
-    """`own_name`: a key of the model that comes from the name of the entry, and may be repeated in it."""
+    """`own_name`: a key of the model that is filled from the entry's name, and may be repeated in the entry."""
     for name, entry in entries.items() if isinstance(entries, dict) else ():
         unknown = find_unknown_keys(entry, model)
         yield from (problem.below((name,)) for problem in _drop_name(unknown, own_name))

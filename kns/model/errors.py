@@ -1,11 +1,11 @@
 """
-The error tree. Who must act decides the class: the caller, time, or an operator.
+The error tree. The class tells who can fix the error: the caller, time, or an operator.
 
-Adapters translate every outside error into one of these and chain the cause; nothing above the adapters knows an
-HTTP library. A message says what was tried, on what, what came back and, where we know it, what to do.
+Adapters translate every error of a library into one of these and chain the cause, so the layers above do not depend on
+the library. A message says what was tried, on which object, what came back, and what to do if that is known.
 """
 
-CLIP = 600  # a guess: long enough for an API server's message, short enough for a log line and a condition
+CLIP = 600  # an estimate: an API server's message fits, and so does a log line or a condition
 
 
 def clip(text: str, limit: int = CLIP) -> str:
@@ -22,11 +22,11 @@ def clip(text: str, limit: int = CLIP) -> str:
 
 
 class KnsError(Exception):
-    """Anything kns raises on purpose."""
+    """Base class of the errors that kns raises on purpose."""
 
 
 class InvalidInputError(KnsError):
-    """The caller must change the input. `path` is the key path of the fault, `""` for the whole."""
+    """The caller must change the input. `path` is the key path of the problem, `""` for the whole input."""
 
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
@@ -39,11 +39,11 @@ class UnknownAppError(KnsError):
 
 
 class TokenError(KnsError):
-    """A bearer token that proves nothing. The message says why and never holds any of the token."""
+    """A bearer token is not valid. The message says why and never contains a part of the token."""
 
 
 class TransientError(KnsError):
-    """Time may heal it: look again later. `retry_after_s` is the server's own wish, if it had one."""
+    """May succeed later. `retry_after_s` is the delay that the server asked for, if any."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
@@ -51,43 +51,43 @@ class TransientError(KnsError):
 
 
 class ConflictError(TransientError):
-    """The object changed since it was read; drop the decision and take a new one."""
+    """The object changed since it was read. Read it again and decide again."""
 
 
 class NotFoundError(TransientError):
-    """The object is not there (any more)."""
+    """The object does not exist, or no longer exists."""
 
 
 class AlreadyExistsError(TransientError):
-    """A create found the name taken."""
+    """A create request used a name that is taken."""
 
 
 class ExpiredError(TransientError):
-    """The resource version is too old for a watch: list again."""
+    """The resource version is too old for a watch. List again."""
 
 
 class UnavailableError(TransientError):
-    """No answer, or an answer that says "not now": timeouts, resets, 429, 5xx, a cache that is not filled yet."""
+    """No response, or a temporary refusal: timeout, reset, 429, 5xx, or a cache that has not synced."""
 
 
 class ForbiddenError(TransientError):
     """
-    The API server refused the right.
+    The account lacks the right for the request.
 
-    Transient because a RoleBinding made a moment ago takes a moment to count; the queue's backoff bounds the noise.
+    Transient, because a new RoleBinding takes a moment to take effect. The queue's backoff limits the retries.
     """
 
 
 class UnauthorizedError(TransientError):
     """
-    The other side does not take the credentials that kns was given.
+    The server does not accept the credentials of kns.
 
-    Transient because an administrator may be changing them right now; whoever waits sets the limit.
+    Transient, because an administrator may be changing them. The caller limits how long it waits.
     """
 
 
 class RefusedError(KnsError):
-    """The API server understood and refused (4xx): quota, admission, schema. Trying again changes nothing."""
+    """The API server refused the request (4xx): quota, admission, schema. A retry would fail in the same way."""
 
 
 class RenderError(KnsError):

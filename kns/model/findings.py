@@ -1,11 +1,11 @@
-"""What a look at a site before its first job finds."""
+"""Results of the checks of `kns preflight`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Judgement(StrEnum):
-    """`unknown`: whoever asked lacks the right to see it."""
+class Severity(StrEnum):
+    """How serious a finding is. `unknown`: the account that asked has no right to see the object."""
 
     OK = "ok"
     WARNING = "warning"
@@ -15,9 +15,9 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was found, and what to do about it ("" if nothing)."""
+    """The result of one check: `said` is what was found, `todo` how to fix it ("" if nothing is to be done)."""
 
     check: str
-    verdict: Judgement
+    severity: Severity
     said: str
     todo: str = ""

@@ -1,4 +1,4 @@
-"""What an administrator decided, as the frozen value that stages and routes receive. Built once, by main."""
+"""The settings of the site, as the frozen values that stages receive. `kns.settings.build_site` creates them."""
 
 import re
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ TOLERATED_TAINTS = (
 
 
 def build_tolerations() -> list[dict[str, Any]]:
-    """The tolerations of every pod of a job (contract E.2). They do not pin; node selection is the machine's."""
+    """The tolerations of every pod of a job (contract E.2). The machine's node selector chooses the nodes."""
     return [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in TOLERATED_TAINTS]
 
 
 @dataclass(frozen=True, slots=True)
 class JobAddress:
-    """Where one job is found: the Ingress's host and path (no `/` at its end but for the root), and the user's URL."""
+    """The address of one job: host and path of its Ingress (without a trailing `/`, except the root), and the URL."""
 
     host: str
     path: str
@@ -50,10 +50,10 @@ class JobAddress:
 @dataclass(frozen=True, slots=True)
 class JobsDomain:
     """
-    `JARVICE_JOBS_DOMAIN` taken apart: how a job's address is made (contract E.6).
+    The parts of `JARVICE_JOBS_DOMAIN`, from which each job's address is built (contract E.6).
 
-    `path` holds `$` for the job's number; with it every job is below a path of the one host. Scheme and port are for
-    the URL only.
+    `path` contains `$` for the job number. If it is set, all jobs share one host and each has a path. Scheme and port
+    appear in the URL only.
     """
 
     host: str
@@ -63,7 +63,7 @@ class JobsDomain:
 
     def address(self, number: int, *, prefix: bool = False) -> JobAddress:
         """
-        `prefix`: the app asks for a path of the common host instead of a host of its own.
+        The address of a job. `prefix`: the app requests a path of the common host in place of its own host.
 
         >>> JobsDomain("jobs.example.org").address(7).url
         'https://kns-job-7.jobs.example.org'
@@ -79,16 +79,16 @@ class JobsDomain:
 
 def parse_jobs_domain(text: str) -> JobsDomain:
     """
-    The jobs domain from a host name or a URL.
+    Parse the jobs domain, a host name or a URL.
 
     Raises:
-        InvalidInputError: what is wrong with it.
+        InvalidInputError: `text` is not usable as a jobs domain.
 
     >>> parse_jobs_domain("http://jobs.example.org:8080").address(7).url
     'http://kns-job-7.jobs.example.org:8080'
     """
     if text.startswith("lookup"):
-        raise InvalidInputError("", "'lookup...' is resolved by the chart, give the name it finds")
+        raise InvalidInputError("", "'lookup...' is a function of the chart; give the name that it finds")
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         port = parts.port
@@ -100,15 +100,17 @@ def parse_jobs_domain(text: str) -> JobsDomain:
         raise InvalidInputError("", "is not a host name or an http(s) URL")
     path = parts.path.rstrip("/")
     if path and (path.count("$") != 1 or not _PATH.fullmatch(path)):
-        raise InvalidInputError("", "a path needs '$' once, where the job's number goes, like jobs.example.org/job$")
+        raise InvalidInputError(
+            "", "a path must contain '$' once, in place of the job number, like jobs.example.org/job$"
+        )
     if parts.query or parts.fragment or not _HOST.fullmatch(parts.hostname):
-        raise InvalidInputError("", "is not a DNS name that jobs can have names below")
+        raise InvalidInputError("", "is not a DNS name, or is too long for the jobs' names below it")
     return JobsDomain(host=parts.hostname, scheme=parts.scheme, port=port, path=path)
 
 
 @dataclass(frozen=True, slots=True)
 class IngressSettings:
-    """How the jobs' Ingresses look; of the three certificate settings the first that is set counts."""
+    """Settings of the jobs' Ingresses. The first of the three certificate settings that is set wins."""
 
     ingress_class: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)
@@ -119,38 +121,39 @@ class IngressSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassSettings:
-    """Which classes of the host a virtual cluster shows, and how much of the storage class a job may claim."""
+    """The classes of the host that virtual clusters offer, and how much storage a job may claim."""
 
-    default_storage_class: str | None = None
-    storage_size: str = "100Gi"
+    default_storage_class: str | None
+    storage_size: str
     runtime_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """
-    What the jobs' NetworkPolicies admit beyond the job itself; None as `ingress_namespace`: any that is no job's.
+    What the jobs' NetworkPolicies allow besides the job itself.
 
-    `open_ranges` may be reached and may reach in, private addresses or not.
+    `open_ranges` may be reached and may connect, even if they are private. If `ingress_namespace` is None, every
+    namespace that is not a job namespace may connect.
     """
 
-    internet: bool = True
+    internet: bool
     ingress_namespace: str | None = None
     open_ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeycloakSettings:
-    """Where the jobs' Keycloak clients are: `url` has no `/` at its end. kns's own credentials are the adapter's."""
+    """The Keycloak of the jobs' clients. `url` has no trailing `/`. Only the adapter has the credentials of kns."""
 
     url: str
     realm: str
-    limit_s: int = 600
+    limit_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """For the init pods and Keycloak; the Kubernetes API is never asked through a proxy."""
+    """Proxies of the init pods and of the Keycloak client. Requests to the Kubernetes API never use them."""
 
     http: str | None = None
     https: str | None = None
@@ -159,18 +162,22 @@ class Proxies:
 
 @dataclass(frozen=True, slots=True)
 class VirtualKubernetes:
-    """The virtual clusters' software. `versions` maps a minor (`v1.36`) to the exact tag; `default` is a minor."""
+    """Software of virtual clusters. `versions` maps a minor version (`v1.36`) to the image tag, the default last."""
 
     syncer_image_tag: str
     versions: dict[str, str]
-    default: str
     service_cidr: str
     registry: str = ""
-    storage_class: str = ""
+    storage_class: str | None = None
+
+    @property
+    def default(self) -> str:
+        """The minor version of a job whose AppDef names none: the last of `versions`."""
+        return next(reversed(self.versions))
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The repositories that a control plane is pulled from; with a registry of the site's own all from there."""
+        """The image repositories of a control plane, in the site's registry if one is configured."""
         names_ = ("ghcr.io/loft-sh/vcluster-oss", "ghcr.io/loft-sh/kubernetes", "docker.io/coredns/coredns")
         return tuple(f"{self.registry}/{name}" for name in names_) if self.registry else names_
 
@@ -181,46 +188,49 @@ class VirtualKubernetes:
 @dataclass(frozen=True, slots=True)
 class Site:
     """
-    Everything stages and the reconciler need to know of the site.
+    The settings that stages and the reconciler need, plus two facts of the host cluster: `virtual.service_cidr` and
+    `installation_uid`, the uid of the system namespace, which is unique to this installation across clusters.
 
-    What ends in `_s` is in seconds; see docs/configuration.md.
+    `kns.settings.build_site` creates it. Defaults and descriptions are in the settings table (docs/configuration.md).
+    A name that ends in `_s` is in seconds. `shell_image` is None if web shells are disabled, `network` is None if jobs
+    get no NetworkPolicies, `keycloak` is None if no Keycloak is configured.
     """
 
     system_namespace: str
     service_account: str
+    installation_uid: str
     init_image: str
+    shell_image: str | None
     limit_range: tuple[LimitRangeItem, ...]
     virtual: VirtualKubernetes
-    installation_uid: str = ""  # of the system namespace: no other installation has it, not even in another cluster
-    spawn_delay_s: int = 300
-    keep_vclusters: bool = False
-    jobs_domain: JobsDomain | None = None
-    ingress: IngressSettings = IngressSettings()
-    classes: ClassSettings = ClassSettings()
-    keycloak: KeycloakSettings | None = None
-    proxies: Proxies = Proxies()
-    app_pull_policy: str = "Always"
-    init_pull_policy: str = "IfNotPresent"
-    grace_s: int = 3
-    target_limit_s: int = 600
-    init_stuck_limit_s: int = 120
-    retention_s: int = 30 * 86400
-    probe_interval_s: int = 60
-    report_interval_s: int = 3600
-    shell_image: str | None = None  # None: this site allows no web shells
-    network: NetworkSettings | None = NetworkSettings()  # None: jobs get no NetworkPolicies
-    pod_security: str = "baseline"
+    jobs_domain: JobsDomain | None
+    ingress: IngressSettings
+    classes: ClassSettings
+    network: NetworkSettings | None
+    keycloak: KeycloakSettings | None
+    proxies: Proxies
+    app_pull_policy: str
+    init_pull_policy: str
+    pod_security: str
+    keep_vclusters: bool
+    spawn_delay_s: int
+    grace_s: int
+    target_limit_s: int
+    init_stuck_limit_s: int
+    retention_s: int
+    probe_interval_s: int
+    report_interval_s: int
 
     @property
     def own_images(self) -> tuple[str, ...]:
-        """kns's own images that jobs run."""
+        """The images of kns that jobs run."""
         return (self.init_image, self.shell_image) if self.shell_image else (self.init_image,)
 
     def job_address(self, number: int, nested: NestedKubernetes, *, url: str | None = None) -> JobAddress | None:
         """
-        Where the job will be found; None without a target or without a jobs domain.
+        The address of a job; None if it has no target or there is no jobs domain.
 
-        `url` is what the job has been told already: it keeps that address, whatever becomes of the jobs domain.
+        `url` is the URL that the job already has. It stays the same when the jobs domain changes.
         """
         if not nested.targets:
             return None

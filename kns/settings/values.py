@@ -1,7 +1,7 @@
 """
-The kinds of values that variables have, each with its check.
+The types of variable values, each with its check.
 
-A message says what is wrong and what is expected, and never repeats the value: some are secret.
+A message says what is wrong and what is expected. It never contains the value, which may be secret.
 """
 
 import base64
@@ -25,14 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from kns.model.appdef.limit_range import parse_limit_range
-from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_jobs_domain
 
-WHOLE = re.compile(r"[0-9]{1,9}")
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -43,15 +43,15 @@ _IMAGE = re.compile(
 _REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
 
 
-def read_bool(value: Any) -> Any:
+def _read_bool(value: Any) -> Any:
     words = {"true": True, "false": False}
     if isinstance(value, str) and value.lower() not in words:
         raise ValueError("must be true or false")
     return words[value.lower()] if isinstance(value, str) else value
 
 
-def read_whole(value: Any) -> Any:
-    if isinstance(value, str) and not WHOLE.fullmatch(value):
+def _read_whole(value: Any) -> Any:
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
         raise ValueError("must be a whole number")
     return int(value)
 
@@ -66,7 +66,7 @@ def _check(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 
 def _read(parse: Callable[[str], Any], problem: str) -> BeforeValidator:
-    """A text through one of the model's own parsers, whose complaint stands after `problem`."""
+    """Parse a string with a parser of the model. `problem` is the message format: `{error}` is the parser's error."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
@@ -79,9 +79,9 @@ def _read(parse: Callable[[str], Any], problem: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _parse_limits(text: str) -> Any:
+def _parse_limit_range(text: str) -> Any:
     items = parse_limit_range(text)
-    for problem in find_unfit_limits(items):
+    for problem in find_limit_range_problems(items):
         raise InvalidInputError(key_path(problem.location), problem.message)
     return items
 
@@ -89,14 +89,14 @@ def _parse_limits(text: str) -> Any:
 def _parse_names(text: str) -> tuple[str, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(_NAME.fullmatch(part) for part in parts):
-        raise InvalidInputError("", "must be a comma list of DNS names")
+        raise InvalidInputError("", "must be a comma-separated list of DNS names")
     return tuple(dict.fromkeys(parts))
 
 
 def _parse_size(text: str) -> str:
-    """A bare number would be bytes, which nobody means."""
+    """A number without a unit would mean bytes, which is never intended."""
     if not text[-1:].isalpha() or parse_quantity(text) < 1:
-        raise InvalidInputError("", "needs a unit, like 100Gi")
+        raise InvalidInputError("", "has no unit; write it like 100Gi")
     return text
 
 
@@ -144,49 +144,51 @@ def _parse_ranges(value: str) -> tuple[str, ...]:
     try:
         return tuple(str(ip_network(part.strip())) for part in value.split(","))
     except ValueError as error:
-        raise ValueError("must be a comma list of addresses and ranges like 10.0.0.0/8") from error
+        raise ValueError("must be a comma-separated list of addresses and ranges like 10.0.0.0/8") from error
 
 
 def _read_public_key(text: str) -> str:
-    """Base64 of DER, or PEM, as PEM."""
+    """Convert a public key from DER in base64, or from PEM, to PEM."""
     try:
         if "-----BEGIN" in text:
             key = load_pem_public_key(text.encode())
         else:
             key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError("is not an RSA public key, as base64 of DER or as PEM") from error
+        raise ValueError("is not an RSA public key; give DER in base64, or PEM") from error
     if not isinstance(key, RSAPublicKey):
-        raise ValueError("is a public key, but not one of RSA")  # noqa: TRY004 - pydantic wants it
+        raise ValueError("is a public key of another kind; give an RSA key")  # noqa: TRY004 - pydantic collects ValueErrors only
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def has_no_tag(image: str) -> bool:
-    """Whether an image reference has neither tag nor digest; `host:5000/x` has a port, not a tag."""
+    """Whether an image reference has neither tag nor digest. `host:5000/x` has a port and no tag."""
     match = _IMAGE.fullmatch(image)
     return match is not None and not match["tag"] and not match["digest"]
 
 
 def encode_json(text: str) -> str:
+    """`text` in base64."""
     return base64.b64encode(text.encode()).decode()
 
 
 def _check_server_key(value: SecretStr) -> SecretStr:
     user, colon, password = value.get_secret_value().partition(":")
     if not (user and colon and password):
-        raise ValueError("must be user:password, both given")
+        raise ValueError("must be user:password, and neither part may be empty")
     return value
 
 
-Bool = Annotated[bool, BeforeValidator(read_bool)]
-Whole = Annotated[int, BeforeValidator(read_whole)]
+Bool = Annotated[bool, BeforeValidator(_read_bool)]
+Whole = Annotated[int, BeforeValidator(_read_whole)]
 Name = Annotated[str, _check(_NAME, "a DNS name")]
-Namespace = Annotated[str, _check(_LABEL, "a name of a namespace")]
+Namespace = Annotated[str, _check(_LABEL, "a namespace name")]
 Names = Annotated[tuple[str, ...], _read(_parse_names, "{problem}")]
 Tag = Annotated[str, _check(_TAG, "an image tag")]
 Image = Annotated[str, _check(_IMAGE, "an image reference")]
 Repository = Annotated[str, _check(_REPOSITORY, "part of an image name")]
 Url = Annotated[str, AfterValidator(_check_url)]
+BaseUrl = Annotated[str, AfterValidator(lambda value: _check_url(value).rstrip("/"))]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 AddressRange = Annotated[str, AfterValidator(_check_cidr)]
@@ -195,7 +197,7 @@ ProxyList = Annotated[str, AfterValidator(_check_proxies)]
 PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
-LIMITS = _read(_parse_limits, "must be base64 of JSON LimitRange items; {error}")
-DOMAIN = _read(parse_jobs_domain, "{problem}")
+LIMIT_RANGE = _read(_parse_limit_range, "must be LimitRange items as JSON in base64; {error}")
+JOBS_DOMAIN = _read(parse_jobs_domain, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
 ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

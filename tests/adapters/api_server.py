@@ -26,7 +26,7 @@ _STATUS_APART = ("nestedjobs",)  # kinds whose status only the subresource write
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back: a status, a JSON object or raw bytes, headers."""
+    """A scripted response: status, JSON object or raw bytes, headers."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -41,31 +41,31 @@ def failure(status: int, reason: str, message: str = "", **headers: str) -> Answ
 
 @dataclass(frozen=True)
 class Hang:
-    """No answer, until the server closes."""
+    """No response until the server closes."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection ends without an answer."""
+    """The connection ends without a response."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A watch that says these lines and ends."""
+    """A watch that sends these lines and ends."""
 
     lines: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
 class Meanwhile:
-    """The real answer, but `act` happens after it was taken and before it is sent."""
+    """The real response; `act` runs after it was computed and before it is sent."""
 
     act: Callable[[], object]
 
 
 @dataclass(frozen=True)
 class LostAnswer:
-    """The request takes effect, and the connection ends before the answer."""
+    """The request takes effect, and the connection ends before the response."""
 
 
 Fault = Answer | Hang | Reset | Lines | Meanwhile | LostAnswer
@@ -73,7 +73,7 @@ Fault = Answer | Hang | Reset | Lines | Meanwhile | LostAnswer
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it came; header names in lower case."""
+    """A received request, with header names in lower case."""
 
     method: str
     path: str
@@ -118,7 +118,7 @@ class ApiServer:
     # --- what tests do
 
     def script(self, method: str, path: str, *faults: Fault) -> None:
-        """The next requests with this method whose path ends with `path` meet these faults, one each."""
+        """Script faults for the next requests with this method whose path ends with `path`, one each."""
         with self._changed:
             self._faults += [(method, path, fault) for fault in faults]
 
@@ -126,7 +126,7 @@ class ApiServer:
         return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
 
     def wait_for(self, method: str, path: str) -> None:
-        """Until such a request was read: a client that gives up may be sooner than the server."""
+        """Wait until such a request was read, because a client may give up before the server reads it."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.count(method, path) > 0, timeout=10)
 
@@ -141,18 +141,18 @@ class ApiServer:
             self._changed.notify_all()
 
     def forget_history(self) -> None:
-        """As after a compaction: no watch can start before now."""
+        """Compact, so that no watch can start from an earlier version."""
         with self._changed:
             self.oldest = self._version
 
     def send(self, prefix: str, plural: str, kind: str, obj: Object) -> None:
-        """An event of its own making (BOOKMARK, ERROR) on every watch of that kind."""
+        """Send an event that no change caused (BOOKMARK, ERROR) on every watch of that kind."""
         with self._changed:
             self._events.append((self._version, kind, obj, f"{prefix}/{plural}"))
             self._changed.notify_all()
 
     def put(self, prefix: str, plural: str, obj: Object) -> Object:
-        """As somebody else's write."""
+        """Write as another client."""
         with self._changed:
             meta = obj["metadata"]
             return self._store((prefix, plural, meta.get("namespace", ""), meta["name"]), obj)
@@ -330,7 +330,7 @@ class _Http(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is part of the play."""
+        """Clients that hang up are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that signs itself."""
+"""A self-signed certificate for 127.0.0.1."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def make_certificate(certificate: Path, key: Path) -> None:
-    """Write both as PEM; good from yesterday until tomorrow."""
+    """Write certificate and key as PEM, valid from yesterday until tomorrow."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Keycloak of a test")])
     now = datetime.now(UTC)

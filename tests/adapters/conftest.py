@@ -1,4 +1,4 @@
-"""A small API server, a client of it, and a watch cache that runs."""
+"""A small API server, a client for it, and a running watch cache."""
 
 import queue
 import threading
@@ -57,7 +57,7 @@ def clock() -> FakeClock:
 
 
 class RunningCache:
-    """A cache in its thread. `changes` has the name of each object that `on_change` was told of."""
+    """A cache in its thread. `changes` has the name of each object passed to `on_change`."""
 
     def __init__(self, server: ApiServer, client: KubeClient, clock: FakeClock, row: KindRow, **options: Any) -> None:
         self.changes: queue.Queue[str] = queue.Queue()
@@ -69,7 +69,7 @@ class RunningCache:
         self._thread = threading.Thread(target=self.cache.run, args=(self._stop,), daemon=True)
 
     def start(self) -> "RunningCache":
-        """Run it; on return the first list is in and the watch is open."""
+        """Start the cache. On return, the first list is stored and the watch is open."""
         self._thread.start()
         self.server.watches.get(timeout=5)
         self.forget_changes()
@@ -95,7 +95,7 @@ class RunningCache:
 def run_cache(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., RunningCache]]:
-    """Make a cache of pods; a broken watch is taken up again without a pause."""
+    """Create a cache of pods. A broken watch is restarted without a delay."""
     monkeypatch.setattr("kns.adapters.kube.watch._BACKOFF_S", (0.0,))
     made: list[RunningCache] = []
 

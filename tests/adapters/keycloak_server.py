@@ -51,14 +51,14 @@ class KeycloakServer:
         self._thread.join(5)
 
     def script(self, method: str, path: str, *faults: Fault) -> None:
-        """The next requests with this method whose path ends with `path` meet these faults, one each."""
+        """Script faults for the next requests with this method whose path ends with `path`, one each."""
         self._faults += [(method, path, fault) for fault in faults]
 
     def count(self, method: str, path: str = "") -> int:
         return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
 
     def forget_tokens(self) -> None:
-        """As after a restart with new keys."""
+        """Change the keys, as after a restart."""
         self._tokens.clear()
 
     def take_fault(self, method: str, path: str) -> Fault | None:
@@ -147,7 +147,7 @@ class _Http(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is part of the play."""
+        """Clients that hang up are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Not into the tests' output."""
+        """Keep the output of the tests clean."""
 
 
 def _flatten(text: str) -> dict[str, str]:

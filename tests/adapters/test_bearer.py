@@ -1,4 +1,4 @@
-"""Tokens of the realm: which are believed, and that no error says anything of what a token holds."""
+"""Tokens of the realm: which ones are accepted, and that no error contains a part of a token."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A server that lies: endless bodies, one byte now and then, nested JSON. No answer is held whole or holds a thread."""
+"""A hostile server: endless bodies, single bytes, nested JSON. No response fills the memory or blocks a thread."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ Talk = Callable[[socket.socket, threading.Event], None]
 
 @contextmanager
 def liar(talk: Talk) -> Iterator[str]:
-    """A server that reads a request and then sends what `talk` sends; its address."""
+    """The address of a server that reads a request and then sends what `talk` sends."""
     over = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -74,7 +74,7 @@ def nest(connection: socket.socket, _over: threading.Event) -> None:
 
 
 def pack(connection: socket.socket, _over: threading.Event) -> None:
-    """Says that the body is compressed: kns asked for none, and unpacks none."""
+    """The response claims to be compressed. kns requested no compression and decompresses nothing."""
     body = b"\x1f\x8b" + b"\0" * 100
     connection.sendall(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 

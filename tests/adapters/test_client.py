@@ -1,4 +1,4 @@
-"""The client of the host API: what leaves the process, and how each bad answer comes back."""
+"""The client of the host API: what it sends, and how it reports each bad response."""
 
 import threading
 from typing import Any
@@ -51,7 +51,7 @@ contexts: [{{name: c, context: {{cluster: c, user: c}}}}]
 
 @pytest.mark.proves("settings", "Proxies apply to init pods and never to the Kubernetes API")
 def test_proxy_variables_do_not_touch_the_kubernetes_api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are for the world outside; port 9 of the loopback would refuse."""
+    """Proxies are for other servers. Port 9 of the loopback would refuse a connection."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -63,7 +63,7 @@ def test_proxy_variables_do_not_touch_the_kubernetes_api(server: ApiServer, monk
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
 def test_silence_becomes_unavailable_and_is_asked_once(server: ApiServer, client: KubeClient, method: str) -> None:
-    """No library may repeat a call: a 1 s limit would take 4 s."""
+    """No library may repeat a call, because a limit of 1 s would then take 4 s."""
     server.script(method, "/one", Hang())
     with pytest.raises(UnavailableError, match=f"{method} {PATH}: no answer"):
         client.request(method, PATH, read_timeout_s=0.05)
@@ -93,7 +93,7 @@ def test_nobody_there_becomes_unavailable() -> None:
 
 
 def test_text_where_json_was_due_becomes_unavailable(server: ApiServer, client: KubeClient) -> None:
-    """A gateway in between answers in its own words."""
+    """A gateway in between may send its own page."""
     server.script("GET", "/one", Answer(200, b"<html>starting up</html>"))
     with pytest.raises(UnavailableError, match="not JSON"):
         client.request("GET", PATH)
@@ -165,7 +165,7 @@ def test_a_silent_stream_becomes_unavailable(client: KubeClient) -> None:
         list(client.stream_lines("/api/v1/pods", query={"watch": "true"}, read_timeout_s=0.05))
 
 
-def test_a_refused_stream_is_told_as_such(server: ApiServer, client: KubeClient) -> None:
+def test_a_refused_stream_is_reported_as_such(server: ApiServer, client: KubeClient) -> None:
     server.script("GET", "/pods", failure(410, "Expired", "too old"))
     with pytest.raises(ExpiredError):
         list(client.stream_lines("/api/v1/pods", query={}, read_timeout_s=5))
@@ -182,7 +182,7 @@ def test_many_threads_share_one_client(client: KubeClient) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "{}", "nonsense: ["], ids=["absent", "empty", "not yaml"])
-def test_an_unusable_kubeconfig_is_a_fault_of_ours(tmp_path_factory: pytest.TempPathFactory, text: str | None) -> None:
+def test_an_unusable_kubeconfig_is_an_error_of_kns(tmp_path_factory: pytest.TempPathFactory, text: str | None) -> None:
     path = tmp_path_factory.mktemp("home") / "config"
     if text is not None:
         path.write_text(text)
@@ -193,7 +193,7 @@ def test_an_unusable_kubeconfig_is_a_fault_of_ours(tmp_path_factory: pytest.Temp
 def test_certificates_of_a_virtual_cluster_go_with_their_client(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The client library would keep a file per certificate for the life of the process; one job is three of them."""
+    """The client library would keep a file per certificate until the process ends, three for each job."""
     folder = tmp_path_factory.mktemp("tmp")
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     config = kubeconfig_for("https://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""The host cluster, its health, and what it says of itself, over HTTP."""
+"""The host cluster, its readiness and its discovery, over HTTP."""
 
 import threading
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_a_namespace_is_observed_whatever_namespace_is_said(host: Host) -> None:
 
 @pytest.mark.proves("objects", "Nothing is removed that is not the job's")
 def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
-    """It may carry our label: the tenant chose its labels."""
+    """It may have the label of kns, because tenants control labels."""
     meta = {"name": "web", "namespace": "kns-job-7", "labels": {**MINE, "vcluster.loft.sh/managed-by": "kns-job-7"}}
     server.put("/api/v1", "pods", {"metadata": meta})
     server.put("/api/v1", "pods", {"metadata": {**meta, "name": "kns-init-0", "labels": MINE}})
@@ -100,7 +100,7 @@ def test_a_tenants_copy_is_never_ours(server: ApiServer, host: Host) -> None:
 def test_a_pod_elsewhere_that_carries_the_jobs_labels_is_not_the_jobs(
     server: ApiServer, host: Host, namespace: str, told: list[str]
 ) -> None:
-    """Whoever may make a pod anywhere could otherwise pass it for a job's control plane, and so end that job."""
+    """Otherwise anyone who may create a pod could present it as a job's control plane and end the job."""
     own = {"name": "kns-job-7-0", "namespace": "kns-job-7", "labels": MINE}
     server.put("/api/v1", "pods", {"metadata": {**own, "name": "a-stranger", "namespace": namespace}})
     server.put("/api/v1", "pods", {"metadata": own})
@@ -109,8 +109,8 @@ def test_a_pod_elsewhere_that_carries_the_jobs_labels_is_not_the_jobs(
     assert host.told == [*told, "kns-job-7"]
 
 
-def test_a_tenants_claims_are_told_by_their_namespace(server: ApiServer, host: Host) -> None:
-    """Whatever labels they carry; a claim that is no copy is none of the tenant's."""
+def test_a_tenants_claims_are_found_by_their_namespace(server: ApiServer, host: Host) -> None:
+    """Regardless of labels. A claim that is not a copy does not belong to the tenant."""
     copied = {"vcluster.loft.sh/managed-by": "kns-job-7", "kns.io/job": "8"}
     for namespace, labels in (
         ("kns-job-7", copied),
@@ -146,7 +146,7 @@ def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiSe
 
 
 def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) -> None:
-    """The namespace need not have the number of its job: a job may have adopted it."""
+    """The name of the namespace need not contain the job's number, because a job may have adopted it."""
     for namespace in ("kns-job-7", "kns-job-x", "kns-job-12"):
         meta = {"name": f"in-{namespace}", "namespace": namespace, "labels": {"kns.io/job": "7"}}
         server.put("/api/v1", "pods", {"metadata": meta})
@@ -242,7 +242,9 @@ def test_not_ready_before_the_records_are_read(client: KubeClient, clock: FakeCl
 
 @pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
 def test_an_answer_counts_for_thirty_seconds(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
-    """Probes within ten seconds of it ask nobody; after thirty without one the replica is not ready."""
+    """
+    Probes within ten seconds of a response cause no call. After thirty seconds without one, the replica is not ready.
+    """
     health = HostHealth(client, synced(client, clock), clock=clock)
     assert health.is_ready()
     clock.advance(9)
@@ -267,7 +269,7 @@ def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, cloc
 def test_many_who_ask_a_silent_host_wait_for_one_question(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Probes have to be over within 3 s, however many there are."""
+    """Probes must end within 3 s, however many there are."""
     assert 2 * _PROBE_TIMEOUT_S < 3
     monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 0.5)
     server.script("GET", "/readyz", *[Hang()] * 4)
@@ -311,7 +313,7 @@ def test_pod_metrics_are_asked_of_the_metrics_api(host: Host, server: ApiServer)
     [(Answer(404, b"404 page not found\n"), NotFoundError), (failure(403, "Forbidden"), ForbiddenError),
      (failure(503, "ServiceUnavailable"), UnavailableError)],
 )  # fmt: skip
-def test_a_host_without_metrics_or_rights_is_told_apart_from_one_that_is_away(
+def test_a_host_without_metrics_or_rights_is_distinguished_from_one_that_is_away(
     host: Host, server: ApiServer, answer: Answer, error: type[Exception]
 ) -> None:
     server.script("GET", "/pods", answer)
@@ -331,7 +333,7 @@ def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
 
 
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
-    """Records and their outputs are many, and their contents nobody's business here."""
+    """There are many records and outputs, and their contents are not needed here."""
     assert list(host.cluster.list_metadata(Kind.SECRET, "kns")) == []
     labels = {"app.kubernetes.io/managed-by": "kns"}
     for name, own in (("kns-job-7-tokens", labels), ("other", {})):

@@ -33,13 +33,10 @@ real = pytest.mark.skipif(
     reason="NOT TESTED against the real chart: no helm (set KNS_HELM) or no chart (set KNS_VCLUSTER_CHART)",
 )
 
-VIRTUAL = VirtualKubernetes(
-    syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
-)
+VIRTUAL = VirtualKubernetes(syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, service_cidr="10.96.0.0/16")
 WITH_VOLUME = VirtualKubernetes(
     syncer_image_tag="0.36.1",
     versions={"v1.36": "v1.36.0"},
-    default="v1.36",
     service_cidr="",
     registry="registry.example.org:5000",
     storage_class="fast",
@@ -87,7 +84,7 @@ def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @real
 def test_nothing_that_an_ingress_controller_obeys_is_copied_to_the_host(rendering: Rendering) -> None:
-    """The chart's whole values, as the syncer reads them: an app's own Ingresses stay inside."""
+    """The complete values of the chart, as the syncer reads them. An app's own Ingresses are not copied to the host."""
     (secret,) = (obj for obj in rendering.render(12) if obj["metadata"]["name"] == "vc-config-kns-job-12")
     text = secret.get("stringData", {}).get("config.yaml") or base64.b64decode(secret["data"]["config.yaml"])
     config = yaml.safe_load(text)
@@ -100,7 +97,7 @@ def test_nothing_that_an_ingress_controller_obeys_is_copied_to_the_host(renderin
 @real
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_chart_accepts_the_values(rendering: Rendering, shape: str) -> None:
-    """Its schema refuses unknown keys. What comes out is the job's alone, applied by kinds that kns knows."""
+    """The schema refuses unknown keys. All rendered objects belong to the job and are of kinds that kns applies."""
     objects = rendering.render(12, shape)
     kinds = [obj["kind"] for obj in objects]
     assert kinds[0] == "ServiceAccount"
@@ -115,7 +112,7 @@ def test_the_chart_accepts_the_values(rendering: Rendering, shape: str) -> None:
 
 @real
 def test_nothing_is_cluster_scoped_and_no_right_is_made(rendering: Rendering) -> None:
-    """Rights come from one static ClusterRole, so kns need not be able to hand out others."""
+    """The rights come from one static ClusterRole, so that kns needs no right to grant others."""
     kinds = {obj["kind"] for obj in rendering.render(12)}
     assert kinds <= {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "StatefulSet"}
 
@@ -139,7 +136,7 @@ def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str
 @pytest.mark.proves("objects", "Every pod has the toleration with `Exists` and `NoSchedule`")
 @real
 def test_the_nested_dns_tolerates_and_asks_too(rendering: Rendering) -> None:
-    """CoreDNS is in the config's values; it ends up as a pod on the host."""
+    """CoreDNS is in the values of the config, and becomes a pod on the host."""
     config = next(obj for obj in rendering.render(12) if obj["kind"] == "Secret")
     text = base64.b64decode(config["data"]["config.yaml"]).decode()
     values = yaml.safe_load(text)
@@ -151,7 +148,7 @@ def test_the_nested_dns_tolerates_and_asks_too(rendering: Rendering) -> None:
 @real
 @pytest.mark.parametrize("shell", [True, False])
 def test_the_shells_account_is_in_the_config_only_if_there_is_a_shell(rendering: Rendering, shell: bool) -> None:
-    """What the syncer reads at its start: an account with a role, its token in a Secret of the job's namespace."""
+    """What the syncer reads at its start: an account with a role, and its token in a Secret in the job's namespace."""
     config = next(obj for obj in rendering.render(12, shell=shell) if obj["kind"] == "Secret")
     values = yaml.safe_load(base64.b64decode(config["data"]["config.yaml"]))
     access = {
@@ -197,13 +194,13 @@ def test_a_second_job_of_a_shape_needs_no_process(rendering: Rendering) -> None:
 
 @real
 def test_a_jobs_objects_are_its_own(rendering: Rendering) -> None:
-    """What a caller does to them does not come back with the next job."""
+    """Changes that a caller makes to them do not appear in the next job."""
     rendering.render(1)[0]["metadata"]["name"] = "spoiled"
     assert rendering.render(1)[0]["metadata"]["name"] == "vc-kns-job-1"
 
 
 @real
-def test_a_value_that_the_chart_refuses_is_told_in_helms_words(rendering: Rendering) -> None:
+def test_a_value_that_the_chart_refuses_is_reported_in_helms_words(rendering: Rendering) -> None:
     with pytest.raises(RenderError, match=r"helm template .*vcluster.*noSuchKey"):
         rendering.renderer.render(a_location(1), lambda _: {"noSuchKey": 1})
 
@@ -238,7 +235,7 @@ def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("script", "message"),
     [
         ("echo 'Error: no' >&2; exit 1", "helm template chart.tgz: Error: no"),
-        ("printf 'a: [' ", "what it printed is not YAML"),
+        ("printf 'a: [' ", "the output is not YAML"),
         ("printf 'kind: ClusterRole\\nmetadata: {name: x}\\n'", "kinds that kns does not apply: ClusterRole"),
     ],
     ids=["its own words", "not YAML", "a kind that kns has no right for"],
@@ -249,13 +246,13 @@ def test_what_helm_should_not_say(tmp_path: Path, script: str, message: str) -> 
 
 
 def test_a_helm_that_was_killed_says_nothing_about_the_values(tmp_path: Path) -> None:
-    """Memory ran out, say: the next pass may fare better, so the job does not end."""
+    """For example, memory ran out. The next reconcile may succeed, so the job does not end."""
     with pytest.raises(UnavailableError, match="killed by signal 9"):
         fake(tmp_path, "kill -9 $$").render(a_location(1), lambda _: {})
 
 
 def test_no_helm_at_all(tmp_path: Path) -> None:
-    """A fault of this node, not of the job: it is tried again."""
+    """The node causes this, not the job, so the call is retried."""
     with pytest.raises(UnavailableError, match=r"helm template chart\.tgz"):
         HelmRenderer(helm=str(tmp_path / "none"), chart=Path("chart.tgz")).render(a_location(1), lambda _: {})
 

@@ -70,7 +70,7 @@ def realm(request: pytest.FixtureRequest, clients: KeycloakClients) -> IdentityP
 
 
 def test_a_call_that_waited_while_the_lead_was_lost_is_not_made(access: KeycloakAccess, clock: FakeClock) -> None:
-    """The fence was asked before the wait for the turn and the token, which may take longer than a Lease leaves."""
+    """The fence is checked before the wait for the turn and the token, and the Lease may expire during that wait."""
     leads = [True, False]
     clients = KeycloakClients(access, clock=clock, may_work=lambda: leads.pop(0))
     assert clients.find_client("kns-job-7") is None
@@ -91,7 +91,7 @@ def test_a_created_client_is_found_as_wanted(realm: IdentityProvider) -> None:
     assert realm.find_client("kns-job") is None
 
 
-def test_a_taken_name_is_told(realm: IdentityProvider) -> None:
+def test_a_taken_name_is_reported(realm: IdentityProvider) -> None:
     realm.create_client(WANTED)
     with pytest.raises(AlreadyExistsError):
         realm.create_client(WANTED)
@@ -110,7 +110,9 @@ def test_an_update_leaves_what_it_does_not_name(realm: IdentityProvider) -> None
 def test_clients_are_listed_by_the_beginning_of_their_names(
     realm: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With their attributes, however many there are; Keycloak itself also finds a name that has it in the middle."""
+    """
+    With attributes, in any number. Keycloak also returns clients that have the prefix in the middle of their name.
+    """
     monkeypatch.setattr(keycloak_admin, "CLIENT_PAGE", 2)
     assert list(realm.list_clients("kns-job-")) == []
     for client_id in ("kns-job-1", "portal", "my-kns-job-2", "kns-job-3", "kns-job-4", "kns-job-5"):
@@ -160,7 +162,7 @@ def test_a_path_before_all_others_is_kept(access: KeycloakAccess, clock: FakeClo
 @pytest.mark.parametrize("fault", [Reset(), LostAnswer(), Answer(503, {"error": "starting"})], ids=str)
 @pytest.mark.parametrize("path", ["/token", "/clients"])
 def test_nothing_is_sent_twice(clients: KeycloakClients, server: KeycloakServer, path: str, fault: Fault) -> None:
-    """The library would repeat a POST that had no answer; whether to try again is for the queue to say."""
+    """The library would repeat a POST without a response. Only the work queue decides about retries."""
     server.script("POST", path, fault)
     with pytest.raises(UnavailableError):
         clients.create_client(WANTED)
@@ -190,7 +192,7 @@ def test_a_client_that_goes_while_it_is_looked_up_is_absent(clients: KeycloakCli
 
 
 def test_the_proxy_of_the_settings_is_used(access: KeycloakAccess, server: KeycloakServer, clock: FakeClock) -> None:
-    """The server plays the proxy, for a host that nobody else could reach."""
+    """The server acts as the proxy for a host that is otherwise unreachable."""
     there = replace(access, url="http://kc.example.org", proxies=Proxies(http=server.url))
     assert KeycloakClients(there, clock=clock).find_client("kns-job-7") is None
     assert {seen.headers["host"] for seen in server.seen} == {"kc.example.org"}
@@ -216,7 +218,7 @@ def test_proxies_and_certificates_of_the_environment_are_not(
 
 @pytest.fixture
 def tls_server(tmp_path: Path) -> Iterator[tuple[KeycloakServer, Path]]:
-    """With a certificate that only its own file vouches for."""
+    """With a certificate that only its own file can verify."""
     certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     make_certificate(certificate, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -248,9 +250,13 @@ def _set(**changes: str) -> Callable[[KeycloakAccess], KeycloakAccess]:
     ("change", "kind", "text"),
     [
         (_set(client_secret="x"), UnauthorizedError, "check JARVICE_KNS_KEYCLOAK_CLIENT_ID and JARVICE_KNS_KEYCLOAK"),
-        (_set(client_id="x"), UnauthorizedError, "refuses kns's client x of realm jarvice (401"),
-        (_set(realm="x"), UnauthorizedError, "has no realm x; set JARVICE_KNS_KEYCLOAK_REALM"),
-        (lambda access: replace(access, url=f"{access.url}/auth"), UnauthorizedError, "its /auth if the server has"),
+        (_set(client_id="x"), UnauthorizedError, "refuses client x in realm jarvice (401"),
+        (_set(realm="x"), UnauthorizedError, "has no realm x; check JARVICE_KNS_KEYCLOAK_REALM"),
+        (
+            lambda access: replace(access, url=f"{access.url}/auth"),
+            UnauthorizedError,
+            "add /auth to JARVICE_KNS",
+        ),
         (_set(url="http://127.0.0.1:1"), UnavailableError, "ConnectionRefusedError: [Errno 111] Connection refused"),
     ],
     ids=["secret", "id", "realm", "path", "port"],
@@ -334,7 +340,7 @@ def test_a_call_that_hangs_holds_one_worker_only(
     stuck = threading.Thread(target=_swallow, args=(lambda: clients.find_client("kns-job-7"),), daemon=True)
     stuck.start()
     assert server.arrived.wait(5)
-    with pytest.raises(UnavailableError, match="another call has had no answer"):
+    with pytest.raises(UnavailableError, match="an earlier call has had no answer"):
         clients.find_client("kns-job-8")
     server.closing.set()
     stuck.join(10)

@@ -1,4 +1,4 @@
-"""The Lease: who has it, how it is renewed, when it may be taken from somebody who is silent."""
+"""The Lease: who holds it, how it is renewed, and when it may be taken from a holder that does not renew it."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_renewing_keeps_the_time_of_acquisition(server: ApiServer, lease: KubeLe
 
 
 def test_another_holder_is_judged_by_our_own_clock(server: ApiServer, lease: KubeLease, clock: FakeClock) -> None:
-    """Its timestamps are years old, and mean nothing: its node's clock may be wrong."""
+    """Its timestamps are years old and do not count, because the clock of its node may be wrong."""
     held_by_other(server)
     assert not lease.try_acquire(holder="me", duration_s=15)
     clock.advance(14.9)
@@ -74,7 +74,7 @@ def test_the_holders_own_duration_counts(server: ApiServer, lease: KubeLease, cl
 
 
 def test_of_two_that_take_over_one_wins(server: ApiServer, client: KubeClient, clock: FakeClock) -> None:
-    """Both read it as run out; the second write meets a newer version."""
+    """Both read an expired Lease. The second write finds a newer version."""
     held_by_other(server)
     one, two = (KubeLease(client, namespace="kns", clock=clock) for _ in range(2))
     one.try_acquire(holder="one", duration_s=15)
@@ -112,7 +112,7 @@ def test_a_lease_without_content_is_free(server: ApiServer, lease: KubeLease) ->
     assert lease.try_acquire(holder="me", duration_s=15)
 
 
-def test_no_answer_is_told_not_taken_for_a_loss(server: ApiServer, lease: KubeLease) -> None:
+def test_no_answer_is_reported_and_not_taken_for_a_loss(server: ApiServer, lease: KubeLease) -> None:
     server.script("GET", LEASE, Reset())
     with pytest.raises(UnavailableError):
         lease.try_acquire(holder="me", duration_s=15)

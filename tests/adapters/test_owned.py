@@ -1,4 +1,4 @@
-"""Tokens and outputs as Secrets that their record owns."""
+"""Tokens and outputs as Secrets owned by their record."""
 
 import base64
 import gzip
@@ -38,7 +38,7 @@ def secret(server: ApiServer, name: str) -> dict[str, Any]:
 
 
 def test_a_secret_belongs_to_its_record(server: ApiServer, outputs: KubeOutputs, tokens: KubeTokens) -> None:
-    """It goes when the record goes, and not before."""
+    """It is deleted together with the record."""
     outputs.write(JOB, JobOutput(log="a"))
     tokens.ensure(JOB)
     owner = {"apiVersion": "kns.io/v1alpha1", "kind": "NestedJob", "name": "kns-job-7", "uid": JOB.uid}
@@ -82,7 +82,7 @@ def test_an_output_that_was_not_stored_is_tried_again(server: ApiServer, outputs
 
 
 def test_half_a_surrogate_pair_does_not_keep_an_output_from_being_stored(outputs: KubeOutputs) -> None:
-    """JSON from an app's termination message may hold one."""
+    """The JSON of an app's termination message may contain a lone surrogate."""
     outputs.write(JOB, JobOutput(head="h\ud800", log="l\ud800", end="e\ud800"))
     assert outputs.read(JOB.record) == JobOutput(head="h?", log="l?", end="e?")
 
@@ -93,7 +93,7 @@ def test_half_a_surrogate_pair_does_not_keep_an_output_from_being_stored(outputs
     "many may read it at the same time; if something was cut, the first line says so",
 )
 def test_a_huge_log_is_cut_to_fit_and_keeps_its_end(server: ApiServer, outputs: KubeOutputs) -> None:
-    """Random text, which does not compress to less than three quarters."""
+    """Random text, which compresses to three quarters at best."""
     rng = random.Random(7)
     lines = ["".join(rng.choices(string.printable[:64], k=400)) for _ in range(6_000)]
     outputs.write(JOB, JobOutput(head="head", log="\n".join(lines), end="end"))
@@ -116,7 +116,7 @@ def test_a_log_is_cut_at_newlines_only() -> None:
     "many may read it at the same time; if something was cut, the first line says so",
 )
 def test_a_log_that_compresses_is_kept_up_to_two_mebibytes() -> None:
-    """However small it is stored, whoever reads it has it all in memory."""
+    """A reader has the decompressed log in memory, however small the stored one is."""
     text = "\n".join(["the same line again"] * 9_000)
     assert gzip.decompress(pack_log(text)).decode() == text
     kept = gzip.decompress(pack_log("\n".join(["x" * 800] * 9_000)))
@@ -161,7 +161,7 @@ def test_what_an_answer_waits_for_is_not_waited_for_long(
 
 
 def test_packing_is_stable() -> None:
-    """No time in it: the same log is the same bytes."""
+    """The packed log contains no time, so equal logs have equal bytes."""
     assert pack_log("a\nb") == pack_log("a\nb")
 
 

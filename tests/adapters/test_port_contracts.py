@@ -28,12 +28,12 @@ REQUEST = digest_request("user1", "key")
 
 
 class Store(JobStore, RecordAuthority, RecordWriter, Protocol):
-    """The record from all sides."""
+    """The record store of both implementations."""
 
 
 @dataclass
 class Subject:
-    """The stores under test; `over_http` is None for those in memory."""
+    """The stores under test. `over_http` is None for the in-memory ones."""
 
     store: Store
     outputs: OutputStore
@@ -42,13 +42,13 @@ class Subject:
     over_http: Records | None = None
 
     def advance(self, hours: float) -> None:
-        """For the store, and for what is stored from now on."""
+        """Set the time of the store and of everything that is stored from now on."""
         self.clock.advance(hours * 3600)
         if self.over_http is not None:
             self.over_http.server.now = self.clock.now().isoformat()
 
     def apply_by_hand(self, spec: JobSpec, record: str) -> Job:
-        """A record that somebody applied, seen by the store."""
+        """A record that was applied by a user, as the store sees it."""
         if isinstance(self.store, MemoryJobStore):
             return self.store.add_spec(spec, record=record)
         assert self.over_http is not None
@@ -66,7 +66,7 @@ class Subject:
         return self.store.create(a_job().numbered(number).build().spec)
 
     def settle(self, record: str, *, times: int) -> None:
-        """Over HTTP a deletion is only seen when the watch tells of it."""
+        """Over HTTP, the store sees a deletion when the watch reports it."""
         if self.over_http is not None:
             self.over_http.wait_for(record, times=times)
 
@@ -97,7 +97,7 @@ def test_a_created_record_is_there_at_once_as_it_was(subject: Subject) -> None:
 
 
 def test_a_job_is_found_by_its_public_name_and_listed_for_its_user(subject: Subject) -> None:
-    """A record without a name yet is found by none, and is its user's all the same."""
+    """A record without a job name is found by no name, but belongs to its user."""
     subject.apply_by_hand(a_job().not_accepted().build().spec, "by-hand")
     job = subject.create()
     assert job.spec.accepted is not None
@@ -124,7 +124,7 @@ def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
 
 
 def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_has_another(subject: Subject) -> None:
-    """The replica that is asked may not have seen the record yet, and a client takes "unknown" for lost."""
+    """The replica may not have seen the record yet, and a client understands "unknown" as lost."""
     job = subject.store.create(a_job().numbered(7).build().spec, request=REQUEST)
     assert job.record != "kns-job-7"
     assert job.spec.accepted is not None
@@ -152,14 +152,14 @@ def test_the_uids_are_those_of_all_records_as_they_are_stored_now(subject: Subje
     assert subject.store.list_uids() == {jobs[1].uid}
 
 
-def test_a_taken_name_is_told(subject: Subject) -> None:
+def test_a_taken_name_is_reported(subject: Subject) -> None:
     subject.create()
     with pytest.raises(AlreadyExistsError):
         subject.create()
 
 
 def request(subject: Subject, number: int, *, request: str = REQUEST) -> int | None:
-    """The number of the job that a create with this number is answered with."""
+    """The number of the job that a create call with this number returns."""
     return subject.store.create(a_job().numbered(number).build().spec, request=request).number
 
 
@@ -182,7 +182,7 @@ def test_requests_do_not_mix(subject: Subject) -> None:
 
 
 def test_after_a_day_a_request_makes_a_new_job_each_day(subject: Subject) -> None:
-    """The old records are still there and keep their names."""
+    """The old records still exist and keep their names."""
     given = []
     for day in range(3):
         given += [request(subject, 10 * day + 1), request(subject, 10 * day + 2)]
@@ -221,7 +221,7 @@ def test_an_accepted_record_of_any_name_is_found_by_its_number(subject: Subject)
 
 
 def test_a_status_is_stored_whole(subject: Subject) -> None:
-    """A full one comes back as it was."""
+    """A complete status is read back unchanged."""
     job = subject.create()
     status = a_job().started().exposed().ended(JobState.FAILED).build().status
     subject.store.write_status(job, status)
@@ -230,7 +230,7 @@ def test_a_status_is_stored_whole(subject: Subject) -> None:
 
 
 def test_a_value_that_is_absent_again_is_gone(subject: Subject) -> None:
-    """A write replaces the status, it does not add to it."""
+    """A write replaces the status and does not merge it."""
     job = subject.create()
     subject.store.write_status(job, job.status.model_copy(update={"message": "hello"}))
     subject.store.write_status(subject.read(), job.status)
@@ -267,7 +267,7 @@ def test_only_the_spec_moves_the_generation(subject: Subject) -> None:
     ids=["shutdown", "terminate", "twice", "terminate overrides", "shutdown does not"],
 )
 def test_stopping(subject: Subject, asked: list[StopReason], stored: StopReason) -> None:
-    """The caller's view of the job may be as old as it likes."""
+    """The caller's view of the job may be outdated."""
     job = subject.create()
     for reason in asked:
         subject.store.request_stop(job, reason)
@@ -282,7 +282,7 @@ def test_stopping_an_ended_job_changes_nothing(subject: Subject) -> None:
     assert subject.read() == before
 
 
-def test_stopping_what_went_is_told(subject: Subject) -> None:
+def test_stopping_what_went_is_reported(subject: Subject) -> None:
     with pytest.raises(NotFoundError):
         subject.store.request_stop(a_job().build(), StopReason.SHUTDOWN)
 

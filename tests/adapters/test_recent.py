@@ -1,4 +1,4 @@
-"""Lists that are read once for many: how long they count, and what is never kept."""
+"""Lists that are read once for many requests: how long they are reused, and which are never stored."""
 
 from collections.abc import Sequence
 

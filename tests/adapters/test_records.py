@@ -1,4 +1,4 @@
-"""Records over the API: the counter under contention, conflicts, and records that cannot be read."""
+"""Records over the API: the counter under contention, conflicts, and invalid records."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PREFIX = "/apis/kns.io/v1alpha1"
 
 
 class Records:
-    """One replica's records, with its cache running."""
+    """The records of one replica, with a running cache."""
 
     def __init__(self, server: ApiServer, client: KubeClient) -> None:
         self.server = server
@@ -46,7 +46,7 @@ class Records:
         assert not self._thread.is_alive()
 
     def wait_for(self, record: str, *, times: int) -> None:
-        """Until that record's change was told so often."""
+        """Wait until this number of changes of the record was reported."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=5)
 
@@ -64,7 +64,7 @@ def records(server: ApiServer, client: KubeClient) -> Iterator[Records]:
 
 
 def apply(server: ApiServer, job: JobBuilder, *, record: str = "by-hand", **spec: Any) -> Object:
-    """As `kubectl apply` would."""
+    """Write the record as `kubectl apply` would."""
     body = build_record(record=record, spec=job.build().spec, namespace="kns")
     body["spec"] |= spec
     return server.put(PREFIX, "nestedjobs", body)
@@ -88,7 +88,7 @@ def test_a_usual_number_costs_one_call(records: Records) -> None:
 
 
 def test_two_replicas_never_give_the_same_number(records: Records, client: KubeClient) -> None:
-    """Each goes on from what it knows, meets a conflict, and reads again."""
+    """Each replica continues from its cached counter, gets a conflict, and reads again."""
     other = KubeRecords(client, namespace="kns", clock=FakeClock())
     given = [store.allot_number() for _ in range(4) for store in (records.store, other)]
     assert given == list(range(1, 9))
@@ -113,8 +113,8 @@ def test_numbers_are_unique_and_rising_for_each_of_eight_threads(records: Record
     assert all(numbers == sorted(numbers) for numbers in given.values())
 
 
-def test_all_who_share_a_swap_share_its_fault(records: Records) -> None:
-    """With a host that does not answer, requests must not wait for each other's timeouts in turn."""
+def test_all_who_share_a_swap_share_its_error(records: Records) -> None:
+    """If the host does not answer, requests must not wait for each other's timeouts one after another."""
     records.store.allot_number()
     errors: list[str] = []
 
@@ -160,7 +160,7 @@ def test_two_replicas_that_make_the_counter_agree(records: Records, client: Kube
 
 
 def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> None:
-    """Somebody removed the ConfigMap: numbers are for ever, so it must not begin at one again."""
+    """The ConfigMap was deleted. Numbers are never reused, so the counter must not start at one again."""
     created(records, a_job().numbered(41))
     records.store.allot_number()
     records.server.drop("/api/v1", "configmaps", "kns", COUNTER)
@@ -170,14 +170,14 @@ def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> No
 def test_a_counter_that_is_no_number_says_what_to_do_and_heals(records: Records) -> None:
     meta = {"metadata": {"name": COUNTER, "namespace": "kns"}}
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "many"}})
-    with pytest.raises(UnavailableError, match="set it to the highest job number ever given"):
+    with pytest.raises(UnavailableError, match="set it to the highest job number ever allotted"):
         records.store.allot_number()
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "7"}})
     assert records.store.allot_number() == 8
 
 
 def test_a_status_decided_on_what_changed_meanwhile_conflicts(records: Records) -> None:
-    """Before the cache has heard of it too: then the API server's own check counts."""
+    """Also before the cache has the change: then the check of the API server refuses the write."""
     job = created(records)
     stale = job.status.model_copy(update={"message": "stale"})
     apply(records.server, a_job(), record=job.record, label="changed by hand")
@@ -189,7 +189,7 @@ def test_a_status_decided_on_what_changed_meanwhile_conflicts(records: Records) 
 
 
 def test_a_status_write_leaves_what_kns_does_not_know(records: Records) -> None:
-    """A newer kns may have put more into the record."""
+    """A newer kns may have stored more keys in the record."""
     stored = apply(records.server, a_job(), futureKey={"a": 1})
     records.wait_for("by-hand", times=1)
     job = records.store.get("by-hand")
@@ -203,7 +203,7 @@ def test_a_status_write_leaves_what_kns_does_not_know(records: Records) -> None:
 
 @pytest.mark.proves("statuses", "If both shutdown and terminate are requested, `terminate` decides the final status")
 def test_of_two_stops_at_the_same_time_the_stronger_wins(records: Records, client: KubeClient) -> None:
-    """Whichever of two replicas is asked first."""
+    """For either order of two replicas."""
     job = created(records)
     other = KubeRecords(client, namespace="kns", clock=FakeClock())
     terminate = Meanwhile(lambda: other.request_stop(job, StopReason.TERMINATE))
@@ -215,7 +215,7 @@ def test_of_two_stops_at_the_same_time_the_stronger_wins(records: Records, clien
 
 
 def test_an_unreadable_record_is_salvaged_and_logged_once(records: Records) -> None:
-    """It can still be ended and removed, and it says why; readers of other records notice nothing."""
+    """It can still be ended and removed, and has the reason. Readers of other records are not affected."""
     created(records)
     with capture_logs() as logs:
         apply(records.server, a_job(), record="broken", machine="not an object")
@@ -230,20 +230,20 @@ def test_an_unreadable_record_is_salvaged_and_logged_once(records: Records) -> N
 
 
 def test_a_create_whose_answer_was_lost_is_found(records: Records) -> None:
-    """It took effect: telling the caller otherwise would make it submit the job again."""
+    """The request took effect. With an error, the caller would submit the job again."""
     records.server.script("POST", "/nestedjobs", LostAnswer())
     assert created(records).number == 7
     assert records.store.get("kns-job-7") is not None
 
 
-def test_a_create_that_did_not_happen_is_told(records: Records) -> None:
+def test_a_create_that_did_not_happen_is_reported(records: Records) -> None:
     records.server.script("POST", "/nestedjobs", failure(503, "ServiceUnavailable"))
     with pytest.raises(UnavailableError, match="503"):
         created(records)
 
 
 def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
-    """Each parsed record is kept for its readers; without this the process would only grow."""
+    """Parsed records are cached. Without this cleanup, the memory of the process would grow without limit."""
     job = created(records)
     assert records.store.get(job.record) is not None
     records.wait_for(job.record, times=1)
@@ -254,7 +254,7 @@ def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
 
 
 def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
-    """It was removed and made again since it was read."""
+    """It was deleted and created again since it was read."""
     job = created(records)
     records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
     apply(records.server, a_job(), record=job.record)
@@ -265,7 +265,7 @@ def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
 
 
 def test_a_new_record_carries_finalizer_and_labels(records: Records) -> None:
-    """So that nothing is ever made for a record that could vanish without cleanup."""
+    """So that no object is created for a record that could be deleted without cleanup."""
     created(records)
     stored = records.server.find(PREFIX, "nestedjobs", "kns", "kns-job-7")
     assert stored is not None
@@ -286,7 +286,7 @@ def spec_of(number: int) -> JobSpec:
 
 
 def test_of_two_replicas_that_get_a_request_at_once_both_answer_the_first(records: Records, client: KubeClient) -> None:
-    """The other's cache has not heard of it: the API server refuses the name."""
+    """The cache of the other replica does not have the record yet, and the API server refuses the name."""
     other = KubeRecords(client, namespace="kns", clock=FakeClock())
     other.cache._list()
     first = records.store.create(spec_of(7), request=REQUEST)
@@ -318,7 +318,7 @@ def test_a_request_whose_answer_was_lost_is_found(records: Records) -> None:
 def test_uids_come_from_the_server_and_not_from_the_cache(
     records: Records, client: KubeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pages, and without what the records hold; one that cannot be read is among them."""
+    """In pages and without the contents. The list includes an invalid record."""
     monkeypatch.setattr("kns.adapters.kube.records.PAGE", "2")
     uids = {records.store.create(spec_of(number)).uid for number in (1, 2, 3, 4)}
     broken = apply(records.server, a_job(), record="broken", accepted={"number": "many"})
@@ -338,7 +338,7 @@ ADOPTED = AdoptedNamespace(name="kns-job-900", uid="u-1")
 
 
 def test_no_look_up_walks_all_records(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients poll, and there may be thousands of records: a walk over 10 000 of them took 23 ms."""
+    """Clients poll, and there may be thousands of records. A scan of 10 000 records took 23 ms."""
     job = records.store.create(a_job().build().spec, request=digest_request("user1", "key"))
     assert job.record != names.job_object_name(7)
     assert job.spec.accepted is not None
@@ -383,10 +383,8 @@ def test_a_record_that_went_while_it_was_read_is_not_remembered(records: Records
     assert records.store._parsed == {}
 
 
-def test_a_record_that_the_cache_has_not_heard_of_is_fetched_from_the_host(
-    client: KubeClient, server: ApiServer
-) -> None:
-    """Of two replicas the one that is asked may be the later one."""
+def test_a_record_that_the_cache_does_not_have_is_fetched_from_the_host(client: KubeClient, server: ApiServer) -> None:
+    """The replica that gets the request may have the older cache."""
     other, late = Records(server, client), Records(server, client)
     other.start()
     late.start()

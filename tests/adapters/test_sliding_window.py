@@ -1,4 +1,4 @@
-"""Events a minute: what is counted, how long one waits, and that strangers cannot fill the memory."""
+"""Events per minute: what is counted, how long callers wait, and that clients cannot fill the memory."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_the_window_moves_with_each_event(window: SlidingWindow, clock: FakeCloc
 
 
 def test_what_was_refused_does_not_count(window: SlidingWindow, clock: FakeClock) -> None:
-    """Else somebody who goes on asking would never be let in again."""
+    """Otherwise a client that keeps trying would be refused without end."""
     for _ in range(50):
         window.take("a")
     clock.advance(60)

@@ -1,4 +1,4 @@
-"""The sweeper over the real adapters: what it asks the API server for, and what it sends."""
+"""The sweeper with the real adapters: its requests to the API server."""
 
 import pytest
 
@@ -25,7 +25,7 @@ GONE = "uid-of-no-record"
 
 @pytest.fixture
 def records(client: KubeClient) -> KubeRecords:
-    """Listed once and not followed; what a test stores it shows at once."""
+    """Listed once and not watched. Objects that a test stores are visible at once."""
     records = KubeRecords(client, namespace="kns", clock=FakeClock())
     records.cache._list()
     return records
@@ -55,7 +55,7 @@ def sweeper(client: KubeClient, records: KubeRecords) -> Sweeper:
 
 
 def put_all(server: ApiServer, builder: JobBuilder, *, record_uid: str, installation: str = "kns") -> None:
-    """What kns makes for a job outside its namespace, and that, as the stages and stores build it."""
+    """The objects of a job outside its namespace, and the namespace, as the stages and stores build them."""
     job = builder.with_vault().build()
     accepted, uid = job.spec.accepted, {"record_uid": record_uid, "installation": installation}
     assert accepted is not None
@@ -73,7 +73,10 @@ def put_all(server: ApiServer, builder: JobBuilder, *, record_uid: str, installa
 
 
 def test_what_kns_itself_builds_is_known_as_its_own(server: ApiServer, records: KubeRecords, sweeper: Sweeper) -> None:
-    """Of three jobs one has a record, one is another installation's, and one is an orphan: only that goes."""
+    """
+    Of three jobs, one has a record, one belongs to another installation, and one is an orphan. Only the orphan is
+    removed.
+    """
     live = records.create(a_job().numbered(7).build().spec)
     put_all(server, a_job().numbered(7), record_uid=live.uid)
     put_all(server, a_job().numbered(8), record_uid=GONE, installation="other")
@@ -94,7 +97,7 @@ def test_what_kns_itself_builds_is_known_as_its_own(server: ApiServer, records: 
 
 
 def test_an_event_is_applied_and_counted_up(server: ApiServer, sweeper: Sweeper) -> None:
-    """A namespace that is told of and not removed has one Event after two sweeps."""
+    """A namespace that is reported and not removed has one Event after two sweeps."""
     put_all(server, a_job().numbered(9), record_uid=GONE)
     stored = server.find(CORE, "namespaces", "", "kns-job-9")
     assert stored is not None
@@ -121,7 +124,7 @@ def test_without_an_answer_about_the_records_nothing_goes(server: ApiServer, swe
 
 
 def test_without_the_right_to_list_secrets_the_rest_is_swept(server: ApiServer, sweeper: Sweeper) -> None:
-    """As after an upgrade whose Role was not applied."""
+    """This happens after an upgrade without the new Role."""
     put_all(server, a_job().numbered(9), record_uid=GONE)
     server.script("GET", "/secrets", failure(403, "Forbidden", "secrets is forbidden"))
     sweeper.sweep()

@@ -1,4 +1,4 @@
-"""The bound on changes of the host, over a clock that only sleeping moves."""
+"""The rate limit for writes, with a clock that only sleeping advances."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def clock() -> FakeClock:
 
 
 def test_a_change_that_waited_while_the_lead_was_lost_is_not_made(clock: FakeClock) -> None:
-    """The fence was asked before the wait, and a process can be frozen there as well as anywhere."""
+    """The fence is checked before the wait, and the process may be frozen during the wait."""
     leads = [True]
 
     def freeze(seconds: float) -> None:
@@ -27,7 +27,7 @@ def test_a_change_that_waited_while_the_lead_was_lost_is_not_made(clock: FakeClo
 
 
 def waits(clock: FakeClock, throttle: Throttle, count: int) -> float:
-    """Seconds that so many changes in a row take."""
+    """The seconds that a number of consecutive writes takes."""
     before = clock.monotonic()
     for _ in range(count):
         throttle.wait()

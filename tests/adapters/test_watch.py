@@ -1,4 +1,4 @@
-"""The watch cache, in its own thread, against a server that compacts, mumbles, falls silent and forgets."""
+"""The watch cache in its own thread, with a server that compacts, sends invalid data, falls silent and loses data."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def names_of(running: RunningCache) -> list[str]:
 
 
 def newer(obj: Object, *, by: int) -> Object:
-    """The same object, as another write of ours would have returned it."""
+    """The same object, as another write of kns would have returned it."""
     return {"metadata": {**obj["metadata"], "resourceVersion": str(int(obj["metadata"]["resourceVersion"]) + by)}}
 
 
@@ -86,7 +86,7 @@ def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: Run
 
 
 def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_cache: RunCache) -> None:
-    """The next watch starts from it, so a quiet kind does not fall behind the compaction."""
+    """The next watch starts from it, so that a kind without changes is not affected by a compaction."""
     running = run_cache().start()
     server.send("/api/v1", "pods", "BOOKMARK", {"metadata": {"resourceVersion": "4711"}})
     put(server, "sign")  # a change that comes after the bookmark: when it is in, so is the bookmark
@@ -134,7 +134,7 @@ def test_what_cannot_be_followed_is_listed_anew(server: ApiServer, run_cache: Ru
 
 
 def test_a_new_list_keeps_the_objects_that_did_not_change(server: ApiServer, run_cache: RunCache) -> None:
-    """Thousands of new ones every few minutes would be thousands for the collector to look through."""
+    """Otherwise the garbage collector would have thousands of new objects every few minutes."""
     running = run_cache().start()
     for name in ("one", "two"):
         put(server, name)
@@ -150,7 +150,7 @@ def test_a_new_list_keeps_the_objects_that_did_not_change(server: ApiServer, run
 
 
 def test_a_compaction_is_survived(server: ApiServer, run_cache: RunCache) -> None:
-    """The version of the last event is too old: 410 at the start of the watch, list, go on."""
+    """The version of the last event has expired: 410 at the start of the watch, then a list and a new watch."""
     running = run_cache().start()
     put(server, "before")
     running.next_change()
@@ -178,7 +178,7 @@ def test_a_failed_list_is_tried_again(server: ApiServer, run_cache: RunCache, fa
 def test_a_silent_server_is_left_and_asked_anew(
     server: ApiServer, run_cache: RunCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dead connection says nothing, not even that it is dead."""
+    """A dead connection sends nothing."""
     running = run_cache()
     monkeypatch.setattr("kns.adapters.kube.watch.SILENCE_S", 0.05)
     running.start()
@@ -190,7 +190,7 @@ def test_a_silent_server_is_left_and_asked_anew(
 def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
     server: ApiServer, run_cache: RunCache
 ) -> None:
-    """Else a broken gateway would get a request per millisecond; a failure of its own has the backoff."""
+    """Otherwise a broken gateway would get a request per millisecond. A failure has the backoff."""
     running = run_cache().start()
     server.script("GET", "/pods", Lines(()))
     server.end_watches()
@@ -201,7 +201,7 @@ def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
 
 
 def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
-    """Also when only the watch is broken: each list in between works, and must not reset it."""
+    """Also if only the watch is broken. The lists in between succeed and must not reset the backoff."""
 
     class Stop:
         waits: list[float] = []  # noqa: RUF012 - one test, one list
@@ -219,8 +219,8 @@ def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock,
     assert Stop.waits == [0.0, 1.0, 3.0, 8.0, 8.0, 8.0]
 
 
-def test_deletions_during_a_broken_watch_are_told(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
-    """Two lists of one cache, with the world changing in between and no watch to see it."""
+def test_deletions_during_a_broken_watch_are_reported(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """Two lists of one cache, with changes in between that no watch reports."""
     told: list[str] = []
     cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
     put(server, "stays")
@@ -250,7 +250,7 @@ def test_what_this_process_wrote_is_there_at_once(server: ApiServer, run_cache: 
 def test_a_write_during_a_list_survives_it(
     client: KubeClient, clock: FakeClock, server: ApiServer, known_to_server: bool
 ) -> None:
-    """The list was taken before the write and comes in after it; what is newer stays."""
+    """The list was computed before the write and arrives after it. The newer object stays."""
     cache = WatchCache(client, PODS, clock=clock)
     if known_to_server:
         put(server, "one")
@@ -263,7 +263,9 @@ def test_a_write_during_a_list_survives_it(
 
 @pytest.mark.proves("faults", "etcd is restored from a backup while replicas run")
 def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
-    """Its versions begin below those that are known: what was made after the backup is gone, what changed is back."""
+    """
+    Its versions are lower than the cached ones: objects created after the backup are gone, changed ones are as before.
+    """
     told: list[str] = []
     cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
     before = put(server, "changed")
@@ -287,7 +289,7 @@ def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, serve
 
 
 def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer, run_cache: RunCache) -> None:
-    """A slow answer to our write, read after the deletion of the object."""
+    """A slow response to a write of kns, read after the deletion of the object."""
     running = run_cache().start()
     ours = put(server, "one")
     running.next_change()
@@ -298,7 +300,7 @@ def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer,
 
 
 def test_nor_what_a_list_saw_gone(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
-    """It would stay until the next list: no event will ever tell of it again."""
+    """The object would stay until the next list, because no further event reports it."""
     cache = WatchCache(client, PODS, clock=clock)
     ours = put(server, "one")
     server.drop("/api/v1", "pods", "a", "one")
@@ -318,10 +320,10 @@ def test_the_end_of_an_old_object_leaves_a_newer_one_of_that_name(server: ApiSer
     assert running.cache.get("a", "one") == fresh
 
 
-def test_a_fault_in_on_change_does_not_end_the_cache(
+def test_an_error_in_on_change_does_not_end_the_cache(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache that stands still, with everybody reading it, is worse than anything in a log."""
+    """A cache that is never updated again would be worse than an error in the log."""
     monkeypatch.setattr("kns.adapters.kube.watch._BACKOFF_S", (0.0,))
     told: list[str] = []
 
@@ -330,7 +332,7 @@ def test_a_fault_in_on_change_does_not_end_the_cache(
             return len(told) > 1
 
         def wait(self, timeout: float) -> None:
-            """No pause."""
+            """No delay."""
 
     def on_change(obj: Object) -> None:
         told.append(obj["metadata"]["name"])

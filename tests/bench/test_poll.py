@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from bench import poll
-from bench.accounts import Account
 from bench.errors import BenchError
 from bench.poll import Bench, Load, Result
 from bench.scheduler import Replica
+from kns.client import ApiKey
 from tests.bench.server import Reply, run_against
 from tests.bench.test_scheduler import a_replica
 
-ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
+ACCOUNTS = [ApiKey("user1", "key-1"), ApiKey("user2", "key-2")]
 
 
 class _FakeKns:
@@ -112,7 +112,7 @@ def test_a_refused_poll_is_counted_and_is_no_success() -> None:
 
 def test_a_job_that_does_not_serve_ends_it_and_is_taken_away() -> None:
     kns = _FakeKns(serves=False)
-    with pytest.raises(BenchError, match="job 1 serves not within 0 s"):
+    with pytest.raises(BenchError, match="job 1 was not reachable within 0 s"):
         _run(kns, _load(serving_s=0.0))
     assert {job["job_status"] for job in kns.jobs.values()} == {"COMPLETED"}
 

@@ -51,7 +51,7 @@ def test_only_what_happened_meanwhile_counts() -> None:
     before = [a_replica("a", passes={"0.1": 50, "+Inf": 50}, cpu_s=1, vcluster=1), a_replica("b", cpu_s=1)]
     after = [a_replica("a", passes={"0.1": 149, "+Inf": 150}, cpu_s=3, vcluster=3), a_replica("b", cpu_s=1.5)]
     work = compare_work(before, after)
-    assert work.passes == 100
+    assert work.reconciles == 100
     assert work.mean_ms == pytest.approx(10)
     assert work.within_s == 0.1
     assert work.cpu_s == 2.5
@@ -63,13 +63,13 @@ def test_slow_passes_are_in_the_last_bucket() -> None:
     assert work.within_s == math.inf
 
 
-def test_without_a_pass_there_is_no_mean() -> None:
+def test_without_a_reconcile_there_is_no_mean() -> None:
     work = compare_work([a_replica()], [a_replica()])
-    assert (work.passes, work.mean_ms, work.within_s, work.stages) == (0, None, None, {})
+    assert (work.reconciles, work.mean_ms, work.within_s, work.stages) == (0, None, None, {})
 
 
 def test_a_replaced_pod_is_no_measurement() -> None:
-    with pytest.raises(BenchError, match="was replaced meanwhile"):
+    with pytest.raises(BenchError, match="was replaced during the measurement"):
         compare_work([a_replica("a")], [a_replica("b")])
 
 

@@ -10,10 +10,10 @@ from bench import soak
 from bench.errors import BenchError
 from bench.scheduler import Replica
 from bench.soak import Life, Result, Soak
-from demo.client import Client
 from demo.screen import Screen
 from demo.snapshot import Snapshot
 from demo.target import Target, choose_target
+from kns.client import ApiKey, Client
 
 COUNTER = ("ConfigMap", "kns-system", "kns-job-numbers")
 
@@ -37,7 +37,7 @@ class _Cluster:
             self.objects["kns-job-numbers"] += "1"
             self.objects |= dict.fromkeys(self._leaves, "1")
             self._state = "RUNS" if self._serves else "COMPLETED WITH ERROR"
-            return httpx.Response(200, json={"number": self.numbers[-1]})
+            return httpx.Response(200, json={"name": "n", "number": self.numbers[-1]})
         if route in ("shutdown", "terminate"):
             self.stopped.append(route)
             self._state = self._ends_as
@@ -79,13 +79,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return [Replica("a", {("process_resident_memory_bytes", ()): value * 1024})]
 
     monkeypatch.setattr(soak, "read_replicas", read)
-    monkeypatch.setattr(soak, "fetch_page", lambda url, ingress: (200, ""))
+    monkeypatch.setattr(soak, "find_page_problem", lambda url, ingress: None)
     monkeypatch.setattr(soak, "SETTLE_S", 0.0)
     return readings
 
 
 def _soak(cluster: _Cluster) -> Soak:
-    client = Client("http://kns", username="user1", apikey="key-1", transport=httpx.MockTransport(cluster))
+    client = Client("http://kns", ApiKey("user1", "key-1"), transport=httpx.MockTransport(cluster))
     kubectl: Any = cluster
     return Soak(_target(), kubectl, client, Screen(), app="hello", machine="kns-small")
 
@@ -119,7 +119,7 @@ def test_what_is_left_with_a_jobs_name_is_not_taken_for_somebody_elses() -> None
     ("cluster", "message"),
     [
         (_Cluster(serves=False), "job 1 ended: why"),
-        (_Cluster(ends_as="TERMINATED"), "job 1 was shut down and ended as TERMINATED"),
+        (_Cluster(ends_as="TERMINATED"), "job 1 ended as TERMINATED after a shutdown"),
     ],
     ids=["never serves", "ends otherwise"],
 )
@@ -132,7 +132,7 @@ def test_a_life_that_fails_ends_it_and_is_taken_back(cluster: _Cluster, message:
     assert not one.result.is_whole
 
 
-def test_memory_is_told_as_a_slope(world: list[float]) -> None:
+def test_memory_is_reported_as_a_slope(world: list[float]) -> None:
     """2 KiB more after each life of the second half; what the first half took does not count."""
     world.extend([500.0, 1000.0, 2048.0, 3072.0, 3074.0])
     result = _soak(_Cluster()).run(4)
@@ -155,4 +155,4 @@ def test_one_life_has_no_slope() -> None:
 
 def test_without_an_address_nothing_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert soak.main([], {}) == 2
-    assert "are not set" in capsys.readouterr().err
+    assert "is not set" in capsys.readouterr().err

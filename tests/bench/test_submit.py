@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 
 from bench import submit
-from bench.accounts import Account, read_accounts, read_url
-from bench.command import write_json
+from bench.accounts import read_accounts, read_url
+from bench.command import report
 from bench.errors import BenchError
 from bench.figures import Figures
 from bench.submit import Bench, Load, Result, Submitted
+from kns.client import ApiKey
 from tests.bench.server import Reply, Script, run_against
 
-ACCOUNTS = [Account("user1", "key-1"), Account("user2", "key-2")]
+ACCOUNTS = [ApiKey("user1", "key-1"), ApiKey("user2", "key-2")]
 ENVIRON = {"KNS_URL": "http://kns/", "KNS_USERNAME": "user1", "KNS_APIKEY": "key-1"}
 
 
@@ -99,7 +100,7 @@ def test_a_job_whose_answer_was_lost_is_terminated_too() -> None:
 
 
 def test_jobs_that_do_not_go_end_the_wait_with_their_label() -> None:
-    with pytest.raises(BenchError, match=r"5 jobs are not gone after 0 s.*label bench-1"):
+    with pytest.raises(BenchError, match=r"5 jobs are not removed after 0 s.*label bench-1"):
         _run(_FakeKns(removes=False), _load(removal_s=0.0))
 
 
@@ -118,7 +119,7 @@ def test_a_kns_that_is_not_ready_gets_no_job() -> None:
 def test_where_nobody_listens_it_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(BenchError, match=f"http://127.0.0.1:{port}/jarvice/ready.*is kns up"):
+    with pytest.raises(BenchError, match=f"http://127.0.0.1:{port}/jarvice/ready.*is kns running"):
         asyncio.run(Bench(f"http://127.0.0.1:{port}", ACCOUNTS, _load()).run())
 
 
@@ -168,15 +169,15 @@ def test_the_table_shows_what_the_page_wants(capsys: pytest.CaptureFixture[str])
         ["p99", "99.0 ms"],
         ["max", "100.0 ms"],
         ["latest sent", "0.5 ms after it was due"],
-        ["answers: 200", "100"],
-        ["answers: 429", "1"],
+        ["responses: 200", "100"],
+        ["responses: 429", "1"],
         ["sent and answered in", "10.0 s"],
-        ["gone after", "42.0 s"],
+        ["removed after", "42.0 s"],
     ]
 
 
 @pytest.mark.parametrize(("late_ms", "warned"), [(20.0, False), (20.1, True)])
-def test_a_machine_that_was_too_busy_is_told_of(
+def test_a_machine_that_was_too_busy_is_reported_of(
     capsys: pytest.CaptureFixture[str], late_ms: float, warned: bool
 ) -> None:
     answers = [Submitted(ACCOUNTS[0], "200", 5.0, 0.5, 1), Submitted(ACCOUNTS[0], "200", 5.0, late_ms, 2)]
@@ -187,7 +188,7 @@ def test_a_machine_that_was_too_busy_is_told_of(
 def test_no_key_is_written(tmp_path: Path) -> None:
     result = _run(_FakeKns(), _load())
     file = tmp_path / "figures.json"
-    write_json(str(file), submit.to_json(result))
+    report(result, show=lambda _: None, to_json=submit.to_json, file=str(file), is_whole=True)
     assert json.loads(file.read_text())["accounts"] == ["user1", "user2"]
     assert "key-" not in file.read_text() + repr(result)
 
@@ -203,7 +204,7 @@ def test_accounts_come_from_the_environment() -> None:
     [
         ([], {}, "KNS_USERNAME and KNS_APIKEY are not set"),
         ([], {**ENVIRON, "KNS_URL": ""}, "KNS_URL is not set"),
-        (["--jobs", "61", "--rate", "60"], ENVIRON, "61 submits a minute for each of 1 accounts"),
+        (["--jobs", "61", "--rate", "60"], ENVIRON, "each of 1 accounts would submit 61 times a minute"),
     ],
 )
 def test_without_what_it_needs_it_says_so_and_does_nothing(

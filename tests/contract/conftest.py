@@ -1,4 +1,4 @@
-"""Puts the runner of the init image on the path, as its image does."""
+"""Put the runner of the init image on the path, as its image does."""
 
 import sys
 from pathlib import Path

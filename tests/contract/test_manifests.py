@@ -16,9 +16,9 @@ import yaml
 from pydantic import BaseModel
 
 from kns import __version__
+from kns.adapters.kube.host_checks import POLICIES as ASKED_POLICIES
 from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS
 from kns.adapters.kube.numbers import COUNTER
-from kns.adapters.kube.preflight import POLICIES as ASKED_POLICIES
 from kns.adapters.kube.rights import BEYOND_CLUSTER, BEYOND_JOB, BEYOND_SYSTEM, table_rules
 from kns.model import names
 from kns.model.catalog.vault import AcceptedVault
@@ -127,7 +127,7 @@ def test_kns_can_give_away_only_what_roles_say_it_may() -> None:
 
 @pytest.mark.proves("security", "an Ingress of its own")
 def test_a_virtual_cluster_has_no_right_to_make_ingresses() -> None:
-    """Whatever its settings: what reaches the host as an Ingress is kns's own."""
+    """For all settings: only kns creates Ingresses on the host."""
     assert not {
         resource for group, resource in rules_of(find("ClusterRole", names.SYNCER_CLUSTER_ROLE)) if "k8s.io" in group
     } & {"ingresses", "httproutes", "gateways"}
@@ -143,7 +143,7 @@ def _volumes_allowed() -> set[str]:
 
 @pytest.mark.proves("security", "mount NFS, CSI or other storage directly")
 def test_no_pod_of_a_job_names_storage_by_itself() -> None:
-    """What the node would mount with its own rights, an NFS server above all; a claim is the only way."""
+    """Volumes that the node would mount with its own rights, above all NFS. Only claims are allowed."""
     assert _volumes_allowed() == {
         *("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"),
     }
@@ -177,7 +177,7 @@ def test_preflight_asks_for_every_policy() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: str(policy["metadata"]["name"]))
 def test_every_policy_is_bound_and_refuses(policy: dict[str, Any]) -> None:
-    """What cannot be judged is refused as well."""
+    """An object that the policy cannot evaluate is refused too."""
     binding = find("ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     assert (binding["spec"]["validationActions"], policy["spec"]["failurePolicy"]) == (["Deny"], "Fail")
@@ -206,7 +206,7 @@ def test_the_policy_sees_every_write_of_kns_wherever_it_is_installed() -> None:
 
 
 def test_the_policy_names_what_kns_names() -> None:
-    """A name that changes in the code must change there as well."""
+    """A name that changes in the code must change in the manifests too."""
     text = find_text("admission-scheduler.yaml")
     named = (
         names.JOB_LABEL,
@@ -227,7 +227,7 @@ def test_the_policy_names_what_kns_names() -> None:
 
 
 def test_what_kns_may_write_outside_of_namespaces_is_admitted() -> None:
-    """Of the kind table, and no more than that."""
+    """The rights of the kind table, and no others."""
     (first, *_) = scheduler_policy()["validations"]
     admitted = set(re.findall(r"'([a-z0-9.]*/[a-z]+)'", first["expression"]))
     written = {
@@ -311,7 +311,7 @@ def test_images_have_the_version_of_this_kns() -> None:
 
 
 def test_the_image_brings_the_chart_that_the_settings_expect() -> None:
-    chart, tag = Settings.model_fields["chart"].default, Settings.model_fields["syncer_tag"].default
+    chart, tag = Settings.model_fields["chart"].default, Settings.model_fields["virtual_syncer_image_tag"].default
     assert chart.name == f"vcluster-{tag}.tgz"
     assert f"COPY --from=tools /{chart.name} {chart}\n" in (ROOT / "Dockerfile").read_text()
 
@@ -356,7 +356,7 @@ def schema_at(path: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("path", "key"), WRITTEN, ids=[f"{path}.{key}" for path, key in WRITTEN])
 def test_the_schema_has_what_kns_writes(path: str, key: str) -> None:
-    """What it has not, the API server drops without a word."""
+    """The API server drops fields that are not in the schema without an error."""
     assert key in schema_at(path)["properties"]
 
 

@@ -1,4 +1,4 @@
-"""Alert rules and the dashboard ask only for metrics, labels and values that exist."""
+"""Alert rules and the dashboard use only metrics, labels and values that exist."""
 
 import json
 import re

@@ -104,7 +104,7 @@ WILD = st.fixed_dictionaries(
 
 @given(st.lists(WILD, min_size=1, max_size=2))
 def test_what_kns_accepts_the_runner_understands(items: list[dict[str, Any]]) -> None:
-    """Else a job would be taken, spawn, and only then fail."""
+    """Otherwise a job would be accepted, spawn, and fail only then."""
     try:
         nested = parse_model(NestedKubernetes, {"templates": items})
     except InvalidInputError:
@@ -113,7 +113,7 @@ def test_what_kns_accepts_the_runner_understands(items: list[dict[str, Any]]) ->
 
 
 def test_every_reason_of_the_init_image_is_known_to_the_stage() -> None:
-    """The runner's from its table, those of take-templates from its text."""
+    """Those of the runner from its table, those of take-templates from its text."""
     script = (ROOT / "init-image" / "bin" / "take-templates").read_text()
     from_script = set(re.findall(r"\bfail \d+ (\w+) ", script))
     assert from_script

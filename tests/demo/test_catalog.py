@@ -65,7 +65,7 @@ def test_a_missing_key_is_added_beside_the_known_ones(tmp_path: Path) -> None:
 
 def test_a_damaged_key_file_is_reported_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("{")
-    with pytest.raises(DemoError, match=r"keys\.json is damaged"):
+    with pytest.raises(DemoError, match=r"keys\.json is not valid JSON"):
         accounts.load_keys(tmp_path)
     assert (tmp_path / "keys.json").read_text() == "{"
 

@@ -63,5 +63,5 @@ esac""",
     cli._show_status(target, Screen())
     shown = capsys.readouterr().out
     assert "asked: get nj hello-by-hand kns-job-2 --namespace=kns-system" in shown
-    assert "2 live jobs; 2 records of ended ones, not shown" in shown
+    assert "2 live jobs; 2 records of ended jobs, not shown" in shown
     assert "kns-job-1" not in shown

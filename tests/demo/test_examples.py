@@ -171,7 +171,7 @@ def test_the_job_by_hand_uses_keys_of_the_crd_and_names_of_the_catalogue() -> No
 @pytest.mark.parametrize(
     ("files", "app", "message"),
     [
-        ({"appdef.json": "{}"}, "My_App", "examples/My_App: the folder's name is part of an image name"),
+        ({"appdef.json": "{}"}, "My_App", "examples/My_App: the folder name becomes part of an image name"),
         ({"appdef.json": "{}"}, "half", "examples/half/Dockerfile is missing"),
         ({"appdef.json": "{", "Dockerfile": ""}, "cut", "examples/cut/appdef.json: "),
         (

@@ -152,7 +152,7 @@ def test_a_pod_that_crashes_again_and_again_is_not_waited_for() -> None:
         return {"metadata": {"name": "kns-a"}, "status": {"containerStatuses": containers}}
 
     assert install.waiting_reasons(pod(1)) == ["CrashLoopBackOff"]
-    with pytest.raises(DemoError, match="pod kns-a ended 3 times"):
+    with pytest.raises(DemoError, match="pod kns-a crashed 3 times"):
         install.waiting_reasons(pod(3))
 
 

@@ -35,6 +35,6 @@ def test_the_pair_is_made_once_and_nobody_else_may_read_it(tmp_path: Path) -> No
 
 def test_a_damaged_file_is_reported_and_left_alone(tmp_path: Path) -> None:
     realm.private_key_file(tmp_path).write_text("x")
-    with pytest.raises(DemoError, match=r"realm-key\.pem is damaged"):
+    with pytest.raises(DemoError, match=r"realm-key\.pem is not a private key"):
         realm.load_public_key(tmp_path)
     assert realm.private_key_file(tmp_path).read_text() == "x"

@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from demo import client as client_module
 from demo import install
+from demo import page as page_module
 from demo import story as story_module
-from demo.client import Client
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.leftovers import sort_rows
@@ -24,6 +23,7 @@ from demo.screen import Screen
 from demo.story import JobFailedError, Story
 from demo.target import choose_target
 from demo.waiting import wait_until
+from kns.client import ApiKey, Client
 
 RECORD = {"status": {"reason": "ItemOutOfRetries", "message": "item 2/2 'give up' failed"}}
 
@@ -76,7 +76,7 @@ def story() -> Story:
 
 
 def _client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
-    return Client("http://kns", username="user1", apikey="k", transport=httpx.MockTransport(answer))
+    return Client("http://kns", ApiKey("user1", "k"), transport=httpx.MockTransport(answer))
 
 
 def test_stages_and_log_appear_once_each_up_to_the_url(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,9 +115,9 @@ def test_a_page_that_does_not_come_leaves_the_job_and_says_where_to_look(
     monkeypatch.setattr(install, "up", lambda *_: None)
     monkeypatch.setattr(install, "reach_api", lambda *_: contextlib.nullcontext("http://kns"))
     monkeypatch.setattr(Story, "_client", lambda *_: _client(kns))
-    monkeypatch.setattr(story_module, "fetch_page", lambda *_: (404, "404 page not found"))
+    monkeypatch.setattr(page_module, "fetch_page", lambda *_: (404, "404 page not found"))
     monkeypatch.setattr(story_module, "PAGE_S", -1.0)
-    with pytest.raises(DemoError, match=r"the page at http://kns-job-7\.jobs\.localhost: .*answers 404"):
+    with pytest.raises(DemoError, match=r"the page at http://kns-job-7\.jobs\.localhost: .*responds with 404"):
         story.run()
     shown = capsys.readouterr().out
     assert "kubectl get pods,events -n kns-job-7" in shown
@@ -139,12 +139,6 @@ def test_an_interrupted_story_says_if_it_could_not(story: Story, capsys: pytest.
     assert "could not be terminated" in capsys.readouterr().out
 
 
-def test_an_answer_that_is_no_success_becomes_an_error_with_its_text() -> None:
-    refused = httpx.Response(401, json={"error": "Not Authorized"})
-    with _client(lambda _: refused) as client, pytest.raises(DemoError, match=r"submit: 401 .*Not Authorized"):
-        client.submit("hello", "kns-small", "label", {})
-
-
 def test_the_page_is_asked_from_the_ingress_under_the_jobs_name(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str]] = []
     real = httpx.Client
@@ -154,15 +148,15 @@ def test_the_page_is_asked_from_the_ingress_under_the_jobs_name(monkeypatch: pyt
         return httpx.Response(200, text="page")
 
     monkeypatch.setattr(httpx, "Client", lambda **_: real(transport=httpx.MockTransport(answer)))
-    assert client_module.fetch_page("http://kns-job-7.jobs.localhost/a?b=c", "http://172.30.0.1") == (200, "page")
-    assert client_module.fetch_page("https://kns-job-7.jobs.example.org", "") == (200, "page")
+    assert page_module.fetch_page("http://kns-job-7.jobs.localhost/a?b=c", "http://172.30.0.1") == (200, "page")
+    assert page_module.fetch_page("https://kns-job-7.jobs.example.org", "") == (200, "page")
     assert seen == [
         ("http://172.30.0.1/a?b=c", "kns-job-7.jobs.localhost"),
         ("https://kns-job-7.jobs.example.org", "kns-job-7.jobs.example.org"),
     ]
 
 
-def test_leftovers_are_told_from_what_is_kept_and_from_other_jobs() -> None:
+def test_leftovers_are_reported_from_what_is_kept_and_from_other_jobs() -> None:
     listed = [
         ("Secret", "kns-system", "kns-job-7-output"),
         ("ConfigMap", "kns-job-7", "kns-init-plan"),

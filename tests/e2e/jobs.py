@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from demo.client import fetch_page
 from demo.overlay import NAMESPACE
+from demo.page import fetch_page
 from tests.e2e import evidence
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from demo.client import fetch_page
 from demo.kubectl import Kubectl
 from demo.nested import nested_kubectl
+from demo.page import fetch_page
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.scheduler import CONFIG, scheduler_settings
 from tests.e2e.site import Site

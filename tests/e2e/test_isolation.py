@@ -171,7 +171,8 @@ def test_the_namespace_enforces_pod_security(site: Site, job: TrialJob) -> None:
 
 def test_the_network_policies_are_there_as_built(site: Site, job: TrialJob) -> None:
     found = site.kubectl.get("networkpolicies", f"--namespace={job.namespace}")["items"]
-    built = build_network_policies(Location(job.number, job.namespace), NetworkSettings(), system_namespace=NAMESPACE)
+    network = NetworkSettings(internet=True)
+    built = build_network_policies(Location(job.number, job.namespace), network, system_namespace=NAMESPACE)
     assert {policy["metadata"]["name"]: policy["spec"] for policy in found} == {
         policy["metadata"]["name"]: policy["spec"] for policy in built
     }

@@ -10,26 +10,16 @@ from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError
 from kns.model.job.job import Job
-from kns.model.site import Site, VirtualKubernetes, parse_jobs_domain
+from kns.model.site import Site, parse_jobs_domain
 from kns.ports import Context, IdentityProvider, World
 from kns.stages import NESTED_JOB
 from kns.stages.lifecycle import Lifecycle
-from tests.builders import JobBuilder, a_catalog, a_job
+from tests.builders import JobBuilder, a_catalog, a_job, a_site
 from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
-SITE = Site(
-    system_namespace="kns-system",
-    service_account="kns-sa",
-    init_image="registry.example.org/kns-init:1",
-    limit_range=(LimitRangeItem(default={"cpu": "1"}),),
-    virtual=VirtualKubernetes(
-        syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, default="v1.36", service_cidr="10.96.0.0/16"
-    ),
-    installation_uid="uid-of-kns",
-    jobs_domain=parse_jobs_domain("jobs.example.org"),
-)
+SITE = a_site(limit_range=(LimitRangeItem(default={"cpu": "1"}),), jobs_domain=parse_jobs_domain("jobs.example.org"))
 
 
 @dataclass

@@ -123,7 +123,9 @@ def test_a_pull_secret_that_is_none_is_named_until_it_is_mended(
     condition = sim.job.status.condition(ConditionType.NAMESPACE_READY)
     assert condition is not None
     assert (condition.status, condition.reason) == ("False", Reason.PULL_SECRET_UNFIT)
-    assert condition.message.startswith("Secret kns-system/jarvice-docker: .dockerconfigjson must be the base64 of a ")
+    assert condition.message.startswith(
+        "Secret kns-system/jarvice-docker: .dockerconfigjson must be a Docker config.json "
+    )
     assert SECRET not in condition.message
     assert (sim.job.status.message, result.requeue_after_s) == (condition.message, 30)
     whole = base64.b64encode(b'{"auths": {}}').decode()

@@ -31,7 +31,7 @@ def job() -> JobBuilder:
 def a_simulation(sim: Simulation) -> tuple[Simulation, MemoryRealm]:
     one, realm = Simulation(**{**vars(sim), **fresh(sim)}), MemoryRealm()
     one.identity = realm
-    one.configure(keycloak=KeycloakSettings("https://kc.example.org", "jarvice"))
+    one.configure(keycloak=KeycloakSettings("https://kc.example.org", "jarvice", 600))
     one.host.put(Kind.NAMESPACE, "", SITE.system_namespace, {})
     one.host.claims = {"data-x-lab-x-kns-job-7": "user1-data"}
     return one, realm

@@ -1,4 +1,4 @@
-"""The Keycloak settings: complete or absent, and the secret only where it is needed."""
+"""The Keycloak settings: complete or not at all, and the secret only where it is needed."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from kns.adapters.clock import SystemClock
 from kns.adapters.keycloak_admin import KeycloakClients
 from kns.model.site import KeycloakSettings
-from kns.settings import Settings, load_settings
-from kns.wiring import build_identity_provider, build_site, build_terms
+from kns.settings import Settings, build_site, build_terms, load_settings
+from kns.wiring import build_identity_provider
 
 VARIABLES = {
     "JARVICE_KNS_KEYCLOAK_URL": "https://kc.example.org/auth/",

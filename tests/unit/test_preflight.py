@@ -1,4 +1,4 @@
-"""The wiring of preflight: findings before any call to a cluster; a missing cluster is a finding, not a crash."""
+"""The wiring of preflight: the findings without a cluster. A missing cluster is a finding and not a crash."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kns.model.findings import Finding, Judgement
+from kns.model.findings import Finding, Severity
 from kns.preflight import check_site
 from kns.settings import list_names
 from tests.builders import catalog_files
@@ -30,28 +30,28 @@ def look() -> dict[str, Finding]:
     return {finding.check: finding for finding in check_site()}
 
 
-def test_faulty_settings_are_told_as_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_reported_as_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNS_WORKERS", "many")
     monkeypatch.setenv("KNS_HTTP_PORT", "0")
     found = look()
     assert found.keys() == {"KNS_WORKERS", "KNS_HTTP_PORT"}
-    assert {finding.verdict for finding in found.values()} == {Judgement.FAULT}
+    assert {finding.severity for finding in found.values()} == {Severity.FAULT}
 
 
 def test_catalogue_and_images_are_looked_at_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNS_TYPO", "1")
     found = look()
-    assert found["catalogue"].verdict is Judgement.OK
+    assert found["catalogue"].severity is Severity.OK
     assert found["catalogue"].said == "2 apps, 2 machines for nested jobs"
-    assert found["KNS_TYPO"].verdict is Judgement.WARNING
-    assert found["JARVICE_KNS_INIT_IMAGE"].verdict is Judgement.WARNING
+    assert found["KNS_TYPO"].severity is Severity.WARNING
+    assert found["JARVICE_KNS_INIT_IMAGE"].severity is Severity.WARNING
     assert "JARVICE_KNS_GOTTY_IMAGE" not in found
-    assert found["KNS_VCLUSTER_CHART"].verdict is Judgement.FAULT
-    assert found["host API"].verdict is Judgement.FAULT
-    assert found["Keycloak"].verdict is Judgement.OK
+    assert found["KNS_VCLUSTER_CHART"].severity is Severity.FAULT
+    assert found["host API"].severity is Severity.FAULT
+    assert found["Keycloak"].severity is Severity.OK
 
 
-def test_a_bad_catalogue_is_a_fault(tmp_path: Path) -> None:
+def test_a_bad_catalogue_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "catalog" / "machines.json").write_text("{")
     assert "machines.json" in look()["catalogue"].said
 
@@ -60,14 +60,14 @@ def test_images_that_have_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JARVICE_KNS_INIT_IMAGE", "registry.example.org/kns-init:1")
     monkeypatch.setenv("JARVICE_KNS_ALLOW_GOTTY_SHELL", "true")
     found = look()
-    assert found["JARVICE_KNS_INIT_IMAGE"].verdict is Judgement.OK
-    assert found["JARVICE_KNS_GOTTY_IMAGE"].verdict is Judgement.WARNING
+    assert found["JARVICE_KNS_INIT_IMAGE"].severity is Severity.OK
+    assert found["JARVICE_KNS_GOTTY_IMAGE"].severity is Severity.WARNING
 
 
-def test_a_keycloak_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keycloak_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     for part, value in (("URL", "http://127.0.0.1:1"), ("REALM", "r"), ("CLIENT_ID", "kns"), ("CLIENT_SECRET", "s")):
         monkeypatch.setenv(f"JARVICE_KNS_KEYCLOAK_{part}", value)
-    assert look()["Keycloak"].verdict is Judgement.FAULT
+    assert look()["Keycloak"].severity is Severity.FAULT
 
 
 def test_the_command_is_there() -> None:

@@ -1,1 +1,1 @@
-"""The Kubernetes API: one client per cluster, watch caches, and the ports that stand on them."""
+"""The Kubernetes API: one client per cluster, watch caches, and the ports that use them."""

@@ -1,9 +1,9 @@
 """
-One HTTP client per cluster. The official client library brings kubeconfig, in-cluster account, token rotation and TLS;
-requests themselves are plain JSON over its connection pool.
+One HTTP client per cluster. The official client library provides kubeconfig, in-cluster account, token rotation and
+TLS. Requests are plain JSON over its connection pool.
 
-Every call has a timeout, no call is repeated by a library, and every error leaves as ours. The library's typed models,
-global configuration, proxy variables and `Watch` are left alone on purpose (docs/architecture.md says why).
+Every call has a timeout, no library repeats a call, and every error becomes one of `kns.model.errors`. The library's
+typed models, global configuration, proxy variables and `Watch` are not used.
 """
 
 import base64
@@ -26,8 +26,8 @@ from kns.model.errors import KnsError, UnavailableError, clip
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
-ANSWER_TIMEOUT_S = 5.0  # of calls that an HTTP answer waits for: it must come within 20 s, whatever the host does
-WATCH_TIMEOUT_S = 300  # the server ends a watch after this, so a silent one is never older
+ANSWER_TIMEOUT_S = 5.0  # of calls during an HTTP request, which must be answered within 20 s
+WATCH_TIMEOUT_S = 300  # the server ends a watch after this time, which limits the age of a silent one
 POOL_SIZE = 32
 _ALLOWED_KEYS = {
     "cluster": {"server", "certificate-authority-data"},
@@ -44,10 +44,10 @@ METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """
-    How much of an answer is read, and for how long.
+    The limits of an answer.
 
-    `max_bytes` counts the body; a line of a watch has the same bound. `total_s` counts from the connection to the last
-    byte, so that a server that sends one byte now and then holds no thread; None leaves the timeout per read alone.
+    `max_bytes` limits the body, and each line of a watch. `total_s` limits the time from the connection to the last
+    byte, so that a server that sends single bytes cannot block a thread; with None, only the timeout per read applies.
     """
 
     max_bytes: int
@@ -55,12 +55,12 @@ class Bounds:
 
 
 HOST_BOUNDS = Bounds(max_bytes=64 * 1024 * 1024, total_s=None)
-NESTED_BOUNDS = Bounds(max_bytes=512 * 1024, total_s=5.0)  # the API of a virtual cluster is the tenant's
+NESTED_BOUNDS = Bounds(max_bytes=512 * 1024, total_s=5.0)  # the tenant controls the API of a virtual cluster
 _CHUNK_BYTES = 65536
 
 
 class KubeClient:
-    """A connection pool to one API server. Safe to use from many threads; its owner closes it."""
+    """A connection pool to one API server, safe for use in many threads. The owner closes it."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class KubeClient:
         files: tempfile.TemporaryDirectory[str] | None = None,
         bounds: Bounds = HOST_BOUNDS,
     ) -> None:
-        """`files` holds what the configuration points at; it goes when the client is closed."""
-        configuration.retries = False  # the library would repeat GET and DELETE by itself
-        configuration.proxy = None  # a proxy variable is for the world outside, never for the API
+        """`files` contains the files of the configuration and is removed when the client is closed."""
+        configuration.retries = False  # otherwise the library repeats GET and DELETE
+        configuration.proxy = None  # proxy variables do not apply to the Kubernetes API
         configuration.connection_pool_maxsize = POOL_SIZE
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
@@ -95,7 +95,7 @@ class KubeClient:
         The decoded JSON answer.
 
         Raises:
-            KnsError: as `adapters/kube/errors.py` translates it.
+            KnsError: the subclass that `adapters/kube/errors.py` chooses.
         """
         raw = self.request_raw(
             method,
@@ -110,7 +110,7 @@ class KubeClient:
             raise UnavailableError(f"{method} {path}: the answer is empty")
         try:
             return json.loads(raw) if raw else {}
-        except (ValueError, RecursionError) as error:  # a gateway in between, in its own words
+        except (ValueError, RecursionError) as error:  # for example the page of a gateway
             said = clip(raw[:200].decode("utf-8", "replace"))
             raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
 
@@ -125,12 +125,12 @@ class KubeClient:
         read_timeout_s: float = READ_TIMEOUT_S,
         accept: str = ANY,
     ) -> bytes:
-        """As `request`, with the answer's bytes (logs are text)."""
+        """Like `request`, but returns the bytes of the answer, for example a log."""
         what = f"{method} {path}"
         with deadline(self._bounds.total_s) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
             data = self._read(what, response)
-            if is_over():  # a head that ends early reads like an answer without a body
+            if is_over():  # truncated headers look like an answer without a body
                 raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")
         if response.status >= 400:
             raise error_from_status(what, response.status, data, response.headers)
@@ -138,10 +138,10 @@ class KubeClient:
 
     def _read(self, what: str, response: Any) -> bytes:
         """
-        The body as sent. kns asks for no compression, so nothing is unpacked.
+        The body as sent. kns requests no compression, so nothing is decompressed.
 
         Raises:
-            UnavailableError: the connection broke, or the body is larger than the bound.
+            UnavailableError: the connection broke, or the body is too large.
         """
         data = bytearray()
         try:
@@ -159,10 +159,10 @@ class KubeClient:
 
     def stream_lines(self, path: str, *, query: Mapping[str, str], read_timeout_s: float) -> Iterator[bytes]:
         """
-        The lines of a long answer as they come; ends when the server ends it.
+        The lines of a long answer as they arrive, until the server ends it.
 
         Raises:
-            KnsError: at the start or in between, a silent connection included.
+            KnsError: at the start or later, also for a silent connection.
         """
         what = f"GET {path} (watch)"
         response = self._send(what, "GET", path, query, None, JSON, read_timeout_s, ANY)
@@ -229,10 +229,10 @@ def _unavailable(what: str, error: Exception) -> UnavailableError:
 
 def connect(kubeconfig: Path | None) -> KubeClient:
     """
-    A client for the host cluster: from `kubeconfig`, or from the pod's own ServiceAccount.
+    A client for the host cluster, configured by `kubeconfig` or by the pod's ServiceAccount.
 
     Raises:
-        KnsError: neither is usable.
+        KnsError: the configuration is not usable.
     """
     configuration = Configuration()
     try:
@@ -240,7 +240,7 @@ def connect(kubeconfig: Path | None) -> KubeClient:
             load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
         else:
             load_incluster_config(client_configuration=configuration)
-    except Exception as error:  # the library lets those of its YAML reader through
+    except Exception as error:  # the library does not translate the errors of its YAML parser
         source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's ServiceAccount"
         raise KnsError(f"cannot reach the host cluster by {source}: {error}") from error
     return KubeClient(configuration)
@@ -250,11 +250,11 @@ def connect_to(kubeconfig: Mapping[str, Any], *, bounds: Bounds = NESTED_BOUNDS)
     """
     A client for the cluster of a decoded kubeconfig.
 
-    Its certificates lie in a folder of their own: the library would keep a file of each for the life of the process.
+    Its certificates are in a temporary folder. The library would keep a file of each until the process ends.
 
     Raises:
-        KnsError: the kubeconfig is not usable, or says more than where the cluster is and by which certificate or token
-            to enter: it could name programs to run.
+        KnsError: the kubeconfig is not usable, or has other keys than address, certificates and token. Such a key could
+            name a program to run.
     """
     configuration = Configuration()
     files = tempfile.TemporaryDirectory(prefix="kns-kube-")
@@ -276,7 +276,7 @@ def _check_keys(kubeconfig: Mapping[str, Any]) -> None:
 
 
 def _write_certificates(kubeconfig: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The kubeconfig with each `...-data` written to a file in `folder` and replaced by its path."""
+    """Write each `...-data` value to a file in `folder`. Returns the kubeconfig with the paths in their place."""
     plain: dict[str, Any] = json.loads(json.dumps(kubeconfig))
     entries = [
         *(entry["cluster"] for entry in plain.get("clusters") or ()),

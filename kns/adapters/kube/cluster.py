@@ -1,4 +1,4 @@
-"""The host cluster: watch caches for what is looked at often, direct calls for the rest."""
+"""The host cluster: watch caches for objects that are read often, direct calls for all others."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from kns.model.job.location import Location
 from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
-LOG_BYTES = 2 * 1024 * 1024  # of a log at a time; more is not kept
+LOG_BYTES = 2 * 1024 * 1024  # read from a log at a time; kns does not store more
 _LINES_TO_TRY = (
     MAX_LINES + 1,
     5000,
@@ -26,16 +26,16 @@ _LINES_TO_TRY = (
     15,
     5,
     1,
-)  # one more than is kept tells that there are more
+)  # one line more than kns stores shows that the log is longer
 _NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
-_LIST_TIMEOUT_S = 10.0  # HTTP answers wait for a list too, and must come within 20 s
+_LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
 class KubeCluster:
     """
     Implements `ports.Cluster`.
 
-    `on_change` gets the kind and the job's namespace of what changed; `throttle` bounds how fast this changes the host.
+    `on_change` receives the kind and the job's namespace of a changed object. `throttle` limits the rate of writes.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class KubeCluster:
         return self._caches[Kind.INGRESS].select(_ADDRESS, (host, path))
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
-        # By namespace: the tenant controls the labels of copies.
+        # By namespace and not by label, because tenants control the labels of copies.
         return self._caches[kind].select(_NAMESPACE, location.namespace)
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -99,12 +99,12 @@ class KubeCluster:
         return items
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
-        # Version 0: the API server answers from its memory. Else it reads each object whole from its store first.
+        # Version 0: the API server answers from memory. Otherwise it reads each whole object from its store first.
         query = {"resourceVersion": "0"} | ({"labelSelector": selector} if selector else {})
         found = self._client.request(
             "GET", KINDS[kind].path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA
         )
-        items: list[Object] = found["items"] or []  # null if there is none
+        items: list[Object] = found["items"] or []  # null if the list is empty
         return items
 
     def apply(self, obj: Object) -> Object:
@@ -114,7 +114,7 @@ class KubeCluster:
         self._throttle.wait()
         try:
             stored: Object = self._client.request("PATCH", path, query=query, body=obj, content_type=APPLY)
-        except NotFoundError as error:  # the namespace went away under us
+        except NotFoundError as error:  # the namespace was deleted meanwhile
             raise RefusedError(f"apply {kind} {meta.get('namespace', '')}/{meta['name']}: {error}") from error
         if kind in self._caches:
             self._caches[kind].put(stored)
@@ -126,7 +126,7 @@ class KubeCluster:
         try:
             self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
-            return  # gone already, or another object of that name, or already on its way out
+            return  # deleted, replaced by another object of that name, or already terminating
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self._throttle.wait()
@@ -140,7 +140,7 @@ class KubeCluster:
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
         raw, lines = b"", 0
-        # The byte limit cuts at the end, the newest lines first: a log that reaches it is asked for with fewer lines.
+        # The byte limit cuts off the newest lines, so a log that reaches it is requested again with fewer lines.
         for lines in _LINES_TO_TRY:
             query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
             try:
@@ -161,7 +161,7 @@ class KubeCluster:
 
 
 def _namespace_of(kind: Kind, obj: Object) -> str:
-    """The job's namespace that an object belongs to, by where it is: whoever makes an object chooses its labels."""
+    """The job's namespace that an object belongs to. It is not taken from labels, because tenants control them."""
     meta = obj["metadata"]
     if KINDS[kind].namespaced:
         return str(meta.get("namespace", ""))
@@ -175,7 +175,7 @@ def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
 
 
 def _index_addresses(ingress: Object) -> set[tuple[str, str]]:
-    """Host and path of every rule."""
+    """The host and the path of every rule."""
     return {
         (rule.get("host", ""), path.get("path", ""))
         for rule in (ingress.get("spec") or {}).get("rules") or ()

@@ -1,8 +1,8 @@
 """
 A deadline for a whole HTTP call: connection, TLS handshake, headers and body.
 
-urllib3 and `http.client` count a timeout per read of the socket, so a server that sends one byte now and then holds a
-thread for as long as it likes. Here a timer shuts the socket down, and the read that is under way fails at once.
+The timeouts of urllib3 and `http.client` apply to each read of the socket, so a server that sends single bytes can
+block a thread without limit. Here a timer shuts the socket down, and the current read fails at once.
 """
 
 import socket
@@ -17,7 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class _Call:
-    """The sockets of one call. They are duplicates, since TLS takes the original over."""
+    """The sockets of one call. They are duplicates, because TLS takes over the original."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
@@ -36,11 +36,11 @@ class _Call:
             return self._over
 
     def end(self) -> None:
-        """Shut down what there is, now and later."""
+        """Shut down the sockets of this call, and all that are added later."""
         with self._lock:
             self._over = True
             for sock in self._sockets:
-                with suppress(OSError):  # the server was faster
+                with suppress(OSError):  # already closed
                     sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -60,10 +60,10 @@ _current = _Current()
 @contextmanager
 def deadline(total_s: float | None) -> Iterator[Callable[[], bool]]:
     """
-    End the connections that this thread opens inside, if they live longer than `total_s` seconds; None: never.
+    Shut down the connections that this thread opens inside the block, `total_s` seconds after its start; None: never.
 
-    Yields a function that tells whether the time is over. Works for pools prepared by `use_deadlines`. The call that
-    is under way sees what it sees when a server hangs up.
+    Yields a function that returns whether the time is over. It works for pools prepared with `use_deadlines`. A call in
+    progress fails as if the server had closed the connection.
     """
     if total_s is None:
         yield lambda: False
@@ -82,7 +82,7 @@ def deadline(total_s: float | None) -> Iterator[Callable[[], bool]]:
 
 
 def use_deadlines(manager: PoolManager) -> None:
-    """Let every connection of `manager` tell the deadline of its thread of its socket."""
+    """Make every connection of `manager` register its socket with the deadline of its thread."""
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 

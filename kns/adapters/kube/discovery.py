@@ -1,4 +1,4 @@
-"""What kns asks the host cluster about itself."""
+"""Facts of the host cluster that kns reads at start."""
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS
@@ -13,9 +13,9 @@ _SERVICE_CIDR = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes"
 
 def find_service_cidr(client: KubeClient) -> str:
     """
-    The host's range of ClusterIPs (ServiceCIDR API, Kubernetes 1.33 on), or "" if the host does not tell.
+    The host's range of ClusterIPs (ServiceCIDR API, Kubernetes 1.33 or later), or "" if it is not available.
 
-    With "" vcluster finds the range itself, by creating Services that are refused: slower, and it works.
+    With "", vcluster determines the range itself with Services that the host refuses, which is slower.
     """
     try:
         cidrs = client.request("GET", _SERVICE_CIDR)["spec"]["cidrs"]
@@ -27,9 +27,9 @@ def find_service_cidr(client: KubeClient) -> str:
 
 def find_installation_uid(client: KubeClient, namespace: str) -> str:
     """
-    What tells this installation from all others, also in other clusters: the uid of its own namespace.
+    The uid of the system namespace. It identifies this installation, also among installations in other clusters.
 
     Raises:
-        NotFoundError: there is no such namespace.
+        NotFoundError: the namespace does not exist.
     """
     return str(client.request("GET", KINDS[Kind.NAMESPACE].path(name=namespace))["metadata"]["uid"])

@@ -1,4 +1,4 @@
-"""Kubernetes' and urllib3's errors as ours: one table by status, one function for the rest."""
+"""Translate HTTP errors of the Kubernetes API: a table by status, and rules for the statuses with several meanings."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from kns.model.errors import (
 )
 
 _BY_STATUS: dict[int, type[KnsError]] = {
-    401: UnavailableError,  # a token that has just been rotated
+    401: UnavailableError,  # the token was rotated a moment ago
     403: ForbiddenError,
     404: NotFoundError,
     410: ExpiredError,
@@ -29,7 +29,7 @@ _QUOTA_OR_ADMISSION = (
     "denied the request",  # a webhook
     "denied request:",  # a ValidatingAdmissionPolicy whose validation has the reason Forbidden
     "violates PodSecurity",
-    "is forbidden: maximum",  # a LimitRange with one fault; with several it lists them in brackets
+    "is forbidden: maximum",  # a LimitRange with one problem; several are listed in brackets
     "is forbidden: minimum",
     "is forbidden: [",
 )
@@ -37,10 +37,11 @@ _QUOTA_OR_ADMISSION = (
 
 def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KnsError:
     """
-    The error for an answer of 400 and above. `what` says what was tried, like `apply LimitRange kns-job-7/x`.
+    The error for an answer with status 400 or higher. `what` is the attempted call, like `apply LimitRange
+    kns-job-7/x`.
 
-    A 409 is two things: a name that is taken (reason AlreadyExists) or a race that was lost. A 403 is two as well: a
-    right that is missing, or a quota or admission rule that refused the object itself.
+    409 means a name that is taken (reason AlreadyExists), or a concurrent change. 403 means a missing right, or a quota
+    or admission rule that refused the object.
     """
     answer = _read_status(body)
     said = str(answer.get("message") or body[:200].decode("utf-8", "replace"))

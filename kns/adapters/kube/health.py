@@ -1,4 +1,4 @@
-"""Readiness: the records can be read and the host API answered a moment ago. Probes ask; nothing is polled for them."""
+"""Readiness: the record cache has synced and the host API answered recently. Probes cause the calls, not a timer."""
 
 import threading
 
@@ -11,7 +11,7 @@ from kns.ports import Clock
 log = get_logger(__name__)
 
 FRESH_S = 30.0
-_PROBE_TIMEOUT_S = 1.4  # to connect, and again to answer: the probes' own limit is 3 s
+_PROBE_TIMEOUT_S = 1.4  # to connect, and again to answer; the limit of the probes is 3 s
 
 
 class HostHealth:
@@ -21,7 +21,7 @@ class HostHealth:
         self._client = client
         self._records = records
         self._clock = clock
-        self._asked_at = float("-inf")  # when the last question was over
+        self._asked_at = float("-inf")  # end of the last call
         self._answered_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -30,9 +30,10 @@ class HostHealth:
 
     def _host_answers(self) -> bool:
         """
-        True without a call if the host answered in the last ten seconds; the answer may be as old as `FRESH_S`.
+        Whether the host answered within `FRESH_S`. A call is made only if the last answer is older than ten seconds.
 
-        Who waited for somebody else's question takes its outcome: in turn, silence would cost each the full time.
+        A thread that waited for the call of another thread uses its result. Otherwise, each would wait for a full
+        timeout.
         """
         came_at = self._clock.monotonic()
         with self._lock:

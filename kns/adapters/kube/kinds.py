@@ -1,8 +1,8 @@
 """
-The fixed kind table: every kind kns touches, where the API has it, and the verbs it needs there.
+The kind table: every kind that kns uses, its API path, and the verbs that kns needs.
 
-`scope` says who holds the right: `cluster` (a ClusterRole), `job` (the RoleBinding in each job namespace) or `system`
-(a Role in the system namespace). A test compares the table with manifests/rbac, so neither can drift.
+The scopes of the verbs are `cluster` (a ClusterRole), `job` (the RoleBinding in each job namespace) and `system` (a
+Role in the system namespace). A test compares the table with manifests/rbac.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from kns.ports import Kind
 @dataclass(frozen=True, slots=True)
 class KindRow:
     """
-    `prefix` is the API path before the namespace; `cluster`, `job`, `system` are the verbs needed in that scope.
+    `prefix` is the API path before the namespace. `cluster`, `job` and `system` are the verbs needed in that scope.
 
-    What is watched are kns's own objects; with `copies` it is the tenant's, which the syncer made.
+    `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created.
     """
 
     prefix: str
@@ -29,13 +29,13 @@ class KindRow:
     system: tuple[str, ...] = ()
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """URL path of the collection (all namespaces without one) or of one object."""
+        """URL path of the collection, in all namespaces if none is given, or of one object."""
         middle = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         return f"{self.prefix}{middle}/{self.plural}" + (f"/{name}" if name else "")
 
 
 _WATCH = ("get", "list", "watch")
-_APPLY = ("create", "patch")  # what server-side apply needs
+_APPLY = ("create", "patch")  # the verbs of server-side apply
 
 KINDS: dict[Kind, KindRow] = {
     Kind.NAMESPACE: KindRow(

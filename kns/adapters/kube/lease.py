@@ -9,15 +9,15 @@ from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.ports import Clock, Object
 
 LEASE = "kns-scheduler"
-_TIMEOUT_S = 2.0  # a renewal is two calls, and must be over well before the Lease is
+_TIMEOUT_S = 2.0  # a renewal is two calls and must end well before the Lease expires
 
 
 class KubeLease:
     """
     Implements `ports.Lease`.
 
-    Another holder is judged by how long its record has stood unchanged on *our* monotonic clock, never by its
-    timestamps: clocks of two nodes may differ by more than a lease.
+    The Lease of another holder has expired if it did not change for its duration on *our* monotonic clock. Its
+    timestamps are not used, because the clocks of two nodes may differ by more than the duration.
     """
 
     def __init__(self, client: KubeClient, *, namespace: str, clock: Clock) -> None:

@@ -1,8 +1,8 @@
 """
-The counter of job numbers: a ConfigMap, changed by compare and swap, so that no two replicas give the same number.
+The counter of job numbers: a ConfigMap, changed by compare and swap, so that no two replicas allot the same number.
 
-Requests that come while a swap is under way share the next one. Otherwise each would wait for its own, and of two busy
-replicas the one that lost a race, and has to read again, would lose the next one too.
+Requests that arrive during a swap share the next one. Otherwise each would wait for a swap of its own, and a replica
+that lost a race would probably lose the next one too, because it has to read the counter again.
 """
 
 import threading
@@ -20,7 +20,7 @@ COUNTER = "kns-job-numbers"
 
 
 class JobNumbers:
-    """`highest` tells the highest number of the records that there are, for a counter that was lost."""
+    """`highest` returns the highest number of the existing records, to restore a counter that was lost."""
 
     def __init__(self, client: KubeClient, *, namespace: str, highest: Callable[[], int]) -> None:
         self._client = client
@@ -30,18 +30,20 @@ class JobNumbers:
         self._swap = threading.Lock()
         self._gate = threading.Lock()
         self._wanted = 0
-        self._spare: deque[int | KnsError] = deque()  # what a swap brought for those who share it
+        self._spare: deque[int | KnsError] = (
+            deque()
+        )  # the numbers of a swap, or its error, for the threads that share it
 
     @property
     def waiting(self) -> int:
-        """How many asked and are part of no swap yet."""
+        """The number of threads that wait and are not part of a swap yet."""
         return self._wanted
 
     def allot(self) -> int:
         """
         Raises:
-            ConflictError: other replicas were quicker every time.
-            UnavailableError: no answer, or the counter holds no number.
+            ConflictError: other replicas were faster in every attempt.
+            UnavailableError: there was no answer, or the counter contains no number.
         """
         with self._gate:
             self._wanted += 1
@@ -56,7 +58,9 @@ class JobNumbers:
         return share
 
     def _swap_for(self, count: int) -> Iterable[int | KnsError]:
-        """With a host that does not answer all who wait fail together: one after the other they would wait too long."""
+        """
+        Allot `count` numbers. If the host does not answer, all waiting threads fail at once, not one after the other.
+        """
         try:
             first = retry_on_conflict(lambda: self._take(count))
         except KnsError as error:
@@ -64,7 +68,9 @@ class JobNumbers:
         return range(first, first + count)
 
     def _take(self, count: int) -> int:
-        """Compare and swap; the first of `count` numbers. The last answer is kept, so the usual case is one call."""
+        """
+        Compare and swap. Returns the first of `count` numbers. The last answer is cached, so usually this is one call.
+        """
         row = KINDS[Kind.CONFIG_MAP]
         if self._counter is None:
             self._counter = self._read_or_make_counter()
@@ -86,11 +92,11 @@ class JobNumbers:
             self._counter = None
             raise UnavailableError(
                 f"ConfigMap {self._namespace}/{COUNTER}: data.last is not a number; set it to the highest job number "
-                "ever given"
+                "ever allotted"
             ) from error
 
     def _read_or_make_counter(self) -> Object:
-        """A counter that was lost goes on after the highest number of the records that are still there."""
+        """Read the counter. If it was lost, create it with the highest number of the existing records."""
         row = KINDS[Kind.CONFIG_MAP]
         try:
             found: Object = self._client.request(
@@ -104,7 +110,9 @@ class JobNumbers:
                     "name": COUNTER,
                     "namespace": self._namespace,
                     "labels": {names.MANAGED_BY_LABEL: "kns"},
-                    "annotations": {"kns.io/note": "The last job number given. Never lower it: numbers are for ever."},
+                    "annotations": {
+                        "kns.io/note": "The last allotted job number. Do not lower it: numbers are never reused."
+                    },
                 },
                 "data": {"last": str(self._highest())},
             }

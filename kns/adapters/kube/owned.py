@@ -1,6 +1,6 @@
 """
-What belongs to a record and outlives the job's namespace: its tokens and its output, each in a Secret that the record
-owns, so it goes when the record goes. Output is a Secret too because apps print passwords.
+Data of a record that outlives the job's namespace: its tokens and its output. Each is in a Secret owned by the record,
+so it is deleted with the record. The output is in a Secret because apps print passwords.
 """
 
 import base64
@@ -19,9 +19,9 @@ from kns.ports import Kind, Object
 
 _SECRETS = KINDS[Kind.SECRET]
 _REMEMBERED = 2000
-_FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its own cache and does not ask etcd
-MAX_PLAIN_BYTES = 2 * 1024 * 1024  # whoever reads it unpacks it, and some read at the same time
-MAX_PACKED_BYTES = 700_000  # base64 makes 930 kB of it; a Secret may hold 1 MiB
+_FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its cache and not from etcd
+MAX_PLAIN_BYTES = 2 * 1024 * 1024  # every reader decompresses it, and several read at the same time
+MAX_PACKED_BYTES = 700_000  # 930 kB in base64; a Secret is limited to 1 MiB
 
 
 def build_owned_secret(job: Job, *, name: str, namespace: str, data: dict[str, bytes]) -> Object:
@@ -89,12 +89,12 @@ class KubeOutputs(_OwnedSecrets):
     """
     Implements `ports.OutputStore`.
 
-    `_last` only saves writes: it remembers what this process stored, and a restart costs one write more per job.
+    `_last` avoids writes of unchanged output. It is empty after a restart, which costs one more write per job.
     """
 
     def __init__(self, client: KubeClient, *, namespace: str) -> None:
         super().__init__(client, namespace=namespace)
-        self._last: dict[str, int] = {}  # record's uid -> hash of the output
+        self._last: dict[str, int] = {}  # uid of the record -> hash of the output
         self._lock = threading.Lock()
 
     def read(self, record: str, *, recent: bool = False) -> JobOutput:
@@ -126,12 +126,12 @@ class KubeOutputs(_OwnedSecrets):
 
 
 def _encode(text: str) -> bytes:
-    """Half of a surrogate pair, which JSON may hold, must not keep an output from being stored."""
+    """Replace lone surrogates, which JSON may contain, so that the output can be stored."""
     return text.encode("utf-8", "replace")
 
 
 def pack_log(text: str) -> bytes:
-    """The log compressed, as many of the last lines as fit; a cut is noted in the first."""
+    """The compressed log with as many of its last lines as fit. If lines are missing, the first line says so."""
     lines = keep_last(split_lines(text), MAX_LINES)
     while True:
         plain = _encode("\n".join(lines))

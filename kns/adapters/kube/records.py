@@ -1,6 +1,4 @@
-"""
-The records: NestedJob objects in the system namespace, behind a watch cache.
-"""
+"""The records: NestedJob objects in the system namespace, read through a watch cache."""
 
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -55,7 +53,7 @@ def _user(record: Object) -> str:
 
 
 def _index_namespaces(record: Object) -> list[str]:
-    """As `Accepted.location` finds it; here from a record that need not be readable."""
+    """The namespace of the job, like `Accepted.location`, but also for a record that is not valid."""
     accepted = _accepted(record)
     adopted = accepted.get("adopted")
     if isinstance(adopted, Mapping) and isinstance(adopted.get("name"), str):
@@ -65,7 +63,7 @@ def _index_namespaces(record: Object) -> list[str]:
 
 
 _LIVE_STATES = frozenset(state.value for state in JobState if not state.is_ended)
-# What records are looked up by. The values come from records that may be unreadable, and none of these may raise.
+# The indexes of the records. The functions must not raise, because a record may be invalid.
 _INDEXES: dict[str, Index] = {
     "number": lambda record: [n for n in [_accepted(record).get("number")] if isinstance(n, int)],
     "name": lambda record: [n for n in [_accepted(record).get("name")] if isinstance(n, str)],
@@ -90,7 +88,7 @@ class KubeRecords:
         self._cache = WatchCache(
             client, RECORDS, clock=clock, namespace=namespace, indexes=_INDEXES, on_change=self._announce
         )
-        self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job); parsing costs, records rest
+        self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job), because parsing is slow
         self._unreadable: dict[str, str] = {}
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
 
@@ -126,7 +124,7 @@ class KubeRecords:
         return self._cache.count("live user", username)
 
     def fetch(self, number: int) -> Job | None:
-        """A record has the name of its number, or the label: those of named and repeated requests have other names."""
+        """Find the record by its name, which contains the number, or else by its label."""
         job = self._read_taken(names.job_object_name(number))
         if job is not None and job.number == number:
             return job
@@ -158,7 +156,7 @@ class KubeRecords:
         query, uids = {"limit": PAGE}, []
         while True:
             page = self._client.request("GET", RECORDS.path(self._namespace), query=query, accept=METADATA)
-            uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if there is none
+            uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if the list is empty
             token = page["metadata"].get("continue")
             if not token:
                 return frozenset(uids)
@@ -207,7 +205,7 @@ class KubeRecords:
         return next(iter(self._select(index, value)), None)
 
     def _list_labelled(self, label: str, value: str) -> list[Job]:
-        """The records with this label, from the API server; the cache takes them in."""
+        """The records with this label from the API server. They are stored in the cache."""
         query = {"labelSelector": f"{label}={value}", "limit": PAGE}
         page = self._client.request("GET", RECORDS.path(self._namespace), query=query, read_timeout_s=ANSWER_TIMEOUT_S)
         for obj in page["items"] or ():
@@ -226,7 +224,9 @@ class KubeRecords:
         return job_from_record(stored)
 
     def _store_first(self, request: str, spec: JobSpec) -> Job:
-        """Store it, unless another replica was faster: then the name is taken. An old job's name is passed over."""
+        """
+        Store the record unless another replica did, which then has the name. Names of forgotten requests are skipped.
+        """
         for generation in itertools.count():
             record = request_record(request, generation)
             try:
@@ -238,7 +238,7 @@ class KubeRecords:
         raise AssertionError("count never ends")
 
     def _read_taken(self, record: str) -> Job | None:
-        """The record that has this name, as stored; None if it has gone since."""
+        """The stored record with this name; None if it was deleted meanwhile."""
         try:
             stored = self._client.request("GET", RECORDS.path(self._namespace, record), read_timeout_s=ANSWER_TIMEOUT_S)
         except NotFoundError:
@@ -252,7 +252,9 @@ class KubeRecords:
         self._cache.put(stored)
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
-        """Decided on the stored record, not on what a caller saw: two replicas may be asked at the same time."""
+        """
+        Decide on the stored record, not on the cached one, because two replicas may receive requests at the same time.
+        """
         path = RECORDS.path(self._namespace, record)
         stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
         overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
@@ -262,7 +264,7 @@ class KubeRecords:
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
     def _find_created(self, body: Object, error: UnavailableError) -> Object:
-        """A create without an answer may have taken effect; if not, or if nobody knows, the first error stands."""
+        """The record that a create request without an answer has stored. If there is none, raise the original error."""
         try:
             found: Object = self._client.request(
                 "GET", RECORDS.path(self._namespace, body["metadata"]["name"]), read_timeout_s=ANSWER_TIMEOUT_S
@@ -284,7 +286,9 @@ class KubeRecords:
         self._on_change(record)
 
     def _parse(self, obj: Object) -> Job | None:
-        """A record that cannot be read is salvaged, so that it can end and go; None if there is nothing to salvage."""
+        """
+        The job of a record. An invalid record is salvaged, so that it can be ended and removed; None if it cannot be.
+        """
         name, version = obj["metadata"]["name"], obj["metadata"]["resourceVersion"]
         known = self._parsed.get(name)
         if known and known[0] == version and known[1].uid == obj["metadata"]["uid"]:
@@ -300,6 +304,6 @@ class KubeRecords:
             except InvalidInputError:
                 return None
         self._parsed[name] = (version, job)
-        if self._cache.get(self._namespace, name) is None:  # deleted meanwhile, and nobody will say so again
+        if self._cache.get(self._namespace, name) is None:  # deleted meanwhile; there will be no further event
             self._parsed.pop(name, None)
         return job

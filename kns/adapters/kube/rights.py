@@ -1,4 +1,4 @@
-"""Whether kns's account has the rights of the kind table. Every answer is the API server's own."""
+"""Check with the API server whether the account of kns has the rights of the kind table."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
 from kns.model import names
 from kns.model.errors import NotFoundError
-from kns.model.findings import Finding, Judgement
+from kns.model.findings import Finding, Severity
 
 _RBAC = "rbac.authorization.k8s.io"
 _REVIEWS = "/apis/authorization.k8s.io/v1"
-_APPLY = "kubectl apply -k your overlay over manifests/"
+_APPLY = "kubectl apply -k <your overlay of manifests/>"
 
-# What kns does beyond the kind table: (group, resource with subresource) -> verbs
+# Rights that are not in the kind table: (group, resource with subresource) -> verbs
 BEYOND_CLUSTER = {
     ("networking.k8s.io", "servicecidrs"): {"get"},
     (_RBAC, "clusterroles"): {"bind"},
@@ -29,7 +29,7 @@ Rules = dict[tuple[str, str], set[str]]
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whose rights are asked for: another account's, which takes an administrator, or, with "" the asker's own."""
+    """Checks the rights of `account`, which requires an administrator, or with "" the rights of the client itself."""
 
     client: KubeClient
     account: str
@@ -42,7 +42,7 @@ class Asker:
     def may(self, verb: str, group: str, resource: str, *, namespace: str = "", name: str = "") -> bool:
         """
         Raises:
-            ForbiddenError: only an administrator may ask about others.
+            ForbiddenError: only an administrator may check the rights of other accounts.
         """
         plural, _, sub = resource.partition("/")
         wanted = {"verb": verb, "group": group, "resource": plural, "subresource": sub}
@@ -58,7 +58,7 @@ class Asker:
 
 
 def table_rules(scope: str, *rows: KindRow) -> Rules:
-    """The rights that the kind table asks for in a scope: `cluster`, `job` or `system`."""
+    """The rights of the kind table in a scope: `cluster`, `job` or `system`."""
     rules: Rules = defaultdict(set)
     for row in rows:
         group = "" if row.prefix == "/api/v1" else row.prefix.split("/")[2]
@@ -68,7 +68,7 @@ def table_rules(scope: str, *rows: KindRow) -> Rules:
 
 
 def check_rights(asker: Asker) -> Iterator[Finding]:
-    """Cluster-wide and in the system namespace, right by right; what a job's namespace has is `check_roles`'s."""
+    """Check each right in the cluster and in the system namespace. `check_roles` checks those in job namespaces."""
     cluster = table_rules("cluster", *KINDS.values()) | BEYOND_CLUSTER
     system = table_rules("system", *KINDS.values(), RECORDS, LEASES) | BEYOND_SYSTEM
     yield _judge("rights cluster-wide", list(_find_missing(asker, cluster, "")))
@@ -77,13 +77,13 @@ def check_rights(asker: Asker) -> Iterator[Finding]:
 
 
 def check_roles(client: KubeClient) -> Iterator[Finding]:
-    """The two ClusterRoles that kns binds in a job's namespace; the rules of its own are the kind table's."""
+    """Check the two ClusterRoles that kns binds in job namespaces. The kind table has the rules of the role of kns."""
     for name in BOUND_ROLES:
         check = f"ClusterRole {name}"
         try:
             role = client.request("GET", f"/apis/{_RBAC}/v1/clusterroles/{name}")
         except NotFoundError:
-            yield Finding(check, Judgement.FAULT, "is not there", _APPLY)
+            yield Finding(check, Severity.FAULT, "does not exist", _APPLY)
             continue
         wanted = table_rules("job", *KINDS.values()) | BEYOND_JOB if name == names.KNS_CLUSTER_ROLE else {}
         have = _read_rules(role)
@@ -104,19 +104,19 @@ def _find_missing(asker: Asker, rules: Rules, namespace: str) -> Iterator[str]:
 
 
 def _check_too_much(asker: Asker) -> Finding:
-    """kns works with an account that may do more, but nobody has proven what that one can do to the cluster."""
+    """Warn if the account has more rights: kns works, but the limits of such an account were not tested."""
     check = "no more rights than these"
     if asker.may("get", "", "secrets"):
-        who = asker.user if asker.account else "the account that asks"
-        said = f"{who} may read Secrets of the whole cluster"
-        return Finding(check, Judgement.WARNING, said, "take away what manifests/ does not give")
-    return Finding(check, Judgement.OK, "no Secret outside its own namespace")
+        who = asker.user if asker.account else "this account"
+        said = f"{who} may read Secrets in the whole cluster"
+        return Finding(check, Severity.WARNING, said, "remove the rights that are not in manifests/")
+    return Finding(check, Severity.OK, "no access to Secrets outside its own namespace")
 
 
 def _judge(check: str, missing: list[str]) -> Finding:
     if missing:
-        return Finding(check, Judgement.FAULT, f"missing: {', '.join(missing)}", _APPLY)
-    return Finding(check, Judgement.OK, "all there")
+        return Finding(check, Severity.FAULT, f"missing: {', '.join(missing)}", _APPLY)
+    return Finding(check, Severity.OK, "complete")
 
 
 def _read_rules(role: dict[str, Any]) -> Rules:

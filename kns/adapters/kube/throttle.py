@@ -1,8 +1,8 @@
 """
-A bound on how fast the engine changes the host cluster, so that a burst of new jobs leaves the API server room for
-everybody else: users whose submits wait for it first of all.
+A limit on the rate of writes to the host cluster, so that a burst of new jobs leaves the API server capacity for
+others, above all for the submissions of users.
 
-A token bucket, as in every Kubernetes controller; nothing in the official client has one.
+It is a token bucket, as in every Kubernetes controller. The official client has none.
 """
 
 import threading
@@ -14,7 +14,7 @@ from kns.ports import Clock
 
 
 class Throttle:
-    """`per_second` on average, `burst` at once. Safe to use from many threads; who comes first goes first."""
+    """Allows `per_second` writes on average and `burst` at once. Safe for use in many threads, in order of arrival."""
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class Throttle:
         self._may_work = may_work
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._next = clock.monotonic() - self._burst_s  # when the next token is due; the past holds the burst
+        self._next = clock.monotonic() - self._burst_s  # time of the next token; a time in the past is the burst
 
     def wait(self) -> None:
         """
-        Return when one more change may be made.
+        Wait until one more write is allowed.
 
         Raises:
-            UnavailableError: it may not, for this process has lost the lead while it waited here.
+            UnavailableError: this process lost its Lease while it waited.
         """
         now = self._clock.monotonic()
         with self._lock:
@@ -46,4 +46,4 @@ class Throttle:
         if due > now:
             self._sleep(due - now)
             if not self._may_work():
-                raise UnavailableError("a change was put off, and this process does not lead any more")
+                raise UnavailableError("a write was delayed, and this process does not lead any more")

@@ -1,4 +1,4 @@
-"""What kns does inside a virtual cluster: the ready test, and a few objects of its own."""
+"""Calls inside a virtual cluster: the readiness check, and a few objects of kns."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,14 @@ from kns.model import names
 from kns.model.errors import NotFoundError, TransientError
 from kns.ports import Kind, Object
 
-_TIMEOUT_S = 3.0  # a virtual cluster is the tenant's: a slow one may cost one worker that long
+_TIMEOUT_S = 3.0  # the tenant controls its virtual cluster, so a slow one may block a worker only briefly
 _PROBE = "/api/v1/namespaces/default/serviceaccounts/default"
 
 
 class KubeVirtualClusters:
-    """Implements `ports.VirtualClusters`. A client per call: a job asks a few times at its start, then hardly ever."""
+    """
+    Implements `ports.VirtualClusters`. Each call has its own client, because a job makes few calls after its start.
+    """
 
     def __init__(self, bounds: Bounds = NESTED_BOUNDS) -> None:
         self._bounds = bounds

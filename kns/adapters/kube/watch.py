@@ -1,9 +1,9 @@
 """
-A watch cache: one kind, listed, then followed from the version of that list; listed anew when the server says the
-version is too old, when a line cannot be read, and every few minutes.
+A watch cache: list the objects of one kind, then watch from the version of that list. List again when the version has
+expired, when a line is not readable, and every few minutes.
 
-Readers get what is in memory. `on_change` is told which object changed and must not block; the event only says "look
-again", so one event too many does no harm and a lost one is made up for by the next list.
+Readers get objects from memory. `on_change` receives each changed object and must not block. An event only means "read
+again", so a surplus event does no harm, and the next list makes up for a lost one.
 """
 
 import json
@@ -21,21 +21,21 @@ from kns.ports import Clock, Object
 log = get_logger(__name__)
 
 RESYNC_S = 480.0
-SILENCE_S = 150.0  # bookmarks come about every minute
+SILENCE_S = 150.0  # a server sends a bookmark about every minute
 PAGE = "500"
-_SHORTEST_S = 1.0  # a watch that ends sooner without a word was not one
+_SHORTEST_S = 1.0  # a watch that ends sooner without an event has failed
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
 
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
-Index = Callable[[Object], Iterable[Hashable]]  # the values under which an object is found
+Index = Callable[[Object], Iterable[Hashable]]  # the values of an object in an index
 
 
 class WatchCache:
     """
     The objects of one kind that match a selector, in one namespace or in all.
 
-    `indexes` name what readers look objects up by. The cache maintains them, so that a look-up costs what it finds and
-    not what there is.
+    `indexes` are the values by which readers find objects, by name. The cache maintains them, so that the cost of a
+    lookup depends on the number of objects found and not on the size of the cache.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class WatchCache:
         self._keep = _keep_little if row.copies else _keep_all
         self._objects: dict[Key, Object] = {}
         self._indexes = {name: _Index(read) for name, read in (indexes or {}).items()}
-        self._tombstones: dict[Key, int] = {}  # deletions seen since the last list, against late puts
-        self._written: set[Key] = set()  # what `put` took in since the last list began
-        self._listed = 0  # version of the last list: what is older and not in it is gone
+        self._tombstones: dict[Key, int] = {}  # deletions since the last list; they refuse outdated `put` calls
+        self._written: set[Key] = set()  # keys that `put` stored since the last list began
+        self._listed = 0  # version of the last list: older objects that are not in it are deleted
         self._lock = threading.Lock()
         self._synced = threading.Event()
-        self._heard_at = float("-inf")  # monotonic; the end of the last list, or the last line of the watch
-        self._failures = 0  # in a row, without a single event in between
+        self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
+        self._failures = 0  # consecutive failures without an event between them
 
     @property
     def is_synced(self) -> bool:
@@ -72,12 +72,12 @@ class WatchCache:
 
     @property
     def kind(self) -> str:
-        """The plural of the kind, which is what metrics and logs call it."""
+        """The plural of the kind, as in metrics and logs."""
         return self._row.plural
 
     @property
     def age_s(self) -> float:
-        """Seconds since the API server last said something; infinity before the first list."""
+        """Seconds since the last data from the API server; infinity before the first list."""
         return self._clock.monotonic() - self._heard_at
 
     def get(self, namespace: str, name: str) -> Object | None:
@@ -86,7 +86,7 @@ class WatchCache:
             return self._objects.get((namespace, name))
 
     def select(self, index: str, value: Hashable) -> list[Object]:
-        """The objects with this value in the named index, in the order of their keys' arrival."""
+        """The objects with this value in the index `name`, in the order in which their keys were added."""
         self._require_sync()
         with self._lock:
             return [self._objects[key] for key in self._indexes[index].find(value)]
@@ -102,7 +102,7 @@ class WatchCache:
             return list(self._objects.values())
 
     def put(self, obj: Object) -> None:
-        """Take in an object that this process has just written, unless something newer is known."""
+        """Store an object that this process has just written, unless the cache has a newer version."""
         key, version = _key(obj), _version(obj)
         with self._lock:
             known = self._objects.get(key)
@@ -112,7 +112,7 @@ class WatchCache:
                 self._written.add(key)
 
     def run(self, stop: threading.Event) -> None:
-        """List and follow until `stop`; the body of this cache's thread."""
+        """List and watch until `stop` is set. Runs in a thread of its own."""
         while not stop.is_set():
             delay_s = 0.0
             try:
@@ -122,13 +122,13 @@ class WatchCache:
                 delay_s = self._next_delay_s(error)
                 if delay_s:
                     log.warning("watch_interrupted", kind=self._row.plural, error=str(error), retry_s=delay_s)
-            except Exception:  # a fault of ours: a cache that stands still would be worse
+            except Exception:  # a bug; a cache that is never updated again would be worse
                 log.exception("watch_crashed", kind=self._row.plural)
                 delay_s = _BACKOFF_S[-1]
             stop.wait(delay_s)
 
     def _next_delay_s(self, error: KnsError) -> float:
-        """A version that expired is ordinary and costs no pause, unless it happens again at once."""
+        """The delay before the next list. An expired version needs no delay, unless it expires again at once."""
         failures, self._failures = self._failures, self._failures + 1
         if isinstance(error, ExpiredError) and failures == 0:
             return 0.0
@@ -140,9 +140,9 @@ class WatchCache:
 
     def _list(self) -> str:
         """
-        Replace the content by a full list; its version.
+        Replace the content by a full list, and return the version of the list.
 
-        The list is right even if it is older than all that is known: etcd may have been restored from a backup.
+        The list wins even if it is older than the content, because etcd may have been restored from a backup.
         """
         with self._lock:
             self._written = set()
@@ -158,13 +158,13 @@ class WatchCache:
             query["continue"] = token
         version: str = page["metadata"]["resourceVersion"]
         with self._lock:
-            # What this process wrote while the list was on its way is newer than the list.
+            # Objects that this process wrote during the list request are newer than the list.
             late = {
                 key
                 for key in self._written
                 if (obj := self._objects.get(key)) is not None and _version(obj) > int(version)
             }
-            # An unchanged object stays the object that it was: the collector need not look at thousands of new ones.
+            # Unchanged objects stay the same Python objects, so that the garbage collector has no new ones to visit.
             changed = {key: obj for key, obj in found.items() if self._differs(key, obj) and key not in late}
             gone = {key: obj for key, obj in self._objects.items() if key not in found and key not in late}
             for key in gone:
@@ -212,10 +212,10 @@ class WatchCache:
                 if stop.is_set():
                     return
             if not spoke and self._clock.monotonic() - opened < _SHORTEST_S:
-                raise UnavailableError(f"watch of {self._row.plural}: the server ended it at once, without an event")
+                raise UnavailableError(f"watch of {self._row.plural}: the server ended it at once without an event")
 
     def _take(self, line: bytes) -> str:
-        """Take in one event; the version to go on from."""
+        """Store one event, and return the version to continue from."""
         try:
             event: Mapping[str, Any] = json.loads(line)
             kind, obj = event["type"], event["object"]
@@ -232,7 +232,7 @@ class WatchCache:
         return str(version) if version else ""
 
     def _store(self, key: Key, obj: Object, *, deleted: bool) -> None:
-        """Take in what the server says, unless something newer is known: another object of that name may be there."""
+        """Store an object from the server, unless the cache has a newer one of the same name."""
         version = _version(obj)
         with self._lock:
             known = self._objects.get(key)
@@ -247,7 +247,7 @@ class WatchCache:
 
 
 class _Index:
-    """Keys of objects by the values that `read` finds in them."""
+    """The keys of objects by the values that `read` returns for them."""
 
     def __init__(self, read: Index) -> None:
         self._read = read
@@ -257,7 +257,7 @@ class _Index:
         return self._keys.get(value, ())
 
     def replace(self, key: Key, old: Object | None, new: Object | None) -> None:
-        """`old` is what the key stood for, `new` what it stands for; None for nothing."""
+        """Replace the object of a key. `old` or `new` is None if there is none."""
         before = set(self._read(old)) if old is not None else set()
         after = set(self._read(new)) if new is not None else set()
         for value in before - after:
@@ -274,7 +274,7 @@ def _keep_all(obj: Object) -> Object:
 
 
 def _keep_little(obj: Object) -> Object:
-    """Without what a tenant can make as large as it likes, and nobody here reads."""
+    """Drop the metadata that a tenant can make arbitrarily large and that kns does not read."""
     meta = {key: value for key, value in obj["metadata"].items() if key not in ("annotations", "managedFields")}
     return {**obj, "metadata": meta}
 
@@ -285,5 +285,5 @@ def _key(obj: Object) -> Key:
 
 
 def _version(obj: Object) -> int:
-    """resourceVersions of one kind are comparable numbers (documented since Kubernetes 1.35, true before)."""
+    """The resourceVersion as a number. Versions of one kind are comparable (documented since Kubernetes 1.35)."""
     return int(obj["metadata"].get("resourceVersion") or 0)

@@ -1,18 +1,18 @@
 """
-The AppDef: what an app author writes, as a checked value.
+The AppDef: an app author's definition, as a checked value.
 
-Reading is strict where kns acts (`nested_kubernetes`, machines, walltime) and tolerant where it only stores: unknown
-keys are kept out, never refused, because published AppDefs carry the keys of older systems. A command without
-`nested_kubernetes` is refused: kns runs nested apps and nothing else.
+Keys that kns uses (`nested_kubernetes`, machines, walltime) are checked strictly. Unknown keys are ignored and never
+refused, because published AppDefs contain keys of older systems. A command without `nested_kubernetes` is refused,
+because kns runs only nested apps.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,27 +27,27 @@ from pydantic import (
 
 from kns.model.appdef.limit_range import LimitRangeItem, parse_limit_range
 from kns.model.appdef.parameter_set import Parameters
-from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.variables import Variable, Variables
+from kns.model.appdef.versions import NESTED_KEYS, read_minor
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.reading.duration import parse_walltime
-from kns.model.reading.located import located, located_all
+from kns.model.reading.located import located_error, located_errors
 from kns.model.reading.parsing import parse_model
 from kns.model.reading.problem import Problem
 from kns.model.reading.scalars import Flag, read_flag
 
 DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15
-MAX_ITEMS = 200  # a ConfigMap holds the plan; far above any published app
-MAX_TEMPLATES = 900_000  # characters of all items together: the plan's ConfigMap may hold 1 MiB
-_FOR_EVER = 10**9  # of tries and of seconds: thirty years
+MAX_ITEMS = 200  # the plan must fit into a ConfigMap; published apps have far fewer
+MAX_TEMPLATES = 900_000  # characters in all items; the ConfigMap of the plan is limited to 1 MiB
+_MAX_RETRY = 10**9  # retries or seconds; as seconds, thirty years
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_VERSION = re.compile(r"v?(1\.[0-9]{1,2})(\.[0-9]{1,3})?")
 
 
 def _raise_value_error(check: Callable[[], Any]) -> Any:
-    """Run a check of ours inside a pydantic validator: pydantic only collects ValueErrors."""
+    """Run `check` in a pydantic validator. pydantic collects only ValueErrors, so InvalidInputError is converted."""
     try:
         return check()
     except InvalidInputError as error:
@@ -56,7 +56,7 @@ def _raise_value_error(check: Callable[[], Any]) -> Any:
 
 def _check_redirect_path(value: str) -> str:
     if not re.fullmatch(r"/[!-~]*", value):
-        raise ValueError("must start with '/' and have no spaces")
+        raise ValueError("must start with '/' and contain no spaces")
     return value
 
 
@@ -79,8 +79,8 @@ DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isins
 RedirectPath = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_redirect_path)]
 Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
-Retries = Annotated[int, Field(ge=0, le=_FOR_EVER)]
-RetrySleep = Annotated[int, Field(ge=0, le=_FOR_EVER)]
+Retries = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
+RetrySleep = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
 
 
 class _Strict(BaseModel):
@@ -88,7 +88,7 @@ class _Strict(BaseModel):
 
 
 class Target(_Strict):
-    """A Service in the virtual cluster; the Ingress leads to the first target."""
+    """A Service in the virtual cluster. The Ingress exposes the first target."""
 
     service_name: DnsLabel
     service_namespace: DnsLabel
@@ -96,14 +96,14 @@ class Target(_Strict):
 
 
 class TemplatesSettings(_Strict):
-    """Retries for items without their own. `global_retry_sleep` is in seconds."""
+    """Retries of the items that set none. `global_retry_sleep` is in seconds."""
 
     global_retry: Retries = DEFAULT_RETRY
     global_retry_sleep: RetrySleep = DEFAULT_RETRY_SLEEP_S
 
 
 class TemplateItem(_Strict):
-    """One entry of `templates`. `retry` counts the tries after the first, `retry_sleep` is in seconds."""
+    """One entry of `templates`. `retry` is the number of attempts after the first, `retry_sleep` is in seconds."""
 
     name: Text
     type: Literal["kubectl", "kustomize", "custom"]
@@ -117,13 +117,13 @@ class TemplateItem(_Strict):
     def _check_whole(self) -> "TemplateItem":
         if self.type == "custom":
             if not self.cmd:
-                raise ValueError("cmd is required for type custom (a script in base64)")
+                raise ValueError("cmd is required for type custom; give a script in base64")
             _check_base64(self.cmd, "cmd")
             return self
         if not self.path:
             raise ValueError(f"path is required for type {self.type}")
         if self.type == "kustomize" and self.format:
-            raise ValueError("format is only for type kubectl")
+            raise ValueError("format is allowed only for type kubectl")
         _PATH_CHECKS[self.format](self.path)
         return self
 
@@ -156,14 +156,16 @@ _PATH_CHECKS: dict[str, Callable[[str], None]] = {
 
 
 class KeycloakClient(_Strict):
-    """A wish for an OIDC client. `redirect_paths` follow the job's URL; `namespace` is where its Secret goes."""
+    """
+    A request for an OIDC client. `redirect_paths` are below the job's URL; `namespace` is the namespace of its Secret.
+    """
 
     redirect_paths: Annotated[list[RedirectPath], Field(min_length=1, max_length=50)] = ["/*"]
     namespace: DnsLabel | None = None
 
 
 class NestedKubernetes(_Strict):
-    """`commands.<key>.nested_kubernetes`: how one job's virtual cluster is made and filled."""
+    """`commands.<key>.nested_kubernetes`: how kns creates a job's virtual cluster and deploys the app in it."""
 
     kubernetes_version: str = ""
     targets: Annotated[list[Target], Field(max_length=50)] = []
@@ -177,31 +179,46 @@ class NestedKubernetes(_Strict):
     @field_validator("kubernetes_version")
     @classmethod
     def _check_version(cls, value: str) -> str:
-        """Only the minor counts, kns chooses the patch: `v1.28.11` reads as `v1.28`."""
+        """Keep the minor version; kns chooses the patch version."""
         if not value:
             return ""
-        match = _VERSION.fullmatch(value)
-        if match is None:
+        minor = read_minor(value)
+        if minor is None:
             raise ValueError(f"{value!r} is not a Kubernetes version like v1.36")
-        return f"v{match[1]}"
+        return minor
 
     @field_validator("keycloak", mode="before")
     @classmethod
     def _read_keycloak(cls, value: Any) -> Any:
-        """`true` asks for a client with nothing special, `false` for none."""
+        """`true` requests a client with the defaults, `false` none."""
         return {True: {}, False: None}.get(flag, value) if isinstance(flag := read_flag(value), bool) else value
 
     @field_validator("limit_range", mode="before")
     @classmethod
     def _read_limit_range(cls, value: Any) -> Any:
-        """One object is a list of one; a text is base64 of either, whose faults have their place in the message."""
+        """
+        Accept one object, a list, or either as JSON in base64. Problems inside the base64 have their path in the
+        message.
+        """
         if isinstance(value, str) or value == []:
             return _raise_value_error(lambda: parse_limit_range(value))
         return [value] if isinstance(value, dict) else value
 
 
 class Command(_Strict):
-    """One entry of `commands`. Keys without effect on a nested job are not read."""
+    """One entry of `commands`."""
+
+    # Keys of published AppDefs that have no effect on a nested job, with their types. kns does not check the values.
+    IGNORED_KEYS: ClassVar[Mapping[str, Any]] = {
+        "publicip": bool,
+        "ports": list[str],
+        "webshell": bool,
+        "desktop": bool,
+        "mpirun": bool,
+        "verboseinit": bool,
+        "cmdscript": str,
+    }
+    OLD_SPELLINGS: ClassVar[Mapping[str, str]] = {NESTED_KEYS[0]: NESTED_KEYS[1]}  # by the current name
 
     name: Text
     description: Text
@@ -223,17 +240,17 @@ class Command(_Strict):
             return data
         if "nestedkubernetes" in data:
             if "nested_kubernetes" in data:
-                raise ValueError("nested_kubernetes and nestedkubernetes are the same key: give one")
+                raise ValueError("nested_kubernetes and nestedkubernetes are the same key; give one of them")
             data = {**data, "nested_kubernetes": data["nestedkubernetes"]}
         if "nested_kubernetes" not in data:
-            raise ValueError("nested_kubernetes is missing; kns runs nested apps only")
+            raise ValueError("nested_kubernetes is missing; kns runs only nested apps")
         return data
 
     @model_validator(mode="after")
     def _check_whole(self) -> "Command":
-        """Here and not in `NestedKubernetes`: what a record froze once must stay readable for ever."""
+        """`NestedKubernetes` does not check this, because stored records must stay readable when the rules change."""
         nested = self.nested_kubernetes
-        problems = [problem.below(("limit_range",)) for problem in find_unfit_limits(nested.limit_range or ())]
+        problems = [problem.below(("limit_range",)) for problem in find_limit_range_problems(nested.limit_range or ())]
         if (
             sum(len(item.name) + len(item.path or "") + len(item.cmd or "") for item in nested.templates)
             > MAX_TEMPLATES
@@ -241,24 +258,24 @@ class Command(_Strict):
             problems.append(
                 Problem(
                     ("templates",),
-                    f"name, path and cmd of all items have more than {MAX_TEMPLATES} characters together; put what is "
-                    "large into the app's image",
+                    f"name, path and cmd of all items have more than {MAX_TEMPLATES} characters in total; move large "
+                    "items to the app's image",
                 )
             )
         if problems:
-            raise located_all(problem.below(("nested_kubernetes",)) for problem in problems)
+            raise located_errors(problem.below(("nested_kubernetes",)) for problem in problems)
         return self
 
 
 class Icon(_Strict):
-    """The app's icon; kns only stores it."""
+    """The app's icon. kns only stores it."""
 
     type: str
     data: str
 
 
 class AppDef(_Strict):
-    """A whole AppDef. Key order of `commands` is the author's."""
+    """A complete AppDef. `commands` keeps the author's order."""
 
     name: Text
     description: Text
@@ -274,31 +291,31 @@ class AppDef(_Strict):
     walltime: Walltime | None = None
     scale_max: Annotated[int, Field(ge=0)] | None = None
     variables: Variables = {}
-    identity: Any = None  # these three are stored for others
+    identity: Any = None  # kns stores these three for other systems
     hints: Any = None
     meta: Any = None
 
     @model_validator(mode="after")
     def _check_names(self) -> "AppDef":
-        """A parameter under its own name must not meet an account variable: one of them would be lost."""
+        """A parameter with `variable` must not have the name of an account variable, which it would replace."""
         for command_key, command in self.commands.items():
             for name in self.variables_of(command):
                 if name in command.parameters and command.parameters[name].variable:
                     location = ("commands", command_key, "parameters", name)
-                    raise located(location, "has the name of an account variable; rename one of them")
+                    raise located_error(location, "has the same name as an account variable; rename one of them")
         return self
 
     def variables_of(self, command: Command) -> dict[str, Variable]:
-        """The account variables of a command: the app's, with the command's own added or in their place."""
+        """The account variables of a command: those of the app, then those of the command, which win."""
         return {**self.variables, **command.variables}
 
     def choose_command(self, key: str | None) -> tuple[str, Command]:
         """
-        The command named `key`; with one command, its name may be left out.
+        The command with the name `key`, which may be omitted if there is one command.
 
         Raises:
-            InvalidInputError: several commands and no `key`.
-            UnknownAppError: no such command.
+            InvalidInputError: `key` is missing and there are several commands.
+            UnknownAppError: there is no such command.
         """
         if not key:
             if len(self.commands) != 1:
@@ -309,7 +326,7 @@ class AppDef(_Strict):
         return key, self.commands[key]
 
     def most_nodes(self, command: Command) -> int | None:
-        """The most nodes that the app takes; 0 and absence are no bound."""
+        """The highest number of nodes that the app allows; None if there is no limit (0 or absent)."""
         return command.scale_max or self.scale_max or None
 
     def admits_machine(self, command: Command, machine: str) -> bool:
@@ -319,9 +336,9 @@ class AppDef(_Strict):
 
 def parse_appdef(data: Any) -> AppDef:
     """
-    A checked AppDef from decoded JSON.
+    Check a decoded AppDef.
 
     Raises:
-        InvalidInputError: with the key path of the first fault.
+        InvalidInputError: with the key path of the first problem.
     """
     return parse_model(AppDef, data)

@@ -1,15 +1,20 @@
-"""Names in the environment of an app's scripts: what a parameter is called there, and what nobody but kns may set."""
+"""Environment variable names in an app's scripts: the name of each parameter, and the names reserved for kns."""
 
 import re
 
 _LEGAL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHER = re.compile(r"[^A-Za-z0-9_]")
 
-_PREFIXES = ("KNS_", "JARVICE_", "LD_", "PYTHON")  # ours, the loader's, and those of the program that runs the scripts
+_PREFIXES = (
+    "KNS_",
+    "JARVICE_",
+    "LD_",
+    "PYTHON",
+)  # of kns, of the dynamic loader, and of the interpreter that runs the scripts
 _RESERVED = frozenset(
     {
         *("PATH", "HOME", "KUBECONFIG", "TMPDIR", "HOSTNAME", "PWD"),
-        *("BASH_ENV", "BASHOPTS", "ENV", "IFS", "PS4", "SHELLOPTS"),  # they change what a script does
+        *("BASH_ENV", "BASHOPTS", "ENV", "IFS", "PS4", "SHELLOPTS"),  # they change how a shell runs a script
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     }
 )
@@ -17,7 +22,7 @@ _RESERVED = frozenset(
 
 def parameter_name(key: str) -> str:
     """
-    The variable in which every parameter is delivered.
+    The environment variable that holds the value of the parameter `key`.
 
     >>> parameter_name("workers"), parameter_name("--input-file")
     ('KNS_PARAM_WORKERS', 'KNS_PARAM_INPUT_FILE')
@@ -26,7 +31,7 @@ def parameter_name(key: str) -> str:
 
 
 def is_legal(name: str) -> bool:
-    """Whether a shell takes it as the name of a variable."""
+    """Whether a shell accepts `name` as the name of a variable."""
     return len(name) <= 253 and _LEGAL.fullmatch(name) is not None
 
 

@@ -1,8 +1,8 @@
 """
-LimitRange items as AppDefs and administrators write them (snake or camel case, numbers or strings).
+LimitRange items as AppDefs and administrators write them: keys in snake or camel case, values as numbers or strings.
 
-The values reach a Kubernetes LimitRange with numbers turned into strings; what Kubernetes would refuse later (a
-request above its limit) is refused here, where the author still sees it.
+kns copies the values to a Kubernetes LimitRange as strings. Values that Kubernetes would refuse later, such as a
+request above its limit, are refused here, so that the author sees the error.
 """
 
 import base64
@@ -42,7 +42,7 @@ def _either(snake: str, camel: str) -> AliasChoices:
 
 
 class LimitRangeItem(BaseModel):
-    """One entry of `spec.limits`; each map is resource name -> quantity."""
+    """One entry of `spec.limits`. Each map is resource name -> quantity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -76,29 +76,29 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
     Items from one object, a list of objects, or base64 of either.
 
     Raises:
-        InvalidInputError: with the key path of the first fault.
+        InvalidInputError: with the key path of the first problem.
     """
     if isinstance(data, str):
         try:
             data = json.loads(base64.b64decode("".join(data.split()), validate=True))
         except (binascii.Error, ValueError, RecursionError) as error:
-            raise InvalidInputError("", "is neither an object nor base64 of JSON") from error
+            raise InvalidInputError("", "is neither a JSON object nor JSON in base64") from error
     if isinstance(data, list):
         if not data:
-            raise InvalidInputError("", "must hold at least one item")
+            raise InvalidInputError("", "must contain at least one item")
         return [parse_model(LimitRangeItem, item, prefix=f"[{i}]") for i, item in enumerate(data)]
     return [parse_model(LimitRangeItem, data)]
 
 
 def find_refused(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
     """
-    What Kubernetes would refuse beyond what `LimitRangeItem` does (its own check of a LimitRange, in
-    pkg/apis/core/validation). Places begin with the item's index.
+    The rules of Kubernetes for a LimitRange (pkg/apis/core/validation) that `LimitRangeItem` does not check. Locations
+    begin with the item's index.
     """
     types: set[str] = set()
     for index, item in enumerate(items):
         if item.type in types:
-            yield Problem((index, "type"), f"{item.type} is the type of an item before; put them together")
+            yield Problem((index, "type"), f"an earlier item has the type {item.type} too; join the two items")
         types.add(item.type)
         yield from (problem.below((index,)) for problem in _find_refused(item))
 
@@ -114,7 +114,7 @@ def _find_refused(item: LimitRangeItem) -> Iterator[Problem]:
     for key, resources in maps.items():
         for resource in resources:
             if not (_OWN_RESOURCE.fullmatch(resource) or _FOREIGN_RESOURCE.fullmatch(resource)):
-                yield Problem((key, resource), "is not a resource, like cpu, memory or nvidia.com/gpu")
+                yield Problem((key, resource), "is not a resource name like cpu, memory or nvidia.com/gpu")
     for low, high in (("default_request", "max"), ("min", "default")):
         for resource in maps[low].keys() & maps[high].keys():
             if parse_quantity(maps[low][resource]) > parse_quantity(maps[high][resource]):
@@ -123,4 +123,4 @@ def _find_refused(item: LimitRangeItem) -> Iterator[Problem]:
         if parse_quantity(ratio) < 1:
             yield Problem(("max_limit_request_ratio", resource), "must be at least 1")
     if item.type == "PersistentVolumeClaim" and "storage" not in {*item.max, *item.min}:
-        yield Problem((), "type PersistentVolumeClaim needs min or max of storage")
+        yield Problem((), "type PersistentVolumeClaim requires min or max of storage")

@@ -1,14 +1,15 @@
 """
-The parameters of a command: what an AppDef says of them, and what of a given value is kept (contract C.4).
+The parameters of a command: their definition in an AppDef, and how a submitted value is checked (contract C.4).
 
-One class per type; each reads a given value, and its own default by the same rule, so that a default that no user could
-give is refused with the AppDef. A reader raises ValueError with what is wrong and never repeats the value.
+There is one class per type. It checks submitted values and its own default by the same rules, so an AppDef with an
+invalid default is refused. Readers raise ValueError. The message never contains the value, which may be secret.
 """
 
 import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -26,7 +27,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kns.model.reading.located import located
+from kns.model.reading.located import located_error
 from kns.model.reading.scalars import (
     Flag,
     OptionalNumber,
@@ -50,12 +51,19 @@ Text = Annotated[str, StringConstraints(max_length=65536)]
 Keys = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedAs:
+    """Marks a field whose type in the public API differs from the type that kns reads."""
+
+    annotation: type
+
+
 class ParameterValue(BaseModel):
     """
-    One parameter of a job as it was settled at submit; part of the record.
+    The value of one parameter of a job, determined at submit and stored in the record.
 
-    `value` is None for an UPLOAD, whose content lies in `spec.parameters` and becomes the file `target` below /opt.
-    With `needs_key` the value still holds `%APIKEY%`: the key itself is never stored in a record.
+    `value` is None for an UPLOAD: its content is in `spec.parameters` and becomes the file `target` below /opt.
+    `needs_key`: the value still contains `%APIKEY%`, because a record never contains the key.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
@@ -70,7 +78,7 @@ class ParameterValue(BaseModel):
 
     @property
     def delivered(self) -> Value:
-        """What the app gets: the path of an upload's file, else the value."""
+        """The value that the app receives: the path of an uploaded file, else the value."""
         if self.target is not None:
             return f"{UPLOAD_DIR}/{self.target}"
         return "" if self.value is None else self.value
@@ -82,11 +90,11 @@ class ParameterValue(BaseModel):
 
 
 class Parameter(BaseModel):
-    """What all types have. An AppDef's entry becomes the class of its `type`; `STR` if it names none."""
+    """The keys that all types have. Validation returns an instance of the class for `type` (default `STR`)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, populate_by_name=True)
 
-    BLANK_IS_ABSENT: ClassVar[bool] = True  # forms send "" for a field that nobody filled in
+    BLANK_IS_ABSENT: ClassVar[bool] = True  # forms send "" for an empty field
 
     type: str = "STR"
     name: Text = ""
@@ -112,7 +120,7 @@ class Parameter(BaseModel):
         try:
             self.default()
         except ValueError as error:
-            raise located(("value",), str(error)) from error
+            raise located_error(("value",), str(error)) from error
         return self
 
     @property
@@ -120,7 +128,7 @@ class Parameter(BaseModel):
         return not self.required
 
     def check_keys(self) -> None:
-        """Whether the keys fit together; raises what `located` makes."""
+        """Check the rules between the keys. Raises an error created with `located_error`."""
 
     def is_absent(self, given: Any) -> bool:
         return given is None or (given == "" and self.BLANK_IS_ABSENT)
@@ -129,15 +137,15 @@ class Parameter(BaseModel):
         return None if self.is_absent(self.value) else self.read(self.value)
 
     def read(self, given: Any) -> Value | None:
-        """The value to keep; None leaves the parameter out."""
-        raise NotImplementedError  # every type of parameter reads in its own way
+        """The checked value; None omits the parameter."""
+        raise NotImplementedError  # each type has its own rules
 
     def build_value(self, key: str, value: Value) -> ParameterValue:
         return ParameterValue(key=key, type=self.type, value=value, positional=self.positional, variable=self.variable)
 
 
 class ConstParameter(Parameter):
-    """A text of the author's, with placeholders that are replaced at submit."""
+    """A fixed text of the author. Placeholders in it are replaced at submit."""
 
     @property
     def template(self) -> str:
@@ -156,7 +164,7 @@ class TextParameter(Parameter):
     BLANK_IS_ABSENT = False
 
     def default(self) -> Value | None:
-        """An empty default of a required text is a field that the user has to fill in."""
+        """A required text with an empty default has no default: the user must give a value."""
         return None if self.required and self.value == "" else super().default()
 
     def read(self, given: Any) -> Value | None:
@@ -175,14 +183,14 @@ class IntParameter(Parameter):
 
 
 class RangeParameter(IntParameter):
-    """`step` counts from `min`, or from 0 without one: min 1 and step 2 are the odd numbers."""
+    """`step` counts from `min`, or from 0 without `min`: min 1 and step 2 allow the odd numbers."""
 
-    step: OptionalWhole = None
+    step: Annotated[OptionalWhole, PublishedAs(str)] = None
 
     def check_keys(self) -> None:
         super().check_keys()
         if self.step is not None and self.step < 1:
-            raise located(("step",), "must be at least 1")
+            raise located_error(("step",), "must be at least 1")
 
     def read(self, given: Any) -> Value | None:
         number = _in_bounds(read_whole(given), self.min, self.max)
@@ -193,7 +201,7 @@ class RangeParameter(IntParameter):
 
 
 class FloatParameter(Parameter):
-    """`precision` is the number of decimals; what a value has beyond it is cut off before the bounds are looked at."""
+    """`precision` is the number of decimals. Further decimals are cut off before the bounds are checked."""
 
     min: OptionalNumber = None
     max: OptionalNumber = None
@@ -202,7 +210,7 @@ class FloatParameter(Parameter):
     def check_keys(self) -> None:
         _check_bounds(self.min, self.max)
         if self.precision is not None and not 0 <= self.precision <= 30:
-            raise located(("precision",), "must be from 0 to 30")
+            raise located_error(("precision",), "must be from 0 to 30")
 
     def read(self, given: Any) -> Value | None:
         return _in_bounds(self._truncate(read_number(given)), self.min, self.max)
@@ -215,7 +223,7 @@ class FloatParameter(Parameter):
 
 
 class BoolParameter(Parameter):
-    """Always has a value, like the box in a form."""
+    """Always has a value, like a checkbox in a form."""
 
     def default(self) -> Value | None:
         return False if self.is_absent(self.value) else self.read(self.value)
@@ -225,7 +233,7 @@ class BoolParameter(Parameter):
 
 
 class SelectionParameter(Parameter):
-    """`mvalues`, if given, has for each of `values` what is delivered instead. `""` leaves the parameter out."""
+    """`mvalues` has the value to deliver in place of each entry of `values`. The choice `""` omits the parameter."""
 
     BLANK_IS_ABSENT = False
 
@@ -238,7 +246,9 @@ class SelectionParameter(Parameter):
 
     def check_keys(self) -> None:
         if self.mvalues and len(self.mvalues) != len(self.values):
-            raise located(("mvalues",), f"has {len(self.mvalues)} entries, values has {len(self.values)}")
+            raise located_error(
+                ("mvalues",), f"has {len(self.mvalues)} entries and values has {len(self.values)}; give one per value"
+            )
 
     def default(self) -> Value | None:
         return self.read(self.values[0] if self.value in (None, "") else self.value)
@@ -253,7 +263,7 @@ class SelectionParameter(Parameter):
 
 
 class FileParameter(Parameter):
-    """A path in the vault. `filter` looks at the file's name only, as a file picker does."""
+    """A path in the vault. `filter` applies to the file name only, as in a file picker."""
 
     filter: str | None = None
 
@@ -268,26 +278,26 @@ class FileParameter(Parameter):
 
 
 class UploadParameter(Parameter):
-    """A file's content in base64. Its `filter` is for file pickers: a submission does not tell the file's name."""
+    """A file's content in base64. `filter` is for file pickers only, because a submission has no file name."""
 
     target: str
-    size: OptionalWhole = None
+    size: Annotated[OptionalWhole, PublishedAs(str)] = None
 
     @field_validator("target")
     @classmethod
     def _check_target(cls, target: str) -> str:
         path = PurePosixPath(target)
         if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ValueError(f"must be a file below {UPLOAD_DIR}, without a leading '/' and without '..'")
+            raise ValueError(f"must be a relative path of a file below {UPLOAD_DIR}, without '..'")
         if len(target) > _MAX_TARGET or re.fullmatch(r"[A-Za-z0-9._/-]+", target) is None or target.endswith("/"):
-            raise ValueError(f"must have at most {_MAX_TARGET} letters, digits, '.', '_', '-' and '/'")
+            raise ValueError(f"must consist of at most {_MAX_TARGET} letters, digits, '.', '_', '-' and '/'")
         if path.parts[0] == _RUNNER:
-            raise ValueError(f"must not be in {UPLOAD_DIR}/{_RUNNER}, where kns's own program is")
+            raise ValueError(f"must not be in {UPLOAD_DIR}/{_RUNNER}, which contains the program of kns")
         return str(path)
 
     def check_keys(self) -> None:
         if self.size is not None and self.size < 0:
-            raise located(("size",), "must be at least 0")
+            raise located_error(("size",), "must be at least 0")
 
     def default(self) -> Value | None:
         return None
@@ -318,24 +328,24 @@ _KINDS_BY_ANY_CASE = {name.upper(): (kind, name) for name, kind in KINDS.items()
 
 def find_kind(data: Mapping[str, Any]) -> tuple[type[Parameter], str]:
     """
-    Class and proper name of the type that an AppDef's entry says, in whatever case.
+    The class and the name of the parameter type that an AppDef entry requests, in any case.
 
     Raises:
-        ValidationError: there is no such type.
+        ValidationError: the type does not exist.
     """
     wanted = "STR" if data.get("type") in (None, "") else data["type"]
     found = _KINDS_BY_ANY_CASE.get(wanted.upper()) if isinstance(wanted, str) else None
     if found is None:
-        raise located(("type",), f"must be one of {', '.join(KINDS)}")
+        raise located_error(("type",), f"must be one of {', '.join(KINDS)}")
     return found
 
 
 def decode_upload(given: Any) -> bytes:
     """
-    The content of an uploaded file; line breaks inside the base64 are allowed.
+    The content of an uploaded file. Line breaks inside the base64 are allowed.
 
     Raises:
-        ValueError: it is not base64.
+        ValueError: `given` is not base64.
     """
     try:
         return base64.b64decode("".join(given.split()), validate=True)
@@ -345,7 +355,7 @@ def decode_upload(given: Any) -> bytes:
 
 def _check_bounds(low: float | None, high: float | None) -> None:
     if low is not None and high is not None and low > high:
-        raise located(("min",), "is above max")
+        raise located_error(("min",), "is above max")
 
 
 def _in_bounds(number: NumberT, low: NumberT | None, high: NumberT | None) -> NumberT:

@@ -1,8 +1,8 @@
 """
-What kns's own containers of a job ask for.
+Resource requests and limits of the containers that kns adds to a job.
 
-All explicit, so that the job's LimitRange, which is for the tenant's pods, neither throttles nor refuses them; and all
-counted, so that the quota gives the tenant the whole machine on top.
+All are explicit, so that the job's LimitRange, which is meant for the tenant's pods, does not change or refuse them.
+All are added to the quota, so that the tenant can use the whole machine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ SYNCER: Resources = {
     "requests": {"cpu": "100m", "memory": "600Mi", "ephemeral-storage": "512Mi"},
     "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "4Gi"},
 }
-DISTRO_COPY: Resources = {  # the control plane's init container: a copy, quick only with CPU
+DISTRO_COPY: Resources = {  # the control plane's init container; it copies files, and its speed depends on CPU
     "requests": {"cpu": "40m", "memory": "64Mi"},
     "limits": {"cpu": "2", "memory": "512Mi"},
 }
@@ -31,26 +31,26 @@ INIT: Resources = {
     "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
 }
-SHELL: Resources = {  # kubectl and helm of a few people at a time
+SHELL: Resources = {  # a few people run kubectl and helm at the same time
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "1Gi"},
 }
 
-VOLUME_SIZE = "5Gi"  # of the control plane's own data, where the site gives it a volume
+VOLUME_SIZE = "5Gi"  # volume for the control plane's data, if the site configures one
 
-_PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller: the pod counts as the larger
+_PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller, so the pod's request is SYNCER's
 
 
 _ASKED = ("cpu", "memory", "ephemeral-storage")
 _CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT, "shell": SHELL}
 
 
-def find_unfit_limits(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
+def find_limit_range_problems(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
     """
-    What the host would refuse, and what would keep kns's own containers out, so that the job could never start. Places
-    begin with the item's index.
+    Limits that the host would refuse, or that would refuse the containers of kns, so that the job could never start.
+    Locations begin with the item's index.
 
-    Here and not in `LimitRangeItem`: what a record froze once must stay readable for ever.
+    `LimitRangeItem` does not check this, because stored records must stay readable when the rules change.
     """
     yield from find_refused(items)
     for index, item in enumerate(items):
@@ -59,7 +59,7 @@ def find_unfit_limits(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
 
 
 def _find_unfit(item: LimitRangeItem) -> Iterator[Problem]:
-    """For each bound the container that asks the most of it."""
+    """Compare each bound with the container that needs the most of the resource."""
     for resource in _ASKED:
         limits = {name: container["limits"][resource] for name, container in _having(resource)}
         requests = {name: container["requests"][resource] for name, container in _having(resource)}
@@ -68,16 +68,15 @@ def _find_unfit(item: LimitRangeItem) -> Iterator[Problem]:
         smallest = min(requests, key=lambda name: parse_quantity(requests[name]))
         widest = max(ratios, key=lambda name: ratios[name])
         if resource in item.max and parse_quantity(limits[largest]) > parse_quantity(item.max[resource]):
-            message = f"must be at least {limits[largest]}, the limit of kns's container {largest}"
+            message = f"must be at least {limits[largest]}, the limit of the container {largest} of kns"
             yield Problem(("max", resource), message)
         if resource in item.min and parse_quantity(requests[smallest]) < parse_quantity(item.min[resource]):
-            message = f"must be at most {requests[smallest]}, the request of kns's container {smallest}"
+            message = f"must be at most {requests[smallest]}, the request of the container {smallest} of kns"
             yield Problem(("min", resource), message)
         bound = item.max_limit_request_ratio.get(resource)
         if bound is not None and ratios[widest] > parse_quantity(bound):
-            message = (
-                f"must be at least {ratios[widest].to_integral_value(ROUND_CEILING)}, that of kns's container {widest}"
-            )
+            least = ratios[widest].to_integral_value(ROUND_CEILING)
+            message = f"must be at least {least}, the ratio of the container {widest} of kns"
             yield Problem(("max_limit_request_ratio", resource), message)
 
 
@@ -86,10 +85,10 @@ def _having(resource: str) -> list[tuple[str, Resources]]:
 
 
 def overhead(part: str, resource: str, *, shell: bool = False) -> list[Any]:
-    """What kns's own pods of one job add up to, as quantities; `part` is `requests` or `limits`."""
+    """The quantities of `resource` in each pod of kns in a job. `part` is `requests` or `limits`."""
     return [pod[part][resource] for pod in (*_PODS, *([SHELL] if shell else ()))]
 
 
 def with_overhead(part: str, resource: str, tenant: str, *, shell: bool = False) -> str:
-    """The tenant's share plus kns's own; `shell`: the job has a web shell."""
+    """The tenant's share plus the share of the pods of kns. `shell`: the job has a web shell."""
     return add_quantities(tenant, *overhead(part, resource, shell=shell))

@@ -20,7 +20,7 @@ def hash_key(apikey: str) -> str:
     """
     The stored form of an API key.
 
-    Plain SHA-256, not a slow hash: keys are long random strings, not passwords, and every request checks one.
+    SHA-256 is enough, because keys are long random strings and not passwords. A slow hash would delay every request.
     """
     return sha256(apikey.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -33,13 +33,14 @@ def check_username(name: str) -> Iterator[Problem]:
     if not _USERNAME.fullmatch(name):
         yield Problem(
             (),
-            "is not a user name: ASCII letters, digits, '.', '@', '-' and '_', at most 64, a letter or digit first",
+            "is not a user name; use at most 64 ASCII letters, digits, '.', '@', '-' and '_', and begin with a letter "
+            "or digit",
         )
 
 
 def _check_hash(value: str) -> str:
     if value and not _SHA256.fullmatch(value):
-        raise ValueError("must be the SHA-256 of the key in hex; `kns catalog hash-key` makes it")
+        raise ValueError("must be the SHA-256 of the key in hex; `kns catalog hash-key` prints it")
     return value
 
 
@@ -48,9 +49,9 @@ VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
 
 class User(BaseModel):
     """
-    An account. `apikey` is the key itself, if the file has it instead of its hash; it never leaves by a dump.
+    An account. `apikey` is the plain key, if the file contains it in place of the hash. It is excluded from dumps.
 
-    `variables` are secrets as well: tokens and licences for the user's apps.
+    `variables` are secret too: tokens and licences for the user's apps.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -71,12 +72,12 @@ class User(BaseModel):
     def _settle_key(self) -> "User":
         if self.apikey is None:
             if not self.apikey_sha256:
-                raise ValueError("apikey_sha256 is missing; `kns catalog hash-key` makes it")
+                raise ValueError("apikey_sha256 is missing; `kns catalog hash-key` prints it")
             return self
         hashed = hash_key(self.apikey)
         if self.apikey_sha256 not in ("", hashed):
-            raise ValueError("apikey and apikey_sha256 are not the same key: give one")
-        self.__dict__["apikey_sha256"] = hashed  # the model is frozen to all but this, its own making
+            raise ValueError("apikey and apikey_sha256 are different keys; give one of them")
+        self.__dict__["apikey_sha256"] = hashed  # the model is frozen for its users, not for its own validator
         return self
 
     @property
@@ -84,5 +85,5 @@ class User(BaseModel):
         return self.payer or self.username
 
     def accepts_key(self, apikey: str) -> bool:
-        """Compared in constant time."""
+        """Whether `apikey` is the key of this account. The comparison takes constant time."""
         return hmac.compare_digest(self.apikey_sha256, hash_key(apikey))

@@ -1,8 +1,8 @@
 """
-The catalogue: who may submit, on which machines, which apps and vaults. Parsed from JSON files, immutable.
+The catalogue: users, machines, apps and vaults. Parsed from JSON files, immutable.
 
-One fault anywhere makes the whole new version unacceptable (`CatalogError` says file and key), so that a half-written
-catalogue never replaces a good one. Every fault is found in one pass: the scheduler and `kns catalog check` share it.
+One problem makes the whole version invalid, so that a partly written catalogue never replaces a valid one.
+`CatalogError` has every problem with file and key. The scheduler and `kns catalog check` use the same checks.
 """
 
 import re
@@ -39,7 +39,7 @@ __all__ = [
 
 USERS, MACHINES, VAULTS = "users.json", "machines.json", "vaults.json"
 
-_TOLD = 5  # faults in one message: a log line that can be read, and most often all there are
+_MAX_SHOWN = 5  # problems in one message, so that a log line stays readable
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(
     r"(?=.{1,253}(/|\Z))([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -50,12 +50,12 @@ _COUNTS = (*_CEILING, "mc_gpus", "mc_slave_cores", "mc_slave_ram", "mc_slave_gpu
 _ENTRY_NAME = re.compile(r"[\x21-\x7e]{1,253}")
 
 EntryT = TypeVar("EntryT")
-Read = tuple[EntryT | None, list[Problem]]  # an entry, or what is wrong with it
+Read = tuple[EntryT | None, list[Problem]]  # an entry or None, and the problems
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogProblem:
-    """`file` is relative to the catalogue directory."""
+    """A problem in a file of the catalogue. `file` is relative to the catalogue directory."""
 
     file: str
     problem: Problem
@@ -65,25 +65,25 @@ class CatalogProblem:
 
 
 class CatalogError(KnsError):
-    """A catalogue that cannot be used, with every fault of it; the message has the first few."""
+    """The catalogue is invalid. `problems` has every problem; the message has the first few."""
 
     def __init__(self, problems: Sequence[CatalogProblem]) -> None:
         self.problems = tuple(problems)
-        rest = len(self.problems) - _TOLD
-        told = [str(problem) for problem in self.problems[:_TOLD]]
+        rest = len(self.problems) - _MAX_SHOWN
+        shown = [str(problem) for problem in self.problems[:_MAX_SHOWN]]
         if rest > 0:
-            told.append(f"and {rest} more; `kns catalog check` lists all")
-        super().__init__("; ".join(told))
+            shown.append(f"and {rest} more; `kns catalog check` lists all")
+        super().__init__("; ".join(shown))
 
 
 class App(BaseModel):
-    """An entry of the app catalogue. `repo` is the app image; `owner_name` limits a private app to one user."""
+    """An entry of the app catalogue. `repo` is the app image, `owner_name` the only user who sees a private app."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
     data: AppDef
-    source: dict[str, Any] = Field(default={}, repr=False)  # the AppDef as written, for answers
+    source: dict[str, Any] = Field(default={}, repr=False)  # the AppDef as the author wrote it, for API responses
     repo: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     price: Number = 0
     owner: Number = 0
@@ -106,7 +106,7 @@ class App(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One good version of the whole catalogue. `vaults` is user -> vault name -> vault."""
+    """One valid version of the whole catalogue. `vaults` is user -> vault name -> vault."""
 
     users: Mapping[str, User]
     machines: Mapping[str, Machine]
@@ -114,16 +114,16 @@ class Catalog:
     vaults: Mapping[str, Mapping[str, Vault]]
 
     def find_user(self, username: str, apikey: str) -> User | None:
-        """The user with that key, active or not; an unknown name costs the same time as a wrong key."""
+        """The user with that key, active or not. An unknown user name takes the same time as a wrong key."""
         user = self.users.get(username)
         candidate = user or _NOBODY
         return user if candidate.accepts_key(apikey) and user is not None else None
 
     def find_variables(self, username: str, wanted: Iterable[str], *, inherited: Collection[str]) -> dict[str, str]:
         """
-        Those of the account variables `wanted` that have a value, in that order. Secrets.
+        The values of those account variables in `wanted` that have one, in that order. They are secret.
 
-        The user's own come first; for names in `inherited` the payer's account may stand in.
+        The user's account has priority. For names in `inherited`, the payer's account is used if the user has none.
         """
         user = self.users.get(username)
         payer = self.users.get(user.payer) if user is not None and user.payer else None
@@ -138,10 +138,10 @@ _NOBODY = User(username="", apikey_sha256="0" * 64)
 
 def parse_catalog(files: Mapping[str, Any]) -> Catalog:
     """
-    A catalogue from decoded JSON files, keyed by their path (`users.json`, `apps/hello.json`, ...).
+    Check decoded JSON files, keyed by their path (`users.json`, `apps/hello.json`, ...).
 
     Raises:
-        CatalogError: every fault, with file and key path.
+        CatalogError: with every problem.
     """
     catalog, problems = check_catalog(files)
     if problems:
@@ -153,9 +153,9 @@ def check_catalog(
     files: Mapping[str, Any], known: Sequence[CatalogProblem] = ()
 ) -> tuple[Catalog, list[CatalogProblem]]:
     """
-    The good entries, and every fault. A catalogue with faults is for looking at, never for use.
+    The valid entries and every problem. Use the catalogue only if there are no problems.
 
-    `known` are the faults that decoding found; they come first, and what follows from them is not told again.
+    `known` are the problems found while decoding. They come first, and later problems at the same place are dropped.
     """
     problems: list[CatalogProblem] = []
     for file in (USERS, MACHINES):
@@ -167,8 +167,8 @@ def check_catalog(
         apps=_read_apps(files, problems),
         vaults=_read_map(files, VAULTS, _read_vaults, problems),
     )
-    told = {(one.file, one.problem.location) for one in known}
-    rest = [one for one in problems if (one.file, one.problem.location) not in told]
+    reported = {(one.file, one.problem.location) for one in known}
+    rest = [one for one in problems if (one.file, one.problem.location) not in reported]
     return catalog, [*known, *rest]
 
 
@@ -188,7 +188,7 @@ def _read_map(
 def _read_entries(
     data: Any, read: Callable[[str, Mapping[str, Any]], Read[EntryT]]
 ) -> tuple[dict[str, EntryT], list[Problem]]:
-    """Each value of a JSON object by `read`; the good ones, and the faults of the others below their keys."""
+    """Read each value of a JSON object with `read`. Returns the valid entries, and the problems below their keys."""
     if not isinstance(data, Mapping):
         return {}, [Problem((), "must be a JSON object")]
     entries: dict[str, EntryT] = {}
@@ -216,7 +216,7 @@ def _read_machine(name: str, data: Mapping[str, Any]) -> Read[Machine]:
 
 
 def _check_ceiling(machine: Machine) -> Iterator[Problem]:
-    """Here and not in `Machine`: what a record froze once must stay readable for ever."""
+    """`Machine` does not check this, because stored records must stay readable when the rules change."""
     least = 1 if machine.runs_nested_jobs else 0
     for key in _COUNTS:
         floor = least if key in _CEILING else 0
@@ -227,7 +227,7 @@ def _check_ceiling(machine: Machine) -> Iterator[Problem]:
 def _check_selector(machine: Machine) -> Iterator[Problem]:
     for key, value in machine.node_selector.items() if machine.runs_nested_jobs else ():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
-            yield Problem(("mc_properties",), f"{key}={value} is no label that a node can have")
+            yield Problem(("mc_properties",), f"{key}={value} is not a valid node label")
 
 
 def _read_vaults(_user: str, data: Mapping[str, Any]) -> Read[dict[str, Vault]]:
@@ -241,13 +241,13 @@ def _read_vault(name: str, data: Mapping[str, Any]) -> Read[Vault]:
 
 def _check_name(name: str) -> Iterator[Problem]:
     if not _ENTRY_NAME.fullmatch(name):
-        yield Problem((), "is not a name: 1 to 253 printable ASCII characters, no spaces")
+        yield Problem((), "is not a name; use 1 to 253 printable ASCII characters without spaces")
 
 
 def _check_repeated_name(data: Mapping[str, Any], key: str, name: str) -> Iterator[Problem]:
-    """An entry may say its own name once more; another one would be a copy that was forgotten half-way."""
+    """An entry may repeat its own name. A different name is probably a copied entry that was not edited."""
     if data.get(key, name) != name:
-        yield Problem((key,), "differs from the name under which the entry stands")
+        yield Problem((key,), "differs from the key of the entry")
 
 
 def _read_apps(files: Mapping[str, Any], problems: list[CatalogProblem]) -> dict[str, App]:
@@ -256,7 +256,7 @@ def _read_apps(files: Mapping[str, Any], problems: list[CatalogProblem]) -> dict
     for app_id, file in list_app_files(files):
         app, found = _read_app(app_id, files[file])
         if app_id in file_of:
-            found = [*found, Problem((), f"is the same app as {file_of[app_id]}; keep one of the files")]
+            found = [*found, Problem((), f"defines the same app as {file_of[app_id]}; remove one of the files")]
         problems += [CatalogProblem(file, problem) for problem in found]
         file_of[app_id] = file
         if app is not None and not found:
@@ -266,9 +266,9 @@ def _read_apps(files: Mapping[str, Any], problems: list[CatalogProblem]) -> dict
 
 def list_app_files(files: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
-    App id and file of every app.
+    The id and file of every app.
 
-    A Secret's keys cannot hold a slash, so beside `apps/<id>.json` the flat form `apps.<id>.json` is read.
+    The keys of a Secret cannot contain a slash, so `apps.<id>.json` is accepted as well as `apps/<id>.json`.
     """
     found = []
     for file in sorted(files):
@@ -282,6 +282,8 @@ def _read_app(app_id: str, data: Any) -> Read[App]:
         return None, [Problem((), "must be a JSON object")]
     own = list(_check_repeated_name(data, "id", app_id))
     if not _APP_ID.fullmatch(app_id):
-        own.append(Problem((), "is named after no app id: letters, digits, '.', '_' and '-', at most 128"))
+        own.append(
+            Problem((), "the file name is not a valid app id; use at most 128 letters, digits, '.', '_' and '-'")
+        )
     app, problems = check_model(App, {**data, "id": app_id, "source": data.get("data", {})})
     return app, [*own, *(problem for problem in problems if problem.location[:1] != ("source",))]

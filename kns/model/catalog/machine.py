@@ -1,8 +1,8 @@
 """
-A machine of the catalogue: a ceiling for one whole job, not a node.
+A machine of the catalogue: the resource limit of one job, not a node.
 
-Only CPU, memory and GPU count; `mc_properties` says where the job's pods may run. Files may hold numbers as strings
-and lists as "": both are read, and answers always carry integers.
+kns uses CPU, memory and GPUs, and `mc_properties`, which selects the nodes for the job's pods. Files may have numbers
+as strings, and "" for an empty list. API responses always have integers.
 """
 
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ NESTED_KIND = ("appkind", "kns")
 
 
 def _read_number(value: Any) -> Any:
-    """A text without anything is 0; one that is no number goes on, and the type refuses it."""
+    """An empty string is 0. The type check refuses any other string that is not a number."""
     return value.strip() or 0 if isinstance(value, str) else value
 
 
@@ -26,7 +26,9 @@ Number = Annotated[FiniteFloat, BeforeValidator(_read_number)]
 
 
 class Machine(BaseModel):
-    """A MachineDef (the contract's keys). Memory is in GiB, `nodes` below multiplies (contract E.4)."""
+    """
+    A MachineDef with the keys of the contract. Memory is in GiB. The methods compute totals for `nodes` (contract E.4).
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -57,7 +59,7 @@ class Machine(BaseModel):
 
     @property
     def properties(self) -> dict[str, str]:
-        """`mc_properties` as pairs; an entry without `=` has the value `""`."""
+        """`mc_properties` by key. An entry without `=` has the value `""`."""
         pairs = (part.strip().partition("=") for part in self.mc_properties.split(",") if part.strip())
         return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -67,7 +69,7 @@ class Machine(BaseModel):
 
     @property
     def node_selector(self) -> dict[str, str]:
-        """Every property but the kind marker: the label pairs that a node must have."""
+        """The labels that a node must have: every property except the marker for nested jobs."""
         return {key: value for key, value in self.properties.items() if key != NESTED_KIND[0]}
 
     def cores(self, nodes: int) -> int:

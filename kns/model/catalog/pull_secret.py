@@ -1,7 +1,7 @@
 """
-Credentials for image registries: dockerconfigjson documents, checked, and cut down to what a job may have.
+Credentials for image registries: checked dockerconfigjson documents, reduced to what a job may have.
 
-A message never repeats a part of them.
+A message never contains a part of them.
 """
 
 import base64
@@ -9,43 +9,42 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_WANTED = "must be the base64 of a Docker config.json"
+_WANTED = "must be a Docker config.json in base64"
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 def check_pull_secret(text: str) -> str:
     """
-    `text` without line breaks if it is base64 of a dockerconfigjson object, which is what a Secret of that type must
-    hold.
+    `text` without line breaks, if it is a dockerconfigjson object in base64, as a Secret of that type requires.
 
     Raises:
-        ValueError: what it is instead.
+        ValueError: it is something else.
     """
     auths = read_pull_config(text).get("auths")
     if not isinstance(auths, dict) or not all(isinstance(entry, dict) for entry in auths.values()):
-        raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")
+        raise ValueError(f"{_WANTED}; it has no object `auths` that contains objects")
     return "".join(text.split())
 
 
 def read_pull_config(text: str) -> dict[str, Any]:
     """
-    The document in `text`, whatever it says; it may have no `auths` and only name programs that have them.
+    The document in `text`. It may have no `auths` and only name credential helpers.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `text` is not a JSON object in base64.
     """
     try:
         config: Any = json.loads(base64.b64decode("".join(text.split()), validate=True))
     except (ValueError, RecursionError):
-        raise ValueError(f"{_WANTED}; it is not base64 of JSON") from None  # the cause would show the secret
+        raise ValueError(f"{_WANTED}; it is not JSON in base64") from None  # the cause contains the secret
     if not isinstance(config, dict):
-        raise ValueError(f"{_WANTED}; there is no object `auths` of objects in it")  # noqa: TRY004 - its readers catch ValueError
+        raise ValueError(f"{_WANTED}; it is not a JSON object")  # noqa: TRY004 - callers catch ValueError
     return config
 
 
 def registry_of(image: str) -> str:
     """
-    The registry of an image reference, as Docker reads it.
+    The registry of an image reference, by Docker's rules.
 
     >>> registry_of("registry.example.org:5000/a/b:1"), registry_of("a/b"), registry_of("localhost/a")
     ('registry.example.org:5000', 'docker.io', 'localhost')
@@ -56,10 +55,10 @@ def registry_of(image: str) -> str:
 
 def merge_pull_config(app: str | None, system: Mapping[str, Any] | None, *, images: Iterable[str]) -> str | None:
     """
-    One dockerconfigjson for a job, or None if there is nothing to log in to.
+    The dockerconfigjson of a job, or None if it needs no credentials.
 
-    `app`: base64 of the app's own document; it counts first. `system`: the site's document, of which a job gets only
-    the entries for the registries of `images`.
+    `app` is the app's document in base64; its entries win. `system` is the site's document; the job gets only its
+    entries for the registries of `images`.
     """
     wanted = {registry_of(image) for image in images}
     auths = {key: value for key, value in _auths(system).items() if _host(key) in wanted}
@@ -73,6 +72,6 @@ def _auths(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _host(key: str) -> str:
-    """An entry's registry: keys may be URLs, and Docker Hub has several names."""
+    """The registry of an entry. Keys may be URLs, and Docker Hub has several names."""
     host = key.rpartition("://")[2].partition("/")[0]
     return _HUB[0] if host in _HUB else host

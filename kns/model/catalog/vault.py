@@ -1,7 +1,7 @@
 """
-A vault of the catalogue: storage of a user. kns can use NFS ones; the others are known by name only.
+A vault of the catalogue: storage of a user. kns can mount NFS vaults; of other vaults it knows only the name.
 
-What a job gets of its vault is frozen at submit (`AcceptedVault`): where a volume leads is never read from inside the
+The vault of a job is stored at submit (`AcceptedVault`). kns never reads the address of a volume from inside the
 virtual cluster.
 """
 
@@ -20,9 +20,9 @@ _SHARE = re.compile(r"/[^\s\0]*")
 
 class Vault(BaseModel):
     """
-    `address` is `IP:/PATH` for `nfs`; a host name and an IPv6 address in brackets are read too.
+    `address` is `IP:/PATH` for `nfs`. A host name, or an IPv6 address in brackets, is valid too.
 
-    An address of another form is kept, and the vault counts as one that kns cannot use.
+    A vault with any other address is stored, but kns cannot mount it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -39,7 +39,7 @@ class Vault(BaseModel):
     @property
     def export(self) -> tuple[str, str] | None:
         """
-        Server and share of an NFS vault; None if kns cannot use the vault.
+        Server and share of an NFS vault; None if kns cannot mount the vault.
 
         >>> Vault(type="nfs", address="10.0.0.1:/home/ana").export
         ('10.0.0.1', '/home/ana')
@@ -55,7 +55,7 @@ class Vault(BaseModel):
 
 
 class AcceptedVault(BaseModel):
-    """The NFS vault of one job. `storage_class` is its name inside, and that of the claims' class on the host."""
+    """The NFS vault of one job. `storage_class` is the class of its claims, in the virtual cluster and on the host."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -67,7 +67,7 @@ class AcceptedVault(BaseModel):
 
 
 def accept_vault(vault: Vault, *, user: str, name: str, readonly: bool) -> AcceptedVault | None:
-    """What a job of `user` gets of the vault called `name`; None if kns cannot use it."""
+    """The vault `name` for a job of `user`; None if kns cannot mount it."""
     export = vault.export
     if export is None:
         return None
@@ -76,7 +76,7 @@ def accept_vault(vault: Vault, *, user: str, name: str, readonly: bool) -> Accep
 
 
 def _read_server(text: str) -> str:
-    """Without the brackets of an IPv6 address; "" if it is no address and no name."""
+    """The server without the brackets of an IPv6 address; "" if it is neither an address nor a name."""
     if text.startswith("[") and text.endswith("]"):
         try:
             return str(IPv6Address(text[1:-1]))

@@ -1,4 +1,4 @@
-"""`HH:MM:SS`, the contract's form of a length of time; hours may exceed 24."""
+"""Durations as `HH:MM:SS`, the form of the contract. Hours may exceed 24."""
 
 import re
 
@@ -12,7 +12,7 @@ def parse_walltime(text: str, *, path: str = "") -> int:
     Seconds in `HH:MM:SS`.
 
     Raises:
-        InvalidInputError: another form, or zero, which would end a job at its start.
+        InvalidInputError: `text` has another form, or is zero, which would end a job at its start.
 
     >>> parse_walltime("30:00:01")
     108001

@@ -1,4 +1,6 @@
-"""A fault at a place below the value that a pydantic validator looks at: pydantic by itself only knows the value."""
+"""
+Problems at a key below the value that a pydantic validator checks. pydantic reports only the checked value itself.
+"""
 
 from collections.abc import Iterable
 
@@ -8,13 +10,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from kns.model.reading.problem import Problem
 
 
-def located(location: tuple[int | str, ...], problem: str) -> ValidationError:
-    """To be raised inside a validator; pydantic puts the path of the checked value before `location`."""
-    return located_all([Problem(location, problem)])
+def located_error(location: tuple[int | str, ...], problem: str) -> ValidationError:
+    """An error for a validator to raise. pydantic prepends the path of the checked value to `location`."""
+    return located_errors([Problem(location, problem)])
 
 
-def located_all(problems: Iterable[Problem]) -> ValidationError:
-    """The same for several at once."""
+def located_errors(problems: Iterable[Problem]) -> ValidationError:
+    """Like `located_error`, for several problems."""
     details = [
         InitErrorDetails(
             type=PydanticCustomError("kns", "{problem}", {"problem": problem.message}), loc=problem.location, input=None

@@ -1,8 +1,7 @@
 """
-From untrusted JSON to checked models: one way to turn pydantic's findings into ours.
+Check untrusted JSON with a model, and convert pydantic's errors into `Problem`s with key paths.
 
-pydantic lists every fault with the path to it; the contract wants the key path of the first. Input values are never
-repeated in a message, since they may be secrets.
+A message never contains the input value, which may be secret.
 """
 
 from collections.abc import Mapping
@@ -15,18 +14,18 @@ from kns.model.reading.problem import Location, Problem, key_path
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_MESSAGES = {"tuple_type": "Input should be a valid list"}  # for people who write JSON
-_UNKNOWN = object()  # what lies below a key that the input has under another name
+_MESSAGES = {"tuple_type": "Input should be a valid list"}  # the input is JSON, which has no tuples
+_UNKNOWN = object()  # the value below a key that the input spells in another way
 
 
 def list_problems(error: ValidationError, data: Any) -> list[Problem]:
     """
-    Every fault of a failed check of `data`, in pydantic's order.
+    Every problem that pydantic found in `data`, in its order.
 
-    Where a value may be of several kinds, pydantic tells each kind's complaint by itself; they are one fault here.
+    For a union, pydantic reports one error per member. They are joined into one problem.
     """
     problems: list[Problem] = []
-    alternatives: Location | None = None  # of the fault before this one, if it was one of several kinds
+    alternatives: Location | None = None  # location of the previous problem, if it came from a union
     for item in error.errors(include_url=False, include_input=False):
         message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ").removeprefix(
             "Assertion failed, "
@@ -42,16 +41,16 @@ def list_problems(error: ValidationError, data: Any) -> list[Problem]:
 
 def _drop_kinds(location: Location, data: Any) -> tuple[Location, bool]:
     """
-    `location` without what pydantic adds to tell the kinds of a union, and the key of a map, apart.
+    `location` without the parts that pydantic adds for the members of a union and for the keys of a map.
 
-    Returns the location and whether such a thing was dropped.
+    Returns the location, and whether it was inside a union.
     """
     kept: list[int | str] = []
     value, has_kind = data, False
     for part in location:
         if _has(value, part):
             value = value[part]
-        elif isinstance(value, Mapping) and isinstance(part, int):  # one object, where a list may stand as well
+        elif isinstance(value, Mapping) and isinstance(part, int):  # one object in place of a list of objects
             continue
         elif value is _UNKNOWN or (isinstance(value, Mapping) and not _is_kind(part)):
             value = _UNKNOWN
@@ -77,7 +76,7 @@ def parse_model(model: type[ModelT], data: Any, *, prefix: str = "") -> ModelT:
     `data` as a checked `model`.
 
     Raises:
-        InvalidInputError: the first fault; `prefix` is put before its key path.
+        InvalidInputError: with the first problem. Its key path begins with `prefix`.
     """
     if not isinstance(data, Mapping | BaseModel):
         raise InvalidInputError(prefix, "must be a JSON object")
@@ -90,7 +89,7 @@ def parse_model(model: type[ModelT], data: Any, *, prefix: str = "") -> ModelT:
 
 
 def check_model(model: type[ModelT], data: Any) -> tuple[ModelT | None, list[Problem]]:
-    """`data` as a `model`, or every fault of it."""
+    """`data` as a checked `model` and no problem, or None and every problem."""
     if not isinstance(data, Mapping):
         return None, [Problem((), "must be a JSON object")]
     try:

@@ -1,4 +1,4 @@
-"""A fault in a document: where it is, by keys, and what is wrong. Values are never part of it: they may be secrets."""
+"""A problem in a document: its key path and a message. The message never contains a value, which may be secret."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ def key_path(location: Location) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`location` is empty for the whole document; `position` (line, column) is only for what has no key path."""
+    """`location` is empty for the whole document. `position` (line, column) is set only where there is no key path."""
 
     location: Location
     message: str
@@ -36,5 +36,5 @@ class Problem:
         return f"{path}: {self.message}{where}" if path else f"{self.message}{where}"
 
     def below(self, prefix: Location) -> "Problem":
-        """The same fault, seen from a document in which this one lies at `prefix`."""
+        """The same problem in an outer document that contains this one at `prefix`."""
         return Problem((*prefix, *self.location), self.message, self.position)

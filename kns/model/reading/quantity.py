@@ -1,8 +1,8 @@
 """
 Kubernetes resource quantities as exact numbers.
 
-Only what kns needs: read any quantity that the API server accepts in LimitRange and quota values, add them up, and
-write one back. Arithmetic is on `Decimal`, so nothing is lost.
+It reads every quantity that the API server accepts in LimitRange and quota values, adds quantities, and writes them.
+Arithmetic uses `Decimal`, so no digit is lost.
 """
 
 import re
@@ -35,10 +35,10 @@ _FORM = re.compile(
 
 def parse_quantity(text: str | int | float, *, path: str = "") -> Decimal:
     """
-    The number a quantity stands for.
+    The value of a quantity as a number.
 
     Raises:
-        InvalidInputError: `text` is not a non-negative quantity; `path` names the key.
+        InvalidInputError: at `path`, because `text` is not a non-negative quantity.
 
     >>> parse_quantity("200m"), parse_quantity("1Gi"), parse_quantity(2)
     (Decimal('0.200'), Decimal('1073741824'), Decimal('2'))
@@ -53,7 +53,7 @@ def parse_quantity(text: str | int | float, *, path: str = "") -> Decimal:
 
 def format_quantity(number: Decimal) -> str:
     """
-    The shortest exact decimal text: whole numbers as they are, cores as millis.
+    A quantity as text: a whole number without suffix, any other number rounded up to thousandths (`200m`).
 
     >>> format_quantity(Decimal("0.2")), format_quantity(Decimal("1073741824")), format_quantity(Decimal("2.110"))
     ('200m', '1073741824', '2110m')
@@ -66,7 +66,7 @@ def format_quantity(number: Decimal) -> str:
 
 def add_quantities(*texts: str | int) -> str:
     """
-    The sum, as a quantity.
+    The sum of quantities, as a quantity.
 
     >>> add_quantities("2", "110m"), add_quantities("1Gi", "1Mi")
     ('2110m', '1074790400')

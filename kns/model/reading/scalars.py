@@ -1,7 +1,7 @@
 """
-Simple values as published AppDefs and old clients write them: numbers and booleans may stand in quotes.
+Scalar values as published AppDefs and older clients write them: numbers and booleans may be strings.
 
-What a reader refuses, it says as a ValueError without the value, which may be a secret.
+Readers raise ValueError. The message never contains the value, which may be secret.
 """
 
 import math
@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-MAX_TEXT_BYTES = 65_536  # Linux gives one variable of the environment 128 KiB; the name and quotes count too
+MAX_TEXT_BYTES = 65_536  # below Linux's limit of 128 KiB for one environment variable with its name
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
-_INT64 = 2**63  # what JSON in Kubernetes keeps exactly
+INT64_BOUND = 2**63  # Kubernetes stores JSON integers in 64 bits
 
 
 def read_flag(value: Any) -> Any:
-    """`"true"` and `"false"` become booleans, whatever their case; all else stays for the type check."""
+    """Convert `"true"` and `"false"`, in any case, to booleans. The type check of the field judges all other values."""
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
@@ -41,7 +41,7 @@ def read_whole(value: Any) -> int:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -_INT64 <= value < _INT64:
+    if not isinstance(value, int) or isinstance(value, bool) or not -INT64_BOUND <= value < INT64_BOUND:
         raise ValueError("must be a whole number")
     return value
 
@@ -58,15 +58,15 @@ def read_number(value: Any) -> float:
     try:
         number = float(value)
     except OverflowError as error:
-        raise ValueError("must be a number that a computer can hold") from error
+        raise ValueError("must be a number within the range of a 64-bit float") from error
     if not math.isfinite(number):
         raise ValueError("must be a finite number")
-    return number + 0.0  # no minus before a zero
+    return number + 0.0  # turns -0.0 into 0.0
 
 
 def read_text(value: Any) -> str:
     """
-    A text that an environment can hold; numbers and booleans are written out.
+    A string that is valid in an environment variable. Numbers and booleans become text.
 
     >>> read_text(True), read_text(5), read_text(2.0)
     ('true', '5', '2')
@@ -75,7 +75,7 @@ def read_text(value: Any) -> str:
 
 
 def write_scalar(value: Any) -> str:
-    """A number or boolean as text. A whole number has no `.0`: a JSON number may lose it on its way."""
+    """A number or boolean as text. A whole number gets no `.0`, because JSON tools may drop it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -86,13 +86,13 @@ def write_scalar(value: Any) -> str:
 
 
 def check_text(text: str) -> str:
-    """`text`, if it is one: no zero byte, no half of a character, not too long."""
+    """`text`, if it is valid Unicode without a zero byte and at most `MAX_TEXT_BYTES` long."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise ValueError("must be valid Unicode") from error
     if "\0" in text:
-        raise ValueError("must not hold a zero byte")
+        raise ValueError("must not contain a zero byte")
     if size > MAX_TEXT_BYTES:
         raise ValueError(f"must have at most {MAX_TEXT_BYTES} bytes")
     return text

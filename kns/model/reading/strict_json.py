@@ -1,8 +1,8 @@
 """
-JSON as a file of ours must be: one value per key, and numbers that are numbers.
+Strict JSON: each key once, and no NaN or infinity.
 
-Python's reader lets the last of two equal keys win and takes NaN; in a file that an administrator edits by hand the
-first hides a mistake, and the second is nothing that any other reader takes.
+Python's parser keeps the last of two equal keys, which hides mistakes in a file that is edited by hand. It also accepts
+NaN, which other parsers refuse.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from kns.model.reading.problem import Location, Problem
 
 
 class NotJsonError(KnsError):
-    """The text is no JSON at all. `problem` has the position, if it is known."""
+    """The text is not JSON. `problem` has the position, if it is known."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -27,7 +27,7 @@ class NotJsonError(KnsError):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The value, and the faults that Python's reader would pass over; with one of those the value is not to be used."""
+    """A decoded value, and the problems that Python's parser ignores. Do not use the value if there are problems."""
 
     data: Any
     problems: tuple[Problem, ...]
@@ -59,7 +59,7 @@ def decode_text(data: bytes) -> str:
 def decode_json(text: str) -> Decoded:
     """
     >>> [str(problem) for problem in decode_json('{"a": 1, "b": {"c": NaN}, "a": 2}').problems]
-    ['a: is given twice', 'b.c: is not a number that JSON has, or one too large']
+    ['a: appears twice', 'b.c: is not a JSON number, or is too large']
 
     Raises:
         NotJsonError: with line and column.
@@ -79,18 +79,22 @@ def decode_json(text: str) -> Decoded:
     except json.JSONDecodeError as error:
         raise NotJsonError(Problem((), f"is not JSON: {error.msg}", (error.lineno, error.colno))) from error
     except RecursionError as error:
-        raise NotJsonError(Problem((), "is not usable JSON: nested too deeply")) from error
+        raise NotJsonError(Problem((), "is nested too deeply")) from error
     return Decoded(data, tuple(_find_problems(data, repeated)))
 
 
 def _read_int(text: str) -> int | float:
-    """Python refuses to read a longer integer, and says so without a position."""
+    """
+    Read an integer. Python's own error for a too long integer has no position, so such an integer reads as infinity.
+    """
     limit = sys.get_int_max_str_digits()
     return math.inf if limit and len(text.lstrip("-")) > limit else int(text)
 
 
 def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Iterator[Problem]:
-    """In the order of the document. With a stack of its own: the reader goes deeper than Python's calls may."""
+    """
+    In document order. Uses its own stack, because a document may be nested deeper than Python's call stack allows.
+    """
     keys_of: dict[int, list[str]] = {}
     for found, key in repeated:
         keys_of.setdefault(id(found), []).append(key)
@@ -98,11 +102,9 @@ def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Ite
     while waiting:
         location, value = waiting.pop()
         if isinstance(value, float) and not math.isfinite(value):
-            yield Problem(location, "is not a number that JSON has, or one too large")
+            yield Problem(location, "is not a JSON number, or is too large")
         elif isinstance(value, dict):
-            yield from (
-                Problem((*location, key), "is given twice") for key in dict.fromkeys(keys_of.get(id(value), ()))
-            )
+            yield from (Problem((*location, key), "appears twice") for key in dict.fromkeys(keys_of.get(id(value), ())))
             waiting += [((*location, key), item) for key, item in reversed(value.items())]
         elif isinstance(value, list):
             waiting += [((*location, index), item) for index, item in reversed(list(enumerate(value)))]

@@ -1,7 +1,8 @@
 """
-From the parameters that a submission gives to those that a job has: defaults, conditions, constants, refusals.
+Determine a job's parameters from a submission: defaults, conditions, constants, and checks.
 
-Settled once, at submit, and stored with the job; only `%APIKEY%` waits for the delivery, since a record holds no key.
+This happens once, at submit, and the result is stored in the record. Only `%APIKEY%` is replaced later, at delivery,
+because a record never contains a key.
 """
 
 from collections.abc import Mapping
@@ -18,12 +19,12 @@ from kns.model.reading.scalars import check_text
 
 API_KEY = "APIKEY"
 _PATH = "application.parameters"
-_VAULT_TYPES = {"nfs": "FILE"}  # the catalogue names the protocol, AppDefs the kind of vault
+_VAULT_TYPES = {"nfs": "FILE"}  # the catalogue has the protocol, AppDefs the kind of vault
 
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """What a CONST may hold: the value of each placeholder, and why another one is refused."""
+    """The placeholders of CONST parameters: their values, and for each refused placeholder the reason."""
 
     values: Mapping[str, str]
     refused: Mapping[str, str]
@@ -40,7 +41,7 @@ def build_constants(
     vault: Vault | None,
     api_url: str,
 ) -> Constants:
-    """`vault` is the catalogue's entry for `vault_name`. Memory is in GiB, totals as in contract E.4."""
+    """The placeholders of one job. `vault` is the catalogue entry of `vault_name`. Memory is in GiB (contract E.4)."""
     vault_type = vault.type if vault else ""
     values = {
         "CORES": machine.mc_cores,
@@ -66,7 +67,7 @@ def build_constants(
 
 
 def _refuse_api(*, app: App, user: User, api_url: str) -> dict[str, str]:
-    """An app that can submit jobs on its user's account must be trusted: certified, or the user's own."""
+    """Refuse API placeholders to untrusted apps: with them an app can submit jobs in the user's name."""
     if not app.certified and app.owner_name != user.username:
         why = "is only for apps that are certified or the user's own"
         return dict.fromkeys(("APIURL", "APIUSER", API_KEY), why)
@@ -74,7 +75,9 @@ def _refuse_api(*, app: App, user: User, api_url: str) -> dict[str, str]:
     if not api_url:
         refused["APIURL"] = "is not configured at this site; ask its administrator to set the URL of the API"
     if user.apikey is None:
-        refused[API_KEY] = f"is not known here, only its hash; ask for a key of {user.username} in plain form"
+        refused[API_KEY] = (
+            f"is not available, because the catalogue has only its hash; ask for a plain key of {user.username}"
+        )
     return refused
 
 
@@ -82,17 +85,17 @@ def resolve_parameters(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], constants: Constants
 ) -> list[ParameterValue]:
     """
-    The values of a job's parameters, in the AppDef's order; what is left out has none.
+    The values of a job's parameters, in the order of the AppDef. Omitted parameters have no entry.
 
-    Conditions ask for the value of a BOOL, whether or not that one is left out itself.
+    A condition uses the value of its BOOL parameter even if that parameter is itself omitted.
 
     Raises:
-        InvalidInputError: with the key path of the first fault.
+        InvalidInputError: with the key path of the first problem.
     """
     unknown = sorted(key for key, value in given.items() if value is not None and key not in parameters)
     if unknown:
         known = ", ".join(parameters) or "none"
-        raise InvalidInputError(f"{_PATH}.{unknown[0]}", f"is not a parameter of this command; there are: {known}")
+        raise InvalidInputError(f"{_PATH}.{unknown[0]}", f"is not a parameter of this command; its parameters: {known}")
     flags = {
         key: _read(key, parameter, given.get(key)) is True
         for key, parameter in parameters.items()
@@ -145,15 +148,15 @@ def _resolve_constant(key: str, parameter: ConstParameter, given: Any, constants
 
 def fill_api_key(parameters: list[ParameterValue], apikey: str | None) -> list[ParameterValue]:
     """
-    The parameters as they are delivered. From here on they may hold a secret: `needs_key` says which.
+    The parameters for delivery, with the API key filled in. Those with `needs_key` are then secret.
 
     Raises:
-        InvalidInputError: one needs the key, and the catalogue no longer has it.
+        InvalidInputError: a parameter needs the key and the catalogue no longer contains it.
     """
     filled = []
     for value in parameters:
         if value.needs_key and apikey is None:
-            raise InvalidInputError(f"{_PATH}.{value.key}", "needs the user's API key, which the catalogue has not")
+            raise InvalidInputError(f"{_PATH}.{value.key}", "needs the user's API key, which is not in the catalogue")
         text = substitute(str(value.value), {API_KEY: apikey or ""})
         filled.append(value.model_copy(update={"value": text}) if value.needs_key else value)
     return filled

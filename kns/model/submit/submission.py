@@ -1,7 +1,7 @@
 """
-A submission: the body of `POST /jarvice/submit`, and the rule that turns one into a JobSpec.
+A submission: the body of `POST /jarvice/submit`, and its conversion to a JobSpec.
 
-`accept` is the one gate for both ways in (HTTP, and a NestedJob applied by hand): the same checks, the same messages.
+`accept` checks both kinds of jobs, submitted over HTTP and applied as a NestedJob, with the same rules and messages.
 """
 
 import random
@@ -33,17 +33,18 @@ _NAME_ALPHABET = string.ascii_uppercase + string.digits
 
 
 def _read_decimal(value: Any) -> Any:
-    """Old clients send `"nodes": "1"`."""
+    """Older clients send `"nodes": "1"`."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """
-    On what terms this site takes jobs.
+    The settings of the site that submissions are checked against.
 
-    `supported_versions` are Kubernetes minors (`v1.36`), `api_url` is what `%APIURL%` stands for (without one an app
-    that uses it is refused), `local_repository` is `<registry>/<base>` of a site that serves all app images itself.
+    `supported_versions` are Kubernetes minor versions (`v1.36`). `api_url` is the value of `%APIURL%`; if it is empty,
+    apps that use it are refused. `local_repository` is `<registry>/<base>` if the site serves all app images itself.
+    `keycloak`: apps may request a Keycloak client.
     """
 
     supported_versions: tuple[str, ...]
@@ -56,7 +57,7 @@ class Terms:
 
 
 class _Body(BaseModel):
-    """Clients that fill in a form send null or "" for what was left empty: both are as if the key were not there."""
+    """A part of the body. A key with null or "" counts as absent, because forms send these for empty fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -86,14 +87,14 @@ class VaultRequest(_Body):
 
 
 class UserRequest(_Body):
-    """A bearer of a token needs neither."""
+    """The credentials. Both are absent in a request with a bearer token."""
 
     username: str | None = None
     apikey: str | None = Field(default=None, repr=False)
 
 
 class Submission(_Body):
-    """The keys of a submission that have an effect; all others are stored as they came."""
+    """The keys of a submission that have an effect. All other keys are only stored."""
 
     app: str = Field(max_length=253)
     application: Application = Application()
@@ -107,7 +108,7 @@ class Submission(_Body):
     @field_validator("vault", mode="before")
     @classmethod
     def _read_vault(cls, value: Any) -> Any:
-        """One whose name was left empty is none; one that has no name at all is a mistake."""
+        """A vault with an empty name counts as absent. A vault without the key `name` is an error."""
         return None if isinstance(value, Mapping) and value.get("name", "?") in (None, "") else value
 
 
@@ -116,9 +117,10 @@ _SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
 
 def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The body as it came, less what is secret in it; numeric texts where the contract wants integers.
+    The body without its secrets, and with integers where the contract requires them.
 
-    `application.parameters` are left out too: they are in `spec.parameters`, and uploads would fill a record twice.
+    `application.parameters` are removed too: they are in `spec.parameters`, and a second copy of uploads would be
+    large.
     """
     data = {key: value for key, value in body.items() if key not in _SECRET_KEYS}
     for part in ("user", "vault"):
@@ -134,9 +136,9 @@ def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], may_be_urgent: bool = False) -> JobSpec:
     """
-    What was asked for, not yet accepted. `body` is the decoded JSON that `submission` was parsed from.
+    The JobSpec of a submission, before acceptance. `body` is the decoded JSON that `submission` was parsed from.
 
-    A priority above normal is for administrators; the one of somebody else is stored, and shown, as normal.
+    Only administrators may set a priority above normal. A higher priority of another user is stored as normal.
     """
     vault = submission.vault
     if submission.job_priority != NORMAL and not may_be_urgent:
@@ -156,7 +158,7 @@ def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], ma
 
 
 def build_job_name(*, app: str, user: str, now: datetime, rng: random.Random) -> str:
-    """`<UTC time>-<5 characters>-<app>-<user>_s<scheduler>`; consumers read it, kns itself never does."""
+    """`<UTC time>-<5 characters>-<app>-<user>_s<scheduler>`. Clients parse it; kns never does."""
     tag = "".join(rng.choices(_NAME_ALPHABET, k=5))
     return f"{now.astimezone(UTC):%Y%m%d%H%M%S}-{tag}-{app}-{user}_s{names.SCHEDULER_ID}"
 
@@ -268,7 +270,7 @@ def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, co
 
 
 def _check_nested(nested: NestedKubernetes, terms: Terms) -> None:
-    """What this site cannot give. An empty version asks for the default, which there always is."""
+    """Refuse what this site does not support. An empty version requests the default, which always exists."""
     version, supported = nested.kubernetes_version, terms.supported_versions
     if version and version not in supported:
         raise InvalidInputError(
@@ -292,7 +294,7 @@ def _check_vault(catalog: Catalog, spec: JobSpec, user: User) -> None:
 
 
 def _check_label(label: str | None) -> None:
-    """It becomes a variable of the init job's environment, as parameters do."""
+    """The label becomes an environment variable of the init job, as parameters do."""
     try:
         check_text(label or "")
     except ValueError as error:

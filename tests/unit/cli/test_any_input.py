@@ -1,4 +1,4 @@
-"""For any file a command ends with 0 or 1 and reports each fault on its own line."""
+"""For any file content, a command ends with 0 or 1 and prints each problem on its own line."""
 
 import json
 import re
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 @st.composite
 def _damaged(draw: st.DrawFn, whole: Any) -> Any:
-    """A document with one value of it replaced, at a place that is drawn."""
+    """A document with one value replaced at a drawn place."""
     if not isinstance(whole, dict | list) or not whole or draw(st.integers(0, 4)) == 0:
         return draw(JSON)
     if isinstance(whole, list):

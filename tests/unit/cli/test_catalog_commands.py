@@ -47,7 +47,7 @@ def test_a_good_catalogue_is_counted(tmp_path: Path) -> None:
     assert result.stdout == (f"{tmp_path}: valid: 2 users, 1 machine of which 1 run nested jobs, 1 app, 1 vault\n")
 
 
-def test_all_faults_of_all_files(tmp_path: Path) -> None:
+def test_all_problems_of_all_files(tmp_path: Path) -> None:
     files = _files(
         **{
             "users.json": '{\n "ana": {"apikey_sha256": "x"},\n "bob": {"payer": 1, "payer": 2}\n}',
@@ -60,23 +60,23 @@ def test_all_faults_of_all_files(tmp_path: Path) -> None:
     assert lines == [
         "apps/hello.json:1:1: data: Field required",
         "machines.json:1:22: is not JSON: Expecting ',' delimiter",
-        "users.json:2:27: ana.apikey_sha256: must be the SHA-256 of the key in hex; `kns catalog hash-key` makes it",
-        "users.json:3:31: bob.payer: is given twice",
-        f"{tmp_path}: 4 faults: kns would not take this catalogue",
+        "users.json:2:27: ana.apikey_sha256: must be the SHA-256 of the key in hex; `kns catalog hash-key` prints it",
+        "users.json:3:31: bob.payer: appears twice",
+        f"{tmp_path}: 4 problems: kns would not load this catalogue",
     ]
-    assert result.stdout.startswith(f"{tmp_path}: good entries: 0 users, 0 machines")
+    assert result.stdout.startswith(f"{tmp_path}: valid entries: 0 users, 0 machines")
 
 
 WARNINGS: list[tuple[str, dict[str, Any], str]] = [
-    ("a plain key", {"users.json": {"ana": {"apikey": KEY}}}, "users.json:1:10: warning: ana.apikey: the key itself; "),
-    ("no such payer", {"users.json": {"ana": {**HASHED, "payer": "zoe"}}}, "ana.payer: 'zoe' is no user"),
+    ("a plain key", {"users.json": {"ana": {"apikey": KEY}}}, "users.json:1:10: warning: ana.apikey: is a plain key; "),
+    ("no such payer", {"users.json": {"ana": {**HASHED, "payer": "zoe"}}}, "ana.payer: 'zoe' is not a user"),
     ("an unknown key of a user", {"users.json": {"ana": {**HASHED, "payr": ""}}}, "did you mean 'payer'?"),
     (
         "an unknown key of a machine",
         {"machines.json": {"kns-m": {"mc_cores": 1, "mc_ram": 1, "mc_prperties": "", "mc_properties": "appkind=kns"}}},
         "kns-m.mc_prperties: unknown key",
     ),
-    ("a vault of nobody", {"vaults.json": {"zoe": {}}}, "vaults.json:1:2: warning: zoe: is no user"),
+    ("a vault of nobody", {"vaults.json": {"zoe": {}}}, "vaults.json:1:2: warning: zoe: is not a user"),
     (
         "an unknown key of a vault",
         {"vaults.json": {"ana": {"d": {"type": "nfs", "address": "10.0.0.1:/d", "adress": ""}}}},
@@ -85,16 +85,16 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
     (
         "an unusable address",
         {"vaults.json": {"ana": {"d": {"type": "nfs", "address": "10.0.0.1"}}}},
-        "ana.d.address: kns can use NFS",
+        "ana.d.address: kns can mount only NFS",
     ),
-    ("an unusable vault", {"vaults.json": {"ana": {"d": {"type": "ceph"}}}}, "ana.d.type: kns can use NFS"),
+    ("an unusable vault", {"vaults.json": {"ana": {"d": {"type": "ceph"}}}}, "ana.d.type: kns can mount only NFS"),
     (
         "an unknown key of an app",
         {"apps/hello.json": an_app(reppo="")},
         "reppo: unknown key, ignored; did you mean 'repo'?",
     ),
     ("an unknown key of an AppDef", {"apps/hello.json": an_app(an_appdef(comands={}))}, "data.comands: unknown key"),
-    ("an app of nobody", {"apps/hello.json": an_app(owner_name="zoe")}, "owner_name: 'zoe' is no user"),
+    ("an app of nobody", {"apps/hello.json": an_app(owner_name="zoe")}, "owner_name: 'zoe' is not a user"),
     (
         "an app without machine",
         {"apps/hello.json": an_app(an_appdef(machines=["gpu-*"]))},
@@ -110,12 +110,12 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
         {"apps/hello.json": an_app(an_appdef(commands={"A": a_command(nested={"kubernetes_version": "1.20"})}))},
         "kubernetes_version: v1.20 is not supported here",
     ),
-    ("a stray file", {"user.json": {}}, "user.json:1:1: warning: is no file of a catalogue, and not read"),
+    ("a stray file", {"user.json": {}}, "user.json:1:1: warning: is not a file of a catalogue, ignored"),
 ]
 
 
 @pytest.mark.parametrize(("sentence", "changes", "warning"), WARNINGS, ids=[row[0] for row in WARNINGS])
-def test_warnings_are_no_faults(tmp_path: Path, sentence: str, changes: dict[str, Any], warning: str) -> None:
+def test_warnings_are_no_problems(tmp_path: Path, sentence: str, changes: dict[str, Any], warning: str) -> None:
     result, lines = _check(tmp_path, _files(**changes))
     assert result.exit_code == 0
     told = [line for line in lines if warning in line]
@@ -131,7 +131,7 @@ def test_names_that_entries_repeat_are_no_unknown_keys(tmp_path: Path) -> None:
 
 
 def test_the_scheduler_says_the_same(tmp_path: Path) -> None:
-    """One reader for both: the check's faults are those for which the scheduler keeps the old version."""
+    """Both use one reader: the command reports the problems for which the scheduler keeps the old version."""
     files = catalog_files(users={"a b": {}}, machines={"m": {"mc_cores": float("nan"), "mc_ram": 1}})
     lines = _check(tmp_path, {**files, "vaults.json": "{"})[1]
     with pytest.raises(CatalogError) as refused:
@@ -146,7 +146,7 @@ def test_the_scheduler_says_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["check", "/nowhere/catalog"], ["hash-key", KEY]])
 def test_wrong_use_has_a_status_of_its_own(arguments: list[str]) -> None:
-    """A key as an argument above all: it would stay in the history of the shell."""
+    """Above all a key as an argument, which the shell would store in its history."""
     assert CliRunner().invoke(app, ["catalog", *arguments], input="").exit_code == 2
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_key_is_refused(given: str | bytes) -> None:
 def test_a_short_key_is_hashed_with_a_warning() -> None:
     result = CliRunner().invoke(app, ["catalog", "hash-key"], input="short")
     assert (result.exit_code, result.stdout) == (0, f"{hash_key('short')}\n")
-    assert result.stderr == "warning: a key below 20 characters can be guessed from its hash; try --generate\n"
+    assert result.stderr == "warning: a key of under 20 characters can be guessed from its hash; use --generate\n"
 
 
 def test_made_keys_fit_their_hashes_and_are_new_each_time() -> None:

@@ -1,4 +1,4 @@
-"""How findings look, and what the exit status says."""
+"""How findings are printed, and the exit status."""
 
 import json
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 import typer
 from typer.testing import CliRunner
 
-from kns.cli.preflight import add_preflight
-from kns.model.findings import Finding, Judgement
+from kns.cli.preflight_command import add_preflight
+from kns.model.findings import Finding, Severity
 
-OK = Finding("host API", Judgement.OK, "answers")
-WARNING = Finding("metrics API", Judgement.WARNING, "is not there", "install it")
-FAULT = Finding("rights", Judgement.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
-UNKNOWN = Finding("nodes", Judgement.UNKNOWN, "this account may not see it")
+OK = Finding("host API", Severity.OK, "answers")
+WARNING = Finding("metrics API", Severity.WARNING, "is not there", "install it")
+FAULT = Finding("rights", Severity.FAULT, "missing: get\x1b[2J pods", "apply manifests/")
+UNKNOWN = Finding("nodes", Severity.UNKNOWN, "this account may not see it")
 
 
 def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:
@@ -24,7 +24,7 @@ def run(findings: Iterable[Finding], *arguments: str) -> tuple[int, str]:
 
 
 def test_lines_with_what_to_do_below() -> None:
-    """What came from the cluster cannot steer the terminal."""
+    """Text from the cluster cannot control the terminal."""
     status, output = run([OK, WARNING, FAULT])
     assert output.splitlines() == [
         "ok       host API: answers",

@@ -20,7 +20,7 @@ def _no_site(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _validate(folder: Path, content: Any, *options: str) -> tuple[Result, list[str]]:
-    """What it says of a file; the lines on stderr without the file's name."""
+    """The result for a file: exit status, and the lines on stderr without the file name."""
     file = folder / "app.json"
     file.write_bytes(content if isinstance(content, bytes) else json.dumps(content, indent=1).encode())
     result = CliRunner().invoke(app, ["validate", str(file), *options])
@@ -69,14 +69,14 @@ def _find(fragment: str) -> str:
     return f"{len(before)}:{len(before[-1]) + 1}"
 
 
-def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_problems_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
     result, lines = _validate(tmp_path, FAULTY.encode())
     assert result.exit_code == 1
     assert result.stdout == ""
     assert lines == [f"{_find(fragment)}: {message}" for fragment, message in FAULTS]
 
 
-def test_a_warning_alone_is_no_fault(tmp_path: Path) -> None:
+def test_a_warning_alone_is_no_problem(tmp_path: Path) -> None:
     result, lines = _validate(tmp_path, an_appdef(colour="red"))
     assert result.exit_code == 0
     assert len(lines) == 1
@@ -128,7 +128,7 @@ def test_what_fits_together_badly_is_listed_whole(tmp_path: Path) -> None:
         (b"\xff{}", "1:1: is not UTF-8, from byte 1 on; save it as UTF-8"),
         (b"\xff\xfe{\x00}\x00", "1:1: is UTF-16 or UTF-32; save it as UTF-8"),
         (b" []", "1:2: must be a JSON object"),
-        (b"[" * 100_000, "1:1: is not usable JSON: nested too deeply"),
+        (b"[" * 100_000, "1:1: is nested too deeply"),
     ],
 )
 def test_what_is_no_appdef_at_all(tmp_path: Path, content: bytes, line: str) -> None:
@@ -144,11 +144,11 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert (result.exit_code, lines) == (1, ["1:2: must be a JSON object"])
 
 
-def test_a_key_given_twice_is_a_fault(tmp_path: Path) -> None:
+def test_a_key_given_twice_is_a_problem(tmp_path: Path) -> None:
     text = json.dumps(an_appdef()).removesuffix("}") + ', "name": 5}'
     result, lines = _validate(tmp_path, text.encode())
     assert result.exit_code == 1
-    assert [line.partition(": ")[2] for line in lines] == ["name: is given twice"]
+    assert [line.partition(": ")[2] for line in lines] == ["name: appears twice"]
 
 
 def test_keys_cannot_write_to_the_terminal(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_wrong_use_has_a_status_of_its_own(arguments: list[str]) -> None:
 
 
 def test_keys_of_other_systems_are_known() -> None:
-    """Without effect on a nested job, and not worth a warning."""
+    """These keys have no effect on a nested job and cause no warning."""
     known = {"publicip": False, "ports": [], "webshell": True, "desktop": True, "mpirun": True, "verboseinit": True}
     command = {**a_command(), **known, "cmdscript": "", "variables": {}}
     appdef = an_appdef(commands={"A": command}, identity={}, hints=[], meta="", variables={})

@@ -65,7 +65,7 @@ def _option(argv: list[str], name: str) -> str:
 
 
 def test_gotty_gets_the_credential_in_its_environment_and_nowhere_else(environ: dict[str, str]) -> None:
-    """Arguments are in everybody's `ps`; the shells that gotty starts do not inherit it."""
+    """Every user can read arguments with `ps`. The shells that gotty starts do not inherit the credential."""
     given = json.loads(_start({**environ, "KNS_SHELL_PATH": "/7/gotty-shell", "KNS_SHELL_TITLE": "kns-job-7"}).stdout)
     argv = given["argv"]
     assert given["credential"] == f"ana:{PASSWORD}"
@@ -98,7 +98,7 @@ def test_a_path_that_is_none_is_refused(environ: dict[str, str], path: str) -> N
 
 
 def _check_refused(environ: dict[str, str], words: str) -> None:
-    """Exit code 64; the reason is what Kubernetes shows as the container's last words, and holds no secret."""
+    """Exit code 64. Kubernetes shows the reason as the termination message. It contains no secret."""
     done = _start(environ)
     assert (done.returncode, done.stdout) == (64, "")
     assert words in done.stderr
@@ -107,7 +107,7 @@ def _check_refused(environ: dict[str, str], words: str) -> None:
 
 
 def test_refused_logins_are_counted_and_every_line_is_passed_on() -> None:
-    """What a client put into its path is no status, wherever it looks like one."""
+    """A path that a client sent is never taken for a status."""
     lines = [
         "2026/01/05 14:15:30 GoTTY is starting with command: env",
         "2026/01/05 14:15:31 10.244.0.9:4242 401 GET /gotty-shell/",
@@ -137,13 +137,13 @@ def test_refused_logins_are_counted_and_every_line_is_passed_on() -> None:
 
 @dataclass(frozen=True)
 class Shell:
-    """A running one; `url` is its address with the path, without a slash at its end."""
+    """A running gotty. `url` is its address with the path, without a trailing slash."""
 
     url: str
     process: subprocess.Popen[str]
 
     def read_log_until(self, words: str) -> None:
-        """Read on in its log up to a line with these words."""
+        """Read its log up to a line with these words."""
         assert self.process.stdout is not None
         lines = []
         for line in self.process.stdout:
@@ -237,7 +237,7 @@ def _connect(shell: Shell, *, token: str, origin: str | None = None) -> Iterator
 
 
 def _read_line(terminal: WebSocket, words: str) -> str:
-    """What the terminal prints, up to the end of a line with these words; times out if there is none."""
+    """The output of the terminal up to a line with these words. Times out if there is none."""
     text = ""
     while words not in text or "\n" not in text.rpartition(words)[2]:
         message = str(terminal.recv())

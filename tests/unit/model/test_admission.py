@@ -1,4 +1,4 @@
-"""What is refused before a job is made, because the job could only fail later."""
+"""What is refused at submit, because the job would only fail later."""
 
 import random
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kns.model.appdef.limit_range import parse_limit_range
-from kns.model.appdef.resources import find_unfit_limits
+from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.catalog.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
@@ -31,9 +31,9 @@ from tests.fakes.stores import START, MemoryJobStore
     ],
 )
 def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: Any, path: str) -> None:
-    problems = list(find_unfit_limits(parse_limit_range(item)))
+    problems = list(find_limit_range_problems(parse_limit_range(item)))
     assert {key_path(problem.location) for problem in problems} == {path}
-    assert all("kns's container" in problem.message for problem in problems)
+    assert all("the container" in problem.message for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: Any, p
     [
         ({"default_request": {"cpu": 4}, "max": {"cpu": 2}}, "[0].default_request.cpu", "4 is above max 2"),
         ({"default": {"x.org/a": 5}, "min": {"x.org/a": 10}}, "[0].min.x.org/a", "10 is above default 5"),
-        ([{}, {"default": {"cpu": 1}}], "[1].type", "Container is the type of an item before"),
-        ([{"type": "PersistentVolumeClaim"}], "[0]", "needs min or max of storage"),
+        ([{}, {"default": {"cpu": 1}}], "[1].type", "an earlier item has the type Container"),
+        ([{"type": "PersistentVolumeClaim"}], "[0]", "requires min or max of storage"),
         (
             {"max_limit_request_ratio": {"nvidia.com/gpu": "0.5"}},
             "[0].max_limit_request_ratio.nvidia.com/gpu",
@@ -53,7 +53,7 @@ def test_a_limit_range_that_keeps_our_own_containers_out_is_refused(item: Any, p
     ],
 )
 def test_a_limit_range_that_the_host_would_refuse_is_refused_before(items: Any, path: str, problem: str) -> None:
-    (found,) = find_unfit_limits(parse_limit_range(items))
+    (found,) = find_limit_range_problems(parse_limit_range(items))
     assert key_path(found.location) == path
     assert problem in found.message
 
@@ -67,7 +67,7 @@ def test_a_limit_range_that_the_host_would_refuse_is_refused_before(items: Any, 
     ],
 )
 def test_a_limit_range_for_the_tenant_alone_passes(items: Any) -> None:
-    assert list(find_unfit_limits(parse_limit_range(items))) == []
+    assert list(find_limit_range_problems(parse_limit_range(items))) == []
 
 
 @pytest.mark.parametrize("text", ["*.jobs.example.org", "jobs example.org", "https://jobs.example.org?x=1"])
@@ -117,7 +117,7 @@ VAULTS = {
 def test_what_a_job_gets_of_its_vault_is_frozen(
     choice: dict[str, Any] | None, frozen: tuple[str, str, bool, str] | None
 ) -> None:
-    """The record keeps where it leads, whatever the catalogue says later."""
+    """The record keeps the address, whatever the catalogue contains later."""
     body = a_submission(vault=choice)
     spec = build_spec(Submission.model_validate(body), user="user1", body=body)
     catalog = parse_catalog({**catalog_files(), "vaults.json": {"user1": VAULTS}})

@@ -1,4 +1,4 @@
-"""AppDefs: every fault has its key path, and nothing that JSON can say crashes the reader."""
+"""AppDefs: every problem has its key path, and no JSON value crashes the parser."""
 
 import base64
 import contextlib
@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         f"{NESTED}.keycloak.namespace",
         "is not a DNS label",
     ),
-    "a limit range of words": (with_nested(limit_range="words"), f"{NESTED}.limit_range", "base64 of JSON"),
+    "a limit range of words": (with_nested(limit_range="words"), f"{NESTED}.limit_range", "JSON in base64"),
     "an unknown limit": (with_nested(limit_range={"maximum": {}}), f"{NESTED}.limit_range.maximum", "not permitted"),
     # C.3
     "an item without name": (with_item(name=None), f"{SECOND}.name", "Field required"),
@@ -133,7 +133,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "templates that no ConfigMap holds": (
         with_nested(templates=[{"name": "x", "type": "custom", "cmd": "A" * 500_000}] * 2),
         f"{NESTED}.templates",
-        "more than 900000 characters together",
+        "more than 900000 characters in total",
     ),
     "a limit range that the host would refuse": (
         with_nested(limit_range={"default_request": {"cpu": 4}, "max": {"cpu": 2}}),
@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a limit range that keeps kns out": (
         with_nested(limit_range=[{"max": {"cpu": 1}}]),
         f"{NESTED}.limit_range[0].max.cpu",
-        "the limit of kns's container",
+        "the limit of the container",
     ),
     "a retry in quotes": (with_item(retry="3"), f"{SECOND}.retry", "valid integer"),
     "a pause below zero": (with_item(retry_sleep=-1), f"{SECOND}.retry_sleep", "greater than or equal to 0"),
@@ -164,7 +164,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     " as strings, full Kubernetes versions, and a URL below a path",
 )
 @pytest.mark.parametrize(("appdef", "path", "problem"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_is_told_with_its_key_path(appdef: Any, path: str, problem: str) -> None:
+def test_a_problem_is_reported_with_its_key_path(appdef: Any, path: str, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse_appdef(appdef)
     assert caught.value.path == path
@@ -318,11 +318,11 @@ def test_every_form_of_a_limit_range_is_the_same(form: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ("words", "is neither an object nor base64 of JSON"),
-        (b64("words"), "is neither an object nor base64 of JSON"),
-        (b64(b"\xff\xfe\xfa"), "is neither an object nor base64 of JSON"),
-        (b64("[" * 100_000), "is neither an object nor base64 of JSON"),
-        ([], "must hold at least one item"),
+        ("words", "is neither a JSON object nor JSON in base64"),
+        (b64("words"), "is neither a JSON object nor JSON in base64"),
+        (b64(b"\xff\xfe\xfa"), "is neither a JSON object nor JSON in base64"),
+        (b64("[" * 100_000), "is neither a JSON object nor JSON in base64"),
+        ([], "must contain at least one item"),
         (None, "must be a JSON object"),
         ([{}, 5], r"\[1\]: must be a JSON object"),
         ([{"default": {"cpu": "many"}}], r"\[0\]\.default\.cpu: 'many' is not a quantity"),

@@ -1,4 +1,4 @@
-"""The catalogue's files: what is read, every fault with file and key path, and no secret in any message."""
+"""The files of the catalogue: what is read, every problem with file and key path, and no secret in a message."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ def _encode(config: Any) -> str:
 
 
 def _faults(**changes: Any) -> list[str]:
-    """Of the usual catalogue with these changes: entries of users or machines, whole files else."""
+    """The usual catalogue with changes: entries of users or machines, otherwise whole files."""
     files = catalog_files(users=changes.pop("users", None), machines=changes.pop("machines", None))
     if "vaults" in changes:
         files["vaults.json"] = changes.pop("vaults")
@@ -34,7 +34,7 @@ def _faults(**changes: Any) -> list[str]:
 
 
 def _user(**data: Any) -> dict[str, Any]:
-    """One user; `catalog_files` gives a key unless there is one."""
+    """One user. `catalog_files` adds a key unless there is one."""
     return {"users": {"ana": data}}
 
 
@@ -64,11 +64,11 @@ def test_accepted(sentence: str, changes: dict[str, Any]) -> None:
 
 
 _NOT_A_USERNAME = (
-    "is not a user name: ASCII letters, digits, '.', '@', '-' and '_', at most 64, a letter or digit first"
+    "is not a user name; use at most 64 ASCII letters, digits, '.', '@', '-' and '_', and begin with a letter or digit"
 )
-_NO_HASH = "must be the SHA-256 of the key in hex; `kns catalog hash-key` makes it"
-_OTHER_NAME = "differs from the name under which the entry stands"
-_NO_PULL_SECRET = "must be the base64 of a Docker config.json; "
+_NO_HASH = "must be the SHA-256 of the key in hex; `kns catalog hash-key` prints it"
+_OTHER_NAME = "differs from the key of the entry"
+_NO_PULL_SECRET = "must be a Docker config.json in base64; "
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("no users", {"files": {"users.json": []}}, "users.json: must be a JSON object"),
     (
@@ -79,7 +79,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "no key",
         {"files": {"users.json": {"ana": {}}}},
-        "users.json: ana: apikey_sha256 is missing; `kns catalog hash-key` makes it",
+        "users.json: ana: apikey_sha256 is missing; `kns catalog hash-key` prints it",
     ),
     ("a key as hash", _user(apikey_sha256=SECRET), f"users.json: ana.apikey_sha256: {_NO_HASH}"),
     (
@@ -90,7 +90,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "another key's hash",
         _user(apikey_sha256=HASH),
-        "users.json: ana: apikey and apikey_sha256 are not the same key: give one",
+        "users.json: ana: apikey and apikey_sha256 are different keys; give one of them",
     ),
     ("an empty key", _user(apikey=""), "users.json: ana.apikey: String should have at least 1 character"),
     ("a key that is a number", _user(apikey=5), "users.json: ana.apikey: Input should be a valid string"),
@@ -118,7 +118,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "a variable with NUL",
         _user(variables={"A": "\0"}),
-        "users.json: ana.variables.A: must not hold a zero byte",
+        "users.json: ana.variables.A: must not contain a zero byte",
     ),
     ("no cores", {"machines": {"m": {"mc_ram": 1}}}, "machines.json: m.mc_cores: Field required"),
     (
@@ -136,7 +136,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         (
             f"the label {label}",
             {"machines": {"m": {**MACHINE, "mc_properties": f"appkind=kns,{label}"}}},
-            f"machines.json: m.mc_properties: {label} is no label that a node can have",
+            f"machines.json: m.mc_properties: {label} is not a valid node label",
         )
         for label in ("zone=a b", "=x", "a/b/c=1")
     ),
@@ -153,7 +153,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "a machine with a space",
         {"machines": {"m 1": MACHINE}},
-        "machines.json: m 1: is not a name: 1 to 253 printable ASCII characters, no spaces",
+        "machines.json: m 1: is not a name; use 1 to 253 printable ASCII characters without spaces",
     ),
     ("vaults of nobody", {"vaults": {"user1": []}}, "vaults.json: user1: must be a JSON object"),
     (
@@ -188,32 +188,32 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "an app twice",
         {"files": {"apps.hello.json": an_app()}},
-        "apps/hello.json: is the same app as apps.hello.json; keep one of the files",
+        "apps/hello.json: defines the same app as apps.hello.json; remove one of the files",
     ),
     (
         "an app without id",
         {"files": {"apps/.json": an_app()}},
-        "apps/.json: is named after no app id: letters, digits, '.', '_' and '-', at most 128",
+        "apps/.json: the file name is not a valid app id; use at most 128 letters, digits, '.', '_' and '-'",
     ),
     (
         "no base64",
         {"app": an_app(pullsecret=SECRET)},
-        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it is not base64 of JSON",
+        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it is not JSON in base64",
     ),
     (
         "base64 of no JSON",
         {"app": an_app(pullsecret="eHk=")},
-        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it is not base64 of JSON",
+        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it is not JSON in base64",
     ),
     (
         "no auths",
         {"app": an_app(pullsecret=_encode({"a": 1}))},
-        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}there is no object `auths` of objects in it",
+        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it has no object `auths` that contains objects",
     ),
     (
         "auths of texts",
         {"app": an_app(pullsecret=_encode({"auths": {"r": SECRET}}))},
-        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}there is no object `auths` of objects in it",
+        f"apps/hello.json: pullsecret: {_NO_PULL_SECRET}it has no object `auths` that contains objects",
     ),
 ]
 
@@ -224,13 +224,13 @@ def test_refused_with_file_and_key_path_and_no_value(sentence: str, changes: dic
     assert SECRET not in problem
 
 
-def test_missing_files_are_told_but_vaults_and_apps_may_be_absent() -> None:
+def test_missing_files_are_reported_but_vaults_and_apps_may_be_absent() -> None:
     catalog, problems = check_catalog({})
     assert [str(problem) for problem in problems] == ["users.json: is missing", "machines.json: is missing"]
     assert catalog == Catalog(users={}, machines={}, apps={}, vaults={})
 
 
-def test_all_faults_are_found_and_the_good_entries_kept() -> None:
+def test_all_problems_are_found_and_the_valid_entries_kept() -> None:
     files = catalog_files(users={"a b": {}, "bob": {"email": 1, "active": "perhaps"}}, machines={"m": {}})
     catalog, problems = check_catalog(files)
     assert [str(problem).partition(": ")[2].partition(": ")[0] for problem in problems] == [
@@ -243,7 +243,7 @@ def test_all_faults_are_found_and_the_good_entries_kept() -> None:
     assert list(refused.value.problems) == problems
 
 
-def test_the_message_has_the_first_faults_and_counts_the_rest() -> None:
+def test_the_message_has_the_first_problems_and_counts_the_rest() -> None:
     with pytest.raises(CatalogError) as refused:
         parse_catalog(catalog_files(machines={f"m{n}": {"mc_cores": 1} for n in range(7)}))
     assert str(refused.value) == (

@@ -1,4 +1,4 @@
-"""What is read of a token's claims, whatever a realm maps into them."""
+"""Which claims of a token are read, for any values that a realm maps into them."""
 
 from typing import Any
 

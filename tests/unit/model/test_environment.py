@@ -1,4 +1,6 @@
-"""What scripts find of parameters and account variables: variables, a file for shells, a file for programs, uploads."""
+"""
+How scripts receive parameters and account variables: environment, a file for shells, a file for programs, uploads.
+"""
 
 import json
 import re

@@ -43,7 +43,7 @@ def test_a_record_that_is_not_accepted_has_none() -> None:
 
 @pytest.mark.parametrize("name", ["kube-system", "kns-job-07", "kns-job-7-x", ""])
 def test_no_other_namespace_can_be_named(name: str) -> None:
-    """A record must not lead kns to a namespace that it never makes."""
+    """A record must not direct kns to a namespace that kns never creates."""
     record = a_record()
     record["spec"]["accepted"]["adopted"] = {"name": name, "uid": "u-1"}
     with pytest.raises(InvalidInputError, match=r"^spec\.accepted\.adopted\.name:"):

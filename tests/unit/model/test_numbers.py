@@ -1,4 +1,4 @@
-"""Quantities and walltimes: what is written reads back, what is wrong is refused."""
+"""Quantities and walltimes: written values are read back, invalid ones are refused."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Parameters and variables of an AppDef: every fault has its key path, and published spellings are read."""
+"""Parameters and variables of an AppDef: every problem has its key path, and published spellings are accepted."""
 
 import base64
 from typing import Any
@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "bounds of a fraction the wrong way": ({"p": {"type": "FLOAT", "min": 0.2, "max": 0.1}}, "p.min", "is above max"),
     "a fraction without end": ({"p": {"type": "FLOAT", "value": float("inf")}}, "p.value", "finite"),
     "a fraction too large": ({"p": {"type": "FLOAT", "value": "1e999"}}, "p.value", "finite"),
-    "a fraction larger than any": ({"p": {"type": "FLOAT", "value": 10**400}}, "p.value", "can hold"),
+    "a fraction larger than any": ({"p": {"type": "FLOAT", "value": 10**400}}, "p.value", "64-bit float"),
     "a default cut below its bound": (
         {"p": {"type": "FLOAT", "min": 0.15, "precision": 1, "value": 0.15}},
         "p.value",
@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "twins that are fewer": (
         {"p": {"type": "selection", "values": ["a", "b"], "mvalues": ["1"]}},
         "p.mvalues",
-        "has 1 entries, values has 2",
+        "has 1 entries and values has 2",
     ),
     "a default that cannot be chosen": (
         {"p": {"type": "selection", "values": ["a", "b"], "value": "c"}},
@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an upload to nowhere": ({"p": {"type": "UPLOAD"}}, "p.target", "Field required"),
     "an upload with an empty target": ({"p": {"type": "UPLOAD", "target": ""}}, "p.target", "below /opt"),
     "an upload to the folder": ({"p": {"type": "UPLOAD", "target": "."}}, "p.target", "below /opt"),
-    "an absolute target": ({"p": {"type": "UPLOAD", "target": "/etc/x"}}, "p.target", "without a leading '/'"),
+    "an absolute target": ({"p": {"type": "UPLOAD", "target": "/etc/x"}}, "p.target", "must be a relative path"),
     "a target that leaves": ({"p": {"type": "UPLOAD", "target": "a/../../b"}}, "p.target", "without '..'"),
     "a target with a space": ({"p": {"type": "UPLOAD", "target": "a b"}}, "p.target", "letters, digits"),
     "a size of words": ({"p": {"type": "UPLOAD", "target": "x", "size": "1 KB"}}, "p.size", "whole number"),
@@ -88,17 +88,21 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "two uploads": (
         {"p": {"type": "UPLOAD", "target": "x"}, "q": {"type": "UPLOAD", "target": "y"}},
         "q",
-        "takes one UPLOAD, and 'p' is one",
+        "can have one UPLOAD, and 'p' is one already",
     ),
-    "keys that meet": ({"-in.file": {}, "in_FILE": {}}, "in_FILE", "is called KNS_PARAM_IN_FILE like '-in.file'"),
+    "keys that meet": (
+        {"-in.file": {}, "in_FILE": {}},
+        "in_FILE",
+        "has the variable name KNS_PARAM_IN_FILE, as '-in.file' does",
+    ),
     "a key of dashes": ({"--": {}}, "--", "1 to 243 characters after its dashes"),
     "a key longer than a ConfigMap's": ({"k" * 244: {}}, "k" * 244, "1 to 243 characters after its dashes"),
     "an upload over the init runner": (
         {"p": {"type": "UPLOAD", "target": "kns-init/runner/app.py"}},
         "p.target",
-        "kns's own program",
+        "the program of kns",
     ),
-    "a key with a zero byte": ({"a\0": {}}, "a\0", "the key must not hold a zero byte"),
+    "a key with a zero byte": ({"a\0": {}}, "a\0", "the key must not contain a zero byte"),
     "a variable of the system's": ({"PATH": {"variable": True}}, "PATH.variable", "rename the parameter"),
     "a variable of ours": ({"KNS_JOB_URL": {"variable": "true"}}, "KNS_JOB_URL.variable", "rename the parameter"),
     "a condition on nothing": ({"p": {"if": ["q"]}}, "p.if", "'q' is not a BOOL parameter"),
@@ -108,7 +112,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("parameters", "path", "problem"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_is_told_with_its_key_path(parameters: dict[str, Any], path: str, problem: str) -> None:
+def test_a_problem_is_reported_with_its_key_path(parameters: dict[str, Any], path: str, problem: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse(parameters)
     assert caught.value.path == f"commands.Hello.parameters.{path}"
@@ -196,17 +200,17 @@ def test_a_key_that_no_type_has_is_worth_a_warning() -> None:
 # --- variables
 
 VARIABLE_FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"1A": {}}, "1A", "is not a name for a variable"),
-    ({"A-B": {}}, "A-B", "is not a name for a variable"),
-    ({"LD_PRELOAD": {}}, "LD_PRELOAD", "is a variable of the system's"),
-    ({"KNS_X": {}}, "KNS_X", "is a variable of the system's"),
+    ({"1A": {}}, "1A", "is not a variable name"),
+    ({"A-B": {}}, "A-B", "is not a variable name"),
+    ({"LD_PRELOAD": {}}, "LD_PRELOAD", "is reserved for the system"),
+    ({"KNS_X": {}}, "KNS_X", "is reserved for the system"),
     ({"A": None}, "A", "dictionary"),
     ({"A": {"required": 2}}, "A.required", "boolean"),
 ]
 
 
 @pytest.mark.parametrize(("variables", "path", "problem"), VARIABLE_FAULTS, ids=str)
-def test_a_fault_of_a_variable(variables: dict[str, Any], path: str, problem: str) -> None:
+def test_a_problem_of_a_variable(variables: dict[str, Any], path: str, problem: str) -> None:
     for appdef, place in (
         (an_appdef(variables=variables), "variables"),
         (an_appdef(commands={"Hello": a_command(variables=variables)}), "commands.Hello.variables"),
@@ -229,7 +233,9 @@ def test_a_parameter_and_a_variable_of_one_name_meet_only_if_both_are_delivered_
         return an_appdef(variables={"A": {}}, commands={"Hello": a_command(parameters={"A": parameter})})
 
     assert parse_appdef(appdef()).variables.keys() == {"A"}
-    with pytest.raises(InvalidInputError, match=r"^commands\.Hello\.parameters\.A: has the name of an account var"):
+    with pytest.raises(
+        InvalidInputError, match=r"^commands\.Hello\.parameters\.A: has the same name as an account var"
+    ):
         parse_appdef(appdef(variable=True))
 
 
@@ -261,7 +267,7 @@ PARAMETERS = st.dictionaries(st.text(max_size=4) | st.sampled_from(["p", "PATH",
 
 @given(PARAMETERS | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=2) | JSON)
 def test_anything_is_read_or_refused_by_our_own_error(parameters: Any, variables: Any) -> None:
-    """And what is read has a default that reads as a value again, or none."""
+    """The default of an accepted parameter is a valid value, or there is none."""
     try:
         found = parse(parameters, variables=variables)
     except InvalidInputError:

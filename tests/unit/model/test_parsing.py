@@ -1,4 +1,4 @@
-"""What pydantic finds becomes one fault each, with the key path of the document and nothing of pydantic's own."""
+"""Each error of pydantic becomes one problem with the key path of the document, without pydantic's own names."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ ROWS: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("data", "faults"), ROWS, ids=[str(row[0]) for row in ROWS])
-def test_faults_have_the_key_paths_of_the_document(data: dict[str, Any], faults: list[str]) -> None:
+def test_problems_have_the_key_paths_of_the_document(data: dict[str, Any], faults: list[str]) -> None:
     assert [str(problem) for problem in check_model(_Tree, data)[1]] == faults
     if faults:
         with pytest.raises(InvalidInputError) as refused:
@@ -58,7 +58,7 @@ def test_faults_have_the_key_paths_of_the_document(data: dict[str, Any], faults:
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 5])
-def test_what_is_no_object_is_told_as_a_whole(data: Any) -> None:
+def test_what_is_no_object_is_reported_as_a_whole(data: Any) -> None:
     assert [str(problem) for problem in check_model(_Tree, data)[1]] == ["must be a JSON object"]
     with pytest.raises(InvalidInputError, match=r"^here: must be a JSON object$"):
         parse_model(_Tree, data, prefix="here")

@@ -43,7 +43,7 @@ def test_no_credentials_no_secret() -> None:
     "([secrets](decisions/0008-catalogue-secrets.md))",
 )
 def test_of_the_sites_only_what_the_images_need() -> None:
-    """A tenant's pods can use what lies in the job's namespace."""
+    """A tenant's pods can use every Secret in the job's namespace."""
     system = config("https://registry.example.org/v2/", "other.example.org", "https://index.docker.io/v1/")
     merged = merge_pull_config(None, system, images=["registry.example.org/a:1", "library/busybox"])
     assert merged is not None

@@ -1,4 +1,4 @@
-"""What tells one request from another, and how long it is remembered."""
+"""What distinguishes requests, and how long a request is remembered."""
 
 from dataclasses import replace
 from datetime import timedelta

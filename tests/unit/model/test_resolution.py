@@ -1,4 +1,4 @@
-"""From what a submission gives to what a job has: each type, each refusal, constants, conditions, account variables."""
+"""From a submission to the parameters of a job: each type, each refusal, constants, conditions, account variables."""
 
 import base64
 import json
@@ -103,7 +103,7 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
     ({"type": "UPLOAD", "target": "x", "required": True}, None, "is required: give a value of type UPLOAD"),
     ({}, [], "must be a text"),
     ({}, {"a": 1}, "must be a text"),
-    ({}, "a\0b", "must not hold a zero byte"),
+    ({}, "a\0b", "must not contain a zero byte"),
     ({}, "\udc00", "must be valid Unicode"),
     ({}, "x" * 65_537, "must have at most 65536 bytes"),
     ({"type": "INT"}, "few", "must be a whole number"),
@@ -152,8 +152,8 @@ def test_an_unknown_key_is_refused_and_null_is_absent() -> None:
     assert resolve({"a": {}}, nobody=None) == {}
     with pytest.raises(InvalidInputError) as caught:
         resolve({"a": {}, "b": {}}, z=1, c=1)
-    assert str(caught.value) == "application.parameters.c: is not a parameter of this command; there are: a, b"
-    with pytest.raises(InvalidInputError, match="there are: none"):
+    assert str(caught.value) == "application.parameters.c: is not a parameter of this command; its parameters: a, b"
+    with pytest.raises(InvalidInputError, match="its parameters: none"):
         resolve({}, c=1)
 
 
@@ -260,7 +260,11 @@ REFUSED_CONSTANTS: list[tuple[str, dict[str, Any], str]] = [
     ("x%APIUSER%", {"app": FOREIGN}, "%APIUSER% is only for apps that are certified or the user's own"),
     ("%APIURL%", {"app": FOREIGN}, "%APIURL% is only for apps that are certified or the user's own"),
     ("%APIURL%", {"api_url": ""}, "%APIURL% is not configured at this site; ask its administrator to set the URL"),
-    ("%APIKEY%", {"account": HASH}, "%APIKEY% is not known here, only its hash; ask for a key of user1 in plain form"),
+    (
+        "%APIKEY%",
+        {"account": HASH},
+        "%APIKEY% is not available, because the catalogue has only its hash; ask for a plain key of user1",
+    ),
     ("%JOBLABEL%" * 300, {"job_label": "x" * 255}, "must have at most 65536 bytes"),
     ("%CORES%", {"given_value": "3"}, "is fixed by the app; leave it out"),
 ]
@@ -339,9 +343,9 @@ def test_a_required_variable_that_is_missing(account: dict[str, Any]) -> None:
     )
 
 
-def test_an_account_variable_that_no_environment_can_hold_is_a_fault_of_the_catalogue() -> None:
+def test_an_account_variable_that_no_environment_can_hold_is_a_problem_of_the_catalogue() -> None:
     assert parse_catalog(catalog_files(users={"user1": {"variables": {"A": 5}}})).users["user1"].variables == {"A": "5"}
-    with pytest.raises(CatalogError, match=r"users\.json: user1\.variables\.A: must not hold a zero byte"):
+    with pytest.raises(CatalogError, match=r"users\.json: user1\.variables\.A: must not contain a zero byte"):
         parse_catalog(catalog_files(users={"user1": {"variables": {"A": "a\0"}}}))
 
 
@@ -413,7 +417,7 @@ ALL = parse(
 
 @given(st.dictionaries(st.sampled_from(list(KINDS)), JSON, max_size=3), st.text(max_size=10))
 def test_anything_given_is_settled_or_refused_by_our_own_error(given_values: dict[str, Any], label: str) -> None:
-    """What is settled is JSON that an environment can hold."""
+    """The resolved parameters are JSON, and valid in an environment."""
     try:
         values = resolve_parameters(ALL, given_values, Constants(values={"JOBLABEL": label}, refused={}))
     except InvalidInputError:

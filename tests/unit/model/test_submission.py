@@ -1,4 +1,4 @@
-"""The one gate for both ways in: what `accept` freezes, and each refusal with its words."""
+"""What `accept` stores for both kinds of submissions, and each refusal with its message."""
 
 import json
 import random
@@ -129,7 +129,7 @@ REFUSALS: list[tuple[dict[str, Any], type[KnsError], str]] = [
     ),
     ({"vault": {"name": "none"}}, InvalidInputError, "vault.name: user1 has no vault 'none'"),
     ({"vault": {"name": "data"}, "user": "user2"}, InvalidInputError, "vault.name: user2 has no vault 'data'"),
-    ({"job_label": "a\0b"}, InvalidInputError, "job_label: must not hold a zero byte"),
+    ({"job_label": "a\0b"}, InvalidInputError, "job_label: must not contain a zero byte"),
     ({"job_project": "beta"}, InvalidInputError, "job_project: user1 is not a member of 'beta'"),
     (
         {"application": {"walltime": "1 hour"}},
@@ -202,7 +202,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["user", "vault", "machine", "app", "apikey", "x"]), JSON, max_size=5))
 def test_no_key_survives_in_what_is_stored(body: dict[str, Any]) -> None:
-    """Whatever else the body holds, of whatever shape."""
+    """For any other content of the body."""
     full = {
         **body,
         "apikey": "S3CR3T",
@@ -243,7 +243,7 @@ def test_the_rest_is_stored_as_it_came() -> None:
     seed=st.integers(),
 )
 def test_the_user_is_read_from_a_name_the_way_consumers_do(app: str, user: str, seed: int) -> None:
-    """Behind the last dash, up to the next underscore, whatever the app is called; a user with either is cut short."""
+    """After the last dash, up to the next underscore, for any app name. A user name with either is cut."""
     name = build_job_name(app=app, user=user, now=START, rng=random.Random(seed))
     assert name.rpartition("-")[2].partition("_")[0] == user
     assert name.split("-")[0] == "20260105141530"

@@ -11,7 +11,7 @@ from tests.fakes.stores import START
 
 
 def used(cores: str, memory: str, gpus: str = "0", *, deploying: bool = False) -> dict[str, str]:
-    """The use of the quota if the tenant's pods request that much."""
+    """The used part of the quota if the tenant's pods have these requests."""
     own = (SYNCER, COREDNS, INIT) if deploying else (SYNCER, COREDNS)
     return {
         "requests.cpu": add_quantities(cores, *(pod["requests"]["cpu"] for pod in own)),

@@ -4,11 +4,8 @@ from typing import Any
 
 from kns.model.catalog.machine import Machine
 from kns.model.job.job import Accepted
-from kns.model.site import (
-    Site,
-    VirtualKubernetes,
-)
-from tests.builders import a_job
+from kns.model.site import VirtualKubernetes
+from tests.builders import a_job, a_site
 
 TOLERATIONS = [  # contract E.2
     {"key": "node-role.jarvice.io/jarvice-vcluster", "operator": "Exists", "effect": "NoSchedule"},
@@ -20,16 +17,9 @@ RBAC = "rbac.authorization.k8s.io"
 VIRTUAL = VirtualKubernetes(
     syncer_image_tag="0.36.1",
     versions={"v1.35": "v1.35.2", "v1.36": "v1.36.0"},
-    default="v1.36",
     service_cidr="10.96.0.0/16",
 )
-SITE = Site(
-    system_namespace="kns-system",
-    service_account="kns-sa",
-    init_image="registry.example.org/kns-init:1",
-    limit_range=(),
-    virtual=VIRTUAL,
-)
+SITE = a_site()
 
 
 def meta(name: str, **more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.builders import a_location
 LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7"}
 
 
-def build(network: NetworkSettings = NetworkSettings()) -> dict[str, dict[str, Any]]:  # noqa: B008 - frozen
+def build(network: NetworkSettings = NetworkSettings(internet=True)) -> dict[str, dict[str, Any]]:  # noqa: B008 - frozen
     """The specs by name."""
     built = build_network_policies(a_location(), network, system_namespace="sys")
     assert all(policy["metadata"]["namespace"] == "kns-job-7" for policy in built)

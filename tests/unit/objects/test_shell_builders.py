@@ -9,23 +9,16 @@ import pytest
 from kns.model.appdef.resources import SHELL
 from kns.model.catalog.machine import Machine
 from kns.model.job.job import Accepted
-from kns.model.site import IngressSettings, JobAddress, Site, VirtualKubernetes, build_tolerations
+from kns.model.site import IngressSettings, JobAddress, build_tolerations
 from kns.objects.ingress import build_ingress
 from kns.objects.kubeconfig import build_shell_kubeconfig
 from kns.objects.namespace import build_resource_quota
 from kns.objects.shell import build_shell_deployment, build_shell_secret, build_shell_service
-from tests.builders import a_job, a_location
+from tests.builders import a_job, a_location, a_site
 
 LABELS = {"app.kubernetes.io/managed-by": "kns", "kns.io/job": "7", "kns.io/component": "shell"}
 META = {"name": "kns-shell", "namespace": "kns-job-7", "labels": LABELS}
-SITE = Site(
-    system_namespace="kns-system",
-    service_account="kns-sa",
-    init_image="registry.example.org/kns-init:1",
-    limit_range=(),
-    virtual=VirtualKubernetes(syncer_image_tag="0.36.1", versions={}, default="", service_cidr=""),
-    init_pull_policy="Always",
-)
+SITE = a_site(init_pull_policy="Always")
 ADDRESS = JobAddress("jobs.example.org", "/7/gotty-shell", "https://jobs.example.org/7/gotty-shell")
 ACCESS = {"data": {"certificate-authority": "Y2E=", "token": "dG9r", "client-key": "a2V5"}}
 

@@ -1,4 +1,4 @@
-"""A class in the settings that the host does not have causes a warning at the start and nothing else."""
+"""A configured class that the host does not have causes a warning at start and nothing else."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,7 +28,7 @@ def test_each_class_that_the_host_lacks_is_named_once() -> None:
 
 def test_without_a_class_there_is_nothing_to_say() -> None:
     with capture_logs() as logs:
-        warn_of_missing_classes(FakeHost(FakeClock()), ClassSettings())
+        warn_of_missing_classes(FakeHost(FakeClock()), ClassSettings(None, "100Gi"))
     assert logs == []
 
 

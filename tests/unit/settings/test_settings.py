@@ -1,4 +1,4 @@
-"""Each variable: its default, a good value, a bad one, and how faults are reported."""
+"""Each variable: its default, a valid value, invalid ones; and how problems are reported."""
 
 import base64
 import json
@@ -11,19 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from kns import __version__
-from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings
+from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings, read_settings
 from tests.tokens import public_der, public_pem
 
 
 def b64(data: object) -> str:
     return base64.b64encode(json.dumps(data).encode()).decode()
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the variables that a test sets are there."""
-    for name in (name for names in list_names() for name in names):
-        monkeypatch.delenv(name, raising=False)
 
 
 AN_EC_KEY = base64.b64encode(
@@ -62,9 +55,9 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_IMAGE_PULL_POLICY": ("app_pull_policy", "Always", ("Never", "Never"), ("always", "Sometimes")),
     "JARVICE_JOBS_INIT_IMAGE_PULL_POLICY": ("init_pull_policy", "IfNotPresent", ("Always", "Always"), ("Mostly",)),
     "KNS_SERVICE_ACCOUNT": ("service_account", "kns-sa", ("other", "other"), ("No_Name",)),
-    "KNS_IMAGE_REGISTRY": ("image_registry", "", ("registry.example.org:5000", "registry.example.org:5000"), ()),
-    "KNS_VCLUSTER_TAG": ("syncer_tag", "0.36.1", ("0.37.0", "0.37.0"), ("a tag",)),
-    "KNS_VCLUSTER_STORAGE_CLASS": ("vcluster_storage_class", None, ("fast", "fast"), ("Fast_Disk",)),
+    "KNS_IMAGE_REGISTRY": ("virtual_registry", "", ("registry.example.org:5000", "registry.example.org:5000"), ()),
+    "KNS_VCLUSTER_TAG": ("virtual_syncer_image_tag", "0.36.1", ("0.37.0", "0.37.0"), ("a tag",)),
+    "KNS_VCLUSTER_STORAGE_CLASS": ("virtual_storage_class", None, ("fast", "fast"), ("Fast_Disk",)),
     "KNS_SERVICE_CIDR": ("service_cidr", None, ("10.96.0.0/16", "10.96.0.0/16"), ("10.96.0.1/16", "everywhere")),
     "KNS_VCLUSTER_CHART": (
         "chart",
@@ -99,14 +92,14 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_LIVE_JOBS_PER_USER": ("live_jobs_per_user", 0, ("2", 2), ("-1", "many")),
     "KNS_POD_SECURITY": ("pod_security", "baseline", ("privileged",) * 2, ("restricted", "none")),
     "KNS_NETWORK_POLICIES": ("network_policies", True, ("false", False), ("off",)),
-    "KNS_INTERNET_EGRESS": ("internet_egress", True, ("false", False), ("off",)),
+    "KNS_INTERNET_EGRESS": ("network_internet", True, ("false", False), ("off",)),
     "KNS_OPEN_RANGES": (
-        "open_ranges",
+        "network_open_ranges",
         (),
         ("10.1.0.0/16, 192.168.7.1", ("10.1.0.0/16", "192.168.7.1/32")),
         ("lab.example.org", "10.0.0.1/8", ","),
     ),
-    "KNS_INGRESS_CONTROLLER_NAMESPACE": ("ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
+    "KNS_INGRESS_CONTROLLER_NAMESPACE": ("network_ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
     "KNS_SWEEP_INTERVAL": ("sweep_interval_s", 300, ("5", 5), ("0", "never")),
@@ -127,19 +120,19 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_KNS_DEFAULT_STORAGE_CLASS": (
-        "default_storage_class",
+        "classes_default_storage_class",
         None,
         ("jarvice.user",) * 2,
         ("Big_Name", "a..b", "a.", "x" * 254),
     ),
     "JARVICE_KNS_DYNAMIC_STORAGE_SIZE": (
-        "dynamic_storage_size",
+        "classes_storage_size",
         "100Gi",
         ("80Gi",) * 2,
         ("80", "80.5", "80.", "8e10", "lots", "5m"),
     ),
     "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
-        "runtime_classes",
+        "classes_runtime_classes",
         (),
         ("nvidia, gvisor", ("nvidia", "gvisor")),
         ("a,B_C",),
@@ -164,11 +157,11 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     ),
     "JARVICE_KNS_GOTTY_IMAGE_TAG": ("gotty_image_tag", "n1.3.0", ("2",) * 2, ("a tag",)),
     "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),
-    "http_proxy": ("http_proxy", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),
-    "https_proxy": ("https_proxy", None, ("http://proxy.example.org:3128",) * 2, ("socks4://x.example.org",)),
-    "no_proxy": ("no_proxy", None, ("svc,localhost",) * 2, ()),
+    "http_proxy": ("proxies_http", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),
+    "https_proxy": ("proxies_https", None, ("http://proxy.example.org:3128",) * 2, ("socks4://x.example.org",)),
+    "no_proxy": ("proxies_no_proxy", None, ("svc,localhost",) * 2, ()),
     "KNS_KUBERNETES_VERSIONS": (
-        "versions",
+        "virtual_versions",
         {"v1.33": "v1.33.4", "v1.34": "v1.34.0", "v1.35": "v1.35.0", "v1.36": "v1.36.0"},
         ("v1.30.2, v1.29.1", {"v1.29": "v1.29.1", "v1.30": "v1.30.2"}),
         ("v1.30", "1.30.1", ",", "v1.30.2;v1.29.1"),
@@ -227,19 +220,17 @@ def test_the_table_has_every_variable() -> None:
     "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
 )
 @pytest.mark.parametrize("name", TABLE)
-def test_unset_and_empty_give_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_unset_and_empty_give_the_default(name: str) -> None:
     field, default, _, _ = TABLE[name]
-    assert getattr(load_settings(), field) == default
-    monkeypatch.setenv(name, "")
-    assert getattr(load_settings(), field) == default
+    assert getattr(load_settings({}), field) == default
+    assert getattr(load_settings({name: ""}), field) == default
 
 
 @pytest.mark.proves("settings", "Booleans may be in any case; unknown names with our prefixes cause a warning")
 @pytest.mark.parametrize("name", TABLE)
-def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_good_value_is_taken(name: str) -> None:
     field, _, (text, value), _ = TABLE[name]
-    monkeypatch.setenv(name, text)
-    assert getattr(load_settings(), field) == value
+    assert getattr(load_settings({name: text}), field) == value
 
 
 @pytest.mark.proves(
@@ -247,11 +238,10 @@ def test_a_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
 )
 @pytest.mark.parametrize(("name", "text"), BAD)
-def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+def test_a_bad_value_is_reported_by_name_and_never_repeated(name: str, text: str) -> None:
     """The value may be a secret in the wrong variable."""
-    monkeypatch.setenv(name, text)
     with pytest.raises(SettingsError) as caught:
-        load_settings()
+        load_settings({name: text})
     assert [problem[0] for problem in caught.value.problems] == [name]
     told = caught.value.problems[0][1]
     assert len(told) > 5
@@ -262,25 +252,19 @@ def test_a_bad_value_is_told_by_name_and_never_repeated(monkeypatch: pytest.Monk
     "settings",
     "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
 )
-def test_all_faults_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_together() -> None:
     faulty = dict(reversed(BAD))
-    for name, bad in faulty.items():
-        monkeypatch.setenv(name, bad)
     with pytest.raises(SettingsError) as caught:
-        load_settings()
+        load_settings(faulty)
     assert {name for name, _ in caught.value.problems} == faulty.keys()
     for name in faulty:
         assert f"{name}: " in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["²", "9" * 5000])
-def test_an_interval_that_only_looks_like_a_number_is_a_fault_like_others(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("JARVICE_KNS_BILLING_PROBE_INTERVAL", text)
-    monkeypatch.setenv("JARVICE_KNS_KEEP_VCLUSTERS", "bad")
+def test_an_interval_that_only_looks_like_a_number_is_invalid(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings()
+        load_settings({"JARVICE_KNS_BILLING_PROBE_INTERVAL": text, "JARVICE_KNS_KEEP_VCLUSTERS": "bad"})
     assert {name for name, _ in caught.value.problems} == {
         "JARVICE_KNS_BILLING_PROBE_INTERVAL",
         "JARVICE_KNS_KEEP_VCLUSTERS",
@@ -288,29 +272,25 @@ def test_an_interval_that_only_looks_like_a_number_is_a_fault_like_others(
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
-def test_of_two_names_the_one_that_was_set_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "proxy")
+def test_of_two_names_the_one_that_was_set_is_reported(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: "):
-        load_settings()
+        load_settings({name: "proxy"})
 
 
-def test_a_limit_range_may_have_line_breaks_as_the_base64_tool_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_range_may_have_line_breaks_as_the_base64_tool_makes_them() -> None:
     wrapped = base64.encodebytes(json.dumps({"default": {"cpu": 1, "memory": "1Gi"}, "type": "Container"}).encode())
     assert wrapped.count(b"\n") == 2
-    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", wrapped.decode())
-    (item,) = load_settings().limit_range
+    (item,) = load_settings({"JARVICE_KNS_DEFAULT_LIMIT_RANGE": wrapped.decode()}).limit_range
     assert item.default == {"cpu": "1", "memory": "1Gi"}
 
 
-def test_a_limit_range_that_the_host_would_refuse_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", b64({"default_request": {"cpu": 4}, "max": {"cpu": 2}}))
+def test_a_limit_range_that_the_host_would_refuse_is_a_problem() -> None:
     with pytest.raises(SettingsError, match=r"\[0\]\.default_request\.cpu: 4 is above max 2"):
-        load_settings()
+        load_settings({"JARVICE_KNS_DEFAULT_LIMIT_RANGE": b64({"default_request": {"cpu": 4}, "max": {"cpu": 2}})})
 
 
-def test_the_first_version_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KNS_KUBERNETES_VERSIONS", "v1.30.2,v1.31.0")
-    assert next(reversed(load_settings().versions)) == "v1.30"
+def test_the_first_version_is_the_default() -> None:
+    assert next(reversed(load_settings({"KNS_KUBERNETES_VERSIONS": "v1.30.2,v1.31.0"}).virtual_versions)) == "v1.30"
 
 
 @pytest.mark.proves(
@@ -319,7 +299,7 @@ def test_the_first_version_is_the_default(monkeypatch: pytest.MonkeyPatch) -> No
     "chart sets counts as a set value, not as a default",
 )
 def test_the_default_limit_range_is_the_contracts() -> None:
-    (item,) = load_settings().limit_range
+    (item,) = load_settings({}).limit_range
     assert (item.type, item.default, item.default_request) == (
         "Container",
         {"cpu": "1", "memory": "1Gi"},
@@ -327,10 +307,10 @@ def test_the_default_limit_range_is_the_contracts() -> None:
     )
 
 
-def test_a_limit_range_may_be_a_list_in_camel_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_range_may_be_a_list_in_camel_case() -> None:
     items = [{"type": "Pod", "max": {"cpu": 8}}, {"defaultRequest": {"cpu": "1"}}]
-    monkeypatch.setenv("JARVICE_KNS_DEFAULT_LIMIT_RANGE", b64(items))
-    assert [(item.type, item.max, item.default_request) for item in load_settings().limit_range] == [
+    limit_range = load_settings({"JARVICE_KNS_DEFAULT_LIMIT_RANGE": b64(items)}).limit_range
+    assert [(item.type, item.max, item.default_request) for item in limit_range] == [
         ("Pod", {"cpu": "8"}, {}),
         ("Container", {}, {"cpu": "1"}),
     ]
@@ -347,9 +327,8 @@ def test_a_limit_range_may_be_a_list_in_camel_case(monkeypatch: pytest.MonkeyPat
         ("http://jobs.example.org:8080/job$/", "http://jobs.example.org:8080/job7"),
     ],
 )
-def test_the_jobs_domain(monkeypatch: pytest.MonkeyPatch, text: str, url: str) -> None:
-    monkeypatch.setenv("JARVICE_JOBS_DOMAIN", text)
-    domain = load_settings().jobs_domain
+def test_the_jobs_domain(text: str, url: str) -> None:
+    domain = load_settings({"JARVICE_JOBS_DOMAIN": text}).jobs_domain
     assert domain is not None
     assert domain.address(7).url == url
 
@@ -367,16 +346,14 @@ def test_the_jobs_domain(monkeypatch: pytest.MonkeyPatch, text: str, url: str) -
         (f"h:5000/x:2@sha256:{'a' * 64}", f"h:5000/x:2@sha256:{'a' * 64}"),
     ],
 )
-def test_an_init_image_without_a_tag_gets_one(monkeypatch: pytest.MonkeyPatch, image: str, full: str) -> None:
+def test_an_init_image_without_a_tag_gets_one(image: str, full: str) -> None:
     """`host:5000/x` has a port, not a tag."""
-    monkeypatch.setenv("JARVICE_KNS_INIT_IMAGE", image)
-    monkeypatch.setenv("JARVICE_IMAGES_TAG", "t1")
-    assert load_settings().full_init_image == full
+    assert load_settings({"JARVICE_KNS_INIT_IMAGE": image, "JARVICE_IMAGES_TAG": "t1"}).full_init_image == full
 
 
 @pytest.mark.proves("settings", "Booleans may be in any case; unknown names with our prefixes cause a warning")
 def test_names_like_ours_that_are_not_are_listed() -> None:
-    """The chart passes many variables as empty text, which is not a value."""
+    """The chart sets many variables to the empty string, which counts as unset."""
     environ = {
         "JARVICE_KNS_KEEP_VCLUSTER": "true",
         "KNS_WORKER": "3",
@@ -388,6 +365,12 @@ def test_names_like_ours_that_are_not_are_listed() -> None:
     assert list_unknown(environ) == ["JARVICE_KNS_KEEP_VCLUSTER", "KNS_WORKER"]
 
 
+def test_an_unusable_variable_has_its_default_so_that_the_others_can_be_checked() -> None:
+    settings, problems = read_settings({"KNS_WORKERS": "many", "KNS_HTTP_PORT": "81"})
+    assert (settings.workers, settings.http_port) == (8, 81)
+    assert [name for name, _ in problems] == ["KNS_WORKERS"]
+
+
 def test_every_variable_says_what_it_does() -> None:
     for field in Settings.model_fields.values():
         assert field.description
@@ -395,16 +378,13 @@ def test_every_variable_says_what_it_does() -> None:
 
 
 @pytest.mark.proves("callers", "The public key may also be PEM")
-def test_a_public_key_may_be_pem_with_or_without_a_last_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_public_key_may_be_pem_with_or_without_a_last_line_break() -> None:
     for text in (public_pem(), public_pem().strip(), f"  {public_der()}\n"):
-        monkeypatch.setenv("JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY", text)
-        assert load_settings().realm_public_key == public_pem()
+        assert load_settings({"JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY": text}).realm_public_key == public_pem()
 
 
-def test_keycloak_is_whole_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in KEYCLOAK.items():
-        monkeypatch.setenv(name, value)
-    settings = load_settings()
+def test_keycloak_is_whole_or_off() -> None:
+    settings = load_settings(KEYCLOAK)
     assert (settings.keycloak_url, settings.keycloak_realm) == ("https://kc.example.org/auth", "jarvice")
     assert "s3cr3t-of-kns" not in repr(settings)
 
@@ -419,30 +399,26 @@ def test_keycloak_is_whole_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
         (("URL", "CLIENT_ID", "CLIENT_SECRET"), ("REALM",)),
     ],
 )
-def test_half_of_keycloak_is_a_fault(
-    monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
-    for part in given:
-        monkeypatch.setenv(f"JARVICE_KNS_KEYCLOAK_{part}", KEYCLOAK[f"JARVICE_KNS_KEYCLOAK_{part}"])
+def test_half_of_keycloak_is_a_problem(given: tuple[str, ...], missing: tuple[str, ...]) -> None:
+    names = [f"JARVICE_KNS_KEYCLOAK_{part}" for part in given]
     try:
-        load_settings()
+        load_settings({name: KEYCLOAK[name] for name in names})
         problems = []
     except SettingsError as error:
         problems = error.problems
     assert [name for name, _ in problems] == [f"JARVICE_KNS_KEYCLOAK_{part}" for part in missing]
 
 
-def test_reports_are_not_more_often_than_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JARVICE_KNS_BILLING_PROBE_INTERVAL", "600")
-    monkeypatch.setenv("JARVICE_KNS_BILLING_REPORT_INTERVAL", "300")
+def test_reports_are_not_more_often_than_samples() -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings()
+        load_settings({"JARVICE_KNS_BILLING_PROBE_INTERVAL": "600", "JARVICE_KNS_BILLING_REPORT_INTERVAL": "300"})
     assert [name for name, _ in caught.value.problems] == ["JARVICE_KNS_BILLING_REPORT_INTERVAL"]
 
 
-def test_proxies_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
-    assert load_settings().https_proxy == "http://proxy.example.org:3128"
+def test_proxies_are_read_in_either_case() -> None:
+    proxy = "http://proxy.example.org:3128"
+    assert load_settings({"HTTPS_PROXY": proxy}).proxies_https == proxy
+    assert load_settings({"https_proxy": proxy, "HTTPS_PROXY": "http://other.example.org"}).proxies_https == proxy
 
 
 def test_secrets_leave_the_environment_and_the_rest_stays() -> None:

@@ -45,7 +45,7 @@ def write_catalog(folder: Path, files: Mapping[str, object]) -> Path:
     "settings",
     "An empty variable counts as unset; all errors are reported together, by name, without values, with exit status 2",
 )
-def test_settings_catalogue_helm_and_chart_are_told_together(
+def test_settings_catalogue_helm_and_chart_are_reported_together(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KNS_WORKERS", "none")
@@ -65,7 +65,7 @@ def test_settings_catalogue_helm_and_chart_are_told_together(
     assert all(line.startswith("kns: ") for line in lines)
 
 
-def test_a_faulty_catalogue_names_file_and_key_and_no_value(
+def test_an_invalid_catalogue_names_file_and_key_and_no_value(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     files = catalog_files(users={"user1": {"apikey": SECRET, "projects": SECRET}})
@@ -77,10 +77,10 @@ def test_a_faulty_catalogue_names_file_and_key_and_no_value(
 
 
 @pytest.mark.proves("settings", "`JARVICE_K8S_ADMIN_CONF` is a kubeconfig of the host")
-def test_no_way_to_the_host_is_told(
+def test_no_way_to_the_host_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Everything is in order except the kubeconfig."""
+    """Everything is valid except the kubeconfig."""
     (tmp_path / "kubeconfig").write_text("{}")
     (tmp_path / "chart.tgz").write_text("")
     monkeypatch.setenv("KNS_CATALOG_DIR", str(write_catalog(tmp_path / "catalog", catalog_files())))
@@ -174,7 +174,7 @@ def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(running: Runn
 
 
 @pytest.mark.parametrize("variable", ["KNS_HTTP_PORT", "KNS_METRICS_PORT"])
-def test_a_port_that_is_taken_is_told(away: dict[str, str], variable: str) -> None:
+def test_a_port_that_is_taken_is_reported(away: dict[str, str], variable: str) -> None:
     with socket.create_server(("127.0.0.1", int(away[variable]))):
         ended = subprocess.run(
             [sys.executable, "-m", "kns"], env=away, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""Settings reach the objects of jobs: one row per variable that affects jobs."""
+"""Settings reach the values that jobs are built from: one row per variable with an effect on jobs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,10 @@ import pytest
 from kns.engine.sweeper import SweepRules
 from kns.model.catalog.catalog import App
 from kns.model.site import Site
-from kns.settings import list_names, load_settings
+from kns.settings import build_site, build_terms, list_names, load_settings
 from kns.stages.environment import build_proxy_env
 from kns.stages.orphans import Installation
-from kns.wiring import build_site, build_sweep_rules, build_terms
+from kns.wiring import build_sweep_rules
 from tests.builders import an_app
 
 PROXY = "http://proxy.example.org:3128"

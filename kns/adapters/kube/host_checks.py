@@ -1,8 +1,8 @@
 """
-A look at the host cluster before the first job: whether it has what jobs will need. Nothing here writes.
+Check the host cluster before the first job: whether it has what jobs need. No check writes.
 
-Who asks decides what can be seen: kns's own account sees no nodes, webhooks, policies or roles, and then the answer is
-"unknown", never "ok".
+The account of kns may not read nodes, webhooks, policies and roles. The result of such a check is then "unknown" and
+never "ok".
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,12 +16,12 @@ from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
 from kns.model.errors import ForbiddenError, KnsError, NotFoundError
-from kns.model.findings import Finding, Judgement
+from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import TOLERATED_TAINTS
 
-OLDEST_MINOR = 33  # of Kubernetes 1: ServiceCIDRs, and what the policies in manifests/ are written in
+OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
 POLICIES = (
     names.KNS_POLICY,
     "kns-job-endpoints",
@@ -47,11 +47,14 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the settings and the catalogue ask of the host. With `asks_itself` it is kns's own account that asks."""
+    """
+    What the settings and the catalogue require of the host. `uses_own_account`: the requests are made with the account
+    of kns, not with an administrator's.
+    """
 
     namespace: str
     account: str
-    asks_itself: bool
+    uses_own_account: bool
     pod_security: str
     ingress_class: str | None
     storage_classes: tuple[str, ...]
@@ -60,12 +63,12 @@ class Wanted:
 
 
 def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
-    """Every check in turn; without an answer from the host there is only the first."""
-    asker = Asker(client, "" if wanted.asks_itself else wanted.account, wanted.namespace)
+    """Run every check. If the host does not answer, only the first."""
+    asker = Asker(client, "" if wanted.uses_own_account else wanted.account, wanted.namespace)
     try:
         yield _check_version(client.request("GET", "/version"))
     except KnsError as error:
-        yield Finding("host API", Judgement.FAULT, str(error), "check address, token and network")
+        yield Finding("host API", Severity.FAULT, str(error), "check address, token and network")
         return
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("CustomResourceDefinition", lambda: _check_schema(client)),
@@ -81,28 +84,28 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         try:
             yield from check()
         except ForbiddenError:
-            yield Finding(
-                name, Judgement.UNKNOWN, "this account may not see it", "ask with an administrator's KUBECONFIG"
-            )
+            yield Finding(name, Severity.UNKNOWN, "this account may not read it", "use an administrator's KUBECONFIG")
         except KnsError as error:
-            yield Finding(name, Judgement.FAULT, str(error), "see the API server's answer")
+            yield Finding(name, Severity.FAULT, str(error), "see the answer of the API server")
 
 
 def _check_version(answer: Object) -> Finding:
     version, minor = str(answer.get("gitVersion")), str(answer.get("minor", "")).rstrip("+")
     if not minor.isdigit() or (str(answer.get("major")) == "1" and int(minor) < OLDEST_MINOR):
         todo = f"kns needs Kubernetes 1.{OLDEST_MINOR} or later"
-        return Finding("host API", Judgement.FAULT, f"answers, version {version}", todo)
-    return Finding("host API", Judgement.OK, f"answers, version {version}")
+        return Finding("host API", Severity.FAULT, f"answers, version {version}", todo)
+    return Finding("host API", Severity.OK, f"answers, version {version}")
 
 
 def _check_schema(client: KubeClient) -> Iterator[Finding]:
-    """By the published schema, which any account may read: what it lacks the API server drops without a word."""
-    check, todo = "CustomResourceDefinition", "kubectl apply -f manifests/crd-nestedjob.yaml, of this release"
+    """
+    Compare the published schema, which every account may read. The API server drops unknown fields without an error.
+    """
+    check, todo = "CustomResourceDefinition", "kubectl apply -f manifests/crd-nestedjob.yaml of this release"
     try:
         schemas = client.request("GET", _SCHEMA)["components"]["schemas"]
     except NotFoundError:
-        yield Finding(check, Judgement.FAULT, f"the host does not know {names.API_VERSION} {names.RECORD_KIND}", todo)
+        yield Finding(check, Severity.FAULT, f"the host does not know {names.API_VERSION} {names.RECORD_KIND}", todo)
         return
     schema: Object = next((s for s in schemas.values() if "accepted" in _properties_at(s, "spec")), {})
     missing = [
@@ -112,9 +115,9 @@ def _check_schema(client: KubeClient) -> Iterator[Finding]:
         if key not in _properties_at(schema, path)
     ]
     if missing:
-        yield Finding(check, Judgement.FAULT, f"is of another release, it lacks {', '.join(missing)}", todo)
+        yield Finding(check, Severity.FAULT, f"belongs to another release: it lacks {', '.join(missing)}", todo)
     else:
-        yield Finding(check, Judgement.OK, "is of this release")
+        yield Finding(check, Severity.OK, "belongs to this release")
 
 
 def _properties_at(schema: Object, path: str) -> Object:
@@ -132,25 +135,25 @@ def _check_policies(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
             client.request("GET", f"{_ADMISSION}/validatingadmissionpolicybindings/{name}")
             policy = client.request("GET", f"{_ADMISSION}/validatingadmissionpolicies/{name}")
         except NotFoundError:
-            todo = "kubectl apply -k your overlay over manifests/"
-            yield Finding(check, Judgement.FAULT, "it or its binding is not there", todo)
+            todo = "kubectl apply -k <your overlay of manifests/>"
+            yield Finding(check, Severity.FAULT, "the policy or its binding does not exist", todo)
             continue
         problem = _find_mismatch(policy, wanted) if name == names.KNS_POLICY else ""
         if problem:
-            yield Finding(check, Judgement.FAULT, problem, "change it in an overlay over manifests/")
+            yield Finding(check, Severity.FAULT, problem, "change it in your overlay of manifests/")
         else:
-            yield Finding(check, Judgement.OK, "is there, and bound")
+            yield Finding(check, Severity.OK, "exists and is bound")
 
 
 def _find_mismatch(policy: Object, wanted: Wanted) -> str:
-    """Two settings are written down in the policy as well, where kns's own account cannot change them."""
+    """The policy repeats two settings, because the account of kns must not be able to change them there."""
     spec = policy.get("spec") or {}
     conditions = [condition["expression"] for condition in spec.get("matchConditions") or ()]
     levels = [v["expression"] for v in spec.get("variables") or () if v["name"] == "levels"]
     if not any(f":{wanted.account}$'" in expression for expression in conditions):
-        return f"does not bound kns's account {wanted.account}: it is for one of another name"
+        return f"does not apply to the account {wanted.account} of kns"
     if not any(f"'{wanted.pod_security}'" in expression for expression in levels):
-        return f"refuses KNS_POD_SECURITY={wanted.pod_security}: it is not among its levels"
+        return f"does not allow KNS_POD_SECURITY={wanted.pod_security}"
     return ""
 
 
@@ -166,34 +169,34 @@ def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         try:
             client.request("GET", path)
         except NotFoundError:
-            yield Finding(check, Judgement.FAULT, "the host has none of that name", "make it, or change the setting")
+            yield Finding(check, Severity.FAULT, "does not exist on the host", "create it or change the setting")
         except ForbiddenError:
-            todo = "ask with an administrator's KUBECONFIG"
-            yield Finding(check, Judgement.UNKNOWN, "this account may not see it", todo)
+            todo = "use an administrator's KUBECONFIG"
+            yield Finding(check, Severity.UNKNOWN, "this account may not read it", todo)
         else:
-            yield Finding(check, Judgement.OK, "is there")
+            yield Finding(check, Severity.OK, "exists")
 
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
-    """A machine is a ceiling for a whole job, so one node that is smaller than it is worth a warning and no more."""
+    """Check the nodes of each machine. A machine limits a whole job, so a smaller node causes only a warning."""
     nodes = [node for node in client.request("GET", "/api/v1/nodes")["items"] if _admits_jobs(node)]
     for machine in machines:
         check, wanted = f"nodes for {machine.mc_name}", machine.node_selector
         label = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "any"
         fitting = [node for node in nodes if wanted.items() <= (node["metadata"].get("labels") or {}).items()]
         if not fitting:
-            said = f"no node that takes jobs has the labels: {label}"
-            yield Finding(check, Judgement.FAULT, said, "label nodes, see their taints, or change mc_properties")
+            said = f"no node that accepts jobs has the labels {label}"
+            yield Finding(check, Severity.FAULT, said, "label nodes, check their taints, or change mc_properties")
         elif not any(_has_room(node, machine) for node in fitting):
-            said = f"no one node of {len(fitting)} has {machine.mc_cores} cores, {machine.mc_ram} GiB, "
-            todo = "a pod that asks for all of it will not start; add a node, or make the machine smaller"
-            yield Finding(check, Judgement.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
+            said = f"none of {len(fitting)} nodes has {machine.mc_cores} cores, {machine.mc_ram} GiB and "
+            todo = "a pod that requests all of it cannot start; add a larger node or reduce the machine"
+            yield Finding(check, Severity.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
         else:
-            yield Finding(check, Judgement.OK, f"{len(fitting)} ({label})")
+            yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
 
 
 def _admits_jobs(node: Object) -> bool:
-    """Ready for new pods with the tolerations of a job's."""
+    """Whether the node accepts new pods with the tolerations of a job's pods."""
     spec = node.get("spec") or {}
     hard = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
     tolerated = all(t["key"] in TOLERATED_TAINTS and t["effect"] == "NoSchedule" for t in hard)
@@ -207,18 +210,18 @@ def _has_room(node: Object, machine: Machine) -> bool:
 
 
 def _check_webhooks(client: KubeClient) -> Iterator[Finding]:
-    """A webhook that sees what jobs make and refuses when it is silent stops every job with it."""
+    """Find webhooks that handle the objects of jobs and fail closed: if one does not answer, no job can start."""
     found = []
     for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
         for configuration in client.request("GET", f"{_ADMISSION}/{kind}")["items"]:
             hooks = configuration.get("webhooks") or ()
             found += [(configuration["metadata"]["name"], hook["name"]) for hook in hooks if _is_in_the_way(hook)]
     for configuration_name, hook_name in found:
-        said = "sees the pods or namespaces of jobs, and refuses them when it does not answer"
+        said = "handles the pods or namespaces of jobs, and refuses them if it does not answer"
         todo = f"exclude namespaces with {names.JOB_LABEL} in its namespaceSelector, or set failurePolicy: Ignore"
-        yield Finding(f"webhook {configuration_name} {hook_name}", Judgement.WARNING, said, todo)
+        yield Finding(f"webhook {configuration_name} {hook_name}", Severity.WARNING, said, todo)
     if not found:
-        yield Finding("webhooks", Judgement.OK, "none in the way")
+        yield Finding("webhooks", Severity.OK, "none blocks jobs")
 
 
 def _is_in_the_way(hook: Object) -> bool:
@@ -251,7 +254,7 @@ def _check_metrics(client: KubeClient) -> Iterator[Finding]:
     try:
         client.request("GET", "/apis/metrics.k8s.io/v1beta1")
     except NotFoundError:
-        todo = "install metrics-server if users shall see it"
-        yield Finding("metrics API", Judgement.WARNING, "is not there: `metrics` of a job answers 404", todo)
+        todo = "install metrics-server if users need it"
+        yield Finding("metrics API", Severity.WARNING, "does not exist, so `metrics` of a job answers 404", todo)
     else:
-        yield Finding("metrics API", Judgement.OK, "is there")
+        yield Finding("metrics API", Severity.OK, "exists")

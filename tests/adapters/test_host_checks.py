@@ -1,4 +1,4 @@
-"""What is found at a site before its first job: a site that has all, and what each thing that is missing looks like."""
+"""The findings for a complete site, and for each missing object."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.host_checks import POLICIES, Wanted, check_host
 from kns.adapters.kube.kinds import KINDS
-from kns.adapters.kube.preflight import POLICIES, Wanted, check_host
 from kns.adapters.kube.rights import BEYOND_JOB, table_rules
 from kns.model import names
 from kns.model.catalog.machine import Machine
-from kns.model.findings import Finding, Judgement
+from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
 
@@ -27,7 +27,7 @@ SMALL = Machine(mc_name="small", mc_cores=2, mc_ram=4, mc_properties="appkind=kn
 WANTED = Wanted(
     namespace="kns-system",
     account="kns-sa",
-    asks_itself=False,
+    uses_own_account=False,
     pod_security="baseline",
     ingress_class="traefik",
     storage_classes=("fast",),
@@ -37,7 +37,7 @@ WANTED = Wanted(
 
 
 def schema() -> dict[str, Any]:
-    """As published: what this release writes."""
+    """The schema of this release."""
 
     def keys(model: Any) -> dict[str, Any]:
         return {field.alias or name: {} for name, field in model.model_fields.items()}
@@ -59,7 +59,7 @@ def _read_policy(name: str) -> Object:
 
 
 def a_policy(name: str) -> Object:
-    """As shipped; of a binding nothing but its name is looked at."""
+    """The policies of the manifests. Only the name of a binding is checked."""
     return deepcopy(_read_policy(name))
 
 
@@ -83,7 +83,7 @@ def a_webhook(*, policy: str = "Fail", resource: str = "pods", selector: Object 
 
 @pytest.fixture
 def site(server: ApiServer) -> ApiServer:
-    """All that jobs need."""
+    """A host that has everything that jobs need."""
     for name in POLICIES:
         for plural in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
             server.put(ADMISSION, plural, a_policy(name))
@@ -98,7 +98,7 @@ def site(server: ApiServer) -> ApiServer:
 
 
 def look(server: ApiServer, client: KubeClient, wanted: Wanted = WANTED) -> dict[str, Finding]:
-    """What the server answers on paths that are no objects; what a test scripted before comes first."""
+    """Responses for paths that are not objects. Faults that a test scripted before come first."""
     server.script("GET", "/version", Answer(200, {"major": "1", "minor": "36+", "gitVersion": "v1.36.0"}))
     server.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, schema()))
     server.script("GET", "/apis/metrics.k8s.io/v1beta1", Answer(200, {}))
@@ -111,8 +111,8 @@ SYSTEM_RIGHTS = "rights in kns-system"
 def test_a_site_that_has_all(site: ApiServer, client: KubeClient) -> None:
     site.denied.clear()
     found = look(site, client)
-    assert {name for name, f in found.items() if f.verdict is not Judgement.OK} == {"no more rights than these"}
-    assert "may read Secrets of the whole cluster" in found["no more rights than these"].said
+    assert {name for name, f in found.items() if f.severity is not Severity.OK} == {"no more rights than these"}
+    assert "may read Secrets in the whole cluster" in found["no more rights than these"].said
     assert found["nodes for small"].said == "1 (pool=jobs)"
 
 
@@ -129,139 +129,139 @@ def test_the_schedulers_account_is_asked_about_not_the_administrator(site: ApiSe
 
 
 def test_kns_asks_about_itself(site: ApiServer, client: KubeClient) -> None:
-    look(site, client, replace(WANTED, asks_itself=True))
+    look(site, client, replace(WANTED, uses_own_account=True))
     asked = [seen for seen in site.seen if seen.method == "POST"]
     assert {seen.path.rpartition("/")[2] for seen in asked} == {"selfsubjectaccessreviews"}
     assert not any("user" in seen.body["spec"] for seen in asked)
 
 
-ROWS: list[tuple[str, Callable[[ApiServer], object], str, Judgement, str]] = [
+ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
     (
         "an old host",
         lambda s: s.script("GET", "/version", Answer(200, {"major": "1", "minor": "32", "gitVersion": "v1.32.9"})),
         "host API",
-        Judgement.FAULT,
+        Severity.FAULT,
         "v1.32.9",
     ),
-    ("no host", lambda s: s.script("GET", "/version", Reset()), "host API", Judgement.FAULT, "no answer"),
+    ("no host", lambda s: s.script("GET", "/version", Reset()), "host API", Severity.FAULT, "no answer"),
     (
         "no CustomResourceDefinition",
         lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", failure(404, "NotFound")),
         "CustomResourceDefinition",
-        Judgement.FAULT,
+        Severity.FAULT,
         "does not know kns.io/v1alpha1 NestedJob",
     ),
     (
         "one of another release",
         lambda s: s.script("GET", "/v3/apis/kns.io/v1alpha1", Answer(200, _without("number"))),
         "CustomResourceDefinition",
-        Judgement.FAULT,
+        Severity.FAULT,
         "lacks spec.accepted.number",
     ),
     (
         "a right is missing",
         lambda s: s.denied.add(("delete", "namespaces")),
         "rights cluster-wide",
-        Judgement.FAULT,
+        Severity.FAULT,
         "missing: delete namespaces",
     ),
     (
         "the roles of jobs cannot be bound",
         lambda s: s.denied.add(("bind", "clusterroles")),
         "rights cluster-wide",
-        Judgement.FAULT,
+        Severity.FAULT,
         "bind clusterroles.rbac.authorization.k8s.io kns-job-namespace",
     ),
     (
         "records cannot be updated",
         lambda s: s.denied.add(("update", "nestedjobs")),
         SYSTEM_RIGHTS,
-        Judgement.FAULT,
+        Severity.FAULT,
         "update nestedjobs/status.kns.io",
     ),
     (
         "a role of an older release",
         lambda s: s.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, BEYOND_JOB)),
         "ClusterRole kns-job-namespace",
-        Judgement.FAULT,
+        Severity.FAULT,
         "create networkpolicies.networking.k8s.io",
     ),
     (
         "no role for syncers",
         lambda s: s.drop(RBAC, "clusterroles", "", names.SYNCER_CLUSTER_ROLE),
         "ClusterRole kns-vcluster-syncer",
-        Judgement.FAULT,
-        "is not there",
+        Severity.FAULT,
+        "does not exist",
     ),
     (
         "a policy that is not bound",
         lambda s: s.drop(ADMISSION, "validatingadmissionpolicybindings", "", "kns-scheduler"),
         "admission policy kns-scheduler",
-        Judgement.FAULT,
-        "its binding is not there",
+        Severity.FAULT,
+        "its binding does not exist",
     ),
     (
         "a class that is not there",
         lambda s: s.drop("/apis/storage.k8s.io/v1", "storageclasses", "", "fast"),
         "StorageClass fast",
-        Judgement.FAULT,
-        "none of that name",
+        Severity.FAULT,
+        "does not exist on the host",
     ),
     (
         "no ingress class",
         lambda s: s.drop("/apis/networking.k8s.io/v1", "ingressclasses", "", "traefik"),
         "IngressClass traefik",
-        Judgement.FAULT,
-        "none of that name",
+        Severity.FAULT,
+        "does not exist on the host",
     ),
     (
         "no node has the labels",
         lambda s: s.put("/api/v1", "nodes", a_node(pool="other")),
         "nodes for small",
-        Judgement.FAULT,
+        Severity.FAULT,
         "pool=jobs",
     ),
     (
         "a node that wants no jobs",
         lambda s: s.put("/api/v1", "nodes", a_node(taints=({"key": "x", "effect": "NoSchedule"},))),
         "nodes for small",
-        Judgement.FAULT,
-        "no node that takes jobs",
+        Severity.FAULT,
+        "no node that accepts jobs",
     ),
     (
         "a node that is too small",
         lambda s: s.put("/api/v1", "nodes", a_node(cpu="1900m")),
         "nodes for small",
-        Judgement.WARNING,
-        "no one node of 1 has 2 cores",
+        Severity.WARNING,
+        "none of 1 nodes has 2 cores",
     ),
     (
         "a webhook on pods",
         lambda s: s.put(ADMISSION, "mutatingwebhookconfigurations", a_webhook()),
         "webhook hooks h.example.org",
-        Judgement.WARNING,
-        "refuses them when it does not answer",
+        Severity.WARNING,
+        "refuses them if it does not answer",
     ),
     (
         "a webhook on namespaces",
         lambda s: s.put(ADMISSION, "validatingwebhookconfigurations", a_webhook(resource="namespaces")),
         "webhook hooks h.example.org",
-        Judgement.WARNING,
-        "refuses them when it does not answer",
+        Severity.WARNING,
+        "refuses them if it does not answer",
     ),
     (
         "no metrics",
         lambda s: s.script("GET", "/apis/metrics.k8s.io/v1beta1", failure(404, "NotFound")),
         "metrics API",
-        Judgement.WARNING,
+        Severity.WARNING,
         "404",
     ),
     (
         "an account that may not see nodes",
         lambda s: s.script("GET", "/api/v1/nodes", failure(403, "Forbidden", "no")),
         "nodes",
-        Judgement.UNKNOWN,
-        "may not see it",
+        Severity.UNKNOWN,
+        "may not read it",
     ),
 ]
 
@@ -273,20 +273,20 @@ def _without(key: str) -> dict[str, Any]:
     return published
 
 
-@pytest.mark.parametrize(("what", "change", "check", "verdict", "said"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("what", "change", "check", "severity", "said"), ROWS, ids=[row[0] for row in ROWS])
 def test_what_is_missing(
     site: ApiServer,
     client: KubeClient,
     what: str,
     change: Callable[[ApiServer], object],
     check: str,
-    verdict: Judgement,
+    severity: Severity,
     said: str,
 ) -> None:
-    """It is told under its own name, with what to do."""
+    """The finding has its own name and says what to do."""
     change(site)
     finding = look(site, client)[check]
-    assert finding.verdict is verdict
+    assert finding.severity is severity
     assert said in finding.said
     assert finding.todo
 
@@ -306,22 +306,22 @@ def test_what_is_missing(
 )
 def test_a_webhook_that_is_not_in_the_way(site: ApiServer, client: KubeClient, hook: Object) -> None:
     site.put(ADMISSION, "mutatingwebhookconfigurations", hook)
-    assert look(site, client)["webhooks"].verdict is Judgement.OK
+    assert look(site, client)["webhooks"].severity is Severity.OK
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"account": "scheduler"}, "does not bound kns's account scheduler"),
-        ({"account": "sa"}, "does not bound kns's account sa"),
-        ({"pod_security": "privileged"}, "refuses KNS_POD_SECURITY=privileged"),
+        ({"account": "scheduler"}, "does not apply to the account scheduler"),
+        ({"account": "sa"}, "does not apply to the account sa"),
+        ({"pod_security": "privileged"}, "does not allow KNS_POD_SECURITY=privileged"),
     ],
 )
 def test_a_policy_that_does_not_fit_the_settings(
     site: ApiServer, client: KubeClient, change: dict[str, Any], said: str
 ) -> None:
     finding = look(site, client, replace(WANTED, **change))["admission policy kns-scheduler"]
-    assert finding.verdict is Judgement.FAULT
+    assert finding.severity is Severity.FAULT
     assert said in finding.said
 
 

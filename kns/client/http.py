@@ -1,0 +1,192 @@
+"""Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from kns.client.errors import NoResponseError, ResponseError, UnknownJobError
+from kns.client.wire import PREFIX, ApiKey, Bearer, Credentials, JobEntry, Submitted, build_submission
+from kns.model.errors import clip
+
+TIMEOUT_S = 20.0  # kns responds to every request within this time
+
+Check = Callable[[httpx.Response], None]
+
+
+class Client:
+    """
+    A client of one kns as one user. Use it in a `with` statement, or call `close`.
+
+    `url` is the address without `/jarvice`. Proxies of the environment are used unless the host is a loopback address;
+    `use_proxy` overrides that. Without `keep_connections`, every call opens a connection of its own, so that no call
+    fails because a replica of kns ended between two calls. `check` is called with every response. `transport` is for
+    tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        *,
+        use_proxy: bool | None = None,
+        keep_connections: bool = True,
+        check: Check | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._credentials = credentials
+        self._check = check
+        self._http = httpx.Client(
+            base_url=self._url,
+            timeout=TIMEOUT_S,
+            trust_env=not _is_loopback(self._url) if use_proxy is None else use_proxy,
+            headers={"Authorization": f"Bearer {credentials.token}"} if isinstance(credentials, Bearer) else None,
+            limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """
+        Send one request as given, without an API key, and return any response. `options` are those of httpx.
+
+        Raises:
+            NoResponseError: the server did not respond.
+        """
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise NoResponseError(f"{method} {self._url}{path}", error) from error
+        if self._check is not None:
+            self._check(response)
+        return response
+
+    def ask(self, route: str, **params: Any) -> httpx.Response:
+        """
+        Send a GET request to a route below `/jarvice/` with the credentials, and return any response.
+
+        Raises:
+            NoResponseError: the server did not respond.
+        """
+        key = self._credentials.params if isinstance(self._credentials, ApiKey) else {}
+        return self.send("GET", f"{PREFIX}/{route}", params={**key, **params})
+
+    def get(self, route: str, **params: Any) -> Any:
+        """
+        Send a GET request like `ask`, and return the body of a success: decoded JSON, or text.
+
+        Raises:
+            ResponseError: the server responded with an error.
+            NoResponseError: the server did not respond.
+        """
+        return self._decode("GET", route, self.ask(route, **params))
+
+    def check_ready(self) -> None:
+        """
+        Raises:
+            ResponseError: kns is not ready, status 503.
+            NoResponseError: the server did not respond.
+        """
+        self.get("ready")
+
+    def build_submission(self, app: str, machine: str, **changes: Any) -> dict[str, Any]:
+        """The body of a submission with the credentials of this client. `changes` are more top-level keys."""
+        return build_submission(app, machine, credentials=self._credentials, **changes)
+
+    def submit(self, body: Mapping[str, Any]) -> Submitted:
+        """
+        Submit a job.
+
+        Raises:
+            ResponseError: kns refused the submission.
+            NoResponseError: the server did not respond. The job may exist; its label finds it.
+        """
+        answer = self._decode("POST", "submit", self.send("POST", f"{PREFIX}/submit", json=body))
+        return Submitted(number=int(answer["number"]), name=str(answer["name"]))
+
+    def jobs(self, *, ended: bool = False, label: str | None = None) -> dict[int, JobEntry]:
+        """The user's live jobs by number, with `ended` also the ended ones, with `label` only those with that label."""
+        wanted = {"label": label, "exactmatch": "true"} if label is not None else {}
+        found = self.get("jobs", all="true" if ended else "false", **wanted)
+        return {int(number): entry for number, entry in found.items()}
+
+    def job(self, number: int) -> JobEntry:
+        """
+        The entry of one job, live or ended.
+
+        Raises:
+            UnknownJobError: the job is not in the list.
+        """
+        jobs = self.jobs(ended=True)
+        if number not in jobs:
+            raise UnknownJobError(f"GET {self._url}{PREFIX}/jobs: job {number} is not in the list")
+        return jobs[number]
+
+    def info(self, number: int) -> dict[str, Any] | None:
+        """How to connect to a job; None while it is not reachable, and after its end."""
+        found = self._find("info", number=number)
+        return None if found is None else dict(found)
+
+    def tail(self, number: int) -> list[str]:
+        """The log of the deployment of a running job; empty before its start and after its end."""
+        return str(self._find("tail", number=number, lines=0) or "").splitlines()
+
+    def output(self, number: int, *, lines: int = 0) -> list[str]:
+        """The stored output of an ended job: the last `lines`, or all lines for 0."""
+        return str(self.get("output", number=number, lines=lines)).splitlines()
+
+    def shutdown(self, number: int) -> None:
+        """Request the end of a running job, with the grace period for its pods."""
+        self.get("shutdown", number=number)
+
+    def terminate(self, number: int) -> None:
+        """Request the end of any live job."""
+        self.get("terminate", number=number)
+
+    def _find(self, route: str, **params: Any) -> Any:
+        """Like `get`, but None for status 404."""
+        response = self.ask(route, **params)
+        return None if response.status_code == httpx.codes.NOT_FOUND else self._decode("GET", route, response)
+
+    def _decode(self, method: str, route: str, response: httpx.Response) -> Any:
+        call = f"{method} {self._url}{PREFIX}/{route}"
+        if response.status_code != httpx.codes.OK:
+            raise ResponseError(call, response.status_code, read_error(response))
+        if not response.headers.get("content-type", "").startswith("application/json"):
+            return response.text
+        try:
+            return response.json()
+        except ValueError as error:
+            raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
+
+
+def read_error(response: httpx.Response) -> str:
+    """The error text of a response: the value of `error` in its JSON body, or else the beginning of the body."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    error = body.get("error") if isinstance(body, dict) else None
+    return clip(error if isinstance(error, str) else response.text)
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,72 @@
+"""Pure parts of the client: credentials, the body of a submission, and what a listed job says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from kns.model.job.job import JobState
+
+PREFIX = "/jarvice"
+ENDED = frozenset(str(state) for state in JobState if state.is_ended)
+
+
+class JobEntry(TypedDict, total=False):
+    """An entry of the route `jobs`, with the keys that clients of this package use; docs/http-api.md has all keys."""
+
+    job_name: str
+    job_number: int
+    job_status: str
+    job_substatus: int
+    job_substatus_text: str | None
+    job_label: str | None
+    job_application: str
+    job_exitcode: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A user name and its API key."""
+
+    username: str
+    apikey: str = field(repr=False)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The credentials as parameters of a GET request, and as `user` in the body of a submission."""
+        return {"username": self.username, "apikey": self.apikey}
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token of the Keycloak realm that kns trusts."""
+
+    token: str = field(repr=False)
+
+
+Credentials = ApiKey | Bearer
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted job."""
+
+    number: int
+    name: str
+
+
+def build_submission(
+    app: str, machine: str, *, nodes: int = 1, credentials: Credentials | None = None, **changes: Any
+) -> dict[str, Any]:
+    """
+    The body of a submission. `changes` are more top-level keys.
+
+    >>> build_submission("hello", "kns-small", job_label="mine")
+    {'app': 'hello', 'machine': {'type': 'kns-small', 'nodes': 1}, 'job_label': 'mine'}
+    """
+    user = {"user": credentials.params} if isinstance(credentials, ApiKey) else {}
+    return {"app": app, "machine": {"type": machine, "nodes": nodes}, **user, **changes}
+
+
+def is_gone(job: Mapping[str, Any]) -> bool:
+    """Whether a listed job has ended and kns has removed everything except its record and output."""
+    return job["job_status"] in ENDED and job["job_substatus"] == 0
