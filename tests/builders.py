@@ -77,7 +77,7 @@ def a_loose_appdef() -> dict[str, Any]:
         "int": {"name": "N", "type": "INT", "min": "0", "max": str(2**63 - 1), "required": "true", "if": "bool"},
         "float": {"type": "FLOAT", "min": "-1.5", "max": 2.0, "precision": "2", "positional": "False"},
         "range": {"type": "RANGE", "min": "", "step": 5, "value": "10", "ifnot": "bool"},
-        "text": {"type": None, "min": "low", "odd": "5"},
+        "text": {"type": None, "min": "low", "odd": "5", "target": 7},
         "choice": {"type": "selection", "values": [1, 2.5, True], "mvalues": [2.0, "x", False]},
         "bool": {"type": "BOOL", "value": "true"},
         "file": {"type": "UPLOAD", "target": "x", "size": 1048576},

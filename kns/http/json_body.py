@@ -8,11 +8,11 @@ import re
 from typing import Any, NoReturn
 
 from kns.model.errors import InvalidInputError
+from kns.model.reading.scalars import INT64_BOUND
 
 MAX_VALUES = 50_000  # in one body; a long AppDef has two thousand
 MAX_DEPTH = 64  # far above any AppDef, and far below the recursion limits of Python and Kubernetes
 
-_INT64 = 2**63
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also an unclosed one; possessive, so never read twice
 _DIGITS = 30  # a longer integer is cut: it stays too large, and decoding a million digits takes seconds
 
@@ -38,7 +38,7 @@ def decode_json(body: bytes, *, parameters: bool = False) -> Any:
 
 
 def is_int64(value: int) -> bool:
-    return -_INT64 <= value < _INT64
+    return -INT64_BOUND <= value < INT64_BOUND
 
 
 def _check_count(body: bytes) -> None:

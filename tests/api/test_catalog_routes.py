@@ -111,7 +111,7 @@ def test_an_appdef_is_shown_in_the_types_and_the_order_that_strict_clients_want(
             "int": {"name": "N", "type": "INT", "min": 0, "max": 2**63 - 1, "required": True, "if": ["bool"]},
             "float": {"type": "FLOAT", "min": -1.5, "max": 2, "precision": 2, "positional": False},
             "range": {"type": "RANGE", "step": "5", "value": "10", "ifnot": ["bool"]},
-            "text": {"odd": "5"},
+            "text": {"odd": "5", "target": "7"},
             "choice": {"type": "selection", "values": ["1", "2.5", "true"], "mvalues": ["2", "x", "false"]},
             "bool": {"type": "BOOL", "value": "true"},
             "file": {"type": "UPLOAD", "target": "x", "size": "1048576"},

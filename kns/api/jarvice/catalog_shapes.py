@@ -3,28 +3,17 @@ Apps, AppDefs and machines as the public API shows them, each with its schema. P
 
 An AppDef is shown as its author wrote it, but in the types of the contract. Authors quote numbers and booleans and
 write single values in place of lists, and kns accepts that. Generated clients do not: one such value spoils the whole
-answer for them. One table has both the type and the schema of each key. Keys that are not in it stay as written.
+answer for them. The types are those of the model's keys; a key that is not in the model stays as written.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kns.http.schemas import BOOLEAN, INTEGER, NAMES, NUMBER, STRING, Schema, a_map, a_record, ref
+from kns.model.appdef.keys import JsonType, Key, list_appdef_keys
 from kns.model.catalog.catalog import App
 from kns.model.catalog.machine import Machine
 from kns.model.reading.scalars import read_bool, read_number, read_whole, write_scalar
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key of an AppDef: the schema of its value, and what converts a written value; None if none is needed."""
-
-    schema: Schema
-    read: Callable[[Any], Any] | None = None
-
-
-Keys = Mapping[str, Key]
 
 
 def _read_text(value: Any) -> str:
@@ -43,79 +32,69 @@ def _read_bound(value: Any) -> int | float:
         return read_number(value)
 
 
-def _convert(entry: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
-    """`entry` with the described keys in their types. Null and wrongly typed values are omitted."""
+_READERS: dict[JsonType, Callable[[Any], Any]] = {
+    JsonType.TEXT: _read_text,
+    JsonType.FLAG: read_bool,
+    JsonType.WHOLE: read_whole,
+    JsonType.NUMBER: _read_bound,
+    JsonType.TEXTS: _read_texts,
+}
+_SCHEMAS: dict[JsonType, Schema] = {
+    JsonType.TEXT: STRING,
+    JsonType.FLAG: BOOLEAN,
+    JsonType.WHOLE: INTEGER,
+    JsonType.NUMBER: NUMBER,
+    JsonType.TEXTS: NAMES,
+}
+# What the document says of a key beyond its type.
+_DESCRIBED: dict[str, Schema] = {
+    "appdefversion": {"type": "integer", "minimum": 2},
+    "nested_kubernetes": {"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."},
+    "value": {"description": "The default, as the author wrote it."},
+}
+_KEYS = list_appdef_keys()
+
+
+def _convert(entry: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """`entry` with the model's keys in their types. Null and wrongly typed values are omitted."""
     converted = {}
-    for key, value in entry.items():
-        read = keys[key].read if key in keys else None
+    for name, value in entry.items():
         try:
-            converted[key] = value if read is None else read(value)
+            converted[name] = _convert_value(value, keys[name]) if name in keys else value
         except ValueError:
             continue
     return converted
 
 
-def _keys(names: str, schema: Schema, read: Callable[[Any], Any] | None = None) -> Keys:
-    return dict.fromkeys(names.split(), Key(schema, read))
+def _convert_value(value: Any, key: Key) -> Any:
+    if key.type is JsonType.MAP and isinstance(value, Mapping):
+        return {name: _convert(entry, key.keys) for name, entry in value.items()}
+    return _READERS[key.type](value) if key.type in _READERS else value
 
 
-def _schemas(keys: Keys) -> dict[str, Schema]:
-    return {name: key.schema for name, key in keys.items()}
+def _record(keys: Mapping[str, Key]) -> Schema:
+    """Keys that may hold anything are not described, unless they have a text of their own."""
+    schemas = {
+        name: _schema(name, key) for name, key in keys.items() if key.type is not JsonType.ANY or name in _DESCRIBED
+    }
+    required = [name for name in schemas if keys[name].required]
+    return a_record(
+        {name: schemas[name] for name in required},
+        optional={name: schema for name, schema in schemas.items() if name not in required},
+    )
 
 
-def _map_key(schema: Schema, keys: Keys) -> Key:
-    """The key of a map whose entries have `keys`."""
-    return Key(schema, lambda entries: {name: _convert(entry, keys) for name, entry in entries.items()})
-
-
-_VARIABLE: Keys = {**_keys("name description", STRING), **_keys("userowned inherit required", BOOLEAN, read_bool)}
-_VARIABLES = _map_key(a_map(a_record({}, optional=_schemas(_VARIABLE))), _VARIABLE)
-_PARAMETER: Keys = {
-    **_keys("name description target", STRING),
-    **_keys("type step size filter", STRING, _read_text),
-    **_keys("required positional variable", BOOLEAN, read_bool),
-    **_keys("if ifnot values mvalues", NAMES, _read_texts),
-    **_keys("min max", NUMBER, _read_bound),
-    "precision": Key(INTEGER, read_whole),
-    "value": Key({"description": "The default, as the author wrote it."}),
-}
-_COMMAND_REQUIRED: Keys = {
-    **_keys("path name description", STRING),
-    "parameters": _map_key(a_map(a_record({}, optional=_schemas(_PARAMETER))), _PARAMETER),
-}
-_COMMAND_OPTIONAL: Keys = {
-    "nested_kubernetes": Key({"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."}),
-    **_keys("url walltime cmdscript", STRING, _read_text),
-    **_keys("interactive noconnect publicip webshell desktop mpirun verboseinit", BOOLEAN, read_bool),
-    **_keys("machines ports", NAMES, _read_texts),
-    "scale_max": Key(INTEGER, read_whole),
-    "variables": _VARIABLES,
-}
-_COMMANDS = _map_key(
-    a_map(a_record(_schemas(_COMMAND_REQUIRED), optional=_schemas(_COMMAND_OPTIONAL))),
-    {**_COMMAND_REQUIRED, **_COMMAND_OPTIONAL},
-)
-_APPDEF_REQUIRED: Keys = {
-    **_keys("name description author", STRING),
-    "licensed": Key(BOOLEAN),
-    "appdefversion": Key({"type": "integer", "minimum": 2}),
-    "classifications": Key(NAMES, _read_texts),
-    **_keys("machines vault-types", NAMES),
-    "commands": _COMMANDS,
-    "image": Key(a_record({"type": STRING, "data": STRING})),
-}
-_APPDEF_OPTIONAL: Keys = {
-    "appkind": Key(STRING),
-    "walltime": Key(STRING, _read_text),
-    "scale_max": Key(INTEGER, read_whole),
-    "variables": _VARIABLES,
-}
-_APPDEF: Keys = {**_APPDEF_REQUIRED, **_APPDEF_OPTIONAL}
+def _schema(name: str, key: Key) -> Schema:
+    if name in _DESCRIBED:
+        return _DESCRIBED[name]
+    if key.type is JsonType.MAP:
+        return a_map(_record(key.keys))
+    return _SCHEMAS[key.type] if key.type in _SCHEMAS else _record(key.keys)
 
 
 def appdef_entry(app: App) -> dict[str, Any]:
     """The AppDef with all keys, in the author's order."""
-    return {**_convert(app.source, _APPDEF), "appkind": app.data.appkind or "kns"}
+    return _convert({**app.source, "appkind": app.data.appkind or "kns"}, _KEYS)
 
 
 _APP: dict[str, Schema] = {
@@ -166,7 +145,7 @@ def _number(value: float) -> int | float:
 
 
 SCHEMAS: dict[str, Schema] = {
-    "AppDef": a_record(_schemas(_APPDEF_REQUIRED), optional=_schemas(_APPDEF_OPTIONAL)),
+    "AppDef": _record(_KEYS),
     "App": a_record(_APP, optional={"repo": STRING}),
     "MachineDef": a_record(_MACHINE),
 }
