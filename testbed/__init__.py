@@ -1,6 +1,6 @@
 """
-The testbed: a real one-node Kubernetes cluster made from packages alone, and its removal.
+The testbed: brings up a real one-node Kubernetes cluster from packages alone, and removes it.
 
-Standard library only: it runs on Debian 12's own Python before anything is installed. It never sends a packet
-to an address that is not its own (127.0.0.1, its bridges, its pods), package registries excepted.
+It uses only the standard library, so that it runs on Debian 12's own Python before anything is installed. Apart from
+package registries, it sends packets only to its own addresses: 127.0.0.1, its bridges and its pods.
 """

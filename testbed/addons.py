@@ -1,7 +1,7 @@
 """
-What runs in the cluster besides its control plane: DNS, storage class, metrics, ingress.
+Applies what runs in the cluster besides its control plane: DNS, storage class, metrics, ingress.
 
-And the node's label and taint.
+It also sets the node's label and taint.
 """
 
 import string
@@ -27,18 +27,18 @@ ADDONS: dict[str, tuple[str, str]] = {
 
 def kubectl(*arguments: str, stdin: str | None = None, check: bool = True, timeout_s: float = 60.0) -> str:
     """
-    Run kubectl as admin of the testbed. Returns its output.
+    Run kubectl as administrator. Returns its output.
     """
     api.require_bridge()
     argv = [str(paths.binary("kubectl")), f"--kubeconfig={paths.KUBECONFIG}", *arguments]
-    # Its discovery cache belongs to this cluster's life, not to the user's home.
+    # kubectl keeps its discovery cache in HOME, and the cache must not outlive the cluster.
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(paths.STATE)}
     return run(argv, stdin=stdin, env=environment, check=check, timeout_s=timeout_s).stdout
 
 
 def wait_for_node(tick: Callable[[str], None], *, taint: bool) -> None:
     """
-    Wait until the node is Ready, then give it its label and its taint, or take the taint off.
+    Wait until the node is Ready, then set its label, and set or remove its taint.
     """
 
     def missing() -> str | None:
@@ -68,7 +68,7 @@ def wait_for_addon(name: str, tick: Callable[[str], None]) -> None:
     Wait until an addon's Deployment is available.
 
     Raises:
-        TestbedError: it is not in time; the message shows pods, events and the end of the logs.
+        TestbedError: it did not become available in time; the message has pods, events and the end of the logs.
     """
     namespace, deployment = ADDONS[name]
 
@@ -87,7 +87,7 @@ def wait_for_addon(name: str, tick: Callable[[str], None]) -> None:
 
 def describe_failure(namespace: str, deployment: str) -> str:
     """
-    What an operator would look at first: pods, newest events, end of the logs.
+    What an operator looks at first: pods, newest events, end of the logs.
     """
     sections = (
         ("pods", ("get", "pods", "-A", "-o", "wide")),

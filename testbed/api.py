@@ -1,5 +1,5 @@
 """
-The few calls that the testbed makes to its own servers, with nothing but the standard library.
+HTTP calls to the testbed's own servers, with the standard library only.
 """
 
 import json
@@ -14,27 +14,28 @@ from testbed.errors import TestbedError
 
 TIMEOUT_S = 5.0
 
-# Proxy variables of the machine are for the package registries; our own servers are always local.
+# The machine's proxy variables are for package registries. Our own servers are local.
 _LOCAL = urllib.request.ProxyHandler({})
 
 
 def require_bridge() -> None:
     """
-    Without the bridge that owns the address, a connection to it would leave the machine: refuse to try.
+    Refuse to connect without our bridge, because packets to its address would then leave the machine.
 
     Raises:
-        TestbedError: the bridge is not there.
+        TestbedError: the bridge does not exist.
     """
     if not (pathlib.Path("/sys/class/net") / layout.NODE_BRIDGE).exists():
-        raise TestbedError(f"the bridge {layout.NODE_BRIDGE} is not there; run `python3 -m testbed up` first")
+        raise TestbedError(f"bridge {layout.NODE_BRIDGE} does not exist; run `python3 -m testbed up` first")
 
 
 def probe(url: str, *, wanted: str | None = None) -> str | None:
     """
-    Ask a health endpoint without checking its certificate. None if it is well, else what came back.
+    Query a health endpoint without verifying its certificate. Returns None if it is healthy, else the answer.
 
     Args:
-        wanted: the exact body; kube-apiserver's failing answer contains "ok" too. None: any 200.
+        wanted: the exact body, because a failing answer of kube-apiserver also contains "ok". None accepts any body
+            with status 200.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -53,10 +54,10 @@ def probe(url: str, *, wanted: str | None = None) -> str | None:
 
 def get(path: str) -> dict[str, Any]:
     """
-    Read an object or a list from the API server as admin.
+    Read an object or a list from the API server as administrator.
 
     Raises:
-        TestbedError: no answer, or an error answer.
+        TestbedError: the server did not answer, or answered with an error.
     """
     require_bridge()
     opener = urllib.request.build_opener(_LOCAL, urllib.request.HTTPSHandler(context=_admin_context()))

@@ -1,5 +1,5 @@
 """
-The base image of our Dockerfiles: Debian's minimal system, slimmed the way the well-known `-slim` images are.
+Makes the base image of our Dockerfiles: Debian's minimal system, slimmed like the common `-slim` images.
 """
 
 import pathlib
@@ -10,13 +10,13 @@ from testbed import layers, machine, paths
 from testbed.commands import run_long
 
 CODENAME = "bookworm"
-# Raise it when the recipe below changes, so that caches are made anew.
+# Change it together with the recipe below, so that the image is made again.
 RECIPE = "debian-slim-1"
 
 _DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
 _EMPTIED = ("var/cache/apt", "var/cache/debconf", "var/lib/apt/lists", "var/log", "tmp", "run", "dev")
 
-# dpkg must not bring back what was dropped, apt must not keep what it downloaded.
+# dpkg must not restore dropped files, and apt must not keep downloads.
 FILES = {
     "etc/dpkg/dpkg.cfg.d/slim": "".join(f"path-exclude /{name}/*\n" for name in _DROPPED)
     + "path-include /usr/share/doc/*/copyright\n",
@@ -31,7 +31,7 @@ FILES = {
 
 def write_layer(target: pathlib.Path, tick: Callable[[str], None]) -> None:
     """
-    Make the root file system and write it as a layer.
+    Create the root file system and write it as a layer.
 
     Raises:
         TestbedError: debootstrap failed; the message ends with its output.
@@ -65,6 +65,6 @@ def _slim(rootfs: pathlib.Path) -> None:
         path = rootfs / name
         path.write_text(text, encoding="ascii")
         path.chmod(0o755 if text.startswith("#!") else 0o644)
-    # The machine's own name and resolver are none of the image's business.
+    # debootstrap copies the machine's host name and resolver, which do not belong in an image.
     for name in ("etc/hostname", "etc/resolv.conf"):
         (rootfs / name).unlink(missing_ok=True)

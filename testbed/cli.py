@@ -1,5 +1,5 @@
 """
-The command line.
+The command line of the testbed.
 """
 
 import argparse
@@ -39,31 +39,33 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    up = add("up", _up, "bring the cluster up; safe to repeat and to interrupt")
-    up.add_argument("--taint", action="store_true", help="keep off pods that do not tolerate the node's taint")
-    down = add("down", _down, "take the cluster away; the cache of programs and images stays")
+    up = add("up", _up, "bring the cluster up; it may be repeated and interrupted")
+    up.add_argument(
+        "--taint", action="store_true", help="give the node a taint, which keeps pods without its toleration off"
+    )
+    down = add("down", _down, "remove the cluster; the cache of programs and images stays")
     down.add_argument("--purge", action="store_true", help="remove the cache as well")
-    add("status", _status, "show each part: pid, address, health")
-    logs = add("logs", _logs, "show the end of a part's log, or of all")
+    add("status", _status, "show the pid, address and health of each part")
+    logs = add("logs", _logs, "show the end of one part's log or of all logs")
     logs.add_argument("part", nargs="?", help=", ".join(parts.BY_NAME))
     logs.add_argument("-n", type=int, default=20, help="number of lines (20)")
-    keycloak_ = add("keycloak", _keycloak, "start or stop a Keycloak beside the cluster, for the tests that need one")
+    keycloak_ = add("keycloak", _keycloak, "start or stop a Keycloak beside the cluster, for tests that need one")
     keycloak_.add_argument("action", choices=("up", "down"))
     for action, run, text in (
-        ("stop", _stop, "stop one part and let the others run on without it"),
-        ("start", _start, "start one part again and wait until it serves"),
+        ("stop", _stop, "stop one part; the others keep running"),
+        ("start", _start, "start one part and wait until it serves"),
         ("restart", _restart, "stop one part and start it again"),
     ):
         add(action, run, text).add_argument("part", choices=[part.name for part in parts.PARTS], metavar="PART")
-    add("kubeconfig", _kubeconfig, "print the path of the admin's kubeconfig")
-    add("plan", _plan, "say what `up` changes on the machine and how `down` undoes it; changes nothing")
-    add("build", _build, "build the programs only")
-    load = add("load-image", _load_image, "push the images of a docker or OCI archive to the local registry")
+    add("kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
+    add("plan", _plan, "print what `up` changes on the machine and how `down` reverts it")
+    add("build", _build, "build the programs and nothing else")
+    load = add("load-image", _load_image, "push the images of a Docker or OCI archive to the local registry")
     load.add_argument("archive", type=pathlib.Path)
     build = add("build-image", _build_image, "build an image from a Dockerfile and push it to the local registry")
     build.add_argument("--tag", required=True, help="full name of the image")
     build.add_argument("--file", required=True, type=pathlib.Path, help="the Dockerfile")
-    build.add_argument("--context", required=True, type=pathlib.Path, help="the folder that COPY sees")
+    build.add_argument("--context", required=True, type=pathlib.Path, help="the folder that COPY reads from")
     build.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
     return parser
 
@@ -114,7 +116,7 @@ def _restart(options: argparse.Namespace) -> int:
 
 def _kubeconfig(_: argparse.Namespace) -> int:
     if not paths.KUBECONFIG.exists():
-        raise TestbedError(f"there is no {paths.KUBECONFIG}; run `python3 -m testbed up` first")
+        raise TestbedError(f"{paths.KUBECONFIG} does not exist; run `python3 -m testbed up` first")
     print(paths.KUBECONFIG)
     return 0
 
@@ -145,7 +147,7 @@ def _build_image(options: argparse.Namespace) -> int:
     machine.require_root()
     pairs = [item.partition("=") for item in options.build_arg]
     if bad := [name for name, equals, _ in pairs if not equals]:
-        raise TestbedError(f"--build-arg {bad[0]}: write it as KEY=VALUE")
+        raise TestbedError(f"--build-arg {bad[0]} has no value; write KEY=VALUE")
     arguments = {name: value for name, _, value in pairs}
     with locking.exclusive(), Progress(1).step(f"image {options.tag}") as step:
         line = images.build_image(options.tag, options.file, options.context, arguments, step.tick)

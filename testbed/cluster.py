@@ -1,6 +1,5 @@
 """
-Brings the cluster up and takes it down. Each step makes something true and may be repeated, so that an
-interrupted `up` is finished by the next one.
+Brings the cluster up and removes it. Every step is idempotent, so that the next `up` completes an interrupted one.
 """
 
 import functools
@@ -30,13 +29,13 @@ from testbed import (
 from testbed.errors import TestbedError
 from testbed.progress import Progress, Step, say
 
-# A step does its work and returns what it did, in words; None stands for "ready".
+# A step returns a description of what it did; None stands for "ready".
 Work = Callable[[Step], str | None]
 
 
 def build() -> None:
     """
-    Build the programs that are missing, and nothing else.
+    Build the missing programs, and nothing else.
     """
     machine.require_root()
     with locking.exclusive(), beside.Tasks() as tasks:
@@ -46,13 +45,13 @@ def build() -> None:
 
 def up(*, taint: bool = False) -> pathlib.Path:
     """
-    Make the cluster run. Returns the path of the admin's kubeconfig.
+    Bring the cluster up. Returns the path of the administrator's kubeconfig.
 
     Args:
-        taint: keep pods off the node that do not tolerate its taint; without it the taint is taken off.
+        taint: set the node's taint, which keeps pods without its toleration off; otherwise remove it.
 
     Raises:
-        TestbedError: a part failed; the message says which, and shows the end of its log.
+        TestbedError: a part failed; the message says which, and has the end of its log.
     """
     machine.require_root()
     with locking.exclusive(), beside.Tasks() as tasks:
@@ -65,7 +64,7 @@ def up(*, taint: bool = False) -> pathlib.Path:
 
 def down(*, purge: bool = False) -> None:
     """
-    Take the cluster away. Binaries and images stay in the cache unless purge is set.
+    Remove the cluster. Programs and images stay in the cache unless purge is set.
     """
     machine.require_root()
     with locking.exclusive():
@@ -85,10 +84,10 @@ def down(*, purge: bool = False) -> None:
 
 def stop_part(name: str) -> None:
     """
-    Stop one part and leave the others running: what they do without it is what one wants to see.
+    Stop one part and leave the others running, to observe what they do without it.
 
     Raises:
-        TestbedError: it would not end.
+        TestbedError: the part survived SIGKILL.
     """
     machine.require_root()
     with locking.exclusive(), Progress(1).step(f"stop {name}") as step:
@@ -101,20 +100,20 @@ def start_part(name: str) -> None:
     Start one part of a cluster that is up, and wait until it serves.
 
     Raises:
-        TestbedError: there is no cluster, or the part did not come up.
+        TestbedError: there is no cluster, or the part did not become ready.
     """
     machine.require_root()
     with locking.exclusive():
         api.require_bridge()
         if not parts.live_parts():
-            raise TestbedError("there is no cluster that it could be a part of; run `python3 -m testbed up` first")
+            raise TestbedError(f"cannot start {name}, because there is no cluster; run `python3 -m testbed up` first")
         with Progress(1).step(f"start {name}") as step:
             step.outcome = parts.ensure_running(parts.BY_NAME[name], step.tick)
 
 
 def status() -> list[tuple[str, str, str, str]]:
     """
-    Each part with its pid, its address and what it lacks to be well.
+    Each part with its pid, its address, and its health or what it lacks.
     """
     live = parts.live_parts()
     rows: list[tuple[str, str, str, str]] = []
@@ -212,7 +211,7 @@ def _packages(step: Step) -> str:
 
 def _clear_remains(step: Step) -> str:
     """
-    A cluster of another boot, or of which nothing runs any more, is removed: half of it would be lies.
+    Remove a cluster of an earlier boot, or one of which no part runs: its state does not match the machine any more.
     """
     if not teardown.is_ours():
         return "none"
@@ -261,7 +260,7 @@ def _addon(name: str, step: Step) -> None:
 
 
 def _purge() -> None:
-    # The lock file goes too; the folder may hold nothing of anybody else's.
+    # The folder has only files of the testbed, among them the lock file.
     size = machine.folder_size_bytes(paths.CACHE)
     shutil.rmtree(paths.CACHE)
     say(f"  removed folder {paths.CACHE} ({size / 2**30:.1f} GiB)")
@@ -269,6 +268,6 @@ def _purge() -> None:
 
 def registry_holds(name: str) -> bool:
     """
-    Whether the local registry can serve an image.
+    Whether the local registry has an image.
     """
     return registry.digest(registry.Reference.parse(name)) is not None

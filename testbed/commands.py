@@ -1,5 +1,5 @@
 """
-Runs other programs: short ones whose output matters, and long ones that must show that they live.
+Runs other programs: short ones for their output, and long ones with progress.
 """
 
 import os
@@ -27,7 +27,7 @@ def run(
     Run a short program and return its output.
 
     Raises:
-        TestbedError: it is not installed, took longer than timeout_s, or (with check) ended with an error.
+        TestbedError: it is not installed, took longer than timeout_s, or (with check) failed.
     """
     command = [str(part) for part in argv]
     try:
@@ -54,12 +54,12 @@ def run_long(
     cwd: pathlib.Path | None = None,
 ) -> None:
     """
-    Run a long program with its output in a log file, calling tick with the newest log line while it runs.
+    Run a long program with its output in a log file. Meanwhile tick is called with the newest log line.
 
-    The program gets a process group of its own, so that Ctrl-C ends it together with all it started.
+    The program gets a process group of its own, so that Ctrl-C ends it together with its children.
 
     Raises:
-        TestbedError: it ended with an error; the message ends with the tail of the log.
+        TestbedError: it failed; the message ends with the tail of the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(part) for part in argv]
@@ -87,7 +87,7 @@ def run_long(
 
 def tail(path: pathlib.Path, lines: int, *, span_bytes: int = 65536) -> str:
     """
-    The last lines of a text file, of which at most span_bytes are read; empty if there is no file.
+    The last lines within the last span_bytes of a text file; empty if there is no file.
     """
     if not path.exists():
         return ""
@@ -100,7 +100,7 @@ def tail(path: pathlib.Path, lines: int, *, span_bytes: int = 65536) -> str:
 
 def clip(text: str) -> str:
     """
-    Shorten to what fits on a screen; the end of an error says more than its beginning.
+    Shorten a text to what fits on a screen. The end of an error is more useful than its beginning.
     """
     stripped = text.strip()
     return stripped if len(stripped) <= CLIP else "... " + stripped[-CLIP:]
@@ -110,10 +110,10 @@ def wait_until(
     probe: Callable[[], str | None], *, timeout_s: float, tick: Callable[[str], None], every_s: float = 0.1
 ) -> None:
     """
-    Call probe until it returns None. It returns what is still missing, as text.
+    Call probe until it returns None. Until then it returns what is missing, as text.
 
     Raises:
-        TestbedError: timeout_s passed; the text is the last answer of the probe.
+        TestbedError: timeout_s passed; the message has the last answer of the probe.
     """
     deadline = time.monotonic() + timeout_s
     while (missing := probe()) is not None:

@@ -1,5 +1,5 @@
 """
-Renders the configuration files of the node's parts. Pure text, except for `write_all`.
+Renders the configuration files of the node's parts. Only `write_all` writes files.
 """
 
 import json
@@ -15,11 +15,11 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 
 def render_containerd() -> str:
     """
-    containerd 2, configuration version 3.
+    The configuration of containerd 2, in version 3 of the format.
 
-    Sockets, state, network namespaces and runc's own state all in our folders, so that `down` can find
-    them. Images come only from our registry (see render_registry_hosts). `restrict_oom_score_adj`: without
-    CAP_SYS_RESOURCE every sandbox would die with "can't get final child's PID from pipe: EOF".
+    Sockets, state, network namespaces and runc's state are in our folders, where `down` finds them. Images come only
+    from our registry (see render_registry_hosts). `restrict_oom_score_adj` is for machines without CAP_SYS_RESOURCE,
+    where every sandbox would fail with "can't get final child's PID from pipe: EOF".
     """
     return f"""version = 3
 root = "{paths.CONTAINERD_ROOT}"
@@ -68,7 +68,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 
 def render_registry_hosts() -> str:
     """
-    The `_default` host: every image name of every registry is looked up in ours, by its path, and nowhere
+    The `_default` host: containerd looks up every image of every registry in our registry, by its path, and nowhere
     else.
     """
     url = f"http://{layout.REGISTRY}"
@@ -77,7 +77,7 @@ def render_registry_hosts() -> str:
 
 def render_registry() -> str:
     """
-    Debian's docker-registry: loopback only, plain files, no uploads left lying around.
+    The configuration of Debian's docker-registry: it listens on loopback only and stores plain files.
     """
     return f"""version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -90,7 +90,7 @@ http: {{addr: "{layout.REGISTRY}"}}
 
 def render_cni() -> dict[str, Any]:
     """
-    One bridge for all pods, addresses handed out locally, host ports by the portmap plugin.
+    The pod network: one bridge, addresses from the host-local plugin, host ports from the portmap plugin.
     """
     ranges = [[{"subnet": layout.POD_SUBNET}]]
     ipam = {
@@ -113,8 +113,10 @@ def render_cni() -> dict[str, Any]:
 
 def render_kubelet() -> dict[str, Any]:
     """
-    KubeletConfiguration. Our own resolv.conf: pods with dnsPolicy Default (the CoreDNS inside a virtual
-    cluster) ask the cluster's DNS, never the machine's, so no query leaves the machine.
+    KubeletConfiguration.
+
+    The resolv.conf is our own. A pod with dnsPolicy Default, such as CoreDNS in a virtual cluster, queries the
+    cluster's DNS instead of the machine's resolver, so no query leaves the machine.
     """
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -136,7 +138,7 @@ def render_kubelet() -> dict[str, Any]:
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
         "failSwapOn": False,
-        # It would make chains of its own, of which kube-proxy needs none.
+        # Kubelet would add iptables chains that kube-proxy does not use.
         "makeIPTablesUtilChains": False,
         "clusterDNS": [layout.DNS_IP],
         "clusterDomain": layout.CLUSTER_DOMAIN,
@@ -155,7 +157,7 @@ def render_kubelet() -> dict[str, Any]:
             "imagefs.available": "2Gi",
             "nodefs.inodesFree": "1%",
         },
-        # Percent of a disk that others fill too: never collect images because of it.
+        # The disk is shared with other users, so its usage must not cause the removal of images.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
     }
@@ -163,7 +165,7 @@ def render_kubelet() -> dict[str, Any]:
 
 def render_kube_proxy() -> dict[str, Any]:
     """
-    KubeProxyConfiguration: iptables mode, node ports on our own address only, conntrack limits untouched.
+    KubeProxyConfiguration: iptables mode, node ports only on our own address, conntrack limits unchanged.
     """
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -189,14 +191,14 @@ def render_kube_proxy() -> dict[str, Any]:
 
 def render_resolv_conf() -> str:
     """
-    What pods with dnsPolicy Default get: the cluster's own DNS, which forwards nothing.
+    The resolv.conf of pods with dnsPolicy Default: the cluster's DNS, which forwards nothing.
     """
     return f"nameserver {layout.DNS_IP}\n"
 
 
 def write_all() -> None:
     """
-    Write every file; what is unchanged stays as it is.
+    Write every file whose content changed.
     """
     files: dict[pathlib.Path, str] = {
         paths.CONFIG / "containerd.toml": render_containerd(),

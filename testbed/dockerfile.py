@@ -1,6 +1,5 @@
 """
-Reads what decides the outcome of an image build: the context as .dockerignore leaves it, and archives of
-images.
+Reads the inputs of image builds: build contexts without what .dockerignore excludes, Dockerfiles, and image archives.
 """
 
 import fnmatch
@@ -17,7 +16,7 @@ from testbed.errors import TestbedError
 
 def context_hash(context: pathlib.Path, dockerfile: pathlib.Path) -> str:
     """
-    A hash over names, modes and contents of the files that a build may see.
+    Hash the Dockerfile and the names, modes and contents of the files that the build can read.
     """
     digest = hashlib.sha256(dockerfile.read_bytes())
     patterns = ignore_patterns(context)
@@ -40,7 +39,7 @@ def declared_arguments(dockerfile: pathlib.Path) -> set[str]:
 
 def ignore_patterns(context: pathlib.Path) -> list[str]:
     """
-    The lines of .dockerignore that say something.
+    The patterns in .dockerignore.
     """
     listing = context / ".dockerignore"
     lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
@@ -49,7 +48,7 @@ def ignore_patterns(context: pathlib.Path) -> list[str]:
 
 def is_ignored(name: str, patterns: list[str]) -> bool:
     """
-    Whether .dockerignore leaves a file out; the last matching line decides, as documented by Docker.
+    Whether .dockerignore excludes a file. The last matching line decides, as Docker documents.
 
     >>> is_ignored("kns/model/job/job.py", ["*", "!kns", "**/__pycache__"])
     False
@@ -66,15 +65,15 @@ def is_ignored(name: str, patterns: list[str]) -> bool:
 
 def archive_names(archive: pathlib.Path) -> list[tuple[str, str]]:
     """
-    The images in an archive, as pairs of skopeo's transport and name.
+    The images in an archive, as pairs of skopeo transport and image name.
 
     Raises:
-        TestbedError: it is no image archive, or its images have no names.
+        TestbedError: the file is not an image archive, or its images have no names.
     """
     if not archive.is_file() or not tarfile.is_tarfile(archive):
         raise TestbedError(f"{archive} is not an image archive (a tar file as `docker save` writes it)")
     with tarfile.open(archive) as tar:
-        # An archive of a new Docker is both; the Docker form names its images in full.
+        # Recent versions of Docker write both formats, but only the Docker format has full image names.
         for member, transport, names in (
             ("manifest.json", "docker-archive", _docker_names),
             ("index.json", "oci-archive", _oci_names),

@@ -1,11 +1,11 @@
 """
-The one error that the testbed raises on purpose.
+The error type of the testbed.
 """
 
 
 class TestbedError(Exception):
     """
-    Something that a person must look at. The text says what was tried, what came back and what to do next.
+    A failure that a person must look at. The message says what failed, why, and what to do.
     """
 
-    __test__ = False  # pytest would otherwise take the name for a test class
+    __test__ = False  # pytest would collect the class because of its name

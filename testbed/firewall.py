@@ -1,9 +1,7 @@
 """
-Our packet filter: nothing that a pod sends leaves the machine. And the exact removal of what the cluster
-added.
+Keeps the traffic of pods on this machine, and removes exactly the firewall rules that the cluster added.
 
-The chain KNS-TESTBED is also the mark by which a later run knows that the KUBE-* and CNI-* chains beside it
-are ours.
+The chain KNS-TESTBED also marks the KUBE-* and CNI-* chains on this machine as ours, for later runs.
 """
 
 import re
@@ -15,7 +13,7 @@ CHAIN = "KNS-TESTBED"
 FAMILIES = ("iptables", "ip6tables")
 
 _KUBE = re.compile(r"^KUBE-")
-# Chains of the CNI port mapping that all its networks share: ours only once no other network's rule is in
+# Chains that the CNI portmap plugin shares between networks. They are ours only if no other network has a rule in
 # them.
 _CNI_SHARED = re.compile(r"^CNI-HOSTPORT-")
 _CNI_PER_POD = re.compile(r"^CNI-(?:DN-|SN-)?[0-9a-f]+$")
@@ -24,9 +22,9 @@ _NETWORK_MARK = re.compile(r'name: \\?"' + re.escape(layout.CNI_NETWORK) + r'\\?
 
 def filter_rules() -> list[str]:
     """
-    The rules of our chain. They see packets after DNAT, so a Service address has already become a pod's.
+    The rules of our chain. They apply after DNAT, when a Service address has been replaced by a pod's address.
 
-    Traffic between a pod and the node itself does not pass FORWARD and is not touched.
+    Traffic between a pod and the node does not pass FORWARD, so the rules do not affect it.
     """
     pods = layout.POD_RANGE
     return [
@@ -38,7 +36,7 @@ def filter_rules() -> list[str]:
 
 def ensure_filter() -> None:
     """
-    Put our chain in place, first in FORWARD, whatever is there already. One transaction: never half a filter.
+    Put our chain first in FORWARD and replace an earlier one, in one transaction.
     """
     saved = run(["iptables-save", "-t", "filter"]).stdout.splitlines()
     jump = f"-A FORWARD -j {CHAIN}"
@@ -58,7 +56,7 @@ def has_filter() -> bool:
 
 def foreign_chains() -> list[str]:
     """
-    Kubernetes chains on a machine without our mark: someone else's cluster.
+    The Kubernetes chains on this machine. If our own chain is absent, they belong to another cluster.
     """
     saved = run(["iptables-save"]).stdout
     return sorted({line.split()[0][1:] for line in saved.splitlines() if line.startswith(":KUBE-")})
@@ -66,16 +64,16 @@ def foreign_chains() -> list[str]:
 
 def select_ours(dump: str) -> dict[str, tuple[list[str], list[str]]]:
     """
-    From an iptables-save dump, per table: our rules in chains that are not ours (to delete one by one), our
-    chains.
+    Select our rules and chains from an iptables-save dump.
 
-    Ours are: our own chain, the KUBE-* chains, the CNI chains of pods of our network, and the CNI chains
-    that all networks share if no rule of another network is left in them.
+    Returns, for each table, our rules in chains of others, which are deleted one by one, and our chains. Our chains are
+    KNS-TESTBED, KUBE-*, the CNI chains of pods in our network, and the shared CNI chains if no other network has a rule
+    in them.
     """
     selected: dict[str, tuple[list[str], list[str]]] = {}
     for table, (chains, rules) in _parse(dump).items():
         ours = {name for name in chains if name == CHAIN or _KUBE.match(name)}
-        # Only rules name the network, so a pod's chain is known by a rule in it or leading to it.
+        # Only rules contain the network's name, so a pod's chain is recognised by a rule in it or one that jumps to it.
         marked = [rule for rule in rules if _NETWORK_MARK.search(rule)]
         for rule in marked:
             ours |= {name for name in (_chain_of(rule), _target_of(rule)) if _CNI_PER_POD.match(name)}
@@ -99,13 +97,13 @@ def select_ours(dump: str) -> dict[str, tuple[list[str], list[str]]]:
 
 def removal_script(selected: dict[str, tuple[list[str], list[str]]]) -> str:
     """
-    Text for `iptables-restore --noflush` that removes a selection in one transaction per table.
+    The input for `iptables-restore --noflush` that removes a selection, in one transaction per table.
     """
     lines: list[str] = []
     for table, (rules, chains) in selected.items():
         lines.append(f"*{table}")
         lines += ["-D" + rule.removeprefix("-A") for rule in rules]
-        # All are emptied before any is removed, because they lead to each other.
+        # Flush all chains before deleting any, because they jump to each other.
         lines += [f"-F {chain}" for chain in chains]
         lines += [f"-X {chain}" for chain in chains]
         lines.append("COMMIT")
@@ -114,7 +112,7 @@ def removal_script(selected: dict[str, tuple[list[str], list[str]]]) -> str:
 
 def remove_all() -> list[str]:
     """
-    Remove our rules and chains of IPv4 and IPv6. Returns what was removed, for people to read.
+    Remove our IPv4 and IPv6 rules and chains. Returns a description of what was removed.
     """
     removed: list[str] = []
     for family in FAMILIES:
@@ -123,7 +121,7 @@ def remove_all() -> list[str]:
             continue
         run([f"{family}-restore", "--noflush"], stdin=removal_script(selected))
         count = sum(len(chains) for _, chains in selected.values())
-        removed.append(f"{family}: {count} chains and the rules that led to them")
+        removed.append(f"{family}: {count} chains and the rules that jump to them")
     return removed
 
 

@@ -1,9 +1,8 @@
 """
-The images of the cluster: made from our programs, or built from Dockerfiles, and pushed to the local
-registry.
+The images of the cluster: made from our programs or built from Dockerfiles, and pushed to the local registry.
 
-They carry the names of the real ones, so that manifests and values are tried as users will run them. An
-image is made again only if what goes into it changed, or if the registry lost it.
+They have the names of the upstream images, so that manifests and values are tested as users run them. An image is made
+again only if its inputs changed or the registry lost it.
 """
 
 import functools
@@ -22,8 +21,8 @@ from testbed.registry import Config, Reference
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 TOOLS_IMAGE = "localhost/kns-tools:v1"
 CA_BUNDLE = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
-# Where the machine's certificates appear during a build. Not at their usual place, which package installs
-# rewrite, and in a folder that every image has, because a new mount point would stay behind in the image.
+# The mount point of the machine's certificates during a build. Package installs rewrite the usual path, and a folder
+# that is not in every image would stay in the built image as an empty mount point.
 CA_MOUNT = "/mnt"
 CA_VARIABLES = {"PIP_CERT", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"}
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -32,7 +31,7 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
 @dataclass(frozen=True, slots=True)
 class Image:
     """
-    An image made of programs: where each goes, and how it starts. `tags`: further names of the same content.
+    An image made of programs: where each goes, and how it starts. `also` has further names for the same content.
     """
 
     name: str
@@ -77,7 +76,7 @@ IMAGES: tuple[Image, ...] = (
         Config(("/vcluster", "start")),
         with_shell=True,
     ),
-    # Only what a virtual cluster takes out of it; its init container copies with `cp`.
+    # Only the files that a virtual cluster copies out of it, and a shell with `cp` for its init container.
     Image(
         "ghcr.io/loft-sh/kubernetes:v1.36.3",
         {
@@ -145,7 +144,7 @@ def ensure_chart(go: Callable[[], pathlib.Path]) -> None:
     Package vcluster's chart from the source of its Go module, with its real version.
 
     Args:
-        go: gives the toolchain; called only if the chart is missing.
+        go: returns the Go command; called only if the chart is missing.
     """
     target = _source("vcluster-chart")
     if target.exists():
@@ -171,10 +170,10 @@ def ensure_chart(go: Callable[[], pathlib.Path]) -> None:
 
 def load_image(archive: pathlib.Path) -> list[str]:
     """
-    Push all images of a docker or OCI archive to the registry. Returns their names.
+    Push all images of a Docker or OCI archive to the registry. Returns their names.
 
     Raises:
-        TestbedError: the file is no image archive, or an image in it has no name.
+        TestbedError: the file is not an image archive, or its images have no names.
     """
     names = dockerfile.archive_names(archive)
     for transport, name in names:
@@ -198,12 +197,11 @@ def build_image(
     tick: Callable[[str], None] = lambda _: None,
 ) -> str:
     """
-    Build an image from a Dockerfile with buildah and push it to the registry. Returns a line that says what
-    was done.
+    Build an image from a Dockerfile with buildah and push it to the registry. Returns a line that says what was done.
 
     Args:
-        tag: its full name; the cluster pulls it by the path of that name.
-        build_args: as given to `docker build --build-arg`.
+        tag: the image's full name; the cluster pulls the image by the path of that name.
+        build_args: as for `docker build --build-arg`.
 
     Raises:
         TestbedError: the build failed; the message ends with its output.
@@ -242,10 +240,10 @@ def _build_options(declared: set[str]) -> list[str]:
     bundle = paths.IMAGES / "build-mount" / CA_BUNDLE.name
     bundle.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(CA_BUNDLE, bundle)
-    # chroot isolation needs no second container runtime set-up; nothing may be pulled but what we put there.
+    # chroot isolation needs no container runtime. Base images are those that `_pull_into_buildah` put there.
     options = ["--isolation", "chroot", "--pull-never", "--layers"]
     options += ["--volume", f"{bundle.parent}:{CA_MOUNT}:ro"]
-    # As arguments, not as environment: that would stay in the image and point at a file that is not there.
+    # As build arguments, because environment variables would stay in the image and point to a missing file.
     for variable in sorted(declared & CA_VARIABLES):
         options += ["--build-arg", f"{variable}={CA_MOUNT}/{CA_BUNDLE.name}"]
     for proxy in PROXIES:
@@ -277,7 +275,7 @@ def _buildah() -> list[str]:
 @functools.cache
 def _storage_driver() -> str:
     """
-    overlay where the kernel and the file system can, else vfs, which copies and is slow.
+    overlay if the kernel and the file system support it, else vfs, which copies layers and is slow.
     """
     argv = ["buildah", f"--root={paths.BUILDAH / 'root'}", f"--runroot={paths.RUN / 'buildah'}"]
     done = run([*argv, "--storage-driver=overlay", "info"], check=False)
@@ -328,8 +326,7 @@ def _ensure_base_layer(tick: Callable[[str], None]) -> None:
 
 def _source(name: str) -> pathlib.Path:
     """
-    The file behind a name in the table: a program, the pause program or the chart, at a path that names its
-    content.
+    The file for a name in the table: a program, the pause program or the chart. Its path has the hash of its content.
     """
     if name == "pause":
         content = (paths.SOURCE / "pause.c").read_bytes()

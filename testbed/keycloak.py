@@ -1,8 +1,8 @@
 """
-Keycloak on request: a real identity provider for the tests that need one, at an address that pods reach.
+Keycloak on request: a real identity provider for tests, at an address that pods can reach.
 
-The distribution comes through Maven and is built once into the cache, so that a start takes seconds. Its data is part
-of the cluster's state: it survives `keycloak down`, and `down` wipes it.
+Maven downloads the distribution, and it is built once in the cache, so that a start takes seconds. Its data is part of
+the cluster's state: `keycloak down` keeps it, and `down` deletes it.
 """
 
 import hashlib
@@ -22,23 +22,23 @@ ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
 SHA256 = "72f73642a2c36de797d51b4b2b342d4a49f6e5832af10aa470cd123627bd80b3"
 PACKAGES = {"default-jre-headless": "/usr/bin/java", "maven": "/usr/bin/mvn"}
 ADMIN = "admin"
-# What is fixed when the distribution is built; everything else is in the configuration file of each start.
+# Options that are fixed when the distribution is built. The others are in the configuration file.
 BUILD_OPTIONS = ("--db=dev-file", "--health-enabled=true")
-START_TIMEOUT_S = 240.0  # the first start makes the database: 14 s alone, far more beside others
+START_TIMEOUT_S = 240.0  # the first start creates the database: 14 s on an idle machine
 
 
 def up() -> None:
     """
-    Start Keycloak, and say how to reach it.
+    Start Keycloak, and print how to reach it.
 
     Raises:
-        TestbedError: there is no cluster whose bridge it could listen on, or it did not start.
+        TestbedError: there is no cluster, or Keycloak did not start.
     """
     machine.require_root()
     with locking.exclusive():
         api.require_bridge()
         if "kube-apiserver" not in parts.live_parts():
-            raise TestbedError("Keycloak runs beside the cluster; run `python3 -m testbed up` first")
+            raise TestbedError("Keycloak needs a running cluster; run `python3 -m testbed up` first")
         progress = Progress(3)
         with progress.step("packages of Keycloak") as step:
             step.outcome = machine.install(PACKAGES, step.tick)
@@ -53,23 +53,23 @@ def up() -> None:
 
 def down() -> None:
     """
-    Stop Keycloak; its realms stay until the cluster goes.
+    Stop Keycloak. Its realms stay until the cluster is removed.
     """
     machine.require_root()
     with locking.exclusive():
         identity = parts.live_parts().get("keycloak")
         if identity is None:
-            say("Keycloak does not run.")
+            say("Keycloak is not running.")
             return
         if processes.stop_all([identity], grace_s=10):
-            raise TestbedError(f"keycloak (pid {identity.pid}) did not end even by SIGKILL; look at it, then try again")
+            raise TestbedError(f"keycloak (pid {identity.pid}) survived SIGKILL; find out why, then try again")
         processes.pid_file("keycloak").unlink(missing_ok=True)
         say(f"  stopped keycloak (pid {identity.pid})")
 
 
 def prepare(tick: Callable[[str], None]) -> str:
     """
-    Fetch and build the distribution unless that was done. Returns what was done, in words.
+    Download and build the distribution, unless it is in the cache. Returns what was done.
     """
     note = paths.KEYCLOAK / "built.json"
     made_from = {"sha256": SHA256, "options": " ".join(BUILD_OPTIONS)}
@@ -83,7 +83,7 @@ def prepare(tick: Callable[[str], None]) -> str:
     (paths.KEYCLOAK / f"keycloak-{VERSION}").rename(paths.KEYCLOAK_HOME)
     shutil.rmtree(archive.parent)
     for script in (paths.KEYCLOAK_HOME / "bin").glob("*.sh"):
-        script.chmod(0o755)  # zipfile does not restore what the archive says
+        script.chmod(0o755)  # zipfile does not restore modes
     run_long(
         [paths.KEYCLOAK_HOME / "bin" / "kc.sh", "build", *BUILD_OPTIONS],
         log=paths.BUILD_LOGS / "keycloak.log",
@@ -96,7 +96,7 @@ def prepare(tick: Callable[[str], None]) -> str:
 
 def write_configuration() -> None:
     """
-    The file that a start reads, with the administrator's password; both are made once per cluster.
+    Write the configuration file and, once per cluster, the administrator's password.
     """
     folder = paths.KEYCLOAK_PASSWORD.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def write_configuration() -> None:
 
 def render_configuration(password: str) -> str:
     """
-    Keycloak's properties. Without `cache=local` it would look for others of its kind by multicast.
+    Keycloak's properties. Without `cache=local` it would look for other instances by multicast.
     """
     management_host, _, management_port = layout.KEYCLOAK_HEALTH.partition(":")
     properties = {
@@ -141,5 +141,5 @@ def _fetch(tick: Callable[[str], None]) -> pathlib.Path:
     with archive.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != SHA256:
-        raise TestbedError(f"Maven brought another Keycloak {VERSION} than expected: sha256 {found}, not {SHA256}")
+        raise TestbedError(f"Keycloak {VERSION} from Maven has sha256 {found}, expected {SHA256}; it was not installed")
     return archive

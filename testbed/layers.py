@@ -1,5 +1,5 @@
 """
-Writes image layers: tar files of a few programs, the same bytes for the same content.
+Writes image layers: tar files of a few programs. The same content gives the same bytes.
 """
 
 import io
@@ -14,7 +14,7 @@ BUSYBOX = pathlib.Path("/usr/bin/busybox")
 
 def write_layer(target: pathlib.Path, files: Mapping[str, pathlib.Path], *, with_shell: bool = False) -> None:
     """
-    Write a layer that holds the files at the given absolute paths, executable, owned by root, without times.
+    Write a layer with the files at the given absolute paths: executable, owned by root, without times.
 
     Args:
         with_shell: add busybox with all its commands, /tmp and the usual files of /etc.
@@ -34,7 +34,7 @@ def write_layer(target: pathlib.Path, files: Mapping[str, pathlib.Path], *, with
 
 def write_rootfs_layer(target: pathlib.Path, rootfs: pathlib.Path, *, leave_out: Sequence[str]) -> None:
     """
-    Write a layer of a whole root file system. Device files stay out: the container runtime makes its own.
+    Write a layer of a whole root file system. It has no device files, because the container runtime creates them.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     excludes = [f"--exclude=./{name}" for name in leave_out]
@@ -53,7 +53,7 @@ def write_rootfs_layer(target: pathlib.Path, rootfs: pathlib.Path, *, leave_out:
 
 def busybox_commands() -> list[str]:
     """
-    The names under which the machine's busybox can be called.
+    The commands of the machine's busybox.
     """
     return run([BUSYBOX, "--list"]).stdout.split()
 

@@ -1,6 +1,5 @@
 """
-Names and addresses of the cluster. Every address here is local: of the loopback device, of a bridge of
-ours, or of a pod.
+Names and addresses of the cluster. Every address is local: it belongs to loopback, to one of our bridges or to a pod.
 """
 
 NODE_NAME = "kns-testbed"
@@ -32,7 +31,7 @@ KEYCLOAK_HEALTH = "127.0.0.1:9990"
 KUBERNETES_VERSION = "v1.36.3"
 VCLUSTER_VERSION = "0.36.1"
 
-# Where the servers listen. Traefik's ports are held by the firewall (hostPort), not by a socket.
+# The addresses on which servers listen. Traefik's host ports are firewall rules, not sockets.
 LISTENERS: tuple[tuple[str, int, str], ...] = (
     ("127.0.0.1", 5000, "image registry"),
     ("127.0.0.1", 2379, "etcd, clients"),

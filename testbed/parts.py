@@ -1,8 +1,7 @@
 """
-The long-lived programs of the node, as a table: how each is started, where it answers, how to tell that it
-is well.
+The long-lived programs of the node, as a table: how each is started, its address, and how its health is checked.
 
-The order of PARTS is the order of starting; `down` stops them in an order of its own, clients before servers.
+PARTS is in the order of starting. `down` stops them in an order of its own, clients before servers.
 """
 
 import os
@@ -22,7 +21,7 @@ class Part:
     """
     One program. `argv` and `missing` are functions because paths depend on what was built.
 
-    `missing` returns None when the part serves, else what it still lacks.
+    `missing` returns None when the part serves, else what it lacks.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Part:
 
 def daemon_environment() -> dict[str, str]:
     """
-    What the parts see of our environment: no proxies, no credentials, no kubeconfig of the caller.
+    The environment of the parts: no proxies, no credentials, no kubeconfig of the caller.
     """
     search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": search, "HOME": "/root", "LANG": "C.UTF-8"}
@@ -44,7 +43,7 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
     Start a part unless it runs, and wait until it serves. Returns what was done.
 
     Raises:
-        TestbedError: it ended or did not become ready; the message holds the end of its log.
+        TestbedError: the part exited or did not become ready; the message has the end of its log.
     """
     argv = part.argv()
     identity = processes.running(part.name, argv)
@@ -58,7 +57,7 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
 
     def missing() -> str | None:
         if not processes.is_alive(identity):
-            raise TestbedError(f"{part.name} ended by itself{log_tail(part.name)}")
+            raise TestbedError(f"{part.name} exited{log_tail(part.name)}")
         return part.missing()
 
     try:
@@ -70,7 +69,7 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
 
 def log_tail(name: str, lines: int = 15) -> str:
     """
-    The end of a part's log, ready to be appended to a message.
+    The end of a part's log, for the end of a message.
     """
     log = paths.LOGS / f"{name}.log"
     return f"\n--- end of {log}\n{tail(log, lines)}"
@@ -98,7 +97,7 @@ def _etcd() -> list[str]:
         "--listen-peer-urls=http://127.0.0.1:2380",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
         f"--initial-cluster={layout.NODE_NAME}=http://127.0.0.1:2380",
-        # The state is thrown away by `down`; waiting for the disk would only make the cluster slower.
+        # `down` deletes the data, so waiting for the disk would only cost time.
         "--unsafe-no-fsync",
         "--auto-compaction-mode=periodic",
         "--auto-compaction-retention=10m",
@@ -123,7 +122,7 @@ def _apiserver() -> list[str]:
         f"--kubelet-certificate-authority={_pki('ca.crt')}",
         f"--kubelet-client-certificate={_pki('apiserver-kubelet-client.crt')}",
         f"--kubelet-client-key={_pki('apiserver-kubelet-client.key')}",
-        # The node's name resolves nowhere on the machine; its address does not have to.
+        # The node's name does not resolve on the machine.
         "--kubelet-preferred-address-types=InternalIP",
         f"--service-account-issuer=https://kubernetes.default.svc.{layout.CLUSTER_DOMAIN}",
         f"--service-account-key-file={_pki('sa.pub')}",
@@ -190,7 +189,7 @@ def _kube_proxy() -> list[str]:
 
 def _keycloak() -> list[str]:
     """
-    What its own kc.sh would run; that one stays in front of the program, which would then not be ours to know.
+    The command line that Keycloak's kc.sh would run. With the script, the recorded process would be the script.
     """
     home = paths.KEYCLOAK_HOME
     opens = ("java.util", "java.util.concurrent", "java.security")
@@ -200,7 +199,7 @@ def _keycloak() -> list[str]:
         "-Xmx512m",
         "-XX:MaxMetaspaceSize=256m",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",  # it lives for some tests: a quick start beats a high speed
+        "-XX:TieredStopAtLevel=1",  # it serves a few tests, so a quick start matters more than speed
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.net.preferIPv4Stack=true",
         "-Dfile.encoding=UTF-8",
@@ -246,7 +245,7 @@ PARTS: tuple[Part, ...] = (
     Part("kubelet", f"{layout.NODE_IP}:10250", _kubelet, _health("http://127.0.0.1:10248/healthz")),
     Part("kube-proxy", "127.0.0.1:10256", _kube_proxy, _health("http://127.0.0.1:10256/healthz")),
 )
-# Started by commands of their own, not by `up`; `down` ends them like all others.
+# Started by commands of their own, not by `up`. `down` stops them like the others.
 ON_REQUEST: tuple[Part, ...] = (
     Part(
         "keycloak",
@@ -260,7 +259,7 @@ BY_NAME = {part.name: part for part in (*PARTS, *ON_REQUEST)}
 
 def live_parts() -> dict[str, processes.Identity]:
     """
-    The parts that run now, found by their record or by their command line.
+    The parts that run now, found by their records or command lines.
     """
     if not paths.STATE.exists():
         return {}
@@ -273,8 +272,8 @@ def log_file(name: str) -> pathlib.Path:
     The log of a part.
 
     Raises:
-        TestbedError: there is no such part.
+        TestbedError: there is no part of this name.
     """
     if name not in BY_NAME:
-        raise TestbedError(f"no part is called {name!r}; there are: {', '.join(BY_NAME)}")
+        raise TestbedError(f"there is no part {name!r}; choose one of {', '.join(BY_NAME)}")
     return paths.LOGS / f"{name}.log"

@@ -1,8 +1,8 @@
 """
-Where the testbed keeps things: one cache folder outside the checkout, and one run folder for sockets.
+The folders of the testbed: a cache outside the checkout, and a run folder for sockets.
 
-Sockets live under /run because their path may not be longer than 107 bytes. `state/` is one cluster's life
-and is wiped by `down`; binaries, images and the registry's data survive it.
+Sockets are below /run because the path of a socket is limited to 107 bytes. `state/` belongs to one cluster and is
+deleted by `down`. Programs, images and the registry's data stay.
 """
 
 import os
@@ -59,6 +59,6 @@ CONTAINERD_SOCKET = RUN / "containerd.sock"
 
 def binary(name: str) -> pathlib.Path:
     """
-    A built program by its name; a link to the newest build, replaced as a whole when that changes.
+    The path of a program: a link to its current build.
     """
     return BIN / name

@@ -1,4 +1,4 @@
-/* The container that holds a pod's namespaces: it sleeps, and reaps the orphans of the pod. */
+/* The program of the container that holds a pod's namespaces: it sleeps, and reaps the pod's orphaned processes. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>

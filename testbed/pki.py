@@ -1,8 +1,8 @@
 """
-Certificates and kubeconfigs of one cluster's life, made with the openssl program.
+Creates the certificates and kubeconfigs of one cluster with openssl.
 
-Two authorities, as Kubernetes wants: one for the cluster, one for the front proxy through which aggregated
-APIs are called. Keys never leave the state folder, except in the admin's kubeconfig.
+Kubernetes needs two certificate authorities: one for the cluster, and one for the front proxy that calls aggregated
+APIs. Keys stay in the state folder, except for the key in the administrator's kubeconfig.
 """
 
 import base64
@@ -19,7 +19,7 @@ DAYS = "3650"
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """
-    One certificate to make: file name, subject, issuer, and its names if it serves.
+    One certificate: file name, subject, issuer and, for a server, its names.
     """
 
     name: str
@@ -55,8 +55,9 @@ CLIENTS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "
 
 def ensure_pki() -> None:
     """
-    Make what is missing. The last file written is the admin's kubeconfig, so its presence means that all is
-    there.
+    Create all keys, certificates and kubeconfigs, unless they exist.
+
+    The administrator's kubeconfig is written last, so its presence means that the set is complete.
     """
     if paths.KUBECONFIG.exists() and (paths.PKI / "admin.crt").exists():
         return
@@ -75,7 +76,7 @@ def ensure_pki() -> None:
 
 def render_kubeconfig(client: str) -> str:
     """
-    A self-contained kubeconfig, as JSON, which is YAML too.
+    A self-contained kubeconfig, as JSON, which is also YAML.
     """
     cluster = {"server": layout.API_URL, "certificate-authority-data": _encoded(paths.PKI / "ca.crt")}
     user = {"client-certificate-data": _encoded(_crt(client)), "client-key-data": _encoded(_key(client))}
@@ -93,7 +94,7 @@ def render_kubeconfig(client: str) -> str:
 
 def write_private(path: pathlib.Path, text: str) -> None:
     """
-    Write a file that only root may read, in one step.
+    Write a file that only root can read, atomically.
     """
     draft = path.with_suffix(".tmp")
     draft.touch(mode=0o600)

@@ -1,5 +1,5 @@
 """
-Says in plain words what `up` changes on the machine and how `down` undoes it.
+Describes what `up` changes on the machine and how `down` reverts it.
 """
 
 from testbed import binaries, firewall, images, layout, machine, network, paths
@@ -7,7 +7,7 @@ from testbed import binaries, firewall, images, layout, machine, network, paths
 
 def render() -> str:
     """
-    The text of `plan`. It reads the machine and changes nothing.
+    The text of `plan`. Rendering it changes nothing on the machine.
     """
     return "\n".join([*_packages(), *_builds(), *_network(), *_listeners(), *_folders(), *_undo()])
 
@@ -15,14 +15,14 @@ def render() -> str:
 def _packages() -> list[str]:
     missing = machine.missing_packages()
     if not missing:
-        return ["Debian packages: all present, nothing is installed."]
-    return [f"Debian packages that will be installed with apt-get: {', '.join(missing)}."]
+        return ["Debian packages: all installed."]
+    return [f"Debian packages that apt-get installs: {', '.join(missing)}."]
 
 
 def _builds() -> list[str]:
     needed = binaries.missing()
     if not needed:
-        return ["Programs: all built already."]
+        return ["Programs: all built."]
     names = ", ".join(binary.name for binary in needed)
     minutes = binaries.BUILD_MINUTES
     return [f"Programs to build from Go modules, at most about {minutes} minutes on two cores: {names}."]
@@ -41,7 +41,7 @@ def _network() -> list[str]:
 
 
 def _listeners() -> list[str]:
-    lines = ["Listens on addresses of this machine only:"]
+    lines = ["Addresses that it listens on, all of this machine:"]
     lines += [f"  {address}:{port:<6} {purpose}" for address, port, purpose in layout.LISTENERS]
     lines += [f"  {layout.NODE_IP}:{port:<6} {purpose} (firewall rule)" for port, purpose in layout.HOST_PORTS]
     return lines
@@ -61,7 +61,7 @@ def _folders() -> list[str]:
 
 def _undo() -> list[str]:
     return [
-        "`python3 -m testbed down` ends every process it started, removes containers, mounts, links, routes, firewall "
-        "chains and cgroups of the cluster, puts the kernel settings back and wipes the cluster's state.",
-        "It keeps the cache; `down --purge` removes that too. Debian packages and Go's caches stay.",
+        "`python3 -m testbed down` ends every process that `up` started, removes the cluster's containers, mounts, "
+        "links, routes, firewall chains and cgroups, restores the kernel settings and deletes the cluster's state.",
+        "The cache stays; `down --purge` removes it too. Debian packages and Go's caches stay.",
     ]

@@ -1,8 +1,8 @@
 """
-Starts long-lived programs detached from us, remembers who they are, and stops exactly those.
+Starts long-lived programs in sessions of their own, records their identity, and stops exactly those.
 
-A pid alone names nobody: after a reboot or a wrap-around it may belong to a stranger. Start time and
-executable are recorded next to it and compared before every signal.
+A pid is not an identity: after a reboot or a wrap-around it may belong to another process. The start time and the
+executable are recorded with it, and compared before every signal.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ PROC = pathlib.Path("/proc")
 @dataclass(frozen=True, slots=True)
 class Identity:
     """
-    A process as recorded: start_time in clock ticks since boot, exe as the kernel resolves it.
+    A recorded process: start_time in clock ticks since boot, exe as the kernel resolves it.
     """
 
     pid: int
@@ -35,14 +35,14 @@ class Identity:
 
 def boot_id() -> str:
     """
-    The kernel's name for this boot; start times are comparable only within one.
+    The kernel's id of this boot. Start times are comparable only within one boot.
     """
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def parse_start_time(stat: str) -> int:
     """
-    Field 22 of /proc/PID/stat. The second field, the name, may hold spaces and brackets: count from its end.
+    Field 22 of /proc/PID/stat. Fields are counted from the end of the second, which may contain spaces and brackets.
 
     >>> parse_start_time("7 (a) b) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0")
     4242
@@ -52,7 +52,7 @@ def parse_start_time(stat: str) -> int:
 
 def identify(pid: int) -> Identity | None:
     """
-    Who has this pid now; None if nobody, or a zombie.
+    The process that has this pid now; None if there is none or it is a zombie.
     """
     try:
         stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -61,13 +61,13 @@ def identify(pid: int) -> Identity | None:
         return None
     if stat.rpartition(")")[2].split()[0] == "Z":
         return None
-    # A binary that was replaced on disk while it runs is marked; it is the same program.
+    # The kernel marks an executable that was replaced on disk; it is still the same program.
     return Identity(pid, parse_start_time(stat), exe.removesuffix(" (deleted)"), boot_id())
 
 
 def argv_of(pid: int) -> list[str]:
     """
-    The command line of a process; empty if it is gone.
+    The command line of a process; empty if it has ended.
     """
     try:
         raw = (PROC / str(pid) / "cmdline").read_bytes()
@@ -78,21 +78,21 @@ def argv_of(pid: int) -> list[str]:
 
 def all_pids() -> Iterator[int]:
     """
-    The pids of all processes of the machine.
+    The pids of all processes on the machine.
     """
     return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
 
 
 def pid_file(part: str) -> pathlib.Path:
     """
-    Where a part's identity is recorded.
+    The file that records a part's identity.
     """
     return paths.PIDS / f"{part}.json"
 
 
 def recorded(part: str) -> Identity | None:
     """
-    What the pid file says, alive or not.
+    The identity in a part's pid file, whether or not the process still runs.
     """
     try:
         return Identity(**json.loads(pid_file(part).read_text(encoding="utf-8")))
@@ -102,10 +102,9 @@ def recorded(part: str) -> Identity | None:
 
 def running(part: str, argv: Sequence[str]) -> Identity | None:
     """
-    The live process of a part: the recorded one if it is still that program, else one found by its command
-    line.
+    The running process of a part: the recorded one if it is still that program, else one with this command line.
 
-    The second way finds a process whose starter was killed between start and record.
+    The second case finds a process whose parent was killed before it wrote the record.
     """
     record = recorded(part)
     if record is not None and identify(record.pid) == record:
@@ -119,9 +118,9 @@ def running(part: str, argv: Sequence[str]) -> Identity | None:
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """
-    Hold back Ctrl-C and SIGTERM until the block is done, so that a start and its record stay together.
+    Defer Ctrl-C and SIGTERM until the block ends, so that no start goes without its record.
 
-    A Python handler is used, not a blocked signal: a block would be inherited by the program that is started.
+    It sets Python handlers, because the started program would inherit a mask of blocked signals.
     """
     arrived: list[int] = []
 
@@ -140,7 +139,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 def start(part: str, argv: Sequence[str], *, env: Mapping[str, str]) -> Identity:
     """
-    Start a part in a session of its own, with its output appended to its log, and record who it is.
+    Start a part in a session of its own, append its output to its log, and record its identity.
     """
     log = paths.LOGS / f"{part}.log"
     for folder in (paths.LOGS, paths.PIDS):
@@ -155,7 +154,7 @@ def start(part: str, argv: Sequence[str], *, env: Mapping[str, str]) -> Identity
             cwd="/",
             start_new_session=True,
         )
-        # Popen returns after exec, so exe is already that of the program.
+        # Popen returns after exec, so exe is already the program's.
         identity = identify(child.pid) or Identity(child.pid, 0, argv[0], boot_id())
         draft = pid_file(part).with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(identity)), encoding="utf-8")
@@ -164,13 +163,13 @@ def start(part: str, argv: Sequence[str], *, env: Mapping[str, str]) -> Identity
     return identity
 
 
-# Our own children become zombies when they end while we still run; poll() reaps them.
+# A child that ends while this process runs becomes a zombie; poll() reaps it.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 def is_alive(identity: Identity) -> bool:
     """
-    Whether this very process still runs.
+    Whether exactly this process still runs.
     """
     for child in _children:
         child.poll()
@@ -179,15 +178,15 @@ def is_alive(identity: Identity) -> bool:
 
 def _holds_anything(identity: Identity) -> bool:
     """
-    Whether its ports and files may still be held: the first thread of a process that ends can be a zombie, without an
-    executable to be known by, while others are still in the kernel.
+    Whether the process may still hold ports and files. While a process ends, its first thread can be a zombie without
+    an executable although other threads are still in the kernel.
     """
     return is_alive(identity) or has_live_thread(identity.pid, identity.start_time)
 
 
 def has_live_thread(pid: int, start_time: int) -> bool:
     """
-    Whether a process that was started then has a thread that has not ended, whatever became of its first.
+    Whether the process with this pid and start time has a thread that has not ended, even if its first thread has.
     """
     try:
         stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -204,7 +203,7 @@ def has_live_thread(pid: int, start_time: int) -> bool:
 
 def signal_all(identities: Iterable[Identity], number: signal.Signals) -> None:
     """
-    Send a signal to those that are still who they were.
+    Send a signal to the processes that still have their recorded identity.
     """
     for identity in identities:
         if is_alive(identity):
@@ -216,7 +215,7 @@ def stop_all(
     identities: Sequence[Identity], *, grace_s: float, tick: Callable[[str], None] = lambda _: None
 ) -> list[Identity]:
     """
-    SIGTERM, wait, SIGKILL. Returns those that survived even that: stuck in the kernel.
+    Send SIGTERM, wait, then send SIGKILL. Returns the processes that survived, which are stuck in the kernel.
     """
     alive = [identity for identity in identities if is_alive(identity)]
     signal_all(alive, signal.SIGTERM)

@@ -1,5 +1,5 @@
 """
-What a person sees: a line per part with its time, and a sign of life at least every ten seconds.
+Prints progress: one line per step with its duration, and a line every ten seconds while a step runs.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ REPEAT_S = 10.0
 
 class Step:
     """
-    One numbered line of the progress. `tick` is called while waiting; it speaks only every REPEAT_S seconds.
+    One numbered step. `tick` may be called often; it prints only every REPEAT_S seconds.
     """
 
     def __init__(self, prefix: str, label: str) -> None:
@@ -31,7 +31,7 @@ class Step:
 
     def tick(self, detail: str = "") -> None:
         """
-        Say that the step still runs, if it was silent for long.
+        Print that the step still runs, if nothing was printed for REPEAT_S seconds.
         """
         now = time.monotonic()
         if now - self._spoke < REPEAT_S:
@@ -48,7 +48,7 @@ class Step:
 
 class Progress:
     """
-    Counts the steps of one command.
+    The numbered steps of one command.
     """
 
     def __init__(self, total: int) -> None:
@@ -59,7 +59,7 @@ class Progress:
     @contextlib.contextmanager
     def step(self, label: str) -> Iterator[Step]:
         """
-        Number, time and report one part; an error is marked on its line and passes through.
+        Number, time and report one step. An error is marked on its line and raised again.
         """
         self._current += 1
         step = Step(f"[{self._current:>2}/{self._total}]", label)
@@ -80,13 +80,13 @@ class Progress:
 
 def say(text: str) -> None:
     """
-    Print a line at once, also into a pipe.
+    Print a line without delay, also into a pipe.
     """
     print(text, flush=True)
 
 
 def warn(text: str) -> None:
     """
-    Print a line that needs attention to stderr.
+    Print a line to stderr.
     """
     print(text, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 """
-Small notes to ourselves in the cache: what something was made from, so that it is not made twice.
+Notes in the cache that record what a result was made from, so that it is not made twice.
 """
 
 import json
@@ -8,7 +8,7 @@ import pathlib
 
 def read(path: pathlib.Path) -> dict[str, str]:
     """
-    A note; empty if absent or unreadable, which only means that work is done again.
+    Read a note. It is empty if it is absent or unreadable; the work is then done again.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -19,7 +19,7 @@ def read(path: pathlib.Path) -> dict[str, str]:
 
 def write(path: pathlib.Path, content: dict[str, str]) -> None:
     """
-    Write a note in one step.
+    Write a note atomically.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")

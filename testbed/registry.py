@@ -1,7 +1,7 @@
 """
-A client of our own image registry: enough of the distribution protocol to push an image and to ask for one.
+A client of our image registry: the part of the distribution protocol that pushes an image and looks one up.
 
-Layers are pushed uncompressed: on one machine compressing costs more than it saves.
+Layers are pushed uncompressed, because on one machine compression costs more than it saves.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ TIMEOUT_S = 120.0
 @dataclass(frozen=True, slots=True)
 class Reference:
     """
-    An image name as the registry sees it: path and tag, without the host that users write before it.
+    An image name as the registry stores it: path and tag, without the registry host.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Reference:
     @property
     def local(self) -> str:
         """
-        The name under which skopeo and buildah find it.
+        The name that skopeo and buildah use.
         """
         return f"{layout.REGISTRY}/{self.path}:{self.tag}"
 
@@ -78,7 +78,7 @@ class Config:
 
 def digest(reference: Reference) -> str | None:
     """
-    The digest of the image that the registry holds under this name; None if it holds none.
+    The digest of the image that the registry has under this name; None if it has none.
     """
     status, headers, _ = _call("HEAD", f"/v2/{reference.path}/manifests/{reference.tag}", accept=ACCEPTED)
     return headers.get("docker-content-digest") if status == 200 else None
@@ -86,7 +86,7 @@ def digest(reference: Reference) -> str | None:
 
 def size_bytes(reference: Reference) -> int:
     """
-    The bytes that a pull of this image moves.
+    The number of bytes that a pull of this image transfers.
     """
     status, _, body = _call("GET", f"/v2/{reference.path}/manifests/{reference.tag}", accept=ACCEPTED)
     if status != 200:
@@ -142,7 +142,7 @@ def _upload(path: str, blob_digest: str, content: bytes | pathlib.Path) -> None:
     status, headers, body = _call("POST", f"/v2/{path}/blobs/uploads/")
     if status != 202:
         raise TestbedError(f"the registry opened no upload for {path}: {status} {body[:300]!r}")
-    # The answer names the place to upload to as a whole URL; only its path and query matter to us.
+    # The registry answers with a complete upload URL, of which only path and query are used.
     location = headers["location"].split(layout.REGISTRY, 1)[-1]
     location += ("&" if "?" in location else "?") + f"digest={blob_digest}"
     status, _, body = _call("PUT", location, content=content, content_type="application/octet-stream")

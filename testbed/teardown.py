@@ -1,8 +1,8 @@
 """
-Takes the cluster away: processes first, then mounts, firewall, files, and the bridges last.
+Removes the cluster: processes first, then mounts, firewall rules and files, and the bridges last.
 
-It needs nothing to be alive: it works the same on a healthy cluster, on a half-started one and on the
-remains of a dead one. Containers are found by their cgroup and by their shims, not by asking containerd.
+Nothing has to run. The same code removes a healthy cluster, a half-started one and the remains of a dead one. It finds
+containers by their cgroups and shims, not through containerd.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from testbed.errors import TestbedError
 from testbed.processes import Identity
 
 POD_CGROUP = "kubepods"
-# Clients before servers: nobody then waits for an answer that does not come.
+# Clients stop before their servers, so that none waits for an answer.
 STOP_ORDER: tuple[tuple[str, float], ...] = (("keycloak", 5), ("kubelet", 5), ("kube-proxy", 3))
 CONTROL_PLANE: tuple[tuple[str, float], ...] = (
     ("kube-scheduler", 3),
     ("kube-controller-manager", 3),
     ("containerd", 5),
-    # It would wait up to a minute for watches that are already gone.
+    # On SIGTERM it waits up to a minute for open watches, although their clients have stopped.
     ("kube-apiserver", 4),
     ("etcd", 3),
     ("registry", 3),
@@ -40,17 +40,17 @@ QUIET_TIMEOUT_S = 15.0
 
 def is_ours() -> bool:
     """
-    Whether this machine carries anything of a testbed: its state, its link or its firewall chain.
+    Whether this machine has anything of a testbed: its state, its link or its firewall chain.
     """
     return paths.STATE.exists() or network.link_exists(layout.NODE_BRIDGE) or _has_filter()
 
 
 def remove_cluster(tick: Callable[[str], None]) -> list[str]:
     """
-    Remove all of the cluster but the cache. Returns what was removed, for people to read.
+    Remove everything of the cluster except the cache. Returns a description of what was removed.
 
     Raises:
-        TestbedError: something would not go, or another program still talks to the cluster's addresses.
+        TestbedError: something could not be removed, or another program is connected to the cluster's addresses.
     """
     removed = stop_parts(STOP_ORDER, tick)
     removed += stop_containers(tick)
@@ -68,7 +68,7 @@ def remove_cluster(tick: Callable[[str], None]) -> list[str]:
 
 def stop_parts(order: tuple[tuple[str, float], ...], tick: Callable[[str], None]) -> list[str]:
     """
-    Stop the named parts one after another, each with its grace in seconds.
+    Stop the named parts one after another. Each has a grace period in seconds.
     """
     live = parts.live_parts()
     stopped: list[str] = []
@@ -77,7 +77,7 @@ def stop_parts(order: tuple[tuple[str, float], ...], tick: Callable[[str], None]
         if identity is None:
             continue
         if stuck := processes.stop_all([identity], grace_s=grace_s, tick=tick):
-            raise TestbedError(f"{name} (pid {stuck[0].pid}) did not end even by SIGKILL; look at it, then try again")
+            raise TestbedError(f"{name} (pid {stuck[0].pid}) survived SIGKILL; find out why, then try again")
         processes.pid_file(name).unlink(missing_ok=True)
         stopped.append(f"process {name} (pid {identity.pid})")
     return stopped
@@ -85,9 +85,9 @@ def stop_parts(order: tuple[tuple[str, float], ...], tick: Callable[[str], None]
 
 def stop_containers(tick: Callable[[str], None]) -> list[str]:
     """
-    Kill the containers' processes, then the shims that watched them.
+    Kill the processes of all containers, then their shims.
 
-    The state of the cluster is thrown away, so nothing is gained by asking the programs inside to end nicely.
+    There is no graceful stop, because the cluster's state is deleted anyway.
     """
     sockets = _sockets_of(_shims())
     containers = _kill_rounds(_container_processes, tick)
@@ -100,11 +100,11 @@ def stop_containers(tick: Callable[[str], None]) -> list[str]:
 
 def unmount_all() -> list[str]:
     """
-    Undo every mount below our folders, the innermost first.
+    Unmount everything below our folders, innermost first.
     """
     ours = [point for point in _mount_points() if _is_below_ours(point)]
     for point in reversed(ours):
-        # Lazily: a container that dies late may still hold it, and its holder is dead already.
+        # A lazy unmount, because a container that ends late may still hold the mount.
         run(["umount", "--lazy", point])
     left = [point for point in _mount_points() if _is_below_ours(point)]
     if left:
@@ -114,7 +114,7 @@ def unmount_all() -> list[str]:
 
 def remove_leftovers() -> list[str]:
     """
-    What kubelet, containerd and the CNI plugins leave in places of the machine that cannot be configured.
+    Remove what kubelet, containerd and the CNI plugins leave in folders that cannot be configured.
     """
     removed: list[str] = []
     cgroups = sum(_remove_cgroup(root / POD_CGROUP) for root in machine.cgroup_roots())
@@ -124,7 +124,7 @@ def remove_leftovers() -> list[str]:
         if link.is_symlink() and str(link.readlink()).startswith(str(paths.POD_LOGS)):
             link.unlink()
     for result in _entries(CNI_RESULTS):
-        # Each names the network namespace it was about, and ours are below our run folder.
+        # Each result contains the path of its network namespace, and ours are below our run folder.
         if str(paths.RUN) in result.read_text(encoding="utf-8", errors="replace"):
             result.unlink()
     if is_ours():
@@ -144,7 +144,7 @@ def remove_leftovers() -> list[str]:
 
 def remove_state() -> list[str]:
     """
-    Wipe the cluster's state: etcd, certificates, containers, volumes, logs.
+    Delete the cluster's state: etcd, certificates, containers, volumes, logs.
     """
     removed: list[str] = []
     for folder in (paths.STATE, paths.RUN):
@@ -159,14 +159,14 @@ def remove_state() -> list[str]:
 
 def _wait_until_quiet(tick: Callable[[str], None]) -> None:
     """
-    Once the bridge is gone, a packet to its address would leave the machine: wait until nobody sends one.
+    Wait until no process is connected to the cluster, because without the bridge its packets would leave the machine.
     """
     deadline = time.monotonic() + QUIET_TIMEOUT_S
     while network.link_exists(layout.NODE_BRIDGE) and (talkers := network.talkers()):
         if time.monotonic() > deadline:
             raise TestbedError(
-                f"all is removed but the bridge {layout.NODE_BRIDGE}, because without it these would send packets "
-                f"out of the machine: {'; '.join(talkers)}. End them and run `down` again"
+                f"everything is removed except bridge {layout.NODE_BRIDGE}. Without it, these processes would send "
+                f"packets out of the machine: {'; '.join(talkers)}. End them and run `down` again"
             )
         tick(talkers[0])
         time.sleep(0.2)
@@ -175,11 +175,11 @@ def _wait_until_quiet(tick: Callable[[str], None]) -> None:
 def _kill_rounds(find: Callable[[], list[Identity]], tick: Callable[[str], None]) -> int:
     killed: set[Identity] = set()
     deadline = time.monotonic() + 20.0
-    # A process may start another between looking and killing, hence the rounds.
+    # Repeat, because a process may start another one between the search and the signal.
     while found := find():
         if time.monotonic() > deadline:
             names = ", ".join(f"pid {item.pid} ({item.exe})" for item in found[:5])
-            raise TestbedError(f"these did not end even by SIGKILL: {names}; look at them, then try again")
+            raise TestbedError(f"these processes survived SIGKILL: {names}; find out why, then try again")
         killed |= set(found)
         processes.signal_all(found, signal.SIGKILL)
         tick(f"{len(found)} processes left")
@@ -209,7 +209,7 @@ def _shims() -> list[Identity]:
 
 def _sockets_of(shims: list[Identity]) -> set[pathlib.Path]:
     """
-    The socket files that shims listen on; killed, they leave them behind in a folder that all shims share.
+    The socket files of shims. A killed shim leaves its socket in a folder that all shims share.
     """
     inodes = set().union(*(network.socket_inodes(shim.pid) for shim in shims))
     lines = (processes.PROC / "net/unix").read_text(encoding="utf-8", errors="replace").splitlines()[1:]
@@ -226,7 +226,7 @@ def _is_our_shim(argv: list[str]) -> bool:
 
 def _mount_points() -> list[str]:
     lines = (processes.PROC / "self/mounts").read_text(encoding="utf-8").splitlines()
-    # The kernel writes blanks in a path as octal escapes.
+    # The kernel writes spaces in a path as octal escapes.
     return [line.split()[1].encode().decode("unicode_escape") for line in lines]
 
 
@@ -247,7 +247,7 @@ def _remove_cgroup(folder: pathlib.Path) -> int:
             except FileNotFoundError:
                 break
             except OSError:
-                # The kernel lets go of a dead process a moment after it is gone from /proc.
+                # A cgroup stays busy for a moment after its last process disappeared from /proc.
                 if attempt == 19:
                     raise
                 time.sleep(0.05)
