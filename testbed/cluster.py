@@ -10,7 +10,7 @@ from collections.abc import Callable
 from testbed import (
     addons,
     api,
-    beside,
+    background,
     binaries,
     config,
     images,
@@ -38,7 +38,7 @@ def build() -> None:
     Build the missing programs, and nothing else.
     """
     machine.require_root()
-    with locking.exclusive(), beside.Tasks() as tasks:
+    with locking.exclusive(), background.Tasks() as tasks:
         steps: list[tuple[str, Work]] = [("Debian packages", _packages), *_binary_steps(tasks)]
         _run_steps(steps)
 
@@ -54,7 +54,7 @@ def up(*, taint: bool = False) -> pathlib.Path:
         TestbedError: a part failed; the message says which, and has the end of its log.
     """
     machine.require_root()
-    with locking.exclusive(), beside.Tasks() as tasks:
+    with locking.exclusive(), background.Tasks() as tasks:
         progress = _run_steps(_up_steps(tasks, taint=taint))
     say(f"The cluster is up after {progress.elapsed_s:.0f}s.")
     say(f"  export KUBECONFIG={paths.KUBECONFIG}")
@@ -128,22 +128,22 @@ def status() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _up_steps(tasks: beside.Tasks, *, taint: bool) -> list[tuple[str, Work]]:
-    base_layer: list[beside.Task[None]] = []
+def _up_steps(tasks: background.Tasks, *, taint: bool) -> list[tuple[str, Work]]:
+    base_layer: list[background.Task[None]] = []
 
     def start_base_layer(_: Step) -> str:
         base_layer.append(tasks.start(f"file system of {images.BASE_IMAGE}", images.prepare_base_layer))
         return "started"
 
     def base_image(step: Step) -> str:
-        beside.wait(base_layer[0], step.tick)
+        background.wait(base_layer[0], step.tick)
         return images.ensure_base_image(step.tick)
 
     steps: list[tuple[str, Work]] = [
         ("Debian packages", _packages),
         ("remains of a dead cluster", _clear_remains),
         ("address ranges and ports are free", _check_machine),
-        (f"file system of {images.BASE_IMAGE}, beside the next steps", start_base_layer),
+        (f"background: file system of {images.BASE_IMAGE}", start_base_layer),
         *_binary_steps(tasks),
         (f"bridge {layout.NODE_BRIDGE}, routes, packet filter", _network),
         ("certificates and configuration", _configure),
@@ -168,12 +168,12 @@ def _run_steps(steps: list[tuple[str, Work]]) -> Progress:
     return progress
 
 
-def _binary_steps(tasks: beside.Tasks) -> list[tuple[str, Work]]:
+def _binary_steps(tasks: background.Tasks) -> list[tuple[str, Work]]:
     needed = binaries.missing()
     if not needed:
         return [("programs", _link_binaries)]
     batches = binaries.batches(needed)
-    downloads: dict[str, beside.Task[int]] = {}
+    downloads: dict[str, background.Task[int]] = {}
 
     def start_downloads(step: Step) -> str:
         go = binaries.toolchain(step.tick)
@@ -184,12 +184,12 @@ def _binary_steps(tasks: beside.Tasks) -> list[tuple[str, Work]]:
         return "started"
 
     def build(batch: list[binaries.Binary], step: Step) -> str:
-        packages = beside.wait(downloads[batch[0].batch], lambda _: step.tick("downloading Go modules"))
+        packages = background.wait(downloads[batch[0].batch], lambda _: step.tick("downloading Go modules"))
         binaries.build(binaries.toolchain(step.tick), batch, packages, step.tick)
         return "built"
 
     return [
-        ("downloads of Go modules, beside the next steps", start_downloads),
+        ("background: downloads of Go modules", start_downloads),
         *((f"build {_names(batch)}", functools.partial(build, batch)) for batch in batches),
         ("programs", _link_binaries),
     ]

@@ -53,7 +53,7 @@ def _folders() -> list[str]:
         f"Cache: {paths.CACHE}, {size:.1f} GiB now, about 4 GiB after a first run: programs, images, the cluster's "
         "state, and a virtual environment of 0.6 GiB for each checkout (`venvs`). Every image that is built again adds "
         "to it. Sockets: /run/kns-testbed.",
-        f"Go's own caches (module and build cache of this user) grow by about 6 GiB. Images: {len(images.IMAGES) + 1}.",
+        f"Go's own caches (module and build cache of this user) grow by about 5 GiB. Images: {len(images.IMAGES) + 1}.",
         "Only with `keycloak up`: Debian packages default-jre-headless and maven, 0.5 GiB in the cache, "
         "and Maven's own cache grows by 0.2 GiB.",
     ]

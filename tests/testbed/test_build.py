@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from testbed import beside, binaries, modules, paths
+from testbed import background, binaries, modules, paths
 from testbed.errors import TestbedError
 
 MODULES = {"a.io/b", "a.io/b/v2"}
@@ -92,40 +92,46 @@ def test_programs_are_built_anew_if_their_source_changes(
     assert not set(before.values()) & {binaries.stored(binary) for binary in binaries.BINARIES}
 
 
+def test_containerd_finds_its_shim_beside_itself() -> None:
+    """After a restart it looks nowhere else for the shim of a container that runs already."""
+    folders = {binary.name: binaries.stored(binary).parent for binary in binaries.BINARIES}
+    assert folders["containerd"] == folders["containerd-shim-runc-v2"]
+
+
 def test_a_batch_is_all_cgo_or_none() -> None:
     for batch in binaries.batches(binaries.BINARIES):
         assert len({binary.cgo for binary in batch}) == 1
 
 
 def test_the_result_of_a_task_arrives() -> None:
-    with beside.Tasks() as tasks:
-        assert beside.wait(tasks.start("sum", lambda _: 1 + 1), lambda _: None) == 2
+    with background.Tasks() as tasks:
+        assert background.wait(tasks.start("sum", lambda _: 1 + 1), lambda _: None) == 2
 
 
 def test_the_error_of_a_task_arrives() -> None:
-    def fail(_: beside.Tick) -> None:
+    def fail(_: background.Tick) -> None:
         raise TestbedError("no network")
 
-    with beside.Tasks() as tasks, pytest.raises(TestbedError, match="no network"):
-        beside.wait(tasks.start("download", fail), lambda _: None)
+    with background.Tasks() as tasks, pytest.raises(TestbedError, match="no network"):
+        background.wait(tasks.start("download", fail), lambda _: None)
 
 
 def test_a_task_ends_with_its_command() -> None:
     started = threading.Event()
 
-    def work(tick: beside.Tick) -> None:
+    def work(tick: background.Tick) -> None:
         while True:
             tick("still at work")
             started.set()
 
     def run() -> None:
-        with beside.Tasks() as all_tasks:
+        with background.Tasks() as all_tasks:
             tasks.append(all_tasks.start("endless", work))
             started.wait()
             raise KeyboardInterrupt
 
-    tasks: list[beside.Task[None]] = []
+    tasks: list[background.Task[None]] = []
     with pytest.raises(KeyboardInterrupt):
         run()
     (task,) = tasks
-    assert isinstance(task.exception(), beside.CancelledError)
+    assert isinstance(task.exception(), background.CancelledError)

@@ -1,5 +1,5 @@
 """
-Work that runs in threads beside the steps of a command, such as downloads beside compiling.
+Runs work in threads in the background of a command's steps, such as downloads while programs are compiled.
 
 A task does its waiting in programs that it starts with `commands.run_long`. If the command ends early, the `tick` of
 the task raises, and `run_long` ends the program.
@@ -48,7 +48,7 @@ class Tasks:
         def run() -> T:
             started = time.monotonic()
             result = work(tick)
-            say(f"        beside: {label} ... ready {time.monotonic() - started:.1f}s")
+            say(f"        background: {label} ... ready {time.monotonic() - started:.1f}s")
             return result
 
         return self._executor.submit(run)
