@@ -39,6 +39,7 @@ class Kind(StrEnum):
     POD = "Pod"
     JOB = "Job"
     INGRESS = "Ingress"
+    POD_DISRUPTION_BUDGET = "PodDisruptionBudget"
     NETWORK_POLICY = "NetworkPolicy"
     EVENT = "Event"
     POD_METRICS = "PodMetrics"

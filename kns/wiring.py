@@ -182,7 +182,9 @@ def wire_scheduler(
         rng=rng,
         namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
         limits=_build_limits(settings, clock),
-        bearer=RealmTokens(settings.realm_public_key) if settings.realm_public_key else None,
+        bearer=RealmTokens(settings.realm_public_key, clients=settings.token_clients)
+        if settings.realm_public_key
+        else None,
     )
     return Scheduler(
         namespace=namespace,

@@ -31,7 +31,7 @@ def public_der(number: int = 0) -> str:
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Claims that are accepted now, with keys replaced; None removes one."""
-    data = {"exp": int(time.time()) + 300, "preferred_username": "user1", **changes}
+    data = {"exp": int(time.time()) + 300, "preferred_username": "user1", "azp": "jarvice", **changes}
     return {key: value for key, value in data.items() if value is not None}
 
 

@@ -24,7 +24,10 @@ APP_LABEL = "kns.io/app"
 MACHINE_LABEL = "kns.io/machine"
 JOB_NAME_ANNOTATION = "kns.io/job-name"
 RECORD_UID_ANNOTATION = "kns.io/record-uid"
-NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"  # of a job's namespace; the policy kns-job-pods reads it
+# Of a job's namespace, for the policy kns-job-pods.
+EXTENDED_RESOURCES_ANNOTATION = "kns.io/extended-resources"
+RUNTIME_CLASS_ANNOTATION = "kns.io/runtime-class"
+NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it
 FINALIZER = "kns.io/cleanup"
 
@@ -53,6 +56,7 @@ SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
 KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that limits kns's own account
+CONTROL_PLANE_BUDGET = "kns-control-plane"  # a PodDisruptionBudget
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
 

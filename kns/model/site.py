@@ -162,13 +162,21 @@ class Proxies:
 
 @dataclass(frozen=True, slots=True)
 class VirtualKubernetes:
-    """Software of virtual clusters. `versions` maps a minor version (`v1.36`) to the image tag, the default last."""
+    """
+    Software of virtual clusters. `versions` maps a minor version (`v1.36`) to the image tag, the default last.
+
+    `runtime_class` applies to the tenant's pods, `priority_class` to control planes. `protect_control_planes` keeps
+    autoscalers and drains away from control planes.
+    """
 
     syncer_image_tag: str
     versions: dict[str, str]
     service_cidr: str
     registry: str = ""
     storage_class: str | None = None
+    runtime_class: str | None = None
+    priority_class: str | None = None
+    protect_control_planes: bool = True
 
     @property
     def default(self) -> str:

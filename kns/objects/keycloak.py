@@ -36,6 +36,8 @@ def build_client(
         "implicitFlowEnabled": False,
         "directAccessGrantsEnabled": False,
         "serviceAccountsEnabled": False,
+        # With the full scope a token would carry every role of its user, those of the Admin API included.
+        "fullScopeAllowed": False,
         "redirectUris": [f"{address.url}{path}" for path in redirect_paths] if address else [],
         "webOrigins": ["+"],
         "attributes": {

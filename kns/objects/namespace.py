@@ -17,11 +17,19 @@ _CLASS = "storageclass.storage.k8s.io"
 PODS_PER_NODE = 110  # a kubelet's default
 OWN_PODS = 10  # the control plane, CoreDNS, init, the web shell, and each once more while it is replaced
 # Far above the needs of any app, and low enough to protect the host's store and address ranges.
-COUNTS = {"services": "500", "configmaps": "1000", "secrets": "1000", "persistentvolumeclaims": "100"}
+COUNTS = {"services": "500", "configmaps": "300", "secrets": "600", "persistentvolumeclaims": "100"}
 
 
 def build_namespace(
-    accepted: Accepted, *, user: str, app: str, record_uid: str, installation: str, pod_security: str = "baseline"
+    accepted: Accepted,
+    *,
+    nodes: int,
+    user: str,
+    app: str,
+    record_uid: str,
+    installation: str,
+    pod_security: str = "baseline",
+    runtime_class: str | None = None,
 ) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` blocks the known ways from a pod to its node; `restricted` is not possible,
@@ -44,6 +52,8 @@ def build_namespace(
                 names.JOB_NAME_ANNOTATION: accepted.name,
                 names.RECORD_UID_ANNOTATION: record_uid,
                 names.NODE_SELECTOR_ANNOTATION: _join(accepted.machine.node_selector),
+                names.EXTENDED_RESOURCES_ANNOTATION: GPU if accepted.machine.gpus(nodes) else "",
+                **({names.RUNTIME_CLASS_ANNOTATION: runtime_class} if runtime_class else {}),
             },
         },
     }

@@ -16,18 +16,22 @@ API_PORT = 8443  # of the virtual cluster, on its pod
 HOST_API_PORTS = (443, 6443)
 
 # Pods, Services, nodes and cloud metadata have addresses in these ranges. Jobs may reach only those that the site
-# opens.
+# opens. 168.63.129.16 is Azure's platform, and some networks use the test range 198.18.0.0/15 and class E for pods.
 PRIVATE_RANGES = (
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
     "192.168.0.0/16",
+    "198.18.0.0/15",
+    "240.0.0.0/4",
     "fc00::/7",
     "fe80::/10",
 )
-LINK_LOCAL_RANGES = ("169.254.0.0/16", "fd00:ec2::254/128", "fe80::/10")
+LINK_LOCAL_RANGES = ("168.63.129.16/32", "169.254.0.0/16", "fd00:ec2::254/128", "fe80::/10")
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"

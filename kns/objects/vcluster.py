@@ -15,6 +15,8 @@ from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_toleration
 from kns.objects.labels import build_labels, build_meta
 
 API_PORT = 443
+# Neither the cluster autoscaler nor Karpenter evicts a pod with these annotations to save a node.
+_KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 
 def build_syncer_binding(location: Location) -> dict[str, Any]:
@@ -33,6 +35,22 @@ def build_syncer_binding(location: Location) -> dict[str, Any]:
         "subjects": [
             {"kind": "ServiceAccount", "name": location.syncer_account, "namespace": location.namespace},
         ],
+    }
+
+
+def build_disruption_budget(location: Location) -> dict[str, Any]:
+    """No eviction of the control plane: without a volume everything in the virtual cluster would be lost."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": build_meta(names.CONTROL_PLANE_BUDGET, location),
+        "spec": {
+            "maxUnavailable": 0,
+            "selector": {
+                "matchLabels": location.control_plane_selector,
+                "matchExpressions": [{"key": names.SYNCED_LABEL, "operator": "DoesNotExist"}],
+            },
+        },
     }
 
 
@@ -71,7 +89,7 @@ def build_values(
                 "image": {"registry": "ghcr.io", "repository": "loft-sh/vcluster-oss", "tag": virtual.syncer_image_tag},
                 "imagePullPolicy": "IfNotPresent",
                 "labels": labels,
-                "pods": {"labels": labels},
+                "pods": {"labels": labels, **({"annotations": _KEEP} if virtual.protect_control_planes else {})},
                 "resources": SYNCER,
                 "persistence": {
                     "volumeClaim": {
@@ -87,6 +105,7 @@ def build_values(
                 "scheduling": {
                     "nodeSelector": accepted.machine.node_selector,
                     "tolerations": build_tolerations(),
+                    **({"priorityClassName": virtual.priority_class} if virtual.priority_class else {}),
                 },
             },
             "advanced": {
@@ -100,6 +119,7 @@ def build_values(
                 "pods": {
                     "enforceTolerations": [f"{key}:NoSchedule" for key in TOLERATED_TAINTS],
                     "useSecretsForSATokens": True,  # the default writes tokens into annotations of host pods
+                    **({"runtimeClassName": virtual.runtime_class} if virtual.runtime_class else {}),
                 }
             },
             "fromHost": {

@@ -187,6 +187,23 @@ class Settings(BaseModel):
         "Host storage class for the data of new virtual clusters. Unset: no volume, and a job ends when it loses its "
         "control-plane pod.",
     )
+    virtual_runtime_class: Name | None = _variable(
+        "KNS_JOB_RUNTIME_CLASS",
+        None,
+        "RuntimeClass of the host for every pod of a tenant, for example a sandbox. An admission policy refuses pods "
+        "without it. Unset: the host's default.",
+    )
+    virtual_priority_class: Name | None = _variable(
+        "KNS_CONTROL_PLANE_PRIORITY_CLASS",
+        None,
+        "PriorityClass of the host for the control planes of virtual clusters. Unset: the host's default.",
+    )
+    virtual_protect_control_planes: bool = _variable(
+        "KNS_PROTECT_CONTROL_PLANES",
+        True,
+        "Mark control planes so that autoscalers do not move them, and refuse their eviction if they have no volume, "
+        "because a job ends with such a control plane. `kubectl drain` then waits until the jobs of the node ended.",
+    )
     service_cidr: AddressRange | None = _variable(
         "KNS_SERVICE_CIDR",
         None,
@@ -213,6 +230,12 @@ class Settings(BaseModel):
         "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
         None,
         "RSA public key of the Keycloak realm, for Bearer tokens: DER in base64, or PEM. Unset: kns refuses tokens.",
+    )
+    token_clients: Names = _variable(
+        "KNS_TOKEN_CLIENTS",
+        "jarvice",
+        "Comma-separated clients of the realm. kns accepts a Bearer token without an audience only from these (`azp`).",
+        validate_default=True,
     )
     failed_logins_per_minute: Whole = _variable(
         "KNS_FAILED_LOGINS_PER_MINUTE",

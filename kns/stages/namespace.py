@@ -65,11 +65,13 @@ def _apply_namespace(ctx: Context) -> None:
     cluster.apply(
         build_namespace(
             ctx.accepted,
+            nodes=ctx.job.spec.machine.nodes,
             user=ctx.job.spec.user,
             app=ctx.job.spec.app,
             record_uid=ctx.job.uid,
             installation=site.system_namespace,
             pod_security=site.pod_security,
+            runtime_class=site.virtual.runtime_class,
         )
     )
     cluster.apply(

@@ -33,7 +33,9 @@ GOOD: dict[str, Callable[[], str]] = {
 }
 
 
-@pytest.mark.proves("callers", "A token with an audience must be for `jarvice`; a token without one is accepted")
+@pytest.mark.proves(
+    "callers", "A token with an audience must be for `jarvice`; a token without one must come from an accepted client"
+)
 @pytest.mark.parametrize("sentence", GOOD)
 def test_a_token_is_believed_that_is(tokens: RealmTokens, sentence: str) -> None:
     """Clocks may differ by half a minute."""

@@ -39,7 +39,11 @@ def _manifests() -> Iterator[dict[str, Any]]:
 
 
 def _make_namespace(server: ApiServer) -> None:
-    annotations = {"kns.io/node-selector": "example.org/machine=small,spare=", "kns.io/runtime-class": RUNTIME_CLASS}
+    annotations = {
+        "kns.io/node-selector": "example.org/machine=small,spare=",
+        "kns.io/extended-resources": "nvidia.com/gpu",
+        "kns.io/runtime-class": RUNTIME_CLASS,
+    }
     labels = {"kns.io/job": "7", "kns.io/installation": "kns-system", "app.kubernetes.io/managed-by": "kns"}
     meta = {"name": JOB, "labels": labels, "annotations": annotations}
     runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runc"}

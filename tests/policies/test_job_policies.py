@@ -26,6 +26,14 @@ def build_pod(name: str, **spec: Any) -> dict[str, Any]:
     return build("Pod", name, spec=whole)
 
 
+def a_container(resources: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "extra", "image": "example.org/app:1", "resources": resources}
+
+
+def labelled(obj: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
+
+
 def build_service(name: str, **spec: Any) -> dict[str, Any]:
     return build("Service", name, spec={"ports": [{"port": 80}], "selector": {"app": "web"}, **spec})
 
@@ -87,6 +95,24 @@ REFUSED = {
         SYNCER,
         "its nodeSelector must have example.org/machine=small",
     ),
+    "a pod that asks for a GPU of another kind": (
+        "pods",
+        build_pod(COPY, containers=[a_container({"limits": {"amd.com/gpu": "1"}})]),
+        SYNCER,
+        "the machine of this job does not provide amd.com/gpu",
+    ),
+    "an init container that asks for huge pages": (
+        "pods",
+        build_pod(COPY, initContainers=[a_container({"limits": {"hugepages-2Mi": "64Mi", "memory": "64Mi"}})]),
+        SYNCER,
+        "does not provide hugepages-2Mi",
+    ),
+    "a pod that takes the place of the web shell": (
+        "pods",
+        labelled(build_pod(COPY), {"kns.io/component": "shell"}),
+        SYNCER,
+        "the label kns.io/component belongs to kns",
+    ),
     "a pod under another runtime": (
         "pods",
         build_pod(COPY, runtimeClassName=None),
@@ -144,6 +170,10 @@ def test_what_is_refused_in_the_namespace_of_a_job(api: ApiServer, name: str) ->
 
 ADMITTED = {
     "a copied pod on the machine": ("pods", build_pod(COPY)),
+    "a pod with a GPU of the machine": (
+        "pods",
+        build_pod(COPY, containers=[a_container({"limits": {"nvidia.com/gpu": "1", "cpu": "1", "memory": "1Gi"}})]),
+    ),
     "a copied ConfigMap of 200 KiB": ("configmaps", build("ConfigMap", COPY, data={"a": "x" * 200_000})),
     "a Secret that is no text": ("secrets", build("Secret", COPY, data={"a": "/wD+"})),
     "a copied ConfigMap without data": ("configmaps", build("ConfigMap", "empty-x-default-x-kns-job-7")),

@@ -58,6 +58,7 @@ KINDS: dict[Kind, KindRow] = {
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
     Kind.NETWORK_POLICY: KindRow("/apis/networking.k8s.io/v1", "networkpolicies", job=_APPLY),
+    Kind.POD_DISRUPTION_BUDGET: KindRow("/apis/policy/v1", "poddisruptionbudgets", job=_APPLY),
     Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", *_APPLY)),
     Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),

@@ -1,13 +1,15 @@
 """The claims of a token that kns reads. The signature and the expiry are checked before, by `adapters.bearer`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kns.model import names
 from kns.model.errors import TokenError
 
 AUDIENCE = "jarvice"
+CLIENTS = (AUDIENCE,)
 _DECIMAL = re.compile(r"-?[0-9]{1,18}")  # a record holds 64-bit integers; 18 digits always fit
 
 
@@ -21,15 +23,23 @@ class TokenClaims:
     billing_code: int = 0
 
 
-def read_claims(data: Mapping[str, Any]) -> TokenClaims:
+def read_claims(data: Mapping[str, Any], *, clients: Collection[str] = CLIENTS) -> TokenClaims:
     """
     The claims that kns reads, from a decoded token.
 
+    `clients` are the clients of the realm whose tokens kns accepts (`azp`). Any app of the realm can get a token of its
+    user, even the app of a job. So a token must name kns as its audience or come from one of these clients.
+
     Raises:
-        TokenError: the token has another audience, or names no user.
+        TokenError: the token is for another audience or from another client, or names no user.
     """
     if "aud" in data and not _is_for_us(data["aud"]):
         raise TokenError(f"aud does not contain {AUDIENCE}")
+    client = _text(data.get("azp"))
+    if names.is_job_object_name(client):
+        raise TokenError("the token was issued to the client of a job")
+    if "aud" not in data and client not in clients:
+        raise TokenError(f"the token names neither {AUDIENCE} as aud nor one of the accepted clients as azp")
     username = _text(data.get("preferred_username"))
     if not username:
         raise TokenError("preferred_username is missing")

@@ -24,11 +24,13 @@ from tests.unit.objects.shared import LABELS, RBAC, accepted_on, meta
 def test_namespace() -> None:
     """Invalid label values are converted. The job name only fits into an annotation."""
     built = build_namespace(
-        accepted_on(mc_name="kns-small", mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
+        accepted_on(mc_name="kns-small", mc_gpus=1, mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
+        nodes=1,
         user="ana@x",
         app="hello",
         record_uid="u-1",
         installation="kns-system",
+        runtime_class="sandboxed",
     )
     assert built == {
         "apiVersion": "v1",
@@ -47,6 +49,8 @@ def test_namespace() -> None:
                 "kns.io/job-name": "20260105141530-00007-hello-user1_s1",
                 "kns.io/record-uid": "u-1",
                 "kns.io/node-selector": "example.org/disk=ssd,spare=,zone=a",
+                "kns.io/extended-resources": "nvidia.com/gpu",
+                "kns.io/runtime-class": "sandboxed",
             },
         },
     }
@@ -130,8 +134,8 @@ def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_
                 "services.nodeports": "0",
                 "pods": str(110 * nodes + 10),
                 "services": "500",
-                "configmaps": "1000",
-                "secrets": "1000",
+                "configmaps": "300",
+                "secrets": "600",
                 "persistentvolumeclaims": "100",
             }
         },

@@ -52,7 +52,7 @@ def test_kns_reaches_the_control_plane_and_that_reaches_the_hosts_api() -> None:
             {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]},
             {
                 "to": [
-                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["168.63.129.16/32", "169.254.0.0/16"]}},
                     {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fe80::/10"]}},
                 ]
             },
@@ -76,9 +76,13 @@ def test_the_app_is_reached_by_no_other_job_and_reaches_public_addresses_only() 
                                 "10.0.0.0/8",
                                 "100.64.0.0/10",
                                 "127.0.0.0/8",
+                                "168.63.129.16/32",
                                 "169.254.0.0/16",
                                 "172.16.0.0/12",
+                                "192.0.0.0/24",
                                 "192.168.0.0/16",
+                                "198.18.0.0/15",
+                                "240.0.0.0/4",
                             ],
                         }
                     },
