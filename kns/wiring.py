@@ -116,86 +116,102 @@ def wire_scheduler(
     on_death: Callable[[], None],
 ) -> Scheduler:
     """Construct the scheduler. A worker thread that dies calls `on_death`, which must end the process."""
-    rng = random.SystemRandom()
-    namespace = settings.system_namespace
-    queue = WorkQueue(clock=clock, rng=rng)
-    records = KubeRecords(client, namespace=namespace, clock=clock, on_change=queue.add)
-    # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
-    holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    leader = Leader(KubeLease(client, namespace=namespace, clock=clock), holder=holder, clock=clock)
+    return _Wiring(settings, catalog, client, clock).build_scheduler(on_death)
 
-    def may_work() -> bool:
-        return leader.may_work
 
-    writes = settings.writes_per_second
-    throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock, may_work=may_work)
-    cluster = KubeCluster(client, clock=clock, on_change=partial(_wake, records, queue), throttle=throttle)
-    world = World(
-        cluster=cluster,
-        renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
-        virtual_clusters=KubeVirtualClusters(),
-        outputs=KubeOutputs(client, namespace=namespace),
-        tokens=KubeTokens(client, namespace=namespace),
-        catalog=catalog,
-        identity=build_identity_provider(settings, clock, may_work=may_work),
-    )
+class _Wiring:
+    """The parts that others are built from."""
 
-    def build_leader_work() -> LeaderWork:
-        uid = find_installation_uid(client, namespace)
-        site = build_site(
-            settings, service_cidr=settings.service_cidr or find_service_cidr(client), installation_uid=uid
+    def __init__(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient, clock: SystemClock) -> None:
+        self._settings, self._catalog, self._client, self._clock = settings, catalog, client, clock
+        self._namespace = settings.system_namespace
+        self._rng = random.SystemRandom()
+        self._terms = build_terms(settings)
+        self._queue = WorkQueue(clock=clock, rng=self._rng)
+        self._records = KubeRecords(client, namespace=self._namespace, clock=clock, on_change=self._queue.add)
+        # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
+        holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._leader = Leader(KubeLease(client, namespace=self._namespace, clock=clock), holder=holder, clock=clock)
+        writes = settings.writes_per_second
+        throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock, may_work=self._may_work)
+        on_change = partial(_wake, self._records, self._queue)
+        self._cluster = KubeCluster(client, clock=clock, on_change=on_change, throttle=throttle)
+        self._world = World(
+            cluster=self._cluster,
+            renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
+            virtual_clusters=KubeVirtualClusters(),
+            outputs=KubeOutputs(client, namespace=self._namespace),
+            tokens=KubeTokens(client, namespace=self._namespace),
+            catalog=catalog,
+            identity=build_identity_provider(settings, clock, may_work=self._may_work),
         )
-        warn_of_missing_classes(cluster, site.classes)
-        fenced = fence_world(world, may_work)
+
+    def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
+        return Scheduler(
+            namespace=self._namespace,
+            catalog=self._catalog,
+            records=self._records,
+            cluster=self._cluster,
+            queue=self._queue,
+            leader=self._leader,
+            build_leader_work=partial(self._build_leader_work, on_death),
+            servers=_build_servers(self._settings, self._build_service()),
+        )
+
+    def _may_work(self) -> bool:
+        return self._leader.may_work
+
+    def _build_leader_work(self, on_death: Callable[[], None]) -> LeaderWork:
+        settings, clock, may_work = self._settings, self._clock, self._may_work
+        uid = find_installation_uid(self._client, self._namespace)
+        cidr = settings.service_cidr or find_service_cidr(self._client)
+        site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+        warn_of_missing_classes(self._cluster, site.classes)
+        fenced = fence_world(self._world, may_work)
         reconciler = Reconciler(
-            store=fence(records, may_work),
-            writer=fence(records, may_work),
+            store=fence(self._records, may_work),
+            writer=fence(self._records, may_work),
             world=fenced,
             site=site,
             clock=clock,
-            intake=Intake(store=records, catalog=catalog, terms=build_terms(settings), rng=rng),
+            intake=Intake(store=self._records, catalog=self._catalog, terms=self._terms, rng=self._rng),
             lifecycle=NESTED_JOB,
         )
         return LeaderWork(
             workers=Workers(
-                queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
+                self._queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
             ),
             sweeper=Sweeper(
                 build_sweep_rules(settings, installation_uid=uid),
                 kinds=SWEPT,
                 world=fenced,
-                store=records,
-                authority=records,
+                store=self._records,
+                authority=self._records,
                 clock=clock,
                 may_work=may_work,
             ),
         )
 
-    service = ServicePorts(
-        jobs=records,
-        outputs=world.outputs,
-        tokens=world.tokens,
-        catalog=catalog,
-        health=HostHealth(client, records.cache, clock=clock),
-        clock=clock,
-        terms=build_terms(settings),
-        rng=rng,
-        namespaces=RecentLists(cluster, clock=clock, kinds={Kind.POD_METRICS}),
-        limits=_build_limits(settings, clock),
-        bearer=RealmTokens(settings.realm_public_key, clients=settings.token_clients)
-        if settings.realm_public_key
-        else None,
-    )
-    return Scheduler(
-        namespace=namespace,
-        catalog=catalog,
-        records=records,
-        cluster=cluster,
-        queue=queue,
-        leader=leader,
-        build_leader_work=build_leader_work,
-        servers=_build_servers(settings, service),
-    )
+    def _build_service(self) -> ServicePorts:
+        settings, clock = self._settings, self._clock
+        return ServicePorts(
+            jobs=self._records,
+            outputs=self._world.outputs,
+            tokens=self._world.tokens,
+            catalog=self._catalog,
+            health=HostHealth(self._client, self._records.cache, clock=clock),
+            clock=clock,
+            terms=self._terms,
+            rng=self._rng,
+            namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS}),
+            limits=_build_limits(settings, clock),
+            bearer=_build_bearer(settings),
+        )
+
+
+def _build_bearer(settings: Settings) -> RealmTokens | None:
+    key = settings.realm_public_key
+    return RealmTokens(key, clients=settings.token_clients) if key else None
 
 
 def _build_servers(settings: Settings, service: ServicePorts) -> dict[str, uvicorn.Server]:

@@ -1,6 +1,6 @@
 """
-The main container of the init job: runs the items of a plan, in order, against the nested cluster.
+The main container of the init job: it runs the items of a plan in order, in the virtual cluster.
 
-Standard library only, and nothing from kns: the plan (see plan.py) is the whole contract between the two. The
-package must never print its environment, which holds the job's secrets.
+It uses the standard library only and nothing from kns. The plan (plan.py) is the whole contract between the two. The
+package must never print its environment, which contains the job's secrets.
 """

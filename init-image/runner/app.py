@@ -1,5 +1,5 @@
 """
-Where the runner is wired: arguments and environment in, exit code and termination message out.
+Wire the runner: arguments and environment in, exit code and termination message out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but with an exit code that does not already mean something else here."""
+    """argparse with an exit code that has no other meaning here."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the plan; the exit code."""
+    """Run the plan. Returns the exit code."""
     parser = _Parser(prog="runner", description="Run the items of a plan against the nested cluster.")
     parser.add_argument("--plan", type=Path, default=DEFAULT_PLAN, help="the plan file (default: %(default)s)")
     plan_path: Path = parser.parse_args(argv).plan
@@ -62,10 +62,10 @@ def run_plan(
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """
-    Read the plan and run it; how many steps it has.
+    Read the plan and run it. Returns the number of its steps.
 
     Raises:
-        Failure: the run did not come to its end.
+        Failure: a step failed, or the run was ended.
     """
     plan = read_plan(plan_path)
     if not plan.templates_dir.is_dir():
@@ -92,18 +92,17 @@ def run_plan(
 
 def conclude(run: Callable[[Output], int], *, output: Output, termination_log: Path) -> int:
     """
-    Run, and tell how it ended: a last line, the termination message, the exit code.
+    Run the plan and report the result: a last line, the termination message, the exit code.
 
-    Nothing leaves here as an exception: Python's own exit code for one, 1, means something else (see
-    `ExitCode`).
+    No exception leaves this function, because Python's exit code for an exception, 1, has another meaning (`ExitCode`).
     """
     try:
         outcome = succeeded(run(output))
     except Failure as failure:
         outcome = failed(failure)
-        if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # which has just said so, with its attempt
+        if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # its last attempt has already been reported
             output.last(str(failure))
-    except Exception as err:  # noqa: BLE001  # the outermost frame: see the docstring
+    except Exception as err:  # noqa: BLE001  # the outermost frame, see the docstring
         traceback.print_exc()
         outcome = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
     try:

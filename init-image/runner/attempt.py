@@ -1,8 +1,8 @@
 """
-One attempt of one step: start its command, stream what it prints, say how it ended.
+One attempt of one step: start its command, stream its output, return its exit code.
 
-A command runs in a process group of its own. What it leaves in the background is ended with it, so that the
-next attempt starts clean and a forgotten `kubectl port-forward &` cannot hold up the job. What a script changed in the
+A command runs in its own process group. Its background processes end with it, so that the next attempt starts clean and
+a forgotten `kubectl port-forward &` cannot delay the job. What a script changed in the
 templates folder is put back before its next attempt.
 """
 
@@ -29,7 +29,7 @@ from runner.shutdown import Shutdown
 
 CANNOT_START = 126
 NOT_FOUND = 127
-"""Exit codes for a command that did not start: the ones a shell uses."""
+"""Exit codes for a command that did not start, as in shells."""
 
 SERVER_SIDE = ("--server-side", "--force-conflicts", "--field-manager=kns-items")
 """`kubectl apply` without the annotation. Forced, because client-side apply overwrites other managers' fields too."""
@@ -74,16 +74,16 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where attempts run, and where their output goes."""
+    """The folders of the attempts, and their output."""
 
     templates_dir: Path
     work_dir: Path
-    """Writable and not mounted noexec: scripts are started from here."""
+    """Writable and not mounted noexec, because scripts are started from here."""
     output: Output
     shutdown: Shutdown
     folder: TemplatesFolder
     drain_s: float = 2.0
-    """How long output may still come after a command ended, say from a `tee`, before its group is killed."""
+    """Time for further output after the end of a command, for example from a `tee`, before its group is killed."""
 
     def attempt(self, step: Step, number: int) -> Attempted:
         """Run the step once; `number` counts its attempts from 1."""
@@ -146,7 +146,7 @@ class Workplace:
         problem = _find_encoding_fault(content)
         if problem:
             return Attempted(CANNOT_START, problem)
-        # The first line, not the file: "no such file" means the interpreter, or a stray \r at its end.
+        # The first line and not the file, because "no such file" means the interpreter, or a \r after its name.
         first_line = content.split(b"\n", 1)[0][:200].decode("utf-8", "replace")
         has_interpreter, is_windows = first_line.startswith("#!"), first_line.endswith("\r")
         argv = (str(path),) if has_interpreter else ("/bin/bash", str(path))
@@ -181,7 +181,7 @@ class Workplace:
         self.output.line(f"cannot start {what!r}: {err.strerror}")
 
     def _start(self, argv: tuple[str, ...], *, stdin: bytes) -> subprocess.Popen[bytes]:
-        # A file, not a pipe: nobody has to feed it while the output is read. It never gets a name.
+        # A file and not a pipe, which would need a writer while the output is read. The file has no name.
         with tempfile.TemporaryFile(dir=self.work_dir) as source:
             source.write(stdin)
             source.seek(0)
@@ -200,19 +200,18 @@ class Workplace:
         reader = threading.Thread(target=_stream, args=(process.stdout, printed, watch), daemon=True)
         reader.start()
         with self.shutdown.forwarding(process.pid):
-            # WNOWAIT leaves the process as a zombie, so its group number cannot be given away before the kill
-            # below.
+            # WNOWAIT leaves the process as a zombie, so that its group number is not reused before the kill below.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         reader.join(self.drain_s)
-        with contextlib.suppress(ProcessLookupError):  # nothing was left behind
+        with contextlib.suppress(ProcessLookupError):  # no background process is left
             os.killpg(process.pid, signal.SIGKILL)
-        reader.join(self.drain_s)  # only a daemon with a session of its own still holds the pipe after this
+        reader.join(self.drain_s)  # only a daemon in its own session can still hold the pipe now
         code = process.wait()
         return Attempted(code if code >= 0 else 128 - code, watch.fault if code else "", tuple(printed.close()))
 
 
 def _stream(pipe: IO[bytes], printed: AttemptOutput, watch: _Watch) -> None:
-    with pipe:  # closed even if the output is gone: the child then fails instead of hanging
+    with pipe:  # closed even if the output is broken, so that the child fails and does not hang
         for line in split_lines(_read(pipe.fileno(), printed)):
             watch.see(line)
             printed.line(line)

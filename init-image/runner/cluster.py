@@ -1,8 +1,8 @@
 """
-The nested cluster, as far as the runner itself uses it: is it there, and which steps are finished.
+The runner's own use of the virtual cluster: whether it is ready, and which steps are finished.
 
-Finished steps are remembered there and not on a volume, because the two belong together: a cluster that was
-lost and made anew has to get every step again.
+Finished steps are recorded in the virtual cluster and not on a volume, because a cluster that was created again needs
+every step again.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ POLL_S = 1.0
 RECORD_TRIES = 3
 _REQUEST_TIMEOUT_S = 5
 _CALL_TIMEOUT_S = 15.0
-"""Limit of a whole kubectl call; above the request timeout, because discovery needs several requests."""
+"""Limit of a kubectl call. It is higher than the request timeout, because discovery needs several requests."""
 
 _NAMESPACE, _NAME = "kube-system", "kns-init-progress"
 
 
 class KubectlError(Exception):
-    """A kubectl call of the runner itself did not work; the message is what kubectl said last."""
+    """A kubectl call of the runner failed. The message has the last line of its output."""
 
 
 class NestedCluster:
-    """Reached with kubectl and the pod's KUBECONFIG."""
+    """The virtual cluster, reached with kubectl and the pod's KUBECONFIG."""
 
     def __init__(self, *, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
-        """`clock` is monotonic, in seconds; `pause` sleeps, and may raise to end the run."""
+        """`clock` is monotonic, in seconds. `pause` sleeps, and may raise to end the run."""
         self._clock = clock
         self._pause = pause
 
     def wait_until_ready(self) -> dict[str, str]:
         """
-        Wait, silently, until the nested API serves; what it remembers of earlier runs: step index ->
-        fingerprint.
+        Wait, without output, until the API of the virtual cluster is ready. Returns the finished steps of earlier runs:
+        step index -> fingerprint.
 
-        The default ServiceAccount is the sign: before it exists no pod can be created.
+        The API is ready when the default ServiceAccount exists, because no pod can be created before.
 
         Raises:
-            ApiUnreachable: not within `READY_TIMEOUT_S`.
+            ApiUnreachable: it was not ready within `READY_TIMEOUT_S`.
         """
         deadline = self._clock() + READY_TIMEOUT_S
         while True:
@@ -59,10 +59,10 @@ class NestedCluster:
 
     def record(self, finished: Mapping[str, str]) -> None:
         """
-        Remember these steps, and only these, as finished.
+        Record these steps, and no others, as finished.
 
         Raises:
-            KubectlError: not in `RECORD_TRIES` tries.
+            KubectlError: all `RECORD_TRIES` attempts failed.
         """
         manifest = json.dumps(
             {
@@ -99,15 +99,15 @@ def _finished() -> dict[str, str]:
         data = json.loads(answer).get("data") or {}
         return {str(index): str(fingerprint) for index, fingerprint in data.items()}
     except (ValueError, AttributeError) as err:
-        raise KubectlError(f"ConfigMap {_NAMESPACE}/{_NAME} came back as something else: {err}") from err
+        raise KubectlError(f"ConfigMap {_NAMESPACE}/{_NAME} has unexpected content: {err}") from err
 
 
 def _kubectl(*arguments: str, stdin: str = "") -> str:
     """
-    Standard output of a kubectl call.
+    The standard output of a kubectl call.
 
     Raises:
-        KubectlError: it did not start, did not end in time, or failed.
+        KubectlError: the call did not start, did not end in time, or failed.
     """
     try:
         done = subprocess.run(

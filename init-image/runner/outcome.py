@@ -1,9 +1,7 @@
 """
-How a run ends: the exit codes, the failures that lead to them, and the termination message that kubelet hands
-on.
+The end of a run: exit codes, the failures that cause them, and the termination message that kubelet reports.
 
-The message is JSON. Kubernetes keeps 4096 bytes of it, so everything of unknown length is clipped before it
-goes in.
+The message is JSON. Kubernetes keeps 4096 bytes of it, so values of unknown length are clipped before.
 """
 
 from __future__ import annotations
@@ -15,16 +13,16 @@ from enum import IntEnum, unique
 from pathlib import Path
 
 MAX_MESSAGE_BYTES = 4096
-"""What kubelet keeps of a termination message."""
+"""Length of a termination message that kubelet keeps."""
 
 MAX_ITEM_BYTES = 300
 MAX_REASON_BYTES = 1500
-"""Clips that hold `MAX_MESSAGE_BYTES` even if JSON has to escape every character with a backslash."""
+"""Limits that respect `MAX_MESSAGE_BYTES` even if JSON escapes every character with a backslash."""
 
 
 @unique
 class ExitCode(IntEnum):
-    """Exit codes of the runner; frozen, because kns and operators read them."""
+    """Exit codes of the runner. They must not change, because kns and operators read them."""
 
     OK = 0
     ITEM_OUT_OF_RETRIES = 1
@@ -43,8 +41,8 @@ _REASONS: Mapping[ExitCode, str] = {
 }
 
 
-class Failure(Exception):  # noqa: N818  # an ending, of which an error is only one kind
-    """The run ends here, with this exit code; `details` go into the termination message as they are."""
+class Failure(Exception):  # noqa: N818  # not every end is an error
+    """The run ends with this exit code. `details` are added to the termination message unchanged."""
 
     code = ExitCode.INTERNAL_ERROR
 
@@ -54,13 +52,13 @@ class Failure(Exception):  # noqa: N818  # an ending, of which an error is only 
 
 
 class PlanRefused(Failure):
-    """The plan cannot be read, has another version, or asks for something that must not be."""
+    """The plan is not readable, has another version, or has invalid content."""
 
     code = ExitCode.PLAN_REFUSED
 
 
 class ApiUnreachable(Failure):
-    """The nested API did not answer in time."""
+    """The API of the virtual cluster did not answer in time."""
 
     code = ExitCode.API_UNREACHABLE
 
@@ -72,14 +70,14 @@ class ItemOutOfRetries(Failure):
 
 
 class Terminated(Failure):
-    """The pod was told to end (SIGTERM)."""
+    """The pod received SIGTERM."""
 
     code = ExitCode.TERMINATED
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Exit code and termination message of a run."""
+    """The exit code and the termination message of a run."""
 
     code: ExitCode
     document: Mapping[str, str | int] = field(default_factory=dict)
@@ -90,12 +88,12 @@ class Outcome:
 
 
 def succeeded(steps: int) -> Outcome:
-    """All steps of the plan are done."""
+    """The outcome if all steps of the plan are finished."""
     return Outcome(ExitCode.OK, {"result": "ok", "steps": steps})
 
 
 def failed(failure: Failure) -> Outcome:
-    """The run ended with this failure."""
+    """The outcome if the run ended with a failure."""
     return Outcome(
         failure.code,
         {
@@ -109,17 +107,17 @@ def failed(failure: Failure) -> Outcome:
 
 def write_termination_message(outcome: Outcome, path: Path) -> None:
     """
-    Put the message where kubelet looks for it.
+    Write the message to the file that kubelet reads.
 
     Raises:
-        OSError: the file cannot be written; the exit code still tells how the run ended.
+        OSError: the file could not be written. The exit code still reports the result.
     """
     path.write_bytes(outcome.message().encode())
 
 
 def printable(text: str, *, limit_bytes: int) -> str:
     """
-    The text on one line, without control characters, at most `limit_bytes` long in UTF-8.
+    The text on one line without control characters, at most `limit_bytes` long in UTF-8.
 
     >>> printable("two\\nlines", limit_bytes=100)
     'two lines'

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Protocol
 
 MAX_LINE_BYTES = 16 * 1024
-"""Container runtimes split log lines at 16 KiB; so a longer line would come out in pieces anyway."""
+"""Container runtimes split log lines at 16 KiB, so a longer line would be split anyway."""
 
 LINE_OVERHEAD_BYTES = 64
 """What a line costs beside its text: the container runtime adds a time stamp, the stream's name and a tag."""
@@ -41,10 +41,10 @@ LAST_BYTES = 32 * 1024
 
 
 class Sink(Protocol):
-    """An unbuffered binary stream: `write` may take only a part and says how much."""
+    """An unbuffered binary stream. `write` may write only a part and returns its length."""
 
     def write(self, data: bytes, /) -> int | None:
-        """Write; how many bytes were taken."""
+        """Write, and return the number of written bytes."""
 
 
 class Output:
@@ -69,7 +69,7 @@ class Output:
         Write one line of the runner's own, at once. False: the total is used up, the line is dropped.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             return self._write_within_total(text)
@@ -79,7 +79,7 @@ class Output:
         Write these lines, of this size, if the rate admits all of them now. False: it does not, nothing was written.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             now = self._clock()
@@ -96,7 +96,7 @@ class Output:
         Write one of the last lines of a run, whatever was written before.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             self._write(text)
@@ -145,7 +145,7 @@ class AttemptOutput:
         Write or hold one line.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             cost = _cost(text)
@@ -163,7 +163,7 @@ class AttemptOutput:
         Time has passed: write what was held, if the rate admits it now.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             self._release()
@@ -174,7 +174,7 @@ class AttemptOutput:
         admit.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: the output was closed by its reader.
         """
         with self._lock:
             lines = self._take()
@@ -213,8 +213,8 @@ def split_lines(chunks: Iterable[bytes], *, limit_bytes: int = MAX_LINE_BYTES) -
     """
     The lines in a stream of chunks, each as soon as it is complete.
 
-    Bytes that are not UTF-8 are replaced; what a line has beyond `limit_bytes` is dropped and counted in a
-    note.
+    Bytes that are not UTF-8 are replaced. The part of a line beyond `limit_bytes` is replaced by a note with its
+    length.
 
     >>> list(split_lines([b"one\\ntw", b"o\\n", b"three"]))
     ['one', 'two', 'three']
@@ -234,7 +234,7 @@ def split_lines(chunks: Iterable[bytes], *, limit_bytes: int = MAX_LINE_BYTES) -
 
 
 def _add(line: bytearray, part: bytes, limit_bytes: int) -> int:
-    """Add what fits; how many bytes did not."""
+    """Add as much of `part` as the limit allows. Returns the number of dropped bytes."""
     room = limit_bytes - len(line)
     line += part[:room]
     return max(len(part) - room, 0)

@@ -1,9 +1,8 @@
 """
-The plan: what kns wrote for this job, checked and frozen.
+The plan that kns wrote for this job, checked and frozen.
 
-Everything that can be known to be wrong without the nested cluster is refused here, all problems in one
-message, before anything runs. A file that is merely missing is not: kubectl says so itself, and its item has
-retries.
+All problems that can be found without the virtual cluster are reported in one message before anything runs. A missing
+file is not such a problem: kubectl reports it, and the item has retries.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class ApplyInline:
-    """`kubectl apply -f -` of a manifest that came with the plan."""
+    """`kubectl apply -f -` with a manifest from the plan."""
 
     manifest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script that came with the plan."""
+    """A script from the plan."""
 
     content: bytes
 
@@ -49,25 +48,25 @@ class Step:
     """One entry of the plan."""
 
     name: str
-    """On one line and clipped: it is for people only."""
+    """On one line and clipped, because it is only shown."""
     action: Action
     retries: int
     """Attempts after the first one."""
     retry_sleep_s: int
     fingerprint: str
-    """SHA-256 of the entry's canonical JSON: what a finished step is remembered by."""
+    """SHA-256 of the entry's canonical JSON. It identifies a finished step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole plan, in the order in which it runs."""
+    """The whole plan, in execution order."""
 
     templates_dir: Path
     steps: tuple[Step, ...]
 
 
 class _EntryError(Exception):
-    """An entry of the plan is wrong; the message is `key: problem`."""
+    """An entry of the plan is invalid. The message is `key: problem`."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -75,7 +74,7 @@ def read_plan(path: Path) -> Plan:
     Read and check the plan file.
 
     Raises:
-        PlanRefused: unreadable, another version, or wrong content.
+        PlanRefused: the plan is not readable, has another version, or has invalid content.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -91,7 +90,7 @@ def parse_plan(document: object) -> Plan:
     Check a plan document. Keys that version 1 does not know are ignored.
 
     Raises:
-        PlanRefused: with every problem that was found.
+        PlanRefused: with every problem.
     """
     if not isinstance(document, dict):
         raise PlanRefused(f"plan must be a JSON object, found {type(document).__name__}")
@@ -162,7 +161,7 @@ def _inside(entry: Mapping[str, object]) -> str:
     """
     The path, which must stay in the templates folder.
 
-    Only the text is judged: the author's scripts may read what they like, this is about plans that are wrong.
+    The check finds invalid plans. It is not a security boundary, because scripts may read any file.
     """
     path = _text(entry, "path")
     if not path or "\0" in path:
@@ -181,10 +180,10 @@ def _url(entry: Mapping[str, object]) -> str:
 
 
 def _decoded(entry: Mapping[str, object], key: str) -> bytes:
-    """Base64 content; line breaks, as the base64 tool makes them, are allowed."""
+    """Decode base64. Line breaks, as the base64 tool prints them, are allowed."""
     try:
         return base64.b64decode("".join(_text(entry, key).split()), validate=True)
-    except ValueError as err:  # binascii.Error, or what is not even ASCII
+    except ValueError as err:  # binascii.Error, or a character outside ASCII
         raise _EntryError(f"{key}: is not base64: {err}") from err
 
 
@@ -195,4 +194,4 @@ _ACTIONS: Mapping[tuple[str, str], Callable[[Mapping[str, object]], Action]] = {
     ("kustomize", ""): lambda entry: Apply(("-k", _inside(entry))),
     ("custom", ""): lambda entry: Script(_decoded(entry, "cmd")),
 }
-"""What an entry does, by its `type` and `format`."""
+"""The action of an entry, by its `type` and `format`."""

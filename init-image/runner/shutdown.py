@@ -1,8 +1,8 @@
 """
-SIGTERM: kubelet wants the pod to end.
+SIGTERM, with which kubelet ends the pod.
 
-The handler only notes it, passes it on to the running child and wakes a pause. It raises nothing, so no code
-has to expect an exception between any two lines; the run asks with `check` where it can stop.
+The handler only records the signal, forwards it to the running child and ends a pause. It raises nothing, so that no
+exception can occur between two arbitrary lines. The run calls `check` where it can stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runner.outcome import Terminated
 
 
 class Shutdown:
-    """Whether the end was asked for, and pauses that end with it."""
+    """Whether SIGTERM was received, and pauses that end with it."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -26,32 +26,32 @@ class Shutdown:
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def install(self) -> None:
-        """Take over SIGTERM; main thread only."""
+        """Install the handler for SIGTERM. Call it in the main thread."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def check(self) -> None:
         """
-        Go on only if nobody asked for the end.
+        Check whether the run may continue.
 
         Raises:
-            Terminated: it was asked for.
+            Terminated: SIGTERM was received.
         """
         if self.requested:
-            raise Terminated("the init pod was told to end before all items were done")
+            raise Terminated("the init pod was ended before all items were done")
 
     def pause(self, seconds: float) -> None:
         """
-        Sleep, at most until SIGTERM.
+        Sleep until the time is over or SIGTERM is received.
 
         Raises:
-            Terminated: SIGTERM came, before or during the pause.
+            Terminated: SIGTERM was received before or during the pause.
         """
         select.select([self._wake_read], [], [], seconds)
         self.check()
 
     @contextlib.contextmanager
     def forwarding(self, group: int) -> Iterator[None]:
-        """Pass SIGTERM on to this process group while the block runs; also one that came just before."""
+        """Forward SIGTERM to this process group during the block, also one that was received just before."""
         self._group = group
         try:
             if self.requested:
@@ -68,5 +68,5 @@ class Shutdown:
 
     def _forward(self) -> None:
         if self._group is not None:
-            with contextlib.suppress(ProcessLookupError):  # ended in the meantime: nothing left to tell
+            with contextlib.suppress(ProcessLookupError):  # the group has ended meanwhile
                 os.killpg(self._group, signal.SIGTERM)

@@ -1,8 +1,8 @@
 """
-The run: every step of the plan in order, each with its attempts; the next one only after success.
+The run: every step of the plan in order, with its attempts. A step starts only after the success of the step before.
 
-A step that an earlier run finished is skipped. One that was interrupted counts as not finished, whatever its
-exit code: a script may end with 0 because of the very SIGTERM that interrupted it.
+A step that an earlier run finished is skipped. An interrupted step is not finished, whatever its exit code, because a
+script may end with 0 after the SIGTERM that interrupted it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Run:
     output: Output
     shutdown: Shutdown
     pause: Callable[[float], None]
-    """Sleeps so many seconds; raises `Terminated` when the pod has to end."""
+    """Sleeps for a number of seconds. Raises `Terminated` if SIGTERM is received."""
 
     def run(self) -> None:
         """
-        Run what is not done yet.
+        Run the steps that are not finished.
 
         Raises:
-            ApiUnreachable: before the first step.
-            ItemOutOfRetries: a step failed for good.
-            Terminated: SIGTERM.
+            ApiUnreachable: the virtual cluster was not ready in time.
+            ItemOutOfRetries: the last attempt of a step failed.
+            Terminated: SIGTERM was received.
         """
         remembered = self.cluster.wait_until_ready()
         finished: dict[str, str] = {}
@@ -99,6 +99,6 @@ class Run:
 
     def _interrupted(self, index: int, step: Step, attempt: int) -> Terminated:
         return Terminated(
-            f"the init pod was told to end during item {index + 1}/{len(self.plan.steps)} '{step.name}'",
+            f"the init pod was ended during item {index + 1}/{len(self.plan.steps)} '{step.name}'",
             details={"item": step.name, "index": index, "attempt": attempt},
         )

@@ -61,5 +61,5 @@ def build_terms(settings: Settings) -> Terms:
 
 def _take(kind: type[T], settings: Settings, *, prefix: str = "", **given: Any) -> T:
     """An instance of the dataclass `kind`: each field is in `given`, or is the setting called `prefix` + its name."""
-    names = (field.name for field in fields(kind) if field.name not in given)  # type: ignore[arg-type]
+    names = (field.name for field in fields(kind) if field.name not in given)  # type: ignore[arg-type]  # always a dataclass
     return kind(**given, **{name: getattr(settings, prefix + name) for name in names})

@@ -35,15 +35,15 @@ class Decoded:
 
 def decode_text(data: bytes) -> str:
     """
-    The text of a file, without the byte order mark that Windows editors write. The one way from bytes to `decode_json`.
+    The text of a file for `decode_json`, without the byte order mark that Windows editors write.
 
-    >>> decode_text(b'\xef\xbb\xbf{"a": 1}')
+    >>> decode_text(b'\\xef\\xbb\\xbf{"a": 1}')
     '{"a": 1}'
 
     Raises:
-        NotJsonError: it is not UTF-8; with line and column.
+        NotJsonError: the data is not UTF-8. The problem has line and column.
     """
-    # JSON begins with an ASCII character, so a zero byte among the first two is half of one.
+    # JSON begins with an ASCII character, so a zero byte among the first two bytes means UTF-16 or UTF-32.
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
         raise NotJsonError(Problem((), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)))
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -52,7 +52,7 @@ def decode_text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         position = before.count("\n") + 1, len(before) - before.rfind("\n")
-        message = f"is not UTF-8, from byte {error.start + 1} on; save it as UTF-8"
+        message = f"is not valid UTF-8 at byte {error.start + 1}; save it as UTF-8"
         raise NotJsonError(Problem((), message, position)) from error
 
 

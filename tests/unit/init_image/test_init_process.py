@@ -68,7 +68,7 @@ def test_sigterm_reaches_the_running_script(
     process = start("--plan", str(plan))
     _read_until(process, "ready")
     code, rest = _terminate(process)
-    message = "the init pod was told to end during item 2/2 'long'"
+    message = "the init pod was ended during item 2/2 'long'"
     assert (143, ["got it", message]) == (code, rest)
     assert {
         "result": "failed",
