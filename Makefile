@@ -20,6 +20,9 @@ PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
 QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
+# A worker per core. A file stays together, because some tests count what the others of their file did.
+QUICK = $(PYTHON_IN) -m pytest -q -n auto --dist loadfile --hypothesis-profile=$(HYPOTHESIS) --ignore=tests/e2e $(QUICK_TESTS)
+HYPOTHESIS ?= quick
 # The real helm, gotty and chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \
 	KNS_KUBECTL="$$(ls $(KNS_TESTBED_HOME)/bin/kubectl 2>/dev/null || true)" \
@@ -27,12 +30,17 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
+# The end-to-end tests mostly wait, so there are more workers than cores. A test or a group of tests that needs the
+# cluster alone gets it: docs/testing.md.
+E2E_WORKERS ?= 4
+E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
 ARGS ?=
 
-.PHONY: help demo up down env test faults verify static hooks validate docs dev images lock fmt status nested bench bench-poll soak browser
+.PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
+	nested bench bench-poll soak browser keycloak
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
 	@echo "With KUBECONFIG set, demo, up, env, dev, nested and status use that cluster: see '$(PYTHON_IN) -m demo --help'."
 
 demo: $(VENV)/ready ## bring everything up, run a job from submit to nothing left (ARGS="--app slow --keep")
@@ -55,8 +63,7 @@ nested: $(VENV)/ready ## run kubectl in a job's own cluster: make nested N=7 ARG
 	@[ -n "$(N)" ] || { echo 'in which job? make nested N=7 ARGS="get pods -A"' >&2; exit 2; }
 	@$(PYTHON_IN) -m demo nested "$(N)" $(ARGS)
 
-verify: static ## the quick gate: the static checks and all tests that need no cluster
-	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest -q --ignore=tests/e2e $(QUICK_TESTS)
+verify: static quick ## the quick gate: the static checks and all tests that need no cluster
 
 static: $(VENV)/ready ## the static part of the gate: format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -67,11 +74,33 @@ static: $(VENV)/ready ## the static part of the gate: format, lint, types, layer
 hooks: $(VENV)/ready ## run `make static` before every commit (again after a change of dependencies)
 	@$(BIN)/pre-commit install
 
+quick: $(VENV)/ready ## the tests of the gate: all that need no cluster (ARGS="-k quantity")
+	@$(REAL_TOOLS) $(QUICK) $(ARGS)
+
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
-test: verify browser up ## everything; pytest's summary comes last (takes the testbed down at the end)
+test: export KNS_SIMULATION_HISTORIES ?= 300
+test: export KNS_SCHEMATHESIS_CASES ?= 500
+test: verify browser up keycloak ## everything but the long tests; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
-	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1 KNS_SCHEMATHESIS_CASES=10000 KNS_SIMULATION_HISTORIES=10000; \
-	exec env $(REAL_TOOLS) $(PYTHON_IN) -m pytest $(QUICK_TESTS)
+	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
+	exec $(E2E) -m "not deep" $(ARGS)
+
+# The tests of `make test` as well, so that one run shows everything: docs/testing.md has the figures of the last one.
+test-deep: export KNS_SIMULATION_HISTORIES = 10000
+test-deep: export KNS_SCHEMATHESIS_CASES = 10000
+test-deep: HYPOTHESIS = deep
+test-deep: verify browser up soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
+	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
+	exec $(E2E) $(ARGS)
+
+e2e: $(VENV)/ready ## the end-to-end tests of `make test` alone (after `make up`; ARGS="-k shell")
+	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
+	exec $(E2E) -m "not deep" $(ARGS)
+
+# It takes a minute to start, and two more to be fetched, so it begins beside the first tests. Those that need it wait for
+# it, and report its failure.
+keycloak:
+	@[ -n "$${KUBECONFIG:-}" ] || { python3 -m testbed keycloak up >$(KNS_TESTBED_HOME)/keycloak-up.log 2>&1 & }
 
 # For the web shell's test, which types into a real one.
 browser:
@@ -80,9 +109,9 @@ browser:
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium; } >&2; }
 
-faults: $(VENV)/ready ## break the scheduler and the cluster under jobs: that part of `make test` alone (after `make up`)
+faults: $(VENV)/ready ## break the scheduler and the cluster under jobs: that part of `make test-deep` (after `make up`)
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
-	exec $(PYTHON_IN) -m pytest tests/e2e/test_faults_*.py
+	exec $(PYTHON_IN) -m pytest tests/e2e/test_faults_*.py tests/e2e/test_restart.py $(ARGS)
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images

@@ -4,6 +4,7 @@ What all tests share: plain log lines, logging undone after each test, and how m
 `--hypothesis-profile=deep` tries a hundred times as many.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,12 @@ _PLAIN: list[structlog.typing.Processor] = [
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "proves(section, claim): what the test proves, for docs/proofs.md")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse items with the same id: pytest-xdist, which knows items by their ids, runs only one of them."""
+    if doubles := [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]:
+        raise pytest.UsageError(f"several tests have the same id, give them names: {', '.join(doubles)}")
 
 
 @pytest.fixture(autouse=True)

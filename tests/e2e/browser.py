@@ -1,4 +1,4 @@
-"""A headless browser at a job's web shell: the system's Chromium, told where the jobs' names lead to."""
+"""A headless browser at a job's web shell: the system's Chromium, which resolves the jobs' names to the controller."""
 
 import base64
 import contextlib
@@ -14,7 +14,7 @@ from playwright.sync_api import Page, WebSocket, sync_playwright
 from tests.e2e.site import REQUIRE
 
 _TIMEOUT_MS = 60_000
-_FLAGS = (  # as root, and without looking for anything outside of this machine
+_FLAGS = (  # as root, and without connections to anything outside of this machine
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -33,7 +33,7 @@ class Terminal:
     socket: WebSocket
 
     def run(self, command: str, *, until: str) -> str:
-        """Type it, and what the terminal shows up to `until`, which must not be in what is typed: that is shown too."""
+        """Type the command. Returns what the terminal shows up to `until`, which must not be part of the command."""
         shown = ""
 
         def shows_it(message: str | bytes) -> bool:
@@ -49,7 +49,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def open_terminal(url: str, *, ingress_url: str, user: str, password: str) -> Iterator[Terminal]:
-    """The shell's page as a person opens it. `ingress_url`: where the URL's host is found, "" if it resolves."""
+    """The shell's page as a person opens it. `ingress_url`: the address of the URL's host, "" if the name resolves."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=_find_chromium(), args=[*_FLAGS, *_lead(url, ingress_url)], headless=True

@@ -1,4 +1,4 @@
-"""What a person would look at when a job does not do as it should: gathered once, when a test gives up."""
+"""What a person would look at when a job misbehaves, gathered once, when a test gives up."""
 
 from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
@@ -8,7 +8,7 @@ _ACCESS = '"event": "http_request"'
 
 
 def describe_job(kubectl: Kubectl, record: str, number: int | None) -> str:
-    """The record, and of a numbered job its namespace: pods, events, the ends of all logs; and what kns logged."""
+    """The record; the pods, events and log ends of the job's namespace, if it has a number; and kns's own logs."""
     parts = [_show(kubectl, "get", "nj", record, f"--namespace={NAMESPACE}", "--output=jsonpath={.status}")]
     if number is not None:
         inside = f"--namespace=kns-job-{number}"
@@ -33,6 +33,6 @@ def describe_scheduler(kubectl: Kubectl) -> str:
 
 
 def _show(kubectl: Kubectl, *arguments: str) -> str:
-    """The end of what kubectl says, less the access log: most of that are the questions of the test itself."""
+    """The end of kubectl's output, without the access log, most of which the test itself has caused."""
     lines = [line for line in kubectl.run(*arguments, check=False).splitlines() if _ACCESS not in line]
     return "\n".join((f"$ kubectl {' '.join(arguments)}", *(f"    {line}" for line in lines[-_LINES:])))

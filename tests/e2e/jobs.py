@@ -1,4 +1,4 @@
-"""Jobs under test, and their end: whatever a test does, its jobs are taken away."""
+"""Jobs under test, and their end: whatever a test does, its jobs are removed."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
-SPAWN_S = 150.0  # measured: 20 to 25 s; the rest is for a machine that does something else as well
+SPAWN_S = 300.0  # alone it takes 20 to 25 s; several workers spawn jobs at the same time
 END_S = 120.0
 ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
 
@@ -78,17 +78,17 @@ class TrialJob:
         return list(found["items"])
 
     def is_gone(self) -> bool:
-        """Whether its namespace is away."""
+        """Whether its namespace is gone."""
         return self._site.kubectl.find("namespace", self.namespace) is None
 
     # --- waiting
 
     def wait_for(self, probe: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
-        """Wait for anything about this job; a failure shows all there is to see of it."""
+        """Wait for anything about this job; a failure shows all its objects, events and logs."""
         return wait_for(probe, timeout_s=timeout_s, what=f"job {self.number}: {what}", evidence=self.describe)
 
     def wait_until_serving(self, *, timeout_s: float = SPAWN_S) -> None:
-        """Until `info` answers and the page is there; a job that ends instead fails the test at once."""
+        """Wait until `info` answers and the page is there; a job that ends instead fails the test at once."""
 
         def probe() -> None:
             state = self.status()["job_status"]
@@ -103,15 +103,15 @@ class TrialJob:
         self.wait_for(probe, timeout_s=timeout_s, what="serving")
 
     def wait_until_started(self) -> None:
-        """Until its virtual cluster runs."""
+        """Wait until its virtual cluster runs."""
         self.wait_until_status({"PROCESSING STARTING"}, timeout_s=SPAWN_S)
 
     def wait_until_ended(self, *, timeout_s: float = SPAWN_S) -> str:
-        """Until it has one of the final statuses, which is returned."""
+        """Wait until it has one of the final statuses, which is returned."""
         return self.wait_until_status(ENDED, timeout_s=timeout_s)
 
     def wait_until_status(self, wanted: Iterable[str], *, timeout_s: float) -> str:
-        """Until `status` is one of these."""
+        """Wait until `status` is one of these, which is returned."""
         states = frozenset(wanted)
 
         def probe() -> str:
@@ -124,7 +124,7 @@ class TrialJob:
         return str(self.wait_for(probe, timeout_s=timeout_s, what=f"one of {sorted(states)}"))
 
     def wait_until_removed(self) -> None:
-        """Until the record says so, and the namespace is away indeed."""
+        """Wait until the record says so; then the namespace must be gone."""
 
         def probe() -> None:
             removed = self.condition("Removed")
@@ -132,15 +132,15 @@ class TrialJob:
                 raise NotYetError(f"condition Removed: {removed}")
 
         self.wait_for(probe, timeout_s=END_S, what="removed")
-        assert self.is_gone(), f"namespace {self.namespace} is there, though the record says Removed"
+        assert self.is_gone(), f"namespace {self.namespace} exists, although the record says Removed"
 
     def describe(self) -> str:
-        """All there is to see of it, for a failure."""
+        """All its objects, events and logs, for a failure."""
         return evidence.describe_job(self._site.kubectl, self.record_name, self.number)
 
 
 class JobKeeper:
-    """Makes jobs and remembers their records; a record that is deleted takes along all that there is of its job."""
+    """Makes jobs and remembers their records. Deleting a record removes everything of its job."""
 
     def __init__(self, site: Site, portal: Portal) -> None:
         self._site = site
@@ -149,12 +149,12 @@ class JobKeeper:
         self._leaving: list[str] = []
 
     def submit(self, app: str, *, machine: str = "kns-small", **changes: Any) -> TrialJob:
-        """Submit a job that must be taken."""
+        """Submit a job that must be accepted."""
         number, name = self._portal.submit(app, machine=machine, **changes)
         return self.adopt(number, name)
 
     def adopt(self, number: int, name: str, *, record: str = "", portal: Portal | None = None) -> TrialJob:
-        """A job that somebody else submitted, to be taken away like the others. `portal`: its owner's, if not ours."""
+        """A job that somebody else submitted, to be removed like the others. `portal`: its owner's, if not ours."""
         record = record or f"kns-job-{number}"
         if record not in self._records:
             self._records.append(record)
@@ -167,11 +167,11 @@ class JobKeeper:
 
     @property
     def mark(self) -> int:
-        """How many jobs there were so far; for `release`."""
+        """The number of jobs so far, for `release`."""
         return len(self._records)
 
     def release(self, *, since: int) -> None:
-        """Ask for the end of all jobs made after the mark; `close` waits for it."""
+        """Delete all jobs made after the mark; `close` waits until they are gone."""
         records, self._records = self._records[since:], self._records[:since]
         if records:
             self._site.kubectl.run(
@@ -180,21 +180,21 @@ class JobKeeper:
         self._leaving += records
 
     def close(self) -> None:
-        """End what is left and wait until no record of ours is there; kns removes it only after all of its job."""
+        """Delete what is left and wait until no record of ours exists; kns removes a record after all of its job."""
         self.release(since=0)
         if self._leaving:
             self.await_all_gone()
         self._leaving.clear()
 
     def await_all_gone(self) -> None:
-        """Until the records of ended jobs are gone, and a moment later the Secrets that they own."""
+        """Wait until the records of released jobs are gone, and a moment later the Secrets that they own."""
 
         def probe() -> None:
             text = self._site.kubectl.run("get", "nj,secrets", f"--namespace={NAMESPACE}", "--output=name")
             there = [line.partition("/")[2] for line in text.split()]
             owned = {f"{record}{suffix}" for record in self._leaving for suffix in ("", "-tokens", "-output")}
             if left := [name for name in there if name in owned]:
-                raise NotYetError(f"still there: {', '.join(left)}")
+                raise NotYetError(f"still exist: {', '.join(left)}")
 
         wait_for(
             probe,
@@ -205,12 +205,12 @@ class JobKeeper:
 
 
 KEEPER = pytest.StashKey[JobKeeper]()
-"""Where the session's keeper is, for the test that ends the cluster: its jobs must be gone before."""
+"""The worker's keeper, for the test that ends the cluster: its jobs must be gone before."""
 
 
 def apply_record(site: Site, record: str, spec: Mapping[str, Any]) -> str:
     """
-    `kubectl apply` of a NestedJob; what kubectl says.
+    `kubectl apply` of a NestedJob. Returns kubectl's output.
 
     Raises:
         DemoError: the API server refused it.

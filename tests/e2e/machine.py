@@ -1,4 +1,4 @@
-"""The testbed's own programs, stopped and started as its operator does it: `python3 -m testbed stop PART`."""
+"""The testbed's own programs, stopped and started as its operator would: `python3 -m testbed stop PART`."""
 
 import contextlib
 import subprocess
@@ -11,13 +11,13 @@ _LIMIT_S = 150  # longer than the testbed's own deadline for a part
 
 
 def restart_part(name: str) -> None:
-    """It serves again on return."""
+    """Restart a part. It serves again on return."""
     _testbed("restart", name)
 
 
 @contextlib.contextmanager
 def without_part(name: str) -> Iterator[None]:
-    """The cluster less one of its programs; that one serves again afterwards, whatever happens."""
+    """Stop one of the cluster's programs while the block runs. It serves again afterwards, whatever happens."""
     _testbed("stop", name)
     try:
         yield

@@ -1,8 +1,11 @@
-"""The proof that a job left nothing: everything that the cluster can list, before and after."""
+"""The proof that a job left nothing: all that the cluster can list, before and after."""
 
 from demo.kubectl import Kubectl
+from demo.leftovers import find_leftovers
 from demo.overlay import NAMESPACE
 from demo.snapshot import Difference, Key, Snapshot, take_snapshot
+from tests.e2e.jobs import TrialJob
+from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
 _SETTLE_S = 30.0  # for controllers that tidy up after a namespace, such as that of IPAddresses
@@ -12,10 +15,10 @@ def await_nothing_left(
     kubectl: Kubectl, before: Snapshot, *, job: int, record: bool = True, changed: frozenset[Key] = frozenset()
 ) -> None:
     """
-    Until, of all objects of all kinds, only what is meant to stay of a job differs from `before`: its record, its two
-    Secrets and the counter of numbers.
+    Wait until, of all objects of all kinds, only what stays of a job differs from `before`: its record, its two Secrets
+    and the counter of numbers. No other test may change objects outside of its jobs meanwhile.
 
-    `record`: whether the record has not been deleted; `changed`: what the test itself has written to.
+    `record`: whether the record still exists; `changed`: the objects that the test itself has written to.
     """
     name = f"kns-job-{job}"
     kept = {("NestedJob", NAMESPACE, name)} | {("Secret", NAMESPACE, f"{name}-{part}") for part in ("output", "tokens")}
@@ -32,3 +35,19 @@ def await_nothing_left(
             raise NotYetError(f"{found}\n  instead of {expected}")
 
     wait_for(probe, timeout_s=_SETTLE_S, what=f"nothing left of job {job} but its record")
+
+
+def await_no_leftovers(site: Site, job: TrialJob, *, record: bool = True) -> None:
+    """
+    Wait until no object of any kind has the job's label or name, except for its record and the two Secrets. Other tests
+    may run meanwhile.
+
+    `record`: whether the record still exists.
+    """
+
+    def probe() -> None:
+        found = find_leftovers(site.kubectl, job.number)
+        if found.strays or bool(found.kept) != record:
+            raise NotYetError(f"kept: {found.kept}; left: {found.strays}")
+
+    wait_for(probe, timeout_s=_SETTLE_S, what=f"nothing left of job {job.number} but its record")

@@ -1,4 +1,4 @@
-"""A person at Keycloak's login page, and its administrator; both over plain HTTP."""
+"""A person at Keycloak's login page, and Keycloak's administrator, both over plain HTTP."""
 
 import html
 import re
@@ -14,7 +14,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What an app knows of its client, and where it wants its users back."""
+    """What an app knows of its client, and where Keycloak sends its users after the login."""
 
     url: str
     realm: str
@@ -31,7 +31,7 @@ def log_in(login: Login, username: str, password: str) -> dict[str, Any]:
     """
     The authorization-code flow from the first redirect to the user's own data: `userinfo` as the app would read it.
 
-    Cookies are carried by hand: Keycloak marks them secure at a loopback address, and a browser there takes them.
+    Cookies are handled by hand: Keycloak marks them secure; browsers accept that at a loopback address, httpx does not.
     """
     with httpx.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False) as http:
         page = http.get(f"{login.endpoint}/auth", params=_ask(login))
@@ -59,12 +59,12 @@ def log_in(login: Login, username: str, password: str) -> dict[str, Any]:
 
 
 def ask_login_page(login: Login) -> httpx.Response:
-    """The first step alone: Keycloak's answer to an app that sends somebody to log in."""
+    """Only the first step: Keycloak's answer to an app that sends somebody to log in."""
     return httpx.get(f"{login.endpoint}/auth", params=_ask(login), timeout=TIMEOUT_S, trust_env=False)
 
 
 def redeem_nothing(login: Login) -> dict[str, Any]:
-    """A code that never was: `invalid_grant` shows that the client's id and secret are right."""
+    """Redeem a code that does not exist: `invalid_grant` shows that the client's id and secret are right."""
     with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as http:
         return dict(_redeem(http, login, "no-such-code").json())
 
@@ -92,7 +92,7 @@ def _text_of(page: httpx.Response) -> str:
 
 
 class RealmAdmin:
-    """The realm as its administrator (one of realm `master`) works on it."""
+    """The realm as its administrator (of realm `master`) manages it."""
 
     def __init__(self, url: str, realm: str, *, password: str, username: str = "admin") -> None:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
@@ -108,15 +108,15 @@ class RealmAdmin:
         return dict(found[0]) if found else None
 
     def add_client(self, client_id: str, **attributes: str) -> None:
-        """A client that nobody can log in by."""
+        """Create a client that nobody can log in with."""
         self._send("POST", "clients", json={"clientId": client_id, "enabled": False, "attributes": attributes})
 
     def delete_client(self, key: str) -> None:
-        """A client by its `id`."""
+        """Delete a client by its `id`."""
         self._send("DELETE", f"clients/{key}")
 
     def ensure_user(self, username: str, password: str) -> None:
-        """Somebody who can log in at once: a profile without a gap, a password that need not be changed."""
+        """Create a user who can log in at once: the profile is complete, the password is not temporary."""
         if self._send("GET", "users", params={"username": username, "exact": "true"}).json():
             return
         self._send(
@@ -134,13 +134,13 @@ class RealmAdmin:
         )
 
     def list_roles(self, client_id: str) -> dict[str, list[str]]:
-        """The roles given to a client's service account, per client; less those that every user of the realm has."""
+        """The roles of a client's service account, per client, without those that every user of the realm has."""
         account = self._find_account(client_id)
         mappings = self._send("GET", f"users/{account}/role-mappings").json().get("clientMappings", {})
         return {client: [role["name"] for role in found["mappings"]] for client, found in mappings.items()}
 
     def set_right(self, client_id: str, *, may_manage: bool) -> None:
-        """Give or take the one role of a client's service account."""
+        """Grant or revoke the one role of a client's service account."""
         account = self._find_account(client_id)
         management = self._find_key("realm-management")
         role = self._send("GET", f"clients/{management}/roles/manage-clients").json()
@@ -148,7 +148,7 @@ class RealmAdmin:
         self._send("POST" if may_manage else "DELETE", path, json=[role])
 
     def limit_tokens(self, seconds: int) -> None:
-        """How long an access token counts; the roles in it count that long after they were taken away."""
+        """Set how long an access token is valid. The roles in it stay effective that long after they were revoked."""
         self._send("PUT", "", json={"accessTokenLifespan": seconds})
 
     def _find_account(self, client_id: str) -> str:
@@ -161,7 +161,7 @@ class RealmAdmin:
         return str(found["id"])
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A token per call: those of `admin-cli` live for a minute."""
+        """Each call gets a token of its own: those of `admin-cli` are valid for a minute."""
         answer = self._http.post(
             "/realms/master/protocol/openid-connect/token",
             data={"grant_type": "password", "client_id": "admin-cli", **self._credentials},

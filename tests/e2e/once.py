@@ -1,4 +1,4 @@
-"""What was made for a job, and that each of it was made once, whoever led meanwhile."""
+"""The objects that were made for a job; and the check that each was made once, whoever led meanwhile."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ SECONDS = 25  # of examples/slow, a line each
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What must be the same before and after: uids of what was made for the job; "" if it is not there."""
+    """The uids of what was made for the job, which must be the same before and after; "" for what does not exist."""
 
     namespace: str
     control_plane: str
@@ -27,13 +27,13 @@ class Made:
     shell: str
 
     def is_kept_by(self, later: "Made") -> bool:
-        """Whether all that was there is there still, and not another in its place."""
+        """Whether everything that existed still exists and was not replaced."""
         names = self.__slots__
         return all(getattr(self, name) in ("", getattr(later, name)) for name in names)
 
 
 def look(site: Site, job: TrialJob) -> Made:
-    """What there is of the job now."""
+    """What exists of the job now."""
 
     def uid(*arguments: str) -> str:
         found = site.kubectl.find(*arguments)
@@ -49,8 +49,15 @@ def look(site: Site, job: TrialJob) -> Made:
     )
 
 
+def delete_control_plane(site: Site, job: TrialJob) -> str:
+    """Delete the pod of the job's control plane. Returns the pod's uid."""
+    (pod,) = job.pods(selector=f"app=vcluster,release={job.namespace}")
+    site.kubectl.run("delete", "pod", pod["metadata"]["name"], f"--namespace={job.namespace}", "--wait=false")
+    return str(pod["metadata"]["uid"])
+
+
 def check_ran_once(site: Site, job: TrialJob, app: str) -> None:
-    """One record, one namespace, one init job with one pod that never restarted, every line of the log once."""
+    """One record, one namespace, one init job with one pod that was never restarted; every line of the log once."""
     label = f"--selector=kns.io/job={job.number}"
     kubectl = site.kubectl
     assert len(kubectl.get("nj", f"--namespace={NAMESPACE}", label)["items"]) == 1

@@ -1,4 +1,4 @@
-"""The HTTP API as the portal uses it. Every answer is held against the wire rules, whatever the test is about."""
+"""The HTTP API as the portal uses it. Every answer is checked against the wire rules, whatever the test is about."""
 
 import json
 from typing import Any
@@ -9,6 +9,7 @@ from tests.e2e.site import Account
 from tests.e2e.waiting import NotYetError
 
 TIMEOUT_S = 20.0  # no route may take longer
+_CONNECTS = 3
 _TYPES = ("application/json", "text/plain")
 
 
@@ -16,14 +17,15 @@ class Portal:
     """
     Calls one kns (the Service, or one replica) as one user.
 
-    No connection is kept: a replica that is killed takes no later call with it, and at the end nobody talks to the
-    cluster any more.
+    No connection is kept: a replica that is killed breaks no later call, and at the end no connection to the cluster is
+    left. A connection that is refused is tried again, because a rolling restart may run: until kube-proxy knows of it,
+    the Service leads to a replica that has ended.
     """
 
     def __init__(self, url: str, account: Account) -> None:
-        self._http = httpx.Client(
-            base_url=url, timeout=TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
-        )
+        # `retries` concerns connecting only; a request that was sent is never repeated.
+        transport = httpx.HTTPTransport(retries=_CONNECTS, limits=httpx.Limits(max_keepalive_connections=0))
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, transport=transport)
         self._account = account
 
     def close(self) -> None:
@@ -36,7 +38,7 @@ class Portal:
         return answer
 
     def ask(self, route: str, **params: Any) -> httpx.Response:
-        """A GET below /jarvice/ with the user's credentials, whatever comes of it."""
+        """A GET below /jarvice/ with the user's credentials. Returns any answer, refusals too."""
         credentials = {"username": self._account.username, "apikey": self._account.apikey}
         return self.send("GET", f"/jarvice/{route}", params={**credentials, **params})
 
@@ -45,7 +47,7 @@ class Portal:
         The decoded answer of a GET that must succeed: JSON, or the text.
 
         Raises:
-            NotYetError: kns says that it is not ready; worth another try while something is restarted.
+            NotYetError: kns is not ready (503), so another try may succeed.
         """
         answer = self.ask(route, **params)
         if answer.status_code == 503:
@@ -54,12 +56,12 @@ class Portal:
         return answer.json() if answer.headers["content-type"] == "application/json" else answer.text
 
     def build_submission(self, app: str, *, machine: str = "kns-small", **changes: Any) -> dict[str, Any]:
-        """A good submission; `changes` are more of its top-level keys."""
+        """A valid submission; `changes` are more of its top-level keys."""
         user = {"username": self._account.username, "apikey": self._account.apikey}
         return {"app": app, "machine": {"type": machine, "nodes": 1}, "user": user, **changes}
 
     def submit(self, app: str, *, machine: str = "kns-small", **changes: Any) -> tuple[int, str]:
-        """Submit a job that must be taken. Returns its number and name."""
+        """Submit a job that must be accepted. Returns its number and name."""
         answer = self.send("POST", "/jarvice/submit", json=self.build_submission(app, machine=machine, **changes))
         assert answer.status_code == 200, f"submit {app}: {answer.status_code} {answer.text}"
         data = answer.json()

@@ -1,7 +1,7 @@
 """
-Programs inside containers, as the machine that runs them sees them: to be killed or frozen as no API can.
+Programs inside containers, seen from the machine that runs them, so that a test can kill or freeze them.
 
-On a cluster of other machines there are none to be found.
+On a cluster of other machines none is found.
 """
 
 import os
@@ -12,21 +12,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program in one container. `container` is the runtime's id of it, `arguments` begin what follows argv[0]."""
+    """A program in one container. `container` is the runtime's id; `arguments` are the first ones after argv[0]."""
 
     container: str
     arguments: tuple[str, ...]
 
     def find(self) -> list[int]:
-        """The pids on this machine, none if it does not run here."""
+        """The pids on this machine; none if it does not run here."""
         pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
         return [pid for pid in pids if self._is(pid)]
 
     def signal(self, number: signal.Signals) -> int:
         """
-        Send it; to how many processes.
+        Send the signal. Returns the number of processes that got it.
 
-        By a handle on each process, so that a number given anew meanwhile is not mistaken for it.
+        Each process is held by a handle (pidfd), so that a pid that is reused meanwhile is not mistaken for it.
         """
         sent = 0
         for pid in self.find():
@@ -43,7 +43,7 @@ class Program:
         return sent
 
     def _is(self, pid: int) -> bool:
-        """A process that has just ended is not."""
+        """Whether the pid is this program. False if it has just ended."""
         try:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
             groups = Path(f"/proc/{pid}/cgroup").read_text("utf-8")

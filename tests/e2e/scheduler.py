@@ -1,4 +1,4 @@
-"""The scheduler's own Deployment: other settings for a while, who leads, and what befalls the one that does."""
+"""The scheduler's own Deployment: its settings, who leads, and how a test kills or freezes the leader."""
 
 import contextlib
 import json
@@ -30,24 +30,37 @@ class Leadership:
     transitions: int
 
 
-@contextlib.contextmanager
-def scheduler_settings(kubectl: Kubectl, **variables: str) -> Iterator[None]:
+class Settings:
     """
-    Run the scheduler with these variables, and with the former ones again afterwards.
+    The scheduler's settings, changed as an administrator changes them: ConfigMap, then a rolling restart. Jobs live on.
 
-    As an administrator does it: the ConfigMap, then a restart of the Deployment. Jobs live on meanwhile.
+    The usual settings are restored only when a test needs them, so that tests that change settings, one after the
+    other, cost one restart each and not two.
     """
-    data = kubectl.get("configmap", CONFIG, _IN).get("data", {})
-    before = {name: data.get(name) for name in variables}
-    _restart_with(kubectl, dict(variables))
-    try:
-        yield
-    finally:
-        _restart_with(kubectl, before)
+
+    def __init__(self, kubectl: Kubectl) -> None:
+        self._kubectl = kubectl
+        self._usual: dict[str, str | None] = {}  # None: the variable is not in the ConfigMap
+        self._in_use: dict[str, str] = {}
+
+    def use(self, **variables: str) -> None:
+        """Run the scheduler with these variables and, in everything else, with the usual settings."""
+        if variables == self._in_use:
+            return
+        data = self._kubectl.get("configmap", CONFIG, _IN).get("data", {})
+        for name in variables:
+            self._usual.setdefault(name, data.get(name))
+        change = {name: self._usual[name] for name in self._in_use} | variables
+        self._in_use = variables  # before the restart: a restart that fails is to be undone as well
+        _restart_with(self._kubectl, change)
+
+    def restore(self) -> None:
+        """Run the scheduler with the usual settings."""
+        self.use()
 
 
 def renew_replicas(kubectl: Kubectl) -> None:
-    """Other pods with the same settings: none of their containers was ever started again."""
+    """Replace all pods; the settings stay. The containers of the new ones have never been restarted."""
     _restart_with(kubectl, {})
 
 
@@ -62,34 +75,35 @@ def _restart_with(kubectl: Kubectl, variables: dict[str, str | None]) -> None:
 
 @contextlib.contextmanager
 def scheduler_stopped(kubectl: Kubectl) -> Iterator[None]:
-    """
-    Nobody reconciles meanwhile, as between two releases; afterwards as many replicas as before do.
-    """
-    deployment = f"deployment/{DEPLOYMENT}"
-    replicas = kubectl.get(deployment, _IN)["spec"]["replicas"]
-    kubectl.run("scale", deployment, _IN, "--replicas=0")
+    """Scale the Deployment to zero while the block runs: nobody reconciles, as between two releases."""
+    replicas = kubectl.get("deployment", DEPLOYMENT, _IN)["spec"]["replicas"]
+    _scale(kubectl, 0)
     try:
-        wait_for(lambda: _expect_no_pod(kubectl), timeout_s=_ROLLOUT_S, what="the end of all replicas")
+        wait_for(lambda: _require_no_pod(kubectl), timeout_s=_ROLLOUT_S, what="the end of all replicas")
         yield
     finally:
-        kubectl.run("scale", deployment, _IN, f"--replicas={replicas}")
-        kubectl.run("rollout", "status", deployment, _IN, f"--timeout={_ROLLOUT_S}s", timeout_s=_ROLLOUT_S + 10)
+        _scale(kubectl, replicas)
+        await_whole(kubectl)
         await_leader(kubectl)
 
 
-def _expect_no_pod(kubectl: Kubectl) -> None:
+def _scale(kubectl: Kubectl, replicas: int) -> None:
+    kubectl.run("scale", f"deployment/{DEPLOYMENT}", _IN, f"--replicas={replicas}")
+
+
+def _require_no_pod(kubectl: Kubectl) -> None:
     if pods := kubectl.get("pods", _IN, _SELECTOR)["items"]:
-        raise NotYetError(f"{len(pods)} pods are there")
+        raise NotYetError(f"{len(pods)} pods of the scheduler exist")
 
 
 def scheduler_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
-    """The replicas that are not on their way out."""
+    """The replicas that are not being deleted."""
     pods = kubectl.get("pods", _IN, _SELECTOR)["items"]
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 def read_leadership(kubectl: Kubectl) -> Leadership:
-    """Who leads, by the Lease."""
+    """Who leads according to the Lease."""
     lease = kubectl.get("lease", LEASE, _IN)
     holder = lease["spec"].get("holderIdentity") or ""
     return Leadership(
@@ -103,7 +117,7 @@ def await_leader(
     kubectl: Kubectl, *, after: Leadership | None = None, not_in: str = "", timeout_s: float = _TAKEOVER_S
 ) -> Leadership:
     """
-    Until a pod that is there leads, and has renewed the Lease since `after`; `not_in` is a pod that must not be it.
+    Wait until an existing pod leads, other than `not_in`, and has renewed the Lease since `after`.
     """
 
     def probe() -> Leadership:
@@ -118,7 +132,7 @@ def await_leader(
 
 
 def await_whole(kubectl: Kubectl) -> None:
-    """Until all replicas are ready again, as before a test that killed one."""
+    """Wait until all replicas are ready, as before a test that killed one."""
 
     def probe() -> None:
         deployment = kubectl.get("deployment", DEPLOYMENT, _IN)
@@ -131,16 +145,16 @@ def await_whole(kubectl: Kubectl) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Former(Leadership):
-    """Who led before it was struck; `restarts` of its container so far."""
+    """The leader before it was killed or frozen; `restarts` of its container so far."""
 
     restarts: int
 
 
 def kill_leader(kubectl: Kubectl) -> Former:
     """
-    SIGKILL to the leader's process; who it was.
+    SIGKILL to the leader's process. Returns who it was.
 
-    On a cluster of other machines the process is out of reach: there its pod is deleted without any grace.
+    On a cluster of other machines the process is out of reach; there its pod is deleted without any grace.
     """
     leader = _read_former(kubectl)
     if not find_program(kubectl, leader.pod).signal(signal.SIGKILL):
@@ -149,14 +163,14 @@ def kill_leader(kubectl: Kubectl) -> Former:
 
 
 def kill_leading_pod(kubectl: Kubectl) -> Former:
-    """SIGKILL to the leader, and its pod goes with it: nothing waits for a container that is started again."""
+    """SIGKILL to the leader, and delete its pod, so that its container is not restarted."""
     leader = kill_leader(kubectl)
     remove_pod(kubectl, leader.pod)
     return leader
 
 
 def kill_all(kubectl: Kubectl) -> list[str]:
-    """SIGKILL to the processes of all replicas; which pods they are in."""
+    """SIGKILL to the processes of all replicas. Returns the names of their pods."""
     pods = [pod["metadata"]["name"] for pod in scheduler_pods(kubectl)]
     programs = [find_program(kubectl, pod) for pod in pods]
     assert [program.signal(signal.SIGKILL) for program in programs] == [1] * len(pods)
@@ -165,7 +179,7 @@ def kill_all(kubectl: Kubectl) -> list[str]:
 
 @contextlib.contextmanager
 def frozen_leader(kubectl: Kubectl) -> Iterator[Former]:
-    """The leader's process stands still (SIGSTOP) and is woken at the end; who it is."""
+    """Freeze the leader's process (SIGSTOP) while the block runs. Gives who it is."""
     leader = _read_former(kubectl)
     program = find_program(kubectl, leader.pod)
     assert program.signal(signal.SIGSTOP) == 1
@@ -176,47 +190,25 @@ def frozen_leader(kubectl: Kubectl) -> Iterator[Former]:
 
 
 def find_program(kubectl: Kubectl, pod: str, *arguments: str) -> Program:
-    """What runs with these arguments in a replica's container; by default kns itself."""
+    """The program with these arguments in a replica's container; by default kns itself."""
     container = kubectl.get("pod", pod, _IN)["status"]["containerStatuses"][0]
     return Program(container["containerID"].rpartition("/")[2], arguments or ("-m", "kns"))
 
 
 def count_restarts(kubectl: Kubectl, pod: str) -> int:
-    """How often a replica's container was started again."""
+    """How often a replica's container was restarted."""
     return int(kubectl.get("pod", pod, _IN)["status"]["containerStatuses"][0]["restartCount"])
 
 
 def read_log(kubectl: Kubectl, pod: str, *, previous: bool = False) -> list[dict[str, Any]]:
-    """A replica's log lines, less those of its HTTP server; `previous`: those of its container before the restart."""
+    """A replica's log lines without HTTP requests; `previous`: those of its container before the restart."""
     text = kubectl.run("logs", pod, _IN, *(["--previous"] if previous else []))
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] != "http_request"]
 
 
-@contextlib.contextmanager
-def no_scheduler(kubectl: Kubectl) -> Iterator[None]:
-    """The Deployment scaled to nothing while the block runs."""
-    replicas = kubectl.get("deployment", DEPLOYMENT, _IN)["spec"]["replicas"]
-    _scale(kubectl, 0)
-
-    def probe() -> None:
-        if pods := kubectl.get("pods", _IN, _SELECTOR)["items"]:
-            raise NotYetError(f"{len(pods)} pods of the scheduler are there")
-
-    try:
-        wait_for(probe, timeout_s=_ROLLOUT_S, what="no scheduler")
-        yield
-    finally:
-        _scale(kubectl, replicas)
-        await_whole(kubectl)
-
-
-def _scale(kubectl: Kubectl, replicas: int) -> None:
-    kubectl.run("scale", f"deployment/{DEPLOYMENT}", _IN, f"--replicas={replicas}")
-
-
 def remove_pod(kubectl: Kubectl, pod: str) -> None:
-    """Delete a pod at once, so that its container is not started again in its place."""
+    """Delete a pod at once, so that its container is not restarted."""
     kubectl.run("delete", "pod", pod, _IN, "--grace-period=0", "--force", "--ignore-not-found")
 
 

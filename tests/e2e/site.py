@@ -1,8 +1,8 @@
 """
-The installation under test: where it is, and who may use it.
+The installation under test: its addresses and its accounts.
 
-`make env` says it. The variables come from the environment if KNS_URL is set there, else from the demo's own code, so
-a plain `pytest tests/e2e` on a machine with the testbed up works as well.
+The variables that `make env` prints come from the environment if KNS_URL is set there, otherwise from the demo's own
+code, so a plain `pytest tests/e2e` on a machine with the testbed up works as well.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class NoClusterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a request comes from."""
+    """The account that a request comes from."""
 
     username: str
     apikey: str = field(repr=False)
@@ -42,7 +42,7 @@ class Site:
     A running kns: its cluster, its API, its ingress controller ("" if the jobs' names resolve), accounts.
 
     `user` and `other` are one team, `payer` leads it. `realm_key` is the file of the private key with which the realm
-    signs tokens, "" if it is not at hand.
+    signs tokens, "" if this machine does not have it.
     """
 
     target: Target
@@ -59,7 +59,7 @@ class Site:
 @contextlib.contextmanager
 def find_site(environ: Mapping[str, str] = os.environ) -> Iterator[Site]:
     """
-    The installation that the environment names, else the testbed's.
+    The installation that the environment names, otherwise the testbed's.
 
     Raises:
         NoClusterError: no cluster, or no kns on it that answers.

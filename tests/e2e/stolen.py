@@ -1,4 +1,4 @@
-"""The API server as seen with the token of an account: what somebody could do who has stolen it."""
+"""The API server with the token of an account: what somebody could do who has stolen the token."""
 
 import base64
 import contextlib
@@ -17,7 +17,7 @@ _APPLY = {"fieldManager": "kns-e2e", "force": "true"}
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request; a write is a dry run, which passes all checks of the API server and then changes nothing."""
+    """One request. A write is a dry run, which passes all checks of the API server and changes nothing."""
 
     what: str
     method: str
@@ -50,13 +50,13 @@ def delete(what: str, path: str) -> Attempt:
 
 
 def require_refused(answer: httpx.Response) -> None:
-    """By RBAC, quota or Pod Security, which answer 403, or by an admission policy: no other 422 will do."""
+    """Refused by RBAC, quota or Pod Security, which answer 403, or by an admission policy. No other 422 counts."""
     by_policy = answer.status_code == 422 and "ValidatingAdmissionPolicy" in answer.json()["message"]
     assert answer.status_code == 403 or by_policy, f"{answer.status_code}: {answer.text}"
 
 
 class Thief:
-    """Whoever has the token."""
+    """Somebody who has the token."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -78,7 +78,7 @@ class Thief:
 
 @contextlib.contextmanager
 def with_token_of(site: Site, account: str, namespace: str) -> Iterator[Thief]:
-    """A real token of the account, as its pods have it: no impersonation."""
+    """A real token of the account, such as its pods have; no impersonation."""
     token = site.kubectl.run("create", "token", account, f"--namespace={namespace}", "--duration=1h").strip()
     config = json.loads(site.kubectl.run("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
     cluster = config["clusters"][0]["cluster"]

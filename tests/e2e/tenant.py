@@ -1,5 +1,6 @@
-"""What a tenant tries from inside, and what comes of it on the host."""
+"""What a tenant does inside a job's cluster, and what of it appears on the host."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from demo.kubectl import Kubectl
@@ -10,11 +11,11 @@ from tests.e2e.waiting import NotYetError
 
 ROOT_VOLUME: dict[str, Any] = {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
 _IMAGE = "docker.io/library/busybox:1.35"
-_EVENT_S = 60.0
+_SOON_S = 60.0
 
 
 def a_pod(name: str, *, container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod that no node takes, and so small that no quota stands in the way of what else is tried with it."""
+    """A pod that no node takes, and so small that no quota refuses it before whatever else is tried with it."""
     small = {"cpu": "1m", "memory": "8Mi"}
     resources = {"requests": small, "limits": small}
     main = {"name": "main", "image": _IMAGE, "command": ["sleep", "3600"], "resources": resources, **(container or {})}
@@ -23,20 +24,41 @@ def a_pod(name: str, *, container: dict[str, Any] | None = None, **spec: Any) ->
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [main], **nowhere, **spec}}
 
 
-def await_event(job: TrialJob, inside: Kubectl, name: str, text: str) -> None:
-    """Until the tenant is told so, by an event of its own pod."""
+def small_pod(name: str, *, resources: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """A pod that runs. `resources` are more limits, beside those of cores and memory."""
+    small = {"cpu": "50m", "memory": "32Mi"}
+    limits = {"requests": small, "limits": {**small, **(resources or {})}}
+    return a_pod(
+        name, container={"resources": limits}, **{"nodeSelector": {}, "terminationGracePeriodSeconds": 1, **spec}
+    )
+
+
+def await_running(job: TrialJob, inside: Kubectl, name: str) -> None:
+    """Wait until the tenant's pod runs."""
 
     def probe() -> None:
-        events = inside.get("events", "--namespace=default", f"--field-selector=involvedObject.name={name}")["items"]
+        status = inside.get("pod", name, "--namespace=default")["status"]
+        if status.get("phase") != "Running":
+            raise NotYetError(str(status))
+
+    job.wait_for(probe, timeout_s=_SOON_S, what=f"pod {name} running")
+
+
+def await_event(job: TrialJob, kubectl: Kubectl, name: str, *texts: str, namespace: str = "default") -> None:
+    """Wait for an event of the object with all the texts in its message: by then something has judged the object."""
+
+    def probe() -> None:
+        selector = f"--field-selector=involvedObject.name={name}"
+        events = kubectl.get("events", f"--namespace={namespace}", selector)["items"]
         messages = [event.get("message", "") for event in events]
-        if not any(text in message for message in messages):
+        if not any(all(text in message for text in texts) for message in messages):
             raise NotYetError(str(messages))
 
-    job.wait_for(probe, timeout_s=_EVENT_S, what=f"an event of {name}: {text}")
+    job.wait_for(probe, timeout_s=_SOON_S, what=f"an event of {name}: {', '.join(texts)}")
 
 
 def host_copy(site: Site, job: TrialJob, name: str) -> dict[str, Any]:
-    """The pod that the syncer made for the tenant's."""
+    """Wait for the pod that the syncer makes on the host for the tenant's, and return it."""
 
     def probe() -> dict[str, Any]:
         copy = site.kubectl.find("pod", host_name(name, "default", job.namespace), f"--namespace={job.namespace}")
@@ -44,5 +66,5 @@ def host_copy(site: Site, job: TrialJob, name: str) -> dict[str, Any]:
             raise NotYetError("no copy on the host")
         return dict(copy)
 
-    found: dict[str, Any] = job.wait_for(probe, timeout_s=_EVENT_S, what=f"pod {name} on the host")
+    found: dict[str, Any] = job.wait_for(probe, timeout_s=_SOON_S, what=f"pod {name} on the host")
     return found

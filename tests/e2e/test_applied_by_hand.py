@@ -41,8 +41,8 @@ def _read(site: Site, record: str) -> dict[str, Any]:
 
 def test_it_runs_like_a_submitted_one_until_it_is_deleted(site: Site, portal: Portal, jobs: JobKeeper) -> None:
     """
-    kns gives it a number and shows it to its user, it serves, nobody may change what it is, and `kubectl delete nj`
-    ends it: the command returns when all is gone.
+    kns assigns it a number and shows it to its user; it serves; nobody can change what it is; and `kubectl delete nj`
+    ends it: the command returns when everything is removed.
     """
     name = _a_name()
     jobs.apply(name, _a_spec(site))
@@ -75,7 +75,7 @@ def test_it_runs_like_a_submitted_one_until_it_is_deleted(site: Site, portal: Po
 
 
 def _check_spec_is_frozen(site: Site, name: str) -> None:
-    """The API server itself refuses, with a message for whoever tried."""
+    """The API server refuses each change, with a message for its author."""
     rows: list[tuple[dict[str, Any], str]] = [
         ({"app": "slow"}, _NO_CHANGE),
         ({"user": "user2"}, _NO_CHANGE),
@@ -98,15 +98,15 @@ def _check_spec_is_frozen(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["kns-job-999999", "kns-request-0"])
 def test_names_of_kns_own_are_refused(site: Site, name: str) -> None:
-    """Such a record would be in the way of the submit that gets that number."""
+    """Such a record would block the submit that gets that number."""
     with pytest.raises(DemoError) as refused:
         apply_record(site, name, _a_spec(site))
     assert "are kns's own; choose another" in str(refused.value)
     assert site.kubectl.find("nj", name, f"--namespace={NAMESPACE}") is None
 
 
-def test_the_example_is_one_that_the_api_server_takes(site: Site) -> None:
-    """Schema, rules and all, without making it."""
+def test_the_api_server_accepts_the_example(site: Site) -> None:
+    """All its rules, in a dry run."""
     said = site.kubectl.run("apply", "--dry-run=server", f"--filename={EXAMPLES / 'job.yaml'}")
     assert said.strip() == "nestedjob.kns.io/hello-by-hand created (server dry run)"
 
@@ -130,7 +130,7 @@ def test_the_example_is_one_that_the_api_server_takes(site: Site) -> None:
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )
 def test_the_api_server_refuses_a_bad_one(site: Site, changes: dict[str, Any], message: str) -> None:
-    """By the CRD's schema, so it is refused at `kubectl apply` and not minutes later; the message names the key."""
+    """The CRD's schema refuses it at `kubectl apply` and not minutes later; the message names the key."""
     name = _a_name()
     with pytest.raises(DemoError) as refused:
         apply_record(site, name, _a_spec(site, **changes))
@@ -151,7 +151,7 @@ def test_the_api_server_refuses_a_bad_one(site: Site, changes: dict[str, Any], m
 def test_what_the_catalogue_does_not_have_ends_as_an_error(
     site: Site, jobs: JobKeeper, changes: dict[str, Any], message: str
 ) -> None:
-    """The API server cannot know the catalogue: kns ends such a record, with what a submission would be told."""
+    """The API server does not know the catalogue: kns ends such a record, with the message that a submit would get."""
     name = _a_name()
     jobs.apply(name, _a_spec(site, **changes))
 
@@ -167,7 +167,7 @@ def test_what_the_catalogue_does_not_have_ends_as_an_error(
 
 
 def test_a_stopped_job_is_not_started_again(site: Site, jobs: JobKeeper) -> None:
-    """The API server refuses the way back."""
+    """The API server refuses the change."""
     name = _a_name()
     jobs.apply(name, _a_spec(site, app="no-such-app"))
     _patch(site, name, {"desiredState": "Stopped"})

@@ -1,4 +1,7 @@
-"""Submissions that are refused: each with its status and its exact message, and nothing comes of any of them."""
+"""
+Submissions that are refused, each with its status and its exact message. No job comes of any of them, so the file needs
+the cluster alone: nobody else may submit meanwhile.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,16 +12,19 @@ import httpx
 import pytest
 
 from demo.overlay import NAMESPACE
+from tests.e2e.jobs import JobKeeper
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 
 _MALFORMED = "Missing or Malformed API Syntax"
 _KIB = 1024
 
+pytestmark = pytest.mark.alone
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is wrong, the answer to it, and how to make it: `changes` to a good submission, or the `raw` body."""
+    """What is wrong, the answer, and the request: `changes` to a good submission, or the `raw` body."""
 
     what: str
     status: int
@@ -30,7 +36,7 @@ class Row:
 
 
 def _shape(what: str, **changes: Any) -> Row:
-    """A body of the wrong shape: keys with values of no use; None leaves the key out."""
+    """A body of the wrong shape: keys with values that cannot be used; None leaves the key out."""
     return Row(what, 400, _MALFORMED, changes)
 
 
@@ -39,7 +45,7 @@ def _bytes(what: str, raw: bytes) -> Row:
 
 
 def _unacceptable(what: str, problem: str, **changes: Any) -> Row:
-    """A well-formed wish that cannot be had; the answer names it."""
+    """A well-formed request that cannot be fulfilled; the answer names the reason."""
     return Row(what, 400, f"{_MALFORMED}: {problem}", changes)
 
 
@@ -97,6 +103,11 @@ _ROWS = [
     ),
     _unacceptable("an unknown vault", "vault.name: user1 has no vault 'gold'", vault={"name": "gold"}),
     _unacceptable("a project of others", "job_project: user1 is not a member of 'apollo'", job_project="apollo"),
+    _unacceptable(
+        "an app that needs Keycloak, on a site without it",
+        "nested_kubernetes.keycloak: this site has no Keycloak for apps; choose another app or ask its administrator",
+        app="keycloak-login",
+    ),
     Row("five megabytes", 413, "Request too large", raw=b" " * (5 * _KIB * _KIB)),
     Row("the wrong method", 405, "Method not allowed", {}, method="GET"),
     Row("another wrong method", 405, "Method not allowed", {}, method="PUT"),
@@ -107,7 +118,7 @@ _TOO_MUCH = 600 * _KIB
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """All answers by row, and what the cluster's administrator saw before and after them."""
+    """All answers by row, and what the cluster's administrator sees before and after them."""
 
     answers: dict[str, httpx.Response]
     before: tuple[str, frozenset[str]]
@@ -115,7 +126,7 @@ class Attempts:
 
 
 def _look(site: Site) -> tuple[str, frozenset[str]]:
-    """The last number that was given, and the records."""
+    """The last job number that kns assigned, and the records."""
     counter = site.kubectl.find("configmap", "kns-job-numbers", f"--namespace={NAMESPACE}")
     names = site.kubectl.run("get", "nj", f"--namespace={NAMESPACE}", "--output=name").split()
     return (counter or {"data": {"last": ""}})["data"]["last"], frozenset(names)
@@ -129,8 +140,9 @@ def _encode(row: Row, portal: Portal) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def attempts(site: Site, portal: Portal) -> Attempts:
-    """All rows in one go, so that what happens in between can be counted."""
+def attempts(site: Site, portal: Portal, module_jobs: JobKeeper) -> Attempts:
+    """All rows in one go, so that what they cause together can be counted."""
+    module_jobs.await_all_gone()  # those of earlier tests
     before = _look(site)
     answers = {
         row.what: portal.send(row.method, f"/jarvice/{row.route}", content=_encode(row, portal)) for row in _ROWS
@@ -145,7 +157,7 @@ def test_it_is_refused_with_its_status_and_message(attempts: Attempts, row: Row)
 
 
 def test_a_submission_that_no_record_can_hold_is_refused_with_its_size(site: Site, portal: Portal) -> None:
-    """Below the limit of a request and above that of a record; the message has both numbers."""
+    """It is below the limit of a request and above that of a record; the message has both numbers."""
     body = portal.build_submission("hello", application={"parameters": {"text": "x" * _TOO_MUCH}})
     raw = json.dumps(body).encode()
     answer = portal.send("POST", "/jarvice/submit", content=raw)
@@ -154,5 +166,5 @@ def test_a_submission_that_no_record_can_hold_is_refused_with_its_size(site: Sit
 
 
 def test_nothing_came_of_any_of_them(attempts: Attempts) -> None:
-    """No number was given and no record was made."""
+    """kns assigned no number and made no record."""
     assert attempts.after == attempts.before

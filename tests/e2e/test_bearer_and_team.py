@@ -1,4 +1,4 @@
-"""Who is let in by a token of the realm, and who sees whose job: user1 and user2 are one team, which payer1 leads."""
+"""Whom a token of the realm admits, and who sees whose job: user1 and user2 are one team, which payer1 leads."""
 
 import base64
 import hashlib
@@ -20,8 +20,9 @@ from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.portal import Portal
 from tests.e2e.site import REALM_KEY, Site
 
-# Their pods are never scheduled, so a job costs the machine next to nothing; nobody waits for it to start.
+# The pods of such a job are never scheduled, so it costs the machine next to nothing. No test here needs it to start.
 _IDLE = "kns-nowhere"
+_LABEL = "of user1"  # other tests have jobs of the same user meanwhile
 
 Claims = dict[str, Any]
 
@@ -36,11 +37,11 @@ def realm_key(site: Site) -> str:
 @pytest.fixture(scope="module")
 def idle(module_jobs: JobKeeper) -> TrialJob:
     """A live job of user1."""
-    return module_jobs.submit("hello", machine=_IDLE, job_label="of user1")
+    return module_jobs.submit("hello", machine=_IDLE, job_label=_LABEL)
 
 
 def _claims(username: str, **changes: Any) -> Claims:
-    """What a good token says; None leaves a claim out."""
+    """The claims of a good token; None leaves a claim out."""
     now = int(time.time())
     claims = {"preferred_username": username, "aud": ["jarvice"], "iat": now, "exp": now + 300, **changes}
     return {name: value for name, value in claims.items() if value is not None}
@@ -59,18 +60,18 @@ def _ask(portal: Portal, route: str, token: str, **params: Any) -> httpx.Respons
 
 
 def test_a_token_is_as_good_as_an_api_key(site: Site, portal: Portal, idle: TrialJob, realm_key: str) -> None:
-    """The same jobs, with and without the username beside the token."""
+    """It shows the same jobs, with and without the username beside the token."""
     username = site.user.username
     token = _sign(_claims(username), realm_key)
     for params in ({}, {"username": username}):
-        answer = _ask(portal, "jobs", token, **params)
+        answer = _ask(portal, "jobs", token, label=_LABEL, **params)
         assert answer.status_code == 200
         assert answer.json()[str(idle.number)]["job_owner_username"] == username
-        assert answer.json().keys() == portal.get("jobs").keys()
+        assert answer.json().keys() == portal.get("jobs", label=_LABEL).keys()
 
 
 def test_a_job_is_submitted_and_ended_by_token(site: Site, portal: Portal, jobs: JobKeeper, realm_key: str) -> None:
-    """The submission has no `user`; the job is the token's, and no part of the token is kept."""
+    """The submission has no `user`: the job belongs to the token's user, and no part of the token is kept."""
     token = _sign(_claims(site.user.username), realm_key)
     submission = portal.build_submission("hello", machine=_IDLE)
     del submission["user"]
@@ -88,7 +89,7 @@ def test_a_job_is_submitted_and_ended_by_token(site: Site, portal: Portal, jobs:
 
 
 def test_leeway_is_half_a_minute(site: Site, portal: Portal, realm_key: str) -> None:
-    """Clocks differ: a token that has just run out still counts, and one that is about to begin does."""
+    """Clocks differ: a token that has just expired is still accepted, and so is one that begins in a moment."""
     now = int(time.time())
     for changes in ({"exp": now - 2}, {"nbf": now + 15}, {"aud": None}, {"aud": "jarvice"}):
         token = _sign(_claims(site.user.username, **changes), realm_key)
@@ -105,7 +106,7 @@ def _unsigned(claims: Claims, _: str) -> str:
 
 
 def _confused(claims: Claims, key: str) -> str:
-    """HS256 with the realm's public key as the shared secret: whoever believes the header would accept it."""
+    """HS256 with the realm's public key as the shared secret: a server that trusts the header would accept it."""
     private = serialization.load_pem_private_key(key.encode(), password=None)
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -154,15 +155,15 @@ def test_a_bad_token_opens_nothing(
 
 
 def test_a_good_api_key_beside_a_bad_token_does_not_help(site: Site, portal: Portal, realm_key: str) -> None:
-    """The token wins; at submit too, in the words of that route, and no job comes of it."""
+    """The token wins, at submit too, with the message of that route; and no job is made."""
     token = _foreign(_claims(site.user.username), realm_key)
     answer = _ask(portal, "jobs", token, username=site.user.username, apikey=site.user.apikey)
     assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
-    before = portal.get("jobs", all="true").keys()
-    submission = portal.build_submission("hello", machine=_IDLE)
+    label = "with a bad token"
+    submission = portal.build_submission("hello", machine=_IDLE, job_label=label)
     answer = portal.send("POST", "/jarvice/submit", json=submission, headers={"Authorization": f"Bearer {token}"})
     assert (answer.status_code, answer.json()) == (401, {"error": "Not Authorized"})
-    assert portal.get("jobs", all="true").keys() == before
+    assert portal.get("jobs", all="true", label=label) == {}
 
 
 def test_a_token_of_one_user_with_the_name_of_another_is_refused(site: Site, portal: Portal, realm_key: str) -> None:
@@ -182,7 +183,7 @@ def test_a_members_job_is_seen_by_its_owner_the_leader_and_the_administrator(
 
 
 def test_to_a_colleague_it_is_an_unknown_job(other: Portal, idle: TrialJob) -> None:
-    """The very answers to a number that was never given; and it is not ended."""
+    """The answers are those to a number that no job has, and the job is not ended."""
     expected = {
         "status": (404, "Not Found"),
         "terminate": (404, "Not found"),
@@ -201,7 +202,7 @@ def test_to_a_colleague_it_is_an_unknown_job(other: Portal, idle: TrialJob) -> N
 def test_teamjobs_shows_the_team_to_its_leader_only(
     site: Site, portal: Portal, other: Portal, payer: Portal, idle: TrialJob
 ) -> None:
-    """`jobs` is one's own for everybody; `teamjobs` adds the members' for the leader, never with a key in it."""
+    """`jobs` shows everybody their own; `teamjobs` adds those of the members for the leader, and never an API key."""
     number = str(idle.number)
     seen = {
         (who, route): number in reader.get(route)
@@ -218,13 +219,13 @@ def test_teamjobs_shows_the_team_to_its_leader_only(
     }
     entry = payer.get("teamjobs")[number]
     assert (entry["job_owner_username"], entry["job_payer"]) == (site.user.username, site.payer.username)
-    assert entry["job_label"] == "of user1"
+    assert entry["job_label"] == _LABEL
     assert "apikey" not in json.dumps(entry)
     assert number not in payer.get("teamjobs", completed="true")
 
 
 def test_teamusers_is_for_the_leader(site: Site, portal: Portal, payer: Portal) -> None:
-    """The members with address and name, without the one who asks."""
+    """It lists the members with address and name, without the caller."""
     members = payer.get("teamusers")
     assert members.keys() == {site.user.username, site.other.username}
     assert all(member.keys() == {"email", "name"} for member in members.values())
@@ -244,7 +245,7 @@ def test_events_and_projects_are_for_the_administrator(
 
 
 def test_the_leader_ends_a_members_job(payer: Portal, portal: Portal, jobs: JobKeeper) -> None:
-    """And finds it among the ended ones of the team."""
+    """The job then appears among the team's ended ones."""
     job = jobs.submit("hello", machine=_IDLE)
     assert payer.get("terminate", number=job.number) == {"status": "terminated"}
     assert job.wait_until_ended() == "CANCELED"

@@ -1,8 +1,8 @@
 """
-The example apps that no other file is about: each serves its page, its output says what it should, and nothing of it
+The example apps that no other file is about: each serves its page, its output has the expected lines, and nothing of it
 is left at the end.
 
-All are started together, to spawn side by side, and stopped together.
+All start together, so that they spawn at the same time, and stop together.
 """
 
 import base64
@@ -103,10 +103,10 @@ def started(module_jobs: JobKeeper) -> Started:
 
 @pytest.fixture(scope="module")
 def folders(site: Site, started: Started) -> list[Path]:
-    """Where the volumes of the storage example lie on the node, while they are claimed."""
+    """The folders on the node of the storage example's volumes, while they are claimed."""
     try:
         job = _serving(started, "storage")
-    except AssertionError:  # the tests of that app tell it; the others need their jobs stopped
+    except AssertionError:  # the tests of that app report it; the others need their jobs stopped
         return []
     specs = [volume["spec"] for volume in _claimed_volumes(site, job)]
     return [Path((spec.get("hostPath") or spec.get("local") or {})["path"]) for spec in specs]
@@ -114,7 +114,7 @@ def folders(site: Site, started: Started) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def stopped(started: Started, folders: list[Path]) -> dict[str, list[str]]:
-    """All that run are told to shut down; what each had printed by then."""
+    """Shut down all that run; what each had printed by then."""
     printed = {}
     for app, job in started.items():
         if isinstance(job, TrialJob) and job.status()["job_status"] == "PROCESSING STARTING":
@@ -153,7 +153,7 @@ def test_an_overlay_is_applied_whole(site: Site, started: Started) -> None:
 
 
 def test_a_chart_is_a_release_of_the_jobs_own_cluster(site: Site, started: Started) -> None:
-    """Helm's record lies inside, the job's number is on the page, and the pods ran before the item ended."""
+    """Helm's record is inside, the job's number is on the page, and the pods ran before the item ended."""
     job = _serving(started, "helm-chart")
     assert f"for {site.user.username} in job {job.number}." in job.page()[1]
     with nested_kubectl(site.target, job.number) as inside:
@@ -225,19 +225,19 @@ def _hash(text: str) -> str:
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_key(portal: Portal, key: str, value: Any) -> None:
-    """With 400 at submit, and no job comes of it."""
-    before = portal.get("jobs", all="true")
+    """Submit answers 400, and no job is made."""
+    label = "with a wrong value"
     values = {**read_parameters("parameters"), key: value}
     parameters = {name: given for name, given in values.items() if given is not None}
-    submission = portal.build_submission("parameters", application={"parameters": parameters})
+    submission = portal.build_submission("parameters", application={"parameters": parameters}, job_label=label)
     answer = portal.send("POST", "/jarvice/submit", json=submission)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(f"Missing or Malformed API Syntax: application.parameters.{key}: ")
-    assert portal.get("jobs", all="true").keys() == before.keys()
+    assert portal.get("jobs", all="true", label=label) == {}
 
 
 def test_an_account_without_the_required_variable_is_refused(other: Portal) -> None:
-    """user2 has no LAB_TOKEN; the message names it."""
+    """user2 lacks LAB_TOKEN; the message names it."""
     submission = other.build_submission("parameters", application={"parameters": read_parameters("parameters")})
     answer = other.send("POST", "/jarvice/submit", json=submission)
     assert answer.status_code == 400
@@ -274,7 +274,7 @@ def test_a_file_on_the_default_class_survives_its_pod(site: Site, started: Start
 
 
 def _read_storage(job: TrialJob) -> tuple[list[str], list[str]]:
-    """What its page says of the first pod, and of all pods."""
+    """The lines of its page about the first pod, and those about all pods."""
     lines = job.page()[1].splitlines()
     return (
         [line for line in lines if line.startswith("written first by ")],
@@ -283,7 +283,7 @@ def _read_storage(job: TrialJob) -> tuple[list[str], list[str]]:
 
 
 def test_only_the_first_target_is_exposed(site: Site, started: Started) -> None:
-    """One Ingress with one way; the pods on the host carry the LimitRange that the AppDef has as base64."""
+    """One Ingress with one path; the pods on the host carry the LimitRange that the AppDef has as base64."""
     job = _serving(started, "two-targets")
     ingresses = site.kubectl.get("ingresses", f"--namespace={job.namespace}")["items"]
     paths = [path for ingress in ingresses for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
@@ -300,7 +300,7 @@ def test_only_the_first_target_is_exposed(site: Site, started: Started) -> None:
 def test_at_the_end_nothing_is_left_but_the_record(
     site: Site, started: Started, stopped: dict[str, list[str]], app: str
 ) -> None:
-    """Last of this file: shutdown of all of them, COMPLETED, the output kept, no object and no volume left."""
+    """Last of this file: all are shut down and COMPLETED, the output is kept, no object and no volume is left."""
     job = started[app]
     if isinstance(job, AssertionError):
         raise job
@@ -319,10 +319,10 @@ def test_at_the_end_nothing_is_left_but_the_record(
 def test_a_volume_of_the_default_class_takes_its_directory_along(
     site: Site, started: Started, folders: list[Path], stopped: dict[str, list[str]]
 ) -> None:
-    """On the node, which is this machine: the directory was there, with what the pods wrote, and is gone."""
+    """On the node, which is this machine, the directory existed with what the pods wrote, and is gone."""
     job = started["storage"]
     if not site.target.is_testbed:
-        pytest.skip("the nodes of a cluster of yours are out of reach")
+        pytest.skip("the nodes of a cluster other than the testbed are out of reach")
     assert isinstance(job, TrialJob)
     assert len(folders) == 1
     assert folders[0].parent == paths.VOLUMES

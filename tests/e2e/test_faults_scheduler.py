@@ -1,7 +1,9 @@
 """
-What befalls the scheduler: killed at every stage, frozen and woken, its helm killed, all of it killed at once.
+What happens to jobs when the scheduler fails: killed at every stage, frozen and woken, its helm killed, all replicas
+killed at once.
 
-Exhaustive is tests/flow/test_crashes.py, over fakes; here real processes die, and nothing of a job is left.
+tests/simulation is exhaustive, over fakes; here real processes die. test_restart.py has one kill for every
+test run.
 """
 
 import signal
@@ -27,6 +29,8 @@ from tests.e2e.scheduler import (
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
+pytestmark = [pytest.mark.alone, pytest.mark.deep]
+
 _SOON_S = 0.05  # between looks at what passes quickly
 _STAGE_S = 120.0
 _VAULT = "data"  # of demo/accounts.py
@@ -36,7 +40,7 @@ _VAULT = "data"  # of demo/accounts.py
 def _whole_again(site: Site) -> Iterator[None]:
     """Two replicas before and after, so that there is a standby."""
     if not site.target.is_testbed:
-        pytest.skip("the processes of a cluster elsewhere are out of reach")
+        pytest.skip("the processes of a cluster other than the testbed are out of reach")
     await_whole(site.kubectl)
     yield
     await_whole(site.kubectl)
@@ -81,10 +85,10 @@ def _await(site: Site, job: TrialJob, boundary: Callable[[Site, TrialJob], bool]
 
 def test_a_leader_killed_at_every_stage_boundary_neither_loses_nor_doubles_the_job(site: Site, jobs: JobKeeper) -> None:
     """
-    One job, and at each boundary of its life the leader that brought it there is killed, pod and all. (Those of the
+    At each boundary of one job's life, the leader that brought it there is killed together with its pod. (Those of the
     Keycloak client are in test_keycloak.py, where Keycloak runs.)
 
-    The kill comes some tenths of a second after the boundary: as near as one gets from outside.
+    The kill comes some tenths of a second after the boundary, which is as near as possible from outside.
     """
     jobs.await_all_gone()
     before = take_snapshot(site.kubectl)
@@ -112,9 +116,9 @@ def test_a_leader_killed_at_every_stage_boundary_neither_loses_nor_doubles_the_j
 
 def test_a_frozen_leader_that_wakes_after_its_lease_writes_no_more(site: Site, jobs: JobKeeper) -> None:
     """
-    SIGSTOP in the middle of making a job: the standby takes over and leads the job to its end. By then nothing of it
-    is left; when the old leader is woken, it says that it lost the Lease and ends. Nothing comes back, and the record,
-    which every pass would write to, is the same version to the letter.
+    SIGSTOP while the leader makes a job: the standby takes over and leads the job to its end, so that nothing of it is
+    left. Woken, the old leader logs that it lost the Lease, and ends. Nothing comes back. The record, to which every
+    reconcile would write, still has the same version.
     """
     jobs.await_all_gone()
     before = take_snapshot(site.kubectl)
@@ -148,7 +152,7 @@ def test_a_frozen_leader_that_wakes_after_its_lease_writes_no_more(site: Site, j
 def test_a_helm_killed_half_way_is_run_again(site: Site, jobs: JobKeeper) -> None:
     """
     SIGKILL to the real helm while it renders, in a scheduler that has rendered nothing yet: the job says why it waits,
-    then goes on. Later both replicas are killed at once while it is removed, and the removal goes on as well.
+    then goes on. Later both replicas are killed at once during the removal, which goes on as well.
     """
     jobs.await_all_gone()
     before = take_snapshot(site.kubectl)

@@ -1,4 +1,4 @@
-"""The whole life of the smallest app, and that nothing of it is left."""
+"""The whole life of the smallest app, after which nothing of it is left."""
 
 from demo.snapshot import take_snapshot
 from tests.e2e.jobs import JobKeeper
@@ -8,10 +8,10 @@ from tests.e2e.site import Site
 
 def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, jobs: JobKeeper) -> None:
     """
-    Submit, page through the ingress, shutdown, COMPLETED; of all objects of all kinds, before and after, only the
-    record, its two Secrets and the counter of numbers differ.
+    Submit, page through the Ingress, shutdown, COMPLETED. Of all objects of all kinds only the record, its two Secrets
+    and the counter of numbers differ from before.
     """
-    jobs.await_all_gone()  # of earlier tests: their Secrets go a moment after their records
+    jobs.await_all_gone()  # those of earlier tests: their Secrets go a moment after their records
     before = take_snapshot(site.kubectl)
     job = jobs.submit("hello")
     assert job.status()["job_status"] == "SUBMITTED"

@@ -18,7 +18,7 @@ from tests.e2e.site import Account, Site
 _CLI = Path(sys.executable).parent / "jarvice_cli"
 _CALL_S = 30
 _ENDED_S = 90  # `wait_for` asks every 5 s until the job has ended
-# Every command of the client, by what it speaks. The last three reach a vault's own SFTP server, never kns.
+# Every command of the client, by protocol. The last three reach a vault's own SFTP server, never kns.
 _OVER_HTTP = frozenset(
     {
         *("submit", "jobs", "summary", "status", "info", "connect", "tail", "output", "action", "apps", "machines"),
@@ -46,7 +46,7 @@ def _call(home: Path, *arguments: str, timeout_s: float = _CALL_S) -> "subproces
 
 
 def _build_cli(url: str, account: Account, home: Path) -> Cli:
-    """`jarvice_cli COMMAND ...`; what it prints. It ends with 0 whatever happens: the text must tell."""
+    """`jarvice_cli COMMAND ...`; returns its output. It always exits with 0, so only the text shows what happened."""
 
     def call(command: str, *arguments: str, timeout_s: float = _CALL_S) -> str:
         who = ("-apiurl", url, "-username", account.username, "-apikey", account.apikey)
@@ -70,13 +70,13 @@ def other_cli(site: Site, tmp_path: Path) -> Cli:
 
 
 def test_these_are_all_of_its_commands(tmp_path: Path) -> None:
-    """A new one in a later release would need a test here."""
+    """A new command in a later release needs a test here."""
     found = _CHOICES.search(_call(tmp_path, "nonsense").stderr)
     assert found is not None
     assert set(re.findall(r"[a-z_]+", found[1])) == _OVER_HTTP | _OVER_SFTP
 
 
-def test_a_user_of_the_published_client_gets_along(cli: Cli, portal: Portal, jobs: JobKeeper) -> None:
+def test_every_command_of_the_published_client_works(cli: Cli, portal: Portal, jobs: JobKeeper) -> None:
     """apps, machines, submit, jobs, summary, status, tail, info, connect, action, shutdown, output, terminate."""
     assert "hello" in json.loads(cli("apps"))
     assert list(json.loads(cli("apps", "-name", "hello"))) == ["hello"]
@@ -129,7 +129,7 @@ def test_a_user_of_the_published_client_gets_along(cli: Cli, portal: Portal, job
 
 
 def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, jobs: JobKeeper) -> None:
-    """shutdown_all ends what runs and says of the rest that it cannot; terminate_all ends what is left."""
+    """shutdown_all ends running jobs and reports the others as refused; terminate_all ends the rest."""
     running, waiting = (
         jobs.adopt(*other.submit("hello", machine=machine), portal=other) for machine in ("kns-small", "kns-nowhere")
     )
@@ -154,7 +154,7 @@ def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, job
 
 
 def test_a_wrong_key_is_told_as_such(site: Site, tmp_path: Path) -> None:
-    """401 with the words for it, from a job route and from submit."""
+    """401 with its message, from a job route and from submit."""
     stranger = _build_cli(site.url, Account("nobody", "no-such-key"), tmp_path)
     assert _documents(stranger("jobs")) == [{"error": {"code": 401}}, {"error": "Unauthorized"}]
     refused = _documents(stranger("submit", "-job", json.dumps({"app": "hello", "machine": {"type": "kns-small"}})))
@@ -162,7 +162,7 @@ def test_a_wrong_key_is_told_as_such(site: Site, tmp_path: Path) -> None:
 
 
 def _documents(text: str) -> list[Any]:
-    """What it printed: the error, if there is one, comes before the answer."""
+    """The JSON documents in its output. The error, if there is one, comes before the answer."""
     found, rest = [], text.lstrip()
     while rest:
         document, end = json.JSONDecoder().raw_decode(rest)

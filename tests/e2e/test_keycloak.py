@@ -1,8 +1,8 @@
 """
-Jobs with a Keycloak client of their own, against a real Keycloak: set up as an administrator would, used by a person
-who logs in, taken away with the job.
+Jobs with a Keycloak client of their own, against a real Keycloak. An administrator's script sets it up, a person logs
+in, and the client goes with the job.
 
-The server is the testbed's, started for this file and stopped after it.
+The server is the testbed's: this file starts and stops it.
 """
 
 import base64
@@ -23,29 +23,29 @@ from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.oidc import Login, RealmAdmin, ask_login_page, log_in, redeem_nothing
 from tests.e2e.once import check_ran_once, look
-from tests.e2e.portal import Portal
-from tests.e2e.scheduler import await_leader, await_whole, kill_leading_pod, scheduler_settings
+from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
 APP = "keycloak-login"
 REALM, KNS_CLIENT = "jarvice", "kns"
 USER, PASSWORD = "ana", "ana-of-test"
+
 SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
-_LIMIT_S = 60  # of waiting for Keycloak
-_SETUP_S = 400  # the first time Maven brings the distribution; measured: two minutes
+_LIMIT_S = 60  # how long a job waits for Keycloak
+_SETUP_S = 540  # the first time, Maven fetches the distribution; measured: two minutes
 
 
 def _testbed(action: str) -> None:
     subprocess.run([sys.executable, "-m", "testbed", "keycloak", action], cwd=ROOT, check=True, timeout=_SETUP_S)
 
 
-_TOKEN_S = 5  # less than a job takes to come to its client, so that a right that was taken is missed at once
+_TOKEN_S = 5  # less than a job takes until it needs its client, so that a revoked right has effect at once
 
 
 @pytest.fixture(scope="module")
 def _server(site: Site) -> Iterator[str]:
-    """Its address. Only beside the testbed: elsewhere no test may start servers."""
+    """The server's address. It exists only beside the testbed: on other clusters no test may start servers."""
     if not site.target.is_testbed:
         pytest.skip("needs the testbed, which brings the Keycloak server")
     _testbed("up")
@@ -54,8 +54,8 @@ def _server(site: Site) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def realm(site: Site, _server: str) -> Iterator[RealmAdmin]:
-    """A realm made by the documented script, kns told of it, and somebody who can log in."""
+def realm(site: Site, settings: Settings, _server: str) -> Iterator[RealmAdmin]:
+    """A realm made by the documented script, a kns that uses it, and a user who can log in."""
     password = paths.KEYCLOAK_PASSWORD.read_text("ascii")
     made = subprocess.run(
         ["sh", str(ROOT / "docs" / "keycloak-realm.sh"), _server, REALM, KNS_CLIENT],
@@ -73,33 +73,41 @@ def realm(site: Site, _server: str) -> Iterator[RealmAdmin]:
     admin.ensure_user(USER, PASSWORD)
     admin.limit_tokens(_TOKEN_S)
     try:
-        with _kns_with_keycloak(site, made.stdout):
+        with _kns_with_keycloak(site, settings, made.stdout):
             yield admin
     finally:
         admin.close()
 
 
 @contextlib.contextmanager
-def _kns_with_keycloak(site: Site, variables: str) -> Iterator[None]:
-    """The scheduler with the script's own output as its Secret, as docs/keycloak.md says; without it afterwards."""
+def _kns_with_keycloak(site: Site, settings: Settings, variables: str) -> Iterator[None]:
+    """The scheduler with the script's own output as its Secret, as docs/keycloak.md says."""
     within = f"--namespace={NAMESPACE}"
     with contextlib.ExitStack() as stack:
         stack.callback(site.kubectl.run, "delete", "secret", SETTINGS, within, "--ignore-not-found")
         site.kubectl.run("create", "secret", "generic", SETTINGS, within, "--from-env-file=/dev/stdin", stdin=variables)
-        stack.enter_context(scheduler_settings(site.kubectl, KNS_KEYCLOAK_LIMIT=str(_LIMIT_S)))
-        stack.callback(site.kubectl.run, "delete", "secret", SETTINGS, within)  # before the restart that forgets it
+        settings.use(KNS_KEYCLOAK_LIMIT=str(_LIMIT_S), KNS_SWEEP_INTERVAL="2", KNS_SWEEP_GRACE="1")
         yield
 
 
 @pytest.fixture(scope="module")
-def serving(realm: RealmAdmin, module_jobs: JobKeeper) -> TrialJob:
-    job = module_jobs.submit(APP)
+def job(realm: RealmAdmin, module_jobs: JobKeeper) -> Iterator[TrialJob]:
+    """A job that is submitted while kns has lost its right in the realm."""
+    realm.set_right(KNS_CLIENT, may_manage=False)
+    yield module_jobs.submit(APP)
+    realm.set_right(KNS_CLIENT, may_manage=True)
+
+
+@pytest.fixture(scope="module")
+def serving(realm: RealmAdmin, job: TrialJob) -> TrialJob:
+    """The same job, which goes on as soon as the right is back."""
+    realm.set_right(KNS_CLIENT, may_manage=True)
     job.wait_until_serving()
     return job
 
 
 def _read_login(site: Site, job: TrialJob) -> Login:
-    """What the app itself finds: Secret `kns-job` inside its cluster."""
+    """What the app itself reads: Secret `kns-job` inside its cluster."""
     with nested_kubectl(site.target, job.number) as inside:
         data = inside.get("secret", "kns-job", "--namespace=default")["data"]
     told = {key: base64.b64decode(value).decode() for key, value in data.items()}
@@ -112,11 +120,10 @@ def _read_login(site: Site, job: TrialJob) -> Login:
     )
 
 
-def test_a_site_without_keycloak_refuses_the_app(portal: Portal) -> None:
-    """The first test: kns is told of Keycloak for those below."""
-    answer = portal.send("POST", "/jarvice/submit", json=portal.build_submission(APP))
-    assert answer.status_code == 400
-    assert "nested_kubernetes.keycloak" in answer.json()["error"]
+def test_a_lost_right_is_waited_for_and_named(job: TrialJob) -> None:
+    """First of this file."""
+    _wait_for_reason(job, "KeycloakForbidden")
+    assert "manage-clients" in job.record()["status"]["message"]
 
 
 def test_somebody_logs_in_by_the_jobs_own_client(site: Site, serving: TrialJob) -> None:
@@ -146,22 +153,41 @@ def test_kns_has_one_right_and_no_more(realm: RealmAdmin) -> None:
     assert realm.list_roles(KNS_CLIENT) == {"realm-management": ["manage-clients"]}
 
 
-def test_the_client_goes_with_its_job(site: Site, realm: RealmAdmin, jobs: JobKeeper) -> None:
-    job = jobs.submit(APP)
-    job.wait_until_serving()
-    login = _read_login(site, job)
-    assert realm.find_client(job.namespace) is not None
-    job.stop("shutdown")
-    assert job.wait_until_ended() == "COMPLETED"
-    job.wait_until_removed()
-    assert realm.find_client(job.namespace) is None
+def test_a_client_without_a_record_is_swept_and_no_other(site: Site, realm: RealmAdmin, serving: TrialJob) -> None:
+    """A client with another installation's mark stays, as in a realm that clusters share; so does a live job's."""
+    ours = site.kubectl.get("namespace", NAMESPACE)["metadata"]["uid"]
+    orphan, theirs = "kns-job-900000000000000000", "kns-job-900000000000000001"
+    for client_id, installation in ((orphan, ours), (theirs, "another-uid")):
+        marks = {names.KEYCLOAK_OWNER_ATTRIBUTE: "of-no-record", names.KEYCLOAK_INSTALLATION_ATTRIBUTE: installation}
+        realm.add_client(client_id, **marks)
+
+    def swept() -> None:
+        if realm.find_client(orphan) is not None:
+            raise NotYetError(f"client {orphan} is there")
+
+    serving.wait_for(swept, timeout_s=60, what="an orphan beside it swept")
+    left = realm.find_client(theirs)
+    assert left is not None
+    assert realm.find_client(serving.namespace) is not None
+    realm.delete_client(left["id"])
+
+
+def test_the_client_goes_with_its_job(realm: RealmAdmin, site: Site, serving: TrialJob) -> None:
+    """Last of the tests with this job."""
+    login = _read_login(site, serving)
+    assert realm.find_client(serving.namespace) is not None
+    serving.stop("shutdown")
+    assert serving.wait_until_ended() == "COMPLETED"
+    serving.wait_until_removed()
+    assert realm.find_client(serving.namespace) is None
     assert ask_login_page(login).status_code == 400
 
 
+@pytest.mark.deep
 def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
     site: Site, realm: RealmAdmin, jobs: JobKeeper
 ) -> None:
-    """As soon as it is seen, which is before the first template runs; the app comes up with it all the same."""
+    """The test deletes it at once, before the first template runs; the app starts nevertheless, with a new client."""
     job = jobs.submit(APP)
 
     key = _await_client(realm, job)
@@ -171,10 +197,12 @@ def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
     assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
 
 
+@pytest.mark.alone
+@pytest.mark.deep
 def test_a_leader_killed_when_the_client_is_there_and_when_it_is_gone_makes_it_once(
     site: Site, realm: RealmAdmin, jobs: JobKeeper
 ) -> None:
-    """This stage's two boundaries, the second in the middle of the removal; the others: test_faults_scheduler.py."""
+    """The two boundaries of this stage, the second during the removal. The others are in test_faults_scheduler.py."""
     await_whole(site.kubectl)
     job = jobs.submit(APP)
     key = _await_client(realm, job)
@@ -198,39 +226,9 @@ def test_a_leader_killed_when_the_client_is_there_and_when_it_is_gone_makes_it_o
     await_whole(site.kubectl)
 
 
-def test_a_client_without_a_record_is_swept_and_no_other(site: Site, realm: RealmAdmin, serving: TrialJob) -> None:
-    """Beside it are one with another installation's mark, as in a realm that clusters share, and a live job's."""
-    ours = site.kubectl.get("namespace", NAMESPACE)["metadata"]["uid"]
-    orphan, theirs = "kns-job-900000000000000000", "kns-job-900000000000000001"
-    for client_id, installation in ((orphan, ours), (theirs, "another-uid")):
-        marks = {names.KEYCLOAK_OWNER_ATTRIBUTE: "of-no-record", names.KEYCLOAK_INSTALLATION_ATTRIBUTE: installation}
-        realm.add_client(client_id, **marks)
-
-    def swept() -> None:
-        if realm.find_client(orphan) is not None:
-            raise NotYetError(f"client {orphan} is there")
-
-    with scheduler_settings(site.kubectl, KNS_SWEEP_INTERVAL="2", KNS_SWEEP_GRACE="1"):
-        serving.wait_for(swept, timeout_s=60, what="an orphan beside it swept")
-    left = realm.find_client(theirs)
-    assert left is not None
-    assert realm.find_client(serving.namespace) is not None
-    realm.delete_client(left["id"])
-
-
-def test_a_lost_right_is_waited_for_and_named(realm: RealmAdmin, jobs: JobKeeper) -> None:
-    realm.set_right(KNS_CLIENT, may_manage=False)
-    try:
-        job = jobs.submit(APP)
-        _wait_for_reason(job, "KeycloakForbidden")
-        assert "manage-clients" in job.record()["status"]["message"]
-    finally:
-        realm.set_right(KNS_CLIENT, may_manage=True)
-    job.wait_until_serving()
-
-
+@pytest.mark.deep
 def test_a_server_that_is_down_is_waited_for_at_the_start_and_at_the_end(realm: RealmAdmin, jobs: JobKeeper) -> None:
-    """One job starts and one ends meanwhile: the one waits in 1003, of the other only record and client stay."""
+    """The job that starts meanwhile waits with 1003; of the one that ends only record and client are left."""
     leaving = jobs.submit(APP)
     leaving.wait_until_serving()
     _testbed("down")
@@ -251,6 +249,7 @@ def test_a_server_that_is_down_is_waited_for_at_the_start_and_at_the_end(realm: 
     assert realm.find_client(leaving.namespace) is None
 
 
+@pytest.mark.deep
 def test_a_server_that_stays_down_ends_the_job_with_that_reason(realm: RealmAdmin, jobs: JobKeeper) -> None:
     _testbed("down")
     try:

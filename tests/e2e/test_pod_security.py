@@ -1,6 +1,6 @@
 """
-A site that lets its tenants onto the nodes: KNS_POD_SECURITY=privileged. It takes the setting and the policy, as
-docs/security.md says; each alone opens nothing, and host paths stay closed.
+A site that lets its tenants onto the nodes: KNS_POD_SECURITY=privileged. It needs the setting and a change of the
+policy, as docs/security.md says. The setting alone opens nothing, and host paths stay closed in any case.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from tests.e2e.jobs import JobKeeper
-from tests.e2e.scheduler import scheduler_settings
+from tests.e2e.scheduler import Settings
 from tests.e2e.site import Site
 from tests.e2e.stolen import Thief, create, require_refused, with_token_of
 from tests.e2e.tenant import ROOT_VOLUME, a_pod, await_event, host_copy
@@ -21,18 +21,20 @@ from tests.e2e.waiting import NotYetError, wait_for
 
 _POLICY = "kns-scheduler"
 _LEVELS = ("levels", "['baseline', 'restricted']", "['baseline', 'restricted', 'privileged']")
-_SOON_S = 60.0  # until the API server works by a policy that was changed
+_SOON_S = 60.0  # until the API server applies a policy that was changed
 _PRIVILEGED: dict[str, Any] = {"securityContext": {"privileged": True}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _setting(site: Site) -> Iterator[None]:
-    with scheduler_settings(site.kubectl, KNS_POD_SECURITY="privileged"):
-        yield
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture(autouse=True)
+def _setting(settings: Settings) -> None:
+    settings.use(KNS_POD_SECURITY="privileged")
 
 
 def _try_a_namespace(thief: Thief) -> int:
-    """As kns would make it, in a dry run; the status of the answer."""
+    """Try in a dry run what kns would create; the status of the answer."""
     labels = {
         "app.kubernetes.io/managed-by": "kns",
         "kns.io/job": "900000000000000000",
@@ -52,7 +54,7 @@ def _try_a_namespace(thief: Thief) -> int:
 
 @contextlib.contextmanager
 def _policy_admits(site: Site, thief: Thief) -> Iterator[None]:
-    """`privileged` among the policy's levels, and no longer afterwards; both times until the API server acts so."""
+    """Add `privileged` to the policy's levels, and remove it afterwards; each time, wait until that has effect."""
 
     def write(before: str, after: str) -> None:
         variables = site.kubectl.get("validatingadmissionpolicy", _POLICY)["spec"]["variables"]
@@ -79,7 +81,7 @@ def _policy_admits(site: Site, thief: Thief) -> Iterator[None]:
 
 
 def test_the_setting_alone_opens_nothing(jobs: JobKeeper) -> None:
-    """The job ends and says why."""
+    """The job ends, and its output says why."""
     job = jobs.submit("hello")
     assert job.wait_until_ended() == "COMPLETED WITH ERROR"
     status = job.record()["status"]

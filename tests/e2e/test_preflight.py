@@ -1,4 +1,7 @@
-"""`kns preflight` against the real host: as kns itself in its pod, and as the administrator who installs it."""
+"""
+`kns preflight` against the real host, as the administrator who installs kns runs it. In kns's own pod:
+test_replicas.py.
+"""
 
 import base64
 import json
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from demo.overlay import DEPLOYMENT, NAMESPACE
+from demo.overlay import NAMESPACE
 from demo.target import ROOT
 from tests.e2e.scheduler import CONFIG
 from tests.e2e.site import Site
@@ -46,17 +49,8 @@ def catalogue(site: Site, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_in_its_pod_kns_finds_no_fault(site: Site) -> None:
-    text = site.kubectl.run(
-        "exec", _IN, f"deployment/{DEPLOYMENT}", "--", "python", "-m", "kns", "preflight", "--json", timeout_s=_LIMIT_S
-    )
-    found = json.loads(text)
-    assert _verdicts(found, "fault") == []
-    assert [each["check"] for each in found if each["verdict"] == "ok" and each["check"] == "catalogue"]
-
-
 def test_an_administrator_sees_all(site: Site, catalogue: Path) -> None:
-    """The demo's machine kns-nowhere is one without a node, so that is a fault."""
+    """The demo's machine kns-nowhere has no node, which is a fault."""
     found = _ask_as_administrator(site, catalogue)
     assert {each["check"] for each in found if each["verdict"] == "fault"} - _OUTSIDE == {"nodes for kns-nowhere"}
     assert _verdicts(found, "unknown") == []
@@ -81,7 +75,7 @@ def test_what_is_missing_on_the_host_is_named(site: Site, catalogue: Path) -> No
 
 @pytest.fixture
 def webhook(site: Site) -> Iterator[str]:
-    """One that would stop pods if its server is away, but in no namespace that there is."""
+    """A webhook that would refuse pods when its server is away, but only in a namespace that does not exist."""
     configuration = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",

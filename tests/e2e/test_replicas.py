@@ -1,16 +1,21 @@
-"""Two replicas, one service: each answers for every job. And the ends of jobs, wished for at the standby."""
+"""
+Two replicas, one service: each of them answers for every job, and a job can be ended at either.
+"""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from demo.overlay import NAMESPACE
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import await_leader, await_whole, scheduler_pods
 from tests.e2e.site import Site
 
 _WALLTIME_S = 5
+_LABEL = "for both replicas"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def short(module_jobs: JobKeeper) -> TrialJob:
 
 @pytest.fixture(scope="module")
 def live(module_jobs: JobKeeper, short: TrialJob) -> TrialJob:
-    job = module_jobs.submit("hello", job_label="for both replicas")
+    job = module_jobs.submit("hello", job_label=_LABEL)
     job.wait_until_serving()
     return job
 
@@ -63,13 +68,22 @@ def test_there_are_a_leader_and_a_standby(replicas: dict[str, Portal]) -> None:
     assert len(replicas) == 2
 
 
+def test_preflight_finds_no_fault_in_either_pod(site: Site, replicas: dict[str, Portal]) -> None:
+    """As an operator would run it there."""
+    for pod in replicas:
+        command = ("exec", pod, f"--namespace={NAMESPACE}", "--", "python", "-m", "kns", "preflight", "--json")
+        found = json.loads(site.kubectl.run(*command, timeout_s=60))
+        assert [f"{each['check']}: {each['said']}" for each in found if each["verdict"] == "fault"] == []
+        assert "ok" in [each["verdict"] for each in found if each["check"] == "catalogue"]
+
+
 def test_both_answer_every_read_route_of_a_live_job(replicas: dict[str, Portal], live: TrialJob) -> None:
-    """The leader's work is in the record and beside it, so the standby knows as much."""
+    """The leader stores its work in the record and beside it, so the standby knows as much."""
     number = live.number
     status, data = _same(replicas, "status", number=number)
     assert (status, data[str(number)]["job_status"]) == (200, "PROCESSING STARTING")
     assert _same(replicas, "status", name=live.name) == (status, data)
-    assert _same(replicas, "jobs", label="for both replicas")[1][str(number)]["job_number"] == number
+    assert _same(replicas, "jobs", label=_LABEL)[1][str(number)]["job_number"] == number
     assert _same(replicas, "info", number=number)[1]["url"]
     assert _same(replicas, "connect", number=number)[1]["password"]
     assert "[1/1] web, attempt 1\n" in _same(replicas, "tail", number=number)[1]
@@ -88,7 +102,7 @@ def test_both_answer_for_the_catalogue_and_themselves(replicas: dict[str, Portal
 
 
 def test_terminate_at_the_standby_ends_a_job(replicas: dict[str, Portal], live: TrialJob) -> None:
-    """It writes the wish, the leader acts: TERMINATED, -15; then both have the output."""
+    """The standby stores the wish, the leader acts: TERMINATED, -15. Then both have the output."""
     *_, standby = replicas.values()
     assert standby.get("terminate", number=live.number) == {"status": "terminated"}
     assert live.wait_until_ended() == "TERMINATED"
@@ -97,14 +111,14 @@ def test_terminate_at_the_standby_ends_a_job(replicas: dict[str, Portal], live: 
     assert live.output()[-1] == "the job was terminated"
     live.wait_until_removed()
     assert _same(replicas, "output", number=live.number, lines=1) == (200, "the job was terminated\n")
-    assert str(live.number) in _same(replicas, "jobs", completed="true")[1]
-    assert str(live.number) not in _same(replicas, "jobs")[1]
+    assert str(live.number) in _same(replicas, "jobs", completed="true", label=_LABEL)[1]
+    assert str(live.number) not in _same(replicas, "jobs", label=_LABEL)[1]
     assert _same(replicas, "tail", number=live.number) == (404, {"error": "Running job is not found"})
     assert _same(replicas, "info", number=live.number) == (404, {"error": "Running job is not found"})
 
 
 def test_the_walltime_terminates_a_job(short: TrialJob) -> None:
-    """It counts from the start, not from the submission; TERMINATED, -15, and the reason says why."""
+    """It counts from the start, not from the submission: TERMINATED, -15, and the reason says why."""
     assert short.wait_until_ended() == "TERMINATED"
     entry = short.entry()
     assert entry["job_exitcode"] == -15
@@ -116,7 +130,7 @@ def test_the_walltime_terminates_a_job(short: TrialJob) -> None:
 
 
 def test_terminate_before_the_start_cancels(jobs: JobKeeper) -> None:
-    """CANCELED, -9, no start and no walltime, and nothing is left of what was begun."""
+    """CANCELED, -9, no start and no walltime; what had been made is removed."""
     job = jobs.submit("hello")
     job.wait_until_status({"SUBMITTED"}, timeout_s=10)
     job.stop("terminate")
@@ -128,7 +142,7 @@ def test_terminate_before_the_start_cancels(jobs: JobKeeper) -> None:
 
 
 def test_shutdown_before_the_start_is_refused(portal: Portal, jobs: JobKeeper) -> None:
-    """Only a running job can be shut down; this one goes on."""
+    """Only a running job can be shut down; this one stays as it is."""
     job = jobs.submit("hello", machine="kns-nowhere")
     answer = portal.ask("shutdown", number=job.number)
     assert (answer.status_code, answer.json()) == (404, {"error": "Running job is not found"})

@@ -1,14 +1,16 @@
-"""The scheduler dies without a word, in the middle of a job: another one goes on, and everything happened once."""
+"""The scheduler is killed while jobs are made: another one goes on, and everything happens once."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.jobs import SPAWN_S, JobKeeper, TrialJob
 from tests.e2e.once import check_ran_once, look
 from tests.e2e.scheduler import Leadership, await_leader, await_whole, count_restarts, kill_leader, kill_leading_pod
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +33,7 @@ def _runs_templates(job: TrialJob) -> None:
 
 
 def _kill_process(site: Site) -> Leadership:
-    """The pod stays: its container is started again, and either that one or the standby leads."""
+    """The pod stays: its container restarts, and either that one or the standby leads."""
     killed = kill_leader(site.kubectl)
     leader = await_leader(site.kubectl, after=killed)
     if site.target.is_testbed:
@@ -40,36 +42,36 @@ def _kill_process(site: Site) -> Leadership:
 
 
 def _kill_pod(site: Site) -> Leadership:
-    """The pod goes with its process: only the standby can take over, once the Lease has run out."""
+    """The pod goes with its process: only the standby can take over, when the Lease has expired."""
     killed = kill_leading_pod(site.kubectl)
     leader = await_leader(site.kubectl, after=killed, not_in=killed.pod)
     assert leader.transitions > killed.transitions
     return leader
 
 
-@pytest.mark.parametrize("kill", [_kill_process, _kill_pod], ids=["process", "pod"])
 @pytest.mark.parametrize(
-    ("is_time", "app"),
-    [(_is_spawning, "hello"), (_runs_templates, "slow")],
-    ids=["while it spawns", "while templates run"],
+    "kill", [pytest.param(_kill_process, marks=pytest.mark.deep), _kill_pod], ids=["process", "pod"]
 )
 def test_a_killed_leader_changes_nothing_but_who_leads(
-    site: Site,
-    jobs: JobKeeper,
-    is_time: Callable[[TrialJob], None],
-    app: str,
-    kill: Callable[[Site], Leadership],
+    site: Site, jobs: JobKeeper, kill: Callable[[Site], Leadership]
 ) -> None:
-    """SIGKILL: the job comes to serve and ends as if nothing had been; nothing was made, run or logged twice."""
-    job = jobs.submit(app)
-    job.wait_for(lambda: is_time(job), timeout_s=120, what="the moment to kill")
-    before = look(site, job)
+    """
+    SIGKILL while one job runs templates and another spawns: both come to serve and end as if nothing had happened, and
+    nothing was made, run or logged twice.
+    """
+    slow = jobs.submit("slow")
+    slow.wait_for(lambda: _runs_templates(slow), timeout_s=SPAWN_S, what="templates at work")
+    hello = jobs.submit("hello")
+    hello.wait_for(lambda: _is_spawning(hello), timeout_s=SPAWN_S, what="its control plane")
+    running = {"slow": slow, "hello": hello}
+    before = {app: look(site, job) for app, job in running.items()}
     kill(site)
-    job.wait_until_serving()
-
-    assert before.is_kept_by(look(site, job))
-    check_ran_once(site, job, app)
-    job.stop("shutdown")
-    assert job.wait_until_ended() == "COMPLETED"
-    assert job.output()[-1] == "the job was shut down"
-    job.wait_until_removed()
+    for app, job in running.items():
+        job.wait_until_serving()
+        assert before[app].is_kept_by(look(site, job)), app
+        check_ran_once(site, job, app)
+        job.stop("shutdown")
+    for job in running.values():
+        assert job.wait_until_ended() == "COMPLETED"
+        assert job.output()[-1] == "the job was shut down"
+        job.wait_until_removed()

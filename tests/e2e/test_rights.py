@@ -1,8 +1,8 @@
 """
-What the scheduler's own account can do with its real token: what its work needs, and nothing beside.
+What the scheduler's own account can do with its real token: what its work needs, and nothing else.
 
-Every attempt is made by HTTP, so the status is the API server's; RBAC answers 403, the admission policy 422. Three
-namespaces stand for what is there: one of a job of ours, one of another installation's job, and the system's.
+Every attempt is an HTTP request, so the status is the API server's; RBAC answers 403, the admission policy 422. Three
+namespaces stand for the cluster: that of a job of ours, that of another installation's job, and the system's.
 """
 
 import json
@@ -241,13 +241,13 @@ def test_kns_cannot(thief: Thief, attempt: Attempt) -> None:
 
 @pytest.mark.parametrize("attempt", ALLOWED, ids=str)
 def test_kns_can(thief: Thief, attempt: Attempt) -> None:
-    """The same token, the same way: what is refused above is refused for what it is."""
+    """The same token, used the same way: so what is refused above is refused for its content."""
     answer = thief.tries(attempt)
     assert answer.status_code in (200, 201, 202), f"{answer.status_code}: {answer.text}"
 
 
 def test_what_rbac_admits_the_policy_refuses(thief: Thief) -> None:
-    """RBAC cannot tell one namespace's name from another: there it is the policy alone that stands in the way."""
+    """RBAC cannot distinguish namespaces by name; there only the policy refuses."""
     for attempt in (attempt for attempt in FORBIDDEN if "bind its role" in attempt.what):
         answer = thief.tries(attempt)
         assert "ValidatingAdmissionPolicy 'kns-scheduler'" in answer.json()["message"], attempt.what

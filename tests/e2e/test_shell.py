@@ -4,43 +4,40 @@ that is nobody's master.
 """
 
 import json
-from typing import Any
 
 import httpx
 import pytest
 
+from demo.nested import nested_kubectl
 from tests.e2e.browser import open_terminal
-from tests.e2e.jobs import JobKeeper, TrialJob
-from tests.e2e.scheduler import scheduler_settings
+from tests.e2e.jobs import TrialJob
+from tests.e2e.shell import ALLOW, PATH, require_ready
 from tests.e2e.site import Site
+from tests.e2e.tenant import a_pod, await_running, host_copy
 from tests.e2e.waiting import NotYetError
 
 _READY_S = 120.0
-_ALLOW = "JARVICE_KNS_ALLOW_GOTTY_SHELL"
-_PATH = "/gotty-shell"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _allowed(site: Site) -> None:
     """The demo's installation allows shells; one that does not would prove nothing here."""
     config = site.kubectl.get("configmap", "kns-config", "--namespace=kns-system")["data"]
-    assert config.get(_ALLOW) == "true", f"set {_ALLOW} to true in ConfigMap kns-config for this test"
+    assert config.get(ALLOW) == "true", f"set {ALLOW} to true in ConfigMap kns-config for this test"
 
 
 @pytest.fixture(scope="module")
-def shell(module_jobs: JobKeeper) -> TrialJob:
+def shell(web_shell: TrialJob) -> TrialJob:
     """A job with both permissions, its shell ready."""
-    job = module_jobs.submit("web-shell")
-    job.wait_until_serving()
-    job.wait_for(lambda: _require_ready(job), timeout_s=_READY_S, what="a shell that is ready")
-    return job
+    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=_READY_S, what="a shell that is ready")
+    return web_shell
 
 
 def test_help_leads_to_the_shell_and_the_app_is_not_disturbed(site: Site, shell: TrialJob) -> None:
     """The address is the job's own with `/gotty-shell`; below it a terminal's page, elsewhere the app."""
     info = shell.info()
-    assert f'href="{info["url"]}{_PATH}"' in info["help"]
-    answer = _get(site, f"{info['url']}{_PATH}/", _login(site, shell))
+    assert f'href="{info["url"]}{PATH}"' in info["help"]
+    answer = _get(site, f"{info['url']}{PATH}/", _login(site, shell))
     assert answer.status_code == 200
     assert 'id="terminal"' in answer.text
     assert "<h1>Web shell</h1>" in shell.page()[1]
@@ -49,7 +46,7 @@ def test_help_leads_to_the_shell_and_the_app_is_not_disturbed(site: Site, shell:
 def test_a_wrong_password_is_refused_and_counted(site: Site, shell: TrialJob) -> None:
     """Each one: without a login, with another's password, with another's name. The pod's log has the count."""
     user, password = _login(site, shell)
-    before, url = _refused(site, shell), f"{shell.info()['url']}{_PATH}/"
+    before, url = _refused(site, shell), f"{shell.info()['url']}{PATH}/"
     for auth in (None, (user, "A" * 16), ("somebody", password)):
         assert _get(site, url, auth).status_code == 401
         assert _get(site, f"{url}auth_token.js", auth).status_code == 401
@@ -59,7 +56,7 @@ def test_a_wrong_password_is_refused_and_counted(site: Site, shell: TrialJob) ->
 def test_a_command_typed_in_a_browser_is_answered_by_the_jobs_cluster(site: Site, shell: TrialJob) -> None:
     """A headless Chromium through the ingress controller, websocket included."""
     user, password = _login(site, shell)
-    url = f"{shell.info()['url']}{_PATH}/"
+    url = f"{shell.info()['url']}{PATH}/"
     with open_terminal(url, ingress_url=site.ingress_url, user=user, password=password) as terminal:
         assert terminal.page.title() == shell.namespace
         shown = terminal.run("kubectl get deployment web -o name; echo answer-$((6*7))", until="answer-42")
@@ -93,45 +90,22 @@ def test_the_shells_pod_has_nothing_of_the_host(site: Site, shell: TrialJob) -> 
     assert password not in arguments
 
 
-def test_an_app_that_does_not_ask_has_none(site: Site, jobs: JobKeeper) -> None:
-    job = jobs.submit("hello")
-    job.wait_until_serving()
-    _check_none(site, job)
-    assert job.condition("ShellReady") is None
-    assert not [line for line in job.tail() if "shell" in line]
-
-
-def test_a_site_that_does_not_allow_it_has_none_and_the_asking_job_serves(site: Site, jobs: JobKeeper) -> None:
-    """One warning line in the output of the job that asked; nothing at all for the one that did not."""
-    with scheduler_settings(site.kubectl, **{_ALLOW: "false"}):
-        asking, plain = jobs.submit("web-shell"), jobs.submit("hello")
-        for job in (asking, plain):
-            job.wait_until_serving()
-            _check_none(site, job)
-        refused = asking.condition("ShellReady")
-        assert refused is not None
-        assert (refused["status"], refused["reason"]) == ("False", "ShellNotAllowed")
-        warning = "warning: the AppDef asks for a web shell, which this site does not allow"
-        assert [line for line in asking.tail() if "shell" in line] == [warning]
-        assert plain.condition("ShellReady") is None
-        assert not [line for line in plain.tail() if "shell" in line]
-
-
-def test_it_ends_with_its_job(site: Site, jobs: JobKeeper) -> None:
-    job = jobs.submit("web-shell")
-    job.wait_until_serving()
-    job.wait_for(lambda: _require_ready(job), timeout_s=_READY_S, what="a shell that is ready")
-    login, url = _login(site, job), job.info()["url"]
-    job.stop("terminate")
-    job.wait_until_ended()
-    job.wait_until_removed()
-    assert _get(site, f"{url}{_PATH}/", login).status_code in (404, 503)
-
-
-def _require_ready(job: TrialJob) -> None:
-    condition = job.condition("ShellReady")
-    if condition is None or condition["status"] != "True":
-        raise NotYetError(f"condition ShellReady: {condition}")
+def test_all_of_it_ends_with_its_job_also_a_pod_that_will_not_end(site: Site, shell: TrialJob) -> None:
+    """
+    Last of the tests with this job. A pod asks for a day of grace and ignores the signal to end; the job is terminated,
+    everything is removed nevertheless, and the shell's address leads nowhere.
+    """
+    container = {"command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}
+    pod = a_pod("stubborn", container=container, nodeSelector={}, terminationGracePeriodSeconds=86_400)
+    with nested_kubectl(site.target, shell.number) as inside:
+        inside.run("apply", "--filename=-", stdin=json.dumps(pod))
+        await_running(shell, inside, "stubborn")
+    assert host_copy(site, shell, "stubborn")["spec"]["terminationGracePeriodSeconds"] == 86_400
+    login, url = _login(site, shell), shell.info()["url"]
+    shell.stop("terminate")
+    assert shell.wait_until_ended() == "TERMINATED"
+    shell.wait_until_removed()
+    assert _get(site, f"{url}{PATH}/", login).status_code in (404, 503)
 
 
 def _login(site: Site, job: TrialJob) -> tuple[str, str]:
@@ -162,14 +136,3 @@ def _refused(site: Site, job: TrialJob) -> int:
 def _require_refused(site: Site, job: TrialJob, count: int) -> None:
     if (found := _refused(site, job)) != count:
         raise NotYetError(f"{found} refused, not {count}")
-
-
-def _check_none(site: Site, job: TrialJob) -> None:
-    """Neither an object nor a path of it, nor a word in the help."""
-    objects: list[dict[str, Any]] = site.kubectl.get(
-        "deployments,services,secrets,pods", f"--namespace={job.namespace}", "--selector=kns.io/component=shell"
-    )["items"]
-    assert objects == []
-    (rule,) = site.kubectl.get("ingress", job.namespace, f"--namespace={job.namespace}")["spec"]["rules"]
-    assert len(rule["http"]["paths"]) == 1
-    assert "shell" not in job.info()["help"]

@@ -1,7 +1,7 @@
 """
-An NFS vault as a storage class: a claim is bound to a volume that leads to the vault, and to nobody else's.
+An NFS vault as a storage class: a claim is bound to a volume of that vault, and to no other.
 
-The machine's kernel has no NFS client, so no pod here mounts a vault: what is proven are the objects.
+The machine's kernel has no NFS client, so no pod here mounts a vault; the tests look at the objects.
 """
 
 import json
@@ -17,6 +17,7 @@ from demo.nested import nested_kubectl
 from kns.model.names import host_name, vault_class
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
 from tests.e2e.site import Site
+from tests.e2e.tenant import await_event
 from tests.e2e.waiting import NotYetError
 
 _VAULT = "data"
@@ -28,7 +29,7 @@ _IN = "--namespace=default"
 
 @pytest.fixture(scope="module")
 def storage_class(site: Site) -> str:
-    """What the class of the user's vault is called."""
+    """The name of the class of the user's vault."""
     if _VAULT not in VAULTS.get(site.user.username, {}):
         pytest.skip(f"the demo's catalogue has no vault {_VAULT!r} of {site.user.username}")
     return vault_class(site.user.username, _VAULT)
@@ -36,7 +37,7 @@ def storage_class(site: Site) -> str:
 
 @pytest.fixture(scope="module")
 def other_job(module_jobs: JobKeeper, storage_class: str) -> TrialJob:
-    """A job without a vault that kns could use; started together with the other."""
+    """A job without a vault that kns could use; it spawns at the same time as the other."""
     return module_jobs.submit("hello", vault={"name": "ephemeral"})
 
 
@@ -87,18 +88,6 @@ def _volumes(site: Site, job: TrialJob) -> list[dict[str, Any]]:
     return list(site.kubectl.get("persistentvolumes", f"--selector=kns.io/job={job.number}")["items"])
 
 
-def _await_event(job: TrialJob, kubectl: Kubectl, name: str, text: str, *, namespace: str = "default") -> None:
-    """Until an event of that object says so: then whoever decides has looked at it."""
-
-    def probe() -> None:
-        selector = f"--field-selector=involvedObject.name={name}"
-        events = kubectl.get("events", f"--namespace={namespace}", selector)["items"]
-        if not any(text in event.get("message", "") for event in events):
-            raise NotYetError(str([event.get("message") for event in events]))
-
-    job.wait_for(probe, timeout_s=_BOUND_S, what=f"an event of {name}: {text}")
-
-
 def test_the_class_is_inside_and_the_app_knows_its_name(
     site: Site, storage_class: str, job: TrialJob, inside: Kubectl
 ) -> None:
@@ -123,7 +112,7 @@ def test_a_vault_of_another_kind_is_told_in_the_output(site: Site, job: TrialJob
 def test_a_claim_of_the_running_app_is_bound_to_the_vault(
     site: Site, storage_class: str, job: TrialJob, inside: Kubectl
 ) -> None:
-    """Made long after the templates ran. The volume is pinned to the claim, read-only, and retained."""
+    """The claim is made long after the templates ran. The volume is bound to it, read-only, and retained."""
     _apply(inside, _claim("vault", storage_class))
     _await_bound(job, inside, "vault")
     copy = site.kubectl.get("pvc", host_name("vault", "default", job.namespace), f"--namespace={job.namespace}")
@@ -145,7 +134,7 @@ def test_a_claim_of_the_running_app_is_bound_to_the_vault(
 def test_another_job_cannot_have_the_volume(
     site: Site, storage_class: str, job: TrialJob, other_job: TrialJob, inside: Kubectl
 ) -> None:
-    """Neither by the class's name nor by the volume's, even with a claim put there by the host's administrator."""
+    """Neither by the name of the class nor by that of the volume, not even with a claim of the host's administrator."""
     _apply(inside, _claim("wanted", storage_class))
     _await_bound(job, inside, "wanted")
     name = inside.get("persistentvolumeclaim", "wanted", _IN)["spec"]["volumeName"]
@@ -155,8 +144,8 @@ def test_another_job_cannot_have_the_volume(
     _apply(host, _claim("by-name", storage_class, namespace=namespace, volumeName=name))
     try:
         copy = host_name("by-class", "default", namespace)
-        _await_event(other_job, host, copy, f'"{storage_class}" not found', namespace=namespace)
-        _await_event(other_job, host, "by-name", "already bound to a different claim", namespace=namespace)
+        await_event(other_job, host, copy, f'"{storage_class}" not found', namespace=namespace)
+        await_event(other_job, host, "by-name", "already bound to a different claim", namespace=namespace)
         for claim in (copy, "by-name"):
             found = host.get("persistentvolumeclaim", claim, f"--namespace={namespace}")
             assert found["status"]["phase"] == "Pending"
@@ -170,7 +159,7 @@ def test_another_job_cannot_have_the_volume(
 def test_what_a_tenant_writes_into_classes_leads_nowhere(
     site: Site, storage_class: str, job: TrialJob, inside: Kubectl
 ) -> None:
-    """A class of its own has no volumes, and the vault's with another server inside leads to the vault still."""
+    """A class of its own gets no volumes; the vault's class with another server inside still leads to the vault."""
     evil = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "nfs.csi.k8s.io"}
     parameters = {"server": "127.0.0.2", "share": "/etc"}
     inside.run("delete", "storageclass", storage_class)
@@ -179,7 +168,7 @@ def test_what_a_tenant_writes_into_classes_leads_nowhere(
     _apply(inside, _claim("in-evil", "evil"), _claim("in-changed", storage_class))
     _await_bound(job, inside, "in-changed")
     copy = host_name("in-evil", "default", job.namespace)
-    _await_event(job, site.kubectl, copy, '"evil" not found', namespace=job.namespace)
+    await_event(job, site.kubectl, copy, '"evil" not found', namespace=job.namespace)
     server, share = _address(site)
     assert {(v["spec"]["nfs"]["server"], v["spec"]["nfs"]["path"]) for v in _volumes(site, job)} == {(server, share)}
     assert inside.get("persistentvolumeclaim", "in-evil", _IN)["status"]["phase"] == "Pending"
@@ -205,7 +194,7 @@ def test_a_pod_cannot_name_a_server_by_itself(
         "spec": {"containers": [container], "volumes": [{"name": "stolen", **source}]},
     }
     _apply(inside, pod)
-    _await_event(job, inside, name, "a pod of a job may not mount storage by itself")
+    await_event(job, inside, name, "a pod of a job may not mount storage by itself")
     copy = host_name(name, "default", job.namespace)
     assert site.kubectl.find("pod", copy, f"--namespace={job.namespace}") is None
 
@@ -225,7 +214,7 @@ def test_a_claim_that_goes_takes_its_volume_and_more_than_ten_are_refused(
         _apply(inside, _claim(name, storage_class))
         _await_bound(job, inside, name)
     _apply(inside, _claim(names[-1], storage_class))
-    _await_event(job, inside, names[-1], "exceeded quota: kns-quota")
+    await_event(job, inside, names[-1], "exceeded quota: kns-quota")
     assert len(_volumes(site, job)) == _LIMIT
 
 

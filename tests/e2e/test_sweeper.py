@@ -1,7 +1,8 @@
 """
-Orphans on a real cluster: what is this installation's and of no record goes, whatever else looks like it stays.
+Orphans on a real cluster: an object of this installation without a record is removed; what merely looks like one stays.
 
-The orphans are made by hand, with numbers that no job has yet; a job that lives is beside them.
+The orphans are made by hand, with numbers that no job has. Live jobs are beside them: one of this test, and those of
+all tests that run meanwhile.
 """
 
 import json
@@ -14,8 +15,8 @@ from demo.kubectl import Kubectl
 from demo.overlay import NAMESPACE
 from kns.model import names
 from tests.e2e import evidence
-from tests.e2e.jobs import JobKeeper
-from tests.e2e.scheduler import await_leader, scheduler_settings
+from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.scheduler import Settings, await_leader
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
@@ -50,7 +51,7 @@ def _namespace(name: str, labels: dict[str, str]) -> dict[str, Any]:
 
 
 def _volume(name: str, **meta: Any) -> dict[str, Any]:
-    """Of a claim that is gone, so that Kubernetes calls it Released. Nothing ever mounts it."""
+    """A volume whose claim is gone, so that Kubernetes calls it Released. Nothing ever mounts it."""
     spec = {
         "capacity": {"storage": "1Gi"},
         "accessModes": ["ReadWriteMany"],
@@ -73,7 +74,7 @@ def _secret(name: str, **meta: Any) -> dict[str, Any]:
 
 def _build_all() -> list[dict[str, Any]]:
     ours = {names.INSTALLATION_LABEL: NAMESPACE}
-    # Of a version that the cluster does not know, so that its own garbage collection leaves the Secret to kns.
+    # The cluster does not know this version, so its own garbage collection leaves the Secret to kns.
     owner = {"apiVersion": f"{names.GROUP}/v1alpha0", "kind": names.RECORD_KIND, "name": OURS, "uid": _GONE}
     return [
         _namespace(OURS, _labels(OURS, **ours)),
@@ -89,7 +90,7 @@ def _build_all() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def orphans(site: Site) -> Iterator[None]:
-    """All of them, and what looks like one."""
+    """The orphans, and what looks like one."""
     objects = {"apiVersion": "v1", "kind": "List", "items": _build_all()}
     try:
         site.kubectl.run("apply", "--filename=-", stdin=json.dumps(objects))
@@ -105,13 +106,13 @@ def _exists(kubectl: Kubectl, kind: str, name: str) -> bool:
 
 
 def _reasons(kubectl: Kubectl, name: str) -> dict[str, int]:
-    """What was told of an object, and how often."""
+    """The reasons of an object's events, and how often each occurred."""
     events = kubectl.get("events", _SYSTEM, f"--field-selector=involvedObject.name={name}")["items"]
     return {event["reason"]: event["count"] for event in events}
 
 
 def _metric(kubectl: Kubectl, name: str, kind: str) -> float:
-    """Of the replica that leads."""
+    """A metric of the replica that leads."""
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{await_leader(kubectl).pod}:9090/proxy/metrics"
     wanted = f'{name}{{kind="{kind}"}} '
     lines = kubectl.run("get", "--raw", path).splitlines()
@@ -132,27 +133,36 @@ def _await_told(kubectl: Kubectl, reason: str, *, of: list[tuple[str, str]], tim
     )
 
 
-def test_orphans_go_and_whatever_else_looks_like_one_stays(site: Site, jobs: JobKeeper, orphans: None) -> None:
-    """First in a dry run, that removes nothing; then in earnest, with an event and the metric for each."""
+@pytest.fixture
+def job(jobs: JobKeeper) -> TrialJob:
+    return jobs.submit("hello")
+
+
+@pytest.mark.deep
+def test_a_dry_run_reports_orphans_and_removes_nothing(site: Site, settings: Settings, orphans: None) -> None:
     kubectl = site.kubectl
-    job = jobs.submit("hello")
+    settings.use(**_SHORT, KNS_SWEEP_DRY_RUN="true")
+    _await_told(kubectl, "OrphanFound", of=ORPHANS, times=2)
+    assert [name for kind, name in ORPHANS + OTHERS if not _exists(kubectl, kind, name)] == []
+    assert _metric(kubectl, "kns_sweep_orphans", "Namespace") >= 1
+
+
+def test_orphans_are_removed_and_whatever_else_looks_like_one_stays(
+    site: Site, settings: Settings, job: TrialJob, orphans: None
+) -> None:
+    """Each removal has an event and counts in the metric. A live job beside the orphans is not touched."""
+    kubectl = site.kubectl
+    settings.use(**_SHORT)  # the job spawns meanwhile
+    _await_told(kubectl, "OrphanRemoved", of=ORPHANS)
+    assert [name for kind, name in ORPHANS if _exists(kubectl, kind, name)] == []
+    for kind in ("Namespace", "PersistentVolume", "Secret"):
+        assert _metric(kubectl, "kns_sweep_removed_total", kind) >= 1
+
+    unmarked = [("namespace", UNMARKED), ("persistentvolume", RETAINED), ("secret", OWNERLESS)]
+    _await_told(kubectl, "OrphanUnmarked", of=unmarked, times=3)
+    assert [name for kind, name in OTHERS if not _exists(kubectl, kind, name)] == []
+    assert (_reasons(kubectl, THEIRS), _reasons(kubectl, NOBODYS)) == ({}, {})
+    assert _metric(kubectl, "kns_sweep_unmarked", "Namespace") >= 1
+
     job.wait_until_serving()
-    with scheduler_settings(kubectl, **_SHORT, KNS_SWEEP_DRY_RUN="true"):
-        _await_told(kubectl, "OrphanFound", of=ORPHANS, times=2)
-        assert [name for kind, name in ORPHANS + OTHERS if not _exists(kubectl, kind, name)] == []
-        assert _metric(kubectl, "kns_sweep_orphans", "Namespace") >= 1
-
-    with scheduler_settings(kubectl, **_SHORT):
-        _await_told(kubectl, "OrphanRemoved", of=ORPHANS)
-        assert [name for kind, name in ORPHANS if _exists(kubectl, kind, name)] == []
-        for kind in ("Namespace", "PersistentVolume", "Secret"):
-            assert _metric(kubectl, "kns_sweep_removed_total", kind) >= 1
-
-        unmarked = [("namespace", UNMARKED), ("persistentvolume", RETAINED), ("secret", OWNERLESS)]
-        _await_told(kubectl, "OrphanUnmarked", of=unmarked, times=3)
-        assert [name for kind, name in OTHERS if not _exists(kubectl, kind, name)] == []
-        assert (_reasons(kubectl, THEIRS), _reasons(kubectl, NOBODYS)) == ({}, {})
-        assert _metric(kubectl, "kns_sweep_unmarked", "Namespace") >= 1
-
-    assert job.page()[0] == 200
     assert (_reasons(kubectl, job.namespace), job.is_gone()) == ({}, False)

@@ -1,4 +1,4 @@
-"""Template items: their kinds, their order, their retries, and the end of a job whose item is out of them."""
+"""Template items: their kinds, their order, their retries, and the end of a job whose item has none left."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _HEADER = re.compile(r"\[\d+/\d+\] .+, attempt \d+")
 
 @pytest.fixture(scope="module")
 def never(module_jobs: JobKeeper) -> TrialJob:
-    """Submitted together with the other one, to save a spawn's time."""
+    """A job whose item always fails; it spawns at the same time as the other."""
     return module_jobs.submit("never")
 
 
@@ -27,7 +27,7 @@ def three_kinds(module_jobs: JobKeeper, never: TrialJob) -> TrialJob:
 
 
 def test_items_of_all_kinds_run_in_order_and_a_failing_one_is_tried_again(site: Site, three_kinds: TrialJob) -> None:
-    """kubectl, kustomize, custom; the script fails twice and succeeds at its third try, and the log tells it so."""
+    """kubectl, kustomize, custom. The script fails twice and succeeds at its third try, and the log says so."""
     lines = three_kinds.tail()
     assert [line for line in lines if _HEADER.fullmatch(line)] == [
         "[1/3] page, attempt 1",
@@ -58,7 +58,7 @@ def test_items_of_all_kinds_run_in_order_and_a_failing_one_is_tried_again(site: 
 
 
 def test_an_item_out_of_retries_ends_the_job_with_its_reason_last(never: TrialJob) -> None:
-    """COMPLETED WITH ERROR, exit code 1, the reason is the last line of the output, and all is cleaned up."""
+    """COMPLETED WITH ERROR, exit code 1, the reason as the last line of the output; everything is removed."""
     assert never.wait_until_ended() == "COMPLETED WITH ERROR"
     assert never.entry()["job_exitcode"] == 1
     assert never.entry()["job_start_time"] > 0
@@ -77,7 +77,7 @@ def test_an_item_out_of_retries_ends_the_job_with_its_reason_last(never: TrialJo
 
 @pytest.mark.parametrize("app", example_ids())
 def test_every_example_is_built_from_scratch(app: str) -> None:
-    """No shell, no cp in any image: what runs above takes the templates out of it all the same."""
+    """No image has a shell or cp, and the tests above get the templates out of them."""
     lines = (Path(EXAMPLES) / app / "Dockerfile").read_text("utf-8").splitlines()
     steps = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     assert steps == [["FROM", "scratch"], ["COPY", "templates", "/templates"]]

@@ -1,8 +1,10 @@
 """
-Records and namespaces of earlier releases, put into a real cluster while no scheduler runs, and carried on by this one.
+Records and namespaces of earlier releases, created in a real cluster while no scheduler runs; this release carries them
+on.
 
-They are those of tests/upgrade with numbers of their own, as if made just now. What was running in them is left out: a
-control plane without its pod could not be carried on. A real one was, by hand: docs/reliability.md.
+They are those of tests/upgrade with numbers of their own, as if made just now. What ran inside them is left out: a
+control plane without its pod could not be carried on. The update of an installation with a running job was tried by
+hand: docs/reliability.md.
 """
 
 import copy
@@ -24,6 +26,8 @@ from tests.upgrade.stored import StoredLife, list_versions, read_life
 COUNTER = ("configmap", "kns-job-numbers", f"--namespace={NAMESPACE}")
 STATES = ("submitted", "spawning", "ended", "removed")
 _KINDS = ("Namespace", "RoleBinding", "LimitRange", "ResourceQuota")
+pytestmark = pytest.mark.alone
+
 _TIME = re.compile(r'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00))"')
 
 Key = tuple[str, str]  # version, state
@@ -57,27 +61,27 @@ def test_a_live_job_of_an_earlier_release_comes_to_serve_and_leaves_nothing(carr
 
 
 def test_an_ended_job_of_an_earlier_release_is_removed(carried: dict[Key, TrialJob]) -> None:
-    """Its namespace has no mark of the installation, and goes nevertheless."""
+    """Its namespace has no mark of the installation and is removed nevertheless."""
     for job in pick(carried, "ended"):
         job.wait_until_removed()
         assert job.entry()["job_status"] == "TERMINATED"
 
 
-def test_a_removed_job_of_an_earlier_release_is_still_told_of(carried: dict[Key, TrialJob]) -> None:
+def test_a_removed_job_of_an_earlier_release_is_still_listed(carried: dict[Key, TrialJob]) -> None:
     for job in pick(carried, "removed"):
         assert job.entry()["job_status"] == "TERMINATED"
         assert job.is_gone()
 
 
 def _take_numbers(kubectl: Kubectl, count: int) -> range:
-    """As kns takes them, which does not run now: nobody gets them a second time."""
+    """Take them as kns does, which does not run now, so that no job gets one of them a second time."""
     last = int(kubectl.get(*COUNTER)["data"]["last"])
     kubectl.run("patch", *COUNTER, "--type=merge", f"--patch={json.dumps({'data': {'last': str(last + count)}})}")
     return range(last + 1, last + 1 + count)
 
 
 def _put(kubectl: Kubectl, life: StoredLife, number: int) -> str:
-    """Record and namespace; the job's name."""
+    """Create record and namespace. Returns the job's name."""
     record = _made_now(life, life.record, number)
     status = record.pop("status")
     created = json.loads(kubectl.run("create", "--filename=-", "--output=json", stdin=json.dumps(_new(record))))
@@ -95,7 +99,7 @@ def _put(kubectl: Kubectl, life: StoredLife, number: int) -> str:
 
 
 def _made_now(life: StoredLife, obj: dict[str, Any], number: int) -> dict[str, Any]:
-    """The same with another number, and as long ago as it was then."""
+    """The same object with another number; its times are as long ago as they were then."""
     shift = datetime.now(UTC) - life.now
 
     def later(found: re.Match[str]) -> str:
@@ -119,7 +123,7 @@ def _write(time: datetime) -> str:
 
 
 def _new(obj: dict[str, Any]) -> dict[str, Any]:
-    """Without what the API server gives."""
+    """Without the fields that the API server sets."""
     meta = {
         key: value for key, value in obj["metadata"].items() if key in ("name", "namespace", "labels", "annotations")
     }

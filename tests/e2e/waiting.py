@@ -1,4 +1,4 @@
-"""The one place where the end-to-end tests wait. What was seen last is part of the failure."""
+"""The one place where the end-to-end tests wait. A failure shows what was seen last."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ POLL_S = 0.4
 
 
 class NotYetError(Exception):
-    """What a probe saw instead of what is waited for."""
+    """The expected state is not there yet; the message says what the probe saw."""
 
 
 def wait_for(
@@ -26,10 +26,10 @@ def wait_for(
     every_s: float = POLL_S,
 ) -> T:
     """
-    Call `probe` until it returns; it raises `NotYetError` while there is nothing to return.
+    Call `probe` until it returns, and return its result; it raises `NotYetError` as long as it has none.
 
-    A refused connection is "not yet" as well: some tests kill the server that they ask. With the deadline passed, the
-    test fails with what was seen last and with `evidence()`.
+    A refused connection counts as "not yet": some tests kill the server that they ask. When the deadline has passed,
+    the test fails with what was seen last and with `evidence()`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -43,7 +43,7 @@ def wait_for(
 
 
 def hold_for(seconds: float, check: Callable[[], object], *, every_s: float = POLL_S) -> None:
-    """What `check` asserts is true now and stays so for that long."""
+    """Check that what `check` asserts is true now and stays true for that long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         check()
