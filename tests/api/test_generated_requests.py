@@ -134,7 +134,11 @@ def _parse(document: dict[str, Any]) -> Any:
             coverage=CoveragePhaseConfig(unexpected_methods=set()),
         ),
     )
-    return schemathesis.openapi.from_dict(document, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
+    parsed = schemathesis.openapi.from_dict(
+        document, config=SchemathesisConfig(projects=ProjectsConfig(default=project))
+    )
+    parsed.filter_set = FilterSet()  # with settings per operation it includes all, and `include` would add to them
+    return parsed
 
 
 def _repeats_another(operation: dict[str, Any]) -> bool:
