@@ -37,8 +37,8 @@ def decode_text(data: bytes) -> str:
     """
     The text of a file, without the byte order mark that Windows editors write. The one way from bytes to `decode_json`.
 
-    >>> decode_text(b'\xef\xbb\xbf{"a": 1}')
-    '{"a": 1}'
+    >>> decode_text(bytes.fromhex("efbbbf7b7d"))
+    '{}'
 
     Raises:
         NotJsonError: it is not UTF-8; with line and column.
