@@ -7,6 +7,7 @@ the first. So each retry starts from what the item found; what finished items ch
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 from collections.abc import Iterator
@@ -30,16 +31,16 @@ class TemplatesFolder:
         Raises:
             OSError: it cannot be read or copied; nothing is remembered then.
         """
+        kept, self._kept = self._kept, None
         signature = _scan(self._path)
-        if signature == self._kept:
-            return
-        self.forget()
-        try:
-            self._copy.mkdir()
-            _copy_content(self._path, self._copy)
-        except OSError:
+        if signature != kept:
             self.forget()
-            raise
+            try:
+                self._copy.mkdir()
+                _copy_content(self._path, self._copy)
+            except OSError:
+                self.forget()
+                raise
         self._kept = signature
 
     def restore(self) -> None:
@@ -49,8 +50,11 @@ class TemplatesFolder:
         Raises:
             OSError: it cannot be put back whole.
         """
-        if self._kept is None or _scan(self._path) == self._kept:
+        if self._kept is None:
             return
+        with contextlib.suppress(OSError):  # a folder that a script closed is a change, too
+            if _scan(self._path) == self._kept:
+                return
         _remove_content(self._path)
         _copy_content(self._copy, self._path)
         self._kept = _scan(self._path)

@@ -95,6 +95,15 @@ def test_an_app_that_is_called_all_is_found_by_its_name(api: Api) -> None:
     assert list(api.get("apps", as_user=None, name="all").json()) == ["all"]
 
 
+def test_a_command_without_parameters_is_shown_with_none(api: Api) -> None:
+    """The contract's answers always have the key; published AppDefs leave it out."""
+    source = an_appdef()
+    del source["commands"]["Hello"]["parameters"]
+    api.catalog.catalog = a_catalog(apps={"bare": an_app(source)})
+    shown = api.get("appdef", name="bare").json()
+    assert shown["commands"]["Hello"] == {**source["commands"]["Hello"], "parameters": {}}
+
+
 @pytest.mark.proves(
     "shapes",
     "`classifications` may be a string in a file and is a list in answers; `step` and `size` are strings there; "

@@ -52,6 +52,7 @@ _DESCRIBED: dict[str, Schema] = {
     "nested_kubernetes": {"type": "object", "description": "How the job's cluster is filled; see docs/appdef.md."},
     "value": {"description": "The default, as the author wrote it."},
 }
+_ALWAYS_SHOWN = frozenset({"parameters"})  # of a command; authors may omit it, but generated clients demand it
 _KEYS = list_appdef_keys()
 
 
@@ -77,7 +78,7 @@ def _record(keys: Mapping[str, Key]) -> Schema:
     schemas = {
         name: _schema(name, key) for name, key in keys.items() if key.type is not JsonType.ANY or name in _DESCRIBED
     }
-    required = [name for name in schemas if keys[name].required]
+    required = [name for name in schemas if keys[name].required or name in _ALWAYS_SHOWN]
     return a_record(
         {name: schemas[name] for name in required},
         optional={name: schema for name, schema in schemas.items() if name not in required},
@@ -93,8 +94,12 @@ def _schema(name: str, key: Key) -> Schema:
 
 
 def appdef_entry(app: App) -> dict[str, Any]:
-    """The AppDef with all keys, in the author's order."""
-    return _convert({**app.source, "appkind": app.data.appkind or "kns"}, _KEYS)
+    """The AppDef with all keys, in the author's order, and the keys that answers always have."""
+    commands = {
+        name: {**command, "parameters": command.get("parameters", {})}
+        for name, command in app.source["commands"].items()
+    }
+    return _convert({**app.source, "commands": commands, "appkind": app.data.appkind or "kns"}, _KEYS)
 
 
 _APP: dict[str, Schema] = {

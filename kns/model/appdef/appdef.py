@@ -223,7 +223,7 @@ class Command(_Strict):
     name: Text
     description: Text
     path: Text
-    parameters: Parameters
+    parameters: Parameters = {}
     nested_kubernetes: NestedKubernetes
     interactive: Flag | None = None
     noconnect: Flag = False

@@ -111,6 +111,40 @@ def test_a_folder_without_change_is_copied_once(tmp_path: Path, templates: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["templates"]
 
 
+def test_what_an_earlier_item_found_is_never_put_back(tmp_path: Path, templates: Path) -> None:
+    """A folder that cannot be kept now is not replaced by its state of before."""
+    folder = TemplatesFolder(templates, spare_dir=tmp_path)
+    folder.keep()
+    templates.rename(tmp_path / "aside")
+    with pytest.raises(FileNotFoundError):
+        folder.keep()
+    (tmp_path / "aside").rename(templates)
+    (templates / "made").touch()
+    folder.restore()
+    assert (templates / "made").exists()
+
+
+def test_a_folder_that_a_script_closed_is_put_back(
+    tmp_path: Path, templates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chmod 000` on a folder in it: nobody but root can list it then. The failure is made, as tests may be root."""
+    before = _content(templates)
+    folder = TemplatesFolder(templates, spare_dir=tmp_path)
+    folder.keep()
+    (templates / "charts").chmod(0o000)
+    with monkeypatch.context() as patch:
+        scans = iter([PermissionError(13, "Permission denied"), {}])
+
+        def scan(_folder: Path) -> object:
+            if isinstance(found := next(scans), OSError):
+                raise found
+            return found
+
+        patch.setattr("runner.folder._scan", scan)
+        folder.restore()
+    assert _content(templates) == before
+
+
 def test_sockets_and_pipes_are_not_kept(tmp_path: Path, templates: Path) -> None:
     """An earlier item may have left them; no copy can have them."""
     os.mkfifo(templates / "pipe")

@@ -73,5 +73,5 @@ def test_required_keys_are_those_that_every_valid_appdef_has() -> None:
     assert {path for path, key in KEYS.items() if key.required and ".nested_kubernetes." not in path} == {
         *("name", "description", "author", "licensed", "appdefversion", "classifications", "machines", "vault-types"),
         *("commands", "image", "image.type", "image.data"),
-        *(f"{COMMAND}.{name}" for name in ("name", "description", "path", "parameters")),
+        *(f"{COMMAND}.{name}" for name in ("name", "description", "path")),
     }

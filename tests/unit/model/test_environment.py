@@ -14,17 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kns.model.appdef.appdef import parse_appdef
+from kns.model.appdef.env_names import RESERVED
 from kns.model.appdef.parameters import ParameterValue
 from kns.model.errors import InvalidInputError
+from kns.model.job.tokens import make_tokens
+from kns.model.site import KeycloakSettings
 from kns.model.submit.resolution import Constants, resolve_parameters
+from kns.objects.keycloak import build_client_info
 from kns.stages.environment import (
     build_jobenv,
     build_parameter_env,
     build_parameters_json,
+    build_public_env,
+    build_secret_env,
     build_secret_parameter_env,
     build_uploads,
 )
-from tests.builders import a_command, an_appdef
+from tests.builders import a_command, a_job, an_appdef
 
 
 def a_value(key: str, value: Any = "x", *, kind: str = "STR", **more: Any) -> ParameterValue:
@@ -57,6 +63,19 @@ def test_the_public_environment_has_all_but_secrets() -> None:
         "KNS_PARAM_MY_THEME": "dark",
         "KNS_PARAM_PAGE": "/opt/www/page.html",
     }
+
+
+def test_every_name_that_kns_sets_is_reserved_and_no_other_of_its_prefix() -> None:
+    """A parameter with `variable` or an account variable of that name would replace kns's own value."""
+    job = a_job().build()
+    assert job.spec.accepted is not None
+    names = {
+        *build_public_env(job.spec, job.spec.accepted, None),
+        *build_secret_env(make_tokens()),
+        *build_client_info(7, KeycloakSettings("https://kc.example.org", "jarvice", 60), "s"),
+        *("KNS_WORK_DIR", "KNS_TERMINATION_LOG"),  # init-image/README.md
+    }
+    assert {name for name in RESERVED if name.startswith(("KNS_", "JARVICE_"))} == names
 
 
 def test_the_secret_environment_has_the_rest_and_the_account_variables() -> None:

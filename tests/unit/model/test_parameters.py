@@ -197,13 +197,35 @@ def test_a_key_that_no_type_has_is_worth_a_warning() -> None:
     ]
 
 
+# --- names
+
+NOT_RESERVED = ("JARVICE_TOOLS", "JARVICE_MPI_PROVIDER", "KNS_OWN_CHOICE", "PYTHONPATH", "LD_OPTIONS", "PATHS")
+
+
+@pytest.mark.parametrize("name", NOT_RESERVED)
+def test_only_whole_names_are_reserved(name: str) -> None:
+    """Published AppDefs have parameters called JARVICE_..., with `variable: true`."""
+    assert parse({name: {"variable": True, "value": "x"}})[name].variable
+    assert name in parse_appdef(an_appdef(variables={name: {}})).variables
+
+
+def test_a_command_without_parameters_has_none() -> None:
+    """As published AppDefs have it."""
+    command = a_command()
+    del command["parameters"]
+    assert parse_appdef(an_appdef(commands={"Hello": command})).commands["Hello"].parameters == {}
+    with pytest.raises(InvalidInputError, match="parameters"):
+        parse_appdef(an_appdef(commands={"Hello": {**command, "parameters": None}}))
+
+
 # --- variables
 
 VARIABLE_FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"1A": {}}, "1A", "is not a variable name"),
     ({"A-B": {}}, "A-B", "is not a variable name"),
     ({"LD_PRELOAD": {}}, "LD_PRELOAD", "is reserved for the system"),
-    ({"KNS_X": {}}, "KNS_X", "is reserved for the system"),
+    ({"KNS_JOB_URL": {}}, "KNS_JOB_URL", "is reserved for the system"),
+    ({"KNS_PARAM_X": {}}, "KNS_PARAM_X", "is reserved for the system"),
     ({"A": None}, "A", "dictionary"),
     ({"A": {"required": 2}}, "A.required", "boolean"),
 ]
