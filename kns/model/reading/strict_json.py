@@ -52,7 +52,7 @@ def decode_text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         position = before.count("\n") + 1, len(before) - before.rfind("\n")
-        message = f"is not UTF-8, from byte {error.start + 1} on; save it as UTF-8"
+        message = f"is not valid UTF-8 at byte {error.start + 1}; save it as UTF-8"
         raise NotJsonError(Problem((), message, position)) from error
 
 

@@ -125,7 +125,7 @@ def test_what_fits_together_badly_is_listed_whole(tmp_path: Path) -> None:
     [
         (b'{\n  "name": "x",,\n}', "2:15: is not JSON: Expecting property name enclosed in double quotes"),
         (b"", "1:1: is not JSON: Expecting value"),
-        (b"\xff{}", "1:1: is not UTF-8, from byte 1 on; save it as UTF-8"),
+        (b"\xff{}", "1:1: is not valid UTF-8 at byte 1; save it as UTF-8"),
         (b"\xff\xfe{\x00}\x00", "1:1: is UTF-16 or UTF-32; save it as UTF-8"),
         (b" []", "1:2: must be a JSON object"),
         (b"[" * 100_000, "1:1: is nested too deeply"),

@@ -80,14 +80,14 @@ NOT_UTF_8 = {
     "UTF-16 without its mark": ('{"a": 1}'.encode("utf-16-le"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
     "UTF-16, big end first": ('{"a": 1}'.encode("utf-16-be"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
     "UTF-32": ("{}".encode("utf-32"), "is UTF-16 or UTF-32; save it as UTF-8", (1, 1)),
-    "Latin-1": ('{"é": 1,\n "ä": 2}'.encode("latin-1"), "is not UTF-8, from byte 3 on; save it as UTF-8", (1, 3)),
+    "Latin-1": ('{"é": 1,\n "ä": 2}'.encode("latin-1"), "is not valid UTF-8 at byte 3; save it as UTF-8", (1, 3)),
     "one byte of Latin-1": (
         '{"é": 1,\n "'.encode() + b'\xe4": 2}',
-        "is not UTF-8, from byte 13 on; save it as UTF-8",
+        "is not valid UTF-8 at byte 13; save it as UTF-8",
         (2, 3),
     ),
-    "Latin-1 after a byte order mark": (b"\xef\xbb\xbf\xe4", "is not UTF-8, from byte 1 on; save it as UTF-8", (1, 1)),
-    "half of a character at the end": (b'"\xc3', "is not UTF-8, from byte 2 on; save it as UTF-8", (1, 2)),
+    "Latin-1 after a byte order mark": (b"\xef\xbb\xbf\xe4", "is not valid UTF-8 at byte 1; save it as UTF-8", (1, 1)),
+    "half of a character at the end": (b'"\xc3', "is not valid UTF-8 at byte 2; save it as UTF-8", (1, 2)),
 }
 
 
