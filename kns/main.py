@@ -158,7 +158,7 @@ class _Process:
         Wait until every cache has synced; False if the process stops first. This comes before the Lease is requested:
         a leader that only waits would let the Lease expire.
         """
-        caches = (self._parts.records.cache, *self._parts.cluster.caches)
+        caches = (self._parts.records.cache, *self._parts.cluster.required_caches)
         while not all(cache.is_synced for cache in caches):
             if self._stop.wait(_CACHE_POLL_S):
                 return False

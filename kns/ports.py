@@ -40,6 +40,8 @@ class Kind(StrEnum):
     JOB = "Job"
     INGRESS = "Ingress"
     POD_DISRUPTION_BUDGET = "PodDisruptionBudget"
+    HTTP_ROUTE = "HTTPRoute"
+    GATEWAY = "Gateway"
     NETWORK_POLICY = "NetworkPolicy"
     EVENT = "Event"
     POD_METRICS = "PodMetrics"
@@ -67,7 +69,11 @@ class Cluster(Protocol):
         """
         One of kns's own objects from the watch cache, which may be a moment old; None if absent.
 
-        Only for watched kinds: Namespace, ResourceQuota, Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume.
+        Only for watched kinds: Namespace, ResourceQuota, Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume,
+        and HTTPRoute on a site with a Gateway.
+
+        Raises:
+            UnavailableError: the cache is not filled. For HTTPRoute that may last, if the host does not have this kind.
         """
         ...
 
@@ -75,8 +81,8 @@ class Cluster(Protocol):
         """All objects of a watched kind with this job's label, in its namespace if the kind has one; no copies."""
         ...
 
-    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
-        """The Ingresses of all jobs that have a rule for this host and path."""
+    def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
+        """The Ingresses and, on a site with a Gateway, the HTTPRoutes of all jobs that route this host and path."""
         ...
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:

@@ -36,6 +36,7 @@ def check_site() -> Iterator[Finding]:
     yield Finding("settings", Severity.OK, "all are valid")
     for name in list_unknown(os.environ):
         yield Finding(name, Severity.WARNING, "is not a variable of kns", "see docs/configuration.md for the spelling")
+    yield from _check_ingress_settings(settings)
     yield from _check_files(settings)
     machines: tuple[Machine, ...] = ()
     catalog = CatalogDirectory(settings.catalog_dir)
@@ -51,6 +52,21 @@ def check_site() -> Iterator[Finding]:
         yield Finding("catalogue", Severity.OK, f"{len(current.apps)} apps, {len(machines)} machines for nested jobs")
     yield from _check_cluster(settings, machines)
     yield from _check_keycloak(settings)
+
+
+def _check_ingress_settings(settings: Settings) -> Iterator[Finding]:
+    """What has no effect beside a Gateway: its owner decides on certificates and addresses."""
+    ignored = {
+        "JARVICE_JOBS_INGRESS_CLASS": settings.ingress_class,
+        "JARVICE_JOBS_INGRESS_ANNOTATIONS": settings.ingress_annotations,
+        "JARVICE_JOBS_INGRESS_CERT_SECRET_NAME": settings.ingress_cert_secret,
+        "JARVICE_JOBS_INGRESS_CERT_ISSUER": settings.ingress_cert_issuer,
+        "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": settings.ingress_cert_cluster_issuer,
+    }
+    for name, value in ignored.items():
+        if settings.gateway is not None and value:
+            said = "has no effect, because JARVICE_JOBS_GATEWAY is set"
+            yield Finding(name, Severity.WARNING, said, "unset one of the two")
 
 
 def _check_files(settings: Settings) -> Iterator[Finding]:
@@ -81,6 +97,7 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         uses_own_account=administrators is None,
         pod_security=settings.pod_security,
         ingress_class=settings.ingress_class,
+        gateway=settings.gateway,
         storage_classes=tuple(
             name for name in (settings.classes_default_storage_class, settings.virtual_storage_class) if name
         ),

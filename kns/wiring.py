@@ -128,14 +128,21 @@ class _Wiring:
         self._rng = random.SystemRandom()
         self._terms = build_terms(settings)
         self._queue = WorkQueue(clock=clock, rng=self._rng)
-        self._records = KubeRecords(client, namespace=self._namespace, clock=clock, on_change=self._queue.add)
+        self._records = KubeRecords(
+            client,
+            namespace=self._namespace,
+            clock=clock,
+            on_change=self._queue.add,
+            first_number=settings.first_job_number,
+        )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._leader = Leader(KubeLease(client, namespace=self._namespace, clock=clock), holder=holder, clock=clock)
         writes = settings.writes_per_second
         throttle = Throttle(writes, burst=max(1, writes // 2), clock=clock, may_work=self._may_work)
         on_change = partial(_wake, self._records, self._queue)
-        self._cluster = KubeCluster(client, clock=clock, on_change=on_change, throttle=throttle)
+        optional = (Kind.HTTP_ROUTE,) if settings.gateway else ()
+        self._cluster = KubeCluster(client, clock=clock, on_change=on_change, throttle=throttle, optional=optional)
         self._world = World(
             cluster=self._cluster,
             renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),

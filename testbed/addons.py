@@ -1,20 +1,22 @@
 """
-Applies what runs in the cluster besides its control plane: DNS, storage class, metrics, ingress.
+Applies what runs in the cluster besides its control plane: DNS, storage class, metrics, ingress, Gateway API.
 
 It also sets the node's label and taint.
 """
 
+import pathlib
 import string
 from collections.abc import Callable
 from typing import Any
 
-from testbed import api, layout, paths
+from testbed import api, layout, modules, paths
 from testbed.commands import run, wait_until
 from testbed.errors import TestbedError
 
 NODE_TIMEOUT_S = 60.0
 ADDON_TIMEOUT_S = 180.0
 TAINT_EFFECT = "NoSchedule"
+GATEWAY_MODULE = "sigs.k8s.io/gateway-api"
 
 # Manifest -> namespace and name of the Deployment to wait for.
 ADDONS: dict[str, tuple[str, str]] = {
@@ -61,6 +63,25 @@ def apply(name: str) -> None:
     template = string.Template((paths.MANIFESTS / f"{name}.yaml").read_text(encoding="utf-8"))
     arguments = ("apply", "--server-side", "--force-conflicts", "--field-manager=kns-testbed", "-f", "-")
     kubectl(*arguments, stdin=template.substitute(VOLUMES=str(paths.VOLUMES)))
+
+
+def ensure_gateway_api(go: Callable[[], pathlib.Path]) -> str:
+    """
+    Give the cluster the kinds of the Gateway API, unless it has them. Returns what was done.
+
+    Args:
+        go: gives the toolchain; called only if the kinds are missing. The module that traefik was built with has their
+            definitions.
+    """
+    group = "gateway.networking.k8s.io"
+    if f"httproutes.{group}" in kubectl("api-resources", f"--api-group={group}", "--output=name").split():
+        return "present"
+    folder = modules.source(go(), GATEWAY_MODULE) / "config" / "crd" / "standard"
+    files = [file for file in sorted(folder.glob(f"{group}_*.yaml")) if "_vap_" not in file.name]  # no policies
+    arguments = [f"--filename={file}" for file in files]
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=kns-testbed", *arguments)
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", *arguments)
+    return f"{len(files)} applied"
 
 
 def wait_for_addon(name: str, tick: Callable[[str], None]) -> None:

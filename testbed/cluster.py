@@ -154,6 +154,7 @@ def _up_steps(tasks: background.Tasks, *, taint: bool) -> list[tuple[str, Work]]
         (f"image {images.BASE_IMAGE}", base_image),
         *(_part_step(part.name) for part in parts.PARTS if part.name != "registry"),
         ("node", lambda step: addons.wait_for_node(step.tick, taint=taint)),
+        ("Gateway API", lambda step: addons.ensure_gateway_api(lambda: binaries.toolchain(step.tick))),
         ("addon manifests", _apply_addons),
         *((f"addon {name}", functools.partial(_addon, name)) for name in addons.ADDONS),
     ]

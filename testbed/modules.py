@@ -79,6 +79,18 @@ def ensure(go: pathlib.Path) -> pathlib.Path:
     return target
 
 
+def source(go: pathlib.Path, module: str) -> pathlib.Path:
+    """
+    The folder of a module's source as downloaded, without stubs, in the version of go.mod.
+
+    Raises:
+        TestbedError: it could not be downloaded, or go.mod does not require it.
+    """
+    in_module: list[str | pathlib.Path] = [go, "-C", paths.GO_MODULE]
+    run([*in_module, "mod", "download", module], env=environment(), timeout_s=600)
+    return pathlib.Path(run([*in_module, "list", "-m", "-f", "{{.Dir}}", module], env=environment()).stdout.strip())
+
+
 def requirements(go_mod: str) -> set[str]:
     r"""
     The paths of the modules that a go.mod requires.

@@ -171,10 +171,14 @@ class Reconciler:
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes = outcome.status_changes()
-        if not status.is_true(stage.condition):
+        known = status.condition(stage.condition)
+        is_new = known is None or not known.is_true
+        if is_new:
             metrics.observe_stage_done(stage=stage.name, elapsed_s=(now - job.submit_time).total_seconds())
+        if is_new or outcome.message is not None:
+            message = outcome.message or ""
             changes["conditions"] = with_condition(
-                status.conditions, stage.condition, true=True, reason=Reason.OK, message=outcome.message, now=now
+                status.conditions, stage.condition, true=True, reason=Reason.OK, message=message, now=now
             )
         if stage is self._lifecycle.starting and status.job_status is JobState.SUBMITTED:
             changes |= {"job_status": JobState.PROCESSING, "start_time": now}

@@ -26,6 +26,9 @@ MAX_HEAD_BYTES = 16 * 1024  # of an incomplete head; a token of a realm with man
 MAX_WAITING = 1000  # a guess: far more clients than poll one scheduler; about 50 MB without unread answers
 MAX_UNREAD_BYTES = 64 * 1024 * 1024  # of all answers that clients have not read yet; the pod has 1 GiB
 
+_ALL_ADDRESSES = "::"
+_MAPPED = "::ffff:"
+
 log = get_logger(__name__)
 
 
@@ -33,11 +36,14 @@ def listen(host: str, port: int) -> socket.socket:
     """
     A socket for `uvicorn.Server.run`. uvicorn's own socket code exits the process if the port is taken.
 
+    `::` listens on all addresses, IPv6 and IPv4, so that one setting serves every kind of cluster.
+
     Raises:
         OSError: the port is taken, or this machine does not have the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family)
+    both = host == _ALL_ADDRESSES and socket.has_dualstack_ipv6()
+    listener = socket.create_server((host, port), family=family, dualstack_ipv6=both)
     # Connections inherit this option. asyncio sets it only for sockets that it made. Without it each answer on a
     # connection that stays open waits about 40 ms for the client to acknowledge its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,6 +114,7 @@ class BoundedHttp(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
+        self.client = _unmap(self.client)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -193,3 +200,16 @@ class BoundedHttp(H11Protocol):
         )
         for event in (head, h11.Data(data=b"" if is_head else bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
+
+
+def _unmap(client: tuple[str, int] | None) -> tuple[str, int] | None:
+    """
+    The address of a client of IPv4 as IPv4. A socket for both families has it in IPv6 form, which matches no range of
+    `KNS_TRUSTED_PROXIES` and gives one client two addresses.
+
+    >>> _unmap(("::ffff:10.0.0.7", 4242))
+    ('10.0.0.7', 4242)
+    """
+    if client is None or not client[0].startswith(_MAPPED):
+        return client
+    return client[0].removeprefix(_MAPPED), client[1]

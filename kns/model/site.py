@@ -12,6 +12,8 @@ from kns.model.errors import InvalidInputError
 
 _HOST = re.compile(r"(?=.{1,220}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
 _PATH = re.compile(r"(/[A-Za-z0-9._~$-]+)+")
 
 TOLERATED_TAINTS = (
@@ -120,6 +122,34 @@ class IngressSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayRef:
+    """The Gateway (Gateway API) that the jobs' HTTPRoutes attach to; None as `listener`: to any that admits them."""
+
+    namespace: str
+    name: str
+    listener: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" + (f"/{self.listener}" if self.listener else "")
+
+
+def parse_gateway(text: str) -> GatewayRef:
+    """
+    A Gateway from `namespace/name` or `namespace/name/listener`.
+
+    Raises:
+        InvalidInputError: the text has another form.
+
+    >>> parse_gateway("infra/public/https")
+    GatewayRef(namespace='infra', name='public', listener='https')
+    """
+    parts = text.split("/")
+    if len(parts) not in (2, 3) or not all(_DNS_NAME.fullmatch(part) for part in parts) or "." in parts[0]:
+        raise InvalidInputError("", "must be namespace/name or namespace/name/listener of a Gateway")
+    return GatewayRef(*parts)
+
+
+@dataclass(frozen=True, slots=True)
 class ClassSettings:
     """The classes of the host that virtual clusters offer, and how much storage a job may claim."""
 
@@ -133,13 +163,15 @@ class NetworkSettings:
     """
     What the jobs' NetworkPolicies allow besides the job itself.
 
-    `open_ranges` may be reached and may connect, even if they are private. If `ingress_namespace` is None, every
+    `open_ranges` may be reached and may connect, even if they are private. `closed_ranges` may not be reached, even if
+    they are public. If `ingress_namespace` is None, every
     namespace that is not a job namespace may connect.
     """
 
     internet: bool
     ingress_namespace: str | None = None
     open_ranges: tuple[str, ...] = ()
+    closed_ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +233,7 @@ class Site:
 
     `kns.settings.build_site` creates it. Defaults and descriptions are in the settings table (docs/configuration.md).
     A name that ends in `_s` is in seconds. `shell_image` is None if web shells are disabled, `network` is None if jobs
-    get no NetworkPolicies, `keycloak` is None if no Keycloak is configured.
+    get no NetworkPolicies, `keycloak` is None if no Keycloak is configured, `gateway` is None if jobs get Ingresses.
     """
 
     system_namespace: str
@@ -213,6 +245,7 @@ class Site:
     virtual: VirtualKubernetes
     jobs_domain: JobsDomain | None
     ingress: IngressSettings
+    gateway: GatewayRef | None
     classes: ClassSettings
     network: NetworkSettings | None
     keycloak: KeycloakSettings | None

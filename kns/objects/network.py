@@ -77,7 +77,7 @@ def build_network_policies(
 
 def _build_app_egress(network: NetworkSettings) -> list[dict[str, Any]]:
     """A rule without destinations would admit everything, so there is no rule without a destination."""
-    internet = _blocks(_EVERYWHERE, PRIVATE_RANGES) if network.internet else []
+    internet = _blocks(_EVERYWHERE, (*PRIVATE_RANGES, *network.closed_ranges)) if network.internet else []
     to = [*internet, *_blocks(network.open_ranges)]
     return [{"to": to}] if to else []
 

@@ -1,8 +1,13 @@
 """
-The Service behind a job's Ingress. kns makes it; it selects the same pods as the app's target Service.
+The Service behind a job's Ingress or HTTPRoute. kns makes it; it selects the same pods as the app's target Service.
 
-The Ingress never uses the copy of the tenant's own Service. That one could name any host (ExternalName), have endpoints
-that the tenant wrote, or have annotations for the ingress controller. kns's Service takes only its selector and port.
+A route never uses the copy of the tenant's own Service. That one could name any host (ExternalName), have endpoints
+that the tenant wrote, or have annotations for the ingress controller. kns's Service takes only its selector and where
+its port leads.
+
+The port always has the same neutral number and name, because ingress controllers draw conclusions from both: traefik
+speaks TLS to a port 443 or a port whose name starts with `https`, whatever listens there (its `getProtocol`,
+pkg/provider/kubernetes/ingress/kubernetes.go).
 """
 
 from typing import Any
@@ -12,37 +17,54 @@ from kns.model.appdef.appdef import Target
 from kns.model.job.location import Location
 from kns.objects.labels import build_meta
 
+PORT = 80
+
 _TCP = "TCP"
-_PORT_KEYS = ("name", "appProtocol")
+_PORT_NAME = "http"
+_TLS_PORT = 443
+_TLS_NAME = "https"
+_TLS_PROTOCOLS = ("https", "kubernetes.io/wss", "tls")
 
 
 def explain_unfit(target: Target, copy: dict[str, Any]) -> str | None:
-    """Why no Ingress can route to this Service, as the end of a sentence; None if one can. `copy` is its host copy."""
+    """Why nothing can route to this Service, as the end of a sentence; None if one can. `copy` is its host copy."""
     spec = copy.get("spec") or {}
     if spec.get("type") == "ExternalName":
-        return "is of type ExternalName, and the Ingress routes to pods of the job only"
+        return "is of type ExternalName, and the URL leads to pods of the job only"
     if not spec.get("selector"):
-        return "has no selector, and the Ingress routes to pods of the job only"
+        return "has no selector, and the URL leads to pods of the job only"
     if _choose_port(target.service_port, spec) is None:
         found = ", ".join(str(port["port"]) for port in _tcp_ports(spec)) or "no TCP port at all"
         return f"has no TCP port {target.service_port} (it has {found})"
     return None
 
 
+def explain_tls(target: Target, copy: dict[str, Any]) -> str | None:
+    """Why the target probably speaks TLS, as the end of a sentence; None if nothing suggests it."""
+    found = _choose_port(target.service_port, copy["spec"]) or {}
+    name, protocol = str(found.get("name") or ""), str(found.get("appProtocol") or "")
+    if protocol.lower() in _TLS_PROTOCOLS:
+        return f"has appProtocol {protocol}"
+    if found.get("port") == _TLS_PORT or name.startswith(_TLS_NAME):
+        return f"has port {name or found['port']}"
+    return None
+
+
 def build_target_service(location: Location, target: Target, copy: dict[str, Any]) -> dict[str, Any]:
     """
-    kns's Service for a copy that `explain_unfit` accepts. Its port has the AppDef's number, so the Ingress never
-    changes.
+    kns's Service for a copy that `explain_unfit` accepts. Its port number never changes, so routes never change either.
 
-    vcluster's two labels in the selector restrict it to the tenant's pods in the target's namespace.
+    `appProtocol` is copied: with it the author states the protocol, for example `kubernetes.io/h2c`, and nobody has to
+    guess. vcluster's two labels in the selector restrict it to the tenant's pods in the target's namespace.
     """
     spec = copy["spec"]
     found = _choose_port(target.service_port, spec) or {}
     port = {
-        "port": target.service_port,
+        "name": _PORT_NAME,
+        "port": PORT,
         "protocol": _TCP,
         "targetPort": found.get("targetPort", found.get("port")),
-        **{key: found[key] for key in _PORT_KEYS if found.get(key)},
+        **({"appProtocol": found["appProtocol"]} if found.get("appProtocol") else {}),
     }
     mark = {names.SYNCED_LABEL: location.vcluster, names.SYNCED_NAMESPACE_LABEL: target.service_namespace}
     unready = {"publishNotReadyAddresses": True} if spec.get("publishNotReadyAddresses") else {}

@@ -13,12 +13,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from kns import __version__
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.versions import DEFAULT_VERSIONS
-from kns.model.site import JobsDomain
+from kns.model.site import GatewayRef, JobsDomain
 from kns.settings.values import (
+    GATEWAY,
     JOBS_DOMAIN,
     LIMIT_RANGE,
     VERSIONS,
-    AddressRange,
     Annotations,
     BaseUrl,
     Bool,
@@ -33,6 +33,7 @@ from kns.settings.values import (
     Ranges,
     Repository,
     ServerKey,
+    ServiceRanges,
     Size,
     Tag,
     Url,
@@ -111,6 +112,12 @@ class Settings(BaseModel):
     )
     ingress_cert_cluster_issuer: Name | None = _variable(
         "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER", None, "cert-manager ClusterIssuer of the jobs' certificates."
+    )
+    gateway: Annotated[GatewayRef | None, GATEWAY] = _variable(
+        "JARVICE_JOBS_GATEWAY",
+        None,
+        "Gateway of the jobs' HTTPRoutes (Gateway API), as `namespace/name` or `namespace/name/listener`. The "
+        "`JARVICE_JOBS_INGRESS_*` variables then have no effect (docs/domain.md). Unset: jobs get Ingresses.",
     )
     classes_default_storage_class: Name | None = _variable(
         "JARVICE_KNS_DEFAULT_STORAGE_CLASS",
@@ -204,14 +211,19 @@ class Settings(BaseModel):
         "Mark control planes so that autoscalers do not move them, and refuse their eviction if they have no volume, "
         "because a job ends with such a control plane. `kubectl drain` then waits until the jobs of the node ended.",
     )
-    service_cidr: AddressRange | None = _variable(
+    service_cidr: ServiceRanges | None = _variable(
         "KNS_SERVICE_CIDR",
         None,
-        "Range of the host's ClusterIPs. Unset: kns reads it from the host (Kubernetes 1.33 or later).",
+        "Range of the host's ClusterIPs; in a dual-stack cluster both, separated by a comma, the primary one first. "
+        "Unset: kns reads it from the host (Kubernetes 1.33 or later).",
     )
     chart: Path = _variable("KNS_VCLUSTER_CHART", DEFAULT_CHART, "File of the packaged vcluster chart.")
     helm: str = _variable("KNS_HELM", "helm", "The helm program: a name on PATH or a path.")
-    http_host: str = _variable("KNS_HTTP_HOST", "0.0.0.0", "Address of the HTTP API.")  # noqa: S104 - in its own pod
+    http_host: str = _variable(
+        "KNS_HTTP_HOST",
+        "0.0.0.0",  # noqa: S104 - in its own pod
+        "Address of the HTTP API and of `/metrics`. `::`: all addresses, IPv6 and IPv4.",
+    )
     http_port: Whole = _variable("KNS_HTTP_PORT", 8080, "Port of the HTTP API.", ge=1, le=65535)
     metrics_port: Whole = _variable("KNS_METRICS_PORT", 9090, "Port of `/metrics`.", ge=1, le=65535)
     trusted_proxies: ProxyList = _variable(
@@ -274,11 +286,25 @@ class Settings(BaseModel):
         "Keycloak, an ingress controller in the nodes' network.",
         validate_default=True,
     )
+    network_closed_ranges: Ranges = _variable(
+        "KNS_CLOSED_RANGES",
+        "",
+        "Comma-separated public address ranges that jobs may not reach: those of the cluster's own pods, Services and "
+        "nodes if they are not private, as is usual with IPv6.",
+        validate_default=True,
+    )
     network_ingress_namespace: Namespace | None = _variable(
         "KNS_INGRESS_CONTROLLER_NAMESPACE",
         None,
         "Namespace of the ingress controller. Only it may reach the jobs' pods. Unset: every namespace that is not a "
         "job namespace.",
+    )
+    first_job_number: Whole = _variable(
+        "KNS_FIRST_JOB_NUMBER",
+        1,
+        "Lowest number of new jobs. A second installation in the same cluster needs one that the first does not reach "
+        "(docs/operations.md). kns never lowers its counter.",
+        ge=1,
     )
     workers: Whole = _variable("KNS_WORKERS", 8, "Jobs that kns reconciles at the same time.", ge=1, le=64)
     writes_per_second: Whole = _variable(
@@ -307,7 +333,8 @@ class Settings(BaseModel):
     target_limit_s: Whole = _variable(
         "KNS_TARGET_LIMIT",
         600,
-        "Longest time from the end of the deployment until the target Service exists, in seconds.",
+        "Longest time from the end of the deployment until the target Service exists, and the Gateway serves the job's "
+        "route if there is one, in seconds.",
         ge=1,
     )
     init_stuck_limit_s: Whole = _variable(

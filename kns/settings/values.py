@@ -30,7 +30,7 @@ from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
 from kns.model.reading.quantity import parse_quantity
-from kns.model.site import parse_jobs_domain
+from kns.model.site import parse_gateway, parse_jobs_domain
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -127,12 +127,16 @@ def _check_readable(path: Path) -> Path:
     return path
 
 
-def _check_cidr(value: str) -> str:
+def _check_service_ranges(value: str) -> str:
+    """One range, or two of different families, as the API server takes them."""
+    ranges = [part.strip() for part in value.split(",")]
     try:
-        ip_network(value)
+        versions = [ip_network(part).version for part in ranges]
     except ValueError as error:
         raise ValueError("is not an address range like 10.96.0.0/16") from error
-    return value
+    if len(versions) != len(set(versions)):
+        raise ValueError("has two ranges of the same family; a dual-stack cluster has one of IPv4 and one of IPv6")
+    return ",".join(ranges)
 
 
 def _check_proxies(value: str) -> str:
@@ -191,7 +195,7 @@ Url = Annotated[str, AfterValidator(_check_url)]
 BaseUrl = Annotated[str, AfterValidator(lambda value: _check_url(value).rstrip("/"))]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
-AddressRange = Annotated[str, AfterValidator(_check_cidr)]
+ServiceRanges = Annotated[str, AfterValidator(_check_service_ranges)]
 Ranges = Annotated[tuple[str, ...], BeforeValidator(lambda value: _parse_ranges(value) if value else ())]
 ProxyList = Annotated[str, AfterValidator(_check_proxies)]
 PublicKey = Annotated[str, AfterValidator(_read_public_key)]
@@ -199,5 +203,6 @@ Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 1
 Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMIT_RANGE = _read(_parse_limit_range, "must be LimitRange items as JSON in base64; {error}")
 JOBS_DOMAIN = _read(parse_jobs_domain, "{problem}")
+GATEWAY = _read(parse_gateway, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
 ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

@@ -54,7 +54,7 @@ def build_proxy_env(site: Site) -> dict[str, str]:
     proxies = site.proxies
     given = {"http_proxy": proxies.http, "https_proxy": proxies.https}
     env = {name: value for name, value in given.items() if value}
-    direct = (site.virtual.service_cidr, "localhost", "127.0.0.1", "svc", ".svc", ".svc.cluster.local")
+    direct = (site.virtual.service_cidr, "localhost", "127.0.0.1", "::1", "svc", ".svc", ".svc.cluster.local")
     return {**env, "no_proxy": ",".join(filter(None, (proxies.no_proxy, *direct)))} if env else env
 
 

@@ -1,23 +1,29 @@
 """
-The Ingress that exposes the app's first target at the job's own address.
+The Ingress, or on a site with a Gateway the HTTPRoute, that exposes the app's first target at the job's own address.
 
 The target is a Service in the virtual cluster; vcluster copies it to the job's namespace. A job is exposed as soon as
 the copy exists and can be routed to. From then on kns follows changes of the copy, and the job keeps serving even if
 the copy disappears. No watch covers the tenant's Services, so each reconcile reads this one.
+
+Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
+changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
+lead to the same page, and DNS can move at any time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from kns.model import names
 from kns.model.appdef.appdef import Target
-from kns.model.errors import RefusedError
+from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.model.site import JobAddress
+from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import is_as_applied, stamp
+from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
 from kns.objects.ingress import build_ingress
-from kns.objects.target import build_target_service, explain_unfit
-from kns.ports import Context, Kind
+from kns.objects.target import PORT, build_target_service, explain_tls, explain_unfit
+from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.web_shell import WebShell, find_web_shell
@@ -53,20 +59,36 @@ def ensure(ctx: Context) -> Outcome:
 
 def remove(ctx: Context) -> Outcome:
     """Removed before everything but the shell, so that no user is routed to a cluster that is being removed."""
-    cluster, name = ctx.world.cluster, ctx.location.ingress
-    found = cluster.observe(Kind.INGRESS, ctx.namespace, name)
-    if found is None or has_foreign_namespace(ctx):
+    left = list(_list_fronts(ctx))
+    if not left or has_foreign_namespace(ctx):
         return Done()
-    if found["metadata"].get("deletionTimestamp") is None:
-        cluster.delete(Kind.INGRESS, ctx.namespace, name, uid=found["metadata"]["uid"])
-    return Wait(_REQUEUE_AFTER_S, Reason.REMOVING, f"Ingress {name} is being deleted")
+    for kind, found in left:
+        meta = found["metadata"]
+        if meta.get("deletionTimestamp") is None:
+            ctx.world.cluster.delete(kind, ctx.namespace, meta["name"], uid=meta["uid"])
+    what = ", ".join(f"{kind} {found['metadata']['name']}" for kind, found in left)
+    return Wait(_REQUEUE_AFTER_S, Reason.REMOVING, f"{what} is being deleted")
+
+
+def _list_fronts(ctx: Context) -> Iterator[tuple[Kind, Object]]:
+    """What routes to the job. An HTTPRoute from a time when the site had a Gateway goes with the namespace."""
+    ingress = ctx.world.cluster.observe(Kind.INGRESS, ctx.namespace, ctx.location.ingress)
+    if ingress is not None:
+        yield Kind.INGRESS, ingress
+    for name in (ctx.location.ingress, names.SHELL) if ctx.site.gateway else ():
+        try:
+            route = ctx.world.cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, name)
+        except UnavailableError:  # perhaps the host does not have the kind; the job must end nevertheless
+            return
+        if route is not None:
+            yield Kind.HTTP_ROUTE, route
 
 
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    problem = _find_holder(ctx, address) or _route(ctx, target)
+    found = _find_holder(ctx, address) or _lead_to(ctx, target)
+    problem = found if isinstance(found, _Problem) else _apply_front(ctx, address)
     if problem is None:
-        _apply_ingress(ctx, target, address)
-        return Done(url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+        return Done(str(found), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
     deployed = ctx.job.status.condition(ConditionType.DEPLOYED)
     since = deployed.last_transition_time if deployed and deployed.is_true else ctx.now
     limit_s = ctx.site.target_limit_s
@@ -76,16 +98,22 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
 
 
 def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    problem = _route(ctx, target)
-    _apply_ingress(ctx, target, address)
-    if problem is None:
-        return Done(url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
-    reason = Reason.TARGET_GONE if problem.reason is Reason.NO_TARGET else problem.reason
-    return Skipped(reason, f"{problem.message}; the URL leads to the last known pods", _LOST_AFTER_S)
+    found = _lead_to(ctx, target)
+    refusal = _apply_front(ctx, address)
+    if isinstance(found, _Problem):
+        reason = Reason.TARGET_GONE if found.reason is Reason.NO_TARGET else found.reason
+        return Skipped(reason, f"{found.message}; the URL leads to the last known pods", _LOST_AFTER_S)
+    if refusal is not None:
+        return Skipped(refusal.reason, refusal.message, _LOST_AFTER_S)
+    return Done(found, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
 
 
-def _route(ctx: Context, target: Target) -> _Problem | None:
-    """Make kns's Service select the same pods as the target. With a problem kns's Service stays unchanged."""
+def _lead_to(ctx: Context, target: Target) -> _Problem | str:
+    """
+    Make kns's Service select the same pods as the target; a note for the condition, or "".
+
+    With a problem kns's Service stays unchanged.
+    """
     cluster, what = ctx.world.cluster, f"target Service {target.service_namespace}/{target.service_name}"
     name = ctx.location.copy_name(target.service_name, target.service_namespace)
     copy = cluster.read(Kind.SERVICE, ctx.namespace, name)
@@ -99,24 +127,59 @@ def _route(ctx: Context, target: Target) -> _Problem | None:
     same_pods = found is not None and found["spec"].get("selector") == wanted["spec"]["selector"]
     if not same_pods or not is_as_applied(found, wanted):
         cluster.apply(wanted)
+    tls = explain_tls(target, copy)
+    return f"{what} {tls}: the URL shows an error if its pods do not speak plain HTTP" if tls else ""
+
+
+def _apply_front(ctx: Context, address: JobAddress) -> _Problem | None:
+    """Create what routes the address, or correct it after a manual change or a change of the site's settings."""
+    shell = find_web_shell(ctx)
+    shell_address = shell.address if isinstance(shell, WebShell) else None
+    if ctx.site.gateway is not None:
+        return _apply_routes(ctx, ctx.site.gateway, address, shell_address)
+    location = ctx.location
+    ingress = build_ingress(
+        location,
+        address=address,
+        service=names.TARGET,
+        port=PORT,
+        settings=ctx.site.ingress,
+        shell=shell_address,
+    )
+    _apply_changed(ctx, Kind.INGRESS, ingress)
     return None
 
 
-def _apply_ingress(ctx: Context, target: Target, address: JobAddress) -> None:
-    """Create the Ingress, or correct it after a manual change or a change of the site's settings."""
-    shell, location = find_web_shell(ctx), ctx.location
-    wanted = stamp(
-        build_ingress(
-            location,
-            address=address,
-            service=names.TARGET,
-            port=target.service_port,
-            settings=ctx.site.ingress,
-            shell=shell.address if isinstance(shell, WebShell) else None,
-        )
+def _apply_routes(ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None) -> _Problem | None:
+    """The shell's route follows without a look at its status, because a job serves without its shell, too."""
+    cluster, location = ctx.world.cluster, ctx.location
+    wanted = build_http_route(
+        location, name=location.ingress, address=address, service=names.TARGET, port=PORT, gateway=gateway
     )
-    if not is_as_applied(ctx.world.cluster.observe(Kind.INGRESS, location.namespace, location.ingress), wanted):
-        ctx.world.cluster.apply(wanted)
+    try:
+        route = _apply_changed(ctx, Kind.HTTP_ROUTE, wanted)
+        if shell is not None:
+            _apply_changed(ctx, Kind.HTTP_ROUTE, build_shell_route(location, address=shell, gateway=gateway))
+        elif (former := cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL)) is not None:
+            cluster.delete(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL, uid=former["metadata"]["uid"])
+    except UnavailableError as error:
+        return _refuse(f"the host cluster's HTTPRoutes are not known: {error}")
+    if not is_answered(route, gateway):
+        found = cluster.read(Kind.GATEWAY, gateway.namespace, gateway.name)
+        return _refuse(explain_silence(found, gateway))
+    refusal = explain_refusal(route, gateway)
+    return _refuse(refusal) if refusal is not None else None
+
+
+def _refuse(message: str) -> _Problem:
+    return _Problem(Reason.ROUTE_NOT_ACCEPTED, message, Reason.ROUTE_NOT_ACCEPTED)
+
+
+def _apply_changed(ctx: Context, kind: Kind, obj: Object) -> Object:
+    """The object as the host has it, applied if it is not there or has changed."""
+    wanted = stamp(obj)
+    found = ctx.world.cluster.observe(kind, ctx.namespace, obj["metadata"]["name"])
+    return found if found is not None and is_as_applied(found, wanted) else ctx.world.cluster.apply(wanted)
 
 
 def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:
@@ -124,8 +187,14 @@ def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:
     Another job with this address. Jobs under one jobs domain never share an address, but a job that was exposed under
     an earlier domain keeps its old one.
     """
-    for ingress in ctx.world.cluster.observe_ingresses_at(address.host, address.path):
-        holder = ingress["metadata"]["namespace"]
+    try:
+        routes = ctx.world.cluster.observe_routes_at(address.host, address.path)
+    except UnavailableError as error:
+        if ctx.site.gateway is None:
+            raise
+        return _refuse(f"the host cluster's HTTPRoutes are not known: {error}")
+    for route in routes:
+        holder = route["metadata"]["namespace"]
         if holder != ctx.namespace:
             return _Problem(Reason.ADDRESS_TAKEN, f"{address.url} is the address of {holder}", Reason.ADDRESS_TAKEN)
     return None

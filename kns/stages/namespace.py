@@ -44,7 +44,8 @@ def ensure(ctx: Context) -> Outcome:
     if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
-            f"namespace {ctx.namespace} exists and is not this job's; remove it or raise the counter of job numbers",
+            f"namespace {ctx.namespace} exists and is not this job's; remove it, or set KNS_FIRST_JOB_NUMBER above the "
+            "numbers of the other installation",
         )
     vault = ctx.accepted.vault
     classes = [obj["metadata"]["name"] for obj in cluster.list_objects(Kind.STORAGE_CLASS, "")]

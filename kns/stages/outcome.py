@@ -13,12 +13,12 @@ class Done:
     """
     The stage's part of the world is as it must be.
 
-    `message` becomes the condition's message. `url`, `address` and `control_plane_uid` go into the job's status; None
-    leaves the status unchanged. `requeue_after_s` is for changes that no watch reports: reconcile again after that time
-    at the latest.
+    `message` becomes the condition's message; None leaves that of a condition that is already True. `url`, `address`
+    and `control_plane_uid` go into the job's status; None leaves the status unchanged. `requeue_after_s` is for changes
+    that no watch reports: reconcile again after that time at the latest.
     """
 
-    message: str = ""
+    message: str | None = None
     url: str | None = None
     address: str | None = None
     control_plane_uid: str | None = None

@@ -31,7 +31,11 @@ class Host:
         self.told: list[str] = []
         self.changed = threading.Condition()
         self.cluster = KubeCluster(
-            client, clock=clock, on_change=self._tell, throttle=Throttle(1000, burst=1000, clock=clock)
+            client,
+            clock=clock,
+            on_change=self._tell,
+            throttle=Throttle(1000, burst=1000, clock=clock),
+            optional=(Kind.HTTP_ROUTE,),
         )
 
     def _tell(self, kind: Kind, namespace: str) -> None:
@@ -48,7 +52,7 @@ class Host:
 def host(server: ApiServer, client: KubeClient, clock: FakeClock) -> Iterator[Host]:
     stop, host = threading.Event(), Host(client, clock)
     threads = host.cluster.start(stop)
-    for _ in WATCHED:
+    for _ in host.cluster.caches:
         server.watches.get(timeout=5)
     yield host
     stop.set()
@@ -359,9 +363,9 @@ def test_ingresses_are_found_by_host_and_path(host: Host) -> None:
         meta = {"name": f"kns-job-{number}", "namespace": f"kns-job-{number}", "labels": {"kns.io/job": str(number)}}
         ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"rules": rules}}
         host.cluster.apply(ingress)
-    found = host.cluster.observe_ingresses_at("a.example.org", "/shell")
+    found = host.cluster.observe_routes_at("a.example.org", "/shell")
     assert [ingress["metadata"]["name"] for ingress in found] == ["kns-job-7"]
-    assert not host.cluster.observe_ingresses_at("b.example.org", "/shell")
+    assert not host.cluster.observe_routes_at("b.example.org", "/shell")
 
 
 def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +385,42 @@ def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeyp
         if not KINDS[kind].copies:
             host.cluster.observe_job(kind, location)
     host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, location)
-    host.cluster.observe_ingresses_at("a.example.org", "/")
+    host.cluster.observe_routes_at("a.example.org", "/")
+
+
+class _OneRound(threading.Event):
+    """Ends a loop at its first pause."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+def test_a_host_without_an_optional_kind_keeps_nobody_waiting(
+    server: ApiServer, client: KubeClient, clock: FakeClock
+) -> None:
+    """Its cache is never filled and says why. The caches that a start waits for are those of the other kinds."""
+    cluster = Host(client, clock).cluster
+    (routes,) = (cache for cache in cluster.caches if cache.kind == "httproutes")
+    assert routes not in cluster.required_caches
+    assert len(cluster.required_caches) == len(WATCHED)
+    server.script("GET", "/httproutes", failure(404, "NotFound", "the server could not find the resource"))
+    routes.run(_OneRound())
+    with pytest.raises(UnavailableError, match=r"cache of httproutes is not filled yet: GET .*could not find"):
+        cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7")
+
+
+def test_httproutes_are_found_by_host_and_path(host: Host) -> None:
+    match = {"path": {"type": "PathPrefix", "value": "/7"}}
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "kns-job-7", "namespace": "kns-job-7", "labels": MINE},
+        "spec": {"hostnames": ["a.example.org"], "rules": [{"matches": [match]}]},
+    }
+    host.cluster.apply(route)
+    assert [found["kind"] for found in host.cluster.observe_routes_at("a.example.org", "/7")] == ["HTTPRoute"]
+    assert not host.cluster.observe_routes_at("a.example.org", "/")
 
 
 class _Unwalkable(dict[Any, Any]):

@@ -18,6 +18,7 @@ from kns.model import names
 from kns.model.catalog.machine import Machine
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
+from kns.model.site import GatewayRef
 from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -30,6 +31,7 @@ WANTED = Wanted(
     uses_own_account=False,
     pod_security="baseline",
     ingress_class="traefik",
+    gateway=None,
     storage_classes=("fast",),
     runtime_classes=("nvidia",),
     machines=(SMALL,),
@@ -328,3 +330,46 @@ def test_a_policy_that_does_not_fit_the_settings(
 def test_a_silent_host_is_asked_once(site: ApiServer, client: KubeClient) -> None:
     site.script("GET", "/version", Reset())
     assert list(look(site, client)) == ["host API"]
+
+
+# --- a Gateway
+
+GATEWAYS = "/apis/gateway.networking.k8s.io/v1"
+GATEWAY = GatewayRef("infra", "public", "https")
+JOBS = {"from": "Selector", "selector": {"matchExpressions": [{"key": "kns.io/job", "operator": "Exists"}]}}
+OTHERS = {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}
+
+
+def a_gateway(allowed: Object | None, *, listener: str = "https", programmed: str = "True") -> Object:
+    listeners = [{"name": listener, **({"allowedRoutes": {"namespaces": allowed}} if allowed else {})}]
+    conditions = [{"type": "Programmed", "status": programmed}]
+    meta = {"name": "public", "namespace": "infra"}
+    return {"metadata": meta, "spec": {"listeners": listeners}, "status": {"conditions": conditions}}
+
+
+GATEWAY_ROWS: dict[str, tuple[Object | None, Severity, str]] = {
+    "jobs are admitted": (a_gateway(JOBS), Severity.OK, "admits routes of jobs"),
+    "all are admitted": (a_gateway({"from": "All"}), Severity.OK, "admits routes of jobs"),
+    "only its own namespace": (a_gateway(None), Severity.FAULT, "no listener admits"),
+    "only other namespaces": (a_gateway(OTHERS), Severity.FAULT, "no listener admits"),
+    "another listener": (a_gateway(JOBS, listener="http"), Severity.FAULT, "has no listener https"),
+    "no controller": (a_gateway(JOBS, programmed="Unknown"), Severity.WARNING, "no controller has programmed it"),
+    "no Gateway": (None, Severity.FAULT, "is not there"),
+}
+
+
+@pytest.mark.parametrize(("gateway", "verdict", "says"), GATEWAY_ROWS.values(), ids=GATEWAY_ROWS)
+def test_a_gateway_that_serves_no_job_is_named(
+    site: ApiServer, client: KubeClient, gateway: Object | None, verdict: Severity, says: str
+) -> None:
+    site.script("GET", GATEWAYS, Answer(200, {}))
+    if gateway is not None:
+        site.put(GATEWAYS, "gateways", gateway)
+    found = look(site, client, replace(WANTED, gateway=GATEWAY))["Gateway infra/public/https"]
+    assert (found.severity, says in found.said) == (verdict, True), found
+    assert "IngressClass traefik" not in look(site, client, replace(WANTED, gateway=GATEWAY))
+
+
+def test_a_host_without_the_gateway_api_is_named(site: ApiServer, client: KubeClient) -> None:
+    found = look(site, client, replace(WANTED, gateway=GATEWAY))["Gateway infra/public/https"]
+    assert (found.severity, "gateway.networking.k8s.io/v1" in found.said) == (Severity.FAULT, True)

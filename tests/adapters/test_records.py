@@ -78,6 +78,15 @@ def test_numbers_begin_at_one_and_rise(records: Records) -> None:
     assert [records.store.allot_number() for _ in range(3)] == [1, 2, 3]
 
 
+def test_no_number_is_below_the_first_that_the_site_wants(records: Records, client: KubeClient) -> None:
+    """Also if the counter stands below it. A counter that is above it goes on."""
+    assert records.store.allot_number() == 1
+    later = KubeRecords(client, namespace="kns", clock=FakeClock(), first_number=1000)
+    assert [later.allot_number() for _ in range(2)] == [1000, 1001]
+    lower = KubeRecords(client, namespace="kns", clock=FakeClock(), first_number=500)
+    assert lower.allot_number() == 1002
+
+
 def test_a_usual_number_costs_one_call(records: Records) -> None:
     records.store.allot_number()
     before = len(records.server.seen)

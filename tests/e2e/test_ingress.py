@@ -71,7 +71,7 @@ def test_a_target_that_appears_late_is_followed(site: Site, late: TrialJob, insi
     _apply(inside, _a_service(port=8080, target="http"))
     late.wait_until_serving()
     backend = find_ingress(site, late)["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-    assert backend == {"name": "kns-target", "port": {"number": 8080}}
+    assert backend == {"name": "kns-target", "port": {"number": 80}}
 
     _apply(inside, _a_service(port=9090, target="http"))  # its only port has another number now
     late.wait_for(lambda: _require_tenants_port(site, late, 9090), timeout_s=_AGAIN_S, what="the copy of the change")
@@ -121,6 +121,6 @@ def _require_tenants_port(site: Site, job: TrialJob, port: int) -> None:
 
 def _require_our_port(site: Site, job: TrialJob, target: int) -> None:
     (port,) = site.kubectl.get("service", "kns-target", f"--namespace={job.namespace}")["spec"]["ports"]
-    assert port["port"] == 8080
+    assert port["port"] == 80
     if port["targetPort"] != target:
         raise NotYetError(f"port: {port}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kns.model import names
-from kns.model.errors import ForbiddenError, RefusedError
+from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.objects.init import RUN, TAKE
 from kns.ports import Kind, Object
@@ -63,6 +63,9 @@ class FakeHost:
         self.namespace_stuck: str | None = None
         self.rights_go_first = False  # a terminating namespace deletes its RoleBindings first; the order is not defined
         self.refuse: dict[Kind, str] = {}
+        self.watches_routes = False  # as on a site with a Gateway
+        self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
+        self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
         self.calls: list[str] = []
         self._clock = clock
         self._objects: dict[Key, Object] = {}
@@ -71,6 +74,8 @@ class FakeHost:
     # --- ports.Cluster
 
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        if kind is Kind.HTTP_ROUTE:
+            self._require_route_cache()
         found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
         if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
             return None
@@ -86,18 +91,23 @@ class FakeHost:
             and names.SYNCED_LABEL not in labels
         ]
 
-    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
+    def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
+        if self.watches_routes:
+            self._require_route_cache()
         return [
             copy_of(obj)
             for (kind, _, _), obj in self._objects.items()
-            if kind is Kind.INGRESS
+            if (kind is Kind.INGRESS or (kind is Kind.HTTP_ROUTE and self.watches_routes))
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
             and names.SYNCED_LABEL not in labels
-            and any(
-                rule.get("host") == host and any(each["path"] == path for each in rule["http"]["paths"])
-                for rule in obj["spec"].get("rules") or ()
-            )
+            and (host, path) in _list_addresses(obj)
         ]
+
+    def _require_route_cache(self) -> None:
+        if not self.watches_routes:
+            raise KeyError(Kind.HTTP_ROUTE)
+        if self.route_cache is not None:
+            raise UnavailableError(f"the cache of httproutes is not filled yet: {self.route_cache}")
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
@@ -158,6 +168,7 @@ class FakeHost:
         """A copy of all objects that no longer changes."""
         still = FakeHost(self._clock)
         still._objects = copy_of(self._objects)
+        still.watches_routes, still.route_cache = self.watches_routes, self.route_cache
         return still
 
     def learn(self, obj: Object) -> None:
@@ -228,8 +239,27 @@ class FakeHost:
                 self._run_init(namespace, name, obj)
             elif kind is Kind.PERSISTENT_VOLUME_CLAIM:
                 self._bind(obj)
+            elif kind is Kind.HTTP_ROUTE and self.route_reason:
+                self._judge_route(namespace, obj)
 
     # --- the controllers
+
+    def _judge_route(self, namespace: str, route: Object) -> None:
+        """As the controller of the Gateway does, with the standard's conditions."""
+        backends = [ref["name"] for rule in route["spec"]["rules"] for ref in rule["backendRefs"]]
+        missing = [name for name in backends if (Kind.SERVICE, namespace, name) not in self._objects]
+        accepted = self.route_reason == "Accepted"
+        conditions = [
+            {"type": "Accepted", "status": "True" if accepted else "False", "reason": self.route_reason},
+            {
+                "type": "ResolvedRefs",
+                "status": "False" if missing else "True",
+                "reason": "BackendNotFound" if missing else "ResolvedRefs",
+                "message": f"no Service {', '.join(missing)}" if missing else "",
+            },
+        ]
+        parents = [{"parentRef": ref, "conditions": conditions} for ref in route["spec"]["parentRefs"]]
+        route["status"] = {"parents": parents}
 
     def _run_shell(self, namespace: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
@@ -343,6 +373,15 @@ def a_copy(vcluster: str, *, namespace: str = "default", **spec: Any) -> Object:
     ports = [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http"}]
     default = {"type": "ClusterIP", "selector": {"app": "web", **mark}, "ports": ports}
     return {"metadata": {"labels": mark}, "spec": {**default, **spec}}
+
+
+def _list_addresses(route: Object) -> set[tuple[str, str]]:
+    """Host and path of everything that an Ingress or an HTTPRoute routes."""
+    spec = route["spec"]
+    if "hostnames" in spec:
+        matches = [match for rule in spec["rules"] for match in rule["matches"]]
+        return {(host, match["path"]["value"]) for host in spec["hostnames"] for match in matches}
+    return {(rule.get("host"), path["path"]) for rule in spec.get("rules") or () for path in rule["http"]["paths"]}
 
 
 def _matches(selector: str, labels: Mapping[str, str]) -> bool:

@@ -30,10 +30,10 @@ FIT = a_copy(JOB)
 def test_the_backend_is_a_service_of_ours_with_the_targets_pods(sim: Simulation, job: JobBuilder) -> None:
     _serve(sim, job)
     (path,) = _ingress(sim)["spec"]["rules"][0]["http"]["paths"]
-    assert path["backend"] == {"service": {"name": "kns-target", "port": {"number": 8080}}}
+    assert path["backend"] == {"service": {"name": "kns-target", "port": {"number": 80}}}
     assert _target(sim)["spec"] == {
         "selector": {"app": "web", **MARK},
-        "ports": [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http"}],
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
     }
 
 
@@ -78,41 +78,64 @@ def test_a_target_that_appears_late_is_served(sim: Simulation, job: JobBuilder) 
 
 
 @pytest.mark.parametrize(
-    ("spec", "port"),
+    ("spec", "leads_to"),
     [
-        (
-            {"ports": [{"port": 9090, "targetPort": 9091}]},
-            {"port": 8080, "protocol": "TCP", "targetPort": 9091},
-        ),
+        ({"ports": [{"port": 9090, "targetPort": 9091}]}, {"targetPort": 9091}),
         (
             {"ports": [{"port": 8080, "targetPort": "admin", "name": "h2", "appProtocol": "kubernetes.io/h2c"}]},
-            {"port": 8080, "protocol": "TCP", "targetPort": "admin", "name": "h2", "appProtocol": "kubernetes.io/h2c"},
+            {"targetPort": "admin", "appProtocol": "kubernetes.io/h2c"},
         ),
-        (
-            {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 80}]},
-            {"port": 8080, "protocol": "TCP", "targetPort": 80},
-        ),
+        ({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 80}]}, {"targetPort": 80}),
         (
             {"type": "NodePort", "ports": [{"port": 80, "targetPort": 80}, {"port": 8080, "nodePort": 30000}]},
-            {"port": 8080, "protocol": "TCP", "targetPort": 8080},
+            {"targetPort": 8080},
         ),
-        (
-            {"clusterIP": "None", "ports": [{"port": 8080, "targetPort": "http"}]},
-            {"port": 8080, "protocol": "TCP", "targetPort": "http"},
-        ),
+        ({"clusterIP": "None", "ports": [{"port": 8080, "targetPort": "http"}]}, {"targetPort": "http"}),
     ],
-    ids=["its only port has another number", "names", "its only TCP port", "a node port", "headless"],
+    ids=["its only port has another number", "appProtocol", "its only TCP port", "a node port", "headless"],
 )
 def test_a_changed_port_is_followed(
-    sim: Simulation, job: JobBuilder, spec: dict[str, Any], port: dict[str, Any]
+    sim: Simulation, job: JobBuilder, spec: dict[str, Any], leads_to: dict[str, Any]
 ) -> None:
-    """kns's Service keeps the AppDef's port number, so the Ingress stays unchanged."""
+    """kns's Service keeps its own port number and name, so the Ingress stays unchanged."""
     _serve(sim, job)
     before = _ingress(sim)
     sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, **spec))
     assert sim.step().summary == "serving"
-    assert _target(sim)["spec"]["ports"] == [port]
+    assert _target(sim)["spec"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", **leads_to}]
     assert _ingress(sim) == before
+
+
+TLS_LOOK: list[tuple[dict[str, Any], str]] = [
+    ({"port": 443, "targetPort": 8080}, "port 443"),
+    ({"port": 8080, "targetPort": 8080, "name": "https-web"}, "port https-web"),
+    ({"port": 8080, "targetPort": 8080, "appProtocol": "HTTPS"}, "appProtocol HTTPS"),
+]
+
+
+@pytest.mark.parametrize(("port", "found"), TLS_LOOK, ids=[row[1] for row in TLS_LOOK])
+def test_no_name_or_number_of_a_port_makes_the_controller_speak_tls(
+    sim: Simulation, job: JobBuilder, port: dict[str, Any], found: str
+) -> None:
+    """The backend's port is always `http`, 80. The condition says what a target with such a port has to speak."""
+    _serve(sim, job)
+    before = _ingress(sim)
+    sim.host.put(Kind.SERVICE, JOB, COPY, a_copy(JOB, ports=[port]))
+    assert sim.step().summary == "serving"
+    (ours,) = _target(sim)["spec"]["ports"]
+    assert (ours["name"], ours["port"], ours["targetPort"]) == ("http", 80, 8080)
+    assert _ingress(sim) == before
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.is_true
+    assert exposed.message == (
+        f"target Service default/web has {found}: the URL shows an error if its pods do not speak plain HTTP"
+    )
+    sim.host.put(Kind.SERVICE, JOB, COPY, FIT)
+    sim.step()
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.message == ""
 
 
 def test_a_changed_selector_is_followed_and_cannot_leave_the_tenants_pods(sim: Simulation, job: JobBuilder) -> None:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
     key = folder / "accounts.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     with (
-        _process(
+        run_beside(
             folder / "etcd.log",
             etcd,
             f"--data-dir={folder / 'etcd'}",
@@ -90,7 +90,7 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             f"--initial-cluster=default=http://127.0.0.1:{peer_port}",
             "--unsafe-no-fsync",
         ),
-        _process(
+        run_beside(
             folder / "kube-apiserver.log",
             apiserver,
             "--bind-address=127.0.0.1",
@@ -136,11 +136,16 @@ def _build_kubeconfig(port: int, token: str, certificate: Path) -> dict[str, Any
 
 
 @contextmanager
-def _process(log: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+def run_beside(
+    log: Path, *argv: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the context does; `environment` adds to that of the tests."""
     # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends.
     with_parent = ["setpriv", "--pdeathsig", "TERM", *argv]
     with log.open("wb") as sink:
-        process = subprocess.Popen(with_parent, stdout=sink, stderr=sink, start_new_session=True)
+        process = subprocess.Popen(
+            with_parent, stdout=sink, stderr=sink, start_new_session=True, env={**os.environ, **(environment or {})}
+        )
     try:
         yield process
     finally:

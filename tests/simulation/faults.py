@@ -70,7 +70,7 @@ KEYCLOAK = _both("crash", "timeout")
 FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe": CACHED,
     "cluster.observe_job": CACHED,
-    "cluster.observe_ingresses_at": CACHED,
+    "cluster.observe_routes_at": CACHED,
     "cluster.observe_copies": CACHED,
     "cluster.read": READ,
     "cluster.list_objects": READ,

@@ -1,7 +1,7 @@
 """The host cluster: watch caches for objects that are read often, direct calls for all others."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import APPLY, METADATA, KubeClient
@@ -36,10 +36,18 @@ class KubeCluster:
     Implements `ports.Cluster`.
 
     `on_change` receives the kind and the job's namespace of a changed object. `throttle` limits the rate of writes.
+    `optional` lists the optional kinds to watch as well. If the host does not have such a kind, its cache never syncs,
+    so nothing may wait for it.
     """
 
     def __init__(
-        self, client: KubeClient, *, clock: Clock, on_change: Callable[[Kind, str], None], throttle: Throttle
+        self,
+        client: KubeClient,
+        *,
+        clock: Clock,
+        on_change: Callable[[Kind, str], None],
+        throttle: Throttle,
+        optional: Sequence[Kind] = (),
     ) -> None:
         self._client = client
         self._throttle = throttle
@@ -51,15 +59,20 @@ class KubeCluster:
                 clock=clock,
                 selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
-                | ({_ADDRESS: _index_addresses} if kind is Kind.INGRESS else {}),
+                | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {}),
                 on_change=partial(self._announce, kind),
             )
-            for kind in WATCHED
+            for kind in (*WATCHED, *optional)
         }
 
     @property
     def caches(self) -> Sequence[WatchCache]:
         return tuple(self._caches.values())
+
+    @property
+    def required_caches(self) -> Sequence[WatchCache]:
+        """The caches that must have synced before the first reconcile."""
+        return tuple(cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
         threads = [
@@ -78,8 +91,9 @@ class KubeCluster:
         found = self._caches[kind].select(_NAMESPACE, location.namespace)
         return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == label]
 
-    def observe_ingresses_at(self, host: str, path: str) -> Sequence[Object]:
-        return self._caches[Kind.INGRESS].select(_ADDRESS, (host, path))
+    def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
+        caches = [self._caches[kind] for kind in _READ_ADDRESSES if kind in self._caches]
+        return [route for cache in caches for route in cache.select(_ADDRESS, (host, path))]
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         # By namespace and not by label, because tenants control the labels of copies.
@@ -174,10 +188,27 @@ def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
     return (_namespace_of(kind, obj),)
 
 
-def _index_addresses(ingress: Object) -> set[tuple[str, str]]:
+def _read_ingress(ingress: Object) -> set[tuple[str, str]]:
     """The host and the path of every rule."""
     return {
         (rule.get("host", ""), path.get("path", ""))
         for rule in (ingress.get("spec") or {}).get("rules") or ()
         for path in (rule.get("http") or {}).get("paths") or ()
     }
+
+
+def _read_http_route(route: Object) -> set[tuple[str, str]]:
+    """The path of every match, for every host."""
+    spec = route.get("spec") or {}
+    return {
+        (host, (match.get("path") or {}).get("value", ""))
+        for host in spec.get("hostnames") or ()
+        for rule in spec.get("rules") or ()
+        for match in rule.get("matches") or ()
+    }
+
+
+_READ_ADDRESSES: Mapping[Kind, Callable[[Object], set[tuple[str, str]]]] = {
+    Kind.INGRESS: _read_ingress,
+    Kind.HTTP_ROUTE: _read_http_route,
+}

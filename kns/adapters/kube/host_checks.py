@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -19,7 +20,8 @@ from kns.model.errors import ForbiddenError, KnsError, NotFoundError
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
-from kns.model.site import TOLERATED_TAINTS
+from kns.model.site import TOLERATED_TAINTS, GatewayRef
+from kns.ports import Kind
 
 OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
 POLICIES = (
@@ -57,6 +59,7 @@ class Wanted:
     uses_own_account: bool
     pod_security: str
     ingress_class: str | None
+    gateway: GatewayRef | None
     storage_classes: tuple[str, ...]
     runtime_classes: tuple[str, ...]
     machines: tuple[Machine, ...]
@@ -76,6 +79,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("ClusterRoles", lambda: check_roles(client)),
         ("admission policies", lambda: _check_policies(client, wanted)),
         ("classes", lambda: _check_classes(client, wanted)),
+        ("Gateway", lambda: _check_gateway(client, wanted.gateway) if wanted.gateway else ()),
         ("nodes", lambda: _check_nodes(client, wanted.machines)),
         ("webhooks", lambda: _check_webhooks(client)),
         ("metrics API", lambda: _check_metrics(client)),
@@ -162,7 +166,7 @@ def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         *(("StorageClass", f"/apis/storage.k8s.io/v1/storageclasses/{name}") for name in wanted.storage_classes),
         *(("RuntimeClass", f"/apis/node.k8s.io/v1/runtimeclasses/{name}") for name in wanted.runtime_classes),
     ]
-    if wanted.ingress_class:
+    if wanted.ingress_class and not wanted.gateway:
         rows.append(("IngressClass", f"/apis/networking.k8s.io/v1/ingressclasses/{wanted.ingress_class}"))
     for kind, path in rows:
         check = f"{kind} {path.rpartition('/')[2]}"
@@ -175,6 +179,40 @@ def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
             yield Finding(check, Severity.UNKNOWN, "this account may not read it", todo)
         else:
             yield Finding(check, Severity.OK, "exists")
+
+
+def _check_gateway(client: KubeClient, gateway: GatewayRef) -> Iterator[Finding]:
+    check, row = f"Gateway {gateway}", KINDS[Kind.GATEWAY]
+    try:
+        client.request("GET", row.prefix)
+    except NotFoundError:
+        said = f"the host does not have {row.prefix.removeprefix('/apis/')}: no job can be exposed"
+        yield Finding(check, Severity.FAULT, said, "install the CRDs of the Gateway API, standard channel")
+        return
+    try:
+        found = client.request("GET", row.path(gateway.namespace, gateway.name))
+    except NotFoundError:
+        yield Finding(check, Severity.FAULT, "is not there", "make it, or change JARVICE_JOBS_GATEWAY")
+        return
+    listeners = [each for each in found["spec"]["listeners"] if gateway.listener in (None, each["name"])]
+    programmed = [c["status"] for c in (found.get("status") or {}).get("conditions") or () if c["type"] == "Programmed"]
+    if not listeners:
+        yield Finding(check, Severity.FAULT, f"has no listener {gateway.listener}", "change JARVICE_JOBS_GATEWAY")
+    elif not any(_admits_jobs_of(listener) for listener in listeners):
+        todo = f"in allowedRoutes.namespaces of a listener, admit namespaces with the label {names.JOB_LABEL}"
+        yield Finding(check, Severity.FAULT, "no listener admits routes of the jobs' namespaces", todo)
+    elif programmed != ["True"]:
+        todo = "see its status, and whether the controller of its GatewayClass runs"
+        yield Finding(check, Severity.WARNING, "is there, but no controller has programmed it", todo)
+    else:
+        yield Finding(check, Severity.OK, "is programmed, and admits routes of jobs")
+
+
+def _admits_jobs_of(listener: Object) -> bool:
+    """The default of `from` is Same: only the Gateway's own namespace."""
+    allowed = (listener.get("allowedRoutes") or {}).get("namespaces") or {}
+    origin = allowed.get("from", "Same")
+    return origin == "All" or (origin == "Selector" and _selects(allowed.get("selector") or {}, _JOB_NAMESPACE))
 
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:

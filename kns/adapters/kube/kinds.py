@@ -16,7 +16,8 @@ class KindRow:
     """
     `prefix` is the API path before the namespace. `cluster`, `job` and `system` are the verbs needed in that scope.
 
-    `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created.
+    `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created. kns
+    watches an `optional` kind only if the settings need it, because a host may not have it.
     """
 
     prefix: str
@@ -24,6 +25,7 @@ class KindRow:
     namespaced: bool = True
     watched: bool = False
     copies: bool = False
+    optional: bool = False
     cluster: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
@@ -57,6 +59,15 @@ KINDS: dict[Kind, KindRow] = {
     Kind.INGRESS: KindRow(
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
+    Kind.HTTP_ROUTE: KindRow(
+        "/apis/gateway.networking.k8s.io/v1",
+        "httproutes",
+        watched=True,
+        optional=True,
+        cluster=_WATCH,
+        job=(*_APPLY, "delete"),
+    ),
+    Kind.GATEWAY: KindRow("/apis/gateway.networking.k8s.io/v1", "gateways", cluster=("get",)),
     Kind.NETWORK_POLICY: KindRow("/apis/networking.k8s.io/v1", "networkpolicies", job=_APPLY),
     Kind.POD_DISRUPTION_BUDGET: KindRow("/apis/policy/v1", "poddisruptionbudgets", job=_APPLY),
     Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", *_APPLY)),
@@ -80,4 +91,4 @@ RECORDS = KindRow(
 )
 LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))
 
-WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched)
+WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched and not row.optional)

@@ -20,11 +20,15 @@ COUNTER = "kns-job-numbers"
 
 
 class JobNumbers:
-    """`highest` returns the highest number of the existing records, to restore a counter that was lost."""
+    """
+    `highest` returns the highest number of the existing records, to restore a counter that was lost. No number is below
+    `first`, also if the counter is.
+    """
 
-    def __init__(self, client: KubeClient, *, namespace: str, highest: Callable[[], int]) -> None:
+    def __init__(self, client: KubeClient, *, namespace: str, highest: Callable[[], int], first: int = 1) -> None:
         self._client = client
         self._namespace = namespace
+        self._first = first
         self._highest = highest
         self._counter: Object | None = None
         self._swap = threading.Lock()
@@ -74,7 +78,7 @@ class JobNumbers:
         row = KINDS[Kind.CONFIG_MAP]
         if self._counter is None:
             self._counter = self._read_or_make_counter()
-        first = self._read_last(self._counter) + 1
+        first = max(self._read_last(self._counter) + 1, self._first)
         wanted = {**self._counter, "data": {**self._counter["data"], "last": str(first + count - 1)}}
         try:
             self._counter = self._client.request(

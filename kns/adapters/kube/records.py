@@ -79,7 +79,13 @@ class KubeRecords:
     """Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`."""
 
     def __init__(
-        self, client: KubeClient, *, namespace: str, clock: Clock, on_change: Callable[[str], None] = lambda _name: None
+        self,
+        client: KubeClient,
+        *,
+        namespace: str,
+        clock: Clock,
+        on_change: Callable[[str], None] = lambda _name: None,
+        first_number: int = 1,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -90,7 +96,7 @@ class KubeRecords:
         )
         self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job), because parsing is slow
         self._unreadable: dict[str, str] = {}
-        self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number)
+        self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number, first=first_number)
 
     @property
     def cache(self) -> WatchCache:

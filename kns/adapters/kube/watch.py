@@ -65,6 +65,7 @@ class WatchCache:
         self._synced = threading.Event()
         self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
         self._failures = 0  # consecutive failures without an event between them
+        self._problem = ""  # the error of the last attempt to list, until the first list succeeds
 
     @property
     def is_synced(self) -> bool:
@@ -118,6 +119,7 @@ class WatchCache:
             try:
                 self._follow(self._list(), stop)
             except KnsError as error:
+                self._problem = f": {error}"
                 metrics.count_watch_restart(self._row.plural)
                 delay_s = self._next_delay_s(error)
                 if delay_s:
@@ -136,7 +138,7 @@ class WatchCache:
 
     def _require_sync(self) -> None:
         if not self._synced.is_set():
-            raise UnavailableError(f"the cache of {self._row.plural} is not filled yet")
+            raise UnavailableError(f"the cache of {self._row.plural} is not filled yet{self._problem}")
 
     def _list(self) -> str:
         """

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     TARGET_UNFIT = "TargetUnfit"
     TARGET_GONE = "TargetGone"
     ADDRESS_TAKEN = "AddressTaken"
+    ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     SHELL_NOT_ALLOWED = "ShellNotAllowed"
     SHELL_WITHOUT_URL = "ShellWithoutUrl"
     SHELL_STARTING = "ShellStarting"

@@ -111,6 +111,17 @@ def test_what_the_app_reaches_by_address(address: str, reached: bool) -> None:
     assert any(_admits(peer["ipBlock"], address) for peer in rule["to"]) is reached
 
 
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [("2001:db8:1::7", False), ("2001:db8:2::7", True), ("203.0.113.9", False), ("203.0.112.9", True)],
+)
+def test_public_ranges_of_the_clusters_own_are_closed(address: str, reached: bool) -> None:
+    """In both families. Pods and nodes of an IPv6 cluster often have global addresses."""
+    network = NetworkSettings(internet=True, closed_ranges=("2001:db8:1::/48", "203.0.113.0/24"))
+    (rule,) = build(network)["kns-app"]["egress"]
+    assert any(_admits(peer["ipBlock"], address) for peer in rule["to"]) is reached
+
+
 def _admits(block: dict[str, Any], address: str) -> bool:
     target = ip_address(address)
     return target in ip_network(block["cidr"]) and not any(target in ip_network(cidr) for cidr in block["except"])

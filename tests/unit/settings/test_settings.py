@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from kns import __version__
+from kns.model.site import GatewayRef
 from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings, read_settings
 from tests.tokens import public_der, public_pem
 
@@ -58,7 +59,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_IMAGE_REGISTRY": ("virtual_registry", "", ("registry.example.org:5000", "registry.example.org:5000"), ()),
     "KNS_VCLUSTER_TAG": ("virtual_syncer_image_tag", "0.36.1", ("0.37.0", "0.37.0"), ("a tag",)),
     "KNS_VCLUSTER_STORAGE_CLASS": ("virtual_storage_class", None, ("fast", "fast"), ("Fast_Disk",)),
-    "KNS_SERVICE_CIDR": ("service_cidr", None, ("10.96.0.0/16", "10.96.0.0/16"), ("10.96.0.1/16", "everywhere")),
+    "KNS_SERVICE_CIDR": (
+        "service_cidr",
+        None,
+        ("fd00:10:96::/112, 10.96.0.0/16", "fd00:10:96::/112,10.96.0.0/16"),
+        ("10.96.0.1/16", "everywhere", "10.96.0.0/16,10.97.0.0/16", "fd00::/112,10.96.0.0/16,fd01::/112", ","),
+    ),
     "KNS_VCLUSTER_CHART": (
         "chart",
         Path("/usr/share/kns/vcluster-0.36.1.tgz"),
@@ -99,6 +105,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("10.1.0.0/16, 192.168.7.1", ("10.1.0.0/16", "192.168.7.1/32")),
         ("lab.example.org", "10.0.0.1/8", ","),
     ),
+    "KNS_CLOSED_RANGES": (
+        "network_closed_ranges",
+        (),
+        ("2001:db8:1::/48, 192.0.2.0/24", ("2001:db8:1::/48", "192.0.2.0/24")),
+        ("lab.example.org", "2001:db8::1/48", ","),
+    ),
     "KNS_INGRESS_CONTROLLER_NAMESPACE": ("network_ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
@@ -119,6 +131,13 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_JOBS_INGRESS_CERT_SECRET_NAME": ("ingress_cert_secret", None, ("tls-jarvice",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_ISSUER": ("ingress_cert_issuer", None, ("ca",) * 2, ("Big_Name",)),
     "JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER": ("ingress_cert_cluster_issuer", None, ("ca",) * 2, ("Big_Name",)),
+    "KNS_FIRST_JOB_NUMBER": ("first_job_number", 1, ("1000000", 1_000_000), ("0", "-1", "one")),
+    "JARVICE_JOBS_GATEWAY": (
+        "gateway",
+        None,
+        ("infra/public/https", GatewayRef("infra", "public", "https")),
+        ("public", "infra/", "infra/public/", "a/b/c/d", "in.fra/public", "Infra/public", "infra/pub lic"),
+    ),
     "JARVICE_KNS_DEFAULT_STORAGE_CLASS": (
         "classes_default_storage_class",
         None,

@@ -110,6 +110,15 @@ def test_init_pods_get_the_proxies_and_reach_the_virtual_cluster_without(monkeyp
     assert {"lab.example.org", "10.96.0.0/16", "localhost", "127.0.0.1", "svc"} <= set(direct)
 
 
+def test_both_service_ranges_of_a_dual_stack_cluster_are_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", PROXY)
+    site = build_site(load_settings(), service_cidr="10.96.0.0/16,fd00:10:96::/112", installation_uid="u")
+    direct = build_proxy_env(site)["no_proxy"].split(",")
+    assert {"10.96.0.0/16", "fd00:10:96::/112", "127.0.0.1", "::1"} <= set(direct)
+
+
 def test_the_sweeper_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
         installation=Installation("kns-system", "u"), interval_s=300, grace_s=900, dry_run=False
