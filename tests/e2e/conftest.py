@@ -53,6 +53,7 @@ _ALONE = (
     "test_settings",
     "test_pod_security",
     "test_ingress_address",
+    "test_gateway",
     "test_bad_input",
     "test_upgrade",
     "test_restart",

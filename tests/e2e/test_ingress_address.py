@@ -4,19 +4,13 @@ Settings for the address of jobs' pages, through the real ingress controller: pa
 `test_shell.py` shows that websockets pass: its terminal uses one.
 """
 
-import base64
 import json
-from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from demo.page import fetch_page
+from tests.e2e.certificate import build_tls_secret, make_certificate
 from tests.e2e.ingress import NOBODY, find_ingress, get_tls, jobs_domain, require_code, tls_client
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.scheduler import Settings
@@ -46,7 +40,7 @@ def test_one_setting_moves_new_jobs_below_a_path_and_gives_them_scheme_port_anno
     keeps its address and loses certificate and annotation.
     """
     domain = jobs_domain(site)
-    certificate, key = _a_certificate(domain)
+    certificate, key = make_certificate(domain)
     variables = {
         "JARVICE_JOBS_DOMAIN": f"http://{domain}:8080/job$",
         "JARVICE_JOBS_INGRESS_ANNOTATIONS": json.dumps({_ENTRY_POINTS: "websecure"}),
@@ -56,7 +50,8 @@ def test_one_setting_moves_new_jobs_below_a_path_and_gives_them_scheme_port_anno
     settings.use(**variables)
     job, late = jobs.submit("prefix"), jobs.submit("late")
     job.wait_until_started()
-    _put_tls_secret(site, job, certificate, key)
+    secret = build_tls_secret(_TLS, job.namespace, certificate, key)
+    site.kubectl.run("apply", "--filename=-", stdin=json.dumps(secret))
     path = f"/job{job.number}/"
     url = f"http://{domain}:8080/job{job.number}"
     job.wait_for(lambda: _require_url(job, url), timeout_s=150, what="its URL")
@@ -93,40 +88,6 @@ def _require_no_tls(site: Site, job: TrialJob) -> None:
     found = find_ingress(site, job)
     if "tls" in found["spec"] or _ENTRY_POINTS in found["metadata"]["annotations"]:
         raise NotYetError(f"Ingress: {found}")
-
-
-def _a_certificate(host: str) -> tuple[bytes, bytes]:
-    """A self-signed certificate for the host, and its key; both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM), private
-
-
-def _put_tls_secret(site: Site, job: TrialJob, certificate: bytes, key: bytes) -> None:
-    """As whatever a site has for that would do it."""
-    data = {"tls.crt": certificate, "tls.key": key}
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": _TLS, "namespace": job.namespace},
-        "data": {name: base64.b64encode(content).decode() for name, content in data.items()},
-    }
-    site.kubectl.run("apply", "--filename=-", stdin=json.dumps(manifest))
 
 
 def _require_page(client: httpx.Client, site: Site, host: str, path: str) -> None:
