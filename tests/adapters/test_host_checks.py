@@ -373,3 +373,23 @@ def test_a_gateway_that_serves_no_job_is_named(
 def test_a_host_without_the_gateway_api_is_named(site: ApiServer, client: KubeClient) -> None:
     found = look(site, client, replace(WANTED, gateway=GATEWAY))["Gateway infra/public/https"]
     assert (found.severity, "gateway.networking.k8s.io/v1" in found.said) == (Severity.FAULT, True)
+
+
+# --- OpenShift
+
+SCC = {("security.openshift.io", "securitycontextconstraints"): {"use"}}
+
+
+def test_other_hosts_hear_nothing_of_openshift(site: ApiServer, client: KubeClient) -> None:
+    assert "OpenShift" not in look(site, client)
+
+
+@pytest.mark.parametrize(
+    ("rules", "severity"), [({}, Severity.FAULT), (SCC, Severity.WARNING)], ids=["plain role", "role of the overlay"]
+)
+def test_openshift_needs_a_role_that_allows_control_planes(
+    site: ApiServer, client: KubeClient, rules: dict[tuple[str, str], set[str]], severity: Severity
+) -> None:
+    site.put(RBAC, "clusterroles", a_role(names.SYNCER_CLUSTER_ROLE, rules))
+    site.script("GET", "/apis/security.openshift.io/v1", Answer(200, {}))
+    assert look(site, client)["OpenShift"].severity is severity

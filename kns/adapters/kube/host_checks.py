@@ -35,6 +35,7 @@ POLICIES = (
 
 _GPU = "nvidia.com/gpu"
 _GIB = 2**30
+_OPENSHIFT = "security.openshift.io"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _SCHEMA = f"/openapi/v3/apis/{names.GROUP}/{names.VERSION}"
 _WRITTEN: Mapping[str, type[BaseModel]] = {"spec": JobSpec, "spec.accepted": Accepted, "status": JobStatus}
@@ -80,6 +81,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("admission policies", lambda: _check_policies(client, wanted)),
         ("classes", lambda: _check_classes(client, wanted)),
         ("Gateway", lambda: _check_gateway(client, wanted.gateway) if wanted.gateway else ()),
+        ("OpenShift", lambda: _check_openshift(client)),
         ("nodes", lambda: _check_nodes(client, wanted.machines)),
         ("webhooks", lambda: _check_webhooks(client)),
         ("metrics API", lambda: _check_metrics(client)),
@@ -213,6 +215,23 @@ def _admits_jobs_of(listener: Object) -> bool:
     allowed = (listener.get("allowedRoutes") or {}).get("namespaces") or {}
     origin = allowed.get("from", "Same")
     return origin == "All" or (origin == "Selector" and _selects(allowed.get("selector") or {}, _JOB_NAMESPACE))
+
+
+def _check_openshift(client: KubeClient) -> Iterator[Finding]:
+    """On OpenShift, pods need a SecurityContextConstraint too; other hosts do not have that API group."""
+    try:
+        client.request("GET", f"/apis/{_OPENSHIFT}/v1")
+    except NotFoundError:
+        return
+    role = client.request("GET", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{names.SYNCER_CLUSTER_ROLE}")
+    if any(_OPENSHIFT in (rule.get("apiGroups") or ()) for rule in role.get("rules") or ()):
+        said = "this host is one, where kns was not tried; the syncers may use a SecurityContextConstraint"
+        yield Finding("OpenShift", Severity.WARNING, said, "see docs/operations.md for what is known")
+    else:
+        said = (
+            f"ClusterRole {names.SYNCER_CLUSTER_ROLE} allows no SecurityContextConstraint: no control plane will start"
+        )
+        yield Finding("OpenShift", Severity.FAULT, said, "apply overlays/openshift")
 
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
