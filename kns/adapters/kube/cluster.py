@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import APPLY, METADATA, KubeClient
+from kns.adapters.kube.keep import choose_keeper
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
@@ -49,6 +50,7 @@ class KubeCluster:
                 client,
                 KINDS[kind],
                 clock=clock,
+                keep=choose_keeper(kind),
                 selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
                 | ({_ADDRESS: _index_addresses} if kind is Kind.INGRESS else {}),
@@ -58,7 +60,7 @@ class KubeCluster:
         }
 
     @property
-    def caches(self) -> Sequence[WatchCache]:
+    def caches(self) -> Sequence[WatchCache[Object]]:
         return tuple(self._caches.values())
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
