@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -23,6 +24,7 @@ from kns import __version__, metrics
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.watch import WatchCache
 from kns.http.server import listen
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog.catalog import CatalogError
@@ -110,7 +112,8 @@ class _Process:
             http.append(threading.Thread(target=self._serve, args=(server, listener), name=name, daemon=True))
         metrics.watch_live_jobs(parts.count_live_jobs)
         metrics.watch_oldest_key(partial(getattr, parts.queue, "oldest_s"))
-        for cache in (parts.records.cache, *parts.cluster.caches):
+        caches: tuple[WatchCache[Any], ...] = (parts.records.cache, *parts.cluster.caches)
+        for cache in caches:
             metrics.watch_age(cache.kind, partial(getattr, cache, "age_s"))
         threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
@@ -143,7 +146,6 @@ class _Process:
         try:
             if not self._await_caches():
                 return
-            self._parts.records.list_jobs()  # parse all records now, so that they are frozen with the other caches
             _freeze_heap()
             work = self._parts.build_leader_work()
             self._parts.leader.run(
@@ -158,7 +160,7 @@ class _Process:
         Wait until every cache has synced; False if the process stops first. This comes before the Lease is requested:
         a leader that only waits would let the Lease expire.
         """
-        caches = (self._parts.records.cache, *self._parts.cluster.required_caches)
+        caches: tuple[WatchCache[Any], ...] = (self._parts.records.cache, *self._parts.cluster.required_caches)
         while not all(cache.is_synced for cache in caches):
             if self._stop.wait(_CACHE_POLL_S):
                 return False
@@ -167,8 +169,8 @@ class _Process:
     def _start_work(self, work: LeaderWork) -> None:
         """Queue every record once, whatever its state. Afterwards only changes are queued."""
         work.start()
-        for job in self._parts.records.list_jobs():
-            self._parts.queue.add(job.record)
+        for record in self._parts.records.list_records():
+            self._parts.queue.add(record)
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST

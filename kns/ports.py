@@ -5,7 +5,7 @@ Each port has one adapter and one in-memory fake; the same contract tests run on
 `TransientError`: a later try may succeed. Its docstring names the other errors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from kns.model import names
 from kns.model.catalog.catalog import Catalog
+from kns.model.job.inputs import JobInputs
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.location import Location
 from kns.model.job.output import JobOutput
@@ -21,6 +22,7 @@ from kns.model.site import JobAddress, Site
 from kns.model.submit.token_claims import TokenClaims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
+MOST_SURPLUS = 100  # records in one answer of `list_surplus`, so that one reconcile does not last minutes
 
 
 class Kind(StrEnum):
@@ -225,6 +227,19 @@ class OutputStore(Protocol):
         ...
 
 
+class InputStore(Protocol):
+    """The inputs of jobs that are too large for their records."""
+
+    def read(self, job: Job) -> JobInputs:
+        """
+        The inputs of a job with `accepted.inputs`.
+
+        Raises:
+            InvalidInputError: they are missing, or were changed.
+        """
+        ...
+
+
 class TokenStore(Protocol):
     """The jobs' passwords and random tokens. Each job's are in a Secret owned by its record."""
 
@@ -241,8 +256,6 @@ class JobStore(Protocol):
     replica's own writes immediately, those of other replicas within a second.
     """
 
-    def list_jobs(self) -> Sequence[Job]: ...
-
     def get(self, record: str) -> Job | None: ...
 
     def find(self, number: int) -> Job | None: ...
@@ -255,8 +268,27 @@ class JobStore(Protocol):
         """The job that runs in this namespace of the host."""
         ...
 
-    def list_of_user(self, username: str) -> Sequence[Job]:
-        """The jobs of this user, in any order."""
+    def walk_jobs(self, usernames: Collection[str], *, live: bool) -> Iterator[Job]:
+        """
+        The live or the ended jobs of these users, newest first. Jobs that kns has not accepted are left out.
+
+        Each job is read when the iterator reaches it, so that thousands of jobs are never in memory together.
+        """
+        ...
+
+    def list_owners(self, payer: str) -> frozenset[str]:
+        """The users of all jobs that this account pays for."""
+        ...
+
+    def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
+        """
+        The oldest ended jobs of this user beyond the newest `most`, at most `MOST_SURPLUS`. Jobs that still have
+        objects on the host count, but are left out.
+        """
+        ...
+
+    def list_removed(self) -> Mapping[str, bool]:
+        """The uid of each record, and whether nothing of its job is left on the host."""
         ...
 
     def list_in_state(self, state: JobState) -> Sequence[Job]:
@@ -283,9 +315,10 @@ class JobStore(Protocol):
         """The first job of this request (`kns.model.job.idempotency`); None if there was none in the last 24 hours."""
         ...
 
-    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
+    def create(self, spec: JobSpec, *, request: str | None = None, inputs: bytes | None = None) -> Job:
         """
-        Store a new record durably. `spec.accepted` must be set.
+        Store a new record durably. `spec.accepted` must be set. `spec` and `inputs` are as `split_inputs` returns them;
+        the inputs are stored first, so that no record lacks them.
 
         All calls with the same `request` within 24 hours return the record of the first one, even on several replicas
         at the same time and with different specs.
@@ -389,6 +422,7 @@ class World:
     virtual_clusters: VirtualClusters
     outputs: OutputStore
     tokens: TokenStore
+    inputs: InputStore
     catalog: CatalogSource
     identity: IdentityProvider | None = None
 

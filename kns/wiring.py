@@ -26,7 +26,7 @@ from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.lease import KubeLease
-from kns.adapters.kube.owned import KubeOutputs, KubeTokens
+from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
@@ -104,7 +104,7 @@ class Scheduler:
         """Jobs that have not ended; NaN until the record cache has synced, so that other metrics are still exported."""
         if not self.records.cache.is_synced:
             return math.nan
-        return sum(not job.is_ended for job in self.records.list_jobs())
+        return self.records.count_all_live()
 
 
 def wire_scheduler(
@@ -149,6 +149,7 @@ class _Wiring:
             virtual_clusters=KubeVirtualClusters(),
             outputs=KubeOutputs(client, namespace=self._namespace),
             tokens=KubeTokens(client, namespace=self._namespace),
+            inputs=KubeInputs(client, namespace=self._namespace),
             catalog=catalog,
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
         )

@@ -307,9 +307,18 @@ class Reconciler:
         end = job.status.end_time or now
         left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
         if left_s > 0:
+            self._expire_surplus(job.spec.user)
             return Result("retained", left_s)
         self._writer.delete(job)
         return Result("expired")
+
+    def _expire_surplus(self, username: str) -> None:
+        """Delete the user's oldest ended records beyond the site's limit. It costs nothing while there are fewer."""
+        if self._site.retained_jobs == 0:
+            return
+        for job in self._store.list_surplus(username, most=self._site.retained_jobs):
+            log.info("record_surplus", surplus=job.record, user=username)
+            self._writer.delete(job)
 
     def _write(self, job: Job, status: JobStatus) -> None:
         """Write the status once, and only if it differs."""

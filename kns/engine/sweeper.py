@@ -7,7 +7,7 @@ its namespace. Deletion is bound to the uid that was judged. Nothing is stored b
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -110,10 +110,10 @@ class Sweeper:
     # --- judging
 
     def _judge(self, finds: Sequence[Find]) -> dict[Judgement, list[Find]]:
-        jobs = {job.uid: job for job in self._store.list_jobs()}
+        jobs = self._store.list_removed()
         suspects = []
         for find in finds:
-            judgement = judge(find, jobs.get(find.record_uid or ""))
+            judgement = judge(find, removed=self._is_removed(find, jobs))
             if judgement is not Judgement.KEEP and self._is_old(find):
                 suspects.append((judgement, find))
         keys = {find.key for find in finds}
@@ -123,8 +123,19 @@ class Sweeper:
         stored = self._authority.list_uids() - jobs.keys() if missing else frozenset()
         judged: dict[Judgement, list[Find]] = {judgement: [] for judgement in Judgement}
         for judgement, find in suspects:
-            judged[Judgement.KEEP if find.record_uid in stored else judgement].append(find)
+            exists = find.record_uid in stored or self._has_record(find.number)
+            judged[Judgement.KEEP if exists else judgement].append(find)
         return judged
+
+    def _is_removed(self, find: Find, jobs: Mapping[str, bool]) -> bool | None:
+        """As the cache says. An object that was made before its record is of no job that the cache says is removed."""
+        if find.number is None:
+            return jobs.get(find.record_uid or "")
+        return None if self._store.find(find.number) is None else False
+
+    def _has_record(self, number: int | None) -> bool:
+        """As the API server says."""
+        return number is not None and self._store.fetch(number) is not None
 
     def _is_old(self, find: Find) -> bool:
         now = self._clock.now()

@@ -64,6 +64,8 @@ KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # the uid of the record that a Keyc
 # The uid of the system namespace. Clusters that share a realm may use the same name for that namespace.
 KEYCLOAK_INSTALLATION_ATTRIBUTE = "kns.installation"
 
+INPUTS_SUFFIX = "-inputs"
+
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
 JOB_OBJECT_PATTERN = r"^kns-job-[1-9][0-9]{0,18}$"  # also in the schema of the CRD
@@ -126,6 +128,11 @@ def record_secret(record: str) -> str:
 def record_output(record: str) -> str:
     """The Secret beside a record that holds the job's output."""
     return f"{record}-output"
+
+
+def job_inputs(number: int) -> str:
+    """The Secret beside a record that holds the parameters that are too large for the record."""
+    return f"{job_object_name(number)}{INPUTS_SUFFIX}"
 
 
 def orphan_event(kind: str, key: str, reason: str) -> str:

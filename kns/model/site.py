@@ -259,6 +259,7 @@ class Site:
     target_limit_s: int
     init_stuck_limit_s: int
     retention_s: int
+    retained_jobs: int  # ended records of one user; 0 is no limit
     probe_interval_s: int
     report_interval_s: int
 

@@ -82,8 +82,21 @@ def may_see(viewer: Viewer, job: Job, catalog: Catalog) -> bool:
 
 def leads_owner(user: User, job: Job, catalog: Catalog) -> bool:
     """Whether the user leads the team of the job's owner."""
-    leads_team = user.team_admin or user.username == user.team
-    return leads_team and user.team == _team_of(job, catalog)
+    return _leads_team(user) and user.team == _team_of(job, catalog)
+
+
+def list_led(ports: ServicePorts, user: User) -> frozenset[str]:
+    """All users whose jobs `leads_owner` can be true for, as far as they have jobs."""
+    if not _leads_team(user):
+        return frozenset()
+    users = ports.catalog.current().users
+    members = {name for name, other in users.items() if other.team == user.team}
+    gone = ports.jobs.list_owners(user.team) - users.keys()
+    return frozenset(members | gone)
+
+
+def _leads_team(user: User) -> bool:
+    return user.team_admin or user.username == user.team
 
 
 def _team_of(job: Job, catalog: Catalog) -> str:

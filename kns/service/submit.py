@@ -14,6 +14,7 @@ from kns.model.appdef.appdef import AppDef
 from kns.model.catalog.catalog import App, Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
 from kns.model.job.idempotency import digest_request
+from kns.model.job.inputs import split_inputs
 from kns.model.job.job import Job, JobSpec
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.model.submit.token_claims import TokenClaims
@@ -28,7 +29,7 @@ from kns.service.errors import (
 from kns.service.identity import Identity
 from kns.service.ports import ServicePorts
 
-MAX_BYTES = 512 * 1024  # a record holds the parameters twice, and etcd takes at most 1.5 MiB
+MAX_BYTES = 512 * 1024  # even random data of this size fits into one Secret when it is packed
 
 _NO_USER = ""  # a trusted system's job names share one namespace; no user of the catalogue has this name
 
@@ -134,7 +135,8 @@ def _create(
         claims=claims,
     )
     named = accepted.model_copy(update={"name": name or accepted.name})
-    job = ports.jobs.create(spec.model_copy(update={"accepted": named}), request=request)
+    stored, inputs = split_inputs(spec.model_copy(update={"accepted": named}))
+    job = ports.jobs.create(stored, request=request, inputs=inputs)
     log.info("job_submitted", job=job.record, number=job.number, user=spec.user, app=spec.app)
     return job
 

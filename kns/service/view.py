@@ -4,9 +4,11 @@ View jobs: lists, the way to connect, the output.
 Records that somebody applied by hand have no number until the leader accepts them. Until then no list shows them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from threading import BoundedSemaphore
 
 from kns.model.catalog.catalog import User
@@ -14,7 +16,7 @@ from kns.model.job.connection import build_substitutions, connect_url, shell_url
 from kns.model.job.job import Job, JobState
 from kns.model.job.tokens import Tokens
 from kns.service.errors import NotEndedError, NotRunningError
-from kns.service.find import accepted_of, leads_owner, require_running
+from kns.service.find import accepted_of, leads_owner, list_led, require_running
 from kns.service.ports import ServicePorts
 
 MAX_ENDED = 1000  # ended jobs in one list, so that the answer stays readable; older ones are found by number
@@ -48,11 +50,10 @@ def list_own_jobs(
 
     With `label` only jobs whose label contains that text, or with `exact` equals it.
     """
-    found = [job for job in ports.jobs.list_of_user(user.username) if _has_label(job, label, exact=exact)]
-    return _select(found, live=live, ended=ended)
+    return _list(ports, {user.username}, live=live, ended=ended, fits=partial(_has_label, label=label, exact=exact))
 
 
-def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
+def _has_label(job: Job, *, label: str | None, exact: bool) -> bool:
     if label is None:
         return True
     return job.spec.label == label if exact else label in (job.spec.label or "")
@@ -61,8 +62,11 @@ def _has_label(job: Job, label: str | None, *, exact: bool) -> bool:
 def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) -> list[Job]:
     """As `list_own_jobs`, with the jobs of the whole team if the user leads one."""
     catalog = ports.catalog.current()
-    found = [job for job in ports.jobs.list_jobs() if job.spec.user == user.username or leads_owner(user, job, catalog)]
-    return _select(found, live=live, ended=ended)
+
+    def is_shown(job: Job) -> bool:
+        return job.spec.user == user.username or leads_owner(user, job, catalog)
+
+    return _list(ports, list_led(ports, user) | {user.username}, live=live, ended=ended, fits=is_shown)
 
 
 def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
@@ -70,10 +74,15 @@ def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
     return _order(ports.jobs.list_in_state(state))
 
 
-def _select(found: Iterable[Job], *, live: bool, ended: bool) -> list[Job]:
-    ordered = _order(found)
-    newest = {job.record for job in [job for job in ordered if job.is_ended][-MAX_ENDED:]}
-    return [job for job in ordered if (ended and job.record in newest if job.is_ended else live)]
+def _list(
+    ports: ServicePorts, usernames: Collection[str], *, live: bool, ended: bool, fits: Callable[[Job], bool]
+) -> list[Job]:
+    found: list[Job] = []
+    if live:
+        found += filter(fits, ports.jobs.walk_jobs(usernames, live=True))
+    if ended:
+        found += islice(filter(fits, ports.jobs.walk_jobs(usernames, live=False)), MAX_ENDED)
+    return _order(found)
 
 
 def _order(found: Iterable[Job]) -> list[Job]:

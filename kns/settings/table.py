@@ -263,7 +263,13 @@ class Settings(BaseModel):
         ge=1,
     )
     live_jobs_per_user: Whole = _variable(
-        "KNS_LIVE_JOBS_PER_USER", 0, "Live jobs that a user may have at the same time. 0: no limit."
+        "KNS_LIVE_JOBS_PER_USER", 20, "Live jobs that a user may have at the same time. 0: no limit."
+    )
+    retained_jobs: Whole = _variable(
+        "KNS_RETAINED_JOBS_PER_USER",
+        1000,
+        "Ended jobs of a user whose records are kept. If another one ends, the oldest is deleted with its output, even "
+        "before `KNS_RECORD_RETENTION`. 0: no limit.",
     )
     pod_security: Literal["baseline", "privileged"] = _variable(
         "KNS_POD_SECURITY",

@@ -8,6 +8,7 @@ import base64
 from dataclasses import dataclass
 
 from kns.model import names
+from kns.model.job.inputs import JobInputs, inline_inputs
 from kns.model.submit.resolution import fill_api_key
 from kns.ports import Context, Kind, Object
 from kns.stages.environment import (
@@ -44,10 +45,11 @@ class InitInput:
 def read_job_info(ctx: Context) -> JobInfo:
     """
     Raises:
-        InvalidInputError: a parameter needs the user's API key, which is no longer in the catalogue.
+        InvalidInputError: a parameter needs the user's API key, which is no longer in the catalogue; or the object with
+            the large parameters is missing or was changed.
     """
     user = ctx.world.catalog.current().users.get(ctx.job.spec.user)
-    parameters = fill_api_key(ctx.accepted.parameters, user.apikey if user else None)
+    parameters = fill_api_key(_read_inputs(ctx).parameters, user.apikey if user else None)
     tokens = ctx.world.tokens.ensure(ctx.job)
     public = build_public_env(
         ctx.job.spec,
@@ -79,6 +81,10 @@ def read_client_info(ctx: Context) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in (stored.get("data") or {}).items()}
 
 
+def _read_inputs(ctx: Context) -> JobInputs:
+    return inline_inputs(ctx.job.spec) if ctx.accepted.inputs is None else ctx.world.inputs.read(ctx.job)
+
+
 def read_init_input(ctx: Context) -> InitInput:
     """
     Raises:
@@ -86,7 +92,8 @@ def read_init_input(ctx: Context) -> InitInput:
     """
     catalog, accepted = ctx.world.catalog.current(), ctx.accepted
     user = catalog.users.get(ctx.job.spec.user)
-    parameters = fill_api_key(accepted.parameters, user.apikey if user else None)
+    inputs = _read_inputs(ctx)
+    parameters = fill_api_key(inputs.parameters, user.apikey if user else None)
     variables = catalog.find_variables(ctx.job.spec.user, accepted.variables, inherited=accepted.inherited_variables)
     return InitInput(
         env={**build_proxy_env(ctx.site), **variables},
@@ -94,5 +101,5 @@ def read_init_input(ctx: Context) -> InitInput:
             "jobenv.sh": build_jobenv(parameters, variables),
             "parameters.json": build_parameters_json(parameters),
         },
-        uploads=build_uploads(parameters, ctx.job.spec.parameters),
+        uploads=build_uploads(parameters, inputs.uploads),
     )

@@ -90,7 +90,7 @@ def build_parameters_json(parameters: Iterable[ParameterValue]) -> str:
 
 def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]) -> dict[str, bytes]:
     """
-    The content of every uploaded file, by its path below /opt. `given` is the record's `spec.parameters`.
+    The content of every uploaded file, by its path below /opt. `given` are the values as submitted.
 
     Raises:
         InvalidInputError: the record no longer has the content of an upload.

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kns.model.job.conditions import ConditionType
-from kns.model.job.job import Job
 from kns.ports import World
 
 
@@ -61,7 +59,8 @@ class Find:
     """
     One object that may be an orphan.
 
-    Deletion is bound to `key` (the uid; in Keycloak the id). `created` is None if the kind has no creation time.
+    Deletion is bound to `key` (the uid; in Keycloak the id). `number` identifies the record of an object that was made
+    before its record, by the number of the job. `created` is None if the kind has no creation time.
     `terminating`: its deletion was requested already.
     """
 
@@ -70,18 +69,18 @@ class Find:
     key: str
     owner: Owner
     record_uid: str | None
+    number: int | None = None
     created: datetime | None = None
     terminating: bool = False
 
 
-def judge(find: Find, job: Job | None) -> Judgement:
-    """`job` is the job of `find.record_uid`; None if there is no such record."""
+def judge(find: Find, *, removed: bool | None) -> Judgement:
+    """`removed`: whether everything of the object's job was removed, as its record says; None without a record."""
     if find.owner is Owner.OTHERS:
         return Judgement.KEEP
-    if job is not None:
+    if removed is not None:
         # The record is one of this installation, so the object is, too, with or without a mark.
-        removed = job.status.is_true(ConditionType.REMOVED) and not find.kind.stays_with_record
-        return Judgement.ORPHAN if removed else Judgement.KEEP
-    if find.owner is Owner.US and find.record_uid is not None:
+        return Judgement.ORPHAN if removed and not find.kind.stays_with_record else Judgement.KEEP
+    if find.owner is Owner.US and (find.record_uid is not None or find.number is not None):
         return Judgement.ORPHAN
     return Judgement.UNMARKED

@@ -5,6 +5,7 @@ Every stage that makes such an object removes it, too; the sweeper finds what a 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -43,12 +44,20 @@ def read_volume(obj: Object, installation: Installation) -> Find | None:
 
 
 def read_secret(obj: Object) -> Find | None:
-    """The Secret with a record's tokens or output, in kns's own namespace; None for any other Secret."""
+    """
+    The Secret with a record's tokens, output or inputs, in kns's own namespace; None for any other Secret.
+
+    The inputs are stored before the record, so they may have no owner.
+    """
     meta = obj["metadata"]
     owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if _is_record(ref)]
     if not owners and not _is_made_by_kns(meta):
         return None
-    return _read(SECRET, meta, owner=Owner.US, record_uid=owners[0] if owners else None)
+    find = _read(SECRET, meta, owner=Owner.US, record_uid=owners[0] if owners else None)
+    label = str((meta.get("labels") or {}).get(names.JOB_LABEL))
+    if not owners and label.isdecimal() and meta["name"] == names.job_inputs(int(label)):
+        return replace(find, number=int(label))
+    return find
 
 
 def read_client(client: Object, installation: Installation) -> Find | None:

@@ -56,14 +56,23 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+def keep_whole(obj: Any) -> Any:
+    return obj
+
+
 class RunningCache:
     """A cache in its thread. `changes` has the name of each object passed to `on_change`."""
 
     def __init__(self, server: ApiServer, client: KubeClient, clock: FakeClock, row: KindRow, **options: Any) -> None:
         self.changes: queue.Queue[str] = queue.Queue()
         self.server = server
-        self.cache = WatchCache(
-            client, row, clock=clock, on_change=lambda obj: self.changes.put(obj["metadata"]["name"]), **options
+        self.cache: WatchCache[Any] = WatchCache(
+            client,
+            row,
+            clock=clock,
+            keep=keep_whole,
+            on_change=lambda obj: self.changes.put(obj["metadata"]["name"]),
+            **options,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.cache.run, args=(self._stop,), daemon=True)

@@ -19,7 +19,7 @@ from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, Unavai
 from kns.model.job.output import CUT, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
-from tests.adapters.conftest import PODS
+from tests.adapters.conftest import PODS, keep_whole
 from tests.builders import a_location
 from tests.fakes.stores import FakeClock
 
@@ -234,14 +234,14 @@ def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -
 # --- health
 
 
-def synced(client: KubeClient, clock: FakeClock) -> WatchCache:
-    cache = WatchCache(client, PODS, clock=clock)
+def synced(client: KubeClient, clock: FakeClock) -> WatchCache[Object]:
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
     cache._list()
     return cache
 
 
 def test_not_ready_before_the_records_are_read(client: KubeClient, clock: FakeClock) -> None:
-    assert not HostHealth(client, WatchCache(client, PODS, clock=clock), clock=clock).is_ready()
+    assert not HostHealth(client, WatchCache(client, PODS, clock=clock, keep=keep_whole), clock=clock).is_ready()
 
 
 @pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
@@ -373,7 +373,7 @@ def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeyp
     meta = {"name": "one", "namespace": "kns-job-7", "labels": MINE}
     host.cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta})
 
-    def refuse(_cache: WatchCache) -> NoReturn:
+    def refuse(_cache: WatchCache[Object]) -> NoReturn:
         raise AssertionError("walked all objects")
 
     monkeypatch.setattr(WatchCache, "all_objects", refuse)

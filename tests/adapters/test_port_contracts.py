@@ -93,22 +93,22 @@ def test_a_created_record_is_there_at_once_as_it_was(subject: Subject) -> None:
     assert job.status.job_status is JobState.SUBMITTED
     assert job.finalizers == (names.FINALIZER,)
     assert subject.store.get("kns-job-7") == subject.store.find(7) == job
-    assert list(subject.store.list_jobs()) == [job]
+    assert list(subject.store.walk_jobs([spec.user], live=True)) == [job]
 
 
 def test_a_job_is_found_by_its_public_name_and_listed_for_its_user(subject: Subject) -> None:
-    """A record without a job name is found by no name, but belongs to its user."""
+    """A record without a job name is found by no name, and no list shows it."""
     subject.apply_by_hand(a_job().not_accepted().build().spec, "by-hand")
     job = subject.create()
     assert job.spec.accepted is not None
     assert subject.store.find_by_name(job.spec.accepted.name) == job
     assert (subject.store.find_by_name("none"), subject.store.find_by_name("")) == (None, None)
-    assert {each.record for each in subject.store.list_of_user("user1")} == {"by-hand", job.record}
-    assert list(subject.store.list_of_user("user2")) == []
+    assert list(subject.store.walk_jobs(["user1"], live=True)) == [job]
+    assert list(subject.store.walk_jobs(["user2"], live=True)) == []
 
 
 def test_what_is_not_there_is_none(subject: Subject) -> None:
-    assert (subject.store.get("none"), subject.store.find(1), list(subject.store.list_jobs())) == (None, None, [])
+    assert (subject.store.get("none"), subject.store.find(1), subject.store.list_removed()) == (None, None, {})
 
 
 def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
@@ -119,8 +119,8 @@ def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
     assert subject.store.find_by_name(name) == subject.store.fetch_by_name(name) == subject.store.fetch(7) == one
     assert subject.store.find_by_name("none") is subject.store.fetch_by_name("none") is subject.store.fetch(9) is None
     assert subject.store.find_by_namespace("kns-job-9") is None
-    assert {job.record for job in subject.store.list_of_user("user1")} == {one.record, other.record}
-    assert not subject.store.list_of_user("user2")
+    assert list(subject.store.walk_jobs(["user1"], live=True)) == [other, one]
+    assert not list(subject.store.walk_jobs(["user2"], live=True))
 
 
 def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_has_another(subject: Subject) -> None:
@@ -173,7 +173,7 @@ def test_a_request_makes_one_job_in_a_day(subject: Subject) -> None:
     subject.advance(23.9)
     assert request(subject, 9) == 7
     assert subject.store.find_request(REQUEST) == subject.store.find(7)
-    assert [job.number for job in subject.store.list_jobs()] == [7]
+    assert [job.number for job in subject.store.walk_jobs(["user1"], live=True)] == [7]
 
 
 def test_requests_do_not_mix(subject: Subject) -> None:

@@ -230,7 +230,7 @@ def test_an_unreadable_record_is_salvaged_and_logged_once(records: Records) -> N
         apply(records.server, a_job(), record="broken", machine="not an object")
         records.wait_for("broken", times=1)
         for _ in range(3):
-            assert sorted(job.record for job in records.store.list_jobs()) == ["broken", "kns-job-7"]
+            assert sorted(records.store.list_records()) == ["broken", "kns-job-7"]
         broken = records.store.get("broken")
         assert broken is not None
         assert "spec.machine" in str(broken.read_error)
@@ -252,14 +252,14 @@ def test_a_create_that_did_not_happen_is_reported(records: Records) -> None:
 
 
 def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
-    """Parsed records are cached. Without this cleanup, the memory of the process would grow without limit."""
+    """Otherwise the memory of the process would grow without limit."""
     job = created(records)
     assert records.store.get(job.record) is not None
     records.wait_for(job.record, times=1)
     records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
     records.wait_for(job.record, times=2)
     assert records.store.get(job.record) is None
-    assert records.store._parsed == {}
+    assert records.store.list_records() == []
 
 
 def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
@@ -303,7 +303,7 @@ def test_of_two_replicas_that_get_a_request_at_once_both_answer_the_first(record
     assert other.create(spec_of(8), request=REQUEST) == first
     assert other.find_request(REQUEST) == first
     assert records.server.find(PREFIX, "nestedjobs", "kns", first.record) is not None
-    assert [job.number for job in records.store.list_jobs()] == [7]
+    assert [job.number for job in records.store.walk_jobs(["user1"], live=True)] == [7]
 
 
 def test_a_request_whose_name_was_purged_in_between_gets_a_new_record(records: Records) -> None:
@@ -328,7 +328,7 @@ def test_uids_come_from_the_server_and_not_from_the_cache(
     records: Records, client: KubeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In pages and without the contents. The list includes an invalid record."""
-    monkeypatch.setattr("kns.adapters.kube.records.PAGE", "2")
+    monkeypatch.setattr("kns.adapters.kube.records._UIDS_PAGE", 2)
     uids = {records.store.create(spec_of(number)).uid for number in (1, 2, 3, 4)}
     broken = apply(records.server, a_job(), record="broken", accepted={"number": "many"})
     other = KubeRecords(client, namespace="kns", clock=FakeClock())
@@ -380,16 +380,6 @@ def test_a_job_in_an_adopted_namespace_is_not_in_the_namespace_of_its_number(rec
     records.store.create(a_job().with_accepted(adopted=ADOPTED).build().spec)
     assert records.store.find_by_namespace("kns-job-7") is None
     assert records.store.find_by_namespace("kns-job-900") == records.store.find(7)
-
-
-def test_a_record_that_went_while_it_was_read_is_not_remembered(records: Records) -> None:
-    apply(records.server, a_job(), record="by-hand")
-    records.wait_for("by-hand", times=1)
-    (known,) = records.store.cache.all_objects()
-    records.server.drop(PREFIX, "nestedjobs", "kns", "by-hand")
-    records.wait_for("by-hand", times=2)
-    assert records.store._parse(known) is not None
-    assert records.store._parsed == {}
 
 
 def test_a_record_that_the_cache_does_not_have_is_fetched_from_the_host(client: KubeClient, server: ApiServer) -> None:

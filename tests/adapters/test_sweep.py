@@ -4,7 +4,7 @@ import pytest
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
-from kns.adapters.kube.owned import build_owned_secret
+from kns.adapters.kube.owned import KubeInputs, build_owned_secret
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.engine.sweeper import Sweeper, SweepRules
@@ -45,6 +45,7 @@ def sweeper(client: KubeClient, records: KubeRecords) -> Sweeper:
             virtual_clusters=FakeVirtualClusters(),
             outputs=MemoryOutputStore(),
             tokens=MemoryTokenStore(),
+            inputs=KubeInputs(client, namespace="kns"),
             catalog=StaticCatalog(a_catalog()),
         ),
         store=records,

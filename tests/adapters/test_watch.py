@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import UnavailableError
 from tests.adapters.api_server import Answer, ApiServer, Lines, Meanwhile, Object, Reset, failure
-from tests.adapters.conftest import PODS, RunningCache
+from tests.adapters.conftest import PODS, RunningCache, keep_whole
 from tests.fakes.stores import FakeClock
 
 RunCache = Callable[..., RunningCache]
@@ -33,7 +34,7 @@ def newer(obj: Object, *, by: int) -> Object:
 
 
 def test_before_its_first_list_it_does_not_pretend_to_be_empty(client: KubeClient, clock: FakeClock) -> None:
-    cache = WatchCache(client, PODS, clock=clock)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
     assert not cache.is_synced
     with pytest.raises(UnavailableError, match="the cache of pods is not filled yet"):
         cache.get("a", "one")
@@ -41,13 +42,10 @@ def test_before_its_first_list_it_does_not_pretend_to_be_empty(client: KubeClien
         cache.all_objects()
 
 
-def test_it_lists_page_by_page_then_follows(
-    server: ApiServer, run_cache: RunCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kns.adapters.kube.watch.PAGE", "2")
+def test_it_lists_page_by_page_then_follows(server: ApiServer, run_cache: RunCache) -> None:
     for number in range(5):
         put(server, f"pod-{number}")
-    running = run_cache().start()
+    running = run_cache(replace(PODS, page=2)).start()
     assert server.lists.qsize() == 3
     assert names_of(running) == [f"pod-{number}" for number in range(5)]
     put(server, "new")
@@ -215,14 +213,16 @@ def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock,
     for _ in range(6):
         server.script("GET", "/pods", Answer(200, {"metadata": {"resourceVersion": "1"}}))
         server.script("GET", "/pods", Lines((b"garbage",)))
-    WatchCache(client, PODS, clock=clock).run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
+    WatchCache(client, PODS, clock=clock, keep=keep_whole).run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert Stop.waits == [0.0, 1.0, 3.0, 8.0, 8.0, 8.0]
 
 
 def test_deletions_during_a_broken_watch_are_reported(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """Two lists of one cache, with changes in between that no watch reports."""
     told: list[str] = []
-    cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
+    cache: WatchCache[Object] = WatchCache(
+        client, PODS, clock=clock, keep=keep_whole, on_change=lambda obj: told.append(obj["metadata"]["name"])
+    )
     put(server, "stays")
     put(server, "goes")
     cache._list()
@@ -251,7 +251,7 @@ def test_a_write_during_a_list_survives_it(
     client: KubeClient, clock: FakeClock, server: ApiServer, known_to_server: bool
 ) -> None:
     """The list was computed before the write and arrives after it. The newer object stays."""
-    cache = WatchCache(client, PODS, clock=clock)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
     if known_to_server:
         put(server, "one")
     server.script("GET", "/pods", Meanwhile(lambda: cache.put(put(server, "one", labels={"by": "us"}))))
@@ -267,7 +267,9 @@ def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, serve
     Its versions are lower than the cached ones: objects created after the backup are gone, changed ones are as before.
     """
     told: list[str] = []
-    cache = WatchCache(client, PODS, clock=clock, on_change=lambda obj: told.append(obj["metadata"]["name"]))
+    cache: WatchCache[Object] = WatchCache(
+        client, PODS, clock=clock, keep=keep_whole, on_change=lambda obj: told.append(obj["metadata"]["name"])
+    )
     before = put(server, "changed")
     put(server, "same")
     backup = client.request("GET", PODS.path(""))
@@ -301,7 +303,7 @@ def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer,
 
 def test_nor_what_a_list_saw_gone(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """The object would stay until the next list, because no further event reports it."""
-    cache = WatchCache(client, PODS, clock=clock)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
     ours = put(server, "one")
     server.drop("/api/v1", "pods", "a", "one")
     cache._list()
@@ -341,6 +343,6 @@ def test_an_error_in_on_change_does_not_end_the_cache(
             raise RuntimeError("a fault of ours")
 
     put(server, "one")
-    cache = WatchCache(client, PODS, clock=clock, on_change=on_change)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole, on_change=on_change)
     cache.run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert told == ["one", "two"]

@@ -168,7 +168,7 @@ def test_a_store_that_refuses_for_good_is_an_internal_error(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "method"), [("status", "find"), ("jobs", "list_of_user"), ("terminate", "request_stop"), ("tail", "find")]
+    ("route", "method"), [("status", "find"), ("jobs", "walk_jobs"), ("terminate", "request_stop"), ("tail", "find")]
 )
 def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api, route: str, method: str) -> None:
     api.add(a_job().started())

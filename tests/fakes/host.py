@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from kns.adapters.kube.keep import choose_keeper
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
@@ -79,11 +80,11 @@ class FakeHost:
         found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
         if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
             return None
-        return copy_of(found)
+        return _as_cached(kind, found)
 
     def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            copy_of(obj)
+            _as_cached(kind, obj)
             for (k, namespace, _), obj in self._objects.items()
             if k is kind
             and namespace in ("", location.namespace)
@@ -111,7 +112,7 @@ class FakeHost:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            copy_of(obj)
+            _as_cached(kind, obj)
             for (k, namespace, _), obj in self._objects.items()
             if (k, namespace) == (kind, location.namespace)
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
@@ -359,6 +360,11 @@ class FakeHost:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
             tenant = {names.SYNCED_LABEL: namespace}
             self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+
+
+def _as_cached(kind: Kind, obj: Object) -> Object:
+    """A copy of the fields that the watch caches hold."""
+    return choose_keeper(kind)(copy_of(obj))
 
 
 def copy_of(value: ValueT) -> ValueT:

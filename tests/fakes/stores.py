@@ -8,15 +8,17 @@ converts the job to JSON and back, so a value that cannot be stored is lost here
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 
 from kns.model import names
 from kns.model.catalog.catalog import Catalog
-from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
+from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
+from kns.model.job.conditions import ConditionType
 from kns.model.job.idempotency import find_first, request_record
+from kns.model.job.inputs import JobInputs, unpack_inputs
 from kns.model.job.job import (
     Accepted,
     DesiredState,
@@ -30,8 +32,9 @@ from kns.model.job.job import (
     status_to_record,
 )
 from kns.model.job.output import JobOutput
+from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import Kind, Object, Wake
+from kns.ports import MOST_SURPLUS, Kind, Object, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -54,8 +57,29 @@ class FakeClock:
         self._monotonic += seconds
 
 
+def _as_cached(job: Job) -> Job:
+    """As the cache holds it, which is less than the record has once the job was removed."""
+    return read_packed(pack_job(job)) if job.is_ended and job.status.is_true(ConditionType.REMOVED) else job
+
+
 def _is_named(job: Job, name: str) -> bool:
     return job.spec.accepted is not None and job.spec.accepted.name == name
+
+
+class MemoryInputStore:
+    """The port `InputStore`."""
+
+    def __init__(self) -> None:
+        self.packed: dict[int, bytes] = {}  # by the job's number
+
+    def read(self, job: Job) -> JobInputs:
+        accepted = job.spec.accepted
+        assert accepted is not None
+        assert accepted.inputs is not None, "the inputs of this job are in its record"
+        what = f"Secret {names.job_inputs(accepted.number)}"
+        if accepted.number not in self.packed:
+            raise InvalidInputError(what, "is missing; submit the job again")
+        return unpack_inputs(self.packed[accepted.number], digest=accepted.inputs.digest, what=what)
 
 
 class MemoryJobStore:
@@ -70,6 +94,7 @@ class MemoryJobStore:
         self.wake: list[Wake] = []
         self.faults: dict[str, Exception] = {}
         self.writes: list[str] = []  # "<verb> <record>", in order
+        self.inputs = MemoryInputStore()
         self.unheard: set[int] = set()  # numbers that another replica stored a moment ago
         self._clock = clock or FakeClock()
         self._jobs: dict[str, Job] = {}
@@ -80,29 +105,49 @@ class MemoryJobStore:
     # JobStore
 
     def list_jobs(self) -> Sequence[Job]:
-        self._fail("list_jobs")
+        """All jobs; only for tests."""
         with self._lock:
             return list(self._jobs.values())
 
     def get(self, record: str) -> Job | None:
         self._fail("get")
-        return self._jobs.get(record)
+        job = self._jobs.get(record)
+        return None if job is None else _as_cached(job)
 
     def find(self, number: int) -> Job | None:
         self._fail("find")
-        return None if number in self.unheard else self._find(lambda job: job.number == number)
+        return None if number in self.unheard else self._find(lambda job: job.number == number, cached=True)
 
     def find_by_name(self, name: str) -> Job | None:
         self._fail("find_by_name")
-        return self._find(lambda job: job.number not in self.unheard and _is_named(job, name))
+        return self._find(lambda job: job.number not in self.unheard and _is_named(job, name), cached=True)
 
     def find_by_namespace(self, namespace: str) -> Job | None:
         self._fail("find_by_namespace")
         return self._find(lambda job: job.location is not None and job.location.namespace == namespace)
 
-    def list_of_user(self, username: str) -> Sequence[Job]:
-        self._fail("list_of_user")
-        return [job for job in self.list_jobs() if job.spec.user == username]
+    def walk_jobs(self, usernames: Collection[str], *, live: bool) -> Iterator[Job]:
+        self._fail("walk_jobs")
+        found = [job for job in self.list_jobs() if job.number is not None and job.spec.user in usernames]
+        found = [job for job in found if job.is_ended is not live]
+        return map(_as_cached, sorted(found, key=lambda job: job.number or 0, reverse=True))
+
+    def list_owners(self, payer: str) -> frozenset[str]:
+        self._fail("list_owners")
+        jobs = [job for job in self.list_jobs() if job.spec.accepted is not None and job.spec.accepted.payer == payer]
+        return frozenset(job.spec.user for job in jobs)
+
+    def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
+        self._fail("list_surplus")
+        ended = [job for job in self.list_jobs() if job.spec.user == username and job.is_ended]
+        oldest = sorted(ended, key=lambda job: job.number or 0)
+        gone = [job for job in oldest if job.number is None or job.status.is_true(ConditionType.REMOVED)]
+        return gone[: min(max(0, len(ended) - most), MOST_SURPLUS)]
+
+    def list_removed(self) -> Mapping[str, bool]:
+        self._fail("list_removed")
+        jobs = self.list_jobs()
+        return {job.uid: job.is_ended and job.status.is_true(ConditionType.REMOVED) for job in jobs}
 
     def list_in_state(self, state: JobState) -> Sequence[Job]:
         self._fail("list_in_state")
@@ -120,9 +165,10 @@ class MemoryJobStore:
         self._fail("fetch_by_name")
         return self._find(lambda job: _is_named(job, name))
 
-    def _find(self, fits: Callable[[Job], bool]) -> Job | None:
+    def _find(self, fits: Callable[[Job], bool], *, cached: bool = False) -> Job | None:
         with self._lock:
-            return next((job for job in self._jobs.values() if fits(job)), None)
+            job = next((job for job in self._jobs.values() if fits(job)), None)
+            return _as_cached(job) if cached and job is not None else job
 
     def allot_number(self) -> int:
         self._fail("allot_number")
@@ -134,10 +180,12 @@ class MemoryJobStore:
         self._fail("find_request")
         return find_first(self.list_jobs(), request, now=self._clock.now())
 
-    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
+    def create(self, spec: JobSpec, *, request: str | None = None, inputs: bytes | None = None) -> Job:
         self._fail("create")
         assert spec.accepted is not None, "create takes accepted specs only"
         with self._lock:
+            if inputs is not None:
+                self.inputs.packed[spec.accepted.number] = inputs
             if request is None:
                 return self.add_spec(spec, record=names.job_object_name(spec.accepted.number))
             free = (request_record(request, n) for n in itertools.count())

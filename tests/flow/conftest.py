@@ -53,6 +53,7 @@ class Simulation:
             virtual_clusters=self.virtual,
             outputs=self.outputs,
             tokens=self.tokens,
+            inputs=self.store.inputs,
             catalog=self.catalog,
             identity=self.identity,
         )

@@ -47,6 +47,7 @@ def a_sweeper(sim: Simulation, *, grace_s: float = GRACE_S) -> Sweeper:
             virtual_clusters=sim.virtual,
             outputs=sim.outputs,
             tokens=sim.tokens,
+            inputs=sim.store.inputs,
             catalog=sim.catalog,
             identity=sim.identity,
         ),

@@ -38,6 +38,13 @@ def build_service(name: str, **spec: Any) -> dict[str, Any]:
     return build("Service", name, spec={"ports": [{"port": 80}], "selector": {"app": "web"}, **spec})
 
 
+def build_claim(*, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    whole = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **spec}
+    claim = build("PersistentVolumeClaim", COPY, spec=whole)
+    claim["metadata"]["labels"] = labels or {}
+    return claim
+
+
 def path(plural: str, name: str = "") -> str:
     return f"/api/v1/namespaces/{JOB}/{plural}" + (f"/{name}" if name else "")
 
@@ -151,6 +158,26 @@ REFUSED = {
         SYNCER,
         "this one has 400000",
     ),
+    "a claim with 101 labels": (
+        "persistentvolumeclaims",
+        build_claim(labels={f"label-{number}": "x" for number in range(101)}),
+        SYNCER,
+        "at most 100 labels, this one has 101",
+    ),
+    "a claim that selects by 21 labels": (
+        "persistentvolumeclaims",
+        build_claim(selector={"matchLabels": {f"label-{number}": "x" for number in range(21)}}),
+        SYNCER,
+        "the selector of a claim has at most 20 labels",
+    ),
+    "a claim that selects by a long list": (
+        "persistentvolumeclaims",
+        build_claim(
+            selector={"matchExpressions": [{"key": "a", "operator": "In", "values": [f"v{n}" for n in range(21)]}]}
+        ),
+        SYNCER,
+        "20 expressions with 20 values each",
+    ),
     "a Service with an address of the cluster's": (
         "services",
         build_service(COPY, externalIPs=["10.96.0.1"]),
@@ -180,6 +207,13 @@ ADMITTED = {
     "a copied Service that the tenant called kns-target": (
         "services",
         build_service("kns-target-x-default-x-kns-job-7"),
+    ),
+    "a claim with 100 labels and a selector": (
+        "persistentvolumeclaims",
+        build_claim(
+            labels={f"label-{number}": "x" for number in range(100)},
+            selector={"matchLabels": {f"label-{number}": "x" for number in range(20)}},
+        ),
     ),
     "a copy whose long name was cut": ("services", build_service("kns-" + "a" * 48 + "-735bb619dd")),
     "the virtual cluster's certificates": ("secrets", build("Secret", "kns-job-7-certs")),

@@ -170,6 +170,7 @@ class Process:
             "virtual_clusters": Port("virtual_clusters", world.virtual, gate),
             "outputs": Port("outputs", world.outputs, gate),
             "tokens": Port("tokens", world.tokens, gate),
+            "inputs": Port("inputs", world.store.inputs, gate),
             "catalog": Port("catalog", world.catalog, gate),
             "identity": Port("identity", world.realm, gate),
         }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import APPLY, METADATA, KubeClient
+from kns.adapters.kube.keep import choose_keeper
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
@@ -57,6 +58,7 @@ class KubeCluster:
                 client,
                 KINDS[kind],
                 clock=clock,
+                keep=choose_keeper(kind),
                 selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
                 | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {}),
@@ -66,11 +68,11 @@ class KubeCluster:
         }
 
     @property
-    def caches(self) -> Sequence[WatchCache]:
+    def caches(self) -> Sequence[WatchCache[Object]]:
         return tuple(self._caches.values())
 
     @property
-    def required_caches(self) -> Sequence[WatchCache]:
+    def required_caches(self) -> Sequence[WatchCache[Object]]:
         """The caches that must have synced before the first reconcile."""
         return tuple(cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
 

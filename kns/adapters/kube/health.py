@@ -1,6 +1,7 @@
 """Readiness: the record cache has synced and the host API answered recently. Probes cause the calls, not a timer."""
 
 import threading
+from typing import Any
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.watch import WatchCache
@@ -17,7 +18,7 @@ _PROBE_TIMEOUT_S = 1.4  # to connect, and again to answer; the limit of the prob
 class HostHealth:
     """Implements `ports.Health`."""
 
-    def __init__(self, client: KubeClient, records: WatchCache, *, clock: Clock) -> None:
+    def __init__(self, client: KubeClient, records: WatchCache[Any], *, clock: Clock) -> None:
         self._client = client
         self._records = records
         self._clock = clock

@@ -17,7 +17,8 @@ class KindRow:
     `prefix` is the API path before the namespace. `cluster`, `job` and `system` are the verbs needed in that scope.
 
     `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created. kns
-    watches an `optional` kind only if the settings need it, because a host may not have it.
+    watches an `optional` kind only if the settings need it, because a host may not have it. `page` is the number of
+    objects in one answer to a list; it is small for kinds whose objects may have 1 MiB.
     """
 
     prefix: str
@@ -26,6 +27,7 @@ class KindRow:
     watched: bool = False
     copies: bool = False
     optional: bool = False
+    page: int = 500
     cluster: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ KINDS: dict[Kind, KindRow] = {
         "/api/v1", "persistentvolumes", namespaced=False, watched=True, cluster=(*_WATCH, *_APPLY, "delete")
     ),
     Kind.PERSISTENT_VOLUME_CLAIM: KindRow(
-        "/api/v1", "persistentvolumeclaims", watched=True, copies=True, cluster=_WATCH
+        "/api/v1", "persistentvolumeclaims", watched=True, copies=True, page=20, cluster=_WATCH
     ),
     Kind.CSI_DRIVER: KindRow("/apis/storage.k8s.io/v1", "csidrivers", namespaced=False, cluster=("get",)),
     Kind.RUNTIME_CLASS: KindRow("/apis/node.k8s.io/v1", "runtimeclasses", namespaced=False, cluster=("get",)),
@@ -87,6 +89,7 @@ RECORDS = KindRow(
     f"/apis/{names.GROUP}/{names.VERSION}",
     "nestedjobs",
     watched=True,
+    page=20,  # a record of an earlier release may have 1.5 MiB
     system=("get", "list", "watch", "create", "patch", "update", "delete"),
 )
 LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))

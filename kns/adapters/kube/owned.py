@@ -1,6 +1,6 @@
 """
-Data of a record that outlives the job's namespace: its tokens and its output. Each is in a Secret owned by the record,
-so it is deleted with the record. The output is in a Secret because apps print passwords.
+Data of a record that outlives the job's namespace: its tokens, its output and its large inputs. Each is in a Secret
+owned by the record, so it is deleted with the record. The output is in a Secret because apps print passwords.
 """
 
 import base64
@@ -10,29 +10,39 @@ from typing import Any
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
+from kns.logs import get_logger
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, NotFoundError
+from kns.model.errors import AlreadyExistsError, InvalidInputError, KnsError, NotFoundError
+from kns.model.job.inputs import MAX_PACKED_BYTES, JobInputs, unpack_inputs
 from kns.model.job.job import Job
 from kns.model.job.output import CUT, MAX_LINES, JobOutput, keep_last, split_lines
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
+log = get_logger(__name__)
+
 _SECRETS = KINDS[Kind.SECRET]
+_INPUTS_KEY = "inputs.json.gz"
 _REMEMBERED = 2000
 _FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its cache and not from etcd
 MAX_PLAIN_BYTES = 2 * 1024 * 1024  # every reader decompresses it, and several read at the same time
-MAX_PACKED_BYTES = 700_000  # 930 kB in base64; a Secret is limited to 1 MiB
 
 
 def build_owned_secret(job: Job, *, name: str, namespace: str, data: dict[str, bytes]) -> Object:
-    labels = {names.MANAGED_BY_LABEL: "kns"}
-    if job.number is not None:
-        labels[names.JOB_LABEL] = str(job.number)
+    secret = _build_secret(job.number, name=name, namespace=namespace, data=data)
     owner = {"apiVersion": names.API_VERSION, "kind": names.RECORD_KIND, "name": job.record, "uid": job.uid}
+    secret["metadata"]["ownerReferences"] = [owner]
+    return secret
+
+
+def _build_secret(number: int | None, *, name: str, namespace: str, data: dict[str, bytes]) -> Object:
+    labels = {names.MANAGED_BY_LABEL: "kns"}
+    if number is not None:
+        labels[names.JOB_LABEL] = str(number)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
     }
 
@@ -83,6 +93,55 @@ class KubeTokens(_OwnedSecrets):
                 return stored
             raise
         return tokens
+
+
+class KubeInputs(_OwnedSecrets):
+    """
+    Implements `ports.InputStore`, and stores the inputs of new jobs.
+
+    The Secret is named for the job's number, which no other submission ever gets. It is stored before the record, so it
+    has no owner at first. If kns fails in between, the sweeper finds it.
+    """
+
+    def store(self, number: int, packed: bytes) -> None:
+        """
+        Raises:
+            AlreadyExistsError: the number was used before, because the counter of the numbers was lost.
+        """
+        body = _build_secret(
+            number, name=names.job_inputs(number), namespace=self._namespace, data={_INPUTS_KEY: packed}
+        )
+        self._client.request("POST", _SECRETS.path(self._namespace), body=body, read_timeout_s=ANSWER_TIMEOUT_S)
+
+    def adopt(self, job: Job, packed: bytes) -> None:
+        """
+        Make the record the owner, so that the Secret is deleted with it. An error is only logged: the job is stored
+        already, and without an owner the sweeper deletes the Secret.
+        """
+        name = names.job_inputs(job.number or 0)
+        body = build_owned_secret(job, name=name, namespace=self._namespace, data={_INPUTS_KEY: packed})
+        self._settle("PUT", name, body)
+
+    def discard(self, number: int) -> None:
+        """Delete the inputs of a job that was not stored. An error is only logged, as above."""
+        self._settle("DELETE", names.job_inputs(number), None)
+
+    def _settle(self, method: str, name: str, body: Object | None) -> None:
+        path = _SECRETS.path(self._namespace, name)
+        try:
+            self._client.request(method, path, body=body, read_timeout_s=ANSWER_TIMEOUT_S)
+        except KnsError as error:
+            log.warning("inputs_left_to_the_sweeper", secret=name, error=str(error))
+
+    def read(self, job: Job) -> JobInputs:
+        accepted = job.spec.accepted
+        if accepted is None or accepted.inputs is None:
+            raise ValueError(f"the inputs of {job.record} are in its record")
+        name = names.job_inputs(accepted.number)
+        data = self._read(name) or {}
+        if _INPUTS_KEY not in data:
+            raise InvalidInputError(f"Secret {name}", "is missing; submit the job again")
+        return unpack_inputs(data[_INPUTS_KEY], digest=accepted.inputs.digest, what=f"Secret {name}")
 
 
 class KubeOutputs(_OwnedSecrets):

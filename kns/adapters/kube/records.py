@@ -1,13 +1,13 @@
 """The records: NestedJob objects in the system namespace, read through a watch cache."""
 
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
 from kns.adapters.kube.kinds import RECORDS
 from kns.adapters.kube.numbers import JobNumbers
-from kns.adapters.kube.watch import PAGE, Index, WatchCache
+from kns.adapters.kube.owned import KubeInputs
+from kns.adapters.kube.watch import Index, WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names
@@ -16,6 +16,7 @@ from kns.model.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    RefusedError,
     TransientError,
     UnavailableError,
 )
@@ -34,44 +35,39 @@ from kns.model.job.job import (
     spec_to_record,
     status_to_record,
 )
-from kns.ports import Clock, Object
+from kns.model.job.packed import PackedJob, pack_job, read_packed, unpack_job
+from kns.ports import MOST_SURPLUS, Clock, Object
 
 log = get_logger(__name__)
 
-
-def _accepted(record: Object) -> Mapping[str, Any]:
-    accepted = (record.get("spec") or {}).get("accepted")
-    return accepted if isinstance(accepted, Mapping) else {}
+_UIDS_PAGE = 500  # records in one answer that has their metadata only
 
 
-def _state(record: Object) -> str:
-    return str((record.get("status") or {}).get("jobStatus") or JobState.SUBMITTED)
+# A record that is not even good enough to be salvaged has no packed job, and is found by its name only.
+_Kept = tuple[str, PackedJob | None]  # the record's name, its job
 
 
-def _user(record: Object) -> str:
-    return str((record.get("spec") or {}).get("user"))
+def _index(read: Callable[[PackedJob], Hashable | None]) -> Index[_Kept]:
+    """An index of one value per job; None leaves the job out."""
+
+    def list_values(kept: _Kept) -> tuple[Hashable, ...]:
+        value = read(kept[1]) if kept[1] is not None else None
+        return () if value is None else (value,)
+
+    return list_values
 
 
-def _index_namespaces(record: Object) -> list[str]:
-    """The namespace of the job, like `Accepted.location`, but also for a record that is not valid."""
-    accepted = _accepted(record)
-    adopted = accepted.get("adopted")
-    if isinstance(adopted, Mapping) and isinstance(adopted.get("name"), str):
-        return [adopted["name"]]
-    number = accepted.get("number")
-    return [names.job_object_name(number)] if isinstance(number, int) else []
-
-
-_LIVE_STATES = frozenset(state.value for state in JobState if not state.is_ended)
-# The indexes of the records. The functions must not raise, because a record may be invalid.
-_INDEXES: dict[str, Index] = {
-    "number": lambda record: [n for n in [_accepted(record).get("number")] if isinstance(n, int)],
-    "name": lambda record: [n for n in [_accepted(record).get("name")] if isinstance(n, str)],
-    "namespace": _index_namespaces,
-    "request": lambda record: [r for r in [read_request(record["metadata"]["name"])] if r is not None],
-    "user": lambda record: [_user(record)],
-    "state": lambda record: [_state(record)],
-    "live user": lambda record: [_user(record)] if _state(record) in _LIVE_STATES else [],
+_INDEXES: dict[str, Index[_Kept]] = {
+    "number": _index(lambda job: job.number),
+    "name": _index(lambda job: job.name),
+    "namespace": _index(lambda job: job.namespace),
+    "uid": _index(lambda job: job.uid),
+    "payer": _index(lambda job: job.payer),
+    "request": _index(lambda job: read_request(job.record)),
+    "state": _index(lambda job: job.state),
+    "live": _index(lambda job: None if job.state.is_ended else True),
+    "live user": _index(lambda job: None if job.state.is_ended else job.user),
+    "ended user": _index(lambda job: job.user if job.state.is_ended else None),
 }
 
 
@@ -92,24 +88,33 @@ class KubeRecords:
         self._clock = clock
         self._on_change = on_change
         self._cache = WatchCache(
-            client, RECORDS, clock=clock, namespace=namespace, indexes=_INDEXES, on_change=self._announce
+            client,
+            RECORDS,
+            clock=clock,
+            keep=self._keep,
+            namespace=namespace,
+            indexes=_INDEXES,
+            on_change=lambda kept: on_change(kept[0]),
         )
-        self._parsed: dict[str, tuple[str, Job]] = {}  # record -> (resourceVersion, job), because parsing is slow
-        self._unreadable: dict[str, str] = {}
+        self._inputs = KubeInputs(client, namespace=namespace)
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number, first=first_number)
 
     @property
-    def cache(self) -> WatchCache:
+    def cache(self) -> WatchCache[_Kept]:
         return self._cache
+
+    def list_records(self) -> Sequence[str]:
+        """The names of all records."""
+        return [name for name, _ in self._cache.all_objects()]
+
+    def count_all_live(self) -> int:
+        return self._cache.count("live", True)
 
     # --- JobStore
 
-    def list_jobs(self) -> Sequence[Job]:
-        return [job for obj in self._cache.all_objects() if (job := self._parse(obj)) is not None]
-
     def get(self, record: str) -> Job | None:
-        obj = self._cache.get(self._namespace, record)
-        return None if obj is None else self._parse(obj)
+        kept = self._cache.get(self._namespace, record)
+        return None if kept is None or kept[1] is None else unpack_job(kept[1])
 
     def find(self, number: int) -> Job | None:
         return self._first("number", number)
@@ -120,11 +125,28 @@ class KubeRecords:
     def find_by_namespace(self, namespace: str) -> Job | None:
         return self._first("namespace", namespace)
 
-    def list_of_user(self, username: str) -> Sequence[Job]:
-        return self._select("user", username)
+    def walk_jobs(self, usernames: Collection[str], *, live: bool) -> Iterator[Job]:
+        index = "live user" if live else "ended user"
+        found = [job for user in usernames for job in self._select(index, user) if job.number is not None]
+        return map(read_packed, sorted(found, key=lambda job: job.number or 0, reverse=True))
+
+    def list_owners(self, payer: str) -> frozenset[str]:
+        return frozenset(job.user for job in self._select("payer", payer))
 
     def list_in_state(self, state: JobState) -> Sequence[Job]:
-        return self._select("state", state)
+        return [read_packed(job) for job in self._select("state", state)]
+
+    def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
+        surplus = self._cache.count("ended user", username) - most
+        if surplus <= 0:
+            return []
+        ended = sorted(self._select("ended user", username), key=lambda job: job.number or 0)
+        oldest = [job for job in ended if job.is_removed or job.number is None]
+        return [read_packed(job) for job in oldest[: min(surplus, MOST_SURPLUS)]]
+
+    def list_removed(self) -> Mapping[str, bool]:
+        jobs = (job for _, job in self._cache.all_objects() if job is not None)
+        return {job.uid: job.is_removed for job in jobs}
 
     def count_live(self, username: str) -> int:
         return self._cache.count("live user", username)
@@ -145,13 +167,29 @@ class KubeRecords:
         return self.numbers.allot()
 
     def find_request(self, request: str) -> Job | None:
-        return find_first(self._select("request", request), request, now=self._clock.now())
+        return find_first(map(unpack_job, self._select("request", request)), request, now=self._clock.now())
 
-    def create(self, spec: JobSpec, *, request: str | None = None) -> Job:
+    def create(self, spec: JobSpec, *, request: str | None = None, inputs: bytes | None = None) -> Job:
         assert spec.accepted is not None  # noqa: S101 - the port's promise
-        if request is None:
-            return self._store(names.job_object_name(spec.accepted.number), spec)
-        return self.find_request(request) or self._store_first(request, spec)
+        known = self.find_request(request) if request is not None else None
+        if known is not None:
+            return known
+        number = spec.accepted.number
+        if inputs is not None:  # before the record, so that a record always has its inputs
+            self._inputs.store(number, inputs)
+        try:
+            record = names.job_object_name(number)
+            job = self._store(record, spec) if request is None else self._store_first(request, spec)
+        except RefusedError:
+            if inputs is not None:
+                self._inputs.discard(number)
+            raise
+        if inputs is not None:
+            if job.number == number:
+                self._inputs.adopt(job, inputs)
+            else:  # another replica stored the record of this request
+                self._inputs.discard(number)
+        return job
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         retry_on_conflict(lambda: self._write_stop(job.record, reason))
@@ -159,7 +197,7 @@ class KubeRecords:
     # --- RecordAuthority
 
     def list_uids(self) -> frozenset[str]:
-        query, uids = {"limit": PAGE}, []
+        query, uids = {"limit": str(_UIDS_PAGE)}, []
         while True:
             page = self._client.request("GET", RECORDS.path(self._namespace), query=query, accept=METADATA)
             uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if the list is empty
@@ -182,10 +220,22 @@ class KubeRecords:
         self._patch(job, {"metadata": meta, "spec": {"accepted": spec["accepted"]}})
 
     def write_status(self, job: Job, status: JobStatus) -> None:
-        current = self._cache.get(self._namespace, job.record)
-        if current is None or current["metadata"]["resourceVersion"] != job.resource_version:
+        kept = self._cache.get(self._namespace, job.record)
+        if kept is None or kept[1] is None or kept[1].version != job.resource_version:
             raise ConflictError(f"record {job.record} changed since it was read")
-        body = {**current, "status": status_to_record(status)}
+        # The subresource takes the status only. So the rest of the record is neither sent nor needed.
+        meta = {
+            "name": job.record,
+            "namespace": self._namespace,
+            "uid": job.uid,
+            "resourceVersion": job.resource_version,
+        }
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.RECORD_KIND,
+            "metadata": meta,
+            "status": status_to_record(status),
+        }
         path = RECORDS.path(self._namespace, job.record) + "/status"
         self._cache.put(self._client.request("PUT", path, body=body))
 
@@ -204,19 +254,20 @@ class KubeRecords:
 
     # --- inside
 
-    def _select(self, index: str, value: Hashable) -> list[Job]:
-        return [job for obj in self._cache.select(index, value) if (job := self._parse(obj)) is not None]
+    def _select(self, index: str, value: Hashable) -> list[PackedJob]:
+        return [job for _, job in self._cache.select(index, value) if job is not None]
 
     def _first(self, index: str, value: Hashable) -> Job | None:
-        return next(iter(self._select(index, value)), None)
+        found = self._select(index, value)
+        return unpack_job(found[0]) if found else None
 
     def _list_labelled(self, label: str, value: str) -> list[Job]:
         """The records with this label from the API server. They are stored in the cache."""
-        query = {"labelSelector": f"{label}={value}", "limit": PAGE}
+        query = {"labelSelector": f"{label}={value}", "limit": str(RECORDS.page)}
         page = self._client.request("GET", RECORDS.path(self._namespace), query=query, read_timeout_s=ANSWER_TIMEOUT_S)
         for obj in page["items"] or ():
             self._cache.put(obj)
-        return [job for obj in page["items"] or () if (job := self._parse(obj)) is not None]
+        return [job for obj in page["items"] or () if (job := _read(obj)) is not None]
 
     def _store(self, record: str, spec: JobSpec) -> Job:
         body = build_record(record=record, spec=spec, namespace=self._namespace)
@@ -250,7 +301,7 @@ class KubeRecords:
         except NotFoundError:
             return None
         self._cache.put(stored)
-        return self._parse(stored)
+        return _read(stored)
 
     def _patch(self, job: Job, patch: Object) -> None:
         path = RECORDS.path(self._namespace, job.record)
@@ -282,34 +333,22 @@ class KubeRecords:
         return found
 
     def _highest_number(self) -> int:
-        return max((job.number or 0 for job in self.list_jobs()), default=0)
+        return max((job.number or 0 for _, job in self._cache.all_objects() if job is not None), default=0)
 
-    def _announce(self, obj: Object) -> None:
-        record = obj["metadata"]["name"]
-        if self._cache.get(self._namespace, record) is None:
-            self._parsed.pop(record, None)
-            self._unreadable.pop(record, None)
-        self._on_change(record)
+    def _keep(self, obj: Object) -> _Kept:
+        """What the cache holds of a record. An invalid record is logged once, because it is converted once."""
+        record, job = obj["metadata"]["name"], _read(obj)
+        if job is None or job.read_error is not None:
+            log.warning("record_unreadable", record=record, error=job.read_error if job else "nothing of it is valid")
+        return record, None if job is None else pack_job(job)
 
-    def _parse(self, obj: Object) -> Job | None:
-        """
-        The job of a record. An invalid record is salvaged, so that it can be ended and removed; None if it cannot be.
-        """
-        name, version = obj["metadata"]["name"], obj["metadata"]["resourceVersion"]
-        known = self._parsed.get(name)
-        if known and known[0] == version and known[1].uid == obj["metadata"]["uid"]:
-            return known[1]
+
+def _read(obj: Object) -> Job | None:
+    """The job of a record. An invalid one is salvaged, so that it can be ended and removed; None if it cannot be."""
+    try:
+        return job_from_record(obj)
+    except InvalidInputError as fault:
         try:
-            job = job_from_record(obj)
-        except InvalidInputError as fault:
-            if self._unreadable.get(name) != version:
-                log.warning("record_unreadable", record=name, error=str(fault))
-                self._unreadable[name] = version
-            try:
-                job = salvage_job(obj, fault)
-            except InvalidInputError:
-                return None
-        self._parsed[name] = (version, job)
-        if self._cache.get(self._namespace, name) is None:  # deleted meanwhile; there will be no further event
-            self._parsed.pop(name, None)
-        return job
+            return salvage_job(obj, fault)
+        except InvalidInputError:
+            return None

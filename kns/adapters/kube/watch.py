@@ -9,7 +9,8 @@ again", so a surplus event does no harm, and the next list makes up for a lost o
 import json
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from kns import metrics
 from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
@@ -22,20 +23,27 @@ log = get_logger(__name__)
 
 RESYNC_S = 480.0
 SILENCE_S = 150.0  # a server sends a bookmark about every minute
-PAGE = "500"
 _SHORTEST_S = 1.0  # a watch that ends sooner without an event has failed
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
 
+KeptT = TypeVar("KeptT")
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
-Index = Callable[[Object], Iterable[Hashable]]  # the values of an object in an index
+Index = Callable[[KeptT], Iterable[Hashable]]  # the values of an object in an index
 
 
-class WatchCache:
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[KeptT]):
+    version: int
+    kept: KeptT
+
+
+class WatchCache(Generic[KeptT]):
     """
     The objects of one kind that match a selector, in one namespace or in all.
 
-    `indexes` are the values by which readers find objects, by name. The cache maintains them, so that the cost of a
-    lookup depends on the number of objects found and not on the size of the cache.
+    `keep` converts each object to what the cache holds of it; nothing else of the object stays in memory. `indexes` are
+    the values by which readers find objects, by name. The cache maintains them, so that the cost of a lookup depends on
+    the number of objects found and not on the size of the cache.
     """
 
     def __init__(
@@ -44,10 +52,11 @@ class WatchCache:
         row: KindRow,
         *,
         clock: Clock,
+        keep: Callable[[Object], KeptT],
         namespace: str = "",
         selector: str = "",
-        indexes: Mapping[str, Index] | None = None,
-        on_change: Callable[[Object], None] = lambda _obj: None,
+        indexes: Mapping[str, Index[KeptT]] | None = None,
+        on_change: Callable[[KeptT], None] = lambda _kept: None,
     ) -> None:
         self._client = client
         self._row = row
@@ -55,8 +64,8 @@ class WatchCache:
         self._path = row.path(namespace)
         self._selector = {"labelSelector": selector} if selector else {}
         self._on_change = on_change
-        self._keep = _keep_little if row.copies else _keep_all
-        self._objects: dict[Key, Object] = {}
+        self._keep = keep
+        self._objects: dict[Key, _Entry[KeptT]] = {}
         self._indexes = {name: _Index(read) for name, read in (indexes or {}).items()}
         self._tombstones: dict[Key, int] = {}  # deletions since the last list; they refuse outdated `put` calls
         self._written: set[Key] = set()  # keys that `put` stored since the last list began
@@ -81,35 +90,37 @@ class WatchCache:
         """Seconds since the last data from the API server; infinity before the first list."""
         return self._clock.monotonic() - self._heard_at
 
-    def get(self, namespace: str, name: str) -> Object | None:
+    def get(self, namespace: str, name: str) -> KeptT | None:
         self._require_sync()
         with self._lock:
-            return self._objects.get((namespace, name))
+            found = self._objects.get((namespace, name))
+            return None if found is None else found.kept
 
-    def select(self, index: str, value: Hashable) -> list[Object]:
+    def select(self, index: str, value: Hashable) -> list[KeptT]:
         """The objects with this value in the index `name`, in the order in which their keys were added."""
         self._require_sync()
         with self._lock:
-            return [self._objects[key] for key in self._indexes[index].find(value)]
+            return [self._objects[key].kept for key in self._indexes[index].find(value)]
 
     def count(self, index: str, value: Hashable) -> int:
         self._require_sync()
         with self._lock:
             return len(self._indexes[index].find(value))
 
-    def all_objects(self) -> list[Object]:
+    def all_objects(self) -> list[KeptT]:
         self._require_sync()
         with self._lock:
-            return list(self._objects.values())
+            return [entry.kept for entry in self._objects.values()]
 
     def put(self, obj: Object) -> None:
         """Store an object that this process has just written, unless the cache has a newer version."""
         key, version = _key(obj), _version(obj)
+        entry = _Entry(version, self._keep(obj))
         with self._lock:
             known = self._objects.get(key)
-            oldest = _version(known) if known else max(self._listed, self._tombstones.get(key, 0))
+            oldest = known.version if known else max(self._listed, self._tombstones.get(key, 0))
             if oldest < version:
-                self._set(key, obj)
+                self._set(key, entry)
                 self._written.add(key)
 
     def run(self, stop: threading.Event) -> None:
@@ -148,12 +159,12 @@ class WatchCache:
         """
         with self._lock:
             self._written = set()
-        found: dict[Key, Object] = {}
-        query = {**self._selector, "limit": PAGE}
+        found: dict[Key, _Entry[KeptT]] = {}
+        query = {**self._selector, "limit": str(self._row.page)}
         while True:
             page = self._client.request("GET", self._path, query=query)
             for item in page.get("items") or ():
-                found[_key(item)] = self._keep(item)
+                found[_key(item)] = self._reuse(item)
             token = page["metadata"].get("continue")
             if not token:
                 break
@@ -164,37 +175,46 @@ class WatchCache:
             late = {
                 key
                 for key in self._written
-                if (obj := self._objects.get(key)) is not None and _version(obj) > int(version)
+                if (entry := self._objects.get(key)) is not None and entry.version > int(version)
             }
-            # Unchanged objects stay the same Python objects, so that the garbage collector has no new ones to visit.
-            changed = {key: obj for key, obj in found.items() if self._differs(key, obj) and key not in late}
-            gone = {key: obj for key, obj in self._objects.items() if key not in found and key not in late}
+            changed = {key: entry for key, entry in found.items() if self._differs(key, entry) and key not in late}
+            gone = {key: entry for key, entry in self._objects.items() if key not in found and key not in late}
             for key in gone:
                 self._drop(key)
-            for key, obj in changed.items():
-                self._set(key, obj)
+            for key, entry in changed.items():
+                self._set(key, entry)
             self._tombstones = {}
             self._listed = int(version)
         self._heard_at = self._clock.monotonic()
         self._synced.set()
-        for obj in (*changed.values(), *gone.values()):
-            self._on_change(obj)
+        for entry in (*changed.values(), *gone.values()):
+            self._on_change(entry.kept)
         return version
 
-    def _set(self, key: Key, obj: Object) -> None:
+    def _reuse(self, obj: Object) -> _Entry[KeptT]:
+        """
+        The entry of an object; the known one if the object did not change. Otherwise each list would need the memory of
+        a second cache, and the garbage collector would have new objects to visit.
+        """
+        version = _version(obj)
+        with self._lock:
+            known = self._objects.get(_key(obj))
+        return known if known is not None and known.version == version else _Entry(version, self._keep(obj))
+
+    def _set(self, key: Key, entry: _Entry[KeptT]) -> None:
         known = self._objects.get(key)
         for index in self._indexes.values():
-            index.replace(key, known, obj)
-        self._objects[key] = obj
+            index.replace(key, known, entry)
+        self._objects[key] = entry
 
     def _drop(self, key: Key) -> None:
         known = self._objects.pop(key, None)
         for index in self._indexes.values():
             index.replace(key, known, None)
 
-    def _differs(self, key: Key, obj: Object) -> bool:
+    def _differs(self, key: Key, entry: _Entry[KeptT]) -> bool:
         known = self._objects.get(key)
-        return known is None or _version(known) != _version(obj)
+        return known is None or known.version != entry.version
 
     def _follow(self, version: str, stop: threading.Event) -> None:
         began = self._clock.monotonic()
@@ -225,43 +245,42 @@ class WatchCache:
                 raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
             version = _version(obj)
             key = _key(obj) if kind != "BOOKMARK" else None
-            obj = self._keep(obj)
+            entry = _Entry(version, self._keep(obj)) if key is not None else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
-        if key is not None:
-            self._store(key, obj, deleted=kind == "DELETED")
-            self._on_change(obj)
+        if key is not None and entry is not None:
+            self._store(key, entry, deleted=kind == "DELETED")
+            self._on_change(entry.kept)
         return str(version) if version else ""
 
-    def _store(self, key: Key, obj: Object, *, deleted: bool) -> None:
+    def _store(self, key: Key, entry: _Entry[KeptT], *, deleted: bool) -> None:
         """Store an object from the server, unless the cache has a newer one of the same name."""
-        version = _version(obj)
         with self._lock:
             known = self._objects.get(key)
             if deleted:
-                self._tombstones[key] = version
-            if known is not None and _version(known) > version:
+                self._tombstones[key] = entry.version
+            if known is not None and known.version > entry.version:
                 return
             if deleted:
                 self._drop(key)
             else:
-                self._set(key, obj)
+                self._set(key, entry)
 
 
-class _Index:
+class _Index(Generic[KeptT]):
     """The keys of objects by the values that `read` returns for them."""
 
-    def __init__(self, read: Index) -> None:
+    def __init__(self, read: Index[KeptT]) -> None:
         self._read = read
         self._keys: dict[Hashable, dict[Key, None]] = {}
 
     def find(self, value: Hashable) -> Collection[Key]:
         return self._keys.get(value, ())
 
-    def replace(self, key: Key, old: Object | None, new: Object | None) -> None:
+    def replace(self, key: Key, old: _Entry[KeptT] | None, new: _Entry[KeptT] | None) -> None:
         """Replace the object of a key. `old` or `new` is None if there is none."""
-        before = set(self._read(old)) if old is not None else set()
-        after = set(self._read(new)) if new is not None else set()
+        before = set(self._read(old.kept)) if old is not None else set()
+        after = set(self._read(new.kept)) if new is not None else set()
         for value in before - after:
             keys = self._keys[value]
             del keys[key]
@@ -269,16 +288,6 @@ class _Index:
                 del self._keys[value]
         for value in after - before:
             self._keys.setdefault(value, {})[key] = None
-
-
-def _keep_all(obj: Object) -> Object:
-    return obj
-
-
-def _keep_little(obj: Object) -> Object:
-    """Drop the metadata that a tenant can make arbitrarily large and that kns does not read."""
-    meta = {key: value for key, value in obj["metadata"].items() if key not in ("annotations", "managedFields")}
-    return {**obj, "metadata": meta}
 
 
 def _key(obj: Object) -> Key:

@@ -26,8 +26,8 @@ from kns.http.schemas import (
 )
 from kns.model import names
 from kns.model.job.job import SUBSTATUS_TEXT, Job, Substatus
+from kns.model.job.slim import slim_submission
 from kns.model.reading.duration import format_walltime
-from kns.model.submit.submission import redact_submission
 from kns.service.find import accepted_of
 from kns.service.insight import Measurement
 from kns.service.view import Connection, elapsed_s
@@ -167,15 +167,17 @@ def _job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
 def _submission_entry(job: Job) -> dict[str, Any]:
     """
     The submission without its secrets. The keys that every client reads come from the spec, because a submission may
-    omit them and a record applied by hand has no submission. A job's parameters are stored only in the spec.
+    omit them and a record applied by hand has no submission. A job's parameters are stored only in the spec; those that
+    are too large for the record are null.
     """
-    spec = job.spec
+    spec, accepted = job.spec, accepted_of(job)
+    large = accepted.inputs.keys if accepted.inputs else ()
     known: dict[str, dict[str, Any]] = {
-        "application": {"command": accepted_of(job).command, "parameters": spec.parameters},
+        "application": {"command": accepted.command, "parameters": {**spec.parameters, **dict.fromkeys(large)}},
         "machine": {"type": spec.machine.type, "nodes": spec.machine.nodes},
         "user": {"username": spec.user},
     }
-    shown = redact_submission(spec.submission)
+    shown = slim_submission(spec.submission)
     return {"app": spec.app, **shown, **{key: {**_as_map(shown.get(key)), **part} for key, part in known.items()}}
 
 

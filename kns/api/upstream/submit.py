@@ -18,6 +18,7 @@ from kns.model.job.job import Job, JobSpec
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission, build_spec
 from kns.service.find import accepted_of
+from kns.service.ports import ServicePorts
 from kns.service.submit import MAX_BYTES, submit_trusted_job
 
 routes = Routes(ERRORS)
@@ -28,7 +29,7 @@ def submit(ports: Ports, args: GivenSubmission) -> Response:
     """A repeated call gets the job of the first one, because upstream calls again when an answer was lost."""
     read_appdef = None if args.appdef is None else partial(_read_appdef, args.appdef)
     job = submit_trusted_job(ports, _read_spec(args), name=args.name, read_appdef=read_appdef)
-    return JsonAnswer([names.job_object_name(accepted_of(job).number), _script_of(job)])
+    return JsonAnswer([names.job_object_name(accepted_of(job).number), _script_of(_read_whole(ports, job))])
 
 
 def _read_spec(args: SubmitArgs) -> JobSpec:
@@ -50,6 +51,11 @@ def _read_appdef(appdef: dict[str, Any]) -> AppDef:
         return parse_appdef(appdef)
     except InvalidInputError as error:
         raise InvalidInputError(f"args.appdef.{error.path}".rstrip("."), error.problem) from error
+
+
+def _read_whole(ports: ServicePorts, job: Job) -> Job:
+    """The caches hold no AppDef of ended jobs."""
+    return (ports.jobs.fetch(accepted_of(job).number) or job) if job.is_ended else job
 
 
 def _script_of(job: Job) -> str:

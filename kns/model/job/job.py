@@ -114,13 +114,24 @@ class AdoptedNamespace(_Stored):
     uid: str = Field(min_length=1, max_length=64)
 
 
+class StoredInputs(_Stored):
+    """
+    The parameters that are not in the record but in an object beside it (`kns.model.job.inputs`): the SHA-256 of that
+    object's content, and the keys of the values that only the object has.
+    """
+
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    keys: list[str] = []
+
+
 class Accepted(_Stored):
     """
     The values that kns froze when it accepted the job. `nested` keeps the AppDef's own snake_case keys.
 
     `variables` are the names of the account variables that the app wants; `inherited_variables` are those of them that
     the payer's account may provide. The values stay in the catalogue. `vault` is None if kns cannot use the requested
-    vault. `adopted` is None if kns makes the namespace for this record.
+    vault. `adopted` is None if kns makes the namespace for this record. If `inputs` is set, `parameters` is empty and
+    the object beside the record has all of them.
     """
 
     number: int = Field(ge=1)
@@ -135,6 +146,7 @@ class Accepted(_Stored):
     walltime_s: int | None = None
     connectable: bool = True
     parameters: list[ParameterValue] = []
+    inputs: StoredInputs | None = None
     variables: list[str] = []
     inherited_variables: list[str] = []
     billing_code: int = 0

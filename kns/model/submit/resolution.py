@@ -5,7 +5,7 @@ This happens once, at submit, and the result is stored in the record. Only `%API
 because a record never contains a key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +146,7 @@ def _resolve_constant(key: str, parameter: ConstParameter, given: Any, constants
     return value.model_copy(update={"needs_key": f"%{API_KEY}%" in template})
 
 
-def fill_api_key(parameters: list[ParameterValue], apikey: str | None) -> list[ParameterValue]:
+def fill_api_key(parameters: Iterable[ParameterValue], apikey: str | None) -> list[ParameterValue]:
     """
     The parameters for delivery, with the API key filled in. Those with `needs_key` are then secret.
 

@@ -22,6 +22,7 @@ from kns.model.catalog.machine import Machine
 from kns.model.catalog.vault import AcceptedVault, accept_vault
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.job.job import Accepted, JobSpec, MachineChoice, VaultChoice
+from kns.model.job.slim import slim_submission
 from kns.model.reading.duration import parse_walltime
 from kns.model.reading.scalars import check_text
 from kns.model.submit.resolution import build_constants, resolve_parameters
@@ -94,7 +95,7 @@ class UserRequest(_Body):
 
 
 class Submission(_Body):
-    """The keys of a submission that have an effect. All other keys are only stored."""
+    """The keys of a submission that have an effect. Other documented keys are only stored, unknown keys are not."""
 
     app: str = Field(max_length=253)
     application: Application = Application()
@@ -112,22 +113,9 @@ class Submission(_Body):
         return None if isinstance(value, Mapping) and value.get("name", "?") in (None, "") else value
 
 
-_SECRET_KEYS = frozenset({"apikey", "password", "bearer"})
-
-
-def redact_submission(body: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    The body without its secrets, and with integers where the contract requires them.
-
-    `application.parameters` are removed too: they are in `spec.parameters`, and a second copy of uploads would be
-    large.
-    """
-    data = {key: value for key, value in body.items() if key not in _SECRET_KEYS}
-    for part in ("user", "vault"):
-        if isinstance(data.get(part), Mapping):
-            data[part] = {key: value for key, value in data[part].items() if key not in _SECRET_KEYS}
-    if isinstance(data.get("application"), Mapping):
-        data["application"] = {key: value for key, value in data["application"].items() if key != "parameters"}
+def _keep_submission(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record keeps of the body, with integers where the contract requires them."""
+    data = slim_submission(body)
     if isinstance(data.get("machine"), Mapping):
         data["machine"] = {"nodes": 1, **data["machine"]}
         data["machine"]["nodes"] = _read_decimal(data["machine"]["nodes"])
@@ -153,7 +141,7 @@ def build_spec(submission: Submission, *, user: str, body: Mapping[str, Any], ma
         walltime=submission.application.walltime,
         label=submission.job_label,
         project=submission.job_project,
-        submission=redact_submission(body),
+        submission=_keep_submission(body),
     )
 
 

@@ -11,7 +11,14 @@ from kns.ports import Kind, World
 from tests.builders import a_catalog, a_location
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
-from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
+from tests.fakes.stores import (
+    FakeClock,
+    MemoryInputStore,
+    MemoryJobStore,
+    MemoryOutputStore,
+    MemoryTokenStore,
+    StaticCatalog,
+)
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 
 
@@ -33,6 +40,7 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
             virtual_clusters=FakeVirtualClusters(),
             outputs=MemoryOutputStore(),
             tokens=MemoryTokenStore(),
+            inputs=MemoryInputStore(),
             catalog=StaticCatalog(a_catalog()),
             identity=identity,
         ),

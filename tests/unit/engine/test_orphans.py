@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from kns.model import names
-from kns.model.job.job import Job
 from kns.ports import Object
 from kns.stages.orphans import Find, Installation, Judgement, Owner, SweptKind, judge
 from kns.stages.swept import (
@@ -21,7 +20,6 @@ from kns.stages.swept import (
     read_secret,
     read_volume,
 )
-from tests.builders import a_job
 
 pytestmark = pytest.mark.proves(
     "main",
@@ -30,13 +28,12 @@ pytestmark = pytest.mark.proves(
 
 US = Installation("kns-system", "uid-of-kns")
 RECORD = "uid-of-a-record"
-LIVE = a_job().started().build()
-ENDED = a_job().started().ended().build()
-REMOVED = a_job().started().ended().removed().build()
+LIVE = ENDED = False  # whether the job was removed
+REMOVED = True
 EVERY = SWEPT
 NOT_SECRETS = [NAMESPACE, VOLUME, CLIENT]
 
-JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, Job | None, Judgement]] = [
+JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, bool | None, Judgement]] = [
     ("ours, and its record is gone", EVERY, Owner.US, RECORD, None, Judgement.ORPHAN),
     ("of another installation", EVERY, Owner.OTHERS, RECORD, None, Judgement.KEEP),
     (
@@ -60,16 +57,16 @@ JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, Job | None, 
 
 
 @pytest.mark.parametrize(
-    ("kinds", "owner", "record_uid", "job", "judgement"),
+    ("kinds", "owner", "record_uid", "removed", "judgement"),
     [row[1:] for row in JUDGEMENTS],
     ids=[row[0] for row in JUDGEMENTS],
 )
 def test_the_judgement(
-    kinds: Sequence[SweptKind], owner: Owner, record_uid: str | None, job: Job | None, judgement: Judgement
+    kinds: Sequence[SweptKind], owner: Owner, record_uid: str | None, removed: bool | None, judgement: Judgement
 ) -> None:
     for kind in kinds:
         find = Find(kind=kind, name="kns-job-7", key="uid-7", owner=owner, record_uid=record_uid)
-        assert judge(find, job) is judgement, kind
+        assert judge(find, removed=removed) is judgement, kind
 
 
 def an_object(

@@ -6,7 +6,7 @@ the code makes no difference between kinds.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from kns.engine import sweeper
 from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, UNMARKED, Sweeper, SweepRules
 from kns.model import names
 from kns.model.errors import ForbiddenError, UnavailableError
-from kns.model.job.job import Job
 from kns.ports import Kind, Object, World
 from kns.stages.orphans import Installation, SweptKind
 from kns.stages.swept import CLIENT, NAMESPACE, SECRET, SWEPT, VOLUME
@@ -45,8 +44,8 @@ class LaggingStore(MemoryJobStore):
 
     unseen: frozenset[str] = frozenset()
 
-    def list_jobs(self) -> list[Job]:
-        return [job for job in super().list_jobs() if job.uid not in self.unseen]
+    def list_removed(self) -> Mapping[str, bool]:
+        return {uid: removed for uid, removed in super().list_removed().items() if uid not in self.unseen}
 
 
 @dataclass
@@ -70,6 +69,7 @@ class Cluster:
             virtual_clusters=FakeVirtualClusters(),
             outputs=MemoryOutputStore(),
             tokens=MemoryTokenStore(),
+            inputs=self.store.inputs,
             catalog=StaticCatalog(a_catalog()),
             identity=self.realm,
         )
@@ -352,7 +352,7 @@ def test_an_event_that_is_refused_keeps_nothing_from_going(cluster: Cluster) -> 
     assert cluster.removed == [WHERE[NAMESPACE], WHERE[SECRET]]
 
 
-@pytest.mark.parametrize("method", ["list_jobs", "list_uids"])
+@pytest.mark.parametrize("method", ["list_removed", "list_uids"])
 def test_without_the_records_nothing_is_touched(cluster: Cluster, method: str) -> None:
     cluster.add_namespace()
     cluster.store.faults[method] = UnavailableError("no answer")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kns.model.catalog.catalog import Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError
 from kns.model.job.job import Accepted
+from kns.model.job.slim import slim_submission
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import (
     Submission,
@@ -20,7 +21,6 @@ from kns.model.submit.submission import (
     build_job_name,
     build_spec,
     find_app,
-    redact_submission,
 )
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
 from tests.fakes.stores import START
@@ -210,9 +210,9 @@ def test_no_key_survives_in_what_is_stored(body: dict[str, Any]) -> None:
         "vault": {"name": "v", "password": "S3CR3T"},
     }
     before = json.dumps(full)
-    assert "S3CR3T" not in json.dumps(redact_submission(full))
+    assert "S3CR3T" not in json.dumps(slim_submission(full))
     assert json.dumps(full) == before
-    assert redact_submission(body) is not body
+    assert slim_submission(body) is not body
 
 
 @pytest.mark.parametrize(
@@ -229,12 +229,17 @@ def test_an_urgent_job_is_an_administrators(asked: str, may_be_urgent: bool, sto
     )
 
 
-def test_the_rest_is_stored_as_it_came() -> None:
-    body = a_submission(unknown={"a": [1]}, machine={"type": "m", "x": 1})
-    stored = redact_submission(body)
-    assert stored["unknown"] == {"a": [1]}
-    assert stored["machine"] == {"type": "m", "x": 1, "nodes": 1}
-    assert stored["user"] == {"username": "user1"}
+def test_documented_keys_are_stored_and_unknown_ones_are_not() -> None:
+    body = a_submission(unknown={"a": [1]}, machine={"type": "m", "x": 1}, licenses="ansys:2", staging=False)
+    stored = build_spec(parse_model(Submission, body), user="user1", body=body).submission
+    assert stored == {
+        "app": "hello",
+        "application": {"command": "Hello"},
+        "machine": {"type": "m", "nodes": 1},
+        "user": {"username": "user1"},
+        "licenses": "ansys:2",
+        "staging": False,
+    }
 
 
 @given(

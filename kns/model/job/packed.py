@@ -1,0 +1,114 @@
+"""
+A job as the caches hold it: compressed JSON beside the few values by which jobs are found.
+
+A parsed job needs tens of KiB, most of it overhead of the objects, and a replica caches thousands of jobs. Reading one
+takes a fraction of a millisecond. `unpack_job` remembers the last jobs, because clients poll and the reconciler
+reads a live job many times.
+"""
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import sha256
+from sys import intern
+from weakref import WeakValueDictionary
+
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job, JobState, job_from_record, spec_to_record, status_to_record
+from kns.model.job.slim import slim_submission
+
+_REMEMBERED = 128
+_LEVEL = 1  # of compression; higher levels take longer and save little
+
+# Stands for the part of a job that only its objects need, once these were removed.
+_NO_NESTED = NestedKubernetes.model_validate({"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]})
+
+_shared: WeakValueDictionary[bytes, NestedKubernetes] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedJob:
+    """
+    `is_removed`: the job has ended and nothing of it is left on the host. `nested` is shared by all jobs with equal
+    values, and None if `is_removed`. Make it with `pack_job`.
+    """
+
+    record: str
+    uid: str
+    version: str
+    user: str
+    payer: str | None
+    number: int | None
+    name: str | None
+    namespace: str | None
+    state: JobState
+    is_removed: bool
+    nested: NestedKubernetes | None = field(repr=False)
+    read_error: str | None
+    data: bytes = field(repr=False)
+
+
+def pack_job(job: Job) -> PackedJob:
+    """
+    The packed form. A submission that an earlier release stored whole is cut to what this release keeps. A removed job
+    loses the parts that only a live job needs: settled parameters, names of variables, and `nested`.
+    """
+    accepted = job.spec.accepted
+    is_removed = job.is_ended and job.status.is_true(ConditionType.REMOVED)
+    spec = job.spec.model_copy(update={"submission": slim_submission(job.spec.submission)})
+    if accepted is not None:
+        changes: dict[str, object] = {"nested": _NO_NESTED}
+        if is_removed:
+            changes |= {"parameters": [], "variables": [], "inherited_variables": []}
+        spec = spec.model_copy(update={"accepted": accepted.model_copy(update=changes)})
+    record = {
+        "metadata": {
+            "name": job.record,
+            "uid": job.uid,
+            "resourceVersion": job.resource_version,
+            "generation": job.generation,
+            "creationTimestamp": job.created.isoformat(),
+            "deletionTimestamp": job.created.isoformat() if job.deleting else None,
+            "finalizers": job.finalizers,
+        },
+        "spec": spec_to_record(spec),
+        "status": status_to_record(job.status),
+    }
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return PackedJob(
+        record=job.record,
+        uid=job.uid,
+        version=job.resource_version,
+        user=intern(job.spec.user),
+        payer=intern(accepted.payer) if accepted else None,
+        number=job.number,
+        name=accepted.name if accepted else None,
+        namespace=job.location.namespace if job.location else None,
+        state=job.status.job_status,
+        is_removed=is_removed,
+        nested=_share(accepted.nested) if accepted and not is_removed else None,
+        read_error=job.read_error,
+        data=zlib.compress(text.encode("utf-8", "surrogatepass"), _LEVEL),
+    )
+
+
+def read_packed(packed: PackedJob) -> Job:
+    """The job, parsed anew. For lists, which would displace all that `unpack_job` remembers."""
+    job = job_from_record(json.loads(zlib.decompress(packed.data).decode("utf-8", "surrogatepass")))
+    job = replace(job, read_error=packed.read_error)
+    if job.spec.accepted is None or packed.nested is None:
+        return job
+    accepted = job.spec.accepted.model_copy(update={"nested": packed.nested})
+    return replace(job, spec=job.spec.model_copy(update={"accepted": accepted}))
+
+
+unpack_job: Callable[[PackedJob], Job] = lru_cache(_REMEMBERED)(read_packed)
+
+
+def _share(nested: NestedKubernetes) -> NestedKubernetes:
+    """An equal value that other jobs have already, or else this one."""
+    digest = sha256(nested.model_dump_json().encode("utf-8", "surrogatepass")).digest()
+    return _shared.setdefault(digest, nested)

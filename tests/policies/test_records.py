@@ -1,0 +1,86 @@
+"""The records over a real API server: what it takes, refuses, and keeps."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.owned import KubeInputs
+from kns.adapters.kube.records import KubeRecords
+from kns.model.errors import ConflictError, KnsError
+from kns.model.job.inputs import split_inputs
+from kns.model.job.job import JobState
+from tests.builders import a_job
+from tests.fakes.stores import FakeClock
+from tests.policies.api_server import ApiServer
+from tests.policies.conftest import MANIFESTS
+
+NAMESPACE = "records"
+PATH = f"/apis/kns.io/v1alpha1/namespaces/{NAMESPACE}/nestedjobs"
+MERGE = "application/merge-patch+json"
+
+
+@pytest.fixture(scope="module")
+def client(api: ApiServer) -> Iterator[KubeClient]:
+    crd = yaml.safe_load((MANIFESTS / "crd-nestedjob.yaml").read_text())
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+    api.apply(path, crd)
+    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    while not any(
+        condition["type"] == "Established" and condition["status"] == "True"
+        for condition in api.call("GET", path)["status"].get("conditions", ())
+    ):
+        threading.Event().wait(0.05)
+    client = connect(api.kubeconfig)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def records(client: KubeClient) -> KubeRecords:
+    records = KubeRecords(client, namespace=NAMESPACE, clock=FakeClock())
+    records.cache._list()
+    return records
+
+
+def test_a_status_is_written_without_the_rest_of_the_record(api: ApiServer, records: KubeRecords) -> None:
+    """The subresource ignores everything else, so neither spec nor labels need to be in the cache."""
+    job = records.create(a_job().numbered(1).build().spec)
+    before = api.call("GET", f"{PATH}/{job.record}")
+    records.write_status(job, job.status.model_copy(update={"job_status": JobState.CANCELED, "message": "gone"}))
+    after = api.call("GET", f"{PATH}/{job.record}")
+    assert after["status"]["message"] == "gone"
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert after["metadata"]["finalizers"] == before["metadata"]["finalizers"]
+    read = records.find(1)
+    assert read is not None
+    assert read.spec == job.spec
+    with pytest.raises(ConflictError):
+        records.write_status(job, job.status)
+
+
+def test_large_inputs_are_stored_beside_the_record_which_owns_them(
+    api: ApiServer, client: KubeClient, records: KubeRecords
+) -> None:
+    given = a_job().numbered(2).with_spec(parameters={"data": "QUJD" * 1000, "size": 2}).build().spec
+    spec, inputs = split_inputs(given)
+    job = records.create(spec, inputs=inputs)
+    assert job.spec.parameters == {"size": 2}
+    secret = api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/kns-job-2-inputs")
+    assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [job.uid]
+    assert KubeInputs(client, namespace=NAMESPACE).read(job).parameters == ()
+    change = {"spec": {"accepted": {"inputs": {"digest": "0" * 64}}}}
+    with pytest.raises(Exception, match=r"accepted\.inputs is written once, by kns"):
+        api.call("PATCH", f"{PATH}/{job.record}", change, content_type=MERGE)
+
+
+def test_a_record_that_the_schema_refuses_leaves_no_inputs(client: KubeClient, records: KubeRecords) -> None:
+    given = a_job().numbered(3).with_spec(parameters={"data": "x" * 5000}, app="a" * 300).build().spec
+    spec, inputs = split_inputs(given)
+    with pytest.raises(KnsError):
+        records.create(spec, inputs=inputs)
+    secrets = client.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")["items"]
+    assert "kns-job-3-inputs" not in [secret["metadata"]["name"] for secret in secrets]
