@@ -253,6 +253,7 @@ def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRule
         installation=Installation(settings.system_namespace, installation_uid),
         interval_s=settings.sweep_interval_s,
         grace_s=settings.sweep_grace_s,
+        max_share=settings.sweep_max_share,
         dry_run=settings.sweep_dry_run,
     )
 

@@ -8,7 +8,6 @@ reported and stays. The record is identified by its uid, because numbers and nam
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from kns.model.job.conditions import ConditionType
@@ -45,12 +44,15 @@ class SweptKind:
 
     `name` is the kind in Events, logs and metrics. `list_all` yields every object that may be an orphan, and `delete`
     removes one of them. `stays_with_record`: its objects stay as long as the record, even after the job was removed.
+    `one_per_job`: every job that is not removed has one, so the share of orphans among them shows whether the records
+    can be right.
     """
 
     name: str
     list_all: "Callable[[World, Installation], Iterable[Find]]"
     delete: "Callable[[World, Installation, Find], None]"
     stays_with_record: bool = False
+    one_per_job: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -61,7 +63,7 @@ class Find:
     """
     One object that may be an orphan.
 
-    Deletion is bound to `key` (the uid; in Keycloak the id). `created` is None if the kind has no creation time.
+    Deletion is bound to `key` (the uid; in Keycloak the id).
     `terminating`: its deletion was requested already.
     """
 
@@ -70,7 +72,6 @@ class Find:
     key: str
     owner: Owner
     record_uid: str | None
-    created: datetime | None = None
     terminating: bool = False
 
 
