@@ -5,7 +5,7 @@ Each port has one adapter and one in-memory fake; the same contract tests run on
 `TransientError`: a later try may succeed. Its docstring names the other errors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -169,8 +169,8 @@ class VirtualClusters(Protocol):
         """
         ...
 
-    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        """The namespaces of the virtual cluster that contain an object of this kind and name."""
+    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+        """Those of `namespaces` in the virtual cluster that contain an object of this kind and name."""
         ...
 
 

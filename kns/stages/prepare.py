@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 1.0
 _MAX_REQUEUE_AFTER_S = 60.0
+_FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
 
 
@@ -32,14 +33,14 @@ def ensure(ctx: Context) -> Outcome:
     status = ctx.job.status
     # An earlier release may have deployed the job without this stage.
     prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
-    later = _list_namespaces(ctx.accepted.nested) - {_FIRST}
+    later = _name_namespaces(ctx.accepted.nested) - {_FIRST}
     if prepared and not later:
         return Done()
     kubeconfig = read_kubeconfig(ctx)
     if prepared:
-        if kubeconfig is not None and status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):
-            _follow(ctx, kubeconfig, later)
-        return Done()
+        if kubeconfig is None or not status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):
+            return Done()  # the next change of the control plane starts another reconcile
+        return _follow(ctx, kubeconfig, later)
     if kubeconfig is None:
         return _wait(ctx, "waiting for the virtual cluster's certificates and Service")
     info = read_job_info(ctx)
@@ -67,24 +68,27 @@ def remove(ctx: Context) -> Outcome:
     return Done()
 
 
-def _list_namespaces(nested: NestedKubernetes) -> frozenset[str]:
+def _name_namespaces(nested: NestedKubernetes) -> frozenset[str]:
     client = nested.keycloak.namespace if nested.keycloak else None
     return frozenset(target.service_namespace for target in nested.targets) | ({client} if client else set())
 
 
-def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> None:
+def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> Outcome:
     """
     Add the missing objects to namespaces that exist by now.
 
     The app may have webhooks by now that refuse or delay requests, so an error does not stop the job.
     """
     try:
-        missing = namespaces - ctx.world.virtual_clusters.list_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO)
+        found = ctx.world.virtual_clusters.find_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces)
+        missing = namespaces - found
         objects = [obj for namespace in sorted(missing) for obj in _build_for(ctx, namespace)]
         if objects:
             ctx.world.virtual_clusters.apply(kubeconfig, objects)
     except KnsError as error:
         log.warning("job_info_not_placed", namespaces=sorted(namespaces), error=str(error))
+        return Done(requeue_after_s=_FOLLOW_AFTER_S)
+    return Done()
 
 
 def _build_for(ctx: Context, namespace: str) -> list[Object]:
