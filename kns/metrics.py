@@ -46,6 +46,9 @@ _UNMARKED = Gauge(
     "Objects without a job that are never removed, because they lack the labels of kns, by kind.",
     ("kind",),
 )
+_SWEEP_STOPPED = Gauge(
+    "kns_sweep_stopped", "1 if the last sweep removed nothing because too many namespaces look like orphans."
+)
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
 
@@ -108,6 +111,10 @@ def count_sweep_failure(kind: str) -> None:
 def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
     _ORPHANS.labels(kind).set(marked)
     _UNMARKED.labels(kind).set(unmarked)
+
+
+def set_sweep_stopped(*, stopped: bool) -> None:
+    _SWEEP_STOPPED.set(1 if stopped else 0)
 
 
 def build_app() -> ASGIApp:

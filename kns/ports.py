@@ -171,8 +171,8 @@ class VirtualClusters(Protocol):
         """
         ...
 
-    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        """The namespaces of the virtual cluster that contain an object of this kind and name."""
+    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+        """Those of `namespaces` in the virtual cluster that contain an object of this kind and name."""
         ...
 
 

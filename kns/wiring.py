@@ -25,6 +25,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
@@ -146,7 +147,7 @@ class _Wiring:
         self._world = World(
             cluster=self._cluster,
             renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
-            virtual_clusters=KubeVirtualClusters(),
+            virtual_clusters=IsolatedVirtualClusters(KubeVirtualClusters(may_work=self._may_work), clock=clock),
             outputs=KubeOutputs(client, namespace=self._namespace),
             tokens=KubeTokens(client, namespace=self._namespace),
             inputs=KubeInputs(client, namespace=self._namespace),
@@ -254,6 +255,7 @@ def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRule
         installation=Installation(settings.system_namespace, installation_uid),
         interval_s=settings.sweep_interval_s,
         grace_s=settings.sweep_grace_s,
+        max_share=settings.sweep_max_share,
         dry_run=settings.sweep_dry_run,
     )
 

@@ -16,7 +16,17 @@ from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
 from kns.model.job.conditions import ConditionType, Reason, with_condition
-from kns.model.job.job import EXIT_CODES, TRANSITIONS, Accepted, Job, JobState, JobStatus, StopReason, Substatus
+from kns.model.job.job import (
+    EXIT_CODES,
+    TRANSITIONS,
+    Accepted,
+    Job,
+    JobState,
+    JobStatus,
+    StopReason,
+    Stuck,
+    Substatus,
+)
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
 from kns.stages.lifecycle import Lifecycle, Stage
@@ -128,11 +138,11 @@ class Reconciler:
             except ConflictError:
                 raise
             except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
-                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, str(error)), now))
+                self._write(job, _note_retry(status, stage, str(error), now))
                 raise
             except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
                 message = f"unexpected error, see kns's log: {type(error).__name__}"
-                self._write(job, _note_wait(status, stage, Wait(0, Reason.RETRYING, message), now))
+                self._write(job, _note_retry(status, stage, message, now))
                 raise
             if isinstance(outcome, Failed):
                 status = _note(status, stage, outcome, now)
@@ -147,7 +157,7 @@ class Reconciler:
                 continue
             requeues_s.append(outcome.requeue_after_s)
             status = self._note_done(job, status, stage, outcome, now)
-        status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None})
+        status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None, "stuck": None})
         status, metering_s = self._meter(ctx, status)
         self._write(job, status)
         requeues_s += [metering_s, self._until_walltime(job, status, now)]
@@ -173,7 +183,7 @@ class Reconciler:
         changes = outcome.status_changes()
         known = status.condition(stage.condition)
         is_new = known is None or not known.is_true
-        if is_new:
+        if is_new and (stage is not self._lifecycle.starting or status.job_status is JobState.SUBMITTED):
             metrics.observe_stage_done(stage=stage.name, elapsed_s=(now - job.submit_time).total_seconds())
         if is_new or outcome.message is not None:
             message = outcome.message or ""
@@ -332,8 +342,25 @@ def _note_wait(status: JobStatus, stage: Stage, outcome: Wait, now: datetime) ->
     if not status.is_true(stage.condition):
         status = _note(status, stage, outcome, now)
     return status.model_copy(
-        update={"substatus": stage.substatus, "reason": str(outcome.reason), "message": outcome.message}
+        update={
+            "substatus": stage.substatus,
+            "reason": str(outcome.reason),
+            "message": outcome.message,
+            "stuck": _note_stuck(status.stuck, outcome.stuck, now),
+        }
     )
+
+
+def _note_stuck(before: Stuck | None, reason: Reason | None, now: datetime) -> Stuck | None:
+    if reason is None or before is None or before.reason != reason:
+        return Stuck(reason=reason, since=now) if reason else None
+    return before
+
+
+def _note_retry(status: JobStatus, stage: Stage, message: str, now: datetime) -> JobStatus:
+    """Note an error that says nothing about the job's progress, so the job stays as stuck as it was."""
+    noted = _note_wait(status, stage, Wait(0, Reason.RETRYING, message), now)
+    return noted.model_copy(update={"stuck": status.stuck})
 
 
 def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime) -> JobStatus:

@@ -258,6 +258,7 @@ class Site:
     grace_s: int
     target_limit_s: int
     init_stuck_limit_s: int
+    control_plane_limit_s: int
     retention_s: int
     retained_jobs: int  # ended records of one user; 0 is no limit
     probe_interval_s: int

@@ -328,7 +328,16 @@ class Settings(BaseModel):
         ge=1,
     )
     sweep_grace_s: Whole = _variable(
-        "KNS_SWEEP_GRACE", 900, "Age below which an object is never an orphan, in seconds."
+        "KNS_SWEEP_GRACE",
+        900,
+        "Time from the moment the leader first finds an orphan until it removes it, in seconds.",
+    )
+    sweep_max_share: Whole = _variable(
+        "KNS_SWEEP_MAX_SHARE",
+        50,
+        "Share of the job namespaces, in percent, that may be orphans. If more are, and at least 5, nothing is removed "
+        "and the sweeper reports it: a restored backup gives records new uids. 100: no limit.",
+        le=100,
     )
     sweep_dry_run: Bool = _variable(
         "KNS_SWEEP_DRY_RUN", False, "`true`: report orphans by event, metric and log, and do not remove them."
@@ -346,7 +355,15 @@ class Settings(BaseModel):
     init_stuck_limit_s: Whole = _variable(
         "KNS_INIT_STUCK_LIMIT",
         120,
-        "Longest time that the init pod may be unable to start (image pull error, refused pod), in seconds.",
+        "Longest time that the init pod may be unable to start (image pull error, refused pod), in seconds. An image "
+        "that is being pulled is not counted. A pod that waits for a node has `JARVICE_KNS_VCLUSTER_SPAWN_DELAY`.",
+        ge=1,
+    )
+    control_plane_limit_s: Whole = _variable(
+        "KNS_CONTROL_PLANE_LIMIT",
+        600,
+        "Longest time that the control plane of a running virtual cluster may be away (crash loop, lost node), in "
+        "seconds. Then the job ends.",
         ge=1,
     )
     local_registry: Repository | None = _variable(

@@ -19,7 +19,17 @@ from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
-from kns.stages.pods import Blocker, BlockerKind, find_blocker, list_pods
+from kns.stages.patience import wait_at_most
+from kns.stages.pods import (
+    Blocker,
+    BlockerKind,
+    find_blocker,
+    find_warning,
+    is_pulling,
+    is_unscheduled,
+    list_pod_events,
+    list_pods,
+)
 from kns.stages.web_shell import find_web_shell
 
 log = get_logger(__name__)
@@ -28,8 +38,6 @@ _REQUEUE_AFTER_S = 2.0
 _LONG_LOG_AFTER_S = 10.0  # each reconcile may store the log again, which costs space in the host's etcd
 _LONG_LOG = 200_000
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
-# Problems that rarely go away by themselves: the job ends if one lasts for the limit.
-_STUCK = frozenset({Reason.IMAGE_NOT_PULLABLE, Reason.INIT_FAILED, Reason.REFUSED_BY_HOST})
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
     "PlanRefused": Reason.PLAN_NOT_UNDERSTOOD,
@@ -71,9 +79,9 @@ def ensure(ctx: Context) -> Outcome:
     if _ended_condition(job) == "Failed":
         return _failure(pods, job)
     reason, message = _describe(ctx, pods, job)
-    if reason in _STUCK and _age(pods[-1] if pods else job, ctx.now) >= timedelta(seconds=ctx.site.init_stuck_limit_s):
-        return Failed(reason, f"after {ctx.site.init_stuck_limit_s} s: {message}")
-    return Wait(_LONG_LOG_AFTER_S if size and size >= _LONG_LOG else _REQUEUE_AFTER_S, reason, message)
+    if reason is Reason.INIT_RUNNING:
+        return Wait(_LONG_LOG_AFTER_S if size and size >= _LONG_LOG else _REQUEUE_AFTER_S, reason, message)
+    return _await_start(ctx, pods, reason, message)
 
 
 def remove(ctx: Context) -> Outcome:
@@ -97,6 +105,41 @@ def _create(ctx: Context) -> Outcome:
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
     _store(ctx, head=_warnings(ctx))
     return Wait(_REQUEUE_AFTER_S, Reason.INIT_STARTING, "init job created")
+
+
+def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: str) -> Outcome:
+    """
+    Wait for the init pod, at most for the limit of its problem.
+
+    A pod without a known problem may be waiting for a node, so it has the time of a scale-up of the host. Pulling an
+    image takes as long as it takes.
+    """
+    waiting = Wait(_REQUEUE_AFTER_S, reason, message)
+    if _has_progress(pods):
+        return waiting
+    is_starting = reason is Reason.INIT_STARTING
+    outcome = wait_at_most(
+        ctx,
+        ctx.site.spawn_delay_s if is_starting else ctx.site.init_stuck_limit_s,
+        end=Reason.INIT_NOT_STARTED if is_starting else reason,
+        reason=reason,
+        message=message,
+        requeue_after_s=_REQUEUE_AFTER_S,
+    )
+    if not isinstance(outcome, Failed) or not pods or is_unscheduled(pods[-1]):
+        return outcome
+    events = list_pod_events(ctx, pods[-1])
+    if is_pulling(events):
+        return waiting
+    if is_starting:  # without a warning of the kubelet nothing proves that the pod cannot start
+        problem = find_warning(events)
+        return Failed(outcome.reason, f"{outcome.message}: {problem}") if problem else waiting
+    return outcome
+
+
+def _has_progress(pods: Sequence[Object]) -> bool:
+    """Whether a container of the newest pod runs, so that the pod neither waits for a node nor for an image."""
+    return any("running" in state for pod in pods[-1:] for state in _containers(pod).values())
 
 
 def _warnings(ctx: Context) -> str:
@@ -209,16 +252,12 @@ def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
         )
 
 
-def _age(pod: Object, now: datetime) -> timedelta:
-    return now - _read_time(pod["metadata"]["creationTimestamp"])
-
-
 def _read_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _describe(ctx: Context, pods: Sequence[Object], job: Object) -> tuple[Reason, str]:
-    """What the init job waits for. Reasons in `_STUCK` need a person to act."""
+    """What the init job waits for."""
     blocker = find_blocker(ctx, pods, job, read_events=True)
     if blocker is not None:
         return _BLOCKED[blocker.kind], _describe_blocker(ctx, blocker)

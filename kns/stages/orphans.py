@@ -8,7 +8,6 @@ reported and stays. The record is identified by its uid, because numbers and nam
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from kns.ports import World
@@ -43,12 +42,15 @@ class SweptKind:
 
     `name` is the kind in Events, logs and metrics. `list_all` yields every object that may be an orphan, and `delete`
     removes one of them. `stays_with_record`: its objects stay as long as the record, even after the job was removed.
+    `one_per_job`: every job that is not removed has one, so the share of orphans among them shows whether the records
+    can be right.
     """
 
     name: str
     list_all: "Callable[[World, Installation], Iterable[Find]]"
     delete: "Callable[[World, Installation, Find], None]"
     stays_with_record: bool = False
+    one_per_job: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -60,7 +62,7 @@ class Find:
     One object that may be an orphan.
 
     Deletion is bound to `key` (the uid; in Keycloak the id). `number` identifies the record of an object that was made
-    before its record, by the number of the job. `created` is None if the kind has no creation time.
+    before its record, by the number of the job.
     `terminating`: its deletion was requested already.
     """
 
@@ -70,7 +72,6 @@ class Find:
     owner: Owner
     record_uid: str | None
     number: int | None = None
-    created: datetime | None = None
     terminating: bool = False
 
 

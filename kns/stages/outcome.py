@@ -34,12 +34,14 @@ class Wait:
     """
     Not done yet. Reconcile again after `requeue_after_s`, or earlier if a watch reports a change.
 
-    `reason` and `message` become the stage's condition, so the record says what the job waits for.
+    `reason` and `message` become the stage's condition, so the record says what the job waits for. `stuck` is set if
+    there is no progress: it is the reason of the job's end if this lasts too long. The record stores since when.
     """
 
     requeue_after_s: float
     reason: Reason
     message: str
+    stuck: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 from kns.ports import Context, Kind, Object
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_PULL_EVENTS = frozenset({"Pulling", "Pulled", "Failed", "BackOff"})
 _STARTING = frozenset({"PodInitializing", "ContainerCreating"})
 
 
@@ -98,6 +99,40 @@ def read_blocker(pod: Object) -> Blocker | None:
             detail = f"{reason}: {waiting.get('message', '')}{_last_words(container)}"
             return Blocker(kind, detail, container["name"])
     return None
+
+
+def is_unscheduled(pod: Object) -> bool:
+    blocker = read_blocker(pod)
+    return blocker is not None and blocker.kind is BlockerKind.UNSCHEDULED
+
+
+def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
+    """The Events about a pod, oldest first."""
+    uid = pod["metadata"]["uid"]
+    events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
+    return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=_event_time)
+
+
+def is_pulling(events: Sequence[Object]) -> bool:
+    """
+    Whether an image is being pulled at this moment.
+
+    Only Events tell: while the kubelet pulls an image again, the container's status still has the error of the pull
+    before.
+    """
+    pulls = [event["reason"] for event in events if event.get("reason") in _PULL_EVENTS]
+    return pulls[-1:] == ["Pulling"]
+
+
+def find_warning(events: Sequence[Object]) -> str | None:
+    """The message of the newest Event if it is a warning, for example about a volume or the pod's network."""
+    if not events or events[-1].get("type") != "Warning":
+        return None
+    return str(events[-1].get("message"))
+
+
+def _event_time(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _read_condition(owner: Object) -> str | None:

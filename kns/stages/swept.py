@@ -6,7 +6,6 @@ Every stage that makes such an object removes it, too; the sweeper finds what a 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from kns.model import names
@@ -78,7 +77,6 @@ def _read(kind: SweptKind, meta: Mapping[str, Any], *, owner: Owner, record_uid:
         key=meta["uid"],
         owner=owner,
         record_uid=record_uid,
-        created=datetime.fromisoformat(meta["creationTimestamp"]),
         terminating=meta.get("deletionTimestamp") is not None,
     )
 
@@ -156,7 +154,7 @@ def _delete_client(world: World, _installation: Installation, find: Find) -> Non
         world.identity.delete_client(find.key)
 
 
-NAMESPACE = SweptKind(name="Namespace", list_all=_list_namespaces, delete=_delete_namespace)
+NAMESPACE = SweptKind(name="Namespace", list_all=_list_namespaces, delete=_delete_namespace, one_per_job=True)
 VOLUME = SweptKind(name="PersistentVolume", list_all=_list_volumes, delete=_delete_volume)
 SECRET = SweptKind(name="Secret", list_all=_list_secrets, delete=_delete_secret, stays_with_record=True)
 CLIENT = SweptKind(name="KeycloakClient", list_all=_list_clients, delete=_delete_client)

@@ -5,17 +5,22 @@ The stage is done when the API answers through its Service and the default Servi
 from the first apply and does not include the templates' time. The pod template of a running control plane is never
 applied again: a change would replace the pod, and without a volume all data inside would be lost. For the same reason a
 control-plane pod with a new uid ends the job: a new, empty cluster must not be taken for the old one.
+
+While the control plane of a running job is away, the condition is False. The app's pods run on, so the job goes on, up
+to a limit.
 """
 
+import math
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kns.model import names
 from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState
 from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
-from kns.stages.outcome import Done, Failed, Outcome, Wait
+from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
 from kns.stages.tenant import end_pods
 from kns.stages.web_shell import has_web_shell
@@ -23,12 +28,13 @@ from kns.stages.web_shell import has_web_shell
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
 _PROBE_AFTER_S = 0.5
 _DRAIN_AFTER_S = 1.0
+_STABLE_S = 60.0  # longer than a crashing control plane is ready between two crashes
 # Without a volume, and with one. The kind was decided when the job was made; the setting may have changed since.
 _KINDS = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
 
 
 def ensure(ctx: Context) -> Outcome:
-    if ctx.job.status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):
+    if ctx.job.status.job_status is not JobState.SUBMITTED:
         return _check_control_plane(ctx)
     started = ctx.job.status.spawn_start_time or ctx.now
     left_s = (started + timedelta(seconds=ctx.site.spawn_delay_s) - ctx.now).total_seconds()
@@ -103,7 +109,42 @@ def _check_control_plane(ctx: Context) -> Outcome:
             Reason.CONTROL_PLANE_LOST,
             "the control-plane pod was replaced; without a volume everything inside the virtual cluster is lost",
         )
-    return Done()
+    return _check_availability(ctx)
+
+
+def _check_availability(ctx: Context) -> Outcome:
+    """
+    Whether the control plane passes its readiness probe.
+
+    After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage.
+    """
+    condition = ctx.job.status.condition(ConditionType.VIRTUAL_CLUSTER_READY)
+    was_away = condition is not None and not condition.is_true
+    ready_s = _ready_for_s(ctx)
+    if ready_s is not None and (not was_away or ready_s >= _STABLE_S):
+        return Done()
+    since = condition.last_transition_time if condition is not None and was_away else ctx.now
+    limit_s = ctx.site.control_plane_limit_s
+    left_s = (since + timedelta(seconds=limit_s) - ctx.now).total_seconds()
+    message = _describe(ctx) if ready_s is None else "the control plane has been running again for less than a minute"
+    if left_s <= 0:
+        return Failed(Reason.CONTROL_PLANE_UNAVAILABLE, f"the control plane was away for {limit_s} s: {message}")
+    return Skipped(
+        Reason.CONTROL_PLANE_UNAVAILABLE, message, left_s if ready_s is None else min(left_s, _STABLE_S - ready_s)
+    )
+
+
+def _ready_for_s(ctx: Context) -> float | None:
+    """Seconds since the control plane became ready; None if it is not, infinity if the time is unknown."""
+    control_plane = _observe_control_plane(ctx)
+    if control_plane is not None and not (control_plane.get("status") or {}).get("readyReplicas"):
+        return None
+    pods = _control_plane_pods(ctx)
+    for condition in (pods[-1].get("status") or {}).get("conditions") or () if pods else ():
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            since = datetime.fromisoformat(condition["lastTransitionTime"])
+            return max(0.0, (ctx.now - since).total_seconds())
+    return math.inf
 
 
 def _observe_control_plane(ctx: Context) -> Object | None:

@@ -56,6 +56,8 @@ class FakeHost:
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.take_log: str | None = None
         self.pull_error: str | None = None
+        self.init_pod_status: dict[str, Any] | None = None  # the init pod has this status and makes no progress
+        self.control_plane_down = False  # its pod stays, with a container that crashes
         self.refused_pod: str | None = None
         self.shell_waits: str | None = None  # why the web shell's container waits; None: it runs
         self.shell_account = True
@@ -321,6 +323,19 @@ class FakeHost:
             condition = {"type": "PodScheduled", "status": "False", "message": UNSCHEDULABLE}
             self._objects[pod_key]["status"] = {"conditions": [condition]}
             return
+        if self.control_plane_down:
+            waiting = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}
+            self._objects[pod_key]["status"] = {
+                "containerStatuses": [{"name": "syncer", "state": {"waiting": waiting}}]
+            }
+            deployment["status"] = {"readyReplicas": 0}
+            return
+        ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
+        if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
+            now = self._clock.now().isoformat()
+            self._objects[pod_key]["status"] = {
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
+            }
         deployment["status"] = {"readyReplicas": 1}
         admin = base64.b64encode(ADMIN_CONF).decode()
         self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
@@ -339,6 +354,9 @@ class FakeHost:
         if pod_key not in self._objects:
             self.put(*pod_key, {"metadata": {"labels": labels}})
         pod = self._objects[pod_key]
+        if self.init_pod_status is not None:
+            pod["status"] = self.init_pod_status
+            return
         if self.pull_error:
             waiting = {"reason": "ImagePullBackOff", "message": self.pull_error}
             pod["status"] = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}

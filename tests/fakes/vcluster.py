@@ -1,6 +1,6 @@
 """The chart and the virtual clusters, in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from kns.model.job.location import Location
@@ -47,9 +47,9 @@ class FakeVirtualClusters:
             if not namespace or namespace in self.namespaces:
                 self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy_of(obj)
 
-    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
+    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
         self._fail()
-        return frozenset(namespace for k, namespace, n in self.objects if (k, n) == (str(kind), name))
+        return frozenset(each for each in namespaces if (str(kind), each, name) in self.objects)
 
     def drop_namespace(self, namespace: str) -> None:
         self.namespaces.discard(namespace)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kns.model.job.conditions import Reason
+from kns.model.errors import UnavailableError
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.ports import Kind
 from tests.builders import JobBuilder
@@ -79,3 +80,85 @@ def test_an_evicted_control_plane_is_noticed_beside_its_replacement(sim: Simulat
     sim.host.put(Kind.POD, "kns-job-7", "kns-job-7-1", {"metadata": {"labels": old["metadata"]["labels"]}})
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.CONTROL_PLANE_LOST
+
+
+def _until_ended_or(sim: Simulation, seconds: int) -> str:
+    """Reconcile every ten seconds until the job ends or the time is over. Returns the last result."""
+    summary = ""
+    for _ in range(seconds // 10):
+        sim.host.settle()
+        summary = sim.step().summary
+        if summary == "ended":
+            break
+        sim.clock.advance(10)
+    return summary
+
+
+def _is_ready(sim: Simulation) -> tuple[str, str]:
+    condition = sim.job.status.condition(ConditionType.VIRTUAL_CLUSTER_READY)
+    assert condition is not None
+    return condition.status, condition.reason
+
+
+def test_a_control_plane_that_crashes_is_shown_and_ends_the_job_at_the_limit(sim: Simulation, job: JobBuilder) -> None:
+    """Its pod keeps its uid. The app's pods run, so the job serves until the limit."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.control_plane_down = True
+    sim.host.settle()
+    result = sim.step()
+    assert result.summary == "serving"
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= sim.site.control_plane_limit_s
+    assert _is_ready(sim) == ("False", Reason.CONTROL_PLANE_UNAVAILABLE)
+    assert _until_ended_or(sim, sim.site.control_plane_limit_s) == "serving"
+    assert _until_ended_or(sim, 20) == "ended"
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+    assert "CrashLoopBackOff" in str(sim.job.status.message)
+
+
+def test_an_outage_is_over_when_the_control_plane_stays(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    for _ in range(3):
+        sim.host.control_plane_down = True
+        assert _until_ended_or(sim, sim.site.control_plane_limit_s - 100) == "serving"
+        sim.host.control_plane_down = False
+        assert _until_ended_or(sim, 90) == "serving"
+        assert _is_ready(sim) == ("True", Reason.OK)
+
+
+def test_the_short_lives_of_a_crash_loop_do_not_end_the_outage(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    for _ in range(sim.site.control_plane_limit_s // 100 + 1):
+        sim.host.control_plane_down = True
+        if _until_ended_or(sim, 60) == "ended":
+            break
+        sim.host.control_plane_down = False
+        if _until_ended_or(sim, 40) == "ended":
+            break
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+
+
+def test_preparation_has_an_end(sim: Simulation, job: JobBuilder) -> None:
+    """The API answers the first check and then no more. Tries become rare, and the limit is kept exactly."""
+    sim.virtual.fault = UnavailableError("PATCH: timeout")
+    sim.submit(job)
+    sim.run(until="ended")
+    status = sim.job.status
+    assert (status.reason, status.stuck is not None) == (Reason.CONTROL_PLANE_UNAVAILABLE, True)
+    assert "PATCH: timeout" in str(status.message)
+    assert status.end_time is not None
+    assert status.stuck is not None
+    assert (status.end_time - status.stuck.since).total_seconds() == sim.site.control_plane_limit_s
+
+
+def test_preparation_goes_on_when_the_api_comes_back(sim: Simulation, job: JobBuilder) -> None:
+    sim.virtual.fault = UnavailableError("PATCH: timeout")
+    sim.submit(job)
+    assert _until_ended_or(sim, sim.site.control_plane_limit_s - 100) == "wait"
+    assert sim.job.status.reason == Reason.PREPARING
+    sim.virtual.fault = None
+    sim.run(until="serving")
+    assert sim.job.status.stuck is None

@@ -11,6 +11,7 @@ import pytest
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
+from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
 
@@ -62,6 +63,143 @@ def test_an_image_that_cannot_be_pulled_fails_the_job_after_the_limit(sim: Simul
     assert sim.job.status.reason == Reason.IMAGE_NOT_PULLABLE
     assert "registry.example.org/apps/hello:1" in str(sim.job.status.message)
     assert "manifest unknown" in str(sim.job.status.message)
+
+
+def _wait_for(sim: Simulation, seconds: int, *, step_s: int = 2) -> str:
+    """Reconcile with these steps of time until the job ends or the time is over. Returns the last result."""
+    summary = ""
+    for _ in range(seconds // step_s):
+        sim.host.settle()
+        summary = sim.step().summary
+        if summary == "ended":
+            break
+        sim.clock.advance(step_s)
+    return summary
+
+
+def _put_event(sim: Simulation, reason: str, *, kind: str = "Normal", message: str = "") -> None:
+    pod = sim.host.read(Kind.POD, "kns-job-7", "kns-init-0")
+    assert pod is not None
+    sim.host.put(
+        Kind.EVENT,
+        "kns-job-7",
+        f"kns-init-0.{reason}",
+        {
+            "involvedObject": {"kind": "Pod", "name": "kns-init-0", "uid": pod["metadata"]["uid"]},
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "lastTimestamp": sim.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+    )
+
+
+def _start_init(sim: Simulation, job: JobBuilder, state: dict[str, object] | None = None) -> None:
+    """Reconcile until the init pod exists. It has `state` until a test changes that."""
+    sim.host.init_exit = None
+    sim.host.init_pod_status = {"initContainerStatuses": [{"name": "take", "state": state}]} if state else {}
+    sim.submit(job)
+    for _ in range(50):
+        sim.step()
+        sim.host.settle()
+        sim.clock.advance(1)
+        if sim.host.read(Kind.POD, "kns-job-7", "kns-init-0"):
+            return
+    raise AssertionError(sim.job.status)
+
+
+def test_a_slow_pull_is_not_counted_when_it_fails_once(sim: Simulation, job: JobBuilder) -> None:
+    """The time begins with the first error and not with the pod, and does not run while the image is pulled again."""
+    sim.configure(init_stuck_limit_s=120, spawn_delay_s=300)
+    _start_init(sim, job, {"waiting": {"reason": "PodInitializing"}})
+    _put_event(sim, "Pulling")
+    assert _wait_for(sim, 1800, step_s=10) == "wait"
+    sim.host.init_pod_status = None
+    sim.host.pull_error = "connection reset by peer"
+    sim.clock.advance(1)
+    _put_event(sim, "Failed", kind="Warning")
+    assert _wait_for(sim, 60) == "wait"
+    sim.clock.advance(1)
+    _put_event(sim, "Pulling")
+    assert _wait_for(sim, 1800, step_s=10) == "wait"
+    sim.host.pull_error, sim.host.init_exit = None, {"exitCode": 0}
+    sim.run(until="serving")
+    assert sim.job.status.stuck is None
+
+
+def test_an_image_that_stays_unavailable_ends_the_job_at_the_limit(sim: Simulation, job: JobBuilder) -> None:
+    """Each reconcile is by a new process, so the record has the time."""
+    sim.host.pull_error = "manifest unknown"
+    sim.submit(job)
+    sim.run(until="wait")
+    while sim.job.status.stuck is None:
+        sim.host.settle()
+        sim.clock.advance(1)
+        sim.step()
+    since = sim.job.status.stuck.since
+    _put_event(sim, "Pulling")
+    sim.clock.advance(1)
+    _put_event(sim, "Failed", kind="Warning")
+    sim.run(until="ended")
+    assert sim.job.status.end_time is not None
+    assert (sim.job.status.end_time - since).total_seconds() == sim.site.init_stuck_limit_s
+
+
+def test_an_error_of_the_host_does_not_extend_the_wait(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.pull_error = "manifest unknown"
+    sim.submit(job)
+    while sim.job.status.stuck is None:
+        sim.host.settle()
+        sim.clock.advance(1)
+        sim.step()
+    before = sim.job.status.stuck
+    observe = sim.host.observe
+    sim.host.observe = _fail  # type: ignore[method-assign, assignment]
+    sim.clock.advance(5)
+    with pytest.raises(UnavailableError):
+        sim.step()
+    sim.host.observe = observe  # type: ignore[method-assign]
+    assert sim.job.status.reason == Reason.RETRYING
+    assert sim.job.status.stuck == before
+
+
+def _fail(*_: object) -> None:
+    raise UnavailableError("GET: 503")
+
+
+UNSCHEDULED = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}
+SANDBOX = "failed to set up sandbox: no network"
+
+
+@pytest.mark.parametrize(
+    ("status", "warning", "said"),
+    [
+        (UNSCHEDULED, None, "not scheduled: 0/1 nodes are available"),
+        ({"initContainerStatuses": [{"name": "take", "state": {"waiting": {}}}]}, SANDBOX, SANDBOX),
+    ],
+    ids=["no node", "no network"],
+)
+def test_an_init_pod_that_never_starts_ends_the_job(
+    sim: Simulation, job: JobBuilder, status: dict[str, object], warning: str | None, said: str
+) -> None:
+    _start_init(sim, job)
+    sim.host.init_pod_status = status
+    if warning:
+        _put_event(sim, "FailedCreatePodSandBox", kind="Warning", message=warning)
+    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
+    assert _wait_for(sim, 20) == "ended"
+    assert sim.job.status.reason == Reason.INIT_NOT_STARTED
+    assert said in str(sim.job.status.message)
+
+
+def test_a_node_that_comes_in_time_starts_the_limits_anew(sim: Simulation, job: JobBuilder) -> None:
+    """Waiting for a node, then for an image: each problem has its own time."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = UNSCHEDULED
+    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
+    sim.host.init_pod_status = None
+    sim.host.pull_error = "connection refused"
+    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
 
 
 def test_a_registry_that_comes_back_in_time_is_no_failure(sim: Simulation, job: JobBuilder) -> None:

@@ -51,6 +51,7 @@ PATIENT = replace(
     spawn_delay_s=DAY_S,
     target_limit_s=DAY_S,
     init_stuck_limit_s=DAY_S,
+    control_plane_limit_s=DAY_S,
     keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", DAY_S),
 )
 # The end of a job that had started. One that had not is CANCELED, which needs a stop request.

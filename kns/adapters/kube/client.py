@@ -39,6 +39,7 @@ MERGE = "application/merge-patch+json"
 JSON = "application/json"
 ANY = "application/json, */*"
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,60 +1,80 @@
 """Calls inside a virtual cluster: the readiness check, and a few objects of kns."""
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from kns.adapters.kube.client import APPLY, NESTED_BOUNDS, Bounds, KubeClient, connect_to
+from kns.adapters.kube.client import APPLY, METADATA_OF_ONE, NESTED_BOUNDS, Bounds, connect_to
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
-from kns.model.errors import NotFoundError, TransientError
+from kns.model.errors import NotFoundError, TransientError, UnavailableError
 from kns.ports import Kind, Object
 
 _TIMEOUT_S = 3.0  # the tenant controls its virtual cluster, so a slow one may block a worker only briefly
+Request = Callable[..., Any]  # the method and path of a request, and the options of `KubeClient.request`
 _PROBE = "/api/v1/namespaces/default/serviceaccounts/default"
 
 
 class KubeVirtualClusters:
     """
     Implements `ports.VirtualClusters`. Each call has its own client, because a job makes few calls after its start.
+
+    `may_work` is checked before each request, because a call may have waited for a thread, and may consist of several
+    requests. No request starts after `bounds.total_s`, so a call ends within twice that time.
     """
 
-    def __init__(self, bounds: Bounds = NESTED_BOUNDS) -> None:
+    def __init__(self, bounds: Bounds = NESTED_BOUNDS, *, may_work: Callable[[], bool] = lambda: True) -> None:
         self._bounds = bounds
+        self._may_work = may_work
 
     def is_ready(self, kubeconfig: str) -> bool:
-        with self._connect(kubeconfig) as client:
+        with self._connect(kubeconfig) as request:
             try:
-                client.request("GET", _PROBE, read_timeout_s=_TIMEOUT_S)
+                request("GET", _PROBE)
             except TransientError:
                 return False
         return True
 
     def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        with self._connect(kubeconfig) as client:
+        with self._connect(kubeconfig) as request:
             for obj in objects:
                 meta = obj["metadata"]
                 path = KINDS[Kind(obj["kind"])].path(meta.get("namespace", ""), meta["name"])
                 try:
-                    client.request("PATCH", path, query=query, body=obj, content_type=APPLY, read_timeout_s=_TIMEOUT_S)
+                    request("PATCH", path, query=query, body=obj, content_type=APPLY)
                 except NotFoundError:
                     continue
 
-    def list_namespaces(self, kubeconfig: str, kind: Kind, name: str) -> frozenset[str]:
-        with self._connect(kubeconfig) as client:
-            found = client.request(
-                "GET",
-                KINDS[kind].path(),
-                query={"fieldSelector": f"metadata.name={name}"},
-                read_timeout_s=_TIMEOUT_S,
-            )
-        return frozenset(item["metadata"]["namespace"] for item in found["items"])
+    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+        # One request for each, and only for metadata: a list of all namespaces is as long as the tenant makes it.
+        with self._connect(kubeconfig) as request:
+            return frozenset(each for each in sorted(namespaces) if _exists(request, KINDS[kind].path(each, name)))
 
     @contextmanager
-    def _connect(self, kubeconfig: str) -> Iterator[KubeClient]:
+    def _connect(self, kubeconfig: str) -> Iterator[Request]:
+        """A function that makes one request, with the limits of this class."""
         client = connect_to(json.loads(kubeconfig), bounds=self._bounds)
+        began = time.monotonic()
+
+        def request(method: str, path: str, **rest: Any) -> Any:
+            if not self._may_work():
+                raise UnavailableError(f"{method} {path}: this process is no longer the leader")
+            if self._bounds.total_s is not None and time.monotonic() - began > self._bounds.total_s:
+                raise UnavailableError(f"{method} {path}: the requests before took {self._bounds.total_s} s")
+            return client.request(method, path, read_timeout_s=_TIMEOUT_S, **rest)
+
         try:
-            yield client
+            yield request
         finally:
             client.close()
+
+
+def _exists(request: Request, path: str) -> bool:
+    try:
+        request("GET", path, accept=METADATA_OF_ONE)
+    except NotFoundError:
+        return False
+    return True

@@ -179,13 +179,20 @@ class JobSpec(_Stored):
     accepted: Accepted | None = None
 
 
+class Stuck(_Stored):
+    """Since when the job has made no progress, and the reason of its end if this lasts for the limit."""
+
+    reason: str
+    since: AwareDatetime
+
+
 class JobStatus(_Stored):
     """
-    The observed state. A time is set once and never changes.
+    The observed state. A time is set once and never changes, except the one in `stuck`.
 
     `control_plane_uid` is the uid of the control-plane pod that the job started with. Without a volume the virtual
     cluster's data is in that pod, so another uid means that the data is lost. `usage` is the running sum;
-    `usage_reports` are its values at each report, the newest last.
+    `usage_reports` are its values at each report, the newest last. `stuck` is None while the job makes progress.
     """
 
     observed_generation: int = 0
@@ -194,6 +201,7 @@ class JobStatus(_Stored):
     exit_code: int = 0
     reason: str | None = None
     message: str | None = None
+    stuck: Stuck | None = None
     spawn_start_time: AwareDatetime | None = None
     start_time: AwareDatetime | None = None
     end_time: AwareDatetime | None = None

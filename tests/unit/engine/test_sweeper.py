@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kns.engine import sweeper
-from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, UNMARKED, Sweeper, SweepRules
+from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, STOPPED, UNMARKED, Sweeper, SweepRules
 from kns.model import names
 from kns.model.errors import ForbiddenError, UnavailableError
 from kns.ports import Kind, Object, World
@@ -83,10 +83,12 @@ class Cluster:
             may_work=self.may_work,
         )
 
-    def sweep(self, *, age_s: float = 900) -> None:
-        """A sweep by a new process. All kinds except clients have a creation time."""
-        self.clock.advance(age_s)
-        self.make().sweep()
+    def sweep(self) -> None:
+        """Two sweeps by a new process with the grace between them."""
+        one = self.make()
+        one.sweep()
+        self.clock.advance(self.rules.grace_s)
+        one.sweep()
 
     # --- objects
 
@@ -201,14 +203,84 @@ def test_an_orphan_is_removed_and_told(cluster: Cluster, kind: SweptKind) -> Non
 
 
 @EVERY
-def test_what_is_younger_than_the_grace_stays(cluster: Cluster, kind: SweptKind) -> None:
+def test_the_grace_counts_from_the_first_sweep_that_found_it(cluster: Cluster, kind: SweptKind) -> None:
+    """However old the object is: a namespace of a week whose record was just lost has the whole grace."""
     ADD[kind](cluster)
+    cluster.clock.advance(7 * 86400)
     one = cluster.make()
-    for after_s in (450.0, 449.0):
+    for after_s in (0.0, 450.0, 449.0):
         cluster.clock.advance(after_s)
         one.sweep()
     assert (cluster.removed, cluster.reasons) == ([], [])
     assert metric("kns_sweep_orphans", kind) == 0
+    cluster.clock.advance(1)
+    one.sweep()
+    assert cluster.removed == [WHERE[kind]]
+
+
+@EVERY
+def test_a_record_that_came_back_in_between_starts_the_grace_again(cluster: Cluster, kind: SweptKind) -> None:
+    ADD[kind](cluster, record_uid=LIVE.uid)
+    one = cluster.make()
+    one.sweep()
+    cluster.clock.advance(600)
+    cluster.store.add(LIVE)
+    one.sweep()
+    cluster.store.force_away(LIVE.record)
+    cluster.clock.advance(600)
+    one.sweep()
+    cluster.clock.advance(600)
+    one.sweep()
+    assert cluster.removed == []
+
+
+def _restore_records(cluster: Cluster, *, orphans: int, live: int) -> None:
+    """Namespaces of which some belong to a record, and an orphan of every other kind."""
+    for number in range(1, orphans + 1):
+        cluster.add_namespace(number=number + 100)
+    for number in range(1, live + 1):
+        cluster.store.add(a_job().numbered(number).started().build())
+        cluster.add_namespace(number=number, record_uid=a_job().numbered(number).started().build().uid)
+    cluster.add_secret()
+    cluster.add_client()
+
+
+@pytest.mark.parametrize(
+    ("orphans", "live", "stops"), [(5, 4, True), (5, 5, False), (4, 0, False), (50, 1, True), (49, 51, False)]
+)
+def test_if_most_namespaces_look_like_orphans_nothing_is_removed(
+    cluster: Cluster, orphans: int, live: int, stops: bool
+) -> None:
+    """After a restored backup the records have new uids. Objects of all kinds stay, and the sweeper reports it."""
+    cluster.rules = replace(RULES, max_share=50)
+    _restore_records(cluster, orphans=orphans, live=live)
+    cluster.sweep()
+    assert REGISTRY.get_sample_value("kns_sweep_stopped") == stops
+    if not stops:
+        assert len(cluster.removed) == orphans + 2
+        assert set(cluster.reasons) == {REMOVED}
+        return
+    assert cluster.removed == []
+    assert set(cluster.reasons) == {STOPPED, FOUND}
+    (stopped,) = [event for event in cluster.events if event["reason"] == STOPPED]
+    assert f"{orphans} of {orphans + live} job namespaces" in stopped["message"]
+    assert stopped["involvedObject"]["name"] == US.namespace
+
+
+def test_a_stopped_sweep_reports_at_once_and_goes_on_when_the_records_are_back(cluster: Cluster) -> None:
+    """The report does not wait for the grace."""
+    cluster.rules = replace(RULES, max_share=50)
+    _restore_records(cluster, orphans=6, live=1)
+    one = cluster.make()
+    one.sweep()
+    assert cluster.reasons == [STOPPED]
+    for number in range(2, 8):
+        cluster.store.add(a_job().numbered(number).started().build())
+        cluster.add_namespace(number=number, record_uid=a_job().numbered(number).started().build().uid)
+    cluster.clock.advance(900)
+    one.sweep()
+    assert REGISTRY.get_sample_value("kns_sweep_stopped") == 0
+    assert len(cluster.removed) == 8
 
 
 def test_what_belongs_to_a_record_stays(cluster: Cluster) -> None:

@@ -121,15 +121,16 @@ def test_both_service_ranges_of_a_dual_stack_cluster_are_reached_without_a_proxy
 
 def test_the_sweeper_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
-        installation=Installation("kns-system", "u"), interval_s=300, grace_s=900, dry_run=False
+        installation=Installation("kns-system", "u"), interval_s=300, grace_s=900, max_share=50, dry_run=False
     )
     for name, text in (
         ("JARVICE_SYSTEM_NAMESPACE", "lab"),
         ("KNS_SWEEP_INTERVAL", "5"),
         ("KNS_SWEEP_GRACE", "0"),
+        ("KNS_SWEEP_MAX_SHARE", "100"),
         ("KNS_SWEEP_DRY_RUN", "true"),
     ):
         monkeypatch.setenv(name, text)
     assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
-        installation=Installation("lab", "u"), interval_s=5, grace_s=0, dry_run=True
+        installation=Installation("lab", "u"), interval_s=5, grace_s=0, max_share=100, dry_run=True
     )

@@ -1,0 +1,30 @@
+"""
+The end of a wait without progress.
+
+The record stores since when the job is stuck, so a restart of kns does not extend the wait. The time starts again if
+the job makes progress or is stuck for another reason.
+"""
+
+from datetime import timedelta
+
+from kns.model.job.conditions import Reason
+from kns.ports import Context
+from kns.stages.outcome import Failed, Wait
+
+
+def wait_at_most(
+    ctx: Context, limit_s: float, *, end: Reason, reason: Reason, message: str, requeue_after_s: float
+) -> Wait | Failed:
+    """Wait with `reason`; after `limit_s` seconds without progress the job ends with reason `end`."""
+    left_s = limit_s - stuck_for_s(ctx, end)
+    if left_s <= 0:
+        return Failed(end, f"after {limit_s} s: {message}")
+    return Wait(min(requeue_after_s, left_s), reason, message, stuck=end)
+
+
+def stuck_for_s(ctx: Context, end: Reason) -> float:
+    """The seconds since which the job has been stuck for this reason; 0 if it was not at the last reconcile."""
+    stuck = ctx.job.status.stuck
+    if stuck is None or stuck.reason != end:
+        return 0.0
+    return (ctx.now - stuck.since) / timedelta(seconds=1)

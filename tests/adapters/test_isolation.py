@@ -1,0 +1,158 @@
+"""Calls into virtual clusters: a slow one delays only its own job."""
+
+import json
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from kns.adapters.kube.client import Bounds
+from kns.adapters.kube.isolation import IsolatedVirtualClusters
+from kns.adapters.kube.virtual import KubeVirtualClusters
+from kns.model.errors import RefusedError, UnavailableError
+from kns.ports import Kind, Object, VirtualClusters
+from tests.adapters.api_server import ApiServer
+from tests.adapters.conftest import kubeconfig_for
+from tests.fakes.stores import FakeClock
+from tests.fakes.vcluster import FakeVirtualClusters
+
+A_CONFIG_MAP: Object = {"kind": "ConfigMap", "metadata": {"name": "kns-job", "namespace": "default"}}
+
+
+class Stalling(FakeVirtualClusters):
+    """Calls with a kubeconfig that begins with `slow` last until `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.began: list[str] = []
+        self._lock = threading.Lock()
+
+    def is_ready(self, kubeconfig: str) -> bool:
+        self._stall(kubeconfig)
+        return super().is_ready(kubeconfig)
+
+    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+        self._stall(kubeconfig)
+        super().apply(kubeconfig, objects)
+
+    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+        self._stall(kubeconfig)
+        return super().find_namespaces(kubeconfig, kind, name, namespaces)
+
+    def _stall(self, kubeconfig: str) -> None:
+        with self._lock:
+            self.began.append(kubeconfig)
+        if kubeconfig.startswith("slow"):
+            assert self.go_on.wait(30)
+
+
+@pytest.fixture
+def stalling() -> Iterator[Stalling]:
+    one = Stalling()
+    yield one
+    one.go_on.set()
+
+
+def isolate(inner: VirtualClusters, clock: FakeClock | None = None, *, threads: int = 32) -> IsolatedVirtualClusters:
+    return IsolatedVirtualClusters(inner, clock=clock or FakeClock(), threads=threads, patience_s=0.05)
+
+
+def settle(isolated: IsolatedVirtualClusters) -> None:
+    """Wait until every call has ended."""
+    for call in list(isolated._calls.values()):
+        call.result.exception(timeout=30)
+
+
+def test_eight_stalling_clusters_delay_nobody_else(stalling: Stalling) -> None:
+    """Eight is the number of workers. The workers come back at once, and another job's call is answered."""
+    isolated = isolate(stalling)
+    with ThreadPoolExecutor(8) as workers:
+        answers = list(workers.map(lambda number: isolated.is_ready(f"slow {number}"), range(8)))
+        assert answers == [False] * 8
+        assert not stalling.go_on.is_set()
+        assert isolated.is_ready("quick")
+
+
+def test_a_job_has_one_call_at_a_time(stalling: Stalling) -> None:
+    isolated = isolate(stalling)
+    for _ in range(5):
+        assert not isolated.is_ready("slow")
+        with pytest.raises(UnavailableError):
+            isolated.apply("slow", [A_CONFIG_MAP])
+    assert stalling.began == ["slow"]
+
+
+def test_a_later_reconcile_collects_the_result(stalling: Stalling) -> None:
+    """The call is not made again, so a slow but honest API makes progress."""
+    isolated = isolate(stalling)
+    with pytest.raises(UnavailableError):
+        isolated.apply("slow", [A_CONFIG_MAP])
+    stalling.go_on.set()
+    settle(isolated)
+    isolated.apply("slow", [A_CONFIG_MAP])
+    assert stalling.began == ["slow"]
+    assert stalling.objects.keys() == {("ConfigMap", "default", "kns-job")}
+
+
+def test_an_error_reaches_the_reconcile_and_the_next_call_is_new(stalling: Stalling) -> None:
+    isolated = isolate(stalling)
+    stalling.fault = RefusedError("webhook says no")
+    with pytest.raises(RefusedError, match="webhook says no"):
+        isolated.apply("quick", [A_CONFIG_MAP])
+    stalling.fault = None
+    isolated.apply("quick", [A_CONFIG_MAP])
+    assert isolated.find_namespaces("quick", Kind.CONFIG_MAP, "kns-job", {"default", "lab"}) == {"default"}
+
+
+def test_the_result_of_another_call_is_never_taken_for_this_one(stalling: Stalling) -> None:
+    isolated = isolate(stalling)
+    assert not isolated.is_ready("slow")
+    stalling.go_on.set()
+    settle(isolated)
+    assert isolated.find_namespaces("slow", Kind.CONFIG_MAP, "kns-job", {"default"}) == frozenset()
+    assert stalling.began == ["slow", "slow"]
+
+
+def test_results_that_nobody_collects_are_dropped(stalling: Stalling) -> None:
+    """Their job has ended meanwhile."""
+    clock = FakeClock()
+    isolated = isolate(stalling, clock)
+    for number in range(20):
+        assert not isolated.is_ready(f"slow {number}")
+    stalling.go_on.set()
+    settle(isolated)
+    clock.advance(91)
+    assert isolated.is_ready("quick")
+    assert isolated._calls == {}
+
+
+def test_no_request_starts_without_the_lead(server: ApiServer) -> None:
+    """A call may have waited for a thread, or be in the middle of several requests."""
+    answers = iter([True, False])
+    virtual = KubeVirtualClusters(may_work=lambda: next(answers))
+    second = {"kind": "Secret", "metadata": {"name": "kns-job", "namespace": "default"}}
+    with pytest.raises(UnavailableError, match="no longer the leader"):
+        virtual.apply(json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP, second])
+    assert [request.method for request in server.seen] == ["PATCH"]
+
+
+def test_a_call_of_many_requests_has_one_limit(server: ApiServer) -> None:
+    virtual = KubeVirtualClusters(Bounds(max_bytes=65536, total_s=0.0))
+    with pytest.raises(UnavailableError, match="the requests before took"):
+        virtual.apply(json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP])
+    assert server.seen == []
+
+
+def test_only_the_named_namespaces_are_asked_for_and_only_for_metadata(server: ApiServer) -> None:
+    for namespace in ("lab", *(f"tenant-{number}" for number in range(50))):
+        server.put("/api/v1", "secrets", {"metadata": {"name": "kns-job", "namespace": namespace}})
+    virtual = KubeVirtualClusters()
+    kubeconfig = json.dumps(kubeconfig_for(server.url))
+    assert virtual.find_namespaces(kubeconfig, Kind.SECRET, "kns-job", {"lab", "later"}) == {"lab"}
+    assert [request.path for request in server.seen] == [
+        "/api/v1/namespaces/lab/secrets/kns-job",
+        "/api/v1/namespaces/later/secrets/kns-job",
+    ]
+    assert all("PartialObjectMetadata" in request.headers["accept"] for request in server.seen)
