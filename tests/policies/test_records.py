@@ -30,7 +30,7 @@ def client(api: ApiServer) -> Iterator[KubeClient]:
     api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     while not any(
         condition["type"] == "Established" and condition["status"] == "True"
-        for condition in api.call("GET", path)["status"].get("conditions", ())
+        for condition in api.call("GET", path)["status"].get("conditions") or ()
     ):
         threading.Event().wait(0.05)
     client = connect(api.kubeconfig)
