@@ -24,10 +24,6 @@ _PLAIN: list[structlog.typing.Processor] = [
 ]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "proves(section, claim): what the test proves, for docs/proofs.md")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse items with the same id: pytest-xdist, which knows items by their ids, runs only one of them."""
     if doubles := [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]:

@@ -79,6 +79,7 @@ def pack(connection: socket.socket, _over: threading.Event) -> None:
     connection.sendall(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
+@pytest.mark.proves("security", "answer kns slowly or never from the job's own API")
 @pytest.mark.parametrize("talk", [endless, drip_body, drip_head, nest, pack])
 def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None:
     bounds = Bounds(max_bytes=262_144, total_s=0.5)

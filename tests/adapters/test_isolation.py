@@ -65,6 +65,7 @@ def settle(isolated: IsolatedVirtualClusters) -> None:
         call.result.exception(timeout=30)
 
 
+@pytest.mark.proves("security", "answer kns slowly or never from the job's own API")
 def test_eight_stalling_clusters_delay_nobody_else(stalling: Stalling) -> None:
     """Eight is the number of workers. The workers come back at once, and another job's call is answered."""
     isolated = isolate(stalling)

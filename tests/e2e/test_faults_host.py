@@ -25,7 +25,14 @@ from tests.e2e.scheduler import (
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, hold_for
 
-pytestmark = pytest.mark.alone
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.proves(
+        "main",
+        "Leader killed at every stage boundary or frozen past its Lease; API server down for a minute; etcd and "
+        "kubelet restarted; lost control planes, evictions, removals by hand",
+    ),
+]
 
 _ROUTES_S = 180.0  # kube-proxy has had no answer all the while, and asks again only after up to a minute
 
@@ -50,6 +57,7 @@ def _await_second(job: TrialJob, second: int) -> None:
 
 
 # The shorter outage is longer than the 30 s after which /ready fails, and than the 10 s after which the leader ends.
+@pytest.mark.proves("faults", "API server down for 60 s while templates run")
 @pytest.mark.parametrize("outage_s", [40.0, pytest.param(60.0, marks=pytest.mark.deep)])
 def test_an_outage_of_the_api_server_costs_its_own_time(site: Site, jobs: JobKeeper, outage_s: float) -> None:
     """
@@ -96,6 +104,8 @@ def test_an_outage_of_the_api_server_costs_its_own_time(site: Site, jobs: JobKee
     await_nothing_left(site.kubectl, before, job=job.number)
 
 
+@pytest.mark.proves("faults", "kubelet of the control plane's node restarted")
+@pytest.mark.proves("faults", "etcd restarted while templates run")
 @pytest.mark.deep
 def test_etcd_and_kubelet_restarted_under_a_job_are_not_noticed_by_it(site: Site, jobs: JobKeeper) -> None:
     """
@@ -138,6 +148,7 @@ def _check_lives(job: TrialJob) -> None:
     assert job.status()["job_status"] == "PROCESSING STARTING"
 
 
+@pytest.mark.proves("faults", "control plane half applied: accounts and Service exist, config and Deployment do not")
 @pytest.mark.deep
 def test_a_control_plane_that_is_half_applied_is_completed(site: Site, jobs: JobKeeper) -> None:
     """

@@ -14,9 +14,16 @@ from tests.e2e.once import delete_control_plane
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, hold_for
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Leader killed at every stage boundary or frozen past its Lease; API server down for a minute; etcd and "
+    "kubelet restarted; lost control planes, evictions, removals by hand",
+)
+
 _MINE = "example.org/hold"
 
 
+@pytest.mark.proves("faults", "control-plane pod of a virtual cluster deleted, no volume")
 def test_without_a_volume_a_lost_control_plane_ends_its_job(site: Site, jobs: JobKeeper) -> None:
     """Everything inside is lost with it, and the empty cluster that replaces it must not pass for the job's."""
     job = jobs.submit("hello")
@@ -31,6 +38,7 @@ def test_without_a_volume_a_lost_control_plane_ends_its_job(site: Site, jobs: Jo
     await_no_leftovers(site, job)
 
 
+@pytest.mark.proves("faults", "namespace of a running job removed by hand")
 @pytest.mark.deep
 def test_a_namespace_removed_by_hand_ends_its_job(site: Site, jobs: JobKeeper) -> None:
     """The job ends with an error that says so; only its record stays."""
@@ -46,6 +54,7 @@ def test_a_namespace_removed_by_hand_ends_its_job(site: Site, jobs: JobKeeper) -
     await_no_leftovers(site, job)
 
 
+@pytest.mark.proves("faults", "record deleted while its job spawns")
 @pytest.mark.deep
 def test_a_record_deleted_while_its_job_spawns_takes_everything_along(site: Site, jobs: JobKeeper) -> None:
     """Not even the record is left."""
@@ -61,6 +70,7 @@ def test_a_record_deleted_while_its_job_spawns_takes_everything_along(site: Site
     await_no_leftovers(site, job, record=False)
 
 
+@pytest.mark.proves("faults", "init pod evicted (Eviction API, like a drain) in the middle of its items")
 @pytest.mark.deep
 def test_an_evicted_init_pod_is_replaced_and_goes_on_where_it_was(site: Site, jobs: JobKeeper) -> None:
     """The Eviction API, as a drain uses it, in the third of three items: the two that are done are not repeated."""
@@ -97,6 +107,7 @@ def test_an_evicted_init_pod_is_replaced_and_goes_on_where_it_was(site: Site, jo
     await_no_leftovers(site, job)
 
 
+@pytest.mark.proves("faults", "a foreign finalizer holds the namespace")
 @pytest.mark.deep
 def test_a_finalizer_of_somebody_else_is_reported_and_never_stripped(site: Site, jobs: JobKeeper) -> None:
     """The job is COMPLETED at once; its condition has the API server's words until somebody removes the finalizer."""

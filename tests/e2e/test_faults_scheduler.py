@@ -29,7 +29,15 @@ from tests.e2e.scheduler import (
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
-pytestmark = [pytest.mark.alone, pytest.mark.deep]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.deep,
+    pytest.mark.proves(
+        "main",
+        "Leader killed at every stage boundary or frozen past its Lease; API server down for a minute; etcd and "
+        "kubelet restarted; lost control planes, evictions, removals by hand",
+    ),
+]
 
 _SOON_S = 0.05  # between looks at what passes quickly
 _STAGE_S = 120.0
@@ -83,6 +91,7 @@ def _await(site: Site, job: TrialJob, boundary: Callable[[Site, TrialJob], bool]
     wait_for(probe, timeout_s=_STAGE_S, what=what, evidence=job.describe, every_s=_SOON_S)
 
 
+@pytest.mark.proves("faults", "leader killed (SIGKILL, pod and all) at the stage boundaries of one job")
 def test_a_leader_killed_at_every_stage_boundary_neither_loses_nor_doubles_the_job(site: Site, jobs: JobKeeper) -> None:
     """
     At each boundary of one job's life, the leader that brought it there is killed together with its pod. (Those of the
@@ -114,6 +123,7 @@ def test_a_leader_killed_at_every_stage_boundary_neither_loses_nor_doubles_the_j
     await_nothing_left(site.kubectl, before, job=job.number)
 
 
+@pytest.mark.proves("faults", "leader frozen (SIGSTOP) past its Lease while it makes a job, then woken")
 def test_a_frozen_leader_that_wakes_after_its_lease_writes_no_more(site: Site, jobs: JobKeeper) -> None:
     """
     SIGSTOP while the leader makes a job: the standby takes over and leads the job to its end, so that nothing of it is
@@ -149,6 +159,8 @@ def test_a_frozen_leader_that_wakes_after_its_lease_writes_no_more(site: Site, j
     await_nothing_left(site.kubectl, before, job=job.number)
 
 
+@pytest.mark.proves("faults", "both replicas killed at once during a removal")
+@pytest.mark.proves("faults", "helm killed (SIGKILL) while it renders")
 def test_a_helm_killed_half_way_is_run_again(site: Site, jobs: JobKeeper) -> None:
     """
     SIGKILL to the real helm while it renders, in a scheduler that has rendered nothing yet: the job says why it waits,

@@ -13,12 +13,24 @@ from tests.e2e.scheduler import CONFIG, Settings
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
-pytestmark = [pytest.mark.alone, pytest.mark.deep]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.deep,
+    pytest.mark.proves(
+        "main",
+        "Leader killed at every stage boundary or frozen past its Lease; API server down for a minute; etcd and "
+        "kubelet restarted; lost control planes, evictions, removals by hand",
+    ),
+]
 
 _VOLUME = "KNS_VCLUSTER_STORAGE_CLASS"
 _IN = "--namespace=default"
 
 
+@pytest.mark.proves(
+    "faults",
+    "control-plane pod of a virtual cluster with a volume (`KNS_VCLUSTER_STORAGE_CLASS`) deleted",
+)
 def test_with_a_volume_a_job_outlives_its_control_plane(site: Site, settings: Settings, jobs: JobKeeper) -> None:
     """
     What was inside is kept, the app's pod is not touched, and the job serves; the volume goes with the job.

@@ -1,9 +1,13 @@
 """The whole life of the smallest app, after which nothing of it is left."""
 
+import pytest
+
 from demo.snapshot import take_snapshot
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.site import Site
+
+pytestmark = pytest.mark.proves("main", "From submit to page to complete removal, compared over all object kinds")
 
 
 def test_hello_serves_and_is_shut_down_and_leaves_its_record_alone(site: Site, jobs: JobKeeper) -> None:

@@ -18,6 +18,12 @@ from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Ingress: every form of address, TLS by Secret, annotations; a target that is late, changes, disappears or "
+    "leads elsewhere",
+)
+
 _FOLLOW_S = 90.0  # kns looks once a minute where no pod comes or goes
 _AGAIN_S = 30.0  # and every ten seconds while the target is lost
 

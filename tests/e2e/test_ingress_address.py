@@ -21,7 +21,14 @@ _TLS = "e2e-tls"
 _ENTRY_POINTS = "traefik.ingress.kubernetes.io/router.entrypoints"
 _LIMIT_S = 15
 
-pytestmark = pytest.mark.alone
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.proves(
+        "main",
+        "Ingress: every form of address, TLS by Secret, annotations; a target that is late, changes, disappears or "
+        "leads elsewhere",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,7 @@ ESCAPES = {
 }
 
 
+@pytest.mark.proves("security", "privileged mode, capabilities, host path, network, PID, IPC, port, no seccomp")
 @pytest.mark.parametrize("name", ESCAPES)
 def test_a_pod_that_reaches_for_its_node_is_refused_and_the_tenant_told(
     site: Site, job: TrialJob, inside: Kubectl, name: str
@@ -70,6 +71,7 @@ def test_a_pod_that_reaches_for_its_node_is_refused_and_the_tenant_told(
     assert site.kubectl.find("pod", copy, f"--namespace={job.namespace}") is None
 
 
+@pytest.mark.proves("security", "fill the host's store, address ranges or pod slots with thousands of small objects")
 def test_the_quota_counts_what_costs_the_host_without_being_cores_or_memory(site: Site, job: TrialJob) -> None:
     kinds = ("pods", "services", "configmaps", "secrets", "persistentvolumeclaims")
     within = f"--namespace={job.namespace}"
@@ -86,6 +88,7 @@ def test_the_quota_counts_what_costs_the_host_without_being_cores_or_memory(site
     job.wait_for(counted, timeout_s=_COUNT_S, what="a quota that has counted")
 
 
+@pytest.mark.proves("security", "a Service with `externalIPs`, a node port, a load balancer")
 @pytest.mark.parametrize(
     ("name", "spec", "said"),
     [
@@ -101,6 +104,7 @@ def test_a_service_draws_no_traffic_of_the_host(inside: Kubectl, name: str, spec
     assert said in inside.run("create", "--filename=-", stdin=body, check=False)
 
 
+@pytest.mark.proves("security", "use a host ServiceAccount")
 def test_no_pod_that_a_tenant_reaches_has_a_token_of_the_host(site: Site, job: TrialJob, inside: Kubectl) -> None:
     """Only the control plane has one, and no tenant reaches that pod: it is in no cluster of theirs."""
     inside.run("create", "serviceaccount", f"vc-{job.namespace}", _IN)
@@ -117,6 +121,7 @@ def test_no_pod_that_a_tenant_reaches_has_a_token_of_the_host(site: Site, job: T
         assert not any("serviceAccountToken" in source for source in sources), name
 
 
+@pytest.mark.proves("security", "name a host Secret (`...-certs`, `kns-init`)")
 def test_a_pod_of_the_tenant_cannot_name_a_secret_of_the_host(site: Site, job: TrialJob, inside: Kubectl) -> None:
     """The Secrets that it names are looked up inside, and reach the host under a translated name."""
     wanted = (f"{job.namespace}-certs", f"vc-{job.namespace}", "kns-init", "kns-shell")
@@ -131,6 +136,7 @@ def test_a_pod_of_the_tenant_cannot_name_a_secret_of_the_host(site: Site, job: T
     assert not set(named) & {*wanted, "kns-init-env"}
 
 
+@pytest.mark.proves("security", "read the nested administrator's kubeconfig")
 def test_a_tenant_inside_sees_no_object_of_the_host(job: TrialJob, inside: Kubectl) -> None:
     secrets = {item["metadata"]["name"] for item in inside.get("secrets", "--all-namespaces")["items"]}
     assert not {
@@ -218,12 +224,22 @@ def _attempts(job: str) -> list[Attempt]:
 SYNCER_ATTEMPTS = [attempt.what for attempt in _attempts("kns-job-0")]
 
 
+@pytest.mark.proves(
+    "main",
+    "About fifty forbidden actions with the scheduler's token, twenty with a syncer's: the API server refuses each",
+)
+@pytest.mark.proves("security", "lead the ingress controller to another job by its own endpoints")
+@pytest.mark.proves(
+    "security",
+    "read elsewhere, create pods elsewhere or privileged ones in its own job, bind roles, remove the job's limits",
+)
 @pytest.mark.parametrize("what", SYNCER_ATTEMPTS)
 def test_the_syncers_token_is_worth_nothing_beyond_its_job(syncer: Thief, job: TrialJob, what: str) -> None:
     (attempt,) = (attempt for attempt in _attempts(job.namespace) if attempt.what == what)
     require_refused(syncer.tries(attempt))
 
 
+@pytest.mark.proves("security", "everything inside its job, including the app's pull secret")
 def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
     """So what is refused above is refused for its content."""
     home = f"/api/v1/namespaces/{job.namespace}/pods"

@@ -27,6 +27,8 @@ from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leadin
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
+pytestmark = pytest.mark.proves("main", "A Keycloak client per job, with a real Keycloak")
+
 APP = "keycloak-login"
 REALM, KNS_CLIENT = "jarvice", "kns"
 USER, PASSWORD = "ana", "ana-of-test"
@@ -197,6 +199,7 @@ def test_a_client_deleted_by_hand_comes_back_while_the_app_is_deployed(
     assert log_in(_read_login(site, job), USER, PASSWORD)["preferred_username"] == USER
 
 
+@pytest.mark.proves("faults", "leader killed (SIGKILL, pod and all) at the stage boundaries of one job")
 @pytest.mark.alone
 @pytest.mark.deep
 def test_a_leader_killed_when_the_client_is_there_and_when_it_is_gone_makes_it_once(

@@ -43,6 +43,10 @@ def _apply(inside: Kubectl, name: str, container: dict[str, Any]) -> None:
     inside.run("apply", "--filename=-", stdin=json.dumps(a_pod(name, container=container)))
 
 
+@pytest.mark.proves(
+    "appdef",
+    "`limit_range` of the AppDef replaces the site's; one that keeps out kns's own pods is refused",
+)
 def test_the_appdefs_limit_range_replaces_the_sites(limited: TrialJob) -> None:
     """The web pod of examples/limits names no resources; its AppDef does."""
     pods = limited.pods(selector=_TENANTS)
@@ -53,6 +57,9 @@ def test_the_appdefs_limit_range_replaces_the_sites(limited: TrialJob) -> None:
     }
 
 
+@pytest.mark.proves("security", "take more than the machine")
+@pytest.mark.proves("security", "a LimitRange that raises its limits")
+@pytest.mark.proves("objects", "The quota is the machine plus kns's own pods, without load balancers and node ports")
 def test_a_tenant_gets_the_whole_machine_and_no_more(site: Site, limited: TrialJob, inside: Kubectl) -> None:
     """
     Two pods that together ask for exactly the machine are admitted on the host. The next one stays Pending inside, and

@@ -77,6 +77,7 @@ def test_preflight_finds_no_fault_in_either_pod(site: Site, replicas: dict[str, 
         assert "ok" in [each["verdict"] for each in found if each["check"] == "catalogue"]
 
 
+@pytest.mark.proves("settings", "Both replicas answer, one reconciles jobs")
 def test_both_answer_every_read_route_of_a_live_job(replicas: dict[str, Portal], live: TrialJob) -> None:
     """The leader stores its work in the record and beside it, so the standby knows as much."""
     number = live.number

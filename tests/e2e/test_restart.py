@@ -10,7 +10,14 @@ from tests.e2e.scheduler import Leadership, await_leader, await_whole, count_res
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
-pytestmark = pytest.mark.alone
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.proves(
+        "main",
+        "Leader killed at every stage boundary or frozen past its Lease; API server down for a minute; etcd and "
+        "kubelet restarted; lost control planes, evictions, removals by hand",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,7 @@ def _kill_pod(site: Site) -> Leadership:
     return leader
 
 
+@pytest.mark.proves("faults", "leader killed (SIGKILL, pod and all) at the stage boundaries of one job")
 @pytest.mark.parametrize(
     "kill", [pytest.param(_kill_process, marks=pytest.mark.deep), _kill_pod], ids=["process", "pod"]
 )

@@ -16,6 +16,11 @@ from tests.e2e.site import Site
 from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, replace, require_refused, with_token_of
 from tests.e2e.waiting import NotYetError, wait_for
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "About fifty forbidden actions with the scheduler's token, twenty with a syncer's: the API server refuses each",
+)
+
 OURS, THEIRS = 99_999_900, 99_999_901  # far above any number that the counter gives
 _OURS, _THEIRS = f"kns-job-{OURS}", f"kns-job-{THEIRS}"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -234,11 +239,17 @@ def thief(site: Site) -> Iterator[Thief]:
             site.kubectl.run("delete", "namespace", *names, "--ignore-not-found", timeout_s=90)
 
 
+@pytest.mark.proves(
+    "security",
+    "read Secrets elsewhere, impersonate, get other or lasting tokens, create pods elsewhere, change its roles, "
+    "policies or catalogue, touch another installation's jobs, make a volume of a node's folder",
+)
 @pytest.mark.parametrize("attempt", FORBIDDEN, ids=str)
 def test_kns_cannot(thief: Thief, attempt: Attempt) -> None:
     require_refused(thief.tries(attempt))
 
 
+@pytest.mark.proves("security", "everything in *its own* jobs, including their Secrets")
 @pytest.mark.parametrize("attempt", ALLOWED, ids=str)
 def test_kns_can(thief: Thief, attempt: Attempt) -> None:
     """The same token, used the same way: so what is refused above is refused for its content."""
@@ -246,6 +257,7 @@ def test_kns_can(thief: Thief, attempt: Attempt) -> None:
     assert answer.status_code in (200, 201, 202), f"{answer.status_code}: {answer.text}"
 
 
+@pytest.mark.proves("security", "bind its roles elsewhere, or to others")
 def test_what_rbac_admits_the_policy_refuses(thief: Thief) -> None:
     """RBAC cannot distinguish namespaces by name; there only the policy refuses."""
     for attempt in (attempt for attempt in FORBIDDEN if "bind its role" in attempt.what):

@@ -78,6 +78,7 @@ def _require_spec(site: Site, job: TrialJob, spec: dict[str, Any]) -> None:
         raise NotYetError(f"Ingress: {found}")
 
 
+@pytest.mark.proves("security", "an Ingress of its own")
 def test_an_app_cannot_make_ingresses_of_the_host(site: Site, job: TrialJob, jobs: JobKeeper) -> None:
     """
     Its Ingresses stay inside, also one that claims the host of another job. A Service that is made after them reaches

@@ -16,6 +16,8 @@ from tests.e2e.site import Site
 from tests.e2e.tenant import a_pod, await_running, host_copy
 from tests.e2e.waiting import NotYetError
 
+pytestmark = pytest.mark.proves("main", "The web shell, used through a headless browser")
+
 _READY_S = 120.0
 
 
@@ -77,6 +79,7 @@ def test_the_shells_account_is_an_administrator_by_role_and_not_by_group(site: S
     assert "client-key" not in config
 
 
+@pytest.mark.proves("security", "find host data in the shell's pod")
 def test_the_shells_pod_has_nothing_of_the_host(site: Site, shell: TrialJob) -> None:
     """Not root, nothing to write but its own folders, no token of the host; its processes do not show the login."""
     _, password = _login(site, shell)
@@ -90,6 +93,7 @@ def test_the_shells_pod_has_nothing_of_the_host(site: Site, shell: TrialJob) -> 
     assert password not in arguments
 
 
+@pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
 def test_all_of_it_ends_with_its_job_also_a_pod_that_will_not_end(site: Site, shell: TrialJob) -> None:
     """
     Last of the tests with this job. A pod asks for a day of grace and ignores the signal to end; the job is terminated,

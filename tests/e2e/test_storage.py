@@ -131,6 +131,7 @@ def test_a_claim_of_the_running_app_is_bound_to_the_vault(
     )
 
 
+@pytest.mark.proves("security", "bind another job's vault volume")
 def test_another_job_cannot_have_the_volume(
     site: Site, storage_class: str, job: TrialJob, other_job: TrialJob, inside: Kubectl
 ) -> None:
@@ -174,6 +175,7 @@ def test_what_a_tenant_writes_into_classes_leads_nowhere(
     assert inside.get("persistentvolumeclaim", "in-evil", _IN)["status"]["phase"] == "Pending"
 
 
+@pytest.mark.proves("security", "mount NFS, CSI or other storage directly")
 @pytest.mark.parametrize(
     "source",
     [

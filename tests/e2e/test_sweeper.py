@@ -20,6 +20,11 @@ from tests.e2e.scheduler import Settings, await_leader
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 
+pytestmark = pytest.mark.proves(
+    "main",
+    "Orphans of every kind are removed; unmarked objects and those of other installations stay",
+)
+
 _SHORT = {"KNS_SWEEP_INTERVAL": "2", "KNS_SWEEP_GRACE": "1"}
 _SWEPT_S = 60.0
 _SYSTEM = f"--namespace={NAMESPACE}"

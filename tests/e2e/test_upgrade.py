@@ -26,7 +26,10 @@ from tests.upgrade.stored import StoredLife, list_versions, read_life
 COUNTER = ("configmap", "kns-job-numbers", f"--namespace={NAMESPACE}")
 STATES = ("submitted", "spawning", "ended", "removed")
 _KINDS = ("Namespace", "RoleBinding", "LimitRange", "ResourceQuota")
-pytestmark = pytest.mark.alone
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.proves("main", "Jobs of 0.1.0 continue after an upgrade, whatever their stage"),
+]
 
 _TIME = re.compile(r'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00))"')
 

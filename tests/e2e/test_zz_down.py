@@ -21,6 +21,7 @@ _DOWN_S = 240
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.skipif(os.environ.get(ASKED) != "1", reason=f"ends the cluster; set {ASKED}=1 to run it"),
+    pytest.mark.proves("main", "`make down` leaves nothing on the machine"),
 ]
 
 

@@ -1,13 +1,21 @@
-"""docs/proofs.md is what the marks of the tests say, and no other page names a test."""
+"""docs/proofs.md has what the marks of the tests say, and no other page names a test."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PROOFS = ROOT / "docs" / "proofs.md"
+PAGES = [
+    page
+    for page in ROOT.rglob("*.md")
+    if page != PROOFS and not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+]
+NAMES_TESTS = {ROOT / "docs" / "testing.md"}  # it describes the files of the end-to-end tests
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +28,56 @@ def builder() -> ModuleType:
     return module
 
 
-def test_the_page_is_up_to_date(builder: ModuleType) -> None:
+@pytest.fixture(scope="module")
+def proofs(builder: ModuleType) -> list[Any]:
+    """The marks of the tests of this tree."""
+    return list(builder.collect_proofs())
+
+
+def test_the_page_is_up_to_date(builder: ModuleType, proofs: list[Any]) -> None:
     """`make docs` would change nothing."""
-    assert PROOFS.read_text("utf-8") == builder.build_page(builder.collect_proofs())
+    assert PROOFS.read_text("utf-8") == builder.build_page(proofs)
 
 
-def test_every_claim_is_on_its_page_word_for_word(builder: ModuleType) -> None:
+def test_every_claim_is_on_its_page_word_for_word(builder: ModuleType, proofs: list[Any]) -> None:
     pages = {key: builder.read_page(section) for key, section in builder.SECTIONS.items()}
-    missing = [proof for proof in builder.collect_proofs() if proof.claim not in (pages[proof.section] or proof.claim)]
+    missing = [proof for proof in proofs if proof.claim not in (pages[proof.section] or proof.claim)]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("section", "heading"),
+    [
+        ("security", "What somebody can try, and what stops it"),
+        ("faults", "Faults that neither shows"),
+        ("faults", "Faults on the testbed"),
+    ],
+)
+def test_every_row_of_a_table_of_claims_is_proven(
+    builder: ModuleType, proofs: list[Any], section: str, heading: str
+) -> None:
+    """The first cell is the claim, or begins with it. Bold rows are headings."""
+    text = builder.read_page(builder.SECTIONS[section])
+    table = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    heads = {"fault", "who tries what"}
+    claims = tuple(proof.claim for proof in proofs if proof.section == section)
+    assert len(rows) > 2
+    assert [row for row in rows if not row.startswith(("**", *claims)) and row not in heads] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_other_page_names_a_test(page: Path) -> None:
+    """So that a test can be renamed, moved or split alone."""
+    text = page.read_text("utf-8")
+    named = re.findall(r"\btest_\w+\.py|\btest_\w+\*|::test_\w+|`test_\w+`", text)
+    assert page in NAMES_TESTS or named == []
+
+
+def test_the_page_about_tests_names_files_that_exist() -> None:
+    for page in NAMES_TESTS:
+        for name in re.findall(r"\btest_\w+\.py", page.read_text("utf-8")):
+            assert list((ROOT / "tests").rglob(name)), f"{page.name} names {name}"
 
 
 @pytest.mark.parametrize(
