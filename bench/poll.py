@@ -36,7 +36,7 @@ from kns.client import ENDED, ApiKey, is_gone
 
 MAX_CLIENTS = 2000
 MAX_STANDING = 50
-_LOOK_S = 0.25
+_INTERVAL_S = 0.25
 _ROUTES = ("status", "tail")
 
 
@@ -95,7 +95,11 @@ class Result:
 
 
 class Bench:
-    """One measurement. `read` returns the scheduler's metrics. `look_s` and `poll_s` are parameters for tests."""
+    """
+    One measurement. `read` returns the scheduler's metrics.
+
+    `interval_s` is the time between two requests about a job that is timed; tests shorten it and `poll_s`.
+    """
 
     def __init__(
         self,
@@ -104,13 +108,13 @@ class Bench:
         load: Load,
         read: Callable[[], list[Replica]],
         *,
-        look_s: float = _LOOK_S,
+        interval_s: float = _INTERVAL_S,
         poll_s: float = POLL_S,
     ) -> None:
         self._kns = BenchClient(url, accounts, load.label, poll_s=poll_s)
         self._load = load
         self._read = read
-        self._look_s = look_s
+        self._interval_s = interval_s
         self._turns = cycle(accounts)
         self._standing: list[tuple[ApiKey, int]] = []
         self.result = Result(load)
@@ -171,7 +175,7 @@ class Bench:
                 raise BenchError(
                     f"job {number} was not reachable within {self._load.serving_s:.0f} s: {status} {answer.text}"
                 )
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._interval_s)
 
     async def _await(self, account: ApiKey, number: int, is_there: Callable[[dict[str, Any]], bool]) -> None:
         deadline = time.perf_counter() + self._load.removal_s
@@ -180,7 +184,7 @@ class Bench:
         ):
             if time.perf_counter() > deadline:
                 raise BenchError(f"job {number} is not removed after {self._load.removal_s:.0f} s: {job['job_status']}")
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(self._interval_s)
 
     @contextlib.asynccontextmanager
     async def _polling(self, run: Run) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@ What kubectl says when an item can never succeed, however often it is tried.
 
 Only faults that are certain are listed: those of the item's own manifest, which no attempt changes. A kind that is not
 known yet, a missing namespace, an object that is not valid at the moment: another item or a controller inside may
-change that, so they are retried. docs/decisions/0026 has the reasons.
+change that, so they are retried. docs/decisions/0025 has the reasons.
 """
 
 from __future__ import annotations

@@ -57,11 +57,11 @@ class CatalogDirectory:
         """Check every second until `stop` is set."""
         while not stop.wait(CHECK_INTERVAL_S):
             try:
-                self.look()
+                self.refresh()
             except Exception:  # a bug must not end the checks
-                log.exception("catalog_look_failed", kept="the last good version")
+                log.exception("catalog_refresh_failed", kept="the last good version")
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the catalogue if a file changed."""
         stamp = self._read_stamp()
         if stamp == self._seen:

@@ -27,7 +27,7 @@ class Identity:
     claims: TokenClaims | None = None
 
     @property
-    def may_look(self) -> bool:
+    def may_read(self) -> bool:
         """Whether read access is allowed. The realm still issues tokens to closed accounts, so those are refused."""
         return self.claims is None or self.user.active
 

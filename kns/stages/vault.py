@@ -51,7 +51,7 @@ def remove(ctx: Context) -> Outcome:
     _delete(ctx, volumes)
     if volumes and cluster.read(Kind.NAMESPACE, "", ctx.namespace) is None:
         left = ", ".join(str(volume["metadata"]["name"]) for volume in volumes)
-        return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"volumes of the vault are going: {left}")
+        return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"volumes of the vault are being deleted: {left}")
     return Done()
 
 

@@ -1,5 +1,5 @@
 """
-kns's Keycloak adapter over a small server: what it sends, how often, and how each fault is told.
+kns's Keycloak adapter over a small server: what it sends, how often, and how it reports each fault.
 
 The first half runs on the realm in memory as well, so that the flow tests lean on promises that the adapter keeps.
 """

@@ -84,7 +84,7 @@ def test_apps_may_lie_in_a_folder(tmp_path: Path) -> None:
     directory = CatalogDirectory(tmp_path)
     assert list(directory.load().apps) == ["hello", "secret"]
     (tmp_path / "apps" / "third.json").write_text(json.dumps(an_app()))
-    directory.look()
+    directory.refresh()
     assert list(directory.current().apps) == ["hello", "secret", "third"]
 
 
@@ -96,7 +96,7 @@ def test_a_new_version_is_seen_at_the_next_look_and_not_before(directory: Catalo
     """Requests read the current version on the event loop, so that must not touch the disk."""
     mount.write(catalog_files(apps={"fresh": an_app()}))
     assert "fresh" not in directory.current().apps
-    directory.look()
+    directory.refresh()
     assert "fresh" in directory.current().apps
 
 
@@ -128,14 +128,14 @@ def test_it_is_looked_at_every_second_even_after_a_look_that_failed(
     stop = _Stop(break_it, mend_it)
     with capture_logs() as logs:
         directory.run(stop)
-    assert [line["event"] for line in logs] == ["catalog_look_failed", "catalog_loaded"]
+    assert [line["event"] for line in logs] == ["catalog_refresh_failed", "catalog_loaded"]
     assert "fresh" in directory.current().apps
     assert stop.seconds == [1.0, 1.0, 1.0]
 
 
 def test_nothing_is_read_again_while_nothing_changes(directory: CatalogDirectory) -> None:
     before = directory.current()
-    directory.look()
+    directory.refresh()
     assert directory.current() is before
 
 
@@ -143,7 +143,7 @@ def test_an_app_that_is_taken_away_is_gone(directory: CatalogDirectory, mount: S
     files = catalog_files()
     del files["apps/hello.json"]
     mount.write(files)
-    directory.look()
+    directory.refresh()
     assert list(directory.current().apps) == ["secret"]
 
 
@@ -185,14 +185,14 @@ def test_a_bad_version_keeps_the_old_one_and_is_logged_once(
     mount.write({**catalog_files(), **changes})
     with capture_logs() as logs:
         for _ in range(3):
-            directory.look()
+            directory.refresh()
             assert directory.current() is before
     (line,) = [line for line in logs if line["event"] == "catalog_rejected"]
     assert problem in line["problem"]
     assert "key-user1" not in str(logs)
 
     mount.write(catalog_files(apps={"fresh": an_app()}))
-    directory.look()
+    directory.refresh()
     assert "fresh" in directory.current().apps
 
 
@@ -210,7 +210,7 @@ def test_every_fault_of_a_bad_version_is_logged_once(directory: CatalogDirectory
     faulty = {"users.json": "[", "machines.json": {"m": {"mc_cores": 1}}, "vaults.json": [], "apps/hello.json": []}
     mount.write({**catalog_files(), **faulty})
     with capture_logs() as logs:
-        directory.look()
+        directory.refresh()
     (line,) = logs
     assert line["faults"] == 4
     assert line["problem"] == (
@@ -235,7 +235,7 @@ def test_a_file_with_a_byte_order_mark_is_read_as_without(mount: SecretMount) ->
 def test_a_directory_that_vanishes_keeps_the_last_good_version(directory: CatalogDirectory, mount: SecretMount) -> None:
     before = directory.current()
     mount.path.rename(mount.path.with_name("elsewhere"))
-    directory.look()
+    directory.refresh()
     assert directory.current() is before
 
 

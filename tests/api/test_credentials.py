@@ -51,7 +51,7 @@ def test_credentials_of_a_wrong_type_are_invalid_parameters(api: Api) -> None:
     "callers",
     "An inactive account may read with its key but not submit; with a token it may do neither",
 )
-def test_an_account_without_billing_may_look(api: Api) -> None:
+def test_an_account_without_billing_may_read(api: Api) -> None:
     assert api.get("jobs", as_user="idle1").json() == {}
 
 

@@ -21,7 +21,7 @@ ACCOUNTS = [ApiKey("user1", "key-1"), ApiKey("user2", "key-2")]
 
 class _FakeKns:
     """
-    Jobs serve when `info` is asked for the second time, and are removed as soon as they are told to end.
+    Jobs serve when `info` is asked for the second time, and are removed as soon as they are shut down.
 
     Of 1 and 2, which stand, 3 and 4, which are timed, the last serves only after both that stand have been tailed, so
     that no test depends on who is quicker.
@@ -74,7 +74,7 @@ def _load(**changes: Any) -> Load:
 
 def _run(kns: _FakeKns, load: Load | None = None) -> Result:
     async def run(url: str) -> Result:
-        return await Bench(url, ACCOUNTS, load or _load(), _read, look_s=0.01, poll_s=0).run()
+        return await Bench(url, ACCOUNTS, load or _load(), _read, interval_s=0.01, poll_s=0).run()
 
     return asyncio.run(run_against(kns, run))
 
@@ -121,10 +121,10 @@ def test_what_is_shown_has_both_runs_side_by_side() -> None:
     result = _run(_FakeKns())
     console = Console(width=120, record=True, quiet=True)
     poll.show(result, console)
-    told = poll.to_json(result)
-    assert [run["clients"] for run in told["runs"]] == [0, 4]
-    assert told["runs"][1]["latencies"].keys() == {"status", "tail"}
-    assert json.loads(json.dumps(told)) == told
+    figures = poll.to_json(result)
+    assert [run["clients"] for run in figures["runs"]] == [0, 4]
+    assert figures["runs"][1]["latencies"].keys() == {"status", "tail"}
+    assert json.loads(json.dumps(figures)) == figures
 
 
 def test_without_an_address_nothing_is_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from demo.errors import DemoError
 
 
 def a_replica(
-    pod: str = "a", *, passes: dict[str, int] | None = None, cpu_s: float = 0.0, vcluster: int = 0
+    pod: str = "a", *, reconciles: dict[str, int] | None = None, cpu_s: float = 0.0, vcluster: int = 0
 ) -> Replica:
-    """`passes`: bucket's bound -> how many took no longer; each took 10 ms."""
-    buckets = passes or {}
+    """`reconciles`: bucket's bound -> how many took no longer; each took 10 ms."""
+    buckets = reconciles or {}
     text = ["# TYPE kns_reconcile_duration_seconds histogram"]
     text += [f'kns_reconcile_duration_seconds_bucket{{le="{bound}"}} {count}' for bound, count in buckets.items()]
     total = buckets.get("+Inf", 0)
@@ -29,15 +29,15 @@ def a_replica(
 
 
 class _Pods:
-    """kubectl, for two pods of which one is on its way out."""
+    """kubectl, for two pods one of which is terminating."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self._fails = fails
 
     def get(self, *arguments: str) -> Any:
-        going = {"name": "old", "deletionTimestamp": "now"}
+        terminating = {"name": "old", "deletionTimestamp": "now"}
         running = {"phase": "Running"}
-        return {"items": [{"metadata": {"name": "b"}, "status": running}, {"metadata": going, "status": running}]}
+        return {"items": [{"metadata": {"name": "b"}, "status": running}, {"metadata": terminating, "status": running}]}
 
     def run(self, *arguments: str) -> str:
         if self._fails:
@@ -47,9 +47,9 @@ class _Pods:
 
 
 def test_only_what_happened_meanwhile_counts() -> None:
-    """Of 100 new passes 99 took no longer than 0.1 s; the standby adds its own share of the processor."""
-    before = [a_replica("a", passes={"0.1": 50, "+Inf": 50}, cpu_s=1, vcluster=1), a_replica("b", cpu_s=1)]
-    after = [a_replica("a", passes={"0.1": 149, "+Inf": 150}, cpu_s=3, vcluster=3), a_replica("b", cpu_s=1.5)]
+    """Of 100 new reconciles 99 took no longer than 0.1 s; the standby adds its own share of the processor."""
+    before = [a_replica("a", reconciles={"0.1": 50, "+Inf": 50}, cpu_s=1, vcluster=1), a_replica("b", cpu_s=1)]
+    after = [a_replica("a", reconciles={"0.1": 149, "+Inf": 150}, cpu_s=3, vcluster=3), a_replica("b", cpu_s=1.5)]
     work = compare_work(before, after)
     assert work.reconciles == 100
     assert work.mean_ms == pytest.approx(10)
@@ -58,8 +58,8 @@ def test_only_what_happened_meanwhile_counts() -> None:
     assert work.stages == {"vcluster": 20.0}
 
 
-def test_slow_passes_are_in_the_last_bucket() -> None:
-    work = compare_work([a_replica()], [a_replica(passes={"600": 98, "+Inf": 100})])
+def test_slow_reconciles_are_in_the_last_bucket() -> None:
+    work = compare_work([a_replica()], [a_replica(reconciles={"600": 98, "+Inf": 100})])
     assert work.within_s == math.inf
 
 

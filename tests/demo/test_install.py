@@ -195,15 +195,15 @@ def test_the_next_steps_name_the_file_with_the_accounts() -> None:
 
 
 def test_the_readme_has_the_same_next_steps() -> None:
-    told = environment.describe_next_steps(choose_target({}))
+    text = environment.describe_next_steps(choose_target({}))
     block = (ROOT / "README.md").read_text("utf-8").partition("## Submit something")[2].split("```")[1]
     commands = block.strip("\n").splitlines()
     assert commands[0] == 'eval "$(make -s env)"'
-    assert "\n".join(commands[2:]) in told
+    assert "\n".join(commands[2:]) in text
 
 
 def test_the_recipe_for_pushing_builds_and_pushes_every_image() -> None:
-    """Run as it is told, with a docker that only says what it was asked for."""
+    """Runs as printed, with a docker that only prints its arguments."""
     recipe = VARIABLES.partition("Push the images first")[2].partition("\n")[2]
     command = ["/bin/sh", "-eu", "-c", 'docker() { echo "$@"; }\n' + recipe]
     environ = {"KNS_REGISTRY": "registry.example.org/team", "PATH": os.environ["PATH"]}

@@ -1,5 +1,5 @@
 """
-The story of one job, told from scripted answers: it follows to the page, explains a failure, and takes its job back.
+The demo with scripted responses: it follows a job to its page, explains a failure, and terminates an interrupted job.
 """
 
 import contextlib

@@ -53,11 +53,11 @@ def test_a_claim_of_the_templates_is_bound_while_they_run(sim: Simulation, job: 
 def test_a_later_claim_is_served_too_and_a_quiet_job_costs_nothing(sim: Simulation, job: JobBuilder) -> None:
     _serve(sim, job)
     sim.host.put_claim(NAMESPACE, "late", CLASS)
-    _look(sim)
+    _reconcile(sim)
     assert _phase(sim, "late") == "Bound"
     calls, writes = list(sim.host.calls), list(sim.store.writes)
     for _ in range(3):
-        _look(sim)
+        _reconcile(sim)
     assert (sim.host.calls, sim.store.writes) == (calls, writes)
 
 
@@ -65,7 +65,7 @@ def test_a_volume_is_its_claims_alone(sim: Simulation, job: JobBuilder) -> None:
     """It names the claim's uid, points where the record says, and is retained when released."""
     _serve(sim, job)
     claim = sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     (volume,) = _volumes(sim)
     spec = volume["spec"]
     assert volume["metadata"]["name"] == f"kns-job-7-{claim['metadata']['uid']}"
@@ -80,7 +80,7 @@ def test_readonly_is_honoured_and_the_hosts_driver_used(sim: Simulation, job: Jo
         sim.host.put(Kind.CSI_DRIVER, "", "nfs.csi.k8s.io", {})
     _serve(sim, job.with_vault(readonly=True))
     sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     (volume,) = _volumes(sim)
     assert volume["spec"]["mountOptions"] == ["ro"]
     assert volume["spec"]["csi" if driver else "nfs"]["readOnly"] is True
@@ -106,7 +106,7 @@ def test_no_other_claim_gets_a_volume(
     _serve(sim, job)
     sim.host.put_claim(where, "data", storage_class, **spec)
     sim.host.change(CLAIM, where, "data", lambda claim: claim["metadata"]["labels"].update(labels))
-    _look(sim)
+    _reconcile(sim)
     assert _volumes(sim) == []
 
 
@@ -114,7 +114,7 @@ def test_a_job_without_a_vault_serves_no_claim(sim: Simulation, job: JobBuilder)
     """Whatever classes the tenant creates inside."""
     _serve(sim, job.with_spec(vault=None).with_accepted(vault=None))
     sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     assert _volumes(sim) == []
     assert sim.job.status.condition(ConditionType.VAULT_READY) is None
 
@@ -123,11 +123,11 @@ def test_the_volume_of_a_claim_that_goes_goes_too(sim: Simulation, job: JobBuild
     """A new claim of the same name gets its own volume, because the released one could never bind it."""
     _serve(sim, job)
     first = sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     sim.host.drop(CLAIM, NAMESPACE, "data")
     second = sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
-    _look(sim)
+    _reconcile(sim)
+    _reconcile(sim)
     assert first["metadata"]["uid"] != second["metadata"]["uid"]
     assert [volume["spec"]["claimRef"]["uid"] for volume in _volumes(sim)] == [second["metadata"]["uid"]]
     assert _phase(sim, "data") == "Bound"
@@ -136,10 +136,10 @@ def test_the_volume_of_a_claim_that_goes_goes_too(sim: Simulation, job: JobBuild
 def test_a_volume_removed_by_hand_is_put_back(sim: Simulation, job: JobBuilder) -> None:
     _serve(sim, job)
     sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     (volume,) = _volumes(sim)
     sim.host.drop(VOLUME, "", volume["metadata"]["name"])
-    _look(sim)
+    _reconcile(sim)
     assert [found["spec"] for found in _volumes(sim)] == [volume["spec"]]
 
 
@@ -164,7 +164,7 @@ def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
     assert (condition.reason, "denied by policy" in condition.message) == (Reason.VAULT_REFUSED, True)
 
     sim.host.apply = original  # type: ignore[method-assign]
-    _look(sim)
+    _reconcile(sim)
     assert sim.job.status.is_true(ConditionType.VAULT_READY)
     assert _phase(sim, "data") == "Bound"
 
@@ -197,7 +197,7 @@ def test_at_the_end_every_volume_goes(sim: Simulation, job: JobBuilder, how: str
     _serve(sim, job)
     for name in ("one", "two"):
         sim.host.put_claim(NAMESPACE, name, CLASS)
-    _look(sim)
+    _reconcile(sim)
     assert len(_volumes(sim)) == 2
     _put_foreign_volumes(sim)
     if how == "stop":
@@ -210,11 +210,11 @@ def test_at_the_end_every_volume_goes(sim: Simulation, job: JobBuilder, how: str
     assert sim.host.left == ["PersistentVolume /kns-job-7-uid-x", "PersistentVolume /pvc-1"]
 
 
-def test_removed_is_said_when_the_volumes_are_gone(sim: Simulation, job: JobBuilder) -> None:
+def test_removed_becomes_true_when_the_volumes_are_deleted(sim: Simulation, job: JobBuilder) -> None:
     """The message names a volume that somebody's finalizer holds."""
     _serve(sim, job)
     sim.host.put_claim(NAMESPACE, "data", CLASS)
-    _look(sim)
+    _reconcile(sim)
     (volume,) = _volumes(sim)
     name = volume["metadata"]["name"]
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
@@ -226,7 +226,7 @@ def test_removed_is_said_when_the_volumes_are_gone(sim: Simulation, job: JobBuil
         sim.host.put(VOLUME, "", name, {**volume, "metadata": {**volume["metadata"], "deletionTimestamp": "now"}})
     removed = sim.job.status.condition(ConditionType.REMOVED)
     assert removed is not None
-    assert (removed.status, removed.message) == ("False", f"volumes of the vault are going: {name}")
+    assert (removed.status, removed.message) == ("False", f"volumes of the vault are being deleted: {name}")
     sim.run(until="retained")
     assert sim.host.left == []
 
@@ -244,7 +244,7 @@ def _serve(sim: Simulation, job: JobBuilder) -> None:
     sim.run(until="serving")
 
 
-def _look(sim: Simulation) -> None:
+def _reconcile(sim: Simulation) -> None:
     """One reconcile, as the watch on claims triggers it, and the host's reaction."""
     assert sim.step().summary == "serving"
     sim.host.settle()

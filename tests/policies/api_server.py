@@ -71,7 +71,7 @@ class ApiServer:
 
 @contextmanager
 def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
-    """An API server whose state lies in `folder` and ends with the context."""
+    """An API server that runs until the context ends. Its state is in `folder`."""
     apiserver, etcd = programs
     client_port, peer_port, port = _free_ports(3)
     token = secrets.token_hex(16)

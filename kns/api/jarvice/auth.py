@@ -51,7 +51,7 @@ async def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | N
         raise HttpError(PARAMETERS_MISSING)
     else:
         identity = verify_key(ports, username, apikey, address=sender.address)
-    if not identity.may_look:
+    if not identity.may_read:
         raise WrongCredentialsError(f"the account {identity.user.username} is not active")
     return identity.user
 

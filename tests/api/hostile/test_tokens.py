@@ -74,12 +74,12 @@ TOKENS = {
     "a key id that is a file": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"kid": "../../dev/null"}),
     "a key id that is a query": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"kid": "x' OR '1'='1"}),
     "a key id that is a number": headed(b'{"alg": "RS256", "kid": 7}'),
-    "a URL where its key lies": jwt.encode(
+    "a URL of its key": jwt.encode(
         valid(), a_key(1), algorithm="RS256", headers={"jku": "http://127.0.0.1:9/keys", "kid": "own"}),
-    "a URL where its certificate lies": jwt.encode(
+    "a URL of its certificate": jwt.encode(
         valid(), a_key(1), algorithm="RS256", headers={"x5u": "http://127.0.0.1:9/cert.pem"}),
     "its own key with it": jwt.encode(valid(), a_key(1), algorithm="RS256", headers={"jwk": OWN_KEY}),
-    "a critical extension that nobody knows": signed(
+    "an unknown critical extension": signed(
         json.dumps(valid()).encode(), crit=["policy"], policy="none"),
     "claims that are not encoded": signed(json.dumps(valid()).encode()).replace(".", "..", 1),
     "a head of ten thousand levels": headed(b"[" * 9_000),

@@ -107,7 +107,7 @@ def test_at_once_means_after_this_pass(shop: Shop) -> None:
     ],
     ids=["unavailable", "retry-after", "conflict", "crash", "an error that no stage turned into an end"],
 )
-def test_an_error_becomes_a_later_look(shop: Shop, error: Exception, outcome: str, at_least_s: float) -> None:
+def test_an_error_requeues_the_key_after_a_delay(shop: Shop, error: Exception, outcome: str, at_least_s: float) -> None:
     shop.acts = {"a": [raising(error)]}
     shop.queue.add("a")
     shop.queue.add("b")
@@ -119,7 +119,7 @@ def test_an_error_becomes_a_later_look(shop: Shop, error: Exception, outcome: st
     assert shop.seen == ["a", "b", "END"]
 
 
-def test_a_crash_is_told_with_its_traceback(shop: Shop) -> None:
+def test_a_crash_is_logged_with_its_traceback(shop: Shop) -> None:
     shop.acts = {"a": [raising(ZeroDivisionError("ours"))]}
     shop.queue.add("a")
     assert [line["event"] for line in shop.work()] == ["pass_crashed", "pass_finished"]

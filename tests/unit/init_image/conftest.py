@@ -2,7 +2,7 @@
 Puts the runner on the path, as its image does, and provides what it meets there: a fake `kubectl` and a plan
 file.
 
-The fake is a real program on PATH; what it was called with, and what it answers, lies in files beside it.
+The fake is a real program on PATH; its calls and its responses are in files beside it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ sys.exit(code)
 @dataclass(frozen=True)
 class FakeKubectl:
     """
-    What the fake was told, and what it saw.
+    The responses of the fake, and the calls that it received.
 
     Verbs: `get serviceaccount`, `get configmap`, `record`, `apply`, `apply server-side`.
     """

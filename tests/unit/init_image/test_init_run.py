@@ -219,7 +219,7 @@ def test_output_that_outlives_the_script_is_kept(run: Runner, a_step: StepBuilde
 
 
 def test_a_plan_of_another_version_runs_nothing(run: Runner, kubectl: FakeKubectl, tmp_path: Path) -> None:
-    """Exit 64, told in the output and in the termination message, before any call."""
+    """Exit 64, with the reason in the output and in the termination message, before any call."""
     plan = tmp_path / "plan.json"
     plan.write_text('{"version": 9}')
     ended = run(plan)
@@ -256,7 +256,7 @@ def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path, capsys: pytest
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_lost_termination_log_is_told(tmp_path: Path) -> None:
+def test_a_lost_termination_log_is_reported(tmp_path: Path) -> None:
     """The exit code stays, the output names the file."""
     sink = io.BytesIO()
     missing = tmp_path / "missing" / "log"
