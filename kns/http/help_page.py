@@ -1,9 +1,54 @@
-"""The help page of a running job, as HTML for a portal: its URLs, its login, and the app's own help."""
+"""
+The help page of a running job, as HTML for a portal: its URLs, its login, and the app's own help.
 
+The app's page comes from an image, so nobody trusts it. A portal shows it inside its own page, with its viewer's
+session. Only text, tables and links remain of it.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
+from threading import Lock
+
+import nh3
 
 from kns.model.job.connection import substitute
 from kns.service.view import Connection
+
+MAX_FILLED_CHARACTERS = 256 * 1024  # a page has at most 64 KiB, and a placeholder of 11 bytes can become 128
+TOO_LARGE = "<p>The help page of the app is too large to be shown.</p>\n"
+
+KEPT_TAGS = frozenset((
+    "a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "dd", "del", "details", "dfn", "div", "dl",
+    "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q",
+    "s", "samp", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th",
+    "thead", "tr", "u", "ul", "var",
+))  # fmt: skip
+# No image, because its address would be requested with the viewer's session. No `class`, `id` or `style`, which belong
+# to the portal.
+KEPT_ATTRIBUTES: Mapping[str, frozenset[str]] = {
+    "*": frozenset({"title", "lang", "dir"}),
+    "a": frozenset({"href"}),
+    "td": frozenset({"colspan", "rowspan"}),
+    "th": frozenset({"colspan", "rowspan", "scope"}),
+    "ol": frozenset({"start"}),
+}
+LINK_SCHEMES = frozenset({"http", "https", "mailto"})
+_REMOVED_WITH_CONTENT = frozenset((
+    "script", "style", "title", "template", "noscript", "iframe", "noembed", "noframes", "object", "svg", "math",
+    "textarea", "select", "xmp", "plaintext",
+))  # fmt: skip
+_PAGES_KEPT = 16  # of the last pages; each has at most 1.3 MiB, if the page consists of `<`
+
+_CLEANER = nh3.Cleaner(
+    tags=set(KEPT_TAGS),
+    clean_content_tags=set(_REMOVED_WITH_CONTENT),
+    attributes={tag: set(kept) for tag, kept in KEPT_ATTRIBUTES.items()},
+    tag_attribute_values={"a": {"target": {"_blank"}}},
+    url_schemes=set(LINK_SCHEMES),
+    url_relative="deny",  # a relative link would lead into the portal
+)
+_LOCK = Lock()
 
 
 def render_help(connection: Connection) -> str:
@@ -12,8 +57,24 @@ def render_help(connection: Connection) -> str:
 
     A job without a target has no URL, and the page then has only the login.
     """
-    values = {key: escape(value) for key, value in connection.substitutions.items()}
-    return _render_urls(connection) + _render_login(connection) + substitute(connection.help, values)
+    return _render_urls(connection) + _render_login(connection) + _render_page(connection)
+
+
+def _render_page(connection: Connection) -> str:
+    """
+    The app's page with its values, sanitized afterwards: so the library judges what a portal gets, also a link that a
+    placeholder completes.
+    """
+    filled = substitute(connection.help, {key: escape(value) for key, value in connection.substitutions.items()})
+    if len(filled) > MAX_FILLED_CHARACTERS:
+        return TOO_LARGE
+    with _LOCK:  # a page of thousands of nested tags takes a second, so that such pages occupy one core and no more
+        return _sanitize(filled)
+
+
+@lru_cache(maxsize=_PAGES_KEPT)
+def _sanitize(page: str) -> str:
+    return _CLEANER.clean(page)
 
 
 def _render_urls(connection: Connection) -> str:

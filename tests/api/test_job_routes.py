@@ -299,7 +299,7 @@ def test_a_command_may_choose_its_url(api: Api, sentence: str, override: str, ur
     assert api.get("info", number=7).json()["url"] == url
 
 
-@pytest.mark.proves("security", "markup or placeholders in the help page")
+@pytest.mark.proves("security", "markup, script or placeholders in the help page")
 @pytest.mark.proves(
     "appdef",
     "`/etc/NAE/help.html` of the image follows kns's own help ([help page](decisions/0011-help-page.md))",

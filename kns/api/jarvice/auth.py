@@ -1,7 +1,7 @@
 """
-Authenticate a request: by a Bearer token, or by the parameters `username` and `apikey`.
+Authenticate a request: by a Bearer token, or by name and API key, as parameters or as headers.
 
-A token wins over a key. A `username` beside a token must be the token's own.
+A token wins over a key. A name beside a token must be the token's own. A parameter wins over its header.
 """
 
 from typing import Annotated
@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends
 
 from kns.api.jarvice.errors import PARAMETERS_MISSING, USER_REQUIRED
-from kns.http.dependencies import Ports, Sent
+from kns.http.dependencies import APIKEY_HEADER, USERNAME_HEADER, Ports, Sent
 from kns.http.errors import INVALID_PARAMETERS, HttpError
 from kns.http.parameters import Given
 from kns.http.routes import Credentials, Parameter
@@ -21,13 +21,16 @@ from kns.service.identity import verify_key, verify_token
 SECURITY_SCHEMES = {
     "username": {"type": "apiKey", "in": "query", "name": "username"},
     "apikey": {"type": "apiKey", "in": "query", "name": "apikey"},
+    "usernameHeader": {"type": "apiKey", "in": "header", "name": USERNAME_HEADER},
+    "apikeyHeader": {"type": "apiKey", "in": "header", "name": APIKEY_HEADER},
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
 }
 _KEY: dict[str, list[str]] = {"username": [], "apikey": []}
+_HEADERS: dict[str, list[str]] = {"usernameHeader": [], "apikeyHeader": []}  # access logs of proxies do not have them
 _TOKEN: dict[str, list[str]] = {"bearer": []}
 
 REQUIRED = Credentials(
-    security=(_KEY, _TOKEN),
+    security=(_KEY, _HEADERS, _TOKEN),
     parameters=(
         Parameter("username", "Name of the account."),
         Parameter("apikey", "The account's API key; not the portal's password."),
@@ -35,14 +38,14 @@ REQUIRED = Credentials(
     errors=(USER_REQUIRED, PARAMETERS_MISSING, INVALID_PARAMETERS, WrongCredentialsError, TooManyRequestsError),
 )
 OPTIONAL = Credentials(({}, *REQUIRED.security), REQUIRED.parameters, REQUIRED.errors)
-IN_BODY = Credentials(({}, _TOKEN))  # the body's schema has the key
+IN_BODY = Credentials(({}, _HEADERS, _TOKEN))  # the body's schema has the key
 
 
 async def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
     """The caller; None if the request has no credentials at all."""
-    username, apikey = params.text("username"), params.text("apikey")
+    username, apikey = params.text("username") or sender.username, params.text("apikey") or sender.apikey
     if sender.token is not None:
-        identity = verify_token(ports, sender.token, username)
+        identity = verify_token(ports, sender.token, username, sender.username)
     elif username is None and apikey is None:
         return None
     elif username is None:

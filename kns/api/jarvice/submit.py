@@ -130,7 +130,8 @@ def _read_body(model: type[BodyT], raw: bytes) -> tuple[dict[str, Any], BodyT]:
 
 def _authenticate(ports: ServicePorts, sender: Sender, user: UserRequest, query_user: str | None) -> Identity:
     if sender.token is not None:
-        return verify_token(ports, sender.token, user.username, query_user or None)
-    if user.username is None or user.apikey is None:
+        return verify_token(ports, sender.token, user.username, query_user or None, sender.username)
+    username, apikey = user.username or sender.username, user.apikey or sender.apikey
+    if username is None or apikey is None:
         raise HttpError(MALFORMED)
-    return verify_key(ports, user.username, user.apikey, address=sender.address)
+    return verify_key(ports, username, apikey, address=sender.address)
