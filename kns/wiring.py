@@ -148,7 +148,7 @@ class _Wiring:
             cluster=self._cluster,
             renderer=HelmRenderer(helm=shutil.which(settings.helm) or settings.helm, chart=settings.chart),
             virtual_clusters=IsolatedVirtualClusters(KubeVirtualClusters(may_work=self._may_work), clock=clock),
-            outputs=KubeOutputs(client, namespace=self._namespace),
+            outputs=KubeOutputs(client, namespace=self._namespace, throttle=throttle),
             tokens=KubeTokens(client, namespace=self._namespace),
             inputs=KubeInputs(client, namespace=self._namespace),
             catalog=catalog,

@@ -16,6 +16,9 @@ VAULT_CLAIMS = 10  # each is a PersistentVolume on the host; most apps need one
 _CLASS = "storageclass.storage.k8s.io"
 PODS_PER_NODE = 110  # a kubelet's default
 OWN_PODS = 10  # the control plane, CoreDNS, init, the web shell, and each once more while it is replaced
+# `pods` does not count pods that ended. Each stays in the host's store with its token Secret until somebody deletes it.
+# A job may have so many; together with the Secrets of one node's running pods they leave 230 of `secrets` to the app.
+ENDED_PODS = 250
 # Far above the needs of any app, and low enough to protect the host's store and address ranges.
 COUNTS = {"services": "500", "configmaps": "300", "secrets": "600", "persistentvolumeclaims": "100"}
 
@@ -124,6 +127,7 @@ def build_resource_quota(
                 "limits.memory": with_overhead("limits", "memory", memory, shell=shell),
                 f"requests.{GPU}": str(machine.gpus(nodes)),
                 "pods": str(PODS_PER_NODE * nodes + OWN_PODS),
+                "count/pods": str(PODS_PER_NODE * nodes + OWN_PODS + ENDED_PODS),
                 **COUNTS,
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",

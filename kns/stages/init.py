@@ -14,6 +14,7 @@ from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import TransientError
 from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.output import JobOutput, merge_log
 from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
@@ -35,8 +36,7 @@ from kns.stages.web_shell import find_web_shell
 log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
-_LONG_LOG_AFTER_S = 10.0  # each reconcile may store the log again, which costs space in the host's etcd
-_LONG_LOG = 200_000
+_LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
@@ -68,10 +68,12 @@ def ensure(ctx: Context) -> Outcome:
         return _create(ctx)
     # More than one pod if one was lost from outside.
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
-    size = _collect_log(ctx, pods)
-    succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
-    read = size is not None and (not succeeded or _collect_help(ctx, pods))
     ended = _ended_at(job, pods)
+    output = ctx.world.outputs.read(ctx.job.record)
+    log_after_s = 0.0 if ended is not None else _until_next_log(output, ctx.now)
+    log_read = log_after_s > 0 or _collect_log(ctx, pods, output)
+    succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
+    read = log_read and (not succeeded or _collect_help(ctx, pods))
     if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
     if succeeded:
@@ -80,7 +82,7 @@ def ensure(ctx: Context) -> Outcome:
         return _failure(pods, job)
     reason, message = _describe(ctx, pods, job)
     if reason is Reason.INIT_RUNNING:
-        return Wait(_LONG_LOG_AFTER_S if size and size >= _LONG_LOG else _REQUEUE_AFTER_S, reason, message)
+        return Wait(max(_REQUEUE_AFTER_S, log_after_s), reason, message)
     return _await_start(ctx, pods, reason, message)
 
 
@@ -156,9 +158,17 @@ def _warnings(ctx: Context) -> str:
     return "\n".join(lines)
 
 
-def _collect_log(ctx: Context, pods: Sequence[Object]) -> int | None:
+def _until_next_log(output: JobOutput, now: datetime) -> float:
+    """Seconds until the log may be stored again. The longer it is, the more rarely it is stored."""
+    if output.log_time is None:
+        return 0.0
+    interval = timedelta(seconds=len(output.log) / _LOG_BYTES_PER_S)
+    return max(0.0, (output.log_time + interval - now).total_seconds())
+
+
+def _collect_log(ctx: Context, pods: Sequence[Object], output: JobOutput) -> bool:
     """
-    Store the logs of the pods, one after the other, as the job's output. Returns their length, or None on an error.
+    Continue the job's output with the logs of the pods, one after the other. Returns whether they could be read.
 
     On an error the output has a warning instead, until the logs can be read. The host's API server may not reach a
     kubelet.
@@ -168,14 +178,14 @@ def _collect_log(ctx: Context, pods: Sequence[Object]) -> int | None:
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
         _store(ctx, head=text)
-        return None
-    text = "".join(part for part in parts if part)
-    if text:
-        _store(ctx, head=_warnings(ctx), log=text)
-    return len(text)
+        return False
+    text = merge_log(output.log, "".join(part for part in parts if part))
+    if text and (text.removesuffix("\n"), _warnings(ctx)) != (output.log.removesuffix("\n"), output.head):
+        _store(ctx, head=_warnings(ctx), log=text, log_time=ctx.now)
+    return True
 
 
-def _store(ctx: Context, **parts: str) -> None:
+def _store(ctx: Context, **parts: Any) -> None:
     """
     Replace these parts of the output and keep the others. A reconcile of an old record, after a change of the leader,
     must not remove the last line of a job that has ended.

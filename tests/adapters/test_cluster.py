@@ -16,7 +16,7 @@ from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
-from kns.model.job.output import CUT, MAX_LINES
+from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import Kind
 from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
@@ -223,6 +223,50 @@ def test_of_a_long_log_the_last_lines_and_that_there_are_more(
     assert (lines[0], lines[1], lines[-1], len(lines)) == (first, "1", str(count - 1), count)
     (asked,) = (seen for seen in server.seen if seen.path.endswith("/log"))
     assert asked.query["tailLines"] == str(MAX_LINES + 1)
+
+
+class LogOf:
+    """The kubelet's answer for a log with these lines: the last `tailLines`, of which the first `limitBytes`."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.asked: list[int] = []
+
+    def __call__(self, method: str, path: str, *, query: dict[str, str]) -> bytes:
+        del method, path
+        self.asked.append(int(query["tailLines"]))
+        text = "".join(f"{line}\n" for line in self.lines[-int(query["tailLines"]) :])
+        return text.encode()[: int(query["limitBytes"])]
+
+
+@pytest.mark.proves(
+    "output",
+    "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "
+    "many may read it at the same time; if something was cut, the first line says so",
+)
+@pytest.mark.parametrize("width", [250, 1_000, 4_000, 60_000])
+def test_of_long_lines_almost_two_mebibytes_are_read(
+    host: Host, monkeypatch: pytest.MonkeyPatch, client: KubeClient, width: int
+) -> None:
+    log = LogOf([f"{number:06d}".ljust(width, "x") for number in range(12_000_000 // width)])
+    monkeypatch.setattr(client, "request_raw", log)
+    text = host.cluster.pod_log("n", "p", "init") or ""
+    lines = text.splitlines()
+    assert lines[0] == CUT
+    assert lines[1:] == log.lines[-len(lines) + 1 :]
+    assert 0.85 * MAX_BYTES < len(text) <= MAX_BYTES
+    assert len(log.asked) <= 3
+
+
+def test_of_lines_that_grow_the_newest_are_read(
+    host: Host, monkeypatch: pytest.MonkeyPatch, client: KubeClient
+) -> None:
+    """Short lines fill the first answers, and huge ones follow."""
+    log = LogOf(["x"] * 9_000 + ["y" * 300_000] * 12)
+    monkeypatch.setattr(client, "request_raw", log)
+    lines = (host.cluster.pod_log("n", "p", "init") or "").splitlines()
+    assert lines[-1] == "y" * 300_000
+    assert len(log.asked) <= 15
 
 
 def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -> None:

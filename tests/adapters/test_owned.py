@@ -11,11 +11,13 @@ import pytest
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens, pack_log
+from kns.adapters.kube.throttle import Throttle
 from kns.model.errors import UnavailableError
 from kns.model.job.output import CUT, MAX_LINES, JobOutput
 from kns.model.job.tokens import TOKEN_LENGTHS
 from tests.adapters.api_server import ApiServer, Hang, Meanwhile, Reset
 from tests.builders import a_job
+from tests.fakes.stores import FakeClock
 
 JOB = a_job().build()
 SECRET_LIMIT_BYTES = 1024 * 1024  # what Kubernetes lets a Secret hold
@@ -23,7 +25,7 @@ SECRET_LIMIT_BYTES = 1024 * 1024  # what Kubernetes lets a Secret hold
 
 @pytest.fixture
 def outputs(client: KubeClient) -> KubeOutputs:
-    return KubeOutputs(client, namespace="kns")
+    return KubeOutputs(client, namespace="kns", throttle=Throttle(1000, burst=1000, clock=FakeClock()))
 
 
 @pytest.fixture
@@ -64,6 +66,16 @@ def test_a_poll_is_answered_from_the_hosts_memory_and_nothing_else_is(
     for read in (outputs.read, tokens.read):
         read(JOB.record)
         assert server.seen[-1].query == {}
+
+
+def test_outputs_are_written_at_the_rate_of_all_writes(client: KubeClient) -> None:
+    clock, waits = FakeClock(), list[float]()
+    throttle = Throttle(1, burst=1, clock=clock, sleep=waits.append)
+    outputs = KubeOutputs(client, namespace="kns", throttle=throttle)
+    for text in ("a", "a", "b"):
+        outputs.write(JOB, JobOutput(log=text))
+    outputs.read(JOB.record)
+    assert waits == [1.0]
 
 
 def test_the_same_output_costs_no_call(server: ApiServer, outputs: KubeOutputs) -> None:

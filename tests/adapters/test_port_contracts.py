@@ -6,6 +6,7 @@ A promise that only one side keeps would make every other test a test of the wro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.owned import KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.throttle import Throttle
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job.idempotency import digest_request
@@ -81,7 +83,10 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     client: KubeClient = request.getfixturevalue("client")
     records = Records(server, client).start()
     kube: KubeRecords = records.store
-    outputs, tokens = KubeOutputs(client, namespace="kns"), KubeTokens(client, namespace="kns")
+    outputs, tokens = (
+        KubeOutputs(client, namespace="kns", throttle=Throttle(1000, burst=1000, clock=FakeClock())),
+        KubeTokens(client, namespace="kns"),
+    )
     yield Subject(kube, outputs, tokens, records.clock, records)
     records.stop()
 
@@ -325,7 +330,8 @@ def test_an_output_that_was_never_written_is_empty(subject: Subject) -> None:
 
 def test_an_output_reads_back_line_by_line(subject: Subject) -> None:
     job = a_job().build()
-    output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", end="the end")
+    time = datetime(2026, 1, 5, 14, 15, 30, 250_000, tzinfo=UTC)
+    output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", end="the end", log_time=time)
     subject.outputs.write(job, output)
     assert subject.outputs.read(job.record).lines() == output.lines()
     subject.outputs.write(job, JobOutput(end="another"))

@@ -34,10 +34,9 @@ def records(client: KubeClient) -> KubeRecords:
 @pytest.fixture
 def sweeper(client: KubeClient, records: KubeRecords) -> Sweeper:
     clock = FakeClock()
-    clock.advance(900)
     throttle = Throttle(1000, burst=1000, clock=clock)
     return Sweeper(
-        SweepRules(installation=Installation("kns", "uid-of-kns"), interval_s=300, grace_s=900),
+        SweepRules(installation=Installation("kns", "uid-of-kns"), interval_s=300, grace_s=0),
         kinds=SWEPT,
         world=World(
             cluster=KubeCluster(client, clock=clock, on_change=lambda *_: None, throttle=throttle),

@@ -11,6 +11,7 @@ import pytest
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
+from kns.model.job.output import GAP
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
@@ -230,6 +231,35 @@ def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBu
     sim.submit(job)
     sim.run(until="serving" if exit_code == 0 else "ended")
     assert sim.outputs.read(sim.record).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
+
+
+def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> None:
+    """The kubelet serves only the newest file of a log."""
+    _start_init(sim, job)
+    sim.host.init_pod_status, sim.host.init_log = None, "one\ntwo\n"
+    assert _wait_for(sim, 10) == "wait"
+    sim.host.init_log = "four\n"
+    assert _wait_for(sim, 10) == "wait"
+    sim.host.init_log, sim.host.init_exit = "four\nfive\n", {"exitCode": 0}
+    sim.run(until="serving")
+    assert sim.outputs.read(sim.record).lines() == ["one", "two", GAP, "four", "five"]
+
+
+def test_a_long_log_is_stored_rarely_and_at_its_end(sim: Simulation, job: JobBuilder) -> None:
+    """Each time the whole log is written to the host's store, whatever makes kns reconcile meanwhile."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = None
+    before, seconds = sim.outputs.writes, 1000
+    for second in range(seconds):
+        sim.host.init_log = "".join(f"{number} {'x' * 100}\n" for number in range(5_000 + second))
+        sim.host.settle()
+        sim.step()
+        sim.clock.advance(1)
+    assert (sim.outputs.writes - before) * len(sim.host.init_log) <= 25_000 * seconds
+    sim.host.init_log += "the end\n"
+    sim.host.init_exit = {"exitCode": 0}
+    sim.run(until="serving")
+    assert sim.outputs.read(sim.record).lines()[-1] == "the end"
 
 
 def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) -> None:

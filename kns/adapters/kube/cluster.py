@@ -1,5 +1,6 @@
 """The host cluster: watch caches for objects that are read often, direct calls for all others."""
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,22 +13,10 @@ from kns.adapters.kube.watch import WatchCache
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
-from kns.model.job.output import CUT, MAX_LINES
+from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import Clock, Kind, Object
 
-LOG_BYTES = 2 * 1024 * 1024  # read from a log at a time; kns does not store more
-_LINES_TO_TRY = (
-    MAX_LINES + 1,
-    5000,
-    2500,
-    1000,
-    400,
-    150,
-    50,
-    15,
-    5,
-    1,
-)  # one line more than kns stores shows that the log is longer
+_CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
@@ -155,20 +144,24 @@ class KubeCluster:
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
-        raw, lines = b"", 0
-        # The byte limit cuts off the newest lines, so a log that reaches it is requested again with fewer lines.
-        for lines in _LINES_TO_TRY:
-            query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
+        lines = MAX_LINES + 1  # one line more than kns stores shows that the log is longer
+        # The byte limit cuts off the newest lines, so a log that reaches it is requested again with as many lines as
+        # fitted: usually the newest are as long as those before.
+        for attempt in itertools.count(1):
+            query = {"container": container, "tailLines": str(lines), "limitBytes": str(MAX_BYTES)}
             try:
                 raw = self._client.request_raw("GET", path, query=query)
             except (NotFoundError, RefusedError):  # 400 while the container waits to start
                 return None
-            if len(raw) < LOG_BYTES:
+            if len(raw) < MAX_BYTES or lines == 1:
                 break
+            fitting = raw.count(b"\n") * 19 // 20
+            is_close = attempt <= _CLOSE_TRIES or fitting <= lines * 3 // 4
+            lines = max(1, fitting if is_close else lines // 4)
         text = raw.decode("utf-8", "replace")
-        if text.count("\n") < lines:
-            return text
-        return CUT + "\n" + text.partition("\n")[2]
+        if lines <= MAX_LINES:
+            return f"{CUT}\n{text}"
+        return text if text.count("\n") < lines else CUT + "\n" + text.partition("\n")[2]
 
     def _announce(self, kind: Kind, obj: Object) -> None:
         namespace = _namespace_of(kind, obj)

@@ -6,16 +6,18 @@ owned by the record, so it is deleted with the record. The output is in a Secret
 import base64
 import gzip
 import threading
+from datetime import datetime
 from typing import Any
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
+from kns.adapters.kube.throttle import Throttle
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, InvalidInputError, KnsError, NotFoundError
 from kns.model.job.inputs import MAX_PACKED_BYTES, JobInputs, unpack_inputs
 from kns.model.job.job import Job
-from kns.model.job.output import CUT, MAX_LINES, JobOutput, keep_last, split_lines
+from kns.model.job.output import CUT, MAX_BYTES, JobOutput, keep_recent, split_lines
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens, make_tokens
 from kns.ports import Kind, Object
 
@@ -25,7 +27,6 @@ _SECRETS = KINDS[Kind.SECRET]
 _INPUTS_KEY = "inputs.json.gz"
 _REMEMBERED = 2000
 _FROM_MEMORY = {"resourceVersion": "0"}  # the API server answers from its cache and not from etcd
-MAX_PLAIN_BYTES = 2 * 1024 * 1024  # every reader decompresses it, and several read at the same time
 
 
 def build_owned_secret(job: Job, *, name: str, namespace: str, data: dict[str, bytes]) -> Object:
@@ -151,8 +152,9 @@ class KubeOutputs(_OwnedSecrets):
     `_last` avoids writes of unchanged output. It is empty after a restart, which costs one more write per job.
     """
 
-    def __init__(self, client: KubeClient, *, namespace: str) -> None:
+    def __init__(self, client: KubeClient, *, namespace: str, throttle: Throttle) -> None:
         super().__init__(client, namespace=namespace)
+        self._throttle = throttle
         self._last: dict[str, int] = {}  # uid of the record -> hash of the output
         self._lock = threading.Lock()
 
@@ -163,6 +165,7 @@ class KubeOutputs(_OwnedSecrets):
             log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",
             end=data.get("end", b"").decode(),
             help=gzip.decompress(data["help.gz"]).decode() if "help.gz" in data else "",
+            log_time=datetime.fromisoformat(data["log-time"].decode()) if "log-time" in data else None,
         )
 
     def write(self, job: Job, output: JobOutput) -> None:
@@ -170,10 +173,13 @@ class KubeOutputs(_OwnedSecrets):
             if self._last.get(job.uid) == hash(output):
                 return
         data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
+        if output.log_time is not None:
+            data["log-time"] = output.log_time.isoformat().encode()
         if output.help:
             data["help.gz"] = gzip.compress(_encode(output.help), mtime=0)
         name = names.record_output(job.record)
         body = build_owned_secret(job, name=name, namespace=self._namespace, data=data)
+        self._throttle.wait()
         try:
             self._client.request("PUT", _SECRETS.path(self._namespace, name), body=body)
         except NotFoundError:
@@ -191,9 +197,9 @@ def _encode(text: str) -> bytes:
 
 def pack_log(text: str) -> bytes:
     """The compressed log with as many of its last lines as fit. If lines are missing, the first line says so."""
-    lines = keep_last(split_lines(text), MAX_LINES)
+    lines = keep_recent(split_lines(text))
     while True:
         plain = _encode("\n".join(lines))
-        if len(plain) <= MAX_PLAIN_BYTES and len(packed := gzip.compress(plain, mtime=0)) <= MAX_PACKED_BYTES:
+        if len(plain) <= MAX_BYTES and len(packed := gzip.compress(plain, mtime=0)) <= MAX_PACKED_BYTES:
             return packed
         lines = [CUT, *lines[len(lines) // 4 + 2 :]]

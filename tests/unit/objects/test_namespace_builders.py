@@ -133,6 +133,7 @@ def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_
                 "services.loadbalancers": "0",
                 "services.nodeports": "0",
                 "pods": str(110 * nodes + 10),
+                "count/pods": str(110 * nodes + 10 + 250),
                 "services": "500",
                 "configmaps": "300",
                 "secrets": "600",
