@@ -29,6 +29,8 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_KUBE_APISERVER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-apiserver 2>/dev/null || true)" \
 	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \
+	KNS_TRAEFIK="$$(ls $(KNS_TESTBED_HOME)/bin/traefik 2>/dev/null || true)" \
+	KNS_GATEWAY_CRDS="$$(ls -d "$$(go env GOMODCACHE 2>/dev/null)"/sigs.k8s.io/gateway-api@*/config/crd/standard 2>/dev/null | tail -n 1)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 # The end-to-end tests mostly wait, so there are more workers than cores. A test or a group of tests that needs the
 # cluster alone gets it: docs/testing.md.

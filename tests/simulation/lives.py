@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import Job, JobState, StopReason
-from kns.model.site import Site
+from kns.model.site import GatewayRef, Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
 from tests.fakes.host import UNSCHEDULABLE
@@ -45,6 +45,10 @@ def _delete(world: Installation) -> None:
 def have_all(world: Installation) -> None:
     world.host.claims = dict(CLAIMS)
     world.host.take_log = f"{HELP_MARK}<p>help</p>"
+
+
+def _have_gateway(world: Installation) -> None:
+    world.host.watches_routes = True
 
 
 def fail_to_deploy(world: Installation) -> None:
@@ -111,6 +115,13 @@ LIVES = {
         acts=((serves, _stop(StopReason.SHUTDOWN)),),
         site=ALL_EXTRAS,
         prepare=have_all,
+    ),
+    "through a Gateway, with a shell": Life(
+        *_SHUTDOWN,
+        job=a_job().with_nested(enable_gotty_shell=True),
+        acts=((serves, _stop(StopReason.SHUTDOWN)),),
+        site=replace(ALL_EXTRAS, gateway=GatewayRef("infra", "public")),
+        prepare=_have_gateway,
     ),
     "templates that fail": Life(JobState.FAILED, Reason.ITEM_OUT_OF_RETRIES, prepare=fail_to_deploy),
     "terminated while it spawns": Life(
