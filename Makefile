@@ -90,6 +90,7 @@ test: verify browser up keycloak ## everything but the long tests; pytest's summ
 # The tests of `make test` as well, so that one run shows everything: docs/testing.md has the figures of the last one.
 test-deep: export KNS_SIMULATION_HISTORIES = 10000
 test-deep: export KNS_SCHEMATHESIS_CASES = 10000
+test-deep: export KNS_CACHED_RECORDS = 10000
 test-deep: HYPOTHESIS = deep
 test-deep: verify browser up soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \

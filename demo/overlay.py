@@ -41,6 +41,7 @@ def build_config(target: Target, images: OurImages, *, realm_public_key: str) ->
         config |= {
             "KNS_KUBERNETES_VERSIONS": layout.KUBERNETES_VERSION,
             "KNS_INIT_STUCK_LIMIT": "30",
+            "KNS_LIVE_JOBS_PER_USER": "0",  # tests and measurements run many jobs of one account
             "JARVICE_KNS_DEFAULT_STORAGE_CLASS": layout.STORAGE_CLASS,
         }
     return {**config, **target.overrides}

@@ -6,21 +6,56 @@ newline, because clients compare the text of errors.
 """
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from fastapi import Response
+from fastapi.responses import StreamingResponse
 
 JSON = "application/json"
 TEXT = "text/plain"
+
+_INDENT = 4
+_CHUNK_BYTES = 64 * 1024  # rendered at a time; a longer map leaves in several parts
 
 
 class JsonAnswer(Response):
     media_type = JSON
 
     def render(self, content: Any) -> bytes:
-        text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False)
-        # UTF-8 cannot encode a lone surrogate; the backslash form is also JSON's own escape for it.
-        return f"{text}\n".encode("utf-8", "backslashreplace")
+        return _encode(json.dumps(content, indent=_INDENT, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def answer_map(members: Iterable[tuple[str, Any]]) -> Response:
+    """
+    A JSON object in the same bytes as `JsonAnswer`.
+
+    Only a part of a large one is in memory at a time: each next part is rendered when the client has read enough.
+    """
+    parts = _render_parts(members)
+    first = next(parts)
+    second = next(parts, None)
+    if second is None:
+        return Response(first, media_type=JSON)
+    return StreamingResponse(chain((first, second), parts), media_type=JSON)
+
+
+def _render_parts(members: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
+    part, comma = bytearray(b"{"), b""
+    for key, value in members:
+        text = json.dumps({key: value}, indent=_INDENT, ensure_ascii=False, allow_nan=False)
+        part += comma + _encode(text.removeprefix("{").removesuffix("\n}"))
+        comma = b","
+        if len(part) >= _CHUNK_BYTES:
+            yield bytes(part)
+            part.clear()
+    yield bytes(part) + (b"\n}\n" if comma else b"}\n")
+
+
+def _encode(text: str) -> bytes:
+    # UTF-8 cannot encode a lone surrogate; the backslash form is also JSON's own escape for it.
+    return text.encode("utf-8", "backslashreplace")
 
 
 class TextAnswer(Response):

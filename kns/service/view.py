@@ -4,7 +4,7 @@ View jobs: lists, the way to connect, the output.
 Records that somebody applied by hand have no number until the leader accepts them. Until then no list shows them.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,9 +44,9 @@ class Connection:
 
 def list_own_jobs(
     ports: ServicePorts, user: User, *, live: bool, ended: bool, label: str | None = None, exact: bool = False
-) -> list[Job]:
+) -> Iterator[Job]:
     """
-    The user's jobs, oldest first, with at most the newest `MAX_ENDED` ended ones.
+    The user's jobs, oldest first, with at most the newest `MAX_ENDED` ended ones. Each is read when it is asked for.
 
     With `label` only jobs whose label contains that text, or with `exact` equals it.
     """
@@ -59,7 +59,7 @@ def _has_label(job: Job, *, label: str | None, exact: bool) -> bool:
     return job.spec.label == label if exact else label in (job.spec.label or "")
 
 
-def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) -> list[Job]:
+def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) -> Iterator[Job]:
     """As `list_own_jobs`, with the jobs of the whole team if the user leads one."""
     catalog = ports.catalog.current()
 
@@ -76,13 +76,15 @@ def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
 
 def _list(
     ports: ServicePorts, usernames: Collection[str], *, live: bool, ended: bool, fits: Callable[[Job], bool]
-) -> list[Job]:
-    found: list[Job] = []
+) -> Iterator[Job]:
+    """Choose by number first, because a thousand jobs at a time would need tens of MiB for each request."""
+    numbers: list[int] = []
     if live:
-        found += filter(fits, ports.jobs.walk_jobs(usernames, live=True))
+        numbers += [accepted_of(job).number for job in ports.jobs.walk_jobs(usernames, live=True) if fits(job)]
     if ended:
-        found += islice(filter(fits, ports.jobs.walk_jobs(usernames, live=False)), MAX_ENDED)
-    return _order(found)
+        newest = islice(filter(fits, ports.jobs.walk_jobs(usernames, live=False)), MAX_ENDED)
+        numbers += [accepted_of(job).number for job in newest]
+    return (job for number in sorted(set(numbers)) if (job := ports.jobs.find(number)) is not None)
 
 
 def _order(found: Iterable[Job]) -> list[Job]:

@@ -157,6 +157,47 @@ def test_the_uids_are_those_of_all_records_as_they_are_stored_now(subject: Subje
     assert subject.store.list_uids() == {jobs[1].uid}
 
 
+def end(subject: Subject, number: int, *, removed: bool = True) -> None:
+    job = subject.create(number)
+    built = a_job().numbered(number).started().ended()
+    subject.store.write_status(job, (built.removed() if removed else built).build().status)
+
+
+def test_the_oldest_ended_jobs_of_a_user_are_the_surplus(subject: Subject) -> None:
+    """Live jobs do not count. A job that still has objects on the host counts, and stays."""
+    for number in (10, 9, 8):
+        end(subject, number)
+    end(subject, 7, removed=False)
+    subject.create(6)
+    found = {most: [job.number for job in subject.store.list_surplus("user1", most=most)] for most in (5, 4, 3, 2, 0)}
+    assert found == {5: [], 4: [], 3: [8], 2: [8, 9], 0: [8, 9, 10]}
+    assert not subject.store.list_surplus("user2", most=0)
+
+
+def test_jobs_are_walked_newest_first_by_state_and_user(subject: Subject) -> None:
+    for number in (7, 9):
+        end(subject, number)
+    subject.create(8)
+    assert [job.number for job in subject.store.walk_jobs(["user1"], live=False)] == [9, 7]
+    assert [job.number for job in subject.store.walk_jobs(["user1", "user2"], live=True)] == [8]
+    assert subject.store.list_owners("payer1") == {"user1"}
+    assert subject.store.list_owners("user1") == frozenset()
+    removed = {job.uid: not live for live in (True, False) for job in subject.store.walk_jobs(["user1"], live=live)}
+    assert subject.store.list_removed() == removed
+
+
+def test_a_removed_job_reads_the_same_from_both_stores(subject: Subject) -> None:
+    """Its AppDef is not in the cache any more; the API server has it."""
+    end(subject, 7)
+    cached, whole = subject.read(), subject.store.fetch(7)
+    assert whole is not None
+    assert cached.spec.accepted is not None
+    assert whole.spec.accepted is not None
+    assert cached.spec.accepted.nested.templates[0].name == "removed"
+    assert whole.spec.accepted.nested.templates[0].name == "web"
+    assert cached.status == whole.status
+
+
 def test_a_taken_name_is_reported(subject: Subject) -> None:
     subject.create()
     with pytest.raises(AlreadyExistsError):

@@ -262,6 +262,37 @@ def test_a_record_that_went_is_forgotten_altogether(records: Records) -> None:
     assert records.store.list_records() == []
 
 
+def test_inputs_are_stored_before_their_record_and_then_belong_to_it(records: Records) -> None:
+    job = records.store.create(spec_of(7), inputs=b"packed")
+    writes = [seen.path.rpartition("/")[2] for seen in records.server.seen if seen.method in ("POST", "PUT")]
+    assert writes == ["secrets", "nestedjobs", "kns-job-7-inputs"]
+    secret = records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs")
+    assert secret is not None
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == job.uid
+
+
+def test_inputs_that_cannot_be_stored_leave_no_record(records: Records) -> None:
+    records.server.script("POST", "/secrets", failure(503, "ServiceUnavailable"))
+    with pytest.raises(UnavailableError):
+        records.store.create(spec_of(7), inputs=b"packed")
+    assert records.server.count("POST", "/nestedjobs") == 0
+
+
+def test_a_job_is_stored_even_if_its_inputs_cannot_be_given_to_it(records: Records) -> None:
+    """The sweeper deletes them after the record."""
+    records.server.script("PUT", "-inputs", failure(503, "ServiceUnavailable"))
+    assert records.store.create(spec_of(7), inputs=b"packed").number == 7
+
+
+def test_inputs_of_a_repeated_request_do_not_stay(records: Records, client: KubeClient) -> None:
+    other = KubeRecords(client, namespace="kns", clock=FakeClock())
+    other.cache._list()
+    first = records.store.create(spec_of(7), request=REQUEST, inputs=b"packed")
+    assert other.create(spec_of(8), request=REQUEST, inputs=b"other") == first
+    assert records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs") is not None
+    assert records.server.find("/api/v1", "secrets", "kns", "kns-job-8-inputs") is None
+
+
 def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
     """It was deleted and created again since it was read."""
     job = created(records)

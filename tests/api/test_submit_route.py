@@ -9,6 +9,7 @@ from kns.adapters.bearer import RealmTokens
 from kns.model.errors import AlreadyExistsError, RefusedError, UnavailableError
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_catalog, a_command, a_submission, an_app, an_appdef
+from tests.fakes.stores import StaticCatalog
 from tests.tokens import a_token, public_pem
 
 MALFORMED = "Missing or Malformed API Syntax"
@@ -138,6 +139,35 @@ def test_null_and_the_empty_text_are_as_if_the_key_were_not_there(api: Api, chan
         job.spec.model_copy(update={"submission": {}, "accepted": None}) for job in api.jobs.list_jobs()
     )
     assert without == with_empty
+
+
+def _an_uploader() -> StaticCatalog:
+    parameters = {"file": {"type": "UPLOAD", "target": "x"}, "text": {"type": "STR"}, "size": {"type": "INT"}}
+    app = an_app(an_appdef(commands={"Hello": a_command(parameters=parameters)}))
+    return StaticCatalog(a_catalog(apps={"hello": app}))
+
+
+def test_large_parameters_are_stored_beside_the_record_and_shown_as_null() -> None:
+    """Each replica keeps all records in memory for weeks."""
+    api = Api(catalog=_an_uploader())
+    given = {"file": "QUJD" * 50_000, "text": "x" * 3000, "size": 5}
+    assert api.submit(a_submission(application={"command": "Hello", "parameters": given})).status_code == 200
+    (job,) = api.jobs.list_jobs()
+    assert job.spec.parameters == {"size": 5}
+    assert api.jobs.inputs.read(job).uploads == {"file": given["file"]}
+    assert [value.text for value in api.jobs.inputs.read(job).parameters] == ["/opt/x", "x" * 3000, "5"]
+    shown = api.get("jobs").json()["1"]["job_api_submission"]
+    assert shown["application"]["parameters"] == {"file": None, "text": None, "size": 5}
+
+
+def test_what_no_client_reads_is_not_stored(api: Api) -> None:
+    """One account made both replicas end for lack of memory with submissions like this one."""
+    assert api.submit(a_submission(junk=[{"": 0}] * 9000, licenses="a:1", test_comment="x" * 5000)).status_code == 200
+    (job,) = api.jobs.list_jobs()
+    shown = api.get("jobs").json()["1"]["job_api_submission"]
+    assert shown.keys().isdisjoint({"junk", "test_comment"})
+    assert shown["licenses"] == "a:1"
+    assert len(str(job)) < 8000
 
 
 WRONG_CREDENTIALS: list[tuple[str, dict[str, str], str]] = [

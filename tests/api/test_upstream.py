@@ -233,7 +233,7 @@ def test_running_and_queued_list_live_jobs_by_number(api: Api) -> None:
 
 
 def test_a_store_that_is_not_filled_yet_never_gives_empty_lists(api: Api) -> None:
-    api.jobs.faults["list_jobs"] = UnavailableError("the record cache is not filled yet")
+    api.jobs.faults["list_in_state"] = UnavailableError("the record cache is not filled yet")
     assert_refused(api.call("GET", "/running", headers=basic(KEY)), 503, "not ready")
 
 

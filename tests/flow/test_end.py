@@ -13,7 +13,7 @@ from kns.model.errors import ForbiddenError, KnsError, RefusedError, Unavailable
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason
 from kns.ports import Kind, Object
-from tests.builders import JobBuilder
+from tests.builders import JobBuilder, a_job
 from tests.flow.conftest import Simulation
 
 
@@ -181,6 +181,34 @@ def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Sim
     sim.host.namespace_stuck = None
     sim.run(until="retained")
     assert sim.host.left == []
+
+
+def test_the_oldest_records_of_a_user_go_when_another_job_ends(sim: Simulation, job: JobBuilder) -> None:
+    """Each replica keeps all records in memory, so one user must not have any number of them."""
+    sim.configure(retained_jobs=2)
+    for number in (1, 2, 3):
+        sim.store.add(a_job().numbered(number).ended().removed().build())
+    sim.store.add(a_job().numbered(4).owned_by("user2").ended().removed().build())
+    sim.submit(job)
+    sim.run(until="serving")
+    assert not [write for write in sim.store.writes if write.startswith("delete ")]
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert [write for write in sim.store.writes if write.startswith("delete ")] == [
+        "delete kns-job-1",
+        "delete kns-job-2",
+    ]
+
+
+@pytest.mark.parametrize("most", [0, 4])
+def test_no_record_goes_early_within_the_limit_or_without_one(sim: Simulation, job: JobBuilder, most: int) -> None:
+    sim.configure(retained_jobs=most)
+    for number in (1, 2, 3):
+        sim.store.add(a_job().numbered(number).ended().removed().build())
+    sim.submit(job)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert not [write for write in sim.store.writes if write.startswith("delete ")]
 
 
 @pytest.mark.proves("output", "Records and their output stay for 30 days")

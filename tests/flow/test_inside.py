@@ -1,10 +1,14 @@
 """The objects that kns puts into a job's virtual cluster, and the job's usage."""
 
+import base64
+
 import pytest
 
+from kns.model.appdef.parameters import ParameterValue
 from kns.model.appdef.resources import COREDNS, SYNCER
 from kns.model.errors import ForbiddenError, KnsError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.inputs import split_inputs
 from kns.model.job.job import JobState, StopReason
 from kns.model.reading.quantity import add_quantities
 from kns.model.site import ClassSettings
@@ -45,6 +49,40 @@ def test_a_target_namespace_gets_it_whenever_it_appears(sim: Simulation, job: Jo
         sim.step()
         assert {("Secret", "lab", "kns-job"), ("ConfigMap", "lab", "kns-job")} <= sim.virtual.objects.keys()
         sim.virtual.drop_namespace("lab")
+
+
+def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, job: JobBuilder) -> None:
+    values = [
+        ParameterValue(key="file", type="UPLOAD", target="x"),
+        ParameterValue(key="text", type="STR", value="y" * 3000, variable=True),
+    ]
+    given = {"file": base64.b64encode(b"z" * 9000).decode(), "text": "y" * 3000}
+    spec, packed = split_inputs(job.with_accepted(parameters=values).with_spec(parameters=given).build().spec)
+    assert packed is not None
+    sim.store.inputs.packed[7] = packed
+    sim.store.add_spec(spec, record=sim.record)
+    sim.run(until="serving")
+    config = sim.virtual.objects["ConfigMap", "default", "kns-job"]
+    assert config["data"]["KNS_PARAM_TEXT"] == "y" * 3000
+    assert config["data"]["KNS_PARAM_FILE"] == "/opt/x"
+    uploaded = [
+        value
+        for obj in sim.host.dump()
+        if obj["kind"] == "ConfigMap"
+        for value in (obj.get("binaryData") or {}).values()
+    ]
+    assert base64.b64encode(b"z" * 9000).decode() in uploaded
+
+
+@pytest.mark.parametrize("packed", [None, b"changed"])
+def test_a_job_without_its_inputs_ends_with_that_reason(sim: Simulation, job: JobBuilder, packed: bytes | None) -> None:
+    spec, _ = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
+    if packed is not None:
+        sim.store.inputs.packed[7] = packed
+    sim.store.add_spec(spec, record=sim.record)
+    sim.run(until="retained")
+    assert sim.job.status.job_status is JobState.FAILED
+    assert "Secret kns-job-7-inputs" in str(sim.job.status.message)
 
 
 @pytest.mark.parametrize("fault", [UnavailableError("gone"), ForbiddenError("webhook says no")])

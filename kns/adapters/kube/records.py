@@ -61,7 +61,6 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "number": _index(lambda job: job.number),
     "name": _index(lambda job: job.name),
     "namespace": _index(lambda job: job.namespace),
-    "uid": _index(lambda job: job.uid),
     "payer": _index(lambda job: job.payer),
     "request": _index(lambda job: read_request(job.record)),
     "state": _index(lambda job: job.state),

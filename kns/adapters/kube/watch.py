@@ -272,22 +272,29 @@ class _Index(Generic[KeptT]):
 
     def __init__(self, read: Index[KeptT]) -> None:
         self._read = read
-        self._keys: dict[Hashable, dict[Key, None]] = {}
+        # Most values have one object, and a dict of one key needs ten times the memory of the key.
+        self._keys: dict[Hashable, Key | dict[Key, None]] = {}
 
     def find(self, value: Hashable) -> Collection[Key]:
-        return self._keys.get(value, ())
+        found = self._keys.get(value, {})
+        return (found,) if isinstance(found, tuple) else found
 
     def replace(self, key: Key, old: _Entry[KeptT] | None, new: _Entry[KeptT] | None) -> None:
         """Replace the object of a key. `old` or `new` is None if there is none."""
         before = set(self._read(old.kept)) if old is not None else set()
         after = set(self._read(new.kept)) if new is not None else set()
         for value in before - after:
-            keys = self._keys[value]
-            del keys[key]
-            if not keys:
+            found = self._keys[value]
+            if isinstance(found, dict) and len(found) > 1:
+                del found[key]
+            else:
                 del self._keys[value]
         for value in after - before:
-            self._keys.setdefault(value, {})[key] = None
+            known = self._keys.get(value)
+            if isinstance(known, dict):
+                known[key] = None
+            else:
+                self._keys[value] = key if known is None else {known: None, key: None}
 
 
 def _key(obj: Object) -> Key:

@@ -4,7 +4,7 @@ The routes about existing jobs, also those that the original API has and a neste
 The framework tries routes in the order of declaration, so the two that clients poll are first.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Response
 
@@ -22,7 +22,7 @@ from kns.api.jarvice.errors import (
 )
 from kns.api.jarvice.lookup import JOB, LINES, Integers, KnownJob, Lines
 from kns.api.jarvice.shapes import info_entry, job_entries, metrics_entry, status_entry
-from kns.http.answers import TEXT, JsonAnswer, TextAnswer
+from kns.http.answers import TEXT, JsonAnswer, TextAnswer, answer_map
 from kns.http.dependencies import Ports
 from kns.http.errors import INVALID_PARAMETERS, HttpError
 from kns.http.events import render_events
@@ -92,7 +92,12 @@ def jobs(ports: Ports, caller: Caller, params: Given) -> Response:
     found = list_own_jobs(
         ports, caller, live=everything or not completed, ended=everything or completed, label=label, exact=exact
     )
-    return JsonAnswer(job_entries(found, now=ports.clock.now()))
+    return answer_map(job_entries(found, now=ports.clock.now()))
+
+
+def _without_jobsub(member: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    member[1]["job_api_submission"].pop("jobsub", None)
+    return member
 
 
 @routes.add(
@@ -109,9 +114,7 @@ def teamjobs(ports: Ports, caller: Caller, params: Given) -> Response:
     """Without `jobsub`, which is private between a member and the portal."""
     completed = params.flag("completed")
     entries = job_entries(list_team_jobs(ports, caller, live=not completed, ended=completed), now=ports.clock.now())
-    for entry in entries.values():
-        entry["job_api_submission"].pop("jobsub", None)
-    return JsonAnswer(entries)
+    return answer_map(map(_without_jobsub, entries))
 
 
 @routes.add(

@@ -5,7 +5,7 @@ Every key and type is part of the contract. Generated clients convert nothing: a
 value is `null`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -121,9 +121,9 @@ _JOB_ENTRY: dict[str, Schema] = {
 }
 
 
-def job_entries(jobs: Iterable[Job], *, now: datetime) -> dict[str, dict[str, Any]]:
-    """Entries by number, in the order of `jobs`."""
-    return {str(accepted_of(job).number): _job_entry(job, now=now) for job in jobs}
+def job_entries(jobs: Iterable[Job], *, now: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Numbers and entries in the order of `jobs`, each made when it is asked for."""
+    return ((str(accepted_of(job).number), _job_entry(job, now=now)) for job in jobs)
 
 
 def _job_entry(job: Job, *, now: datetime) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def test_a_client_that_leaves_early_disturbs_nobody(patient: Served) -> None:
 
 
 def test_a_host_that_is_none_does_not_spoil_the_answer_of_a_store_that_is_not_ready(patient: Served) -> None:
-    patient.api.jobs.faults["list_jobs"] = UnavailableError("the record cache is not filled yet")
+    patient.api.jobs.faults["walk_jobs"] = UnavailableError("the record cache is not filled yet")
     answer = patient.ask(get(JOBS).replace(b"kns.example.org", b"["))
     assert (answer.status, answer.body) == (503, as_json({"error": "not ready"}))
     patient.assert_unharmed()

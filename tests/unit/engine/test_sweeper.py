@@ -320,6 +320,31 @@ def test_a_job_that_is_submitted_while_the_sweeper_lists_keeps_its_own(
     assert cluster.removed == []
 
 
+def add_inputs(cluster: Cluster, *, number: int = 7) -> None:
+    """As stored before the record: without an owner."""
+    meta = {"labels": {names.MANAGED_BY_LABEL: "kns", names.JOB_LABEL: str(number)}}
+    cluster.host.put(Kind.SECRET, "kns-system", f"kns-job-{number}-inputs", {"metadata": meta})
+
+
+def test_inputs_whose_record_was_never_stored_go(cluster: Cluster) -> None:
+    """kns ended between the two writes, or the API server refused the record."""
+    add_inputs(cluster)
+    cluster.sweep(age_s=899)
+    assert cluster.removed == []
+    sweep_twice(cluster)
+    assert cluster.removed == ["Secret kns-system/kns-job-7-inputs"]
+
+
+@pytest.mark.parametrize("unseen", [False, True], ids=["in the cache", "only on the API server"])
+def test_inputs_of_a_record_stay_even_without_an_owner(cluster: Cluster, unseen: bool) -> None:
+    cluster.store.add(ENDED)
+    if unseen:
+        cluster.store.unheard.add(7)
+    add_inputs(cluster)
+    sweep_twice(cluster)
+    assert (cluster.removed, cluster.reasons) == ([], [])
+
+
 def test_what_another_installation_marked_stays_and_is_not_told(cluster: Cluster) -> None:
     """With the same number. Secrets are listed only in this installation's namespace."""
     cluster.host.put(Kind.SECRET, "other-system", SECRET_NAME, {"metadata": {"labels": {"kns.io/job": "7"}}})
