@@ -94,6 +94,7 @@ class _Process:
     def __init__(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient) -> None:
         self._stop = threading.Event()
         self._exit_status = 0
+        self._server_time = client.server_time
         self._parts = wire_scheduler(settings, catalog, client, SystemClock(), on_death=self._fail)
 
     def run(self) -> int:
@@ -111,6 +112,7 @@ class _Process:
             name = f"http-{server.config.port}"
             http.append(threading.Thread(target=self._serve, args=(server, listener), name=name, daemon=True))
         metrics.watch_live_jobs(parts.count_live_jobs)
+        metrics.watch_clock_skew(partial(getattr, self._server_time, "skew_s"))
         metrics.watch_oldest_key(partial(getattr, parts.queue, "oldest_s"))
         caches: tuple[WatchCache[Any], ...] = (parts.records.cache, *parts.cluster.caches)
         for cache in caches:

@@ -49,6 +49,7 @@ _UNMARKED = Gauge(
 _SWEEP_STOPPED = Gauge(
     "kns_sweep_stopped", "1 if the last sweep removed nothing because too many namespaces look like orphans."
 )
+_CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
 
@@ -115,6 +116,11 @@ def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
 
 def set_sweep_stopped(*, stopped: bool) -> None:
     _SWEEP_STOPPED.set(1 if stopped else 0)
+
+
+def watch_clock_skew(skew_s: Callable[[], float]) -> None:
+    """Call `skew_s` at each scrape."""
+    _CLOCK_SKEW.set_function(skew_s)
 
 
 def build_app() -> ASGIApp:

@@ -185,6 +185,7 @@ class _Wiring:
             clock=clock,
             intake=Intake(store=self._records, catalog=self._catalog, terms=self._terms, rng=self._rng),
             lifecycle=NESTED_JOB,
+            is_clock_trusted=self._client.server_time.is_trusted,
         )
         return LeaderWork(
             workers=Workers(
@@ -198,6 +199,7 @@ class _Wiring:
                 authority=self._records,
                 clock=clock,
                 may_work=may_work,
+                is_clock_trusted=self._client.server_time.is_trusted,
             ),
         )
 

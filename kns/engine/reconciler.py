@@ -36,6 +36,7 @@ log = get_logger(__name__)
 
 IMMEDIATELY_S = 0.0
 _REMOVAL_RETRY_AFTER_S = 5.0
+_CLOCK_RETRY_AFTER_S = 60.0
 
 _ENDS: dict[StopReason, tuple[Reason, str]] = {
     StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
@@ -68,6 +69,7 @@ class Reconciler:
         clock: Clock,
         intake: Callable[[Job], Accepted],
         lifecycle: Lifecycle,
+        is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -76,6 +78,7 @@ class Reconciler:
         self._clock = clock
         self._intake = intake
         self._lifecycle = lifecycle
+        self._is_clock_trusted = is_clock_trusted
 
     def reconcile(self, record: str) -> Result:
         """
@@ -125,7 +128,7 @@ class Reconciler:
     def _advance(self, ctx: Context) -> Result:
         job, now = ctx.job, ctx.now
         reason = job.stop_reason
-        if reason is None and job.walltime_end is not None and now >= job.walltime_end:
+        if reason is None and job.walltime_end is not None and now >= job.walltime_end and self._may_end_by_time(job):
             reason = StopReason.WALLTIME
         if reason is not None:
             return self._stop(ctx, reason)
@@ -198,7 +201,15 @@ class Reconciler:
         accepted = job.spec.accepted
         if accepted is None or accepted.walltime_s is None or status.start_time is None:
             return None
-        return max(IMMEDIATELY_S, (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds())
+        left_s = (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds()
+        return left_s if left_s > 0 else _CLOCK_RETRY_AFTER_S
+
+    def _may_end_by_time(self, job: Job) -> bool:
+        """Whether this machine's clock agrees with the host API's. If not, the time is no reason to end or delete."""
+        is_trusted = self._is_clock_trusted()
+        if not is_trusted:
+            log.error("clock_not_trusted", record=job.record)
+        return is_trusted
 
     # --- the end
 
@@ -319,6 +330,8 @@ class Reconciler:
         if left_s > 0:
             self._expire_surplus(job.spec.user)
             return Result("retained", left_s)
+        if not self._may_end_by_time(job):
+            return Result("retained", _CLOCK_RETRY_AFTER_S)
         self._writer.delete(job)
         return Result("expired")
 

@@ -61,6 +61,7 @@ class Sweeper:
         authority: RecordAuthority,
         clock: Clock,
         may_work: Callable[[], bool],
+        is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rules = rules
         self._kinds = kinds
@@ -69,6 +70,7 @@ class Sweeper:
         self._authority = authority
         self._clock = clock
         self._may_work = may_work
+        self._is_clock_trusted = is_clock_trusted
         self._first_seen: dict[str, datetime] = {}  # key -> when it first looked like an orphan
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -90,6 +92,10 @@ class Sweeper:
         Raises:
             KnsError: the records cannot be read, so nothing can be judged.
         """
+        if not self._is_clock_trusted():
+            log.error("clock_not_trusted")
+            self._first_seen.clear()  # the grace periods begin again when the clock is right
+            return
         found = {kind: finds for kind in self._kinds if (finds := self._list(kind)) is not None}
         judged = self._judge([find for finds in found.values() for find in finds])
         is_stopped = self._is_implausible(found, judged)

@@ -3,10 +3,11 @@
 import json
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
+from kns.adapters.kube import isolation
 from kns.adapters.kube.client import Bounds
 from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.virtual import KubeVirtualClusters
@@ -114,6 +115,22 @@ def test_the_result_of_another_call_is_never_taken_for_this_one(stalling: Stalli
     settle(isolated)
     assert isolated.find_namespaces("slow", Kind.CONFIG_MAP, "kns-job", {"default"}) == frozenset()
     assert stalling.began == ["slow", "slow"]
+
+
+def test_a_call_that_ends_during_the_wait_of_another_is_not_its_result(
+    stalling: Stalling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolated = isolate(stalling)
+    assert not isolated.is_ready("slow")
+
+    def end_and_wait(calls: list[Future[object]], timeout: float) -> None:
+        del timeout
+        stalling.go_on.set()
+        wait(calls, timeout=30)
+
+    monkeypatch.setattr(isolation, "wait", end_and_wait)
+    with pytest.raises(UnavailableError, match="an earlier call"):
+        isolated.find_namespaces("slow", Kind.CONFIG_MAP, "kns-job", {"default"})
 
 
 def test_results_that_nobody_collects_are_dropped(stalling: Stalling) -> None:

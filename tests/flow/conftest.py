@@ -37,6 +37,7 @@ class Simulation:
     site: Site = SITE
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
+    clock_trusted: bool = True
 
     def configure(self, **changes: Any) -> None:
         self.site = replace(self.site, **changes)
@@ -74,6 +75,7 @@ class Simulation:
             clock=self.clock,
             intake=_no_intake,
             lifecycle=self.lifecycle,
+            is_clock_trusted=lambda: self.clock_trusted,
         )
         return reconciler.reconcile(self.record)
 

@@ -248,3 +248,33 @@ def test_keep_vclusters_keeps_the_apps_pods_too(sim: Simulation, job: JobBuilder
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="kept")
     assert sim.host.left == before
+
+
+def test_a_clock_that_is_not_trusted_ends_no_job_and_deletes_no_record(sim: Simulation, job: JobBuilder) -> None:
+    """The leader's machine believes that it is next year. Nothing happens until it is corrected."""
+    sim.submit(job.with_accepted(walltime_s=3600))
+    sim.run(until="serving")
+    sim.clock_trusted = False
+    sim.clock.advance(365 * 86400)
+    result = sim.step()
+    assert result.summary == "serving"
+    assert result.requeue_after_s == 60
+    assert not sim.job.is_ended
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="retained")
+    sim.clock.advance(365 * 86400)
+    assert sim.step().requeue_after_s == 60
+    assert sim.job.is_ended
+    sim.clock_trusted = True
+    assert sim.step().summary == "expired"
+
+
+def test_with_a_trusted_clock_the_walltime_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job.with_accepted(walltime_s=3600))
+    sim.run(until="serving")
+    sim.clock_trusted = False
+    sim.clock.advance(3600)
+    assert sim.step().summary == "serving"
+    sim.clock_trusted = True
+    assert sim.step().summary == "ended"
+    assert sim.job.status.reason == Reason.WALLTIME

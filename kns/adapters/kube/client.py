@@ -22,6 +22,7 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 
 from kns.adapters.kube.deadline import deadline, use_deadlines
 from kns.adapters.kube.errors import error_from_status
+from kns.adapters.kube.server_time import ServerTime
 from kns.model.errors import KnsError, UnavailableError, clip
 
 CONNECT_TIMEOUT_S = 5.0
@@ -80,6 +81,7 @@ class KubeClient:
         if bounds.total_s is not None:
             use_deadlines(self._rest.pool_manager)
         self._files = files
+        self.server_time = ServerTime()
 
     def request(
         self,
@@ -130,6 +132,7 @@ class KubeClient:
         what = f"{method} {path}"
         with deadline(self._bounds.total_s) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
+            self.server_time.observe(response.headers)
             data = self._read(what, response)
             if is_over():  # truncated headers look like an answer without a body
                 raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")

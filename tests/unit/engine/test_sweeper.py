@@ -55,6 +55,7 @@ class Cluster:
     clock: FakeClock = field(default_factory=FakeClock)
     rules: SweepRules = RULES
     may_work: Callable[[], bool] = lambda: True
+    clock_trusted: bool = True
     realm: MemoryRealm | None = field(default_factory=MemoryRealm)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ class Cluster:
             authority=self.store,
             clock=self.clock,
             may_work=self.may_work,
+            is_clock_trusted=lambda: self.clock_trusted,
         )
 
     def sweep(self) -> None:
@@ -281,6 +283,24 @@ def test_a_stopped_sweep_reports_at_once_and_goes_on_when_the_records_are_back(c
     one.sweep()
     assert REGISTRY.get_sample_value("kns_sweep_stopped") == 0
     assert len(cluster.removed) == 8
+
+
+def test_a_clock_that_is_not_trusted_removes_nothing(cluster: Cluster) -> None:
+    """When it is right again, the grace begins again."""
+    cluster.add_namespace()
+    one = cluster.make()
+    one.sweep()
+    cluster.clock_trusted = False
+    cluster.clock.advance(86400)
+    one.sweep()
+    cluster.clock_trusted = True
+    one.sweep()
+    cluster.clock.advance(899)
+    one.sweep()
+    assert cluster.removed == []
+    cluster.clock.advance(1)
+    one.sweep()
+    assert cluster.removed == [WHERE[NAMESPACE]]
 
 
 def test_what_belongs_to_a_record_stays(cluster: Cluster) -> None:

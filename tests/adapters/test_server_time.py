@@ -1,0 +1,46 @@
+"""The clock of this machine, compared with the time in the answers of the host API."""
+
+import pytest
+
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.server_time import MAX_SKEW_S, ServerTime
+
+AT = {"Date": "Mon, 05 Jan 2026 14:15:30 GMT"}
+AT_S = 1_767_622_530.0
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "trusted"),
+    [(0, True), (MAX_SKEW_S, True), (-MAX_SKEW_S, True), (MAX_SKEW_S + 1, False), (-86_400, False)],
+)
+def test_a_clock_is_trusted_up_to_a_difference(ahead_s: float, trusted: bool) -> None:
+    time = ServerTime(lambda: AT_S + ahead_s)
+    time.observe(AT)
+    assert (time.skew_s, time.is_trusted()) == (ahead_s, trusted)
+
+
+def test_the_newest_answer_counts() -> None:
+    now = [AT_S + 86_400]
+    time = ServerTime(lambda: now[0])
+    time.observe(AT)
+    assert not time.is_trusted()
+    now[0] = AT_S
+    time.observe(AT)
+    assert time.is_trusted()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": ""}])
+def test_an_answer_without_a_time_changes_nothing(headers: dict[str, str]) -> None:
+    time = ServerTime(lambda: AT_S + 86_400)
+    assert time.is_trusted()
+    time.observe(headers)
+    assert time.is_trusted()
+    time.observe(AT)
+    time.observe(headers)
+    assert not time.is_trusted()
+
+
+def test_every_answer_is_observed(client: KubeClient) -> None:
+    client.server_time = ServerTime(lambda: 0.0)
+    client.request("GET", "/readyz")
+    assert client.server_time.skew_s < -1e9
