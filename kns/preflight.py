@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
+from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
 from kns.adapters.kube.client import connect
 from kns.adapters.kube.host_checks import Wanted, check_host
 from kns.logs import configure_logging
@@ -19,8 +20,8 @@ from kns.model.catalog.catalog import CatalogError
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
-from kns.settings import Settings, SettingsError, list_unknown, load_settings
-from kns.wiring import build_identity_provider
+from kns.settings import Settings, SettingsError, build_site, list_unknown, load_settings
+from kns.wiring import build_identity_provider, render_sample
 
 _NO_SUCH_CLIENT = "kns-preflight"
 
@@ -78,6 +79,9 @@ def _check_files(settings: Settings) -> Iterator[Finding]:
     ):
         missing = Finding(name, Severity.FAULT, f"{said} does not exist", todo)
         yield Finding(name, Severity.OK, said) if there else missing
+    helm = shutil.which(settings.helm)
+    if helm is not None and settings.chart.is_file():
+        yield _check_chart(settings, helm)
     images = {"JARVICE_KNS_INIT_IMAGE": settings.full_init_image}
     if settings.allow_gotty_shell:
         images["JARVICE_KNS_GOTTY_IMAGE"] = settings.full_gotty_image
@@ -87,6 +91,22 @@ def _check_files(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, Severity.WARNING, said, "push it to a registry and use its name there")
         else:
             yield Finding(name, Severity.OK, image)
+
+
+def _check_chart(settings: Settings, helm: str) -> Finding:
+    """The chart's version, and whether its schema accepts the values of a job."""
+    check, tried = "vcluster chart", ", ".join(TRIED_CHARTS)
+    virtual = build_site(settings, service_cidr=settings.service_cidr or "", installation_uid="").virtual
+    try:
+        version = read_chart_version(settings.chart)
+        render_sample(HelmRenderer(helm=helm, chart=settings.chart), virtual)
+    except KnsError as error:
+        return Finding(check, Severity.FAULT, str(error), f"use the packaged chart of version {tried}")
+    said = f"version {version} accepts the values of kns"
+    if version not in TRIED_CHARTS:
+        todo = f"run a job with it before your users do; this release was tried with {tried}"
+        return Finding(check, Severity.WARNING, f"{said}, but this release was not tried with it", todo)
+    return Finding(check, Severity.OK, said)
 
 
 def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterator[Finding]:

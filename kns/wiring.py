@@ -10,7 +10,8 @@ import secrets
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kns import __version__, metrics
 from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
-from kns.adapters.helm import HelmRenderer
+from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -44,9 +45,13 @@ from kns.engine.workers import Workers
 from kns.http.app import build_app
 from kns.http.server import ServerConfig
 from kns.logs import get_logger
+from kns.model.appdef.appdef import NestedKubernetes
+from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.site import ClassSettings
-from kns.ports import Cluster, IdentityProvider, Kind, World
+from kns.model.job.job import Accepted
+from kns.model.site import ClassSettings, VirtualKubernetes
+from kns.objects.vcluster import build_values
+from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
 from kns.stages import NESTED_JOB
@@ -176,6 +181,7 @@ class _Wiring:
         cidr = settings.service_cidr or find_service_cidr(self._client)
         site = build_site(settings, service_cidr=cidr, installation_uid=uid)
         warn_of_missing_classes(self._cluster, site.classes)
+        warn_of_unfit_chart(settings.chart, self._world.renderer, site.virtual)
         fenced = fence_world(self._world, may_work)
         reconciler = Reconciler(
             store=fence(self._records, may_work),
@@ -289,6 +295,49 @@ def build_identity_provider(
         proxies=build_proxies(settings),
     )
     return KeycloakClients(access, clock=clock, may_work=may_work)
+
+
+def warn_of_unfit_chart(chart: Path, renderer: Renderer, virtual: VirtualKubernetes) -> None:
+    """Log what is wrong with the chart before the first job needs it. Jobs that run go on either way."""
+    try:
+        version = read_chart_version(chart)
+        render_sample(renderer, virtual)
+    except KnsError as error:
+        log.error("chart_unfit", chart=str(chart), error=str(error), effect="no job starts until it renders")  # noqa: TRY400
+        return
+    if version not in TRIED_CHARTS:
+        log.warning("chart_untried", chart=str(chart), version=version, tried=TRIED_CHARTS)
+
+
+def render_sample(renderer: Renderer, virtual: VirtualKubernetes) -> None:
+    """
+    Render the chart for a job that uses every value that kns can set. helm holds the values against the chart's schema.
+
+    Raises:
+        RenderError: the chart refuses the values, or makes objects that kns does not apply.
+        UnavailableError: helm did not run.
+    """
+    machine = Machine(mc_name="sample", mc_cores=1, mc_ram=1, mc_properties="appkind=kns,example.org/pool=sample")
+    accepted = Accepted(
+        number=1,
+        name="sample",
+        payer="",
+        submit_time=datetime.fromtimestamp(0, UTC),
+        image="",
+        command="",
+        machine=machine,
+        nested=NestedKubernetes.model_validate(
+            {"templates": [{"name": "sample", "type": "kubectl", "path": "sample"}]}
+        ),
+    )
+    full = replace(
+        virtual,
+        storage_class=virtual.storage_class or "sample",
+        runtime_class=virtual.runtime_class or "sample",
+        priority_class=virtual.priority_class or "sample",
+    )
+    values = partial(build_values, accepted=accepted, virtual=full, pull_secret=True, shell=True)  # noqa: S604 - the web shell
+    renderer.render(accepted.location, values)
 
 
 def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:

@@ -393,3 +393,41 @@ def test_openshift_needs_a_role_that_allows_control_planes(
     site.put(RBAC, "clusterroles", a_role(names.SYNCER_CLUSTER_ROLE, rules))
     site.script("GET", "/apis/security.openshift.io/v1", Answer(200, {}))
     assert look(site, client)["OpenShift"].severity is severity
+
+
+def a_namespace(name: str, **labels: str) -> Object:
+    return {"metadata": {"name": name, "labels": labels}}
+
+
+PLATFORM = [
+    a_namespace("default"), a_namespace("kube-system"), a_namespace("kns-system"), a_namespace("ingress-nginx"),
+    a_namespace("kns-job-7", **{names.JOB_LABEL: "7"}), a_namespace("adopted", **{names.JOB_LABEL: "8"}),
+    a_namespace("metallb-system"), a_namespace("openshift-monitoring"), a_namespace("cert-manager"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sentence", "others", "severity", "said"),
+    [
+        ("a cluster of its own", [], Severity.OK, "no namespace looks like another tenant's"),
+        ("the portal runs there, too", ["jarvice-system"], Severity.WARNING, ": jarvice-system"),
+        ("tenants of others", [f"team-{i}" for i in range(7)], Severity.WARNING,
+         "7 namespaces are neither the platform's nor those of kns or its jobs: "
+         "team-0, team-1, team-2, team-3, team-4, ..."),
+        ("a name that only begins like a platform's", ["default-app"], Severity.WARNING, ": default-app"),
+        ("one that looks like a job's", ["kns-job-9"], Severity.WARNING, ": kns-job-9"),
+    ],
+)  # fmt: skip
+def test_other_tenants_of_the_cluster(
+    site: ApiServer, client: KubeClient, sentence: str, others: list[str], severity: Severity, said: str
+) -> None:
+    for namespace in [*PLATFORM, *map(a_namespace, others)]:
+        site.put("/api/v1", "namespaces", namespace)
+    found = look(site, client)["other tenants"]
+    assert found.severity is severity
+    assert found.said.endswith(said)
+
+
+def test_other_tenants_are_unknown_if_namespaces_may_not_be_listed(site: ApiServer, client: KubeClient) -> None:
+    site.script("GET", "/api/v1/namespaces", failure(403, "Forbidden"))
+    assert look(site, client)["other tenants"].severity is Severity.UNKNOWN

@@ -84,6 +84,13 @@ REFUSED = {
         "the scheduler places the pods of a job; remove spec.nodeName",
     ),
     "a copied pod that names its node": ("pods", build_pod(COPY, nodeName="node-1"), SYNCER, "remove spec.nodeName"),
+    "a copied pod that waits for a scheduler of its own": (
+        "pods",
+        build_pod(COPY, schedulerName="user-scheduler"),
+        SYNCER,
+        "the host's scheduler places the pods of a job, and there is none called user-scheduler; "
+        "remove spec.schedulerName",
+    ),
     "a pod without the machine's labels": (
         "pods",
         build_pod(COPY, nodeSelector={}),

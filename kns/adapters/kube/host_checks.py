@@ -5,6 +5,7 @@ The account of kns may not read nodes, webhooks, policies and roles. The result 
 never "ok".
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,14 @@ POLICIES = (
 )
 
 _GPU = "nvidia.com/gpu"
+_NAMES_SHOWN = 5
+_PORTAL = "jarvice"  # its namespaces end with -system, like those of a platform
+_PLATFORM = re.compile(  # namespaces of Kubernetes, of distributions, and of what clusters are commonly equipped with
+    r"default|kube-.*|.*-system|openshift.*|cattle-.*|fleet-.*|calico-.*|cilium.*|tigera-.*|istio-.*|linkerd.*|argocd"
+    r"|flux.*|ingress.*|nginx.*|traefik.*|haproxy.*|envoy.*|cert-manager|external-dns|metallb.*|monitoring|prometheus.*"
+    r"|grafana.*|logging|loki|local-path-storage|longhorn.*|rook-.*|openebs|csi-.*|gpu-operator|nvidia-.*|amd-gpu.*"
+    r"|node-feature-discovery|karpenter|keycloak.*|velero|kyverno|gatekeeper.*|registry"
+)
 _GIB = 2**30
 _OPENSHIFT = "security.openshift.io"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -84,6 +93,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("OpenShift", lambda: _check_openshift(client)),
         ("nodes", lambda: _check_nodes(client, wanted.machines)),
         ("webhooks", lambda: _check_webhooks(client)),
+        ("other tenants", lambda: _check_other_tenants(client, wanted.namespace)),
         ("metrics API", lambda: _check_metrics(client)),
     )
     for name, check in checks:
@@ -305,6 +315,30 @@ def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
     return exact.items() <= labels.items() and all(
         tests[term["operator"]](term["key"], term.get("values") or []) for term in terms
     )
+
+
+def _check_other_tenants(client: KubeClient, own_namespace: str) -> Iterator[Finding]:
+    """Find namespaces of others, by their names: what is in them is nobody's business here."""
+    namespaces = client.request("GET", "/api/v1/namespaces")["items"]
+    found = sorted(
+        namespace["metadata"]["name"]
+        for namespace in namespaces
+        if not _belongs_to_platform(namespace["metadata"], own_namespace)
+    )
+    if not found:
+        yield Finding("other tenants", Severity.OK, "no namespace looks like another tenant's")
+        return
+    shown = ", ".join(found[:_NAMES_SHOWN]) + (", ..." if len(found) > _NAMES_SHOWN else "")
+    said = f"{len(found)} namespaces are neither the platform's nor those of kns or its jobs: {shown}"
+    todo = "prefer a cluster that only kns uses; docs/operations.md says what to do otherwise"
+    yield Finding("other tenants", Severity.WARNING, said, todo)
+
+
+def _belongs_to_platform(meta: Object, own_namespace: str) -> bool:
+    name = meta["name"]
+    if name == own_namespace or names.JOB_LABEL in (meta.get("labels") or {}):
+        return True
+    return _PLATFORM.fullmatch(name) is not None and not name.startswith(_PORTAL)
 
 
 def _check_metrics(client: KubeClient) -> Iterator[Finding]:
