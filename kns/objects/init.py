@@ -145,38 +145,38 @@ def _build_pod(accepted: Accepted, site: Site, *, uploads: Iterable[str], pull_s
                 "volumeMounts": [tool, templates],
             },
         ],
-        "containers": [
-            {
-                "name": RUN,
-                "image": site.init_image,
-                "imagePullPolicy": site.init_pull_policy,
-                "envFrom": [
-                    {"configMapRef": {"name": names.JOB_INFO}},
-                    {"secretRef": {"name": names.JOB_INFO}},
-                    {"secretRef": {"name": names.INIT_ENV}},
-                ],
-                "env": [{"name": "KUBECONFIG", "value": FILES["kubeconfig"]}],
-                "resources": INIT,
-                "securityContext": _SECURITY,
-                "volumeMounts": [
-                    {"name": "plan", "mountPath": "/etc/kns/plan", "readOnly": True},
-                    *(
-                        {"name": "secret", "mountPath": path, "subPath": name, "readOnly": True}
-                        for name, path in FILES.items()
-                    ),
-                    *(
-                        {"name": "plan", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
-                        for index, path in enumerate(uploads)
-                    ),
-                    {"name": "templates", "mountPath": "/templates", "subPath": "templates"},
-                    {"name": "work", "mountPath": "/work"},
-                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the pod
-                ],
-            }
-        ],
+        "containers": [_build_runner(site, uploads)],
         "volumes": [
             {"name": "plan", "configMap": {"name": names.INIT_CONFIG}},
             {"name": "secret", "secret": {"secretName": names.INIT_SECRET, "defaultMode": 0o440}},
             *({"name": name, "emptyDir": {}} for name in ("tool", "templates", "work", "tmp")),
+        ],
+    }
+
+
+def _build_runner(site: Site, uploads: Iterable[str]) -> dict[str, Any]:
+    """The container that runs the plan."""
+    return {
+        "name": RUN,
+        "image": site.init_image,
+        "imagePullPolicy": site.init_pull_policy,
+        "envFrom": [
+            {"configMapRef": {"name": names.JOB_INFO}},
+            {"secretRef": {"name": names.JOB_INFO}},
+            {"secretRef": {"name": names.INIT_ENV}},
+        ],
+        "env": [{"name": "KUBECONFIG", "value": FILES["kubeconfig"]}],
+        "resources": INIT,
+        "securityContext": _SECURITY,
+        "volumeMounts": [
+            {"name": "plan", "mountPath": "/etc/kns/plan", "readOnly": True},
+            *({"name": "secret", "mountPath": path, "subPath": name, "readOnly": True} for name, path in FILES.items()),
+            *(
+                {"name": "plan", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
+                for index, path in enumerate(uploads)
+            ),
+            {"name": "templates", "mountPath": "/templates", "subPath": "templates"},
+            {"name": "work", "mountPath": "/work"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the pod
         ],
     }

@@ -68,52 +68,8 @@ def build_values(
     With `pull_secret`, the control plane and every pod of the tenant without a pull secret use the job's. With `shell`,
     the syncer makes an account for the web shell inside and writes its token into a Secret on the host.
     """
-    host, labels = location.api_host, build_labels(location)
-    volume = virtual.storage_class
-    pull: dict[str, Any] = {"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}
     return {
-        "controlPlane": {
-            "distro": {
-                "k8s": {
-                    "version": virtual.version(accepted.nested.kubernetes_version),
-                    "imagePullPolicy": "IfNotPresent",
-                    "resources": DISTRO_COPY,
-                    # There is one controller manager. After a restart it would wait 15 s for its own old lease.
-                    "controllerManager": {"extraArgs": ["--leader-elect=false"]},
-                }
-            },
-            "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
-            "coredns": {"deployment": {"resources": COREDNS}},
-            "service": {"labels": labels},
-            "statefulSet": {
-                "image": {"registry": "ghcr.io", "repository": "loft-sh/vcluster-oss", "tag": virtual.syncer_image_tag},
-                "imagePullPolicy": "IfNotPresent",
-                "labels": labels,
-                "pods": {"labels": labels, **({"annotations": _KEEP} if virtual.protect_control_planes else {})},
-                "resources": SYNCER,
-                "persistence": {
-                    "volumeClaim": {
-                        "enabled": True,
-                        "storageClass": volume,
-                        "size": VOLUME_SIZE,
-                        "retentionPolicy": "Delete",
-                    }
-                    if volume
-                    else {"enabled": False}
-                },
-                "probes": {"startupProbe": {"periodSeconds": 1, "failureThreshold": 300}},
-                "scheduling": {
-                    "nodeSelector": accepted.machine.node_selector,
-                    "tolerations": build_tolerations(),
-                    **({"priorityClassName": virtual.priority_class} if virtual.priority_class else {}),
-                },
-            },
-            "advanced": {
-                "defaultImageRegistry": virtual.registry,
-                "serviceAccount": {"labels": labels, **pull},
-                "workloadServiceAccount": {"labels": labels, **pull},
-            },
-        },
+        "controlPlane": _build_control_plane(location, accepted, virtual, pull_secret=pull_secret),
         "sync": {
             "toHost": {
                 "pods": {
@@ -131,13 +87,64 @@ def build_values(
         "policies": {"resourceQuota": {"enabled": False}, "limitRange": {"enabled": False}},
         "exportKubeConfig": {
             "context": location.vcluster,
-            "server": f"https://{host}:{API_PORT}",
+            "server": f"https://{location.api_host}:{API_PORT}",
             **({"additionalSecrets": [_build_shell_access(location)]} if shell else {}),
         },
         "rbac": {"role": {"enabled": False}, "clusterRole": {"enabled": False}},
         "serviceCIDR": virtual.service_cidr,
         "telemetry": {"enabled": False},
         "logging": {"encoding": "json"},
+    }
+
+
+def _build_control_plane(
+    location: Location, accepted: Accepted, virtual: VirtualKubernetes, *, pull_secret: bool
+) -> dict[str, Any]:
+    """The part `controlPlane` of the chart's values."""
+    host, labels = location.api_host, build_labels(location)
+    volume = virtual.storage_class
+    pull: dict[str, Any] = {"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}
+    return {
+        "distro": {
+            "k8s": {
+                "version": virtual.version(accepted.nested.kubernetes_version),
+                "imagePullPolicy": "IfNotPresent",
+                "resources": DISTRO_COPY,
+                # There is one controller manager. After a restart it would wait 15 s for its own old lease.
+                "controllerManager": {"extraArgs": ["--leader-elect=false"]},
+            }
+        },
+        "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
+        "coredns": {"deployment": {"resources": COREDNS}},
+        "service": {"labels": labels},
+        "statefulSet": {
+            "image": {"registry": "ghcr.io", "repository": "loft-sh/vcluster-oss", "tag": virtual.syncer_image_tag},
+            "imagePullPolicy": "IfNotPresent",
+            "labels": labels,
+            "pods": {"labels": labels, **({"annotations": _KEEP} if virtual.protect_control_planes else {})},
+            "resources": SYNCER,
+            "persistence": {
+                "volumeClaim": {
+                    "enabled": True,
+                    "storageClass": volume,
+                    "size": VOLUME_SIZE,
+                    "retentionPolicy": "Delete",
+                }
+                if volume
+                else {"enabled": False}
+            },
+            "probes": {"startupProbe": {"periodSeconds": 1, "failureThreshold": 300}},
+            "scheduling": {
+                "nodeSelector": accepted.machine.node_selector,
+                "tolerations": build_tolerations(),
+                **({"priorityClassName": virtual.priority_class} if virtual.priority_class else {}),
+            },
+        },
+        "advanced": {
+            "defaultImageRegistry": virtual.registry,
+            "serviceAccount": {"labels": labels, **pull},
+            "workloadServiceAccount": {"labels": labels, **pull},
+        },
     }
 
 

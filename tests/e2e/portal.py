@@ -5,10 +5,9 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.site import Account
+from kns.client import ApiKey, Client
 from tests.e2e.waiting import NotYetError
 
-TIMEOUT_S = 20.0  # no route may take longer
 _CONNECTS = 3
 _TYPES = ("application/json", "text/plain")
 
@@ -22,25 +21,21 @@ class Portal:
     the Service leads to a replica that has ended.
     """
 
-    def __init__(self, url: str, account: Account) -> None:
+    def __init__(self, url: str, account: ApiKey) -> None:
         # `retries` concerns connecting only; a request that was sent is never repeated.
         transport = httpx.HTTPTransport(retries=_CONNECTS, limits=httpx.Limits(max_keepalive_connections=0))
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, transport=transport)
-        self._account = account
+        self._client = Client(url, account, use_proxy=False, check=check_wire, transport=transport)
 
     def close(self) -> None:
-        self._http.close()
+        self._client.close()
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request exactly as given, without credentials; `options` are httpx's."""
-        answer = self._http.request(method, path, **options)
-        check_wire(answer)
-        return answer
+        return self._client.send(method, path, **options)
 
     def ask(self, route: str, **params: Any) -> httpx.Response:
-        """A GET below /jarvice/ with the user's credentials. Returns any answer, refusals too."""
-        credentials = {"username": self._account.username, "apikey": self._account.apikey}
-        return self.send("GET", f"/jarvice/{route}", params={**credentials, **params})
+        """A GET below /jarvice/ with the user's credentials. Returns any answer, also an error."""
+        return self._client.ask(route, **params)
 
     def get(self, route: str, **params: Any) -> Any:
         """
@@ -57,8 +52,7 @@ class Portal:
 
     def build_submission(self, app: str, *, machine: str = "kns-small", **changes: Any) -> dict[str, Any]:
         """A valid submission; `changes` are more of its top-level keys."""
-        user = {"username": self._account.username, "apikey": self._account.apikey}
-        return {"app": app, "machine": {"type": machine, "nodes": 1}, "user": user, **changes}
+        return self._client.build_submission(app, machine, **changes)
 
     def submit(self, app: str, *, machine: str = "kns-small", **changes: Any) -> tuple[int, str]:
         """Submit a job that must be accepted. Returns its number and name."""

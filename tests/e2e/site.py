@@ -8,7 +8,7 @@ code, so a plain `pytest tests/e2e` on a machine with the testbed up works as we
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 
@@ -17,6 +17,7 @@ from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.overlay import DEPLOYMENT, NAMESPACE
 from demo.target import Target, choose_target
+from kns.client import ApiKey
 
 REQUIRE = "KNS_E2E_REQUIRED"
 _ACCOUNTS = ("KNS", "KNS_ADMIN", "KNS_OTHER", "KNS_PAYER")
@@ -26,14 +27,6 @@ REALM_KEY = "KNS_REALM_PRIVATE_KEY"
 
 class NoClusterError(Exception):
     """There is no installation to test; the message says what was tried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The account that a request comes from."""
-
-    username: str
-    apikey: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +42,10 @@ class Site:
     kubectl: Kubectl
     url: str
     ingress_url: str
-    user: Account
-    other: Account
-    payer: Account
-    admin: Account
+    user: ApiKey
+    other: ApiKey
+    payer: ApiKey
+    admin: ApiKey
     realm_key: str
 
 
@@ -104,5 +97,5 @@ def _build_site(target: Target, kubectl: Kubectl, variables: Mapping[str, str]) 
     )
 
 
-def _account(variables: Mapping[str, str], prefix: str) -> Account:
-    return Account(variables[f"{prefix}_USERNAME"], variables[f"{prefix}_APIKEY"])
+def _account(variables: Mapping[str, str], prefix: str) -> ApiKey:
+    return ApiKey(variables[f"{prefix}_USERNAME"], variables[f"{prefix}_APIKEY"])

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from kns.client import ApiKey
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.portal import Portal
-from tests.e2e.site import Account, Site
+from tests.e2e.site import Site
 
 _CLI = Path(sys.executable).parent / "jarvice_cli"
 _CALL_S = 30
@@ -45,7 +46,7 @@ def _call(home: Path, *arguments: str, timeout_s: float = _CALL_S) -> "subproces
     )
 
 
-def _build_cli(url: str, account: Account, home: Path) -> Cli:
+def _build_cli(url: str, account: ApiKey, home: Path) -> Cli:
     """`jarvice_cli COMMAND ...`; returns its output. It always exits with 0, so only the text shows what happened."""
 
     def call(command: str, *arguments: str, timeout_s: float = _CALL_S) -> str:
@@ -155,7 +156,7 @@ def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, job
 
 def test_a_wrong_key_is_told_as_such(site: Site, tmp_path: Path) -> None:
     """401 with its message, from a job route and from submit."""
-    stranger = _build_cli(site.url, Account("nobody", "no-such-key"), tmp_path)
+    stranger = _build_cli(site.url, ApiKey("nobody", "no-such-key"), tmp_path)
     assert _documents(stranger("jobs")) == [{"error": {"code": 401}}, {"error": "Unauthorized"}]
     refused = _documents(stranger("submit", "-job", json.dumps({"app": "hello", "machine": {"type": "kns-small"}})))
     assert refused == [{"error": {"code": 401}}, {"error": "Not Authorized"}]

@@ -7,6 +7,7 @@ from typing import TypeVar
 import httpx
 
 from demo.errors import DemoError
+from kns.client import NoResponseError
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ def wait_for(
     while True:
         try:
             return probe()
-        except (NotYetError, httpx.TransportError, DemoError) as error:
+        except (NotYetError, NoResponseError, httpx.TransportError, DemoError) as error:
             seen = f"{type(error).__name__}: {error}"
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s:.0f} s\n{evidence()}\nLast seen: {seen}")
