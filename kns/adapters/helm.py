@@ -44,7 +44,7 @@ def read_chart_version(chart: Path) -> str:
         with tarfile.open(chart) as archive:
             member = next(each for each in archive if each.isfile() and PurePosixPath(each.name).match(_CHART_FILE))
             opened = archive.extractfile(member)
-            read = yaml.safe_load(opened.read(_CHART_FILE_BYTES)) if opened else None
+            read: Any = yaml.safe_load(opened.read(_CHART_FILE_BYTES)) if opened else None
         return str(read["version"])
     except (OSError, tarfile.TarError, StopIteration, yaml.YAMLError, KeyError, TypeError) as error:
         raise RenderError(f"{chart.name} is no packaged chart: {error or 'it has no Chart.yaml'}") from error

@@ -138,6 +138,7 @@ def url() -> Iterator[str]:
     thread.join(5)
 
 
+@pytest.mark.proves("security", "fill the memory of the replicas with what records keep")
 def test_a_replica_with_many_records_of_the_worst_kind_stays_small(url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.adapters.memory", url], check=True, capture_output=True, text=True, timeout=900

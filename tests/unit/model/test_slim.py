@@ -149,6 +149,7 @@ def test_an_upload_comes_back_as_it_was_sent() -> None:
     assert read.parameters[0].target == "x"
 
 
+@pytest.mark.proves("security", "fill the memory of the replicas with what records keep")
 @given(st.dictionaries(st.text(max_size=20), JSON, max_size=20))
 def test_no_parameters_make_a_record_large(given: dict[str, Any]) -> None:
     spec = a_job().with_spec(parameters=given).build().spec
