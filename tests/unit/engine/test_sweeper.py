@@ -351,7 +351,7 @@ def test_inputs_whose_record_was_never_stored_go(cluster: Cluster) -> None:
     add_inputs(cluster)
     cluster.make().sweep()
     assert cluster.removed == []
-    sweep_twice(cluster)
+    cluster.sweep()
     assert cluster.removed == ["Secret kns-system/kns-job-7-inputs"]
 
 
