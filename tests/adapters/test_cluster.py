@@ -146,7 +146,7 @@ def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiSe
     for claim in host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, a_location(7)):
         assert claim["metadata"].keys() >= {"name", "uid"}
         assert not claim["metadata"].keys() & {"annotations", "labels", "managedFields"}
-        assert claim["spec"] == {"volumeName": "v"}
+        assert claim["spec"] == {"volumeName": "v", "resources": {"requests": {}}}
 
 
 def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) -> None:
