@@ -183,6 +183,7 @@ def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Sim
     assert sim.host.left == []
 
 
+@pytest.mark.proves("security", "flood the scheduler with submits")
 def test_the_oldest_records_of_a_user_go_when_another_job_ends(sim: Simulation, job: JobBuilder) -> None:
     """Each replica keeps all records in memory, so one user must not have any number of them."""
     sim.configure(retained_jobs=2)
