@@ -21,7 +21,7 @@ def end_pods(ctx: Context, *, spare_dns: bool = False, may_apply: bool = True) -
     the terminating ones; a tenant may label any pod so. `may_apply`: the namespace still accepts new objects.
     """
     selector = f"{names.SYNCED_LABEL}={ctx.location.vcluster}" + (f",{_NOT_COREDNS}" if spare_dns else "")
-    pods = ctx.world.cluster.list_objects(Kind.POD, ctx.namespace, selector)
+    pods = ctx.world.cluster.list_metadata(Kind.POD, ctx.namespace, selector)
     if any(_stays_longer(pod, ctx.site.grace_s) for pod in pods) and not has_foreign_namespace(ctx):
         if may_apply:
             ctx.world.cluster.apply(build_drain_quota(ctx.location))

@@ -99,6 +99,14 @@ def test_a_host_that_sends_without_end_is_cut_off() -> None:
         client.close()
 
 
+def test_a_discarded_answer_is_not_read() -> None:
+    """Deleting a collection answers with every object that was deleted."""
+    with liar(endless) as url:
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))
+        assert client.request("DELETE", "/api", discard=True) == {}
+        client.close()
+
+
 def test_a_line_of_a_watch_without_an_end_is_cut_off() -> None:
     with liar(endless) as url:
         client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))

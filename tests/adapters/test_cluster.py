@@ -392,6 +392,19 @@ def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer)
     assert server.seen[-1].query["resourceVersion"] == "0"
 
 
+def test_metadata_of_a_tenants_pods_comes_in_pages_and_without_its_texts(host: Host, server: ApiServer) -> None:
+    """A pod may have 256 KiB of annotations, and all pods are listed when a job ends."""
+    for number in range(120):
+        meta = {"name": f"pod-{number:03}", "namespace": "a", "annotations": {"a": "x" * 1000}, "labels": {"b": "c"}}
+        server.put("/api/v1", "pods", {"metadata": meta, "spec": {"nodeName": "node"}})
+    found = host.cluster.list_metadata(Kind.POD, "a")
+    assert len(found) == 120
+    assert all(set(pod) == {"metadata"} and not {"annotations", "labels"} & set(pod["metadata"]) for pod in found)
+    pages = [seen for seen in server.seen if seen.path.endswith("/namespaces/a/pods")]
+    assert [page.query.get("limit") for page in pages] == ["50"] * 3
+    assert all("as=PartialObjectMetadataList" in page.headers["accept"] for page in pages)
+
+
 def test_an_installation_is_its_namespaces_uid(server: ApiServer, client: KubeClient) -> None:
     with pytest.raises(NotFoundError):
         find_installation_uid(client, "kns-system")

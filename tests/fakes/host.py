@@ -131,7 +131,9 @@ class FakeHost:
         ]
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
-        return [{"metadata": obj["metadata"]} for obj in self.list_objects(kind, namespace, selector)]
+        dropped = {"annotations", "labels", "managedFields"} if kind is Kind.POD else set()
+        found = (obj["metadata"] for obj in self.list_objects(kind, namespace, selector))
+        return [{"metadata": {key: value for key, value in meta.items() if key not in dropped}} for meta in found]
 
     def apply(self, obj: Object) -> Object:
         kind, meta = Kind(obj["kind"]), obj["metadata"]

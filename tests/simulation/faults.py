@@ -74,6 +74,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe_copies": CACHED,
     "cluster.read": READ,
     "cluster.list_objects": READ,
+    "cluster.list_metadata": READ,
     "cluster.pod_log": READ,
     "cluster.apply": WRITE,
     "cluster.delete": {**WRITE, "409 before": Fault(), "409 after": Fault(after=True)},

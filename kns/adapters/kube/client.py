@@ -93,6 +93,7 @@ class KubeClient:
         content_type: str = JSON,
         read_timeout_s: float = READ_TIMEOUT_S,
         accept: str = ANY,
+        discard: bool = False,
     ) -> Any:
         """
         The decoded JSON answer.
@@ -108,6 +109,7 @@ class KubeClient:
             content_type=content_type,
             read_timeout_s=read_timeout_s,
             accept=accept,
+            discard=discard,
         )
         if not raw and method == "GET":
             raise UnavailableError(f"{method} {path}: the answer is empty")
@@ -127,12 +129,20 @@ class KubeClient:
         content_type: str = JSON,
         read_timeout_s: float = READ_TIMEOUT_S,
         accept: str = ANY,
+        discard: bool = False,
     ) -> bytes:
-        """Like `request`, but returns the bytes of the answer, for example a log."""
+        """
+        Like `request`, but returns the bytes of the answer, for example a log.
+
+        With `discard` the body of a success is not read and b"" is returned. Its connection is closed.
+        """
         what = f"{method} {path}"
         with deadline(self._bounds.total_s) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
             self.server_time.observe(response.headers)
+            if discard and response.status < 400:
+                response.close()
+                return b""
             data = self._read(what, response)
             if is_over():  # truncated headers look like an answer without a body
                 raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")

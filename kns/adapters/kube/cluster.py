@@ -18,6 +18,7 @@ from kns.ports import Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
+_TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
@@ -104,13 +105,22 @@ class KubeCluster:
         return items
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
-        # Version 0: the API server answers from memory. Otherwise it reads each whole object from its store first.
-        query = {"resourceVersion": "0"} | ({"labelSelector": selector} if selector else {})
-        found = self._client.request(
-            "GET", KINDS[kind].path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA
-        )
-        items: list[Object] = found["items"] or []  # null if the list is empty
-        return items
+        row = KINDS[kind]
+        # Version 0: the API server answers from memory, in one page. Otherwise it reads whole objects from its store.
+        query = {"limit": str(row.metadata_page)} if row.metadata_page else {"resourceVersion": "0"}
+        if selector:
+            query["labelSelector"] = selector
+        items: list[Object] = []
+        while True:
+            found = self._client.request(
+                "GET", row.path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA
+            )
+            page = found["items"] or []  # null if the list is empty
+            items += [_drop_texts(item) for item in page] if row.metadata_page else page
+            token = found["metadata"].get("continue")
+            if not token:
+                return items
+            query["continue"] = token
 
     def apply(self, obj: Object) -> Object:
         kind, meta = Kind(obj["kind"]), obj["metadata"]
@@ -135,11 +145,13 @@ class KubeCluster:
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self._throttle.wait()
+        # The answer holds every pod as the tenant made it, so it is not read.
         self._client.request(
             "DELETE",
             KINDS[Kind.POD].path(namespace),
             query={"labelSelector": selector},
             body={"gracePeriodSeconds": grace_s},
+            discard=True,
         )
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
@@ -167,6 +179,11 @@ class KubeCluster:
         namespace = _namespace_of(kind, obj)
         if names.is_job_object_name(namespace):
             self._on_change(kind, namespace)
+
+
+def _drop_texts(obj: Object) -> Object:
+    """Metadata without what a tenant can make large."""
+    return {"metadata": {key: value for key, value in obj["metadata"].items() if key not in _TEXTS}}
 
 
 def _namespace_of(kind: Kind, obj: Object) -> str:

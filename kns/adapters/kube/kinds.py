@@ -18,7 +18,8 @@ class KindRow:
 
     `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created. kns
     watches an `optional` kind only if the settings need it, because a host may not have it. `page` is the number of
-    objects in one answer to a list; it is small for kinds whose objects may have 1 MiB.
+    objects in one answer to a list; it is small for kinds whose objects may have 1 MiB. With `metadata_page` lists of
+    metadata come in pages of this size, without annotations and labels, because tenants make these objects.
     """
 
     prefix: str
@@ -28,6 +29,7 @@ class KindRow:
     copies: bool = False
     optional: bool = False
     page: int = 500
+    metadata_page: int = 0
     cluster: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
@@ -56,7 +58,14 @@ KINDS: dict[Kind, KindRow] = {
     Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
     Kind.STATEFUL_SET: KindRow("/apis/apps/v1", "statefulsets", watched=True, cluster=_WATCH, job=_APPLY),
-    Kind.POD: KindRow("/api/v1", "pods", watched=True, cluster=_WATCH, job=("get", "list", "deletecollection")),
+    Kind.POD: KindRow(
+        "/api/v1",
+        "pods",
+        watched=True,
+        metadata_page=50,  # a pod of a tenant may have 256 KiB of annotations
+        cluster=_WATCH,
+        job=("get", "list", "deletecollection"),
+    ),
     Kind.JOB: KindRow("/apis/batch/v1", "jobs", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.INGRESS: KindRow(
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
