@@ -91,7 +91,7 @@ def test_a_job_is_submitted_and_ended_by_token(site: Site, portal: Portal, jobs:
 def test_leeway_is_half_a_minute(site: Site, portal: Portal, realm_key: str) -> None:
     """Clocks differ: a token that has just expired is still accepted, and so is one that begins in a moment."""
     now = int(time.time())
-    for changes in ({"exp": now - 2}, {"nbf": now + 15}, {"aud": None}, {"aud": "jarvice"}):
+    for changes in ({"exp": now - 2}, {"nbf": now + 15}, {"aud": None, "azp": "jarvice"}, {"aud": "jarvice"}):
         token = _sign(_claims(site.user.username, **changes), realm_key)
         assert _ask(portal, "jobs", token).status_code == 200, changes
 
@@ -138,12 +138,14 @@ def _encode(data: bytes) -> str:
         (_sign, {"exp": 1_700_000_000}),
         (_sign, {"nbf": 4_000_000_000, "exp": 4_000_000_300}),
         (_sign, {"aud": ["another-service"]}),
+        (_sign, {"aud": None}),
+        (_sign, {"azp": "kns-job-7"}),
         (_sign, {"preferred_username": None}),
         (_sign, {"preferred_username": "nobody-of-that-name"}),
     ],
     ids=[
         *("another key", "no signature", "HS256 with the public key", "altered", "cut", "no token", "expired"),
-        *("too early", "another audience", "no name", "unknown name"),
+        *("too early", "another audience", "no audience", "the client of a job", "no name", "unknown name"),
     ],
 )
 def test_a_bad_token_opens_nothing(

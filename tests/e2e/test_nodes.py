@@ -116,7 +116,7 @@ def test_a_gpu_machine_gives_its_gpu_and_no_more(site: Site, accelerated: TrialJ
 def test_a_machine_without_gpus_gives_none(site: Site, plain: TrialJob, accelerated: TrialJob) -> None:
     with nested_kubectl(site.target, plain.number) as inside:
         _apply(inside, _a_pod("greedy"))
-        _await_refused(plain, inside, "greedy")
+        await_event(plain, inside, "greedy", f"the machine of this job does not provide {_GPU}")
 
 
 def _a_pod(name: str) -> dict[str, Any]:
