@@ -18,7 +18,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e.cluster_lock import ClusterLock
-from tests.e2e.jobs import KEEPER, JobKeeper, TrialJob
+from tests.e2e.jobs import JobKeeper, TrialJob, add_keeper
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import Settings
 from tests.e2e.site import REQUIRE, NoClusterError, Site, find_site
@@ -209,15 +209,15 @@ def settings(pytestconfig: pytest.Config, site: Site) -> Settings:
 
 @pytest.fixture(scope="session")
 def _keeper(pytestconfig: pytest.Config, site: Site, portal: Portal) -> Iterator[JobKeeper]:
-    keeper = pytestconfig.stash[KEEPER] = JobKeeper(site, portal)
+    keeper = add_keeper(pytestconfig, JobKeeper(site, portal))
     yield keeper
     keeper.close()
 
 
 @pytest.fixture(scope="session")
-def web_shell(site: Site, portal: Portal) -> Iterator[TrialJob]:
+def web_shell(pytestconfig: pytest.Config, site: Site, portal: Portal) -> Iterator[TrialJob]:
     """A serving job with a web shell, for all tests of the group `web-shell`; the last of them ends it."""
-    keeper = JobKeeper(site, portal)
+    keeper = add_keeper(pytestconfig, JobKeeper(site, portal))
     job = keeper.submit("web-shell")
     job.wait_until_serving()
     yield job

@@ -204,8 +204,13 @@ class JobKeeper:
         )
 
 
-KEEPER = pytest.StashKey[JobKeeper]()
-"""The worker's keeper, for the test that ends the cluster: its jobs must be gone before."""
+KEEPERS = pytest.StashKey[list[JobKeeper]]()
+"""The worker's keepers, for the test that ends the cluster: their jobs must be gone before it."""
+
+
+def add_keeper(config: pytest.Config, keeper: JobKeeper) -> JobKeeper:
+    config.stash.setdefault(KEEPERS, []).append(keeper)
+    return keeper
 
 
 def apply_record(site: Site, record: str, spec: Mapping[str, Any]) -> str:

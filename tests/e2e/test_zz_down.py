@@ -13,7 +13,7 @@ import pytest
 
 from demo.target import ROOT, choose_target
 from testbed import layout, paths
-from tests.e2e.jobs import KEEPER
+from tests.e2e.jobs import KEEPERS
 
 ASKED = "KNS_E2E_DOWN"
 _DOWN_S = 240
@@ -28,7 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def down(pytestconfig: pytest.Config) -> str:
     """The command's output."""
-    if (keeper := pytestconfig.stash.get(KEEPER, None)) is not None:
+    for keeper in pytestconfig.stash.get(KEEPERS, []):
         keeper.close()
     if not choose_target().is_testbed:
         pytest.skip("not the testbed: the user's own cluster is left alone")
