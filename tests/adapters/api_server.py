@@ -3,18 +3,17 @@ A small API server on 127.0.0.1: enough of Kubernetes for the adapters, and faul
 
 It keeps what the adapters lean on: one rising resourceVersion for all writes, 409 for a stale version or a taken name,
 a status that only its subresource writes, deletion that waits for finalizers, lists in pages, watches that replay what
-came after a version. Server-side apply is a merge. `script` puts a fault before the next request that matches.
+came after a version. Server-side apply is a merge.
 """
 
 import json
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from tests.adapters.faulty_server import Answer, FaultyServer, Seen
 
 Object = dict[str, Any]
 _PATH = re.compile(
@@ -24,69 +23,16 @@ _PATH = re.compile(
 _STATUS_APART = ("nestedjobs",)  # kinds whose status only the subresource writes
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A scripted response: status, JSON object or raw bytes, headers."""
-
-    status: int = 200
-    body: Any = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 def failure(status: int, reason: str, message: str = "", **headers: str) -> Answer:
     """A Kubernetes `Status` as the API server sends it."""
     body = {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
     return Answer(status, body, {key.replace("_", "-"): value for key, value in headers.items()})
 
 
-@dataclass(frozen=True)
-class Hang:
-    """No response until the server closes."""
-
-
-@dataclass(frozen=True)
-class Reset:
-    """The connection ends without a response."""
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A watch that sends these lines and ends."""
-
-    lines: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Meanwhile:
-    """The real response; `act` runs after it was computed and before it is sent."""
-
-    act: Callable[[], object]
-
-
-@dataclass(frozen=True)
-class LostAnswer:
-    """The request takes effect, and the connection ends before the response."""
-
-
-Fault = Answer | Hang | Reset | Lines | Meanwhile | LostAnswer
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A received request, with header names in lower case."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: Any
-
-
-class ApiServer:
-    """`seen` has every request; `lists` and `watches` tell a waiting test of each list and of each open watch."""
+class ApiServer(FaultyServer):
+    """`lists` and `watches` tell a waiting test of each list and of each open watch."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
         self.lists: queue.Queue[Seen] = queue.Queue()
         self.watches: queue.Queue[Seen] = queue.Queue()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource): what access reviews answer no to
@@ -95,45 +41,16 @@ class ApiServer:
         self.expired = 0  # how many were
         self._objects: dict[tuple[str, str, str, str], Object] = {}
         self._events: list[tuple[int, str, Object, str]] = []
-        self._faults: list[tuple[str, str, Fault]] = []
         self._version = 100
         self._changed = threading.Condition()
         self._era = 0  # a watch ends when its era does
-        self.closing = threading.Event()
-        self._http = _Http(self)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        super().__init__()
 
     def close(self) -> None:
-        self.closing.set()
         self.end_watches()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join(5)
+        super().close()
 
     # --- what tests do
-
-    def script(self, method: str, path: str, *faults: Fault) -> None:
-        """Script faults for the next requests with this method whose path ends with `path`, one each."""
-        with self._changed:
-            self._faults += [(method, path, fault) for fault in faults]
-
-    def count(self, method: str, path: str = "") -> int:
-        return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
-
-    def wait_for(self, method: str, path: str) -> None:
-        """Wait until such a request was read, because a client may give up before the server reads it."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.count(method, path) > 0, timeout=10)
-
-    def note(self, seen: Seen) -> None:
-        with self._changed:
-            self.seen.append(seen)
-            self._changed.notify_all()
 
     def end_watches(self) -> None:
         with self._changed:
@@ -167,14 +84,6 @@ class ApiServer:
 
     # --- requests
 
-    def take_fault(self, method: str, path: str) -> Fault | None:
-        with self._changed:
-            for index, (wanted, end, fault) in enumerate(self._faults):
-                if wanted == method and path.endswith(end):
-                    del self._faults[index]
-                    return fault
-        return None
-
     def answer(self, seen: Seen) -> Answer:
         if seen.method == "POST" and seen.path.endswith("accessreviews"):
             wanted = seen.body["spec"]["resourceAttributes"]
@@ -191,8 +100,13 @@ class ApiServer:
                 return self._answer_collection(seen, key)
             return self._answer_object(seen, key, match["sub"] or "")
 
-    def follow(self, seen: Seen) -> Iterator[bytes]:
-        """The lines of a watch."""
+    def stream(self, seen: Seen, scripted: Iterator[bytes] | None) -> Iterator[bytes] | None:
+        if scripted is not None:
+            self.watches.put(seen)
+            return scripted
+        return self._follow(seen) if seen.query.get("watch") else None
+
+    def _follow(self, seen: Seen) -> Iterator[bytes]:
         match = _PATH.fullmatch(seen.path)
         assert match is not None
         collection, namespace = f"{match['prefix']}/{match['plural']}", match["ns"] or ""
@@ -319,80 +233,6 @@ class ApiServer:
     def _tell(self, kind: str, key: tuple[str, str, str, str], obj: Object) -> None:
         self._events.append((self._version, kind, obj, f"{key[0]}/{key[1]}"))
         self._changed.notify_all()
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, api: ApiServer) -> None:
-        self.api = api
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body are two writes
-    server: _Http
-
-    def handle_one_request(self) -> None:
-        self.raw_requestline = self.rfile.readline(65537)
-        if not self.raw_requestline or not self.parse_request():
-            self.close_connection = True
-            return
-        api, parts = self.server.api, urlsplit(self.path)
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        seen = Seen(
-            self.command,
-            parts.path,
-            query,
-            {k.lower(): v for k, v in self.headers.items()},
-            json.loads(raw) if raw else None,
-        )
-        api.note(seen)
-        fault = api.take_fault(seen.method, seen.path)
-        if isinstance(fault, Hang):
-            api.closing.wait()
-            self.close_connection = True
-        elif isinstance(fault, Reset | LostAnswer):
-            if isinstance(fault, LostAnswer):
-                api.answer(seen)
-            self.close_connection = True
-        elif isinstance(fault, Lines):
-            api.watches.put(seen)
-            self._stream(iter(fault.lines))
-        elif isinstance(fault, Answer):
-            self._send(fault)
-        elif seen.query.get("watch"):
-            self._stream(api.follow(seen))
-        else:
-            answer = api.answer(seen)
-            if isinstance(fault, Meanwhile):
-                fault.act()
-            self._send(answer)
-
-    def _send(self, answer: Answer) -> None:
-        raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        self.send_response(answer.status)
-        for key, value in {"Content-Length": str(len(raw)), **answer.headers}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def _stream(self, lines: Iterator[bytes]) -> None:
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for line in lines:
-            self.wfile.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Requests are in `ApiServer.seen`."""
 
 
 def _line(kind: str, obj: Object) -> bytes:

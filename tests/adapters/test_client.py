@@ -18,8 +18,9 @@ from kns.model.errors import (
     RefusedError,
     UnavailableError,
 )
-from tests.adapters.api_server import Answer, ApiServer, Hang, Lines, Reset, failure
+from tests.adapters.api_server import ApiServer, failure
 from tests.adapters.conftest import TOKEN, kubeconfig_for
+from tests.adapters.faulty_server import Answer, Hang, Lines, Reset
 
 PATH = "/api/v1/namespaces/kns/secrets/one"
 

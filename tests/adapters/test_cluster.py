@@ -18,8 +18,9 @@ from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import Kind
-from tests.adapters.api_server import Answer, ApiServer, Hang, Object, failure
+from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
+from tests.adapters.faulty_server import Answer, Hang
 from tests.builders import a_location
 from tests.fakes.stores import FakeClock
 

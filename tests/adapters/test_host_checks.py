@@ -19,7 +19,8 @@ from kns.model.catalog.machine import Machine
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.site import GatewayRef
-from tests.adapters.api_server import Answer, ApiServer, Object, Reset, failure
+from tests.adapters.api_server import ApiServer, Object, failure
+from tests.adapters.faulty_server import Answer, Reset
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"

@@ -25,8 +25,8 @@ from kns.model.errors import (
 from kns.model.site import JobAddress, Proxies
 from kns.objects.keycloak import build_client, has_all_of
 from kns.ports import IdentityProvider
-from tests.adapters.api_server import Answer, Fault, Hang, LostAnswer, Reset
 from tests.adapters.certificates import make_certificate
+from tests.adapters.faulty_server import Answer, Fault, Hang, LostAnswer, Reset
 from tests.adapters.keycloak_server import CLIENT_ID, CLIENT_SECRET, REALM, KeycloakServer
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock
@@ -339,7 +339,7 @@ def test_a_call_that_hangs_holds_one_worker_only(
     server.script("POST", "/token", Hang())
     stuck = threading.Thread(target=_swallow, args=(lambda: clients.find_client("kns-job-7"),), daemon=True)
     stuck.start()
-    assert server.arrived.wait(5)
+    server.wait_for("POST", "/token")
     with pytest.raises(UnavailableError, match="an earlier call has had no answer"):
         clients.find_client("kns-job-8")
     server.closing.set()

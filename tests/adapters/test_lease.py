@@ -7,7 +7,8 @@ import pytest
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.lease import LEASE, KubeLease
 from kns.model.errors import KnsError, UnavailableError
-from tests.adapters.api_server import ApiServer, Meanwhile, Reset
+from tests.adapters.api_server import ApiServer
+from tests.adapters.faulty_server import Meanwhile, Reset
 from tests.fakes.stores import FakeClock
 
 PREFIX = "/apis/coordination.k8s.io/v1"

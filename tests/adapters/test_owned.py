@@ -15,7 +15,8 @@ from kns.adapters.kube.throttle import Throttle
 from kns.model.errors import UnavailableError
 from kns.model.job.output import CUT, MAX_LINES, JobOutput
 from kns.model.job.tokens import TOKEN_LENGTHS
-from tests.adapters.api_server import ApiServer, Hang, Meanwhile, Reset
+from tests.adapters.api_server import ApiServer
+from tests.adapters.faulty_server import Hang, Meanwhile, Reset
 from tests.builders import a_job
 from tests.fakes.stores import FakeClock
 

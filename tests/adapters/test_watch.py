@@ -9,8 +9,9 @@ import pytest
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import UnavailableError
-from tests.adapters.api_server import Answer, ApiServer, Lines, Meanwhile, Object, Reset, failure
+from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, RunningCache, keep_whole
+from tests.adapters.faulty_server import Answer, Lines, Meanwhile, Reset
 from tests.fakes.stores import FakeClock
 
 RunCache = Callable[..., RunningCache]
