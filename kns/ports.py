@@ -22,6 +22,7 @@ from kns.model.site import JobAddress, Site
 from kns.model.submit.token_claims import TokenClaims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
+MOST_WARNINGS = 50  # Events in one answer of `list_warnings`; each has up to 2 KiB, and people read a few
 MOST_SURPLUS = 100  # records in one answer of `list_surplus`, so that one reconcile does not last minutes
 
 
@@ -138,6 +139,12 @@ class NamespaceReader(Protocol):
         Raises:
             NotFoundError: the host cluster does not have this kind.
             ForbiddenError: kns has no rights in the namespace, or not yet.
+        """
+        ...
+
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        """
+        The Events of type Warning in one namespace, at most `MOST_WARNINGS`, in any order. Errors as `list_objects`.
         """
         ...
 

@@ -220,7 +220,7 @@ class _Wiring:
             clock=clock,
             terms=self._terms,
             rng=self._rng,
-            namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS}),
+            namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS, Kind.RESOURCE_QUOTA}),
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
         )

@@ -59,6 +59,15 @@ def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
     return sorted(JobEvent(_time_of(event), _line_of(event)) for event in found)
 
 
+def read_warnings(ports: ServicePorts, job: Job) -> list[tuple[datetime, Object]]:
+    """Time and object of a live job's warnings, oldest first: at most `MOST_WARNINGS`, which may be a moment old."""
+    try:
+        found = ports.namespaces.list_warnings(accepted_of(job).location.namespace)
+    except (NotFoundError, ForbiddenError):
+        found = ()
+    return sorted(((_time_of(event), event) for event in found), key=lambda pair: pair[0])
+
+
 def _time_of(event: Object) -> datetime:
     """When it happened last. Each generation of the events API has its own key for this."""
     series = event.get("series") or {}

@@ -17,7 +17,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import Kind
+from kns.ports import MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
 from tests.adapters.faulty_server import Answer, Hang
@@ -486,3 +486,26 @@ class _Unwalkable(dict[Any, Any]):
         raise AssertionError("walked all objects")
 
     values = items = keys = __iter__  # a walk by any of them is the same walk
+
+
+def test_warnings_are_asked_for_in_a_bounded_number(server: ApiServer, host: Host) -> None:
+    """The API server selects and counts them, so the answer's size does not depend on what happens in the namespace."""
+    server.script("GET", "/events", Answer(body={"items": None}))
+    assert host.cluster.list_warnings("kns-job-7") == []
+    asked = next(seen for seen in reversed(server.seen) if seen.path.endswith("/events"))
+    assert asked.path == "/api/v1/namespaces/kns-job-7/events"
+    assert asked.query == {"fieldSelector": "type=Warning", "limit": str(MOST_WARNINGS)}
+
+
+def test_a_warning_is_kept_without_what_nobody_reads(server: ApiServer, host: Host) -> None:
+    event = {
+        "metadata": {"name": "web.1", "managedFields": ["x" * 1000]},
+        "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec"},
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": "again",
+        "count": 3,
+    }
+    server.script("GET", "/events", Answer(body={"items": [event]}))
+    (kept,) = host.cluster.list_warnings("kns-job-7")
+    assert kept == {**event, "metadata": {"name": "web.1"}, "involvedObject": {"kind": "Pod", "name": "web"}}

@@ -19,6 +19,10 @@ class Counted(MemoryNamespaces):
         self.asked += 1
         return super().list_objects(kind, namespace, selector)
 
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        self.asked += 1
+        return [event for event in self.objects[Kind.EVENT, namespace] if event["type"] == "Warning"]
+
 
 @pytest.fixture
 def clock() -> FakeClock:
@@ -62,6 +66,16 @@ def test_namespaces_and_selectors_do_not_mix(recent: RecentLists, host: Counted)
     assert recent.list_objects(Kind.POD_METRICS, "b") == [{"in": "b"}]
     recent.list_objects(Kind.POD_METRICS, "a", "x=y")
     assert host.asked == 3
+
+
+def test_warnings_are_shared_as_well(recent: RecentLists, host: Counted, clock: FakeClock) -> None:
+    """Users ask for explanations, and pages ask for them again and again."""
+    host.objects[Kind.EVENT, "a"] = [{"type": "Normal"}, {"type": "Warning"}]
+    assert [recent.list_warnings("a") for _ in range(3)] == [[{"type": "Warning"}]] * 3
+    assert host.asked == 1
+    clock.advance(AGE_S)
+    recent.list_warnings("a")
+    assert host.asked == 2
 
 
 def test_other_kinds_are_always_asked_for(recent: RecentLists, host: Counted) -> None:

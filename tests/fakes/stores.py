@@ -34,7 +34,7 @@ from kns.model.job.job import (
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_SURPLUS, Kind, Object, Wake
+from kns.ports import MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -406,3 +406,7 @@ class MemoryNamespaces:
         if kind in self.faults:
             raise self.faults[kind]
         return self.objects.get((kind, namespace), [])
+
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        events = self.list_objects(Kind.EVENT, namespace)
+        return [event for event in events if event.get("type") == "Warning"][:MOST_WARNINGS]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import APPLY, METADATA, KubeClient
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.keep import choose_keeper, keep_event
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
@@ -14,7 +14,7 @@ from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import Clock, Kind, Object
+from kns.ports import MOST_WARNINGS, Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
@@ -103,6 +103,12 @@ class KubeCluster:
         path = KINDS[kind].path(namespace)
         items: list[Object] = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)["items"]
         return items
+
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        query = {"fieldSelector": "type=Warning", "limit": str(MOST_WARNINGS)}
+        path = KINDS[Kind.EVENT].path(namespace)
+        found = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)
+        return [keep_event(event) for event in found["items"] or ()]  # null if the list is empty
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         row = KINDS[kind]

@@ -1,5 +1,5 @@
 """
-What the watch caches hold of an object on the host: the fields that stages read.
+What is kept in memory of an object on the host: the fields that kns reads.
 
 Copies have what a tenant wrote: a claim's labels, annotations and selector alone may have 1 MiB. kns's own pods repeat
 the template that made them. Both would fill the memory of every replica.
@@ -47,6 +47,16 @@ def _keep_pod(pod: Object) -> Object:
         "metadata": _pick(pod["metadata"], (*_IDENTITY, "labels", "ownerReferences")),
         "spec": _pick(pod.get("spec"), ("nodeName",)),
         "status": dict(pod.get("status") or {}),
+    }
+
+
+def keep_event(event: Object) -> Object:
+    """When something happened, to what and why, without the other metadata."""
+    keys = ("type", "reason", "message", "count", "series", "firstTimestamp", "lastTimestamp", "eventTime")
+    return {
+        "metadata": _pick(event["metadata"], _IDENTITY),
+        "involvedObject": _pick(event.get("involvedObject"), ("kind", "name", "uid")),
+        **_pick(event, keys),
     }
 
 
