@@ -7,7 +7,7 @@ Each port has one adapter and one in-memory fake; the same contract tests run on
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -436,13 +436,27 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One reconcile of one job: the record as read, the time, the site, and the ports."""
+    """
+    One reconcile of one job: the record as read, the time, the site, and the ports.
+
+    `is_time_trusted`: the clock of this machine agrees with the host API's. `leading_since` is when this process became
+    the leader; None if that does not matter.
+    """
 
     job: Job
     accepted: Accepted
     now: datetime
     site: Site
     world: World
+    is_time_trusted: bool = True
+    leading_since: datetime | None = None
+
+    def elapsed_since(self, start: datetime) -> timedelta:
+        """
+        The time since a stored time, for every limit that ends a job. Zero while the clock is wrong, so that no limit
+        passes.
+        """
+        return self.now - start if self.is_time_trusted else timedelta()
 
     @property
     def location(self) -> Location:

@@ -39,7 +39,7 @@ from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
-from kns.engine.reconciler import Reconciler
+from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.engine.workers import Workers
 from kns.http.app import build_app
@@ -191,7 +191,7 @@ class _Wiring:
             clock=clock,
             intake=Intake(store=self._records, catalog=self._catalog, terms=self._terms, rng=self._rng),
             lifecycle=NESTED_JOB,
-            is_clock_trusted=self._client.server_time.is_trusted,
+            term=Term(since=clock.now(), is_clock_trusted=self._client.server_time.is_trusted),
         )
         return LeaderWork(
             workers=Workers(

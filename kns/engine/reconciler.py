@@ -56,6 +56,20 @@ class Result:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """
+    One leadership of this process: since when, and whether this machine's clock agrees with the host API's. Both decide
+    about limits of time only.
+    """
+
+    since: datetime | None = None
+    is_clock_trusted: Callable[[], bool] = lambda: True
+
+
+TIMELESS = Term()
+
+
 class Reconciler:
     """Brings the world to what a record says, one record per call. Threads may call it for different records."""
 
@@ -69,7 +83,7 @@ class Reconciler:
         clock: Clock,
         intake: Callable[[Job], Accepted],
         lifecycle: Lifecycle,
-        is_clock_trusted: Callable[[], bool] = lambda: True,
+        term: Term = TIMELESS,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -78,7 +92,7 @@ class Reconciler:
         self._clock = clock
         self._intake = intake
         self._lifecycle = lifecycle
-        self._is_clock_trusted = is_clock_trusted
+        self._term = term
 
     def reconcile(self, record: str) -> Result:
         """
@@ -99,7 +113,15 @@ class Reconciler:
             return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
         if job.spec.accepted is None:
             return self._accept(job)
-        ctx = Context(job=job, accepted=job.spec.accepted, now=self._clock.now(), site=self._site, world=self._world)
+        ctx = Context(
+            job=job,
+            accepted=job.spec.accepted,
+            now=self._clock.now(),
+            site=self._site,
+            world=self._world,
+            is_time_trusted=self._term.is_clock_trusted(),
+            leading_since=self._term.since,
+        )
         return self._after_end(ctx) if job.is_ended else self._advance(ctx)
 
     # --- a record that is not accepted yet
@@ -206,7 +228,7 @@ class Reconciler:
 
     def _may_end_by_time(self, job: Job) -> bool:
         """Whether this machine's clock agrees with the host API's. If not, the time is no reason to end or delete."""
-        is_trusted = self._is_clock_trusted()
+        is_trusted = self._term.is_clock_trusted()
         if not is_trusted:
             log.error("clock_not_trusted", record=job.record)
         return is_trusted

@@ -92,7 +92,7 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     deployed = ctx.job.status.condition(ConditionType.DEPLOYED)
     since = deployed.last_transition_time if deployed and deployed.is_true else ctx.now
     limit_s = ctx.site.target_limit_s
-    if ctx.now - since >= timedelta(seconds=limit_s):
+    if ctx.elapsed_since(since) >= timedelta(seconds=limit_s):
         return Failed(problem.end, f"{problem.message}, {limit_s} s after the deployment")
     return Wait(_REQUEUE_AFTER_S, problem.reason, problem.message)
 

@@ -126,7 +126,7 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
 def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Outcome:
     """The limit counts from the first failed try, when the condition became False."""
     noted = ctx.job.status.condition(ConditionType.KEYCLOAK_READY)
-    waited = ctx.now - (noted.last_transition_time if noted else ctx.now)
+    waited = ctx.elapsed_since(noted.last_transition_time if noted else ctx.now)
     left_s = limit_s - waited.total_seconds()
     if left_s <= 0:
         return Failed(_reason_of(error), f"after {limit_s} s: {error}")

@@ -37,7 +37,7 @@ def ensure(ctx: Context) -> Outcome:
     if ctx.job.status.job_status is not JobState.SUBMITTED:
         return _check_control_plane(ctx)
     started = ctx.job.status.spawn_start_time or ctx.now
-    left_s = (started + timedelta(seconds=ctx.site.spawn_delay_s) - ctx.now).total_seconds()
+    left_s = ctx.site.spawn_delay_s - ctx.elapsed_since(started).total_seconds()
     if left_s <= 0:
         return Failed(
             Reason.SPAWN_DELAY_PASSED,
@@ -116,7 +116,8 @@ def _check_availability(ctx: Context) -> Outcome:
     """
     Whether the control plane passes its readiness probe.
 
-    After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage.
+    After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage. Time
+    without a leader does not count: after a power failure kns may run before the control planes do.
     """
     condition = ctx.job.status.condition(ConditionType.VIRTUAL_CLUSTER_READY)
     was_away = condition is not None and not condition.is_true
@@ -125,7 +126,7 @@ def _check_availability(ctx: Context) -> Outcome:
         return Done()
     since = condition.last_transition_time if condition is not None and was_away else ctx.now
     limit_s = ctx.site.control_plane_limit_s
-    left_s = (since + timedelta(seconds=limit_s) - ctx.now).total_seconds()
+    left_s = limit_s - ctx.elapsed_since(max(since, ctx.leading_since or since)).total_seconds()
     message = _describe(ctx) if ready_s is None else "the control plane has been running again for less than a minute"
     if left_s <= 0:
         return Failed(Reason.CONTROL_PLANE_UNAVAILABLE, f"the control plane was away for {limit_s} s: {message}")

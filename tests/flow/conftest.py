@@ -1,11 +1,12 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NoReturn
 
 import pytest
 
-from kns.engine.reconciler import Reconciler, Result
+from kns.engine.reconciler import Reconciler, Result, Term
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError
@@ -38,6 +39,7 @@ class Simulation:
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
     clock_trusted: bool = True
+    leading_since: datetime | None = None
 
     def configure(self, **changes: Any) -> None:
         self.site = replace(self.site, **changes)
@@ -75,7 +77,7 @@ class Simulation:
             clock=self.clock,
             intake=_no_intake,
             lifecycle=self.lifecycle,
-            is_clock_trusted=lambda: self.clock_trusted,
+            term=Term(since=self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
         )
         return reconciler.reconcile(self.record)
 

@@ -162,3 +162,40 @@ def test_preparation_goes_on_when_the_api_comes_back(sim: Simulation, job: JobBu
     sim.virtual.fault = None
     sim.run(until="serving")
     assert sim.job.status.stuck is None
+
+
+def test_a_wrong_clock_ends_no_job_whose_control_plane_is_away_for_a_moment(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.control_plane_down = True
+    sim.host.settle()
+    assert sim.step().summary == "serving"
+    sim.clock_trusted = False
+    sim.clock.advance(3600)
+    assert sim.step().summary == "serving"
+    sim.clock_trusted = True
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+
+
+def test_a_wrong_clock_ends_no_spawning_job(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="wait")
+    sim.clock_trusted = False
+    sim.clock.advance(365 * 86400)
+    sim.step()
+    assert not sim.job.is_ended, sim.job.status.reason
+
+
+def test_time_without_a_leader_does_not_count_as_an_outage(sim: Simulation, job: JobBuilder) -> None:
+    """The whole cluster loses power; kns is back before the pods of control planes are ready."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.control_plane_down = True
+    sim.host.settle()
+    assert sim.step().summary == "serving"
+    sim.clock.advance(sim.site.control_plane_limit_s + 1)
+    sim.leading_since = sim.clock.now()
+    assert sim.step().summary == "serving"
+    sim.clock.advance(sim.site.control_plane_limit_s)
+    assert sim.step().summary == "ended"

@@ -602,3 +602,14 @@ def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPa
 
 def test_stopping_one_that_never_started_is_nothing(cluster: Cluster) -> None:
     assert cluster.make().stop(timeout_s=0)
+
+
+def test_namespaces_of_another_installation_do_not_hide_that_all_of_ours_look_like_orphans() -> None:
+    cluster = Cluster(rules=replace(RULES, max_share=50))
+    for number in range(1, 7):
+        cluster.add_namespace(number=number)
+    for number in range(1001, 1021):
+        cluster.add_namespace(number=number, installation="kns-other")
+    cluster.sweep()
+    left = [cluster.host.read(Kind.NAMESPACE, "", f"kns-job-{number}") for number in range(1, 7)]
+    assert all(obj is not None and "deletionTimestamp" not in obj["metadata"] for obj in left)
