@@ -246,6 +246,10 @@ class InputStore(Protocol):
         """
         ...
 
+    def remove(self, job: Job) -> None:
+        """Delete the inputs of a job with `accepted.inputs`. Absent inputs are a success."""
+        ...
+
 
 class TokenStore(Protocol):
     """The jobs' passwords and random tokens. Each job's are in a Secret owned by its record."""

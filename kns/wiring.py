@@ -52,6 +52,7 @@ from kns.model.job.job import Accepted
 from kns.model.site import ClassSettings, VirtualKubernetes
 from kns.objects.vcluster import build_values
 from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
+from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
 from kns.stages import NESTED_JOB
@@ -272,6 +273,7 @@ def _build_limits(settings: Settings, clock: SystemClock) -> Limits:
     return Limits(
         failed_logins=SlidingWindow(settings.failed_logins_per_minute, clock=clock),
         submits=SlidingWindow(settings.submits_per_minute, clock=clock),
+        lookups=SlidingWindow(LOOKUPS_PER_MINUTE, clock=clock),
         live_jobs=settings.live_jobs_per_user,
     )
 

@@ -19,10 +19,14 @@ from kns.ports import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for one user: failed logins per minute, submits per minute, live jobs at a time (0 = unlimited)."""
+    """
+    Limits for one user: failed logins, submits and look-ups of unknown jobs per minute, live jobs at a time (0 =
+    unlimited).
+    """
 
     failed_logins: RateLimit
     submits: RateLimit
+    lookups: RateLimit
     live_jobs: int = 0
 
 

@@ -267,7 +267,7 @@ class Settings(BaseModel):
     )
     retained_jobs: Whole = _variable(
         "KNS_RETAINED_JOBS_PER_USER",
-        1000,
+        200,
         "Ended jobs of a user whose records are kept. If another one ends, the oldest is deleted with its output, even "
         "before `KNS_RECORD_RETENTION`. 0: no limit.",
     )

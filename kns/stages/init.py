@@ -87,8 +87,9 @@ def ensure(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    """All of its objects are in the job's namespace and are deleted with it."""
-    del ctx
+    """Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads."""
+    if ctx.accepted.inputs is not None:
+        ctx.world.inputs.remove(ctx.job)
     return Done()
 
 

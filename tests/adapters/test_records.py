@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.numbers import COUNTER
+from kns.adapters.kube.owned import KubeInputs
 from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
@@ -292,6 +293,13 @@ def test_inputs_of_a_repeated_request_do_not_stay(records: Records, client: Kube
     assert other.create(spec_of(8), request=REQUEST, inputs=b"other") == first
     assert records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs") is not None
     assert records.server.find("/api/v1", "secrets", "kns", "kns-job-8-inputs") is None
+
+
+def test_inputs_are_removed_once_and_again(records: Records, client: KubeClient) -> None:
+    job, inputs = records.store.create(spec_of(7), inputs=b"packed"), KubeInputs(client, namespace="kns")
+    for _ in range(2):
+        inputs.remove(job)
+        assert records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs") is None
 
 
 def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:

@@ -50,6 +50,7 @@ class Api:
     bearer: Bearer | None = None
     failed_logins: int = 10
     submits: int = 60
+    lookups: int = 10_000
     live_jobs: int = 0
     server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
@@ -70,6 +71,7 @@ class Api:
             limits=Limits(
                 failed_logins=SlidingWindow(self.failed_logins, clock=self.clock),
                 submits=SlidingWindow(self.submits, clock=self.clock),
+                lookups=SlidingWindow(self.lookups, clock=self.clock),
                 live_jobs=self.live_jobs,
             ),
             bearer=self.bearer,

@@ -81,6 +81,10 @@ class MemoryInputStore:
             raise InvalidInputError(what, "is missing; submit the job again")
         return unpack_inputs(self.packed[accepted.number], digest=accepted.inputs.digest, what=what)
 
+    def remove(self, job: Job) -> None:
+        assert job.spec.accepted is not None
+        self.packed.pop(job.spec.accepted.number, None)
+
 
 class MemoryJobStore:
     """

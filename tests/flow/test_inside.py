@@ -74,6 +74,18 @@ def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, 
     assert base64.b64encode(b"z" * 9000).decode() in uploaded
 
 
+def test_large_parameters_go_with_the_objects_of_their_job(sim: Simulation, job: JobBuilder) -> None:
+    """Nobody reads them any more. Those of all ended jobs would fill the host's etcd."""
+    spec, packed = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
+    assert packed is not None
+    sim.store.inputs.packed[7] = packed
+    sim.store.add_spec(spec, record=sim.record)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert sim.store.inputs.packed == {}
+
+
 @pytest.mark.parametrize("packed", [None, b"changed"])
 def test_a_job_without_its_inputs_ends_with_that_reason(sim: Simulation, job: JobBuilder, packed: bytes | None) -> None:
     spec, _ = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)

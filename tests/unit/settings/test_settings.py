@@ -96,7 +96,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_FAILED_LOGINS_PER_MINUTE": ("failed_logins_per_minute", 10, ("3", 3), ("0", "many")),
     "KNS_SUBMITS_PER_MINUTE": ("submits_per_minute", 60, ("6", 6), ("0", "many")),
     "KNS_LIVE_JOBS_PER_USER": ("live_jobs_per_user", 20, ("2", 2), ("-1", "many")),
-    "KNS_RETAINED_JOBS_PER_USER": ("retained_jobs", 1000, ("2", 2), ("-1", "many")),
+    "KNS_RETAINED_JOBS_PER_USER": ("retained_jobs", 200, ("2", 2), ("-1", "many")),
     "KNS_POD_SECURITY": ("pod_security", "baseline", ("privileged",) * 2, ("restricted", "none")),
     "KNS_NETWORK_POLICIES": ("network_policies", True, ("false", False), ("off",)),
     "KNS_INTERNET_EGRESS": ("network_internet", True, ("false", False), ("off",)),
