@@ -23,6 +23,7 @@ from kns.model.submit.token_claims import TokenClaims
 
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 MOST_WARNINGS = 50  # Events in one answer of `list_warnings`; each has up to 2 KiB, and people read a few
+MOST_EVENTS = 500  # in one answer of `list_events`; many more than a usual job has, and 1 MiB at most
 MOST_SURPLUS = 100  # records in one answer of `list_surplus`, so that one reconcile does not last minutes
 
 
@@ -107,6 +108,10 @@ class Cluster(Protocol):
         """
         ...
 
+    def list_events(self, namespace: str, about: str) -> Sequence[Object]:
+        """The Events about objects of this name, at most `MOST_EVENTS`, read from the API server."""
+        ...
+
     def apply(self, obj: Object) -> Object:
         """
         Apply `obj` (server-side, forced, field manager `kns`) and return the stored object.
@@ -140,6 +145,10 @@ class NamespaceReader(Protocol):
             NotFoundError: the host cluster does not have this kind.
             ForbiddenError: kns has no rights in the namespace, or not yet.
         """
+        ...
+
+    def list_events(self, namespace: str) -> Sequence[Object]:
+        """The Events of one namespace, at most `MOST_EVENTS`, in any order. Errors as `list_objects`."""
         ...
 
     def list_warnings(self, namespace: str) -> Sequence[Object]:

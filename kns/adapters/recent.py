@@ -37,6 +37,9 @@ class RecentLists:
             return self._reader.list_objects(kind, namespace, selector)
         return self._share((kind, namespace, selector), lambda: self._reader.list_objects(kind, namespace, selector))
 
+    def list_events(self, namespace: str) -> Sequence[Object]:
+        return self._reader.list_events(namespace)
+
     def list_warnings(self, namespace: str) -> Sequence[Object]:
         return self._share((_WARNINGS, namespace, ""), lambda: self._reader.list_warnings(namespace))
 

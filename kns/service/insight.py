@@ -53,7 +53,7 @@ def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
     if job.is_ended:
         raise NotRunningError(f"{job.record} has ended")
     try:
-        found = _list(ports, job, Kind.EVENT)
+        found = ports.namespaces.list_events(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
     return sorted(JobEvent(_time_of(event), _line_of(event)) for event in found)

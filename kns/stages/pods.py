@@ -70,17 +70,16 @@ def find_blocker(
     if owner is not None:
         refusal = _read_condition(owner)
         if refusal is None and not pods and read_events:
-            events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
-            refusal = find_refusal(events, owner["metadata"]["name"])
+            refusal = find_refusal(ctx.world.cluster.list_events(ctx.namespace, owner["metadata"]["name"]))
         if refusal is not None:
             return Blocker(BlockerKind.REFUSED, refusal)
     return read_blocker(pods[-1]) if pods else None
 
 
-def find_refusal(events: Iterable[Object], owner: str) -> str | None:
-    """The API server's words if it refuses the pods of the object named `owner`."""
+def find_refusal(events: Iterable[Object]) -> str | None:
+    """The API server's words if it refuses the pods of an object with these Events."""
     for event in events:
-        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("name") == owner:
+        if event.get("reason") == "FailedCreate":
             return str(event.get("message"))
     return None
 
@@ -109,7 +108,7 @@ def is_unscheduled(pod: Object) -> bool:
 def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
     """The Events about a pod, oldest first."""
     uid = pod["metadata"]["uid"]
-    events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
+    events = ctx.world.cluster.list_events(ctx.namespace, pod["metadata"]["name"])
     return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=_event_time)
 
 

@@ -17,7 +17,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import MOST_WARNINGS, Kind
+from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
 from tests.adapters.faulty_server import Answer, Hang
@@ -378,7 +378,20 @@ def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
     monkeypatch.setattr("kns.adapters.kube.cluster._LIST_TIMEOUT_S", 0.05)
     server.script("GET", "/events", Hang())
     with pytest.raises(UnavailableError, match="no answer"):
-        host.cluster.list_objects(Kind.EVENT, "kns-job-7")
+        host.cluster.list_events("kns-job-7")
+
+
+@pytest.mark.parametrize(("about", "selector"), [("", {}), ("web", {"fieldSelector": "involvedObject.name=web"})])
+def test_events_are_asked_for_in_a_bounded_number(
+    server: ApiServer, host: Host, about: str, selector: dict[str, str]
+) -> None:
+    """A tenant may cause any number of them. Parsed whole, they filled the memory of the leader."""
+    event = {"metadata": {"name": "web.1", "annotations": {"x": "y" * 1000}}, "reason": "FailedCreate"}
+    server.script("GET", "/events", Answer(body={"items": [event]}))
+    (kept,) = host.cluster.list_events("kns-job-7", about)
+    asked = next(seen for seen in reversed(server.seen) if seen.path.endswith("/events"))
+    assert asked.query == {"limit": str(MOST_EVENTS), **selector}
+    assert kept["metadata"] == {"name": "web.1"}
 
 
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:

@@ -34,7 +34,7 @@ def host() -> Counted:
     host = Counted()
     host.objects[Kind.POD_METRICS, "a"] = [{"in": "a"}]
     host.objects[Kind.POD_METRICS, "b"] = [{"in": "b"}]
-    host.objects[Kind.EVENT, "a"] = [{"an": "event"}]
+    host.objects[Kind.RESOURCE_QUOTA, "a"] = [{"a": "quota"}]
     return host
 
 
@@ -80,7 +80,7 @@ def test_warnings_are_shared_as_well(recent: RecentLists, host: Counted, clock: 
 
 def test_other_kinds_are_always_asked_for(recent: RecentLists, host: Counted) -> None:
     for _ in range(3):
-        assert recent.list_objects(Kind.EVENT, "a") == [{"an": "event"}]
+        assert recent.list_objects(Kind.RESOURCE_QUOTA, "a") == [{"a": "quota"}]
     assert host.asked == 3
 
 

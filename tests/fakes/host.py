@@ -18,7 +18,7 @@ from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.objects.init import RUN, TAKE
-from kns.ports import Kind, Object
+from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
 FOR_EVER_S = 3600  # longer than any test waits for a pod
@@ -129,6 +129,10 @@ class FakeHost:
             for (k, ns, _), obj in self._objects.items()
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
+
+    def list_events(self, namespace: str, about: str) -> Sequence[Object]:
+        events = self.list_objects(Kind.EVENT, namespace)
+        return [event for event in events if event["involvedObject"].get("name") == about][:MOST_EVENTS]
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         dropped = {"annotations", "labels", "managedFields"} if kind is Kind.POD else set()

@@ -34,7 +34,7 @@ from kns.model.job.job import (
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Wake
+from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -410,6 +410,9 @@ class MemoryNamespaces:
         if kind in self.faults:
             raise self.faults[kind]
         return self.objects.get((kind, namespace), [])
+
+    def list_events(self, namespace: str) -> Sequence[Object]:
+        return self.list_objects(Kind.EVENT, namespace)[:MOST_EVENTS]
 
     def list_warnings(self, namespace: str) -> Sequence[Object]:
         events = self.list_objects(Kind.EVENT, namespace)

@@ -14,7 +14,7 @@ from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import MOST_WARNINGS, Clock, Kind, Object
+from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
@@ -104,8 +104,14 @@ class KubeCluster:
         items: list[Object] = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)["items"]
         return items
 
+    def list_events(self, namespace: str, about: str = "") -> Sequence[Object]:
+        return self._list_events(namespace, f"involvedObject.name={about}" if about else "", most=MOST_EVENTS)
+
     def list_warnings(self, namespace: str) -> Sequence[Object]:
-        query = {"fieldSelector": "type=Warning", "limit": str(MOST_WARNINGS)}
+        return self._list_events(namespace, "type=Warning", most=MOST_WARNINGS)
+
+    def _list_events(self, namespace: str, selector: str, *, most: int) -> Sequence[Object]:
+        query = {"limit": str(most), **({"fieldSelector": selector} if selector else {})}
         path = KINDS[Kind.EVENT].path(namespace)
         found = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)
         return [keep_event(event) for event in found["items"] or ()]  # null if the list is empty
