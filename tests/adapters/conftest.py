@@ -70,9 +70,8 @@ class RunningCache:
             client,
             row,
             clock=clock,
-            keep=keep_whole,
             on_change=lambda obj: self.changes.put(obj["metadata"]["name"]),
-            **options,
+            **{"keep": keep_whole, **options},
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.cache.run, args=(self._stop,), daemon=True)

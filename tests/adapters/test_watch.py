@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import UnavailableError
+from kns.ports import Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, RunningCache, keep_whole
 from tests.adapters.faulty_server import Answer, Lines, Meanwhile, Reset
@@ -347,3 +350,22 @@ def test_an_error_in_on_change_does_not_end_the_cache(
     cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole, on_change=on_change)
     cache.run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert told == ["one", "two"]
+
+
+def test_a_change_in_nothing_that_is_kept_wakes_nobody(server: ApiServer, run_cache: RunCache) -> None:
+    """A tenant may change the labels of a claim as often as they like."""
+    kind = Kind.PERSISTENT_VOLUME_CLAIM
+    running = run_cache(KINDS[kind], keep=choose_keeper(kind)).start()
+    for number in range(3):
+        claim = {"metadata": {"namespace": "kns-job-7", "name": "data", "labels": {"x": str(number)}}}
+        server.put("/api/v1", "persistentvolumeclaims", claim)
+    server.put("/api/v1", "persistentvolumeclaims", {"metadata": {"namespace": "kns-job-7", "name": "other"}})
+    assert [running.next_change(), running.next_change()] == ["data", "other"]
+
+
+def test_the_echo_of_an_own_write_wakes_although_it_is_known(server: ApiServer, run_cache: RunCache) -> None:
+    """`put` tells nobody, so a new record would otherwise wait for another change."""
+    running = run_cache(keep=lambda obj: {"metadata": {"name": obj["metadata"]["name"]}}).start()
+    running.cache.put(a_pod("one", resourceVersion="101"))
+    assert put(server, "one")["metadata"]["resourceVersion"] == "101"
+    assert running.next_change() == "one"

@@ -11,7 +11,8 @@ from typing import Any
 from kns.adapters.kube.kinds import KINDS
 from kns.ports import Kind, Object
 
-_IDENTITY = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_LIFE = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
+_IDENTITY = (*_LIFE, "resourceVersion")
 
 
 def choose_keeper(kind: Kind) -> Callable[[Object], Object]:
@@ -31,11 +32,14 @@ def _keep_own(obj: Object) -> Object:
 
 
 def _keep_claim(claim: Object) -> Object:
-    """What a volume for the claim is made from (`kns.objects.vault`)."""
+    """
+    What a volume for the claim is made from (`kns.objects.vault`). Without its version, so that a change of the rest
+    changes nothing in the cache.
+    """
     spec = _pick(claim.get("spec"), ("storageClassName", "volumeName", "accessModes"))
     requests = ((claim.get("spec") or {}).get("resources") or {}).get("requests")
     return {
-        "metadata": _pick(claim["metadata"], _IDENTITY),
+        "metadata": _pick(claim["metadata"], _LIFE),
         "spec": {**spec, "resources": {"requests": _pick(requests, ("storage",))}},
         "status": _pick(claim.get("status"), ("phase",)),
     }
