@@ -146,6 +146,7 @@ class Installation:
         """All objects of all jobs."""
         return [
             *self.host.left,
+            *(f"inputs of {number}" for number in self.store.inputs.packed),
             *(f"client {name}" for name in self.realm.clients),
             *(f"record {record}" for record in self.store.last),
             *(f"output of {record}" for record in self.outputs.outputs),
