@@ -28,6 +28,7 @@ RECORD_UID_ANNOTATION = "kns.io/record-uid"
 EXTENDED_RESOURCES_ANNOTATION = "kns.io/extended-resources"
 RUNTIME_CLASS_ANNOTATION = "kns.io/runtime-class"
 NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"
+STORAGE_CLASSES_ANNOTATION = "kns.io/storage-classes"  # for the policy kns-job-claims
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it
 FINALIZER = "kns.io/cleanup"
 

@@ -6,7 +6,8 @@ from typing import Any
 from kns.model import names
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.resources import VOLUME_SIZE, with_overhead
-from kns.model.job.job import Accepted
+from kns.model.catalog.vault import AcceptedVault
+from kns.model.job.job import Accepted, JobSpec
 from kns.model.job.location import Location
 from kns.model.reading.quantity import add_quantities
 from kns.objects.labels import build_labels, build_meta
@@ -24,19 +25,18 @@ COUNTS = {"services": "500", "configmaps": "300", "secrets": "600", "persistentv
 
 
 def build_namespace(
+    spec: JobSpec,
     accepted: Accepted,
     *,
-    nodes: int,
-    user: str,
-    app: str,
     record_uid: str,
     installation: str,
+    storage_classes: Iterable[str] = (),
     pod_security: str = "baseline",
     runtime_class: str | None = None,
 ) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` blocks the known ways from a pod to its node; `restricted` is not possible,
-    because vcluster's syncer runs as root.
+    because vcluster's syncer runs as root. `storage_classes` are those that claims of the job may name.
     """
     return {
         "apiVersion": "v1",
@@ -46,8 +46,8 @@ def build_namespace(
             "labels": {
                 **build_labels(accepted.location),
                 names.INSTALLATION_LABEL: installation,
-                names.USER_LABEL: names.label_value(user),
-                names.APP_LABEL: names.label_value(app),
+                names.USER_LABEL: names.label_value(spec.user),
+                names.APP_LABEL: names.label_value(spec.app),
                 names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
                 "pod-security.kubernetes.io/enforce": pod_security,
             },
@@ -55,7 +55,8 @@ def build_namespace(
                 names.JOB_NAME_ANNOTATION: accepted.name,
                 names.RECORD_UID_ANNOTATION: record_uid,
                 names.NODE_SELECTOR_ANNOTATION: _join(accepted.machine.node_selector),
-                names.EXTENDED_RESOURCES_ANNOTATION: GPU if accepted.machine.gpus(nodes) else "",
+                names.STORAGE_CLASSES_ANNOTATION: ",".join(sorted(storage_classes)),
+                names.EXTENDED_RESOURCES_ANNOTATION: GPU if accepted.machine.gpus(spec.machine.nodes) else "",
                 **({names.RUNTIME_CLASS_ANNOTATION: runtime_class} if runtime_class else {}),
             },
         },
@@ -153,6 +154,16 @@ def share_storage(
     if control_plane:
         shares[control_plane] = add_quantities(shares.get(control_plane, "0"), VOLUME_SIZE)
     return shares
+
+
+def list_claimable(shares: Mapping[str, str], vault: AcceptedVault | None) -> frozenset[str]:
+    """
+    The classes that claims of a job may name: those with a share (`share_storage`), and the vault's.
+
+    A class need not exist as an object: volumes can be made by hand for any name, and no quota can name them all.
+    """
+    claimable = {name for name, share in shares.items() if share != "0"}
+    return frozenset(claimable | ({vault.storage_class} if vault else set()))
 
 
 def build_drain_quota(location: Location) -> dict[str, Any]:

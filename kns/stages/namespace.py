@@ -5,7 +5,7 @@ Almost all objects of a job are in its namespace, so deleting the namespace remo
 is never touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 from kns.logs import get_logger
 from kns.model import names
@@ -19,6 +19,7 @@ from kns.objects.namespace import (
     build_namespace,
     build_resource_quota,
     build_role_binding,
+    list_claimable,
     share_storage,
 )
 from kns.objects.network import build_network_policies
@@ -55,22 +56,27 @@ def ensure(ctx: Context) -> Outcome:
             f"the vault's storage class would be called {vault.storage_class}, as is a class of the host cluster; "
             "rename the vault or the class",
         )
-    _apply_namespace(ctx)
-    _apply_limits(ctx, classes)
+    storage = share_storage(
+        classes,
+        default=ctx.site.classes.default_storage_class,
+        size=ctx.site.classes.storage_size,
+        control_plane=ctx.site.virtual.storage_class or None,
+    )
+    _apply_namespace(ctx, list_claimable(storage, vault))
+    _apply_limits(ctx, storage)
     return _apply_pull_secret(ctx)
 
 
-def _apply_namespace(ctx: Context) -> None:
+def _apply_namespace(ctx: Context, storage_classes: Collection[str]) -> None:
     """The namespace first, then kns's own rights in it, which every further object needs."""
     cluster, site = ctx.world.cluster, ctx.site
     cluster.apply(
         build_namespace(
+            ctx.job.spec,
             ctx.accepted,
-            nodes=ctx.job.spec.machine.nodes,
-            user=ctx.job.spec.user,
-            app=ctx.job.spec.app,
             record_uid=ctx.job.uid,
             installation=site.system_namespace,
+            storage_classes=storage_classes,
             pod_security=site.pod_security,
             runtime_class=site.virtual.runtime_class,
         )
@@ -80,19 +86,13 @@ def _apply_namespace(ctx: Context) -> None:
     )
 
 
-def _apply_limits(ctx: Context, classes: Sequence[str]) -> None:
-    """NetworkPolicies, LimitRange and ResourceQuota. `classes` are the names of the host's storage classes."""
+def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
+    """NetworkPolicies, LimitRange and ResourceQuota. `storage` is what the job may claim of each storage class."""
     cluster, site = ctx.world.cluster, ctx.site
     if site.network is not None:
         for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
     cluster.apply(build_limit_range(ctx.location, ctx.accepted.nested.limit_range or list(site.limit_range)))
-    storage = share_storage(
-        classes,
-        default=site.classes.default_storage_class,
-        size=site.classes.storage_size,
-        control_plane=site.virtual.storage_class or None,
-    )
     nodes, shell = ctx.job.spec.machine.nodes, has_web_shell(ctx)
     cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, storage=storage, shell=shell))
 

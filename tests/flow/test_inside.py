@@ -135,6 +135,9 @@ def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> No
     hard = quota["spec"]["hard"]
     assert hard["jarvice-user.storageclass.storage.k8s.io/requests.storage"] == "80Gi"
     assert hard["fast.storageclass.storage.k8s.io/requests.storage"] == "0"
+    namespace = sim.host.read(Kind.NAMESPACE, "", "kns-job-7")
+    assert namespace is not None
+    assert namespace["metadata"]["annotations"]["kns.io/storage-classes"] == "jarvice-user"
 
 
 @pytest.mark.parametrize("on_host", [True, False])

@@ -8,7 +8,7 @@ import pytest
 from kns.adapters.kube.errors import error_from_status
 from kns.model.errors import RefusedError as HostRefusedError
 from tests.policies.api_server import ApiServer, RefusedError
-from tests.policies.conftest import JOB, RUNTIME_CLASS
+from tests.policies.conftest import JOB, RUNTIME_CLASS, STORAGE_CLASSES
 
 SYNCER = f"system:serviceaccount:{JOB}:vc-{JOB}"
 COPY = f"web-x-default-x-{JOB}"
@@ -39,9 +39,16 @@ def build_service(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def build_claim(*, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    whole = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **spec}
-    claim = build("PersistentVolumeClaim", COPY, spec=whole)
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = build("PersistentVolumeClaim", COPY, spec={**wanted, "storageClassName": STORAGE_CLASSES[0], **spec})
     claim["metadata"]["labels"] = labels or {}
+    return claim
+
+
+def build_old_claim(annotated: str, **spec: Any) -> dict[str, Any]:
+    """A claim that names its class in the annotation, which precedes the field."""
+    claim = build_claim(**spec)
+    claim["metadata"]["annotations"] = {"volume.beta.kubernetes.io/storage-class": annotated}
     return claim
 
 
@@ -57,6 +64,7 @@ def _enforced(api: ApiServer) -> None:
         "kns-job-pods": ("pods", build_pod("probe", nodeName="a"), ""),
         "kns-job-objects": ("configmaps", build("ConfigMap", "kns-probe"), SYNCER),
         "kns-job-services": ("services", build_service("probe", externalIPs=["192.0.2.1"]), ""),
+        "kns-job-claims": ("persistentvolumeclaims", build_claim(storageClassName="probe"), ""),
         "kns-job-volumes": (
             "pods",
             build_pod("probe", volumes=[{"name": "v", "nfs": {"server": "192.0.2.1", "path": "/"}}]),
@@ -185,6 +193,42 @@ REFUSED = {
         SYNCER,
         "20 expressions with 20 values each",
     ),
+    "a claim on volumes of a class that is no object": (
+        "persistentvolumeclaims",
+        build_claim(storageClassName="by-hand"),
+        SYNCER,
+        'may not claim storage of class "by-hand"; it may claim: jarvice-user, user1-data',
+    ),
+    "a claim on volumes without a class": (
+        "persistentvolumeclaims",
+        build_claim(storageClassName=""),
+        SYNCER,
+        'may not claim storage of class ""',
+    ),
+    "a claim that names no class, on a host without a default": (
+        "persistentvolumeclaims",
+        build_claim(storageClassName=None),
+        SYNCER,
+        'may not claim storage of class ""',
+    ),
+    "a claim that names its class in the annotation": (
+        "persistentvolumeclaims",
+        build_old_claim("by-hand"),
+        SYNCER,
+        'may not claim storage of class "by-hand"',
+    ),
+    "a claim that names no class in the annotation": (
+        "persistentvolumeclaims",
+        build_old_claim(""),
+        SYNCER,
+        'may not claim storage of class ""',
+    ),
+    "a claim by Kubernetes for a volume of a pod": (
+        "persistentvolumeclaims",
+        build_claim(storageClassName="by-hand"),
+        "system:serviceaccount:kube-system:ephemeral-volume-controller",
+        'may not claim storage of class "by-hand"',
+    ),
     "a Service with an address of the cluster's": (
         "services",
         build_service(COPY, externalIPs=["10.96.0.1"]),
@@ -194,6 +238,9 @@ REFUSED = {
 }
 
 
+@pytest.mark.proves(
+    "security", "claim a volume of the host by a class that is no object, by no class, or by the deprecated annotation"
+)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_in_the_namespace_of_a_job(api: ApiServer, name: str) -> None:
     plural, body, user, message = REFUSED[name]
@@ -222,6 +269,11 @@ ADMITTED = {
             selector={"matchLabels": {f"label-{number}": "x" for number in range(20)}},
         ),
     ),
+    "a claim on the vault": ("persistentvolumeclaims", build_claim(storageClassName=STORAGE_CLASSES[1])),
+    "a claim on the vault in the annotation": (
+        "persistentvolumeclaims",
+        build_old_claim(STORAGE_CLASSES[1], storageClassName=None),
+    ),
     "a copy whose long name was cut": ("services", build_service("kns-" + "a" * 48 + "-735bb619dd")),
     "the virtual cluster's certificates": ("secrets", build("Secret", "kns-job-7-certs")),
     "the shell's access": ("secrets", build("Secret", "kns-shell-access")),
@@ -233,6 +285,39 @@ def test_what_the_syncer_needs_is_admitted(api: ApiServer, name: str) -> None:
     plural, body = ADMITTED[name]
     created = api.call("POST", path(plural) + "?dryRun=All", body, user=SYNCER)
     assert created["metadata"]["name"] == body["metadata"]["name"]
+
+
+@pytest.mark.proves(
+    "security", "claim a volume of the host by a class that is no object, by no class, or by the deprecated annotation"
+)
+def test_a_claim_keeps_its_class(api: ApiServer) -> None:
+    """The policy looks at new claims only, so nothing else may lead a claim to another class later."""
+    api.call("POST", path("persistentvolumeclaims"), build_claim(), user=SYNCER)
+    merge = "application/merge-patch+json"
+    changes = [
+        {"spec": {"storageClassName": "by-hand"}},
+        {"spec": {"storageClassName": None}},
+        {"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "by-hand"}}},
+    ]
+    for change in changes:
+        with pytest.raises(RefusedError, match=r"immutable|Forbidden|forbidden"):
+            api.call("PATCH", path("persistentvolumeclaims", COPY), change, content_type=merge)
+    api.call("DELETE", path("persistentvolumeclaims", COPY))
+
+
+def test_a_job_without_storage_claims_none_and_one_of_an_older_release_is_left_alone(api: ApiServer) -> None:
+    """An empty list is no class of that name."""
+    annotated: dict[str, dict[str, str]] = {"kns-job-8": {"kns.io/storage-classes": ""}, "kns-job-9": {}}
+    for namespace, annotations in annotated.items():
+        meta = {"name": namespace, "labels": {"kns.io/job": namespace[-1]}, "annotations": annotations}
+        api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    for storage_class in ("", "jarvice-user", None):
+        claim = build_claim(storageClassName=storage_class)
+        claim["metadata"]["namespace"] = "kns-job-8"
+        with pytest.raises(RefusedError, match="it may claim: none"):
+            api.call("POST", "/api/v1/namespaces/kns-job-8/persistentvolumeclaims?dryRun=All", claim)
+        claim["metadata"]["namespace"] = "kns-job-9"
+        api.call("POST", "/api/v1/namespaces/kns-job-9/persistentvolumeclaims?dryRun=All", claim)
 
 
 def test_accounts_of_the_job_neither_change_nor_delete_a_service_of_kns(api: ApiServer) -> None:

@@ -27,6 +27,7 @@ from kns.ports import Kind
 OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
 POLICIES = (
     names.KNS_POLICY,
+    "kns-job-claims",
     "kns-job-endpoints",
     "kns-job-objects",
     "kns-job-pods",

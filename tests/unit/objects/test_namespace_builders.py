@@ -11,6 +11,7 @@ from kns.objects.namespace import (
     build_namespace,
     build_resource_quota,
     build_role_binding,
+    list_claimable,
     share_storage,
 )
 from tests.builders import a_job, a_location
@@ -24,12 +25,11 @@ from tests.unit.objects.shared import LABELS, RBAC, accepted_on, meta
 def test_namespace() -> None:
     """Invalid label values are converted. The job name only fits into an annotation."""
     built = build_namespace(
+        a_job().with_spec(user="ana@x", app="hello").build().spec,
         accepted_on(mc_name="kns-small", mc_gpus=1, mc_properties="appkind=kns,zone=a,example.org/disk=ssd,spare"),
-        nodes=1,
-        user="ana@x",
-        app="hello",
         record_uid="u-1",
         installation="kns-system",
+        storage_classes=["user1-data", "fast"],
         runtime_class="sandboxed",
     )
     assert built == {
@@ -49,6 +49,7 @@ def test_namespace() -> None:
                 "kns.io/job-name": "20260105141530-00007-hello-user1_s1",
                 "kns.io/record-uid": "u-1",
                 "kns.io/node-selector": "example.org/disk=ssd,spare=,zone=a",
+                "kns.io/storage-classes": "fast,user1-data",
                 "kns.io/extended-resources": "nvidia.com/gpu",
                 "kns.io/runtime-class": "sandboxed",
             },
@@ -172,6 +173,24 @@ def test_storage_of_a_job(default: str | None, control_plane: str | None, shares
     assert share_storage(["fast", "slow"], default=default, size="100Gi", control_plane=control_plane) == shares
     quota = build_resource_quota(accepted_on(), nodes=1, storage=shares)["spec"]["hard"]
     assert quota["slow.storageclass.storage.k8s.io/requests.storage"] == shares["slow"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "vault", "claimable"),
+    [
+        ({"fast": "0", "slow": "0"}, False, set()),
+        ({"fast": "0", "slow": "100Gi"}, False, {"slow"}),
+        ({"fast": "5368709120", "slow": "100Gi"}, True, {"fast", "slow", "user1-data"}),
+        ({}, True, {"user1-data"}),
+    ],
+)
+def test_claims_name_classes_with_a_share_and_the_vault(
+    shares: dict[str, str], claimable: set[str], *, vault: bool
+) -> None:
+    """Everything else is closed, also names that are no class of the host."""
+    accepted = a_job().with_vault().build().spec.accepted
+    assert accepted is not None
+    assert list_claimable(shares, accepted.vault if vault else None) == claimable
 
 
 def test_a_vault_limits_the_number_of_its_claims() -> None:
