@@ -97,6 +97,13 @@ class Cluster(Protocol):
         """One object, read from the API server; None if absent."""
         ...
 
+    def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """
+        Like `read`, for an object that all jobs need: it may be half a minute old, so the API server gets few requests
+        however many jobs there are. While the API server gives no answer, the last one is returned.
+        """
+        ...
+
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         """The objects of one namespace, or of a kind without namespaces, read from the API server."""
         ...

@@ -1,15 +1,19 @@
 """
-Share recent lists between all callers, because clients poll and the host API has other work to do.
+Share recent answers between all callers, because clients poll, jobs are many, and the host API has other work to do.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
-from kns.model.errors import ForbiddenError, NotFoundError
+from kns.logs import get_logger
+from kns.model.errors import ForbiddenError, NotFoundError, TransientError
 from kns.ports import Clock, Kind, NamespaceReader, Object
 
 AGE_S = 15.0  # a metrics server measures about that often
+OBJECT_AGE_S = 30.0  # two reads a minute; a changed object reaches the jobs within that time plus a requeue
+
+log = get_logger(__name__)
 
 Answer = Sequence[Object] | NotFoundError | ForbiddenError
 _Key = tuple[str, str, str]
@@ -71,3 +75,37 @@ def _ask(ask: Callable[[], Sequence[Object]]) -> Answer:
         return ask()
     except (NotFoundError, ForbiddenError) as error:
         return error
+
+
+class RecentObjects:
+    """
+    Objects that all jobs need, each read at most once in `OBJECT_AGE_S`.
+
+    Only a few objects whose names a setting or the code fixes may be asked for, because none is ever forgotten. While
+    one caller reads, the others get the answer before. An error of a read is logged, and the answer before stays.
+    """
+
+    def __init__(self, read: Callable[[Kind, str, str], Object | None], *, clock: Clock) -> None:
+        self._read = read
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[Kind, str, str], tuple[float, Object | None]] = {}
+
+    def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        key, now = (kind, namespace, name), self._clock.monotonic()
+        with self._lock:
+            known = self._answers.get(key)
+            if known is not None and now - known[0] < OBJECT_AGE_S:
+                return known[1]
+            if known is not None:
+                self._answers[key] = (now, known[1])  # this caller reads, also for the others
+        try:
+            answer = self._read(*key)
+        except TransientError as error:
+            if known is None:
+                raise
+            log.warning("object_not_read", kind=str(kind), namespace=namespace, name=name, error=str(error))
+            return known[1]
+        with self._lock:
+            self._answers[key] = (now, answer)
+        return answer

@@ -355,8 +355,9 @@ class Settings(BaseModel):
     init_stuck_limit_s: Whole = _variable(
         "KNS_INIT_STUCK_LIMIT",
         120,
-        "Longest time that the init pod may be unable to start (image pull error, refused pod), in seconds. An image "
-        "that is being pulled is not counted. A pod that waits for a node has `JARVICE_KNS_VCLUSTER_SPAWN_DELAY`.",
+        "Longest time that the init pod may be unable to start (image pull error, refused pod), and that a new job "
+        "waits for a readable Secret `jarvice-docker`, in seconds. An image that is being pulled is not counted. A pod "
+        "that waits for a node has `JARVICE_KNS_VCLUSTER_SPAWN_DELAY`.",
         ge=1,
     )
     control_plane_limit_s: Whole = _variable(

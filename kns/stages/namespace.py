@@ -8,12 +8,8 @@ is never touched.
 from collections.abc import Collection, Mapping
 
 from kns.logs import get_logger
-from kns.model import names
-from kns.model.catalog.pull_secret import merge_pull_config, read_pull_config
 from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.objects.inside import build_pull_secret
-from kns.objects.labels import build_labels
 from kns.objects.namespace import (
     build_limit_range,
     build_namespace,
@@ -24,8 +20,10 @@ from kns.objects.namespace import (
 )
 from kns.objects.network import build_network_policies
 from kns.ports import Context, Kind, Object
+from kns.stages import credentials
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
+from kns.stages.patience import wait_at_most
 from kns.stages.tenant import end_pods
 from kns.stages.web_shell import has_web_shell
 
@@ -33,7 +31,6 @@ log = get_logger(__name__)
 
 _REMOVAL_AFTER_S = 2.0
 _SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
-_PULL_KEY = ".dockerconfigjson"
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -41,7 +38,7 @@ def ensure(ctx: Context) -> Outcome:
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.namespace} was removed by somebody else")
-        return Done()
+        return credentials.follow(ctx)
     if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
@@ -64,7 +61,7 @@ def ensure(ctx: Context) -> Outcome:
     )
     _apply_namespace(ctx, list_claimable(storage, vault))
     _apply_limits(ctx, storage)
-    return _apply_pull_secret(ctx)
+    return _deliver_credentials(ctx)
 
 
 def _apply_namespace(ctx: Context, storage_classes: Collection[str]) -> None:
@@ -97,16 +94,18 @@ def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
     cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, storage=storage, shell=shell))
 
 
-def _apply_pull_secret(ctx: Context) -> Outcome:
+def _deliver_credentials(ctx: Context) -> Outcome:
     try:
-        site_config = _read_site_config(ctx)
-    except ValueError as error:
-        secret = f"Secret {ctx.site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
-        return Wait(_SECRET_AFTER_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
-    config = _merge_pull_config(ctx, site_config)
-    if config:
-        ctx.world.cluster.apply(build_pull_secret(ctx.namespace, config, labels=build_labels(ctx.location)))
-    return Done()
+        return credentials.deliver(ctx)
+    except credentials.UnfitError as error:
+        return wait_at_most(
+            ctx,
+            ctx.site.init_stuck_limit_s,
+            end=Reason.PULL_SECRET_UNFIT,
+            reason=Reason.PULL_SECRET_UNFIT,
+            message=str(error),
+            requeue_after_s=_SECRET_AFTER_S,
+        )
 
 
 def remove(ctx: Context) -> Outcome:
@@ -126,26 +125,6 @@ def _end_pods(ctx: Context, *, terminating: bool) -> None:
         end_pods(ctx, may_apply=not terminating)
     except KnsError as error:
         log.warning("pods_not_ended", error=str(error))
-
-
-def _read_site_config(ctx: Context) -> Object | None:
-    """
-    Raises:
-        ValueError: the site's Secret contains no Docker configuration, so pods could not pull images.
-    """
-    secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
-    text = ((secret or {}).get("data") or {}).get(_PULL_KEY)
-    return read_pull_config(text) if text else None
-
-
-def _merge_pull_config(ctx: Context, site_config: Object | None) -> str | None:
-    """The app's credentials, and those of the site for the registries of this job's images."""
-    app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
-    return merge_pull_config(
-        app.pullsecret if app else None,
-        site_config,
-        images=(ctx.accepted.image, *ctx.site.own_images, *ctx.site.virtual.images),
-    )
 
 
 def _is_terminating(namespace: Object) -> bool:

@@ -15,6 +15,7 @@ from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
+from kns.adapters.recent import OBJECT_AGE_S
 from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
@@ -165,6 +166,19 @@ def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) 
 def test_reading_what_is_absent_is_none(host: Host) -> None:
     assert host.cluster.read(Kind.SECRET, "kns-job-7", "none") is None
     assert host.cluster.observe(Kind.INGRESS, "kns-job-7", "none") is None
+
+
+def test_an_object_for_all_jobs_is_one_request_until_it_is_old(server: ApiServer, host: Host, clock: FakeClock) -> None:
+    secret = {"metadata": {"name": "jarvice-docker", "namespace": "kns-system"}, "data": {"a": "b"}}
+    server.put("/api/v1", "secrets", secret)
+    for _ in range(5):
+        found = host.cluster.read_shared(Kind.SECRET, "kns-system", "jarvice-docker")
+        assert found is not None
+        assert found["data"] == {"a": "b"}
+    assert server.count("GET", "/secrets/jarvice-docker") == 1
+    clock.advance(OBJECT_AGE_S)
+    server.script("GET", "/secrets/jarvice-docker", failure(404, "NotFound", "not found"))
+    assert host.cluster.read_shared(Kind.SECRET, "kns-system", "jarvice-docker") is None
 
 
 def test_applying_into_a_namespace_that_went_is_a_refusal(server: ApiServer, host: Host) -> None:

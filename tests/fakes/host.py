@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.recent import RecentObjects
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
@@ -71,6 +72,7 @@ class FakeHost:
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
         self.calls: list[str] = []
         self._clock = clock
+        self._shared = RecentObjects(self.read, clock=clock)
         self._objects: dict[Key, Object] = {}
         self._uids = itertools.count(1)
 
@@ -122,6 +124,9 @@ class FakeHost:
 
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy_of(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
+
+    def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return copy_of(self._shared.read(kind, namespace, name))
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         return [
@@ -365,7 +370,13 @@ class FakeHost:
             return
         if self.pull_error:
             waiting = {"reason": "ImagePullBackOff", "message": self.pull_error}
-            pod["status"] = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            status = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            if pod.get("status") != status:  # the kubelet reports it, too
+                about = {"kind": "Pod", "name": f"{name}-0", "uid": pod["metadata"]["uid"]}
+                event = {"reason": "BackOff", "type": "Normal", "involvedObject": about}
+                now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+                self.put(Kind.EVENT, namespace, f"{name}-0.BackOff", {**event, "lastTimestamp": now})
+            pod["status"] = status
             return
         pod["log"] = self.init_log
         for claim, storage_class in self.claims.items():

@@ -73,6 +73,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe_routes_at": CACHED,
     "cluster.observe_copies": CACHED,
     "cluster.read": READ,
+    "cluster.read_shared": READ,
     "cluster.list_objects": READ,
     "cluster.list_events": READ,
     "cluster.list_metadata": READ,

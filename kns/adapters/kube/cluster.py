@@ -10,6 +10,7 @@ from kns.adapters.kube.keep import choose_keeper, keep_event
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
+from kns.adapters.recent import RecentObjects
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
@@ -43,6 +44,7 @@ class KubeCluster:
         self._client = client
         self._throttle = throttle
         self._on_change = on_change
+        self._shared = RecentObjects(self.read, clock=clock)
         self._caches = {
             kind: WatchCache(
                 client,
@@ -97,6 +99,9 @@ class KubeCluster:
         except NotFoundError:
             return None
         return obj
+
+    def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._shared.read(kind, namespace, name)
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         query = {"labelSelector": selector} if selector else None
