@@ -30,6 +30,7 @@ from kns.stages.pods import (
     is_unscheduled,
     list_pod_events,
     list_pods,
+    placed_for_s,
 )
 from kns.stages.web_shell import find_web_shell
 
@@ -37,6 +38,7 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
+_SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
@@ -115,7 +117,7 @@ def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: 
     Wait for the init pod, at most for the limit of its problem.
 
     A pod without a known problem may be waiting for a node, so it has the time of a scale-up of the host. Pulling an
-    image takes as long as it takes.
+    image takes as long as it takes, but `_SILENT_LIMIT_S` at most if no Event is left that says so.
     """
     waiting = Wait(_REQUEUE_AFTER_S, reason, message)
     if _has_progress(pods):
@@ -134,10 +136,17 @@ def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: 
     events = list_pod_events(ctx, pods[-1])
     if is_pulling(events):
         return waiting
-    if is_starting:  # without a warning of the kubelet nothing proves that the pod cannot start
-        problem = find_warning(events)
-        return Failed(outcome.reason, f"{outcome.message}: {problem}") if problem else waiting
-    return outcome
+    placed_s, problem = placed_for_s(pods[-1], ctx.now), find_warning(events)
+    if is_starting and problem:  # new nodes have such warnings at first
+        if placed_s < ctx.site.init_stuck_limit_s:
+            return replace(waiting, stuck=outcome.reason)
+        return Failed(outcome.reason, f"{outcome.message}: {problem}")
+    # The kubelet reports every error again and again. Without a report it is most likely pulling an image.
+    if not is_starting and (reason is not Reason.IMAGE_NOT_PULLABLE or events):
+        return outcome
+    if placed_s < _SILENT_LIMIT_S:
+        return waiting
+    return Failed(outcome.reason, f"after {placed_s / 3600:.0f} hours on its node: {message}")
 
 
 def _has_progress(pods: Sequence[Object]) -> bool:

@@ -7,6 +7,7 @@ The texts are those of the scheduler, the kubelet or the API server. They are fr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -103,6 +104,15 @@ def read_blocker(pod: Object) -> Blocker | None:
 def is_unscheduled(pod: Object) -> bool:
     blocker = read_blocker(pod)
     return blocker is not None and blocker.kind is BlockerKind.UNSCHEDULED
+
+
+def placed_for_s(pod: Object, now: datetime) -> float:
+    """Seconds since the scheduler gave the pod a node, or since its creation if its status does not say when."""
+    since = pod["metadata"]["creationTimestamp"]
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            since = condition.get("lastTransitionTime") or since
+    return (now - datetime.fromisoformat(since)).total_seconds()
 
 
 def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
