@@ -39,7 +39,7 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll soak browser keycloak
+	nested bench bench-poll bench-start soak browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -128,6 +128,9 @@ bench: $(VENV)/ready ## measure how long submit takes to answer (after `make up`
 
 bench-poll: $(VENV)/ready ## measure whether 200 polling clients slow the reconciler (after `make up`; ARGS="--seconds 120")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.poll $(ARGS)
+
+bench-start: $(VENV)/ready ## measure starts and ends of clusters against the same by hand (after `make up`; ARGS="--rounds 3 --write")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.start $(ARGS)
 
 soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)

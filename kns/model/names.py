@@ -57,6 +57,7 @@ SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
 KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that limits kns's own account
+KINE_PLACEHOLDER = "kns-kine"  # a ConfigMap with the program that the syncer starts in place of kine
 CONTROL_PLANE_BUDGET = "kns-control-plane"  # a PodDisruptionBudget
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"

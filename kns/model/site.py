@@ -198,7 +198,8 @@ class VirtualKubernetes:
     Software of virtual clusters. `versions` maps a minor version (`v1.36`) to the image tag, the default last.
 
     `runtime_class` applies to the tenant's pods, `priority_class` to control planes. `protect_control_planes` keeps
-    autoscalers and drains away from control planes.
+    autoscalers and drains away from control planes. With `fast_start`, kns makes the certificates, and the processes of
+    a control plane run side by side (`kns.objects.control_plane`).
     """
 
     syncer_image_tag: str
@@ -209,6 +210,7 @@ class VirtualKubernetes:
     runtime_class: str | None = None
     priority_class: str | None = None
     protect_control_planes: bool = True
+    fast_start: bool = True
 
     @property
     def default(self) -> str:

@@ -110,8 +110,7 @@ def _build_control_plane(
                 "version": virtual.version(accepted.nested.kubernetes_version),
                 "imagePullPolicy": "IfNotPresent",
                 "resources": DISTRO_COPY,
-                # There is one controller manager. After a restart it would wait 15 s for its own old lease.
-                "controllerManager": {"extraArgs": ["--leader-elect=false"]},
+                **_build_processes(virtual),
             }
         },
         "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
@@ -146,6 +145,14 @@ def _build_control_plane(
             "workloadServiceAccount": {"labels": labels, **pull},
         },
     }
+
+
+def _build_processes(virtual: VirtualKubernetes) -> dict[str, Any]:
+    """What the syncer does with the API server and the controller manager."""
+    if virtual.fast_start:
+        return {"apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
+    # There is one controller manager. After a restart it would wait 15 s for its own old lease.
+    return {"controllerManager": {"extraArgs": ["--leader-elect=false"]}}
 
 
 def _build_shell_access(location: Location) -> dict[str, Any]:

@@ -211,6 +211,12 @@ class Settings(BaseModel):
         "Mark control planes so that autoscalers do not move them, and refuse their eviction if they have no volume, "
         "because a job ends with such a control plane. `kubectl drain` then waits until the jobs of the node ended.",
     )
+    virtual_fast_start: bool = _variable(
+        "KNS_FAST_START",
+        True,
+        "Make the certificates of a virtual cluster ahead, and start the processes of its control plane side by side. "
+        "`false`: the pod of the chart, which starts one after the other. Jobs that started keep what they have.",
+    )
     service_cidr: ServiceRanges | None = _variable(
         "KNS_SERVICE_CIDR",
         None,

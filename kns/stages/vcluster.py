@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from kns.model import names
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
+from kns.objects.certificates import build_certificates, build_certs_secret
+from kns.objects.control_plane import WORKLOADS, build_placeholder, run_side_by_side
 from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
@@ -77,7 +79,9 @@ def drain(ctx: Context) -> Outcome:
 
 
 def _create(ctx: Context) -> None:
-    """The control plane comes last, so its existence means that all other objects exist."""
+    """
+    The control plane comes last, so its existence means that all other objects exist, with its certificates.
+    """
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
     if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
@@ -88,8 +92,32 @@ def _create(ctx: Context) -> None:
         ctx.location,
         lambda location: build_values(location, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret, shell=shell),
     )
+    stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
+    if ctx.site.virtual.fast_start:
+        _ensure_certificates(ctx, stored)
+        cluster.apply(build_placeholder(ctx.location))
     for obj in objects:
-        cluster.apply(obj)
+        if obj["kind"] in WORKLOADS:
+            cluster.apply(_finish_workload(ctx, obj))
+
+
+def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
+    """
+    Make the certificates, unless they exist: a control plane may use them, although this replica does not see it yet.
+    """
+    cluster, location = ctx.world.cluster, ctx.location
+    if cluster.read(Kind.SECRET, location.namespace, location.certs_secret) is not None:
+        return
+    service = next(obj for obj in stored if obj["kind"] == "Service" and obj["metadata"]["name"] == location.vcluster)
+    content = build_certificates(location, service_cidr=ctx.site.virtual.service_cidr, now=ctx.now)
+    cluster.apply(build_certs_secret(location, content, service_uid=service["metadata"]["uid"]))
+
+
+def _finish_workload(ctx: Context, workload: Object) -> Object:
+    virtual = ctx.site.virtual
+    if not virtual.fast_start:
+        return workload
+    return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr)
 
 
 def _answers(ctx: Context) -> bool:

@@ -348,8 +348,9 @@ class FakeHost:
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
             }
         deployment["status"] = {"readyReplicas": 1}
-        admin = base64.b64encode(ADMIN_CONF).decode()
-        self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
+        if (Kind.SECRET, namespace, f"{name}-certs") not in self._objects:  # the syncer keeps what it finds
+            admin = base64.b64encode(ADMIN_CONF).decode()
+            self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
         self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}

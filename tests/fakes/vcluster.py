@@ -22,10 +22,18 @@ class FakeRenderer:
             {
                 "kind": "StatefulSet" if has_volume else "Deployment",
                 "metadata": dict(meta),
-                "spec": {"template": {"metadata": {"labels": pod_labels}}},
+                "spec": {"template": {"metadata": {"labels": pod_labels}, "spec": _build_pod()}},
                 "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),
             },
         ]
+
+
+def _build_pod() -> Object:
+    return {
+        "initContainers": [{"name": "kubernetes", "image": "ghcr.io/loft-sh/kubernetes:v1.36.3"}],
+        "containers": [{"name": "syncer", "image": "ghcr.io/loft-sh/vcluster-oss:0.36.1"}],
+        "volumes": [{"name": "binaries", "emptyDir": {}}, {"name": "data", "emptyDir": {}}],
+    }
 
 
 class FakeVirtualClusters:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from kns.model.appdef.resources import COREDNS, INIT, SHELL, SYNCER
+from kns.model.appdef.resources import CONTROL_PLANE, COREDNS, INIT, SHELL
 from kns.model.reading.quantity import parse_quantity
 
 MAX_REPORTS = 100
@@ -60,7 +60,7 @@ def read_rates(used: Mapping[str, str], *, deploying: bool, shell: bool = False)
     `used` is `status.used` of the quota. `deploying` and `shell` say whether the quota counts the init pod and the pod
     of the web shell.
     """
-    own = (SYNCER, COREDNS, *([INIT] if deploying else ()), *([SHELL] if shell else ()))
+    own = (CONTROL_PLANE, COREDNS, *([INIT] if deploying else ()), *([SHELL] if shell else ()))
     cores = parse_quantity(used.get("requests.cpu", "0")) - sum(parse_quantity(p["requests"]["cpu"]) for p in own)
     memory = parse_quantity(used.get("requests.memory", "0"))
     memory -= sum(parse_quantity(p["requests"]["memory"]) for p in own)

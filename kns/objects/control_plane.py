@@ -1,0 +1,187 @@
+"""
+The pod of a control plane whose processes run side by side.
+
+The chart's pod copies the Kubernetes programs out of their image and then starts the syncer, which starts kine, the API
+server and the controller manager one after the other, each after a poll. Here each runs in a container of its own, from
+the same official image. Nothing is copied and all start at once, because their certificates exist before the pod
+(`kns.objects.certificates`). The syncer waits for the API server as before, and becomes ready with it.
+
+The flags are those that syncer 0.36.1 gives the processes (its pkg/k8s/k8s.go).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kns.model import names
+from kns.model.appdef.resources import SIDE_BY_SIDE
+from kns.model.job.location import Location
+from kns.objects.labels import build_meta
+
+WORKLOADS = frozenset({"Deployment", "StatefulSet"})
+SYNCER = "syncer"
+_COPY = "kubernetes"  # the chart's init container, which has the image and its pull policy
+_PROGRAMS = "/kubernetes"  # in the image
+_PKI = "/etc/kubernetes/pki"
+_DATA = "/data"
+_SOCKET = f"unix://{_DATA}/kine.sock"
+_API_PORT = 6443
+_CLUSTER_DOMAIN = "cluster.local"
+
+# The syncer starts this in place of kine, and its container ends if this ends. The number is the largest that every
+# `sleep` takes, 68 years.
+_PLACEHOLDER = "#!/bin/sh\nexec sleep 2147483647\n"
+# kine does not remove the socket of a predecessor, which a container that was killed leaves behind.
+_START_KINE = f'rm -f {_DATA}/kine.sock\nexec {_PROGRAMS}/kine "$@"\n'
+# The controller manager gives up after 10 s without an API server, so it starts when that listens: state 0A.
+_START_CONTROLLERS = (
+    f"until grep -q ':{_API_PORT:04X} 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done\n"
+    f'exec {_PROGRAMS}/kube-controller-manager "$@"\n'
+)
+
+# Root, as in the syncer's container: the volume's files belong to it. No capability is needed.
+_SECURITY: dict[str, Any] = {
+    "runAsUser": 0,
+    "runAsGroup": 0,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_PKI_MOUNT = {"name": "pki", "mountPath": _PKI, "readOnly": True}
+_DATA_MOUNT = {"name": "data", "mountPath": _DATA}
+
+
+def build_placeholder(location: Location) -> dict[str, Any]:
+    """The ConfigMap with the program that the syncer starts in place of kine."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": build_meta(names.KINE_PLACEHOLDER, location),
+        "data": {"kine": _PLACEHOLDER},
+    }
+
+
+def run_side_by_side(workload: Mapping[str, Any], location: Location, *, service_cidr: str) -> dict[str, Any]:
+    """The chart's Deployment or StatefulSet, with a container for each process of the control plane."""
+    template = workload["spec"]["template"]
+    spec = template["spec"]
+    copy = next(container for container in spec["initContainers"] if container["name"] == _COPY)
+    syncer = next(container for container in spec["containers"] if container["name"] == SYNCER)
+    programs = [
+        _build_kine(copy),
+        _build_api_server(copy, service_cidr),
+        {**syncer, "resources": SIDE_BY_SIDE[SYNCER]},
+        _build_controller_manager(copy, service_cidr),
+    ]
+    rebuilt = {
+        **spec,
+        "initContainers": [container for container in spec["initContainers"] if container is not copy],
+        "containers": [*programs, *(container for container in spec["containers"] if container is not syncer)],
+        "volumes": _build_volumes(spec["volumes"], location),
+    }
+    return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": rebuilt}}}
+
+
+def _build_volumes(volumes: Iterable[Mapping[str, Any]], location: Location) -> list[Mapping[str, Any]]:
+    placeholder = {"name": names.KINE_PLACEHOLDER, "defaultMode": 0o555}
+    return [
+        *({"name": "binaries", "configMap": placeholder} if each["name"] == "binaries" else each for each in volumes),
+        {"name": "pki", "secret": {"secretName": location.certs_secret, "defaultMode": 0o400}},
+    ]
+
+
+def _build_kine(copy: Mapping[str, Any]) -> dict[str, Any]:
+    args = [
+        f"--endpoint=sqlite://{_DATA}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
+        "--metrics-bind-address=127.0.0.1:2381",
+        f"--listen-address={_SOCKET}",
+    ]
+    return _build_container("kine", copy, args=args, mounts=[_DATA_MOUNT], script=_START_KINE)
+
+
+def _build_api_server(copy: Mapping[str, Any], service_cidr: str) -> dict[str, Any]:
+    args = [
+        f"--service-cluster-ip-range={service_cidr}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={_API_PORT}",
+        "--allow-privileged=true",
+        "--authorization-mode=Node,RBAC",
+        "--enable-bootstrap-token-auth=true",
+        "--profiling=false",
+        f"--client-ca-file={_PKI}/client-ca.crt",
+        f"--tls-cert-file={_PKI}/apiserver.crt",
+        f"--tls-private-key-file={_PKI}/apiserver.key",
+        f"--etcd-servers={_SOCKET}",
+        f"--proxy-client-cert-file={_PKI}/front-proxy-client.crt",
+        f"--proxy-client-key-file={_PKI}/front-proxy-client.key",
+        f"--requestheader-client-ca-file={_PKI}/front-proxy-ca.crt",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-username-headers=X-Remote-User",
+        f"--service-account-issuer=https://kubernetes.default.svc.{_CLUSTER_DOMAIN}",
+        f"--service-account-key-file={_PKI}/sa.pub",
+        f"--service-account-signing-key-file={_PKI}/sa.key",
+        # The syncer writes the endpoints of the Service `kubernetes`.
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+    ]
+    return _build_container("kube-apiserver", copy, args=args, mounts=[_PKI_MOUNT, _DATA_MOUNT])
+
+
+def _build_controller_manager(copy: Mapping[str, Any], service_cidr: str) -> dict[str, Any]:
+    kubeconfig = f"{_PKI}/controller-manager.conf"
+    # What the host cluster does (nodes, volumes), the virtual cluster does not.
+    without = (
+        "nodeipam",
+        "nodelifecycle",
+        "persistentvolume-binder",
+        "attachdetach",
+        "persistentvolume-expander",
+        "cloud-node-lifecycle",
+        "ttl",
+    )
+    args = [
+        f"--service-cluster-ip-range={service_cidr}",
+        "--bind-address=127.0.0.1",
+        "--cluster-name=kubernetes",
+        f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        f"--client-ca-file={_PKI}/client-ca.crt",
+        f"--requestheader-client-ca-file={_PKI}/front-proxy-ca.crt",
+        f"--root-ca-file={_PKI}/server-ca.crt",
+        f"--service-account-private-key-file={_PKI}/sa.key",
+        f"--cluster-signing-cert-file={_PKI}/server-ca.crt",
+        f"--cluster-signing-key-file={_PKI}/server-ca.key",
+        "--use-service-account-credentials=true",
+        # There is one. After a restart it would wait 15 s for its own old lease.
+        "--leader-elect=false",
+        f"--controllers=*,{','.join(f'-{name}' for name in without)}",
+        "--node-monitor-grace-period=180s",
+        "--node-monitor-period=30s",
+        "--pvclaimbinder-sync-period=60s",
+        "--horizontal-pod-autoscaler-sync-period=60s",
+    ]
+    return _build_container("kube-controller-manager", copy, args=args, mounts=[_PKI_MOUNT], script=_START_CONTROLLERS)
+
+
+def _build_container(
+    name: str,
+    copy: Mapping[str, Any],
+    *,
+    args: Sequence[str],
+    mounts: Sequence[Mapping[str, Any]],
+    script: str = "",
+) -> dict[str, Any]:
+    """A container with the image of `copy`. `script` is for a shell, receives `args` and ends with the program."""
+    command = ["/bin/sh", "-ec", script, name] if script else [f"{_PROGRAMS}/{name}"]
+    return {
+        "name": name,
+        "image": copy["image"],
+        **({"imagePullPolicy": copy["imagePullPolicy"]} if "imagePullPolicy" in copy else {}),
+        "command": command,
+        "args": [*args],
+        "volumeMounts": [*mounts],
+        "securityContext": _SECURITY,
+        "resources": SIDE_BY_SIDE[name],
+    }
