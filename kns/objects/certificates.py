@@ -30,7 +30,11 @@ _BACKDATED = timedelta(minutes=5)
 
 _CLUSTER_DOMAIN = "cluster.local"
 _SERVER = "https://127.0.0.1:6443"  # every component of the control plane is in the same pod
-_SUPERUSERS = "system:masters"
+_USERS = {  # kubeconfig -> common name and organisation, which Kubernetes reads as user and group
+    "admin": ("kubernetes-super-admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", ""),
+    "scheduler": ("system:kube-scheduler", ""),
+}
 _CLIENT, _SERVING = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
 Key = ec.EllipticCurvePrivateKey
@@ -129,11 +133,6 @@ def build_certificates(
             for name in ("etcd-server", "etcd-peer")
         },
     }
-    users = {
-        "admin": maker.leaf(root, "kubernetes-super-admin", _CLIENT, organisation=_SUPERUSERS),
-        "controller-manager": maker.leaf(root, "system:kube-controller-manager", _CLIENT),
-        "scheduler": maker.leaf(root, "system:kube-scheduler", _CLIENT),
-    }
     content = {"sa.key": _encode_key(accounts), "sa.pub": _encode_public(accounts)}
     # One authority signs servers and clients; the syncer also reads it under these two names.
     for name in ("ca", "server-ca", "client-ca"):
@@ -141,7 +140,10 @@ def build_certificates(
     content |= front.files("front-proxy-ca") | etcd.files("etcd-ca")
     for name, pair in leaves.items():
         content |= pair.files(name)
-    return content | {f"{name}.conf": _kubeconfig(root, user) for name, user in users.items()}
+    for name, (user, organisation) in _USERS.items():
+        pair = maker.leaf(root, user, _CLIENT, organisation=organisation)
+        content[f"{name}.conf"] = _kubeconfig(root, user, pair)
+    return content
 
 
 def build_certs_secret(location: Location, content: Mapping[str, bytes], *, service_uid: str) -> dict[str, Any]:
@@ -223,9 +225,8 @@ def _encode_public(key: Key) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.PEM, form)
 
 
-def _kubeconfig(authority: _Pair, user: _Pair) -> bytes:
+def _kubeconfig(authority: _Pair, name: str, user: _Pair) -> bytes:
     """A kubeconfig as kubeadm writes it. kns reads `admin.conf` line by line (`kns.objects.kubeconfig`)."""
-    name = user.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
     encoded = {
         key: base64.b64encode(value).decode()
         for key, value in (

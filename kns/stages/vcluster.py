@@ -12,11 +12,14 @@ to a limit.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
+from kns.model.appdef.resources import admits_side_by_side
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
+from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
 from kns.objects.control_plane import WORKLOADS, build_placeholder, run_side_by_side
 from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
@@ -86,19 +89,27 @@ def _create(ctx: Context) -> None:
     cluster.apply(build_syncer_binding(ctx.location))
     if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
         cluster.apply(build_disruption_budget(ctx.location))
+    virtual = _choose_layout(ctx)
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
     shell = has_web_shell(ctx)
     objects = ctx.world.renderer.render(
         ctx.location,
-        lambda location: build_values(location, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret, shell=shell),
+        lambda location: build_values(location, ctx.accepted, virtual, pull_secret=pull_secret, shell=shell),
     )
     stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
-    if ctx.site.virtual.fast_start:
+    if virtual.fast_start:
         _ensure_certificates(ctx, stored)
         cluster.apply(build_placeholder(ctx.location))
     for obj in objects:
         if obj["kind"] in WORKLOADS:
-            cluster.apply(_finish_workload(ctx, obj))
+            cluster.apply(_finish_workload(ctx, obj, virtual))
+
+
+def _choose_layout(ctx: Context) -> VirtualKubernetes:
+    """The site's settings, without the fast start if the job's LimitRange does not admit its pod."""
+    items = ctx.accepted.nested.limit_range or ctx.site.limit_range
+    virtual = ctx.site.virtual
+    return virtual if admits_side_by_side(items) else replace(virtual, fast_start=False)
 
 
 def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
@@ -113,8 +124,7 @@ def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
     cluster.apply(build_certs_secret(location, content, service_uid=service["metadata"]["uid"]))
 
 
-def _finish_workload(ctx: Context, workload: Object) -> Object:
-    virtual = ctx.site.virtual
+def _finish_workload(ctx: Context, workload: Object, virtual: VirtualKubernetes) -> Object:
     if not virtual.fast_start:
         return workload
     return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr)

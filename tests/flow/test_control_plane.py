@@ -132,6 +132,14 @@ def test_a_restart_while_the_control_plane_is_applied_keeps_the_certificates(
     assert _certificates(sim) == first
 
 
+def test_a_job_whose_limits_of_pods_do_not_admit_the_containers_gets_the_chart_s_pod(
+    sim: Simulation, job: JobBuilder
+) -> None:
+    sim.submit(job.with_nested(limit_range={"type": "Pod", "max": {"cpu": 4}}))
+    sim.run(until="serving")
+    assert not [call for call in sim.host.calls if "-certs" in call or "kns-kine" in call]
+
+
 def test_without_the_fast_start_the_syncer_makes_the_certificates(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(virtual=replace(sim.site.virtual, fast_start=False))
     sim.submit(job)

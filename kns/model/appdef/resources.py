@@ -100,6 +100,24 @@ def find_limit_range_problems(items: Sequence[LimitRangeItem]) -> Iterator[Probl
             yield from (problem.below((index,)) for problem in _find_unfit(item))
 
 
+def admits_side_by_side(items: Sequence[LimitRangeItem]) -> bool:
+    """
+    Whether a pod with the containers of `SIDE_BY_SIDE` is admitted. Together they have higher limits than the single
+    container that `find_limit_range_problems` checks, so limits for whole pods may refuse them.
+    """
+    for item in items:
+        if item.type == "Pod":
+            for resource in _ASKED:
+                limit = parse_quantity(CONTROL_PLANE["limits"][resource])
+                request = parse_quantity(CONTROL_PLANE["requests"][resource])
+                ratio = item.max_limit_request_ratio.get(resource)
+                if resource in item.max and limit > parse_quantity(item.max[resource]):
+                    return False
+                if ratio is not None and limit / request > parse_quantity(ratio):
+                    return False
+    return True
+
+
 def _find_unfit(item: LimitRangeItem) -> Iterator[Problem]:
     """Compare each bound with the container that needs the most of the resource."""
     for resource in _ASKED:

@@ -100,9 +100,9 @@ def test_limit_range() -> None:
 
 MI = 1024**2
 GI = 1024**3
-# The resources of kns's own pods (kns/model/appdef/resources.py): syncer + CoreDNS + init.
-OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 2000 + 200 + 1000
-OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 2 * GI + 170 * MI + 1 * GI
+# The resources of kns's own pods (kns/model/appdef/resources.py): control plane + CoreDNS + init.
+OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 5000 + 200 + 1000
+OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 3136 * MI + 170 * MI + 1 * GI
 
 
 @pytest.mark.proves("objects", "The quota is the machine plus kns's own pods, without load balancers and node ports")
