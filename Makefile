@@ -28,6 +28,8 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_KUBECTL="$$(ls $(KNS_TESTBED_HOME)/bin/kubectl 2>/dev/null || true)" \
 	KNS_KUBE_APISERVER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-apiserver 2>/dev/null || true)" \
 	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
+	KNS_KINE="$$(ls $(KNS_TESTBED_HOME)/bin/kine 2>/dev/null || true)" \
+	KNS_KUBE_CONTROLLER_MANAGER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-controller-manager 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \
 	KNS_TRAEFIK="$$(ls $(KNS_TESTBED_HOME)/bin/traefik 2>/dev/null || true)" \
 	KNS_GATEWAY_CRDS="$$(ls -d "$$(go env GOMODCACHE 2>/dev/null)"/sigs.k8s.io/gateway-api@*/config/crd/standard 2>/dev/null | tail -n 1)" \

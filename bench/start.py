@@ -69,7 +69,7 @@ def measure(
     try:
         for number in range(load.rounds):
             for chain in chains:
-                _measure_one(chain, result.chains[chain.name], say=lambda text, n=number: say(f"round {n + 1}: {text}"))
+                _measure_one(chain, result.chains[chain.name], f"round {number + 1}: ", say)
         if load.at_once:
             for chain in chains:
                 _measure_many(chain, load.at_once, result.chains[chain.name], say)
@@ -82,12 +82,12 @@ def measure(
             chain.clean_up()
 
 
-def _measure_one(chain: Chain, measured: Measured, *, say: Callable[[str], None]) -> None:
+def _measure_one(chain: Chain, measured: Measured, prefix: str, say: Callable[[str], None]) -> None:
     start = chain.start()
     measured.starts.append(start)
     ended_s = chain.end(start)
     measured.ends_s.append(ended_s)
-    say(f"{chain.name}: page after {start.total_s:.1f} s, gone after {ended_s:.1f} s")
+    say(f"{prefix}{chain.name}: page after {start.total_s:.1f} s, gone after {ended_s:.1f} s")
     time.sleep(_CALM_S)
 
 

@@ -13,8 +13,10 @@ def run() -> None:
         sys.exit(run_scheduler())
     from kns.cli.app import app
     from kns.cli.preflight_command import add_preflight
+    from kns.cli.prepare_command import add_prepare
 
     add_preflight(app, _check_site)
+    add_prepare(app, _prepare_site)
     app()
 
 
@@ -23,6 +25,13 @@ def _check_site() -> Iterable[Finding]:
     from kns.preflight import check_site
 
     return check_site()
+
+
+def _prepare_site(all_versions: bool) -> Iterable[Finding]:
+    """Imported when asked for, as above."""
+    from kns.prepare import prepare_site
+
+    return prepare_site(all_versions=all_versions)
 
 
 if __name__ == "__main__":

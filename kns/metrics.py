@@ -49,6 +49,11 @@ _UNMARKED = Gauge(
 _SWEEP_STOPPED = Gauge(
     "kns_sweep_stopped", "1 if the last sweep removed nothing because too many namespaces look like orphans."
 )
+_PREPARED = Gauge(
+    "kns_prepared_states",
+    "Kubernetes versions in use with (ready) and without (missing) a prepared state; jobs without one start slower.",
+    ("state",),
+)
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
@@ -64,6 +69,11 @@ def observe_reconcile(*, outcome: str, duration_s: float) -> None:
 
 def observe_stage_done(*, stage: str, elapsed_s: float) -> None:
     _STAGE_SECONDS.labels(stage).observe(elapsed_s)
+
+
+def set_prepared_states(*, ready: int, missing: int) -> None:
+    _PREPARED.labels("ready").set(ready)
+    _PREPARED.labels("missing").set(missing)
 
 
 def count_end(reason: str) -> None:

@@ -9,7 +9,7 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -38,6 +38,7 @@ from kns.api.front_ends import list_front_ends
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
+from kns.engine.periodic import Periodic
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
@@ -48,10 +49,11 @@ from kns.logs import get_logger
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.job.job import Accepted
+from kns.model.job.job import Accepted, JobState
 from kns.model.site import ClassSettings, VirtualKubernetes
 from kns.objects.vcluster import build_values
 from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
+from kns.prepare import StateKeeper
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
@@ -73,20 +75,25 @@ class LeaderWork:
 
     workers: Workers
     sweeper: Sweeper
+    preparing: Periodic
 
     def start(self) -> None:
         self.workers.start()
         self.sweeper.start()
+        self.preparing.start()
 
     def stop(self) -> bool:
-        """Stop both; whether everything in flight finished in time."""
+        """Stop all; whether everything in flight finished in time."""
         reconciles_ended = self.workers.stop(timeout_s=STOP_S)
         if not reconciles_ended:
             log.warning("reconciles_cut_off")
         sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
         if not sweep_ended:
             log.warning("sweep_cut_off")
-        return reconciles_ended and sweep_ended
+        preparing_ended = self.preparing.stop(timeout_s=STOP_S / 4)
+        if not preparing_ended:
+            log.warning("preparing_cut_off")
+        return reconciles_ended and sweep_ended and preparing_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +201,9 @@ class _Wiring:
             lifecycle=NESTED_JOB,
             term=Term(since=clock.now(), is_clock_trusted=self._client.server_time.is_trusted),
         )
+        keeper = StateKeeper(fenced.cluster, site, self._list_starting_versions, clock=clock)
         return LeaderWork(
+            preparing=Periodic("preparing", keeper.step, may_work=may_work),
             workers=Workers(
                 self._queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
             ),
@@ -209,6 +218,12 @@ class _Wiring:
                 is_clock_trusted=self._client.server_time.is_trusted,
             ),
         )
+
+    def _list_starting_versions(self) -> Iterator[str]:
+        """The minor versions of the jobs that start; "" is the default."""
+        for job in self._records.list_in_state(JobState.SUBMITTED):
+            if job.spec.accepted is not None:
+                yield job.spec.accepted.nested.kubernetes_version
 
     def _build_service(self) -> ServicePorts:
         settings, clock = self._settings, self._clock

@@ -30,7 +30,7 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
         for finding in check_site():
             findings.append(finding)
             if not as_json:
-                _show(finding)
+                show(finding)
         if as_json:
             typer.echo(json.dumps([_to_json(finding) for finding in findings], indent=2))
         else:
@@ -45,7 +45,8 @@ def _to_json(finding: Finding) -> dict[str, str]:
     return {"check": finding.check, "verdict": finding.severity, "said": finding.said, "todo": finding.todo}
 
 
-def _show(finding: Finding) -> None:
+def show(finding: Finding) -> None:
+    """Print a finding, and what to do about it."""
     typer.echo(escape(f"{finding.severity:<8} {finding.check}: {finding.said}"))
     if finding.todo:
         typer.echo(escape(f"{_INDENT}{finding.todo}"))

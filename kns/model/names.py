@@ -57,6 +57,7 @@ SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
 KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that limits kns's own account
+PREPARED_STATE = "kns-state"  # a ConfigMap with the database that a job's control plane starts with
 KINE_PLACEHOLDER = "kns-kine"  # a ConfigMap with the program that the syncer starts in place of kine
 CONTROL_PLANE_BUDGET = "kns-control-plane"  # a PodDisruptionBudget
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
@@ -170,3 +171,23 @@ def host_name(name: str, namespace: str, vcluster: str) -> str:
     if len(full) <= 63:
         return full
     return (full[:52] + "-" + sha256(full.encode()).hexdigest()[:10]).replace(".-", "-")
+
+
+def state_map(version: str) -> str:
+    """
+    The ConfigMap in kns's namespace with the prepared state of a Kubernetes version.
+
+    >>> state_map("v1.36.3")
+    'kns-state-v1.36.3'
+    """
+    return f"kns-state-{version}"
+
+
+def prepare_job(version: str) -> str:
+    """
+    The Kubernetes Job in kns's namespace that makes the prepared state, and the ConfigMap with its input.
+
+    >>> prepare_job("v1.36.3")
+    'kns-prepare-v1-36-3'
+    """
+    return f"kns-prepare-{version.replace('.', '-').replace('_', '-').lower()}"

@@ -199,7 +199,8 @@ class VirtualKubernetes:
 
     `runtime_class` applies to the tenant's pods, `priority_class` to control planes. `protect_control_planes` keeps
     autoscalers and drains away from control planes. With `fast_start`, kns makes the certificates, and the processes of
-    a control plane run side by side (`kns.objects.control_plane`).
+    a control plane run side by side (`kns.objects.control_plane`); with `prepared_state` it then starts with a database
+    that is filled (`kns.objects.prepared_state`).
     """
 
     syncer_image_tag: str
@@ -211,6 +212,7 @@ class VirtualKubernetes:
     priority_class: str | None = None
     protect_control_planes: bool = True
     fast_start: bool = True
+    prepared_state: bool = True
 
     @property
     def default(self) -> str:
@@ -225,6 +227,10 @@ class VirtualKubernetes:
 
     def version(self, minor: str) -> str:
         return self.versions[minor or self.default]
+
+    def kubernetes_image(self, version: str) -> str:
+        """The image with the programs of `version`, an image tag. As the chart names it."""
+        return f"{self.registry or 'ghcr.io'}/loft-sh/kubernetes:{version}"
 
 
 @dataclass(frozen=True, slots=True)

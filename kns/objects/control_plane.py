@@ -16,13 +16,14 @@ from kns.model import names
 from kns.model.appdef.resources import SIDE_BY_SIDE
 from kns.model.job.location import Location
 from kns.objects.labels import build_meta
+from kns.objects.prepared_state import STATE_FILE
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
 SYNCER = "syncer"
 _COPY = "kubernetes"  # the chart's init container, which has the image and its pull policy
 _PROGRAMS = "/kubernetes"  # in the image
 _PKI = "/etc/kubernetes/pki"
-_DATA = "/data"
+_DATA, _PREPARED = "/data", "/prepared"
 _SOCKET = f"unix://{_DATA}/kine.sock"
 _API_PORT = 6443
 _CLUSTER_DOMAIN = "cluster.local"
@@ -30,8 +31,26 @@ _CLUSTER_DOMAIN = "cluster.local"
 # The syncer starts this in place of kine, and its container ends if this ends. The number is the largest that every
 # `sleep` takes, 68 years.
 _PLACEHOLDER = "#!/bin/sh\nexec sleep 2147483647\n"
+# A prepared state is unpacked only into a volume without one: a container that restarts finds its data. It is used only
+# by the programs that made it. The sizes are what a shell can compare in no time; any doubt means an empty database.
 # kine does not remove the socket of a predecessor, which a container that was killed leaves behind.
-_START_KINE = f'rm -f {_DATA}/kine.sock\nexec {_PROGRAMS}/kine "$@"\n'
+_START_KINE = f"""\
+state={_DATA}/state.db prepared={_PREPARED}/{STATE_FILE}
+cd {_PROGRAMS}
+if [ ! -e $state ] && [ -e $prepared ]; then
+  programs="$(wc -c <kine) $(wc -c <kube-apiserver) $(wc -c <kube-controller-manager)"
+  if [ "$programs" != "$(cat {_PREPARED}/programs)" ]; then
+    echo "kns: the prepared state is not used: it is of other programs than these: $programs"
+  elif gunzip -c $prepared >$state.new; then
+    mv $state.new $state
+  else
+    echo "kns: the prepared state is not used: it cannot be unpacked"
+    rm -f $state.new
+  fi
+fi
+rm -f {_DATA}/kine.sock
+exec ./kine "$@"
+"""
 # The controller manager gives up after 10 s without an API server, so it starts when that listens: state 0A.
 _START_CONTROLLERS = (
     f"until grep -q ':{_API_PORT:04X} 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done\n"
@@ -60,46 +79,75 @@ def build_placeholder(location: Location) -> dict[str, Any]:
     }
 
 
-def run_side_by_side(workload: Mapping[str, Any], location: Location, *, service_cidr: str) -> dict[str, Any]:
-    """The chart's Deployment or StatefulSet, with a container for each process of the control plane."""
+def run_side_by_side(
+    workload: Mapping[str, Any], location: Location, *, service_cidr: str, has_state: bool = False
+) -> dict[str, Any]:
+    """
+    The chart's Deployment or StatefulSet, with a container for each process of the control plane.
+
+    `has_state`: ConfigMap `names.PREPARED_STATE` of the job has a prepared state.
+    """
     template = workload["spec"]["template"]
     spec = template["spec"]
     copy = next(container for container in spec["initContainers"] if container["name"] == _COPY)
     syncer = next(container for container in spec["containers"] if container["name"] == SYNCER)
     programs = [
-        _build_kine(copy),
-        _build_api_server(copy, service_cidr),
+        _build_kine(copy, has_state=has_state),
+        _build_container(
+            "kube-apiserver", copy, args=build_api_server_flags(service_cidr), mounts=[_PKI_MOUNT, _DATA_MOUNT]
+        ),
         {**syncer, "resources": SIDE_BY_SIDE[SYNCER]},
-        _build_controller_manager(copy, service_cidr),
+        _build_container(
+            "kube-controller-manager",
+            copy,
+            args=build_controller_flags(service_cidr),
+            mounts=[_PKI_MOUNT],
+            script=_START_CONTROLLERS,
+        ),
     ]
     rebuilt = {
         **spec,
         "initContainers": [container for container in spec["initContainers"] if container is not copy],
         "containers": [*programs, *(container for container in spec["containers"] if container is not syncer)],
-        "volumes": _build_volumes(spec["volumes"], location),
+        "volumes": _build_volumes(spec["volumes"], location, has_state=has_state),
     }
     return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": rebuilt}}}
 
 
-def _build_volumes(volumes: Iterable[Mapping[str, Any]], location: Location) -> list[Mapping[str, Any]]:
+def find_kubernetes_image(workload: Mapping[str, Any]) -> str:
+    """The image with the Kubernetes programs, which the chart's pod copies."""
+    copies = workload["spec"]["template"]["spec"]["initContainers"]
+    return str(next(container for container in copies if container["name"] == _COPY)["image"])
+
+
+def _build_volumes(
+    volumes: Iterable[Mapping[str, Any]], location: Location, *, has_state: bool
+) -> list[Mapping[str, Any]]:
     placeholder = {"name": names.KINE_PLACEHOLDER, "defaultMode": 0o555}
     return [
         *({"name": "binaries", "configMap": placeholder} if each["name"] == "binaries" else each for each in volumes),
         {"name": "pki", "secret": {"secretName": location.certs_secret, "defaultMode": 0o400}},
+        *([{"name": "prepared", "configMap": {"name": names.PREPARED_STATE}}] if has_state else []),
     ]
 
 
-def _build_kine(copy: Mapping[str, Any]) -> dict[str, Any]:
-    args = [
+def _build_kine(copy: Mapping[str, Any], *, has_state: bool) -> dict[str, Any]:
+    mounts: list[Mapping[str, Any]] = [_DATA_MOUNT]
+    if has_state:
+        mounts.append({"name": "prepared", "mountPath": _PREPARED, "readOnly": True})
+    return _build_container("kine", copy, args=build_kine_flags(), mounts=mounts, script=_START_KINE)
+
+
+def build_kine_flags() -> list[str]:
+    return [
         f"--endpoint=sqlite://{_DATA}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
         "--metrics-bind-address=127.0.0.1:2381",
         f"--listen-address={_SOCKET}",
     ]
-    return _build_container("kine", copy, args=args, mounts=[_DATA_MOUNT], script=_START_KINE)
 
 
-def _build_api_server(copy: Mapping[str, Any], service_cidr: str) -> dict[str, Any]:
-    args = [
+def build_api_server_flags(service_cidr: str, *, pki: str = _PKI) -> list[str]:
+    return [
         f"--service-cluster-ip-range={service_cidr}",
         "--bind-address=127.0.0.1",
         f"--secure-port={_API_PORT}",
@@ -107,29 +155,28 @@ def _build_api_server(copy: Mapping[str, Any], service_cidr: str) -> dict[str, A
         "--authorization-mode=Node,RBAC",
         "--enable-bootstrap-token-auth=true",
         "--profiling=false",
-        f"--client-ca-file={_PKI}/client-ca.crt",
-        f"--tls-cert-file={_PKI}/apiserver.crt",
-        f"--tls-private-key-file={_PKI}/apiserver.key",
+        f"--client-ca-file={pki}/client-ca.crt",
+        f"--tls-cert-file={pki}/apiserver.crt",
+        f"--tls-private-key-file={pki}/apiserver.key",
         f"--etcd-servers={_SOCKET}",
-        f"--proxy-client-cert-file={_PKI}/front-proxy-client.crt",
-        f"--proxy-client-key-file={_PKI}/front-proxy-client.key",
-        f"--requestheader-client-ca-file={_PKI}/front-proxy-ca.crt",
+        f"--proxy-client-cert-file={pki}/front-proxy-client.crt",
+        f"--proxy-client-key-file={pki}/front-proxy-client.key",
+        f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt",
         "--requestheader-allowed-names=front-proxy-client",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-username-headers=X-Remote-User",
         f"--service-account-issuer=https://kubernetes.default.svc.{_CLUSTER_DOMAIN}",
-        f"--service-account-key-file={_PKI}/sa.pub",
-        f"--service-account-signing-key-file={_PKI}/sa.key",
+        f"--service-account-key-file={pki}/sa.pub",
+        f"--service-account-signing-key-file={pki}/sa.key",
         # The syncer writes the endpoints of the Service `kubernetes`.
         "--advertise-address=127.0.0.1",
         "--endpoint-reconciler-type=none",
     ]
-    return _build_container("kube-apiserver", copy, args=args, mounts=[_PKI_MOUNT, _DATA_MOUNT])
 
 
-def _build_controller_manager(copy: Mapping[str, Any], service_cidr: str) -> dict[str, Any]:
-    kubeconfig = f"{_PKI}/controller-manager.conf"
+def build_controller_flags(service_cidr: str, *, pki: str = _PKI) -> list[str]:
+    kubeconfig = f"{pki}/controller-manager.conf"
     # What the host cluster does (nodes, volumes), the virtual cluster does not.
     without = (
         "nodeipam",
@@ -140,19 +187,19 @@ def _build_controller_manager(copy: Mapping[str, Any], service_cidr: str) -> dic
         "cloud-node-lifecycle",
         "ttl",
     )
-    args = [
+    return [
         f"--service-cluster-ip-range={service_cidr}",
         "--bind-address=127.0.0.1",
         "--cluster-name=kubernetes",
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
-        f"--client-ca-file={_PKI}/client-ca.crt",
-        f"--requestheader-client-ca-file={_PKI}/front-proxy-ca.crt",
-        f"--root-ca-file={_PKI}/server-ca.crt",
-        f"--service-account-private-key-file={_PKI}/sa.key",
-        f"--cluster-signing-cert-file={_PKI}/server-ca.crt",
-        f"--cluster-signing-key-file={_PKI}/server-ca.key",
+        f"--client-ca-file={pki}/client-ca.crt",
+        f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt",
+        f"--root-ca-file={pki}/server-ca.crt",
+        f"--service-account-private-key-file={pki}/sa.key",
+        f"--cluster-signing-cert-file={pki}/server-ca.crt",
+        f"--cluster-signing-key-file={pki}/server-ca.key",
         "--use-service-account-credentials=true",
         # There is one. After a restart it would wait 15 s for its own old lease.
         "--leader-elect=false",
@@ -162,7 +209,6 @@ def _build_controller_manager(copy: Mapping[str, Any], service_cidr: str) -> dic
         "--pvclaimbinder-sync-period=60s",
         "--horizontal-pod-autoscaler-sync-period=60s",
     ]
-    return _build_container("kube-controller-manager", copy, args=args, mounts=[_PKI_MOUNT], script=_START_CONTROLLERS)
 
 
 def _build_container(

@@ -217,6 +217,13 @@ class Settings(BaseModel):
         "Make the certificates of a virtual cluster ahead, and start the processes of its control plane side by side. "
         "`false`: the pod of the chart, which starts one after the other. Jobs that started keep what they have.",
     )
+    virtual_prepared_state: bool = _variable(
+        "KNS_PREPARED_STATE",
+        True,
+        "Start virtual clusters with a database that has what every new cluster contains. kns makes it once for each "
+        "Kubernetes version, with a Job in its own namespace. `false`: start with an empty one. Has no effect without "
+        "`KNS_FAST_START`.",
+    )
     service_cidr: ServiceRanges | None = _variable(
         "KNS_SERVICE_CIDR",
         None,

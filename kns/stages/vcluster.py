@@ -21,12 +21,15 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
-from kns.objects.control_plane import WORKLOADS, build_placeholder, run_side_by_side
+from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
+from kns.objects.labels import build_meta
+from kns.objects.prepared_state import build_database, build_job_state
 from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
+from kns.stages.prepared import find_state
 from kns.stages.tenant import end_pods
 from kns.stages.web_shell import has_web_shell
 
@@ -127,7 +130,22 @@ def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
 def _finish_workload(ctx: Context, workload: Object, virtual: VirtualKubernetes) -> Object:
     if not virtual.fast_start:
         return workload
-    return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr)
+    has_state = virtual.prepared_state and _deliver_state(ctx, workload)
+    return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr, has_state=has_state)
+
+
+def _deliver_state(ctx: Context, workload: Object) -> bool:
+    """Give the job its copy of the prepared state. Returns whether there is one for its image."""
+    virtual = ctx.site.virtual
+    version, image = virtual.version(ctx.accepted.nested.kubernetes_version), find_kubernetes_image(workload)
+    state = find_state(ctx.world.cluster, ctx.site.system_namespace, version, image)
+    if state is None:
+        return False
+    # The same content at each try: the pod may exist already, although this replica does not see it.
+    database = build_database(state, now=ctx.job.status.spawn_start_time or ctx.now, seed=ctx.job.uid)
+    meta = build_meta(names.PREPARED_STATE, ctx.location)
+    ctx.world.cluster.apply(build_job_state(state, database, meta))
+    return True
 
 
 def _answers(ctx: Context) -> bool:

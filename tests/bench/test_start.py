@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from bench import start
 from bench.chains import Start, read_conditions, read_log_marks
 from bench.errors import BenchError
 from bench.idle import Idle, measure_idle
@@ -49,7 +48,7 @@ class _FakeChain:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start.time, "sleep", lambda _: None)
+    monkeypatch.setattr("bench.start.time.sleep", lambda _: None)
 
 
 def _run(*chains: _FakeChain, rounds: int = 3, at_once: int = 4) -> Result:

@@ -19,6 +19,7 @@ from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.objects.init import RUN, TAKE
+from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
@@ -56,6 +57,7 @@ class FakeHost:
         self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod never ends
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.take_log: str | None = None
+        self.prepare_log: str | None = None
         self.pull_error: str | None = None
         self.init_pod_status: dict[str, Any] | None = None  # the init pod has this status and makes no progress
         self.control_plane_down = False  # its pod stays, with a container that crashes
@@ -173,7 +175,7 @@ class FakeHost:
         found = self._objects.get((Kind.POD, namespace, pod))
         if found is None or container == TAKE:
             return self.take_log if found else None
-        assert container == RUN
+        assert container in (RUN, PREPARE)
         return found.get("log")
 
     # --- a watch cache that is behind
@@ -249,6 +251,8 @@ class FakeHost:
                 self._run_shell(namespace, obj)
             elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
                 self._run_control_plane(namespace, name, obj)
+            elif kind is Kind.JOB and name.startswith("kns-prepare-"):
+                self._run_prepare(namespace, name, obj)
             elif kind is Kind.JOB:
                 self._run_init(namespace, name, obj)
             elif kind is Kind.PERSISTENT_VOLUME_CLAIM:
@@ -355,6 +359,19 @@ class FakeHost:
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
             self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
+
+    def _run_prepare(self, namespace: str, name: str, job: Object) -> None:
+        """A pod waits for the ConfigMap that it mounts; then it prints `prepare_log`, or fails if that is None."""
+        if (Kind.CONFIG_MAP, namespace, name) not in self._objects or job.get("status"):
+            return
+        good = self.prepare_log is not None
+        pod = {
+            "metadata": {"labels": {"batch.kubernetes.io/job-name": name}},
+            "status": {"phase": "Succeeded" if good else "Failed", "containerStatuses": [{"imageID": "sha256:1"}]},
+            "log": self.prepare_log or "no space left on device",
+        }
+        self.put(Kind.POD, namespace, f"{name}-1", pod)
+        job["status"] = {"succeeded": 1} if good else {"failed": 1}
 
     def _run_init(self, namespace: str, name: str, job: Object) -> None:
         if self.refused_pod:

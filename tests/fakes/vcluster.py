@@ -22,15 +22,17 @@ class FakeRenderer:
             {
                 "kind": "StatefulSet" if has_volume else "Deployment",
                 "metadata": dict(meta),
-                "spec": {"template": {"metadata": {"labels": pod_labels}, "spec": _build_pod()}},
+                "spec": {"template": {"metadata": {"labels": pod_labels}, "spec": _build_pod(values["controlPlane"])}},
                 "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),
             },
         ]
 
 
-def _build_pod() -> Object:
+def _build_pod(values: Mapping[str, Any]) -> Object:
+    registry = values["advanced"]["defaultImageRegistry"] or "ghcr.io"
+    image = f"{registry}/loft-sh/kubernetes:{values['distro']['k8s']['version']}"
     return {
-        "initContainers": [{"name": "kubernetes", "image": "ghcr.io/loft-sh/kubernetes:v1.36.3"}],
+        "initContainers": [{"name": "kubernetes", "image": image}],
         "containers": [{"name": "syncer", "image": "ghcr.io/loft-sh/vcluster-oss:0.36.1"}],
         "volumes": [{"name": "binaries", "emptyDir": {}}, {"name": "data", "emptyDir": {}}],
     }

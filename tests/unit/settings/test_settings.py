@@ -181,6 +181,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_JOB_RUNTIME_CLASS": ("virtual_runtime_class", None, ("kata",) * 2, ("Big_Name",)),
     "KNS_CONTROL_PLANE_PRIORITY_CLASS": ("virtual_priority_class", None, ("high",) * 2, ("Big_Name",)),
     "KNS_PROTECT_CONTROL_PLANES": ("virtual_protect_control_planes", True, ("false", False), ("yes-please",)),
+    "KNS_PREPARED_STATE": ("virtual_prepared_state", True, ("false", False), ("yes-please",)),
     "KNS_FAST_START": ("virtual_fast_start", True, ("false", False), ("yes-please",)),
     "KNS_TOKEN_CLIENTS": ("token_clients", ("jarvice",), ("jarvice, portal", ("jarvice", "portal")), ("a b",)),
     "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),

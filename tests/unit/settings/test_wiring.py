@@ -56,6 +56,7 @@ SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # variable, va
     ("KNS_JOB_RUNTIME_CLASS", "kata", lambda s: s.virtual.runtime_class, None, "kata"),
     ("KNS_CONTROL_PLANE_PRIORITY_CLASS", "high", lambda s: s.virtual.priority_class, None, "high"),
     ("KNS_PROTECT_CONTROL_PLANES", "false", lambda s: s.virtual.protect_control_planes, True, False),
+    ("KNS_PREPARED_STATE", "false", lambda s: s.virtual.prepared_state, True, False),
     ("KNS_FAST_START", "false", lambda s: s.virtual.fast_start, True, False),
     ("KNS_RETENTION_DAYS", "1", lambda s: s.retention_s, 30 * 86400, 86400),
     ("http_proxy", PROXY, lambda s: s.proxies.http, None, PROXY),
