@@ -76,11 +76,12 @@ REFUSED: dict[str, Change] = {
 }
 
 
+@pytest.mark.proves("security", "run a pod in kns's namespace that has its token, Secrets or settings")
 @pytest.mark.parametrize("name", REFUSED)
 def test_no_other_job_is_admitted(api: ApiServer, name: str) -> None:
     job = copy.deepcopy(_build())
     REFUSED[name](job)
-    with pytest.raises(RefusedError, match="denied request|disallowed by cluster policy"):
+    with pytest.raises(RefusedError, match=r"denied request|disallowed by cluster policy"):
         api.call("POST", f"{JOBS}?dryRun=All", job, user=ACCOUNT)
 
 

@@ -51,7 +51,7 @@ def test_what_was_deleted_is_not_kept() -> None:
     assert key not in read_log(log, image=IMAGE, image_id="", now=MADE).rows
 
 
-@pytest.mark.proves("security", "keys, tokens or certificates of another job")
+@pytest.mark.proves("security", "read keys, tokens or certificates of another job")
 @pytest.mark.parametrize("secret", [b"BEGIN EC PRIVATE KEY", b"BEGIN CERTIFICATE", b"eyJhbGciOiJFUzI1NiJ9"])
 def test_a_state_with_a_secret_is_refused(secret: bytes) -> None:
     rows = {**ROWS, "/registry/clusterroles/edit": b"k8s\x00" + secret}
@@ -59,7 +59,7 @@ def test_a_state_with_a_secret_is_refused(secret: bytes) -> None:
         read_log(a_log(a_database(rows)), image=IMAGE, image_id="", now=MADE)
 
 
-@pytest.mark.proves("security", "keys, tokens or certificates of another job")
+@pytest.mark.proves("security", "read keys, tokens or certificates of another job")
 @pytest.mark.parametrize("key", OTHERS)
 def test_a_stored_state_with_objects_of_one_cluster_is_refused(key: str) -> None:
     state = replace(a_state(), rows={**ROWS, key: b"value"})
