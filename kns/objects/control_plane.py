@@ -65,6 +65,9 @@ _SECURITY: dict[str, Any] = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Go's garbage collector runs when the heap has grown by half, and not to its double: a fifth less memory for a few
+# percent of processor time (docs/performance.md).
+_GARBAGE = {"name": "GOGC", "value": "50"}
 _PKI_MOUNT = {"name": "pki", "mountPath": _PKI, "readOnly": True}
 _DATA_MOUNT = {"name": "data", "mountPath": _DATA}
 
@@ -96,7 +99,7 @@ def run_side_by_side(
         _build_container(
             "kube-apiserver", copy, args=build_api_server_flags(service_cidr), mounts=[_PKI_MOUNT, _DATA_MOUNT]
         ),
-        {**syncer, "resources": SIDE_BY_SIDE[SYNCER]},
+        {**syncer, "resources": SIDE_BY_SIDE[SYNCER], "env": [*syncer.get("env", ()), _GARBAGE]},
         _build_container(
             "kube-controller-manager",
             copy,
@@ -227,6 +230,7 @@ def _build_container(
         **({"imagePullPolicy": copy["imagePullPolicy"]} if "imagePullPolicy" in copy else {}),
         "command": command,
         "args": [*args],
+        "env": [_GARBAGE],
         "volumeMounts": [*mounts],
         "securityContext": _SECURITY,
         "resources": SIDE_BY_SIDE[name],

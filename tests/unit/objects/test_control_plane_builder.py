@@ -1,6 +1,7 @@
 """The pod of a control plane whose processes run side by side."""
 
 import copy
+import gzip
 import re
 import subprocess
 from pathlib import Path
@@ -71,7 +72,9 @@ def test_the_rest_of_the_chart_s_workload_stays() -> None:
     assert spec["replicas"] == 1
     assert spec["template"]["metadata"] == {"labels": {"app": "vcluster"}}
     assert spec["template"]["spec"]["tolerations"] == [{"key": "a"}]
-    assert _container("syncer") == {**SYNCER_CONTAINER, "resources": SIDE_BY_SIDE["syncer"]}
+    syncer = _container("syncer")
+    assert syncer == {**SYNCER_CONTAINER, "resources": SIDE_BY_SIDE["syncer"], "env": syncer["env"]}
+    assert {"name": "VCLUSTER_NAME"} in syncer["env"]
     assert {"name": "data", "emptyDir": {}} in spec["template"]["spec"]["volumes"]
 
 
@@ -124,3 +127,74 @@ def test_both_layouts_request_the_same() -> None:
         wanted = parse_quantity(SYNCER["requests"][resource])
         assert parse_quantity(CONTROL_PLANE["requests"][resource]) == wanted
         assert parse_quantity(CONTROL_PLANE["limits"][resource]) >= parse_quantity(SYNCER["limits"][resource])
+
+
+def test_every_process_collects_its_garbage_early() -> None:
+    for each in _rebuild()["template"]["spec"]["containers"]:
+        assert {"name": "GOGC", "value": "50"} in each["env"]
+
+
+class _KineContainer:
+    """The container of kine with its folders below `folder`, and a kine that prints what it was given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data, self.prepared, self.programs = folder / "data", folder / "prepared", folder / "kubernetes"
+        for each in (self.data, self.prepared, self.programs):
+            each.mkdir()
+        for name, size in (("kube-apiserver", 7), ("kube-controller-manager", 5)):
+            (self.programs / name).write_bytes(b"x" * size)
+        kine = self.programs / "kine"
+        kine.write_text("#!/bin/sh\necho kine $1\n")
+        kine.chmod(0o755)
+        self._folder = folder
+        self.sizes = f"{kine.stat().st_size} 7 5"
+
+    def offer(self, programs: str, content: bytes = gzip.compress(b"prepared")) -> None:
+        (self.prepared / "programs").write_text(programs)
+        (self.prepared / "state.db.gz").write_bytes(content)
+
+    def start(self) -> str:
+        container = next(c for c in _rebuild()["template"]["spec"]["containers"] if c["name"] == "kine")
+        shell, flags, script, name = container["command"]
+        for path in ("/data", "/prepared", "/kubernetes"):
+            script = script.replace(path, f"{self._folder}{path}")
+        done = subprocess.run([shell, flags, script, name, "--flag"], capture_output=True, text=True, check=True)
+        return done.stdout
+
+
+@pytest.fixture
+def kine(tmp_path: Path) -> _KineContainer:
+    return _KineContainer(tmp_path)
+
+
+def test_kine_starts_with_the_prepared_state(kine: _KineContainer) -> None:
+    kine.offer(kine.sizes)
+    assert kine.start() == "kine --flag\n"
+    assert (kine.data / "state.db").read_bytes() == b"prepared"
+
+
+def test_kine_starts_without_a_prepared_state(kine: _KineContainer) -> None:
+    assert kine.start() == "kine --flag\n"
+    assert not list(kine.data.iterdir())
+
+
+def test_a_restart_keeps_the_data_and_removes_the_socket(kine: _KineContainer) -> None:
+    kine.offer(kine.sizes)
+    (kine.data / "state.db").write_bytes(b"of the job")
+    (kine.data / "kine.sock").touch()
+    assert kine.start() == "kine --flag\n"
+    assert [(file.name, file.read_bytes()) for file in kine.data.iterdir()] == [("state.db", b"of the job")]
+
+
+def test_a_state_of_other_programs_is_not_used(kine: _KineContainer) -> None:
+    """The image was pushed again under the same tag."""
+    kine.offer("1 2 3")
+    assert kine.start().startswith("kns: the prepared state is not used: it is of other programs")
+    assert not list(kine.data.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"prepared" * 1000)[:-20]])
+def test_a_state_that_cannot_be_unpacked_is_not_used(kine: _KineContainer, content: bytes) -> None:
+    kine.offer(kine.sizes, content)
+    assert kine.start().startswith("kns: the prepared state is not used: it cannot be unpacked")
+    assert not list(kine.data.iterdir())
