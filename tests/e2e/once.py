@@ -67,7 +67,7 @@ def check_ran_once(site: Site, job: TrialJob, app: str) -> None:
     for selector in ("batch.kubernetes.io/job-name=kns-init", f"app=vcluster,release={job.namespace}"):
         pods = job.pods(selector=selector)
         assert len(pods) == 1
-        assert [c["restartCount"] for c in pods[0]["status"]["containerStatuses"]] == [0]
+        assert {c["restartCount"] for c in pods[0]["status"]["containerStatuses"]} == {0}
 
     lines = job.tail()
     items = ITEMS[app]
