@@ -120,11 +120,12 @@ def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState,
 )
 def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
     """A serving job is requeued for exactly the end of the walltime, and then terminated."""
-    sim.submit(job.with_accepted(walltime_s=600).without_target())  # the target is read every minute
-    result = sim.run(until="serving")
+    sim.submit(job.with_accepted(walltime_s=600))
+    sim.run(until="serving")
     assert sim.job.walltime_end is not None
-    assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
-    sim.clock.advance(600)
+    sim.clock.advance((sim.job.walltime_end - sim.clock.now()).total_seconds() - 7)
+    assert sim.step().requeue_after_s == 7
+    sim.clock.advance(7)
     sim.run(until="retained")
     assert (sim.job.status.job_status, sim.job.status.exit_code) == (JobState.TERMINATED, -15)
     assert sim.job.status.reason == Reason.WALLTIME
