@@ -15,6 +15,7 @@ COPY = f"web-x-default-x-{JOB}"
 MACHINE = {"example.org/machine": "small", "spare": ""}
 MARK = {"vcluster.loft.sh/managed-by": JOB}
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 _ENFORCED_S = 30.0
 
 
@@ -421,8 +422,8 @@ def test_the_syncer_writes_conditions_into_the_status_of_a_copy_and_nothing_else
         with pytest.raises(RefusedError, match=r"denied request") as caught:
             api.call("PATCH", f"{pod}/status?dryRun=All", {"status": status}, user=SYNCER, content_type=MERGE)
         assert "may write conditions into the status of a pod, and nothing else" in str(caught.value), what
+    unmarked = {"metadata": {"labels": {"vcluster.loft.sh/managed-by": None}}}
     with pytest.raises(RefusedError, match="with the label vcluster"):
-        unmarked = {"metadata": {"labels": {"vcluster.loft.sh/managed-by": None}}}
         api.call("PATCH", f"{pod}/status", unmarked, user=SYNCER, content_type=MERGE)
 
 
@@ -448,17 +449,15 @@ def test_the_syncer_changes_no_pod_that_is_not_a_copy(api: ApiServer, name: str)
     pod = make_pod(api, name, {})
     for what, (sub, change) in SUBRESOURCES.items():
         with pytest.raises(RefusedError, match=r"denied request") as caught:
-            kind = "application/strategic-merge-patch+json"
-            api.call("PATCH", f"{pod}{sub}?dryRun=All", change, user=SYNCER, content_type=kind)
+            api.call("PATCH", f"{pod}{sub}?dryRun=All", change, user=SYNCER, content_type=STRATEGIC)
         assert "belongs to kns" in str(caught.value) or "copies of the tenant's pods only" in str(caught.value), what
 
 
 def test_the_syncer_debugs_and_resizes_copies(api: ApiServer) -> None:
     pod = make_pod(api, f"resized-x-default-x-{JOB}", MARK, user=SYNCER)
-    kind = "application/strategic-merge-patch+json"
     for what in ("its containers", "its size"):
         sub, change = SUBRESOURCES[what]
-        api.call("PATCH", f"{pod}{sub}?dryRun=All", change, user=SYNCER, content_type=kind)
+        api.call("PATCH", f"{pod}{sub}?dryRun=All", change, user=SYNCER, content_type=STRATEGIC)
 
 
 def test_finalizers_and_annotations_that_the_host_wrote_do_not_stop_the_syncer(api: ApiServer) -> None:
