@@ -21,7 +21,15 @@ OWN_PODS = 10  # the control plane, CoreDNS, init, the web shell, and each once 
 # A job may have so many; together with the Secrets of one node's running pods they leave 230 of `secrets` to the app.
 ENDED_PODS = 250
 # Far above the needs of any app, and low enough to protect the host's store and address ranges.
-COUNTS = {"services": "500", "configmaps": "300", "secrets": "600", "persistentvolumeclaims": "100"}
+# Kubernetes makes Endpoints for each Service, kns's own included, and an EndpointSlice for each family and 100 pods.
+COUNTS = {
+    "services": "500",
+    "configmaps": "300",
+    "secrets": "600",
+    "persistentvolumeclaims": "100",
+    "count/endpoints": "520",
+    "count/endpointslices.discovery.k8s.io": "1000",
+}
 
 
 def build_namespace(

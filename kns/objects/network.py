@@ -5,6 +5,7 @@ Policies add up; the first one is the default, which admits almost nothing. Tena
 a policy for kns's own pods excludes every pod with vcluster's label of a copy.
 """
 
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from kns.model import names
@@ -17,6 +18,7 @@ HOST_API_PORTS = (443, 6443)
 
 # Pods, Services, nodes and cloud metadata have addresses in these ranges. Jobs may reach only those that the site
 # opens. 168.63.129.16 is Azure's platform, and some networks use the test range 198.18.0.0/15 and class E for pods.
+# 64:ff9b:1::/48 (RFC 8215) and 2002::/16 (RFC 3056) contain IPv4 addresses, private ones too.
 PRIVATE_RANGES = (
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -28,10 +30,23 @@ PRIVATE_RANGES = (
     "192.168.0.0/16",
     "198.18.0.0/15",
     "240.0.0.0/4",
+    "2002::/16",
+    "64:ff9b:1::/48",
     "fc00::/7",
     "fe80::/10",
 )
-LINK_LOCAL_RANGES = ("168.63.129.16/32", "169.254.0.0/16", "fd00:ec2::254/128", "fe80::/10")
+# Cloud metadata: of Alibaba, of Azure, of most others; of EC2 and of GCE by IPv6.
+METADATA_RANGES = (
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "fd00:ec2::254/128",
+    "fd20:ce::254/128",
+    "fe80::/10",
+)
+
+# NAT64 translates an address in it to the IPv4 address in its last 32 bits (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
@@ -62,7 +77,7 @@ def build_network_policies(
             # addresses of cloud metadata.
             egress=[
                 {"ports": [_port(port) for port in HOST_API_PORTS]},
-                {"to": _blocks(_EVERYWHERE, LINK_LOCAL_RANGES)},
+                {"to": _blocks(_EVERYWHERE, METADATA_RANGES)},
             ],
         ),
         _build_policy(
@@ -94,12 +109,27 @@ def _select_namespace(name: str) -> dict[str, Any]:
 
 
 def _blocks(ranges: tuple[str, ...], closed: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """IP blocks for `ranges` without `closed`. The API server requires an exception to be inside of its range."""
+    """
+    IP blocks for `ranges` without `closed`, whose IPv4 ranges are closed through NAT64 too.
+
+    The API server requires an exception to be inside of its range.
+    """
+    translated = tuple(_through_nat64(cidr) for cidr in closed if ":" not in cidr)
     blocks = []
     for cidr in ranges:
-        inside = [other for other in closed if (":" in other) == (":" in cidr)]
+        inside = [other for other in (*closed, *translated) if (":" in other) == (":" in cidr)]
         blocks.append({"ipBlock": {"cidr": cidr, **({"except": inside} if inside else {})}})
     return blocks
+
+
+def _through_nat64(cidr: str) -> str:
+    """
+    >>> _through_nat64("10.0.0.0/8")
+    '64:ff9b::a00:0/104'
+    """
+    network = IPv4Network(cidr)
+    address = IPv6Address(int(_NAT64.network_address) | int(network.network_address))
+    return f"{address}/{_NAT64.prefixlen + network.prefixlen}"
 
 
 def _port(port: int, protocol: str = "TCP") -> dict[str, Any]:

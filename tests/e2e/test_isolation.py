@@ -164,7 +164,8 @@ def _attempts(job: str) -> list[Attempt]:
     """What the syncer of a job could try with its rights."""
     here, core = f"/api/v1/namespaces/{job}", "/api/v1/namespaces"
     rbac, net = "/apis/rbac.authorization.k8s.io/v1", "/apis/networking.k8s.io/v1"
-    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    copied = {"name": "e2e", "labels": {"vcluster.loft.sh/managed-by": job}}
+    pod = {**a_pod("e2e"), "metadata": copied}
     service = {"selector": {"a": "b"}, "ports": [{"port": 80}], "externalIPs": ["10.96.0.1"]}
     subject = {"kind": "ServiceAccount", "name": f"vc-{job}", "namespace": job}
     binding = {
@@ -193,11 +194,11 @@ def _attempts(job: str) -> list[Attempt]:
         read("read its job's record", f"/apis/kns.io/v1alpha1/namespaces/{NAMESPACE}/nestedjobs"),
         create("make a pod in default", f"{core}/default/pods", pod),
         create("make a privileged pod at home", f"{here}/pods",
-               {**ESCAPES["privileged"], "metadata": {"name": "e2e"}}),
-        create("mount the node's disk at home", f"{here}/pods", {**ESCAPES["host-path"], "metadata": {"name": "e2e"}}),
+               {**ESCAPES["privileged"], "metadata": copied}),
+        create("mount the node's disk at home", f"{here}/pods", {**ESCAPES["host-path"], "metadata": copied}),
         create("mount an NFS server at home", f"{here}/pods",
                {**a_pod("e2e", volumes=[{"name": "v", "nfs": {"server": "10.0.0.1", "path": "/"}}]),
-                "metadata": {"name": "e2e"}}),
+                "metadata": copied}),
         create("draw other traffic", f"{here}/services", {**meta, "kind": "Service", "spec": service}),
         create("lead the ingress controller elsewhere", f"{core}/{job}/endpoints",
                {**meta, "kind": "Endpoints", "metadata": {"name": "kns-target"}, "subsets": subsets}),
@@ -244,7 +245,7 @@ def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
     """So what is refused above is refused for its content."""
     home = f"/api/v1/namespaces/{job.namespace}/pods"
     assert syncer.tries(read("list pods", home)).status_code == 200
-    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    pod = {**a_pod("e2e"), "metadata": {"name": "e2e", "labels": {"vcluster.loft.sh/managed-by": job.namespace}}}
     answer = syncer.tries(create("make a pod", home, pod))
     assert answer.status_code == 201, answer.text
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{job.namespace}/endpointslices"

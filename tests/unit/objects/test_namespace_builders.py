@@ -139,6 +139,8 @@ def test_resource_quota(machine: dict[str, Any], nodes: int, cores: int, memory_
                 "configmaps": "300",
                 "secrets": "600",
                 "persistentvolumeclaims": "100",
+                "count/endpoints": "520",
+                "count/endpointslices.discovery.k8s.io": "1000",
             }
         },
     }
