@@ -33,6 +33,12 @@ PRIVATE_RANGES = (
 )
 LINK_LOCAL_RANGES = ("168.63.129.16/32", "169.254.0.0/16", "fd00:ec2::254/128", "fe80::/10")
 
+# Where distributions run the DNS of the cluster: namespace, labels of its pods, and the port that these listen on.
+CLUSTER_DNS = (
+    ("kube-system", {"k8s-app": "kube-dns"}, 53),
+    ("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}, 5353),
+)
+
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -47,7 +53,7 @@ def build_network_policies(
             location,
             pods={},
             ingress=[{"from": [{"podSelector": {}}]}],
-            egress=[{"to": [{"podSelector": {}}]}, {"ports": [_port(53, "UDP"), _port(53)]}],
+            egress=[{"to": [{"podSelector": {}}]}, *_build_name_service(network)],
         ),
         _build_policy(
             "kns-control-plane",
@@ -75,6 +81,20 @@ def build_network_policies(
     ]
 
 
+def _build_name_service(network: NetworkSettings) -> list[dict[str, Any]]:
+    """
+    The name servers: the DNS of the host cluster for pods of kns, and those of the nodes, which the DNS of the virtual
+    cluster asks. kns cannot know the latter, and without them no name outside of the job resolves.
+    """
+    if not network.name_servers:
+        return [{"ports": _both(53)}]
+    pods = [
+        {"to": [{**_select_namespace(namespace), "podSelector": {"matchLabels": labels}}], "ports": _both(port)}
+        for namespace, labels, port in CLUSTER_DNS
+    ]
+    return [*pods, {"to": _blocks(network.name_servers), "ports": _both(53)}]
+
+
 def _build_app_egress(network: NetworkSettings) -> list[dict[str, Any]]:
     """A rule without destinations would admit everything, so there is no rule without a destination."""
     internet = _blocks(_EVERYWHERE, (*PRIVATE_RANGES, *network.closed_ranges)) if network.internet else []
@@ -100,6 +120,11 @@ def _blocks(ranges: tuple[str, ...], closed: tuple[str, ...] = ()) -> list[dict[
         inside = [other for other in closed if (":" in other) == (":" in cidr)]
         blocks.append({"ipBlock": {"cidr": cidr, **({"except": inside} if inside else {})}})
     return blocks
+
+
+def _both(port: int) -> list[dict[str, Any]]:
+    """The port of a name server, for UDP and TCP."""
+    return [_port(port, "UDP"), _port(port)]
 
 
 def _port(port: int, protocol: str = "TCP") -> dict[str, Any]:
