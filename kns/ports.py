@@ -17,6 +17,7 @@ from kns.model.job.inputs import JobInputs
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.location import Location
 from kns.model.job.output import JobOutput
+from kns.model.job.room import Room
 from kns.model.job.tokens import Tokens
 from kns.model.site import JobAddress, Site
 from kns.model.submit.token_claims import TokenClaims
@@ -198,6 +199,16 @@ class VirtualClusters(Protocol):
         """Those of `namespaces` in the virtual cluster that contain an object of this kind and name."""
         ...
 
+    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+        """
+        Make the syncer try pods again that have no node yet, the oldest of a page first.
+
+        Each gets `mark` as an annotation, because any change of a pod ends the syncer's delay. `page` is "" for the
+        first page of these pods, else what the call for the page before returned. Returns "" after the last page. A pod
+        that the virtual cluster does not let kns change is left out.
+        """
+        ...
+
 
 class IdentityProvider(Protocol):
     """
@@ -318,8 +329,10 @@ class JobStore(Protocol):
         """The uid of each record, and whether nothing of its job is left on the host."""
         ...
 
-    def list_in_state(self, state: JobState) -> Sequence[Job]:
-        """The jobs of all users in this state, in any order."""
+    def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
+        """
+        Number and public name of all users' jobs in this state, in any order, without those that kns has not accepted.
+        """
         ...
 
     def count_live(self, username: str) -> int:
@@ -405,6 +418,17 @@ class Lease(Protocol):
     def release(self, *, holder: str) -> None: ...
 
 
+class RoomMemory(Protocol):
+    """
+    What the leader last saw of each job's quota, by the uid of its record. It may forget any of it: then refused pods
+    wait for their syncer's own delays.
+    """
+
+    def recall(self, uid: str) -> Room | None: ...
+
+    def keep(self, uid: str, room: Room) -> None: ...
+
+
 class CatalogSource(Protocol):
     def current(self) -> Catalog:
         """The newest valid version."""
@@ -439,10 +463,17 @@ class Health(Protocol):
         """Whether the record cache is filled and the host API answered in the last 30 s."""
         ...
 
+    def watch_ages(self) -> Mapping[str, float | None]:
+        """Seconds since the last data of each watch, by the plural of its kind; None if it has had none yet."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports that stages use. `identity` is None on a site without Keycloak."""
+    """
+    The ports that stages use. `identity` is None on a site without Keycloak. Without `rooms`, pods that the quota
+    refused wait for their syncer's own delays.
+    """
 
     cluster: Cluster
     renderer: Renderer
@@ -452,6 +483,7 @@ class World:
     inputs: InputStore
     catalog: CatalogSource
     identity: IdentityProvider | None = None
+    rooms: RoomMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ def check_site() -> Iterator[Finding]:
     for name in list_unknown(os.environ):
         yield Finding(name, Severity.WARNING, "is not a variable of kns", "see docs/configuration.md for the spelling")
     yield from _check_ingress_settings(settings)
+    yield from _check_name_servers(settings)
     yield from _check_files(settings)
     machines: tuple[Machine, ...] = ()
     catalog = CatalogDirectory(settings.catalog_dir)
@@ -68,6 +69,13 @@ def _check_ingress_settings(settings: Settings) -> Iterator[Finding]:
         if settings.gateway is not None and value:
             said = "has no effect, because JARVICE_JOBS_GATEWAY is set"
             yield Finding(name, Severity.WARNING, said, "unset one of the two")
+
+
+def _check_name_servers(settings: Settings) -> Iterator[Finding]:
+    if settings.network_policies and not settings.network_name_servers:
+        said = "is not set, so jobs reach port 53 of every address, also if they may not reach the internet"
+        todo = "set it to the addresses in the nodes' /etc/resolv.conf (docs/operations.md#network)"
+        yield Finding("KNS_NAME_SERVERS", Severity.WARNING, said, todo)
 
 
 def _check_files(settings: Settings) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
+from kns.adapters.rooms import Rooms
 from kns.adapters.sliding_window import SlidingWindow
 from kns.api.front_ends import list_front_ends
 from kns.engine.fence import fence, fence_world
@@ -166,6 +167,7 @@ class _Wiring:
             inputs=KubeInputs(client, namespace=self._namespace),
             catalog=catalog,
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
+            rooms=Rooms(),
         )
 
     def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
@@ -232,7 +234,7 @@ class _Wiring:
             outputs=self._world.outputs,
             tokens=self._world.tokens,
             catalog=self._catalog,
-            health=HostHealth(self._client, self._records.cache, clock=clock),
+            health=HostHealth(self._client, self._records.cache, clock=clock, others=self._cluster.caches),
             clock=clock,
             terms=self._terms,
             rng=self._rng,

@@ -82,8 +82,8 @@ class Client:
         Raises:
             NoResponseError: the server did not respond.
         """
-        key = self._credentials.params if isinstance(self._credentials, ApiKey) else {}
-        return self.send("GET", f"{PREFIX}/{route}", params={**key, **params})
+        headers = self._credentials.headers if isinstance(self._credentials, ApiKey) else None
+        return self.send("GET", f"{PREFIX}/{route}", params=params, headers=headers)
 
     def get(self, route: str, **params: Any) -> Any:
         """

@@ -175,7 +175,8 @@ class Reconciler:
             if isinstance(outcome, Wait):
                 status, _ = self._meter(ctx, _note_wait(status, stage, outcome, now))
                 self._write(job, status)
-                return Result("wait", outcome.requeue_after_s, f"{outcome.reason}: {outcome.message}")
+                after_s = min(outcome.requeue_after_s, self._follow(ctx, status) or outcome.requeue_after_s)
+                return Result("wait", after_s, f"{outcome.reason}: {outcome.message}")
             if isinstance(outcome, Skipped):
                 status = _note_skipped(status, stage, outcome, now)
                 requeues_s.append(outcome.requeue_after_s)
@@ -185,7 +186,7 @@ class Reconciler:
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None, "stuck": None})
         status, metering_s = self._meter(ctx, status)
         self._write(job, status)
-        requeues_s += [metering_s, self._until_walltime(job, status, now)]
+        requeues_s += [metering_s, self._until_walltime(job, status, now), self._follow(ctx, status)]
         return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
@@ -193,6 +194,9 @@ class Reconciler:
         if status.job_status is not JobState.PROCESSING:
             return status, None
         return meter(status, self._lifecycle.measure(ctx, status), site=ctx.site, now=ctx.now)
+
+    def _follow(self, ctx: Context, status: JobStatus) -> float | None:
+        return self._lifecycle.follow(ctx) if status.job_status is JobState.PROCESSING else None
 
     def _ensure(self, stage: Stage, ctx: Context) -> Outcome:
         try:

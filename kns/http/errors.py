@@ -101,6 +101,26 @@ def build_response(table: ErrorTable, error: KnsError) -> ErrorResponse | None:
     return row
 
 
+_NOTED_EVERY_S = 60.0  # clients poll, so an outage of the host would write thousands of equal lines a minute
+
+
+class _Rarely:
+    """Decides which of many equal log lines is written. Only the event loop calls it."""
+
+    def __init__(self) -> None:
+        self._next_at = -math.inf
+        self._skipped = 0
+
+    def take(self, now_s: float) -> int | None:
+        """How many lines were left out since the last one that was written; None to leave out this one, too."""
+        if now_s < self._next_at:
+            self._skipped += 1
+            return None
+        skipped, self._skipped = self._skipped, 0
+        self._next_at = now_s + _NOTED_EVERY_S
+        return skipped
+
+
 _BY_FRAMEWORK_STATUS = {404: UNKNOWN_ROUTE, 405: WRONG_METHOD}
 
 
@@ -128,14 +148,19 @@ def add_error_handlers(app: FastAPI, tables: Mapping[Callable[..., Any], ErrorTa
     An error without a row, like every other exception, reaches the middleware, which answers `Internal error`.
     """
 
+    rarely = _Rarely()
+
     async def answer_kns_error(request: Request, error: Exception) -> Response:
         table = tables.get(request.scope["endpoint"], {})
         response = build_response(table, error) if isinstance(error, KnsError) else None
         if response is None:
             raise error
         if isinstance(error, TransientError):
-            # Not `request.url`: it is made from the Host header, which may hold anything.
-            log.warning("http_not_ready", path=clip(request.scope["path"], 200), error=clip(str(error)))
+            skipped = rarely.take(request.app.state.ports.clock.monotonic())
+            if skipped is not None:
+                # Not `request.url`: it is made from the Host header, which may hold anything.
+                path = clip(request.scope["path"], 200)
+                log.warning("http_not_ready", path=path, error=clip(str(error)), skipped=skipped)
         return response.answer()
 
     app.add_exception_handler(KnsError, answer_kns_error)

@@ -27,6 +27,7 @@ RECORD_UID_ANNOTATION = "kns.io/record-uid"
 # Of a job's namespace, for the policy kns-job-pods.
 EXTENDED_RESOURCES_ANNOTATION = "kns.io/extended-resources"
 RUNTIME_CLASS_ANNOTATION = "kns.io/runtime-class"
+RETRIED_ANNOTATION = "kns.io/retried"  # of a tenant's pod, inside: the round in which its syncer was woken
 NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"
 STORAGE_CLASSES_ANNOTATION = "kns.io/storage-classes"  # for the policy kns-job-claims
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it

@@ -164,14 +164,15 @@ class NetworkSettings:
     What the jobs' NetworkPolicies allow besides the job itself.
 
     `open_ranges` may be reached and may connect, even if they are private. `closed_ranges` may not be reached, even if
-    they are public. If `ingress_namespace` is None, every
-    namespace that is not a job namespace may connect.
+    they are public. `name_servers` are what the nodes ask; if there are none, port 53 is open at every address. If
+    `ingress_namespace` is None, every namespace that is not a job namespace may connect.
     """
 
     internet: bool
     ingress_namespace: str | None = None
     open_ranges: tuple[str, ...] = ()
     closed_ranges: tuple[str, ...] = ()
+    name_servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,7 @@ class Site:
     target_limit_s: int
     init_stuck_limit_s: int
     control_plane_limit_s: int
+    ephemeral_storage: str  # of a job, for each of its nodes, if its machine states none
     retention_s: int
     retained_jobs: int  # ended records of one user; 0 is no limit
     probe_interval_s: int

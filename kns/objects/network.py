@@ -48,6 +48,12 @@ METADATA_RANGES = (
 # NAT64 translates an address in it to the IPv4 address in its last 32 bits (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+# Where distributions run the DNS of the cluster: namespace, labels of its pods, and the port that these listen on.
+CLUSTER_DNS = (
+    ("kube-system", {"k8s-app": "kube-dns"}, 53),
+    ("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}, 5353),
+)
+
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -62,7 +68,7 @@ def build_network_policies(
             location,
             pods={},
             ingress=[{"from": [{"podSelector": {}}]}],
-            egress=[{"to": [{"podSelector": {}}]}, {"ports": [_port(53, "UDP"), _port(53)]}],
+            egress=[{"to": [{"podSelector": {}}]}, *_build_name_service(network)],
         ),
         _build_policy(
             "kns-control-plane",
@@ -88,6 +94,20 @@ def build_network_policies(
             egress=_build_app_egress(network),
         ),
     ]
+
+
+def _build_name_service(network: NetworkSettings) -> list[dict[str, Any]]:
+    """
+    The name servers: the DNS of the host cluster for pods of kns, and those of the nodes, which the DNS of the virtual
+    cluster asks. kns cannot know the latter, and without them no name outside of the job resolves.
+    """
+    if not network.name_servers:
+        return [{"ports": _both(53)}]
+    pods = [
+        {"to": [{**_select_namespace(namespace), "podSelector": {"matchLabels": labels}}], "ports": _both(port)}
+        for namespace, labels, port in CLUSTER_DNS
+    ]
+    return [*pods, {"to": _blocks(network.name_servers), "ports": _both(53)}]
 
 
 def _build_app_egress(network: NetworkSettings) -> list[dict[str, Any]]:
@@ -130,6 +150,11 @@ def _through_nat64(cidr: str) -> str:
     network = IPv4Network(cidr)
     address = IPv6Address(int(_NAT64.network_address) | int(network.network_address))
     return f"{address}/{_NAT64.prefixlen + network.prefixlen}"
+
+
+def _both(port: int) -> list[dict[str, Any]]:
+    """The port of a name server, for UDP and TCP."""
+    return [_port(port, "UDP"), _port(port)]
 
 
 def _port(port: int, protocol: str = "TCP") -> dict[str, Any]:

@@ -4,7 +4,7 @@ View jobs: lists, the way to connect, the output.
 Records that somebody applied by hand have no number until the leader accepts them. Until then no list shows them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -69,9 +69,9 @@ def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) 
     return _list(ports, list_led(ports, user) | {user.username}, live=live, ended=ended, fits=is_shown)
 
 
-def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
-    """All users' jobs in a state, oldest first."""
-    return _order(ports.jobs.list_in_state(state))
+def list_in_state(ports: ServicePorts, state: JobState) -> list[tuple[int, str]]:
+    """Number and name of all users' jobs in a state, oldest first."""
+    return sorted(ports.jobs.list_in_state(state))
 
 
 def _list(
@@ -85,11 +85,6 @@ def _list(
         newest = islice(filter(fits, ports.jobs.walk_jobs(usernames, live=False)), MAX_ENDED)
         numbers += [accepted_of(job).number for job in newest]
     return (job for number in sorted(set(numbers)) if (job := ports.jobs.find(number)) is not None)
-
-
-def _order(found: Iterable[Job]) -> list[Job]:
-    accepted = [job for job in found if job.spec.accepted is not None]
-    return sorted(accepted, key=lambda job: accepted_of(job).number)
 
 
 def elapsed_s(job: Job, now: datetime) -> float:

@@ -127,6 +127,13 @@ class Settings(BaseModel):
     classes_storage_size: Size = _variable(
         "JARVICE_KNS_DYNAMIC_STORAGE_SIZE", "100Gi", "Total storage that a job may claim of that class, with a unit."
     )
+    ephemeral_storage: Size = _variable(
+        "KNS_EPHEMERAL_STORAGE",
+        "440Gi",
+        "Ephemeral storage of a job for each of its nodes (what containers and `emptyDir` volumes write, logs), with a "
+        "unit, if `mc_scratch` of its machine is 0. A container without a limit of its own may use 1/110 of it, at "
+        "least 1Gi.",
+    )
     classes_runtime_classes: Names = _variable(
         "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC",
         "",
@@ -310,6 +317,14 @@ class Settings(BaseModel):
         "",
         "Comma-separated public address ranges that jobs may not reach: those of the cluster's own pods, Services and "
         "nodes if they are not private, as is usual with IPv6.",
+        validate_default=True,
+    )
+    network_name_servers: Ranges = _variable(
+        "KNS_NAME_SERVERS",
+        "",
+        "Comma-separated addresses and ranges of the name servers in the nodes' `/etc/resolv.conf`, and of a "
+        "node-local DNS cache. Besides these, jobs reach only the cluster's DNS on port 53. Unset: port 53 of every "
+        "address.",
         validate_default=True,
     )
     network_ingress_namespace: Namespace | None = _variable(

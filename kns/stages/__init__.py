@@ -10,6 +10,7 @@ from kns.model.job.job import Substatus
 from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
 from kns.stages.keep import explain_kept
 from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.room import retry_refused
 from kns.stages.usage import measure
 
 _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
@@ -26,7 +27,12 @@ STAGES = (
 )
 
 NESTED_JOB = Lifecycle(
-    stages=STAGES, starting=_VCLUSTER, drain=vcluster.drain, measure=measure, explain_kept=explain_kept
+    stages=STAGES,
+    starting=_VCLUSTER,
+    drain=vcluster.drain,
+    measure=measure,
+    follow=retry_refused,
+    explain_kept=explain_kept,
 )
 
 __all__ = ["NESTED_JOB", "STAGES"]

@@ -22,7 +22,14 @@ from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import is_as_applied, stamp
 from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
 from kns.objects.ingress import build_ingress
-from kns.objects.target import PORT, build_target_service, explain_tls, explain_unfit
+from kns.objects.target import (
+    PORT,
+    blocks_apply,
+    build_target_service,
+    explain_tls,
+    explain_unfit,
+    is_target_service,
+)
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
@@ -124,8 +131,9 @@ def _lead_to(ctx: Context, target: Target) -> _Problem | str:
         return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}", Reason.TARGET_UNFIT)
     wanted = stamp(build_target_service(ctx.location, target, copy))
     found = cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET)
-    same_pods = found is not None and found["spec"].get("selector") == wanted["spec"]["selector"]
-    if not same_pods or not is_as_applied(found, wanted):
+    if not is_target_service(found, wanted):
+        if found is not None and blocks_apply(found):
+            cluster.delete(Kind.SERVICE, ctx.namespace, names.TARGET, uid=found["metadata"]["uid"])
         cluster.apply(wanted)
     tls = explain_tls(target, copy)
     return f"{what} {tls}: the URL shows an error if its pods do not speak plain HTTP" if tls else ""

@@ -36,11 +36,14 @@ class Lifecycle:
 
     `stages` are ensured in order and removed in reverse order. The spawn time starts when `starting` is first reached;
     the job starts when it is done. A shutdown repeats `drain` until it is Done. `measure` returns the resources that a
-    job requests at this moment. `explain_kept` says why the objects of an ended job are kept, or None: remove them.
+    job requests at this moment. `follow` is called in each reconcile of a started job, after its stages; it returns the
+    seconds until it wants the next one, or None. `explain_kept` says why the objects of an ended job are kept, or None:
+    remove them.
     """
 
     stages: tuple[Stage, ...]
     starting: Stage
     drain: Verb
     measure: Callable[[Context, JobStatus], Rates]
+    follow: Callable[[Context], float | None]
     explain_kept: Callable[[Job, Site], str | None]

@@ -16,6 +16,7 @@ from kns.objects.namespace import (
     build_resource_quota,
     build_role_binding,
     list_claimable,
+    share_ephemeral,
     share_storage,
 )
 from kns.objects.network import build_network_policies
@@ -89,9 +90,11 @@ def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
     if site.network is not None:
         for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
-    cluster.apply(build_limit_range(ctx.location, ctx.accepted.nested.limit_range or list(site.limit_range)))
     nodes, shell = ctx.job.spec.machine.nodes, has_web_shell(ctx)
-    cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, storage=storage, shell=shell))
+    ephemeral = share_ephemeral(ctx.accepted.machine, nodes=nodes, per_node=site.ephemeral_storage)
+    items = ctx.accepted.nested.limit_range or site.limit_range
+    cluster.apply(build_limit_range(ctx.location, items, ephemeral=ephemeral, nodes=nodes))
+    cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, ephemeral=ephemeral, storage=storage, shell=shell))
 
 
 def _deliver_credentials(ctx: Context) -> Outcome:

@@ -148,6 +148,7 @@ class ApiServer(FaultyServer):
             if where[:2] == (prefix, plural)
             and namespace in ("", where[2])
             and _selects(seen.query.get("labelSelector", ""), obj)
+            and _has_fields(seen.query.get("fieldSelector", ""), obj)
         ]
         if seen.method == "DELETE":
             for where, _ in found:
@@ -261,5 +262,17 @@ def _selects(selector: str, obj: Object) -> bool:
             if term[1:] in labels:
                 return False
         elif (key not in labels) if not equals else labels.get(key) != value:
+            return False
+    return True
+
+
+def _has_fields(selector: str, obj: Object) -> bool:
+    """Whether each field of a selector like `status.phase=Pending,spec.nodeName=` has that value; absent is ""."""
+    for term in filter(None, selector.split(",")):
+        path, _, value = term.partition("=")
+        found: Any = obj
+        for key in path.split("."):
+            found = found.get(key, {})
+        if (found or "") != value:
             return False
     return True

@@ -328,6 +328,14 @@ def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, cloc
     assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
 
 
+def test_ready_knows_the_age_of_each_watch(client: KubeClient, clock: FakeClock) -> None:
+    """Of one that never had data it says so: an optional kind that the host does not have."""
+    never: WatchCache[Object] = WatchCache(client, KINDS[Kind.HTTP_ROUTE], clock=clock, keep=keep_whole)
+    health = HostHealth(client, synced(client, clock), clock=clock, others=[never])
+    clock.advance(7.04)
+    assert health.watch_ages() == {"pods": 7.0, "httproutes": None}
+
+
 @pytest.mark.proves("wire", "Timeouts of host calls keep an answer within 20 s, and a probe within 3 s")
 def test_many_who_ask_a_silent_host_wait_for_one_question(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch

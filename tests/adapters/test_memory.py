@@ -57,7 +57,7 @@ def _build_pattern(seed: int, *, live: bool) -> _Record:
     job: JobBuilder = a_job().owned_by(f"user{seed}").started().exposed()
     settled = [ParameterValue(key=key, type="STR", value=value) for key, value in given.items()]
     job = job.with_accepted(parameters=settled).with_spec(parameters=given, submission=slim_submission(body))
-    sums = ("core_seconds", "gib_seconds", "gpu_seconds")
+    sums = ("core_seconds", "gib_seconds", "gpu_seconds", "scratch_gib_seconds")
     reports = tuple(
         Usage(
             time=START + timedelta(hours=hour),

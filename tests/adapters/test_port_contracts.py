@@ -139,12 +139,13 @@ def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_ha
 def test_states_and_live_jobs_follow_the_status(subject: Subject) -> None:
     subject.create(7)
     subject.create(8)
-    assert {job.number for job in subject.store.list_in_state(JobState.SUBMITTED)} == {7, 8}
+    assert sorted(number for number, _ in subject.store.list_in_state(JobState.SUBMITTED)) == [7, 8]
     assert subject.store.count_live("user1") == 2
     job = subject.read("kns-job-7")
+    assert job.spec.accepted is not None
     subject.store.write_status(job, job.status.model_copy(update={"job_status": JobState.CANCELED}))
-    assert [job.number for job in subject.store.list_in_state(JobState.SUBMITTED)] == [8]
-    assert [job.number for job in subject.store.list_in_state(JobState.CANCELED)] == [7]
+    assert [number for number, _ in subject.store.list_in_state(JobState.SUBMITTED)] == [8]
+    assert subject.store.list_in_state(JobState.CANCELED) == [(7, job.spec.accepted.name)]
     assert (subject.store.count_live("user1"), subject.store.count_live("user2")) == (1, 0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_catalog, a_command, a_loose_appdef, an_app, an_appdef
 
@@ -250,6 +251,38 @@ def test_validate_names_the_key_path_of_the_first_fault(
     api: Api, sentence: str, appdef: dict[str, Any], problem: str
 ) -> None:
     assert_refused(api.call("POST", "/jarvice/validate", json=appdef), 400, problem)
+
+
+TWICE = (
+    b'{"commands": {"Go": {"nested_kubernetes": {"version": 1, "version": 2}}}}',
+    "commands.Go.nested_kubernetes.version: appears twice",
+)
+UNREADABLE = [
+    TWICE,
+    (b'{"name": "a", "name": "b"}', "name: appears twice"),
+    (b'{"walltime": 99999999999999999999}', "walltime: is a larger number than 64 bits hold"),
+    (b'{"name": "\\ud83d"}', "name: has half of a surrogate pair, which is no text"),
+    (b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}", "a: is nested deeper than 64"),
+]
+
+
+@pytest.mark.parametrize(("body", "problem"), UNREADABLE)
+def test_validate_reads_an_appdef_like_the_command_line(api: Api, body: bytes, problem: str) -> None:
+    assert_refused(api.call("POST", "/jarvice/validate", content=body), 400, problem)
+    assert [str(each) for each in decode_json(decode_text(body)).problems] == [problem]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "status"), [("utf-8", 200), ("utf-8-sig", 200), ("utf-16", 400), ("utf-16-le", 400), ("latin-1", 400)]
+)
+def test_validate_reads_the_encodings_that_the_command_line_reads(api: Api, encoding: str, status: int) -> None:
+    body = json.dumps(an_appdef(description="Größe"), ensure_ascii=False).encode(encoding)
+    assert api.call("POST", "/jarvice/validate", content=body).status_code == status
+    if status == 200:
+        assert decode_json(decode_text(body)).problems == ()
+    else:
+        with pytest.raises(NotJsonError):
+            decode_text(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"7", b'{"name":'])

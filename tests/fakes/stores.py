@@ -153,9 +153,10 @@ class MemoryJobStore:
         jobs = self.list_jobs()
         return {job.uid: job.is_ended and job.status.is_true(ConditionType.REMOVED) for job in jobs}
 
-    def list_in_state(self, state: JobState) -> Sequence[Job]:
+    def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
         self._fail("list_in_state")
-        return [job for job in self.list_jobs() if job.status.job_status is state]
+        accepted = [job.spec.accepted for job in self.list_jobs() if job.status.job_status is state]
+        return [(each.number, each.name) for each in accepted if each is not None]
 
     def count_live(self, username: str) -> int:
         self._fail("count_live")
@@ -397,6 +398,9 @@ class AlwaysReady:
 
     def is_ready(self) -> bool:
         return self.ready
+
+    def watch_ages(self) -> Mapping[str, float | None]:
+        return {"nestedjobs": 0.4, "httproutes": None}
 
 
 class MemoryNamespaces:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from kns.adapters.kube.virtual import PODS_PER_PAGE
+from kns.model import names
 from kns.model.job.location import Location
 from kns.ports import Kind, Object
 from tests.fakes.host import copy_of
@@ -44,6 +46,7 @@ class FakeVirtualClusters:
         self.asked: list[str] = []
         self.namespaces = {"default"}
         self.objects: dict[tuple[str, str, str], Object] = {}  # (kind, namespace, name)
+        self.retried: list[str] = []  # "namespace/name" of each pod whose syncer was woken
         self.fault: Exception | None = None
 
     def is_ready(self, kubeconfig: str) -> bool:
@@ -60,6 +63,27 @@ class FakeVirtualClusters:
     def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
         self._fail()
         return frozenset(each for each in namespaces if (str(kind), each, name) in self.objects)
+
+    def add_pod(self, namespace: str, name: str, *, created: str = "", node: str = "", phase: str = "Pending") -> None:
+        """A pod of the tenant. Without a node it waits, for the host's scheduler or because the host refused it."""
+        meta = {"namespace": namespace, "name": name, "creationTimestamp": created}
+        spec = {"nodeName": node} if node else {}
+        self.objects["Pod", namespace, name] = {"metadata": meta, "spec": spec, "status": {"phase": phase}}
+
+    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+        self._fail()
+        waiting = sorted(
+            key
+            for key, obj in self.objects.items()
+            if key[0] == "Pod" and obj["status"]["phase"] == "Pending" and not obj["spec"].get("nodeName")
+        )
+        start = int(page or "0")
+        end = start + PODS_PER_PAGE
+        pods = [self.objects[key]["metadata"] for key in waiting[start:end]]
+        for meta in sorted(pods, key=lambda meta: str(meta["creationTimestamp"])):
+            meta["annotations"] = {**meta.get("annotations", {}), names.RETRIED_ANNOTATION: mark}
+            self.retried.append(f"{meta['namespace']}/{meta['name']}")
+        return str(end) if end < len(waiting) else ""
 
     def drop_namespace(self, namespace: str) -> None:
         self.namespaces.discard(namespace)

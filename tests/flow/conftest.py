@@ -1,11 +1,12 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
 import pytest
 
+from kns.adapters.rooms import Rooms
 from kns.engine.reconciler import Reconciler, Result, Term
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.limit_range import LimitRangeItem
@@ -35,6 +36,7 @@ class Simulation:
     virtual: FakeVirtualClusters
     catalog: StaticCatalog
     identity: IdentityProvider | None = None
+    rooms: Rooms = field(default_factory=Rooms)
     site: Site = SITE
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
@@ -59,6 +61,7 @@ class Simulation:
             inputs=self.store.inputs,
             catalog=self.catalog,
             identity=self.identity,
+            rooms=self.rooms,
         )
 
     def context(self) -> Context:

@@ -203,7 +203,7 @@ def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -
     began = sim.clock.now()
     sim.step()
     assert sim.job.status.usage is not None
-    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (began, (2.0, 1.0, 0.0))
+    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (began, (2.0, 1.0, 0.0, 0.0))
 
     for _ in range(60):
         sim.clock.advance(60)

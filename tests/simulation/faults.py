@@ -85,6 +85,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "virtual_clusters.is_ready": CRASH | {"any error": Fault()},
     "virtual_clusters.apply": WRITE,
     "virtual_clusters.find_namespaces": READ,
+    "virtual_clusters.retry_pods": WRITE,
     "identity.find_client": CRASH | {"timeout, 429 or 500": Fault(_unavailable)},
     "identity.create_client": KEYCLOAK | {"409 after": Fault(lambda: AlreadyExistsError("injected"), after=True)},
     "identity.update_client": KEYCLOAK,

@@ -11,7 +11,7 @@ from kns.api.jarvice.errors import ERRORS, PARAMETERS_MISSING, UNKNOWN_QUEUE
 from kns.http.answers import JsonAnswer
 from kns.http.dependencies import Ports, RawBody
 from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, Explained, HttpError
-from kns.http.json_body import decode_json
+from kns.http.json_body import decode_appdef
 from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes
 from kns.http.schemas import BOOLEAN, INTEGER, STRING, Schema, a_map, a_record, ref
@@ -49,8 +49,10 @@ routes = Routes(ERRORS)
 )
 def validate(ports: Ports, raw: RawBody) -> Response:
     try:
-        data = decode_json(raw)
+        data = decode_appdef(raw)
     except InvalidInputError as error:
+        if error.path:
+            raise
         raise HttpError(BAD_REQUEST) from error
     if not isinstance(data, dict):
         raise HttpError(BAD_REQUEST)

@@ -41,12 +41,12 @@ SIDE_BY_SIDE: dict[str, Resources] = {
     },
 }
 DISTRO_COPY: Resources = {  # the control plane's init container; it copies files, and its speed depends on CPU
-    "requests": {"cpu": "40m", "memory": "64Mi"},
-    "limits": {"cpu": "2", "memory": "512Mi"},
+    "requests": {"cpu": "40m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": "4Gi"},
 }
 COREDNS: Resources = {
-    "requests": {"cpu": "10m", "memory": "32Mi"},
-    "limits": {"cpu": "200m", "memory": "170Mi"},
+    "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "200m", "memory": "170Mi", "ephemeral-storage": "1Gi"},
 }
 INIT: Resources = {
     "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "64Mi"},

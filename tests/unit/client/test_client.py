@@ -51,13 +51,23 @@ def a_client(answer: Callable[[httpx.Request], httpx.Response], credentials: Any
     return Client("http://kns/", credentials, transport=httpx.MockTransport(answer), **options)
 
 
-def test_an_api_key_is_a_parameter_of_a_get_request() -> None:
+def test_an_api_key_is_a_header_of_a_get_request() -> None:
+    """And not in its query, which every proxy on the way may log."""
     server = serve(body={})
     with a_client(server) as client:
         client.get("jobs", all="true")
     assert server.last.url.path == "/jarvice/jobs"
-    assert server.params == {"username": "user1", "apikey": "s3cr3t-key", "all": "true"}
+    assert server.params == {"all": "true"}
+    assert (server.last.headers["x-api-username"], server.last.headers["x-api-key"]) == ("user1", "s3cr3t-key")
     assert "authorization" not in server.last.headers
+
+
+def test_a_name_that_is_not_ascii_is_sent_as_kns_reads_it() -> None:
+    server = serve(body={})
+    with a_client(server, ApiKey("Jürgen", "schlüssel")) as client:
+        client.get("jobs")
+    sent = {name.lower(): value.decode() for name, value in server.last.headers.raw}
+    assert (sent[b"x-api-username"], sent[b"x-api-key"]) == ("Jürgen", "schlüssel")
 
 
 def test_an_api_key_is_in_the_body_of_a_submission() -> None:
@@ -114,7 +124,7 @@ def test_each_call_has_its_route_and_parameters(
     with a_client(server) as client:
         call(client)
     assert server.last.url.path == f"/jarvice/{path}"
-    assert server.params == {**KEY.params, **params}
+    assert server.params == params
 
 
 def test_jobs_are_by_number() -> None:

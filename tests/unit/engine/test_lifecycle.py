@@ -46,7 +46,8 @@ class Script:
             stages=(ground, house),
             starting=house,
             drain=lambda _ctx: self.take("drain"),
-            measure=lambda _ctx, _status: (2.0, 4.0, 0.0),
+            measure=lambda _ctx, _status: (2.0, 4.0, 0.0, 0.0),
+            follow=lambda _ctx: None,
             explain_kept=lambda _job, _site: self.kept,
         )
 
@@ -93,7 +94,7 @@ def test_the_job_starts_when_the_starting_stage_is_done(house: House) -> None:
     status = house.sim.job.status
     assert (status.job_status, status.start_time) == (JobState.PROCESSING, house.sim.clock.now())
     assert status.usage is not None
-    assert status.usage.rates == (2.0, 4.0, 0.0)
+    assert status.usage.rates == (2.0, 4.0, 0.0, 0.0)
 
 
 def test_a_shutdown_drains_until_done_and_removes_in_reverse_order(house: House) -> None:

@@ -82,8 +82,8 @@ def test_a_result_says_when_to_look_again(shop: Shop) -> None:
     logs = shop.work()
     assert (planned_s(shop, "later"), planned_s(shop, "never")) == (5.0, None)
     assert [(line["event"], line["outcome"], line["requeue_after_s"], line["detail"]) for line in logs] == [
-        ("pass_finished", "wait", 5.0, "Spawning: x"),
-        ("pass_finished", "kept", None, ""),
+        ("reconcile_finished", "wait", 5.0, "Spawning: x"),
+        ("reconcile_finished", "kept", None, ""),
     ]
 
 
@@ -111,7 +111,7 @@ def test_an_error_requeues_the_key_after_a_delay(shop: Shop, error: Exception, o
     shop.acts = {"a": [raising(error)]}
     shop.queue.add("a")
     shop.queue.add("b")
-    logs = [line for line in shop.work() if line["event"] == "pass_finished"]
+    logs = [line for line in shop.work() if line["event"] == "reconcile_finished"]
     delay_s = planned_s(shop, "a")
     assert delay_s is not None
     assert at_least_s <= delay_s <= max(at_least_s, 1.3 * BASE_DELAY_S)
@@ -122,7 +122,7 @@ def test_an_error_requeues_the_key_after_a_delay(shop: Shop, error: Exception, o
 def test_a_crash_is_logged_with_its_traceback(shop: Shop) -> None:
     shop.acts = {"a": [raising(ZeroDivisionError("ours"))]}
     shop.queue.add("a")
-    assert [line["event"] for line in shop.work()] == ["pass_crashed", "pass_finished"]
+    assert [line["event"] for line in shop.work()] == ["reconcile_crashed", "reconcile_finished"]
 
 
 def test_a_success_ends_the_backoff(shop: Shop) -> None:

@@ -34,6 +34,36 @@ def test_pods_of_a_job_reach_each_other_and_name_servers() -> None:
     }
 
 
+def test_with_name_servers_port_53_is_open_at_these_and_the_clusters_dns_only() -> None:
+    """Each rule has destinations: one without admits every address."""
+    network = NetworkSettings(internet=False, name_servers=("10.0.0.2/32", "fd00::53/128"))
+    both = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+    other = [{"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353}]
+    assert build(network)["kns-default"]["egress"] == [
+        {"to": [{"podSelector": {}}]},
+        {
+            "to": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                }
+            ],
+            "ports": both,
+        },
+        {
+            "to": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}},
+                    "podSelector": {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}},
+                }
+            ],
+            "ports": other,
+        },
+        {"to": [{"ipBlock": {"cidr": "10.0.0.2/32"}}, {"ipBlock": {"cidr": "fd00::53/128"}}], "ports": both},
+    ]
+    assert build(network)["kns-app"]["egress"] == []
+
+
 @pytest.mark.proves("security", "pass for the control plane by its labels")
 def test_kns_reaches_the_control_plane_and_that_reaches_the_hosts_api() -> None:
     """It never selects a tenant's pod, whatever its labels, because every copy has the syncer's label."""

@@ -112,6 +112,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("2001:db8:1::/48, 192.0.2.0/24", ("2001:db8:1::/48", "192.0.2.0/24")),
         ("lab.example.org", "2001:db8::1/48", ","),
     ),
+    "KNS_NAME_SERVERS": (
+        "network_name_servers",
+        (),
+        ("10.0.0.2, fd00::53", ("10.0.0.2/32", "fd00::53/128")),
+        ("dns.example.org", "10.0.0.1/8", ","),
+    ),
     "KNS_INGRESS_CONTROLLER_NAMESPACE": ("network_ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
@@ -153,6 +159,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("80Gi",) * 2,
         ("80", "80.5", "80.", "8e10", "lots", "5m"),
     ),
+    "KNS_EPHEMERAL_STORAGE": ("ephemeral_storage", "440Gi", ("80Gi",) * 2, ("80", "lots")),
     "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
         "classes_runtime_classes",
         (),

@@ -39,6 +39,7 @@ SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # variable, va
     ("JARVICE_JOBS_INGRESS_CERT_CLUSTER_ISSUER", "ca", lambda s: s.ingress.cert_cluster_issuer, None, "ca"),
     ("JARVICE_KNS_DEFAULT_STORAGE_CLASS", "fast", lambda s: s.classes.default_storage_class, None, "fast"),
     ("JARVICE_KNS_DYNAMIC_STORAGE_SIZE", "80Gi", lambda s: s.classes.storage_size, "100Gi", "80Gi"),
+    ("KNS_EPHEMERAL_STORAGE", "80Gi", lambda s: s.ephemeral_storage, "440Gi", "80Gi"),
     ("JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC", "nvidia", lambda s: s.classes.runtime_classes, (), ("nvidia",)),
     ("JARVICE_KNS_BILLING_PROBE_INTERVAL", "5", lambda s: s.probe_interval_s, 60, 5),
     ("JARVICE_KNS_BILLING_REPORT_INTERVAL", "60", lambda s: s.report_interval_s, 3600, 60),
