@@ -68,6 +68,7 @@ STOP_S = 8.0  # time to finish requests and reconciles in flight; less than Kube
 SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # charts mount their own bundle here
 
 _QUOTA_DELAY_S = 5.0
+_MOST_STARTING = 100  # jobs that are asked for their version at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +223,10 @@ class _Wiring:
         )
 
     def _list_starting_versions(self) -> Iterator[str]:
-        """The minor versions of the jobs that start; "" is the default."""
-        for job in self._records.list_in_state(JobState.SUBMITTED):
-            if job.spec.accepted is not None:
+        """The minor versions of some jobs that start; "" is the default. The other jobs have their turn later."""
+        for number, _ in self._records.list_in_state(JobState.SUBMITTED)[-_MOST_STARTING:]:
+            job = self._records.find(number)
+            if job is not None and job.spec.accepted is not None:
                 yield job.spec.accepted.nested.kubernetes_version
 
     def _build_service(self) -> ServicePorts:

@@ -156,7 +156,7 @@ def test_the_machine_states_its_scratch_or_the_site_does(machine: dict[str, Any]
 OWN_REQUESTS_MILLIS, OWN_LIMITS_MILLIS = 100 + 10 + 50, 5000 + 200 + 1000
 OWN_REQUESTS_BYTES, OWN_LIMITS_BYTES = (600 + 32 + 64) * MI, 3136 * MI + 170 * MI + 1 * GI
 
-OWN_EPHEMERAL_REQUESTS, OWN_EPHEMERAL_LIMITS = (512 + 64 + 64) * MI, (4 + 1 + 4) * GI
+OWN_EPHEMERAL_REQUESTS, OWN_EPHEMERAL_LIMITS = (512 + 64 + 64) * MI, (7 + 1 + 4) * GI
 
 
 @pytest.mark.proves("objects", "The quota is the machine plus kns's own pods, without load balancers and node ports")
