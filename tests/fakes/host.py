@@ -2,13 +2,14 @@
 A host cluster in memory. It stores what is applied and simulates the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a claim binds
-the volume that names it, a deleted volume disappears after its claim, a terminating namespace disappears. The
-attributes at the top make each controller fail as the real one does.
+virtual cluster's syncer writes its certificates and then serves, the web shell runs, an init job's pod waits for the
+mark of stage prepare, prints and ends, a claim binds the volume that names it, a deleted volume disappears after its
+claim, a terminating namespace disappears. The attributes at the top make each controller fail as the real one does.
 """
 
 import base64
 import itertools
+import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -70,6 +71,7 @@ class FakeHost:
         self.watches_routes = False  # as on a site with a Gateway
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
+        self.is_prepared: Callable[[str], bool] = lambda record_uid: True  # whether the virtual cluster has its mark
         self.calls: list[str] = []
         self._clock = clock
         self._shared = RecentObjects(self.read, clock=clock)
@@ -198,11 +200,14 @@ class FakeHost:
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
-        meta.setdefault("creationTimestamp", self._clock.now().isoformat())
+        meta.setdefault("creationTimestamp", (old or new)["metadata"].get("creationTimestamp") or self._now())
         if old:
             new = {**old, **new}
         self._objects[key] = new
         return copy_of(new)
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat()
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """A tenant's claim as the syncer copies it to the host."""
@@ -341,6 +346,11 @@ class FakeHost:
             }
             deployment["status"] = {"readyReplicas": 0}
             return
+        certs = (Kind.SECRET, namespace, f"{name}-certs")
+        if certs not in self._objects:  # long before the control plane is ready
+            self.put(*certs, {"data": {"admin.conf": base64.b64encode(ADMIN_CONF).decode()}})
+            self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
+            return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
         if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
             now = self._clock.now().isoformat()
@@ -348,9 +358,6 @@ class FakeHost:
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
             }
         deployment["status"] = {"readyReplicas": 1}
-        admin = base64.b64encode(ADMIN_CONF).decode()
-        self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
-        self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
             self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
@@ -377,6 +384,10 @@ class FakeHost:
                 now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
                 self.put(Kind.EVENT, namespace, f"{name}-0.BackOff", {**event, "lastTimestamp": now})
             pod["status"] = status
+            return
+        plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
+        if not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
         pod["log"] = self.init_log
         for claim, storage_class in self.claims.items():

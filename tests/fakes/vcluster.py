@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from kns.model import names
 from kns.model.job.location import Location
 from kns.ports import Kind, Object
 from tests.fakes.host import copy_of
@@ -34,6 +35,7 @@ class FakeVirtualClusters:
         self.asked: list[str] = []
         self.namespaces = {"default"}
         self.objects: dict[tuple[str, str, str], Object] = {}  # (kind, namespace, name)
+        self.marks: set[str] = set()  # of stage prepare, of all jobs
         self.fault: Exception | None = None
 
     def is_ready(self, kubeconfig: str) -> bool:
@@ -46,6 +48,9 @@ class FakeVirtualClusters:
             namespace = obj["metadata"].get("namespace", "")
             if not namespace or namespace in self.namespaces:
                 self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy_of(obj)
+                mark = obj["metadata"].get("annotations", {}).get(names.RECORD_UID_ANNOTATION)
+                if mark and namespace == "default":
+                    self.marks.add(mark)
 
     def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
         self._fail()
