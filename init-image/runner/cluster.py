@@ -40,7 +40,7 @@ class NestedCluster:
         *,
         clock: Callable[[], float],
         pause: Callable[[float], None],
-        say: Callable[[str], None],
+        say: Callable[[str], object],
     ) -> None:
         """
         `clock` is monotonic, in seconds. `pause` sleeps, and may raise to end the run. `say` prints a line of output.

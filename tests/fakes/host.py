@@ -283,6 +283,8 @@ class FakeHost:
     def _run_shell(self, namespace: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": deployment["spec"]["template"]["metadata"]["labels"]}})
         state = {"waiting": {"reason": self.shell_waits, "message": "no"}} if self.shell_waits else {"running": {}}
         self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "shell", "state": state}]}
@@ -310,6 +312,13 @@ class FakeHost:
         meta.setdefault("deletionTimestamp", "now")
         meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
 
+    def _may_create_pod(self, namespace: str) -> bool:
+        """Neither a quota of no pods nor the end of the namespace refuses it."""
+        quota = (Kind.RESOURCE_QUOTA, namespace, names.DRAIN_QUOTA)
+        return quota not in self._objects and not self._objects[Kind.NAMESPACE, "", namespace]["metadata"].get(
+            "deletionTimestamp"
+        )
+
     def _await_pods(self, namespace: str) -> bool:
         """A terminating namespace ends its pods, each with its own grace period. Returns whether one never ends."""
         pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
@@ -333,6 +342,8 @@ class FakeHost:
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             labels = {**deployment["spec"]["template"]["metadata"]["labels"]}
             self.put(*pod_key, {"metadata": {"labels": labels}})
         if not self.schedulable:
@@ -370,6 +381,8 @@ class FakeHost:
         pod_key = (Kind.POD, namespace, f"{name}-0")
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": labels}})
         pod = self._objects[pod_key]
         if self.init_pod_status is not None:
@@ -404,8 +417,9 @@ class FakeHost:
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         if kind == "Complete" and self.target_appears:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
-            tenant = {names.SYNCED_LABEL: namespace}
-            self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+            tenant, web = {names.SYNCED_LABEL: namespace}, (Kind.POD, namespace, f"web-x-default-x-{namespace}")
+            if web in self._objects or self._may_create_pod(namespace):
+                self.put(*web, {"metadata": {"labels": tenant}})
 
 
 def _as_cached(kind: Kind, obj: Object) -> Object:
@@ -439,7 +453,10 @@ def _list_addresses(route: Object) -> set[tuple[str, str]]:
 def _matches(selector: str, labels: Mapping[str, str]) -> bool:
     for term in filter(None, selector.split(",")):
         key, equals, value = term.partition("=")
-        if key.endswith("!"):
+        if key.startswith("!"):
+            if key[1:] in labels:
+                return False
+        elif key.endswith("!"):
             if labels.get(key[:-1]) == value:
                 return False
         elif (key not in labels) if not equals else labels.get(key) != value:

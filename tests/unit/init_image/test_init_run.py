@@ -168,8 +168,8 @@ def test_the_mark_of_another_job_does_not_count(
     run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
     """The state of a virtual cluster may come from another one."""
-    api.mark, replies = "uid-0", iter(["uid-0", "uid-0", "uid-1", "uid-1"])
-    api.on_request = lambda: setattr(api, "mark", next(replies))
+    api.mark = "uid-0"
+    sleeper.on_pause = lambda: setattr(api, "mark", f"uid-{len(sleeper.pauses) - 1}")
     assert run(write_plan([a_step()])).code == 0
     assert sleeper.pauses == [0.15] * 2
 
