@@ -200,6 +200,8 @@ class FakeHost:
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
+        if kind is Kind.SERVICE:
+            new.setdefault("spec", {}).setdefault("clusterIP", "10.96.1.7")
         meta.setdefault("creationTimestamp", (old or new)["metadata"].get("creationTimestamp") or self._now())
         if old:
             new = {**old, **new}
@@ -341,7 +343,8 @@ class FakeHost:
 
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
-        if pod_key not in self._objects:
+        is_new = pod_key not in self._objects
+        if is_new:
             if not self._may_create_pod(namespace):
                 return
             labels = {**deployment["spec"]["template"]["metadata"]["labels"]}
@@ -358,9 +361,9 @@ class FakeHost:
             deployment["status"] = {"readyReplicas": 0}
             return
         certs = (Kind.SECRET, namespace, f"{name}-certs")
-        if certs not in self._objects:  # long before the control plane is ready
+        if certs not in self._objects:  # the syncer keeps what it finds
             self.put(*certs, {"data": {"admin.conf": base64.b64encode(ADMIN_CONF).decode()}})
-            self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
+        if is_new and "status" not in deployment:  # a control plane starts for a while
             return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
         if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
