@@ -37,9 +37,11 @@ _SECURITY = {
 }
 
 
-def build_init_config(accepted: Accepted, *, uploads: Mapping[str, bytes]) -> dict[str, Any]:
-    """The ConfigMap with the plan and the user's uploads (path below /opt -> content)."""
-    plan = json.dumps(build_plan(accepted.nested), indent=1)
+def build_init_config(
+    accepted: Accepted, *, record_uid: str, wait_limit_s: int, uploads: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """The ConfigMap with the plan (see `build_plan`) and the user's uploads (path below /opt -> content)."""
+    plan = json.dumps(build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s), indent=1)
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

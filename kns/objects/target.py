@@ -102,6 +102,20 @@ def blocks_apply(found: dict[str, Any]) -> bool:
     )
 
 
+def build_empty_target(location: Location) -> dict[str, Any]:
+    """
+    kns's Service before the target exists: it selects no pod, so nothing is behind it. A route to a Service that does
+    not exist is an error for some controllers, and they look again only after a delay.
+    """
+    port = {"name": _PORT_NAME, "port": PORT, "protocol": _TCP, "targetPort": PORT}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": build_meta(names.TARGET, location),
+        "spec": {"ports": [port]},
+    }
+
+
 def _choose_port(number: int, spec: dict[str, Any]) -> dict[str, Any] | None:
     """The TCP port with this number, else the Service's only TCP port: its number may differ from the AppDef's."""
     ports = _tcp_ports(spec)

@@ -1,8 +1,9 @@
 """
 The stages of a nested job: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-`ensure` runs down `STAGES`, `remove` runs up. No stage changes or removes an object of another record (`ownership.py`).
-Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
+`ensure` runs down `STAGES`, `remove` runs up. While a stage waits, `ahead` of the later ones makes what does not need
+it: keycloak, prepare and init make everything for the init pod, in this order. No stage changes or removes an object of
+another record (`ownership.py`). Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
 """
 
 from kns.model.job.conditions import ConditionType
@@ -18,11 +19,13 @@ _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPA
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     _VCLUSTER,
-    Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
-    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
+    Stage(
+        "keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove, keycloak.ahead
+    ),
+    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove, prepare.ahead),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
-    Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
-    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
+    Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove, init.ahead),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove, ingress.ahead),
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
 )
 

@@ -19,6 +19,7 @@ from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, b
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input
+from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.patience import wait_at_most
 from kns.stages.pods import (
@@ -88,6 +89,15 @@ def ensure(ctx: Context) -> Outcome:
     return _await_start(ctx, pods, reason, message)
 
 
+def ahead(ctx: Context) -> Outcome:
+    """
+    Make the init job. Its pod is scheduled, pulls its images and takes the templates beside the spawn. Then it waits
+    inside until stage prepare is done (`init-image/runner/cluster.py`). Only `ensure` judges it, so its time limits
+    count from its turn.
+    """
+    return Done() if is_init_job_made(ctx) else _create(ctx)
+
+
 def remove(ctx: Context) -> Outcome:
     """Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads."""
     if ctx.accepted.inputs is not None:
@@ -95,7 +105,7 @@ def remove(ctx: Context) -> Outcome:
     return Done()
 
 
-def _create(ctx: Context) -> Outcome:
+def _create(ctx: Context) -> Wait:
     cluster = ctx.world.cluster
     kubeconfig = read_kubeconfig(ctx)
     if kubeconfig is None:
@@ -104,7 +114,11 @@ def _create(ctx: Context) -> Outcome:
         )
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
     given = read_init_input(ctx)
-    cluster.apply(build_init_config(ctx.accepted, uploads=given.uploads))
+    # The pod may wait as long as the stages before this one may.
+    wait_limit_s = ctx.site.spawn_delay_s + ctx.site.control_plane_limit_s
+    cluster.apply(
+        build_init_config(ctx.accepted, record_uid=ctx.job.uid, wait_limit_s=wait_limit_s, uploads=given.uploads)
+    )
     for secret in build_init_secrets(ctx.location, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
         cluster.apply(secret)
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))

@@ -20,6 +20,11 @@ class Stage:
 
     `condition` says whether the stage is done; `substatus` is shown while it is not. `ensure` and `remove` may be
     called any number of times, and `remove` also when `ensure` was never called or did not finish.
+
+    `ahead` makes what does not need the stages before it. It is called while the starting stage or a later one waits,
+    so that a job does not wait for one thing after the other. Its outcome does not change the record, except that
+    Failed ends the job. Wait: the stages after it make nothing ahead. Once everything is made, `ahead` makes no call to
+    the outside, because it is part of each reconcile. `ensure` is called in any case when the stage's turn comes.
     """
 
     name: str
@@ -27,6 +32,7 @@ class Stage:
     substatus: Substatus
     ensure: Verb
     remove: Verb
+    ahead: Verb | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from kns.stages import credentials
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
 from kns.stages.patience import wait_at_most
-from kns.stages.tenant import end_pods
+from kns.stages.tenant import end_all_pods
 from kns.stages.web_shell import has_web_shell
 
 log = get_logger(__name__)
@@ -125,7 +125,7 @@ def remove(ctx: Context) -> Outcome:
 def _end_pods(ctx: Context, *, terminating: bool) -> None:
     """Repeated at each reconcile, because pods may still be created. An error here must not stop the removal."""
     try:
-        end_pods(ctx, may_apply=not terminating)
+        end_all_pods(ctx, may_apply=not terminating)
     except KnsError as error:
         log.warning("pods_not_ended", error=str(error))
 

@@ -2,6 +2,8 @@
 The objects that the virtual cluster has before the app's templates run: ConfigMap and Secret `kns-job`, the pull
 secret, the default storage class, the vault's storage class, and runtime classes.
 
+The init pod starts ahead, beside the spawn, and waits inside for the mark that the last of these objects has.
+
 The app's templates make the namespaces of its targets and of its Keycloak client. As soon as one of them exists, it
 gets the same ConfigMap and Secrets as namespace `default`.
 """
@@ -18,12 +20,13 @@ from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.credentials import is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
+from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Outcome
 from kns.stages.patience import stuck_for_s, wait_at_most
 
 log = get_logger(__name__)
 
-_REQUEUE_AFTER_S = 1.0
+_REQUEUE_AFTER_S = 0.2  # the first time; then half of the time waited
 _MAX_REQUEUE_AFTER_S = 60.0
 _FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
@@ -31,8 +34,11 @@ _FIRST = "default"
 
 def ensure(ctx: Context) -> Outcome:
     status = ctx.job.status
-    # An earlier release may have deployed the job without this stage.
-    prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
+    # An earlier release may have deployed the job without this stage, or prepared it without the mark that the init pod
+    # waits for.
+    prepared = status.is_true(ConditionType.DEPLOYED) or (
+        status.is_true(ConditionType.PREPARED) and is_init_job_made(ctx)
+    )
     later = _name_namespaces(ctx.accepted.nested) - {_FIRST}
     config = read_app_config(ctx)
     is_new = not is_delivered(ctx, ConditionType.PREPARED, config)
@@ -45,15 +51,28 @@ def ensure(ctx: Context) -> Outcome:
         return _follow(ctx, kubeconfig, later, config, is_new=is_new)
     if kubeconfig is None:
         return _wait(ctx, "waiting for the virtual cluster's certificates and Service")
-    info = read_job_info(ctx)
-    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
-        ctx.world.cluster.apply(obj)
-    objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST, config)]
+    if not is_init_job_made(ctx):
+        _apply_on_host(ctx)
+    objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST, config, init_mark=ctx.job.uid)]
     try:
         ctx.world.virtual_clusters.apply(kubeconfig, objects)
     except TransientError as error:
         return _wait(ctx, f"the virtual cluster's API does not answer: {error}")
     return Done(mark(ctx, config))
+
+
+def ahead(ctx: Context) -> Outcome:
+    """The objects on the host. Nothing but the init pod uses them, and it needs the kubeconfig."""
+    if not is_init_job_made(ctx) and read_kubeconfig(ctx) is not None:
+        _apply_on_host(ctx)
+    return Done()
+
+
+def _apply_on_host(ctx: Context) -> None:
+    """ConfigMap and Secret `kns-job` in the job's namespace: the environment of the init pod."""
+    info = read_job_info(ctx)
+    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
+        ctx.world.cluster.apply(obj)
 
 
 def _wait(ctx: Context, message: str) -> Outcome:
@@ -95,10 +114,11 @@ def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str], config: s
     return Done(mark(ctx, config))
 
 
-def _build_for(ctx: Context, namespace: str, config: str | None) -> list[Object]:
+def _build_for(ctx: Context, namespace: str, config: str | None, *, init_mark: str = "") -> list[Object]:
+    """The objects for one namespace. `init_mark`, in the last one, tells the init pod that all of them are there."""
     info = read_job_info(ctx)
-    objects = build_job_info(namespace, public=info.public, secret=info.secret)
-    return [*objects, build_pull_secret(namespace, config)] if config else objects
+    objects = build_job_info(namespace, public=info.public, secret=info.secret, mark=init_mark)
+    return [build_pull_secret(namespace, config), *objects] if config else objects
 
 
 def _read_classes(ctx: Context) -> list[Object]:

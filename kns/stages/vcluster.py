@@ -30,7 +30,7 @@ from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
 from kns.stages.prepared import find_state
-from kns.stages.tenant import end_pods
+from kns.stages.tenant import end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
@@ -80,7 +80,7 @@ def drain(ctx: Context) -> Outcome:
     grace = timedelta(seconds=ctx.site.grace_s)
     if since is not None and ctx.now >= since.last_transition_time + grace:
         return Done()
-    left = end_pods(ctx, spare_dns=True)
+    left = end_tenants_pods(ctx)
     return Wait(_DRAIN_AFTER_S, Reason.GRACE, f"pods still ending: {left}") if left else Done()
 
 

@@ -2,13 +2,14 @@
 A host cluster in memory. It stores what is applied and simulates the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a claim binds
-the volume that names it, a deleted volume disappears after its claim, a terminating namespace disappears. The
-attributes at the top make each controller fail as the real one does.
+virtual cluster's syncer writes its certificates and then serves, the web shell runs, an init job's pod waits for the
+mark of stage prepare, prints and ends, a claim binds the volume that names it, a deleted volume disappears after its
+claim, a terminating namespace disappears. The attributes at the top make each controller fail as the real one does.
 """
 
 import base64
 import itertools
+import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -72,6 +73,7 @@ class FakeHost:
         self.watches_routes = False  # as on a site with a Gateway
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
+        self.is_prepared: Callable[[str], bool] = lambda record_uid: True  # whether the virtual cluster has its mark
         self.calls: list[str] = []
         self._clock = clock
         self._shared = RecentObjects(self.read, clock=clock)
@@ -200,11 +202,16 @@ class FakeHost:
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
-        meta.setdefault("creationTimestamp", self._clock.now().isoformat())
+        if kind is Kind.SERVICE:
+            new.setdefault("spec", {}).setdefault("clusterIP", "10.96.1.7")
+        meta.setdefault("creationTimestamp", (old or new)["metadata"].get("creationTimestamp") or self._now())
         if old:
             new = {**old, **new}
         self._objects[key] = new
         return copy_of(new)
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat()
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """A tenant's claim as the syncer copies it to the host."""
@@ -282,6 +289,8 @@ class FakeHost:
     def _run_shell(self, namespace: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": deployment["spec"]["template"]["metadata"]["labels"]}})
         state = {"waiting": {"reason": self.shell_waits, "message": "no"}} if self.shell_waits else {"running": {}}
         self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "shell", "state": state}]}
@@ -309,6 +318,13 @@ class FakeHost:
         meta.setdefault("deletionTimestamp", "now")
         meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
 
+    def _may_create_pod(self, namespace: str) -> bool:
+        """Neither a quota of no pods nor the end of the namespace refuses it."""
+        quota = (Kind.RESOURCE_QUOTA, namespace, names.DRAIN_QUOTA)
+        return quota not in self._objects and not self._objects[Kind.NAMESPACE, "", namespace]["metadata"].get(
+            "deletionTimestamp"
+        )
+
     def _await_pods(self, namespace: str) -> bool:
         """A terminating namespace ends its pods, each with its own grace period. Returns whether one never ends."""
         pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
@@ -331,7 +347,10 @@ class FakeHost:
 
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
-        if pod_key not in self._objects:
+        is_new = pod_key not in self._objects
+        if is_new:
+            if not self._may_create_pod(namespace):
+                return
             labels = {**deployment["spec"]["template"]["metadata"]["labels"]}
             self.put(*pod_key, {"metadata": {"labels": labels}})
         if not self.schedulable:
@@ -345,6 +364,11 @@ class FakeHost:
             }
             deployment["status"] = {"readyReplicas": 0}
             return
+        certs = (Kind.SECRET, namespace, f"{name}-certs")
+        if certs not in self._objects:  # the syncer keeps what it finds
+            self.put(*certs, {"data": {"admin.conf": base64.b64encode(ADMIN_CONF).decode()}})
+        if is_new and "status" not in deployment:  # a control plane starts for a while
+            return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
         if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
             now = self._clock.now().isoformat()
@@ -352,10 +376,6 @@ class FakeHost:
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
             }
         deployment["status"] = {"readyReplicas": 1}
-        if (Kind.SECRET, namespace, f"{name}-certs") not in self._objects:  # the syncer keeps what it finds
-            admin = base64.b64encode(ADMIN_CONF).decode()
-            self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
-        self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
             self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
@@ -381,6 +401,8 @@ class FakeHost:
         pod_key = (Kind.POD, namespace, f"{name}-0")
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": labels}})
         pod = self._objects[pod_key]
         if self.init_pod_status is not None:
@@ -395,6 +417,10 @@ class FakeHost:
                 now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
                 self.put(Kind.EVENT, namespace, f"{name}-0.BackOff", {**event, "lastTimestamp": now})
             pod["status"] = status
+            return
+        plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
+        if not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
         pod["log"] = self.init_log
         for claim, storage_class in self.claims.items():
@@ -411,8 +437,9 @@ class FakeHost:
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         if kind == "Complete" and self.target_appears:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
-            tenant = {names.SYNCED_LABEL: namespace}
-            self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+            tenant, web = {names.SYNCED_LABEL: namespace}, (Kind.POD, namespace, f"web-x-default-x-{namespace}")
+            if web in self._objects or self._may_create_pod(namespace):
+                self.put(*web, {"metadata": {"labels": tenant}})
 
 
 def _as_cached(kind: Kind, obj: Object) -> Object:
@@ -446,7 +473,10 @@ def _list_addresses(route: Object) -> set[tuple[str, str]]:
 def _matches(selector: str, labels: Mapping[str, str]) -> bool:
     for term in filter(None, selector.split(",")):
         key, equals, value = term.partition("=")
-        if key.endswith("!"):
+        if key.startswith("!"):
+            if key[1:] in labels:
+                return False
+        elif key.endswith("!"):
             if labels.get(key[:-1]) == value:
                 return False
         elif (key not in labels) if not equals else labels.get(key) != value:

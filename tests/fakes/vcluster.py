@@ -47,6 +47,7 @@ class FakeVirtualClusters:
         self.namespaces = {"default"}
         self.objects: dict[tuple[str, str, str], Object] = {}  # (kind, namespace, name)
         self.retried: list[str] = []  # "namespace/name" of each pod whose syncer was woken
+        self.marks: set[str] = set()  # of stage prepare, of all jobs
         self.fault: Exception | None = None
 
     def is_ready(self, kubeconfig: str) -> bool:
@@ -59,6 +60,9 @@ class FakeVirtualClusters:
             namespace = obj["metadata"].get("namespace", "")
             if not namespace or namespace in self.namespaces:
                 self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy_of(obj)
+                mark = obj["metadata"].get("annotations", {}).get(names.RECORD_UID_ANNOTATION)
+                if mark and namespace == "default":
+                    self.marks.add(mark)
 
     def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
         self._fail()

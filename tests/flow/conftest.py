@@ -112,16 +112,21 @@ def _no_intake(job: Job) -> NoReturn:
 
 @pytest.fixture
 def sim() -> Simulation:
-    clock = FakeClock()
-    return Simulation(
-        clock=clock,
-        store=MemoryJobStore(clock),
-        host=FakeHost(clock),
-        outputs=MemoryOutputStore(),
-        tokens=MemoryTokenStore(),
-        virtual=FakeVirtualClusters(),
-        catalog=StaticCatalog(a_catalog()),
-    )
+    return Simulation(**new_fakes(FakeClock()), catalog=StaticCatalog(a_catalog()))
+
+
+def new_fakes(clock: FakeClock) -> dict[str, Any]:
+    """An empty host and everything else that a job's objects are in."""
+    virtual, host = FakeVirtualClusters(), FakeHost(clock)
+    host.is_prepared = virtual.marks.__contains__
+    return {
+        "clock": clock,
+        "store": MemoryJobStore(clock),
+        "host": host,
+        "outputs": MemoryOutputStore(),
+        "tokens": MemoryTokenStore(),
+        "virtual": virtual,
+    }
 
 
 @pytest.fixture

@@ -40,6 +40,33 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert "service/web created" in sim.outputs.read(sim.record).render()
 
 
+@pytest.mark.parametrize("reason", [StopReason.TERMINATE, StopReason.WALLTIME])
+def test_own_pods_end_at_once_and_the_tenants_with_their_grace(
+    sim: Simulation, job: JobBuilder, reason: StopReason
+) -> None:
+    """Kubernetes removes a namespace in one go only if its pods are gone by then. No controller replaces them."""
+    sim.submit(job)
+    sim.run(until="serving")
+    dns = {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}
+    sim.host.put(Kind.POD, "kns-job-7", "dns", {"metadata": {"labels": dns}})
+    sim.store.request_stop(sim.job, reason)
+    sim.run(until="removing")  # the Ingress first
+    sim.host.settle()
+    sim.host.calls.clear()
+    assert sim.step().summary == "removing"
+    pods = {obj["metadata"]["name"]: obj["metadata"] for obj in sim.host.dump() if obj["kind"] == "Pod"}
+    assert {name: meta["deletionGracePeriodSeconds"] for name, meta in pods.items()} == {
+        "dns": 1,
+        "kns-init-0": 1,
+        "kns-job-7-0": 1,
+        "web-x-default-x-kns-job-7": sim.site.grace_s,
+    }
+    verbs = [call.partition(" kns-job-7")[0] for call in sim.host.calls]
+    assert verbs == ["apply ResourceQuota", *["delete_pods"] * 3, "delete Namespace /kns-job-7"]
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
 def _stubborn(*, ending: bool) -> dict[str, Any]:
     """A tenant's pod with a grace period of years; `ending`: the tenant deleted it already."""
     meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}

@@ -57,7 +57,7 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
 def test_a_target_that_leads_elsewhere_is_never_served(
     sim: Simulation, job: JobBuilder, spec: dict[str, Any], says: str
 ) -> None:
-    """The record says why and there is no Ingress. At the limit the job ends with that reason."""
+    """The record says why, and the Ingress leads to no pod. At the limit the job ends with that reason."""
     sim.configure(target_limit_s=60)
     sim.host.target_appears = False
     _deploy(sim, job)
@@ -65,7 +65,7 @@ def test_a_target_that_leads_elsewhere_is_never_served(
     assert sim.step().summary == "wait"
     assert sim.job.status.reason == Reason.TARGET_UNFIT
     assert f"target Service default/web {says}" in str(sim.job.status.message)
-    assert not {"Ingress kns-job-7/kns-job-7", "Service kns-job-7/kns-target"} & set(sim.host.left)
+    assert (sim.job.status.url, "selector" in _target(sim)["spec"]) == (None, False)
     sim.run(until="ended")
     assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.TARGET_UNFIT)
     assert sim.outputs.read(sim.record).lines()[-1].endswith(", 60 s after the deployment")

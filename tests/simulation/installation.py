@@ -70,6 +70,7 @@ class Installation:
         self.outputs = WitnessedOutputs()
         self.tokens = WitnessedTokens()
         self.virtual = FakeVirtualClusters()
+        self.host.is_prepared = self.virtual.marks.__contains__
         self.catalog = StaticCatalog(CATALOG)
         self.gate = Gate()
         self.surprise: BaseException | None = None
@@ -138,7 +139,7 @@ class Installation:
     def forget(self) -> None:
         """Clear what the fakes recorded about jobs that are gone."""
         kept = (self.store.gone, self.store.writes, self.host.made, self.host.calls, self.realm.calls, self.tokens.made)
-        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects):
+        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects, self.virtual.marks):
             each.clear()
 
     @property

@@ -46,9 +46,9 @@ def _keep_claim(claim: Object) -> Object:
 
 
 def _keep_pod(pod: Object) -> Object:
-    """Why the pod does not start (`kns.stages.pods`), and when it ended."""
+    """Why the pod does not start (`kns.stages.pods`), and when it ended or will end."""
     return {
-        "metadata": _pick(pod["metadata"], (*_IDENTITY, "labels", "ownerReferences")),
+        "metadata": _pick(pod["metadata"], (*_IDENTITY, "deletionGracePeriodSeconds", "labels", "ownerReferences")),
         "spec": _pick(pod.get("spec"), ("nodeName",)),
         "status": dict(pod.get("status") or {}),
     }
