@@ -154,7 +154,7 @@ def describe_machine(kubectl: Kubectl) -> str:
     info = node["nodeInfo"]
     load = os.getloadavg()[2]
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, one node with {cores} cores and {memory:.0f} GiB, Linux {platform.release()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, one node with {cores} cores and {memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, "
         f"Kubernetes {info['kubeletVersion']}, {info['containerRuntimeVersion']}. "
         f"Load of the machine in the last 15 minutes: {load:.1f}."
     )
