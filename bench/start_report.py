@@ -152,9 +152,9 @@ def describe_machine(kubectl: Kubectl) -> str:
     node = kubectl.get("nodes")["items"][0]["status"]
     cores, memory = node["capacity"]["cpu"], int(node["capacity"]["memory"].removesuffix("Ki")) / 2**20
     info = node["nodeInfo"]
-    load = os.getloadavg()[2]
+    load, kernel = os.getloadavg()[2], platform.release().partition("-")[0]
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, one node with {cores} cores and {memory:.0f} GiB, Linux {platform.release()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, one node with {cores} cores and {memory:.0f} GiB, Linux {kernel}, "
         f"Kubernetes {info['kubeletVersion']}, {info['containerRuntimeVersion']}. "
         f"Load of the machine in the last 15 minutes: {load:.1f}."
     )

@@ -65,8 +65,8 @@ _SECURITY: dict[str, Any] = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-# Go's garbage collector runs when the heap has grown by half, and not to its double: a fifth less memory for a few
-# percent of processor time (docs/performance.md).
+# Go's garbage collector runs when the heap has grown by half, and not to its double. The API server then has a tenth
+# less memory of its own (docs/performance.md).
 _GARBAGE = {"name": "GOGC", "value": "50"}
 _PKI_MOUNT = {"name": "pki", "mountPath": _PKI, "readOnly": True}
 _DATA_MOUNT = {"name": "data", "mountPath": _DATA}
