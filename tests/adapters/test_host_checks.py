@@ -58,7 +58,8 @@ def a_role(name: str, rules: dict[tuple[str, str], set[str]]) -> Object:
 
 @cache
 def _read_policy(name: str) -> Object:
-    policy: Object = next(yaml.safe_load_all((MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml").read_text()))
+    found = (obj for path in MANIFESTS.glob("admission-*.yaml") for obj in yaml.safe_load_all(path.read_text()))
+    policy: Object = next(obj for obj in found if obj["metadata"]["name"] == name)
     return policy
 
 
