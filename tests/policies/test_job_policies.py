@@ -553,7 +553,7 @@ def test_finalizers_and_annotations_that_the_host_wrote_do_not_stop_the_syncer(a
     api.call("PATCH", path("pods", name), {"metadata": hosts}, content_type=MERGE)
     found = api.call("GET", path("pods", name))
     found["metadata"]["annotations"]["example.org/mine"] = "1"
-    api.call("PUT", path("pods", name), found, user=SYNCER)
+    found = api.call("PUT", path("pods", name), found, user=SYNCER)
     found["metadata"]["annotations"]["cni.projectcalico.org/ipAddrs"] = '["10.0.0.1"]'
     with pytest.raises(RefusedError, match="remove them: cni"):
         api.call("PUT", path("pods", name) + "?dryRun=All", found, user=SYNCER)
