@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
 from kns.model.reading.scalars import is_int64
-from kns.model.reading.strict_json import MAX_DEPTH, NotJsonError, decode_text
+from kns.model.reading.strict_json import MAX_DEPTH, REPEATED, NotJsonError, decode_text
 from kns.model.reading.strict_json import decode_json as decode_strictly
 
 MAX_VALUES = 50_000  # in one body; a long AppDef has two thousand
@@ -45,13 +45,16 @@ def decode_appdef(body: bytes) -> Any:
     values is bounded as in `decode_json`.
 
     Raises:
-        InvalidInputError: with the key path of the first problem, or without one if the body is not JSON.
+        InvalidInputError: with the path of the first key that appears twice, or without a path if the body is not such
+            JSON otherwise.
     """
     try:
         _check_count(body)
         decoded = decode_strictly(decode_text(body))
     except (ValueError, NotJsonError) as error:
         raise InvalidInputError("", "is not JSON that can be read") from error
+    if any(problem.message != REPEATED for problem in decoded.problems):
+        raise InvalidInputError("", "is not JSON that can be read")
     for problem in decoded.problems:
         raise InvalidInputError(key_path(problem.location), problem.message)
     return decoded.data

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from kns.adapters.kube.watch import SILENCE_S
+from kns.adapters.rooms import Rooms
 from kns.engine.intake import Intake
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Result
@@ -181,7 +182,7 @@ class Process:
         self.reconciler = Reconciler(
             store=records,
             writer=records,
-            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}),
+            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}, rooms=Rooms()),
             site=world.site,
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),

@@ -18,6 +18,7 @@ from kns.model.errors import KnsError
 from kns.model.reading.problem import Location, Problem
 from kns.model.reading.scalars import is_int64
 
+REPEATED = "appears twice"  # the message of the problem of a key
 MAX_DEPTH = 64  # far above any AppDef, and far below the recursion limits of Python and Kubernetes
 
 
@@ -117,7 +118,7 @@ def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Ite
         elif isinstance(value, dict) and not all(map(_is_text, value)):  # such a key cannot be shown
             yield Problem(location, "has a key with half of a surrogate pair, which is no text")
         elif isinstance(value, dict):
-            yield from (Problem((*location, key), "appears twice") for key in dict.fromkeys(keys_of.get(id(value), ())))
+            yield from (Problem((*location, key), REPEATED) for key in dict.fromkeys(keys_of.get(id(value), ())))
             waiting += [((*location, key), item) for key, item in reversed(value.items())]
         elif isinstance(value, list):
             waiting += [((*location, index), item) for index, item in reversed(list(enumerate(value)))]
