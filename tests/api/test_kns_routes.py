@@ -1,6 +1,6 @@
 """The API of kns's own clients: shapes of its answers, its errors, and who may use it."""
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
-ROUTES = ["job", "explain"]
+ROUTES = ["job", "explain", "connection"]
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -94,6 +94,26 @@ def test_an_explanation_has_limits_warnings_and_advice(api: Api) -> None:
     )  # fmt: skip
 
 
+def test_a_connection_has_the_addresses_and_the_login(api: Api) -> None:
+    api.add(a_job().exposed().condition(ConditionType.SHELL_READY, at_s=45))
+    assert ask(api, "connection", number=7).content == as_json(
+        {
+            "url": "https://kns-job-7.jobs.example.org",
+            "shell_url": "https://kns-job-7.jobs.example.org/gotty-shell",
+            "address": "kns-job-7.jobs.example.org",
+            "user": "user1",
+            "password": "P" * 16,
+        }
+    )
+
+
+def test_a_job_that_is_not_running_has_no_connection(api: Api) -> None:
+    api.add(a_job())
+    assert_refused(ask(api, "connection", number=7), 409, "kns-job-7 is SUBMITTED")
+    api.add(a_job().started())
+    assert_refused(ask(api, "connection", number=7), 409, "kns-job-7 cannot be reached yet")
+
+
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("user", ["user1", "lead1", "payer1", "admin1"])
 def test_who_may_see_a_job_may_ask_about_it(api: Api, route: str, user: str) -> None:
@@ -125,6 +145,7 @@ def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:
 
 
 def test_the_table_has_every_route(api: Api) -> None:
-    (paths,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
+    (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
+    paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
     assert own == {f"/kns/{route}" for route in [*ROUTES, "openapi.json"]}

@@ -3,14 +3,16 @@
 from fastapi import Response
 
 from kns.api.kns.errors import ERRORS, LOOKUP
-from kns.api.kns.shapes import explanation_entry, job_entry
+from kns.api.kns.shapes import connection_entry, explanation_entry, job_entry
 from kns.http.answers import JsonAnswer
 from kns.http.auth import REQUIRED
 from kns.http.dependencies import Ports
 from kns.http.lookup import JOB, KnownJob
 from kns.http.routes import Route, Routes
 from kns.http.schemas import ref
+from kns.service.errors import NotRunningError
 from kns.service.explain import explain as explain_job
+from kns.service.view import read_connection
 
 routes = Routes(ERRORS)
 
@@ -41,3 +43,17 @@ async def job(ports: Ports, job: KnownJob) -> Response:
 )
 def explain(ports: Ports, job: KnownJob) -> Response:
     return JsonAnswer(explanation_entry(explain_job(ports, job)))
+
+
+@routes.add(
+    Route(
+        "connection",
+        "How to reach a running job, and its web shell.",
+        answer=ref("Connection"),
+        parameters=JOB,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotRunningError),
+    )
+)
+def connection(ports: Ports, job: KnownJob) -> Response:
+    return JsonAnswer(connection_entry(read_connection(ports, job)))

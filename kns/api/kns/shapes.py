@@ -8,6 +8,7 @@ from kns.model.job.job import SUBSTATUS_TEXT, Job, JobState
 from kns.model.job.timeline import Step, StepState, build_timeline
 from kns.service.explain import Explanation, HostWarning, Standing, Use
 from kns.service.find import accepted_of
+from kns.service.view import Connection
 
 _TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
 _SECONDS_OR_NULL: Schema = {"type": ["number", "null"], "minimum": 0}
@@ -135,6 +136,25 @@ def _warning_entry(warning: HostWarning) -> dict[str, Any]:
     }
 
 
+_CONNECTION: dict[str, Schema] = {
+    "url": TEXT_OR_NULL,
+    "shell_url": TEXT_OR_NULL,
+    "address": TEXT_OR_NULL,
+    "user": STRING,
+    "password": STRING,
+}
+
+
+def connection_entry(found: Connection) -> dict[str, Any]:
+    return {
+        "url": found.url,
+        "shell_url": found.shell_url,
+        "address": found.address,
+        "user": found.user,
+        "password": found.password,
+    }
+
+
 def format_time(moment: datetime | None) -> str | None:
     """
     >>> format_time(datetime(2026, 1, 5, 14, 15, 30, 999, tzinfo=UTC))
@@ -147,6 +167,7 @@ SCHEMAS: dict[str, Schema] = {
     "Job": a_record(_JOB),
     "Step": a_record(_STEP),
     "Explanation": a_record(_EXPLANATION),
+    "Connection": a_record(_CONNECTION),
     "Use": a_record(_USE),
     "Warning": a_record(_WARNING),
 }
