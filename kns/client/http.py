@@ -118,6 +118,10 @@ class Client:
         """The body of a submission with the credentials of this client. `changes` are more top-level keys."""
         return build_submission(app, machine, credentials=self._credentials, **changes)
 
+    def build_user(self) -> dict[str, Any]:
+        """The credentials as a part of a submission's body; empty for a token, which is a header."""
+        return {"user": self._credentials.params} if isinstance(self._credentials, ApiKey) else {}
+
     def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Submitted:
         """
         Submit a job. Repeated calls with the same key within a day give the first one's job.
@@ -147,6 +151,14 @@ class Client:
         if number not in jobs:
             raise UnknownJobError(f"GET {self._url}{PREFIX}/jobs: job {number} is not in the list")
         return jobs[number]
+
+    def apps(self, name: str | None = None) -> dict[str, dict[str, Any]]:
+        """The apps that the user may run, by id; with `name` that one or none."""
+        return dict(self.get("apps", **({} if name is None else {"name": name})))
+
+    def machines(self) -> dict[str, dict[str, Any]]:
+        """The site's machines by name."""
+        return dict(self.get("machines"))
 
     def info(self, job: JobRef) -> dict[str, Any] | None:
         """How to connect to a job; None while it is not reachable, and after its end."""
