@@ -1,15 +1,18 @@
-"""Commands that end jobs."""
+"""Commands that end jobs, or let them run longer."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from kns.cli.options import JobArguments, Timeout, read_job
+from kns.cli.exits import CommandError, Exit
+from kns.cli.options import JobArgument, JobArguments, Timeout, read_job
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
+from kns.model.errors import InvalidInputError
 from kns.model.job.job import JobState
+from kns.model.reading.duration import format_walltime, parse_walltime
 
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended and everything of it is removed.")]
 
@@ -39,6 +42,34 @@ def terminate(ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout
     _end_all(
         get_session(ctx), job, lambda client, found: client.terminate(found["number"]), wait=wait, timeout_s=timeout
     )
+
+
+@control.command()
+def extend(
+    ctx: typer.Context,
+    job: JobArgument,
+    by: Annotated[str | None, typer.Option("--by", metavar="HH:MM:SS", help="How much longer.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="HH:MM:SS", help="The walltime from the job's start.")
+    ] = None,
+) -> None:
+    """Let a live job run longer than its walltime. Give --by or --to; --to is safe to repeat."""
+    if (by is None) == (to is None):
+        raise CommandError(Exit.USAGE, "how long? give --by or --to")
+    session = get_session(ctx)
+    with session.connect() as client:
+        found = client.detail(read_job(job))
+        wanted = to if to is not None else _add(found, by or "")
+        walltime_s = client.extend(found["number"], wanted)
+    session.screen.line(format_walltime(walltime_s))
+
+
+def _add(job: dict[str, Any], by: str) -> str:
+    try:
+        added_s = parse_walltime(by, path="--by")
+    except InvalidInputError as error:
+        raise CommandError(Exit.USAGE, str(error)) from error
+    return format_walltime((job["walltime_seconds"] or 0) + added_s)
 
 
 def _end_all(

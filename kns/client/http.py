@@ -192,6 +192,13 @@ class Client:
         """How to reach a running job (`Connection`). ResponseError 409 while it cannot be reached."""
         return dict(self.get("connection", prefix=OWN_PREFIX, **_name(job)))
 
+    def extend(self, job: JobRef, walltime: str) -> int:
+        """Extend the walltime (HH:MM:SS from the start) of a live job, and return it in seconds. Safe to repeat."""
+        path = f"{OWN_PREFIX}/extend"
+        key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
+        answer = self.send("POST", path, data={**_name(job), "walltime": walltime}, headers=key)
+        return int(self._decode("POST", path, answer)["walltime_seconds"])
+
     def shutdown(self, job: JobRef) -> None:
         """Request the end of a running job, with the grace period for its pods."""
         self.get("shutdown", **_name(job))

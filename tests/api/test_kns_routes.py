@@ -5,13 +5,14 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from kns.model.errors import UnavailableError
+from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
 ROUTES = ["job", "explain", "connection"]
+POSTED = ["extend"]
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -138,6 +139,37 @@ def test_credentials_and_parameters_are_checked_as_in_the_public_api(api: Api, r
     assert_refused(ask(api, route, number="x"), 400, "Invalid parameter(s)")
 
 
+# --- extend
+
+
+def extend(api: Api, *, as_user: str = "user1", **params: Any) -> httpx.Response:
+    headers = {"X-API-Username": as_user, "X-API-Key": f"key-{as_user}"}
+    return api.call("POST", "/kns/extend", data=params, headers=headers)
+
+
+def test_a_walltime_is_extended(api: Api) -> None:
+    api.add(a_job().with_accepted(walltime_s=3600).exposed())
+    answer = extend(api, number=7, walltime="02:00:00")
+    assert (answer.status_code, answer.content) == (200, as_json({"walltime_seconds": 7200}))
+    assert ask(api, "job", number=7).json()["walltime_seconds"] == 7200
+
+
+def test_an_extension_that_is_refused_says_why(api: Api) -> None:
+    api.add(a_job().with_accepted(walltime_s=3600).exposed())
+    api.add(a_job().numbered(8).with_accepted(walltime_s=3600).exposed().ended())
+    api.add(a_job().numbered(9).with_accepted(walltime_s=3600).owned_by("idle1").exposed())
+    assert_refused(extend(api, number=7), 400, "Required parameter(s) missing")
+    assert_refused(extend(api, number=7, walltime="1h"), 400, "walltime: '1h' is not HH:MM:SS")
+    assert_refused(extend(api, number=7, walltime="00:30:00"), 400, "walltime: job 7 has 01:00:00; give a longer one")
+    why = "job 8 has ended or is ending, so its walltime cannot be extended"
+    assert_refused(extend(api, number=8, walltime="02:00:00"), 409, why)
+    assert_refused(extend(api, as_user="idle1", number=9, walltime="02:00:00"), 403, "the account idle1 is not active")
+    assert_refused(extend(api, as_user="user2", number=7, walltime="02:00:00"), 404, "Job not found")
+    api.jobs.faults["extend_walltime"] = RefusedError("an older CRD")
+    assert_refused(extend(api, number=7, walltime="02:00:00"), 500, "an older CRD")
+    assert_refused(ask(api, "extend", number=7, walltime="02:00:00"), 405, "Method not allowed")
+
+
 def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:
     api.add(a_job().exposed())
     api.namespaces.faults[Kind.RESOURCE_QUOTA] = UnavailableError("no answer")
@@ -148,4 +180,4 @@ def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
-    assert own == {f"/kns/{route}" for route in [*ROUTES, "openapi.json"]}
+    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, "openapi.json"]}

@@ -157,6 +157,15 @@ def test_stop_with_wait_returns_when_everything_is_removed(api: Api, terminal: T
     assert terminal.steps == []
 
 
+def test_a_walltime_is_extended_by_or_to_a_time(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().with_accepted(walltime_s=3600).exposed())
+    assert terminal.run("extend", "7", "--by", "00:30:00").stdout == "01:30:00\n"
+    assert terminal.run("extend", "7", "--to", "02:00:00").stdout == "02:00:00\n"
+    assert terminal.refuse(2, "extend", "7") == "how long? give --by or --to"
+    assert terminal.refuse(2, "extend", "7", "--by", "1h") == "--by: '1h' is not HH:MM:SS"
+    assert terminal.refuse(5, "extend", "7", "--to", "01:00:00").endswith("job 7 has 02:00:00; give a longer one")
+
+
 def test_nobody_ends_somebody_elses_job(api: Api, terminal: Terminal) -> None:
     api.add(a_job().owned_by("user3", payer="user3").exposed())
     for command in ("stop", "terminate"):

@@ -2,8 +2,9 @@
 
 from kns.http.errors import COMMON_ERRORS, UNAUTHORIZED, ErrorResponse, ErrorTable, Explained
 from kns.http.routes import Expected
-from kns.model.errors import TransientError
+from kns.model.errors import InvalidInputError, RefusedError, TransientError
 from kns.service.errors import (
+    InactiveAccountError,
     NoJobNamedError,
     NotPermittedError,
     NotRunningError,
@@ -21,6 +22,9 @@ ERRORS: ErrorTable = {
     NoJobNamedError: NO_JOB,
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: Explained(409),
+    InvalidInputError: Explained(400),
+    InactiveAccountError: Explained(403),
+    RefusedError: Explained(500),
 }
 
 LOOKUP: tuple[Expected, ...] = (TransientError, NoJobNamedError, UnknownJobError)

@@ -86,7 +86,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "submitted": format_time(job.submit_time),
         "started": format_time(status.start_time),
         "ended": format_time(status.end_time),
-        "walltime_seconds": accepted.walltime_s,
+        "walltime_seconds": job.walltime_s,
         "walltime_end": format_time(job.walltime_end),
         "now": format_time(now),
         "steps": [step_entry(step, now=now) for step in build_timeline(job)],
