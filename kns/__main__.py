@@ -1,4 +1,9 @@
-"""`python -m kns`: the scheduler without arguments, the command line with them."""
+"""
+`python -m kns`: the scheduler without arguments, the command line with them. The program `kns` is always the command
+line.
+
+The command line imports nothing of the scheduler, so that it works and starts quickly without its dependencies.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -8,22 +13,34 @@ from kns.model.findings import Finding
 
 def run() -> None:
     if len(sys.argv) == 1:
-        from kns.main import run as run_scheduler
+        sys.exit(_run_scheduler())
+    run_command_line()
 
-        sys.exit(run_scheduler())
+
+def run_command_line() -> None:
     from kns.cli.app import app
     from kns.cli.preflight_command import add_preflight
     from kns.cli.prepare_command import add_prepare
 
     add_preflight(app, _check_site)
     add_prepare(app, _prepare_site)
-    app()
+    app(prog_name="kns")
+
+
+def _run_scheduler() -> int:
+    try:
+        from kns.main import run as run_scheduler
+    except ModuleNotFoundError as error:
+        return _explain_missing(error)
+    return run_scheduler()
 
 
 def _check_site() -> Iterable[Finding]:
     """Imported when asked for: the other commands need no cluster, and start without all that talks to one."""
-    from kns.preflight import check_site
-
+    try:
+        from kns.preflight import check_site
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error))
     return check_site()
 
 
@@ -32,6 +49,11 @@ def _prepare_site(all_versions: bool) -> Iterable[Finding]:
     from kns.prepare import prepare_site
 
     return prepare_site(all_versions=all_versions)
+
+
+def _explain_missing(error: ModuleNotFoundError) -> int:
+    print(f"kns: the module {error.name} is missing; `pip install 'kns[server]'` installs it", file=sys.stderr)  # noqa: T201
+    return 2
 
 
 if __name__ == "__main__":

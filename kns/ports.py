@@ -372,6 +372,15 @@ class JobStore(Protocol):
         """Write the request into the spec; safe to repeat. A Terminate replaces a Shutdown, never the reverse."""
         ...
 
+    def extend_walltime(self, job: Job, walltime_s: int) -> None:
+        """
+        Write the new walltime into the spec, unless the job has ended, must stop, or has a longer one; safe to repeat.
+
+        Raises:
+            RefusedError: the API server does not store it.
+        """
+        ...
+
 
 class RecordAuthority(Protocol):
     """The records as the API server has them, without a cache: for decisions that cannot be undone."""

@@ -1,4 +1,4 @@
-"""`kns --version`, `kns validate`, `kns catalog`: commands that call the model."""
+"""The program `kns`: its commands together, and `kns validate`, which calls the model."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,15 @@ import typer
 
 from kns import __version__
 from kns.cli.catalog import catalog
-from kns.cli.options import KubernetesVersions, list_minors
+from kns.cli.catalogue import catalogue
+from kns.cli.control import control
+from kns.cli.exits import KnsGroup
+from kns.cli.jobs import jobs
+from kns.cli.login import sites
+from kns.cli.options import KubernetesVersions, Output, list_minors
 from kns.cli.report import Report, escape
+from kns.cli.session import open_session
+from kns.cli.submit import submission
 from kns.cli.unknown import find_unknown_keys
 from kns.model.appdef.appdef import AppDef
 from kns.model.appdef.versions import DEFAULT_VERSIONS, find_unsupported
@@ -20,11 +27,16 @@ from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 app = typer.Typer(
     name="kns",
-    help="A scheduler for nested Kubernetes jobs. Without a command, run it with the settings of the environment.",
+    cls=KnsGroup,
+    help="Submit, watch and end jobs of kns, each of which runs in a Kubernetes cluster of its own.",
+    epilog="Exit statuses: 0 done, 1 the job or a check failed, 2 wrong arguments, 3 not signed in, 4 not found, "
+    "5 refused, 6 no answer, 7 timeout, 8 the job was terminated or canceled.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+for each in (submission, jobs, control, catalogue, sites):
+    app.registered_commands += each.registered_commands
 app.add_typer(catalog)
 
 
@@ -36,11 +48,20 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def main(
+    ctx: typer.Context,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="The site to use; see `kns profiles`. KNS_PROFILE.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Address of kns, without /jarvice. KNS_URL.")] = None,
+    output: Output = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     del version
+    ctx.obj = open_session(ctx, profile=profile, url=url, output=output, color=not no_color, quiet=quiet)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from kns.model.job.job import JobState
 
 PREFIX = "/jarvice"
+OWN_PREFIX = "/kns"  # the API of kns's own clients
 ENDED = frozenset(str(state) for state in JobState if state.is_ended)
 
 
@@ -32,12 +33,12 @@ class ApiKey:
 
     @property
     def params(self) -> dict[str, str]:
-        """The credentials as `user` in the body of a submission, or as parameters of a request."""
+        """The credentials as `user` in the body of a submission."""
         return {"username": self.username, "apikey": self.apikey}
 
     @property
     def headers(self) -> dict[str, bytes]:
-        """The credentials as headers, which no access log contains. kns reads them as UTF-8."""
+        """The credentials as headers in UTF-8. Access logs of proxies have queries, but not these headers."""
         return {"X-API-Username": self.username.encode(), "X-API-Key": self.apikey.encode()}
 
 
@@ -49,6 +50,7 @@ class Bearer:
 
 
 Credentials = ApiKey | Bearer
+JobRef = int | str  # the number or the name of a job
 
 
 @dataclass(frozen=True, slots=True)

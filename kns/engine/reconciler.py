@@ -254,10 +254,10 @@ class Reconciler:
         return status.model_copy(update=changes) if changes else status
 
     def _until_walltime(self, job: Job, status: JobStatus, now: datetime) -> float | None:
-        accepted = job.spec.accepted
-        if accepted is None or accepted.walltime_s is None or status.start_time is None:
+        end = replace(job, status=status).walltime_end
+        if end is None:
             return None
-        left_s = (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds()
+        left_s = (end - now).total_seconds()
         return left_s if left_s > 0 else _CLOCK_RETRY_AFTER_S
 
     def _may_end_by_time(self, job: Job) -> bool:

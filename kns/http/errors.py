@@ -64,6 +64,8 @@ ErrorTable = Mapping[type[KnsError], ErrorResponse | Explained]
 
 BAD_REQUEST = ErrorResponse(400, "Bad Request")
 INVALID_PARAMETERS = ErrorResponse(400, "Invalid parameter(s)")
+PARAMETERS_MISSING = ErrorResponse(400, "Required parameter(s) missing")
+USER_REQUIRED = ErrorResponse(400, "User required")
 UNAUTHORIZED = ErrorResponse(401, "Unauthorized")
 UNKNOWN_ROUTE = ErrorResponse(404, "Not found")
 WRONG_METHOD = ErrorResponse(405, "Method not allowed")

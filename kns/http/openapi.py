@@ -114,8 +114,10 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": STRING}}
 _ABOUT_STATUS = {
     400: "The request must be changed.",
     401: "Wrong credentials, or no right.",
+    403: "No right.",
     404: "Not there, or not in this state.",
     408: "It took too long to arrive.",
+    409: "Not in this state.",
     413: "The body is too large.",
     429: "Too many; come again later.",
     500: "A fault of kns, or of what it stores in.",

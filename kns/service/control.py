@@ -1,11 +1,13 @@
 """
-Stop a job. A stop is stored in the record; the leader acts on it.
+Stop a job, or extend its walltime. Both are stored in the record; the leader acts on them.
 """
 
 from kns.logs import get_logger
-from kns.model.errors import NotFoundError
+from kns.model.catalog.catalog import User
+from kns.model.errors import InvalidInputError, NotFoundError
 from kns.model.job.job import Job, StopReason
-from kns.service.errors import JobGoneError
+from kns.model.reading.duration import format_walltime, parse_walltime
+from kns.service.errors import InactiveAccountError, JobGoneError, NotRunningError
 from kns.service.find import require_running
 from kns.service.ports import ServicePorts
 
@@ -33,6 +35,39 @@ def terminate(ports: ServicePorts, job: Job) -> None:
     """
     if not job.is_ended:
         _request_stop(ports, job, StopReason.TERMINATE)
+
+
+def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
+    """
+    Extend the walltime of a live job, and return it in seconds.
+
+    `walltime` (HH:MM:SS) counts from the start of the job, so that a repeated call has no further effect. Whoever may
+    see the job may extend it, because they may also submit such a job or stop it. The bound is that of a submission.
+
+    Raises:
+        InvalidInputError: the text is no walltime, the job has none, or it is longer already.
+        NotRunningError: the job has ended, or must stop.
+        InactiveAccountError: the caller may not use more resources.
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    if not caller.active:
+        raise InactiveAccountError(f"the account {caller.username} is not active")
+    wanted_s = parse_walltime(walltime, path="walltime")
+    if job.is_ended or job.stop_reason is not None:
+        raise NotRunningError(f"job {job.number} has ended or is ending, so its walltime cannot be extended")
+    if job.walltime_s is None:
+        raise InvalidInputError("walltime", f"job {job.number} has none, so it needs no extension")
+    if wanted_s < job.walltime_s:
+        raise InvalidInputError(
+            "walltime", f"job {job.number} has {format_walltime(job.walltime_s)}; give a longer one"
+        )
+    try:
+        ports.jobs.extend_walltime(job, wanted_s)
+    except NotFoundError as error:
+        raise JobGoneError(f"{job.record} was deleted before it could be extended") from error
+    log.info("walltime_extended", job=job.record, walltime_s=wanted_s, user=caller.username)
+    return wanted_s
 
 
 def _request_stop(ports: ServicePorts, job: Job, reason: StopReason) -> None:

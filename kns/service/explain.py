@@ -40,7 +40,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:  # noqa: A001 - Kubernetes' own word
+class HostWarning:
     """A warning of the host about an object of the job. `count` is how often it happened."""
 
     time: datetime
@@ -74,7 +74,7 @@ class Explanation:
     summary: str
     cause: str = ""
     uses: tuple[Use, ...] = ()
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[HostWarning, ...] = ()
     advice: tuple[str, ...] = ()
 
 
@@ -147,20 +147,20 @@ def _explain_end(job: Job, steps: Sequence[Step], now: datetime) -> Explanation:
     return Explanation(standing, summary, cause=clip(status.message or ""), advice=tuple(filter(None, advice)))
 
 
-def _collect_advice(step: Step | None, warnings: Sequence[Warning]) -> tuple[str, ...]:
+def _collect_advice(step: Step | None, warnings: Sequence[HostWarning]) -> tuple[str, ...]:
     found = [find_advice(step.reason) if step else "", *(WARNING_ADVICE.get(each.reason, "") for each in warnings)]
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def _read_warnings(ports: ServicePorts, job: Job) -> tuple[Warning, ...]:
+def _read_warnings(ports: ServicePorts, job: Job) -> tuple[HostWarning, ...]:
     """The newest warnings, newest first, one for each object and reason."""
-    newest: dict[tuple[str, str], Warning] = {}
+    newest: dict[tuple[str, str], HostWarning] = {}
     for time, event in read_warnings(ports, job):
         subject = _name_subject(event.get("involvedObject") or {}, accepted_of(job).location.vcluster)
         reason, count = str(event.get("reason") or ""), event.get("count")
         message = clip(str(event.get("message") or ""), _MESSAGE_LIMIT)
         newest.pop((subject, reason), None)
-        newest[subject, reason] = Warning(time, subject, reason, message, count if isinstance(count, int) else 1)
+        newest[subject, reason] = HostWarning(time, subject, reason, message, count if isinstance(count, int) else 1)
     return tuple(reversed(newest.values()))[:MOST_SHOWN]
 
 

@@ -329,6 +329,28 @@ def test_stopping_an_ended_job_changes_nothing(subject: Subject) -> None:
     assert subject.read() == before
 
 
+@pytest.mark.parametrize(("asked", "stored"), [([7200], 7200), ([7200, 7200], 7200), ([7200, 5000], 7200)])
+def test_a_walltime_gets_longer_and_never_shorter(subject: Subject, asked: list[int], stored: int) -> None:
+    """The caller's view of the job may be outdated."""
+    job = subject.store.create(a_job().with_accepted(walltime_s=3600).build().spec)
+    for walltime_s in asked:
+        subject.store.extend_walltime(job, walltime_s)
+    assert subject.read().walltime_s == stored
+    subject.store.request_stop(job, StopReason.SHUTDOWN)
+    subject.store.extend_walltime(job, 90_000)
+    assert subject.read().walltime_s == stored, "a job that must stop is not extended"
+
+
+def test_extending_an_ended_job_changes_nothing(subject: Subject) -> None:
+    job = subject.store.create(a_job().with_accepted(walltime_s=3600).build().spec)
+    subject.store.write_status(job, a_job().ended().build().status)
+    before = subject.read()
+    subject.store.extend_walltime(before, 7200)
+    assert subject.read() == before
+    with pytest.raises(NotFoundError):
+        subject.store.extend_walltime(a_job().numbered(99).build(), 7200)
+
+
 def test_stopping_what_went_is_reported(subject: Subject) -> None:
     with pytest.raises(NotFoundError):
         subject.store.request_stop(a_job().build(), StopReason.SHUTDOWN)

@@ -207,6 +207,15 @@ class MemoryJobStore:
                 wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
                 self._write("request_stop", replace(current, spec=current.spec.model_copy(update=wish)))
 
+    def extend_walltime(self, job: Job, walltime_s: int) -> None:
+        self._fail("extend_walltime")
+        with self._lock:
+            current = self._stored(job)
+            if current.is_ended or current.stop_reason is not None or (current.walltime_s or 0) >= walltime_s:
+                return
+            spec = current.spec.model_copy(update={"extended_walltime_s": walltime_s})
+            self._write("extend_walltime", replace(current, spec=spec))
+
     # RecordAuthority
 
     def list_uids(self) -> frozenset[str]:

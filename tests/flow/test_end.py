@@ -158,6 +158,19 @@ def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> Non
     assert sim.job.status.reason == Reason.WALLTIME
 
 
+def test_an_extended_walltime_ends_the_job_later(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job.with_accepted(walltime_s=600).without_target())
+    sim.run(until="serving")
+    sim.store.extend_walltime(sim.job, 900)
+    sim.clock.advance(600)
+    result = sim.run(until="serving")
+    assert sim.job.walltime_end is not None
+    assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
+    sim.clock.advance(300)
+    sim.run(until="retained")
+    assert sim.job.status.reason == Reason.WALLTIME
+
+
 @pytest.mark.proves(
     "objects",
     "`JARVICE_KNS_KEEP_VCLUSTERS` keeps everything of a job; its final status is unchanged",

@@ -194,6 +194,9 @@ class KubeRecords:
     def request_stop(self, job: Job, reason: StopReason) -> None:
         retry_on_conflict(lambda: self._write_stop(job.record, reason))
 
+    def extend_walltime(self, job: Job, walltime_s: int) -> None:
+        retry_on_conflict(lambda: self._write_walltime(job.record, walltime_s))
+
     # --- RecordAuthority
 
     def list_uids(self) -> frozenset[str]:
@@ -303,10 +306,14 @@ class KubeRecords:
         self._cache.put(stored)
         return _read(stored)
 
-    def _patch(self, job: Job, patch: Object) -> None:
+    def _patch(self, job: Job, patch: Object) -> Object:
+        """The record as stored."""
         path = RECORDS.path(self._namespace, job.record)
-        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
+        stored: Object = self._client.request(
+            "PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S
+        )
         self._cache.put(stored)
+        return stored
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
         """
@@ -319,6 +326,19 @@ class KubeRecords:
             return
         spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
+
+    def _write_walltime(self, record: str, walltime_s: int) -> None:
+        path = RECORDS.path(self._namespace, record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+        if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
+            return
+        spec = {"extendedWalltimeS": walltime_s}
+        written = self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
+        if job_from_record(written).spec.extended_walltime_s != walltime_s:  # an older CRD drops what it does not know
+            raise RefusedError(
+                f"NestedJob {record}: the host cluster did not store spec.extendedWalltimeS; apply "
+                "manifests/crd-nestedjob.yaml of this release"
+            )
 
     def _find_created(self, body: Object, error: UnavailableError) -> Object:
         """The record that a create request without an answer has stored. If there is none, raise the original error."""

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from fastapi import Response
 
-from kns.api.jarvice.auth import OPTIONAL, REQUIRED, Caller, Guest
 from kns.api.jarvice.catalog_shapes import app_entry, appdef_entry, machine_entry
-from kns.api.jarvice.errors import ERRORS, PARAMETERS_MISSING, UNKNOWN_QUEUE
+from kns.api.jarvice.errors import ERRORS, UNKNOWN_QUEUE
 from kns.http.answers import JsonAnswer
+from kns.http.auth import OPTIONAL, REQUIRED, Caller, Guest
 from kns.http.dependencies import Ports, RawBody
-from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, Explained, HttpError
+from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, PARAMETERS_MISSING, Explained, HttpError
 from kns.http.json_body import decode_appdef
 from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes

@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import Request, Response
 
 from kns.api.jarvice import catalog, catalog_shapes, jobs, shapes, submit, team
-from kns.api.jarvice.auth import SECURITY_SCHEMES
 from kns.api.jarvice.errors import ERRORS
 from kns.http import probes
 from kns.http.answers import JsonAnswer
 from kns.http.app import FrontEnd
+from kns.http.auth import SECURITY_SCHEMES
 from kns.http.openapi import Part, build_document
 from kns.http.routes import GET, Route, Routes
 from kns.http.schemas import STRING, a_record

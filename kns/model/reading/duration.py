@@ -5,6 +5,7 @@ import re
 from kns.model.errors import InvalidInputError
 
 _FORM = re.compile(r"([0-9]{1,5}):([0-5][0-9]):([0-5][0-9])")
+MAX_WALLTIME_S = 99_999 * 3600 + 59 * 60 + 59  # the longest that the form can write
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 

@@ -51,8 +51,8 @@ def a_client(answer: Callable[[httpx.Request], httpx.Response], credentials: Any
     return Client("http://kns/", credentials, transport=httpx.MockTransport(answer), **options)
 
 
-def test_an_api_key_is_a_header_of_a_get_request() -> None:
-    """And not in its query, which every proxy on the way may log."""
+def test_an_api_key_is_in_headers_and_never_in_the_query() -> None:
+    """Access logs of proxies contain queries."""
     server = serve(body={})
     with a_client(server) as client:
         client.get("jobs", all="true")
@@ -62,12 +62,20 @@ def test_an_api_key_is_a_header_of_a_get_request() -> None:
     assert "authorization" not in server.last.headers
 
 
-def test_a_name_that_is_not_ascii_is_sent_as_kns_reads_it() -> None:
+def test_a_name_that_is_not_ascii_is_sent_as_utf_8() -> None:
     server = serve(body={})
-    with a_client(server, ApiKey("Jürgen", "schlüssel")) as client:
-        client.get("jobs")
-    sent = {name.lower(): value.decode() for name, value in server.last.headers.raw}
-    assert (sent[b"x-api-username"], sent[b"x-api-key"]) == ("Jürgen", "schlüssel")
+    with a_client(server, ApiKey("zoë", "kéy")) as client:
+        client.ask("jobs")
+    assert dict(server.last.headers.raw)[b"X-API-Username"] == "zoë".encode()
+
+
+@pytest.mark.parametrize(("job", "params"), [(7, {"number": "7"}), ("a-name", {"name": "a-name"})])
+def test_the_api_of_own_clients_takes_a_number_or_a_name(job: int | str, params: dict[str, str]) -> None:
+    server = serve(body={"number": 7})
+    with a_client(server) as client:
+        for call, path in ((client.detail, "job"), (client.explain, "explain"), (client.connection, "connection")):
+            assert call(job) == {"number": 7}
+            assert (server.last.url.path, server.params) == (f"/kns/{path}", params)
 
 
 def test_an_api_key_is_in_the_body_of_a_submission() -> None:

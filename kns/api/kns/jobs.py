@@ -1,0 +1,92 @@
+"""The routes about jobs."""
+
+from typing import Annotated
+
+from fastapi import Depends, Response
+
+from kns.api.kns.errors import ERRORS, LOOKUP
+from kns.api.kns.shapes import connection_entry, explanation_entry, job_entry
+from kns.http.answers import JsonAnswer
+from kns.http.auth import REQUIRED, Caller
+from kns.http.dependencies import Ports
+from kns.http.errors import PARAMETERS_MISSING, HttpError
+from kns.http.lookup import JOB, KnownJob
+from kns.http.parameters import Given
+from kns.http.routes import POST, Parameter, Route, Routes
+from kns.http.schemas import INTEGER, STRING, a_record, ref
+from kns.model.errors import InvalidInputError, RefusedError
+from kns.service.control import extend as extend_job
+from kns.service.errors import InactiveAccountError, NotRunningError
+from kns.service.explain import explain as explain_job
+from kns.service.view import read_connection
+
+routes = Routes(ERRORS)
+
+
+@routes.add(
+    Route(
+        "job",
+        "One job, live or ended, with its timeline.",
+        answer=ref("Job"),
+        parameters=JOB,
+        credentials=REQUIRED,
+        errors=LOOKUP,
+    )
+)
+async def job(ports: Ports, job: KnownJob) -> Response:
+    return JsonAnswer(job_entry(job, now=ports.clock.now()))
+
+
+@routes.add(
+    Route(
+        "explain",
+        "What a job does or waits for, why, and what its user can do.",
+        answer=ref("Explanation"),
+        parameters=JOB,
+        credentials=REQUIRED,
+        errors=LOOKUP,
+    )
+)
+def explain(ports: Ports, job: KnownJob) -> Response:
+    return JsonAnswer(explanation_entry(explain_job(ports, job)))
+
+
+@routes.add(
+    Route(
+        "connection",
+        "How to reach a running job, and its web shell.",
+        answer=ref("Connection"),
+        parameters=JOB,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotRunningError),
+    )
+)
+def connection(ports: Ports, job: KnownJob) -> Response:
+    return JsonAnswer(connection_entry(read_connection(ports, job)))
+
+
+async def _read_walltime(_caller: Caller, params: Given) -> str:
+    walltime = params.text("walltime")
+    if walltime is None:
+        raise HttpError(PARAMETERS_MISSING)
+    return walltime
+
+
+@routes.add(
+    Route(
+        "extend",
+        "Extend the walltime of a live job. A repeated call has no further effect.",
+        answer=a_record({"walltime_seconds": INTEGER}),
+        parameters=(
+            *JOB,
+            Parameter(
+                "walltime", "The new walltime as HH:MM:SS, counted from the start of the job.", STRING, required=True
+            ),
+        ),
+        methods=POST,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, InvalidInputError, NotRunningError, InactiveAccountError, RefusedError),
+    )
+)
+def extend(ports: Ports, caller: Caller, walltime: Annotated[str, Depends(_read_walltime)], job: KnownJob) -> Response:
+    return JsonAnswer({"walltime_seconds": extend_job(ports, caller, job, walltime)})
