@@ -16,7 +16,7 @@ from tests.builders import a_location
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 250, tzinfo=UTC)
 CONTENT = build_certificates(a_location(), service_cidr="10.96.0.0/16,fd00:10::/112", now=NOW)
-AUTHORITIES = {"ca.crt", "server-ca.crt", "client-ca.crt", "front-proxy-ca.crt", "etcd-ca.crt"}
+AUTHORITIES = ("ca.crt", "server-ca.crt", "client-ca.crt", "front-proxy-ca.crt", "etcd-ca.crt")
 LEAVES = {  # file -> authority, common name, organisation, usages
     "apiserver.crt": ("ca.crt", "kube-apiserver", None, {"server"}),
     "apiserver-kubelet-client.crt": ("ca.crt", "kube-apiserver-kubelet-client", "kubeadm:cluster-admins", {"client"}),

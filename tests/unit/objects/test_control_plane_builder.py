@@ -193,7 +193,9 @@ def test_a_state_of_other_programs_is_not_used(kine: _KineContainer) -> None:
     assert not list(kine.data.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"prepared" * 1000)[:-20]])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"prepared" * 1000)[:-20]], ids=["empty", "no gzip", "cut off"]
+)
 def test_a_state_that_cannot_be_unpacked_is_not_used(kine: _KineContainer, content: bytes) -> None:
     kine.offer(kine.sizes, content)
     assert kine.start().startswith("kns: the prepared state is not used: it cannot be unpacked")
