@@ -419,7 +419,7 @@ class FakeHost:
             pod["status"] = status
             return
         plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
-        if not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
+        if "awaits" in plan and not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
         pod["log"] = self.init_log

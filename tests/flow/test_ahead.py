@@ -25,19 +25,11 @@ def _spawn(sim: Simulation, job: JobBuilder, *, reconciles: int = 4) -> None:
     """Reconcile while the control plane starts: it has its certificates and a pod, which is never ready."""
     sim.host.control_plane_down = True
     sim.submit(job)
-    for number in range(reconciles):
+    for _ in range(reconciles):
         assert sim.step().summary == "wait"
         sim.host.settle()
-        if number == 0:
-            _write_certificates(sim)
         sim.clock.advance(1)
     assert sim.job.status.job_status is JobState.SUBMITTED
-
-
-def _write_certificates(sim: Simulation) -> None:
-    sim.host.control_plane_down = False
-    sim.host.settle()
-    sim.host.control_plane_down = True
 
 
 def test_the_init_job_and_the_ingress_exist_before_the_virtual_cluster_runs(sim: Simulation, job: JobBuilder) -> None:
@@ -110,7 +102,6 @@ def test_what_the_host_refuses_ahead_ends_the_job_with_its_words(sim: Simulation
     sim.submit(job)
     sim.step()
     sim.host.settle()
-    _write_certificates(sim)
     sim.run(until="retained")
     status = sim.job.status
     assert (status.job_status, status.reason, status.start_time) == (JobState.FAILED, Reason.REFUSED_BY_HOST, None)
@@ -124,7 +115,6 @@ def test_a_host_that_does_not_answer_is_reported_and_asked_again(sim: Simulation
     sim.submit(job)
     sim.step()
     sim.host.settle()
-    _write_certificates(sim)
     apply = sim.host.apply
     sim.host.apply = _unavailable  # type: ignore[method-assign, assignment]
     with pytest.raises(UnavailableError):
