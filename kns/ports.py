@@ -288,6 +288,24 @@ class TokenStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The live jobs of one user, and what their machines have together."""
+
+    jobs: int = 0
+    cores: int = 0
+    gib: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """`live` by user name, `failures` the number of failed jobs by reason, as far as their records still exist."""
+
+    live: Mapping[str, Share]
+    failures: Mapping[str, int]
+
+
 class JobStore(Protocol):
     """
     The records. Reads come from the watch cache and raise `UnavailableError` until it is filled. They show this
@@ -327,6 +345,18 @@ class JobStore(Protocol):
 
     def list_removed(self) -> Mapping[str, bool]:
         """The uid of each record, and whether nothing of its job is left on the host."""
+        ...
+
+    def list_newest_of_app(self, app: str, *, most: int) -> Sequence[Job]:
+        """The newest ended jobs of an app, of all users."""
+        ...
+
+    def list_newest_in_state(self, state: JobState, *, most: int) -> Sequence[Job]:
+        """The newest jobs of all users in this state, newest first. Jobs that kns has not accepted are left out."""
+        ...
+
+    def tally(self) -> Tally:
+        """Numbers about the jobs of all users. No job is parsed for it."""
         ...
 
     def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
@@ -541,3 +571,34 @@ class Context:
 
 
 Wake = Callable[[str], None]  # called with the name of a record that changed
+
+
+class SessionKeys(Protocol):
+    """The keys that sign the sessions of the page. All replicas have the same ones."""
+
+    def read(self) -> tuple[str, ...]:
+        """
+        The accepted keys; the last one signs.
+
+        Raises:
+            UnavailableError: the host cluster did not answer.
+        """
+        ...
+
+
+class SignInProvider(Protocol):
+    """The realm in which people sign in to the page: the authorization code flow of OAuth 2 with PKCE."""
+
+    def build_url(self, *, redirect_url: str, state: str, verifier: str) -> str:
+        """The realm's page to which a browser goes first. It comes back to `redirect_url` with `state` and a code."""
+        ...
+
+    def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
+        """
+        The access token for a code.
+
+        Raises:
+            RefusedError: the realm does not accept the code.
+            UnavailableError: the realm does not answer.
+        """
+        ...

@@ -9,7 +9,7 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +30,7 @@ from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.session_keys import KubeSessionKeys
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
@@ -44,23 +45,27 @@ from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.engine.workers import Workers
-from kns.http.app import build_app
+from kns.http.app import FrontEnd, build_app
 from kns.http.server import ServerConfig
 from kns.logs import get_logger
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.job.job import Accepted, JobState
+from kns.model.job.job import Accepted, Job, JobState
 from kns.model.site import ClassSettings, VirtualKubernetes
 from kns.objects.vcluster import build_values
-from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
+from kns.ports import Cluster, IdentityProvider, Kind, Renderer, SignInProvider, World
 from kns.prepare import StateKeeper
 from kns.service.find import LOOKUPS_PER_MINUTE
+from kns.service.overview import UsualDurations
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
 from kns.stages import NESTED_JOB
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
+from kns.web import build_front_end
+from kns.web.live import LivePages
+from kns.web.site import WebSite
 
 log = get_logger(__name__)
 
@@ -104,7 +109,8 @@ class Scheduler:
     The parts of the process.
 
     `build_leader_work` reads facts of the host cluster, which may be unreachable at start, so it is called later.
-    The keys of `servers` are the variables that set their ports.
+    The keys of `servers` are the variables that set their ports. `pages` are the open pages, which must be closed
+    before the servers can stop.
     """
 
     namespace: str
@@ -115,6 +121,7 @@ class Scheduler:
     leader: Leader
     build_leader_work: Callable[[], LeaderWork]
     servers: dict[str, uvicorn.Server]
+    pages: LivePages
 
     def count_live_jobs(self) -> float:
         """Jobs that have not ended; NaN until the record cache has synced, so that other metrics are still exported."""
@@ -144,11 +151,12 @@ class _Wiring:
         self._rng = random.SystemRandom()
         self._terms = build_terms(settings)
         self._queue = WorkQueue(clock=clock, rng=self._rng)
+        self._pages = LivePages(read_job=self._read_job, read_mark=self._read_output_mark)
         self._records = KubeRecords(
             client,
             namespace=self._namespace,
             clock=clock,
-            on_change=self._queue.add,
+            on_change=self._announce,
             first_number=settings.first_job_number,
         )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
@@ -180,7 +188,35 @@ class _Wiring:
             queue=self._queue,
             leader=self._leader,
             build_leader_work=partial(self._build_leader_work, on_death),
-            servers=_build_servers(self._settings, self._build_service()),
+            servers=_build_servers(self._settings, self._build_service(), self._build_page()),
+            pages=self._pages,
+        )
+
+    def _announce(self, record: str) -> None:
+        """A record has changed."""
+        self._queue.add(record)
+        self._pages.wake(record)
+
+    def _read_job(self, record: str) -> Job | None:
+        return self._records.get(record)
+
+    def _read_output_mark(self, record: str) -> Hashable:
+        return self._world.outputs.read(record, recent=True).log_time
+
+    def _build_page(self) -> tuple[FrontEnd, ...]:
+        settings = self._settings
+        if not settings.web_page:
+            return ()
+        return (
+            build_front_end(
+                WebSite(
+                    keys=KubeSessionKeys(self._client, namespace=self._namespace, clock=self._clock),
+                    live=self._pages,
+                    usual=UsualDurations(self._clock),
+                    url=settings.web_url,
+                    provider=_build_sign_in(settings),
+                )
+            ),
         )
 
     def _may_work(self) -> bool:
@@ -246,14 +282,38 @@ class _Wiring:
         )
 
 
+def _build_sign_in(settings: Settings) -> SignInProvider | None:
+    """The sign-in to the page in the realm; None if it is not configured."""
+    url, realm, client_id = settings.keycloak_url, settings.keycloak_realm, settings.web_keycloak_client_id
+    if url is None or realm is None or client_id is None or settings.web_url is None:
+        return None
+    from kns.adapters.keycloak_sign_in import KeycloakSignIn, SignInAccess
+
+    secret = settings.web_keycloak_client_secret
+    return KeycloakSignIn(
+        SignInAccess(
+            url=url,
+            realm=realm,
+            client_id=client_id,
+            client_secret=secret.get_secret_value() if secret else None,
+            ca_bundle=_find_ca_bundle(settings),
+            proxies=build_proxies(settings),
+        )
+    )
+
+
+def _find_ca_bundle(settings: Settings) -> Path | None:
+    return settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None)
+
+
 def _build_bearer(settings: Settings) -> RealmTokens | None:
     key = settings.realm_public_key
     return RealmTokens(key, clients=settings.token_clients) if key else None
 
 
-def _build_servers(settings: Settings, service: ServicePorts) -> dict[str, uvicorn.Server]:
+def _build_servers(settings: Settings, service: ServicePorts, pages: tuple[FrontEnd, ...]) -> dict[str, uvicorn.Server]:
     server_key = settings.server_key.get_secret_value() if settings.server_key else None
-    app = build_app(service, list_front_ends(server_key=server_key), version=__version__)
+    app = build_app(service, (*list_front_ends(server_key=server_key), *pages), version=__version__)
     build_config = partial(
         ServerConfig,
         host=settings.http_host,
@@ -312,7 +372,7 @@ def build_identity_provider(
         realm=realm,
         client_id=client_id,
         client_secret=secret.get_secret_value(),
-        ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
+        ca_bundle=_find_ca_bundle(settings),
         proxies=build_proxies(settings),
     )
     return KeycloakClients(access, clock=clock, may_work=may_work)

@@ -53,6 +53,7 @@ SHELL_ACCESS = "kns-shell-access"  # a Secret: the syncer writes that ServiceAcc
 SHELL_PATH = "/gotty-shell"  # below the job's URL
 JOB_INFO = "kns-job"  # ConfigMap and Secret with the app's information about its job, inside and for the init pod
 KEYCLOAK_INFO = "kns-keycloak"  # a Secret: the app's information about its Keycloak client
+WEB_SESSION_SECRET = "kns-web-session"  # noqa: S105 - the name of a Secret; in the namespace of kns
 PULL_SECRET = "kns-pull"  # noqa: S105 - the name of a Secret
 SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"

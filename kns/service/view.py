@@ -69,6 +69,25 @@ def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) 
     return _list(ports, list_led(ports, user) | {user.username}, live=live, ended=ended, fits=is_shown)
 
 
+def list_newest(
+    ports: ServicePorts, user: User, *, live: bool, team: bool = False, label: str | None = None, start: int, most: int
+) -> tuple[list[Job], bool]:
+    """
+    A part of the user's live or ended jobs, newest first, and whether older ones follow. Only jobs up to the end of the
+    part are read. `start` is how many to leave out, `team` as in `list_team_jobs`, `label` as in `list_own_jobs`.
+    """
+    catalog = ports.catalog.current()
+
+    def is_shown(job: Job) -> bool:
+        is_theirs = job.spec.user == user.username or (team and leads_owner(user, job, catalog))
+        return is_theirs and _has_label(job, label=label, exact=False)
+
+    usernames = (list_led(ports, user) if team else frozenset()) | {user.username}
+    found = islice(filter(is_shown, islice(ports.jobs.walk_jobs(usernames, live=live), MAX_ENDED)), start, None)
+    part = list(islice(found, most))
+    return part, next(found, None) is not None
+
+
 def list_in_state(ports: ServicePorts, state: JobState) -> list[tuple[int, str]]:
     """Number and name of all users' jobs in a state, oldest first."""
     return sorted(ports.jobs.list_in_state(state))

@@ -27,6 +27,7 @@ from kns.settings.values import (
     Name,
     Names,
     Namespace,
+    Origin,
     ProxyList,
     PublicKey,
     PullPolicy,
@@ -257,6 +258,24 @@ class Settings(BaseModel):
         "Longest time for a client to send its whole request, and again to receive the response, in seconds. kns then "
         "closes the connection.",
         ge=1,
+    )
+    web_page: Bool = _variable(
+        "KNS_WEB_PAGE", True, "Whether kns serves the live page at `/ui` of the HTTP API (docs/web-page.md)."
+    )
+    web_url: Origin | None = _variable(
+        "KNS_WEB_URL",
+        None,
+        "Address of kns as browsers have it, for example `https://kns.example.org`. The sign-in by Keycloak needs it. "
+        "Unset: kns takes from the proxy whether the page is reached over TLS.",
+    )
+    web_keycloak_client_id: str | None = _variable(
+        "KNS_WEB_KEYCLOAK_CLIENT_ID",
+        None,
+        "Client of the realm for the sign-in to the page, with the redirect URI "
+        "`KNS_WEB_URL/ui/sign-in/keycloak/back`. Unset: people sign in with their API keys only.",
+    )
+    web_keycloak_client_secret: SecretStr | None = _variable(
+        "KNS_WEB_KEYCLOAK_CLIENT_SECRET", None, "Secret of that client. Unset: it is a public client."
     )
     realm_public_key: PublicKey | None = _variable(
         "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",

@@ -121,6 +121,13 @@ def _check_url(value: str) -> str:
     return value
 
 
+def _check_origin(value: str) -> str:
+    origin = _check_url(value).rstrip("/")
+    if urlsplit(origin).path or urlsplit(origin).query:
+        raise ValueError("must be a URL without a path")
+    return origin
+
+
 def _check_readable(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("is not a readable file")
@@ -193,6 +200,7 @@ Image = Annotated[str, _check(_IMAGE, "an image reference")]
 Repository = Annotated[str, _check(_REPOSITORY, "part of an image name")]
 Url = Annotated[str, AfterValidator(_check_url)]
 BaseUrl = Annotated[str, AfterValidator(lambda value: _check_url(value).rstrip("/"))]
+Origin = Annotated[str, AfterValidator(_check_origin)]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 ServiceRanges = Annotated[str, AfterValidator(_check_service_ranges)]

@@ -20,7 +20,7 @@ from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job.idempotency import digest_request
 from kns.model.job.job import Job, JobSpec, JobState, StopReason, build_record
 from kns.model.job.output import JobOutput
-from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, TokenStore
+from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Share, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
@@ -126,6 +126,21 @@ def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
     assert subject.store.find_by_namespace("kns-job-9") is None
     assert list(subject.store.walk_jobs(["user1"], live=True)) == [other, one]
     assert not list(subject.store.walk_jobs(["user2"], live=True))
+
+
+def test_jobs_of_all_users_are_counted_and_the_newest_found(subject: Subject) -> None:
+    for number in (7, 8, 9):
+        subject.create(number)
+    for number, reason in ((7, "InitFailed"), (9, "InitFailed")):
+        job = subject.read(f"kns-job-{number}")
+        failed = {"job_status": JobState.FAILED, "reason": reason}
+        subject.store.write_status(job, job.status.model_copy(update=failed))
+    tally = subject.store.tally()
+    assert tally.failures == {"InitFailed": 2}
+    assert tally.live == {"user1": Share(jobs=1, cores=2, gib=4, gpus=0)}
+    assert [job.number for job in subject.store.list_newest_in_state(JobState.FAILED, most=1)] == [9]
+    assert [job.number for job in subject.store.list_newest_of_app("hello", most=5)] == [9, 7]
+    assert list(subject.store.list_newest_of_app("other", most=5)) == []
 
 
 def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_has_another(subject: Subject) -> None:

@@ -34,7 +34,7 @@ from kns.model.job.job import (
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Wake
+from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -64,6 +64,19 @@ def _as_cached(job: Job) -> Job:
 
 def _is_named(job: Job, name: str) -> bool:
     return job.spec.accepted is not None and job.spec.accepted.name == name
+
+
+def _add_share(share: Share, job: Job) -> Share:
+    accepted, nodes = job.spec.accepted, job.spec.machine.nodes
+    if accepted is None:
+        return replace(share, jobs=share.jobs + 1)
+    machine = accepted.machine
+    return Share(
+        share.jobs + 1,
+        share.cores + machine.cores(nodes),
+        share.gib + machine.memory_gib(nodes),
+        share.gpus + machine.gpus(nodes),
+    )
 
 
 class MemoryInputStore:
@@ -152,6 +165,27 @@ class MemoryJobStore:
         self._fail("list_removed")
         jobs = self.list_jobs()
         return {job.uid: job.is_ended and job.status.is_true(ConditionType.REMOVED) for job in jobs}
+
+    def list_newest_of_app(self, app: str, *, most: int) -> Sequence[Job]:
+        self._fail("list_newest_of_app")
+        found = [job for job in self.list_jobs() if job.is_ended and job.spec.app == app]
+        return [_as_cached(job) for job in sorted(found, key=lambda job: -(job.number or 0))[:most]]
+
+    def list_newest_in_state(self, state: JobState, *, most: int) -> Sequence[Job]:
+        self._fail("list_newest_in_state")
+        found = [job for job in self.list_jobs() if job.number is not None and job.status.job_status is state]
+        return [_as_cached(job) for job in sorted(found, key=lambda job: -(job.number or 0))[:most]]
+
+    def tally(self) -> Tally:
+        self._fail("tally")
+        live: dict[str, Share] = {}
+        failures: dict[str, int] = {}
+        for job in self.list_jobs():
+            if job.status.job_status is JobState.FAILED:
+                failures[job.status.reason or ""] = failures.get(job.status.reason or "", 0) + 1
+            if not job.is_ended:
+                live[job.spec.user] = _add_share(live.get(job.spec.user, Share()), job)
+        return Tally(live, failures)
 
     def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
         self._fail("list_in_state")

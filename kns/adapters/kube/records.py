@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from heapq import nlargest
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
 from kns.adapters.kube.kinds import RECORDS
@@ -36,7 +37,7 @@ from kns.model.job.job import (
     status_to_record,
 )
 from kns.model.job.packed import PackedJob, pack_job, read_packed, unpack_job
-from kns.ports import MOST_SURPLUS, Clock, Object
+from kns.ports import MOST_SURPLUS, Clock, Object, Share, Tally
 
 log = get_logger(__name__)
 
@@ -66,8 +67,18 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "state": _index(lambda job: job.state),
     "live": _index(lambda job: None if job.state.is_ended else True),
     "live user": _index(lambda job: None if job.state.is_ended else job.user),
+    "ended app": _index(lambda job: job.app if job.state.is_ended else None),
+    "failure": _index(lambda job: (job.reason or "") if job.state is JobState.FAILED else None),
     "ended user": _index(lambda job: job.user if job.state.is_ended else None),
 }
+
+
+def _number_of(job: PackedJob) -> int:
+    return job.number or 0
+
+
+def _share(jobs: Sequence[PackedJob]) -> Share:
+    return Share(len(jobs), sum(job.cores for job in jobs), sum(job.gib for job in jobs), sum(job.gpus for job in jobs))
 
 
 class KubeRecords:
@@ -131,6 +142,19 @@ class KubeRecords:
 
     def list_owners(self, payer: str) -> frozenset[str]:
         return frozenset(job.user for job in self._select("payer", payer))
+
+    def list_newest_of_app(self, app: str, *, most: int) -> Sequence[Job]:
+        return [read_packed(job) for job in nlargest(most, self._select("ended app", app), key=_number_of)]
+
+    def list_newest_in_state(self, state: JobState, *, most: int) -> Sequence[Job]:
+        accepted = (job for job in self._select("state", state) if job.number is not None)
+        return [read_packed(job) for job in nlargest(most, accepted, key=_number_of)]
+
+    def tally(self) -> Tally:
+        live: dict[str, list[PackedJob]] = {}
+        for job in self._select("live", True):
+            live.setdefault(job.user, []).append(job)
+        return Tally({user: _share(jobs) for user, jobs in live.items()}, self._cache.count_values("failure"))
 
     def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
         found = self._select("state", state)  # nothing is unpacked: upstream asks often, and for thousands of jobs

@@ -107,6 +107,12 @@ class WatchCache(Generic[KeptT]):
         with self._lock:
             return len(self._indexes[index].find(value))
 
+    def count_values(self, index: str) -> dict[str, int]:
+        """The number of objects for each value of an index whose values are texts."""
+        self._require_sync()
+        with self._lock:
+            return self._indexes[index].count_all()
+
     def all_objects(self) -> list[KeptT]:
         self._require_sync()
         with self._lock:
@@ -282,6 +288,9 @@ class _Index(Generic[KeptT]):
     def find(self, value: Hashable) -> Collection[Key]:
         found = self._keys.get(value, {})
         return (found,) if isinstance(found, tuple) else found
+
+    def count_all(self) -> dict[str, int]:
+        return {str(value): 1 if isinstance(found, tuple) else len(found) for value, found in self._keys.items()}
 
     def replace(self, key: Key, old: _Entry[KeptT] | None, new: _Entry[KeptT] | None) -> None:
         """Replace the object of a key. `old` or `new` is None if there is none."""

@@ -75,6 +75,14 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
     "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
     "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_WEB_PAGE": ("web_page", True, ("false", False), ("off",)),
+    "KNS_WEB_URL": (
+        "web_url",
+        None,
+        ("https://kns.example.org/", "https://kns.example.org"),
+        ("kns.example.org", "https://x/y"),
+    ),
+    "KNS_WEB_KEYCLOAK_CLIENT_SECRET": ("web_keycloak_client_secret", None, ("s3cr3t", SecretStr("s3cr3t")), ()),
     "KNS_TRUSTED_PROXIES": (
         "trusted_proxies",
         "127.0.0.1",
@@ -230,6 +238,7 @@ COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have their own test
         "job$.example.org",
     ),
     **dict.fromkeys(KEYCLOAK, ()),  # they depend on each other and have their own tests
+    "KNS_WEB_KEYCLOAK_CLIENT_ID": (),
 }
 BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
     (name, bad) for name, rows in COMPLEX.items() for bad in rows
@@ -442,6 +451,23 @@ def test_half_of_keycloak_is_a_problem(given: tuple[str, ...], missing: tuple[st
     except SettingsError as error:
         problems = error.problems
     assert [name for name, _ in problems] == [f"JARVICE_KNS_KEYCLOAK_{part}" for part in missing]
+
+
+def test_the_sign_in_to_the_page_needs_the_realm_and_the_address() -> None:
+    complete = {
+        **KEYCLOAK,
+        "KNS_WEB_URL": "https://kns.example.org",
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY": public_pem(),
+    }
+    assert load_settings({**complete, "KNS_WEB_KEYCLOAK_CLIENT_ID": "page"}).web_keycloak_client_id == "page"
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"KNS_WEB_KEYCLOAK_CLIENT_ID": "page"})
+    assert [name for name, _ in caught.value.problems] == [
+        "KNS_WEB_URL",
+        "JARVICE_KNS_KEYCLOAK_URL",
+        "JARVICE_KNS_KEYCLOAK_REALM",
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
+    ]
 
 
 def test_reports_are_not_more_often_than_samples() -> None:

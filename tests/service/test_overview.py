@@ -1,0 +1,92 @@
+"""What is known of all jobs together."""
+
+import pytest
+
+from kns.model.catalog.catalog import User
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState
+from kns.ports import Share
+from kns.service.errors import NotPermittedError
+from kns.service.overview import KEPT_S, LEAST_SAMPLES, UsualDurations, list_all_live, read_overview
+from tests.api.client import Api
+from tests.builders import JobBuilder, a_job
+
+
+def user(api: Api, name: str) -> User:
+    return api.catalog.current().users[name]
+
+
+def a_failed(number: int, reason: Reason) -> JobBuilder:
+    return a_job().numbered(number).started().ended(JobState.FAILED).with_status(reason=reason)
+
+
+def test_the_overview_adds_up_users_and_reasons() -> None:
+    api = Api()
+    api.add(a_job().numbered(1))
+    api.add(a_job().numbered(2).exposed())
+    api.add(a_job().numbered(3).owned_by("user3"))
+    for number, reason in ((4, Reason.INIT_FAILED), (5, Reason.IMAGE_NOT_PULLABLE), (6, Reason.INIT_FAILED)):
+        api.add(a_failed(number, reason))
+    api.add(a_job().numbered(7).exposed().ended())
+    found = read_overview(api.ports, user(api, "admin1"))
+    assert found.by_user == (("user1", Share(2, 4, 8, 0)), ("user3", Share(1, 2, 4, 0)))
+    assert found.total == Share(3, 6, 12, 0)
+    assert found.by_reason == (("InitFailed", 2), ("ImageNotPullable", 1))
+    assert [job.number for job in found.failed] == [6, 5, 4]
+
+
+def test_the_live_jobs_of_all_users_come_in_parts() -> None:
+    api = Api()
+    for number in range(1, 6):
+        api.add(a_job().numbered(number).owned_by("user1" if number % 2 else "user3"))
+    admin = user(api, "admin1")
+    parts = [list_all_live(api.ports, admin, start=start, most=2) for start in (0, 2, 4, 6)]
+    assert [([job.number for job in jobs], more) for jobs, more in parts] == [
+        ([5, 4], True),
+        ([3, 2], True),
+        ([1], False),
+        ([], False),
+    ]
+
+
+@pytest.mark.parametrize("name", ["user1", "lead1", "payer1"])
+def test_both_are_for_system_admins(name: str) -> None:
+    api = Api()
+    with pytest.raises(NotPermittedError):
+        read_overview(api.ports, user(api, name))
+    with pytest.raises(NotPermittedError):
+        list_all_live(api.ports, user(api, name), start=0, most=1)
+
+
+def an_ended(number: int, *, spawn_s: float) -> JobBuilder:
+    job = a_job().numbered(number).condition(ConditionType.NAMESPACE_READY, at_s=1).started(at_s=1 + spawn_s)
+    job = job.condition(ConditionType.PREPARED, at_s=2 + spawn_s).condition(ConditionType.DEPLOYED, at_s=9 + spawn_s)
+    return job.exposed(at_s=10 + spawn_s).ended(at_s=100)
+
+
+def test_the_usual_durations_are_medians_of_the_last_jobs() -> None:
+    api = Api()
+    for number, spawn_s in enumerate((10, 30, 12), start=1):
+        api.add(an_ended(number, spawn_s=spawn_s))
+    usual = UsualDurations(api.clock).read(api.jobs, "hello")
+    assert usual["vcluster"] == 12
+    assert usual["namespace"] == 1
+    assert "serve" not in usual, "how long somebody works is nobody's wait"
+
+
+def test_too_few_jobs_have_no_usual_duration() -> None:
+    api = Api()
+    for number in range(1, LEAST_SAMPLES):
+        api.add(an_ended(number, spawn_s=10))
+    assert UsualDurations(api.clock).read(api.jobs, "hello") == {}
+
+
+def test_an_answer_is_kept_for_a_while() -> None:
+    api, jobs = Api(), 3
+    usual = UsualDurations(api.clock)
+    assert usual.read(api.jobs, "hello") == {}
+    for number in range(1, jobs + 1):
+        api.add(an_ended(number, spawn_s=10))
+    assert usual.read(api.jobs, "hello") == {}
+    api.clock.advance(KEPT_S)
+    assert usual.read(api.jobs, "hello")["vcluster"] == 10
