@@ -223,7 +223,7 @@ def test_sigterm_ends_it_with_a_client_connected(shell: Shell) -> None:
     with _connect(shell, token=f"ana:{PASSWORD}"):
         shell.read_log_until("New client connected")
         shell.process.send_signal(signal.SIGTERM)
-        shell.process.wait(timeout=5)
+        shell.process.wait(timeout=30)
 
 
 @contextlib.contextmanager
