@@ -16,6 +16,7 @@ from kns.model.catalog.catalog import Catalog
 from kns.model.job.inputs import JobInputs
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.location import Location
+from kns.model.job.member import Marks, Member
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import Tokens
 from kns.model.site import JobAddress, Site
@@ -93,6 +94,28 @@ class Cluster(Protocol):
         """The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim is watched."""
         ...
 
+    def observe_members(self, installation: str) -> Sequence[Member]:
+        """
+        The pool members of the installation in this system namespace, from the watch cache.
+
+        A member that this process claims or marks is shown so immediately.
+        """
+        ...
+
+    def observe_free_members(self, installation: str, shape: str) -> Sequence[Member]:
+        """Those of `observe_members` with this shape that a job may claim. The cost grows with their number only."""
+        ...
+
+    def claim(self, member: Member, annotations: Mapping[str, str]) -> None:
+        """
+        Write these annotations to the namespace of a member, if it is still the version that was observed. Not subject
+        to the limit of writes, because a client waits.
+
+        Raises:
+            ConflictError: the namespace was changed, claimed or deleted.
+        """
+        ...
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, read from the API server; None if absent."""
         ...
@@ -121,15 +144,19 @@ class Cluster(Protocol):
 
     def apply(self, obj: Object) -> Object:
         """
-        Apply `obj` (server-side, forced, field manager `kns`) and return the stored object.
+        Apply `obj` (server-side, forced, field manager `kns`) and return the stored object. If it has a
+        resourceVersion, only that version is changed.
 
         Raises:
             RefusedError: quota, admission or schema refused it.
+            ConflictError: the stored object has another resourceVersion.
         """
         ...
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Request deletion. An absent object is a success; an object with another uid stays."""
+    def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> None:
+        """Request deletion. An absent object is a success; an object with another uid or resourceVersion stays."""
         ...
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
@@ -326,6 +353,10 @@ class JobStore(Protocol):
         """How many jobs of this user have not ended."""
         ...
 
+    def count_waiting(self) -> int:
+        """How many jobs of all users have neither started nor ended."""
+        ...
+
     def fetch(self, number: int) -> Job | None:
         """Like `find`, but from the API server: another replica may have created the job a moment ago."""
         ...
@@ -357,6 +388,18 @@ class JobStore(Protocol):
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
         """Write the request into the spec; safe to repeat. A Terminate replaces a Shutdown, never the reverse."""
+        ...
+
+
+class Members(Protocol):
+    """The warm pool as a submission sees it."""
+
+    def claim(self, spec: JobSpec, draft: Accepted) -> Member | None:
+        """
+        A member for this job that no other job gets; None if none fits or is free, and then the job starts cold.
+
+        `draft` is the job's accepted part; its number has no meaning. It raises nothing, and never waits for a member.
+        """
         ...
 
 
@@ -459,8 +502,12 @@ class Context:
     """
     One reconcile of one job: the record as read, the time, the site, and the ports.
 
+<<<<<<< HEAD
     `is_time_trusted`: the clock of this machine agrees with the host API's. `leading_since` is when this process became
     the leader; None if that does not matter.
+=======
+    `member` is set while a pool member is made or checked. `job` and `accepted` are then drafts, and no record exists.
+>>>>>>> 2933f4e (Keep virtual clusters ready in a warm pool (part 1))
     """
 
     job: Job
@@ -468,6 +515,7 @@ class Context:
     now: datetime
     site: Site
     world: World
+<<<<<<< HEAD
     is_time_trusted: bool = True
     leading_since: datetime | None = None
 
@@ -477,6 +525,9 @@ class Context:
         passes.
         """
         return self.now - start if self.is_time_trusted else timedelta()
+=======
+    member: Marks | None = None
+>>>>>>> 2933f4e (Keep virtual clusters ready in a warm pool (part 1))
 
     @property
     def location(self) -> Location:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
@@ -35,9 +36,11 @@ from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
 from kns.adapters.sliding_window import SlidingWindow
 from kns.api.front_ends import list_front_ends
+from kns.engine.claims import Claims
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
+from kns.engine.pool import Pool, PoolRules
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
@@ -49,13 +52,13 @@ from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
 from kns.model.job.job import Accepted
-from kns.model.site import ClassSettings, VirtualKubernetes
+from kns.model.site import ClassSettings, Site, VirtualKubernetes
 from kns.objects.vcluster import build_values
 from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
-from kns.stages import NESTED_JOB
+from kns.stages import NESTED_JOB, NESTED_MEMBER
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 
@@ -73,20 +76,25 @@ class LeaderWork:
 
     workers: Workers
     sweeper: Sweeper
+    pool: Pool
 
     def start(self) -> None:
         self.workers.start()
         self.sweeper.start()
+        self.pool.start()
 
     def stop(self) -> bool:
-        """Stop both; whether everything in flight finished in time."""
+        """Stop all; whether everything in flight finished in time."""
         reconciles_ended = self.workers.stop(timeout_s=STOP_S)
         if not reconciles_ended:
             log.warning("reconciles_cut_off")
         sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
         if not sweep_ended:
             log.warning("sweep_cut_off")
-        return reconciles_ended and sweep_ended
+        round_ended = self.pool.stop(timeout_s=STOP_S / 4)
+        if not round_ended:
+            log.warning("pool_cut_off")
+        return reconciles_ended and sweep_ended and round_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,7 @@ class _Wiring:
             clock=clock,
             on_change=self._queue.add,
             first_number=settings.first_job_number,
+            highest_elsewhere=self._find_highest_number,
         )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -161,6 +170,9 @@ class _Wiring:
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
         )
 
+        self._site: Site | None = None  # until the facts of the host are known
+        self._release = describe_release(settings.chart)
+
     def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
         return Scheduler(
             namespace=self._namespace,
@@ -173,6 +185,9 @@ class _Wiring:
             servers=_build_servers(self._settings, self._build_service()),
         )
 
+    def _find_highest_number(self) -> int:
+        return self._cluster.highest_number()
+
     def _may_work(self) -> bool:
         return self._leader.may_work
 
@@ -180,7 +195,7 @@ class _Wiring:
         settings, clock, may_work = self._settings, self._clock, self._may_work
         uid = find_installation_uid(self._client, self._namespace)
         cidr = settings.service_cidr or find_service_cidr(self._client)
-        site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+        site = self._site = build_site(settings, service_cidr=cidr, installation_uid=uid)
         warn_of_missing_classes(self._cluster, site.classes)
         warn_of_unfit_chart(settings.chart, self._world.renderer, site.virtual)
         fenced = fence_world(self._world, may_work)
@@ -208,6 +223,35 @@ class _Wiring:
                 may_work=may_work,
                 is_clock_trusted=self._client.server_time.is_trusted,
             ),
+            pool=Pool(
+                PoolRules(
+                    pools=settings.pools,
+                    at_once=settings.pool_at_once,
+                    max_age_s=settings.pool_max_age_s,
+                    release=self._release,
+                ),
+                kind=NESTED_MEMBER,
+                site=site,
+                world=fenced,
+                store=fence(self._records, may_work),
+                clock=clock,
+                may_work=may_work,
+                is_clock_trusted=self._client.server_time.is_trusted,
+            ),
+        )
+
+    def _build_members(self) -> Claims | None:
+        """The pool as submissions see it; None if no members are made."""
+        if not self._settings.pools:
+            return None
+        return Claims(
+            kind=NESTED_MEMBER,
+            release=self._release,
+            find_site=lambda: self._site,
+            world=self._world,
+            store=self._records,
+            clock=self._clock,
+            rng=self._rng,
         )
 
     def _build_service(self) -> ServicePorts:
@@ -224,6 +268,7 @@ class _Wiring:
             namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS, Kind.RESOURCE_QUOTA}),
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
+            members=self._build_members(),
         )
 
 
@@ -257,6 +302,11 @@ def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) ->
     job = records.find_by_namespace(namespace)
     if job is not None:
         queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
+
+
+def describe_release(chart: Path) -> str:
+    """What starts a virtual cluster besides its values. A pool member of another release is not given to a job."""
+    return f"{__version__} {sha256(chart.read_bytes()).hexdigest()}"
 
 
 def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from kns.model import names
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
+from kns.objects.vcluster import build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
@@ -80,8 +80,6 @@ def _create(ctx: Context) -> None:
     """The control plane comes last, so its existence means that all other objects exist."""
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
-    if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
-        cluster.apply(build_disruption_budget(ctx.location))
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
     shell = has_web_shell(ctx)
     objects = ctx.world.renderer.render(
