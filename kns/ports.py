@@ -502,12 +502,9 @@ class Context:
     """
     One reconcile of one job: the record as read, the time, the site, and the ports.
 
-<<<<<<< HEAD
     `is_time_trusted`: the clock of this machine agrees with the host API's. `leading_since` is when this process became
-    the leader; None if that does not matter.
-=======
-    `member` is set while a pool member is made or checked. `job` and `accepted` are then drafts, and no record exists.
->>>>>>> 2933f4e (Keep virtual clusters ready in a warm pool (part 1))
+    the leader; None if that does not matter. `member` is set while a pool member is made or checked; `job` and
+    `accepted` are then drafts, and no record exists.
     """
 
     job: Job
@@ -515,9 +512,9 @@ class Context:
     now: datetime
     site: Site
     world: World
-<<<<<<< HEAD
     is_time_trusted: bool = True
     leading_since: datetime | None = None
+    member: Marks | None = None
 
     def elapsed_since(self, start: datetime) -> timedelta:
         """
@@ -525,9 +522,6 @@ class Context:
         passes.
         """
         return self.now - start if self.is_time_trusted else timedelta()
-=======
-    member: Marks | None = None
->>>>>>> 2933f4e (Keep virtual clusters ready in a warm pool (part 1))
 
     @property
     def location(self) -> Location:

@@ -149,7 +149,7 @@ class _Wiring:
             clock=clock,
             on_change=self._queue.add,
             first_number=settings.first_job_number,
-            highest_elsewhere=self._find_highest_number,
+            highest_elsewhere=self._find_highest_member,
         )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -185,8 +185,9 @@ class _Wiring:
             servers=_build_servers(self._settings, self._build_service()),
         )
 
-    def _find_highest_number(self) -> int:
-        return self._cluster.highest_number()
+    def _find_highest_member(self) -> int:
+        """The highest number of a pool member; 0 if there is none."""
+        return max((member.number for member in self._cluster.observe_members(self._namespace)), default=0)
 
     def _may_work(self) -> bool:
         return self._leader.may_work

@@ -140,7 +140,7 @@ class Pool:
         gone = {member.uid for member, _ in verdicts}
         kept = [member for member in unclaimed if member.uid not in gone]
         for member in kept:
-            if not member.is_ready:
+            if not member.is_ready and member.marks.shape in wanted:
                 self._make(member, wanted[member.marks.shape])
         self._begin(kept, wanted.values())
         self._report(members, wanted.values())
@@ -192,6 +192,7 @@ class Pool:
             now=self._clock.now(),
             site=self._site,
             world=self._world,
+            is_time_trusted=self._is_clock_trusted(),
             member=marks,
         )
 
@@ -331,7 +332,7 @@ class Pool:
         try:
             outcome = self._ensure(member, want)
         except TransientError as error:  # the next round tries again; the spawn delay ends a member that never succeeds
-            log.info("member_delayed", member=member.namespace, error=str(error))
+            log.debug("member_delayed", member=member.namespace, error=str(error))
             return
         except KnsError as error:
             outcome = Failed(Reason.REFUSED_BY_HOST, str(error))

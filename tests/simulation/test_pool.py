@@ -212,7 +212,9 @@ def test_the_pool_makes_every_call_that_only_it_makes() -> None:
 
 
 @pytest.mark.proves(
-    "faults", "warm pool: leader change, restart, crash or lost answer at any call of make, claim, refill and discard"
+    "faults",
+    "any fault at any call of make, claim, refill and discard: no virtual cluster goes to two jobs, none was used "
+    "before, none is left, no number is given twice",
 )
 def test_one_fault_at_any_call_gives_no_cluster_twice_and_leaves_none() -> None:
     for number, name in _choose():

@@ -118,11 +118,6 @@ class KubeCluster:
             raise ConflictError(str(error)) from error
         self._caches[Kind.NAMESPACE].put(stored)
 
-    def highest_number(self) -> int:
-        """The highest number of a namespace of a job or of a pool member; 0 if there is none."""
-        found = (obj["metadata"]["name"] for obj in self._caches[Kind.NAMESPACE].all_objects())
-        return max((names.read_job_number(name) or 0 for name in found), default=0)
-
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
             obj: Object = self._client.request("GET", KINDS[kind].path(namespace, name))
