@@ -72,7 +72,7 @@ def _apply_namespace(ctx: Context, storage_classes: Collection[str]) -> None:
 
 
 def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
-    """NetworkPolicies, limits and the PodDisruptionBudget. `storage` is what the job may claim of each storage class."""
+    """NetworkPolicies, limits and the disruption budget. `storage`: what the job may claim of each storage class."""
     cluster, site = ctx.world.cluster, ctx.site
     if site.network is not None:
         for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
