@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
@@ -22,7 +21,7 @@ from kns import __version__, metrics
 from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
-from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
+from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, digest_chart, read_chart_version
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -171,7 +170,7 @@ class _Wiring:
         )
 
         self._site: Site | None = None  # until the facts of the host are known
-        self._release = describe_release(settings.chart)
+        self._release = f"{__version__} {digest_chart(settings.chart)}"  # what starts virtual clusters
 
     def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
         return Scheduler(
@@ -303,11 +302,6 @@ def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) ->
     job = records.find_by_namespace(namespace)
     if job is not None:
         queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
-
-
-def describe_release(chart: Path) -> str:
-    """What starts a virtual cluster besides its values. A pool member of another release is not given to a job."""
-    return f"{__version__} {sha256(chart.read_bytes()).hexdigest()}"
 
 
 def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:

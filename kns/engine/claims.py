@@ -66,6 +66,9 @@ class Claims:
         except KnsError as error:  # the job starts cold; if the host does not answer at all, that fails, too
             log.warning("claim_failed", error=str(error))
             member = None
+        except Exception:  # a bug in kns; without the pool the submission would succeed
+            log.exception("claim_crashed")
+            member = None
         metrics.count_claim("hit" if member else "miss")
         if member is not None:
             metrics.observe_claim(self._clock.monotonic() - began)

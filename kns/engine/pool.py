@@ -13,19 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, cast
 
 from kns import metrics
 from kns.engine.shape import build_draft, digest_shape, find_unfinished
+from kns.engine.yielding import yield_to_jobs
 from kns.logs import get_logger
 from kns.model.catalog.machine import Machine
-from kns.model.errors import ConflictError, KnsError, TransientError, UnavailableError
+from kns.model.errors import ConflictError, KnsError, TransientError
 from kns.model.job.conditions import Reason, with_condition
 from kns.model.job.job import Accepted, JobSpec, JobState, JobStatus
 from kns.model.job.member import Marks, Member
 from kns.model.job.pool import PoolSize
 from kns.model.site import Site
-from kns.ports import Clock, Cluster, Context, JobStore, Kind, World
+from kns.ports import Clock, Context, JobStore, Kind, World
 from kns.stages.lifecycle import MadeAhead
 from kns.stages.outcome import Done, Failed, Outcome
 
@@ -99,7 +99,7 @@ class Pool:
         self._kind = kind
         self._site = site
         self._world = world
-        self._making = replace(world, cluster=cast(Cluster, _Yielding(world.cluster, self._is_job_waiting)))
+        self._making = replace(world, cluster=yield_to_jobs(world.cluster, self._is_job_waiting))
         self._store = store
         self._clock = clock
         self._may_work = may_work
@@ -213,6 +213,9 @@ class Pool:
                 verdict = self._judge_one(member, wanted)
             except KnsError as error:
                 log.warning("member_not_judged", member=member.namespace, error=str(error))
+                continue
+            except Exception:  # a bug in kns; the other members must not wait for its fix
+                log.exception("member_crashed", member=member.namespace)
                 continue
             if verdict is not None:
                 verdicts.append((member, verdict))
@@ -336,6 +339,9 @@ class Pool:
             return
         except KnsError as error:
             outcome = Failed(Reason.REFUSED_BY_HOST, str(error))
+        except Exception:  # as above
+            log.exception("member_crashed", member=member.namespace)
+            return
         if isinstance(outcome, Failed):
             log.warning("member_failed", member=member.namespace, reason=str(outcome.reason), error=outcome.message)
             self._note_failure(want.shape)
@@ -392,19 +398,3 @@ class Pool:
                 making=sum(not member.is_ready and not member.terminating for member in found),
                 oldest_s=max(((now - member.created).total_seconds() for member in free), default=0.0),
             )
-
-
-class _Yielding:
-    """The cluster, but nothing is applied while a job waits for its virtual cluster: all writes share one limit."""
-
-    def __init__(self, cluster: Cluster, is_job_waiting: Callable[[], bool]) -> None:
-        self._cluster = cluster
-        self._is_job_waiting = is_job_waiting
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cluster, name)
-
-    def apply(self, obj: Any) -> Any:
-        if self._is_job_waiting():
-            raise UnavailableError("a job waits for its virtual cluster; the pool goes on afterwards")
-        return self._cluster.apply(obj)
