@@ -33,7 +33,7 @@ log = get_logger(__name__)
 
 INTERVAL_S = 1.0  # caches answer almost everything that a round reads
 CLAIM_GRACE_S = 60.0  # a submission takes at most 20 s from its claim to its record
-UNFIT_S = 30.0  # a control plane may miss its readiness probe on a busy node
+UNFIT_S = 30.0  # on a busy node a member may miss a readiness probe
 _BACKOFF_S = (10.0, 60.0, 300.0)  # before the next attempt of a pool whose last members could not be made
 
 
@@ -45,8 +45,8 @@ class Discard(StrEnum):
     SHAPE = "shape"  # no pool makes members of this shape any more: settings, chart, release or catalogue changed
     SURPLUS = "surplus"
     FAILED = "failed"  # it could not be made
-    LOST = "lost"  # its virtual cluster was lost, for example by a drain
-    UNFIT = "unfit"  # its virtual cluster does not answer
+    LOST = "lost"  # what was made ahead was lost, for example by a drain
+    UNFIT = "unfit"  # what was made ahead is not available
     OLD = "old"
 
 
@@ -54,7 +54,7 @@ class Discard(StrEnum):
 class PoolRules:
     """
     `pools` are the members to keep ready. `at_once` members are made at the same time. A member older than `max_age_s`
-    is replaced. `release` identifies what starts virtual clusters: this kns and its chart.
+    is replaced. `release` identifies the software that makes members: a member of another release fits no job.
     """
 
     pools: tuple[PoolSize, ...]
@@ -303,7 +303,7 @@ class Pool:
         self._discard(current, Discard.FAILED)
 
     def _begin(self, kept: Sequence[Member], wanted: Iterable[_Wanted]) -> None:
-        """Make new members, as many as may be made at once, and only while no job waits for its virtual cluster."""
+        """Make new members, as many as may be made at once, and only while no job waits for its start."""
         room = self._rules.at_once - sum(not member.is_ready for member in kept)
         count = Counter(member.marks.shape for member in kept)
         for want in wanted:

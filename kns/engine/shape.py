@@ -1,4 +1,4 @@
-"""What the pool and the submissions have in common: the shape of a virtual cluster, and whether it is as it must be."""
+"""What the pool and the submissions have in common: the shape of a member, and whether it is as it must be."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from kns.stages.outcome import Done, Outcome
 
 def digest_shape(values: Mapping[str, Any], release: str) -> str:
     """
-    A digest of everything that a virtual cluster was started with. `release` identifies the software that starts it.
+    A digest of everything that a member was made with. `release` identifies the software that made it.
 
     >>> digest_shape({"a": 1, "b": 2}, "1") == digest_shape({"b": 2, "a": 1}, "1") != digest_shape({"a": 1}, "1")
     True

@@ -9,8 +9,7 @@ from kns.ports import Cluster
 
 def yield_to_jobs(cluster: Cluster, is_job_waiting: Callable[[], bool]) -> Cluster:
     """
-    `cluster`, but `apply` raises UnavailableError while a job waits for its virtual cluster, because all writes share
-    one limit.
+    `cluster`, but `apply` raises UnavailableError while a job waits for its start, because all writes share one limit.
     """
     return cast(Cluster, _Yielding(cluster, is_job_waiting))
 
@@ -25,5 +24,5 @@ class _Yielding:
 
     def apply(self, obj: Any) -> Any:
         if self._is_job_waiting():
-            raise UnavailableError("a job waits for its virtual cluster; the pool goes on afterwards")
+            raise UnavailableError("a job waits for its start; the pool goes on afterwards")
         return self._cluster.apply(obj)

@@ -130,6 +130,10 @@ def test_one_of_two_claims_of_a_version_wins(api: ApiServer, cluster: KubeCluste
     cluster.claim(member, build_claim("c1", START))
     with pytest.raises(ConflictError):
         cluster.claim(member, build_claim("c2", START))
+    late = a_namespace(105, member.marks)
+    late["metadata"]["resourceVersion"] = member.version
+    with pytest.raises(ConflictError):
+        cluster.apply(late)
     cluster.delete(Kind.NAMESPACE, "", member.namespace, uid=member.uid, version=member.version)
     (claimed,) = [each for each in cluster.observe_members("kns-system") if each.number == 105]
     assert (claimed.claim, claimed.terminating) == ("c1", False)
