@@ -71,8 +71,8 @@ def test_a_job_starts_in_a_member_and_has_what_a_cold_one_has(site: Site, jobs: 
     warm = jobs.submit("hello")
     assert warm.namespace == member
     cold = jobs.submit("hello")  # the pool is empty now
-    assert warm.record["spec"]["accepted"]["adopted"]["name"] == member
-    assert "adopted" not in cold.record["spec"]["accepted"]
+    assert warm.record()["spec"]["accepted"]["adopted"]["name"] == member
+    assert "adopted" not in cold.record()["spec"]["accepted"]
     for job in (warm, cold):
         job.wait_until_serving()
     assert list_inside(site, warm.number) == list_inside(site, cold.number)

@@ -201,6 +201,7 @@ def test_what_the_stages_set_at_the_claim_does_not_matter(pool: PoolSimulation, 
 # --- discarding
 
 
+@pytest.mark.proves("security", "get a virtual cluster of the warm pool that another job has or had")
 def test_a_claimed_member_without_a_record_is_discarded_after_a_while(pool: PoolSimulation) -> None:
     pool.fill()
     draft = a_job().build().spec

@@ -123,6 +123,7 @@ def test_the_marks_of_a_member_open_no_other_namespace(api: ApiServer, name: str
         api.call("PATCH", f"{NAMESPACES}/{name}?fieldManager=kns", body, user=ACCOUNT, content_type=APPLY)
 
 
+@pytest.mark.proves("security", "get a virtual cluster of the warm pool that another job has or had")
 def test_one_of_two_claims_of_a_version_wins(api: ApiServer, cluster: KubeCluster) -> None:
     make(api, 105)
     cluster._caches[Kind.NAMESPACE]._list()
