@@ -21,7 +21,7 @@ from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.job.member import Member, build_claim
 from kns.model.site import Site
 from kns.ports import Clock, Cluster, Context, JobStore, World
-from kns.stages.lifecycle import MadeAhead
+from kns.stages.lifecycle import MemberKind
 
 log = get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Claims:
     def __init__(
         self,
         *,
-        kind: MadeAhead,
+        kind: MemberKind,
         release: str,
         find_site: Callable[[], Site | None],
         world: World,

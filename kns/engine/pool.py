@@ -26,7 +26,7 @@ from kns.model.job.member import Marks, Member
 from kns.model.job.pool import PoolSize
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, Kind, World
-from kns.stages.lifecycle import MadeAhead
+from kns.stages.lifecycle import MemberKind
 from kns.stages.outcome import Done, Failed, Outcome
 
 log = get_logger(__name__)
@@ -87,7 +87,7 @@ class Pool:
         self,
         rules: PoolRules,
         *,
-        kind: MadeAhead,
+        kind: MemberKind,
         site: Site,
         world: World,
         store: JobStore,

@@ -7,7 +7,7 @@ from typing import Any
 
 from kns.model.job.job import Accepted, Job, JobSpec, JobStatus
 from kns.ports import Context
-from kns.stages.lifecycle import MadeAhead
+from kns.stages.lifecycle import MemberKind
 from kns.stages.outcome import Done, Outcome
 
 
@@ -22,10 +22,10 @@ def digest_shape(values: Mapping[str, Any], release: str) -> str:
 
 
 def build_draft(spec: JobSpec, accepted: Accepted, status: JobStatus) -> Job:
-    """A job without a record, as stages see it before the record exists."""
+    """A job without a record, as stages see it before the record exists. Its uid is that of the namespace, if any."""
     return Job(
         record="",
-        uid="",
+        uid=accepted.adopted.uid if accepted.adopted is not None else "",
         resource_version="",
         generation=0,
         created=accepted.submit_time,
@@ -36,7 +36,7 @@ def build_draft(spec: JobSpec, accepted: Accepted, status: JobStatus) -> Job:
     )
 
 
-def find_unfinished(kind: MadeAhead, ctx: Context) -> Outcome | None:
+def find_unfinished(kind: MemberKind, ctx: Context) -> Outcome | None:
     """The outcome of the first stage of a ready member that is not done any more; None if all are."""
     outcomes = (stage.ensure(ctx) for stage in kind.stages)
     return next((outcome for outcome in outcomes if not isinstance(outcome, Done)), None)

@@ -7,9 +7,9 @@ Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Substatus
-from kns.stages import ingress, init, keycloak, made_ahead, namespace, prepare, shell, vault, vcluster
+from kns.stages import ingress, init, keycloak, member, namespace, prepare, shell, vault, vcluster
 from kns.stages.keep import explain_kept
-from kns.stages.lifecycle import Lifecycle, MadeAhead, Stage
+from kns.stages.lifecycle import Lifecycle, MemberKind, Stage
 from kns.stages.usage import measure
 
 _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
@@ -29,11 +29,11 @@ NESTED_JOB = Lifecycle(
     stages=STAGES, starting=_VCLUSTER, drain=vcluster.drain, measure=measure, explain_kept=explain_kept
 )
 
-NESTED_MEMBER = MadeAhead(
+NESTED_MEMBER = MemberKind(
     stages=STAGES[: STAGES.index(_VCLUSTER) + 1],
-    draft=made_ahead.draft,
-    describe=made_ahead.describe,
-    build_namespace=made_ahead.build_member_namespace,
+    draft=member.draft,
+    describe=member.describe,
+    build_namespace=member.build_member_namespace,
 )
 
 __all__ = ["NESTED_JOB", "NESTED_MEMBER", "STAGES"]

@@ -51,7 +51,7 @@ class Lifecycle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeAhead:
+class MemberKind:
     """
     What a pool member of this kind of job is, as data for the engine.
 

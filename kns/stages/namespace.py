@@ -20,7 +20,7 @@ from kns.objects.network import build_network_policies
 from kns.objects.vcluster import build_disruption_budget
 from kns.ports import Context, Kind, Object
 from kns.stages import credentials
-from kns.stages.made_ahead import build_own_namespace, share_host_storage
+from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
 from kns.stages.patience import wait_at_most
