@@ -245,7 +245,7 @@ class FakeHost:
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
         if kind is Kind.SERVICE:
             new.setdefault("spec", {}).setdefault("clusterIP", "10.96.1.7")
-        meta.setdefault("creationTimestamp", (old or new)["metadata"].get("creationTimestamp") or self._now())
+        meta.setdefault("creationTimestamp", self._now())
         if old:
             meta["creationTimestamp"] = old["metadata"]["creationTimestamp"]
             new = {**old, **new}
