@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from kns.model.job.room import Room
 
-MOST_JOBS = 20_000  # about one kilobyte each; the job that was looked at longest ago is dropped
+MOST_JOBS = 5_000  # about one kilobyte each; the job that was looked at longest ago is dropped
 
 
 class Rooms:

@@ -25,6 +25,7 @@ from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
+CLUSTER_IP = "10.96.1.7"
 FOR_EVER_S = 3600  # longer than any test waits for a pod
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
@@ -244,7 +245,7 @@ class FakeHost:
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
         if kind is Kind.SERVICE:
-            new.setdefault("spec", {}).setdefault("clusterIP", "10.96.1.7")
+            new.setdefault("spec", {}).setdefault("clusterIP", CLUSTER_IP)
         meta.setdefault("creationTimestamp", self._now())
         if old:
             meta["creationTimestamp"] = old["metadata"]["creationTimestamp"]
@@ -297,6 +298,8 @@ class FakeHost:
         """Restore the objects of `dump`, including their uids."""
         for obj in copy_of(list(objects)):
             meta = obj["metadata"]
+            if obj["kind"] == Kind.SERVICE:
+                obj["spec"] = {"clusterIP": CLUSTER_IP, **(obj.get("spec") or {})}
             self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
         self._uids = itertools.count(len(self._objects) + 1000)  # above all existing ones
 

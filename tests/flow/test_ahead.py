@@ -113,15 +113,13 @@ def test_a_host_that_does_not_answer_is_reported_and_asked_again(sim: Simulation
     """The record keeps its place in the spawn."""
     sim.host.control_plane_down = True
     sim.submit(job)
-    sim.step()
-    sim.host.settle()
     apply = sim.host.apply
-    sim.host.apply = _unavailable  # type: ignore[method-assign, assignment]
+    sim.host.apply = lambda obj: _unavailable() if obj["kind"] == "Job" else apply(obj)  # type: ignore[method-assign]
     with pytest.raises(UnavailableError):
         sim.step()
     status = sim.job.status
     assert status.reason == Reason.SPAWNING
-    condition = status.condition(ConditionType.PREPARED)
+    condition = status.condition(ConditionType.DEPLOYED)
     assert condition is not None
     assert (condition.reason, condition.message) == (Reason.RETRYING, "GET clients: connection refused")
     sim.host.apply = apply  # type: ignore[method-assign]

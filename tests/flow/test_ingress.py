@@ -32,6 +32,7 @@ def test_the_backend_is_a_service_of_ours_with_the_targets_pods(sim: Simulation,
     (path,) = _ingress(sim)["spec"]["rules"][0]["http"]["paths"]
     assert path["backend"] == {"service": {"name": "kns-target", "port": {"number": 80}}}
     assert _target(sim)["spec"] == {
+        "clusterIP": "10.96.1.7",  # of the host
         "type": "ClusterIP",
         "sessionAffinity": "None",
         "internalTrafficPolicy": "Cluster",

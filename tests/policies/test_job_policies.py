@@ -562,8 +562,8 @@ def test_finalizers_and_annotations_that_the_host_wrote_do_not_stop_the_syncer(a
 @pytest.mark.parametrize(("annotations", "admitted"), [({}, True), ({"kns.io/extended-resources": ""}, False)])
 def test_a_job_of_0_1_0_keeps_its_gpus(api: ApiServer, annotations: dict[str, str], admitted: bool) -> None:
     """Its namespace has no annotations of kns, and kns never adds them to a namespace that is ready."""
-    name = "kns-job-8" if admitted else "kns-job-9"
-    labels = {"kns.io/job": name[-1], "app.kubernetes.io/managed-by": "kns"}
+    name = "kns-job-18" if admitted else "kns-job-19"
+    labels = {"kns.io/job": name[-2:], "app.kubernetes.io/managed-by": "kns"}
     meta = {"name": name, "labels": labels, "annotations": annotations}
     api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     user = f"system:serviceaccount:{name}:vc-{name}"
@@ -637,7 +637,10 @@ def test_the_refusal_of_a_site_s_own_policy_is_a_refusal_whatever_its_reason(api
     name = f"site-{reason.lower()}"
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["limitranges"]}
     spec = {
-        "matchConstraints": {"resourceRules": [rule]},
+        "matchConstraints": {  # other tests go on while the API server forgets the policy
+            "resourceRules": [rule],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": JOB}},
+        },
         "validations": [{"expression": "false", "message": "not here", "reason": reason}],
     }
     meta = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}

@@ -184,7 +184,7 @@ class Process:
         self.reconciler = Reconciler(
             store=records,
             writer=records,
-            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}, rooms=Rooms()),
+            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}, rooms=Rooms(most=8)),
             site=world.site,
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),

@@ -106,6 +106,8 @@ class Life:
         return world
 
 
+# Events are read only if an init pod does not start for minutes (tests/flow/test_init_job.py).
+ASKED_AFTER_MINUTES = {"cluster.list_events"}
 # No life makes these calls. A submit over HTTP does, and a life begins with the record that the submit created.
 ASKED_BY_SUBMIT = {"store.find_request", "store.count_live", "store.create"}
 LINES = {
