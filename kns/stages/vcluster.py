@@ -23,6 +23,7 @@ from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
 from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
 from kns.objects.labels import build_meta
+from kns.objects.namespace import counts_own_pods
 from kns.objects.prepared_state import build_database, build_job_state
 from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
 from kns.ports import Context, Kind, Object
@@ -109,10 +110,22 @@ def _create(ctx: Context) -> None:
 
 
 def _choose_layout(ctx: Context) -> VirtualKubernetes:
-    """The site's settings, without the fast start if the job's LimitRange does not admit its pod."""
+    """The site's settings, without the fast start if the job's LimitRange or its quota does not admit its pod."""
     items = ctx.accepted.nested.limit_range or ctx.site.limit_range
     virtual = ctx.site.virtual
-    return virtual if admits_side_by_side(items) else replace(virtual, fast_start=False)
+    admitted = admits_side_by_side(items) and _fits_quota(ctx)
+    return virtual if admitted else replace(virtual, fast_start=False)
+
+
+def _fits_quota(ctx: Context) -> bool:
+    """
+    Whether the namespace's quota counts the pod with a container for each process. A quota that an earlier release made
+    counts the chart's pod. One that the watch does not show yet was made a moment ago, by this release.
+    """
+    quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.namespace, names.RESOURCE_QUOTA)
+    return quota is None or counts_own_pods(
+        quota, ctx.accepted.machine, nodes=ctx.job.spec.machine.nodes, shell=has_web_shell(ctx)
+    )
 
 
 def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
