@@ -13,9 +13,10 @@ import pytest
 from demo.target import ROOT
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE
 
-_LIMIT_S = 300  # the longest command waits for a job to serve
-_START_S = "240"
+_LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
+_START_S = str(round(240 * PATIENCE))
 
 
 class Program:

@@ -15,10 +15,11 @@ from kns.client import ApiKey
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE
 
 _CLI = Path(sys.executable).parent / "jarvice_cli"
-_CALL_S = 30
-_ENDED_S = 90  # `wait_for` asks every 5 s until the job has ended
+_CALL_S = 30 * PATIENCE
+_ENDED_S = 90 * PATIENCE  # `wait_for` asks every 5 s until the job has ended
 # Every command of the client, by protocol. The last three reach a vault's own SFTP server, never kns.
 _OVER_HTTP = frozenset(
     {
@@ -93,6 +94,7 @@ def test_every_command_of_the_published_client_works(cli: Cli, portal: Portal, j
     assert set(answer) == {"name", "number"}
     job = jobs.adopt(answer["number"], answer["name"])
     number = str(job.number)
+    job.wait_until_listed()
     assert json.loads(cli("jobs"))[number]["job_name"] == job.name
     job.wait_until_serving()
 
@@ -135,6 +137,7 @@ def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, job
         jobs.adopt(*other.submit("hello", machine=machine), portal=other) for machine in ("kns-small", "kns-nowhere")
     )
     running.wait_until_started()
+    waiting.wait_until_listed()
     numbers = {str(running.number), str(waiting.number)}
     assert set(json.loads(other_cli("jobs"))) == numbers, "user2 has other jobs, which this test would end"
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import pytest
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.target import ROOT
 from kns.adapters.bearer import RealmTokens
@@ -23,6 +22,7 @@ from kns.model import names
 from kns.model.errors import TokenError
 from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.oidc import (
     Login,
     RealmAdmin,
@@ -35,7 +35,7 @@ from tests.e2e.oidc import (
 from tests.e2e.once import check_ran_once, look
 from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod
 from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError
+from tests.e2e.waiting import PATIENCE, NotYetError
 
 pytestmark = pytest.mark.proves("main", "A Keycloak client per job, with a real Keycloak")
 
@@ -46,7 +46,7 @@ REALM_ADMIN, PORTAL_CLIENT = "rita", "portal-of-test"
 
 SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
 _LIMIT_S = 60  # how long a job waits for Keycloak
-_SETUP_S = 540  # the first time, Maven fetches the distribution; measured: two minutes
+_SETUP_S = 540 * PATIENCE  # the first time, Maven fetches the distribution; measured: two minutes
 
 
 def _testbed(action: str) -> None:
@@ -80,7 +80,7 @@ def realm(site: Site, settings: Settings, _server: str) -> Iterator[RealmAdmin]:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=300,
+        timeout=300 * PATIENCE,
     )
     admin = RealmAdmin(_server, REALM, password=password)
     admin.ensure_user(USER, PASSWORD)

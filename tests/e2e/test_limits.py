@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from kns.model.names import RETRIED_ANNOTATION, host_name
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 from tests.e2e.tenant import a_pod, await_event, host_copy
 from tests.e2e.waiting import NotYetError

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from kns.model.names import host_name
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 from tests.e2e.tenant import await_event, await_running, small_pod
 from tests.e2e.waiting import NotYetError, wait_for

@@ -18,11 +18,12 @@ from demo.overlay import NAMESPACE
 from demo.target import ROOT
 from tests.e2e.scheduler import CONFIG
 from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE
 
 _IN = f"--namespace={NAMESPACE}"
 _WEBHOOK = "kns-e2e-preflight"
 _OUTSIDE = {"KNS_HELM", "KNS_VCLUSTER_CHART"}  # in the scheduler's image, and not where an administrator runs this
-_LIMIT_S = 60
+_LIMIT_S = 60 * PATIENCE
 
 
 def _verdicts(found: list[dict[str, Any]], verdict: str) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.page import fetch_page
 from tests.e2e.ingress import NOBODY, find_ingress, jobs_domain, require_code, require_copy
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import CONFIG
 from tests.e2e.shell import check_none

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from kns.model.names import host_name
-from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.jobs import END_S, JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.scheduler import Settings
 from tests.e2e.shell import ALLOW, check_none
 from tests.e2e.site import Site
@@ -123,7 +123,7 @@ def test_an_ended_job_is_kept_until_the_command_in_its_record_removes_it(site: S
         assert inside.get("deployment", "web", _IN)["spec"]["replicas"] == 1
 
     assert command[0] == "kubectl"
-    site.kubectl.run(*command[1:], timeout_s=120)
+    site.kubectl.run(*command[1:], timeout_s=END_S)
     assert plain.is_gone()
     assert site.kubectl.find("nj", plain.record_name, f"--namespace={NAMESPACE}") is None
 

@@ -14,9 +14,9 @@ from demo.accounts import VAULTS
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.leftovers import find_leftovers
-from demo.nested import nested_kubectl
 from kns.model.names import host_name, vault_class
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 from tests.e2e.tenant import await_event
 from tests.e2e.waiting import NotYetError
