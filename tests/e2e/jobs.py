@@ -72,8 +72,14 @@ class TrialJob:
 
     def tail(self) -> list[str]:
         """All lines so far; none before the start and after the end."""
-        answer = self._portal.ask("tail", number=self.number, lines=0)
-        return answer.text.splitlines() if answer.status_code == 200 else []
+
+        def probe() -> list[str]:
+            answer = self._portal.ask("tail", number=self.number, lines=0)
+            if answer.status_code == 503:
+                raise NotYetError(f"tail: {answer.text}")
+            return answer.text.splitlines() if answer.status_code == 200 else []
+
+        return list(self.wait_for(probe, timeout_s=_READ_S, what="tail"))
 
     def stop(self, how: str) -> None:
         """`shutdown` or `terminate`."""

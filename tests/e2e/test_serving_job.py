@@ -132,8 +132,8 @@ def test_use_and_events_of_a_job_are_those_of_the_host(portal: Portal, admin: Po
     assert any(f" Normal Scheduled Pod/{job.namespace}-" in line for line in lines), lines
 
     def count() -> None:
-        usage = job.record()["status"]["usage"]
-        if not (usage["cores"] > 0 and usage["gib"] > 0):
+        usage = job.record()["status"].get("usage", {})
+        if not (usage.get("cores", 0) > 0 and usage.get("gib", 0) > 0):
             raise NotYetError(f"{usage}")
 
     job.wait_for(count, timeout_s=_COUNTED_S, what="usage")

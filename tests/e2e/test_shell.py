@@ -11,14 +11,12 @@ import pytest
 from tests.e2e.browser import open_terminal
 from tests.e2e.jobs import TrialJob
 from tests.e2e.kubectl import nested_kubectl
-from tests.e2e.shell import ALLOW, PATH, require_ready
+from tests.e2e.shell import ALLOW, PATH, SHELL_S, require_ready
 from tests.e2e.site import Site
 from tests.e2e.tenant import a_pod, await_running, host_copy
 from tests.e2e.waiting import PATIENCE, NotYetError
 
 pytestmark = pytest.mark.proves("main", "The web shell, used through a headless browser")
-
-_READY_S = 120.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +29,7 @@ def _allowed(site: Site) -> None:
 @pytest.fixture(scope="module")
 def shell(web_shell: TrialJob) -> TrialJob:
     """A job with both permissions, its shell ready."""
-    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=_READY_S, what="a shell that is ready")
+    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=SHELL_S, what="a shell that is ready")
     return web_shell
 
 
