@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.page import fetch_page
 from tests.e2e.ingress import NOBODY, find_ingress, jobs_domain, require_code, require_copy
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import CONFIG
 from tests.e2e.shell import check_none
@@ -133,8 +133,8 @@ def test_use_and_events_of_a_job_are_those_of_the_host(portal: Portal, admin: Po
     assert any(f" Normal Scheduled Pod/{job.namespace}-" in line for line in lines), lines
 
     def count() -> None:
-        usage = job.record()["status"]["usage"]
-        if not (usage["cores"] > 0 and usage["gib"] > 0):
+        usage = job.record()["status"].get("usage", {})
+        if not (usage.get("cores", 0) > 0 and usage.get("gib", 0) > 0):
             raise NotYetError(f"{usage}")
 
     job.wait_for(count, timeout_s=_COUNTED_S, what="usage")
