@@ -48,6 +48,16 @@ def test_a_pod_without_resources_gets_the_sites(site: Site, job: TrialJob) -> No
         assert resources[part] == expected | {"ephemeral-storage": resources[part]["ephemeral-storage"]}
 
 
+def test_a_program_inside_can_verify_tokens_by_oidc(site: Site, job: TrialJob) -> None:
+    """Discovery leads to the keys at a name that resolves inside."""
+    with nested_kubectl(site.target, job.number) as inside:
+        found = json.loads(inside.run("get", "--raw=/.well-known/openid-configuration"))
+        keys = json.loads(inside.run("get", "--raw=/openid/v1/jwks"))["keys"]
+    assert found["jwks_uri"] == "https://kubernetes.default.svc.cluster.local/openid/v1/jwks"
+    assert found["issuer"] in found["jwks_uri"]
+    assert keys
+
+
 def _site_default(site: Site) -> dict[str, Any]:
     """The LimitRange that the installation is configured with."""
     config = site.kubectl.get("configmap", CONFIG, f"--namespace={NAMESPACE}").get("data", {})
