@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60)  # a log is read until it says what it shou
 
 IMAGE = Path(__file__).resolve().parents[3] / "gotty-image"
 PASSWORD = "Abcdefgh12345678"
-LIMIT_S = 20
+LIMIT_S = 60
 
 _FAKE_GOTTY = """#!{python} -SE
 import json, os, sys
