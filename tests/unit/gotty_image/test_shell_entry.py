@@ -179,7 +179,7 @@ def shell(environ: dict[str, str], tmp_path: Path) -> Iterator[Shell]:
 
 @real
 def test_only_the_right_login_comes_in_and_the_others_are_counted(shell: Shell) -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=LIMIT_S) as client:
         answers = [
             client.get(f"{shell.url}/", auth=auth).status_code
             for auth in (None, ("ana", "wrong"), ("bob", PASSWORD), ("", ""), ("ana", PASSWORD))

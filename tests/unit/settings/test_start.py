@@ -142,7 +142,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     patient = httpx.HTTPTransport(retries=8)  # with growing pauses, a minute in all
     with (
         subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.DEVNULL) as process,
-        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}") as client,
+        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}", timeout=60) as client,
     ):
         try:
             yield Running(client, int(environ["KNS_METRICS_PORT"]))
