@@ -12,7 +12,7 @@ from tests.e2e.waiting import PATIENCE, POLL_S, NotYetError, wait_for
 _CONNECTS = 3
 _TYPES = ("application/json", "text/plain")
 _READY_S = 60.0  # kns is not ready while the host's API server does not answer it
-_ANSWER = httpx.Timeout(TIMEOUT_S * PATIENCE)
+_ANSWER = httpx.Timeout(TIMEOUT_S * PATIENCE, connect=TIMEOUT_S)
 _NOT_STORED = "Unable to create Job Submission"
 
 
