@@ -18,9 +18,9 @@ import pytest
 from demo.accounts import ACCOUNTS
 from demo.catalog import read_parameters
 from demo.leftovers import find_leftovers
-from demo.nested import nested_kubectl
 from testbed import paths
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError

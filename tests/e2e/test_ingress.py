@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from demo.page import fetch_page
 from tests.e2e.ingress import NOBODY, find_ingress, get_tls, jobs_domain, require_code, require_copy, tls_client
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
