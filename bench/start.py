@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 
 from bench.accounts import read_accounts, read_url
-from bench.chains import Chain, HandChain, KnsChain
+from bench.chains import Chain, HandChain, KnsChain, PooledChain
 from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
 from bench.idle import Idle, measure_idle
-from bench.start_report import Measured, build_tables, write_section
+from bench.start_report import COLD, WARM, Measured, build_tables, write_section
 from demo.dev import find_chart
 from demo.kubectl import Kubectl
 from demo.target import ROOT, Target, choose_target
@@ -122,15 +122,17 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     kubectl = Kubectl.of(target)
 
     def run() -> None:
-        chains = _build_chains(target, kubectl, environ, load, options.machine)
+        chain = PooledChain if options.pooled else KnsChain
+        chains = _build_chains(target, kubectl, environ, load, options.machine, chain)
         measure(chains, lambda namespace: measure_idle(kubectl, namespace, _IDLE_S), result, say=console.print)
 
     run_measurement("bench", run, on_interrupt=f"jobs with label {load.label} were terminated")
     if not any(measured.starts or measured.idle for measured in result.chains.values()):
         return NOT_RUN
-    tables = build_tables(result.chains)
+    section = WARM if options.pooled else COLD
+    tables = build_tables(result.chains, section)
     if options.write:
-        write_section(ROOT / "docs", tables, kubectl)
+        write_section(ROOT / "docs", section, tables, kubectl)
     return report(
         result,
         show=lambda _: console.print("\n\n".join(table.text() for table in tables), markup=False, soft_wrap=True),
@@ -141,10 +143,10 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 
 
 def _build_chains(
-    target: Target, kubectl: Kubectl, environ: Mapping[str, str], load: Load, machine: str
+    target: Target, kubectl: Kubectl, environ: Mapping[str, str], load: Load, machine: str, chain: type[KnsChain]
 ) -> tuple[Chain, ...]:
     url, (account, *_) = read_url(environ), read_accounts(environ)
-    by_kns = KnsChain(
+    by_kns = chain(
         lambda: Client(url, account, use_proxy=False),
         kubectl,
         ingress_url=target.ingress_url,
@@ -166,6 +168,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=between(int, 1, 100), default=5, help="starts of each kind (5)")
     parser.add_argument(
         "--at-once", type=between(int, 0, MAX_AT_ONCE), default=8, help="simultaneous starts (8; 0: none)"
+    )
+    parser.add_argument(
+        "--pooled", action="store_true", help="measure starts from a warm pool; kns must have one (KNS_POOL)"
     )
     parser.add_argument("--no-idle", dest="idle", action="store_false", help="leave out memory and CPU of an idle job")
     parser.add_argument("--machine", default="kns-small", help="machine of the catalogue (kns-small)")

@@ -13,8 +13,26 @@ from bench.idle import Idle
 from demo.kubectl import Kubectl
 
 PAGE = "performance.md"
-BEGIN, END = "<!-- bench-start: begin -->", "<!-- bench-start: end -->"
-_PLOT = "performance-start-{key}.png"
+_PLOT = "performance-{section}-{key}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page that the measurement replaces. `starts` says what kind of starts it is about."""
+
+    name: str
+    starts: str
+
+    @property
+    def begin(self) -> str:
+        return f"<!-- bench-{self.name}: begin -->"
+
+    @property
+    def end(self) -> str:
+        return f"<!-- bench-{self.name}: end -->"
+
+
+COLD, WARM = Section("start", "cold start"), Section("warm", "start from a pool")
 
 
 @dataclass(slots=True)
@@ -79,7 +97,7 @@ def format_values(values: Sequence[float], unit: str) -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):.1f} to {max(values):.1f})"
 
 
-def build_tables(chains: Chains) -> list[Table]:
+def build_tables(chains: Chains, section: Section = COLD) -> list[Table]:
     """The tables that have figures."""
     names = tuple(chains)
 
@@ -93,9 +111,15 @@ def build_tables(chains: Chains) -> list[Table]:
         for part in parts
     ]
     tables = [
-        Table("cold", "cold start", "s", names, (Row("to the page", each(lambda m: [s.total_s for s in m.starts])),)),
+        Table("page", section.starts, "s", names, (Row("to the page", each(lambda m: [s.total_s for s in m.starts])),)),
         Table("timeline", "after the request", "s", names, _mark_rows(chains)),
-        Table("at-once", "cold starts at once", "s", names, (Row("to all pages", each(lambda m: m.makespans_s)),)),
+        Table(
+            "at-once",
+            f"{section.starts}, all at once",
+            "s",
+            names,
+            (Row("to all pages", each(lambda m: m.makespans_s)),),
+        ),
         Table("end", "end", "s", names, (Row("to the namespace gone", each(lambda m: m.ends_s)),)),
         Table(
             "memory",
@@ -128,7 +152,7 @@ def _mark_rows(chains: Chains) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: max(median(each) for each in row.values.values() if each)))
 
 
-def write_section(docs: Path, tables: Sequence[Table], kubectl: Kubectl) -> None:
+def write_section(docs: Path, section: Section, tables: Sequence[Table], kubectl: Kubectl) -> None:
     """
     Replace the figures in docs/performance.md, and the plots beside it.
 
@@ -137,14 +161,14 @@ def write_section(docs: Path, tables: Sequence[Table], kubectl: Kubectl) -> None
     """
     page = docs / PAGE
     text = page.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    parts = [BEGIN, describe_machine(kubectl)]
+    before, rest = text.split(section.begin)
+    _, after = rest.split(section.end)
+    parts = [section.begin, describe_machine(kubectl)]
     for table in tables:
-        file = _PLOT.format(key=table.key)
+        file = _PLOT.format(section=section.name, key=table.key)
         _plot(table, docs / file)
         parts += [table.text(), f"![{table.title}]({file})"]
-    page.write_text(before + "\n\n".join([*parts, END]) + after, "utf-8")
+    page.write_text(before + "\n\n".join([*parts, section.end]) + after, "utf-8")
 
 
 def describe_machine(kubectl: Kubectl) -> str:

@@ -9,7 +9,7 @@ from bench.chains import Start, read_conditions, read_log_marks
 from bench.errors import BenchError
 from bench.idle import Idle, measure_idle
 from bench.start import Load, Result, measure
-from bench.start_report import BEGIN, END, build_tables, write_section
+from bench.start_report import COLD, WARM, build_tables, write_section
 
 LOG = """\
 2026-11-28T09:00:02.250000001Z I1128 secure_serving.go:214] Serving securely on 127.0.0.1:6443
@@ -64,10 +64,17 @@ def test_every_figure_stands_beside_its_peer() -> None:
     assert result.is_whole
     assert not hand.running | kns.running
     table = {row.key: row.text() for row in build_tables(result.chains)}
-    assert table.keys() == {"cold", "timeline", "at-once", "end", "memory", "processor"}
-    assert "| to the page | 40.0 s (20.0 to 60.0) | 10.0 s (5.0 to 15.0) | 0.25 |" in table["cold"]
+    assert table.keys() == {"page", "timeline", "at-once", "end", "memory", "processor"}
+    assert "| to the page | 40.0 s (20.0 to 60.0) | 10.0 s (5.0 to 15.0) | 0.25 |" in table["page"]
     assert "| proxy listens | 10.0 s (10.0 to 10.0) | 2.5 s (2.5 to 2.5) | 0.25 |" in table["timeline"]
     assert "| sum | 500.0 MiB | 500.0 MiB | 1.00 |" in table["memory"]
+
+
+def test_starts_from_a_pool_have_tables_of_their_own() -> None:
+    result = _run(_FakeChain("by hand", 20.0), _FakeChain("kns, warm pool", 1.0))
+    table = {row.key: row.text() for row in build_tables(result.chains, WARM)}
+    assert "| start from a pool | by hand | kns, warm pool | ratio |" in table["page"]
+    assert "| to all pages |" in table["at-once"]
 
 
 def test_a_start_that_fails_is_removed_and_the_figures_stay() -> None:
@@ -127,13 +134,13 @@ def test_idle_counts_the_cluster_and_not_its_app() -> None:
 def test_the_page_gets_the_figures_and_keeps_its_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     monkeypatch.setattr("bench.start_report._plot", lambda table, file: drawn.append(file.name))
-    (tmp_path / "performance.md").write_text(f"# Before\n{BEGIN}\nold\n{END}\nafter\n")
+    (tmp_path / "performance.md").write_text(f"# Before\n{COLD.begin}\nold\n{COLD.end}\nafter\n")
     result = _run(_FakeChain("by hand", 20.0), _FakeChain("kns", 5.0))
-    write_section(tmp_path, build_tables(result.chains), _FakeKubectl())  # type: ignore[arg-type]  # one of its methods
+    write_section(tmp_path, COLD, build_tables(result.chains), _FakeKubectl())  # type: ignore[arg-type]  # one of its methods
     text = (tmp_path / "performance.md").read_text()
     assert text.startswith("# Before\n<!--")
     assert text.endswith("-->\nafter\n")
     assert "\nold\n" not in text
     assert "one node with 2 cores and 24 GiB" in text
-    assert "![cold start](performance-start-cold.png)" in text
-    assert "performance-start-cold.png" in drawn
+    assert "![cold start](performance-start-page.png)" in text
+    assert "performance-start-page.png" in drawn
