@@ -16,6 +16,7 @@ from kns.model.catalog.catalog import Catalog
 from kns.model.job.inputs import JobInputs
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.location import Location
+from kns.model.job.member import Marks, Member
 from kns.model.job.output import JobOutput
 from kns.model.job.room import Room
 from kns.model.job.tokens import Tokens
@@ -94,6 +95,28 @@ class Cluster(Protocol):
         """The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim is watched."""
         ...
 
+    def observe_members(self, installation: str) -> Sequence[Member]:
+        """
+        The pool members of the installation in this system namespace, from the watch cache.
+
+        A member that this process claims or marks is shown so immediately.
+        """
+        ...
+
+    def observe_free_members(self, installation: str, shape: str) -> Sequence[Member]:
+        """Those of `observe_members` with this shape that a job may claim. The cost grows with their number only."""
+        ...
+
+    def claim(self, member: Member, annotations: Mapping[str, str]) -> None:
+        """
+        Write these annotations to the namespace of a member, if it is still the version that was observed. Not subject
+        to the limit of writes, because a client waits.
+
+        Raises:
+            ConflictError: the namespace was changed, claimed or deleted.
+        """
+        ...
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, read from the API server; None if absent."""
         ...
@@ -122,15 +145,19 @@ class Cluster(Protocol):
 
     def apply(self, obj: Object) -> Object:
         """
-        Apply `obj` (server-side, forced, field manager `kns`) and return the stored object.
+        Apply `obj` (server-side, forced, field manager `kns`) and return the stored object. If it has a
+        resourceVersion, only that version is changed.
 
         Raises:
             RefusedError: quota, admission or schema refused it.
+            ConflictError: the stored object has another resourceVersion.
         """
         ...
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Request deletion. An absent object is a success; an object with another uid stays."""
+    def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> None:
+        """Request deletion. An absent object is a success; an object with another uid or resourceVersion stays."""
         ...
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
@@ -369,6 +396,10 @@ class JobStore(Protocol):
         """How many jobs of this user have not ended."""
         ...
 
+    def count_waiting(self) -> int:
+        """How many jobs of all users have neither started nor ended."""
+        ...
+
     def fetch(self, number: int) -> Job | None:
         """Like `find`, but from the API server: another replica may have created the job a moment ago."""
         ...
@@ -408,6 +439,18 @@ class JobStore(Protocol):
 
         Raises:
             RefusedError: the API server does not store it.
+        """
+        ...
+
+
+class Members(Protocol):
+    """The warm pool as a submission sees it."""
+
+    def claim(self, spec: JobSpec, draft: Accepted) -> Member | None:
+        """
+        A member for this job that no other job gets; None if none fits or is free, and then the job starts cold.
+
+        `draft` is the job's accepted part; its number has no meaning. It raises nothing, and never waits for a member.
         """
         ...
 
@@ -531,7 +574,8 @@ class Context:
     One reconcile of one job: the record as read, the time, the site, and the ports.
 
     `is_time_trusted`: the clock of this machine agrees with the host API's. `leading_since` is when this process became
-    the leader; None if that does not matter.
+    the leader; None if that does not matter. `member` is set while a pool member is made or checked; `job` and
+    `accepted` are then drafts, and no record exists.
     """
 
     job: Job
@@ -541,6 +585,7 @@ class Context:
     world: World
     is_time_trusted: bool = True
     leading_since: datetime | None = None
+    member: Marks | None = None
 
     def elapsed_since(self, start: datetime) -> timedelta:
         """

@@ -12,11 +12,9 @@ to a limit.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
-from kns.model.appdef.resources import admits_side_by_side
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
@@ -24,14 +22,14 @@ from kns.objects.certificates import build_certificates, build_certs_secret
 from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
 from kns.objects.labels import build_meta
 from kns.objects.prepared_state import build_database, build_job_state
-from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
+from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.layout import build_chart_values, choose_layout
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
 from kns.stages.prepared import find_state
 from kns.stages.tenant import end_tenants_pods
-from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
 _PROBE_AFTER_S = 0.5
@@ -90,14 +88,10 @@ def _create(ctx: Context) -> None:
     """
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
-    if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
-        cluster.apply(build_disruption_budget(ctx.location))
-    virtual = _choose_layout(ctx)
+    virtual = choose_layout(ctx)
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
-    shell = has_web_shell(ctx)
     objects = ctx.world.renderer.render(
-        ctx.location,
-        lambda location: build_values(location, ctx.accepted, virtual, pull_secret=pull_secret, shell=shell),
+        ctx.location, lambda location: build_chart_values(ctx, location, pull_secret=pull_secret)
     )
     stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
     if virtual.fast_start:
@@ -106,13 +100,6 @@ def _create(ctx: Context) -> None:
     for obj in objects:
         if obj["kind"] in WORKLOADS:
             cluster.apply(_finish_workload(ctx, obj, virtual))
-
-
-def _choose_layout(ctx: Context) -> VirtualKubernetes:
-    """The site's settings, without the fast start if the job's LimitRange does not admit its pod."""
-    items = ctx.accepted.nested.limit_range or ctx.site.limit_range
-    virtual = ctx.site.virtual
-    return virtual if admits_side_by_side(items) else replace(virtual, fast_start=False)
 
 
 def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:

@@ -1,0 +1,544 @@
+"""The warm pool: members are made through a job's stages, claimed by submissions, discarded when they are no use."""
+
+import base64
+import copy
+import gzip
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kns.engine.claims import TRIES
+from kns.engine.pool import CLAIM_GRACE_S, UNFIT_S
+from kns.model import names
+from kns.model.appdef.limit_range import LimitRangeItem
+from kns.model.errors import ConflictError, RefusedError, UnavailableError
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import JobState, StopReason
+from kns.model.job.member import Member
+from kns.objects.prepared_state import STATE_FILE, build_database
+from kns.ports import Kind
+from kns.stages.prepared import find_state, prepare_states
+from tests.builders import JobBuilder, a_catalog, a_job
+from tests.flow.conftest import Simulation
+from tests.flow.interruptions import fresh
+from tests.flow.pool import PoolSimulation, namespace_of, world_over
+from tests.states import a_log
+
+SYSTEM, VERSION = "kns-system", "v1.36.0"
+NARROW = {"type": "Pod", "max": {"cpu": "4"}}  # admits the chart's pod, but not a control plane side by side
+
+
+@pytest.fixture
+def pool(sim: Simulation) -> PoolSimulation:
+    return PoolSimulation(sim)
+
+
+# --- making
+
+
+def test_the_pool_makes_members_until_it_has_its_size(pool: PoolSimulation) -> None:
+    members = pool.fill()
+    assert len(members) == len(pool.members) == 2
+    namespace = namespace_of(pool.sim, members[0].number)
+    assert namespace["metadata"]["labels"]["kns.io/pool"] == "any"
+    assert names.RECORD_UID_ANNOTATION not in namespace["metadata"]["annotations"]
+    calls = list(pool.sim.host.calls)
+    pool.work(20)
+    assert pool.sim.host.calls == calls  # nothing changes, so nothing is written
+
+
+def test_a_new_leader_goes_on_with_the_members_that_exist(pool: PoolSimulation) -> None:
+    for _ in range(14):
+        pool.work()
+        pool.restart()
+    assert len(pool.free) == len(pool.members) == 2
+    assert pool.sim.store.allot_number() == 3
+
+
+def test_members_are_made_at_most_so_many_at_once(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=5", at_once=2)
+    for _ in range(30):
+        pool.work()
+        assert sum(not member.is_ready for member in pool.members) <= 2
+    assert len(pool.free) == 5
+
+
+def test_members_of_a_machine_class_and_version_get_its_nodes_and_image(pool: PoolSimulation) -> None:
+    pool.restart(pools="kns-large@1.35=1")
+    (member,) = pool.fill()
+    annotations = namespace_of(pool.sim, member.number)["metadata"]["annotations"]
+    assert annotations["kns.io/node-selector"] == "pool=big"
+    large = pool.sim.catalog.current().machines["kns-large"]
+    assert pool.submit(a_job()).spec.accepted.adopted is None  # type: ignore[union-attr]
+    assert pool.submit(a_job().with_accepted(machine=large)).spec.accepted.adopted is None  # type: ignore[union-attr]
+    fitting = a_job().with_accepted(machine=large).with_nested(kubernetes_version="v1.35")
+    assert pool.submit(fitting).number == member.number
+
+
+def test_a_pool_of_an_unknown_machine_makes_nothing(pool: PoolSimulation) -> None:
+    pool.restart(pools="kns-huge=2")
+    pool.work(3)
+    assert pool.members == []
+
+
+def test_a_member_that_cannot_be_made_is_discarded_and_not_tried_again_at_once(pool: PoolSimulation) -> None:
+    pool.sim.host.refuse[Kind.RESOURCE_QUOTA] = "exceeded quota"
+    pool.work(3)
+    assert pool.members == []
+    used = pool.sim.store.allot_number()
+    pool.work(3)
+    assert pool.sim.store.allot_number() == used + 1
+    pool.sim.host.refuse.clear()
+    pool.work(80)
+    assert len(pool.free) == 2
+
+
+def test_a_member_that_does_not_start_in_time_is_discarded(pool: PoolSimulation) -> None:
+    pool.sim.configure(spawn_delay_s=30)
+    pool.restart()
+    pool.sim.host.schedulable = False
+    pool.work(3)
+    first = {member.uid for member in pool.members}
+    pool.work(40)
+    assert first
+    assert not first & {member.uid for member in pool.members}
+
+
+# --- claiming
+
+
+def test_a_job_gets_a_member_and_lives_in_it_as_in_its_own(pool: PoolSimulation) -> None:
+    numbers = {member.number for member in pool.fill()}
+    job = pool.submit(a_job())
+    assert job.number in numbers
+    assert job.record == f"kns-job-{job.number}"
+    sim = pool.sim
+    made = [call for call in sim.host.calls if f"kns-job-{job.number}/kns-job-{job.number}" in call]
+    sim.run(until="serving")
+    assert sim.job.status.url == f"https://kns-job-{job.number}.jobs.example.org"
+    assert [call for call in sim.host.calls if f"kns-job-{job.number}/kns-job-{job.number}" in call][:-1] == made
+    assert job.number not in {member.number for member in pool.members}  # it is the job's now
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="retained")
+    assert sim.job.status.job_status is JobState.COMPLETED
+    assert not [line for line in sim.host.left if f"kns-job-{job.number}/" in line]
+
+
+@pytest.mark.parametrize("shell", [False, True], ids=["plain", "with vault and shell"])
+def test_a_claimed_cluster_is_what_a_cold_one_is(sim: Simulation, shell: bool) -> None:
+    """Every object on the host and inside, whole. Only times, uids, keys and the mark of the claim differ."""
+    sim.configure(shell_image="registry.example.org/kns-gotty:1")
+    job = a_job().numbered(1)
+    if shell:
+        job = job.with_vault().with_nested(enable_gotty_shell=True)
+        sim.host.claims = {"data-x-lab-x-kns-job-1": "user1-data"}
+    cold = _live(Simulation(**{**vars(sim), **_anew(sim)}), job, pools="")
+    warm = _live(sim, job, pools="any+shell=1" if shell else "any=1")
+    assert warm == cold
+
+
+def _live(sim: Simulation, job: JobBuilder, *, pools: str) -> dict[str, Any]:
+    pool = PoolSimulation(sim, pools=pools)
+    assert len(pool.fill()) == (1 if pools else 0)
+    stored = pool.submit(job)
+    assert stored.spec.accepted is not None
+    assert (stored.spec.accepted.adopted is not None) is bool(pools)
+    sim.run(until="serving")
+    for _ in range(3):
+        sim.host.settle()
+        sim.step()
+    host = {f"{obj['kind']} {obj['metadata']['name']}": _plain(obj) for obj in sim.host.dump()}
+    inside = {" ".join(key): obj for key, obj in sim.virtual.objects.items()}
+    conditions = [(c.type, c.status, c.reason) for c in sim.job.status.conditions]
+    return {"host": host, "inside": inside, "conditions": conditions, "url": sim.job.status.url}
+
+
+_PEM = "(LS0tLS1C|YXBpVmVyc2lvb)[A-Za-z0-9+/=]+"  # base64 of "-----B", and of "apiVersion": a kubeconfig with keys
+
+
+def _plain(obj: dict[str, Any]) -> Any:
+    found = copy.deepcopy(obj)
+    for key in ("uid", "resourceVersion", "creationTimestamp"):
+        found["metadata"].pop(key, None)
+    annotations = found["metadata"].get("annotations") or {}
+    for key in (names.POOL_CLAIM_ANNOTATION, names.POOL_CLAIM_TIME_ANNOTATION, names.RECORD_UID_ANNOTATION):
+        annotations.pop(key, None)
+    text = json.dumps(found, sort_keys=True)
+    return json.loads(re.sub(rf"2026-01-05T[0-9:.+Z]+|uid-[0-9]+|{_PEM}", "", text))
+
+
+def _anew(sim: Simulation) -> dict[str, Any]:
+    new = fresh(sim)
+    new["host"].claims = dict(sim.host.claims)
+    return new
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        a_job().with_nested(kubernetes_version="v1.35"),
+        a_job().with_nested(enable_gotty_shell=True),
+        a_job().with_accepted(machine=a_catalog().machines["kns-large"]),
+        a_job().with_nested(limit_range=[NARROW]),
+    ],
+    ids=["another version", "with a shell", "on other nodes", "with limits that need the chart's pod"],
+)
+def test_a_job_of_another_shape_starts_cold(pool: PoolSimulation, job: JobBuilder) -> None:
+    pool.sim.configure(shell_image="registry.example.org/kns-gotty:1")
+    pool.restart()
+    assert len(pool.fill()) == 2
+    assert pool.submit(job).spec.accepted.adopted is None  # type: ignore[union-attr]
+    assert len(pool.free) == 2
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        a_job().with_vault(),
+        a_job().with_nested(kubernetes_version="v1.36"),
+        a_job().owned_by("user2"),
+        a_job().without_target(),
+        a_job().with_nested(limit_range=[{"type": "Container", "default": {"cpu": "2"}}]),
+        a_job().with_nested(limit_range=[{"type": "Pod", "max": {"cpu": "100"}}]),
+        a_job().with_spec(machine=a_job().build().spec.machine.model_copy(update={"nodes": 3})),
+    ],
+    ids=["vault", "default version by name", "another user", "no target", "own limits", "wide limits", "more nodes"],
+)
+def test_what_the_stages_set_at_the_claim_does_not_matter(pool: PoolSimulation, job: JobBuilder) -> None:
+    pool.fill()
+    assert pool.submit(job).spec.accepted.adopted is not None  # type: ignore[union-attr]
+    pool.sim.run(until="serving")
+
+
+def test_the_site_s_limits_decide_the_layout_of_members(pool: PoolSimulation) -> None:
+    pool.sim.configure(limit_range=(LimitRangeItem.model_validate(NARROW),))
+    pool.restart()
+    members = pool.fill()
+    assert not [call for call in pool.sim.host.calls if "-certs" in call or "kns-kine" in call]
+    wide = a_job().with_nested(limit_range=[{"type": "Container", "default": {"cpu": "2"}}])
+    assert pool.submit(wide).spec.accepted.adopted is None  # type: ignore[union-attr]
+    assert pool.submit(a_job()).number in {member.number for member in members}
+
+
+def test_each_member_has_its_own_keys_and_state_and_a_claim_leaves_them_alone(pool: PoolSimulation) -> None:
+    host = pool.sim.host
+    host.put(Kind.NAMESPACE, "", SYSTEM, {})
+    host.prepare_log = a_log()
+    for _ in range(3):
+        prepare_states(host, SYSTEM, pool.sim.site.virtual, [VERSION], now=pool.sim.clock.now())
+        host.settle()
+    state = find_state(host, SYSTEM, VERSION, pool.sim.site.virtual.kubernetes_image(VERSION))
+    assert state is not None
+    members = pool.fill()
+    assert len(members) == 2
+    made = {member.number: _fast_start(pool, member) for member in members}
+    for member in members:
+        keys, stored, placeholder = made[member.number]
+        assert len(keys["data"]) == 29
+        assert "kine" in placeholder["data"]
+        database = build_database(state, now=member.created, seed=member.uid)
+        assert gzip.decompress(base64.b64decode(stored["binaryData"][STATE_FILE])) == database
+    one, other = made.values()
+    assert not set(one[0]["data"].values()) & set(other[0]["data"].values())
+    assert one[1]["binaryData"] != other[1]["binaryData"]
+
+    calls = len(host.calls)
+    job = pool.submit(a_job())
+    pool.sim.run(until="serving")
+    member = next(member for member in members if member.number == job.number)
+    assert _fast_start(pool, member) == made[member.number]
+    inside = [call for call in host.calls[calls:] if member.namespace in call]
+    assert inside
+    assert not [call for call in inside if "-certs" in call or "kns-kine" in call or "kns-state" in call]
+
+
+def _fast_start(pool: PoolSimulation, member: Member) -> tuple[Any, Any, Any]:
+    """The Secret with the certificates, the ConfigMap with the state, and that with the placeholder of kine."""
+    host, namespace = pool.sim.host, member.namespace
+    return (
+        host.read(Kind.SECRET, namespace, f"{namespace}-certs"),
+        host.read(Kind.CONFIG_MAP, namespace, names.PREPARED_STATE),
+        host.read(Kind.CONFIG_MAP, namespace, names.KINE_PLACEHOLDER),
+    )
+
+
+def test_a_member_has_default_limits_and_a_claim_sets_those_of_the_job(pool: PoolSimulation) -> None:
+    machine = a_job().build().spec.machine.model_copy(update={"nodes": 3})
+    job = a_job().with_spec(machine=machine).with_nested(limit_range=[{"type": "Container", "default": {"cpu": "2"}}])
+    before = _limits(pool.sim, pool.fill()[0].number)
+    number = pool.submit(job).number
+    assert number is not None
+    pool.sim.run(until="serving")
+    cold = Simulation(**{**vars(pool.sim), **_anew(pool.sim)})
+    cold.submit(job)
+    cold.run(until="serving")
+    assert before != _limits(pool.sim, number) == _limits(cold, 7)
+
+
+def _limits(sim: Simulation, number: int) -> tuple[Any, Any]:
+    namespace = f"kns-job-{number}"
+    quota = sim.host.read(Kind.RESOURCE_QUOTA, namespace, names.RESOURCE_QUOTA)
+    limit_range = sim.host.read(Kind.LIMIT_RANGE, namespace, names.LIMIT_RANGE)
+    assert quota is not None
+    assert limit_range is not None
+    assert "limits.ephemeral-storage" in quota["spec"]["hard"]
+    return quota["spec"], limit_range["spec"]
+
+
+# --- discarding
+
+
+@pytest.mark.proves("security", "get a virtual cluster of the warm pool that another job has or had")
+def test_a_claimed_member_without_a_record_is_discarded_after_a_while(pool: PoolSimulation) -> None:
+    pool.fill()
+    draft = a_job().build().spec
+    assert draft.accepted is not None
+    member = pool.claims.claim(draft, draft.accepted)
+    assert member is not None
+    pool.work(int(CLAIM_GRACE_S) - 2)
+    assert member.uid in {each.uid for each in pool.members}
+    pool.work(4)
+    assert member.uid not in {each.uid for each in pool.members}
+    assert len(pool.free) == 2
+
+
+def test_the_cache_alone_never_says_that_a_claimed_member_has_no_record(pool: PoolSimulation) -> None:
+    pool.fill()
+    job = pool.submit(a_job())
+    pool.sim.store.unheard.add(job.number or 0)
+    pool.work(int(CLAIM_GRACE_S) + 5)
+    assert job.number in {member.number for member in pool.members}
+    pool.sim.store.unheard.clear()
+    pool.sim.run(until="serving")
+
+
+def test_a_record_stored_after_its_member_was_discarded_starts_cold_under_its_number(pool: PoolSimulation) -> None:
+    """As if the process had been frozen between the claim and the creation of the record."""
+    pool.fill()
+    draft = a_job().build().spec
+    assert draft.accepted is not None
+    member = pool.claims.claim(draft, draft.accepted)
+    assert member is not None
+    pool.work(int(CLAIM_GRACE_S))
+    pool.pool.work()  # the namespace is terminating now
+    accepted = draft.accepted.model_copy(update={"number": member.number, "adopted": member.adopted})
+    pool.sim.record = pool.sim.store.create(draft.model_copy(update={"accepted": accepted})).record
+    assert pool.sim.step().summary == "wait"
+    pool.sim.run(until="serving")
+    assert namespace_of(pool.sim, member.number)["metadata"]["uid"] != member.uid
+
+
+@pytest.mark.parametrize("change", ["release", "settings", "catalogue"])
+def test_members_of_another_shape_are_discarded(pool: PoolSimulation, change: str) -> None:
+    pool.restart(pools="kns-large=2")
+    before = {member.uid for member in pool.fill()}
+    if change == "release":
+        pool.restart(release="2")
+    elif change == "settings":
+        pool.sim.configure(virtual=replace(pool.sim.site.virtual, priority_class="high"))
+        pool.restart()
+    else:
+        machine = {"mc_cores": 8, "mc_ram": 32, "mc_properties": "appkind=kns,pool=other"}
+        pool.sim.catalog.catalog = a_catalog(machines={"kns-large": machine})
+    after = {member.uid for member in pool.fill()}
+    assert len(after) == 2
+    assert not before & after
+
+
+def test_old_members_are_replaced_one_after_the_other(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=3", max_age_s=3600)
+    before = {member.uid for member in pool.fill()}
+    pool.sim.clock.advance(4000)
+    for _ in range(60):
+        pool.work()
+        assert len(pool.free) >= 2 or len(pool.members) < 3
+    assert len(pool.free) == 3
+    assert not before & {member.uid for member in pool.free}
+
+
+def test_no_member_is_old_by_a_clock_that_is_wrong(pool: PoolSimulation) -> None:
+    before = {member.uid for member in pool.fill()}
+    pool.sim.clock.advance(10 * 86_400)
+    pool.sim.clock_trusted = False
+    pool.work(5)
+    assert {member.uid for member in pool.free} == before
+
+
+def test_a_member_whose_control_plane_was_moved_is_discarded_at_once(pool: PoolSimulation) -> None:
+    """As by a drain: the pod is evicted, and its replacement is an empty cluster."""
+    first, second = pool.fill()
+    name = first.namespace
+    assert sim_has_no_budget(pool.sim, name)
+    pool.sim.host.drop(Kind.POD, name, f"{name}-0")
+    pool.sim.host.settle()
+    pool.work()
+    assert first.uid not in {member.uid for member in pool.free}
+    assert second.uid in {member.uid for member in pool.free}
+
+
+def sim_has_no_budget(sim: Simulation, namespace: str) -> bool:
+    return sim.host.read(Kind.POD_DISRUPTION_BUDGET, namespace, names.CONTROL_PLANE_BUDGET) is None
+
+
+def test_a_claimed_member_is_protected_from_drains(pool: PoolSimulation) -> None:
+    pool.fill()
+    job = pool.submit(a_job())
+    pool.sim.run(until="serving")
+    assert not sim_has_no_budget(pool.sim, f"kns-job-{job.number}")
+
+
+def test_a_member_that_does_not_answer_is_not_given_away_and_is_discarded_if_that_lasts(pool: PoolSimulation) -> None:
+    pool.fill()
+    pool.sim.host.control_plane_down = True
+    pool.sim.host.settle()
+    assert pool.submit(a_job()).spec.accepted.adopted is None  # type: ignore[union-attr]
+    pool.sim.store.force_away(pool.sim.record)
+    before = {member.uid for member in pool.members}
+    pool.work(5)
+    assert {member.uid for member in pool.members} == before
+    pool.work(int(UNFIT_S) + 2)
+    assert not before & {member.uid for member in pool.members}
+
+
+def test_size_0_removes_all_and_a_size_brings_them_back(pool: PoolSimulation) -> None:
+    pool.fill()
+    for pools in ("any=0", ""):
+        pool.restart(pools=pools)
+        pool.work(3)
+        assert pool.members == []
+        assert pool.sim.host.left == []
+        pool.restart(pools="any=2")
+        assert len(pool.fill()) == 2
+
+
+def test_a_smaller_pool_keeps_its_youngest_members(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=3")
+    youngest = max(pool.fill(), key=lambda member: (member.created, member.number))
+    pool.restart(pools="any=1")
+    pool.work(3)
+    assert [member.uid for member in pool.members] == [youngest.uid]
+
+
+def test_a_copy_of_a_members_namespace_is_nobodys_cluster(pool: PoolSimulation) -> None:
+    """A backup restores a namespace with all its marks and another uid."""
+    (member, _) = pool.fill()
+    objects = pool.sim.host.dump()
+    for obj in objects:
+        if obj["metadata"]["name"] == member.namespace and obj["kind"] == "Namespace":
+            obj["metadata"]["uid"] = "another"
+    pool.sim.host.restore(objects)
+    assert "another" not in {each.uid for each in pool.free}
+
+
+# --- faults that other pools had
+
+
+def test_no_deleted_waiter_blocks_others(pool: PoolSimulation) -> None:
+    """There is no queue of waiters: a submission without a member starts cold at once, and leaves nothing behind."""
+    first = pool.submit(a_job())
+    assert first.spec.accepted is not None
+    assert first.spec.accepted.adopted is None
+    pool.sim.store.delete(first)
+    pool.work(3)
+    assert pool.members == []  # the deleted job still waits for its end
+    pool.sim.run(until="released")
+    members = pool.fill()
+    assert pool.submit(a_job()).number in {member.number for member in members}
+
+
+def test_a_stale_claim_on_a_free_member_starves_nobody(pool: PoolSimulation) -> None:
+    """A claimed member does not count, so the pool makes another one at once, before the stale one is discarded."""
+    pool.restart(pools="any=1")
+    pool.fill()
+    draft = a_job().build().spec
+    assert draft.accepted is not None
+    assert pool.claims.claim(draft, draft.accepted) is not None
+    pool.work(10)
+    assert len(pool.members) == 2
+    assert pool.submit(a_job()).spec.accepted.adopted is not None  # type: ignore[union-attr]
+
+
+def test_a_claim_never_waits(pool: PoolSimulation) -> None:
+    """A pool of fixed size without a free member answers at once, with nothing written."""
+    calls = list(pool.sim.host.calls)
+    draft = a_job().build().spec
+    assert draft.accepted is not None
+    assert pool.claims.claim(draft, draft.accepted) is None
+    assert pool.sim.host.calls == calls
+
+
+def test_a_burst_of_one_user_starves_no_other(pool: PoolSimulation) -> None:
+    pool.fill()
+    burst = [pool.submit(a_job()) for _ in range(5)]
+    assert sum(job.spec.accepted.adopted is not None for job in burst if job.spec.accepted) == 2
+    other = pool.submit(a_job().owned_by("user2"))
+    pool.sim.record = other.record
+    pool.sim.run(until="serving")
+
+
+def test_ended_claims_cost_nothing(pool: PoolSimulation) -> None:
+    """A job's namespace is no member any more, so no later round reads anything about it."""
+    pool.fill()
+    job = pool.submit(a_job())
+    pool.sim.run(until="serving")
+    pool.fill()
+    asked: list[int] = []
+    pool.sim.store.fetch = asked.append  # type: ignore[method-assign,assignment]
+    pool.work(int(CLAIM_GRACE_S) + 10)
+    assert asked == []
+    assert job.number not in {member.number for member in pool.members}
+
+
+def test_a_race_for_one_member_has_one_winner_and_ends_after_some_tries(pool: PoolSimulation) -> None:
+    """Two replicas whose caches show the same members. The loser goes on to the next, and gives up after TRIES."""
+    pool.restart(pools="any=5")
+    pool.fill()
+    behind = pool.lose_events()
+    late = pool.a_replica(world=world_over(pool.sim, behind), store=pool.sim.store.snapshot())
+    winners = [pool.submit(a_job()).number for _ in range(4)]
+    loser = [pool.submit(a_job(), claims=late).number for _ in range(2)]
+    assert len({*winners, *loser}) == 6
+    assert behind.claims <= 2 * TRIES
+
+
+def test_a_cache_that_is_behind_costs_each_conflict_once(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=3")
+    pool.fill()
+    behind = pool.lose_events()
+    late = pool.a_replica(world=world_over(pool.sim, behind), store=pool.sim.store.snapshot())
+    for _ in range(3):
+        pool.submit(a_job())
+    for _ in range(5):
+        assert pool.submit(a_job(), claims=late).spec.accepted.adopted is None  # type: ignore[union-attr]
+    assert behind.claims == 3
+
+
+def test_no_member_is_begun_or_written_while_a_job_waits(pool: PoolSimulation) -> None:
+    pool.sim.host.schedulable = False
+    pool.work(1)
+    waiting = pool.submit(a_job())
+    calls = [call for call in pool.sim.host.calls if call.startswith("apply")]
+    pool.work(10)
+    assert [call for call in pool.sim.host.calls if call.startswith("apply")] == calls
+    pool.sim.store.delete(waiting)
+    pool.sim.host.schedulable = True
+    pool.sim.run(until="released")
+    assert len(pool.fill()) == 2
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no answer"), RefusedError("no"), ConflictError("changed")])
+def test_a_claim_that_fails_is_a_cold_start(pool: PoolSimulation, error: Exception) -> None:
+    pool.fill()
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    pool.sim.host.claim = fail  # type: ignore[method-assign,assignment]
+    job = pool.submit(a_job())
+    assert job.spec.accepted is not None
+    assert job.spec.accepted.adopted is None
+    pool.sim.run(until="serving")
+    assert pool.sim.job.status.is_true(ConditionType.EXPOSED)
