@@ -208,6 +208,17 @@ def build_resource_quota(
     }
 
 
+def counts_own_pods(quota: Mapping[str, Any], machine: Machine, *, nodes: int, shell: bool) -> bool:
+    """Whether the limits of a job's quota have room for the pods of kns beside the job's whole machine."""
+    hard = quota["spec"]["hard"]
+    shares = {"cpu": str(machine.cores(nodes)), "memory": f"{machine.memory_gib(nodes)}Gi"}
+    return all(
+        parse_quantity(hard.get(f"limits.{name}", "0"))
+        >= parse_quantity(with_overhead("limits", name, share, shell=shell))
+        for name, share in shares.items()
+    )
+
+
 def share_storage(
     classes: Iterable[str], *, default: str | None, size: str, control_plane: str | None
 ) -> dict[str, str]:

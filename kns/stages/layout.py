@@ -24,6 +24,8 @@ def choose_layout(ctx: Context) -> VirtualKubernetes:
     return virtual if admits_side_by_side(items) else replace(virtual, fast_start=False)
 
 
-def build_chart_values(ctx: Context, location: Location, *, pull_secret: bool) -> Mapping[str, Any]:
+def build_chart_values(
+    ctx: Context, location: Location, virtual: VirtualKubernetes, *, pull_secret: bool
+) -> Mapping[str, Any]:
     """The chart's values for the job's virtual cluster at `location`, which need not be the job's (see `Renderer`)."""
-    return build_values(location, ctx.accepted, choose_layout(ctx), pull_secret=pull_secret, shell=has_web_shell(ctx))
+    return build_values(location, ctx.accepted, virtual, pull_secret=pull_secret, shell=has_web_shell(ctx))

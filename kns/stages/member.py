@@ -17,7 +17,7 @@ from kns.model.job.location import Location
 from kns.model.job.pool import PoolSize
 from kns.objects.namespace import build_namespace, list_claimable, share_storage
 from kns.ports import Context, Kind, Object
-from kns.stages.layout import build_chart_values
+from kns.stages.layout import build_chart_values, choose_layout
 
 _NOWHERE = Location(1, "kns-job-1")  # stands for every location
 _UNUSED = "pool"  # where a draft must have a value that no member depends on
@@ -48,7 +48,7 @@ def draft(pool: PoolSize, machine: Machine | None, number: int, created: datetim
 
 def describe(ctx: Context) -> Mapping[str, Any]:
     """The values of the chart, for any location: the virtual cluster is never started again with others."""
-    return build_chart_values(ctx, _NOWHERE, pull_secret=True)
+    return build_chart_values(ctx, _NOWHERE, choose_layout(ctx), pull_secret=True)
 
 
 def build_member_namespace(ctx: Context) -> Object:

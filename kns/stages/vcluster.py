@@ -12,6 +12,7 @@ to a limit.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
@@ -21,6 +22,7 @@ from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
 from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
 from kns.objects.labels import build_meta
+from kns.objects.namespace import counts_own_pods
 from kns.objects.prepared_state import build_database, build_job_state
 from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
@@ -30,6 +32,7 @@ from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
 from kns.stages.prepared import find_state
 from kns.stages.tenant import end_tenants_pods
+from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
 _PROBE_AFTER_S = 0.5
@@ -88,10 +91,10 @@ def _create(ctx: Context) -> None:
     """
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
-    virtual = choose_layout(ctx)
+    virtual = _fit_quota(ctx, choose_layout(ctx))
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
     objects = ctx.world.renderer.render(
-        ctx.location, lambda location: build_chart_values(ctx, location, pull_secret=pull_secret)
+        ctx.location, lambda location: build_chart_values(ctx, location, virtual, pull_secret=pull_secret)
     )
     stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
     if virtual.fast_start:
@@ -100,6 +103,19 @@ def _create(ctx: Context) -> None:
     for obj in objects:
         if obj["kind"] in WORKLOADS:
             cluster.apply(_finish_workload(ctx, obj, virtual))
+
+
+def _fit_quota(ctx: Context, virtual: VirtualKubernetes) -> VirtualKubernetes:
+    """
+    `virtual`, without the fast start if the namespace's quota does not count the pod with a container for each process.
+    A quota that an earlier release made counts the chart's pod. One that the watch does not show yet was made a moment
+    ago, by this release.
+    """
+    quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.namespace, names.RESOURCE_QUOTA)
+    fits = quota is None or counts_own_pods(
+        quota, ctx.accepted.machine, nodes=ctx.job.spec.machine.nodes, shell=has_web_shell(ctx)
+    )
+    return virtual if fits else replace(virtual, fast_start=False)
 
 
 def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:

@@ -18,10 +18,20 @@ import pytest
 from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.target import ROOT
+from kns.adapters.bearer import RealmTokens
 from kns.model import names
+from kns.model.errors import TokenError
 from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
-from tests.e2e.oidc import Login, RealmAdmin, ask_login_page, log_in, redeem_nothing
+from tests.e2e.oidc import (
+    Login,
+    RealmAdmin,
+    ask_login_page,
+    log_in,
+    obtain_token,
+    obtain_token_by_password,
+    redeem_nothing,
+)
 from tests.e2e.once import check_ran_once, look
 from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod
 from tests.e2e.site import Site
@@ -32,6 +42,7 @@ pytestmark = pytest.mark.proves("main", "A Keycloak client per job, with a real 
 APP = "keycloak-login"
 REALM, KNS_CLIENT = "jarvice", "kns"
 USER, PASSWORD = "ana", "ana-of-test"
+REALM_ADMIN, PORTAL_CLIENT = "rita", "portal-of-test"
 
 SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
 _LIMIT_S = 60  # how long a job waits for Keycloak
@@ -136,6 +147,29 @@ def test_somebody_logs_in_by_the_jobs_own_client(site: Site, serving: TrialJob) 
     assert redeem_nothing(replace(login, client_secret="wrong"))["error"] == "unauthorized_client"
     away = ask_login_page(replace(login, redirect_uri="https://elsewhere.example.org/callback.html"))
     assert away.status_code == 400
+
+
+@pytest.mark.proves(
+    "security",
+    "use the token of whoever logs in to the app, perhaps a realm's administrator, at Keycloak's Admin API or at kns",
+)
+def test_an_administrator_s_token_of_the_app_opens_neither_the_realm_nor_kns(
+    site: Site, realm: RealmAdmin, serving: TrialJob
+) -> None:
+    """The app gets the token of whoever logs in, of a realm's administrator as well."""
+    realm.ensure_user(REALM_ADMIN, PASSWORD)
+    realm.make_realm_admin(REALM_ADMIN)
+    realm.ensure_portal_client(PORTAL_CLIENT)
+    kns = RealmTokens(realm.read_public_key(), clients={PORTAL_CLIENT})
+
+    portal = obtain_token_by_password(layout.KEYCLOAK_URL, REALM, PORTAL_CLIENT, REALM_ADMIN, PASSWORD)
+    assert realm.list_users_as(portal) == 200
+    assert kns.verify(portal).username == REALM_ADMIN
+
+    app = obtain_token(_read_login(site, serving), REALM_ADMIN, PASSWORD)
+    assert realm.list_users_as(app) == 403
+    with pytest.raises(TokenError):
+        kns.verify(app)
 
 
 def test_the_app_could_use_its_client_while_it_was_deployed(serving: TrialJob) -> None:
