@@ -34,6 +34,7 @@ log = get_logger(__name__)
 INTERVAL_S = 1.0  # caches answer almost everything that a round reads
 CLAIM_GRACE_S = 60.0  # a submission takes at most 20 s from its claim to its record
 UNFIT_S = 30.0  # on a busy node a member may miss a readiness probe
+YIELD_S = 120.0  # some cold starts long. Without a limit, one user could stop the pool with jobs that no node fits
 _BACKOFF_S = (10.0, 60.0, 300.0)  # before the next attempt of a pool whose last members could not be made
 
 
@@ -99,7 +100,7 @@ class Pool:
         self._kind = kind
         self._site = site
         self._world = world
-        self._making = replace(world, cluster=yield_to_jobs(world.cluster, self._is_job_waiting))
+        self._making = replace(world, cluster=yield_to_jobs(world.cluster, self._must_yield))
         self._store = store
         self._clock = clock
         self._may_work = may_work
@@ -108,6 +109,7 @@ class Pool:
         self._since: dict[tuple[str, Discard], float] = {}  # since when a member was judged so; monotonic
         self._unknown: frozenset[str | None] = frozenset()  # machine classes that pools name and the catalogue lacks
         self._failures: dict[str, tuple[int, float]] = {}  # shape -> failures in a row, monotonic time of the last
+        self._yielding_since: float | None = None  # since when it gives way to jobs, without a member made; monotonic
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
 
@@ -303,8 +305,9 @@ class Pool:
         self._discard(current, Discard.FAILED)
 
     def _begin(self, kept: Sequence[Member], wanted: Iterable[_Wanted]) -> None:
-        """Make new members, as many as may be made at once, and only while no job waits for its start."""
-        room = self._rules.at_once - sum(not member.is_ready for member in kept)
+        """Make new members, as many as may be made at once. Gives way to jobs that wait for their start."""
+        at_once = 1 if self._store.count_waiting() else self._rules.at_once
+        room = at_once - sum(not member.is_ready for member in kept)
         count = Counter(member.marks.shape for member in kept)
         for want in wanted:
             while room > 0 and count[want.shape] < want.pool.size and self._may_begin(want):
@@ -321,7 +324,7 @@ class Pool:
                 log.info("member_begun", pool=want.pool.name, number=number)
 
     def _may_begin(self, want: _Wanted) -> bool:
-        if self._stop.is_set() or not self._may_work() or self._is_job_waiting():
+        if self._stop.is_set() or not self._may_work() or self._must_yield():
             return False
         failures, last = self._failures.get(want.shape, (0, 0.0))
         if failures == 0:
@@ -348,6 +351,7 @@ class Pool:
             self._discard_again(member)
         elif outcome is None:
             self._failures.pop(want.shape, None)
+            self._yielding_since = None
 
     def _ensure(self, member: Member, want: _Wanted) -> Outcome | None:
         """Run the stages down to the first that is not done. None: the member was marked as ready."""
@@ -380,9 +384,20 @@ class Pool:
     def _note_failure(self, shape: str) -> None:
         failures, _ = self._failures.get(shape, (0, 0.0))
         self._failures[shape] = (failures + 1, self._clock.monotonic())
+        self._yielding_since = None
 
-    def _is_job_waiting(self) -> bool:
-        return self._store.count_waiting() > 0
+    def _must_yield(self) -> bool:
+        """
+        Whether a job waits for its start, and so the pool for the job. After `YIELD_S` the pool makes one member, and
+        then gives way again.
+        """
+        if not self._store.count_waiting():
+            self._yielding_since = None
+            return False
+        now = self._clock.monotonic()
+        if self._yielding_since is None:
+            self._yielding_since = now
+        return now - self._yielding_since < YIELD_S
 
     # --- metrics
 

@@ -35,7 +35,9 @@ def deliver(ctx: Context) -> Done:
     """
     secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
     config = _merge(ctx, secret)
-    # Without credentials, too: a virtual cluster that was made ahead names the Secret before its job is known.
+    if config is None and not ctx.site.has_pool:
+        return Done()
+    # A virtual cluster that was made ahead names the Secret before its job is known, so with a pool every job has it.
     whole = config or NO_PULL_CONFIG
     ctx.world.cluster.apply(build_pull_secret(ctx.namespace, whole, labels=build_labels(ctx.location)))
     return Done(mark(ctx, config))

@@ -174,7 +174,7 @@ def test_what_a_source_no_longer_has_stays_in_the_job(sim: Simulation, job: JobB
 
 def test_a_job_that_started_without_credentials_gets_them_later(sim: Simulation, job: JobBuilder) -> None:
     serve(sim, job)
-    assert in_namespace(sim) == {}
+    assert sim.host.read(Kind.SECRET, "kns-job-7", "kns-pull") is None
     set_site(sim, document(registry_example_org="late"))
     run_for(sim, SOON_S)
     assert in_namespace(sim) == {REGISTRY: "late"}

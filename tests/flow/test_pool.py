@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kns.engine.claims import TRIES
-from kns.engine.pool import CLAIM_GRACE_S, UNFIT_S
+from kns.engine.pool import CLAIM_GRACE_S, UNFIT_S, YIELD_S
 from kns.model import names
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
@@ -33,6 +33,7 @@ NARROW = {"type": "Pod", "max": {"cpu": "4"}}  # admits the chart's pod, but not
 
 @pytest.fixture
 def pool(sim: Simulation) -> PoolSimulation:
+    sim.configure(has_pool=True)
     return PoolSimulation(sim)
 
 
@@ -130,7 +131,7 @@ def test_a_job_gets_a_member_and_lives_in_it_as_in_its_own(pool: PoolSimulation)
 @pytest.mark.parametrize("shell", [False, True], ids=["plain", "with vault and shell"])
 def test_a_claimed_cluster_is_what_a_cold_one_is(sim: Simulation, shell: bool) -> None:
     """Every object on the host and inside, whole. Only times, uids, keys and the mark of the claim differ."""
-    sim.configure(shell_image="registry.example.org/kns-gotty:1")
+    sim.configure(shell_image="registry.example.org/kns-gotty:1", has_pool=True)
     job = a_job().numbered(1)
     if shell:
         job = job.with_vault().with_nested(enable_gotty_shell=True)
@@ -527,6 +528,31 @@ def test_no_member_is_begun_or_written_while_a_job_waits(pool: PoolSimulation) -
     pool.sim.host.schedulable = True
     pool.sim.run(until="released")
     assert len(pool.fill()) == 2
+
+
+def test_jobs_that_wait_long_stop_the_pool_for_a_while_only(pool: PoolSimulation) -> None:
+    """As those of a user who submits jobs that no node fits. The pool then makes one member, and gives way again."""
+    waiting = pool.submit(a_job())
+    pool.work(int(YIELD_S))
+    assert pool.members == []
+    pool.work(12)
+    (member,) = pool.free
+    assert pool.members == [member]
+    pool.work(int(YIELD_S) - 15)
+    assert pool.members == [member]
+    pool.work(30)
+    assert len(pool.free) == 2
+    assert pool.sim.store.get(waiting.record) is not None
+    assert pool.sim.store.count_waiting() == 1
+
+
+def test_a_member_whose_making_gave_way_to_jobs_is_finished_later(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=1")
+    pool.work(1)
+    (begun,) = pool.members
+    pool.submit(a_job())
+    pool.work(int(YIELD_S) + 12)
+    assert [member.uid for member in pool.free] == [begun.uid]
 
 
 @pytest.mark.parametrize("error", [UnavailableError("no answer"), RefusedError("no"), ConflictError("changed")])

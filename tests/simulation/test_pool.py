@@ -53,7 +53,7 @@ class PooledInstallation(Installation):
 
     def __init__(self) -> None:
         self.pools = f"any={SIZE}"
-        super().__init__(SITE, first_number=1)
+        super().__init__(replace(SITE, has_pool=True), first_number=1)
 
     def restart(self) -> None:
         super().restart()
