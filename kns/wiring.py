@@ -293,6 +293,7 @@ class _Wiring:
         if not self._settings.pools:
             return None
         return Claims(
+            pools=self._settings.pools,
             kind=NESTED_MEMBER,
             release=self._release,
             find_site=lambda: self._site,

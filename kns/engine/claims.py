@@ -9,18 +9,20 @@ however its record will be named. The record is created afterwards. If it never 
 import random
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from kns import metrics
 from kns.engine.shape import build_draft, digest_shape, find_unfinished
 from kns.logs import get_logger
+from kns.model import names
 from kns.model.errors import ConflictError, KnsError, UnavailableError
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.job.member import Member, build_claim
+from kns.model.job.pool import PoolSize
 from kns.model.site import Site
-from kns.ports import Clock, Cluster, Context, JobStore, World
+from kns.ports import Clock, Cluster, Context, JobStore, PoolState, World
 from kns.stages.lifecycle import MemberKind
 
 log = get_logger(__name__)
@@ -39,6 +41,7 @@ class Claims:
     def __init__(
         self,
         *,
+        pools: Sequence[PoolSize],
         kind: MemberKind,
         release: str,
         find_site: Callable[[], Site | None],
@@ -47,6 +50,7 @@ class Claims:
         clock: Clock,
         rng: random.Random,
     ) -> None:
+        self._pools = pools
         self._kind = kind
         self._release = release
         self._find_site = find_site
@@ -73,6 +77,11 @@ class Claims:
         if member is not None:
             metrics.observe_claim(self._clock.monotonic() - began)
         return member
+
+    def list_pools(self) -> Sequence[PoolState]:
+        site = self._find_site()
+        members = self._cluster.observe_members(site.system_namespace) if site is not None else ()
+        return [_sum_up(pool, members) for pool in self._pools]
 
     def _find_and_claim(self, spec: JobSpec, draft: Accepted) -> Member | None:
         site = self._find_site()
@@ -134,6 +143,21 @@ class Claims:
             return False
         log.info("member_claimed", member=member.namespace, claim=claim)
         return True
+
+
+def _sum_up(pool: PoolSize, members: Iterable[Member]) -> PoolState:
+    label = names.label_value(pool.name)
+    own = [member for member in members if member.pool_label == label and not member.terminating]
+    free = [member for member in own if member.is_free]
+    claimed = sum(member.claim is not None for member in own)
+    return PoolState(
+        pool.name,
+        pool.size,
+        ready=len(free),
+        making=len(own) - len(free) - claimed,
+        claimed=claimed,
+        oldest=min((member.created for member in free), default=None),
+    )
 
 
 class _FromCaches:

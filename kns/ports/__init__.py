@@ -10,7 +10,7 @@ from kns.ports.cluster import MOST_EVENTS, MOST_WARNINGS, Cluster, Kind, Namespa
 from kns.ports.context import Context, RoomMemory, World
 from kns.ports.identity import Bearer, IdentityProvider, SessionKeys, SignInProvider
 from kns.ports.owned import InputStore, OutputStore, TokenStore
-from kns.ports.pool import Members
+from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
 from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally, Wake
 from kns.ports.virtual import Renderer, VirtualClusters
@@ -34,6 +34,7 @@ __all__ = [
     "NamespaceReader",
     "Object",
     "OutputStore",
+    "PoolState",
     "RateLimit",
     "RecordAuthority",
     "RecordWriter",

@@ -54,6 +54,7 @@ class PoolSimulation:
         sim = self.sim
         ports = {"world": sim.world, "store": sim.store, **changes}
         return Claims(
+            pools=parse_pools(self.pools),
             kind=NESTED_MEMBER,
             release=self.release,
             find_site=lambda: sim.site,

@@ -289,6 +289,22 @@ def _limits(sim: Simulation, number: int) -> tuple[Any, Any]:
     return quota["spec"], limit_range["spec"]
 
 
+def test_the_pools_are_listed_with_their_members(pool: PoolSimulation) -> None:
+    pool.restart(pools="kns-large=1,any=2,any@1.35=0")
+    pool.fill()
+    pool.submit(a_job())
+    assert [(each.name, each.wanted, each.ready, each.making, each.claimed) for each in pool.claims.list_pools()] == [
+        ("kns-large", 1, 1, 0, 0),
+        ("any", 2, 1, 0, 1),
+        ("any.v1.35", 0, 0, 0, 0),
+    ]
+    pool.sim.run(until="serving")
+    pool.work(1)
+    any_ = pool.claims.list_pools()[1]
+    assert (any_.ready, any_.making, any_.claimed) == (1, 1, 0)
+    assert any_.oldest == min(member.created for member in pool.free if member.marks.pool == "any")
+
+
 # --- discarding
 
 

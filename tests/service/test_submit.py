@@ -7,8 +7,7 @@ import pytest
 
 from kns.model.appdef.appdef import AppDef, parse_appdef
 from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError, UnknownAppError
-from kns.model.job.job import Accepted, AdoptedNamespace, JobSpec
-from kns.model.job.member import Marks, Member
+from kns.model.job.job import AdoptedNamespace, JobSpec
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission, build_spec
 from kns.service.control import shut_down, terminate
@@ -17,7 +16,8 @@ from kns.service.identity import Identity
 from kns.service.ports import ServicePorts
 from kns.service.submit import Request, submit_job, submit_trusted_job
 from tests.builders import a_command, a_job, a_submission, an_appdef
-from tests.fakes.stores import START, MemoryJobStore
+from tests.fakes.pool import FakePool
+from tests.fakes.stores import MemoryJobStore
 
 NAME = "20260105141530-7Q2ZD-hello-user1_s3"
 
@@ -104,35 +104,11 @@ def test_only_a_running_job_is_shut_down_and_an_ended_one_is_left_alone(
     assert store.writes == []
 
 
-class Pool:
-    """The port `Members`, with members to give away."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = list(numbers)
-        self.asked = 0
-
-    def claim(self, spec: JobSpec, draft: Accepted) -> Member | None:
-        self.asked += 1
-        return _a_member(self.numbers.pop()) if self.numbers else None
-
-
-def _a_member(number: int) -> Member:
-    return Member(
-        number=number,
-        namespace=f"kns-job-{number}",
-        uid=f"uid-of-{number}",
-        version="1",
-        created=START,
-        terminating=False,
-        marks=Marks("any", "s1"),
-    )
-
-
 @pytest.mark.parametrize("key", [None, "k1"], ids=["plain", "idempotent"])
 def test_a_submission_takes_a_member_of_the_pool_and_uses_no_number(
     ports: ServicePorts, store: MemoryJobStore, key: str | None
 ) -> None:
-    ports = replace(ports, members=Pool(900))
+    ports = replace(ports, members=FakePool([900]))
     job = submit_job(ports, an_identity(ports), a_request(key=key))
     assert job.spec.accepted is not None
     assert (job.number, job.spec.accepted.adopted) == (900, AdoptedNamespace(name="kns-job-900", uid="uid-of-900"))
@@ -140,7 +116,7 @@ def test_a_submission_takes_a_member_of_the_pool_and_uses_no_number(
 
 
 def test_a_submission_without_a_member_gets_a_number_as_without_a_pool(ports: ServicePorts) -> None:
-    ports = replace(ports, members=Pool())
+    ports = replace(ports, members=FakePool())
     job = submit_job(ports, an_identity(ports), a_request())
     assert job.spec.accepted is not None
     assert (job.number, job.spec.accepted.adopted) == (1, None)
@@ -148,7 +124,7 @@ def test_a_submission_without_a_member_gets_a_number_as_without_a_pool(ports: Se
 
 def test_only_a_submission_that_is_certain_to_be_stored_claims_a_member(ports: ServicePorts) -> None:
     """Neither a refused one, nor a repeated one."""
-    pool = Pool(900, 901)
+    pool = FakePool([900, 901])
     ports = replace(ports, members=pool)
     with pytest.raises(InvalidInputError):
         submit_job(ports, an_identity(ports), a_request(machine={"type": "none"}))
@@ -162,7 +138,7 @@ def test_a_client_that_hangs_up_leaks_no_place(ports: ServicePorts, store: Memor
     Nothing of a submission outlives it but its record and the claim. If the record was not stored, the next try claims
     another member, and the leader discards the first one.
     """
-    ports = replace(ports, members=Pool(901, 900))
+    ports = replace(ports, members=FakePool([901, 900]))
     store.faults["create"] = UnavailableError("no answer")
     with pytest.raises(NotStoredError):
         submit_job(ports, an_identity(ports), a_request(key="k1"))

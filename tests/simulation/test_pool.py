@@ -72,6 +72,7 @@ class PooledInstallation(Installation):
         host: Any = WatchedHost("cluster", self.host, self.gate)
         self.records: Any = WatchedRecords("store", self.store, self.gate)
         self.claims = Claims(
+            pools=parse_pools(self.pools),
             kind=NESTED_MEMBER,
             release="1",
             find_site=lambda: self.site,
