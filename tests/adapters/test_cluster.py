@@ -17,6 +17,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
 from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
@@ -581,6 +582,28 @@ def test_a_member_is_claimed_once_and_shown_so_at_once(server: ApiServer, host: 
     assert [each.claim for each in host.cluster.observe_members("kns")] == ["c1"]
     with pytest.raises(ConflictError):
         host.cluster.claim(member, {"kns.io/pool-claim": "c2"})
+
+
+@pytest.mark.proves("faults", "the refill competes with claims and jobs for the API server")
+def test_a_claim_does_not_wait_for_the_writes_of_the_leader(server: ApiServer, client: KubeClient) -> None:
+    """A client waits for its answer, and the pool's refill may use up the limit of writes."""
+
+    class Exhausted(Throttle):
+        def wait(self) -> None:
+            raise UnavailableError("no more writes now")
+
+    cluster = KubeCluster(
+        client, clock=FakeClock(), on_change=lambda *_: None, throttle=Exhausted(1, burst=1, clock=FakeClock())
+    )
+    server.put("/api/v1", "namespaces", a_member())
+    with pytest.raises(UnavailableError):
+        cluster.delete(Kind.NAMESPACE, "", "kns-job-7")
+    found = cluster.read(Kind.NAMESPACE, "", "kns-job-7")
+    assert found is not None
+    member = read_member(found)
+    assert member is not None
+    cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    assert cluster.read(Kind.NAMESPACE, "", "kns-job-7")["metadata"]["annotations"]["kns.io/pool-claim"] == "c1"  # type: ignore[index]
 
 
 def test_a_member_that_is_gone_or_replaced_is_a_lost_race(server: ApiServer, host: Host) -> None:

@@ -133,6 +133,7 @@ def test_only_a_submission_that_is_certain_to_be_stored_claims_a_member(ports: S
     assert pool.asked == 1
 
 
+@pytest.mark.proves("faults", "a client that hangs up leaks its place")
 def test_a_client_that_hangs_up_leaks_no_place(ports: ServicePorts, store: MemoryJobStore) -> None:
     """
     Nothing of a submission outlives it but its record and the claim. If the record was not stored, the next try claims
