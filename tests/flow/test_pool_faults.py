@@ -150,6 +150,24 @@ def test_size_0_removes_all_and_a_size_brings_them_back(pool: PoolSimulation) ->
         assert len(pool.fill()) == 2
 
 
+def test_without_a_pool_no_round_makes_a_request(pool: PoolSimulation) -> None:
+    class CachesOnly:
+        def __init__(self, host: Any) -> None:
+            self._host = host
+
+        def __getattr__(self, name: str) -> Any:
+            assert name.startswith("observe"), f"{name} is a request"
+            return getattr(self._host, name)
+
+    pool.sim.host = CachesOnly(pool.sim.host)  # type: ignore[assignment]
+    pool.restart(pools="")
+    for _ in range(5):
+        pool.pool.work()
+    pool.restart(pools="any=1")
+    with pytest.raises(AssertionError, match="is a request"):
+        pool.pool.work()
+
+
 def test_a_smaller_pool_keeps_its_youngest_members(pool: PoolSimulation) -> None:
     pool.restart(pools="any=3")
     youngest = max(pool.fill(), key=lambda member: (member.created, member.number))
