@@ -20,7 +20,7 @@ from tests.e2e.site import Site
 Contents = Mapping[str, Any]  # "kind namespace/name" -> the object, reduced
 
 MOST_SHOWN = 40  # lines of a difference
-_LIST_S = 60.0
+_LIST_S = 120.0
 # They come and go on their own, or controllers derive them from other objects.
 _LEFT_OUT = frozenset(
     {
@@ -83,8 +83,8 @@ def reduce_objects(objects: Iterable[Mapping[str, Any]], *, number: int, name: s
 
 def describe_difference(one: Contents, other: Contents) -> Sequence[str]:
     """The lines in which two contents differ, at most `MOST_SHOWN`; empty if they are equal."""
-    texts = [json.dumps(each, indent=1, sort_keys=True).splitlines() for each in (one, other)]
-    lines = difflib.unified_diff(*texts, "one", "other", n=6, lineterm="")
+    before, after = (json.dumps(each, indent=1, sort_keys=True).splitlines() for each in (one, other))
+    lines = difflib.unified_diff(before, after, "one", "other", n=6, lineterm="")
     return [line for _, line in zip(range(MOST_SHOWN), lines, strict=False)]
 
 
