@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from demo.errors import DemoError
 from demo.target import Target
@@ -30,7 +30,7 @@ class Kubectl:
         } | {"KUBECONFIG": kubeconfig}
 
     @classmethod
-    def of(cls, target: Target) -> "Kubectl":
+    def of(cls, target: Target) -> Self:
         """
         kubectl for the host cluster. The testbed's addresses are on this machine, so no proxy can reach them.
         """

@@ -16,14 +16,14 @@ API_PORT = 443
 
 
 @contextlib.contextmanager
-def nested_kubectl(target: Target, number: int) -> Iterator[Kubectl]:
+def nested_kubectl(target: Target, number: int, *, kind: type[Kubectl] = Kubectl) -> Iterator[Kubectl]:
     """
     kubectl for the virtual cluster of a job, with the kubeconfig from the job's namespace on the host.
 
     Raises:
         DemoError: the job has no running virtual cluster.
     """
-    host, name = Kubectl.of(target), f"kns-job-{number}"
+    host, name = kind.of(target), f"kns-job-{number}"
     secret = host.find("secret", f"{name}-certs", f"--namespace={name}")
     service = host.find("service", name, f"--namespace={name}")
     if secret is None or service is None:
@@ -39,7 +39,7 @@ def nested_kubectl(target: Target, number: int) -> Iterator[Kubectl]:
             server = f"https://127.0.0.1:{stack.enter_context(host.forward(name, name, API_PORT))}"
         write_private(file, set_server(admin, server))
         stack.callback(Path.unlink, file, missing_ok=True)
-        yield Kubectl(target.kubectl, str(file), use_proxy=False)
+        yield kind(target.kubectl, str(file), use_proxy=False)
 
 
 def set_server(kubeconfig: str, server: str) -> str:

@@ -17,6 +17,7 @@ from kns.model.appdef.resources import SIDE_BY_SIDE
 from kns.model.job.location import Location
 from kns.objects.labels import build_meta
 from kns.objects.prepared_state import STATE_FILE
+from kns.objects.vcluster import ISSUER, JWKS_URI
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
 SYNCER = "syncer"
@@ -26,7 +27,6 @@ _PKI = "/etc/kubernetes/pki"
 _DATA, _PREPARED = "/data", "/prepared"
 _SOCKET = f"unix://{_DATA}/kine.sock"
 _API_PORT = 6443
-_CLUSTER_DOMAIN = "cluster.local"
 
 # The syncer starts this in place of kine, and its container ends if this ends. The number is the largest that every
 # `sleep` takes, 68 years.
@@ -169,7 +169,8 @@ def build_api_server_flags(service_cidr: str, *, pki: str = _PKI) -> list[str]:
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-username-headers=X-Remote-User",
-        f"--service-account-issuer=https://kubernetes.default.svc.{_CLUSTER_DOMAIN}",
+        f"--service-account-issuer={ISSUER}",
+        f"--service-account-jwks-uri={JWKS_URI}",
         f"--service-account-key-file={pki}/sa.pub",
         f"--service-account-signing-key-file={pki}/sa.key",
         # The syncer writes the endpoints of the Service `kubernetes`.

@@ -15,6 +15,10 @@ from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_toleration
 from kns.objects.labels import build_labels, build_meta
 
 API_PORT = 443
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Who signs the tokens of ServiceAccounts inside, as in every cluster of kubeadm."""
+# Without it the API server names its own listener, 127.0.0.1:6443, and no program inside could verify tokens by OIDC.
+JWKS_URI = f"{ISSUER}/openid/v1/jwks"
 # Neither the cluster autoscaler nor Karpenter evicts a pod with these annotations to save a node.
 _KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
@@ -151,8 +155,11 @@ def _build_processes(virtual: VirtualKubernetes) -> dict[str, Any]:
     """What the syncer does with the API server and the controller manager."""
     if virtual.fast_start:
         return {"apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
-    # There is one controller manager. After a restart it would wait 15 s for its own old lease.
-    return {"controllerManager": {"extraArgs": ["--leader-elect=false"]}}
+    return {
+        "apiServer": {"extraArgs": [f"--service-account-jwks-uri={JWKS_URI}"]},
+        # There is one controller manager. After a restart it would wait 15 s for its own old lease.
+        "controllerManager": {"extraArgs": ["--leader-elect=false"]},
+    }
 
 
 def _build_shell_access(location: Location) -> dict[str, Any]:

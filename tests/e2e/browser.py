@@ -10,8 +10,9 @@ from playwright.sync_api import Page, WebSocket, sync_playwright
 
 from tests.chromium import FLAGS, find_chromium
 from tests.e2e.site import REQUIRE
+from tests.e2e.waiting import PATIENCE
 
-_TIMEOUT_MS = 60_000
+_TIMEOUT_MS = 60_000 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

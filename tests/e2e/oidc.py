@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from kns.model.submit.token_claims import AUDIENCE
+from tests.e2e.waiting import PATIENCE
 
 _FORM = re.compile(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"')
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

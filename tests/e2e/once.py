@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from tests.e2e.jobs import TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 
 ITEMS = {

@@ -18,6 +18,8 @@ from demo.kubectl import Kubectl
 from demo.overlay import DEPLOYMENT, NAMESPACE
 from demo.target import Target, choose_target
 from kns.client import ApiKey
+from tests.e2e.kubectl import PatientKubectl
+from tests.e2e.waiting import PATIENCE
 
 REQUIRE = "KNS_E2E_REQUIRED"
 _ACCOUNTS = ("KNS", "KNS_ADMIN", "KNS_OTHER", "KNS_PAYER")
@@ -60,8 +62,8 @@ def find_site(environ: Mapping[str, str] = os.environ) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         try:
             target = choose_target(environ)
-            kubectl = Kubectl.of(target)
-            kubectl.run("get", "--raw", "/readyz", timeout_s=10)
+            Kubectl.of(target).run("get", "--raw", "/readyz", timeout_s=10)
+            kubectl = PatientKubectl.of(target)
             kubectl.get("deployment", DEPLOYMENT, f"--namespace={NAMESPACE}")
             variables = dict(environ) if environ.get("KNS_URL") else environment.build(target, kubectl)
             if not environ.get("KNS_URL"):
@@ -79,7 +81,7 @@ def _build_site(target: Target, kubectl: Kubectl, variables: Mapping[str, str]) 
         raise NoClusterError(f"KNS_URL is set, but not {', '.join(missing)}; `make env` prints them all")
     url = variables["KNS_URL"].rstrip("/")
     try:
-        ready = httpx.get(f"{url}/ready", timeout=10, trust_env=False)
+        ready = httpx.get(f"{url}/ready", timeout=10 * PATIENCE, trust_env=False)
     except httpx.HTTPError as error:
         raise NoClusterError(f"GET {url}/ready: {error}; run `make up`") from error
     if ready.status_code != 200:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE
 
 _APPLY = {"fieldManager": "kns-e2e", "force": "true"}
 
@@ -87,7 +88,7 @@ def with_token_of(site: Site, account: str, namespace: str) -> Iterator[Thief]:
         base_url=cluster["server"],
         verify=ssl.create_default_context(cadata=authority),
         headers={"Authorization": f"Bearer {token}"},
-        timeout=30,
+        timeout=30 * PATIENCE,
         trust_env=not site.target.is_testbed,
     ) as client:
         yield Thief(client)

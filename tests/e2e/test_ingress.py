@@ -76,7 +76,6 @@ def test_a_target_that_appears_late_is_followed(site: Site, late: TrialJob, insi
     assert find_ingress(site, late)
     ours = site.kubectl.get("service", "kns-target", f"--namespace={late.namespace}")
     assert not ours["spec"].get("selector")
-    assert not late.info()["url"]
 
     _apply(inside, _a_service(port=8080, target="http"))
     late.wait_until_serving()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from kns.model.names import RETRIED_ANNOTATION, host_name
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
+from tests.e2e.quota import await_used_up
 from tests.e2e.site import Site
 from tests.e2e.tenant import a_pod, await_event, host_copy
 from tests.e2e.waiting import NotYetError
@@ -68,7 +69,9 @@ def test_a_tenant_gets_the_whole_machine_and_no_more(site: Site, limited: TrialJ
     """
     inside.run("scale", "deployment/web", "--namespace=default", "--replicas=0")
     host = (f"--namespace={limited.namespace}", f"--selector={_TENANTS}")
-    site.kubectl.run("delete", "pods", *host, "--grace-period=0", "--force")  # it would take its 30 s of grace
+    site.kubectl.run(
+        "delete", "pods", *host, "--grace-period=0", "--force", "--ignore-not-found"
+    )  # it would take its 30 s of grace
     limited.wait_for(lambda: _require_no_pods(limited), timeout_s=_GONE_S, what="no pod of the app, so an unused quota")
     machine = limited.record()["spec"]["accepted"]["machine"]
     cores, memory = machine["mc_cores"], machine["mc_ram"]
@@ -77,6 +80,7 @@ def test_a_tenant_gets_the_whole_machine_and_no_more(site: Site, limited: TrialJ
         _apply(inside, name, half)
     for name in ("half-1", "half-2"):
         host_copy(site, limited, name)
+    await_used_up(site, limited, "requests.cpu", but="99m")
 
     _apply(inside, "too-much", _whole("100m", "128Mi"))
     await_event(limited, inside, "too-much", "exceeded quota: kns-quota", "requests.cpu=100m")

@@ -14,9 +14,10 @@ from demo.accounts import VAULTS
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.leftovers import find_leftovers
-from demo.nested import nested_kubectl
 from kns.model.names import host_name, vault_class
 from tests.e2e.jobs import END_S, JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
+from tests.e2e.quota import await_used_up
 from tests.e2e.site import Site
 from tests.e2e.tenant import await_event
 from tests.e2e.waiting import NotYetError
@@ -218,6 +219,7 @@ def test_a_claim_that_goes_takes_its_volume_and_more_than_ten_are_refused(
     for name in names[:-1]:
         _apply(inside, _claim(name, storage_class))
         _await_bound(job, inside, name)
+    await_used_up(site, job, f"{storage_class}.storageclass.storage.k8s.io/persistentvolumeclaims")
     _apply(inside, _claim(names[-1], storage_class))
     await_event(job, inside, names[-1], "exceeded quota: kns-quota")
     assert len(_volumes(site, job)) == _LIMIT
