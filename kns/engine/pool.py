@@ -12,43 +12,27 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from kns import metrics
-from kns.engine.shape import build_draft, digest_shape, find_unfinished
+from kns.engine.judging import Contexts, Discard, Judge, Wanted
+from kns.engine.shape import digest_shape
 from kns.engine.yielding import yield_to_jobs
 from kns.logs import get_logger
-from kns.model.catalog.machine import Machine
 from kns.model.errors import ConflictError, KnsError, TransientError
 from kns.model.job.conditions import Reason, with_condition
-from kns.model.job.job import Accepted, JobSpec, JobState, JobStatus
-from kns.model.job.member import Marks, Member
+from kns.model.job.job import JobState, JobStatus
+from kns.model.job.member import Member
 from kns.model.job.pool import PoolSize
 from kns.model.site import Site
-from kns.ports import Clock, Context, JobStore, Kind, World
+from kns.ports import Clock, JobStore, Kind, World
 from kns.stages.lifecycle import MemberKind
 from kns.stages.outcome import Done, Failed, Outcome
 
 log = get_logger(__name__)
 
 INTERVAL_S = 1.0  # caches answer almost everything that a round reads
-CLAIM_GRACE_S = 60.0  # a submission takes at most 20 s from its claim to its record
-UNFIT_S = 30.0  # on a busy node a member may miss a readiness probe
 YIELD_S = 120.0  # some cold starts long. Without a limit, one user could stop the pool with jobs that no node fits
 _BACKOFF_S = (10.0, 60.0, 300.0)  # before the next attempt of a pool whose last members could not be made
-
-
-class Discard(StrEnum):
-    """Why the pool removed a member; a label of a metric."""
-
-    UNUSED = "unused"  # claimed, and no record names it
-    NUMBER_TAKEN = "number_taken"  # a record has its number and does not name it
-    SHAPE = "shape"  # no pool makes members of this shape any more: settings, chart, release or catalogue changed
-    SURPLUS = "surplus"
-    FAILED = "failed"  # it could not be made
-    LOST = "lost"  # what was made ahead was lost, for example by a drain
-    UNFIT = "unfit"  # what was made ahead is not available
-    OLD = "old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +46,6 @@ class PoolRules:
     at_once: int
     max_age_s: float
     release: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One pool now: the shape of its members, and the machine that they are made for."""
-
-    pool: PoolSize
-    machine: Machine | None
-    shape: str
-
-    @property
-    def marks(self) -> Marks:
-        return Marks(self.pool.name, self.shape)
 
 
 class Pool:
@@ -104,9 +75,9 @@ class Pool:
         self._store = store
         self._clock = clock
         self._may_work = may_work
-        self._is_clock_trusted = is_clock_trusted
+        self._contexts = Contexts(kind, site, world, clock, is_clock_trusted)
+        self._judge = Judge(self._contexts, store, max_age_s=rules.max_age_s)
         self._progress: dict[str, JobStatus] = {}  # uid of a member that is being made -> what is done
-        self._since: dict[tuple[str, Discard], float] = {}  # since when a member was judged so; monotonic
         self._unknown: frozenset[str | None] = frozenset()  # machine classes that pools name and the catalogue lacks
         self._failures: dict[str, tuple[int, float]] = {}  # shape -> failures in a row, monotonic time of the last
         self._yielding_since: float | None = None  # since when it gives way to jobs, without a member made; monotonic
@@ -135,7 +106,7 @@ class Pool:
         members = self._world.cluster.observe_members(self._site.system_namespace)
         wanted = self._find_wanted()
         unclaimed = [member for member in members if member.claim is None and not member.terminating]
-        verdicts = self._judge(members, wanted)
+        verdicts = self._judge.judge(members, wanted)
         self._forget(members, wanted)
         for member, verdict in verdicts:
             self._discard(member, verdict)
@@ -162,7 +133,7 @@ class Pool:
 
     # --- what is wanted
 
-    def _find_wanted(self) -> dict[str, _Wanted]:
+    def _find_wanted(self) -> dict[str, Wanted]:
         """
         The pools by the shape of their members. A pool whose machine class does not exist has no members. Pools of
         equal shape are one, with the sum of their sizes.
@@ -172,116 +143,24 @@ class Pool:
         if unknown != self._unknown:
             log.warning("pool_machines_unknown", machines=sorted(unknown))
         self._unknown = unknown
-        wanted: dict[str, _Wanted] = {}
+        wanted: dict[str, Wanted] = {}
         for pool in self._rules.pools:
             if pool.machine in unknown:
                 continue
             machine = machines[pool.machine] if pool.machine else None
             spec, accepted = self._kind.draft(pool, machine, 1, self._clock.now())
-            ctx = self._build_context(spec, accepted, JobStatus())
+            ctx = self._contexts.build(spec, accepted, JobStatus())
             shape = digest_shape(self._kind.describe(ctx), self._rules.release)
             known = wanted.get(shape)
             size = pool.size + (known.pool.size if known else 0)
-            wanted[shape] = _Wanted(replace(known.pool if known else pool, size=size), machine, shape)
+            wanted[shape] = Wanted(replace(known.pool if known else pool, size=size), machine, shape)
         return wanted
 
-    def _build_context(
-        self, spec: JobSpec, accepted: Accepted, status: JobStatus, *, marks: Marks | None = None
-    ) -> Context:
-        return Context(
-            job=build_draft(spec, accepted, status),
-            accepted=accepted,
-            now=self._clock.now(),
-            site=self._site,
-            world=self._world,
-            is_time_trusted=self._is_clock_trusted(),
-            member=marks,
-        )
-
-    def _build_member_context(self, member: Member, want: _Wanted, status: JobStatus, marks: Marks) -> Context:
-        spec, accepted = self._kind.draft(want.pool, want.machine, member.number, member.created)
-        accepted = accepted.model_copy(update={"adopted": member.adopted})
-        return self._build_context(spec, accepted, status, marks=marks)
-
-    # --- judging
-
-    def _judge(self, members: Sequence[Member], wanted: Mapping[str, _Wanted]) -> list[tuple[Member, Discard]]:
-        """The members to discard. An error with one of them keeps it for this round."""
-        verdicts = []
-        for member in members:
-            if member.terminating:
-                continue
-            try:
-                verdict = self._judge_one(member, wanted)
-            except KnsError as error:
-                log.warning("member_not_judged", member=member.namespace, error=str(error))
-                continue
-            except Exception:  # a bug in kns; the other members must not wait for its fix
-                log.exception("member_crashed", member=member.namespace)
-                continue
-            if verdict is not None:
-                verdicts.append((member, verdict))
-        gone = {member.uid for member, _ in verdicts}
-        kept = [member for member in members if member.uid not in gone and member.claim is None]
-        kept = [member for member in kept if not member.terminating]
-        return [*verdicts, *self._find_surplus(kept, wanted), *self._find_old(kept, wanted)]
-
-    def _judge_one(self, member: Member, wanted: Mapping[str, _Wanted]) -> Discard | None:
-        job = self._store.find(member.number)
-        if job is not None and job.spec.accepted is not None and job.spec.accepted.adopted == member.adopted:
-            return None  # its first reconcile takes the member over
-        if member.claim is not None:
-            is_due = self._lasts(member, Discard.UNUSED, CLAIM_GRACE_S)
-            # The cache may be behind, so the API server decides.
-            return Discard.UNUSED if is_due and self._store.fetch(member.number) is None else None
-        if job is not None:
-            return Discard.NUMBER_TAKEN
-        if member.marks.shape not in wanted:
-            return Discard.SHAPE
-        return self._judge_health(member, wanted[member.marks.shape]) if member.is_ready else None
-
-    def _judge_health(self, member: Member, wanted: _Wanted) -> Discard | None:
-        assert member.marks.status is not None  # noqa: S101 - it is ready
-        ctx = self._build_member_context(member, wanted, member.marks.status, member.marks)
-        outcome = find_unfinished(self._kind, ctx)
-        if outcome is None:
-            self._since.pop((member.uid, Discard.UNFIT), None)
-            return None
-        if isinstance(outcome, Failed):
-            return Discard.LOST
-        return Discard.UNFIT if self._lasts(member, Discard.UNFIT, UNFIT_S) else None
-
-    @staticmethod
-    def _find_surplus(kept: Sequence[Member], wanted: Mapping[str, _Wanted]) -> Iterable[tuple[Member, Discard]]:
-        """Those that are not ready go first, then the oldest."""
-        for shape, want in wanted.items():
-            found = [member for member in kept if member.marks.shape == shape]
-            found.sort(key=lambda member: (member.is_ready, member.created, member.number))
-            for member in found[: max(0, len(found) - want.pool.size)]:
-                yield member, Discard.SURPLUS
-
-    def _find_old(self, kept: Sequence[Member], wanted: Mapping[str, _Wanted]) -> Iterable[tuple[Member, Discard]]:
-        """The oldest one of a shape, and only while the pool is full, so that members of one age do not go together."""
-        if not self._is_clock_trusted():
-            return
-        for shape, want in wanted.items():
-            found = [member for member in kept if member.marks.shape == shape]
-            if len(found) != want.pool.size or not all(member.is_ready for member in found):
-                continue
-            oldest = min(found, key=lambda member: member.created, default=None)
-            if oldest is not None and (self._clock.now() - oldest.created).total_seconds() > self._rules.max_age_s:
-                yield oldest, Discard.OLD
-
-    def _lasts(self, member: Member, verdict: Discard, limit_s: float) -> bool:
-        """Whether this leader has found it so for that long. A new leader starts again, which only delays a discard."""
-        now = self._clock.monotonic()
-        return now - self._since.setdefault((member.uid, verdict), now) >= limit_s
-
-    def _forget(self, members: Sequence[Member], wanted: Mapping[str, _Wanted]) -> None:
+    def _forget(self, members: Sequence[Member], wanted: Mapping[str, Wanted]) -> None:
         uids = {member.uid for member in members}
         self._failures = {shape: failure for shape, failure in self._failures.items() if shape in wanted}
         self._progress = {uid: status for uid, status in self._progress.items() if uid in uids}
-        self._since = {key: since for key, since in self._since.items() if key[0] in uids}
+        self._judge.forget(members)
 
     # --- acting
 
@@ -304,7 +183,7 @@ class Pool:
             return
         self._discard(current, Discard.FAILED)
 
-    def _begin(self, kept: Sequence[Member], wanted: Iterable[_Wanted]) -> None:
+    def _begin(self, kept: Sequence[Member], wanted: Iterable[Wanted]) -> None:
         """Make new members, as many as may be made at once. Gives way to jobs that wait for their start."""
         at_once = 1 if self._store.count_waiting() else self._rules.at_once
         room = at_once - sum(not member.is_ready for member in kept)
@@ -315,7 +194,7 @@ class Pool:
                 try:
                     number = self._store.allot_number()
                     spec, accepted = self._kind.draft(want.pool, want.machine, number, self._clock.now())
-                    ctx = self._build_context(spec, accepted, JobStatus(), marks=want.marks)
+                    ctx = self._contexts.build(spec, accepted, JobStatus(), marks=want.marks)
                     self._world.cluster.apply(self._kind.build_namespace(ctx))
                 except KnsError as error:
                     log.warning("member_not_begun", pool=want.pool.name, error=str(error))
@@ -323,7 +202,7 @@ class Pool:
                     return
                 log.info("member_begun", pool=want.pool.name, number=number)
 
-    def _may_begin(self, want: _Wanted) -> bool:
+    def _may_begin(self, want: Wanted) -> bool:
         if self._stop.is_set() or not self._may_work() or self._must_yield():
             return False
         failures, last = self._failures.get(want.shape, (0, 0.0))
@@ -331,7 +210,7 @@ class Pool:
             return True
         return self._clock.monotonic() - last >= _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
 
-    def _make(self, member: Member, want: _Wanted) -> None:
+    def _make(self, member: Member, want: Wanted) -> None:
         """Go on making one member."""
         if self._stop.is_set() or not self._may_work():
             return
@@ -353,12 +232,12 @@ class Pool:
             self._failures.pop(want.shape, None)
             self._yielding_since = None
 
-    def _ensure(self, member: Member, want: _Wanted) -> Outcome | None:
+    def _ensure(self, member: Member, want: Wanted) -> Outcome | None:
         """Run the stages down to the first that is not done. None: the member was marked as ready."""
         status = self._progress.get(member.uid) or JobStatus(spawn_start_time=member.created)
         now = self._clock.now()
         for stage in self._kind.stages:
-            ctx = self._build_member_context(member, want, status, member.marks)
+            ctx = self._contexts.build_for(member, want, status, member.marks)
             outcome = stage.ensure(replace(ctx, world=self._making))
             if not isinstance(outcome, Done):
                 return outcome
@@ -367,7 +246,7 @@ class Pool:
             self._progress[member.uid] = status
         current = self._find_again(member)  # the stages may have changed the namespace
         status = status.model_copy(update={"job_status": JobState.PROCESSING, "start_time": now})
-        namespace = self._kind.build_namespace(self._build_member_context(member, want, status, member.made(status)))
+        namespace = self._kind.build_namespace(self._contexts.build_for(member, want, status, member.made(status)))
         namespace["metadata"]["resourceVersion"] = current.version
         self._world.cluster.apply(namespace)
         metrics.observe_member_made((now - member.created).total_seconds())
@@ -401,7 +280,7 @@ class Pool:
 
     # --- metrics
 
-    def _report(self, members: Sequence[Member], wanted: Iterable[_Wanted]) -> None:
+    def _report(self, members: Sequence[Member], wanted: Iterable[Wanted]) -> None:
         now = self._clock.now()
         for want in wanted:
             found = [member for member in members if member.marks.shape == want.shape]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from kns.engine.claims import TRIES
-from kns.engine.pool import CLAIM_GRACE_S, UNFIT_S, YIELD_S
+from kns.engine.judging import CLAIM_GRACE_S, UNFIT_S
+from kns.engine.pool import YIELD_S
 from kns.model import names
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType

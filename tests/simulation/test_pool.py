@@ -16,7 +16,8 @@ import pytest
 
 from kns.engine.claims import Claims
 from kns.engine.fence import fence
-from kns.engine.pool import CLAIM_GRACE_S, INTERVAL_S, Pool, PoolRules
+from kns.engine.judging import CLAIM_GRACE_S
+from kns.engine.pool import INTERVAL_S, Pool, PoolRules
 from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Job
