@@ -27,6 +27,7 @@ _SETTLED_S = 120.0  # for controllers inside, after the page serves; listing a w
 _SEEN = 100  # objects; an API server without any job has 180
 _AT_ONCE = 3  # submissions; two more than there are members
 _READY = "kns.io/pool-ready"
+_MEASURED = {"wanted": "1.0", "ready": "1.0", "making": "0.0"}  # of a full pool
 
 
 def list_members(site: Site) -> dict[str, dict[str, Any]]:
@@ -115,6 +116,7 @@ def test_of_jobs_at_the_same_moment_one_gets_the_member(site: Site, portal: Port
     await_members(site, 1, without=frozenset(job.namespace for job in submitted))
 
 
+@pytest.mark.deep
 def test_a_leader_killed_while_it_makes_a_member_leaves_none_behind(site: Site, jobs: JobKeeper) -> None:
     """The next leader goes on with the member that it finds, or discards it; the job that took the last one lives."""
     await_whole(site.kubectl)
@@ -162,6 +164,3 @@ def test_the_leader_measures_the_pool(site: Site) -> None:
             raise NotYetError(f"{pool}")
 
     wait_for(probe, timeout_s=_SETTLED_S, what="the metrics of a full pool")
-
-
-_MEASURED = {"wanted": "1.0", "ready": "1.0", "making": "0.0"}
