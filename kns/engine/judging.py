@@ -23,6 +23,9 @@ from kns.stages.outcome import Failed
 log = get_logger(__name__)
 
 CLAIM_GRACE_S = 60.0  # a submission takes at most 20 s from its claim to its record
+# The same by the time in the claim, so that leaders that restart again and again discard it, too. The time is that of
+# another replica: the clocks of the two may be wrong by five minutes each (kns.adapters.kube.server_time).
+CLAIM_LIMIT_S = CLAIM_GRACE_S + 600.0
 UNFIT_S = 30.0  # on a busy node a member may miss a readiness probe
 
 
@@ -120,14 +123,22 @@ class Judge:
         if job is not None and job.spec.accepted is not None and job.spec.accepted.adopted == member.adopted:
             return None  # its first reconcile takes the member over
         if member.claim is not None:
-            is_due = self._lasts(member, Discard.UNUSED, CLAIM_GRACE_S)
             # The cache may be behind, so the API server decides.
-            return Discard.UNUSED if is_due and self._store.fetch(member.number) is None else None
+            is_unused = self._is_claim_over(member) and self._store.fetch(member.number) is None
+            return Discard.UNUSED if is_unused else None
         if job is not None:
             return Discard.NUMBER_TAKEN
         if member.marks.shape not in wanted:
             return Discard.SHAPE
         return self._judge_health(member, wanted[member.marks.shape]) if member.is_ready else None
+
+    def _is_claim_over(self, member: Member) -> bool:
+        """Whether the submission that claimed it has ended."""
+        if self._lasts(member, Discard.UNUSED, CLAIM_GRACE_S):
+            return True
+        if member.claimed is None or not self._contexts.is_clock_trusted():
+            return False
+        return (self._clock.now() - member.claimed).total_seconds() >= CLAIM_LIMIT_S
 
     def _judge_health(self, member: Member, wanted: Wanted) -> Discard | None:
         assert member.marks.status is not None  # noqa: S101 - it is ready

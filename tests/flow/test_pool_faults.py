@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kns.engine.claims import TRIES
-from kns.engine.judging import CLAIM_GRACE_S, UNFIT_S
+from kns.engine.judging import CLAIM_GRACE_S, CLAIM_LIMIT_S, UNFIT_S
 from kns.engine.pool import YIELD_S
 from kns.model import names
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
@@ -15,6 +15,8 @@ from kns.ports import Kind
 from tests.builders import a_catalog, a_job
 from tests.flow.conftest import Simulation
 from tests.flow.pool import PoolSimulation, namespace_of, world_over
+
+RESTART_S = 30.0  # less than CLAIM_GRACE_S
 
 
 @pytest.fixture
@@ -39,6 +41,29 @@ def test_a_claimed_member_without_a_record_is_discarded_after_a_while(pool: Pool
     pool.work(4)
     assert member.uid not in {each.uid for each in pool.members}
     assert len(pool.free) == 2
+
+
+def test_leaders_that_restart_again_and_again_discard_it_as_well(pool: PoolSimulation) -> None:
+    """By the time in the claim, unless the leader's own clock is wrong."""
+    pool.fill()
+    draft = a_job().build().spec
+    assert draft.accepted is not None
+    member = pool.claims.claim(draft, draft.accepted)
+    assert member is not None
+
+    def restart_for(seconds: float) -> bool:
+        """Whether the member still exists afterwards."""
+        for _ in range(int(seconds / RESTART_S)):
+            pool.restart()
+            pool.work(1, after_s=RESTART_S)
+        return member.uid in {each.uid for each in pool.members}
+
+    assert restart_for(CLAIM_LIMIT_S - RESTART_S)
+    pool.sim.clock_trusted = False
+    assert restart_for(CLAIM_LIMIT_S)
+    pool.sim.clock_trusted = True
+    assert not restart_for(3 * RESTART_S)
+    assert len(pool.fill()) == 2
 
 
 def test_the_cache_alone_never_says_that_a_claimed_member_has_no_record(pool: PoolSimulation) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from kns.engine.claims import Claims
 from kns.engine.fence import fence
-from kns.engine.judging import CLAIM_GRACE_S
+from kns.engine.judging import CLAIM_GRACE_S, CLAIM_LIMIT_S
 from kns.engine.pool import INTERVAL_S, Pool, PoolRules
 from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType
@@ -33,7 +33,8 @@ from tests.simulation.witness import WitnessedHost
 
 SIZE = 1
 JOBS = 2  # one more than there are members
-PATIENCE = 30 + int(CLAIM_GRACE_S)  # rounds until the pool has settled, whatever happened
+SETTLED = 30 + int(CLAIM_GRACE_S)  # rounds until the pool has settled after one fault
+PATIENCE = 30 + int(CLAIM_LIMIT_S)  # the same while leaders crash again and again
 INTERRUPTIONS = ("crash after", "timeout after")
 
 
@@ -235,7 +236,7 @@ def test_a_submission_frozen_until_its_member_was_discarded_still_gets_its_job()
 
     def discard(world: PooledInstallation) -> None:
         plan, world.gate.plan = world.gate.plan, no_fault
-        for _ in range(PATIENCE):
+        for _ in range(SETTLED):
             world.round()
         world.gate.plan = plan
 

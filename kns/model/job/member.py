@@ -49,7 +49,8 @@ class Marks:
 class Member:
     """
     A member as its namespace describes it. `version` is the namespace's resourceVersion: a claim, a ready mark and a
-    deletion are for this version only. `claim` is the id of the claim, if there is one.
+    deletion are for this version only. `claim` is the id of the claim, if there is one, and `claimed` its time by the
+    clock of the replica that made it.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Member:
     terminating: bool
     marks: Marks
     claim: str | None = None
+    claimed: datetime | None = None
 
     @property
     def pool_label(self) -> str:
@@ -115,11 +117,20 @@ def read_member(namespace: Mapping[str, Any]) -> Member | None:
             ready_uid=annotations.get(names.POOL_READY_ANNOTATION),
         ),
         claim=annotations.get(names.POOL_CLAIM_ANNOTATION),
+        claimed=_read_time(annotations.get(names.POOL_CLAIM_TIME_ANNOTATION)),
     )
 
 
 def is_member(namespace: Mapping[str, Any]) -> bool:
     return read_member(namespace) is not None
+
+
+def _read_time(text: str | None) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def _read_status(text: str | None) -> JobStatus | None:

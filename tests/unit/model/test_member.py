@@ -36,7 +36,15 @@ def test_marks_are_read_as_they_were_written() -> None:
 def test_a_claimed_member_is_not_free() -> None:
     member = read_member(a_namespace(Marks("any", "s1", STATUS, "u7"), **build_claim("c1", START)))
     assert member is not None
-    assert (member.claim, member.is_ready, member.is_free) == ("c1", True, False)
+    assert (member.claim, member.claimed, member.is_ready, member.is_free) == ("c1", START, True, False)
+
+
+@pytest.mark.parametrize("time", ["", "soon", "2026-01-05", "2026-01-05T14:15:30"])
+def test_a_claim_without_a_readable_time_is_still_one(time: str) -> None:
+    claim = {**build_claim("c1", START), names.POOL_CLAIM_TIME_ANNOTATION: time}
+    member = read_member(a_namespace(Marks("any", "s1", STATUS, "u7"), **claim))
+    assert member is not None
+    assert (member.claim, member.claimed, member.is_free) == ("c1", None, False)
 
 
 @pytest.mark.parametrize(
