@@ -25,6 +25,7 @@ from tests.adapters.conftest import PODS, keep_whole
 from tests.adapters.faulty_server import Answer, Hang
 from tests.builders import a_location
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 MINE = {"kns.io/job": "7"}
 
@@ -48,7 +49,7 @@ class Host:
 
     def wait_for(self, times: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.told) >= times, timeout=5)
+            assert self.changed.wait_for(lambda: len(self.told) >= times, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ def host(server: ApiServer, client: KubeClient, clock: FakeClock) -> Iterator[Ho
     stop, host = threading.Event(), Host(client, clock)
     threads = host.cluster.start(stop)
     for _ in host.cluster.caches:
-        server.watches.get(timeout=5)
+        server.watches.get(timeout=PATIENCE_S)
     yield host
     stop.set()
     server.closing.set()
     server.end_watches()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -343,13 +344,13 @@ def test_many_who_ask_a_silent_host_wait_for_one_question(
 ) -> None:
     """Probes must end within 3 s, however many there are."""
     assert 2 * _PROBE_TIMEOUT_S < 3
-    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 2.0)
     server.script("GET", "/readyz", *[Hang()] * 4)
     health = HostHealth(client, synced(client, clock), clock=SystemClock())
     together = threading.Barrier(4)
 
     def probe(_number: int) -> bool:
-        together.wait(5)
+        together.wait(PATIENCE_S)
         return health.is_ready()
 
     with ThreadPoolExecutor(4) as threads:

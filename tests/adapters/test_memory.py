@@ -29,6 +29,7 @@ from kns.model.job.slim import RECORD_BYTES, measure, slim_submission
 from kns.model.job.usage import MAX_REPORTS, Usage
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import START
+from tests.patience import PATIENCE_S
 
 RETAINED = int(os.environ.get("KNS_CACHED_RECORDS", "1000"))
 LIVE = RETAINED // 10
@@ -135,7 +136,7 @@ def url() -> Iterator[str]:
     _Handler.closing.set()
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
 
 @pytest.mark.proves("security", "fill the memory of the replicas with what records keep")

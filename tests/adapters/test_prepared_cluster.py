@@ -26,7 +26,7 @@ from tests.policies.api_server import _free_ports, run_beside
 from tests.states import a_log
 
 CIDR = "10.96.0.0/16"
-_READY_S = 120.0
+_READY_S = 300.0
 _NAMES = {name: os.environ.get(name, "") for name in ("KNS_KINE", "KNS_KUBE_APISERVER", "KNS_KUBE_CONTROLLER_MANAGER")}
 PROGRAMS = {name: found for name, value in _NAMES.items() if (found := shutil.which(value))}
 pytestmark = pytest.mark.skipif(
@@ -157,7 +157,7 @@ def _read_database(folder: Path) -> bytes:
     return (data / "state.db").read_bytes()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_prepared_cluster_has_the_objects_of_a_cold_one(tmp_path: Path) -> None:
     certificates = build_certificates(Location(7, "kns-job-7"), service_cidr=CIDR, now=datetime.now(UTC))
     ports = _free_ports(3)  # the same for both, because a Service names one

@@ -19,6 +19,7 @@ from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.faulty_server import LostAnswer, Meanwhile
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 PREFIX = "/apis/kns.io/v1alpha1"
 
@@ -37,20 +38,20 @@ class Records:
 
     def start(self) -> "Records":
         self._thread.start()
-        self.server.watches.get(timeout=5)
+        self.server.watches.get(timeout=PATIENCE_S)
         return self
 
     def stop(self) -> None:
         self._stop.set()
         self.server.closing.set()
         self.server.end_watches()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def wait_for(self, record: str, *, times: int) -> None:
         """Wait until this number of changes of the record was reported."""
         with self.changed:
-            assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=5)
+            assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=PATIENCE_S)
 
     def _tell(self, record: str) -> None:
         with self.changed:

@@ -69,14 +69,16 @@ def program(site: Site, jobs: JobKeeper, tmp_path: Path) -> Iterator[Program]:
 _LABEL = "e2e-command-line"
 
 
-def test_a_job_is_submitted_watched_read_and_stopped(program: Program) -> None:
+def test_a_job_is_submitted_watched_read_and_stopped(program: Program, jobs: JobKeeper) -> None:
     """One script: submit and wait, list, timeline, explanation, output, stop and wait, output again."""
     shown = program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
     url = shown.splitlines()[-1]
     assert url.startswith(("http://", "https://"))
     assert any("start the virtual cluster: done" in line for line in shown.splitlines())
-    (listed,) = program.read("list", "--label", _LABEL)
+    listed = wait_for(lambda: _list_one(program), timeout_s=_AGAIN_S, what="the job in the list")
     number = str(listed["number"])
+    job_of_both = jobs.adopt(listed["number"], listed["name"])
+    job_of_both.wait_until_serving()  # at both replicas
     assert listed["status"] == "PROCESSING STARTING"
 
     job = program.read("show", number)
@@ -91,11 +93,21 @@ def test_a_job_is_submitted_watched_read_and_stopped(program: Program) -> None:
     seen = program.run("logs", number).splitlines()
     assert seen[0] == "[1/1] web, attempt 1"
     program.run("stop", number, "--wait", "--timeout", _START_S)
+    job_of_both.wait_until_ended()
     assert program.run("logs", number).splitlines() == [*seen, "the job was shut down"]
     program.run("watch", number, "--until", "ended")
     ended = program.read("show", number)
     assert (ended["status"], ended["connection"]) == ("COMPLETED", None)
     assert {step["name"]: step["state"] for step in ended["steps"]}["remove"] == "done"
+
+
+def _list_one(program: Program) -> dict[str, Any]:
+    """A list has what its replica has seen."""
+    found: list[dict[str, Any]] = program.read("list", "--label", _LABEL)
+    if not found:
+        raise NotYetError("no job in the list")
+    (listed,) = found
+    return listed
 
 
 def test_a_mistake_is_one_line_with_its_status(program: Program) -> None:

@@ -139,6 +139,7 @@ def test_every_command_of_the_published_client_works(cli: Cli, portal: Portal, j
     assert json.loads(cli("shutdown", "-number", number)) == {"status": "shutdown requested"}
     waited = cli("wait_for", "-number", number, timeout_s=_ENDED_S)
     assert waited.splitlines()[-1] == f"Job {number} ended with Status: COMPLETED"
+    job.wait_until_ended()  # at both replicas
     assert cli("output", "-number", number, "-lines", "1").strip() == "the job was shut down"
     assert cli("output", "-name", job.name) == cli("output", "-number", number)
     assert number not in json.loads(cli("jobs"))
@@ -165,6 +166,7 @@ def test_all_jobs_of_a_user_are_ended_at_once(other_cli: Cli, other: Portal, job
     }
     waited = other_cli("wait_for", "-number", str(running.number), timeout_s=_ENDED_S)
     assert waited.splitlines()[-1] == f"Job {running.number} ended with Status: COMPLETED"
+    running.wait_until_ended()  # at both replicas
 
     terminated = {"number": str(waiting.number), "result": {"status": "terminated"}}
     assert _documents(other_cli("terminate_all")) == [[terminated]]

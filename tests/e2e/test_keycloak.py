@@ -45,7 +45,7 @@ USER, PASSWORD = "ana", "ana-of-test"
 REALM_ADMIN, PORTAL_CLIENT = "rita", "portal-of-test"
 
 SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
-_LIMIT_S = 60  # how long a job waits for Keycloak
+_LIMIT_S = 180  # how long a job waits for Keycloak; long enough to give kns its right back on a busy machine
 _SETUP_S = 540 * PATIENCE  # the first time, Maven fetches the distribution; measured: two minutes
 
 

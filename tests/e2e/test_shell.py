@@ -107,7 +107,13 @@ def test_all_of_it_ends_with_its_job_also_a_pod_that_will_not_end(site: Site, sh
     shell.stop("terminate")
     assert shell.wait_until_ended() == "TERMINATED"
     shell.wait_until_removed()
-    assert _get(site, f"{url}{PATH}/", login).status_code in (404, 503)
+    shell.wait_for(lambda: _require_nowhere(site, f"{url}{PATH}/", login), timeout_s=30, what="its address is nobody's")
+
+
+def _require_nowhere(site: Site, url: str, login: tuple[str, str]) -> None:
+    """The ingress controller learns of it a moment later."""
+    if (found := _get(site, url, login).status_code) not in (404, 503):
+        raise NotYetError(f"{found}")
 
 
 def _login(site: Site, job: TrialJob) -> tuple[str, str]:

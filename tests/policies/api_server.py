@@ -24,10 +24,11 @@ import yaml
 
 from kns.model.job.location import Location
 from kns.objects.certificates import build_certificates
+from tests.patience import PATIENCE_S
 
 _SERVICE_CIDR = "10.96.0.0/16"
 
-_READY_S = 90.0
+_READY_S = 300.0  # on an idle machine ten; more than one may start at the same time
 _STOP_S = 15.0
 
 
@@ -128,7 +129,7 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             headers={"Authorization": f"Bearer {token}"},
             verify=context,
             trust_env=False,
-            timeout=30.0,
+            timeout=PATIENCE_S,
         ) as client:
             kubeconfig = folder / "kubeconfig"
             kubeconfig.write_text(json.dumps(_build_kubeconfig(port, admin, folder / "apiserver.crt")))
@@ -153,8 +154,9 @@ def run_beside(
     log: Path, *argv: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs while the context does; `environment` adds to that of the tests."""
-    # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends.
-    with_parent = ["setpriv", "--pdeathsig", "TERM", *argv]
+    # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends. An
+    # API server that is asked to end goes on for as long as its etcd, which ended with it, does not answer.
+    with_parent = ["setpriv", "--pdeathsig", "KILL", *argv]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             with_parent, stdout=sink, stderr=sink, start_new_session=True, env={**os.environ, **(environment or {})}

@@ -7,6 +7,7 @@ import pytest
 
 from kns.adapters.kube.errors import error_from_status
 from kns.model.errors import RefusedError as HostRefusedError
+from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer, RefusedError
 from tests.policies.conftest import JOB, RUNTIME_CLASS, STORAGE_CLASSES
 
@@ -16,7 +17,6 @@ MACHINE = {"example.org/machine": "small", "spare": ""}
 MARK = {"vcluster.loft.sh/managed-by": JOB}
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-_ENFORCED_S = 30.0
 
 
 HUGE = {"hugepages-2Mi": "64Mi", "cpu": "1", "memory": "64Mi"}
@@ -69,7 +69,7 @@ def path(plural: str, name: str = "") -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _enforced(api: ApiServer) -> None:
     """A policy counts a moment after it was stored: wait for the last one that was applied."""
-    deadline = time.monotonic() + _ENFORCED_S
+    deadline = time.monotonic() + PATIENCE_S
     waits = {
         "kns-job-pods": ("pods", build_pod("probe", nodeName="a"), ""),
         "kns-job-objects": ("configmaps", build("ConfigMap", "kns-probe"), SYNCER),
@@ -657,7 +657,7 @@ def test_the_refusal_of_a_site_s_own_policy_is_a_refusal_whatever_its_reason(api
 
 
 def _await_refusal(api: ApiServer, policy: str) -> RefusedError:
-    deadline = time.monotonic() + _ENFORCED_S
+    deadline = time.monotonic() + PATIENCE_S
     body = build("LimitRange", "probe", spec={"limits": []})
     while time.monotonic() < deadline:
         try:
@@ -665,4 +665,4 @@ def _await_refusal(api: ApiServer, policy: str) -> RefusedError:
         except RefusedError as error:
             if policy in str(error):
                 return error
-    raise AssertionError(f"{policy} was not enforced within {_ENFORCED_S} s")
+    raise AssertionError(f"{policy} was not enforced within {PATIENCE_S} s")

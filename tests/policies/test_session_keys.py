@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from kns.model import names
+from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer, RefusedError
 
 NAMESPACE = "kns-page"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:kns-sa"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-ENFORCED_S = 30.0
 
 
 def secret(name: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def installed(api: ApiServer) -> ApiServer:
         "subjects": [{"kind": "ServiceAccount", "name": "kns-sa", "namespace": NAMESPACE}],
     }
     api.call("POST", f"/apis/{group}/v1/namespaces/{NAMESPACE}/rolebindings", binding)
-    deadline = time.monotonic() + ENFORCED_S  # the authoriser and the policy follow within a moment
+    deadline = time.monotonic() + PATIENCE_S  # the authoriser and the policy follow within a moment
     while "in its own namespace kns writes" not in refusal(api, "POST", SECRETS, secret("anything")):
         assert time.monotonic() < deadline
         time.sleep(0.2)

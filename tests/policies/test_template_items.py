@@ -26,7 +26,7 @@ from tests.policies.api_server import ApiServer, RefusedError
 ROOT = Path(__file__).resolve().parents[2]
 INIT_IMAGE = ROOT / "init-image"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-_HELM_S = 60.0
+_HELM_S = 180.0
 RECORD_UID = "uid-7"
 
 

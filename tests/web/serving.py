@@ -9,7 +9,7 @@ import uvicorn
 from kns.http.server import ServerConfig, listen
 from tests.web.ui import Ui
 
-STOP_S = 10.0
+STOP_S = 60.0
 
 
 @contextmanager

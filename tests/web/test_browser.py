@@ -20,7 +20,7 @@ from tests.web.serving import serving
 from tests.web.states import PICTURED, STATES, State
 from tests.web.ui import Ui
 
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 90_000
 REQUIRED = "KNS_WEB_TESTS_REQUIRED"
 expect.set_options(timeout=TIMEOUT_MS)
 

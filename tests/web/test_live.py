@@ -14,7 +14,7 @@ from tests.web.serving import serving
 from tests.web.ui import Browser, Ui
 
 JOB_STREAM, LIST_STREAM = f"{PREFIX}/jobs/7/live", f"{PREFIX}/jobs/live"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -154,9 +154,9 @@ def test_streams_end_when_the_server_stops(ui: Ui) -> None:
 def test_a_stream_outlives_the_limit_of_requests(ui: Ui) -> None:
     """The limit is for clients that keep the server waiting, and here the client waits."""
     ui.api.add(a_job().spawning())
-    with serving(ui, request_limit_s=0.05) as address:
+    with serving(ui, request_limit_s=1) as address:  # within which the request arrives on a busy machine as well
         page = Listening(address, ui.browser("user1"), JOB_STREAM)
-        Event().wait(0.2)
+        Event().wait(1.5)
         change(ui, a_job().started())
         assert page.next_event() == "event: changed"
         page.close()
@@ -167,7 +167,7 @@ def test_a_stream_that_is_not_read_is_closed() -> None:
     """Small events fill the buffers of both sides only after hours, so the test gives the server a small one."""
     ui = Ui()
     ui.api.add(a_job().spawning())
-    with serving(ui, request_limit_s=0.05) as address:
+    with serving(ui, request_limit_s=1) as address:
         browser, url = ui.browser("user1"), httpx.URL(address)
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         with socket.socket() as connection:

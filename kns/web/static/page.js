@@ -121,6 +121,7 @@ function close() {
 function open() {
   stream = new EventSource(document.body.dataset.stream);
   stream.addEventListener("changed", renew);
+  stream.addEventListener("open", renew); // a change while there was no stream was not reported
   stream.addEventListener("error", () => {
     // The browser connects again by itself, unless the server refused.
     if (stream && stream.readyState === EventSource.CLOSED) {

@@ -6,6 +6,7 @@ import pytest
 
 from kns.engine.periodic import RETRY_S, Periodic
 from kns.model.errors import UnavailableError
+from tests.patience import PATIENCE_S
 
 
 def test_the_task_says_when_it_is_called_again() -> None:
@@ -36,8 +37,8 @@ def test_it_runs_in_a_thread_until_it_is_stopped() -> None:
 
     periodic = Periodic("t", task, may_work=lambda: True)
     periodic.start()
-    assert called.wait(10)
-    assert periodic.stop(timeout_s=10)
+    assert called.wait(PATIENCE_S)
+    assert periodic.stop(timeout_s=PATIENCE_S)
 
 
 def test_one_that_never_started_can_be_stopped() -> None:

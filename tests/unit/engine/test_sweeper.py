@@ -25,6 +25,7 @@ from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.proves(
     "main",
@@ -575,8 +576,8 @@ def test_the_thread_outlives_a_sweep_that_fails(
     one = cluster.make()
     monkeypatch.setattr(one, "sweep", sweep)
     one.start()
-    assert swept.wait(5)
-    assert one.stop(timeout_s=5)
+    assert swept.wait(PATIENCE_S)
+    assert one.stop(timeout_s=PATIENCE_S)
 
 
 def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,8 +596,8 @@ def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(one, "sweep", sweep)
     monkeypatch.setattr(sweeper.log, "exception", crashed.append, raising=False)
     one.start()
-    assert asked.wait(5)
-    assert one.stop(timeout_s=5)
+    assert asked.wait(PATIENCE_S)
+    assert one.stop(timeout_s=PATIENCE_S)
     assert crashed == []
 
 

@@ -13,6 +13,7 @@ from kns.engine.reconciler import Reconciler, Result
 from kns.engine.workers import Workers
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 
 class Shop:
@@ -52,8 +53,8 @@ class Shop:
         self.queue.add("END")
         with capture_logs() as logs:
             self.workers.start()
-            assert self.closed.wait(5)
-            assert self.workers.stop(timeout_s=5)
+            assert self.closed.wait(PATIENCE_S)
+            assert self.workers.stop(timeout_s=PATIENCE_S)
         assert not self.died.is_set()
         return [dict(line) for line in logs if line.get("outcome") != "end"]
 
@@ -160,11 +161,11 @@ def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
         assert inside.acquire(blocking=False), "twice at once"
         shop.queue.add("a")
         inside.release()
-        barrier.wait(5)
+        barrier.wait(PATIENCE_S)
         return Result("met")
 
     def other() -> Result:
-        barrier.wait(5)
+        barrier.wait(PATIENCE_S)
         return Result("met")
 
     def end() -> Result:
@@ -175,8 +176,8 @@ def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
     shop.queue.add("a")
     shop.queue.add("b")
     shop.workers.start()
-    assert shop.closed.wait(5)
-    assert shop.workers.stop(timeout_s=5)
+    assert shop.closed.wait(PATIENCE_S)
+    assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert sorted(shop.seen) == ["a", "a", "b"]
 
 
@@ -186,16 +187,16 @@ def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
 
     def slow() -> Result:
         inside.set()
-        go_on.wait(5)
+        go_on.wait(PATIENCE_S)
         return Result("wait", 1.0)
 
     shop.acts = {"a": [slow]}
     shop.queue.add("a")
     shop.workers.start()
-    assert inside.wait(5)
+    assert inside.wait(PATIENCE_S)
     assert not shop.workers.stop(timeout_s=0)
     go_on.set()
-    assert shop.workers.stop(timeout_s=5)
+    assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert shop.seen == ["a"]
 
 
@@ -212,6 +213,6 @@ def test_a_worker_that_dies_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(shop.queue, "take", take)
     with capture_logs() as logs:
         shop.workers.start()
-        assert shop.died.wait(5)
-        assert shop.workers.stop(timeout_s=5)
+        assert shop.died.wait(PATIENCE_S)
+        assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert [line["event"] for line in logs] == ["worker_died"]
