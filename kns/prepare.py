@@ -20,9 +20,11 @@ from kns.adapters.kube.throttle import Throttle
 from kns.logs import configure_logging
 from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
+from kns.model.job.job import JobState
+from kns.model.job.pool import PoolSize
 from kns.model.site import Site, VirtualKubernetes
 from kns.objects.prepare_job import DEADLINE_S
-from kns.ports import Clock, Cluster
+from kns.ports import Clock, Cluster, JobStore
 from kns.settings import SettingsError, build_site, load_settings
 from kns.stages.prepared import StateOutcome, StateReport, prepare_states
 
@@ -31,11 +33,12 @@ IDLE_S = 15.0  # between two looks at the versions that jobs ask for, which cost
 FAILED_S = 300.0
 CHECK_S = 600.0  # a state that was ready is read again: somebody may have deleted or changed it
 MOST_VERSIONS = 20  # at a time; a site offers fewer
+MOST_STARTING = 100  # jobs that are asked for their version at a time
 
 
 class StateKeeper:
     """
-    The leader's task: a state for the default version, and for each version of which a job starts. Other versions have
+    The leader's task: a state for the default version, and for each that `list_wanted` returns. Other versions have
     none, because making one pulls the version's image.
     """
 
@@ -66,6 +69,18 @@ class StateKeeper:
         if StateOutcome.RUNNING in outcomes:
             return RUNNING_S
         return FAILED_S if StateOutcome.FAILED in outcomes else IDLE_S
+
+
+def list_wanted_versions(store: JobStore, pools: Iterable[PoolSize]) -> Iterator[str]:
+    """
+    The minor versions of the pools, and of some jobs that start; "" is the default. The other jobs have their turn
+    later.
+    """
+    yield from (pool.version for pool in pools if pool.size)
+    for number, _ in store.list_in_state(JobState.SUBMITTED)[-MOST_STARTING:]:
+        job = store.find(number)
+        if job is not None and job.spec.accepted is not None:
+            yield job.spec.accepted.nested.kubernetes_version
 
 
 def prepare_site(*, all_versions: bool) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from kns import __version__, metrics
 from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
-from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
+from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, digest_chart, read_chart_version
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -37,10 +37,12 @@ from kns.adapters.recent import RecentLists
 from kns.adapters.rooms import Rooms
 from kns.adapters.sliding_window import SlidingWindow
 from kns.api.front_ends import list_front_ends
+from kns.engine.claims import Claims
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.periodic import Periodic
+from kns.engine.pool import Pool, PoolRules
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
@@ -51,16 +53,16 @@ from kns.logs import get_logger
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
-from kns.model.job.job import Accepted, Job, JobState
-from kns.model.site import ClassSettings, VirtualKubernetes
+from kns.model.job.job import Accepted, Job
+from kns.model.site import ClassSettings, Site, VirtualKubernetes
 from kns.objects.vcluster import build_values
 from kns.ports import Cluster, IdentityProvider, Kind, Renderer, SignInProvider, World
-from kns.prepare import StateKeeper
+from kns.prepare import StateKeeper, list_wanted_versions
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.overview import UsualDurations
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
-from kns.stages import NESTED_JOB
+from kns.stages import NESTED_JOB, NESTED_MEMBER
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 from kns.web import build_front_end
@@ -73,7 +75,6 @@ STOP_S = 8.0  # time to finish requests and reconciles in flight; less than Kube
 SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # charts mount their own bundle here
 
 _QUOTA_DELAY_S = 5.0
-_MOST_STARTING = 100  # jobs that are asked for their version at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,13 @@ class LeaderWork:
     workers: Workers
     sweeper: Sweeper
     preparing: Periodic
+    pool: Pool
 
     def start(self) -> None:
         self.workers.start()
         self.sweeper.start()
         self.preparing.start()
+        self.pool.start()
 
     def stop(self) -> bool:
         """Stop all; whether everything in flight finished in time."""
@@ -97,10 +100,13 @@ class LeaderWork:
         sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
         if not sweep_ended:
             log.warning("sweep_cut_off")
+        round_ended = self.pool.stop(timeout_s=STOP_S / 4)
+        if not round_ended:
+            log.warning("pool_cut_off")
         preparing_ended = self.preparing.stop(timeout_s=STOP_S / 4)
         if not preparing_ended:
             log.warning("preparing_cut_off")
-        return reconciles_ended and sweep_ended and preparing_ended
+        return reconciles_ended and sweep_ended and round_ended and preparing_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,7 @@ class _Wiring:
             clock=clock,
             on_change=self._announce,
             first_number=settings.first_job_number,
+            highest_elsewhere=self._find_highest_member,
         )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -178,6 +185,9 @@ class _Wiring:
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
             rooms=Rooms(),
         )
+
+        self._site: Site | None = None  # until the facts of the host are known
+        self._release = f"{__version__} {digest_chart(settings.chart)}"  # what starts virtual clusters
 
     def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
         return Scheduler(
@@ -219,6 +229,10 @@ class _Wiring:
             ),
         )
 
+    def _find_highest_member(self) -> int:
+        """The highest number of a pool member; 0 if there is none."""
+        return max((member.number for member in self._cluster.observe_members(self._namespace)), default=0)
+
     def _may_work(self) -> bool:
         return self._leader.may_work
 
@@ -226,7 +240,7 @@ class _Wiring:
         settings, clock, may_work = self._settings, self._clock, self._may_work
         uid = find_installation_uid(self._client, self._namespace)
         cidr = settings.service_cidr or find_service_cidr(self._client)
-        site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+        site = self._site = build_site(settings, service_cidr=cidr, installation_uid=uid)
         warn_of_missing_classes(self._cluster, site.classes)
         warn_of_unfit_chart(settings.chart, self._world.renderer, site.virtual)
         fenced = fence_world(self._world, may_work)
@@ -240,7 +254,8 @@ class _Wiring:
             lifecycle=NESTED_JOB,
             term=Term(since=clock.now(), is_clock_trusted=self._client.server_time.is_trusted),
         )
-        keeper = StateKeeper(fenced.cluster, site, self._list_starting_versions, clock=clock)
+        list_wanted = partial(list_wanted_versions, self._records, settings.pools)
+        keeper = StateKeeper(fenced.cluster, site, list_wanted, clock=clock)
         return LeaderWork(
             preparing=Periodic("preparing", keeper.step, may_work=may_work),
             workers=Workers(
@@ -256,14 +271,37 @@ class _Wiring:
                 may_work=may_work,
                 is_clock_trusted=self._client.server_time.is_trusted,
             ),
+            pool=Pool(
+                PoolRules(
+                    pools=settings.pools,
+                    at_once=settings.pool_at_once,
+                    max_age_s=settings.pool_max_age_s,
+                    release=self._release,
+                ),
+                kind=NESTED_MEMBER,
+                site=site,
+                world=fenced,
+                store=fence(self._records, may_work),
+                clock=clock,
+                may_work=may_work,
+                is_clock_trusted=self._client.server_time.is_trusted,
+            ),
         )
 
-    def _list_starting_versions(self) -> Iterator[str]:
-        """The minor versions of some jobs that start; "" is the default. The other jobs have their turn later."""
-        for number, _ in self._records.list_in_state(JobState.SUBMITTED)[-_MOST_STARTING:]:
-            job = self._records.find(number)
-            if job is not None and job.spec.accepted is not None:
-                yield job.spec.accepted.nested.kubernetes_version
+    def _build_members(self) -> Claims | None:
+        """The pool as submissions see it; None if no members are made."""
+        if not self._settings.pools:
+            return None
+        return Claims(
+            pools=self._settings.pools,
+            kind=NESTED_MEMBER,
+            release=self._release,
+            find_site=lambda: self._site,
+            world=self._world,
+            store=self._records,
+            clock=self._clock,
+            rng=self._rng,
+        )
 
     def _build_service(self) -> ServicePorts:
         settings, clock = self._settings, self._clock
@@ -279,6 +317,7 @@ class _Wiring:
             namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS, Kind.RESOURCE_QUOTA}),
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
+            members=self._build_members(),
         )
 
 

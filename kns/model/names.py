@@ -33,6 +33,14 @@ STORAGE_CLASSES_ANNOTATION = "kns.io/storage-classes"  # for the policy kns-job-
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it
 FINALIZER = "kns.io/cleanup"
 
+# Of the namespace of a pool member (kns.model.job.member). The claim stays when a job takes the member over.
+POOL_LABEL = "kns.io/pool"
+POOL_SHAPE_ANNOTATION = "kns.io/pool-shape"
+POOL_READY_ANNOTATION = "kns.io/pool-ready"
+POOL_STATUS_ANNOTATION = "kns.io/pool-status"
+POOL_CLAIM_ANNOTATION = "kns.io/pool-claim"
+POOL_CLAIM_TIME_ANNOTATION = "kns.io/pool-claim-time"
+
 # vcluster sets this label on every copy. Copies keep the tenant's labels, which may imitate those of kns, so an object
 # with this label is always the tenant's.
 SYNCED_LABEL = "vcluster.loft.sh/managed-by"
@@ -73,6 +81,7 @@ INPUTS_SUFFIX = "-inputs"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
+_JOB_PREFIX = "kns-job-"
 JOB_OBJECT_PATTERN = r"^kns-job-[1-9][0-9]{0,18}$"  # also in the schema of the CRD
 
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -90,7 +99,7 @@ def job_object_name(number: int) -> str:
     >>> job_object_name(7)
     'kns-job-7'
     """
-    return f"kns-job-{number}"
+    return f"{_JOB_PREFIX}{number}"
 
 
 def is_job_object_name(name: str) -> bool:
@@ -101,6 +110,16 @@ def is_job_object_name(name: str) -> bool:
     (True, False)
     """
     return _JOB_NAME.fullmatch(name) is not None
+
+
+def read_job_number(name: str) -> int | None:
+    """
+    The number in a name of `job_object_name`; None for any other name.
+
+    >>> read_job_number("kns-job-7"), read_job_number("kns-job-07")
+    (7, None)
+    """
+    return int(name.removeprefix(_JOB_PREFIX)) if is_job_object_name(name) else None
 
 
 def vault_class(user: str, vault: str) -> str:

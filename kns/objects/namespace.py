@@ -11,6 +11,7 @@ from kns.model.catalog.machine import Machine
 from kns.model.catalog.vault import AcceptedVault
 from kns.model.job.job import Accepted, JobSpec
 from kns.model.job.location import Location
+from kns.model.job.member import Marks
 from kns.model.reading.quantity import add_quantities, format_quantity, parse_quantity
 from kns.objects.labels import build_labels, build_meta
 
@@ -48,11 +49,20 @@ def build_namespace(
     storage_classes: Iterable[str] = (),
     pod_security: str = "baseline",
     runtime_class: str | None = None,
+    member: Marks | None = None,
 ) -> dict[str, Any]:
     """
     The namespace. Pod Security `baseline` blocks the known ways from a pod to its node; `restricted` is not possible,
     because vcluster's syncer runs as root. `storage_classes` are those that claims of the job may name.
+
+    With `member` it is that of a pool member, which has the marks of the pool and nothing of a record.
     """
+    labels = {
+        names.USER_LABEL: names.label_value(spec.user),
+        names.APP_LABEL: names.label_value(spec.app),
+        names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
+    }
+    annotations = {names.JOB_NAME_ANNOTATION: accepted.name, names.RECORD_UID_ANNOTATION: record_uid}
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -61,14 +71,11 @@ def build_namespace(
             "labels": {
                 **build_labels(accepted.location),
                 names.INSTALLATION_LABEL: installation,
-                names.USER_LABEL: names.label_value(spec.user),
-                names.APP_LABEL: names.label_value(spec.app),
-                names.MACHINE_LABEL: names.label_value(accepted.machine.mc_name),
+                **(labels if member is None else member.labels),
                 "pod-security.kubernetes.io/enforce": pod_security,
             },
             "annotations": {
-                names.JOB_NAME_ANNOTATION: accepted.name,
-                names.RECORD_UID_ANNOTATION: record_uid,
+                **(annotations if member is None else member.annotations),
                 names.NODE_SELECTOR_ANNOTATION: _join(accepted.machine.node_selector),
                 names.STORAGE_CLASSES_ANNOTATION: ",".join(sorted(storage_classes)),
                 names.EXTENDED_RESOURCES_ANNOTATION: GPU if accepted.machine.gpus(spec.machine.nodes) else "",

@@ -26,6 +26,7 @@ from kns.service.words import WARNING_ADVICE, find_advice
 
 MOST_SHOWN = 5  # warnings; more would hide the cause
 _MESSAGE_LIMIT = 300  # characters of one warning
+_FIRST_STEPS = frozenset({"namespace", "vcluster"})  # those that a member of the warm pool has done
 _GIB = 1024**3
 
 
@@ -87,6 +88,8 @@ def explain(ports: ServicePorts, job: Job) -> Explanation:
     if job.is_ended:
         return _explain_end(job, steps, now)
     standing, summary, step = _describe_life(job, steps, now)
+    if standing is Standing.WAITING:
+        summary += _describe_cluster(ports, job, steps)
     warnings = _read_warnings(ports, job)
     shown = step if step is not None and step.reason is not None else None
     return Explanation(
@@ -115,6 +118,16 @@ def _describe_life(job: Job, steps: Sequence[Step], now: datetime) -> tuple[Stan
     if active.reason is None:
         return Standing.WAITING, f"Job {number} waits for kns to {active.title}{_for(active, now)}.", active
     return Standing.WAITING, f"Job {number} is not serving yet; its step is: {active.title}{_for(active, now)}.", active
+
+
+def _describe_cluster(ports: ServicePorts, job: Job, steps: Sequence[Step]) -> str:
+    """Whether the job got a virtual cluster of the warm pool, which explains how long it waits."""
+    if accepted_of(job).adopted is not None:
+        return " It got a virtual cluster of the warm pool."
+    active = find_active(steps)
+    if ports.members is None or active is None or active.name not in _FIRST_STEPS:
+        return ""
+    return " The warm pool had no virtual cluster for it, so it starts its own."
 
 
 def _for(step: Step | None, now: datetime) -> str:

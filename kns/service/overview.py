@@ -13,7 +13,7 @@ from statistics import median
 from kns.model.catalog.catalog import User
 from kns.model.job.job import Job, JobState
 from kns.model.job.timeline import StepState, build_timeline
-from kns.ports import Clock, JobStore, Share, Tally
+from kns.ports import Clock, JobStore, PoolState, Share, Tally
 from kns.service.catalog import require_admin
 from kns.service.ports import ServicePorts
 
@@ -26,12 +26,16 @@ MOST_FAILED = 20  # failed jobs in the overview; the counts by reason are of all
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`by_user` has the users with the most cores first, `by_reason` the most frequent reasons first."""
+    """
+    `by_user` has the users with the most cores first, `by_reason` the most frequent reasons first. `pools` is empty
+    without a warm pool.
+    """
 
     by_user: tuple[tuple[str, Share], ...]
     total: Share
     by_reason: tuple[tuple[str, int], ...]
     failed: tuple[Job, ...]
+    pools: tuple[PoolState, ...] = ()
 
 
 def read_overview(ports: ServicePorts, caller: User) -> Overview:
@@ -46,6 +50,7 @@ def read_overview(ports: ServicePorts, caller: User) -> Overview:
         total=_add_up(tally),
         by_reason=tuple(sorted(tally.failures.items(), key=lambda item: (-item[1], item[0]))),
         failed=tuple(ports.jobs.list_newest_in_state(JobState.FAILED, most=MOST_FAILED)),
+        pools=tuple(ports.members.list_pools()) if ports.members is not None else (),
     )
 
 

@@ -10,6 +10,7 @@ from kns.ports import (
     Clock,
     Health,
     JobStore,
+    Members,
     NamespaceReader,
     OutputStore,
     RateLimit,
@@ -32,7 +33,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServicePorts:
-    """The outside world of the use cases. If `bearer` is None, every token is refused."""
+    """
+    The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
+    warm pool.
+    """
 
     jobs: JobStore
     outputs: OutputStore
@@ -45,3 +49,4 @@ class ServicePorts:
     namespaces: NamespaceReader
     limits: Limits
     bearer: Bearer | None = None
+    members: Members | None = None

@@ -13,11 +13,13 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from kns import __version__
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.versions import DEFAULT_VERSIONS
+from kns.model.job.pool import PoolSize
 from kns.model.site import GatewayRef, JobsDomain
 from kns.settings.values import (
     GATEWAY,
     JOBS_DOMAIN,
     LIMIT_RANGE,
+    POOLS,
     VERSIONS,
     Annotations,
     BaseUrl,
@@ -367,6 +369,25 @@ class Settings(BaseModel):
         "server capacity for others when many jobs arrive.",
         ge=1,
         le=10_000,
+    )
+    pools: Annotated[tuple[PoolSize, ...], POOLS] = _variable(
+        "KNS_POOL",
+        "",
+        "Virtual clusters that kns keeps ready: a comma-separated list of `MACHINE[@VERSION][+shell]=SIZE`, like "
+        "`any=2,kns-large@1.35=1` (docs/operations.md). `any` fits every machine class that selects no nodes. Empty: "
+        "every job starts its own.",
+        validate_default=True,
+    )
+    pool_at_once: Whole = _variable(
+        "KNS_POOL_AT_ONCE",
+        1,
+        "Members of the pool that kns makes at the same time. It begins none while a job waits for its virtual "
+        "cluster.",
+        ge=1,
+        le=20,
+    )
+    pool_max_age_s: Whole = _variable(
+        "KNS_POOL_MAX_AGE", 86_400, "Age at which a member of the pool is replaced, in seconds.", ge=600
     )
     sweep_interval_s: Whole = _variable(
         "KNS_SWEEP_INTERVAL",

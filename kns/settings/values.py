@@ -28,6 +28,7 @@ from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
+from kns.model.job.pool import parse_pools
 from kns.model.reading.problem import key_path
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_gateway, parse_jobs_domain
@@ -212,5 +213,6 @@ Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMIT_RANGE = _read(_parse_limit_range, "must be LimitRange items as JSON in base64; {error}")
 JOBS_DOMAIN = _read(parse_jobs_domain, "{problem}")
 GATEWAY = _read(parse_gateway, "{problem}")
+POOLS = _read(parse_pools, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
 ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

@@ -8,9 +8,9 @@ another record (`ownership.py`). Stage keycloak precedes prepare, which delivers
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Substatus
-from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
+from kns.stages import ingress, init, keycloak, member, namespace, prepare, shell, vault, vcluster
 from kns.stages.keep import explain_kept
-from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.lifecycle import Lifecycle, MemberKind, Stage
 from kns.stages.room import retry_refused
 from kns.stages.usage import measure
 
@@ -38,4 +38,11 @@ NESTED_JOB = Lifecycle(
     explain_kept=explain_kept,
 )
 
-__all__ = ["NESTED_JOB", "STAGES"]
+NESTED_MEMBER = MemberKind(
+    stages=STAGES[: STAGES.index(_VCLUSTER) + 1],
+    draft=member.draft,
+    describe=member.describe,
+    build_namespace=member.build_member_namespace,
+)
+
+__all__ = ["NESTED_JOB", "NESTED_MEMBER", "STAGES"]

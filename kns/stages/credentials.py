@@ -8,7 +8,7 @@ What a source no longer has stays in the job, because its pods may need it.
 
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.catalog.pull_secret import keep_entries, mark_config, merge_pull_config, read_pull_config
+from kns.model.catalog.pull_secret import NO_PULL_CONFIG, keep_entries, mark_config, merge_pull_config, read_pull_config
 from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType
 from kns.objects.inside import build_pull_secret
@@ -35,9 +35,11 @@ def deliver(ctx: Context) -> Done:
     """
     secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
     config = _merge(ctx, secret)
-    if config is None:
+    if config is None and not ctx.site.has_pool:
         return Done()
-    ctx.world.cluster.apply(build_pull_secret(ctx.namespace, config, labels=build_labels(ctx.location)))
+    # A virtual cluster that was made ahead names the Secret before its job is known, so with a pool every job has it.
+    whole = config or NO_PULL_CONFIG
+    ctx.world.cluster.apply(build_pull_secret(ctx.namespace, whole, labels=build_labels(ctx.location)))
     return Done(mark(ctx, config))
 
 

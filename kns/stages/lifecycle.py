@@ -1,13 +1,17 @@
 """The types that describe a kind of job to the engine. The values are in `kns.stages`; the engine imports only this."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from kns.model.catalog.machine import Machine
 from kns.model.job.conditions import ConditionType
-from kns.model.job.job import Job, JobStatus, Substatus
+from kns.model.job.job import Accepted, Job, JobSpec, JobStatus, Substatus
+from kns.model.job.pool import PoolSize
 from kns.model.job.usage import Rates
 from kns.model.site import Site
-from kns.ports import Context
+from kns.ports import Context, Object
 from kns.stages.outcome import Outcome
 
 Verb = Callable[[Context], Outcome]
@@ -53,3 +57,21 @@ class Lifecycle:
     measure: Callable[[Context, JobStatus], Rates]
     follow: Callable[[Context], float | None]
     explain_kept: Callable[[Job, Site], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberKind:
+    """
+    What a pool member of this kind of job is, as data for the engine.
+
+    A member goes through `stages`, the first ones of the lifecycle, before its record exists. `draft` returns a job
+    that fits every member of a pool, with this number and submit time; the machine is None for a pool that names none.
+    `describe` returns everything that these stages fix at the start and no later stage changes, except the names of the
+    location: a job and a member with equal values fit. `build_namespace` returns the member's namespace with the marks
+    of the context.
+    """
+
+    stages: tuple[Stage, ...]
+    draft: Callable[[PoolSize, Machine | None, int, datetime], tuple[JobSpec, Accepted]]
+    describe: Callable[[Context], Mapping[str, Any]]
+    build_namespace: Callable[[Context], Object]

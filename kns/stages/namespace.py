@@ -12,16 +12,16 @@ from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.namespace import (
     build_limit_range,
-    build_namespace,
     build_resource_quota,
     build_role_binding,
     list_claimable,
     share_ephemeral,
-    share_storage,
 )
 from kns.objects.network import build_network_policies
+from kns.objects.vcluster import build_disruption_budget
 from kns.ports import Context, Kind, Object
 from kns.stages import credentials
+from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
 from kns.stages.patience import wait_at_most
@@ -39,7 +39,10 @@ def ensure(ctx: Context) -> Outcome:
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.namespace} was removed by somebody else")
-        return credentials.follow(ctx)
+        return credentials.follow(ctx) if ctx.member is None else Done()
+    if found is not None and _is_terminating(found) and is_own(found, ctx):
+        # It was made ahead and discarded before the record was stored. The job gets a new one of the same name.
+        return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
     if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
@@ -54,12 +57,7 @@ def ensure(ctx: Context) -> Outcome:
             f"the vault's storage class would be called {vault.storage_class}, as is a class of the host cluster; "
             "rename the vault or the class",
         )
-    storage = share_storage(
-        classes,
-        default=ctx.site.classes.default_storage_class,
-        size=ctx.site.classes.storage_size,
-        control_plane=ctx.site.virtual.storage_class or None,
-    )
+    storage = share_host_storage(ctx, classes)
     _apply_namespace(ctx, list_claimable(storage, vault))
     _apply_limits(ctx, storage)
     return _deliver_credentials(ctx)
@@ -68,24 +66,14 @@ def ensure(ctx: Context) -> Outcome:
 def _apply_namespace(ctx: Context, storage_classes: Collection[str]) -> None:
     """The namespace first, then kns's own rights in it, which every further object needs."""
     cluster, site = ctx.world.cluster, ctx.site
-    cluster.apply(
-        build_namespace(
-            ctx.job.spec,
-            ctx.accepted,
-            record_uid=ctx.job.uid,
-            installation=site.system_namespace,
-            storage_classes=storage_classes,
-            pod_security=site.pod_security,
-            runtime_class=site.virtual.runtime_class,
-        )
-    )
+    cluster.apply(build_own_namespace(ctx, storage_classes))
     cluster.apply(
         build_role_binding(ctx.location, service_account=site.service_account, system_namespace=site.system_namespace)
     )
 
 
 def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
-    """NetworkPolicies, LimitRange and ResourceQuota. `storage` is what the job may claim of each storage class."""
+    """NetworkPolicies, limits and the disruption budget. `storage`: what the job may claim of each storage class."""
     cluster, site = ctx.world.cluster, ctx.site
     if site.network is not None:
         for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
@@ -95,6 +83,9 @@ def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
     items = ctx.accepted.nested.limit_range or site.limit_range
     cluster.apply(build_limit_range(ctx.location, items, ephemeral=ephemeral, nodes=nodes))
     cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, ephemeral=ephemeral, storage=storage, shell=shell))
+    # A member of the pool has no data yet, so a drain may evict it; the pool then makes another one elsewhere.
+    if site.virtual.protect_control_planes and site.virtual.storage_class is None and ctx.member is None:
+        cluster.apply(build_disruption_budget(ctx.location))
 
 
 def _deliver_credentials(ctx: Context) -> Outcome:

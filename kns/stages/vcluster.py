@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
-from kns.model.appdef.resources import admits_side_by_side
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
@@ -25,9 +24,10 @@ from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kuberne
 from kns.objects.labels import build_meta
 from kns.objects.namespace import counts_own_pods
 from kns.objects.prepared_state import build_database, build_job_state
-from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
+from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.layout import build_chart_values, choose_layout
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
 from kns.stages.prepared import find_state
@@ -91,14 +91,10 @@ def _create(ctx: Context) -> None:
     """
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
-    if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
-        cluster.apply(build_disruption_budget(ctx.location))
-    virtual = _choose_layout(ctx)
+    virtual = _fit_quota(ctx, choose_layout(ctx))
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
-    shell = has_web_shell(ctx)
     objects = ctx.world.renderer.render(
-        ctx.location,
-        lambda location: build_values(location, ctx.accepted, virtual, pull_secret=pull_secret, shell=shell),
+        ctx.location, lambda location: build_chart_values(ctx, location, virtual, pull_secret=pull_secret)
     )
     stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
     if virtual.fast_start:
@@ -109,23 +105,17 @@ def _create(ctx: Context) -> None:
             cluster.apply(_finish_workload(ctx, obj, virtual))
 
 
-def _choose_layout(ctx: Context) -> VirtualKubernetes:
-    """The site's settings, without the fast start if the job's LimitRange or its quota does not admit its pod."""
-    items = ctx.accepted.nested.limit_range or ctx.site.limit_range
-    virtual = ctx.site.virtual
-    admitted = admits_side_by_side(items) and _fits_quota(ctx)
-    return virtual if admitted else replace(virtual, fast_start=False)
-
-
-def _fits_quota(ctx: Context) -> bool:
+def _fit_quota(ctx: Context, virtual: VirtualKubernetes) -> VirtualKubernetes:
     """
-    Whether the namespace's quota counts the pod with a container for each process. A quota that an earlier release made
-    counts the chart's pod. One that the watch does not show yet was made a moment ago, by this release.
+    `virtual`, without the fast start if the namespace's quota does not count the pod with a container for each process.
+    A quota that an earlier release made counts the chart's pod. One that the watch does not show yet was made a moment
+    ago, by this release.
     """
     quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.namespace, names.RESOURCE_QUOTA)
-    return quota is None or counts_own_pods(
+    fits = quota is None or counts_own_pods(
         quota, ctx.accepted.machine, nodes=ctx.job.spec.machine.nodes, shell=has_web_shell(ctx)
     )
+    return virtual if fits else replace(virtual, fast_start=False)
 
 
 def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:

@@ -16,7 +16,8 @@ from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
-from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
@@ -545,3 +546,83 @@ def test_a_warning_is_kept_without_what_nobody_reads(server: ApiServer, host: Ho
     server.script("GET", "/events", Answer(body={"items": [event]}))
     (kept,) = host.cluster.list_warnings("kns-job-7")
     assert kept == {**event, "metadata": {"name": "web.1"}, "involvedObject": {"kind": "Pod", "name": "web"}}
+
+
+def a_member(number: int = 7, *, installation: str = "kns", **annotations: str) -> Object:
+    """The namespace of a ready member, whose uid is `uid-of-<number>`."""
+    name, uid = f"kns-job-{number}", f"uid-of-{number}"
+    labels = {"kns.io/job": str(number), "kns.io/installation": installation, "kns.io/pool": "any"}
+    marks = {"kns.io/pool-shape": "s1", "kns.io/pool-ready": uid, "kns.io/pool-status": "{}", **annotations}
+    return {"metadata": {"name": name, "uid": uid, "labels": labels, "annotations": marks}}
+
+
+def test_members_of_the_pool_are_found_by_installation_and_shape(server: ApiServer, host: Host) -> None:
+    for namespace in (
+        a_member(7),
+        a_member(8, installation="other"),
+        a_member(9, **{"kns.io/pool-shape": "s2"}),
+        a_member(10, **{"kns.io/pool-ready": "uid-of-7"}),
+        a_member(11, **{"kns.io/pool-claim": "c1"}),
+        a_member(12, **{"kns.io/record-uid": "u1"}),
+    ):
+        server.put("/api/v1", "namespaces", namespace)
+    host.wait_for(6)
+    assert [member.number for member in host.cluster.observe_members("kns")] == [7, 9, 10, 11]
+    assert [member.number for member in host.cluster.observe_free_members("kns", "s1")] == [7]
+    assert host.cluster.observe_free_members("kns", "s3") == []
+
+
+def test_a_member_is_claimed_once_and_shown_so_at_once(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    sent = server.seen[-1]
+    assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/merge-patch+json")
+    assert host.cluster.observe_free_members("kns", "s1") == []
+    assert [each.claim for each in host.cluster.observe_members("kns")] == ["c1"]
+    with pytest.raises(ConflictError):
+        host.cluster.claim(member, {"kns.io/pool-claim": "c2"})
+
+
+@pytest.mark.proves("faults", "the refill competes with claims and jobs for the API server")
+def test_a_claim_does_not_wait_for_the_writes_of_the_leader(server: ApiServer, client: KubeClient) -> None:
+    """A client waits for its answer, and the pool's refill may use up the limit of writes."""
+
+    class Exhausted(Throttle):
+        def wait(self) -> None:
+            raise UnavailableError("no more writes now")
+
+    cluster = KubeCluster(
+        client, clock=FakeClock(), on_change=lambda *_: None, throttle=Exhausted(1, burst=1, clock=FakeClock())
+    )
+    server.put("/api/v1", "namespaces", a_member())
+    with pytest.raises(UnavailableError):
+        cluster.delete(Kind.NAMESPACE, "", "kns-job-7")
+    found = cluster.read(Kind.NAMESPACE, "", "kns-job-7")
+    assert found is not None
+    member = read_member(found)
+    assert member is not None
+    cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    assert cluster.read(Kind.NAMESPACE, "", "kns-job-7")["metadata"]["annotations"]["kns.io/pool-claim"] == "c1"  # type: ignore[index]
+
+
+def test_a_member_that_is_gone_or_replaced_is_a_lost_race(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid="uid-of-7")
+    with pytest.raises(ConflictError):
+        host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+
+
+def test_what_was_changed_since_it_was_judged_is_neither_deleted_nor_changed(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid=member.uid, version=member.version)
+    assert host.cluster.read(Kind.NAMESPACE, "", "kns-job-7") is not None
+    meta = {"name": "kns-job-7", "resourceVersion": member.version}
+    with pytest.raises(ConflictError):
+        host.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})

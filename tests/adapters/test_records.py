@@ -179,6 +179,13 @@ def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> No
     assert records.store.allot_number() == 42
 
 
+def test_a_lost_counter_goes_on_after_the_highest_pool_member(records: Records, client: KubeClient) -> None:
+    """A member of the warm pool has its number before any record has."""
+    store = KubeRecords(client, namespace="kns", clock=FakeClock(), highest_elsewhere=lambda: 41)
+    store.cache._list()
+    assert store.allot_number() == 42
+
+
 def test_a_counter_that_is_no_number_says_what_to_do_and_heals(records: Records) -> None:
     meta = {"metadata": {"name": COUNTER, "namespace": "kns"}}
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "many"}})

@@ -52,6 +52,7 @@ _SHARED = (
 # because the usual settings are restored only before a test that needs them. The last file ends the cluster.
 _ALONE = (
     "test_settings",
+    "test_pool",
     "test_pod_security",
     "test_ingress_address",
     "test_gateway",

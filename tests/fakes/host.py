@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from kns.adapters.kube.keep import choose_keeper
 from kns.adapters.recent import RecentObjects
 from kns.model import names
-from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
+from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
+from kns.model.job.member import Member, read_member
 from kns.objects.init import RUN, TAKE
 from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.ports import MOST_EVENTS, Kind, Object
@@ -80,6 +81,7 @@ class FakeHost:
         self._shared = RecentObjects(self.read, clock=clock)
         self._objects: dict[Key, Object] = {}
         self._uids = itertools.count(1)
+        self._versions = itertools.count(1)
 
     # --- ports.Cluster
 
@@ -127,6 +129,23 @@ class FakeHost:
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
+    def observe_members(self, installation: str) -> Sequence[Member]:
+        namespaces = [obj for (kind, _, _), obj in self._objects.items() if kind is Kind.NAMESPACE]
+        ours = [obj for obj in namespaces if _is_of(obj, installation)]
+        return [member for obj in ours if (member := read_member(_as_cached(Kind.NAMESPACE, obj))) is not None]
+
+    def observe_free_members(self, installation: str, shape: str) -> Sequence[Member]:
+        members = self.observe_members(installation)
+        return [member for member in members if member.is_free and member.marks.shape == shape]
+
+    def claim(self, member: Member, annotations: Mapping[str, str]) -> None:
+        found = self._objects.get((Kind.NAMESPACE, "", member.namespace))
+        if found is None or (found["metadata"]["uid"], self._version_of(found)) != (member.uid, member.version):
+            raise ConflictError(f"PATCH namespaces/{member.namespace}: 409, changed since {member.version}")
+        self.calls.append(f"claim Namespace /{member.namespace}")
+        found["metadata"]["annotations"].update(annotations)
+        self._touch(found)
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy_of(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
 
@@ -156,15 +175,37 @@ class FakeHost:
             raise RefusedError(f"PATCH {kind}: 403, {self.refuse[kind]}")
         if namespace and (Kind.NAMESPACE, "", namespace) not in self._objects:
             raise RefusedError(f"PATCH {kind}: 404, namespaces {namespace!r} not found")
+        old = self._objects.get((kind, namespace, name))
+        version = meta.get("resourceVersion")
+        if version is not None and (old is None or self._version_of(old) != version):
+            raise ConflictError(f"PATCH {kind} {namespace}/{name}: 409, changed since {version}")
         self.calls.append(f"apply {kind} {namespace}/{name}")
+        if kind is Kind.NAMESPACE and old is not None:
+            obj = self._keep_fields_of_others(obj, old)
         return self.put(kind, namespace, name, obj)
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+    @staticmethod
+    def _keep_fields_of_others(obj: Object, old: Object) -> Object:
+        """A claim is a patch, so apply does not own its annotations. Nobody can undo a deletion."""
+        claim = (names.POOL_CLAIM_ANNOTATION, names.POOL_CLAIM_TIME_ANNOTATION)
+        before = old["metadata"].get("annotations") or {}
+        kept = {key: value for key, value in before.items() if key in claim}
+        meta = {**obj["metadata"], "annotations": {**kept, **(obj["metadata"].get("annotations") or {})}}
+        if "deletionTimestamp" in old["metadata"]:
+            meta["deletionTimestamp"] = old["metadata"]["deletionTimestamp"]
+        return {**obj, "metadata": meta}
+
+    def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> None:
         found = self._objects.get((kind, namespace, name))
         if found is None or (uid is not None and found["metadata"]["uid"] != uid):
             return
+        if version is not None and self._version_of(found) != version:
+            return
         self.calls.append(f"delete {kind} {namespace}/{name}")
         found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
+        self._touch(found)
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         found = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
@@ -205,14 +246,26 @@ class FakeHost:
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
         if kind is Kind.SERVICE:
             new.setdefault("spec", {}).setdefault("clusterIP", CLUSTER_IP)
-        meta.setdefault("creationTimestamp", (old or new)["metadata"].get("creationTimestamp") or self._now())
+        meta.setdefault("creationTimestamp", self._now())
         if old:
+            meta["creationTimestamp"] = old["metadata"]["creationTimestamp"]
             new = {**old, **new}
+        if kind is Kind.NAMESPACE:
+            self._touch(new)
         self._objects[key] = new
         return copy_of(new)
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
+
+    def _touch(self, namespace: Object) -> None:
+        """A new resourceVersion. Only namespaces have one here, because only of them kns uses it."""
+        if namespace["kind"] == Kind.NAMESPACE:
+            namespace["metadata"]["resourceVersion"] = str(next(self._versions))
+
+    @staticmethod
+    def _version_of(obj: Object) -> str:
+        return str(obj["metadata"].get("resourceVersion"))
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """A tenant's claim as the syncer copies it to the host."""
@@ -443,6 +496,10 @@ class FakeHost:
             tenant, web = {names.SYNCED_LABEL: namespace}, (Kind.POD, namespace, f"web-x-default-x-{namespace}")
             if web in self._objects or self._may_create_pod(namespace):
                 self.put(*web, {"metadata": {"labels": tenant}})
+
+
+def _is_of(namespace: Object, installation: str) -> bool:
+    return bool((namespace["metadata"].get("labels") or {}).get(names.INSTALLATION_LABEL) == installation)
 
 
 def _as_cached(kind: Kind, obj: Object) -> Object:

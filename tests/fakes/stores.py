@@ -196,6 +196,10 @@ class MemoryJobStore:
         self._fail("count_live")
         return sum(not job.is_ended for job in self.list_jobs() if job.spec.user == username)
 
+    def count_waiting(self) -> int:
+        self._fail("count_waiting")
+        return len(self.list_in_state(JobState.SUBMITTED))
+
     def fetch(self, number: int) -> Job | None:
         self._fail("fetch")
         return self._find(lambda job: job.number == number)

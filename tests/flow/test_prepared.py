@@ -6,9 +6,10 @@ import pytest
 
 from kns.model import names
 from kns.model.findings import Severity
+from kns.model.job.pool import parse_pools
 from kns.objects.prepared_state import read_state_map
 from kns.ports import Kind, Object
-from kns.prepare import CHECK_S, FAILED_S, IDLE_S, RUNNING_S, StateKeeper, await_states
+from kns.prepare import CHECK_S, FAILED_S, IDLE_S, RUNNING_S, StateKeeper, await_states, list_wanted_versions
 from kns.stages.prepared import StateOutcome, prepare_states
 from tests.builders import JobBuilder
 from tests.fakes.host import FakeHost
@@ -143,6 +144,11 @@ def test_a_version_gets_a_state_when_a_job_asks_for_it(sim: Simulation) -> None:
     keeper.step()
     jobs = sorted(call.rpartition("/")[2] for call in sim.host.calls if "Job" in call)
     assert jobs == ["kns-prepare-v1-35-0", "kns-prepare-v1-36-0"]
+
+
+def test_the_versions_of_pools_and_of_starting_jobs_are_wanted(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job.with_nested(kubernetes_version="v1.34"))
+    assert list(list_wanted_versions(sim.store, parse_pools("any=1,any@1.35=1,any@1.33=0"))) == ["", "v1.35", "v1.34"]
 
 
 def test_a_state_that_somebody_deleted_is_made_again(prepared: Simulation) -> None:

@@ -1,5 +1,6 @@
 """Explanations of a job, from its record and from what the host knows of its namespace."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,12 +8,13 @@ import pytest
 from kns.model.errors import ForbiddenError, NotFoundError, UnavailableError
 from kns.model.job.conditions import ConditionType as C
 from kns.model.job.conditions import Reason
-from kns.model.job.job import JobState
+from kns.model.job.job import AdoptedNamespace, JobState
 from kns.ports import Kind
 from kns.service.explain import MOST_SHOWN, Explanation, Standing, explain
 from kns.service.ports import ServicePorts
 from kns.service.words import ADVICE, WARNING_ADVICE
 from tests.builders import JobBuilder, a_job
+from tests.fakes.pool import FakePool
 from tests.fakes.stores import FakeClock, MemoryNamespaces
 
 NAMESPACE = "kns-job-7"
@@ -77,6 +79,17 @@ def test_a_waiting_job_names_its_step_its_cause_and_what_to_do(ports: ServicePor
     assert found.summary == "Job 7 is not serving yet; its step is: start the virtual cluster, for 59 s so far."
     assert found.cause == message
     assert found.advice == (ADVICE[Reason.SPAWNING],)
+
+
+def test_a_waiting_job_says_whether_it_got_a_member_of_the_pool(ports: ServicePorts, host: MemoryNamespaces) -> None:
+    cold = waiting(Reason.SPAWNING, "wait")
+    warm = cold.with_accepted(adopted=AdoptedNamespace(name=NAMESPACE, uid="uid-1"))
+    assert "pool" not in ask(ports, cold).summary
+    ports = replace(ports, members=FakePool())
+    assert ask(ports, cold).summary.endswith(" The warm pool had no virtual cluster for it, so it starts its own.")
+    assert ask(ports, warm).summary.endswith(" It got a virtual cluster of the warm pool.")
+    assert "pool" not in ask(ports, a_job().condition(C.NAMESPACE_READY, at_s=1).started(at_s=19)).summary
+    assert "pool" not in ask(ports, a_job().exposed()).summary
 
 
 def test_a_serving_job_has_its_address_and_the_time_that_is_left(ports: ServicePorts, host: MemoryNamespaces) -> None:

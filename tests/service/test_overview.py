@@ -5,11 +5,12 @@ import pytest
 from kns.model.catalog.catalog import User
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.ports import Share
+from kns.ports import PoolState, Share
 from kns.service.errors import NotPermittedError
 from kns.service.overview import KEPT_S, LEAST_SAMPLES, UsualDurations, list_all_live, read_overview
 from tests.api.client import Api
 from tests.builders import JobBuilder, a_job
+from tests.fakes.pool import FakePool
 
 
 def user(api: Api, name: str) -> User:
@@ -47,6 +48,14 @@ def test_the_live_jobs_of_all_users_come_in_parts() -> None:
         ([1], False),
         ([], False),
     ]
+
+
+def test_the_overview_has_the_pools() -> None:
+    states = [PoolState("any", 2, ready=1, making=1), PoolState("kns-large", 1)]
+    api = Api(pool=FakePool(states=states))
+    assert read_overview(api.ports, user(api, "admin1")).pools == tuple(states)
+    without = Api()
+    assert read_overview(without.ports, user(without, "admin1")).pools == ()
 
 
 @pytest.mark.parametrize("name", ["user1", "lead1", "payer1"])

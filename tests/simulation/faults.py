@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from kns.adapters.kube.errors import error_from_status
 from kns.engine.fence import fence
 from kns.model.errors import AlreadyExistsError, UnavailableError
+from kns.ports import Kind
 
 ResultT = TypeVar("ResultT")
 Call = Callable[[], Any]
@@ -107,6 +108,21 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "store.write_status": WRITE,
     "store.set_finalizer": WRITE,
     "store.delete": WRITE,
+    "cluster.observe_members": CACHED,
+    "cluster.observe_free_members": CACHED,
+    "cluster.claim": WRITE,
+    "store.count_waiting": CACHED,
+    "store.find": CACHED,
+    "store.fetch": READ,
+}
+# Only the warm pool and its claims make these calls (test_pool.py).
+ASKED_BY_POOL = {
+    "cluster.observe_members",
+    "cluster.observe_free_members",
+    "cluster.claim",
+    "store.count_waiting",
+    "store.find",
+    "store.fetch",
 }
 for _faults in FAULTS.values():
     _faults["frozen"] = Fault(freezes=True)
@@ -213,6 +229,8 @@ class WatchedHost(WatchedPort):
     def _learn(self, method: str, args: tuple[Any, ...], answer: Any) -> None:
         if method == "apply":
             self._still.learn(answer)
+        if method == "claim":
+            self._still.learn(self._target.read(Kind.NAMESPACE, "", args[0].namespace))
 
 
 class WatchedRecords(WatchedPort):

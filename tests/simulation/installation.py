@@ -62,11 +62,13 @@ class _SimulatedWait(threading.Condition):
 class Installation:
     """The world and the leading process. `restart` simulates a crash or a change of the leader."""
 
+    host_type = WitnessedHost
+
     def __init__(self, site: Site = ALL_EXTRAS, *, first_number: int = 7) -> None:
         self.site = site
         self.clock = FakeClock()
         self.store = WitnessedRecords(self.clock, first_number=first_number)
-        self.host = WitnessedHost(self.clock)
+        self.host = self.host_type(self.clock)
         self.realm = WitnessedRealm()
         self.outputs = WitnessedOutputs()
         self.tokens = WitnessedTokens()

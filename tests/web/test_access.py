@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from kns.ports import PoolState
 from kns.web.site import PREFIX
+from tests.api.client import Api
 from tests.builders import a_job
+from tests.fakes.pool import FakePool
+from tests.fakes.stores import START
 from tests.web.states import APPS
 from tests.web.ui import Ui, read_page
 
@@ -73,6 +77,15 @@ def test_an_administrator_sees_who_uses_what(ui: Ui) -> None:
     assert "Share of user1" in text
     assert "Share of user3" in text
     assert f'href="{PREFIX}/jobs/7"' in text
+
+
+def test_an_administrator_sees_the_pools_if_there_are_any(ui: Ui) -> None:
+    states = [PoolState("any", 2, ready=1, making=1, oldest=START), PoolState("kns-large", 1)]
+    text = Ui(Api(pool=FakePool(states=states))).browser("admin1").get(f"{PREFIX}/admin").text
+    rows = [re.findall("<t[hd].*?>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", text, re.DOTALL)]
+    assert ["any", "2", "1", "1", "0", "0 s"] in rows
+    assert ["kns-large", "1", "0", "0", "0", "-"] in rows
+    assert "Warm pool" not in ui.browser("admin1").get(f"{PREFIX}/admin").text
 
 
 @pytest.mark.parametrize("user", USERS[1:])

@@ -82,7 +82,11 @@ def _share(jobs: Sequence[PackedJob]) -> Share:
 
 
 class KubeRecords:
-    """Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`."""
+    """
+    Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`.
+
+    `highest_elsewhere` returns the highest number outside of the records, for a counter that was lost.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class KubeRecords:
         clock: Clock,
         on_change: Callable[[str], None] = lambda _name: None,
         first_number: int = 1,
+        highest_elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -107,6 +112,7 @@ class KubeRecords:
             on_change=lambda kept: on_change(kept[0]),
         )
         self._inputs = KubeInputs(client, namespace=namespace)
+        self._highest_elsewhere = highest_elsewhere
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number, first=first_number)
 
     @property
@@ -174,6 +180,9 @@ class KubeRecords:
 
     def count_live(self, username: str) -> int:
         return self._cache.count("live user", username)
+
+    def count_waiting(self) -> int:
+        return self._cache.count("state", JobState.SUBMITTED)
 
     def fetch(self, number: int) -> Job | None:
         """Find the record by its name, which contains the number, or else by its label."""
@@ -377,7 +386,9 @@ class KubeRecords:
         return found
 
     def _highest_number(self) -> int:
-        return max((job.number or 0 for _, job in self._cache.all_objects() if job is not None), default=0)
+        """Pool members have numbers that no record has yet."""
+        numbers = (job.number or 0 for _, job in self._cache.all_objects() if job is not None)
+        return max(*numbers, 0, self._highest_elsewhere())
 
     def _keep(self, obj: Object) -> _Kept:
         """What the cache holds of a record. An invalid record is logged once, because it is converted once."""

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+NO_PULL_CONFIG = json.dumps({"auths": {}})  # of a job that needs no credentials
+
 _WANTED = "must be a Docker config.json in base64"
 # A mark is in a record, which more people may read than the credentials. The many rounds make it slow to guess a weak
 # password from it; 20 000 take about 5 ms.

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from kns import __version__
+from kns.model.job.pool import PoolSize
 from kns.model.site import GatewayRef
 from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings, read_settings
 from tests.tokens import public_der, public_pem
@@ -129,6 +130,14 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_INGRESS_CONTROLLER_NAMESPACE": ("network_ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
+    "KNS_POOL": (
+        "pools",
+        (),
+        ("any=2, kns-large@1.35+shell=1", (PoolSize(2), PoolSize(1, "kns-large", "v1.35", shell=True))),
+        ("anything", "any=-1", "any=two", "any=1,any=2", "any@latest=1", "any=501", "+shell=1", "a b=1"),
+    ),
+    "KNS_POOL_AT_ONCE": ("pool_at_once", 1, ("5", 5), ("0", "21")),
+    "KNS_POOL_MAX_AGE": ("pool_max_age_s", 86_400, ("3600", 3600), ("0", "old")),
     "KNS_SWEEP_INTERVAL": ("sweep_interval_s", 300, ("5", 5), ("0", "never")),
     "KNS_SWEEP_GRACE": ("sweep_grace_s", 900, ("0", 0), ("-1", "none")),
     "KNS_SWEEP_MAX_SHARE": ("sweep_max_share", 50, ("100", 100), ("101", "half")),
@@ -474,6 +483,12 @@ def test_reports_are_not_more_often_than_samples() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"JARVICE_KNS_BILLING_PROBE_INTERVAL": "600", "JARVICE_KNS_BILLING_REPORT_INTERVAL": "300"})
     assert [name for name, _ in caught.value.problems] == ["JARVICE_KNS_BILLING_REPORT_INTERVAL"]
+
+
+def test_a_pool_of_a_version_that_no_job_can_have_is_a_problem() -> None:
+    settings, problems = read_settings({"KNS_POOL": "any@1.35=1", "KNS_KUBERNETES_VERSIONS": "v1.36.0"})
+    assert problems == [("KNS_POOL", "v1.35 is not in KNS_KUBERNETES_VERSIONS")]
+    assert settings.pools
 
 
 def test_proxies_are_read_in_either_case() -> None:
