@@ -1,4 +1,4 @@
-"""Commands about sites and credentials: login, logout, profiles, whoami."""
+"""Commands about sites and credentials: login, logout, profiles, use."""
 
 import sys
 from typing import Annotated
@@ -32,7 +32,7 @@ def login(
     Sign in to a site with an API key, check it, and store it.
 
     The key comes from a prompt or from standard input, because an argument would be stored in the shell's history. It
-    is stored in the system's keyring if there is one (pip install kns[keyring]), else in a file that only you can read.
+    is stored in the system's keyring if there is one (the extra `keyring`), else in a file that only you can read.
     """
     session = get_session(ctx)
     address = check_url(

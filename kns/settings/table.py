@@ -310,7 +310,7 @@ class Settings(BaseModel):
         "KNS_RETAINED_JOBS_PER_USER",
         200,
         "Ended jobs of a user whose records are kept. If another one ends, the oldest is deleted with its output, even "
-        "before `KNS_RECORD_RETENTION`. 0: no limit.",
+        "before `KNS_RETENTION_DAYS`. 0: no limit.",
     )
     pod_security: Literal["baseline", "privileged"] = _variable(
         "KNS_POD_SECURITY",
