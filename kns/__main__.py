@@ -52,7 +52,7 @@ def _prepare_site(all_versions: bool) -> Iterable[Finding]:
 
 
 def _explain_missing(error: ModuleNotFoundError) -> int:
-    print(f"kns: the module {error.name} is missing; `pip install 'kns[server]'` installs it", file=sys.stderr)  # noqa: T201
+    print(f"kns: the module {error.name} is missing; `pip install 'kns[server]'` installs it", file=sys.stderr)  # noqa: T201 - no log yet
     return 2
 
 

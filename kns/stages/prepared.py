@@ -24,13 +24,14 @@ log = get_logger(__name__)
 
 
 class StateOutcome(StrEnum):
-    """What there is for one version."""
+    """
+    What there is for one version. RUNNING: a Job makes its state. FAILED: the Job failed or printed nothing usable.
+    Kubernetes deletes that Job after a while, and the next step creates another one.
+    """
 
     READY = "ready"
-    RUNNING = "running"  # a Job makes it
-    FAILED = (
-        "failed"  # its Job failed, or printed nothing usable; it is deleted by Kubernetes, then the next one starts
-    )
+    RUNNING = "running"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

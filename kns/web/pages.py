@@ -1,7 +1,7 @@
 """Render pages: the templates, what all pages share, and the headers that protect them."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from kns.http.errors import (
     WRONG_METHOD,
     ErrorResponse,
 )
-from kns.model.job.job import Job
 from kns.model.reading.duration import describe_duration
 from kns.web.site import PREFIX
 from kns.web.visitor import Member
@@ -118,16 +117,10 @@ def redirect(path: str) -> Response:
 
 
 def render_error(_scope: Scope, response: ErrorResponse) -> Response:
-    """A page about an error. Whose page it would have been is not known here."""
+    """A page about an error. It does not name the visitor, who is not known here."""
     title = _TITLES.get(response.status, "Something went wrong")
     words = _WORDS.get(response, response.error)
     page = render_page("error.html", title=title, words=words, status=response.status)
     if response.retry_after_s is not None:
         page.headers["Retry-After"] = str(response.retry_after_s)
     return page
-
-
-def left_s(job: Job, now: datetime) -> float | None:
-    """Seconds until the walltime ends; None if the job has none, or has not started, or has ended."""
-    end = job.walltime_end
-    return None if end is None or job.is_ended else max(timedelta(0), end - now).total_seconds()

@@ -89,7 +89,7 @@ class SessionSigner:
         return Session(start_session().form_token, user.username, proof, claims)
 
     def identify(self, session: Session, catalog: Catalog) -> Identity | None:
-        """Whose session it is at this moment; None if it is nobody's, or no longer valid."""
+        """The user of a session at this moment; None if nobody signed in, or if it is no longer valid."""
         user = catalog.users.get(session.username) if session.username else None
         if user is None:
             return None
