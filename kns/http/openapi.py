@@ -4,13 +4,15 @@ Build an OpenAPI document from declared routes.
 The routes read raw requests, so the framework's own generator has nothing to describe.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kns.http.answers import JSON
+from fastapi import Request, Response
+
+from kns.http.answers import JSON, JsonAnswer
 from kns.http.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, TOO_LATE, ErrorResponse, Explained
-from kns.http.routes import Declared, Parameter, Route, Routes
+from kns.http.routes import GET, Declared, Parameter, Route, Routes
 from kns.http.schemas import STRING, Schema, a_record, an_error
 
 FORM = "application/x-www-form-urlencoded"
@@ -48,6 +50,22 @@ def build_document(
         },
         "components": {"schemas": dict(schemas), "securitySchemes": dict(security_schemes)},
     }
+
+
+def add_document_route(routes: Routes, describe: Callable[[], Mapping[str, Any]]) -> None:
+    """Add the route `openapi.json`, which answers the document of `describe` with the version of kns."""
+
+    @routes.add(
+        Route(
+            "openapi.json",
+            "This document.",
+            answer=a_record({"openapi": STRING, "paths": {"type": "object"}}),
+            methods=GET,
+        )
+    )
+    def openapi(request: Request) -> Response:
+        document = describe()
+        return JsonAnswer({**document, "info": {**document["info"], "version": request.app.version}})
 
 
 def _path_item(declared: Declared, *, prefix: str) -> dict[str, Any]:
