@@ -8,12 +8,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
-from kns.adapters.kube.client import connect
+from kns.adapters.kube.client import connect, find_administrators_kubeconfig
 from kns.adapters.kube.host_checks import Wanted, check_host
 from kns.logs import configure_logging
 from kns.model.catalog.catalog import CatalogError
@@ -118,7 +117,7 @@ def _check_chart(settings: Settings, helm: str) -> Finding:
 
 
 def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterator[Finding]:
-    administrators = _find_kubeconfig()
+    administrators = find_administrators_kubeconfig()
     wanted = Wanted(
         namespace=settings.system_namespace,
         account=settings.service_account,
@@ -141,12 +140,6 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         yield from check_host(client, wanted)
     finally:
         client.close()
-
-
-def _find_kubeconfig() -> Path | None:
-    """The first file of KUBECONFIG, which belongs to an administrator. The scheduler never reads that variable."""
-    first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    return Path(first) if first else None
 
 
 def _check_keycloak(settings: Settings) -> Iterator[Finding]:

@@ -5,15 +5,13 @@ Make the prepared states: as a task of the leader, and as `kns prepare`.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from kns import metrics
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import connect
+from kns.adapters.kube.client import connect, find_administrators_kubeconfig
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_service_cidr
 from kns.adapters.kube.throttle import Throttle
@@ -94,10 +92,9 @@ def prepare_site(*, all_versions: bool) -> Iterator[Finding]:
     except SettingsError as error:
         yield from (Finding(name, Severity.FAULT, said, "see docs/configuration.md") for name, said in error.problems)
         return
-    first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     clock = SystemClock()
     try:
-        client = connect(Path(first) if first else settings.kubeconfig)
+        client = connect(find_administrators_kubeconfig() or settings.kubeconfig)
     except KnsError as error:
         yield Finding("host API", Severity.FAULT, str(error), "set KUBECONFIG")
         return
