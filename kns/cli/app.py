@@ -9,11 +9,11 @@ import typer
 
 from kns import __version__
 from kns.cli.catalog import catalog
-from kns.cli.catalogue import catalogue
 from kns.cli.control import control
 from kns.cli.exits import KnsGroup
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
+from kns.cli.offers import offers
 from kns.cli.options import KubernetesVersions, Output, list_minors
 from kns.cli.report import Report, escape
 from kns.cli.session import open_session
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for each in (submission, jobs, control, catalogue, sites):
+for each in (submission, jobs, control, offers, sites):
     app.registered_commands += each.registered_commands
 app.add_typer(catalog)
 

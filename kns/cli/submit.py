@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from kns.cli.catalogue import find_app, list_fit_machines
 from kns.cli.exits import CommandError, Exit
 from kns.cli.jobs import finish
+from kns.cli.offers import find_app, list_fit_machines
 from kns.cli.options import Output, Timeout
 from kns.cli.screen import Format
 from kns.cli.session import get_session

@@ -16,10 +16,10 @@ from kns.model.catalog.machine import Machine
 
 _SHORT = 72  # characters of a description in a list
 
-catalogue = typer.Typer()
+offers = typer.Typer()
 
 
-@catalogue.command()
+@offers.command()
 def apps(
     ctx: typer.Context,
     search: Annotated[str, typer.Argument(metavar="[TEXT]", help="Only apps with this text in them.")] = "",
@@ -62,7 +62,7 @@ def _app_data(app_id: str, app: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@catalogue.command("app")
+@offers.command("app")
 def show_app(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="APP", help="Id of the app.")],
@@ -132,7 +132,7 @@ def _describe_bounds(parameter: Mapping[str, Any]) -> str:
     return f"at most {high}{step}" if high not in (None, "") else step.removeprefix(", ")
 
 
-@catalogue.command()
+@offers.command()
 def machines(ctx: typer.Context, output: Output = None) -> None:
     """List the machines that jobs can run on."""
     session = get_session(ctx)
