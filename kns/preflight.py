@@ -20,7 +20,8 @@ from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
 from kns.settings import Settings, SettingsError, build_site, list_unknown, load_settings
-from kns.wiring import build_identity_provider, render_sample
+from kns.start_checks import render_sample
+from kns.wiring import build_identity_provider
 
 _NO_SUCH_CLIENT = "kns-preflight"
 
