@@ -21,13 +21,14 @@ from kns.stages.access import read_kubeconfig
 from kns.stages.credentials import is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
 from kns.stages.made_ahead import is_init_job_made
-from kns.stages.outcome import Done, Outcome
+from kns.stages.outcome import Done, Outcome, Wait
 from kns.stages.patience import stuck_for_s, wait_at_most
 
 log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 0.2  # the first time; then half of the time waited
 _MAX_REQUEUE_AFTER_S = 60.0
+_AHEAD_AFTER_S = 2.0
 _FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
 
@@ -62,9 +63,16 @@ def ensure(ctx: Context) -> Outcome:
 
 
 def ahead(ctx: Context) -> Outcome:
-    """The objects on the host. Nothing but the init pod uses them, and it needs the kubeconfig."""
-    if not is_init_job_made(ctx) and read_kubeconfig(ctx) is not None:
-        _apply_on_host(ctx)
+    """
+    The objects on the host. Nothing but the init pod uses them, and it needs the kubeconfig. Without it the init job
+    must wait as well: the syncer may write the kubeconfig at the next moment.
+    """
+    if is_init_job_made(ctx):
+        return Done()
+    if read_kubeconfig(ctx) is None:
+        message = "waiting for the virtual cluster's certificates and Service"
+        return Wait(_AHEAD_AFTER_S, Reason.PREPARING, message)
+    _apply_on_host(ctx)
     return Done()
 
 

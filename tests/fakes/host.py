@@ -449,6 +449,17 @@ class FakeHost:
         self.put(Kind.POD, namespace, f"{name}-1", pod)
         job["status"] = {"succeeded": 1} if good else {"failed": 1}
 
+    def _find_missing_env(self, namespace: str, job: Object) -> str:
+        """The first object that a container of the Job takes its environment from and that does not exist, or ""."""
+        kinds = {"configMapRef": Kind.CONFIG_MAP, "secretRef": Kind.SECRET}
+        pod = job["spec"]["template"].get("spec") or {}  # stored lives have none
+        sources = [source for each in pod.get("containers", ()) for source in each.get("envFrom", ())]
+        for source in sources:
+            for key, ref in source.items():
+                if (kinds[key], namespace, ref["name"]) not in self._objects:
+                    return f"{kinds[key].lower()} {ref['name']!r}"
+        return ""
+
     def _run_init(self, namespace: str, name: str, job: Object) -> None:
         if self.refused_pod:
             event = {"reason": "FailedCreate", "message": self.refused_pod, "involvedObject": {"name": name}}
@@ -473,6 +484,10 @@ class FakeHost:
                 now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
                 self.put(Kind.EVENT, namespace, f"{name}-0.BackOff", {**event, "lastTimestamp": now})
             pod["status"] = status
+            return
+        if missing := self._find_missing_env(namespace, job):
+            waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"waiting": waiting}}]}
             return
         plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
         if "awaits" in plan and not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
