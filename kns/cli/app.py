@@ -10,6 +10,7 @@ import typer
 from kns import __version__
 from kns.cli.catalog import catalog
 from kns.cli.catalogue import catalogue
+from kns.cli.cluster import clusters
 from kns.cli.control import control
 from kns.cli.exits import KnsGroup
 from kns.cli.jobs import jobs
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for each in (submission, jobs, control, catalogue, sites):
+for each in (submission, jobs, control, clusters, catalogue, sites):
     app.registered_commands += each.registered_commands
 app.add_typer(catalog)
 

@@ -8,6 +8,7 @@ control sequences of a terminal.
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Any
 
@@ -60,6 +61,12 @@ class Screen:
         """A line for people; nobody needs it to use the result."""
         if not self._quiet and sys.stderr.isatty():
             self._error.print(Text(escape(text), style="dim"))
+
+    def busy(self, text: str) -> AbstractContextManager[object]:
+        """Show that a command works, on a terminal. A pipe gets nothing."""
+        if self._quiet or not sys.stderr.isatty():
+            return nullcontext()
+        return self._error.status(Text(escape(text)))
 
     def warn(self, text: str) -> None:
         """A line that also a log should have."""

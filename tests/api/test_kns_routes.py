@@ -39,6 +39,7 @@ def test_a_job_has_its_times_and_its_timeline(api: Api) -> None:
         {
             "number": 7,
             "name": "20260105141530-00007-hello-user1_s1",
+            "namespace": "kns-job-7",
             "user": "user1",
             "app": "hello",
             "command": "Hello",

@@ -31,12 +31,13 @@ class Bridge(httpx.BaseTransport):
         self._api = api
         self.fail = 0
         self.lose = 0  # requests that take effect, and whose answers are lost
+        self.unreachable = ""  # a path without an answer
         self.seen: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
-        if self.fail:
-            self.fail -= 1
+        if self.fail or request.url.path == self.unreachable:
+            self.fail = max(0, self.fail - 1)
             raise httpx.ConnectError("connection refused")
         target = request.url.raw_path.decode()
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())

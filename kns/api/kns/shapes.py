@@ -42,6 +42,7 @@ def step_entry(step: Step, *, now: datetime) -> dict[str, Any]:
 _JOB: dict[str, Schema] = {
     "number": {"type": "integer", "minimum": 1},
     "name": STRING,
+    "namespace": {**STRING, "description": "On the host cluster."},
     "user": STRING,
     "app": STRING,
     "command": STRING,
@@ -70,6 +71,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
     return {
         "number": accepted.number,
         "name": accepted.name,
+        "namespace": accepted.location.namespace,
         "user": job.spec.user,
         "app": job.spec.app,
         "command": accepted.command,

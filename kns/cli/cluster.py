@@ -1,0 +1,406 @@
+"""
+Commands that reach a job's own cluster: kubeconfig, connect, run, cp, port-forward.
+
+They use the user's access to the host cluster, because a job's API has no address outside of it.
+"""
+
+import re
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kns.cli.children import ending_in_order, run_program, undisturbed
+from kns.cli.exits import CommandError, Exit, Terminated
+from kns.cli.kubectl import Kubectl
+from kns.cli.nested import forward_api, hold_file, read_kubeconfig
+from kns.cli.options import JobArgument, Timeout, read_job
+from kns.cli.screen import Format
+from kns.cli.session import Session, get_session
+from kns.cli.steps import is_over
+from kns.cli.submit import (
+    CommandOption,
+    Label,
+    Machine,
+    Nodes,
+    Parameters,
+    Project,
+    Uploads,
+    Vault,
+    Walltime,
+    build_body,
+    read_file,
+    read_pairs,
+    read_uploads,
+    send,
+)
+from kns.cli.waiting import Until, describe_end, status_of, wait_for
+from kns.client import Client, ClientError, NoResponseError
+from kns.model import names
+from kns.model.job.location import Location
+
+_LOOK_S = 30.0  # between two looks whether the job still lives
+_TRIES, _AGAIN_AFTER_S = 5, 2.0  # to end the job of `kns run`: a replica of kns restarts in that time
+_OLDEST_KUBECTL = (
+    1,
+    30,
+)  # the oldest host that kns supports; `cp` of much older ones writes outside of its destination
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
+_PANEL = "The job's own cluster (needs access to the host cluster)"
+
+HostKubeconfig = Annotated[
+    str | None,
+    typer.Option(
+        "--host-kubeconfig",
+        metavar="FILE",
+        help="Access to the host cluster; without it KNS_HOST_KUBECONFIG, else KUBECONFIG or ~/.kube/config.",
+    ),
+]
+HostContext = Annotated[
+    str | None, typer.Option("--host-context", metavar="NAME", help="A context of that file; else its current one.")
+]
+Port = Annotated[
+    int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The local port; 0 for a free one.")
+]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", metavar="NAME", help="The namespace in the job's cluster.")
+]
+
+clusters = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The user's access to the host cluster, as given by options and variables."""
+
+    program: str
+    kubeconfig: str | None
+    context: str | None
+    environ: Mapping[str, str]
+
+    @property
+    def host(self) -> Kubectl:
+        return Kubectl(Path(self.program), self.kubeconfig, context=self.context, environ=self.environ)
+
+    def inside(self, file: Path) -> Kubectl:
+        """kubectl for the job's cluster."""
+        return Kubectl(Path(self.program), str(file), environ=self.environ)
+
+    def environ_inside(self, file: Path, number: int) -> dict[str, str]:
+        """For a program that shall use the job's cluster. A `kns` in it still finds the host."""
+        host = self.kubeconfig or self.environ.get("KUBECONFIG")
+        kept = {"KNS_HOST_KUBECONFIG": host} if host else {}
+        return {**self.environ, **kept, "KUBECONFIG": str(file), "KNS_JOB": str(number)}
+
+
+def find_access(session: Session, kubeconfig: str | None, context: str | None) -> Access:
+    """
+    Raises:
+        CommandError: there is no kubectl.
+    """
+    environ = session.surroundings.environ
+    program = shutil.which("kubectl", path=environ.get("PATH"))
+    if program is None:
+        raise CommandError(
+            Exit.USAGE, "there is no kubectl on PATH; install it: https://kubernetes.io/docs/tasks/tools/"
+        )
+    return Access(program, kubeconfig or environ.get("KNS_HOST_KUBECONFIG") or None, context, environ)
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def kubeconfig(
+    ctx: typer.Context,
+    job: JobArgument,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Where to put it; it must not exist yet.")
+    ] = None,
+    port: Port = 0,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Print a KUBECONFIG for the job's cluster, and keep it usable until Ctrl-C or the end of the job.
+
+    Its server is a port of this machine. The file is readable for you only and is removed at the end. It needs kubectl
+    and your own access to the host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found, port=port, link=file) as path:
+            session.screen.line(f"export KUBECONFIG={shlex.quote(str(path))}")
+            session.screen.note("it works until Ctrl-C")
+            _wait_for_end(session, client, found["number"])
+    session.screen.note(f"job {found['number']} has ended")
+
+
+def _wait_for_end(session: Session, client: Client, number: int) -> None:
+    while True:
+        session.surroundings.sleep(_LOOK_S)
+        try:
+            if is_over(client.detail(number)):
+                return
+        except NoResponseError:
+            continue  # the cluster may be reachable without kns
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def connect(
+    ctx: typer.Context,
+    job: JobArgument,
+    command: Annotated[list[str] | None, typer.Argument(metavar="CMD", show_default=False)] = None,
+    port: Port = 0,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Run CMD, or your shell, with a KUBECONFIG of the job's cluster: kns connect 7 -- kubectl get pods -A
+
+    The exit status is that of CMD. The kubeconfig is removed at the end. It needs kubectl and your own access to the
+    host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    arguments = command or [access.environ.get("SHELL") or "sh"]
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found, port=port) as path:
+            if not command:
+                session.screen.note(f"KUBECONFIG is that of the cluster of job {found['number']}; `exit` ends this")
+            status = run_program(arguments, access.environ_inside(path, found["number"]))
+    raise typer.Exit(status)
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def run(
+    ctx: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)],
+    command_line: Annotated[list[str], typer.Argument(metavar="CMD", show_default=False)],
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; options win.")
+    ] = None,
+    param: Parameters = None,
+    upload: Uploads = None,
+    machine: Machine = None,
+    nodes: Nodes = None,
+    command: CommandOption = None,
+    walltime: Walltime = None,
+    label: Label = None,
+    project: Project = None,
+    vault: Vault = None,
+    timeout: Timeout = None,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Submit a job, wait until it serves, run CMD with a KUBECONFIG of its cluster, and end the job.
+
+    The exit status is that of CMD. The job is ended in any case, also after a signal; give it a walltime (-t) for the
+    case that this machine fails. --timeout is for the start. It needs kubectl and your own access to the host cluster;
+    see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    if shutil.which(command_line[0], path=access.environ.get("PATH")) is None:
+        raise CommandError(Exit.USAGE, f"there is no program {command_line[0]}, so nothing was submitted")
+    # In a pipe, standard output is that of CMD.
+    screen = session.screen if session.screen.is_terminal else session.screen.with_output(Format.JSON)
+    with ending_in_order(), session.connect() as client:
+        body = build_body(
+            client,
+            read_file(file) if file is not None else {},
+            app=app,
+            parameters={**read_pairs(param, "--param"), **read_uploads(upload)},
+            machine=machine,
+            nodes=nodes,
+            command=command,
+            walltime=walltime,
+            label=label,
+            project=project,
+            vault=vault,
+        )
+        with _submitted(session, client, body) as number:
+            session.screen.note(f"job {number}")
+            found = wait_for(session, screen, client, number, until=Until.SERVING, timeout_s=timeout)
+            if is_over(found):
+                raise CommandError(status_of(found) or Exit.FAILED, f"{describe_end(found)}; CMD was not run")
+            with open_cluster(session, access, found) as path:
+                status = run_program(command_line, access.environ_inside(path, number))
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _submitted(session: Session, client: Client, body: Mapping[str, Any]) -> Iterator[int]:
+    """The number of a job that lives as long as the block."""
+    key, sleep = f"kns-run-{secrets.token_hex(16)}", session.surroundings.sleep
+    try:
+        number = send(sleep, client, body, key=key).number
+    except (KeyboardInterrupt, Terminated):
+        _end(session, client, send(sleep, client, body, key=key).number)  # it may exist; the same key makes no second
+        raise
+    try:
+        yield number
+    finally:
+        with undisturbed():
+            _end(session, client, number)
+
+
+def _end(session: Session, client: Client, number: int) -> None:
+    """
+    Raises:
+        CommandError: kns does not take the request.
+    """
+    session.screen.note(f"ending job {number}")
+    for attempt in range(1, _TRIES + 1):
+        try:
+            client.terminate(number)
+        except ClientError as error:
+            if attempt == _TRIES:
+                raise CommandError(
+                    Exit.UNREACHABLE, f"job {number} goes on: {error}; end it with `kns terminate {number}`"
+                ) from error
+            session.surroundings.sleep(_AGAIN_AFTER_S)
+        else:
+            return
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def cp(
+    ctx: typer.Context,
+    job: JobArgument,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A local path, or POD:PATH.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="DST", help="A local path, or POD:PATH.", show_default=False)],
+    namespace: Namespace = "default",
+    container: Annotated[str | None, typer.Option("--container", "-c", metavar="NAME", help="The container.")] = None,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Copy files between this machine and a pod of the job, as `kubectl cp` does: kns cp 7 web-0:/data/out.csv out.csv
+
+    The container needs `tar`. It needs kubectl and your own access to the host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    if (_is_remote(source), _is_remote(target)) not in ((True, False), (False, True)):
+        raise CommandError(Exit.USAGE, "exactly one of SRC and DST must be POD:PATH; write a local path as ./NAME")
+    access = find_access(session, host_kubeconfig, host_context)
+    _check_version(access.host)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        options = [f"--namespace={namespace}", *([f"--container={container}"] if container else [])]
+        with open_cluster(session, access, found) as path, session.screen.busy(f"copying {source}"):
+            access.inside(path).follow("cp", *options, "--", source, target, say=session.screen.note)
+
+
+def _is_remote(text: str) -> bool:
+    """
+    Whether kubectl takes it for a path in a pod.
+
+    >>> [_is_remote(text) for text in ("web-0:/data", "ns/web-0:/data", "data", "./a:b", "/a:b")]
+    [True, True, False, False, False]
+    """
+    return ":" in text and not text.startswith((".", "/"))
+
+
+def _check_version(kubectl: Kubectl) -> None:
+    text = kubectl.run("version", "--client")
+    found = _VERSION.search(text)
+    if found is None or (int(found[1]), int(found[2])) < _OLDEST_KUBECTL:
+        raise CommandError(
+            Exit.USAGE,
+            f"this kubectl is older than {'.'.join(map(str, _OLDEST_KUBECTL))}: with it, a container could write to "
+            "other places than DST; install a newer one",
+        )
+
+
+@clusters.command("port-forward", rich_help_panel=_PANEL)
+def port_forward(
+    ctx: typer.Context,
+    job: JobArgument,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="POD, service/NAME or deployment/NAME.", show_default=False)
+    ],
+    ports: Annotated[list[str], typer.Argument(metavar="[LOCAL:]PORT", show_default=False)],
+    namespace: Namespace = "default",
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Open local ports to a pod or Service of the job until Ctrl-C: kns port-forward 7 service/web 8080:80
+
+    The ports are on 127.0.0.1 only. It needs kubectl and your own access to the host cluster; see
+    docs/command-line.md.
+    """
+    session = get_session(ctx)
+    if target.startswith("-") or any(each.startswith("-") for each in ports):
+        raise CommandError(Exit.USAGE, "write it like: kns port-forward 7 service/web 8080:80")
+    access = find_access(session, host_kubeconfig, host_context)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found) as path:
+            arguments = ["port-forward", "--address=127.0.0.1", f"--namespace={namespace}", target, *ports]
+            status = run_program([access.program, *arguments], access.environ_inside(path, found["number"]))
+    raise typer.Exit(status)
+
+
+@contextmanager
+def open_cluster(
+    session: Session, access: Access, job: Mapping[str, Any], *, port: int = 0, link: Path | None = None
+) -> Iterator[Path]:
+    """
+    The file of a kubeconfig for the job's cluster, which works during the block.
+
+    Raises:
+        CommandError: the job has no cluster now, the host is that of another site, or `link` exists.
+        KubectlError: the host cluster does not answer, or the user lacks a right.
+    """
+    number, host = int(job["number"]), access.host
+    if job["ended"] is not None:
+        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
+    with session.screen.busy(f"looking for the cluster of job {number}"):
+        location = _find_location(host, job)
+        config = read_kubeconfig(host, location)
+        if config is None:
+            raise CommandError(Exit.REFUSED, _describe_early(number))
+    with ExitStack() as stack:
+        with session.screen.busy(f"opening a port to the cluster of job {number}"):
+            text = stack.enter_context(forward_api(host, location, config, port=port))
+        try:
+            path = stack.enter_context(hold_file(session.surroundings.config_dir / "clusters", text, link=link))
+        except FileExistsError as error:
+            raise CommandError(Exit.USAGE, f"{link} exists; choose another name, or remove it") from error
+        yield path
+
+
+def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
+    """
+    Raises:
+        CommandError: the host cluster does not have this very job: KUBECONFIG leads to another site, where the same
+            number is another job, perhaps of somebody else.
+    """
+    number = int(job["number"])
+    namespace = str(job.get("namespace") or names.job_object_name(number))
+    if not names.is_job_object_name(namespace):
+        raise CommandError(Exit.REFUSED, f"kns names the namespace {namespace}, which cannot be one of a job")
+    found = host.find("namespace", namespace)
+    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
+    if found is None and job["started"] is None:
+        raise CommandError(Exit.REFUSED, _describe_early(number))
+    if annotations.get(names.JOB_NAME_ANNOTATION) != job["name"]:
+        raise CommandError(
+            Exit.REFUSED,
+            f"namespace {namespace} of the cluster in KUBECONFIG is not that of job {number}; "
+            "KUBECONFIG must lead to the host cluster of the same site",
+        )
+    return Location(number, namespace)
+
+
+def _describe_early(number: int) -> str:
+    return f"job {number} has no cluster yet; `kns watch {number}` waits for it"
