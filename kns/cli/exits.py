@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from kns.cli.kubectl import KubectlError
 from kns.cli.report import escape
-from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError
+from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError, UnknownJobError
 
 
 class Exit(IntEnum):
@@ -87,8 +87,10 @@ def explain_client_error(error: ClientError) -> tuple[Exit, str]:
     """The status and the sentence for an error of the client."""
     if isinstance(error, NoResponseError):
         return Exit.UNREACHABLE, f"{error}; check the address (--url, KNS_URL or `kns login`) and your network"
-    if not isinstance(error, ResponseError):
+    if isinstance(error, UnknownJobError):
         return Exit.NOT_FOUND, str(error)
+    if not isinstance(error, ResponseError):
+        return Exit.REFUSED, str(error)
     known = _SENTENCES.get((error.status, error.text))
     if known is not None:
         return known

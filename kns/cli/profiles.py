@@ -24,13 +24,18 @@ _OWNER_ONLY = 0o600
 
 
 class Profile(BaseModel):
-    """One site. `username` is None if a token was the credential: it has the name."""
+    """
+    One site. `username` is None if the sign-in was by Keycloak: the token has the name. `issuer` and `client_id` are
+    those of that sign-in; the secret is then the tokens.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     url: str
     username: str | None = None
     stored_in: Literal["file", "keyring"] = "file"
+    issuer: str | None = None
+    client_id: str | None = None
 
 
 class Config(BaseModel):

@@ -1,12 +1,12 @@
 """Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from kns.client.bounds import bound_answers
 from kns.client.errors import NoResponseError, ResponseError, UnknownJobError
 from kns.client.wire import (
     OWN_PREFIX,
@@ -16,8 +16,10 @@ from kns.client.wire import (
     Credentials,
     JobEntry,
     JobRef,
+    Renewed,
     Submitted,
     build_submission,
+    is_loopback,
 )
 from kns.model.errors import clip
 from kns.model.job.output import split_lines
@@ -53,10 +55,11 @@ class Client:
         self._http = httpx.Client(
             base_url=self._url,
             timeout=TIMEOUT_S,
-            trust_env=not _is_loopback(self._url) if use_proxy is None else use_proxy,
-            headers={"Authorization": f"Bearer {credentials.token}"} if isinstance(credentials, Bearer) else None,
+            trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
+            auth=_build_auth(credentials),
             limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
             transport=transport,
+            **bound_answers(),
         )
 
     def __enter__(self) -> Self:
@@ -225,6 +228,19 @@ class Client:
             raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
 
 
+def _build_auth(credentials: Credentials | None) -> Callable[[httpx.Request], httpx.Request] | None:
+    """A token as a header of each request. An API key is not sent with every one, see `send`."""
+    if not isinstance(credentials, Bearer | Renewed):
+        return None
+
+    def add(request: httpx.Request) -> httpx.Request:
+        token = credentials.token if isinstance(credentials, Bearer) else credentials.read()
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return add
+
+
 def _name(job: JobRef) -> dict[str, Any]:
     return {"number": job} if isinstance(job, int) else {"name": job}
 
@@ -237,11 +253,3 @@ def read_error(response: httpx.Response) -> str:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     return clip(error if isinstance(error, str) else response.text)
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

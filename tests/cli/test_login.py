@@ -46,7 +46,7 @@ def test_a_login_is_stored_and_used(api: Api, nobody: Terminal) -> None:
     sign_in(nobody)
     assert [job["number"] for job in nobody.read("list")] == [7]
     assert nobody.read("profiles") == [
-        {"profile": "default", "current": True, "url": URL, "username": "user1", "stored_in": "file"}
+        {"profile": "default", "current": True, "url": URL, "username": "user1", "issuer": None, "stored_in": "file"}
     ]
 
 
