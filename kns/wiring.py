@@ -279,6 +279,7 @@ class _Wiring:
             namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS, Kind.RESOURCE_QUOTA}),
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
+            system_namespace=settings.system_namespace,
         )
 
 

@@ -16,6 +16,7 @@ from kns.cli.exits import KnsGroup
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
 from kns.cli.options import KubernetesVersions, Output, list_minors
+from kns.cli.overview import overviews
 from kns.cli.report import Report, escape
 from kns.cli.session import open_session
 from kns.cli.submit import submission
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for each in (submission, jobs, control, clusters, catalogue, sites):
+for each in (submission, jobs, control, clusters, catalogue, overviews, sites):
     app.registered_commands += each.registered_commands
 app.add_typer(catalog)
 

@@ -187,9 +187,22 @@ class Client:
         """A job with its timeline (`Job` of the API of kns's own clients)."""
         return dict(self.get("job", prefix=OWN_PREFIX, **_name(job)))
 
+    def metrics(self, job: JobRef) -> dict[str, int] | None:
+        """What a running job uses at this moment: percent of its CPU, KiB of memory; None if nothing is measured."""
+        found = self._find("metrics", **_name(job))
+        return None if found is None else dict(found["summary"])
+
     def explain(self, job: JobRef) -> dict[str, Any]:
         """What a job does or waits for (`Explanation`)."""
         return dict(self.get("explain", prefix=OWN_PREFIX, **_name(job)))
+
+    def limits(self) -> dict[str, Any]:
+        """How many live jobs the user has, and may have (`Limits`)."""
+        return dict(self.get("limits", prefix=OWN_PREFIX))
+
+    def overview(self, *, page: int = 1) -> dict[str, Any]:
+        """The whole installation (`Overview`). ResponseError 403 for others than system admins."""
+        return dict(self.get("overview", prefix=OWN_PREFIX, page=page))
 
     def connection(self, job: JobRef) -> dict[str, Any]:
         """How to reach a running job (`Connection`). ResponseError 409 while it cannot be reached."""

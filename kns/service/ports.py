@@ -32,7 +32,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServicePorts:
-    """The outside world of the use cases. If `bearer` is None, every token is refused."""
+    """
+    The outside world of the use cases. If `bearer` is None, every token is refused. `system_namespace` is kns's own.
+    """
 
     jobs: JobStore
     outputs: OutputStore
@@ -45,3 +47,4 @@ class ServicePorts:
     namespaces: NamespaceReader
     limits: Limits
     bearer: Bearer | None = None
+    system_namespace: str = "kns-system"

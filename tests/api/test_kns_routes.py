@@ -7,12 +7,15 @@ import pytest
 
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState
+from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
 ROUTES = ["job", "explain", "connection"]
 POSTED = ["extend"]
+OTHERS = ["limits", "overview"]  # not about one job
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -58,6 +61,7 @@ def test_a_job_has_its_times_and_its_timeline(api: Api) -> None:
             "ended": None,
             "walltime_seconds": 3600,
             "walltime_end": None,
+            "usage": None,
             "now": "2026-01-05T14:15:42Z",
             "steps": [
                 a_step("namespace", "prepare the namespace", "done", reason="Ok",
@@ -140,6 +144,47 @@ def test_credentials_and_parameters_are_checked_as_in_the_public_api(api: Api, r
     assert_refused(ask(api, route, number="x"), 400, "Invalid parameter(s)")
 
 
+# --- all jobs together
+
+
+def test_everybody_sees_their_own_limit(api: Api) -> None:
+    api.add(a_job())
+    assert ask(api, "limits").json() == {"live_jobs": 1, "live_jobs_limit": None}
+    assert ask(api, "limits", as_user="user2").json() == {"live_jobs": 0, "live_jobs_limit": None}
+    assert_refused(ask(api, "limits", as_user=None), 400, "Required parameter(s) missing")
+
+
+def test_system_admins_see_the_whole_installation(api: Api) -> None:
+    api.add(a_job().exposed())
+    api.add(a_job().numbered(8).owned_by("user3").started().ended(JobState.FAILED).with_status(reason="InitFailed"))
+    found = ask(api, "overview", as_user="admin1").json()
+    assert found["users"] == [{"user": "user1", "live_jobs": 1, "cores": 2, "memory_gib": 4, "gpus": 0}]
+    assert [job["number"] for job in found["live"]] == [7]
+    assert [(job["number"], job["user"]) for job in found["failed"]] == [(8, "user3")]
+    assert found["failures"] == [{"reason": "InitFailed", "count": 1}]
+    assert (found["starting"], found["running"], found["orphans"], found["more"]) == (0, 1, [], False)
+    assert ask(api, "overview", as_user="admin1", page=2).json()["live"] == []
+
+
+@pytest.mark.parametrize("user", ["user1", "lead1", "payer1"])
+def test_the_overview_is_for_system_admins(api: Api, user: str) -> None:
+    assert_refused(ask(api, "overview", as_user=user), 403, f"{user} is not a system admin")
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99999", "\u0663"])
+def test_a_page_is_a_small_number(api: Api, page: str) -> None:
+    assert_refused(ask(api, "overview", as_user="admin1", page=page), 400, "Invalid parameter(s)")
+
+
+def test_a_job_has_its_usage(api: Api) -> None:
+    usage = Usage(time=api.clock.now(), cores=1.5, gib=2, gpus=0)
+    api.add(a_job().exposed().with_status(usage=usage))
+    api.clock.advance(3600)
+    assert ask(api, "job", number=7).json()["usage"] == {
+        "core_hours": 1.5, "memory_gib_hours": 2.0, "gpu_hours": 0.0, "cores": 1.5, "memory_gib": 2.0, "gpus": 0.0
+    }  # fmt: skip
+
+
 # --- extend
 
 
@@ -181,4 +226,4 @@ def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
-    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, "openapi.json"]}
+    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, "openapi.json"]}

@@ -4,6 +4,7 @@ before the interval is over gets `slow_down`, whatever the client has been told 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
@@ -25,7 +26,7 @@ class FakeKeycloak(httpx.BaseTransport):
     allows_offline: bool = True
     rotates: bool = False  # the realm's "Revoke Refresh Token": each one can be used once
     issuer: str = ISSUER
-    claims: dict[str, object] = field(default_factory=lambda: {"azp": CLIENT, "aud": "jarvice"})
+    claims: dict[str, Any] = field(default_factory=lambda: {"azp": CLIENT, "aud": "jarvice"})
     unreachable: int = 0  # next requests without an answer
     failing: int = 0  # next polls with status 503
     state: str = "pending"
