@@ -210,10 +210,15 @@ class Client:
 
     def extend(self, job: JobRef, walltime: str) -> int:
         """Extend the walltime (HH:MM:SS from the start) of a live job, and return it in seconds. Safe to repeat."""
-        path = f"{OWN_PREFIX}/extend"
-        key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
-        answer = self.send("POST", path, data={**_name(job), "walltime": walltime}, headers=key)
-        return int(self._decode("POST", path, answer)["walltime_seconds"])
+        return int(self._post("extend", job, walltime=walltime)["walltime_seconds"])
+
+    def keep(self, job: JobRef, *, keep: bool) -> None:
+        """Keep everything of a live job after its end, or no longer. ResponseError 403: the user is no system admin."""
+        self._post("keep", job, keep="true" if keep else "false")
+
+    def delete(self, job: JobRef) -> None:
+        """Delete the record of an ended job. ResponseError 403 for others than system admins."""
+        self._post("delete", job)
 
     def shutdown(self, job: JobRef) -> None:
         """Request the end of a running job, with the grace period for its pods."""
@@ -222,6 +227,11 @@ class Client:
     def terminate(self, job: JobRef) -> None:
         """Request the end of any live job."""
         self.get("terminate", **_name(job))
+
+    def _post(self, route: str, job: JobRef, **values: str) -> Any:
+        path = f"{OWN_PREFIX}/{route}"
+        key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
+        return self._decode("POST", path, self.send("POST", path, data={**_name(job), **values}, headers=key))
 
     def _find(self, route: str, **params: Any) -> Any:
         """Like `get`, but None for status 404."""

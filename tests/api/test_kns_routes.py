@@ -14,7 +14,7 @@ from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
 ROUTES = ["job", "explain", "connection"]
-POSTED = ["extend"]
+POSTED = ["extend", "keep", "delete"]
 OTHERS = ["limits", "overview"]  # not about one job
 
 
@@ -214,6 +214,31 @@ def test_an_extension_that_is_refused_says_why(api: Api) -> None:
     api.jobs.faults["extend_walltime"] = RefusedError("an older CRD")
     assert_refused(extend(api, number=7, walltime="02:00:00"), 500, "an older CRD")
     assert_refused(ask(api, "extend", number=7, walltime="02:00:00"), 405, "Method not allowed")
+
+
+def post(api: Api, route: str, *, as_user: str = "admin1", **params: Any) -> httpx.Response:
+    headers = {"X-API-Username": as_user, "X-API-Key": f"key-{as_user}"}
+    return api.call("POST", f"/kns/{route}", data=params, headers=headers)
+
+
+def test_administrators_keep_jobs_and_delete_records(api: Api) -> None:
+    api.add(a_job().exposed())
+    assert_refused(post(api, "keep", number=7), 400, "Required parameter(s) missing")
+    assert_refused(post(api, "keep", number=7, keep="perhaps"), 400, "Invalid parameter(s)")
+    assert post(api, "keep", number=7, keep="true").json() == {"keep": True}
+    assert_refused(post(api, "delete", number=7), 409, "job 7 has not ended; stop it first")
+    api.add(a_job().exposed().ended())
+    assert_refused(post(api, "keep", number=7, keep="true"), 409, "job 7 has ended, so it is too late to keep it")
+    assert post(api, "delete", number=7).json() == {"number": 7}
+    assert "delete kns-job-7" in api.jobs.writes
+    assert_refused(ask(api, "delete", as_user="admin1", number=7), 405, "Method not allowed")
+
+
+@pytest.mark.parametrize(("user", "status"), [("user1", 403), ("lead1", 403), ("user2", 404)])
+def test_others_neither_keep_nor_delete(api: Api, user: str, status: int) -> None:
+    api.add(a_job().exposed().ended())
+    assert post(api, "keep", as_user=user, number=7, keep="true").status_code == status
+    assert post(api, "delete", as_user=user, number=7).status_code == status
 
 
 def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:

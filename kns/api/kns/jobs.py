@@ -13,11 +13,13 @@ from kns.http.errors import INVALID_PARAMETERS, PARAMETERS_MISSING, HttpError
 from kns.http.lookup import JOB, KnownJob
 from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes
-from kns.http.schemas import INTEGER, STRING, a_record, ref
+from kns.http.schemas import BOOLEAN, INTEGER, STRING, a_record, ref
 from kns.model.errors import InvalidInputError, RefusedError, TransientError
+from kns.service.control import delete_record, set_keep
 from kns.service.control import extend as extend_job
-from kns.service.errors import InactiveAccountError, NotPermittedError, NotRunningError
+from kns.service.errors import InactiveAccountError, NotEndedError, NotPermittedError, NotRunningError
 from kns.service.explain import explain as explain_job
+from kns.service.find import accepted_of
 from kns.service.overview import list_all_live, read_allowance, read_overview
 from kns.service.view import read_connection
 
@@ -130,3 +132,44 @@ async def _read_walltime(_caller: Caller, params: Given) -> str:
 )
 def extend(ports: Ports, caller: Caller, walltime: Annotated[str, Depends(_read_walltime)], job: KnownJob) -> Response:
     return JsonAnswer({"walltime_seconds": extend_job(ports, caller, job, walltime)})
+
+
+async def _read_keep(_caller: Caller, params: Given) -> bool:
+    keep = params.values.get("keep")
+    if keep is None:
+        raise HttpError(PARAMETERS_MISSING)
+    if not isinstance(keep, bool) and keep not in ("true", "false"):
+        raise HttpError(INVALID_PARAMETERS)
+    return params.flag("keep")
+
+
+@routes.add(
+    Route(
+        "keep",
+        "Keep everything of a live job after its end, or no longer; for system admins.",
+        answer=a_record({"keep": BOOLEAN}),
+        parameters=(*JOB, Parameter("keep", "`true` or `false`.", BOOLEAN, required=True)),
+        methods=POST,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotPermittedError, NotRunningError, RefusedError),
+    )
+)
+def keep(ports: Ports, caller: Caller, wanted: Annotated[bool, Depends(_read_keep)], job: KnownJob) -> Response:
+    set_keep(ports, caller, job, keep=wanted)
+    return JsonAnswer({"keep": wanted})
+
+
+@routes.add(
+    Route(
+        "delete",
+        "Delete the record of an ended job, and what was kept of it; for system admins.",
+        answer=a_record({"number": INTEGER}),
+        parameters=JOB,
+        methods=POST,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotPermittedError, NotEndedError),
+    )
+)
+def delete(ports: Ports, caller: Caller, job: KnownJob) -> Response:
+    delete_record(ports, caller, job)
+    return JsonAnswer({"number": accepted_of(job).number})
