@@ -22,7 +22,7 @@ catalogue = typer.Typer()
 @catalogue.command()
 def apps(
     ctx: typer.Context,
-    search: Annotated[str, typer.Argument(metavar="[TEXT]", help="Only apps with this text in them.")] = "",
+    search: Annotated[str, typer.Argument(metavar="TEXT", help="Only apps with this text in them.")] = "",
     output: Output = None,
 ) -> None:
     """List the apps that you may run."""

@@ -48,12 +48,15 @@ def run_program(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     running: list[subprocess.Popen[bytes]] = []
     killers: list[threading.Timer] = []
+    early: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         if not running:
-            raise Terminated(number)
-        if number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty():
-            return  # the terminal has sent it to both
+            early.append(number)  # the program may exist already, so this one cannot just leave
+        elif number != signal.SIGINT or sys.stdin is None or not sys.stdin.isatty():
+            deliver(number)  # a terminal has sent SIGINT to both
+
+    def deliver(number: int) -> None:
         with suppress(ProcessLookupError):
             running[0].send_signal(number)
         if not killers and number != signal.SIGINT:
@@ -66,6 +69,8 @@ def run_program(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             running.append(subprocess.Popen(list(arguments), env=dict(environ)))
         except OSError as error:
             raise CommandError(Exit.USAGE, f"cannot start {arguments[0]}: {error.strerror}") from error
+        for number in early:
+            deliver(number)
         try:
             status = running[0].wait()
         finally:

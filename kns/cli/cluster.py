@@ -21,6 +21,7 @@ from kns.cli.exits import CommandError, Exit, Terminated
 from kns.cli.kubectl import Kubectl
 from kns.cli.nested import forward_api, hold_file, read_kubeconfig
 from kns.cli.options import JobArgument, Timeout, read_job
+from kns.cli.profiles import check_private
 from kns.cli.screen import Format
 from kns.cli.session import Session, get_session
 from kns.cli.steps import is_over
@@ -372,8 +373,11 @@ def open_cluster(
     with ExitStack() as stack:
         with session.screen.busy(f"opening a port to the cluster of job {number}"):
             text = stack.enter_context(forward_api(host, location, config, port=port))
+        folder = session.surroundings.config_dir / "clusters"
+        for each in (folder.parent, folder):
+            check_private(each)
         try:
-            path = stack.enter_context(hold_file(session.surroundings.config_dir / "clusters", text, link=link))
+            path = stack.enter_context(hold_file(folder, text, link=link))
         except FileExistsError as error:
             raise CommandError(Exit.USAGE, f"{link} exists; choose another name, or remove it") from error
         yield path

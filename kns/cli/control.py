@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import JobArgument, JobArguments, Timeout, read_job
+from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Timeout, read_job
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
@@ -65,7 +65,7 @@ def extend(
     session.screen.line(format_walltime(walltime_s))
 
 
-@control.command()
+@control.command(rich_help_panel=ADMINISTRATORS)
 def keep(
     ctx: typer.Context,
     job: JobArgument,
@@ -86,7 +86,7 @@ def keep(
     )
 
 
-@control.command()
+@control.command(rich_help_panel=ADMINISTRATORS)
 def delete(
     ctx: typer.Context,
     job: JobArguments,

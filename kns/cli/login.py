@@ -13,6 +13,7 @@ from kns.cli.screen import build_table
 from kns.cli.session import Session, check_url, get_session
 from kns.client import ApiKey, Bearer, Credentials
 from kns.client.realm import OFFLINE_SCOPE, SCOPE
+from kns.client.wire import is_loopback
 
 Name = Annotated[str, typer.Argument(metavar="PROFILE", help="Name of the profile.")]
 
@@ -53,6 +54,10 @@ def login(
     address = check_url(
         url or session.url_option or _ask("Address of kns", session.surroundings.environ.get("KNS_URL"))
     )
+    if address.startswith("http://") and not is_loopback(address):
+        session.screen.warn(
+            f"{address} has no TLS, so others on the way can read what you send; use https:// if you can"
+        )
     if issuer is not None:
         _sign_in_by_keycloak(session, address, name, issuer, client_id, offline=offline)
         return
@@ -102,7 +107,7 @@ def _read_key() -> str:
 
 @sites.command()
 def logout(
-    ctx: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[PROFILE]", show_default=False)] = None
+    ctx: typer.Context, name: Annotated[str | None, typer.Argument(metavar="PROFILE", show_default=False)] = None
 ) -> None:
     """Forget the credentials of a profile; without a name, those of the current one."""
     session = get_session(ctx)

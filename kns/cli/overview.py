@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kns.cli.options import Output
+from kns.cli.options import ADMINISTRATORS, Output
 from kns.cli.screen import Format, Screen, build_pairs, build_table
 from kns.cli.session import get_session
 from kns.cli.steps import describe_total
@@ -26,7 +26,7 @@ def limits(ctx: typer.Context, output: Output = None) -> None:
     session.screen_for(output).show(found, build_pairs({key: str(value) for key, value in pairs.items()}))
 
 
-@overviews.command()
+@overviews.command(rich_help_panel=ADMINISTRATORS)
 def overview(
     ctx: typer.Context,
     page: Annotated[int, typer.Option("--page", min=1, max=9999, help="Older live jobs; each page has 50.")] = 1,

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import Output
+from kns.cli.options import AUTHORS, Output
 from kns.cli.screen import Format
 from kns.cli.session import get_session
 from kns.cli.submit import (
@@ -33,12 +33,10 @@ RenderJob = Callable[..., Iterator[tuple[str, str, dict[str, Any]]]]
 def add_render(app: typer.Typer, render_job: RenderJob) -> None:
     """Add the command to `app`. `render_job` is a parameter, because the command line imports neither settings."""
 
-    @app.command()
+    @app.command(rich_help_panel=AUTHORS)
     def render(
         ctx: typer.Context,
-        wanted: Annotated[
-            str | None, typer.Argument(metavar="[APP]", help="Id of the app.", show_default=False)
-        ] = None,
+        wanted: Annotated[str | None, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)] = None,
         user: Annotated[
             str, typer.Option("--user", "-u", metavar="NAME", help="The account that submits it.", show_default=False)
         ] = "",

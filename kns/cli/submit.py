@@ -23,7 +23,7 @@ from kns.client import Client, NoResponseError, Submitted
 _TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
 _RETRY_AFTER_S = 2.0
 
-App = Annotated[str | None, typer.Argument(metavar="[APP]", help="Id of the app.", show_default=False)]
+App = Annotated[str | None, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)]
 Parameters = Annotated[
     list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the app; repeatable.")
 ]

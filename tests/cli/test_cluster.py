@@ -300,6 +300,17 @@ def test_a_file_of_a_killed_program_is_removed_by_the_next(tmp_path: Path) -> No
     assert [each for each in folder.iterdir() if each.is_dir()] == []
 
 
+def test_a_folder_that_others_can_write_gets_no_kubeconfig(api: Api, terminal: Terminal, host: Host) -> None:
+    """They could put another one in its place, and a kubeconfig can name programs to run."""
+    api.add(serving())
+    folder = terminal.folder / "clusters"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert terminal.refuse(2, "connect", "7", "--", "true").startswith(f"others can write {folder}")
+    assert list(folder.iterdir()) == []
+    host.check_nothing_runs()
+
+
 # --- run
 
 

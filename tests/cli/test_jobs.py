@@ -13,7 +13,7 @@ from kns.model.job.output import CUT, JobOutput
 from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api
-from tests.builders import JobBuilder, a_job
+from tests.builders import JobBuilder, a_catalog, a_command, a_job, an_app, an_appdef
 from tests.cli.conftest import Terminal
 
 URL = "https://kns-job-7.jobs.example.org"
@@ -70,6 +70,28 @@ def test_an_empty_list_has_no_output_in_a_pipe_and_is_no_failure(terminal: Termi
 def test_control_characters_of_others_reach_no_terminal(api: Api, terminal: Terminal) -> None:
     api.add(a_job().labelled("a\x1b]0;title\x07b"))
     assert "a\\x1b]0;title\\x07b" in terminal.run("list").stdout
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_data_has_no_characters_that_control_a_terminal(api: Api, terminal: Terminal, output: str) -> None:
+    """Those of C1 work like an escape sequence, and those that change the direction hide what a line says."""
+    label = "a\x9b31m\u202eb\x85c\u2028é"
+    api.add(a_job().labelled(label))
+    shown = terminal.run("list", "-o", output).stdout
+    assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+    assert yaml.safe_load(shown)[0]["label"] == label
+
+
+def test_what_an_author_wrote_about_an_app_controls_no_terminal(api: Api, terminal: Terminal) -> None:
+    evil = "first line\n\x1b]0;title\x07 [bold]second[/]"
+    command = a_command(description=evil, parameters={"x": {"type": "STR", "name": "x", "description": evil}})
+    appdef = an_appdef(name=evil, description=evil, author=evil, commands={"Run": command})
+    api.catalog.catalog = a_catalog(apps={"evil": an_app(appdef)})
+    for args in (("app", "evil"), ("apps",), ("apps", "-o", "yaml")):
+        shown = terminal.run(*args).stdout
+        assert "\x1b" not in shown
+        assert "title" in shown
+    assert "first line\n\\x1b]0;title\\x07 [bold]second[/]" in terminal.run("app", "evil").stdout
 
 
 def test_a_watched_list_prints_each_change_until_it_is_interrupted(api: Api, terminal: Terminal) -> None:
