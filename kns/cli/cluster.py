@@ -95,7 +95,9 @@ class Access:
 
     def environ_inside(self, file: Path, number: int) -> dict[str, str]:
         """For a program that shall use the job's cluster. A `kns` in it still finds the host."""
-        host = self.kubeconfig or self.environ.get("KUBECONFIG")
+        home = self.environ.get("HOME")
+        usual = f"{home}/.kube/config" if home else None
+        host = self.kubeconfig or self.environ.get("KUBECONFIG") or usual
         kept = {"KNS_HOST_KUBECONFIG": host} if host else {}
         return {**self.environ, **kept, "KUBECONFIG": str(file), "KNS_JOB": str(number)}
 

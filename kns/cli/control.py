@@ -134,7 +134,8 @@ def _end_all(
         ended = [_end_one(session, client, job, end) for job in jobs]
         if wait:
             for number in ended:
-                _await_removal(session, client, number, timeout_s=timeout_s)
+                with session.screen.busy(f"waiting for the removal of job {number}"):
+                    _await_removal(session, client, number, timeout_s=timeout_s)
 
 
 def _end_one(session: Session, client: Client, job: str, end: Callable[[Client, dict[str, Any]], None]) -> int:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -24,6 +25,7 @@ _STOP_S = 5.0  # kubectl ends at once on SIGTERM; this is for one that hangs
 _AGAIN_AFTER_S = 1.0  # a lost connection to the host is tried anew after this time
 _SHOWN = 2000  # characters of an error
 _LINE_BYTES = 4096  # of a line of a child's messages; a longer one is cut into several
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _SECRETS = frozenset({"KNS_APIKEY", "KNS_TOKEN"})  # kubectl may start plugins, which need no credentials of kns
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
@@ -115,27 +117,29 @@ class Kubectl:
         Raises:
             KubectlError: the call failed, or kubectl is not installed.
         """
-        try:
-            child = subprocess.Popen(
-                [*self._program, *arguments],
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                start_new_session=True,  # it is stopped here, so that what it has begun is known
-            )
-        except FileNotFoundError as error:
-            raise self._explain_missing() from error
+        child: subprocess.Popen[bytes] | None = None
         last = ""
         try:
+            with _deferring_signals():
+                child = subprocess.Popen(
+                    [*self._program, *arguments],
+                    env=self._environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    bufsize=0,
+                    start_new_session=True,  # it is stopped here, so that it never outlives this
+                )
             for line in _read_lines(child):
                 last = line
                 say(line)
             status = child.wait()
+        except FileNotFoundError as error:
+            raise self._explain_missing() from error
         finally:
-            _stop(child)
-            _close(child)
+            if child is not None:
+                _stop(child)
+                _close(child)
         if status != 0:
             raise self.failure(f"`kubectl {arguments[0]}` failed: {last or f'exit status {status}'}")
 
@@ -210,12 +214,14 @@ class _Forwarding:
         self._thread: threading.Thread | None = None
 
     def start(self, local: int, *where: Any) -> int:
-        self._child = self._kubectl.start_forward(local, *where)
         try:
+            with _deferring_signals():
+                self._child = self._kubectl.start_forward(local, *where)
             port = self._read_port(self._child)
         except BaseException:
-            _stop(self._child)
-            _close(self._child)
+            if self._child is not None:
+                _stop(self._child)
+                _close(self._child)
             raise
         self._thread = threading.Thread(target=self._keep, args=(port, *where), name="port-forward", daemon=True)
         self._thread.start()
@@ -240,7 +246,10 @@ class _Forwarding:
                 if self._closing.is_set() or self._child is None:
                     return
                 _stop(self._child)
-                self._child = self._kubectl.start_forward(port, *where)
+                try:
+                    self._child = self._kubectl.start_forward(port, *where)
+                except self._kubectl.failure:  # kubectl is gone; whoever uses the port sees that it is closed
+                    return
 
     def _read_port(self, child: subprocess.Popen[bytes]) -> int:
         if child.stdout is None:
@@ -255,6 +264,28 @@ class _Forwarding:
             if line.strip():
                 what = f"{what}: {line.strip()}"[-_SHOWN:]
         raise self._kubectl.failure(f"kubectl port-forward printed no port for {what}; is it running?")
+
+
+@contextlib.contextmanager
+def _deferring_signals() -> Iterator[None]:
+    """
+    Deliver signals after the block, because one that interrupts the start of a child leaves a child that nobody knows.
+    Blocking them would not do: the child would inherit that.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are delivered to the main thread only
+        yield
+        return
+    early: list[int] = []
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number in _ENDING:
+        signal.signal(number, lambda number, _frame: early.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in early:
+            signal.raise_signal(number)
 
 
 def _read_lines(child: subprocess.Popen[bytes] | None) -> Iterator[str]:

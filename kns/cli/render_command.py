@@ -84,7 +84,8 @@ def add_render(app: typer.Typer, render_job: RenderJob) -> None:
             raise CommandError(Exit.USAGE, "on which machine? give --machine, one of the catalogue")
         screen = get_session(ctx).screen_for(output)
         try:
-            manifests = list(render_job(body, user=user, number=number, chart=chart))
+            with screen.busy("rendering"):
+                manifests = list(render_job(body, user=user, number=number, chart=chart))
         except KnsError as error:
             raise CommandError(Exit.REFUSED, str(error)) from error
         if screen.output is Format.JSON:

@@ -26,6 +26,8 @@ from tests.cli.conftest import Terminal
 from tests.web.serving import serving as serving_page
 from tests.web.ui import Ui
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
+
 NAMESPACE = "kns-job-7"
 PORT = 40123
 SCRIPT = r"""#!/bin/sh
@@ -37,6 +39,7 @@ case "$1" in
   get) [ ! -e "$2-$3.json" ] || cat "$2-$3.json" ;;
   port-forward)
     echo $$ >> pids
+    [ -e lost ] && {{ rm lost; echo 'Forwarding from 127.0.0.1:{port} -> 8443'; exit 1; }}
     [ -e no-port ] && {{ cat no-port; exit 1; }}
     echo 'Forwarding from 127.0.0.1:{port} -> 8443'
     exec sleep 600 ;;
@@ -138,6 +141,7 @@ def _left(terminal: Terminal) -> list[str]:
 # --- connect
 
 
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
 def test_a_program_gets_a_kubeconfig_that_is_gone_afterwards(
     api: Api, terminal: Terminal, host: Host, tmp_path: Path
 ) -> None:
@@ -193,6 +197,7 @@ def test_a_job_of_somebody_else_is_refused_before_the_host_is_asked(api: Api, te
     assert [line for line in host.lines("calls") if not line.startswith("version")] == []
 
 
+@pytest.mark.proves("security", "be mistaken for a job of another site with the same number")
 def test_the_same_number_at_another_site_is_another_job(api: Api, terminal: Terminal, host: Host) -> None:
     api.add(serving())
     host.store_job("20260105141530-00007-hello-user3_s1")
@@ -254,6 +259,19 @@ def test_a_program_that_does_not_exist_is_named(api: Api, terminal: Terminal, ho
     assert line == "there is no program /no/program, so nothing was submitted"
 
 
+def test_a_lost_connection_is_opened_again_at_the_same_port(
+    api: Api, terminal: Terminal, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kns.cli.kubectl._AGAIN_AFTER_S", 0.0)
+    api.add(serving())
+    host.write("lost", "")
+    wait = f"while [ $(wc -l < {host.folder}/pids) -lt 2 ]; do sleep 0.05; done"
+    assert terminal.run("connect", "7", "--", "sh", "-c", wait).exit_code == 0
+    first, second = (line.split()[-1] for line in host.lines("calls") if line.startswith("port-forward"))
+    assert (first, second) == (":443", f"{PORT}:443")
+    host.check_nothing_runs()
+
+
 # --- kubeconfig
 
 
@@ -283,6 +301,7 @@ def test_a_file_that_exists_is_never_replaced(api: Api, terminal: Terminal, host
     host.check_nothing_runs()
 
 
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
 def test_a_file_of_a_killed_program_is_removed_by_the_next(tmp_path: Path) -> None:
     folder, link = tmp_path / "clusters", tmp_path / "job.conf"
     script = (
@@ -300,6 +319,7 @@ def test_a_file_of_a_killed_program_is_removed_by_the_next(tmp_path: Path) -> No
     assert [each for each in folder.iterdir() if each.is_dir()] == []
 
 
+@pytest.mark.proves("security", "put another kubeconfig or site in the place of the user's")
 def test_a_folder_that_others_can_write_gets_no_kubeconfig(api: Api, terminal: Terminal, host: Host) -> None:
     """They could put another one in its place, and a kubeconfig can name programs to run."""
     api.add(serving())
@@ -393,10 +413,17 @@ def test_a_job_that_cannot_be_ended_is_named(api: Api, terminal: Terminal, host:
 def _run_real(address: str, terminal: Terminal, *args: str) -> subprocess.CompletedProcess[str]:
     environ = {**terminal.environ, "KNS_URL": address, "KNS_CONFIG_DIR": str(terminal.folder)}
     return subprocess.run(
-        [sys.executable, "-m", "kns", *args], env=environ, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "kns", *args],
+        env=environ,
+        stdin=subprocess.DEVNULL,  # with a terminal there, kns would leave Ctrl-C to it
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
 @pytest.mark.parametrize(("signal", "status"), [("TERM", 143), ("INT", 130), ("HUP", 129)])
 def test_a_signal_ends_everything(
     api: Api, terminal: Terminal, host: Host, tmp_path: Path, signal: str, status: int

@@ -20,6 +20,8 @@ from aiohttp import WSMsgType, web
 from kns.cli.cluster import _check_version
 from kns.cli.kubectl import Kubectl, KubectlError
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
+
 KUBECTL = os.environ.get("KNS_KUBECTL") or shutil.which("kubectl")
 POD = {
     "apiVersion": "v1",
@@ -146,6 +148,7 @@ def _copy(kubectl: Kubectl, tmp_path: Path, entries: list[tuple[tarfile.TarInfo,
     return said
 
 
+@pytest.mark.proves("security", "write files elsewhere when a user copies from a container")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_container_writes_only_below_the_destination(
     kubectl: Kubectl, tmp_path: Path, outside: Path, name: str

@@ -175,6 +175,7 @@ def test_an_issuer_without_tls_gets_nothing(nobody: Terminal, keycloak: FakeKeyc
     assert keycloak.seen == []
 
 
+@pytest.mark.proves("security", "get the tokens of a sign-in by Keycloak sent elsewhere")
 def test_a_realm_cannot_lead_the_tokens_elsewhere() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(
@@ -246,6 +247,7 @@ def test_damaged_tokens_are_named(nobody: Terminal, keycloak: FakeKeycloak) -> N
         assert nobody.refuse(3, "list").startswith("the stored sign-in of profile default is damaged")
 
 
+@pytest.mark.proves("security", "get the tokens of a sign-in by Keycloak sent elsewhere")
 def test_no_token_is_printed_or_sent_elsewhere(nobody: Terminal, keycloak: FakeKeycloak) -> None:
     shown = sign_in(nobody, keycloak)
     assert "refresh-1" not in shown

@@ -72,6 +72,7 @@ def test_control_characters_of_others_reach_no_terminal(api: Api, terminal: Term
     assert "a\\x1b]0;title\\x07b" in terminal.run("list").stdout
 
 
+@pytest.mark.proves("security", "control the terminal of whoever lists jobs, reads output or an app's description")
 @pytest.mark.parametrize("output", ["json", "yaml"])
 def test_data_has_no_characters_that_control_a_terminal(api: Api, terminal: Terminal, output: str) -> None:
     """Those of C1 work like an escape sequence, and those that change the direction hide what a line says."""
@@ -82,6 +83,7 @@ def test_data_has_no_characters_that_control_a_terminal(api: Api, terminal: Term
     assert yaml.safe_load(shown)[0]["label"] == label
 
 
+@pytest.mark.proves("security", "control the terminal of whoever lists jobs, reads output or an app's description")
 def test_what_an_author_wrote_about_an_app_controls_no_terminal(api: Api, terminal: Terminal) -> None:
     evil = "first line\n\x1b]0;title\x07 [bold]second[/]"
     command = a_command(description=evil, parameters={"x": {"type": "STR", "name": "x", "description": evil}})

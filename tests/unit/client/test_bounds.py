@@ -29,6 +29,7 @@ def client(response: httpx.Response) -> Client:
     return Client("http://kns", transport=httpx.MockTransport(lambda request: response))
 
 
+@pytest.mark.proves("security", "fill or hold the command line with answers that never end")
 def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds_module, "MAX_BYTES", 10 * 1024)
     stream = Endless()
@@ -37,6 +38,7 @@ def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
     assert (stream.sent, stream.is_closed) == (11, True)
 
 
+@pytest.mark.proves("security", "fill or hold the command line with answers that never end")
 def test_an_answer_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds_module, "MAX_S", -1.0)
     stream = Endless()
@@ -45,6 +47,7 @@ def test_an_answer_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
     assert stream.is_closed
 
 
+@pytest.mark.proves("security", "fill or hold the command line with answers that never end")
 def test_a_packed_answer_is_not_unpacked() -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     response = httpx.Response(200, stream=httpx.ByteStream(gzip.compress(b" " * 10_000_000)), headers=headers)
