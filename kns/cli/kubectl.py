@@ -284,8 +284,8 @@ def _deferring_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in early:
-            signal.raise_signal(number)
+        for caught in early:
+            signal.raise_signal(caught)
 
 
 def _read_lines(child: subprocess.Popen[bytes] | None) -> Iterator[str]:

@@ -10,7 +10,6 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,7 +121,7 @@ def _attack(name: str, outside: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
 
 
 @pytest.fixture
-def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
+def kubectl(tmp_path: Path) -> Kubectl:
     if KUBECTL is None:
         pytest.skip("NOT TESTED against the real kubectl: there is none on PATH, and KNS_KUBECTL is not set")
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
