@@ -9,19 +9,17 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from kns.cli.access import HostContext, HostKubeconfig, find_access, open_cluster
 from kns.cli.children import ending_in_order, run_program, undisturbed
 from kns.cli.exits import CommandError, Exit, Terminated
 from kns.cli.kubectl import Kubectl
-from kns.cli.nested import forward_api, hold_file, read_kubeconfig
 from kns.cli.options import JobArgument, Timeout, read_job
-from kns.cli.profiles import check_private
 from kns.cli.screen import Format
 from kns.cli.session import Session, get_session
 from kns.cli.steps import is_over
@@ -43,8 +41,6 @@ from kns.cli.submit import (
 )
 from kns.cli.waiting import Until, describe_end, status_of, wait_for
 from kns.client import Client, ClientError, NoResponseError
-from kns.model import names
-from kns.model.job.location import Location
 
 _LOOK_S = 30.0  # between two looks whether the job still lives
 _TRIES, _AGAIN_AFTER_S = 5, 2.0  # to end the job of `kns run`: a replica of kns restarts in that time
@@ -55,17 +51,6 @@ _OLDEST_KUBECTL = (
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
 _PANEL = "The job's own cluster (needs access to the host cluster)"
 
-HostKubeconfig = Annotated[
-    str | None,
-    typer.Option(
-        "--host-kubeconfig",
-        metavar="FILE",
-        help="Access to the host cluster; without it KNS_HOST_KUBECONFIG, else KUBECONFIG or ~/.kube/config.",
-    ),
-]
-HostContext = Annotated[
-    str | None, typer.Option("--host-context", metavar="NAME", help="A context of that file; else its current one.")
-]
 Port = Annotated[
     int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The local port; 0 for a free one.")
 ]
@@ -74,46 +59,6 @@ Namespace = Annotated[
 ]
 
 clusters = typer.Typer()
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """The user's access to the host cluster, as given by options and variables."""
-
-    program: str
-    kubeconfig: str | None
-    context: str | None
-    environ: Mapping[str, str]
-
-    @property
-    def host(self) -> Kubectl:
-        return Kubectl(Path(self.program), self.kubeconfig, context=self.context, environ=self.environ)
-
-    def inside(self, file: Path) -> Kubectl:
-        """kubectl for the job's cluster."""
-        return Kubectl(Path(self.program), str(file), environ=self.environ)
-
-    def environ_inside(self, file: Path, number: int) -> dict[str, str]:
-        """For a program that shall use the job's cluster. A `kns` in it still finds the host."""
-        home = self.environ.get("HOME")
-        usual = f"{home}/.kube/config" if home else None
-        host = self.kubeconfig or self.environ.get("KUBECONFIG") or usual
-        kept = {"KNS_HOST_KUBECONFIG": host} if host else {}
-        return {**self.environ, **kept, "KUBECONFIG": str(file), "KNS_JOB": str(number)}
-
-
-def find_access(session: Session, kubeconfig: str | None, context: str | None) -> Access:
-    """
-    Raises:
-        CommandError: there is no kubectl.
-    """
-    environ = session.surroundings.environ
-    program = shutil.which("kubectl", path=environ.get("PATH"))
-    if program is None:
-        raise CommandError(
-            Exit.USAGE, "there is no kubectl on PATH; install it: https://kubernetes.io/docs/tasks/tools/"
-        )
-    return Access(program, kubeconfig or environ.get("KNS_HOST_KUBECONFIG") or None, context, environ)
 
 
 @clusters.command(rich_help_panel=_PANEL)
@@ -351,62 +296,3 @@ def port_forward(
             arguments = ["port-forward", "--address=127.0.0.1", f"--namespace={namespace}", target, *ports]
             status = run_program([access.program, *arguments], access.environ_inside(path, found["number"]))
     raise typer.Exit(status)
-
-
-@contextmanager
-def open_cluster(
-    session: Session, access: Access, job: Mapping[str, Any], *, port: int = 0, link: Path | None = None
-) -> Iterator[Path]:
-    """
-    The file of a kubeconfig for the job's cluster, which works during the block.
-
-    Raises:
-        CommandError: the job has no cluster now, the host is that of another site, or `link` exists.
-        KubectlError: the host cluster does not answer, or the user lacks a right.
-    """
-    number, host = int(job["number"]), access.host
-    if job["ended"] is not None:
-        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
-    with session.screen.busy(f"looking for the cluster of job {number}"):
-        location = _find_location(host, job)
-        config = read_kubeconfig(host, location)
-        if config is None:
-            raise CommandError(Exit.REFUSED, _describe_early(number))
-    with ExitStack() as stack:
-        with session.screen.busy(f"opening a port to the cluster of job {number}"):
-            text = stack.enter_context(forward_api(host, location, config, port=port))
-        folder = session.surroundings.config_dir / "clusters"
-        for each in (folder.parent, folder):
-            check_private(each)
-        try:
-            path = stack.enter_context(hold_file(folder, text, link=link))
-        except FileExistsError as error:
-            raise CommandError(Exit.USAGE, f"{link} exists; choose another name, or remove it") from error
-        yield path
-
-
-def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
-    """
-    Raises:
-        CommandError: the host cluster does not have this very job: KUBECONFIG leads to another site, where the same
-            number is another job, perhaps of somebody else.
-    """
-    number = int(job["number"])
-    namespace = str(job.get("namespace") or names.job_object_name(number))
-    if not names.is_job_object_name(namespace):
-        raise CommandError(Exit.REFUSED, f"kns names the namespace {namespace}, which cannot be one of a job")
-    found = host.find("namespace", namespace)
-    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
-    if found is None and job["started"] is None:
-        raise CommandError(Exit.REFUSED, _describe_early(number))
-    if annotations.get(names.JOB_NAME_ANNOTATION) != job["name"]:
-        raise CommandError(
-            Exit.REFUSED,
-            f"namespace {namespace} of the cluster in KUBECONFIG is not that of job {number}; "
-            "KUBECONFIG must lead to the host cluster of the same site",
-        )
-    return Location(number, namespace)
-
-
-def _describe_early(number: int) -> str:
-    return f"job {number} has no cluster yet; `kns watch {number}` waits for it"

@@ -76,7 +76,7 @@ def keep(
     """
     Keep everything of a live job after its end, to look into it. Only for system administrators.
 
-    It occupies its nodes until `kns keep --undo`, `kns delete`, or the retention time of its record.
+    It occupies its nodes until `kns keep --undo` or `kns delete`; nothing else ends that.
     """
     session = get_session(ctx)
     with session.connect() as client:

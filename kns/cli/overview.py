@@ -1,18 +1,53 @@
-"""Commands about all jobs together: limits, and for administrators overview."""
+"""Commands about what is used: by one job, by a user, and for administrators by all."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from kns.cli.options import ADMINISTRATORS, Output
+from kns.cli.options import ADMINISTRATORS, JobArgument, Output, read_job
 from kns.cli.screen import Format, Screen, build_pairs, build_table
 from kns.cli.session import get_session
 from kns.cli.steps import describe_total
 
+_KIB_PER_GIB = 1024**2
 _MESSAGE = 200  # characters of a message in a table
 
 overviews = typer.Typer()
+
+
+@overviews.command(rich_help_panel="Jobs")
+def usage(ctx: typer.Context, job: JobArgument, output: Output = None) -> None:
+    """Show what a job uses now, what its pods request, and what they requested in all."""
+    session = get_session(ctx)
+    screen = session.screen_for(output)
+    with session.connect() as client:
+        found = client.detail(read_job(job))
+        measured = client.metrics(found["number"])
+    requested = found.get("usage") or {}
+    if screen.output is not Format.TABLE:
+        screen.dump({"requested": requested or None, "measured": measured})
+        return
+    if not requested and measured is None:
+        screen.note("nothing yet: the job has not started")
+    screen.draw(build_pairs({**_describe_measured(measured or {}), **_describe_requested(requested, found)}))
+
+
+def _describe_measured(found: Mapping[str, int]) -> dict[str, object]:
+    if not found:
+        return {}
+    used, total = (found[key] / _KIB_PER_GIB for key in ("memory_used", "memory_total"))
+    return {"CPU now": f"{found['cpu_used']} % of the machine", "Memory now": f"{used:.2f} of {total:.1f} GiB"}
+
+
+def _describe_requested(found: Mapping[str, float], job: Mapping[str, Any]) -> dict[str, object]:
+    if not found:
+        return {}
+    gpus = f", {found['gpus']:g} GPUs" if found["gpus"] else ""
+    gpu_hours = f", {found['gpu_hours']:.2f} GPU hours" if found["gpu_hours"] else ""
+    hours = f"{found['core_hours']:.2f} core hours, {found['memory_gib_hours']:.2f} GiB hours{gpu_hours}"
+    now = f"{found['cores']:g} cores, {found['memory_gib']:g} GiB{gpus}"
+    return {"Requested now": None if job["ended"] else now, "Requested in all": hours}
 
 
 @overviews.command()

@@ -75,7 +75,7 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
 def set_keep(ports: ServicePorts, caller: User, job: Job, *, keep: bool) -> None:
     """
     Keep everything of a live job after its end, or no longer; for system admins, because a kept job occupies nodes that
-    nobody pays for. It stays until the retention time of its record at most. A repeated call has no further effect.
+    nobody pays for, until an administrator undoes it or deletes the record. A repeated call has no further effect.
 
     Raises:
         NotPermittedError: the caller is not a system admin.
