@@ -27,8 +27,8 @@ from bench.errors import BenchError
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.kubectl import Kubectl
-from demo.nested import set_server
 from demo.target import Target
+from kns.cli.nested import set_server
 from kns.client import ENDED, Client
 from kns.model.site import parse_jobs_domain
 

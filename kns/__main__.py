@@ -6,7 +6,8 @@ The command line imports nothing of the scheduler, so that it works and starts q
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kns.model.findings import Finding
 
@@ -21,9 +22,11 @@ def run_command_line() -> None:
     from kns.cli.app import app
     from kns.cli.preflight_command import add_preflight
     from kns.cli.prepare_command import add_prepare
+    from kns.cli.render_command import add_render
 
     add_preflight(app, _check_site)
     add_prepare(app, _prepare_site)
+    add_render(app, _render_job)
     app(prog_name="kns")
 
 
@@ -49,6 +52,15 @@ def _prepare_site(all_versions: bool) -> Iterable[Finding]:
     from kns.prepare import prepare_site
 
     return prepare_site(all_versions=all_versions)
+
+
+def _render_job(body: Mapping[str, Any], **options: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Imported when asked for, as above."""
+    try:
+        from kns.render import render_job
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error))
+    return render_job(body, **options)
 
 
 def _explain_missing(error: ModuleNotFoundError) -> int:

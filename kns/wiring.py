@@ -314,6 +314,7 @@ class _Wiring:
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
             members=self._build_members(),
+            system_namespace=settings.system_namespace,
         )
 
 

@@ -9,12 +9,14 @@ import typer
 
 from kns import __version__
 from kns.cli.catalog import catalog
+from kns.cli.cluster import clusters
 from kns.cli.control import control
 from kns.cli.exits import KnsGroup
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
 from kns.cli.offers import offers
-from kns.cli.options import KubernetesVersions, Output, list_minors
+from kns.cli.options import AUTHORS, KubernetesVersions, Output, list_minors
+from kns.cli.overview import overviews
 from kns.cli.report import Report, escape
 from kns.cli.session import open_session
 from kns.cli.submit import submission
@@ -33,11 +35,17 @@ app = typer.Typer(
     "5 refused, 6 no answer, 7 timeout, 8 the job was terminated or canceled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for each in (submission, jobs, control, offers, sites):
-    app.registered_commands += each.registered_commands
-app.add_typer(catalog)
+_PANELS = {"Jobs": (submission, jobs, control, clusters), "The site": (offers, overviews), "Sign in": (sites,)}
+for panel, groups in _PANELS.items():
+    for group in groups:
+        for command in group.registered_commands:
+            if not isinstance(command.rich_help_panel, str):
+                command.rich_help_panel = panel
+        app.registered_commands += group.registered_commands
+app.add_typer(catalog, rich_help_panel=AUTHORS)
 
 
 def _show_version(value: bool) -> None:
@@ -64,7 +72,7 @@ def main(
     ctx.obj = open_session(ctx, profile=profile, url=url, output=output, color=not no_color, quiet=quiet)
 
 
-@app.command()
+@app.command(rich_help_panel=AUTHORS)
 def validate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An AppDef (JSON).", exists=True, dir_okay=False, readable=True)

@@ -1,12 +1,13 @@
-"""Commands that end jobs, or let them run longer."""
+"""Commands that end jobs, let them run longer, or decide what stays of them."""
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import JobArgument, JobArguments, Timeout, read_job
+from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Timeout, read_job
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
@@ -64,6 +65,55 @@ def extend(
     session.screen.line(format_walltime(walltime_s))
 
 
+@control.command(rich_help_panel=ADMINISTRATORS)
+def keep(
+    ctx: typer.Context,
+    job: JobArgument,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Keep it no longer; if it has ended, remove everything.")
+    ] = False,
+) -> None:
+    """
+    Keep everything of a live job after its end, to look into it. Only for system administrators.
+
+    It occupies its nodes until `kns keep --undo` or `kns delete`; nothing else ends that.
+    """
+    session = get_session(ctx)
+    with session.connect() as client:
+        client.keep(read_job(job), keep=not undo)
+    session.screen.note(
+        "no longer kept" if undo else "kept after its end; `kns delete` or `kns keep --undo` removes it"
+    )
+
+
+@control.command(rich_help_panel=ADMINISTRATORS)
+def delete(
+    ctx: typer.Context,
+    job: JobArguments,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """
+    Delete the records of ended jobs, with their output and whatever was kept. Only for system administrators.
+
+    A record is the account of what a job used. kns deletes it by itself after the site's retention time.
+    """
+    session = get_session(ctx)
+    with session.connect() as client:
+        found = [client.detail(read_job(each)) for each in job]
+        for each in found:
+            if each["ended"] is None:
+                raise CommandError(Exit.REFUSED, f"job {each['number']} has not ended; `kns stop` ends it")
+        if not yes and not _confirm(", ".join(str(each["number"]) for each in found)):
+            raise CommandError(Exit.USAGE, "nothing was deleted; --yes deletes without a question")
+        for each in found:
+            client.delete(each["number"])
+            session.screen.note(f"job {each['number']}: record deleted")
+
+
+def _confirm(numbers: str) -> bool:
+    return sys.stdin.isatty() and typer.confirm(f"delete the records of {numbers} for good?", err=True)
+
+
 def _add(job: dict[str, Any], by: str) -> str:
     try:
         added_s = parse_walltime(by, path="--by")
@@ -84,7 +134,8 @@ def _end_all(
         ended = [_end_one(session, client, job, end) for job in jobs]
         if wait:
             for number in ended:
-                _await_removal(session, client, number, timeout_s=timeout_s)
+                with session.screen.busy(f"waiting for the removal of job {number}"):
+                    _await_removal(session, client, number, timeout_s=timeout_s)
 
 
 def _end_one(session: Session, client: Client, job: str, end: Callable[[Client, dict[str, Any]], None]) -> int:

@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from kns.cli.kubectl import KubectlError
 from kns.cli.report import escape
-from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError
+from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError, UnknownJobError
 
 
 class Exit(IntEnum):
@@ -35,6 +36,14 @@ class CommandError(Exception):
         super().__init__(message)
 
 
+class Terminated(BaseException):
+    """A signal asks the program to end. `number` is that of the signal."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
 class KnsGroup(TyperGroup):
     """The commands. Expected errors end the program with one line on stderr and their status."""
 
@@ -45,8 +54,12 @@ class KnsGroup(TyperGroup):
             _end(error.status, str(error))
         except ClientError as error:
             _end(*explain_client_error(error))
+        except KubectlError as error:
+            _end(*explain_kubectl_error(error))
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None
+        except Terminated as error:
+            raise typer.Exit(128 + error.number) from None
 
 
 def _end(status: Exit, message: str) -> NoReturn:
@@ -74,8 +87,10 @@ def explain_client_error(error: ClientError) -> tuple[Exit, str]:
     """The status and the sentence for an error of the client."""
     if isinstance(error, NoResponseError):
         return Exit.UNREACHABLE, f"{error}; check the address (--url, KNS_URL or `kns login`) and your network"
-    if not isinstance(error, ResponseError):
+    if isinstance(error, UnknownJobError):
         return Exit.NOT_FOUND, str(error)
+    if not isinstance(error, ResponseError):
+        return Exit.REFUSED, str(error)
     known = _SENTENCES.get((error.status, error.text))
     if known is not None:
         return known
@@ -99,3 +114,13 @@ def _explain_status(error: ResponseError) -> tuple[Exit, str]:
         case status if status >= 500:
             return Exit.UNREACHABLE, f"kns failed: {error}; ask the site's administrator"
     return Exit.REFUSED, f"kns refused: {error.text.removeprefix(_SYNTAX)}"
+
+
+def explain_kubectl_error(error: KubectlError) -> tuple[Exit, str]:
+    """The status and the sentence for a call of kubectl that failed."""
+    if error.is_forbidden:
+        return (
+            Exit.SIGNED_OUT,
+            f"{error}; your access to the host cluster lacks this right: ask its administrator, or use `kns shell`",
+        )
+    return Exit.UNREACHABLE, f"{error}; check that KUBECONFIG leads to the host cluster of this site"

@@ -1,6 +1,5 @@
 """Commands that read jobs: list, show, explain, watch, logs, events, open, shell."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import JobArgument, Output, Timeout, read_job
-from kns.cli.screen import Format, Screen, build_pairs, build_table
+from kns.cli.options import ADMINISTRATORS, JobArgument, Output, Timeout, read_job
+from kns.cli.screen import Format, Screen, build_pairs, build_table, write_json
 from kns.cli.session import Session, get_session
 from kns.cli.steps import build_timeline, describe_total
 from kns.cli.waiting import Until, describe_end, poll, status_of, wait_for
@@ -148,7 +147,7 @@ def _watch_list(session: Session, screen: Screen, client: Client, read: Any) -> 
             if screen.output is Format.TABLE:
                 screen.line("\t".join(str(cell or "") for cell in _job_row(job, session.surroundings.now())))
             else:
-                screen.line(json.dumps(_job_data(job), ensure_ascii=False))
+                screen.line(write_json(_job_data(job)))
         for number in gone:
             if screen.output is Format.TABLE:
                 screen.line(f"{number}\tleft the list")
@@ -331,7 +330,7 @@ def list_new_lines(before: list[str], after: list[str]) -> list[str]:
     return after
 
 
-@jobs.command()
+@jobs.command(rich_help_panel=ADMINISTRATORS)
 def events(ctx: typer.Context, job: JobArgument) -> None:
     """
     Print the Kubernetes events of a live job's namespace, oldest first. Only for system administrators.

@@ -22,7 +22,7 @@ offers = typer.Typer()
 @offers.command()
 def apps(
     ctx: typer.Context,
-    search: Annotated[str, typer.Argument(metavar="[TEXT]", help="Only apps with this text in them.")] = "",
+    search: Annotated[str, typer.Argument(metavar="TEXT", help="Only apps with this text in them.")] = "",
     output: Output = None,
 ) -> None:
     """List the apps that you may run."""

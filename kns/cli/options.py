@@ -42,8 +42,10 @@ def list_minors(versions: str) -> tuple[str, ...]:
     return tuple(reversed(parse_versions(versions)))
 
 
+ADMINISTRATORS = "For system administrators"  # titles in the help
+AUTHORS = "For app authors and administrators"
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Number or name of the job.", show_default=False)]
-JobArguments = Annotated[list[str], typer.Argument(metavar="JOB...", help="Numbers or names of jobs.")]
+JobArguments = Annotated[list[str], typer.Argument(metavar="JOB", help="Numbers or names of jobs.")]
 Output = Annotated[
     Format | None,
     typer.Option("--output", "-o", help="Form of the result.", show_default="table", case_sensitive=False),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kns.cli.options import AUTHORS
 from kns.cli.report import escape
 from kns.model.findings import Finding, Severity
 
@@ -16,7 +17,7 @@ _INDENT = " " * 9
 def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]]) -> None:
     """Add the command to `app`. `check_site` is a parameter, because the command line does not import adapters."""
 
-    @app.command()
+    @app.command(rich_help_panel=AUTHORS)
     def preflight(
         as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of lines.")] = False,
     ) -> None:

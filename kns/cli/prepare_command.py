@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kns.cli.options import AUTHORS
 from kns.cli.preflight_command import show
 from kns.model.findings import Finding, Severity
 
@@ -12,7 +13,7 @@ from kns.model.findings import Finding, Severity
 def add_prepare(app: typer.Typer, prepare_site: Callable[[bool], Iterable[Finding]]) -> None:
     """Add the command to `app`. `prepare_site` is a parameter, because the command line does not import adapters."""
 
-    @app.command()
+    @app.command(rich_help_panel=AUTHORS)
     def prepare(
         all_versions: Annotated[
             bool, typer.Option("--all", help="All Kubernetes versions of the site, not only the default.")

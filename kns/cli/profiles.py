@@ -21,16 +21,22 @@ from kns.cli.surroundings import Keyring
 DEFAULT = "default"
 SERVICE = "kns"  # the name of our entries in the keyring
 _OWNER_ONLY = 0o600
+_OTHERS_WRITE = 0o022
 
 
 class Profile(BaseModel):
-    """One site. `username` is None if a token was the credential: it has the name."""
+    """
+    One site. `username` is None if the sign-in was by Keycloak: the token has the name. `issuer` and `client_id` are
+    those of that sign-in; the secret is then the tokens.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     url: str
     username: str | None = None
     stored_in: Literal["file", "keyring"] = "file"
+    issuer: str | None = None
+    client_id: str | None = None
 
 
 class Config(BaseModel):
@@ -55,6 +61,8 @@ class Profiles:
             CommandError: the file is not readable.
         """
         path = self._folder / "config.json"
+        for each in (self._folder, path):
+            check_private(each)
         try:
             return Config.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -163,6 +171,25 @@ class Profiles:
                 Exit.USAGE,
                 f"cannot write {self._folder / name}: {error.strerror}; set KNS_CONFIG_DIR to another folder",
             ) from error
+
+
+def check_private(path: Path) -> None:
+    """
+    Others must not write the addresses that credentials are sent to, or a kubeconfig, which can name programs to run.
+
+    Raises:
+        CommandError: they can.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if os.name == "posix" and (found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS_WRITE):
+        raise CommandError(
+            Exit.USAGE,
+            f"others can write {path}, so what you do could lead elsewhere; run `chmod go-w {path}` if it is yours, or "
+            "set KNS_CONFIG_DIR to another folder",
+        )
 
 
 def _first_line(error: Exception) -> str:

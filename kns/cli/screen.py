@@ -8,6 +8,7 @@ control sequences of a terminal.
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Any
 
@@ -61,6 +62,12 @@ class Screen:
         if not self._quiet and sys.stderr.isatty():
             self._error.print(Text(escape(text), style="dim"))
 
+    def busy(self, text: str) -> AbstractContextManager[object]:
+        """Show that a command works, on a terminal. A pipe gets nothing."""
+        if self._quiet or not sys.stderr.isatty():
+            return nullcontext()
+        return self._error.status(Text(escape(text)))
+
     def warn(self, text: str) -> None:
         """A line that also a log should have."""
         self._error.print(Text(f"warning: {escape(text)}"), soft_wrap=True)
@@ -73,13 +80,16 @@ class Screen:
             self.dump(data)
 
     def dump(self, data: Any) -> None:
+        text = write_json(data, indent=2)
         if self.output is Format.YAML:
-            text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        else:
-            text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        sys.stdout.write(text)
+            is_plain = text == json.dumps(data, indent=2, ensure_ascii=False)
+            text = yaml.safe_dump(data, sort_keys=False, allow_unicode=is_plain).removesuffix("\n")
+        sys.stdout.write(f"{text}\n")
 
     def draw(self, renderable: RenderableType) -> None:
+        """Text may have several lines."""
+        if isinstance(renderable, str):
+            renderable = Text("\n".join(escape_line(line) for line in renderable.split("\n")))
         if self.is_terminal:
             self.out.print(renderable)
             return
@@ -134,6 +144,18 @@ def _cell(value: object) -> Text:
         return value
     text = "" if value is None else escape(str(value))
     return Text(text, style=_STYLES.get(text, ""))
+
+
+def write_json(data: Any, *, indent: int | None = None) -> str:
+    """
+    JSON in which only printable characters are written as they are: others may control a terminal, or hide what a line
+    says.
+
+    >>> write_json({"label": "\\x9b1m \\u202eé"})
+    '{"label": "\\\\u009b1m \\\\u202eé"}'
+    """
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def escape_line(text: str) -> str:

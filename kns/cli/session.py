@@ -11,11 +11,12 @@ from functools import cached_property
 
 import typer
 
+from kns.cli.device_login import StoredTokens
 from kns.cli.exits import CommandError, Exit
 from kns.cli.profiles import Profile, Profiles
 from kns.cli.screen import Format, Screen
 from kns.cli.surroundings import Surroundings
-from kns.client import ApiKey, Bearer, Client, Credentials
+from kns.client import ApiKey, Bearer, Client, Credentials, Renewed
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Session:
         # A stored secret is sent only to the site that it was stored for.
         if profile is not None and check_url(profile.url) == self.url:
             secret = self.profiles.find_secret(self.profile_name, profile)
+            if secret is not None and profile.issuer is not None:
+                return Renewed(StoredTokens(self.surroundings, self.profiles, self.profile_name, profile).read)
             if secret is not None:
                 return ApiKey(profile.username, secret) if profile.username else Bearer(secret)
         raise CommandError(

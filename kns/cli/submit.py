@@ -23,7 +23,7 @@ from kns.client import Client, NoResponseError, Submitted
 _TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
 _RETRY_AFTER_S = 2.0
 
-App = Annotated[str | None, typer.Argument(metavar="[APP]", help="Id of the app.", show_default=False)]
+App = Annotated[str | None, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)]
 Parameters = Annotated[
     list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the app; repeatable.")
 ]
@@ -138,7 +138,38 @@ def build_body(
     project: str | None,
     vault: str | None,
 ) -> dict[str, Any]:
-    """The submission without credentials: `given` (a file), changed by the options."""
+    """As `merge_options`, on the smallest machine that fits if none is named."""
+    body = merge_options(
+        given,
+        app=app,
+        parameters=parameters,
+        machine=machine,
+        nodes=nodes,
+        command=command,
+        walltime=walltime,
+        label=label,
+        project=project,
+        vault=vault,
+    )
+    if not body["machine"].get("type"):
+        body["machine"]["type"] = _choose_machine(client, body["app"], body["application"].get("command"))
+    return body
+
+
+def merge_options(
+    given: Mapping[str, Any],
+    *,
+    app: str | None,
+    parameters: Mapping[str, str],
+    machine: str | None,
+    nodes: int | None,
+    command: str | None,
+    walltime: str | None,
+    label: str | None,
+    project: str | None,
+    vault: str | None,
+) -> dict[str, Any]:
+    """The submission without credentials: `given` (a file), changed by the options. It may lack a machine."""
     body = {key: value for key, value in given.items() if key != "user"}
     body["app"] = app or body.get("app")
     if not isinstance(body["app"], str) or not body["app"]:
@@ -148,9 +179,7 @@ def build_body(
     if not isinstance(known, Mapping):
         raise CommandError(Exit.USAGE, "the file's application.parameters must be an object")
     application["parameters"] = {**known, **parameters}
-    wanted = _merge(body, "machine", type=machine, nodes=nodes)
-    if not wanted.get("type"):
-        wanted["type"] = _choose_machine(client, body["app"], application.get("command"))
+    _merge(body, "machine", type=machine, nodes=nodes)
     for name, value in (("job_label", label), ("job_project", project)):
         if value is not None:
             body[name] = value

@@ -13,6 +13,7 @@ from typing import Protocol
 import typer
 
 from kns.client import Client, Credentials
+from kns.client.realm import Realm
 
 
 class Keyring(Protocol):
@@ -38,10 +39,14 @@ def find_keyring() -> Keyring | None:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """`connect` makes the HTTP client; `open_url` shows a URL in the browser and returns whether that worked."""
+    """
+    `connect` makes the HTTP client, `connect_realm` that of a Keycloak realm with issuer and client; `open_url` shows a
+    URL in the browser and returns whether that worked.
+    """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     connect: Callable[[str, Credentials | None], Client] = Client
+    connect_realm: Callable[[str, str], Realm] = Realm
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

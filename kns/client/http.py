@@ -1,12 +1,12 @@
 """Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from kns.client.bounds import bound_answers
 from kns.client.errors import NoResponseError, ResponseError, UnknownJobError
 from kns.client.wire import (
     OWN_PREFIX,
@@ -16,8 +16,10 @@ from kns.client.wire import (
     Credentials,
     JobEntry,
     JobRef,
+    Renewed,
     Submitted,
     build_submission,
+    is_loopback,
 )
 from kns.model.errors import clip
 from kns.model.job.output import split_lines
@@ -53,10 +55,11 @@ class Client:
         self._http = httpx.Client(
             base_url=self._url,
             timeout=TIMEOUT_S,
-            trust_env=not _is_loopback(self._url) if use_proxy is None else use_proxy,
-            headers={"Authorization": f"Bearer {credentials.token}"} if isinstance(credentials, Bearer) else None,
+            trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
+            auth=_build_auth(credentials),
             limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
             transport=transport,
+            **bound_answers(),
         )
 
     def __enter__(self) -> Self:
@@ -184,9 +187,22 @@ class Client:
         """A job with its timeline (`Job` of the API of kns's own clients)."""
         return dict(self.get("job", prefix=OWN_PREFIX, **_name(job)))
 
+    def metrics(self, job: JobRef) -> dict[str, int] | None:
+        """What a running job uses at this moment: percent of its CPU, KiB of memory; None if nothing is measured."""
+        found = self._find("metrics", **_name(job))
+        return None if found is None else dict(found["summary"])
+
     def explain(self, job: JobRef) -> dict[str, Any]:
         """What a job does or waits for (`Explanation`)."""
         return dict(self.get("explain", prefix=OWN_PREFIX, **_name(job)))
+
+    def limits(self) -> dict[str, Any]:
+        """How many live jobs the user has, and may have (`Limits`)."""
+        return dict(self.get("limits", prefix=OWN_PREFIX))
+
+    def overview(self, *, page: int = 1) -> dict[str, Any]:
+        """The whole installation (`Overview`). ResponseError 403 for others than system admins."""
+        return dict(self.get("overview", prefix=OWN_PREFIX, page=page))
 
     def connection(self, job: JobRef) -> dict[str, Any]:
         """How to reach a running job (`Connection`). ResponseError 409 while it cannot be reached."""
@@ -194,10 +210,15 @@ class Client:
 
     def extend(self, job: JobRef, walltime: str) -> int:
         """Extend the walltime (HH:MM:SS from the start) of a live job, and return it in seconds. Safe to repeat."""
-        path = f"{OWN_PREFIX}/extend"
-        key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
-        answer = self.send("POST", path, data={**_name(job), "walltime": walltime}, headers=key)
-        return int(self._decode("POST", path, answer)["walltime_seconds"])
+        return int(self._post("extend", job, walltime=walltime)["walltime_seconds"])
+
+    def keep(self, job: JobRef, *, keep: bool) -> None:
+        """Keep everything of a live job after its end, or no longer. ResponseError 403: the user is no system admin."""
+        self._post("keep", job, keep="true" if keep else "false")
+
+    def delete(self, job: JobRef) -> None:
+        """Delete the record of an ended job. ResponseError 403 for others than system admins."""
+        self._post("delete", job)
 
     def shutdown(self, job: JobRef) -> None:
         """Request the end of a running job, with the grace period for its pods."""
@@ -206,6 +227,11 @@ class Client:
     def terminate(self, job: JobRef) -> None:
         """Request the end of any live job."""
         self.get("terminate", **_name(job))
+
+    def _post(self, route: str, job: JobRef, **values: str) -> Any:
+        path = f"{OWN_PREFIX}/{route}"
+        key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
+        return self._decode("POST", path, self.send("POST", path, data={**_name(job), **values}, headers=key))
 
     def _find(self, route: str, **params: Any) -> Any:
         """Like `get`, but None for status 404."""
@@ -225,6 +251,19 @@ class Client:
             raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
 
 
+def _build_auth(credentials: Credentials | None) -> Callable[[httpx.Request], httpx.Request] | None:
+    """A token as a header of each request. An API key is not sent with every one, see `send`."""
+    if not isinstance(credentials, Bearer | Renewed):
+        return None
+
+    def add(request: httpx.Request) -> httpx.Request:
+        token = credentials.token if isinstance(credentials, Bearer) else credentials.read()
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return add
+
+
 def _name(job: JobRef) -> dict[str, Any]:
     return {"number": job} if isinstance(job, int) else {"name": job}
 
@@ -237,11 +276,3 @@ def read_error(response: httpx.Response) -> str:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     return clip(error if isinstance(error, str) else response.text)
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

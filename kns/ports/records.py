@@ -137,6 +137,19 @@ class JobStore(Protocol):
         """
         ...
 
+    def set_keep(self, job: Job, *, keep: bool) -> None:
+        """
+        Write into the spec whether the job's objects stay after its end; safe to repeat.
+
+        Raises:
+            RefusedError: the API server does not store it.
+        """
+        ...
+
+    def delete(self, job: Job) -> None:
+        """As `RecordWriter.delete`: an administrator may remove the record of an ended job."""
+        ...
+
 
 class RecordAuthority(Protocol):
     """The records as the API server has them, without a cache: for decisions that cannot be undone."""

@@ -56,7 +56,7 @@ def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
         found = ports.namespaces.list_events(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
-    return sorted(JobEvent(_time_of(event), _line_of(event)) for event in found)
+    return sorted(JobEvent(time_of_event(event), _line_of(event)) for event in found)
 
 
 def read_warnings(ports: ServicePorts, job: Job) -> list[tuple[datetime, Object]]:
@@ -65,10 +65,10 @@ def read_warnings(ports: ServicePorts, job: Job) -> list[tuple[datetime, Object]
         found = ports.namespaces.list_warnings(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
-    return sorted(((_time_of(event), event) for event in found), key=lambda pair: pair[0])
+    return sorted(((time_of_event(event), event) for event in found), key=lambda pair: pair[0])
 
 
-def _time_of(event: Object) -> datetime:
+def time_of_event(event: Object) -> datetime:
     """When it happened last. Each generation of the events API has its own key for this."""
     series = event.get("series") or {}
     meta = event.get("metadata") or {}

@@ -35,7 +35,7 @@ class Limits:
 class ServicePorts:
     """
     The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
-    warm pool.
+    warm pool. `system_namespace` is kns's own.
     """
 
     jobs: JobStore
@@ -50,3 +50,4 @@ class ServicePorts:
     limits: Limits
     bearer: Bearer | None = None
     members: Members | None = None
+    system_namespace: str = "kns-system"

@@ -21,6 +21,7 @@ from kns.model.submit.submission import Submission
 from kns.service.catalog import get_app, list_apps, list_fit_machines, list_vaults
 from kns.service.errors import InactiveAccountError, NotStoredError, TooManyJobsError, TooManyRequestsError
 from kns.service.find import accepted_of
+from kns.service.overview import read_allowance
 from kns.service.ports import ServicePorts
 from kns.service.submit import Request as SubmitRequest
 from kns.service.submit import submit_job
@@ -192,4 +193,11 @@ def _render_form(
 @routes.add(Route("machines", "The machines that jobs can have.", methods=GET))
 def show_machines(ports: Ports, member: SignedIn) -> Response:
     machines = ports.catalog.current().machines.values()
-    return render_page("machines.html", title="Machines", current="machines", member=member, machines=list(machines))
+    return render_page(
+        "machines.html",
+        title="Machines",
+        current="machines",
+        member=member,
+        machines=list(machines),
+        allowance=read_allowance(ports, member.user),
+    )

@@ -95,6 +95,10 @@ def can_stop(job: Job) -> bool:
     return not job.is_ended and job.stop_reason is None
 
 
+def can_extend(job: Job) -> bool:
+    return can_stop(job) and job.walltime_s is not None
+
+
 def build_rows(steps: Sequence[Step], *, usual: Mapping[str, float], now: datetime) -> list[Row]:
     """The steps with their bars. Only the steps of the start have one, because a job may serve for days."""
     start = [step for step in steps if step.name not in _AFTER_START and step.began is not None]

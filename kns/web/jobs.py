@@ -10,28 +10,30 @@ from kns.http.dependencies import Ports
 from kns.http.events import render_events
 from kns.http.help_page import render_help
 from kns.http.routes import GET, POST, Route, Routes
-from kns.model.errors import TransientError
+from kns.model.errors import InvalidInputError, TransientError
 from kns.model.job.job import Job, JobState
 from kns.model.job.timeline import build_timeline
+from kns.model.reading.duration import format_walltime, parse_walltime
 from kns.service.catalog import list_apps, require_admin
-from kns.service.control import shut_down, terminate
-from kns.service.errors import NotRunningError
+from kns.service.control import extend, shut_down, terminate
+from kns.service.errors import InactiveAccountError, NotRunningError
 from kns.service.explain import explain
 from kns.service.find import accepted_of
 from kns.service.insight import measure, read_events
 from kns.service.ports import ServicePorts
 from kns.service.view import list_newest, read_connection, read_output, read_tail
 from kns.web.errors import ERRORS
-from kns.web.job_view import build_card, build_plots, build_rows, can_stop, count_progress
+from kns.web.job_view import build_card, build_plots, build_rows, can_extend, can_stop, count_progress
 from kns.web.live import EventStream
 from kns.web.lookup import NamedJob
 from kns.web.pages import HEADERS, redirect, render_page
 from kns.web.site import PREFIX, Web
-from kns.web.visitor import Form, SignedIn
+from kns.web.visitor import Form, Member, SignedIn
 
 SHOWN_LINES = 200  # of the output in a job's page; the whole output is one link away
 CARDS = 50  # jobs on one page of the list
 
+_WALLTIME_DIGITS = 9  # of a walltime in seconds
 _SAFE_SCHEMES = ("http://", "https://")  # an app's author may write any address, and a browser would run `javascript:`
 
 routes = Routes(ERRORS)
@@ -104,6 +106,7 @@ def show_job(ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Respon
         usage=job.status.usage.at(job.status.end_time or now) if job.status.usage else None,
         plots=build_plots(job, now),
         can_stop=can_stop(job),
+        can_extend=can_extend(job),
         can_repeat=job.spec.app in list_apps(ports, member.user),
         is_mine=job.spec.user == member.user.username,
         problem=parts.problem,
@@ -220,6 +223,45 @@ def stop_job(ports: Ports, job: NamedJob, form: Form) -> Response:
     else:
         terminate(ports, job)
     return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
+
+
+@routes.add(Route("jobs/{number}/extend", "Ask how much longer the job may run.", methods=GET))
+def ask_extension(ports: Ports, member: SignedIn, job: NamedJob) -> Response:
+    return _render_extension(ports, member, job)
+
+
+@routes.add(Route("jobs/{number}/extend", "Extend the walltime.", methods=POST))
+def extend_job(ports: Ports, member: SignedIn, job: NamedJob, form: Form) -> Response:
+    """The form has the walltime that it was made for, so that sending it twice extends once."""
+    by, known = form.text("by").strip(), form.text("from")
+    try:
+        base_s = int(known) if known.isascii() and known.isdigit() and len(known) <= _WALLTIME_DIGITS else 0
+        extend(ports, member.user, job, format_walltime(base_s + parse_walltime(by, path="by")))
+    except InvalidInputError as error:
+        return _render_extension(ports, member, job, by=by, refused=error.problem, status=400)
+    except (NotRunningError, InactiveAccountError) as error:
+        status = 403 if isinstance(error, InactiveAccountError) else 409
+        return _render_extension(ports, member, job, by=by, refused=str(error), status=status)
+    return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
+
+
+def _render_extension(
+    ports: ServicePorts, member: Member, job: Job, *, by: str = "", refused: str = "", status: int = 200
+) -> Response:
+    number = accepted_of(job).number
+    return render_page(
+        "extend.html",
+        title=f"Let job {number} run longer",
+        current="jobs",
+        member=member,
+        status=status,
+        job=job,
+        card=build_card(job, ports.clock.now()),
+        can_extend=can_extend(job),
+        is_mine=job.spec.user == member.user.username,
+        by=by,
+        refused=refused,
+    )
 
 
 def _is_running(job: Job) -> bool:

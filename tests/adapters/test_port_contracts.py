@@ -5,7 +5,7 @@ A promise that only one side keeps would make every other test a test of the wro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -364,6 +364,25 @@ def test_extending_an_ended_job_changes_nothing(subject: Subject) -> None:
     assert subject.read() == before
     with pytest.raises(NotFoundError):
         subject.store.extend_walltime(a_job().numbered(99).build(), 7200)
+
+
+def test_a_job_is_kept_until_somebody_changes_their_mind(subject: Subject) -> None:
+    job = subject.create()
+    assert not subject.read().spec.keep
+    for keep in (True, True, False):
+        subject.store.set_keep(job, keep=keep)
+        assert subject.read().spec.keep is keep
+    before = subject.read()
+    subject.store.set_keep(job, keep=False)
+    assert subject.read() == before
+    with pytest.raises(NotFoundError):
+        subject.store.set_keep(a_job().numbered(99).build(), keep=True)
+
+
+def test_a_later_record_of_the_same_name_is_not_kept(subject: Subject) -> None:
+    job = replace(subject.create(), uid="another")
+    with pytest.raises(NotFoundError):
+        subject.store.set_keep(job, keep=True)
 
 
 def test_stopping_what_went_is_reported(subject: Subject) -> None:

@@ -7,12 +7,15 @@ import pytest
 
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState
+from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
 ROUTES = ["job", "explain", "connection"]
-POSTED = ["extend"]
+POSTED = ["extend", "keep", "delete"]
+OTHERS = ["limits", "overview"]  # not about one job
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -39,6 +42,7 @@ def test_a_job_has_its_times_and_its_timeline(api: Api) -> None:
         {
             "number": 7,
             "name": "20260105141530-00007-hello-user1_s1",
+            "namespace": "kns-job-7",
             "user": "user1",
             "app": "hello",
             "command": "Hello",
@@ -57,6 +61,7 @@ def test_a_job_has_its_times_and_its_timeline(api: Api) -> None:
             "ended": None,
             "walltime_seconds": 3600,
             "walltime_end": None,
+            "usage": None,
             "now": "2026-01-05T14:15:42Z",
             "steps": [
                 a_step("namespace", "prepare the namespace", "done", reason="Ok",
@@ -139,6 +144,47 @@ def test_credentials_and_parameters_are_checked_as_in_the_public_api(api: Api, r
     assert_refused(ask(api, route, number="x"), 400, "Invalid parameter(s)")
 
 
+# --- all jobs together
+
+
+def test_everybody_sees_their_own_limit(api: Api) -> None:
+    api.add(a_job())
+    assert ask(api, "limits").json() == {"live_jobs": 1, "live_jobs_limit": None}
+    assert ask(api, "limits", as_user="user2").json() == {"live_jobs": 0, "live_jobs_limit": None}
+    assert_refused(ask(api, "limits", as_user=None), 400, "Required parameter(s) missing")
+
+
+def test_system_admins_see_the_whole_installation(api: Api) -> None:
+    api.add(a_job().exposed())
+    api.add(a_job().numbered(8).owned_by("user3").started().ended(JobState.FAILED).with_status(reason="InitFailed"))
+    found = ask(api, "overview", as_user="admin1").json()
+    assert found["users"] == [{"user": "user1", "live_jobs": 1, "cores": 2, "memory_gib": 4, "gpus": 0}]
+    assert [job["number"] for job in found["live"]] == [7]
+    assert [(job["number"], job["user"]) for job in found["failed"]] == [(8, "user3")]
+    assert found["failures"] == [{"reason": "InitFailed", "count": 1}]
+    assert (found["starting"], found["running"], found["orphans"], found["more"]) == (0, 1, [], False)
+    assert ask(api, "overview", as_user="admin1", page=2).json()["live"] == []
+
+
+@pytest.mark.parametrize("user", ["user1", "lead1", "payer1"])
+def test_the_overview_is_for_system_admins(api: Api, user: str) -> None:
+    assert_refused(ask(api, "overview", as_user=user), 403, f"{user} is not a system admin")
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99999", "\u0663"])
+def test_a_page_is_a_small_number(api: Api, page: str) -> None:
+    assert_refused(ask(api, "overview", as_user="admin1", page=page), 400, "Invalid parameter(s)")
+
+
+def test_a_job_has_its_usage(api: Api) -> None:
+    usage = Usage(time=api.clock.now(), cores=1.5, gib=2, gpus=0)
+    api.add(a_job().exposed().with_status(usage=usage))
+    api.clock.advance(3600)
+    assert ask(api, "job", number=7).json()["usage"] == {
+        "core_hours": 1.5, "memory_gib_hours": 2.0, "gpu_hours": 0.0, "cores": 1.5, "memory_gib": 2.0, "gpus": 0.0
+    }  # fmt: skip
+
+
 # --- extend
 
 
@@ -170,6 +216,31 @@ def test_an_extension_that_is_refused_says_why(api: Api) -> None:
     assert_refused(ask(api, "extend", number=7, walltime="02:00:00"), 405, "Method not allowed")
 
 
+def post(api: Api, route: str, *, as_user: str = "admin1", **params: Any) -> httpx.Response:
+    headers = {"X-API-Username": as_user, "X-API-Key": f"key-{as_user}"}
+    return api.call("POST", f"/kns/{route}", data=params, headers=headers)
+
+
+def test_administrators_keep_jobs_and_delete_records(api: Api) -> None:
+    api.add(a_job().exposed())
+    assert_refused(post(api, "keep", number=7), 400, "Required parameter(s) missing")
+    assert_refused(post(api, "keep", number=7, keep="perhaps"), 400, "Invalid parameter(s)")
+    assert post(api, "keep", number=7, keep="true").json() == {"keep": True}
+    assert_refused(post(api, "delete", number=7), 409, "job 7 has not ended; stop it first")
+    api.add(a_job().exposed().ended())
+    assert_refused(post(api, "keep", number=7, keep="true"), 409, "job 7 has ended, so it is too late to keep it")
+    assert post(api, "delete", number=7).json() == {"number": 7}
+    assert "delete kns-job-7" in api.jobs.writes
+    assert_refused(ask(api, "delete", as_user="admin1", number=7), 405, "Method not allowed")
+
+
+@pytest.mark.parametrize(("user", "status"), [("user1", 403), ("lead1", 403), ("user2", 404)])
+def test_others_neither_keep_nor_delete(api: Api, user: str, status: int) -> None:
+    api.add(a_job().exposed().ended())
+    assert post(api, "keep", as_user=user, number=7, keep="true").status_code == status
+    assert post(api, "delete", as_user=user, number=7).status_code == status
+
+
 def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:
     api.add(a_job().exposed())
     api.namespaces.faults[Kind.RESOURCE_QUOTA] = UnavailableError("no answer")
@@ -180,4 +251,4 @@ def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
-    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, "openapi.json"]}
+    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, "openapi.json"]}

@@ -16,8 +16,11 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from kns.cli.app import app
+from kns.cli.screen import Screen
+from kns.cli.session import Session
 from kns.cli.surroundings import Keyring, Surroundings
 from kns.client import Client, Credentials
+from kns.client.realm import Realm
 from tests.api.client import Api
 
 URL = "https://kns.example.org"
@@ -31,12 +34,13 @@ class Bridge(httpx.BaseTransport):
         self._api = api
         self.fail = 0
         self.lose = 0  # requests that take effect, and whose answers are lost
+        self.unreachable = ""  # a path without an answer
         self.seen: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
-        if self.fail:
-            self.fail -= 1
+        if self.fail or request.url.path == self.unreachable:
+            self.fail = max(0, self.fail - 1)
             raise httpx.ConnectError("connection refused")
         target = request.url.raw_path.decode()
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())
@@ -56,6 +60,7 @@ class Terminal:
     steps: list[Callable[[], object]] = field(default_factory=list)  # what happens in each sleep
     opened: list[str] = field(default_factory=list)
     keyring: Keyring | None = None
+    keycloak: httpx.BaseTransport | None = None
     bridge: Bridge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +74,13 @@ class Terminal:
     def _connect(self, url: str, credentials: Credentials | None) -> Client:
         return Client(url, credentials, transport=self.bridge)
 
+    def _connect_realm(self, issuer: str, client_id: str) -> Realm:
+        return Realm(issuer, client_id, now=lambda: self.api.clock.now().timestamp(), transport=self.keycloak)
+
+    def session(self) -> Session:
+        """A session in this process, without a command."""
+        return Session(self.surroundings, Screen())
+
     def _open(self, url: str) -> bool:
         self.opened.append(url)
         return True
@@ -78,6 +90,7 @@ class Terminal:
         return Surroundings(
             environ={"KNS_CONFIG_DIR": str(self.folder), **self.environ},
             connect=self._connect,
+            connect_realm=self._connect_realm,
             sleep=self._sleep,
             monotonic=self.api.clock.monotonic,
             now=self.api.clock.now,

@@ -120,6 +120,7 @@ def test_colours_are_for_terminals_and_can_be_switched_off(nobody_folder: Path) 
 
 @pytest.fixture
 def nobody_folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").touch(mode=0o600)
     (tmp_path / "config.json").write_text('{"current": "a", "profiles": {"a": {"url": "https://a.example.org"}}}')
     return tmp_path
 

@@ -6,12 +6,14 @@ import pytest
 import yaml
 
 from kns.cli.jobs import list_new_lines
+from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.job.output import CUT, JobOutput
+from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api
-from tests.builders import JobBuilder, a_job
+from tests.builders import JobBuilder, a_catalog, a_command, a_job, an_app, an_appdef
 from tests.cli.conftest import Terminal
 
 URL = "https://kns-job-7.jobs.example.org"
@@ -70,6 +72,30 @@ def test_control_characters_of_others_reach_no_terminal(api: Api, terminal: Term
     assert "a\\x1b]0;title\\x07b" in terminal.run("list").stdout
 
 
+@pytest.mark.proves("security", "control the terminal of whoever lists jobs, reads output or an app's description")
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_data_has_no_characters_that_control_a_terminal(api: Api, terminal: Terminal, output: str) -> None:
+    """Those of C1 work like an escape sequence, and those that change the direction hide what a line says."""
+    label = "a\x9b31m\u202eb\x85c\u2028é"
+    api.add(a_job().labelled(label))
+    shown = terminal.run("list", "-o", output).stdout
+    assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+    assert yaml.safe_load(shown)[0]["label"] == label
+
+
+@pytest.mark.proves("security", "control the terminal of whoever lists jobs, reads output or an app's description")
+def test_what_an_author_wrote_about_an_app_controls_no_terminal(api: Api, terminal: Terminal) -> None:
+    evil = "first line\n\x1b]0;title\x07 [bold]second[/]"
+    command = a_command(description=evil, parameters={"x": {"type": "STR", "name": "x", "description": evil}})
+    appdef = an_appdef(name=evil, description=evil, author=evil, commands={"Run": command})
+    api.catalog.catalog = a_catalog(apps={"evil": an_app(appdef)})
+    for args in (("app", "evil"), ("apps",), ("apps", "-o", "yaml")):
+        shown = terminal.run(*args).stdout
+        assert "\x1b" not in shown
+        assert "title" in shown
+    assert "first line\n\\x1b]0;title\\x07 [bold]second[/]" in terminal.run("app", "evil").stdout
+
+
 def test_a_watched_list_prints_each_change_until_it_is_interrupted(api: Api, terminal: Terminal) -> None:
     api.add(a_job())
 
@@ -115,6 +141,50 @@ def test_output_can_be_yaml_and_the_variable_chooses_it(api: Api, terminal: Term
     assert yaml.safe_load(terminal.run("list").stdout)[0]["number"] == 7
     terminal.environ["KNS_OUTPUT"] = "xml"
     assert terminal.refuse(2, "list") == "KNS_OUTPUT is 'xml'; it must be one of table, json, yaml"
+
+
+# --- usage, limits, overview
+
+
+def test_the_usage_of_a_job_is_what_it_uses_and_what_it_requested(api: Api, terminal: Terminal) -> None:
+    usage = Usage(time=api.clock.now(), cores=1.5, gib=2, gpus=1)
+    api.add(serving().with_status(usage=usage))
+    api.clock.advance(3600)
+    container = {"usage": {"cpu": "1", "memory": "1Gi"}}
+    api.namespaces.objects[Kind.POD_METRICS, "kns-job-7"] = [{"containers": [container]}]
+    assert [line.split(maxsplit=2) for line in terminal.run("usage", "7").stdout.splitlines()] == [
+        ["CPU", "now", "50 % of the machine"],
+        ["Memory", "now", "1.00 of 4.0 GiB"],
+        ["Requested", "now", "1.5 cores, 2 GiB, 1 GPUs"],
+        ["Requested", "in", "all  1.50 core hours, 2.00 GiB hours, 1.00 GPU hours"],
+    ]
+    assert terminal.read("usage", "7")["measured"]["cpu_used"] == 50
+    api.add(a_job())
+    assert terminal.run("usage", "7").stdout == ""
+    assert terminal.read("usage", "7") == {"requested": None, "measured": None}
+
+
+def test_limits_are_ones_own(api: Api, terminal: Terminal) -> None:
+    api.add(a_job())
+    assert terminal.read("limits") == {"live_jobs": 1, "live_jobs_limit": None}
+    assert terminal.run("limits").stdout.split() == ["Live", "jobs", "1", "At", "most", "no", "limit"]
+
+
+def test_an_overview_is_for_administrators_and_escapes_what_others_wrote(api: Api, terminal: Terminal) -> None:
+    api.add(serving())
+    failed = a_job().numbered(8).owned_by("user3").started().ended(JobState.FAILED)
+    api.add(failed.with_status(reason=Reason.INIT_FAILED, message="\x1b]0;title\x07" + "x" * 500))
+    assert terminal.refuse(3, "overview") == "user1 is not a system admin"
+    terminal.environ |= {"KNS_USERNAME": "admin1", "KNS_APIKEY": "key-admin1"}
+    shown = terminal.run("overview").stdout
+    for text in ("Who uses what", "user1", "InitFailed", "user3", "Live jobs", "\\x1b]0;title\\x07"):
+        assert text in shown
+    assert "\x1b" not in shown
+    assert "x" * 300 not in shown
+    assert terminal.read("overview", "--page", "2")["live"] == []
+    api.namespaces.faults[Kind.EVENT] = UnavailableError("no answer")
+    result = terminal.run("overview")
+    assert (result.exit_code, result.stderr) == (0, "warning: the orphans cannot be read now\n")
 
 
 # --- explain

@@ -46,7 +46,7 @@ def test_a_login_is_stored_and_used(api: Api, nobody: Terminal) -> None:
     sign_in(nobody)
     assert [job["number"] for job in nobody.read("list")] == [7]
     assert nobody.read("profiles") == [
-        {"profile": "default", "current": True, "url": URL, "username": "user1", "stored_in": "file"}
+        {"profile": "default", "current": True, "url": URL, "username": "user1", "issuer": None, "stored_in": "file"}
     ]
 
 
@@ -149,6 +149,26 @@ def test_a_folder_that_cannot_be_written_is_named(nobody: Terminal, tmp_path: Pa
     (tmp_path / "kns").write_text("")
     line = nobody.refuse(2, "login", "--url", URL, "-u", "user1", text="key-user1\n")
     assert "KNS_CONFIG_DIR" in line
+
+
+def test_a_folder_that_others_can_write_is_not_used(nobody: Terminal) -> None:
+    """Whoever writes config.json chooses the address that the stored key is sent to."""
+    sign_in(nobody)
+    seen = len(nobody.bridge.seen)
+    for path, mode in ((nobody.folder, 0o777), (nobody.folder / "config.json", 0o666)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        assert nobody.refuse(2, "list").startswith(f"others can write {path}, so what you do could lead elsewhere")
+        path.chmod(before)
+    assert len(nobody.bridge.seen) == seen
+    assert nobody.run("list").exit_code == 0
+
+
+def test_a_site_without_tls_is_warned_about(nobody: Terminal) -> None:
+    for url, warns in (("http://kns.example.org", True), ("http://127.0.0.1:8080", False), (URL, False)):
+        result = nobody.run("login", "--url", url, "-u", "user1", text="key-user1\n")
+        assert result.exit_code == 0
+        assert ("has no TLS" in result.stderr) is warns
 
 
 def test_no_key_is_in_any_url(nobody: Terminal) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from demo import nested
 from demo.errors import DemoError
-from demo.kubectl import DEFAULT_TIMEOUT_S, Kubectl
+from demo.kubectl import Kubectl
 from demo.target import Target
+from kns.cli.kubectl import DEFAULT_TIMEOUT_S
 from tests.e2e.waiting import PATIENCE, POLL_S
 
 _AGAIN_S = 20.0

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from demo.target import ROOT
@@ -16,6 +20,7 @@ from tests.e2e.jobs import JobKeeper
 from tests.e2e.site import Site
 from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
 
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
 _AGAIN_S = 30.0
 _START_S = str(round(240 * PATIENCE))
@@ -25,20 +30,24 @@ class Program:
     """Runs `kns` as user1, signed in by variables."""
 
     def __init__(self, site: Site, folder: Path) -> None:
-        self._environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("KNS_")},
+        left_out = _PROXIES if site.target.is_testbed else frozenset[str]()  # its addresses are on this machine
+        self.environ = {
+            **{key: value for key, value in os.environ.items() if key.lower() not in left_out and key[:4] != "KNS_"},
             "KNS_URL": site.url,
             "KNS_USERNAME": site.user.username,
             "KNS_APIKEY": site.user.apikey,
             "KNS_CONFIG_DIR": str(folder),
+            "KUBECONFIG": site.target.kubeconfig,
+            "PATH": f"{site.target.kubectl.parent}:{os.environ['PATH']}",
         }
+        self.folder = folder
 
     def run(self, *args: str, status: int = 0) -> str:
         """Again if there was no answer, which other tests cause that restart kns; but not what begins or ends a job."""
 
         def answered() -> "subprocess.CompletedProcess[str]":
             done = self._call(*args)
-            if done.returncode == Exit.UNREACHABLE != status and args[0] not in ("submit", "stop"):
+            if done.returncode == Exit.UNREACHABLE != status and args[0] not in ("submit", "stop", "run"):
                 raise NotYetError(done.stderr)
             return done
 
@@ -49,8 +58,23 @@ class Program:
     def _call(self, *args: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "kns", *args]
         return subprocess.run(
-            command, env=self._environ, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+            command, env=self.environ, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
         )
+
+    @contextmanager
+    def start(self, *args: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
+        """A command that goes on, and the first line that it prints. It must have ended with the block."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "kns", *args], env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        try:
+            yield child, child.stdout.readline()
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait(_LIMIT_S)
+            child.stdout.close()
 
     def read(self, *args: str) -> Any:
         return json.loads(self.run(*args, "--output", "json"))
@@ -113,3 +137,64 @@ def _list_one(program: Program) -> dict[str, Any]:
 def test_a_mistake_is_one_line_with_its_status(program: Program) -> None:
     program.run("show", "999999999", status=4)
     program.run("submit", "hello", "-m", "no-such-machine", status=5)
+
+
+def test_a_cluster_is_a_step_of_a_pipeline(program: Program) -> None:
+    """`kns run` submits, runs a program in the job's cluster, gives its status, and leaves nothing."""
+    script = "kubectl get namespaces --output=name; exit 3"
+    submission = ("run", "hello", "-m", "kns-small", "-l", _LABEL, "-t", "00:30:00", "--timeout", _START_S)
+    shown = program.run(*submission, "--", "sh", "-c", script, status=3)
+    assert "namespace/kube-system" in shown.splitlines()
+    assert not [name for name in shown.split() if name.startswith("namespace/kns-")], "that would be the host"
+    (job,) = program.read("list", "--all", "--label", _LABEL, "--limit", "1")
+    program.run("watch", str(job["number"]), "--until", "ended", "--timeout", _START_S, status=8)
+    assert _left(program) == []
+
+
+def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp_path: Path) -> None:
+    """kubectl, a copy, a port, a kubeconfig; afterwards neither a file nor a kubectl is left."""
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
+    (job,) = program.read("list", "--label", _LABEL)
+    number = str(job["number"])
+    pods = program.run("connect", number, "--", "kubectl", "get", "pods", "-l", "app=web", "--output=name")
+    pod = pods.strip().removeprefix("pod/")
+    program.run("cp", number, f"{pod}:/etc/passwd", str(tmp_path / "passwd"))
+    assert (tmp_path / "passwd").read_text().startswith("root:")
+    with program.start("port-forward", number, "service/web", ":8080") as (child, line):
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
+        assert "a Kubernetes cluster of its own" in page.text
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(_LIMIT_S) == 128 + signal.SIGTERM
+    file = tmp_path / "job.conf"
+    with program.start("kubeconfig", number, "--file", str(file)) as (child, line):
+        assert line == f"export KUBECONFIG={file}\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        inside = {**program.environ, "KUBECONFIG": str(file)}
+        found = subprocess.run(
+            ["kubectl", "get", "service", "web", "--output=name"], env=inside, capture_output=True, text=True,
+            timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+        assert found.stdout == "service/web\n", found.stderr
+        child.send_signal(signal.SIGINT)
+        assert child.wait(_LIMIT_S) == 130
+    assert not file.is_symlink()
+    assert _left(program) == []
+    program.run("terminate", number)
+
+
+def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> None:
+    """Access to the host alone is not enough for the command line."""
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL)
+    (job,) = program.read("list", "--label", _LABEL)
+    stranger = {**program.environ, "KNS_USERNAME": site.other.username, "KNS_APIKEY": site.other.apikey}
+    command = [sys.executable, "-m", "kns", "connect", str(job["number"]), "--", "true"]
+    done = subprocess.run(
+        command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("kns: there is no such job")
+
+
+def _left(program: Program) -> list[str]:
+    return [each.name for each in (program.folder / "clusters").iterdir() if each.is_dir()]

@@ -254,6 +254,15 @@ class MemoryJobStore:
             spec = current.spec.model_copy(update={"extended_walltime_s": walltime_s})
             self._write("extend_walltime", replace(current, spec=spec))
 
+    def set_keep(self, job: Job, *, keep: bool) -> None:
+        self._fail("set_keep")
+        with self._lock:
+            current = self._stored(job)
+            if current.uid != job.uid:
+                raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+            if bool(current.spec.keep) is not keep:
+                self._write("set_keep", replace(current, spec=current.spec.model_copy(update={"keep": keep})))
+
     # RecordAuthority
 
     def list_uids(self) -> frozenset[str]:

@@ -321,3 +321,21 @@ def test_with_a_trusted_clock_the_walltime_ends_the_job(sim: Simulation, job: Jo
     sim.clock_trusted = True
     assert sim.step().summary == "ended"
     assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_an_administrator_keeps_one_job_until_they_change_their_mind(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.set_keep(sim.job, keep=True)
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="kept")
+    assert sim.job.is_ended
+    condition = sim.job.status.condition(ConditionType.REMOVED)
+    assert condition is not None
+    assert (condition.is_true, condition.reason) == (False, Reason.KEPT)
+    assert "kns keep 7 --undo" in condition.message
+    assert "Namespace /kns-job-7" in sim.host.left
+    sim.store.set_keep(sim.job, keep=False)
+    sim.run(until="removed")
+    assert sim.job.status.is_true(ConditionType.REMOVED)
+    assert sim.host.left == []

@@ -86,6 +86,15 @@ def test_a_record_that_the_schema_refuses_leaves_no_inputs(client: KubeClient, r
     assert "kns-job-3-inputs" not in [secret["metadata"]["name"] for secret in secrets]
 
 
+def test_a_job_is_kept_and_no_longer(records: KubeRecords) -> None:
+    job = records.create(a_job().numbered(21).build().spec)
+    for keep in (True, False):
+        records.set_keep(job, keep=keep)
+        found = records.find(21)
+        assert found is not None
+        assert found.spec.keep is keep
+
+
 def test_a_walltime_is_extended_and_never_gets_shorter(api: ApiServer, records: KubeRecords) -> None:
     job = records.create(a_job().numbered(20).with_accepted(walltime_s=3600).build().spec)
     records.extend_walltime(job, 7200)

@@ -1,13 +1,16 @@
 """What is known of all jobs together."""
 
+from typing import Any
+
 import pytest
 
 from kns.model.catalog.catalog import User
+from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.ports import PoolState, Share
+from kns.ports import Kind, Object, PoolState, Share
 from kns.service.errors import NotPermittedError
-from kns.service.overview import KEPT_S, LEAST_SAMPLES, UsualDurations, list_all_live, read_overview
+from kns.service.overview import KEPT_S, LEAST_SAMPLES, UsualDurations, list_all_live, read_allowance, read_overview
 from tests.api.client import Api
 from tests.builders import JobBuilder, a_job
 from tests.fakes.pool import FakePool
@@ -56,6 +59,49 @@ def test_the_overview_has_the_pools() -> None:
     assert read_overview(api.ports, user(api, "admin1")).pools == tuple(states)
     without = Api()
     assert read_overview(without.ports, user(without, "admin1")).pools == ()
+
+
+def an_event(reason: str, minute: int, **changes: Any) -> Object:
+    event = {"type": "Warning", "reason": reason, "message": f"Namespace kns-job-{minute} was an orphan", "count": 2}
+    return {**event, "lastTimestamp": f"2026-01-05T14:{minute:02}:00Z", **changes}
+
+
+def test_the_overview_has_what_the_sweeper_found() -> None:
+    api = Api()
+    api.namespaces.objects[Kind.EVENT, "kns-system"] = [
+        an_event("OrphanRemoved", 1),
+        an_event("SweepStopped", 3, count=None, message="x" * 5000),
+        an_event("BackOff", 2),
+        an_event("OrphanFound", 2, type="Normal"),
+    ]
+    orphans = read_overview(api.ports, user(api, "admin1")).orphans
+    assert orphans is not None
+    assert [(each.reason, each.time.minute, each.count) for each in orphans] == [
+        ("SweepStopped", 3, 1),
+        ("OrphanRemoved", 1, 2),
+    ]
+    assert len(orphans[0].message) < 1000
+
+
+@pytest.mark.parametrize("fault", [ForbiddenError("403"), UnavailableError("no answer")], ids=str)
+def test_an_overview_without_events_has_the_rest(fault: Exception) -> None:
+    api = Api(live_jobs=5)
+    api.namespaces.faults[Kind.EVENT] = fault
+    for builder in (a_job().numbered(1), a_job().numbered(2), a_job().numbered(3).exposed()):
+        api.add(builder)
+    found = read_overview(api.ports, user(api, "admin1"))
+    assert (found.orphans, found.starting, found.running, found.live_limit) == (None, 2, 1, 5)
+
+
+@pytest.mark.parametrize(("limit", "used_up"), [(0, False), (2, True), (3, False)])
+def test_a_user_learns_how_many_jobs_are_left(limit: int, used_up: bool) -> None:
+    api = Api(live_jobs=limit)
+    api.add(a_job().numbered(1))
+    api.add(a_job().numbered(2).exposed())
+    api.add(a_job().numbered(3).exposed().ended())
+    api.add(a_job().numbered(4).owned_by("user2"))
+    found = read_allowance(api.ports, user(api, "user1"))
+    assert (found.live_jobs, found.limit, found.is_used_up) == (2, limit or None, used_up)
 
 
 @pytest.mark.parametrize("name", ["user1", "lead1", "payer1"])

@@ -113,6 +113,12 @@ def _lose_host(ui: Ui) -> None:
     ui.api.namespaces.faults = dict.fromkeys(Kind, fault)
 
 
+def _lose_objects(ui: Ui) -> None:
+    """The sweeper has found objects without a job."""
+    event = {"type": "Warning", "reason": "OrphanFound", "message": "Namespace kns-job-3 is an orphan", "count": 3}
+    ui.api.namespaces.objects[Kind.EVENT, "kns-system"] = [{**event, "lastTimestamp": START.isoformat()}]
+
+
 def _lose_records(ui: Ui) -> None:
     ui.api.jobs.faults = dict.fromkeys(("find", "walk_jobs"), UnavailableError("the cache is not filled yet"))
 
@@ -150,6 +156,8 @@ STATES: dict[str, State] = {
     "job-failed": State("/ui/jobs/7", "hello", prepare=_fail),
     "job-without-host": State("/ui/jobs/7", "My notebook", prepare=_lose_host),
     "job-events": State("/ui/jobs/7/events", "Events of job 7", user="admin1", prepare=_wait),
+    "job-extend": State("/ui/jobs/7/extend", "Let job 7 run longer", prepare=_serve),
+    "job-extend-ended": State("/ui/jobs/7/extend", "Let job 7 run longer", prepare=_fail),
     "job-stop": State("/ui/jobs/7/stop", "Stop job 7?", prepare=_serve),
     "job-stop-ended": State("/ui/jobs/7/stop", "Stop job 7?", prepare=_fail),
     "job-unknown": State("/ui/jobs/77", "Not found", status=404),
@@ -164,6 +172,8 @@ STATES: dict[str, State] = {
     "machines-none": State("/ui/machines", "Machines", prepare=_empty_catalog),
     "admin": State("/ui/admin", "Administration", user="admin1", prepare=_jobs),
     "admin-none": State("/ui/admin", "Administration", user="admin1"),
+    "admin-orphans": State("/ui/admin", "Administration", user="admin1", prepare=_lose_objects),
+    "admin-without-host": State("/ui/admin", "Administration", user="admin1", prepare=_lose_host),
     "admin-refused": State("/ui/admin", "Not allowed", status=403),
     "records-unread": State("/ui/jobs", "kns cannot answer now", prepare=_lose_records, status=503),
     "unknown-page": State("/ui/nothing", "Not found", status=404),

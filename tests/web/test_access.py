@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from kns.ports import PoolState
+from kns.model.errors import UnavailableError
+from kns.ports import Kind, PoolState
 from kns.web.site import PREFIX
 from tests.api.client import Api
 from tests.builders import a_job
@@ -16,7 +17,7 @@ from tests.web.ui import Ui, read_page
 # user1 owns job 7 and is in the team of payer1, lead1 its admin; user2 is in it too, user3 is not.
 USERS = (None, "user1", "user2", "user3", "payer1", "lead1", "idle1", "admin1")
 MAY_SEE = {"user1", "payer1", "lead1", "admin1"}
-JOB_PAGES = ("", "/open", "/output", "/stop")
+JOB_PAGES = ("", "/open", "/output", "/stop", "/extend")
 OWN_PAGES = ("/jobs", "/jobs?show=ended", "/jobs?of=team", "/apps", "/machines")
 
 
@@ -86,6 +87,30 @@ def test_an_administrator_sees_the_pools_if_there_are_any(ui: Ui) -> None:
     assert ["any", "2", "1", "1", "0", "0 s"] in rows
     assert ["kns-large", "1", "0", "0", "0", "-"] in rows
     assert "Warm pool" not in ui.browser("admin1").get(f"{PREFIX}/admin").text
+
+
+def test_an_administrator_sees_the_queue_the_limits_and_the_orphans() -> None:
+    ui = Ui(Api(live_jobs=2))
+    for number in (1, 2):
+        ui.api.add(a_job().numbered(number))
+    event = {"type": "Warning", "reason": "OrphanFound", "message": "<b>kns-job-3</b> is an orphan", "count": 4}
+    ui.api.namespaces.objects[Kind.EVENT, "kns-system"] = [{**event, "lastTimestamp": "2026-01-05T14:10:00Z"}]
+    text = " ".join(ui.browser("admin1").get(f"{PREFIX}/admin").text.split())
+    assert "2 jobs start, 0 run. A user may have 2 live jobs." in text
+    assert "2 of 2 <strong>(used up)</strong>" in text
+    assert "<strong>OrphanFound</strong>: &lt;b&gt;kns-job-3&lt;/b&gt; is an orphan</td><td>4</td>" in text
+    ui.api.namespaces.faults[Kind.EVENT] = UnavailableError("no answer")
+    page = ui.browser("admin1").get(f"{PREFIX}/admin")
+    assert page.status_code == 200
+    assert "cannot read its own events" in page.text
+
+
+def test_a_user_sees_how_many_jobs_are_left() -> None:
+    ui = Ui(Api(live_jobs=1))
+    browser = ui.browser("user1")
+    assert "You have 0 of at most 1 live jobs." in browser.get(f"{PREFIX}/machines").text
+    ui.api.add(a_job())
+    assert "Stop one</a> before you submit another" in browser.get(f"{PREFIX}/machines").text
 
 
 @pytest.mark.parametrize("user", USERS[1:])

@@ -81,7 +81,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.GATEWAY: KindRow("/apis/gateway.networking.k8s.io/v1", "gateways", cluster=("get",)),
     Kind.NETWORK_POLICY: KindRow("/apis/networking.k8s.io/v1", "networkpolicies", job=_APPLY),
     Kind.POD_DISRUPTION_BUDGET: KindRow("/apis/policy/v1", "poddisruptionbudgets", job=_APPLY),
-    Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", *_APPLY)),
+    Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", "list", *_APPLY)),
     Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
     Kind.PERSISTENT_VOLUME: KindRow(

@@ -230,6 +230,9 @@ class KubeRecords:
     def extend_walltime(self, job: Job, walltime_s: int) -> None:
         retry_on_conflict(lambda: self._write_walltime(job.record, walltime_s))
 
+    def set_keep(self, job: Job, *, keep: bool) -> None:
+        retry_on_conflict(lambda: self._write_keep(job, keep=keep))
+
     # --- RecordAuthority
 
     def list_uids(self) -> frozenset[str]:
@@ -242,7 +245,7 @@ class KubeRecords:
                 return frozenset(uids)
             query["continue"] = token
 
-    # --- RecordWriter
+    # --- RecordWriter; JobStore has `delete`, too
 
     def accept(self, job: Job, accepted: Accepted) -> None:
         spec = spec_to_record(job.spec.model_copy(update={"accepted": accepted}))
@@ -370,6 +373,20 @@ class KubeRecords:
         if job_from_record(written).spec.extended_walltime_s != walltime_s:  # an older CRD drops what it does not know
             raise RefusedError(
                 f"NestedJob {record}: the host cluster did not store spec.extendedWalltimeS; apply "
+                "manifests/crd-nestedjob.yaml of this release"
+            )
+
+    def _write_keep(self, job: Job, *, keep: bool) -> None:
+        path = RECORDS.path(self._namespace, job.record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+        if stored.uid != job.uid:
+            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+        if bool(stored.spec.keep) is keep:
+            return
+        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {"keep": keep}}
+        if job_from_record(self._patch(stored, patch)).spec.keep is not keep:
+            raise RefusedError(
+                f"NestedJob {job.record}: the host cluster did not store spec.keep; apply "
                 "manifests/crd-nestedjob.yaml of this release"
             )
 

@@ -6,6 +6,7 @@ from kns.model.errors import InvalidInputError, RefusedError, TransientError
 from kns.service.errors import (
     InactiveAccountError,
     NoJobNamedError,
+    NotEndedError,
     NotPermittedError,
     NotRunningError,
     UnknownJobError,
@@ -22,6 +23,7 @@ ERRORS: ErrorTable = {
     NoJobNamedError: NO_JOB,
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: Explained(409),
+    NotEndedError: Explained(409),
     InvalidInputError: Explained(400),
     InactiveAccountError: Explained(403),
     RefusedError: Explained(500),

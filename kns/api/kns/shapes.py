@@ -1,13 +1,16 @@
 """A job as kns's own API shows it. Times are RFC 3339 in UTC with whole seconds, or null."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kns.http.schemas import INTEGER, NUMBER, STRING, TEXT_OR_NULL, Schema, a_record, ref
 from kns.model.job.job import SUBSTATUS_TEXT, Job, JobState
 from kns.model.job.timeline import Step, StepState, build_timeline
+from kns.model.job.usage import Usage
 from kns.service.explain import Explanation, HostWarning, Standing, Use
 from kns.service.find import accepted_of
+from kns.service.overview import Allowance, Orphan, Overview
 from kns.service.view import Connection
 
 _TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
@@ -39,9 +42,27 @@ def step_entry(step: Step, *, now: datetime) -> dict[str, Any]:
     }
 
 
+_USAGE: dict[str, Schema] = {
+    key: {**NUMBER, "minimum": 0}
+    for key in ("core_hours", "memory_gib_hours", "gpu_hours", "cores", "memory_gib", "gpus")
+}
+
+
+def usage_entry(usage: Usage) -> dict[str, float]:
+    return {
+        "core_hours": round(usage.core_seconds / 3600, 3),
+        "memory_gib_hours": round(usage.gib_seconds / 3600, 3),
+        "gpu_hours": round(usage.gpu_seconds / 3600, 3),
+        "cores": usage.cores,
+        "memory_gib": usage.gib,
+        "gpus": usage.gpus,
+    }
+
+
 _JOB: dict[str, Schema] = {
     "number": {"type": "integer", "minimum": 1},
     "name": STRING,
+    "namespace": {**STRING, "description": "On the host cluster."},
     "user": STRING,
     "app": STRING,
     "command": STRING,
@@ -60,6 +81,10 @@ _JOB: dict[str, Schema] = {
     "ended": _TIME_OR_NULL,
     "walltime_seconds": {"type": ["integer", "null"]},
     "walltime_end": _TIME_OR_NULL,
+    "usage": {
+        "anyOf": [ref("Usage"), {"type": "null"}],
+        "description": "What the job's pods requested so far, and request now; null before its start.",
+    },
     "now": {**_TIME_OR_NULL, "description": "The server's time, which `seconds` of a step refer to."},
     "steps": {"type": "array", "items": ref("Step")},
 }
@@ -70,6 +95,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
     return {
         "number": accepted.number,
         "name": accepted.name,
+        "namespace": accepted.location.namespace,
         "user": job.spec.user,
         "app": job.spec.app,
         "command": accepted.command,
@@ -88,6 +114,7 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "ended": format_time(status.end_time),
         "walltime_seconds": job.walltime_s,
         "walltime_end": format_time(job.walltime_end),
+        "usage": usage_entry(status.usage.at(status.end_time or now)) if status.usage else None,
         "now": format_time(now),
         "steps": [step_entry(step, now=now) for step in build_timeline(job)],
     }
@@ -155,6 +182,64 @@ def connection_entry(found: Connection) -> dict[str, Any]:
     }
 
 
+_LIMITS: dict[str, Schema] = {"live_jobs": INTEGER, "live_jobs_limit": {"type": ["integer", "null"]}}
+
+
+def limits_entry(found: Allowance) -> dict[str, Any]:
+    return {"live_jobs": found.live_jobs, "live_jobs_limit": found.limit}
+
+
+_SHARE: dict[str, Schema] = {
+    "user": STRING,
+    "live_jobs": INTEGER,
+    "cores": INTEGER,
+    "memory_gib": INTEGER,
+    "gpus": INTEGER,
+}
+_ORPHAN: dict[str, Schema] = {"time": _TIME_OR_NULL, "reason": STRING, "message": STRING, "count": INTEGER}
+_OVERVIEW: dict[str, Schema] = {
+    "users": {"type": "array", "items": ref("Share"), "description": "Those with the most cores first."},
+    "live_jobs_limit": {"type": ["integer", "null"], "description": "Of one user."},
+    "starting": INTEGER,
+    "running": INTEGER,
+    "failures": {"type": "array", "items": a_record({"reason": STRING, "count": INTEGER})},
+    "failed": {"type": "array", "items": ref("Job"), "description": "The newest failed jobs."},
+    "orphans": {
+        "type": ["array", "null"],
+        "items": ref("Orphan"),
+        "description": "Of the last hour; null if kns cannot read its Events now.",
+    },
+    "live": {"type": "array", "items": ref("Job"), "description": "One page of the live jobs, newest first."},
+    "more": {"type": "boolean", "description": "Whether older live jobs follow."},
+}
+
+
+def overview_entry(found: Overview, live: Sequence[Job], *, has_more: bool, now: datetime) -> dict[str, Any]:
+    return {
+        "users": [
+            {"user": user, "live_jobs": each.jobs, "cores": each.cores, "memory_gib": each.gib, "gpus": each.gpus}
+            for user, each in found.by_user
+        ],
+        "live_jobs_limit": found.live_limit,
+        "starting": found.starting,
+        "running": found.running,
+        "failures": [{"reason": reason, "count": count} for reason, count in found.by_reason],
+        "failed": [job_entry(job, now=now) for job in found.failed],
+        "orphans": None if found.orphans is None else [_orphan_entry(each) for each in found.orphans],
+        "live": [job_entry(job, now=now) for job in live],
+        "more": has_more,
+    }
+
+
+def _orphan_entry(orphan: Orphan) -> dict[str, Any]:
+    return {
+        "time": format_time(orphan.time),
+        "reason": orphan.reason,
+        "message": orphan.message,
+        "count": orphan.count,
+    }
+
+
 def format_time(moment: datetime | None) -> str | None:
     """
     >>> format_time(datetime(2026, 1, 5, 14, 15, 30, 999, tzinfo=UTC))
@@ -168,6 +253,11 @@ SCHEMAS: dict[str, Schema] = {
     "Step": a_record(_STEP),
     "Explanation": a_record(_EXPLANATION),
     "Connection": a_record(_CONNECTION),
+    "Limits": a_record(_LIMITS),
+    "Orphan": a_record(_ORPHAN),
+    "Overview": a_record(_OVERVIEW),
+    "Share": a_record(_SHARE),
+    "Usage": a_record(_USAGE),
     "Use": a_record(_USE),
     "Warning": a_record(_WARNING),
 }

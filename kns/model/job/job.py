@@ -164,10 +164,11 @@ class Accepted(_Stored):
 
 class JobSpec(_Stored):
     """
-    The request. Only `desired_state`, `stop_reason`, `extended_walltime_s` and, once, `accepted` may change (CEL rules
-    in the CRD).
+    The request. Only `desired_state`, `stop_reason`, `extended_walltime_s`, `keep` and, once, `accepted` may change
+    (CEL rules in the CRD).
 
-    `extended_walltime_s` is the walltime, counted from the start, after somebody extended it.
+    `extended_walltime_s` is the walltime, counted from the start, after somebody extended it. `keep`: an administrator
+    wants the job's objects after its end.
     """
 
     user: str
@@ -181,6 +182,7 @@ class JobSpec(_Stored):
     project: str | None = None
     submission: dict[str, Any] = {}
     extended_walltime_s: int | None = Field(default=None, ge=1, le=MAX_WALLTIME_S)
+    keep: bool | None = None
     desired_state: DesiredState = DesiredState.RUNNING
     stop_reason: StopReason | None = None
     accepted: Accepted | None = None
