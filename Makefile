@@ -28,9 +28,12 @@ REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" 
 	KNS_KUBECTL="$$(ls $(KNS_TESTBED_HOME)/bin/kubectl 2>/dev/null || true)" \
 	KNS_KUBE_APISERVER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-apiserver 2>/dev/null || true)" \
 	KNS_ETCD="$$(ls $(KNS_TESTBED_HOME)/bin/etcd 2>/dev/null || true)" \
+	KNS_KINE="$$(ls $(KNS_TESTBED_HOME)/bin/kine 2>/dev/null || true)" \
+	KNS_KUBE_CONTROLLER_MANAGER="$$(ls $(KNS_TESTBED_HOME)/bin/kube-controller-manager 2>/dev/null || true)" \
 	KNS_GOTTY="$$(ls $(KNS_TESTBED_HOME)/bin/gotty 2>/dev/null || true)" \
 	KNS_TRAEFIK="$$(ls $(KNS_TESTBED_HOME)/bin/traefik 2>/dev/null || true)" \
 	KNS_GATEWAY_CRDS="$$(ls -d "$$(go env GOMODCACHE 2>/dev/null)"/sigs.k8s.io/gateway-api@*/config/crd/standard 2>/dev/null | tail -n 1)" \
+	KNS_AXE="$$(ls $(AXE) 2>/dev/null || true)" \
 	KNS_VCLUSTER_CHART="$$(ls -t $(KNS_TESTBED_HOME)/images/chart-*.tgz 2>/dev/null | sed q)"
 # The end-to-end tests mostly wait, so there are more workers than cores. A test or a group of tests that needs the
 # cluster alone gets it: docs/testing.md.
@@ -39,7 +42,7 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll soak browser keycloak
+	nested bench bench-poll bench-start bench-pages soak browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -82,7 +85,7 @@ quick: $(VENV)/ready ## the tests of the gate: all that need no cluster (ARGS="-
 # The last end-to-end test is that of `make down`, so the testbed is gone afterwards; a cluster of yours stays.
 test: export KNS_SIMULATION_HISTORIES ?= 300
 test: export KNS_SCHEMATHESIS_CASES ?= 500
-test: verify browser up keycloak ## everything but the long tests; pytest's summary comes last (takes the testbed down at the end)
+test: browser verify up keycloak ## everything but the long tests; pytest's summary comes last (takes the testbed down at the end)
 	@[ -n "$${KUBECONFIG:-}" ] || export KNS_E2E_DOWN=1; \
 	eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
 	exec $(E2E) -m "not deep" $(ARGS)
@@ -92,7 +95,7 @@ test-deep: export KNS_SIMULATION_HISTORIES = 10000
 test-deep: export KNS_SCHEMATHESIS_CASES = 10000
 test-deep: export KNS_CACHED_RECORDS = 10000
 test-deep: HYPOTHESIS = deep
-test-deep: verify browser up soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
+test-deep: browser verify up soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
 	exec $(E2E) $(ARGS)
 
@@ -105,12 +108,21 @@ e2e: $(VENV)/ready ## the end-to-end tests of `make test` alone (after `make up`
 keycloak:
 	@[ -n "$${KUBECONFIG:-}" ] || { python3 -m testbed keycloak up >$(KNS_TESTBED_HOME)/keycloak-up.log 2>&1 & }
 
-# For the web shell's test, which types into a real one.
-browser:
+# For the tests of the page and of the web shell. axe-core is only used by tests, and nothing of it is in the checkout.
+AXE_VERSION := 4.14.1
+AXE_DIGEST := 29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
+AXE := $(KNS_TESTBED_HOME)/axe-$(AXE_VERSION)/axe.min.js
+browser: ## install what the tests in a browser need: Debian's Chromium, and axe-core by npm
 	@command -v chromium >/dev/null || { \
-		echo "installing the Debian package chromium, for the web shell's test" >&2; \
+		echo "installing the Debian package chromium, for the tests in a browser" >&2; \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium; } >&2; }
+	@[ -f $(AXE) ] || ! command -v npm >/dev/null || { \
+		fetched="$$(mktemp -d)"; trap 'rm -rf "$$fetched"' EXIT; \
+		npm install --prefix "$$fetched" --ignore-scripts --no-audit --no-fund --no-save axe-core@$(AXE_VERSION) >&2; \
+		echo "$(AXE_DIGEST)  $$fetched/node_modules/axe-core/axe.min.js" | sha256sum --check --quiet >&2; \
+		mkdir -p $(dir $(AXE)); mv "$$fetched/node_modules/axe-core/axe.min.js" $(AXE); }
+	@[ -f $(AXE) ] || echo "npm is missing, so the page's accessibility is not tested: install npm, or set KNS_AXE" >&2
 
 faults: $(VENV)/ready ## break the scheduler and the cluster under jobs: that part of `make test-deep` (after `make up`)
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
@@ -128,6 +140,12 @@ bench: $(VENV)/ready ## measure how long submit takes to answer (after `make up`
 
 bench-poll: $(VENV)/ready ## measure whether 200 polling clients slow the reconciler (after `make up`; ARGS="--seconds 120")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.poll $(ARGS)
+
+bench-start: $(VENV)/ready ## measure starts and ends of clusters against the same by hand (after `make up`; ARGS="--rounds 3 --write")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.start $(ARGS)
+
+bench-pages: $(VENV)/ready ## measure a job's page and 500 open pages at 1000 live jobs; needs no cluster (ARGS="--seconds 120")
+	@$(PYTHON_IN) -m bench.pages $(ARGS)
 
 soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)

@@ -59,12 +59,18 @@ def build_environment(target: Target, ours: images.OurImages) -> dict[str, str]:
         "KNS_HTTP_HOST": HOST,
         "KNS_HTTP_PORT": str(PORT),
         "KNS_METRICS_PORT": str(METRICS_PORT),
-        "KNS_VCLUSTER_CHART": os.environ.get("KNS_VCLUSTER_CHART") or str(_chart()),
+        "KNS_VCLUSTER_CHART": os.environ.get("KNS_VCLUSTER_CHART") or str(find_chart()),
         "KNS_HELM": os.environ.get("KNS_HELM") or str(paths.binary("helm")),
     }
 
 
-def _chart() -> Path:
+def find_chart() -> Path:
+    """
+    The newest chart that the testbed has packaged.
+
+    Raises:
+        DemoError: there is none.
+    """
     charts = sorted(paths.IMAGES.glob("chart-*.tgz"), key=lambda file: file.stat().st_mtime)
     if not charts:
         raise DemoError("there is no packaged vcluster chart in the cache; run `make up`, or set KNS_VCLUSTER_CHART")

@@ -13,7 +13,8 @@ _WHO = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER"
 
 # PAGE are the curl arguments for the job's page.
 _SUBMIT_SOMETHING = r"""
-ask() { curl -s --noproxy '*' "$KNS_URL/jarvice/$1?number=${N:?}&username=$KNS_USERNAME&apikey=$KNS_APIKEY" "${@:2}"; }
+ask() { curl -s --noproxy '*' -H "X-API-Username: $KNS_USERNAME" -H "X-API-Key: $KNS_APIKEY" \
+  "$KNS_URL/jarvice/$1?number=${N:?}" "${@:2}"; }
 ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{"app": "three-kinds", "machine": {"type": "kns-small"},
   "user": {"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}'); echo "$ANSWER"
 N=$(echo "$ANSWER" | sed -n 's/.*"number": *\([0-9]*\).*/\1/p')

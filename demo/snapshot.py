@@ -88,6 +88,10 @@ class Snapshot:
         return self.objects[key][0]
 
 
+# kns makes the prepared state once for each Kubernetes version, whatever jobs do.
+_PREPARED = re.compile("kns-(prepare|state)-")
+
+
 def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
     """
     All objects of all kinds, including cluster-scoped ones, without those of jobs that are not in `jobs`.
@@ -99,6 +103,8 @@ def take_snapshot(kubectl: Kubectl, *, jobs: Container[int] = ()) -> Snapshot:
         meta = item["metadata"]
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
         if _is_of_others(item, jobs) or (key[0] in _KNS_PODS and key[1] == NAMESPACE):
+            continue
+        if key[1] == NAMESPACE and _PREPARED.match(key[2]):
             continue
         if key[0] == "Lease" and _API_SERVER.match(key[2]):
             continue

@@ -40,6 +40,7 @@ SECTIONS = {
     "shapes": Section(f"{SILENT}: shapes"),
     "appdef": Section(f"{SILENT}: AppDef"),
     "parameters": Section(f"{SILENT}: parameters and what scripts find"),
+    "page": Section("The live page"),
     "settings": Section(f"{SILENT}: environment of the Deployment"),
     "objects": Section(f"{SILENT}: objects in Kubernetes"),
     "output": Section(f"{SILENT}: output and records"),

@@ -1,28 +1,71 @@
-"""`python -m kns`: the scheduler without arguments, the command line with them."""
+"""
+`python -m kns`: the scheduler without arguments, the command line with them. The program `kns` is always the command
+line.
+
+The command line imports nothing of the scheduler, so that it works and starts quickly without its dependencies.
+"""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kns.model.findings import Finding
 
 
 def run() -> None:
     if len(sys.argv) == 1:
-        from kns.main import run as run_scheduler
+        sys.exit(_run_scheduler())
+    run_command_line()
 
-        sys.exit(run_scheduler())
+
+def run_command_line() -> None:
     from kns.cli.app import app
     from kns.cli.preflight_command import add_preflight
+    from kns.cli.prepare_command import add_prepare
+    from kns.cli.render_command import add_render
 
     add_preflight(app, _check_site)
-    app()
+    add_prepare(app, _prepare_site)
+    add_render(app, _render_job)
+    app(prog_name="kns")
+
+
+def _run_scheduler() -> int:
+    try:
+        from kns.main import run as run_scheduler
+    except ModuleNotFoundError as error:
+        return _explain_missing(error)
+    return run_scheduler()
 
 
 def _check_site() -> Iterable[Finding]:
     """Imported when asked for: the other commands need no cluster, and start without all that talks to one."""
-    from kns.preflight import check_site
-
+    try:
+        from kns.preflight import check_site
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error))
     return check_site()
+
+
+def _prepare_site(all_versions: bool) -> Iterable[Finding]:
+    """Imported when asked for, as above."""
+    from kns.prepare import prepare_site
+
+    return prepare_site(all_versions=all_versions)
+
+
+def _render_job(body: Mapping[str, Any], **options: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Imported when asked for, as above."""
+    try:
+        from kns.render import render_job
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error))
+    return render_job(body, **options)
+
+
+def _explain_missing(error: ModuleNotFoundError) -> int:
+    print(f"kns: the module {error.name} is missing; `pip install 'kns[server]'` installs it", file=sys.stderr)  # noqa: T201 - no log yet
+    return 2
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ class _Process:
         log.warning("started", version=__version__, namespace=parts.namespace)
         stop.wait()
         parts.queue.close()
+        parts.pages.close()
         for server in parts.servers.values():
             server.should_exit = True
         leading.join(2 * STOP_S)

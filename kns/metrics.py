@@ -49,6 +49,23 @@ _UNMARKED = Gauge(
 _SWEEP_STOPPED = Gauge(
     "kns_sweep_stopped", "1 if the last sweep removed nothing because too many namespaces look like orphans."
 )
+_PREPARED = Gauge(
+    "kns_prepared_states",
+    "Kubernetes versions in use with (ready) and without (missing) a prepared state; jobs without one start slower.",
+    ("state",),
+)
+_POOL_WANTED = Gauge("kns_pool_wanted", "Virtual clusters that KNS_POOL asks for, by pool.", ("pool",))
+_POOL_READY = Gauge("kns_pool_ready", "Members that a job can claim, by pool.", ("pool",))
+_POOL_MAKING = Gauge("kns_pool_making", "Members that are being made, by pool.", ("pool",))
+_POOL_OLDEST = Gauge("kns_pool_oldest_seconds", "Age of the oldest member that a job can claim, by pool.", ("pool",))
+_POOL_MADE = Histogram("kns_pool_member_made_seconds", "Time to make a member.", buckets=_SECONDS)
+_POOL_DISCARDED = Counter("kns_pool_discarded_total", "Members that the pool removed, by reason.", ("reason",))
+_POOL_CLAIMS = Counter(
+    "kns_pool_claims_total",
+    "Submissions that got a member (hit) or start cold (miss), and lost races for a member (conflict).",
+    ("outcome",),
+)
+_POOL_CLAIM_SECONDS = Histogram("kns_pool_claim_duration_seconds", "Duration of a successful claim.", buckets=_SECONDS)
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
@@ -64,6 +81,11 @@ def observe_reconcile(*, outcome: str, duration_s: float) -> None:
 
 def observe_stage_done(*, stage: str, elapsed_s: float) -> None:
     _STAGE_SECONDS.labels(stage).observe(elapsed_s)
+
+
+def set_prepared_states(*, ready: int, missing: int) -> None:
+    _PREPARED.labels("ready").set(ready)
+    _PREPARED.labels("missing").set(missing)
 
 
 def count_end(reason: str) -> None:
@@ -116,6 +138,30 @@ def set_orphans(kind: str, *, marked: int, unmarked: int) -> None:
 
 def set_sweep_stopped(*, stopped: bool) -> None:
     _SWEEP_STOPPED.set(1 if stopped else 0)
+
+
+def set_pool(pool: str, *, wanted: int, ready: int, making: int, oldest_s: float) -> None:
+    """`pool` is the name of a pool in the settings, so there are at most `MAX_POOLS`."""
+    _POOL_WANTED.labels(pool).set(wanted)
+    _POOL_READY.labels(pool).set(ready)
+    _POOL_MAKING.labels(pool).set(making)
+    _POOL_OLDEST.labels(pool).set(oldest_s)
+
+
+def observe_member_made(duration_s: float) -> None:
+    _POOL_MADE.observe(duration_s)
+
+
+def count_discarded_member(reason: str) -> None:
+    _POOL_DISCARDED.labels(reason).inc()
+
+
+def count_claim(outcome: str) -> None:
+    _POOL_CLAIMS.labels(outcome).inc()
+
+
+def observe_claim(duration_s: float) -> None:
+    _POOL_CLAIM_SECONDS.observe(duration_s)
 
 
 def watch_clock_skew(skew_s: Callable[[], float]) -> None:

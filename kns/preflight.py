@@ -8,12 +8,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
-from kns.adapters.kube.client import connect
+from kns.adapters.kube.client import connect, find_administrators_kubeconfig
 from kns.adapters.kube.host_checks import Wanted, check_host
 from kns.logs import configure_logging
 from kns.model.catalog.catalog import CatalogError
@@ -21,7 +20,8 @@ from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
 from kns.settings import Settings, SettingsError, build_site, list_unknown, load_settings
-from kns.wiring import build_identity_provider, render_sample
+from kns.start_checks import render_sample
+from kns.wiring import build_identity_provider
 
 _NO_SUCH_CLIENT = "kns-preflight"
 
@@ -38,6 +38,7 @@ def check_site() -> Iterator[Finding]:
     for name in list_unknown(os.environ):
         yield Finding(name, Severity.WARNING, "is not a variable of kns", "see docs/configuration.md for the spelling")
     yield from _check_ingress_settings(settings)
+    yield from _check_name_servers(settings)
     yield from _check_files(settings)
     machines: tuple[Machine, ...] = ()
     catalog = CatalogDirectory(settings.catalog_dir)
@@ -68,6 +69,13 @@ def _check_ingress_settings(settings: Settings) -> Iterator[Finding]:
         if settings.gateway is not None and value:
             said = "has no effect, because JARVICE_JOBS_GATEWAY is set"
             yield Finding(name, Severity.WARNING, said, "unset one of the two")
+
+
+def _check_name_servers(settings: Settings) -> Iterator[Finding]:
+    if settings.network_policies and not settings.network_name_servers:
+        said = "is not set, so jobs reach port 53 of every address, also if they may not reach the internet"
+        todo = "set it to the addresses in the nodes' /etc/resolv.conf (docs/operations.md#network)"
+        yield Finding("KNS_NAME_SERVERS", Severity.WARNING, said, todo)
 
 
 def _check_files(settings: Settings) -> Iterator[Finding]:
@@ -110,7 +118,7 @@ def _check_chart(settings: Settings, helm: str) -> Finding:
 
 
 def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterator[Finding]:
-    administrators = _find_kubeconfig()
+    administrators = find_administrators_kubeconfig()
     wanted = Wanted(
         namespace=settings.system_namespace,
         account=settings.service_account,
@@ -133,12 +141,6 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         yield from check_host(client, wanted)
     finally:
         client.close()
-
-
-def _find_kubeconfig() -> Path | None:
-    """The first file of KUBECONFIG, which belongs to an administrator. The scheduler never reads that variable."""
-    first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    return Path(first) if first else None
 
 
 def _check_keycloak(settings: Settings) -> Iterator[Finding]:

@@ -9,9 +9,8 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from kns import __version__, metrics
 from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
-from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
+from kns.adapters.helm import HelmRenderer, digest_chart
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -30,33 +29,41 @@ from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.session_keys import KubeSessionKeys
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
+from kns.adapters.rooms import Rooms
 from kns.adapters.sliding_window import SlidingWindow
 from kns.api.front_ends import list_front_ends
+from kns.engine.claims import Claims
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
+from kns.engine.periodic import Periodic
+from kns.engine.pool import Pool, PoolRules
 from kns.engine.queue import WorkQueue
-from kns.engine.reconciler import Reconciler
+from kns.engine.reconciler import Reconciler, Term
 from kns.engine.sweeper import Sweeper, SweepRules
 from kns.engine.workers import Workers
-from kns.http.app import build_app
+from kns.http.app import FrontEnd, build_app
 from kns.http.server import ServerConfig
 from kns.logs import get_logger
-from kns.model.appdef.appdef import NestedKubernetes
-from kns.model.catalog.machine import Machine
-from kns.model.errors import KnsError
-from kns.model.job.job import Accepted
-from kns.model.site import ClassSettings, VirtualKubernetes
-from kns.objects.vcluster import build_values
-from kns.ports import Cluster, IdentityProvider, Kind, Renderer, World
+from kns.model.job.job import Job
+from kns.model.site import Site
+from kns.ports import IdentityProvider, Kind, SignInProvider, World
+from kns.prepare import StateKeeper, list_wanted_versions
+from kns.service.find import LOOKUPS_PER_MINUTE
+from kns.service.overview import UsualDurations
 from kns.service.ports import Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
-from kns.stages import NESTED_JOB
+from kns.stages import NESTED_JOB, NESTED_MEMBER
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
+from kns.start_checks import warn_of_missing_classes, warn_of_unfit_chart
+from kns.web import build_front_end
+from kns.web.live import LivePages
+from kns.web.site import WebSite
 
 log = get_logger(__name__)
 
@@ -72,20 +79,30 @@ class LeaderWork:
 
     workers: Workers
     sweeper: Sweeper
+    preparing: Periodic
+    pool: Pool
 
     def start(self) -> None:
         self.workers.start()
         self.sweeper.start()
+        self.preparing.start()
+        self.pool.start()
 
     def stop(self) -> bool:
-        """Stop both; whether everything in flight finished in time."""
+        """Stop all; whether everything in flight finished in time."""
         reconciles_ended = self.workers.stop(timeout_s=STOP_S)
         if not reconciles_ended:
             log.warning("reconciles_cut_off")
         sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
         if not sweep_ended:
             log.warning("sweep_cut_off")
-        return reconciles_ended and sweep_ended
+        round_ended = self.pool.stop(timeout_s=STOP_S / 4)
+        if not round_ended:
+            log.warning("pool_cut_off")
+        preparing_ended = self.preparing.stop(timeout_s=STOP_S / 4)
+        if not preparing_ended:
+            log.warning("preparing_cut_off")
+        return reconciles_ended and sweep_ended and round_ended and preparing_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +111,8 @@ class Scheduler:
     The parts of the process.
 
     `build_leader_work` reads facts of the host cluster, which may be unreachable at start, so it is called later.
-    The keys of `servers` are the variables that set their ports.
+    The keys of `servers` are the variables that set their ports. `pages` are the open pages, which must be closed
+    before the servers can stop.
     """
 
     namespace: str
@@ -105,6 +123,7 @@ class Scheduler:
     leader: Leader
     build_leader_work: Callable[[], LeaderWork]
     servers: dict[str, uvicorn.Server]
+    pages: LivePages
 
     def count_live_jobs(self) -> float:
         """Jobs that have not ended; NaN until the record cache has synced, so that other metrics are still exported."""
@@ -134,12 +153,14 @@ class _Wiring:
         self._rng = random.SystemRandom()
         self._terms = build_terms(settings)
         self._queue = WorkQueue(clock=clock, rng=self._rng)
+        self._pages = LivePages(read_job=self._read_job, read_mark=self._read_output_mark)
         self._records = KubeRecords(
             client,
             namespace=self._namespace,
             clock=clock,
-            on_change=self._queue.add,
+            on_change=self._announce,
             first_number=settings.first_job_number,
+            highest_elsewhere=self._find_highest_member,
         )
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -158,7 +179,11 @@ class _Wiring:
             inputs=KubeInputs(client, namespace=self._namespace),
             catalog=catalog,
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
+            rooms=Rooms(),
         )
+
+        self._site: Site | None = None  # until the facts of the host are known
+        self._release = f"{__version__} {digest_chart(settings.chart)}"  # what starts virtual clusters
 
     def build_scheduler(self, on_death: Callable[[], None]) -> Scheduler:
         return Scheduler(
@@ -169,8 +194,40 @@ class _Wiring:
             queue=self._queue,
             leader=self._leader,
             build_leader_work=partial(self._build_leader_work, on_death),
-            servers=_build_servers(self._settings, self._build_service()),
+            servers=_build_servers(self._settings, self._build_service(), self._build_page()),
+            pages=self._pages,
         )
+
+    def _announce(self, record: str) -> None:
+        """A record has changed."""
+        self._queue.add(record)
+        self._pages.wake(record)
+
+    def _read_job(self, record: str) -> Job | None:
+        return self._records.get(record)
+
+    def _read_output_mark(self, record: str) -> Hashable:
+        return self._world.outputs.read(record, recent=True).log_time
+
+    def _build_page(self) -> tuple[FrontEnd, ...]:
+        settings = self._settings
+        if not settings.web_page:
+            return ()
+        return (
+            build_front_end(
+                WebSite(
+                    keys=KubeSessionKeys(self._client, namespace=self._namespace, clock=self._clock),
+                    live=self._pages,
+                    usual=UsualDurations(self._clock),
+                    url=settings.web_url,
+                    provider=_build_sign_in(settings),
+                )
+            ),
+        )
+
+    def _find_highest_member(self) -> int:
+        """The highest number of a pool member; 0 if there is none."""
+        return max((member.number for member in self._cluster.observe_members(self._namespace)), default=0)
 
     def _may_work(self) -> bool:
         return self._leader.may_work
@@ -179,7 +236,7 @@ class _Wiring:
         settings, clock, may_work = self._settings, self._clock, self._may_work
         uid = find_installation_uid(self._client, self._namespace)
         cidr = settings.service_cidr or find_service_cidr(self._client)
-        site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+        site = self._site = build_site(settings, service_cidr=cidr, installation_uid=uid)
         warn_of_missing_classes(self._cluster, site.classes)
         warn_of_unfit_chart(settings.chart, self._world.renderer, site.virtual)
         fenced = fence_world(self._world, may_work)
@@ -191,9 +248,12 @@ class _Wiring:
             clock=clock,
             intake=Intake(store=self._records, catalog=self._catalog, terms=self._terms, rng=self._rng),
             lifecycle=NESTED_JOB,
-            is_clock_trusted=self._client.server_time.is_trusted,
+            term=Term(since=clock.now(), is_clock_trusted=self._client.server_time.is_trusted),
         )
+        list_wanted = partial(list_wanted_versions, self._records, settings.pools)
+        keeper = StateKeeper(fenced.cluster, site, list_wanted, clock=clock)
         return LeaderWork(
+            preparing=Periodic("preparing", keeper.step, may_work=may_work),
             workers=Workers(
                 self._queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
             ),
@@ -207,6 +267,36 @@ class _Wiring:
                 may_work=may_work,
                 is_clock_trusted=self._client.server_time.is_trusted,
             ),
+            pool=Pool(
+                PoolRules(
+                    pools=settings.pools,
+                    at_once=settings.pool_at_once,
+                    max_age_s=settings.pool_max_age_s,
+                    release=self._release,
+                ),
+                kind=NESTED_MEMBER,
+                site=site,
+                world=fenced,
+                store=fence(self._records, may_work),
+                clock=clock,
+                may_work=may_work,
+                is_clock_trusted=self._client.server_time.is_trusted,
+            ),
+        )
+
+    def _build_members(self) -> Claims | None:
+        """The pool as submissions see it; None if no members are made."""
+        if not self._settings.pools:
+            return None
+        return Claims(
+            pools=self._settings.pools,
+            kind=NESTED_MEMBER,
+            release=self._release,
+            find_site=lambda: self._site,
+            world=self._world,
+            store=self._records,
+            clock=self._clock,
+            rng=self._rng,
         )
 
     def _build_service(self) -> ServicePorts:
@@ -216,14 +306,40 @@ class _Wiring:
             outputs=self._world.outputs,
             tokens=self._world.tokens,
             catalog=self._catalog,
-            health=HostHealth(self._client, self._records.cache, clock=clock),
+            health=HostHealth(self._client, self._records.cache, clock=clock, others=self._cluster.caches),
             clock=clock,
             terms=self._terms,
             rng=self._rng,
-            namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS}),
+            namespaces=RecentLists(self._cluster, clock=clock, kinds={Kind.POD_METRICS, Kind.RESOURCE_QUOTA}),
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
+            members=self._build_members(),
+            system_namespace=settings.system_namespace,
         )
+
+
+def _build_sign_in(settings: Settings) -> SignInProvider | None:
+    """The sign-in to the page in the realm; None if it is not configured."""
+    url, realm, client_id = settings.keycloak_url, settings.keycloak_realm, settings.web_keycloak_client_id
+    if url is None or realm is None or client_id is None or settings.web_url is None:
+        return None
+    from kns.adapters.keycloak_sign_in import KeycloakSignIn, SignInAccess
+
+    secret = settings.web_keycloak_client_secret
+    return KeycloakSignIn(
+        SignInAccess(
+            url=url,
+            realm=realm,
+            client_id=client_id,
+            client_secret=secret.get_secret_value() if secret else None,
+            ca_bundle=_find_ca_bundle(settings),
+            proxies=build_proxies(settings),
+        )
+    )
+
+
+def _find_ca_bundle(settings: Settings) -> Path | None:
+    return settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None)
 
 
 def _build_bearer(settings: Settings) -> RealmTokens | None:
@@ -231,9 +347,9 @@ def _build_bearer(settings: Settings) -> RealmTokens | None:
     return RealmTokens(key, clients=settings.token_clients) if key else None
 
 
-def _build_servers(settings: Settings, service: ServicePorts) -> dict[str, uvicorn.Server]:
+def _build_servers(settings: Settings, service: ServicePorts, pages: tuple[FrontEnd, ...]) -> dict[str, uvicorn.Server]:
     server_key = settings.server_key.get_secret_value() if settings.server_key else None
-    app = build_app(service, list_front_ends(server_key=server_key), version=__version__)
+    app = build_app(service, (*list_front_ends(server_key=server_key), *pages), version=__version__)
     build_config = partial(
         ServerConfig,
         host=settings.http_host,
@@ -272,6 +388,7 @@ def _build_limits(settings: Settings, clock: SystemClock) -> Limits:
     return Limits(
         failed_logins=SlidingWindow(settings.failed_logins_per_minute, clock=clock),
         submits=SlidingWindow(settings.submits_per_minute, clock=clock),
+        lookups=SlidingWindow(LOOKUPS_PER_MINUTE, clock=clock),
         live_jobs=settings.live_jobs_per_user,
     )
 
@@ -291,65 +408,7 @@ def build_identity_provider(
         realm=realm,
         client_id=client_id,
         client_secret=secret.get_secret_value(),
-        ca_bundle=settings.ca_bundle or (SYSTEM_CA_BUNDLE if SYSTEM_CA_BUNDLE.exists() else None),
+        ca_bundle=_find_ca_bundle(settings),
         proxies=build_proxies(settings),
     )
     return KeycloakClients(access, clock=clock, may_work=may_work)
-
-
-def warn_of_unfit_chart(chart: Path, renderer: Renderer, virtual: VirtualKubernetes) -> None:
-    """Log what is wrong with the chart before the first job needs it. Jobs that run go on either way."""
-    try:
-        version = read_chart_version(chart)
-        render_sample(renderer, virtual)
-    except KnsError as error:
-        log.error("chart_unfit", chart=str(chart), error=str(error), effect="no job starts until it renders")  # noqa: TRY400
-        return
-    if version not in TRIED_CHARTS:
-        log.warning("chart_untried", chart=str(chart), version=version, tried=TRIED_CHARTS)
-
-
-def render_sample(renderer: Renderer, virtual: VirtualKubernetes) -> None:
-    """
-    Render the chart for a job that uses every value that kns can set. helm holds the values against the chart's schema.
-
-    Raises:
-        RenderError: the chart refuses the values, or makes objects that kns does not apply.
-        UnavailableError: helm did not run.
-    """
-    machine = Machine(mc_name="sample", mc_cores=1, mc_ram=1, mc_properties="appkind=kns,example.org/pool=sample")
-    accepted = Accepted(
-        number=1,
-        name="sample",
-        payer="",
-        submit_time=datetime.fromtimestamp(0, UTC),
-        image="",
-        command="",
-        machine=machine,
-        nested=NestedKubernetes.model_validate(
-            {"templates": [{"name": "sample", "type": "kubectl", "path": "sample"}]}
-        ),
-    )
-    full = replace(
-        virtual,
-        storage_class=virtual.storage_class or "sample",
-        runtime_class=virtual.runtime_class or "sample",
-        priority_class=virtual.priority_class or "sample",
-    )
-    values = partial(build_values, accepted=accepted, virtual=full, pull_secret=True, shell=True)  # noqa: S604 - the web shell
-    renderer.render(accepted.location, values)
-
-
-def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:
-    """Log a warning for each configured class that the host does not have. Jobs start without it."""
-    wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
-    if classes.default_storage_class:
-        wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
-    for kind, name in wanted:
-        try:
-            missing = cluster.read(kind, "", name) is None
-        except KnsError as error:
-            log.warning("class_not_checked", kind=str(kind), name=name, error=str(error))
-            continue
-        if missing:
-            log.warning("class_missing", kind=str(kind), name=name, effect="jobs cannot use it until the host has it")

@@ -10,9 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
+from runner.api import NestedApi
 from runner.attempt import Workplace
 from runner.cluster import NestedCluster
 from runner.folder import TemplatesFolder
@@ -23,6 +25,7 @@ from runner.shutdown import Shutdown
 from runner.steps import Run
 
 DEFAULT_PLAN = Path("/etc/kns/plan/plan.json")
+DEFAULT_KUBECONFIG = "/etc/kns/secret/kubeconfig"
 DEFAULT_WORK_DIR = "/work"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
@@ -79,14 +82,15 @@ def run_plan(
         shutdown=shutdown,
         folder=folder,
     )
-    Run(
-        plan=plan,
-        cluster=NestedCluster(clock=clock, pause=pause),
-        attempt=place.attempt,
-        output=output,
-        shutdown=shutdown,
-        pause=pause,
-    ).run()
+    with closing(NestedApi(Path(environ.get("KUBECONFIG", DEFAULT_KUBECONFIG)))) as api:
+        Run(
+            plan=plan,
+            cluster=NestedCluster(api, clock=clock, pause=pause, say=output.line),
+            attempt=place.attempt,
+            output=output,
+            shutdown=shutdown,
+            pause=pause,
+        ).run()
     return len(plan.steps)
 
 

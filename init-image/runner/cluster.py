@@ -1,5 +1,8 @@
 """
-The runner's own use of the virtual cluster: whether it is ready, and which steps are finished.
+The runner's own use of the virtual cluster: whether the items may run, and which of them are finished.
+
+The init pod starts beside the virtual cluster, so that scheduling, image pulls and its first containers cost no time.
+This container then waits inside until kns has prepared the virtual cluster for the job.
 
 Finished steps are recorded in the virtual cluster and not on a volume, because a cluster that was created again needs
 every step again.
@@ -7,121 +10,114 @@ every step again.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Mapping
 
-from runner.outcome import ApiUnreachable, printable
+from runner.api import ApiError, NestedApi
+from runner.outcome import ApiUnreachable
+from runner.plan import Awaited
 
-READY_TIMEOUT_S = 120.0
-POLL_S = 1.0
+POLL_S = 0.15
+SLOW_POLL_S = 1.0
+SLOW_AFTER_S = 120.0
+"""A virtual cluster takes seconds. One that takes longer waits for a node or an image, and a second does not matter."""
+SAY_AFTER_S = 60.0
 RECORD_TRIES = 3
-_REQUEST_TIMEOUT_S = 5
-_CALL_TIMEOUT_S = 15.0
-"""Limit of a kubectl call. It is higher than the request timeout, because discovery needs several requests."""
+RECORD_PAUSE_S = 1.0
 
+_CORE = "/api/v1/namespaces"
+_MARKED = f"{_CORE}/default/secrets/kns-job"
 _NAMESPACE, _NAME = "kube-system", "kns-init-progress"
-
-
-class KubectlError(Exception):
-    """A kubectl call of the runner failed. The message has the last line of its output."""
+_PROGRESS = f"{_CORE}/{_NAMESPACE}/configmaps/{_NAME}"
+_NOT_FOUND = 404
 
 
 class NestedCluster:
-    """The virtual cluster, reached with kubectl and the pod's KUBECONFIG."""
+    """The virtual cluster of the job."""
 
-    def __init__(self, *, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
-        """`clock` is monotonic, in seconds. `pause` sleeps, and may raise to end the run."""
+    def __init__(
+        self,
+        api: NestedApi,
+        *,
+        clock: Callable[[], float],
+        pause: Callable[[float], None],
+        say: Callable[[str], object],
+    ) -> None:
+        """
+        `clock` is monotonic, in seconds. `pause` sleeps, and may raise to end the run. `say` prints a line of output.
+        """
+        self._api = api
         self._clock = clock
         self._pause = pause
+        self._say = say
 
-    def wait_until_ready(self) -> dict[str, str]:
+    def wait_until_prepared(self, awaited: Awaited) -> dict[str, str]:
         """
-        Wait, without output, until the API of the virtual cluster is ready. Returns the finished steps of earlier runs:
-        step index -> fingerprint.
+        Wait until the mark of kns is in the virtual cluster: kns has made everything there that the items may use.
+        Returns the finished steps of earlier runs: step index -> fingerprint.
 
-        The API is ready when the default ServiceAccount exists, because no pod can be created before.
+        The mark names the record, so that the mark of another job's state is not taken for it. It implies that the API
+        serves and that pods can be created, because kns looks for both before.
 
         Raises:
-            ApiUnreachable: it was not ready within `READY_TIMEOUT_S`.
+            ApiUnreachable: the mark was not there within the time of the plan.
         """
-        deadline = self._clock() + READY_TIMEOUT_S
+        began, said = self._clock(), False
         while True:
             try:
-                _kubectl("get", "serviceaccount", "default", "-n", "default", "-o", "name")
-                return _finished()
-            except KubectlError as err:
-                if self._clock() >= deadline:
-                    raise ApiUnreachable(
-                        f"the nested cluster's API did not answer within {READY_TIMEOUT_S:.0f} s, last try: {err}"
-                    ) from err
-            self._pause(POLL_S)
+                if self._is_marked(awaited):
+                    return self._finished()
+                problem = "kns has not prepared it yet"
+            except ApiError as err:
+                problem = str(err)
+            waited = self._clock() - began
+            if waited >= awaited.limit_s:
+                raise ApiUnreachable(
+                    f"the virtual cluster was not ready for the items within {awaited.limit_s} s, last try: {problem}"
+                )
+            if waited >= SAY_AFTER_S and not said:
+                self._say(f"still waiting for the virtual cluster after {SAY_AFTER_S:.0f} s: {problem}")
+                said = True
+            self._pause(POLL_S if waited < SLOW_AFTER_S else SLOW_POLL_S)
+
+    def _is_marked(self, awaited: Awaited) -> bool:
+        try:
+            annotations = self._api.read_metadata(_MARKED).get("annotations")
+        except ApiError as err:
+            if err.status == _NOT_FOUND:
+                return False
+            raise
+        return isinstance(annotations, dict) and annotations.get(awaited.annotation) == awaited.value
 
     def record(self, finished: Mapping[str, str]) -> None:
         """
         Record these steps, and no others, as finished.
 
         Raises:
-            KubectlError: all `RECORD_TRIES` attempts failed.
+            ApiError: all `RECORD_TRIES` attempts failed.
         """
-        manifest = json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": _NAME, "namespace": _NAMESPACE},
-                "data": dict(finished),
-            }
-        )
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": _NAME, "namespace": _NAMESPACE},
+            "data": dict(finished),
+        }
         for tries_left in reversed(range(RECORD_TRIES)):
             try:
-                _kubectl(
-                    "apply",
-                    "--server-side",
-                    "--force-conflicts",
-                    "--field-manager=kns-init",
-                    "-f",
-                    "-",
-                    stdin=manifest,
-                )
-            except KubectlError:
+                self._api.apply(_PROGRESS, manifest, manager="kns-init")
+            except ApiError:
                 if not tries_left:
                     raise
-                self._pause(POLL_S)
+                self._pause(RECORD_PAUSE_S)
             else:
                 return
 
-
-def _finished() -> dict[str, str]:
-    answer = _kubectl("get", "configmap", _NAME, "-n", _NAMESPACE, "--ignore-not-found", "-o", "json")
-    if not answer.strip():
-        return {}
-    try:
-        data = json.loads(answer).get("data") or {}
+    def _finished(self) -> dict[str, str]:
+        try:
+            data = self._api.read(_PROGRESS).get("data") or {}
+        except ApiError as err:
+            if err.status == _NOT_FOUND:
+                return {}
+            raise
+        if not isinstance(data, dict):
+            raise ApiError(f"ConfigMap {_NAMESPACE}/{_NAME} has unexpected content: data is no object")
         return {str(index): str(fingerprint) for index, fingerprint in data.items()}
-    except (ValueError, AttributeError) as err:
-        raise KubectlError(f"ConfigMap {_NAMESPACE}/{_NAME} has unexpected content: {err}") from err
-
-
-def _kubectl(*arguments: str, stdin: str = "") -> str:
-    """
-    The standard output of a kubectl call.
-
-    Raises:
-        KubectlError: the call did not start, did not end in time, or failed.
-    """
-    try:
-        done = subprocess.run(
-            ("kubectl", f"--request-timeout={_REQUEST_TIMEOUT_S}s", *arguments),
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=_CALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as err:
-        raise KubectlError(f"kubectl {arguments[0]} took more than {_CALL_TIMEOUT_S:.0f} s") from err
-    except OSError as err:
-        raise KubectlError(f"cannot start kubectl: {err.strerror}") from err
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise KubectlError(f"kubectl {arguments[0]}: exit {done.returncode}: {printable(said, limit_bytes=500)}")
-    return done.stdout.decode("utf-8", "replace")

@@ -98,7 +98,7 @@ def _skip_special(folder: str, entries: list[str]) -> set[str]:
 
 
 def _remove_content(folder: Path) -> None:
-    """Also what lies in folders that a script made read-only."""
+    """Delete what is in the folder, also below folders that a script made read-only."""
     folder.chmod(folder.stat().st_mode | stat.S_IRWXU)
     for path in list(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from runner.outcome import MAX_ITEM_BYTES, PlanRefused, printable
 
-SUPPORTED_VERSION = 1
+SUPPORTED_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """What kns writes into the virtual cluster when the steps may run."""
+
+    annotation: str
+    """On Secret `kns-job` in namespace `default`."""
+    value: str
+    limit_s: int
+    """Longest wait, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole plan, in execution order."""
 
     templates_dir: Path
+    awaited: Awaited
     steps: tuple[Step, ...]
 
 
@@ -87,7 +99,7 @@ def read_plan(path: Path) -> Plan:
 
 def parse_plan(document: object) -> Plan:
     """
-    Check a plan document. Keys that version 1 does not know are ignored.
+    Check a plan document. Keys that version 2 does not know are ignored.
 
     Raises:
         PlanRefused: with every problem.
@@ -108,15 +120,28 @@ def parse_plan(document: object) -> Plan:
     templates_dir = document.get("templatesDir")
     if not isinstance(templates_dir, str) or not PurePosixPath(templates_dir).is_absolute():
         problems.append("templatesDir: must be an absolute path")
+    awaited = None
+    try:
+        awaited = _parse_awaited(document.get("awaits"))
+    except _EntryError as err:
+        problems.append(f"awaits.{err}")
     steps: list[Step] = []
     for index, entry in enumerate(entries):
         try:
             steps.append(_parse_step(entry))
         except _EntryError as err:
             problems.append(f"steps[{index}].{err}")
-    if problems:
+    if problems or awaited is None:
         raise PlanRefused("plan refused: " + "; ".join(problems))
-    return Plan(templates_dir=Path(str(templates_dir)), steps=tuple(steps))
+    return Plan(templates_dir=Path(str(templates_dir)), awaited=awaited, steps=tuple(steps))
+
+
+def _parse_awaited(entry: object) -> Awaited:
+    if not isinstance(entry, dict):
+        raise _EntryError("annotation: awaits must be an object")
+    return Awaited(
+        annotation=_text(entry, "annotation"), value=_text(entry, "value"), limit_s=_count(entry, "limitSeconds")
+    )
 
 
 def _parse_step(entry: object) -> Step:

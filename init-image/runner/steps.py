@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runner.api import ApiError
 from runner.attempt import Attempted
-from runner.cluster import KubectlError, NestedCluster
+from runner.cluster import NestedCluster
 from runner.outcome import ItemOutOfRetries, Terminated
 from runner.output import Output
 from runner.plan import Plan, Step
@@ -40,7 +41,7 @@ class Run:
             ItemOutOfRetries: the last attempt of a step failed.
             Terminated: SIGTERM was received.
         """
-        remembered = self.cluster.wait_until_ready()
+        remembered = self.cluster.wait_until_prepared(self.plan.awaited)
         finished: dict[str, str] = {}
         for index, step in enumerate(self.plan.steps):
             self.shutdown.check()
@@ -53,7 +54,7 @@ class Run:
             self._finish(index, step, title)
             try:
                 self.cluster.record(finished)
-            except KubectlError as err:
+            except ApiError as err:
                 self.output.line(
                     f"{title}: warning: done, but this could not be recorded ({err}); "
                     "if the init pod is restarted before the next item is done, it runs again"

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,6 +49,11 @@ def read_chart_version(chart: Path) -> str:
         return str(read["version"])
     except (OSError, tarfile.TarError, StopIteration, yaml.YAMLError, KeyError, TypeError) as error:
         raise RenderError(f"{chart.name} is no packaged chart: {error or 'it has no Chart.yaml'}") from error
+
+
+def digest_chart(chart: Path) -> str:
+    """The SHA-256 of a packaged chart."""
+    return sha256(chart.read_bytes()).hexdigest()
 
 
 class HelmRenderer:

@@ -132,7 +132,7 @@ class KeycloakClients:
                 raise UnavailableError(f"{what}: this process does not lead any more")
             return call()
         except KeycloakConnectionError as error:
-            raise self._pause(f"{what}: no answer ({_root_of(error)})") from error
+            raise self._pause(f"{what}: no answer ({describe_root(error)})") from error
         except KeycloakError as error:
             raise self._translate(what, error) from error
         except (TypeError, KeyError, ValueError) as error:  # the library does not check the type of an answer
@@ -158,8 +158,9 @@ class KeycloakClients:
                 ) from error
             raise UnauthorizedError(
                 f"Keycloak at {access.url} refuses client {access.client_id} in realm {access.realm} "
-                f"({_words_of(error)}); check JARVICE_KNS_KEYCLOAK_CLIENT_ID and JARVICE_KNS_KEYCLOAK_CLIENT_SECRET, "
-                "and that the client has client authentication and a service account"
+                f"({describe_error(error)}); check JARVICE_KNS_KEYCLOAK_CLIENT_ID and "
+                "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET, and that the client has client authentication and a service "
+                "account"
             ) from error
 
     def _pause(self, failure: str) -> UnavailableError:
@@ -168,7 +169,7 @@ class KeycloakClients:
         return UnavailableError(failure)
 
     def _translate(self, what: str, error: KeycloakError) -> KnsError:
-        status, words = error.response_code or 0, _words_of(error)
+        status, words = error.response_code or 0, describe_error(error)
         access = self._access
         if status == 401:
             self._connection.drop_token()
@@ -214,7 +215,7 @@ class _Connection(KeycloakOpenIDConnection):
             max_retries=0,
         )
         for connection in (self, self._openid.connection):
-            _close_off(connection, access)
+            isolate(connection, access)
 
     @property
     def keycloak_openid(self) -> KeycloakOpenID:
@@ -228,7 +229,7 @@ class _Connection(KeycloakOpenIDConnection):
         self.token = None
 
 
-def _close_off(connection: ConnectionManager, access: KeycloakAccess) -> None:
+def isolate(connection: ConnectionManager, access: KeycloakAccess) -> None:
     """Take proxies, certificates and passwords from the settings and not from the environment of the process."""
     connection._s.trust_env = False
     connection._s.proxies.update(_choose_proxy(access))
@@ -244,7 +245,7 @@ def _choose_proxy(access: KeycloakAccess) -> dict[str, str]:
     return {scheme: proxy for scheme, proxy in given.items() if proxy}
 
 
-def _root_of(error: BaseException) -> str:
+def describe_root(error: BaseException) -> str:
     """The message of the innermost error. The outer ones contain memory addresses, which differ each time."""
     seen = error
     while (deeper := seen.__cause__ or seen.__context__) is not None:
@@ -252,7 +253,7 @@ def _root_of(error: BaseException) -> str:
     return clip(f"{type(seen).__name__}: {seen}")
 
 
-def _words_of(error: KeycloakError) -> str:
+def describe_error(error: KeycloakError) -> str:
     """Status and body of the answer; the body has the OAuth error code and its description."""
     body: Any = error.response_body or error.error_message
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)

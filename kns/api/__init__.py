@@ -1,1 +1,4 @@
-"""The HTTP APIs: `jarvice`, the public one, and `upstream`, the one for an upstream JARVICE. Neither uses the other."""
+"""
+The HTTP APIs: `jarvice`, the public one, `kns`, the one of kns's own clients, and `upstream`, the one for an upstream
+JARVICE. None uses another.
+"""

@@ -1,4 +1,4 @@
-"""`kns --version`, `kns validate`, `kns catalog`: commands that call the model."""
+"""The program `kns`: its commands together, and `kns validate`, which calls the model."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,17 @@ import typer
 
 from kns import __version__
 from kns.cli.catalog import catalog
-from kns.cli.options import KubernetesVersions, list_minors
+from kns.cli.cluster import clusters
+from kns.cli.control import control
+from kns.cli.exits import KnsGroup
+from kns.cli.jobs import jobs
+from kns.cli.login import sites
+from kns.cli.offers import offers
+from kns.cli.options import AUTHORS, KubernetesVersions, Output, list_minors
+from kns.cli.overview import overviews
 from kns.cli.report import Report, escape
+from kns.cli.session import open_session
+from kns.cli.submit import submission
 from kns.cli.unknown import find_unknown_keys
 from kns.model.appdef.appdef import AppDef
 from kns.model.appdef.versions import DEFAULT_VERSIONS, find_unsupported
@@ -20,12 +29,23 @@ from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 app = typer.Typer(
     name="kns",
-    help="A scheduler for nested Kubernetes jobs. Without a command, run it with the settings of the environment.",
+    cls=KnsGroup,
+    help="Submit, watch and end jobs of kns, each of which runs in a Kubernetes cluster of its own.",
+    epilog="Exit statuses: 0 done, 1 the job or a check failed, 2 wrong arguments, 3 not signed in, 4 not found, "
+    "5 refused, 6 no answer, 7 timeout, 8 the job was terminated or canceled.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(catalog)
+_PANELS = {"Jobs": (submission, jobs, control, clusters), "The site": (offers, overviews), "Sign in": (sites,)}
+for panel, groups in _PANELS.items():
+    for group in groups:
+        for command in group.registered_commands:
+            if not isinstance(command.rich_help_panel, str):
+                command.rich_help_panel = panel
+        app.registered_commands += group.registered_commands
+app.add_typer(catalog, rich_help_panel=AUTHORS)
 
 
 def _show_version(value: bool) -> None:
@@ -36,14 +56,23 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def main(
+    ctx: typer.Context,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="The site to use; see `kns profiles`. KNS_PROFILE.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Address of kns, without /jarvice. KNS_URL.")] = None,
+    output: Output = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     del version
+    ctx.obj = open_session(ctx, profile=profile, url=url, output=output, color=not no_color, quiet=quiet)
 
 
-@app.command()
+@app.command(rich_help_panel=AUTHORS)
 def validate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An AppDef (JSON).", exists=True, dir_okay=False, readable=True)

@@ -1,9 +1,13 @@
-"""Options of several commands."""
+"""Arguments and options of several commands."""
 
+import re
 from typing import Annotated
 
 import typer
 
+from kns.cli.screen import Format
+from kns.client import JobRef
+from kns.model import names
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
 
@@ -36,3 +40,30 @@ def list_minors(versions: str) -> tuple[str, ...]:
     ('v1.36', 'v1.35')
     """
     return tuple(reversed(parse_versions(versions)))
+
+
+ADMINISTRATORS = "For system administrators"  # titles in the help
+AUTHORS = "For app authors and administrators"
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Number or name of the job.", show_default=False)]
+JobArguments = Annotated[list[str], typer.Argument(metavar="JOB", help="Numbers or names of jobs.")]
+Output = Annotated[
+    Format | None,
+    typer.Option("--output", "-o", help="Form of the result.", show_default="table", case_sensitive=False),
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this time; exit status 7.")
+]
+_NUMBER = re.compile(r"#?([0-9]{1,18})")
+
+
+def read_job(text: str) -> JobRef:
+    """
+    The number or the name that a user gave for a job.
+
+    >>> read_job("7"), read_job("#7"), read_job("kns-job-7"), read_job("20260105141530-ABCDE-hello-ana_s1")
+    (7, 7, 7, '20260105141530-ABCDE-hello-ana_s1')
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is not None:
+        return int(match[1])
+    return int(text.rpartition("-")[2]) if names.is_job_object_name(text) else text

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kns.cli.options import AUTHORS
 from kns.cli.report import escape
 from kns.model.findings import Finding, Severity
 
@@ -16,7 +17,7 @@ _INDENT = " " * 9
 def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]]) -> None:
     """Add the command to `app`. `check_site` is a parameter, because the command line does not import adapters."""
 
-    @app.command()
+    @app.command(rich_help_panel=AUTHORS)
     def preflight(
         as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of lines.")] = False,
     ) -> None:
@@ -30,7 +31,7 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
         for finding in check_site():
             findings.append(finding)
             if not as_json:
-                _show(finding)
+                show(finding)
         if as_json:
             typer.echo(json.dumps([_to_json(finding) for finding in findings], indent=2))
         else:
@@ -45,7 +46,8 @@ def _to_json(finding: Finding) -> dict[str, str]:
     return {"check": finding.check, "verdict": finding.severity, "said": finding.said, "todo": finding.todo}
 
 
-def _show(finding: Finding) -> None:
+def show(finding: Finding) -> None:
+    """Print a finding, and what to do about it."""
     typer.echo(escape(f"{finding.severity:<8} {finding.check}: {finding.said}"))
     if finding.todo:
         typer.echo(escape(f"{_INDENT}{finding.todo}"))

@@ -6,10 +6,24 @@ It imports the model and httpx only, so that it works without the scheduler's de
 
 from kns.client.errors import ClientError, NoResponseError, ResponseError, UnknownJobError
 from kns.client.http import TIMEOUT_S, Client, read_error
-from kns.client.wire import ENDED, PREFIX, ApiKey, Bearer, Credentials, JobEntry, Submitted, build_submission, is_gone
+from kns.client.wire import (
+    ENDED,
+    OWN_PREFIX,
+    PREFIX,
+    ApiKey,
+    Bearer,
+    Credentials,
+    JobEntry,
+    JobRef,
+    Renewed,
+    Submitted,
+    build_submission,
+    is_gone,
+)
 
 __all__ = [
     "ENDED",
+    "OWN_PREFIX",
     "PREFIX",
     "TIMEOUT_S",
     "ApiKey",
@@ -18,7 +32,9 @@ __all__ = [
     "ClientError",
     "Credentials",
     "JobEntry",
+    "JobRef",
     "NoResponseError",
+    "Renewed",
     "ResponseError",
     "Submitted",
     "UnknownJobError",

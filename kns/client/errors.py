@@ -16,9 +16,13 @@ class NoResponseError(ClientError):
 
 
 class ResponseError(ClientError):
-    """The server responded with an error. `status` is the HTTP status, `text` the error text of the body."""
+    """
+    The server responded with an error. `call` is method and URL, `status` the HTTP status, `text` the error text of the
+    body.
+    """
 
     def __init__(self, call: str, status: int, text: str) -> None:
+        self.call = call
         self.status = status
         self.text = text
         super().__init__(f"{call}: {status} {text}")

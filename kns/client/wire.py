@@ -1,12 +1,15 @@
 """Pure parts of the client: credentials, the body of a submission, and what a listed job says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
 from kns.model.job.job import JobState
 
 PREFIX = "/jarvice"
+OWN_PREFIX = "/kns"  # the API of kns's own clients
 ENDED = frozenset(str(state) for state in JobState if state.is_ended)
 
 
@@ -32,8 +35,13 @@ class ApiKey:
 
     @property
     def params(self) -> dict[str, str]:
-        """The credentials as parameters of a GET request, and as `user` in the body of a submission."""
+        """The credentials as `user` in the body of a submission."""
         return {"username": self.username, "apikey": self.apikey}
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """The credentials as headers in UTF-8. Access logs of proxies have queries, but not these headers."""
+        return {"X-API-Username": self.username.encode(), "X-API-Key": self.apikey.encode()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,15 @@ class Bearer:
     token: str = field(repr=False)
 
 
-Credentials = ApiKey | Bearer
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A token that is renewed: `read` returns one that is valid now."""
+
+    read: Callable[[], str] = field(repr=False)
+
+
+Credentials = ApiKey | Bearer | Renewed
+JobRef = int | str  # the number or the name of a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +86,15 @@ def build_submission(
 def is_gone(job: Mapping[str, Any]) -> bool:
     """Whether a listed job has ended and kns has removed everything except its record and output."""
     return job["job_status"] in ENDED and job["job_substatus"] == 0
+
+
+def is_loopback(url: str) -> bool:
+    """
+    >>> [is_loopback(url) for url in ("http://127.0.0.1:80", "http://[::1]/", "http://a.localhost", "http://localhost.a")]
+    [True, True, True, False]
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

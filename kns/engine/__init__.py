@@ -1,1 +1,1 @@
-"""Leader, queue, workers, reconciler and sweeper. A kind of job is data to them (`kns.stages.lifecycle`)."""
+"""Leader, queue, workers, reconciler, sweeper and warm pool. A kind of job is data to them (`kns.stages.lifecycle`)."""

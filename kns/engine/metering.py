@@ -24,7 +24,7 @@ def close_account(status: JobStatus, now: datetime) -> JobStatus:
     """The status of a job that ends now, with its last report."""
     if status.usage is None:
         return status
-    return _report(status, status.usage.at(now).model_copy(update={"cores": 0, "gib": 0, "gpus": 0}))
+    return _report(status, status.usage.at(now).model_copy(update={"cores": 0, "gib": 0, "gpus": 0, "scratch_gib": 0}))
 
 
 def _report(status: JobStatus, usage: Usage) -> JobStatus:

@@ -9,6 +9,7 @@ that cannot finish never changes how the job ended.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from kns import metrics
 from kns.engine.metering import close_account, meter
@@ -29,7 +30,7 @@ from kns.model.job.job import (
 )
 from kns.model.site import Site
 from kns.ports import Clock, Context, JobStore, RecordWriter, World
-from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.lifecycle import Lifecycle, Stage, Verb
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 
 log = get_logger(__name__)
@@ -56,6 +57,20 @@ class Result:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """
+    One leadership of this process: since when, and whether this machine's clock agrees with the host API's. Both decide
+    about limits of time only.
+    """
+
+    since: datetime | None = None
+    is_clock_trusted: Callable[[], bool] = lambda: True
+
+
+TIMELESS = Term()
+
+
 class Reconciler:
     """Brings the world to what a record says, one record per call. Threads may call it for different records."""
 
@@ -69,7 +84,7 @@ class Reconciler:
         clock: Clock,
         intake: Callable[[Job], Accepted],
         lifecycle: Lifecycle,
-        is_clock_trusted: Callable[[], bool] = lambda: True,
+        term: Term = TIMELESS,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -78,7 +93,7 @@ class Reconciler:
         self._clock = clock
         self._intake = intake
         self._lifecycle = lifecycle
-        self._is_clock_trusted = is_clock_trusted
+        self._term = term
 
     def reconcile(self, record: str) -> Result:
         """
@@ -99,7 +114,15 @@ class Reconciler:
             return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
         if job.spec.accepted is None:
             return self._accept(job)
-        ctx = Context(job=job, accepted=job.spec.accepted, now=self._clock.now(), site=self._site, world=self._world)
+        ctx = Context(
+            job=job,
+            accepted=job.spec.accepted,
+            now=self._clock.now(),
+            site=self._site,
+            world=self._world,
+            is_time_trusted=self._term.is_clock_trusted(),
+            leading_since=self._term.since,
+        )
         return self._after_end(ctx) if job.is_ended else self._advance(ctx)
 
     # --- a record that is not accepted yet
@@ -133,27 +156,14 @@ class Reconciler:
         if reason is not None:
             return self._stop(ctx, reason)
         status, requeues_s = job.status, []
-        for stage in self._lifecycle.stages:
+        for index, stage in enumerate(self._lifecycle.stages):
             if stage is self._lifecycle.starting and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
-            try:
-                outcome = self._ensure(stage, ctx)
-            except ConflictError:
-                raise
-            except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
-                self._write(job, _note_retry(status, stage, str(error), now))
-                raise
-            except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
-                message = f"unexpected error, see kns's log: {type(error).__name__}"
-                self._write(job, _note_retry(status, stage, message, now))
-                raise
+            outcome = self._call(stage.ensure, ctx, note_error=partial(_note_retry, status, stage))
             if isinstance(outcome, Failed):
-                status = _note(status, stage, outcome, now)
-                return self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now, status=status)
+                return self._fail(ctx, status, stage, outcome)
             if isinstance(outcome, Wait):
-                status, _ = self._meter(ctx, _note_wait(status, stage, outcome, now))
-                self._write(job, status)
-                return Result("wait", outcome.requeue_after_s, f"{outcome.reason}: {outcome.message}")
+                return self._wait(ctx, _note_wait(status, stage, outcome, now), index, outcome)
             if isinstance(outcome, Skipped):
                 status = _note_skipped(status, stage, outcome, now)
                 requeues_s.append(outcome.requeue_after_s)
@@ -163,8 +173,37 @@ class Reconciler:
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None, "stuck": None})
         status, metering_s = self._meter(ctx, status)
         self._write(job, status)
-        requeues_s += [metering_s, self._until_walltime(job, status, now)]
+        requeues_s += [metering_s, self._until_walltime(job, status, now), self._follow(ctx, status)]
         return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
+
+    def _wait(self, ctx: Context, status: JobStatus, index: int, waiting: Wait) -> Result:
+        """
+        Wait for the stage at `index`, and meanwhile let the later stages make what does not need it.
+
+        Every stage needs those before the starting one. The record says what the job waits for, and nothing of what is
+        made ahead, so that conditions become True in the order of the stages.
+        """
+        stages, requeues_s = self._lifecycle.stages, [waiting.requeue_after_s]
+        for stage in stages[index + 1 :] if index >= stages.index(self._lifecycle.starting) else ():
+            if stage.ahead is None or status.is_true(stage.condition):
+                continue
+            outcome = self._call(stage.ahead, ctx, note_error=partial(_note_retry_ahead, status, stage))
+            if isinstance(outcome, Failed):
+                return self._fail(ctx, status, stage, outcome)
+            if outcome.requeue_after_s is not None:
+                requeues_s.append(outcome.requeue_after_s)
+            if isinstance(outcome, Wait):
+                break
+        status, _ = self._meter(ctx, status)
+        self._write(ctx.job, status)
+        follow_s = self._follow(ctx, status)
+        if follow_s is not None:
+            requeues_s.append(follow_s)
+        return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
+
+    def _fail(self, ctx: Context, status: JobStatus, stage: Stage, outcome: Failed) -> Result:
+        status = _note(status, stage, outcome, ctx.now)
+        return self._end(ctx.job, JobState.FAILED, outcome.reason, outcome.message, now=ctx.now, status=status)
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
         """Usage counts from the start of the job."""
@@ -172,15 +211,32 @@ class Reconciler:
             return status, None
         return meter(status, self._lifecycle.measure(ctx, status), site=ctx.site, now=ctx.now)
 
-    def _ensure(self, stage: Stage, ctx: Context) -> Outcome:
+    def _follow(self, ctx: Context, status: JobStatus) -> float | None:
+        return self._lifecycle.follow(ctx) if status.job_status is JobState.PROCESSING else None
+
+    def _call(self, verb: Verb, ctx: Context, *, note_error: Callable[[str, datetime], JobStatus]) -> Outcome:
+        """
+        The outcome of `ensure` or `ahead`. A permanent error is the job's end.
+
+        Any other error is raised. Before, the record gets what `note_error` returns for its message.
+        """
         try:
-            return stage.ensure(ctx)
+            return verb(ctx)
+        except ConflictError:
+            raise
         except RefusedError as error:
             return Failed(Reason.REFUSED_BY_HOST, f"the host cluster refused: {error}")
         except RenderError as error:
             return Failed(Reason.RENDER_FAILED, str(error))
         except InvalidInputError as error:  # an input of the accepted job is no longer there
             return Failed(Reason.NOT_ACCEPTED, str(error))
+        except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
+            self._write(ctx.job, note_error(str(error), ctx.now))
+            raise
+        except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
+            message = f"unexpected error, see kns's log: {type(error).__name__}"
+            self._write(ctx.job, note_error(message, ctx.now))
+            raise
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes = outcome.status_changes()
@@ -198,15 +254,15 @@ class Reconciler:
         return status.model_copy(update=changes) if changes else status
 
     def _until_walltime(self, job: Job, status: JobStatus, now: datetime) -> float | None:
-        accepted = job.spec.accepted
-        if accepted is None or accepted.walltime_s is None or status.start_time is None:
+        end = replace(job, status=status).walltime_end
+        if end is None:
             return None
-        left_s = (status.start_time + timedelta(seconds=accepted.walltime_s) - now).total_seconds()
+        left_s = (end - now).total_seconds()
         return left_s if left_s > 0 else _CLOCK_RETRY_AFTER_S
 
     def _may_end_by_time(self, job: Job) -> bool:
         """Whether this machine's clock agrees with the host API's. If not, the time is no reason to end or delete."""
-        is_trusted = self._is_clock_trusted()
+        is_trusted = self._term.is_clock_trusted()
         if not is_trusted:
             log.error("clock_not_trusted", record=job.record)
         return is_trusted
@@ -374,6 +430,11 @@ def _note_retry(status: JobStatus, stage: Stage, message: str, now: datetime) ->
     """Note an error that says nothing about the job's progress, so the job stays as stuck as it was."""
     noted = _note_wait(status, stage, Wait(0, Reason.RETRYING, message), now)
     return noted.model_copy(update={"stuck": status.stuck})
+
+
+def _note_retry_ahead(status: JobStatus, stage: Stage, message: str, now: datetime) -> JobStatus:
+    """Note an error of a stage whose turn has not come. The record keeps saying what the job waits for."""
+    return status if status.is_true(stage.condition) else _note(status, stage, Wait(0, Reason.RETRYING, message), now)
 
 
 def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime) -> JobStatus:

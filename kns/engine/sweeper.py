@@ -21,7 +21,7 @@ from kns.model import names
 from kns.model.errors import KnsError
 from kns.objects.event import build_orphan_event
 from kns.ports import Clock, JobStore, Kind, RecordAuthority, World
-from kns.stages.orphans import Find, Installation, Judgement, SweptKind, judge
+from kns.stages.orphans import Find, Installation, Judgement, Owner, SweptKind, judge
 
 log = get_logger(__name__)
 
@@ -170,9 +170,10 @@ class Sweeper:
     ) -> bool:
         """
         Whether so many namespaces of jobs look like orphans that the records must be wrong. Those that are terminating
-        already are not counted.
+        already and those of other installations are not counted.
         """
-        live = [find for kind, finds in found.items() if kind.one_per_job for find in finds if not find.terminating]
+        namespaces = [find for kind, finds in found.items() if kind.one_per_job for find in finds]
+        live = [find for find in namespaces if not find.terminating and find.owner is not Owner.OTHERS]
         orphans = [find for find in judged[Judgement.ORPHAN] if find.kind.one_per_job and not find.terminating]
         is_stopped = len(orphans) >= MIN_FOR_SHARE and len(orphans) * 100 > len(live) * self._rules.max_share
         metrics.set_sweep_stopped(stopped=is_stopped)

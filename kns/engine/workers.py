@@ -93,11 +93,11 @@ class Workers:
         except Exception as error:  # a bug in kns: log it, keep the worker, try again later
             summary, detail = "error", repr(error)
             requeue_after_s = self._queue.add_failed(key)
-            log.exception("pass_crashed")
+            log.exception("reconcile_crashed")
         duration_s = self._clock.monotonic() - began
         metrics.observe_reconcile(outcome=summary, duration_s=duration_s)
         log.info(
-            "pass_finished",
+            "reconcile_finished",
             outcome=summary,
             detail=detail,
             requeue_after_s=requeue_after_s,

@@ -10,13 +10,13 @@ thread. For a poll the thread would cost more than the answer, because on a busy
 processor twice.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
 
-from kns.http.errors import add_error_handlers
+from kns.http.errors import ErrorRenderer, add_error_handlers
 from kns.http.middleware import BodyReader, Observer
 from kns.http.routes import Routes
 from kns.service.ports import ServicePorts
@@ -24,22 +24,34 @@ from kns.service.ports import ServicePorts
 
 @dataclass(frozen=True, slots=True)
 class FrontEnd:
-    """Routes below a prefix. `dependencies` (of FastAPI) run before those of each route."""
+    """
+    Routes below a prefix. `dependencies` (of FastAPI) run before those of each route.
+
+    `render_error` gives the errors below the prefix another form than JSON, those of unknown routes as well. `state`
+    has values that the routes find in `app.state`.
+    """
 
     routes: tuple[Routes, ...]
     prefix: str = ""
     dependencies: tuple[Any, ...] = ()
+    render_error: ErrorRenderer | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_app(ports: ServicePorts, front_ends: Sequence[FrontEnd], *, version: str) -> FastAPI:
     """`version` is that of kns."""
     app = FastAPI(version=version, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.ports = ports
+    for front_end in front_ends:
+        for name, value in front_end.state.items():
+            setattr(app.state, name, value)
+    app.state.error_renderers = {each.prefix: each.render_error for each in front_ends if each.render_error}
     groups = [(front_end, routes) for front_end in front_ends for routes in front_end.routes]
     for front_end, routes in groups:
         app.include_router(routes.router, prefix=front_end.prefix, dependencies=front_end.dependencies)
     add_error_handlers(app, {endpoint: table for _, routes in groups for endpoint, table in routes.tables.items()})
     app.add_middleware(BodyReader)
-    paths = (f"{front_end.prefix}/{each.route.path}" for front_end, routes in groups for each in routes.declared)
-    app.add_middleware(Observer, routes=frozenset(paths))  # added last, so it is the outermost
+    paths = {endpoint: path for front_end, routes in groups for endpoint, path in routes.list_paths(front_end.prefix)}
+    known = (path for front_end, routes in groups for _, path in routes.list_paths(front_end.prefix))
+    app.add_middleware(Observer, routes=frozenset(known), templates=paths)  # added last, so it is the outermost
     return app

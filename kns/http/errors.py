@@ -1,8 +1,9 @@
 """
 Error answers, and the mechanism that turns errors into them.
 
-A front end has a table from the use cases' errors to its answers, and a route may replace rows of it. An error body has
-one key, `error`. Published clients compare the texts, letter case included, so they never change.
+A front end has a table from the use cases' errors to its answers, and a route may replace rows of it. The body of an
+error is JSON with one key, `error`, unless the front end of the request's path renders it in another form. Published
+clients compare the texts, letter case included, so they never change.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from kns.http.answers import JsonAnswer
 from kns.logs import get_logger
@@ -61,9 +63,12 @@ class Explained:
 
 
 ErrorTable = Mapping[type[KnsError], ErrorResponse | Explained]
+ErrorRenderer = Callable[[Scope, ErrorResponse], Response]  # the form of all errors below the prefix of a front end
 
 BAD_REQUEST = ErrorResponse(400, "Bad Request")
 INVALID_PARAMETERS = ErrorResponse(400, "Invalid parameter(s)")
+PARAMETERS_MISSING = ErrorResponse(400, "Required parameter(s) missing")
+USER_REQUIRED = ErrorResponse(400, "User required")
 UNAUTHORIZED = ErrorResponse(401, "Unauthorized")
 UNKNOWN_ROUTE = ErrorResponse(404, "Not found")
 WRONG_METHOD = ErrorResponse(405, "Method not allowed")
@@ -101,22 +106,50 @@ def build_response(table: ErrorTable, error: KnsError) -> ErrorResponse | None:
     return row
 
 
+_NOTED_EVERY_S = 60.0  # clients poll, so an outage of the host would write thousands of equal lines a minute
+
+
+class _Rarely:
+    """Decides which of many equal log lines is written. Only the event loop calls it."""
+
+    def __init__(self) -> None:
+        self._next_at = -math.inf
+        self._skipped = 0
+
+    def take(self, now_s: float) -> int | None:
+        """How many lines were left out since the last one that was written; None to leave out this one, too."""
+        if now_s < self._next_at:
+            self._skipped += 1
+            return None
+        skipped, self._skipped = self._skipped, 0
+        self._next_at = now_s + _NOTED_EVERY_S
+        return skipped
+
+
+def render_error(scope: Scope, response: ErrorResponse) -> Response:
+    """The answer in the form of the front end that the request's path belongs to, existing route or not."""
+    renderers: Mapping[str, ErrorRenderer] = scope["app"].state.error_renderers
+    path = f"{scope['path']}/"
+    render = next((each for prefix, each in renderers.items() if path.startswith(f"{prefix}/")), None)
+    return response.answer() if render is None else render(scope, response)
+
+
 _BY_FRAMEWORK_STATUS = {404: UNKNOWN_ROUTE, 405: WRONG_METHOD}
 
 
-async def _answer_http_error(_request: Request, error: Exception) -> Response:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HttpError):
         raise error
-    answer = error.response.answer()
+    answer = render_error(request.scope, error.response)
     answer.headers.update(error.headers)
     return answer
 
 
-async def _answer_framework_error(_request: Request, error: Exception) -> Response:
+async def _answer_framework_error(request: Request, error: Exception) -> Response:
     """An unknown route, or a wrong method. The framework's `Allow` header is kept."""
     if not isinstance(error, HTTPException):
         raise error
-    answer = _BY_FRAMEWORK_STATUS.get(error.status_code, BAD_REQUEST).answer()
+    answer = render_error(request.scope, _BY_FRAMEWORK_STATUS.get(error.status_code, BAD_REQUEST))
     answer.headers.update(error.headers or {})
     return answer
 
@@ -128,15 +161,20 @@ def add_error_handlers(app: FastAPI, tables: Mapping[Callable[..., Any], ErrorTa
     An error without a row, like every other exception, reaches the middleware, which answers `Internal error`.
     """
 
+    rarely = _Rarely()
+
     async def answer_kns_error(request: Request, error: Exception) -> Response:
         table = tables.get(request.scope["endpoint"], {})
         response = build_response(table, error) if isinstance(error, KnsError) else None
         if response is None:
             raise error
         if isinstance(error, TransientError):
-            # Not `request.url`: it is made from the Host header, which may hold anything.
-            log.warning("http_not_ready", path=clip(request.scope["path"], 200), error=clip(str(error)))
-        return response.answer()
+            skipped = rarely.take(request.app.state.ports.clock.monotonic())
+            if skipped is not None:
+                # Not `request.url`: it is made from the Host header, which may hold anything.
+                path = clip(request.scope["path"], 200)
+                log.warning("http_not_ready", path=path, error=clip(str(error)), skipped=skipped)
+        return render_error(request.scope, response)
 
     app.add_exception_handler(KnsError, answer_kns_error)
     app.add_exception_handler(HttpError, _answer_http_error)

@@ -8,10 +8,12 @@ import re
 from typing import Any, NoReturn
 
 from kns.model.errors import InvalidInputError
-from kns.model.reading.scalars import INT64_BOUND
+from kns.model.reading.problem import key_path
+from kns.model.reading.scalars import is_int64
+from kns.model.reading.strict_json import MAX_DEPTH, REPEATED, NotJsonError, decode_text
+from kns.model.reading.strict_json import decode_json as decode_strictly
 
 MAX_VALUES = 50_000  # in one body; a long AppDef has two thousand
-MAX_DEPTH = 64  # far above any AppDef, and far below the recursion limits of Python and Kubernetes
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also an unclosed one; possessive, so never read twice
 _DIGITS = 30  # a longer integer is cut: it stays too large, and decoding a million digits takes seconds
@@ -37,8 +39,25 @@ def decode_json(body: bytes, *, parameters: bool = False) -> Any:
     return data
 
 
-def is_int64(value: int) -> bool:
-    return -INT64_BOUND <= value < INT64_BOUND
+def decode_appdef(body: bytes) -> Any:
+    """
+    Decode an AppDef, or JSON that contains one, as the command line and the catalogue do: each key once. The number of
+    values is bounded as in `decode_json`.
+
+    Raises:
+        InvalidInputError: with the path of the first key that appears twice, or without a path if the body is not such
+            JSON otherwise.
+    """
+    try:
+        _check_count(body)
+        decoded = decode_strictly(decode_text(body))
+    except (ValueError, NotJsonError) as error:
+        raise InvalidInputError("", "is not JSON that can be read") from error
+    if any(problem.message != REPEATED for problem in decoded.problems):
+        raise InvalidInputError("", "is not JSON that can be read")
+    for problem in decoded.problems:
+        raise InvalidInputError(key_path(problem.location), problem.message)
+    return decoded.data
 
 
 def _check_count(body: bytes) -> None:

@@ -4,13 +4,14 @@ The middleware of every request: access log, metric, the answer to an unexpected
 Plain ASGI. The log has the path and never the query, because queries carry API keys.
 """
 
+from collections.abc import Mapping
 from traceback import format_exception
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kns import metrics
-from kns.http.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, ErrorResponse
+from kns.http.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, ErrorResponse, render_error
 from kns.logs import get_logger
 from kns.model.errors import clip
 from kns.ports import Clock
@@ -26,11 +27,17 @@ log = get_logger(__name__)
 
 
 class Observer:
-    """Logs and counts every request, and answers `Internal error` to an exception that has no handler."""
+    """
+    Logs and counts every request, and answers `Internal error` to an exception that has no handler.
 
-    def __init__(self, app: ASGIApp, *, routes: frozenset[str]) -> None:
+    `templates` are the declared paths by the function that serves them, for paths with parameters. The duration of a
+    stream of events is the time until it begins, because a client decides how long it listens.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: frozenset[str], templates: Mapping[Any, str] | None = None) -> None:
         self._app = app
         self._routes = routes
+        self._templates = templates or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,11 +46,14 @@ class Observer:
         clock: Clock = scope["app"].state.ports.clock
         started = clock.monotonic()
         status: int | None = None
+        streaming_s: float | None = None
 
         async def send_watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streaming_s
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if is_stream(message):
+                    streaming_s = clock.monotonic() - started
             await send(message)
 
         try:
@@ -54,9 +64,10 @@ class Observer:
             log.error("unhandled_exception", path=clip(scope["path"], 200), stack=stack)  # noqa: TRY400 - for that reason
             if status is not None:
                 raise  # part of an answer is sent, so closing the connection is the only signal left
-            await INTERNAL.answer()(scope, receive, send_watched)
+            await render_error(scope, INTERNAL)(scope, receive, send_watched)
         finally:
-            self._record(scope, status or _CLIENT_GONE.status, clock.monotonic() - started)
+            duration_s = clock.monotonic() - started if streaming_s is None else streaming_s
+            self._record(scope, status or _CLIENT_GONE.status, duration_s)
 
     def _record(self, scope: Scope, status: int, duration_s: float) -> None:
         path, method = scope["path"], scope["method"]
@@ -68,11 +79,16 @@ class Observer:
             duration_s=round(duration_s, 4),
         )
         metrics.observe_request(
-            route=path if path in self._routes else "unknown",
+            route=path if path in self._routes else self._templates.get(scope.get("endpoint"), "unknown"),
             method=method if method in _METHODS else "other",
             status=status,
             duration_s=duration_s,
         )
+
+
+def is_stream(message: Message) -> bool:
+    """Whether an answer that begins with this message is a stream of server-sent events."""
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"])
 
 
 class BodyReader:
@@ -92,7 +108,9 @@ class BodyReader:
             await self._app(scope, receive, send)
             return
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            answer = BAD_REQUEST.answer()  # readers, such as a proxy in front, disagree on where the body ends
+            answer = render_error(
+                scope, BAD_REQUEST
+            )  # readers, such as a proxy in front, disagree on where the body ends
             answer.headers["connection"] = "close"
             await answer(scope, receive, send)
             return
@@ -100,7 +118,7 @@ class BodyReader:
         try:
             error = await self._read(receive, into=body) if scope["method"] == "POST" else None
             if error is not None:
-                await error.answer()(scope, receive, send)
+                await render_error(scope, error)(scope, receive, send)
                 return
             state: dict[str, Any] = scope.setdefault("state", {})
             state["body"] = bytes(body)

@@ -4,13 +4,15 @@ Build an OpenAPI document from declared routes.
 The routes read raw requests, so the framework's own generator has nothing to describe.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kns.http.answers import JSON
+from fastapi import Request, Response
+
+from kns.http.answers import JSON, JsonAnswer
 from kns.http.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, TOO_LATE, ErrorResponse, Explained
-from kns.http.routes import Declared, Parameter, Route, Routes
+from kns.http.routes import GET, Declared, Parameter, Route, Routes
 from kns.http.schemas import STRING, Schema, a_record, an_error
 
 FORM = "application/x-www-form-urlencoded"
@@ -48,6 +50,22 @@ def build_document(
         },
         "components": {"schemas": dict(schemas), "securitySchemes": dict(security_schemes)},
     }
+
+
+def add_document_route(routes: Routes, describe: Callable[[], Mapping[str, Any]]) -> None:
+    """Add the route `openapi.json`, which answers the document of `describe` with the version of kns."""
+
+    @routes.add(
+        Route(
+            "openapi.json",
+            "This document.",
+            answer=a_record({"openapi": STRING, "paths": {"type": "object"}}),
+            methods=GET,
+        )
+    )
+    def openapi(request: Request) -> Response:
+        document = describe()
+        return JsonAnswer({**document, "info": {**document["info"], "version": request.app.version}})
 
 
 def _path_item(declared: Declared, *, prefix: str) -> dict[str, Any]:
@@ -114,8 +132,10 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": STRING}}
 _ABOUT_STATUS = {
     400: "The request must be changed.",
     401: "Wrong credentials, or no right.",
+    403: "No right.",
     404: "Not there, or not in this state.",
     408: "It took too long to arrive.",
+    409: "Not in this state.",
     413: "The body is too large.",
     429: "Too many; come again later.",
     500: "A fault of kns, or of what it stores in.",

@@ -16,8 +16,9 @@ from fastapi.concurrency import run_in_threadpool
 
 from kns.http.dependencies import RawBody
 from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, HttpError
-from kns.http.json_body import decode_json, is_int64
+from kns.http.json_body import decode_json
 from kns.model.errors import InvalidInputError
+from kns.model.reading.scalars import is_int64
 
 MAX_FIELDS = 1000  # of a form or a query
 DEFAULT_LINES = 100

@@ -6,7 +6,7 @@ from kns.http.answers import JsonAnswer
 from kns.http.dependencies import Ports
 from kns.http.errors import COMMON_ERRORS, NOT_READY, HttpError
 from kns.http.routes import Route, Routes
-from kns.http.schemas import STRING, a_record, a_word
+from kns.http.schemas import STRING, a_map, a_record, a_word
 
 routes = Routes(COMMON_ERRORS)
 
@@ -24,11 +24,20 @@ async def live() -> Response:
     Route(
         "ready",
         "Whether the process can answer.",
-        answer=a_record({"status": {"type": "string", "const": "OK"}, "version": STRING}),
+        answer=a_record(
+            {
+                "status": {"type": "string", "const": "OK"},
+                "version": STRING,
+                "watches": {
+                    **a_map({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+                    "description": "Seconds since the last data of each watch; null before its first.",
+                },
+            }
+        ),
         errors=(NOT_READY,),
     )
 )
 def ready(request: Request, ports: Ports) -> Response:
     if not ports.health.is_ready():
         raise HttpError(NOT_READY)
-    return JsonAnswer({"status": "OK", "version": request.app.version})
+    return JsonAnswer({"status": "OK", "version": request.app.version, "watches": ports.health.watch_ages()})

@@ -99,6 +99,7 @@ class Routes:
         self.router = APIRouter()
         self.declared: list[Declared] = []
         self.tables: dict[Callable[..., Any], ErrorTable] = {}
+        self._endpoints: list[tuple[Callable[..., Any], str]] = []
         self._errors = errors
 
     def add(self, route: Route) -> Callable[[EndpointT], EndpointT]:
@@ -108,7 +109,12 @@ class Routes:
             table = {**self._errors, **route.rows}
             self.declared.append(Declared(route, table))
             self.tables[endpoint] = table
+            self._endpoints.append((endpoint, route.path))
             self.router.add_api_route(f"/{route.path}", endpoint, methods=[method.upper() for method in route.methods])
             return endpoint
 
         return register
+
+    def list_paths(self, prefix: str) -> list[tuple[Callable[..., Any], str]]:
+        """The function and the path of each route, below `prefix`."""
+        return [(endpoint, f"{prefix}/{path}") for endpoint, path in self._endpoints]

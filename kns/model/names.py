@@ -27,9 +27,19 @@ RECORD_UID_ANNOTATION = "kns.io/record-uid"
 # Of a job's namespace, for the policy kns-job-pods.
 EXTENDED_RESOURCES_ANNOTATION = "kns.io/extended-resources"
 RUNTIME_CLASS_ANNOTATION = "kns.io/runtime-class"
+RETRIED_ANNOTATION = "kns.io/retried"  # of a tenant's pod, inside: the round in which its syncer was woken
 NODE_SELECTOR_ANNOTATION = "kns.io/node-selector"
+STORAGE_CLASSES_ANNOTATION = "kns.io/storage-classes"  # for the policy kns-job-claims
 APPLIED_ANNOTATION = "kns.io/applied"  # a digest of the object as kns last applied it
 FINALIZER = "kns.io/cleanup"
+
+# Of the namespace of a pool member (kns.model.job.member). The claim stays when a job takes the member over.
+POOL_LABEL = "kns.io/pool"
+POOL_SHAPE_ANNOTATION = "kns.io/pool-shape"
+POOL_READY_ANNOTATION = "kns.io/pool-ready"
+POOL_STATUS_ANNOTATION = "kns.io/pool-status"
+POOL_CLAIM_ANNOTATION = "kns.io/pool-claim"
+POOL_CLAIM_TIME_ANNOTATION = "kns.io/pool-claim-time"
 
 # vcluster sets this label on every copy. Copies keep the tenant's labels, which may imitate those of kns, so an object
 # with this label is always the tenant's.
@@ -51,11 +61,14 @@ SHELL_ACCESS = "kns-shell-access"  # a Secret: the syncer writes that ServiceAcc
 SHELL_PATH = "/gotty-shell"  # below the job's URL
 JOB_INFO = "kns-job"  # ConfigMap and Secret with the app's information about its job, inside and for the init pod
 KEYCLOAK_INFO = "kns-keycloak"  # a Secret: the app's information about its Keycloak client
+WEB_SESSION_SECRET = "kns-web-session"  # noqa: S105 - the name of a Secret; in the namespace of kns
 PULL_SECRET = "kns-pull"  # noqa: S105 - the name of a Secret
 SYSTEM_PULL_SECRET = "jarvice-docker"  # noqa: S105 - the name of a Secret
 KNS_ROLE_BINDING = "kns-scheduler"
 KNS_CLUSTER_ROLE = "kns-job-namespace"
 KNS_POLICY = "kns-scheduler"  # the ValidatingAdmissionPolicy that limits kns's own account
+PREPARED_STATE = "kns-state"  # a ConfigMap with the database that a job's control plane starts with
+KINE_PLACEHOLDER = "kns-kine"  # a ConfigMap with the program that the syncer starts in place of kine
 CONTROL_PLANE_BUDGET = "kns-control-plane"  # a PodDisruptionBudget
 SYNCER_ROLE_BINDING = "kns-vcluster-syncer"
 SYNCER_CLUSTER_ROLE = "kns-vcluster-syncer"
@@ -68,6 +81,7 @@ INPUTS_SUFFIX = "-inputs"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
+_JOB_PREFIX = "kns-job-"
 JOB_OBJECT_PATTERN = r"^kns-job-[1-9][0-9]{0,18}$"  # also in the schema of the CRD
 
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -85,7 +99,7 @@ def job_object_name(number: int) -> str:
     >>> job_object_name(7)
     'kns-job-7'
     """
-    return f"kns-job-{number}"
+    return f"{_JOB_PREFIX}{number}"
 
 
 def is_job_object_name(name: str) -> bool:
@@ -96,6 +110,16 @@ def is_job_object_name(name: str) -> bool:
     (True, False)
     """
     return _JOB_NAME.fullmatch(name) is not None
+
+
+def read_job_number(name: str) -> int | None:
+    """
+    The number in a name of `job_object_name`; None for any other name.
+
+    >>> read_job_number("kns-job-7"), read_job_number("kns-job-07")
+    (7, None)
+    """
+    return int(name.removeprefix(_JOB_PREFIX)) if is_job_object_name(name) else None
 
 
 def vault_class(user: str, vault: str) -> str:
@@ -168,3 +192,23 @@ def host_name(name: str, namespace: str, vcluster: str) -> str:
     if len(full) <= 63:
         return full
     return (full[:52] + "-" + sha256(full.encode()).hexdigest()[:10]).replace(".-", "-")
+
+
+def state_map(version: str) -> str:
+    """
+    The ConfigMap in kns's namespace with the prepared state of a Kubernetes version.
+
+    >>> state_map("v1.36.3")
+    'kns-state-v1.36.3'
+    """
+    return f"kns-state-{version}"
+
+
+def prepare_job(version: str) -> str:
+    """
+    The Kubernetes Job in kns's namespace that makes the prepared state, and the ConfigMap with its input.
+
+    >>> prepare_job("v1.36.3")
+    'kns-prepare-v1-36-3'
+    """
+    return f"kns-prepare-{version.replace('.', '-').replace('_', '-').lower()}"

@@ -164,14 +164,15 @@ class NetworkSettings:
     What the jobs' NetworkPolicies allow besides the job itself.
 
     `open_ranges` may be reached and may connect, even if they are private. `closed_ranges` may not be reached, even if
-    they are public. If `ingress_namespace` is None, every
-    namespace that is not a job namespace may connect.
+    they are public. `name_servers` are what the nodes ask; if there are none, port 53 is open at every address. If
+    `ingress_namespace` is None, every namespace that is not a job namespace may connect.
     """
 
     internet: bool
     ingress_namespace: str | None = None
     open_ranges: tuple[str, ...] = ()
     closed_ranges: tuple[str, ...] = ()
+    name_servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,9 @@ class VirtualKubernetes:
     Software of virtual clusters. `versions` maps a minor version (`v1.36`) to the image tag, the default last.
 
     `runtime_class` applies to the tenant's pods, `priority_class` to control planes. `protect_control_planes` keeps
-    autoscalers and drains away from control planes.
+    autoscalers and drains away from control planes. With `fast_start`, kns makes the certificates, and the processes of
+    a control plane run side by side (`kns.objects.control_plane`); with `prepared_state` it then starts with a database
+    that is filled (`kns.objects.prepared_state`).
     """
 
     syncer_image_tag: str
@@ -209,6 +212,8 @@ class VirtualKubernetes:
     runtime_class: str | None = None
     priority_class: str | None = None
     protect_control_planes: bool = True
+    fast_start: bool = True
+    prepared_state: bool = True
 
     @property
     def default(self) -> str:
@@ -223,6 +228,10 @@ class VirtualKubernetes:
 
     def version(self, minor: str) -> str:
         return self.versions[minor or self.default]
+
+    def kubernetes_image(self, version: str) -> str:
+        """The image with the programs of `version`, an image tag. As the chart names it."""
+        return f"{self.registry or 'ghcr.io'}/loft-sh/kubernetes:{version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +263,13 @@ class Site:
     init_pull_policy: str
     pod_security: str
     keep_vclusters: bool
+    has_pool: bool  # whether virtual clusters are made ahead of their jobs
     spawn_delay_s: int
     grace_s: int
     target_limit_s: int
     init_stuck_limit_s: int
     control_plane_limit_s: int
+    ephemeral_storage: str  # of a job, for each of its nodes, if its machine states none
     retention_s: int
     retained_jobs: int  # ended records of one user; 0 is no limit
     probe_interval_s: int

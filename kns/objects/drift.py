@@ -28,9 +28,12 @@ def is_as_applied(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool
 
 
 def _covers(found: Any, wanted: Any) -> bool:
-    """Whether `found` contains `wanted`; mappings may have more keys and lists more elements."""
+    """
+    Whether `found` contains `wanted`; mappings may have more keys and lists more elements. The API server leaves out a
+    value that is false.
+    """
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list):
         return isinstance(found, list) and all(any(_covers(one, value) for one in found) for value in wanted)
-    return bool(found == wanted)
+    return bool(found == wanted) or (found is None and wanted is False)

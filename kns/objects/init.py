@@ -15,8 +15,9 @@ from kns.model import names
 from kns.model.appdef.resources import INIT
 from kns.model.job.job import Accepted
 from kns.model.job.location import Location
-from kns.model.site import Site, build_tolerations
+from kns.model.site import Site
 from kns.objects.labels import build_labels, build_meta
+from kns.objects.own_pod import build_own_pod
 from kns.objects.plan import build_plan
 
 COMPONENT = "init"
@@ -28,7 +29,6 @@ FILES = {  # key of the init Secret -> path in the container
     "parameters.json": "/etc/kns/parameters.json",
     "jobenv.sh": "/etc/JARVICE/jobenv.sh",
 }
-_UID = 65532
 
 _SECURITY = {
     "allowPrivilegeEscalation": False,
@@ -37,9 +37,11 @@ _SECURITY = {
 }
 
 
-def build_init_config(accepted: Accepted, *, uploads: Mapping[str, bytes]) -> dict[str, Any]:
-    """The ConfigMap with the plan and the user's uploads (path below /opt -> content)."""
-    plan = json.dumps(build_plan(accepted.nested), indent=1)
+def build_init_config(
+    accepted: Accepted, *, record_uid: str, wait_limit_s: int, uploads: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """The ConfigMap with the plan (see `build_plan`) and the user's uploads (path below /opt -> content)."""
+    plan = json.dumps(build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s), indent=1)
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -112,19 +114,7 @@ def _build_pod(accepted: Accepted, site: Site, *, uploads: Iterable[str], pull_s
     templates = {"name": "templates", "mountPath": "/kns-templates"}
     return {
         "restartPolicy": "Never",
-        **({"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 10,
-        "tolerations": build_tolerations(),
-        "nodeSelector": accepted.machine.node_selector,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _UID,
-            "runAsGroup": _UID,
-            "fsGroup": _UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **build_own_pod(accepted, grace_s=10, pull_secret=pull_secret),
         "initContainers": [
             {
                 "name": PROVIDE,

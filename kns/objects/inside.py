@@ -21,13 +21,23 @@ _LABELS = {names.MANAGED_BY_LABEL: "kns"}
 
 
 def build_job_info(
-    namespace: str, *, public: Mapping[str, str], secret: Mapping[str, str], labels: Mapping[str, str] = _LABELS
+    namespace: str,
+    *,
+    public: Mapping[str, str],
+    secret: Mapping[str, str],
+    labels: Mapping[str, str] = _LABELS,
+    mark: str = "",
 ) -> list[dict[str, Any]]:
-    """ConfigMap and Secret `kns-job` (contract C.6) for one namespace."""
+    """
+    ConfigMap and Secret `kns-job` (contract C.6) for one namespace.
+
+    `mark` becomes the annotation of the Secret that the init pod waits for (`objects/plan.py`).
+    """
     meta = {"name": names.JOB_INFO, "namespace": namespace, "labels": dict(labels)}
+    marked = {**meta, "annotations": {names.RECORD_UID_ANNOTATION: mark}} if mark else meta
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": dict(public)},
-        {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": dict(secret)},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": marked, "stringData": dict(secret)},
     ]
 
 

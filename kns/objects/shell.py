@@ -12,13 +12,13 @@ from kns.model import names
 from kns.model.appdef.resources import SHELL
 from kns.model.job.job import Accepted
 from kns.model.job.location import Location
-from kns.model.site import JobAddress, Site, build_tolerations
+from kns.model.site import JobAddress, Site
 from kns.objects.ingress import SHELL_PORT
 from kns.objects.labels import build_labels, build_meta
+from kns.objects.own_pod import build_own_pod
 
 COMPONENT = "shell"
 _PORT = 8080
-_UID = 65532
 _FOLDER = "/etc/kns/shell"
 # The characters that survive Basic authentication and gotty, which writes the login into a script.
 _USER = re.compile(r"[!-~]+")
@@ -68,19 +68,7 @@ def build_shell_deployment(
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    **({"imagePullSecrets": [{"name": names.PULL_SECRET}]} if pull_secret else {}),
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 5,
-                    "tolerations": build_tolerations(),
-                    "nodeSelector": accepted.machine.node_selector,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": _UID,
-                        "runAsGroup": _UID,
-                        "fsGroup": _UID,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    **build_own_pod(accepted, grace_s=5, pull_secret=pull_secret),
                     "containers": [_build_container(accepted, site, image=image, address=address)],
                     "volumes": [
                         {"name": "secret", "secret": {"secretName": names.SHELL, "defaultMode": 0o440}},

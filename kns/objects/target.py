@@ -15,6 +15,7 @@ from typing import Any
 from kns.model import names
 from kns.model.appdef.appdef import Target
 from kns.model.job.location import Location
+from kns.objects.drift import is_as_applied
 from kns.objects.labels import build_meta
 
 PORT = 80
@@ -67,12 +68,51 @@ def build_target_service(location: Location, target: Target, copy: dict[str, Any
         **({"appProtocol": found["appProtocol"]} if found.get("appProtocol") else {}),
     }
     mark = {names.SYNCED_LABEL: location.vcluster, names.SYNCED_NAMESPACE_LABEL: target.service_namespace}
-    unready = {"publishNotReadyAddresses": True} if spec.get("publishNotReadyAddresses") else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": build_meta(names.TARGET, location),
-        "spec": {"selector": {**spec["selector"], **mark}, "ports": [port], **unready},
+        "spec": {
+            # The defaults are stated, so that a change of them by hand is noticed and put back.
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
+            "publishNotReadyAddresses": bool(spec.get("publishNotReadyAddresses")),
+            "selector": {**spec["selector"], **mark},
+            "ports": [port],
+        },
+    }
+
+
+def is_target_service(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool:
+    """Whether the host's object still is kns's Service as applied. Further keys of the selector lead elsewhere."""
+    if found is None or found["spec"].get("selector") != stamped["spec"]["selector"]:
+        return False
+    return is_as_applied(found, stamped) and not blocks_apply(found)
+
+
+def blocks_apply(found: dict[str, Any]) -> bool:
+    """
+    Whether the Service must be deleted before it is applied, because an apply keeps what somebody else added: the name
+    of another host, or a port, and the API server refuses two ports with the same name.
+    """
+    ports = found["spec"].get("ports") or ()
+    return "externalName" in found["spec"] or any(
+        port.get("name") == _PORT_NAME and port["port"] != PORT for port in ports
+    )
+
+
+def build_empty_target(location: Location) -> dict[str, Any]:
+    """
+    kns's Service before the target exists: it selects no pod, so nothing is behind it. A route to a Service that does
+    not exist is an error for some controllers, and they look again only after a delay.
+    """
+    port = {"name": _PORT_NAME, "port": PORT, "protocol": _TCP, "targetPort": PORT}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": build_meta(names.TARGET, location),
+        "spec": {"ports": [port]},
     }
 
 

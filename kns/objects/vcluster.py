@@ -15,6 +15,10 @@ from kns.model.site import TOLERATED_TAINTS, VirtualKubernetes, build_toleration
 from kns.objects.labels import build_labels, build_meta
 
 API_PORT = 443
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Who signs the tokens of ServiceAccounts inside, as in every cluster of kubeadm."""
+# Without it the API server names its own listener, 127.0.0.1:6443, and no program inside could verify tokens by OIDC.
+JWKS_URI = f"{ISSUER}/openid/v1/jwks"
 # Neither the cluster autoscaler nor Karpenter evicts a pod with these annotations to save a node.
 _KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
@@ -110,8 +114,7 @@ def _build_control_plane(
                 "version": virtual.version(accepted.nested.kubernetes_version),
                 "imagePullPolicy": "IfNotPresent",
                 "resources": DISTRO_COPY,
-                # There is one controller manager. After a restart it would wait 15 s for its own old lease.
-                "controllerManager": {"extraArgs": ["--leader-elect=false"]},
+                **_build_processes(virtual),
             }
         },
         "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
@@ -145,6 +148,17 @@ def _build_control_plane(
             "serviceAccount": {"labels": labels, **pull},
             "workloadServiceAccount": {"labels": labels, **pull},
         },
+    }
+
+
+def _build_processes(virtual: VirtualKubernetes) -> dict[str, Any]:
+    """What the syncer does with the API server and the controller manager."""
+    if virtual.fast_start:
+        return {"apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
+    return {
+        "apiServer": {"extraArgs": [f"--service-account-jwks-uri={JWKS_URI}"]},
+        # There is one controller manager. After a restart it would wait 15 s for its own old lease.
+        "controllerManager": {"extraArgs": ["--leader-elect=false"]},
     }
 
 

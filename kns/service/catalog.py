@@ -4,8 +4,9 @@ Read the catalogue: the apps that a user may see, projects, teams; and check an 
 
 from typing import Any
 
-from kns.model.appdef.appdef import parse_appdef
+from kns.model.appdef.appdef import AppDef, Command, parse_appdef
 from kns.model.catalog.catalog import App, User
+from kns.model.catalog.machine import Machine
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.service.errors import NotPermittedError
 from kns.service.ports import ServicePorts
@@ -25,6 +26,26 @@ def get_app(ports: ServicePorts, app_id: str, caller: User) -> App:
     if app is None or not app.is_visible_to(caller):
         raise UnknownAppError(f"{app_id!r} is not in the catalogue")
     return app
+
+
+def list_fit_machines(ports: ServicePorts, appdef: AppDef, command: Command) -> dict[str, int]:
+    """The machines on which a command runs, by name, each with the most nodes that a job may have of it."""
+    most = appdef.most_nodes(command)
+    machines = ports.catalog.current().machines
+    return {
+        name: min(most, _most_nodes(machine)) if most is not None else _most_nodes(machine)
+        for name, machine in machines.items()
+        if machine.runs_nested_jobs and appdef.admits_machine(command, name)
+    }
+
+
+def _most_nodes(machine: Machine) -> int:
+    return max(1, machine.mc_scale_max)
+
+
+def list_vaults(ports: ServicePorts, user: User) -> tuple[str, ...]:
+    """The names of the user's vaults."""
+    return tuple(ports.catalog.current().vaults.get(user.username, {}))
 
 
 def check_appdef(ports: ServicePorts, data: dict[str, Any]) -> None:

@@ -1,11 +1,15 @@
 """
-Stop a job. A stop is stored in the record; the leader acts on it.
+Stop a job, extend its walltime, keep it after its end. These are stored in the record, and the leader acts on them. And
+delete the record of an ended job.
 """
 
 from kns.logs import get_logger
-from kns.model.errors import NotFoundError
+from kns.model.catalog.catalog import User
+from kns.model.errors import ConflictError, InvalidInputError, NotFoundError
 from kns.model.job.job import Job, StopReason
-from kns.service.errors import JobGoneError
+from kns.model.reading.duration import format_walltime, parse_walltime
+from kns.service.catalog import require_admin
+from kns.service.errors import InactiveAccountError, JobGoneError, NotEndedError, NotRunningError
 from kns.service.find import require_running
 from kns.service.ports import ServicePorts
 
@@ -33,6 +37,79 @@ def terminate(ports: ServicePorts, job: Job) -> None:
     """
     if not job.is_ended:
         _request_stop(ports, job, StopReason.TERMINATE)
+
+
+def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
+    """
+    Extend the walltime of a live job, and return it in seconds.
+
+    `walltime` (HH:MM:SS) counts from the start of the job, so that a repeated call has no further effect. Whoever may
+    see the job may extend it, because they may also submit such a job or stop it. The bound is that of a submission.
+
+    Raises:
+        InvalidInputError: the text is no walltime, the job has none, or it is longer already.
+        NotRunningError: the job has ended, or must stop.
+        InactiveAccountError: the caller may not use more resources.
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    if not caller.active:
+        raise InactiveAccountError(f"the account {caller.username} is not active")
+    wanted_s = parse_walltime(walltime, path="walltime")
+    if job.is_ended or job.stop_reason is not None:
+        raise NotRunningError(f"job {job.number} has ended or is ending, so its walltime cannot be extended")
+    if job.walltime_s is None:
+        raise InvalidInputError("walltime", f"job {job.number} has none, so it needs no extension")
+    if wanted_s < job.walltime_s:
+        raise InvalidInputError(
+            "walltime", f"job {job.number} has {format_walltime(job.walltime_s)}; give a longer one"
+        )
+    try:
+        ports.jobs.extend_walltime(job, wanted_s)
+    except NotFoundError as error:
+        raise JobGoneError(f"{job.record} was deleted before it could be extended") from error
+    log.info("walltime_extended", job=job.record, walltime_s=wanted_s, user=caller.username)
+    return wanted_s
+
+
+def set_keep(ports: ServicePorts, caller: User, job: Job, *, keep: bool) -> None:
+    """
+    Keep everything of a live job after its end, or no longer; for system admins, because a kept job occupies nodes that
+    nobody pays for, until an administrator undoes it or deletes the record. A repeated call has no further effect.
+
+    Raises:
+        NotPermittedError: the caller is not a system admin.
+        NotRunningError: the job has ended, and was not kept.
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    require_admin(caller)
+    if keep and job.is_ended and not job.spec.keep:
+        raise NotRunningError(f"job {job.number} has ended, so it is too late to keep it")
+    try:
+        ports.jobs.set_keep(job, keep=keep)
+    except NotFoundError as error:
+        raise JobGoneError(f"{job.record} was deleted before it could be kept") from error
+    log.info("job_kept" if keep else "job_no_longer_kept", job=job.record, user=caller.username)
+
+
+def delete_record(ports: ServicePorts, caller: User, job: Job) -> None:
+    """
+    Delete the record of an ended job, and what was kept of the job. For system admins: the record is the account of
+    what the job used.
+
+    Raises:
+        NotPermittedError: the caller is not a system admin.
+        NotEndedError: the job is live; stop it first.
+    """
+    require_admin(caller)
+    if not job.is_ended:
+        raise NotEndedError(f"job {job.number} has not ended; stop it first")
+    try:
+        ports.jobs.delete(job)
+    except ConflictError as error:
+        raise JobGoneError(f"{job.record} was deleted already") from error
+    log.info("record_deleted", job=job.record, user=caller.username)
 
 
 def _request_stop(ports: ServicePorts, job: Job, reason: StopReason) -> None:

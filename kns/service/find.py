@@ -9,8 +9,12 @@ from enum import Enum, auto
 
 from kns.model.catalog.catalog import Catalog, User
 from kns.model.job.job import Accepted, Job, JobState
-from kns.service.errors import NoJobNamedError, NotRunningError, UnknownJobError
+from kns.service.errors import NoJobNamedError, NotRunningError, TooManyRequestsError, UnknownJobError
 from kns.service.ports import ServicePorts
+
+# Jobs that a user names and the replica does not know, for each replica. The host searches all records for each of
+# them. A client that follows a new job on the other replica needs one or two.
+LOOKUPS_PER_MINUTE = 60
 
 
 class Trusted(Enum):
@@ -55,8 +59,13 @@ def fetch_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job:
     because it would give the job up.
 
     Raises:
+        TooManyRequestsError: the user has asked for too many unknown jobs in the last minute.
         UnknownJobError: there is no such job, or the viewer may not see it.
     """
+    if isinstance(viewer, User):
+        wait_s = ports.limits.lookups.take(viewer.username)
+        if wait_s > 0:
+            raise TooManyRequestsError(wait_s)
     if ref.number is not None:
         job = ports.jobs.fetch(ref.number) if ref.number > 0 else None
     else:

@@ -53,13 +53,22 @@ def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
     if job.is_ended:
         raise NotRunningError(f"{job.record} has ended")
     try:
-        found = _list(ports, job, Kind.EVENT)
+        found = ports.namespaces.list_events(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
-    return sorted(JobEvent(_time_of(event), _line_of(event)) for event in found)
+    return sorted(JobEvent(time_of_event(event), _line_of(event)) for event in found)
 
 
-def _time_of(event: Object) -> datetime:
+def read_warnings(ports: ServicePorts, job: Job) -> list[tuple[datetime, Object]]:
+    """Time and object of a live job's warnings, oldest first: at most `MOST_WARNINGS`, which may be a moment old."""
+    try:
+        found = ports.namespaces.list_warnings(accepted_of(job).location.namespace)
+    except (NotFoundError, ForbiddenError):
+        found = ()
+    return sorted(((time_of_event(event), event) for event in found), key=lambda pair: pair[0])
+
+
+def time_of_event(event: Object) -> datetime:
     """When it happened last. Each generation of the events API has its own key for this."""
     series = event.get("series") or {}
     meta = event.get("metadata") or {}

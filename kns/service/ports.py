@@ -10,6 +10,7 @@ from kns.ports import (
     Clock,
     Health,
     JobStore,
+    Members,
     NamespaceReader,
     OutputStore,
     RateLimit,
@@ -19,16 +20,23 @@ from kns.ports import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for one user: failed logins per minute, submits per minute, live jobs at a time (0 = unlimited)."""
+    """
+    Limits for one user: failed logins, submits and look-ups of unknown jobs per minute, live jobs at a time (0 =
+    unlimited).
+    """
 
     failed_logins: RateLimit
     submits: RateLimit
+    lookups: RateLimit
     live_jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePorts:
-    """The outside world of the use cases. If `bearer` is None, every token is refused."""
+    """
+    The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
+    warm pool. `system_namespace` is kns's own.
+    """
 
     jobs: JobStore
     outputs: OutputStore
@@ -41,3 +49,5 @@ class ServicePorts:
     namespaces: NamespaceReader
     limits: Limits
     bearer: Bearer | None = None
+    members: Members | None = None
+    system_namespace: str = "kns-system"

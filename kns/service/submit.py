@@ -15,7 +15,7 @@ from kns.model.catalog.catalog import App, Catalog
 from kns.model.errors import InvalidInputError, KnsError, UnknownAppError, clip
 from kns.model.job.idempotency import digest_request
 from kns.model.job.inputs import split_inputs
-from kns.model.job.job import Job, JobSpec
+from kns.model.job.job import Accepted, Job, JobSpec
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.model.submit.token_claims import TokenClaims
 from kns.service.errors import (
@@ -31,6 +31,7 @@ from kns.service.ports import ServicePorts
 
 MAX_BYTES = 512 * 1024  # even random data of this size fits into one Secret when it is packed
 
+_NO_NUMBER = 1  # of a draft; a number is only used up when the job is certain to be stored
 _NO_USER = ""  # a trusted system's job names share one namespace; no user of the catalogue has this name
 
 log = get_logger(__name__)
@@ -124,21 +125,29 @@ def _create(
     claims: TokenClaims | None = None,
 ) -> Job:
     """A new job; or the job of the same request, if another replica stored it at the same time."""
-    accepted = accept(
+    draft = accept(
         spec,
         app=app,
         catalog=catalog,
         terms=ports.terms,
         now=ports.clock.now(),
         rng=ports.rng,
-        allot_number=ports.jobs.allot_number,
+        allot_number=lambda: _NO_NUMBER,
         claims=claims,
     )
-    named = accepted.model_copy(update={"name": name or accepted.name})
-    stored, inputs = split_inputs(spec.model_copy(update={"accepted": named}))
+    placed = draft.model_copy(update={"name": name or draft.name, **_find_place(ports, spec, draft)})
+    stored, inputs = split_inputs(spec.model_copy(update={"accepted": placed}))
     job = ports.jobs.create(stored, request=request, inputs=inputs)
     log.info("job_submitted", job=job.record, number=job.number, user=spec.user, app=spec.app)
     return job
+
+
+def _find_place(ports: ServicePorts, spec: JobSpec, draft: Accepted) -> dict[str, Any]:
+    """The number of the job, and the namespace that it takes over. A member of the pool has its number already."""
+    member = ports.members.claim(spec, draft) if ports.members is not None else None
+    if member is None:
+        return {"number": ports.jobs.allot_number()}
+    return {"number": member.number, "adopted": member.adopted}
 
 
 def _check_live_jobs(ports: ServicePorts, username: str) -> None:

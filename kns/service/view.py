@@ -4,7 +4,7 @@ View jobs: lists, the way to connect, the output.
 Records that somebody applied by hand have no number until the leader accepts them. Until then no list shows them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -69,9 +69,28 @@ def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) 
     return _list(ports, list_led(ports, user) | {user.username}, live=live, ended=ended, fits=is_shown)
 
 
-def list_in_state(ports: ServicePorts, state: JobState) -> list[Job]:
-    """All users' jobs in a state, oldest first."""
-    return _order(ports.jobs.list_in_state(state))
+def list_newest(
+    ports: ServicePorts, user: User, *, live: bool, team: bool = False, label: str | None = None, start: int, most: int
+) -> tuple[list[Job], bool]:
+    """
+    A part of the user's live or ended jobs, newest first, and whether older ones follow. Only jobs up to the end of the
+    part are read. `start` is how many to leave out, `team` as in `list_team_jobs`, `label` as in `list_own_jobs`.
+    """
+    catalog = ports.catalog.current()
+
+    def is_shown(job: Job) -> bool:
+        is_theirs = job.spec.user == user.username or (team and leads_owner(user, job, catalog))
+        return is_theirs and _has_label(job, label=label, exact=False)
+
+    usernames = (list_led(ports, user) if team else frozenset()) | {user.username}
+    found = islice(filter(is_shown, islice(ports.jobs.walk_jobs(usernames, live=live), MAX_ENDED)), start, None)
+    part = list(islice(found, most))
+    return part, next(found, None) is not None
+
+
+def list_in_state(ports: ServicePorts, state: JobState) -> list[tuple[int, str]]:
+    """Number and name of all users' jobs in a state, oldest first."""
+    return sorted(ports.jobs.list_in_state(state))
 
 
 def _list(
@@ -85,11 +104,6 @@ def _list(
         newest = islice(filter(fits, ports.jobs.walk_jobs(usernames, live=False)), MAX_ENDED)
         numbers += [accepted_of(job).number for job in newest]
     return (job for number in sorted(set(numbers)) if (job := ports.jobs.find(number)) is not None)
-
-
-def _order(found: Iterable[Job]) -> list[Job]:
-    accepted = [job for job in found if job.spec.accepted is not None]
-    return sorted(accepted, key=lambda job: accepted_of(job).number)
 
 
 def elapsed_s(job: Job, now: datetime) -> float:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _KEYCLOAK = "JARVICE_KNS_KEYCLOAK_"
+_VERSIONS = "KNS_KUBERNETES_VERSIONS"
 _PROBE, _REPORT = "JARVICE_KNS_BILLING_PROBE_INTERVAL", "JARVICE_KNS_BILLING_REPORT_INTERVAL"
 
 VariableProblem = tuple[str, str]  # the variable, and the problem without the value, which may be secret
@@ -84,8 +85,21 @@ def _check_together(settings: Settings, given: Collection[str], *, invalid: set[
             (_KEYCLOAK + part, f"is unset although {_KEYCLOAK}{min(parts - {'REALM'})} is set; set all four or none")
             for part in sorted(missing)
         ]
+    if "KNS_WEB_KEYCLOAK_CLIENT_ID" in given:
+        needs = ("KNS_WEB_URL", _KEYCLOAK + "URL", _KEYCLOAK + "REALM", "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY")
+        problems += [
+            (name, "is unset although KNS_WEB_KEYCLOAK_CLIENT_ID is set, which needs it")
+            for name in needs
+            if name not in given and name not in {reported for reported, _ in problems}
+        ]
     if not invalid & {_PROBE, _REPORT} and settings.report_interval_s < settings.probe_interval_s:
         problems.append((_REPORT, f"must be at least {_PROBE}"))
+    if not invalid & {"KNS_POOL", _VERSIONS}:
+        problems += [
+            ("KNS_POOL", f"{pool.version} is not in {_VERSIONS}")
+            for pool in settings.pools
+            if pool.version and pool.version not in settings.virtual_versions
+        ]
     return problems
 
 

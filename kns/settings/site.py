@@ -31,6 +31,7 @@ def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) 
         Site,
         settings,
         installation_uid=installation_uid,
+        has_pool=bool(settings.pools),
         init_image=settings.full_init_image,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
         retention_s=settings.retention_days * _DAY_S,

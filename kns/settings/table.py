@@ -13,11 +13,13 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from kns import __version__
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.appdef.versions import DEFAULT_VERSIONS
+from kns.model.job.pool import PoolSize
 from kns.model.site import GatewayRef, JobsDomain
 from kns.settings.values import (
     GATEWAY,
     JOBS_DOMAIN,
     LIMIT_RANGE,
+    POOLS,
     VERSIONS,
     Annotations,
     BaseUrl,
@@ -27,6 +29,7 @@ from kns.settings.values import (
     Name,
     Names,
     Namespace,
+    Origin,
     ProxyList,
     PublicKey,
     PullPolicy,
@@ -127,6 +130,13 @@ class Settings(BaseModel):
     classes_storage_size: Size = _variable(
         "JARVICE_KNS_DYNAMIC_STORAGE_SIZE", "100Gi", "Total storage that a job may claim of that class, with a unit."
     )
+    ephemeral_storage: Size = _variable(
+        "KNS_EPHEMERAL_STORAGE",
+        "440Gi",
+        "Ephemeral storage of a job for each of its nodes (what containers and `emptyDir` volumes write, logs), with a "
+        "unit, if `mc_scratch` of its machine is 0. A container without a limit of its own may use 1/110 of it, at "
+        "least 1Gi.",
+    )
     classes_runtime_classes: Names = _variable(
         "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC",
         "",
@@ -211,6 +221,19 @@ class Settings(BaseModel):
         "Mark control planes so that autoscalers do not move them, and refuse their eviction if they have no volume, "
         "because a job ends with such a control plane. `kubectl drain` then waits until the jobs of the node ended.",
     )
+    virtual_fast_start: bool = _variable(
+        "KNS_FAST_START",
+        True,
+        "Make the certificates of a virtual cluster ahead, and start the processes of its control plane side by side. "
+        "`false`: the pod of the chart, which starts one after the other. Jobs that started keep what they have.",
+    )
+    virtual_prepared_state: bool = _variable(
+        "KNS_PREPARED_STATE",
+        True,
+        "Start virtual clusters with a database that has what every new cluster contains. kns makes it once for each "
+        "Kubernetes version, with a Job in its own namespace. `false`: start with an empty one. Has no effect without "
+        "`KNS_FAST_START`.",
+    )
     service_cidr: ServiceRanges | None = _variable(
         "KNS_SERVICE_CIDR",
         None,
@@ -237,6 +260,24 @@ class Settings(BaseModel):
         "Longest time for a client to send its whole request, and again to receive the response, in seconds. kns then "
         "closes the connection.",
         ge=1,
+    )
+    web_page: Bool = _variable(
+        "KNS_WEB_PAGE", True, "Whether kns serves the live page at `/ui` of the HTTP API (docs/web-page.md)."
+    )
+    web_url: Origin | None = _variable(
+        "KNS_WEB_URL",
+        None,
+        "Address of kns as browsers have it, for example `https://kns.example.org`. The sign-in by Keycloak needs it. "
+        "Unset: kns takes from the proxy whether the page is reached over TLS.",
+    )
+    web_keycloak_client_id: str | None = _variable(
+        "KNS_WEB_KEYCLOAK_CLIENT_ID",
+        None,
+        "Client of the realm for the sign-in to the page, with the redirect URI "
+        "`KNS_WEB_URL/ui/sign-in/keycloak/back`. Unset: people sign in with their API keys only.",
+    )
+    web_keycloak_client_secret: SecretStr | None = _variable(
+        "KNS_WEB_KEYCLOAK_CLIENT_SECRET", None, "Secret of that client. Unset: it is a public client."
     )
     realm_public_key: PublicKey | None = _variable(
         "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
@@ -267,9 +308,9 @@ class Settings(BaseModel):
     )
     retained_jobs: Whole = _variable(
         "KNS_RETAINED_JOBS_PER_USER",
-        1000,
+        200,
         "Ended jobs of a user whose records are kept. If another one ends, the oldest is deleted with its output, even "
-        "before `KNS_RECORD_RETENTION`. 0: no limit.",
+        "before `KNS_RETENTION_DAYS`. 0: no limit.",
     )
     pod_security: Literal["baseline", "privileged"] = _variable(
         "KNS_POD_SECURITY",
@@ -299,6 +340,14 @@ class Settings(BaseModel):
         "nodes if they are not private, as is usual with IPv6.",
         validate_default=True,
     )
+    network_name_servers: Ranges = _variable(
+        "KNS_NAME_SERVERS",
+        "",
+        "Comma-separated addresses and ranges of the name servers in the nodes' `/etc/resolv.conf`, and of a "
+        "node-local DNS cache. Besides these, jobs reach only the cluster's DNS on port 53. Unset: port 53 of every "
+        "address.",
+        validate_default=True,
+    )
     network_ingress_namespace: Namespace | None = _variable(
         "KNS_INGRESS_CONTROLLER_NAMESPACE",
         None,
@@ -320,6 +369,25 @@ class Settings(BaseModel):
         "server capacity for others when many jobs arrive.",
         ge=1,
         le=10_000,
+    )
+    pools: Annotated[tuple[PoolSize, ...], POOLS] = _variable(
+        "KNS_POOL",
+        "",
+        "Virtual clusters that kns keeps ready: a comma-separated list of `MACHINE[@VERSION][+shell]=SIZE`, like "
+        "`any=2,kns-large@1.35=1` (docs/operations.md). `any` fits every machine class that selects no nodes. Empty: "
+        "every job starts its own.",
+        validate_default=True,
+    )
+    pool_at_once: Whole = _variable(
+        "KNS_POOL_AT_ONCE",
+        1,
+        "Members of the pool that kns makes at the same time. It begins none while a job waits for its virtual "
+        "cluster.",
+        ge=1,
+        le=20,
+    )
+    pool_max_age_s: Whole = _variable(
+        "KNS_POOL_MAX_AGE", 86_400, "Age at which a member of the pool is replaced, in seconds.", ge=600
     )
     sweep_interval_s: Whole = _variable(
         "KNS_SWEEP_INTERVAL",
@@ -355,8 +423,9 @@ class Settings(BaseModel):
     init_stuck_limit_s: Whole = _variable(
         "KNS_INIT_STUCK_LIMIT",
         120,
-        "Longest time that the init pod may be unable to start (image pull error, refused pod), in seconds. An image "
-        "that is being pulled is not counted. A pod that waits for a node has `JARVICE_KNS_VCLUSTER_SPAWN_DELAY`.",
+        "Longest time that the init pod may be unable to start (image pull error, refused pod), and that a new job "
+        "waits for a readable Secret `jarvice-docker`, in seconds. An image that is being pulled is not counted. A pod "
+        "that waits for a node has `JARVICE_KNS_VCLUSTER_SPAWN_DELAY`.",
         ge=1,
     )
     control_plane_limit_s: Whole = _variable(

@@ -28,6 +28,7 @@ from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
+from kns.model.job.pool import parse_pools
 from kns.model.reading.problem import key_path
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_gateway, parse_jobs_domain
@@ -121,6 +122,13 @@ def _check_url(value: str) -> str:
     return value
 
 
+def _check_origin(value: str) -> str:
+    origin = _check_url(value).rstrip("/")
+    if urlsplit(origin).path or urlsplit(origin).query:
+        raise ValueError("must be a URL without a path")
+    return origin
+
+
 def _check_readable(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("is not a readable file")
@@ -193,6 +201,7 @@ Image = Annotated[str, _check(_IMAGE, "an image reference")]
 Repository = Annotated[str, _check(_REPOSITORY, "part of an image name")]
 Url = Annotated[str, AfterValidator(_check_url)]
 BaseUrl = Annotated[str, AfterValidator(lambda value: _check_url(value).rstrip("/"))]
+Origin = Annotated[str, AfterValidator(_check_origin)]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 ServiceRanges = Annotated[str, AfterValidator(_check_service_ranges)]
@@ -204,5 +213,6 @@ Annotations = Annotated[dict[str, str], _read(_parse_annotations, "{problem}")]
 LIMIT_RANGE = _read(_parse_limit_range, "must be LimitRange items as JSON in base64; {error}")
 JOBS_DOMAIN = _read(parse_jobs_domain, "{problem}")
 GATEWAY = _read(parse_gateway, "{problem}")
+POOLS = _read(parse_pools, "{problem}")
 VERSIONS = _read(parse_versions, "{problem}")
 ServerKey = Annotated[SecretStr, AfterValidator(_check_server_key)]

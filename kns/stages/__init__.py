@@ -1,15 +1,17 @@
 """
 The stages of a nested job: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
-`ensure` runs down `STAGES`, `remove` runs up. No stage changes or removes an object of another record (`ownership.py`).
-Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
+`ensure` runs down `STAGES`, `remove` runs up. While a stage waits, `ahead` of the later ones makes what does not need
+it: keycloak, prepare and init make everything for the init pod, in this order. No stage changes or removes an object of
+another record (`ownership.py`). Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
 """
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Substatus
-from kns.stages import ingress, init, keycloak, namespace, prepare, shell, vault, vcluster
+from kns.stages import ingress, init, keycloak, member, namespace, prepare, shell, vault, vcluster
 from kns.stages.keep import explain_kept
-from kns.stages.lifecycle import Lifecycle, Stage
+from kns.stages.lifecycle import Lifecycle, MemberKind, Stage
+from kns.stages.room import retry_refused
 from kns.stages.usage import measure
 
 _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
@@ -17,16 +19,30 @@ _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPA
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
     _VCLUSTER,
-    Stage("keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove),
-    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
+    Stage(
+        "keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove, keycloak.ahead
+    ),
+    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove, prepare.ahead),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
-    Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove),
-    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove),
+    Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove, init.ahead),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove, ingress.ahead),
     Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
 )
 
 NESTED_JOB = Lifecycle(
-    stages=STAGES, starting=_VCLUSTER, drain=vcluster.drain, measure=measure, explain_kept=explain_kept
+    stages=STAGES,
+    starting=_VCLUSTER,
+    drain=vcluster.drain,
+    measure=measure,
+    follow=retry_refused,
+    explain_kept=explain_kept,
 )
 
-__all__ = ["NESTED_JOB", "STAGES"]
+NESTED_MEMBER = MemberKind(
+    stages=STAGES[: STAGES.index(_VCLUSTER) + 1],
+    draft=member.draft,
+    describe=member.describe,
+    build_namespace=member.build_member_namespace,
+)
+
+__all__ = ["NESTED_JOB", "NESTED_MEMBER", "STAGES"]

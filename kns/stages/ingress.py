@@ -22,13 +22,22 @@ from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import is_as_applied, stamp
 from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
 from kns.objects.ingress import build_ingress
-from kns.objects.target import PORT, build_target_service, explain_tls, explain_unfit
+from kns.objects.target import (
+    PORT,
+    blocks_apply,
+    build_empty_target,
+    build_target_service,
+    explain_tls,
+    explain_unfit,
+    is_target_service,
+)
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.web_shell import WebShell, find_web_shell
 
 _REQUEUE_AFTER_S = 1.0
+_FIRST_LOOK_AFTER_S = 0.2  # usually the target Service is copied within the second in which its item was applied
 # Pods that start or end also cause a reconcile, so this is the delay only for changes that affect no pod.
 _FOLLOW_AFTER_S = 60.0
 _LOST_AFTER_S = 10.0
@@ -57,6 +66,22 @@ def ensure(ctx: Context) -> Outcome:
         return Skipped(Reason.REFUSED_BY_HOST, f"the host cluster refused: {error}", _FOLLOW_AFTER_S)
 
 
+def ahead(ctx: Context) -> Outcome:
+    """
+    Make the Ingress or the HTTPRoute before the app is deployed, because its controller may need seconds to load it.
+
+    It leads to a Service that selects no pod, so it exposes nothing. `ensure` looks at all of it again, publishes the
+    URL, and reports problems.
+    """
+    address = ctx.address
+    if address is None or ctx.job.status.has_been_exposed or _find_holder(ctx, address) is not None:
+        return Done()
+    if not _is_front_made(ctx):
+        ctx.world.cluster.apply(stamp(build_empty_target(ctx.location)))
+        _apply_front(ctx, address)
+    return Done()
+
+
 def remove(ctx: Context) -> Outcome:
     """Removed before everything but the shell, so that no user is routed to a cluster that is being removed."""
     left = list(_list_fronts(ctx))
@@ -66,6 +91,9 @@ def remove(ctx: Context) -> Outcome:
         meta = found["metadata"]
         if meta.get("deletionTimestamp") is None:
             ctx.world.cluster.delete(kind, ctx.namespace, meta["name"], uid=meta["uid"])
+    # Not from the cache, which hears of the deletion a moment later. Usually no finalizer delays it.
+    if all(ctx.world.cluster.read(kind, ctx.namespace, found["metadata"]["name"]) is None for kind, found in left):
+        return Done()
     what = ", ".join(f"{kind} {found['metadata']['name']}" for kind, found in left)
     return Wait(_REQUEUE_AFTER_S, Reason.REMOVING, f"{what} is being deleted")
 
@@ -91,10 +119,11 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
         return Done(str(found), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
     deployed = ctx.job.status.condition(ConditionType.DEPLOYED)
     since = deployed.last_transition_time if deployed and deployed.is_true else ctx.now
-    limit_s = ctx.site.target_limit_s
-    if ctx.now - since >= timedelta(seconds=limit_s):
+    waited_s, limit_s = ctx.elapsed_since(since) / timedelta(seconds=1), ctx.site.target_limit_s
+    if waited_s >= limit_s:
         return Failed(problem.end, f"{problem.message}, {limit_s} s after the deployment")
-    return Wait(_REQUEUE_AFTER_S, problem.reason, problem.message)
+    after_s = min(max(_FIRST_LOOK_AFTER_S, waited_s / 2), _REQUEUE_AFTER_S)
+    return Wait(after_s, problem.reason, problem.message)
 
 
 def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
@@ -124,11 +153,17 @@ def _lead_to(ctx: Context, target: Target) -> _Problem | str:
         return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}", Reason.TARGET_UNFIT)
     wanted = stamp(build_target_service(ctx.location, target, copy))
     found = cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET)
-    same_pods = found is not None and found["spec"].get("selector") == wanted["spec"]["selector"]
-    if not same_pods or not is_as_applied(found, wanted):
+    if not is_target_service(found, wanted):
+        if found is not None and blocks_apply(found):
+            cluster.delete(Kind.SERVICE, ctx.namespace, names.TARGET, uid=found["metadata"]["uid"])
         cluster.apply(wanted)
     tls = explain_tls(target, copy)
     return f"{what} {tls}: the URL shows an error if its pods do not speak plain HTTP" if tls else ""
+
+
+def _is_front_made(ctx: Context) -> bool:
+    kind = Kind.INGRESS if ctx.site.gateway is None else Kind.HTTP_ROUTE
+    return ctx.world.cluster.observe(kind, ctx.namespace, ctx.location.ingress) is not None
 
 
 def _apply_front(ctx: Context, address: JobAddress) -> _Problem | None:

@@ -19,6 +19,7 @@ from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, b
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input
+from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.patience import wait_at_most
 from kns.stages.pods import (
@@ -30,6 +31,7 @@ from kns.stages.pods import (
     is_unscheduled,
     list_pod_events,
     list_pods,
+    placed_for_s,
 )
 from kns.stages.web_shell import find_web_shell
 
@@ -37,6 +39,7 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
+_SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
@@ -86,13 +89,23 @@ def ensure(ctx: Context) -> Outcome:
     return _await_start(ctx, pods, reason, message)
 
 
+def ahead(ctx: Context) -> Outcome:
+    """
+    Make the init job. Its pod is scheduled, pulls its images and takes the templates beside the spawn. Then it waits
+    inside until stage prepare is done (`init-image/runner/cluster.py`). Only `ensure` judges it, so its time limits
+    count from its turn.
+    """
+    return Done() if is_init_job_made(ctx) else _create(ctx)
+
+
 def remove(ctx: Context) -> Outcome:
-    """All of its objects are in the job's namespace and are deleted with it."""
-    del ctx
+    """Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads."""
+    if ctx.accepted.inputs is not None:
+        ctx.world.inputs.remove(ctx.job)
     return Done()
 
 
-def _create(ctx: Context) -> Outcome:
+def _create(ctx: Context) -> Wait:
     cluster = ctx.world.cluster
     kubeconfig = read_kubeconfig(ctx)
     if kubeconfig is None:
@@ -101,7 +114,11 @@ def _create(ctx: Context) -> Outcome:
         )
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
     given = read_init_input(ctx)
-    cluster.apply(build_init_config(ctx.accepted, uploads=given.uploads))
+    # The pod may wait as long as the stages before this one may.
+    wait_limit_s = ctx.site.spawn_delay_s + ctx.site.control_plane_limit_s
+    cluster.apply(
+        build_init_config(ctx.accepted, record_uid=ctx.job.uid, wait_limit_s=wait_limit_s, uploads=given.uploads)
+    )
     for secret in build_init_secrets(ctx.location, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
         cluster.apply(secret)
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
@@ -114,7 +131,7 @@ def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: 
     Wait for the init pod, at most for the limit of its problem.
 
     A pod without a known problem may be waiting for a node, so it has the time of a scale-up of the host. Pulling an
-    image takes as long as it takes.
+    image takes as long as it takes, but `_SILENT_LIMIT_S` at most if no Event is left that says so.
     """
     waiting = Wait(_REQUEUE_AFTER_S, reason, message)
     if _has_progress(pods):
@@ -133,10 +150,17 @@ def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: 
     events = list_pod_events(ctx, pods[-1])
     if is_pulling(events):
         return waiting
-    if is_starting:  # without a warning of the kubelet nothing proves that the pod cannot start
-        problem = find_warning(events)
-        return Failed(outcome.reason, f"{outcome.message}: {problem}") if problem else waiting
-    return outcome
+    placed_s, problem = placed_for_s(pods[-1], ctx.now), find_warning(events)
+    if is_starting and problem:  # new nodes have such warnings at first
+        if placed_s < ctx.site.init_stuck_limit_s:
+            return replace(waiting, stuck=outcome.reason)
+        return Failed(outcome.reason, f"{outcome.message}: {problem}")
+    # The kubelet reports every error again and again. Without a report it is most likely pulling an image.
+    if not is_starting and (reason is not Reason.IMAGE_NOT_PULLABLE or events):
+        return outcome
+    if placed_s < _SILENT_LIMIT_S:
+        return waiting
+    return Failed(outcome.reason, f"after {placed_s / 3600:.0f} hours on its node: {message}")
 
 
 def _has_progress(pods: Sequence[Object]) -> bool:

@@ -22,6 +22,7 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.keycloak import build_client, build_client_info, build_client_secret, has_all_of, is_made_for
 from kns.ports import Context, IdentityProvider, Kind
 from kns.stages.delivery import CLIENT_SECRET, read_client_info
+from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 
 log = get_logger(__name__)
@@ -46,6 +47,11 @@ def ensure(ctx: Context) -> Outcome:
         log.warning("keycloak_client_not_checked", reason=str(outcome.reason), message=outcome.message)
         return Done()
     return outcome
+
+
+def ahead(ctx: Context) -> Outcome:
+    """The client needs nothing of the virtual cluster, and Keycloak may be slow."""
+    return Done() if ctx.accepted.nested.keycloak is None or is_init_job_made(ctx) else _ensure(ctx)
 
 
 def remove(ctx: Context) -> Outcome:
@@ -126,7 +132,7 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
 def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Outcome:
     """The limit counts from the first failed try, when the condition became False."""
     noted = ctx.job.status.condition(ConditionType.KEYCLOAK_READY)
-    waited = ctx.now - (noted.last_transition_time if noted else ctx.now)
+    waited = ctx.elapsed_since(noted.last_transition_time if noted else ctx.now)
     left_s = limit_s - waited.total_seconds()
     if left_s <= 0:
         return Failed(_reason_of(error), f"after {limit_s} s: {error}")

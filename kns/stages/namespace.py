@@ -5,34 +5,33 @@ Almost all objects of a job are in its namespace, so deleting the namespace remo
 is never touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 from kns.logs import get_logger
-from kns.model import names
-from kns.model.catalog.pull_secret import merge_pull_config, read_pull_config
 from kns.model.errors import KnsError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.objects.inside import build_pull_secret
-from kns.objects.labels import build_labels
 from kns.objects.namespace import (
     build_limit_range,
-    build_namespace,
     build_resource_quota,
     build_role_binding,
-    share_storage,
+    list_claimable,
+    share_ephemeral,
 )
 from kns.objects.network import build_network_policies
+from kns.objects.vcluster import build_disruption_budget
 from kns.ports import Context, Kind, Object
+from kns.stages import credentials
+from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own
-from kns.stages.tenant import end_pods
+from kns.stages.patience import wait_at_most
+from kns.stages.tenant import end_all_pods
 from kns.stages.web_shell import has_web_shell
 
 log = get_logger(__name__)
 
 _REMOVAL_AFTER_S = 2.0
 _SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
-_PULL_KEY = ".dockerconfigjson"
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -40,7 +39,10 @@ def ensure(ctx: Context) -> Outcome:
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
         if found is None or _is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.namespace} was removed by somebody else")
-        return Done()
+        return credentials.follow(ctx) if ctx.member is None else Done()
+    if found is not None and _is_terminating(found) and is_own(found, ctx):
+        # It was made ahead and discarded before the record was stored. The job gets a new one of the same name.
+        return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
     if found is not None and not is_own(found, ctx):
         return Failed(
             Reason.NAMESPACE_FOREIGN,
@@ -55,58 +57,49 @@ def ensure(ctx: Context) -> Outcome:
             f"the vault's storage class would be called {vault.storage_class}, as is a class of the host cluster; "
             "rename the vault or the class",
         )
-    _apply_namespace(ctx)
-    _apply_limits(ctx, classes)
-    return _apply_pull_secret(ctx)
+    storage = share_host_storage(ctx, classes)
+    _apply_namespace(ctx, list_claimable(storage, vault))
+    _apply_limits(ctx, storage)
+    return _deliver_credentials(ctx)
 
 
-def _apply_namespace(ctx: Context) -> None:
+def _apply_namespace(ctx: Context, storage_classes: Collection[str]) -> None:
     """The namespace first, then kns's own rights in it, which every further object needs."""
     cluster, site = ctx.world.cluster, ctx.site
-    cluster.apply(
-        build_namespace(
-            ctx.accepted,
-            nodes=ctx.job.spec.machine.nodes,
-            user=ctx.job.spec.user,
-            app=ctx.job.spec.app,
-            record_uid=ctx.job.uid,
-            installation=site.system_namespace,
-            pod_security=site.pod_security,
-            runtime_class=site.virtual.runtime_class,
-        )
-    )
+    cluster.apply(build_own_namespace(ctx, storage_classes))
     cluster.apply(
         build_role_binding(ctx.location, service_account=site.service_account, system_namespace=site.system_namespace)
     )
 
 
-def _apply_limits(ctx: Context, classes: Sequence[str]) -> None:
-    """NetworkPolicies, LimitRange and ResourceQuota. `classes` are the names of the host's storage classes."""
+def _apply_limits(ctx: Context, storage: Mapping[str, str]) -> None:
+    """NetworkPolicies, limits and the disruption budget. `storage`: what the job may claim of each storage class."""
     cluster, site = ctx.world.cluster, ctx.site
     if site.network is not None:
         for policy in build_network_policies(ctx.location, site.network, system_namespace=site.system_namespace):
             cluster.apply(policy)
-    cluster.apply(build_limit_range(ctx.location, ctx.accepted.nested.limit_range or list(site.limit_range)))
-    storage = share_storage(
-        classes,
-        default=site.classes.default_storage_class,
-        size=site.classes.storage_size,
-        control_plane=site.virtual.storage_class or None,
-    )
     nodes, shell = ctx.job.spec.machine.nodes, has_web_shell(ctx)
-    cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, storage=storage, shell=shell))
+    ephemeral = share_ephemeral(ctx.accepted.machine, nodes=nodes, per_node=site.ephemeral_storage)
+    items = ctx.accepted.nested.limit_range or site.limit_range
+    cluster.apply(build_limit_range(ctx.location, items, ephemeral=ephemeral, nodes=nodes))
+    cluster.apply(build_resource_quota(ctx.accepted, nodes=nodes, ephemeral=ephemeral, storage=storage, shell=shell))
+    # A member of the pool has no data yet, so a drain may evict it; the pool then makes another one elsewhere.
+    if site.virtual.protect_control_planes and site.virtual.storage_class is None and ctx.member is None:
+        cluster.apply(build_disruption_budget(ctx.location))
 
 
-def _apply_pull_secret(ctx: Context) -> Outcome:
+def _deliver_credentials(ctx: Context) -> Outcome:
     try:
-        site_config = _read_site_config(ctx)
-    except ValueError as error:
-        secret = f"Secret {ctx.site.system_namespace}/{names.SYSTEM_PULL_SECRET}"
-        return Wait(_SECRET_AFTER_S, Reason.PULL_SECRET_UNFIT, f"{secret}: {_PULL_KEY} {error}")
-    config = _merge_pull_config(ctx, site_config)
-    if config:
-        ctx.world.cluster.apply(build_pull_secret(ctx.namespace, config, labels=build_labels(ctx.location)))
-    return Done()
+        return credentials.deliver(ctx)
+    except credentials.UnfitError as error:
+        return wait_at_most(
+            ctx,
+            ctx.site.init_stuck_limit_s,
+            end=Reason.PULL_SECRET_UNFIT,
+            reason=Reason.PULL_SECRET_UNFIT,
+            message=str(error),
+            requeue_after_s=_SECRET_AFTER_S,
+        )
 
 
 def remove(ctx: Context) -> Outcome:
@@ -123,29 +116,9 @@ def remove(ctx: Context) -> Outcome:
 def _end_pods(ctx: Context, *, terminating: bool) -> None:
     """Repeated at each reconcile, because pods may still be created. An error here must not stop the removal."""
     try:
-        end_pods(ctx, may_apply=not terminating)
+        end_all_pods(ctx, may_apply=not terminating)
     except KnsError as error:
         log.warning("pods_not_ended", error=str(error))
-
-
-def _read_site_config(ctx: Context) -> Object | None:
-    """
-    Raises:
-        ValueError: the site's Secret contains no Docker configuration, so pods could not pull images.
-    """
-    secret = ctx.world.cluster.read(Kind.SECRET, ctx.site.system_namespace, names.SYSTEM_PULL_SECRET)
-    text = ((secret or {}).get("data") or {}).get(_PULL_KEY)
-    return read_pull_config(text) if text else None
-
-
-def _merge_pull_config(ctx: Context, site_config: Object | None) -> str | None:
-    """The app's credentials, and those of the site for the registries of this job's images."""
-    app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
-    return merge_pull_config(
-        app.pullsecret if app else None,
-        site_config,
-        images=(ctx.accepted.image, *ctx.site.own_images, *ctx.site.virtual.images),
-    )
 
 
 def _is_terminating(namespace: Object) -> bool:

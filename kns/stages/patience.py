@@ -5,8 +5,6 @@ The record stores since when the job is stuck, so a restart of kns does not exte
 the job makes progress or is stuck for another reason.
 """
 
-from datetime import timedelta
-
 from kns.model.job.conditions import Reason
 from kns.ports import Context
 from kns.stages.outcome import Failed, Wait
@@ -27,4 +25,4 @@ def stuck_for_s(ctx: Context, end: Reason) -> float:
     stuck = ctx.job.status.stuck
     if stuck is None or stuck.reason != end:
         return 0.0
-    return (ctx.now - stuck.since) / timedelta(seconds=1)
+    return ctx.elapsed_since(stuck.since).total_seconds()

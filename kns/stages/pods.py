@@ -7,6 +7,7 @@ The texts are those of the scheduler, the kubelet or the API server. They are fr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -70,17 +71,16 @@ def find_blocker(
     if owner is not None:
         refusal = _read_condition(owner)
         if refusal is None and not pods and read_events:
-            events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
-            refusal = find_refusal(events, owner["metadata"]["name"])
+            refusal = find_refusal(ctx.world.cluster.list_events(ctx.namespace, owner["metadata"]["name"]))
         if refusal is not None:
             return Blocker(BlockerKind.REFUSED, refusal)
     return read_blocker(pods[-1]) if pods else None
 
 
-def find_refusal(events: Iterable[Object], owner: str) -> str | None:
-    """The API server's words if it refuses the pods of the object named `owner`."""
+def find_refusal(events: Iterable[Object]) -> str | None:
+    """The API server's words if it refuses the pods of an object with these Events."""
     for event in events:
-        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("name") == owner:
+        if event.get("reason") == "FailedCreate":
             return str(event.get("message"))
     return None
 
@@ -106,10 +106,19 @@ def is_unscheduled(pod: Object) -> bool:
     return blocker is not None and blocker.kind is BlockerKind.UNSCHEDULED
 
 
+def placed_for_s(pod: Object, now: datetime) -> float:
+    """Seconds since the scheduler gave the pod a node, or since its creation if its status does not say when."""
+    since = pod["metadata"]["creationTimestamp"]
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            since = condition.get("lastTransitionTime") or since
+    return (now - datetime.fromisoformat(since)).total_seconds()
+
+
 def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
     """The Events about a pod, oldest first."""
     uid = pod["metadata"]["uid"]
-    events = ctx.world.cluster.list_objects(Kind.EVENT, ctx.namespace)
+    events = ctx.world.cluster.list_events(ctx.namespace, pod["metadata"]["name"])
     return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=_event_time)
 
 

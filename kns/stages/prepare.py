@@ -2,6 +2,8 @@
 The objects that the virtual cluster has before the app's templates run: ConfigMap and Secret `kns-job`, the pull
 secret, the default storage class, the vault's storage class, and runtime classes.
 
+The init pod starts ahead, beside the spawn, and waits inside for the mark that the last of these objects has.
+
 The app's templates make the namespaces of its targets and of its Keycloak client. As soon as one of them exists, it
 gets the same ConfigMap and Secrets as namespace `default`.
 """
@@ -9,7 +11,6 @@ gets the same ConfigMap and Secrets as namespace `default`.
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.appdef.appdef import NestedKubernetes
-from kns.model.catalog.pull_secret import merge_pull_config
 from kns.model.errors import KnsError, TransientError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
@@ -17,41 +18,69 @@ from kns.objects.labels import build_labels
 from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.credentials import is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
-from kns.stages.outcome import Done, Outcome
+from kns.stages.made_ahead import is_init_job_made
+from kns.stages.outcome import Done, Outcome, Wait
 from kns.stages.patience import stuck_for_s, wait_at_most
 
 log = get_logger(__name__)
 
-_REQUEUE_AFTER_S = 1.0
+_REQUEUE_AFTER_S = 0.2  # the first time; then half of the time waited
 _MAX_REQUEUE_AFTER_S = 60.0
+_AHEAD_AFTER_S = 2.0
 _FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
 
 
 def ensure(ctx: Context) -> Outcome:
     status = ctx.job.status
-    # An earlier release may have deployed the job without this stage.
-    prepared = status.is_true(ConditionType.PREPARED) or status.is_true(ConditionType.DEPLOYED)
+    # An earlier release may have deployed the job without this stage, or prepared it without the mark that the init pod
+    # waits for.
+    prepared = status.is_true(ConditionType.DEPLOYED) or (
+        status.is_true(ConditionType.PREPARED) and is_init_job_made(ctx)
+    )
     later = _name_namespaces(ctx.accepted.nested) - {_FIRST}
-    if prepared and not later:
+    config = read_app_config(ctx)
+    is_new = not is_delivered(ctx, ConditionType.PREPARED, config)
+    if prepared and not later and not is_new:
         return Done()
     kubeconfig = read_kubeconfig(ctx)
     if prepared:
         if kubeconfig is None or not status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):
             return Done()  # the next change of the control plane starts another reconcile
-        return _follow(ctx, kubeconfig, later)
+        return _follow(ctx, kubeconfig, later, config, is_new=is_new)
     if kubeconfig is None:
         return _wait(ctx, "waiting for the virtual cluster's certificates and Service")
-    info = read_job_info(ctx)
-    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
-        ctx.world.cluster.apply(obj)
-    objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST)]
+    if not is_init_job_made(ctx):
+        _apply_on_host(ctx)
+    objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST, config, init_mark=ctx.job.uid)]
     try:
         ctx.world.virtual_clusters.apply(kubeconfig, objects)
     except TransientError as error:
         return _wait(ctx, f"the virtual cluster's API does not answer: {error}")
+    return Done(mark(ctx, config))
+
+
+def ahead(ctx: Context) -> Outcome:
+    """
+    The objects on the host. Nothing but the init pod uses them, and it needs the kubeconfig. Without it the init job
+    must wait as well: the syncer may write the kubeconfig at the next moment.
+    """
+    if is_init_job_made(ctx):
+        return Done()
+    if read_kubeconfig(ctx) is None:
+        message = "waiting for the virtual cluster's certificates and Service"
+        return Wait(_AHEAD_AFTER_S, Reason.PREPARING, message)
+    _apply_on_host(ctx)
     return Done()
+
+
+def _apply_on_host(ctx: Context) -> None:
+    """ConfigMap and Secret `kns-job` in the job's namespace: the environment of the init pod."""
+    info = read_job_info(ctx)
+    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
+        ctx.world.cluster.apply(obj)
 
 
 def _wait(ctx: Context, message: str) -> Outcome:
@@ -73,30 +102,31 @@ def _name_namespaces(nested: NestedKubernetes) -> frozenset[str]:
     return frozenset(target.service_namespace for target in nested.targets) | ({client} if client else set())
 
 
-def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str]) -> Outcome:
+def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str], config: str | None, *, is_new: bool) -> Outcome:
     """
-    Add the missing objects to namespaces that exist by now.
+    Add the missing objects to namespaces that exist by now. If the app's credentials `config` are new, replace them.
 
     The app may have webhooks by now that refuse or delay requests, so an error does not stop the job.
     """
+    clusters, everywhere = ctx.world.virtual_clusters, sorted({_FIRST} | namespaces)
     try:
-        found = ctx.world.virtual_clusters.find_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces)
-        missing = namespaces - found
-        objects = [obj for namespace in sorted(missing) for obj in _build_for(ctx, namespace)]
+        found = clusters.find_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces) if namespaces else set()
+        objects = [obj for each in sorted(namespaces - found) for obj in _build_for(ctx, each, config)]
+        if config and is_new:
+            objects += [build_pull_secret(each, config) for each in everywhere]
         if objects:
-            ctx.world.virtual_clusters.apply(kubeconfig, objects)
+            clusters.apply(kubeconfig, objects)
     except KnsError as error:
-        log.warning("job_info_not_placed", namespaces=sorted(namespaces), error=str(error))
-        return Done(requeue_after_s=_FOLLOW_AFTER_S)
-    return Done()
+        log.warning("job_info_not_placed", namespaces=everywhere, error=str(error))
+        return Done(requeue_after_s=_FOLLOW_AFTER_S if namespaces else None)
+    return Done(mark(ctx, config))
 
 
-def _build_for(ctx: Context, namespace: str) -> list[Object]:
+def _build_for(ctx: Context, namespace: str, config: str | None, *, init_mark: str = "") -> list[Object]:
+    """The objects for one namespace. `init_mark`, in the last one, tells the init pod that all of them are there."""
     info = read_job_info(ctx)
-    objects = build_job_info(namespace, public=info.public, secret=info.secret)
-    app = ctx.world.catalog.current().apps.get(ctx.job.spec.app)
-    config = merge_pull_config(app.pullsecret, None, images=()) if app else None
-    return [*objects, build_pull_secret(namespace, config)] if config else objects
+    objects = build_job_info(namespace, public=info.public, secret=info.secret, mark=init_mark)
+    return [build_pull_secret(namespace, config), *objects] if config else objects
 
 
 def _read_classes(ctx: Context) -> list[Object]:

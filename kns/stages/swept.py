@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from kns.model import names
+from kns.model.job.member import is_member
 from kns.ports import Kind, Object, World
 from kns.stages.orphans import Find, Installation, Owner, SweptKind
 
@@ -18,9 +19,9 @@ _CLIENT_PREFIX = "kns-job-"
 
 
 def read_namespace(obj: Object, installation: Installation) -> Find | None:
-    """A job's namespace; None for any other namespace."""
+    """A job's namespace; None for any other namespace. The pool removes its own members (`kns.engine.pool`)."""
     meta = obj["metadata"]
-    if not _is_made_by_kns(meta) or not names.is_job_object_name(meta["name"]):
+    if not _is_made_by_kns(meta) or not names.is_job_object_name(meta["name"]) or is_member(obj):
         return None
     return _read(NAMESPACE, meta, owner=_owner(meta, installation), record_uid=_record_uid(meta))
 

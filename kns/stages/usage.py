@@ -13,7 +13,7 @@ from kns.stages.web_shell import has_pod
 
 
 def measure(ctx: Context, status: JobStatus) -> Rates:
-    """Cores, GiB and GPUs that the tenant's pods request. `status` says whether the init job still runs."""
+    """What the tenant's pods request. `status` says whether the init job still runs."""
     quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.namespace, names.RESOURCE_QUOTA) or {}
     used = (quota.get("status") or {}).get("used") or {}
     return read_rates(used, deploying=not status.is_true(ConditionType.DEPLOYED), shell=has_pod(ctx))

@@ -12,17 +12,26 @@ to a limit.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, build_values
+from kns.model.site import VirtualKubernetes
+from kns.objects.certificates import build_certificates, build_certs_secret
+from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
+from kns.objects.labels import build_meta
+from kns.objects.namespace import counts_own_pods
+from kns.objects.prepared_state import build_database, build_job_state
+from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
+from kns.stages.layout import build_chart_values, choose_layout
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
-from kns.stages.tenant import end_pods
+from kns.stages.prepared import find_state
+from kns.stages.tenant import end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
@@ -37,7 +46,7 @@ def ensure(ctx: Context) -> Outcome:
     if ctx.job.status.job_status is not JobState.SUBMITTED:
         return _check_control_plane(ctx)
     started = ctx.job.status.spawn_start_time or ctx.now
-    left_s = (started + timedelta(seconds=ctx.site.spawn_delay_s) - ctx.now).total_seconds()
+    left_s = ctx.site.spawn_delay_s - ctx.elapsed_since(started).total_seconds()
     if left_s <= 0:
         return Failed(
             Reason.SPAWN_DELAY_PASSED,
@@ -72,24 +81,74 @@ def drain(ctx: Context) -> Outcome:
     grace = timedelta(seconds=ctx.site.grace_s)
     if since is not None and ctx.now >= since.last_transition_time + grace:
         return Done()
-    left = end_pods(ctx, spare_dns=True)
+    left = end_tenants_pods(ctx)
     return Wait(_DRAIN_AFTER_S, Reason.GRACE, f"pods still ending: {left}") if left else Done()
 
 
 def _create(ctx: Context) -> None:
-    """The control plane comes last, so its existence means that all other objects exist."""
+    """
+    The control plane comes last, so its existence means that all other objects exist, with its certificates.
+    """
     cluster = ctx.world.cluster
     cluster.apply(build_syncer_binding(ctx.location))
-    if ctx.site.virtual.protect_control_planes and ctx.site.virtual.storage_class is None:
-        cluster.apply(build_disruption_budget(ctx.location))
+    virtual = _fit_quota(ctx, choose_layout(ctx))
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
-    shell = has_web_shell(ctx)
     objects = ctx.world.renderer.render(
-        ctx.location,
-        lambda location: build_values(location, ctx.accepted, ctx.site.virtual, pull_secret=pull_secret, shell=shell),
+        ctx.location, lambda location: build_chart_values(ctx, location, virtual, pull_secret=pull_secret)
     )
+    stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
+    if virtual.fast_start:
+        _ensure_certificates(ctx, stored)
+        cluster.apply(build_placeholder(ctx.location))
     for obj in objects:
-        cluster.apply(obj)
+        if obj["kind"] in WORKLOADS:
+            cluster.apply(_finish_workload(ctx, obj, virtual))
+
+
+def _fit_quota(ctx: Context, virtual: VirtualKubernetes) -> VirtualKubernetes:
+    """
+    `virtual`, without the fast start if the namespace's quota does not count the pod with a container for each process.
+    A quota that an earlier release made counts the chart's pod. One that the watch does not show yet was made a moment
+    ago, by this release.
+    """
+    quota = ctx.world.cluster.observe(Kind.RESOURCE_QUOTA, ctx.namespace, names.RESOURCE_QUOTA)
+    fits = quota is None or counts_own_pods(
+        quota, ctx.accepted.machine, nodes=ctx.job.spec.machine.nodes, shell=has_web_shell(ctx)
+    )
+    return virtual if fits else replace(virtual, fast_start=False)
+
+
+def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
+    """
+    Make the certificates, unless they exist: a control plane may use them, although this replica does not see it yet.
+    """
+    cluster, location = ctx.world.cluster, ctx.location
+    if cluster.read(Kind.SECRET, location.namespace, location.certs_secret) is not None:
+        return
+    service = next(obj for obj in stored if obj["kind"] == "Service" and obj["metadata"]["name"] == location.vcluster)
+    content = build_certificates(location, service_cidr=ctx.site.virtual.service_cidr, now=ctx.now)
+    cluster.apply(build_certs_secret(location, content, service_uid=service["metadata"]["uid"]))
+
+
+def _finish_workload(ctx: Context, workload: Object, virtual: VirtualKubernetes) -> Object:
+    if not virtual.fast_start:
+        return workload
+    has_state = virtual.prepared_state and _deliver_state(ctx, workload)
+    return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr, has_state=has_state)
+
+
+def _deliver_state(ctx: Context, workload: Object) -> bool:
+    """Give the job its copy of the prepared state. Returns whether there is one for its image."""
+    virtual = ctx.site.virtual
+    version, image = virtual.version(ctx.accepted.nested.kubernetes_version), find_kubernetes_image(workload)
+    state = find_state(ctx.world.cluster, ctx.site.system_namespace, version, image)
+    if state is None:
+        return False
+    # The same content at each try: the pod may exist already, although this replica does not see it.
+    database = build_database(state, now=ctx.job.status.spawn_start_time or ctx.now, seed=ctx.job.uid)
+    meta = build_meta(names.PREPARED_STATE, ctx.location)
+    ctx.world.cluster.apply(build_job_state(state, database, meta))
+    return True
 
 
 def _answers(ctx: Context) -> bool:
@@ -116,7 +175,8 @@ def _check_availability(ctx: Context) -> Outcome:
     """
     Whether the control plane passes its readiness probe.
 
-    After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage.
+    After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage. Time
+    without a leader does not count: after a power failure kns may run before the control planes do.
     """
     condition = ctx.job.status.condition(ConditionType.VIRTUAL_CLUSTER_READY)
     was_away = condition is not None and not condition.is_true
@@ -125,7 +185,7 @@ def _check_availability(ctx: Context) -> Outcome:
         return Done()
     since = condition.last_transition_time if condition is not None and was_away else ctx.now
     limit_s = ctx.site.control_plane_limit_s
-    left_s = (since + timedelta(seconds=limit_s) - ctx.now).total_seconds()
+    left_s = limit_s - ctx.elapsed_since(max(since, ctx.leading_since or since)).total_seconds()
     message = _describe(ctx) if ready_s is None else "the control plane has been running again for less than a minute"
     if left_s <= 0:
         return Failed(Reason.CONTROL_PLANE_UNAVAILABLE, f"the control plane was away for {limit_s} s: {message}")

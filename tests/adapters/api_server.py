@@ -148,6 +148,7 @@ class ApiServer(FaultyServer):
             if where[:2] == (prefix, plural)
             and namespace in ("", where[2])
             and _selects(seen.query.get("labelSelector", ""), obj)
+            and _has_fields(seen.query.get("fieldSelector", ""), obj)
         ]
         if seen.method == "DELETE":
             for where, _ in found:
@@ -173,12 +174,14 @@ class ApiServer(FaultyServer):
         if seen.method == "GET":
             return Answer(200, old)
         if seen.method == "DELETE":
-            wanted = ((seen.body or {}).get("preconditions") or {}).get("uid")
-            if old and wanted not in (None, old["metadata"]["uid"]):
-                return failure(409, "Conflict", "the UID in the precondition does not match")
+            wanted = (seen.body or {}).get("preconditions") or {}
+            if old and any(value != old["metadata"][key] for key, value in wanted.items()):
+                return failure(409, "Conflict", "the UID or the resourceVersion in the precondition does not match")
             self._delete(key)
             return Answer(200, {"kind": "Status"})
-        version = seen.body.get("metadata", {}).get("resourceVersion")
+        uid, version = (seen.body.get("metadata", {}).get(key) for key in ("uid", "resourceVersion"))
+        if old and uid is not None and uid != old["metadata"]["uid"]:
+            return failure(409, "Conflict", "the UID in the precondition does not match")
         if old and version is not None and version != old["metadata"]["resourceVersion"]:
             return failure(409, "Conflict", "the object has been modified; please apply your changes to the latest")
         new = seen.body if seen.method == "PUT" else _merge(old or {}, seen.body)
@@ -261,5 +264,17 @@ def _selects(selector: str, obj: Object) -> bool:
             if term[1:] in labels:
                 return False
         elif (key not in labels) if not equals else labels.get(key) != value:
+            return False
+    return True
+
+
+def _has_fields(selector: str, obj: Object) -> bool:
+    """Whether each field of a selector like `status.phase=Pending,spec.nodeName=` has that value; absent is ""."""
+    for term in filter(None, selector.split(",")):
+        path, _, value = term.partition("=")
+        found: Any = obj
+        for key in path.split("."):
+            found = found.get(key, {})
+        if (found or "") != value:
             return False
     return True

@@ -14,6 +14,7 @@ from kns.adapters.kube.watch import WatchCache
 from kns.ports import Kind
 from tests.adapters.api_server import ApiServer
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 TOKEN = "s3cr3t-token"
 PODS = KINDS[Kind.POD]
@@ -70,9 +71,8 @@ class RunningCache:
             client,
             row,
             clock=clock,
-            keep=keep_whole,
             on_change=lambda obj: self.changes.put(obj["metadata"]["name"]),
-            **options,
+            **{"keep": keep_whole, **options},
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.cache.run, args=(self._stop,), daemon=True)
@@ -80,7 +80,7 @@ class RunningCache:
     def start(self) -> "RunningCache":
         """Start the cache. On return, the first list is stored and the watch is open."""
         self._thread.start()
-        self.server.watches.get(timeout=5)
+        self.server.watches.get(timeout=PATIENCE_S)
         self.forget_changes()
         return self
 
@@ -89,14 +89,14 @@ class RunningCache:
             self.changes.get_nowait()
 
     def next_change(self) -> str:
-        return self.changes.get(timeout=5)
+        return self.changes.get(timeout=PATIENCE_S)
 
     def stop(self) -> None:
         self._stop.set()
         self.server.closing.set()
         self.server.end_watches()
         if self._thread.ident is not None:
-            self._thread.join(10)
+            self._thread.join(PATIENCE_S)
             assert not self._thread.is_alive()
 
 

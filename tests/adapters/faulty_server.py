@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.patience import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -85,7 +87,7 @@ class FaultyServer:
         self.closing.set()
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
     def script(self, method: str, path: str, *faults: Fault) -> None:
         """Script faults for the next requests with this method whose path ends with `path`, one each."""
@@ -98,7 +100,7 @@ class FaultyServer:
     def wait_for(self, method: str, path: str) -> None:
         """Wait until such a request was read, because a client may give up before the server reads it."""
         with self._noted:
-            assert self._noted.wait_for(lambda: self.count(method, path) > 0, timeout=10)
+            assert self._noted.wait_for(lambda: self.count(method, path) > 0, timeout=PATIENCE_S)
 
     def answer(self, seen: Seen) -> Answer:
         """The real response, after the request took effect."""

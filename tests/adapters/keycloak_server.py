@@ -4,6 +4,8 @@ A small Keycloak on 127.0.0.1: the token endpoint and the clients of one realm, 
 It was held against the real server: statuses, bodies and what it adds to a client are copied from there.
 """
 
+import base64
+import hashlib
 import itertools
 import ssl
 import threading
@@ -16,10 +18,14 @@ REALM, CLIENT_ID, CLIENT_SECRET = "jarvice", "kns", "s3cr3t-of-kns"
 
 
 class KeycloakServer(FaultyServer):
-    """`may_manage` is kns's right; `clients` are by their `id`; `prefix` stands before all paths, as `/auth` did."""
+    """
+    `may_manage` is kns's right; `clients` are by their `id`; `prefix` stands before all paths, as `/auth` did. `codes`
+    has for each code of a sign-in the address it is for, the S256 challenge, and the token that it gives.
+    """
 
     def __init__(self, prefix: str = "", *, tls: ssl.SSLContext | None = None) -> None:
         self.clients: dict[str, dict[str, Any]] = {}
+        self.codes: dict[str, tuple[str, str, str]] = {}
         self.may_manage = True
         self.prefix = prefix
         self._keys = itertools.count(1)
@@ -53,6 +59,8 @@ class KeycloakServer(FaultyServer):
             return self._answer_object(seen, key) if key else self._answer_collection(seen)
 
     def _answer_token(self, form: Mapping[str, str]) -> Answer:
+        if form.get("grant_type") == "authorization_code":
+            return self._answer_code(form)
         if form.get("grant_type") != "client_credentials":
             return Answer(400, {"error": "unsupported_grant_type"})
         if form.get("client_id") != CLIENT_ID or form.get("client_secret") != CLIENT_SECRET:
@@ -61,6 +69,18 @@ class KeycloakServer(FaultyServer):
         token = f"token-{next(self._keys)}"
         self._tokens[token] = self.may_manage
         return Answer(200, {"access_token": token, "expires_in": 300, "refresh_expires_in": 0, "token_type": "Bearer"})
+
+    def _answer_code(self, form: Mapping[str, str]) -> Answer:
+        """A code is valid once, whether or not the rest of the request is right."""
+        redirect_url, challenge, token = self.codes.pop(form.get("code", ""), ("", "", ""))
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if not token:
+            return _refuse_grant("Code not valid")
+        if form.get("redirect_uri") != redirect_url:
+            return _refuse_grant("Incorrect redirect_uri")
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != challenge:
+            return _refuse_grant("PKCE verification failed: Code mismatch")
+        return Answer(200, {"access_token": token, "expires_in": 300, "token_type": "Bearer"})
 
     def _answer_collection(self, seen: Seen) -> Answer:
         if seen.method == "GET":
@@ -96,6 +116,10 @@ class KeycloakServer(FaultyServer):
         attributes = {**found["attributes"], **seen.body.get("attributes", {})}
         self.clients[key] = {**found, **seen.body, "attributes": attributes}
         return Answer(204, b"")
+
+
+def _refuse_grant(description: str) -> Answer:
+    return Answer(400, {"error": "invalid_grant", "error_description": description})
 
 
 def _refuse(client: Mapping[str, Any]) -> Answer | None:

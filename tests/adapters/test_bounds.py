@@ -14,6 +14,7 @@ from kns.adapters.kube.client import Bounds, KubeClient, connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import UnavailableError
 from tests.adapters.conftest import kubeconfig_for
+from tests.patience import PATIENCE_S
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 Talk = Callable[[socket.socket, threading.Event], None]
@@ -47,7 +48,7 @@ def liar(talk: Talk) -> Iterator[str]:
         with socket.create_connection(listener.getsockname()):
             pass
         listener.close()
-        thread.join(5)
+        thread.join(PATIENCE_S)
 
 
 def endless(connection: socket.socket, over: threading.Event) -> None:
@@ -86,7 +87,7 @@ def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None
     with liar(talk) as url:
         client = connect_to(kubeconfig_for(url), bounds=bounds)
         with pytest.raises(UnavailableError):
-            client.request("GET", "/api", read_timeout_s=3)
+            client.request("GET", "/api", read_timeout_s=PATIENCE_S)
         client.close()
         assert not KubeVirtualClusters(bounds).is_ready(json.dumps(kubeconfig_for(url)))
 
@@ -111,7 +112,7 @@ def test_a_line_of_a_watch_without_an_end_is_cut_off() -> None:
     with liar(endless) as url:
         client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))
         with pytest.raises(UnavailableError, match="a line is larger than 262144 bytes"):
-            list(client.stream_lines("/api", query={}, read_timeout_s=3))
+            list(client.stream_lines("/api", query={}, read_timeout_s=PATIENCE_S))
         client.close()
 
 
@@ -124,7 +125,7 @@ def test_lines_of_a_watch_come_whole_wherever_chunks_end() -> None:
 
     with liar(talk) as url:
         client = bounded_client(url, Bounds(max_bytes=1000, total_s=None))
-        lines = list(client.stream_lines("/api", query={}, read_timeout_s=3))
+        lines = list(client.stream_lines("/api", query={}, read_timeout_s=PATIENCE_S))
         client.close()
     assert lines == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
 

@@ -21,6 +21,7 @@ from kns.model.errors import (
 from tests.adapters.api_server import ApiServer, failure
 from tests.adapters.conftest import TOKEN, kubeconfig_for
 from tests.adapters.faulty_server import Answer, Hang, Lines, Reset
+from tests.patience import PATIENCE_S
 
 PATH = "/api/v1/namespaces/kns/secrets/one"
 
@@ -157,7 +158,7 @@ def test_retry_after_is_handed_on(server: ApiServer, client: KubeClient, header:
 
 def test_a_stream_gives_whole_lines_and_ends_with_the_server(server: ApiServer, client: KubeClient) -> None:
     server.script("GET", "/pods", Lines((b'{"a": 1}', b"", b'{"b": 2}')))
-    lines = client.stream_lines("/api/v1/pods", query={"watch": "true"}, read_timeout_s=5)
+    lines = client.stream_lines("/api/v1/pods", query={"watch": "true"}, read_timeout_s=PATIENCE_S)
     assert list(lines) == [b'{"a": 1}', b'{"b": 2}']
 
 
@@ -169,7 +170,7 @@ def test_a_silent_stream_becomes_unavailable(client: KubeClient) -> None:
 def test_a_refused_stream_is_reported_as_such(server: ApiServer, client: KubeClient) -> None:
     server.script("GET", "/pods", failure(410, "Expired", "too old"))
     with pytest.raises(ExpiredError):
-        list(client.stream_lines("/api/v1/pods", query={}, read_timeout_s=5))
+        list(client.stream_lines("/api/v1/pods", query={}, read_timeout_s=PATIENCE_S))
 
 
 def test_many_threads_share_one_client(client: KubeClient) -> None:
@@ -178,7 +179,7 @@ def test_many_threads_share_one_client(client: KubeClient) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert answers == [{}] * 8
 
 

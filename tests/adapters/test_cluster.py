@@ -15,14 +15,17 @@ from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
-from kns.model.errors import ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.adapters.recent import OBJECT_AGE_S
+from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import Kind
+from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
 from tests.adapters.faulty_server import Answer, Hang
 from tests.builders import a_location
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 MINE = {"kns.io/job": "7"}
 
@@ -46,7 +49,7 @@ class Host:
 
     def wait_for(self, times: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.told) >= times, timeout=5)
+            assert self.changed.wait_for(lambda: len(self.told) >= times, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -54,13 +57,13 @@ def host(server: ApiServer, client: KubeClient, clock: FakeClock) -> Iterator[Ho
     stop, host = threading.Event(), Host(client, clock)
     threads = host.cluster.start(stop)
     for _ in host.cluster.caches:
-        server.watches.get(timeout=5)
+        server.watches.get(timeout=PATIENCE_S)
     yield host
     stop.set()
     server.closing.set()
     server.end_watches()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -165,6 +168,19 @@ def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) 
 def test_reading_what_is_absent_is_none(host: Host) -> None:
     assert host.cluster.read(Kind.SECRET, "kns-job-7", "none") is None
     assert host.cluster.observe(Kind.INGRESS, "kns-job-7", "none") is None
+
+
+def test_an_object_for_all_jobs_is_one_request_until_it_is_old(server: ApiServer, host: Host, clock: FakeClock) -> None:
+    secret = {"metadata": {"name": "jarvice-docker", "namespace": "kns-system"}, "data": {"a": "b"}}
+    server.put("/api/v1", "secrets", secret)
+    for _ in range(5):
+        found = host.cluster.read_shared(Kind.SECRET, "kns-system", "jarvice-docker")
+        assert found is not None
+        assert found["data"] == {"a": "b"}
+    assert server.count("GET", "/secrets/jarvice-docker") == 1
+    clock.advance(OBJECT_AGE_S)
+    server.script("GET", "/secrets/jarvice-docker", failure(404, "NotFound", "not found"))
+    assert host.cluster.read_shared(Kind.SECRET, "kns-system", "jarvice-docker") is None
 
 
 def test_applying_into_a_namespace_that_went_is_a_refusal(server: ApiServer, host: Host) -> None:
@@ -314,19 +330,27 @@ def test_never_answered_is_not_ready(server: ApiServer, client: KubeClient, cloc
     assert not HostHealth(client, synced(client, clock), clock=clock).is_ready()
 
 
+def test_ready_knows_the_age_of_each_watch(client: KubeClient, clock: FakeClock) -> None:
+    """Of one that never had data it says so: an optional kind that the host does not have."""
+    never: WatchCache[Object] = WatchCache(client, KINDS[Kind.HTTP_ROUTE], clock=clock, keep=keep_whole)
+    health = HostHealth(client, synced(client, clock), clock=clock, others=[never])
+    clock.advance(7.04)
+    assert health.watch_ages() == {"pods": 7.0, "httproutes": None}
+
+
 @pytest.mark.proves("wire", "Timeouts of host calls keep an answer within 20 s, and a probe within 3 s")
 def test_many_who_ask_a_silent_host_wait_for_one_question(
     server: ApiServer, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Probes must end within 3 s, however many there are."""
     assert 2 * _PROBE_TIMEOUT_S < 3
-    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("kns.adapters.kube.health._PROBE_TIMEOUT_S", 2.0)
     server.script("GET", "/readyz", *[Hang()] * 4)
     health = HostHealth(client, synced(client, clock), clock=SystemClock())
     together = threading.Barrier(4)
 
     def probe(_number: int) -> bool:
-        together.wait(5)
+        together.wait(PATIENCE_S)
         return health.is_ready()
 
     with ThreadPoolExecutor(4) as threads:
@@ -378,7 +402,20 @@ def test_a_list_that_gets_no_answer_ends_in_time_for_an_http_answer(
     monkeypatch.setattr("kns.adapters.kube.cluster._LIST_TIMEOUT_S", 0.05)
     server.script("GET", "/events", Hang())
     with pytest.raises(UnavailableError, match="no answer"):
-        host.cluster.list_objects(Kind.EVENT, "kns-job-7")
+        host.cluster.list_events("kns-job-7")
+
+
+@pytest.mark.parametrize(("about", "selector"), [("", {}), ("web", {"fieldSelector": "involvedObject.name=web"})])
+def test_events_are_asked_for_in_a_bounded_number(
+    server: ApiServer, host: Host, about: str, selector: dict[str, str]
+) -> None:
+    """A tenant may cause any number of them. Parsed whole, they filled the memory of the leader."""
+    event = {"metadata": {"name": "web.1", "annotations": {"x": "y" * 1000}}, "reason": "FailedCreate"}
+    server.script("GET", "/events", Answer(body={"items": [event]}))
+    (kept,) = host.cluster.list_events("kns-job-7", about)
+    asked = next(seen for seen in reversed(server.seen) if seen.path.endswith("/events"))
+    assert asked.query == {"limit": str(MOST_EVENTS), **selector}
+    assert kept["metadata"] == {"name": "web.1"}
 
 
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
@@ -486,3 +523,106 @@ class _Unwalkable(dict[Any, Any]):
         raise AssertionError("walked all objects")
 
     values = items = keys = __iter__  # a walk by any of them is the same walk
+
+
+def test_warnings_are_asked_for_in_a_bounded_number(server: ApiServer, host: Host) -> None:
+    """The API server selects and counts them, so the answer's size does not depend on what happens in the namespace."""
+    server.script("GET", "/events", Answer(body={"items": None}))
+    assert host.cluster.list_warnings("kns-job-7") == []
+    asked = next(seen for seen in reversed(server.seen) if seen.path.endswith("/events"))
+    assert asked.path == "/api/v1/namespaces/kns-job-7/events"
+    assert asked.query == {"fieldSelector": "type=Warning", "limit": str(MOST_WARNINGS)}
+
+
+def test_a_warning_is_kept_without_what_nobody_reads(server: ApiServer, host: Host) -> None:
+    event = {
+        "metadata": {"name": "web.1", "managedFields": ["x" * 1000]},
+        "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec"},
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": "again",
+        "count": 3,
+    }
+    server.script("GET", "/events", Answer(body={"items": [event]}))
+    (kept,) = host.cluster.list_warnings("kns-job-7")
+    assert kept == {**event, "metadata": {"name": "web.1"}, "involvedObject": {"kind": "Pod", "name": "web"}}
+
+
+def a_member(number: int = 7, *, installation: str = "kns", **annotations: str) -> Object:
+    """The namespace of a ready member, whose uid is `uid-of-<number>`."""
+    name, uid = f"kns-job-{number}", f"uid-of-{number}"
+    labels = {"kns.io/job": str(number), "kns.io/installation": installation, "kns.io/pool": "any"}
+    marks = {"kns.io/pool-shape": "s1", "kns.io/pool-ready": uid, "kns.io/pool-status": "{}", **annotations}
+    return {"metadata": {"name": name, "uid": uid, "labels": labels, "annotations": marks}}
+
+
+def test_members_of_the_pool_are_found_by_installation_and_shape(server: ApiServer, host: Host) -> None:
+    for namespace in (
+        a_member(7),
+        a_member(8, installation="other"),
+        a_member(9, **{"kns.io/pool-shape": "s2"}),
+        a_member(10, **{"kns.io/pool-ready": "uid-of-7"}),
+        a_member(11, **{"kns.io/pool-claim": "c1"}),
+        a_member(12, **{"kns.io/record-uid": "u1"}),
+    ):
+        server.put("/api/v1", "namespaces", namespace)
+    host.wait_for(6)
+    assert [member.number for member in host.cluster.observe_members("kns")] == [7, 9, 10, 11]
+    assert [member.number for member in host.cluster.observe_free_members("kns", "s1")] == [7]
+    assert host.cluster.observe_free_members("kns", "s3") == []
+
+
+def test_a_member_is_claimed_once_and_shown_so_at_once(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    sent = server.seen[-1]
+    assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/merge-patch+json")
+    assert host.cluster.observe_free_members("kns", "s1") == []
+    assert [each.claim for each in host.cluster.observe_members("kns")] == ["c1"]
+    with pytest.raises(ConflictError):
+        host.cluster.claim(member, {"kns.io/pool-claim": "c2"})
+
+
+@pytest.mark.proves("faults", "the refill competes with claims and jobs for the API server")
+def test_a_claim_does_not_wait_for_the_writes_of_the_leader(server: ApiServer, client: KubeClient) -> None:
+    """A client waits for its answer, and the pool's refill may use up the limit of writes."""
+
+    class Exhausted(Throttle):
+        def wait(self) -> None:
+            raise UnavailableError("no more writes now")
+
+    cluster = KubeCluster(
+        client, clock=FakeClock(), on_change=lambda *_: None, throttle=Exhausted(1, burst=1, clock=FakeClock())
+    )
+    server.put("/api/v1", "namespaces", a_member())
+    with pytest.raises(UnavailableError):
+        cluster.delete(Kind.NAMESPACE, "", "kns-job-7")
+    found = cluster.read(Kind.NAMESPACE, "", "kns-job-7")
+    assert found is not None
+    member = read_member(found)
+    assert member is not None
+    cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    assert cluster.read(Kind.NAMESPACE, "", "kns-job-7")["metadata"]["annotations"]["kns.io/pool-claim"] == "c1"  # type: ignore[index]
+
+
+def test_a_member_that_is_gone_or_replaced_is_a_lost_race(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid="uid-of-7")
+    with pytest.raises(ConflictError):
+        host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+
+
+def test_what_was_changed_since_it_was_judged_is_neither_deleted_nor_changed(server: ApiServer, host: Host) -> None:
+    server.put("/api/v1", "namespaces", a_member())
+    host.wait_for(1)
+    (member,) = host.cluster.observe_free_members("kns", "s1")
+    host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
+    host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid=member.uid, version=member.version)
+    assert host.cluster.read(Kind.NAMESPACE, "", "kns-job-7") is not None
+    meta = {"name": "kns-job-7", "resourceVersion": member.version}
+    with pytest.raises(ConflictError):
+        host.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})

@@ -24,6 +24,7 @@ from tests.adapters.faulty_server import Answer, Reset
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+PRIORITY = "/apis/scheduling.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SMALL = Machine(mc_name="small", mc_cores=2, mc_ram=4, mc_properties="appkind=kns,pool=jobs")
 WANTED = Wanted(
@@ -57,7 +58,8 @@ def a_role(name: str, rules: dict[tuple[str, str], set[str]]) -> Object:
 
 @cache
 def _read_policy(name: str) -> Object:
-    policy: Object = next(yaml.safe_load_all((MANIFESTS / f"admission-{name.removeprefix('kns-')}.yaml").read_text()))
+    found = (obj for path in MANIFESTS.glob("admission-*.yaml") for obj in yaml.safe_load_all(path.read_text()))
+    policy: Object = next(obj for obj in found if obj["metadata"]["name"] == name)
     return policy
 
 
@@ -84,6 +86,10 @@ def a_webhook(*, policy: str = "Fail", resource: str = "pods", selector: Object 
     return {"metadata": {"name": "hooks"}, "webhooks": [hook]}
 
 
+def a_priority_class(name: str, value: int, *, default: bool = False) -> Object:
+    return {"metadata": {"name": name}, "value": value, "globalDefault": default}
+
+
 @pytest.fixture
 def site(server: ApiServer) -> ApiServer:
     """A host that has everything that jobs need."""
@@ -93,6 +99,8 @@ def site(server: ApiServer) -> ApiServer:
     server.put(RBAC, "clusterroles", a_role(names.KNS_CLUSTER_ROLE, table_rules("job", *KINDS.values()) | BEYOND_JOB))
     server.put(RBAC, "clusterroles", a_role(names.SYNCER_CLUSTER_ROLE, {}))
     server.put("/apis/storage.k8s.io/v1", "storageclasses", {"metadata": {"name": "fast"}})
+    server.put(PRIORITY, "priorityclasses", a_priority_class("urgent", 1_000_000))
+    server.put(PRIORITY, "priorityclasses", a_priority_class("low", -1, default=True))
     server.put("/apis/node.k8s.io/v1", "runtimeclasses", {"metadata": {"name": "nvidia"}})
     server.put("/apis/networking.k8s.io/v1", "ingressclasses", {"metadata": {"name": "traefik"}})
     server.put("/api/v1", "nodes", a_node())
@@ -202,6 +210,13 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         "admission policy kns-scheduler",
         Severity.FAULT,
         "its binding does not exist",
+    ),
+    (
+        "a default priority that pods of jobs may not have",
+        lambda s: s.put(PRIORITY, "priorityclasses", a_priority_class("usual", 100, default=True)),
+        "admission policy kns-job-pods",
+        Severity.FAULT,
+        "the default PriorityClass usual has the value 100, and maxPriority is 0",
     ),
     (
         "a class that is not there",

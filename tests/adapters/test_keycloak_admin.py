@@ -30,6 +30,7 @@ from tests.adapters.faulty_server import Answer, Fault, Hang, LostAnswer, Reset
 from tests.adapters.keycloak_server import CLIENT_ID, CLIENT_SECRET, REALM, KeycloakServer
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 WANTED = build_client(
     7,
@@ -343,7 +344,7 @@ def test_a_call_that_hangs_holds_one_worker_only(
     with pytest.raises(UnavailableError, match="an earlier call has had no answer"):
         clients.find_client("kns-job-8")
     server.closing.set()
-    stuck.join(10)
+    stuck.join(PATIENCE_S)
     assert not stuck.is_alive()
 
 

@@ -29,6 +29,7 @@ from kns.model.job.slim import RECORD_BYTES, measure, slim_submission
 from kns.model.job.usage import MAX_REPORTS, Usage
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import START
+from tests.patience import PATIENCE_S
 
 RETAINED = int(os.environ.get("KNS_CACHED_RECORDS", "1000"))
 LIVE = RETAINED // 10
@@ -57,7 +58,7 @@ def _build_pattern(seed: int, *, live: bool) -> _Record:
     job: JobBuilder = a_job().owned_by(f"user{seed}").started().exposed()
     settled = [ParameterValue(key=key, type="STR", value=value) for key, value in given.items()]
     job = job.with_accepted(parameters=settled).with_spec(parameters=given, submission=slim_submission(body))
-    sums = ("core_seconds", "gib_seconds", "gpu_seconds")
+    sums = ("core_seconds", "gib_seconds", "gpu_seconds", "scratch_gib_seconds")
     reports = tuple(
         Usage(
             time=START + timedelta(hours=hour),
@@ -135,7 +136,7 @@ def url() -> Iterator[str]:
     _Handler.closing.set()
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
 
 @pytest.mark.proves("security", "fill the memory of the replicas with what records keep")

@@ -5,7 +5,7 @@ A promise that only one side keeps would make every other test a test of the wro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job.idempotency import digest_request
 from kns.model.job.job import Job, JobSpec, JobState, StopReason, build_record
 from kns.model.job.output import JobOutput
-from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, TokenStore
+from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Share, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
@@ -128,6 +128,21 @@ def test_a_job_is_found_by_all_that_names_it(subject: Subject) -> None:
     assert not list(subject.store.walk_jobs(["user2"], live=True))
 
 
+def test_jobs_of_all_users_are_counted_and_the_newest_found(subject: Subject) -> None:
+    for number in (7, 8, 9):
+        subject.create(number)
+    for number, reason in ((7, "InitFailed"), (9, "InitFailed")):
+        job = subject.read(f"kns-job-{number}")
+        failed = {"job_status": JobState.FAILED, "reason": reason}
+        subject.store.write_status(job, job.status.model_copy(update=failed))
+    tally = subject.store.tally()
+    assert tally.failures == {"InitFailed": 2}
+    assert tally.live == {"user1": Share(jobs=1, cores=2, gib=4, gpus=0)}
+    assert [job.number for job in subject.store.list_newest_in_state(JobState.FAILED, most=1)] == [9]
+    assert [job.number for job in subject.store.list_newest_of_app("hello", most=5)] == [9, 7]
+    assert list(subject.store.list_newest_of_app("other", most=5)) == []
+
+
 def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_has_another(subject: Subject) -> None:
     """The replica may not have seen the record yet, and a client understands "unknown" as lost."""
     job = subject.store.create(a_job().numbered(7).build().spec, request=REQUEST)
@@ -139,12 +154,13 @@ def test_a_job_of_a_request_is_fetched_by_number_and_name_although_its_record_ha
 def test_states_and_live_jobs_follow_the_status(subject: Subject) -> None:
     subject.create(7)
     subject.create(8)
-    assert {job.number for job in subject.store.list_in_state(JobState.SUBMITTED)} == {7, 8}
+    assert sorted(number for number, _ in subject.store.list_in_state(JobState.SUBMITTED)) == [7, 8]
     assert subject.store.count_live("user1") == 2
     job = subject.read("kns-job-7")
+    assert job.spec.accepted is not None
     subject.store.write_status(job, job.status.model_copy(update={"job_status": JobState.CANCELED}))
-    assert [job.number for job in subject.store.list_in_state(JobState.SUBMITTED)] == [8]
-    assert [job.number for job in subject.store.list_in_state(JobState.CANCELED)] == [7]
+    assert [number for number, _ in subject.store.list_in_state(JobState.SUBMITTED)] == [8]
+    assert subject.store.list_in_state(JobState.CANCELED) == [(7, job.spec.accepted.name)]
     assert (subject.store.count_live("user1"), subject.store.count_live("user2")) == (1, 0)
 
 
@@ -326,6 +342,47 @@ def test_stopping_an_ended_job_changes_nothing(subject: Subject) -> None:
     before = subject.read()
     subject.store.request_stop(before, StopReason.TERMINATE)
     assert subject.read() == before
+
+
+@pytest.mark.parametrize(("asked", "stored"), [([7200], 7200), ([7200, 7200], 7200), ([7200, 5000], 7200)])
+def test_a_walltime_gets_longer_and_never_shorter(subject: Subject, asked: list[int], stored: int) -> None:
+    """The caller's view of the job may be outdated."""
+    job = subject.store.create(a_job().with_accepted(walltime_s=3600).build().spec)
+    for walltime_s in asked:
+        subject.store.extend_walltime(job, walltime_s)
+    assert subject.read().walltime_s == stored
+    subject.store.request_stop(job, StopReason.SHUTDOWN)
+    subject.store.extend_walltime(job, 90_000)
+    assert subject.read().walltime_s == stored, "a job that must stop is not extended"
+
+
+def test_extending_an_ended_job_changes_nothing(subject: Subject) -> None:
+    job = subject.store.create(a_job().with_accepted(walltime_s=3600).build().spec)
+    subject.store.write_status(job, a_job().ended().build().status)
+    before = subject.read()
+    subject.store.extend_walltime(before, 7200)
+    assert subject.read() == before
+    with pytest.raises(NotFoundError):
+        subject.store.extend_walltime(a_job().numbered(99).build(), 7200)
+
+
+def test_a_job_is_kept_until_somebody_changes_their_mind(subject: Subject) -> None:
+    job = subject.create()
+    assert not subject.read().spec.keep
+    for keep in (True, True, False):
+        subject.store.set_keep(job, keep=keep)
+        assert subject.read().spec.keep is keep
+    before = subject.read()
+    subject.store.set_keep(job, keep=False)
+    assert subject.read() == before
+    with pytest.raises(NotFoundError):
+        subject.store.set_keep(a_job().numbered(99).build(), keep=True)
+
+
+def test_a_later_record_of_the_same_name_is_not_kept(subject: Subject) -> None:
+    job = replace(subject.create(), uid="another")
+    with pytest.raises(NotFoundError):
+        subject.store.set_keep(job, keep=True)
 
 
 def test_stopping_what_went_is_reported(subject: Subject) -> None:

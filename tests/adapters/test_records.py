@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.numbers import COUNTER
+from kns.adapters.kube.owned import KubeInputs
 from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
@@ -18,6 +19,7 @@ from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.faulty_server import LostAnswer, Meanwhile
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 PREFIX = "/apis/kns.io/v1alpha1"
 
@@ -36,20 +38,20 @@ class Records:
 
     def start(self) -> "Records":
         self._thread.start()
-        self.server.watches.get(timeout=5)
+        self.server.watches.get(timeout=PATIENCE_S)
         return self
 
     def stop(self) -> None:
         self._stop.set()
         self.server.closing.set()
         self.server.end_watches()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def wait_for(self, record: str, *, times: int) -> None:
         """Wait until this number of changes of the record was reported."""
         with self.changed:
-            assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=5)
+            assert self.changed.wait_for(lambda: self.told.count(record) >= times, timeout=PATIENCE_S)
 
     def _tell(self, record: str) -> None:
         with self.changed:
@@ -177,6 +179,13 @@ def test_a_lost_counter_goes_on_after_the_highest_record(records: Records) -> No
     assert records.store.allot_number() == 42
 
 
+def test_a_lost_counter_goes_on_after_the_highest_pool_member(records: Records, client: KubeClient) -> None:
+    """A member of the warm pool has its number before any record has."""
+    store = KubeRecords(client, namespace="kns", clock=FakeClock(), highest_elsewhere=lambda: 41)
+    store.cache._list()
+    assert store.allot_number() == 42
+
+
 def test_a_counter_that_is_no_number_says_what_to_do_and_heals(records: Records) -> None:
     meta = {"metadata": {"name": COUNTER, "namespace": "kns"}}
     records.server.put("/api/v1", "configmaps", {**meta, "data": {"last": "many"}})
@@ -292,6 +301,13 @@ def test_inputs_of_a_repeated_request_do_not_stay(records: Records, client: Kube
     assert other.create(spec_of(8), request=REQUEST, inputs=b"other") == first
     assert records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs") is not None
     assert records.server.find("/api/v1", "secrets", "kns", "kns-job-8-inputs") is None
+
+
+def test_inputs_are_removed_once_and_again(records: Records, client: KubeClient) -> None:
+    job, inputs = records.store.create(spec_of(7), inputs=b"packed"), KubeInputs(client, namespace="kns")
+    for _ in range(2):
+        inputs.remove(job)
+        assert records.server.find("/api/v1", "secrets", "kns", "kns-job-7-inputs") is None
 
 
 def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:

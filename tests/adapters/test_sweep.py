@@ -60,7 +60,8 @@ def put_all(server: ApiServer, builder: JobBuilder, *, record_uid: str, installa
     accepted, uid = job.spec.accepted, {"record_uid": record_uid, "installation": installation}
     assert accepted is not None
     assert accepted.vault is not None
-    server.put(CORE, "namespaces", build_namespace(accepted, nodes=1, user="user1", app="hello", **uid))
+    namespace = build_namespace(job.spec, accepted, record_uid=record_uid, installation=installation)
+    server.put(CORE, "namespaces", namespace)
     claim = {
         "metadata": {"name": "data", "namespace": job.record, "uid": f"claim-{job.number}"},
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},

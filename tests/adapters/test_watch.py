@@ -7,12 +7,16 @@ from dataclasses import replace
 import pytest
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import UnavailableError
+from kns.ports import Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, RunningCache, keep_whole
 from tests.adapters.faulty_server import Answer, Lines, Meanwhile, Reset
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 RunCache = Callable[..., RunningCache]
 
@@ -79,7 +83,7 @@ def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: Run
     put(server, "mine", labels={"job": "7"})
     running = run_cache(selector="job")
     running._thread.start()
-    watch = server.watches.get(timeout=5)
+    watch = server.watches.get(timeout=PATIENCE_S)
     assert (server.lists.get().query["labelSelector"], watch.query["labelSelector"]) == ("job", "job")
     assert names_of(running) == ["mine"]
 
@@ -94,8 +98,8 @@ def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_ca
         "GET", "/pods", Lines((b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9000"}}}',))
     )
     server.end_watches()
-    server.watches.get(timeout=5)
-    assert server.watches.get(timeout=5).query["resourceVersion"] == "9000"
+    server.watches.get(timeout=PATIENCE_S)
+    assert server.watches.get(timeout=PATIENCE_S).query["resourceVersion"] == "9000"
     assert server.lists.qsize() == 1
     assert running.changes.empty()
 
@@ -105,7 +109,7 @@ def test_a_watch_that_the_server_ends_goes_on_from_the_last_event(server: ApiSer
     last = put(server, "one")
     running.next_change()
     server.end_watches()
-    assert server.watches.get(timeout=5).query["resourceVersion"] == last["metadata"]["resourceVersion"]
+    assert server.watches.get(timeout=PATIENCE_S).query["resourceVersion"] == last["metadata"]["resourceVersion"]
     assert server.lists.qsize() == 1
 
 
@@ -126,8 +130,8 @@ def test_what_cannot_be_followed_is_listed_anew(server: ApiServer, run_cache: Ru
     running.next_change()
     server.script("GET", "/pods", Lines((line,)))
     server.end_watches()
-    server.watches.get(timeout=5)  # the one with the line
-    server.watches.get(timeout=5)  # the one after the new list
+    server.watches.get(timeout=PATIENCE_S)  # the one with the line
+    server.watches.get(timeout=PATIENCE_S)  # the one after the new list
     assert server.lists.qsize() == 2
     assert names_of(running) == ["one"]
 
@@ -142,7 +146,7 @@ def test_a_new_list_keeps_the_objects_that_did_not_change(server: ApiServer, run
     server.script("GET", "/pods", Lines((GARBAGE["not JSON"],)))
     server.script("GET", "/pods", Meanwhile(lambda: put(server, "two", labels={"a": "b"})))
     server.end_watches()
-    server.watches.get(timeout=5)
+    server.watches.get(timeout=PATIENCE_S)
     assert running.next_change() == "two"
     assert running.cache.get("a", "one") is one
     assert running.cache.get("a", "two") is not two
@@ -156,7 +160,7 @@ def test_a_compaction_is_survived(server: ApiServer, run_cache: RunCache) -> Non
     server.put("/api/v1", "services", a_pod("of-another-kind"))
     server.forget_history()
     server.end_watches()
-    server.watches.get(timeout=5)
+    server.watches.get(timeout=PATIENCE_S)
     assert server.expired == 1
     put(server, "after")
     assert running.next_change() == "after"
@@ -181,8 +185,8 @@ def test_a_silent_server_is_left_and_asked_anew(
     running = run_cache()
     monkeypatch.setattr("kns.adapters.kube.watch.SILENCE_S", 0.05)
     running.start()
-    server.lists.get(timeout=5)
-    server.lists.get(timeout=5)
+    server.lists.get(timeout=PATIENCE_S)
+    server.lists.get(timeout=PATIENCE_S)
     assert running.cache.is_synced
 
 
@@ -193,8 +197,8 @@ def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
     running = run_cache().start()
     server.script("GET", "/pods", Lines(()))
     server.end_watches()
-    server.watches.get(timeout=5)
-    server.watches.get(timeout=5)
+    server.watches.get(timeout=PATIENCE_S)
+    server.watches.get(timeout=PATIENCE_S)
     assert server.lists.qsize() == 2  # it came back by way of the backoff and a new list
     assert running.cache.is_synced
 
@@ -347,3 +351,22 @@ def test_an_error_in_on_change_does_not_end_the_cache(
     cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole, on_change=on_change)
     cache.run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert told == ["one", "two"]
+
+
+def test_a_change_in_nothing_that_is_kept_wakes_nobody(server: ApiServer, run_cache: RunCache) -> None:
+    """A tenant may change the labels of a claim as often as they like."""
+    kind = Kind.PERSISTENT_VOLUME_CLAIM
+    running = run_cache(KINDS[kind], keep=choose_keeper(kind)).start()
+    for number in range(3):
+        claim = {"metadata": {"namespace": "kns-job-7", "name": "data", "labels": {"x": str(number)}}}
+        server.put("/api/v1", "persistentvolumeclaims", claim)
+    server.put("/api/v1", "persistentvolumeclaims", {"metadata": {"namespace": "kns-job-7", "name": "other"}})
+    assert [running.next_change(), running.next_change()] == ["data", "other"]
+
+
+def test_the_echo_of_an_own_write_wakes_although_it_is_known(server: ApiServer, run_cache: RunCache) -> None:
+    """`put` tells nobody, so a new record would otherwise wait for another change."""
+    running = run_cache(keep=lambda obj: {"metadata": {"name": obj["metadata"]["name"]}}).start()
+    running.cache.put(a_pod("one", resourceVersion="101"))
+    assert put(server, "one")["metadata"]["resourceVersion"] == "101"
+    assert running.next_change() == "one"

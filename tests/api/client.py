@@ -23,6 +23,7 @@ from kns.model.submit.submission import Terms
 from kns.ports import Bearer
 from kns.service.ports import Limits, ServicePorts
 from tests.builders import JobBuilder, a_catalog
+from tests.fakes.pool import FakePool
 from tests.fakes.stores import (
     AlwaysReady,
     FakeClock,
@@ -48,8 +49,10 @@ class Api:
     health: AlwaysReady = field(default_factory=AlwaysReady)
     namespaces: MemoryNamespaces = field(default_factory=MemoryNamespaces)
     bearer: Bearer | None = None
+    pool: FakePool | None = None
     failed_logins: int = 10
     submits: int = 60
+    lookups: int = 10_000
     live_jobs: int = 0
     server_key: str | None = None
     jobs: MemoryJobStore = field(init=False)
@@ -70,9 +73,11 @@ class Api:
             limits=Limits(
                 failed_logins=SlidingWindow(self.failed_logins, clock=self.clock),
                 submits=SlidingWindow(self.submits, clock=self.clock),
+                lookups=SlidingWindow(self.lookups, clock=self.clock),
                 live_jobs=self.live_jobs,
             ),
             bearer=self.bearer,
+            members=self.pool,
         )
 
     @cached_property

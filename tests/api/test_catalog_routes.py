@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_catalog, a_command, a_loose_appdef, an_app, an_appdef
 
@@ -250,6 +251,37 @@ def test_validate_names_the_key_path_of_the_first_fault(
     api: Api, sentence: str, appdef: dict[str, Any], problem: str
 ) -> None:
     assert_refused(api.call("POST", "/jarvice/validate", json=appdef), 400, problem)
+
+
+TWICE = b'{"commands": {"Go": {"nested_kubernetes": {"version": 1, "version": 2}}}}'
+UNFIT = [
+    (TWICE, "commands.Go.nested_kubernetes.version: appears twice"),
+    (b'{"name": "a", "name": "b"}', "name: appears twice"),
+    (b'{"walltime": 99999999999999999999}', "Bad Request"),
+    (b'{"walltime": NaN}', "Bad Request"),
+    (b'{"name": "\\ud83d"}', "Bad Request"),
+    (b'{"\\ud83d": 1}', "Bad Request"),
+    (b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}", "Bad Request"),
+]
+
+
+@pytest.mark.parametrize(("body", "error"), UNFIT)
+def test_validate_refuses_what_the_command_line_refuses(api: Api, body: bytes, error: str) -> None:
+    assert_refused(api.call("POST", "/jarvice/validate", content=body), 400, error)
+    assert len(decode_json(decode_text(body)).problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "status"), [("utf-8", 200), ("utf-8-sig", 200), ("utf-16", 400), ("utf-16-le", 400), ("latin-1", 400)]
+)
+def test_validate_reads_the_encodings_that_the_command_line_reads(api: Api, encoding: str, status: int) -> None:
+    body = json.dumps(an_appdef(description="Größe"), ensure_ascii=False).encode(encoding)
+    assert api.call("POST", "/jarvice/validate", content=body).status_code == status
+    if status == 200:
+        assert decode_json(decode_text(body)).problems == ()
+    else:
+        with pytest.raises(NotJsonError):
+            decode_text(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b"null", b"7", b'{"name":'])

@@ -19,7 +19,7 @@ from kns.model.job.job import JobState
 from tests.api.client import Api
 from tests.builders import a_job, a_submission
 
-START_LIMIT_S = 30
+START_LIMIT_S = 60
 
 
 class _Server(uvicorn.Server):

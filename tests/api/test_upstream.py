@@ -269,6 +269,14 @@ def test_the_appdef_given_replaces_the_catalogues_for_this_job_only(api: Api) ->
     assert api.submit(a_submission(application={"command": "Other"})).status_code == 404
 
 
+def test_an_appdef_with_a_key_that_appears_twice_is_refused_like_everywhere(api: Api) -> None:
+    args = submit_args(appdef={"name": "x"})
+    text = json.dumps(args).replace('"name": "x"', '"name": "x", "name": "y"')
+    answer = api.call("POST", "/submit", headers=basic(KEY), data={"args": text})
+    assert answer.json()["error"].endswith("appdef.name: appears twice")
+    assert api.jobs.list_jobs() == []
+
+
 def test_without_an_appdef_the_catalogues_counts(api: Api) -> None:
     assert post(api, "/submit", submit_args(appdef=None)).json()[0] == "kns-job-1"
 

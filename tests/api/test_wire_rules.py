@@ -176,6 +176,18 @@ def test_a_store_that_cannot_answer_yet_is_not_ready_and_never_unknown(api: Api,
     assert_refused(api.get(route, number=7), 503, "not ready")
 
 
+def test_an_outage_of_the_host_writes_one_line_a_minute(api: Api) -> None:
+    """However often clients poll. The line says how many were left out."""
+    api.add(a_job().started())
+    api.jobs.faults["find"] = UnavailableError("the record cache is not filled yet")
+    with capture_logs() as logs:
+        for after_s in (10_000_000, 1, 58, 2, 10, 60):  # the tests before it may have left a line out
+            api.clock.advance(after_s)
+            assert api.get("status", number=7).status_code == 503
+    lines = [line for line in logs if line["event"] == "http_not_ready"]
+    assert [line["skipped"] for line in lines][1:] == [2, 1]
+
+
 @pytest.mark.parametrize("route", ["status", "tail", "info", "shutdown"])
 def test_a_job_that_another_replica_has_just_stored_is_not_unknown(api: Api, route: str) -> None:
     job = api.add(a_job().started())
@@ -220,7 +232,9 @@ def test_live_answers_even_when_nothing_is_ready(api: Api, path: str) -> None:
 @pytest.mark.proves("routes", "`live` reports on the process; `ready` also on records and host, with the version")
 @pytest.mark.parametrize("path", ["/jarvice/ready", "/ready"])
 def test_ready_names_the_version_or_says_not_ready(api: Api, path: str) -> None:
-    assert api.call("GET", path).content == as_json({"status": "OK", "version": VERSION})
+    assert api.call("GET", path).content == as_json(
+        {"status": "OK", "version": VERSION, "watches": {"nestedjobs": 0.4, "httproutes": None}}
+    )
     api.health.ready = False
     assert_refused(api.call("GET", path), 503, "not ready")
 

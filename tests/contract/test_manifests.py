@@ -97,7 +97,7 @@ def test_rights_in_a_job_namespace_are_the_kind_tables() -> None:
 
 
 def test_rights_in_the_system_namespace_are_the_kind_tables() -> None:
-    """Beyond it: the status subresource."""
+    """Beyond it: the status subresource, and the log of the pod that makes a prepared state."""
     wanted = table_rules("system", *KINDS.values(), RECORDS, LEASES) | BEYOND_SYSTEM
     assert rules_of(find("Role", "kns-scheduler")) == wanted
 

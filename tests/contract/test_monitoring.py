@@ -63,6 +63,13 @@ def test_an_expression_parses_and_asks_for_metrics_that_exist(name: str, expr: s
             assert matcher.name in known[selector.name], f"{name}: {selector.name} has no label {matcher.name}"
 
 
+def test_log_events_in_the_rules_are_those_that_kns_writes() -> None:
+    sources = "".join(path.read_text() for path in (FOLDER.parent / "kns").rglob("*.py"))
+    named = re.findall(r"Look for (\w+) in the log", (FOLDER / "rules.yaml").read_text())
+    assert named
+    assert [event for event in named if f'"{event}"' not in sources] == []
+
+
 def test_values_in_the_rules_are_those_that_kns_uses() -> None:
     text = (FOLDER / "rules.yaml").read_text() + (FOLDER / "dashboard.json").read_text().replace("\\", "")
     assert set(re.findall(r'stage="(\w+)"', text)) <= {stage.name for stage in STAGES}

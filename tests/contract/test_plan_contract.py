@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runner.cluster import _MARKED as MARKED
 from runner.outcome import _REASONS as RUNNER_REASONS
-from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Script, parse_plan
+from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Plan, Script, parse_plan
 
 from kns.model.appdef.appdef import NestedKubernetes, parse_appdef
 from kns.model.errors import InvalidInputError
 from kns.model.reading.parsing import parse_model
 from kns.objects.init import build_init_config
+from kns.objects.inside import build_job_info
 from kns.objects.plan import PLAN_VERSION, TEMPLATES_DIR, build_plan
 from kns.stages.init import _REASONS as STAGE_REASONS
 from tests.builders import a_job
@@ -25,6 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _read(nested: NestedKubernetes) -> Plan:
+    """The plan as the runner reads it."""
+    return parse_plan(build_plan(nested, record_uid="uid-1", wait_limit_s=900))
 
 
 ITEMS: list[tuple[dict[str, Any], object]] = [
@@ -47,7 +54,7 @@ ITEMS: list[tuple[dict[str, Any], object]] = [
 @pytest.mark.parametrize(("item", "action"), ITEMS, ids=[str(item) for item, _ in ITEMS])
 def test_every_kind_of_item_means_the_same_on_both_sides(item: dict[str, Any], action: object) -> None:
     nested = parse_model(NestedKubernetes, {"templates": [{"name": "n", **item}]})
-    plan = parse_plan(build_plan(nested))
+    plan = _read(nested)
     (step,) = plan.steps
     assert (step.name, step.action) == ("n", action)
     assert str(plan.templates_dir) == TEMPLATES_DIR
@@ -65,24 +72,37 @@ def test_retries_are_the_items_own_or_the_global_ones() -> None:
     ]
     settings_ = {"global_retry": 3, "global_retry_sleep": 7}
     nested = parse_model(NestedKubernetes, {"templates": templates, "templates_settings": settings_})
-    own, shared = parse_plan(build_plan(nested)).steps
+    own, shared = _read(nested).steps
     assert ((own.retries, own.retry_sleep_s), (shared.retries, shared.retry_sleep_s)) == ((0, 0), (3, 7))
-    default = parse_plan(build_plan(parse_model(NestedKubernetes, {"templates": templates}))).steps[1]
+    default = _read(parse_model(NestedKubernetes, {"templates": templates})).steps[1]
     assert (default.retries, default.retry_sleep_s) == (20, 15)
 
 
 def test_the_configmap_holds_the_plan_as_the_runner_reads_it() -> None:
     accepted = a_job().build().spec.accepted
     assert accepted is not None
-    text = build_init_config(accepted, uploads={})["data"]["plan.json"]
-    assert [step.name for step in parse_plan(json.loads(text)).steps] == ["web"]
+    text = build_init_config(accepted, record_uid="uid-1", wait_limit_s=900, uploads={})["data"]["plan.json"]
+    plan = parse_plan(json.loads(text))
+    assert [step.name for step in plan.steps] == ["web"]
+    assert plan.awaited.limit_s == 900
+
+
+def test_the_runner_waits_for_what_kns_writes_last() -> None:
+    """The annotation on Secret `kns-job`; the other objects of the namespace precede it."""
+    awaited = _read(
+        parse_model(NestedKubernetes, {"templates": [{"name": "n", "type": "kubectl", "path": "a"}]})
+    ).awaited
+    *_, last = build_job_info("default", public={}, secret={}, mark="uid-1")
+    meta = last["metadata"]
+    assert f"/api/v1/namespaces/{meta['namespace']}/secrets/{meta['name']}" == MARKED
+    assert (last["kind"], meta["annotations"][awaited.annotation]) == ("Secret", awaited.value)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/appdef.json")), ids=lambda path: path.parent.name)
 def test_every_example_runs_as_it_is(path: Path) -> None:
     appdef = parse_appdef(json.loads(path.read_text()))
     for command in appdef.commands.values():
-        plan = parse_plan(build_plan(command.nested_kubernetes))
+        plan = _read(command.nested_kubernetes)
         assert len(plan.steps) == len(command.nested_kubernetes.templates)
 
 
@@ -109,7 +129,7 @@ def test_what_kns_accepts_the_runner_understands(items: list[dict[str, Any]]) ->
         nested = parse_model(NestedKubernetes, {"templates": items})
     except InvalidInputError:
         return
-    assert len(parse_plan(build_plan(nested)).steps) == len(items)
+    assert len(_read(nested).steps) == len(items)
 
 
 def test_every_reason_of_the_init_image_is_known_to_the_stage() -> None:

@@ -18,11 +18,11 @@ from demo import story as story_module
 from demo.errors import DemoError
 from demo.kubectl import Kubectl
 from demo.leftovers import sort_rows
-from demo.nested import set_server
 from demo.screen import Screen
 from demo.story import JobFailedError, Story
 from demo.target import choose_target
 from demo.waiting import wait_until
+from kns.cli.nested import set_server
 from kns.client import ApiKey, Client
 
 RECORD = {"status": {"reason": "ItemOutOfRetries", "message": "item 2/2 'give up' failed"}}

@@ -2,27 +2,17 @@
 
 import base64
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import Page, WebSocket, sync_playwright
 
+from tests.chromium import FLAGS, find_chromium
 from tests.e2e.site import REQUIRE
+from tests.e2e.waiting import PATIENCE
 
-_TIMEOUT_MS = 60_000
-_FLAGS = (  # as root, and without connections to anything outside of this machine
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+_TIMEOUT_MS = 60_000 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ def open_terminal(url: str, *, ingress_url: str, user: str, password: str) -> It
     """The shell's page as a person opens it. `ingress_url`: the address of the URL's host, "" if the name resolves."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=_find_chromium(), args=[*_FLAGS, *_lead(url, ingress_url)], headless=True
+            executable_path=find_chromium(required_by=REQUIRE), args=[*FLAGS, *_lead(url, ingress_url)], headless=True
         )
         with contextlib.closing(browser):
             context = browser.new_context(
@@ -72,13 +62,3 @@ def _lead(url: str, ingress_url: str) -> list[str]:
     place = urlsplit(ingress_url)
     port = place.port or {"http": 80, "https": 443}[place.scheme]
     return [f"--host-resolver-rules=MAP {urlsplit(url).hostname} {place.hostname}:{port}"]
-
-
-def _find_chromium() -> str:
-    program = shutil.which("chromium")
-    if program is None:
-        reason = "there is no Chromium on PATH; Debian's package chromium has it"
-        if os.environ.get(REQUIRE) == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    return program

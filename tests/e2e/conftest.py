@@ -22,9 +22,10 @@ from tests.e2e.jobs import JobKeeper, TrialJob, add_keeper
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import Settings
 from tests.e2e.site import REQUIRE, NoClusterError, Site, find_site
+from tests.e2e.waiting import PATIENCE
 
 _HERE = Path(__file__).parent
-_LIMIT_S = 600  # for one test with its fixtures; every wait inside has a shorter deadline of its own
+_LIMIT_S = 600 * PATIENCE  # for one test with its fixtures; every wait inside has a shorter deadline of its own
 _NO_CLUSTER = "no cluster: "
 _lock = pytest.StashKey[ClusterLock]()
 _settings = pytest.StashKey[Settings]()
@@ -51,6 +52,7 @@ _SHARED = (
 # because the usual settings are restored only before a test that needs them. The last file ends the cluster.
 _ALONE = (
     "test_settings",
+    "test_pool",
     "test_pod_security",
     "test_ingress_address",
     "test_gateway",

@@ -10,7 +10,7 @@ from demo.overlay import NAMESPACE
 from tests.e2e.jobs import TrialJob
 from tests.e2e.scheduler import CONFIG
 from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError
+from tests.e2e.waiting import PATIENCE, NotYetError
 
 NOBODY = "404 page not found\n"
 """The body of traefik's answer for a host or path that no Ingress claims."""
@@ -56,7 +56,7 @@ def tls_client(certificate: bytes | None) -> httpx.Client:
     context = ssl.create_default_context(cadata=certificate.decode() if certificate else None)
     if certificate is None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return httpx.Client(verify=context, trust_env=False, timeout=20)
+    return httpx.Client(verify=context, trust_env=False, timeout=20 * PATIENCE)
 
 
 def get_tls(client: httpx.Client, site: Site, host: str, path: str) -> httpx.Response:

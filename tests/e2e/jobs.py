@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import httpx
 import pytest
 
 from demo.overlay import NAMESPACE
 from demo.page import fetch_page
+from kns.client import NoResponseError
 from tests.e2e import evidence
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
@@ -15,6 +17,12 @@ from tests.e2e.waiting import NotYetError, wait_for
 
 SPAWN_S = 300.0  # alone it takes 20 to 25 s; several workers spawn jobs at the same time
 END_S = 120.0
+_READ_S = 30.0  # until each replica of kns has seen what one of them has answered
+_IN_A_ROW = 8
+"""
+So many answers in a row show that both replicas have seen a change. Each replica has a cache of its own, and each
+request goes to one of them by chance; the chance that one of two did not answer is 1 to 128.
+"""
 ENDED = frozenset({"COMPLETED", "COMPLETED WITH ERROR", "TERMINATED", "CANCELED"})
 
 
@@ -49,28 +57,73 @@ class TrialJob:
 
     def entry(self) -> dict[str, Any]:
         """The job's entry in `jobs`, live or ended."""
-        return dict(self._portal.get("jobs", all="true")[str(self.number)])
+
+        def probe() -> dict[str, Any]:
+            found: dict[str, Any] = self._portal.get_once("jobs", all="true")
+            if str(self.number) not in found:
+                raise NotYetError(f"not in the list of {len(found)} jobs")
+            return dict(found[str(self.number)])
+
+        return dict(self.wait_for(probe, timeout_s=_READ_S, what="its entry"))
 
     def output(self) -> list[str]:
         """All lines of the kept output."""
-        return str(self._portal.get("output", number=self.number, lines=0)).splitlines()
+        return self._read("output", lines=0).text.splitlines()
 
     def tail(self) -> list[str]:
         """All lines so far; none before the start and after the end."""
-        answer = self._portal.ask("tail", number=self.number, lines=0)
-        return answer.text.splitlines() if answer.status_code == 200 else []
+
+        def probe() -> list[str]:
+            answer = self._portal.ask("tail", number=self.number, lines=0)
+            if answer.status_code == 503:
+                raise NotYetError(f"tail: {answer.text}")
+            return answer.text.splitlines() if answer.status_code == 200 else []
+
+        return list(self.wait_for(probe, timeout_s=_READ_S, what="tail"))
 
     def stop(self, how: str) -> None:
         """`shutdown` or `terminate`."""
-        self._portal.get(how, number=self.number)
+        unanswered = False
+
+        def probe() -> None:
+            nonlocal unanswered
+            try:
+                answer = self._portal.ask(how, number=self.number)
+            except NoResponseError:
+                unanswered = True
+                raise
+            if answer.status_code == 503:
+                raise NotYetError(f"{how}: {answer.text}")
+            if unanswered and answer.status_code == 404:
+                return  # the request that got no answer has ended the job
+            assert answer.status_code == 200, f"{how} {self.number}: {answer.status_code} {answer.text}"
+
+        self.wait_for(probe, timeout_s=_READ_S, what=how)
 
     def info(self) -> dict[str, Any]:
         """The answer of `info`."""
-        return dict(self._portal.get("info", number=self.number))
+        return dict(self._read("info").json())
 
     def page(self) -> tuple[int, str]:
         """Status and text of the job's page, by its URL, through the ingress controller."""
-        return fetch_page(self.info()["url"], self._site.ingress_url)
+        url = self.info()["url"]
+        found: tuple[int, str] = self.wait_for(
+            lambda: fetch_page(url, self._site.ingress_url), timeout_s=_READ_S, what="an answer of its page"
+        )
+        return found
+
+    def _read(self, route: str, **params: Any) -> httpx.Response:
+        """An answer that must be there, because one replica of kns knows already that it is."""
+
+        def probe() -> httpx.Response:
+            answer = self._portal.ask(route, number=self.number, **params)
+            if answer.status_code in (404, 503):
+                raise NotYetError(f"{route}: {answer.status_code} {answer.text}")
+            assert answer.status_code == 200, f"{route} {self.number}: {answer.status_code} {answer.text}"
+            return answer
+
+        found: httpx.Response = self.wait_for(probe, timeout_s=_READ_S, what=route)
+        return found
 
     def pods(self, *, selector: str = "") -> list[dict[str, Any]]:
         """The pods in its namespace on the host."""
@@ -87,16 +140,29 @@ class TrialJob:
         """Wait for anything about this job; a failure shows all its objects, events and logs."""
         return wait_for(probe, timeout_s=timeout_s, what=f"job {self.number}: {what}", evidence=self.describe)
 
-    def wait_until_serving(self, *, timeout_s: float = SPAWN_S) -> None:
-        """Wait until `info` answers and the page is there; a job that ends instead fails the test at once."""
+    def wait_until_listed(self) -> None:
+        """Wait until both replicas list it as a live job: what a replica lists is what it has seen."""
 
         def probe() -> None:
-            state = self.status()["job_status"]
-            assert state not in ENDED, f"job {self.number} ended as {state}\n{self.describe()}"
-            answer = self._portal.ask("info", number=self.number)
-            if answer.status_code != 200:
-                raise NotYetError(f"{state}; info: {answer.text.strip()}")
-            code, text = self.page()
+            for _ in range(_IN_A_ROW):
+                if str(self.number) not in self._portal.get_once("jobs"):
+                    raise NotYetError("not in the list")
+
+        self.wait_for(probe, timeout_s=_READ_S, what="listed")
+
+    def wait_until_serving(self, *, timeout_s: float = SPAWN_S) -> None:
+        """
+        Wait until `info` answers at both replicas and the page is there; a job that ends instead fails the test at
+        once.
+        """
+
+        def probe() -> None:
+            for _ in range(_IN_A_ROW):
+                state = self._state()
+                answer = self._portal.ask("info", number=self.number)
+                if answer.status_code != 200:
+                    raise NotYetError(f"{state}; info: {answer.text.strip()}")
+            code, text = fetch_page(answer.json()["url"], self._site.ingress_url)
             if code != 200:
                 raise NotYetError(f"page: {code} {text[:200]}")
 
@@ -111,17 +177,23 @@ class TrialJob:
         return self.wait_until_status(ENDED, timeout_s=timeout_s)
 
     def wait_until_status(self, wanted: Iterable[str], *, timeout_s: float) -> str:
-        """Wait until `status` is one of these, which is returned."""
+        """Wait until `status` is one of these at both replicas, which is returned."""
         states = frozenset(wanted)
 
         def probe() -> str:
-            state = str(self.status()["job_status"])
-            if state in states:
-                return state
-            assert state not in ENDED, f"job {self.number} ended as {state}\n{self.describe()}"
-            raise NotYetError(state)
+            for _ in range(_IN_A_ROW):
+                state = self._state(*states)
+                if state not in states:
+                    raise NotYetError(state)
+            return state
 
         return str(self.wait_for(probe, timeout_s=timeout_s, what=f"one of {sorted(states)}"))
+
+    def _state(self, *wanted: str) -> str:
+        """The status now. One that is final and not wanted fails the test."""
+        state = str(self._portal.get_once("status", number=self.number)[str(self.number)]["job_status"])
+        assert state in wanted or state not in ENDED, f"job {self.number} ended as {state}\n{self.describe()}"
+        return state
 
     def wait_until_removed(self) -> None:
         """Wait until the record says so; then the namespace must be gone."""

@@ -8,8 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from kns.model.submit.token_claims import AUDIENCE
+from tests.e2e.waiting import PATIENCE
+
 _FORM = re.compile(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"')
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,21 @@ class Login:
 
 
 def log_in(login: Login, username: str, password: str) -> dict[str, Any]:
+    """The user's own data as the app would read it after a login: `userinfo`."""
+    token = obtain_token(login, username, password)
+    who = httpx.get(
+        f"{login.endpoint}/userinfo",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=TIMEOUT_S,
+        trust_env=False,
+    )
+    assert who.status_code == 200, who.text
+    return dict(who.json())
+
+
+def obtain_token(login: Login, username: str, password: str) -> str:
     """
-    The authorization-code flow from the first redirect to the user's own data: `userinfo` as the app would read it.
+    The authorization-code flow from the first redirect to the app's access token.
 
     Cookies are handled by hand: Keycloak marks them secure; browsers accept that at a loopback address, httpx does not.
     """
@@ -51,11 +67,19 @@ def log_in(login: Login, username: str, password: str) -> dict[str, Any]:
         assert query["state"] == ["state-of-test"]
         tokens = _redeem(http, login, query["code"][0])
         assert tokens.status_code == 200, tokens.text
-        who = http.get(
-            f"{login.endpoint}/userinfo", headers={"Authorization": f"Bearer {tokens.json()['access_token']}"}
-        )
-        assert who.status_code == 200, who.text
-        return dict(who.json())
+        return str(tokens.json()["access_token"])
+
+
+def obtain_token_by_password(url: str, realm: str, client_id: str, username: str, password: str) -> str:
+    """An access token of a public client that takes a user's password."""
+    answer = httpx.post(
+        f"{url}/realms/{realm}/protocol/openid-connect/token",
+        data={"grant_type": "password", "client_id": client_id, "username": username, "password": password},
+        timeout=TIMEOUT_S,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["access_token"])
 
 
 def ask_login_page(login: Login) -> httpx.Response:
@@ -132,6 +156,36 @@ class RealmAdmin:
                 "credentials": [{"type": "password", "value": password, "temporary": False}],
             },
         )
+
+    def make_realm_admin(self, username: str) -> None:
+        """Give a user the role `realm-admin`: all of the realm's Admin API."""
+        user = self._send("GET", "users", params={"username": username, "exact": "true"}).json()[0]["id"]
+        management = self._find_key("realm-management")
+        role = self._send("GET", f"clients/{management}/roles/realm-admin").json()
+        self._send("POST", f"users/{user}/role-mappings/clients/{management}", json=[role])
+
+    def ensure_portal_client(self, client_id: str) -> None:
+        """Create a portal's public client: Keycloak's defaults, full scope included, and kns's audience `jarvice`."""
+        audience = {
+            "name": "audience of kns",
+            "protocol": "openid-connect",
+            "protocolMapper": "oidc-audience-mapper",
+            "config": {"included.custom.audience": AUDIENCE, "access.token.claim": "true"},
+        }
+        if self.find_client(client_id) is None:
+            client = {"clientId": client_id, "publicClient": True, "directAccessGrantsEnabled": True}
+            self._send("POST", "clients", json={**client, "protocolMappers": [audience]})
+
+    def read_public_key(self) -> str:
+        """The key that the realm signs tokens with, PEM."""
+        answer = self._http.get(f"/realms/{self._realm}")
+        assert answer.status_code == 200, answer.text
+        return f"-----BEGIN PUBLIC KEY-----\n{answer.json()['public_key']}\n-----END PUBLIC KEY-----\n"
+
+    def list_users_as(self, token: str) -> int:
+        """The status with which the realm's Admin API answers to this token."""
+        path = f"/admin/realms/{self._realm}/users"
+        return self._http.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
 
     def list_roles(self, client_id: str) -> dict[str, list[str]]:
         """The roles of a client's service account, per client, without those that every user of the realm has."""

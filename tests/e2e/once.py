@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from tests.e2e.jobs import TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 
 ITEMS = {
@@ -67,7 +67,7 @@ def check_ran_once(site: Site, job: TrialJob, app: str) -> None:
     for selector in ("batch.kubernetes.io/job-name=kns-init", f"app=vcluster,release={job.namespace}"):
         pods = job.pods(selector=selector)
         assert len(pods) == 1
-        assert [c["restartCount"] for c in pods[0]["status"]["containerStatuses"]] == [0]
+        assert {c["restartCount"] for c in pods[0]["status"]["containerStatuses"]} == {0}
 
     lines = job.tail()
     items = ITEMS[app]

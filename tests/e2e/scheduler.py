@@ -11,13 +11,13 @@ from demo.kubectl import Kubectl
 from demo.overlay import DEPLOYMENT, NAMESPACE
 from tests.e2e import evidence
 from tests.e2e.processes import Program
-from tests.e2e.waiting import NotYetError, wait_for
+from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
 
 CONFIG = "kns-config"
 LEASE = "kns-scheduler"
 _IN = f"--namespace={NAMESPACE}"
 _SELECTOR = "--selector=app.kubernetes.io/name=kns-scheduler"
-_ROLLOUT_S = 180
+_ROLLOUT_S = 180  # longer than test_nodes.py has its taints, with which no new pod of kns is scheduled
 _TAKEOVER_S = 60.0  # a lease of 15 s, the standby's period of 2 s, and a slow machine
 
 
@@ -67,9 +67,8 @@ def renew_replicas(kubectl: Kubectl) -> None:
 def _restart_with(kubectl: Kubectl, variables: dict[str, str | None]) -> None:
     kubectl.run("patch", "configmap", CONFIG, _IN, "--type=merge", f"--patch={json.dumps({'data': variables})}")
     kubectl.run("rollout", "restart", f"deployment/{DEPLOYMENT}", _IN)
-    kubectl.run(
-        "rollout", "status", f"deployment/{DEPLOYMENT}", _IN, f"--timeout={_ROLLOUT_S}s", timeout_s=_ROLLOUT_S + 10
-    )
+    limit = f"--timeout={_ROLLOUT_S * PATIENCE:.0f}s"
+    kubectl.run("rollout", "status", f"deployment/{DEPLOYMENT}", _IN, limit, timeout_s=_ROLLOUT_S + 10)
     await_leader(kubectl)
 
 

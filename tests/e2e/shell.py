@@ -8,6 +8,7 @@ from tests.e2e.waiting import NotYetError
 
 ALLOW = "JARVICE_KNS_ALLOW_GOTTY_SHELL"
 PATH = "/gotty-shell"
+SHELL_S = 120.0
 
 
 def require_ready(job: TrialJob) -> None:

@@ -7,6 +7,7 @@ code, so a plain `pytest tests/e2e` on a machine with the testbed up works as we
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,10 @@ from demo.kubectl import Kubectl
 from demo.overlay import DEPLOYMENT, NAMESPACE
 from demo.target import Target, choose_target
 from kns.client import ApiKey
+from tests.e2e.kubectl import PatientKubectl
+from tests.e2e.waiting import PATIENCE, POLL_S
 
+_READY_S = 20.0  # as long as kns may be without an answer of a busy host
 REQUIRE = "KNS_E2E_REQUIRED"
 _ACCOUNTS = ("KNS", "KNS_ADMIN", "KNS_OTHER", "KNS_PAYER")
 _NEEDED = ("KNS_URL", *(f"{prefix}_{part}" for prefix in _ACCOUNTS for part in ("USERNAME", "APIKEY")))
@@ -60,8 +64,8 @@ def find_site(environ: Mapping[str, str] = os.environ) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         try:
             target = choose_target(environ)
-            kubectl = Kubectl.of(target)
-            kubectl.run("get", "--raw", "/readyz", timeout_s=10)
+            Kubectl.of(target).run("get", "--raw", "/readyz", timeout_s=10)
+            kubectl = PatientKubectl.of(target)
             kubectl.get("deployment", DEPLOYMENT, f"--namespace={NAMESPACE}")
             variables = dict(environ) if environ.get("KNS_URL") else environment.build(target, kubectl)
             if not environ.get("KNS_URL"):
@@ -78,10 +82,15 @@ def _build_site(target: Target, kubectl: Kubectl, variables: Mapping[str, str]) 
     if missing := [name for name in _NEEDED if not variables.get(name)]:
         raise NoClusterError(f"KNS_URL is set, but not {', '.join(missing)}; `make env` prints them all")
     url = variables["KNS_URL"].rstrip("/")
-    try:
-        ready = httpx.get(f"{url}/ready", timeout=10, trust_env=False)
-    except httpx.HTTPError as error:
-        raise NoClusterError(f"GET {url}/ready: {error}; run `make up`") from error
+    deadline = time.monotonic() + _READY_S * PATIENCE
+    while True:
+        try:
+            ready = httpx.get(f"{url}/ready", timeout=10 * PATIENCE, trust_env=False)
+        except httpx.HTTPError as error:
+            raise NoClusterError(f"GET {url}/ready: {error}; run `make up`") from error
+        if ready.status_code != 503 or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
     if ready.status_code != 200:
         raise NoClusterError(f"GET {url}/ready: {ready.status_code} {ready.text.strip()}; see `make status`")
     return Site(

@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 
 from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
 
+_BUSY = (429, 503, 504)
+_JUDGED_S = 30.0
 _APPLY = {"fieldManager": "kns-e2e", "force": "true"}
 
 
@@ -62,7 +65,21 @@ class Thief:
         self._client = client
 
     def tries(self, attempt: Attempt, *, really: bool = False) -> httpx.Response:
-        """The API server's answer."""
+        """
+        The API server's answer. What changes nothing is tried again while the API server is too busy to judge it.
+        """
+        if really:
+            return self._send(attempt, really=True)
+
+        def probe() -> httpx.Response:
+            answer = self._send(attempt, really=False)
+            if answer.status_code in _BUSY:
+                raise NotYetError(f"{answer.status_code}: {answer.text}")
+            return answer
+
+        return wait_for(probe, timeout_s=_JUDGED_S, what=attempt.what)
+
+    def _send(self, attempt: Attempt, *, really: bool) -> httpx.Response:
         query = dict(_APPLY) if attempt.method == "PATCH" else {}
         if attempt.method != "GET" and not really:
             query["dryRun"] = "All"
@@ -87,7 +104,7 @@ def with_token_of(site: Site, account: str, namespace: str) -> Iterator[Thief]:
         base_url=cluster["server"],
         verify=ssl.create_default_context(cadata=authority),
         headers={"Authorization": f"Bearer {token}"},
-        timeout=30,
+        timeout=30 * PATIENCE,
         trust_env=not site.target.is_testbed,
     ) as client:
         yield Thief(client)

@@ -10,7 +10,7 @@ from demo.catalog import EXAMPLES
 from demo.errors import DemoError
 from demo.overlay import NAMESPACE
 from tests.e2e import evidence
-from tests.e2e.jobs import JobKeeper, apply_record
+from tests.e2e.jobs import END_S, JobKeeper, apply_record
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
@@ -56,9 +56,10 @@ def test_it_runs_like_a_submitted_one_until_it_is_deleted(site: Site, portal: Po
     def explain() -> str:
         return evidence.describe_job(site.kubectl, name, None)
 
-    taken = wait_for(accepted, timeout_s=15, what=f"{name} is accepted", evidence=explain)
+    taken = wait_for(accepted, timeout_s=30, what=f"{name} is accepted", evidence=explain)
     assert taken["submitTime"][:19] == _read(site, name)["metadata"]["creationTimestamp"][:19]
     job = jobs.adopt(taken["number"], taken["name"], record=name)
+    job.wait_until_listed()
     entry = portal.get("jobs")[str(job.number)]
     assert (entry["job_name"], entry["job_owner_username"]) == (job.name, site.user.username)
     assert entry["job_api_submission"]["machine"] == {"type": "kns-small", "nodes": 1}
@@ -67,7 +68,7 @@ def test_it_runs_like_a_submitted_one_until_it_is_deleted(site: Site, portal: Po
 
     _check_spec_is_frozen(site, name)
 
-    site.kubectl.run("delete", "nj", name, f"--namespace={NAMESPACE}", timeout_s=120)
+    site.kubectl.run("delete", "nj", name, f"--namespace={NAMESPACE}", timeout_s=END_S)
     assert job.is_gone()
     assert site.kubectl.find("nj", name, f"--namespace={NAMESPACE}") is None
     answer = portal.ask("status", number=job.number)
@@ -161,7 +162,7 @@ def test_what_the_catalogue_does_not_have_ends_as_an_error(
             raise NotYetError(str(status))
         return dict(status)
 
-    status = wait_for(ended, timeout_s=15, what=f"the end of {name}")
+    status = wait_for(ended, timeout_s=30, what=f"the end of {name}")
     assert (status["reason"], status["exitCode"], status["message"]) == ("NotAccepted", 1, message)
     assert "accepted" not in _read(site, name)["spec"]
 

@@ -37,7 +37,9 @@ def realm_key(site: Site) -> str:
 @pytest.fixture(scope="module")
 def idle(module_jobs: JobKeeper) -> TrialJob:
     """A live job of user1."""
-    return module_jobs.submit("hello", machine=_IDLE, job_label=_LABEL)
+    job = module_jobs.submit("hello", machine=_IDLE, job_label=_LABEL)
+    job.wait_until_listed()
+    return job
 
 
 def _claims(username: str, **changes: Any) -> Claims:

@@ -5,6 +5,7 @@ died between two writes.
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.e2e.scheduler import (
     scheduler_stopped,
 )
 from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError, hold_for
+from tests.e2e.waiting import NotYetError, hold_for, wait_for
 
 pytestmark = [
     pytest.mark.alone,
@@ -35,6 +36,7 @@ pytestmark = [
 ]
 
 _SHORT_S = 40.0
+_SOON_S = 30.0
 _ROUTES_S = 180.0  # kube-proxy has had no answer all the while, and asks again only after up to a minute
 
 
@@ -89,9 +91,9 @@ def test_an_outage_of_the_api_server_costs_its_own_time(site: Site, jobs: JobKee
             stack.callback(portal.close)
         with without_part("kube-apiserver"):
             hold_for(outage_s, check)
-            assert standby.send("GET", "/ready").status_code == 503
+            wait_for(lambda: _require_code(standby, "/ready", 503), timeout_s=_SOON_S, what="a standby not ready")
             for name, portal in portals.items():  # the leader has ended itself and runs again, cluster or not
-                assert portal.send("GET", "/live").status_code == 200, name
+                wait_for(partial(_require_code, portal, "/live", 200), timeout_s=_SOON_S, what=f"{name} alive")
     if outage_s == _SHORT_S:
         restart_part("kube-proxy")
     await_leader(site.kubectl, after=leader, timeout_s=_ROUTES_S)
@@ -139,6 +141,11 @@ def test_etcd_and_kubelet_restarted_under_a_job_are_not_noticed_by_it(site: Site
     assert job.wait_until_ended() == "COMPLETED"
     job.wait_until_removed()
     await_nothing_left(site.kubectl, before, job=job.number)
+
+
+def _require_code(portal: Portal, path: str, code: int) -> None:
+    if (found := portal.send("GET", path).status_code) != code:
+        raise NotYetError(f"{path}: {found}")
 
 
 def _check_node_ready(site: Site) -> None:

@@ -8,11 +8,11 @@ import json
 import pytest
 
 from demo.overlay import NAMESPACE
-from tests.e2e.jobs import END_S, JobKeeper
+from tests.e2e.jobs import END_S, SPAWN_S, JobKeeper
 from tests.e2e.nothing_left import await_no_leftovers
 from tests.e2e.once import delete_control_plane
 from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError, hold_for
+from tests.e2e.waiting import NotYetError, hold_for, wait_for
 
 pytestmark = pytest.mark.proves(
     "main",
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.proves(
 )
 
 _MINE = "example.org/hold"
+_SOON_S = 0.05  # between looks at what passes quickly
 
 
 @pytest.mark.proves("faults", "control-plane pod of a virtual cluster deleted, no volume")
@@ -85,7 +86,8 @@ def test_an_evicted_init_pod_is_replaced_and_goes_on_where_it_was(site: Site, jo
                 return name
         raise NotYetError("the third item has not begun")
 
-    pod = job.wait_for(find_pod, timeout_s=120, what="the third item")
+    # It takes three seconds, so the look at it is a quick one.
+    pod = wait_for(find_pod, timeout_s=SPAWN_S, what="the third item", evidence=job.describe, every_s=_SOON_S)
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",

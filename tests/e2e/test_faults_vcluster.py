@@ -2,11 +2,11 @@
 
 import pytest
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from demo.snapshot import take_snapshot
 from testbed import layout
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.nothing_left import await_nothing_left
 from tests.e2e.once import delete_control_plane
 from tests.e2e.scheduler import CONFIG, Settings

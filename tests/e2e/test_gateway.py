@@ -5,9 +5,11 @@ that stops admitting jobs, and the way back to Ingresses.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.e2e.certificate import build_tls_secret, make_certificate
@@ -55,7 +57,8 @@ def test_a_gateway_serves_jobs_by_host_and_by_path_and_back_to_ingresses(
         assert job.page()[0] == 200
         url = urlsplit(job.info()["url"])
         with tls_client(certificate) as client:
-            assert get_tls(client, site, str(url.hostname), url.path).status_code == 200
+            probe = partial(_require_page, client, site, str(url.hostname), url.path)
+            job.wait_for(probe, timeout_s=_ANSWER_S, what="the page by the listener with TLS")
     assert urlsplit(by_path.info()["url"]).path == f"/{by_path.number}/"
 
     _apply(site, _a_gateway({"from": "Same"}))
@@ -69,6 +72,11 @@ def test_a_gateway_serves_jobs_by_host_and_by_path_and_back_to_ingresses(
     by_host.wait_for(lambda: _require_ingress(site, by_host), timeout_s=_ANSWER_S, what="its Ingress")
     assert by_host.info()["url"] == before
     by_host.wait_for(lambda: require_code(by_host, 200), timeout_s=_ANSWER_S, what="the page through the Ingress")
+
+
+def _require_page(client: httpx.Client, site: Site, host: str, path: str) -> None:
+    if (found := get_tls(client, site, host, path).status_code) != 200:
+        raise NotYetError(f"page: {found}")
 
 
 def _a_gateway(allowed: dict[str, Any]) -> dict[str, Any]:

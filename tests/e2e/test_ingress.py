@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from demo.page import fetch_page
 from tests.e2e.ingress import NOBODY, find_ingress, get_tls, jobs_domain, require_code, require_copy, tls_client
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError
 
@@ -72,7 +72,10 @@ def inside(site: Site, late: TrialJob) -> Iterator[Kubectl]:
 def test_a_target_that_appears_late_is_followed(site: Site, late: TrialJob, inside: Kubectl) -> None:
     """It appears late, changes its port, disappears, comes back as the name of a foreign host, and then as it was."""
     late.wait_for(lambda: _require_exposed(late, "False", "NoTarget"), timeout_s=150, what="waiting for its target")
-    assert site.kubectl.find("ingress", late.namespace, f"--namespace={late.namespace}") is None
+    # Made ahead, so that the controller has loaded it when the target comes. Until then it leads to no pod.
+    assert find_ingress(site, late)
+    ours = site.kubectl.get("service", "kns-target", f"--namespace={late.namespace}")
+    assert not ours["spec"].get("selector")
 
     _apply(inside, _a_service(port=8080, target="http"))
     late.wait_until_serving()

@@ -7,31 +7,33 @@ The testbed's network enforces no NetworkPolicy, so these tests look at the poli
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from kns.model.job.location import Location
 from kns.model.names import host_name
-from kns.model.reading.quantity import parse_quantity
 from kns.model.site import NetworkSettings
 from kns.objects.network import build_network_policies
 from tests.e2e.jobs import TrialJob
+from tests.e2e.kubectl import nested_kubectl
+from tests.e2e.quota import await_count
+from tests.e2e.shell import SHELL_S, require_ready
 from tests.e2e.site import Site
 from tests.e2e.stolen import Attempt, Thief, apply, create, delete, read, require_refused, with_token_of
 from tests.e2e.tenant import ROOT_VOLUME, a_pod, await_event, host_copy
 from tests.e2e.waiting import NotYetError
 
 _IN = "--namespace=default"
-_COUNT_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def job(web_shell: TrialJob) -> TrialJob:
     """A job with a web shell, so that it has every kind of pod that a job can have."""
+    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=SHELL_S, what="a shell that is ready")
     return web_shell
 
 
@@ -74,18 +76,16 @@ def test_a_pod_that_reaches_for_its_node_is_refused_and_the_tenant_told(
 @pytest.mark.proves("security", "fill the host's store, address ranges or pod slots with thousands of small objects")
 def test_the_quota_counts_what_costs_the_host_without_being_cores_or_memory(site: Site, job: TrialJob) -> None:
     kinds = ("pods", "services", "configmaps", "secrets", "persistentvolumeclaims")
-    within = f"--namespace={job.namespace}"
 
-    def counted() -> None:
-        objects = {kind: site.kubectl.get(kind, within)["items"] for kind in kinds}
+    def counted(used: dict[str, Decimal], hard: dict[str, Decimal]) -> None:
+        objects = {kind: site.kubectl.get(kind, f"--namespace={job.namespace}")["items"] for kind in kinds}
         objects["pods"] = [pod for pod in objects["pods"] if pod["status"]["phase"] not in ("Succeeded", "Failed")]
-        status = site.kubectl.get("resourcequota", "kns-quota", within)["status"]
-        used = {kind: int(parse_quantity(status["used"][kind])) for kind in kinds}
-        assert all(used[kind] <= parse_quantity(status["hard"][kind]) / 10 for kind in kinds)
-        if used != (there := {kind: len(found) for kind, found in objects.items()}):
-            raise NotYetError(f"{used}, and there are {there}")
+        assert all(used[kind] <= hard[kind] / 10 for kind in kinds)
+        there = {kind: len(found) for kind, found in objects.items()}
+        if (found := {kind: int(used[kind]) for kind in kinds}) != there:
+            raise NotYetError(f"{found}, and there are {there}")
 
-    job.wait_for(counted, timeout_s=_COUNT_S, what="a quota that has counted")
+    await_count(site, job, counted)
 
 
 @pytest.mark.proves("security", "a Service with `externalIPs`, a node port, a load balancer")
@@ -164,7 +164,8 @@ def _attempts(job: str) -> list[Attempt]:
     """What the syncer of a job could try with its rights."""
     here, core = f"/api/v1/namespaces/{job}", "/api/v1/namespaces"
     rbac, net = "/apis/rbac.authorization.k8s.io/v1", "/apis/networking.k8s.io/v1"
-    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    copied = {"name": "e2e", "labels": {"vcluster.loft.sh/managed-by": job}}
+    pod = {**a_pod("e2e"), "metadata": copied}
     service = {"selector": {"a": "b"}, "ports": [{"port": 80}], "externalIPs": ["10.96.0.1"]}
     subject = {"kind": "ServiceAccount", "name": f"vc-{job}", "namespace": job}
     binding = {
@@ -193,11 +194,11 @@ def _attempts(job: str) -> list[Attempt]:
         read("read its job's record", f"/apis/kns.io/v1alpha1/namespaces/{NAMESPACE}/nestedjobs"),
         create("make a pod in default", f"{core}/default/pods", pod),
         create("make a privileged pod at home", f"{here}/pods",
-               {**ESCAPES["privileged"], "metadata": {"name": "e2e"}}),
-        create("mount the node's disk at home", f"{here}/pods", {**ESCAPES["host-path"], "metadata": {"name": "e2e"}}),
+               {**ESCAPES["privileged"], "metadata": copied}),
+        create("mount the node's disk at home", f"{here}/pods", {**ESCAPES["host-path"], "metadata": copied}),
         create("mount an NFS server at home", f"{here}/pods",
                {**a_pod("e2e", volumes=[{"name": "v", "nfs": {"server": "10.0.0.1", "path": "/"}}]),
-                "metadata": {"name": "e2e"}}),
+                "metadata": copied}),
         create("draw other traffic", f"{here}/services", {**meta, "kind": "Service", "spec": service}),
         create("lead the ingress controller elsewhere", f"{core}/{job}/endpoints",
                {**meta, "kind": "Endpoints", "metadata": {"name": "kns-target"}, "subsets": subsets}),
@@ -244,7 +245,7 @@ def test_the_syncers_token_works_at_home(syncer: Thief, job: TrialJob) -> None:
     """So what is refused above is refused for its content."""
     home = f"/api/v1/namespaces/{job.namespace}/pods"
     assert syncer.tries(read("list pods", home)).status_code == 200
-    pod = {**a_pod("e2e"), "metadata": {"name": "e2e"}}
+    pod = {**a_pod("e2e"), "metadata": {"name": "e2e", "labels": {"vcluster.loft.sh/managed-by": job.namespace}}}
     answer = syncer.tries(create("make a pod", home, pod))
     assert answer.status_code == 201, answer.text
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{job.namespace}/endpointslices"

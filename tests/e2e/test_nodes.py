@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from demo.kubectl import Kubectl
-from demo.nested import nested_kubectl
 from kns.model.names import host_name
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
+from tests.e2e.quota import await_used_up
 from tests.e2e.site import Site
 from tests.e2e.tenant import await_event, await_running, small_pod
 from tests.e2e.waiting import NotYetError, wait_for
@@ -105,6 +106,7 @@ def test_a_gpu_machine_gives_its_gpu_and_no_more(site: Site, accelerated: TrialJ
         assert inside.get("configmap", "kns-job", _IN)["data"]["KNS_GPUS"] == "1"
         _apply(inside, _a_pod("first"))
         await_running(job, inside, "first")
+        await_used_up(site, job, f"requests.{_GPU}")
         _apply(inside, _a_pod("second"))
         _await_refused(job, inside, "second")
     copy = site.kubectl.get("pod", host_name("first", "default", job.namespace), f"--namespace={job.namespace}")

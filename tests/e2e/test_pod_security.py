@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from demo.nested import nested_kubectl
 from demo.overlay import NAMESPACE
 from tests.e2e.jobs import JobKeeper
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.scheduler import Settings
 from tests.e2e.site import Site
 from tests.e2e.stolen import Thief, create, require_refused, with_token_of

@@ -13,8 +13,10 @@ from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.portal import Portal
 from tests.e2e.scheduler import await_leader, await_whole, scheduler_pods
 from tests.e2e.site import Site
+from tests.e2e.waiting import NotYetError, wait_for
 
 _WALLTIME_S = 5
+_SAME_S = 30.0
 _LABEL = "for both replicas"
 
 
@@ -47,20 +49,25 @@ def live(module_jobs: JobKeeper, short: TrialJob) -> TrialJob:
 
 
 def _same(replicas: dict[str, Portal], route: str, **params: Any) -> Any:
-    """The answer that all replicas give."""
-    answers = []
-    for portal in replicas.values():
-        answer = portal.ask(route, **params)
-        text = answer.headers["content-type"] == "text/plain"
-        answers.append((answer.status_code, answer.text if text else _timeless(answer.json())))
-    assert all(answer == answers[0] for answer in answers), route
-    return answers[0]
+    """The answer that all replicas give. A change in between reaches each of them by its own watch."""
+
+    def ask() -> Any:
+        answers = []
+        for portal in replicas.values():
+            answer = portal.ask(route, **params)
+            text = answer.headers["content-type"] == "text/plain"
+            answers.append((answer.status_code, answer.text if text else _timeless(answer.json())))
+        if any(answer != answers[0] for answer in answers):
+            raise NotYetError(str(answers))
+        return answers[0]
+
+    return wait_for(ask, timeout_s=_SAME_S, what=f"the same answer of both replicas to {route}")
 
 
 def _timeless(data: Any) -> Any:
-    """Without `job_stats`, which counts seconds."""
+    """Without what counts seconds: `job_stats`, and in `/ready` the age of each watch."""
     if isinstance(data, dict):
-        return {key: _timeless(value) for key, value in data.items() if key != "job_stats"}
+        return {key: _timeless(value) for key, value in data.items() if key not in ("job_stats", "watches")}
     return data
 
 

@@ -8,7 +8,7 @@ from tests.e2e.jobs import SPAWN_S, JobKeeper, TrialJob
 from tests.e2e.once import check_ran_once, look
 from tests.e2e.scheduler import Leadership, await_leader, await_whole, count_restarts, kill_leader, kill_leading_pod
 from tests.e2e.site import Site
-from tests.e2e.waiting import NotYetError
+from tests.e2e.waiting import NotYetError, wait_for
 
 pytestmark = [
     pytest.mark.alone,
@@ -18,6 +18,8 @@ pytestmark = [
         "kubelet restarted; lost control planes, evictions, removals by hand",
     ),
 ]
+
+_SOON_S = 0.05  # between looks at what passes quickly
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +72,13 @@ def test_a_killed_leader_changes_nothing_but_who_leads(
     slow = jobs.submit("slow")
     slow.wait_for(lambda: _runs_templates(slow), timeout_s=SPAWN_S, what="templates at work")
     hello = jobs.submit("hello")
-    hello.wait_for(lambda: _is_spawning(hello), timeout_s=SPAWN_S, what="its control plane")
+    wait_for(
+        lambda: _is_spawning(hello),
+        timeout_s=SPAWN_S,
+        what="its control plane",
+        evidence=hello.describe,
+        every_s=_SOON_S,
+    )
     running = {"slow": slow, "hello": hello}
     before = {app: look(site, job) for app, job in running.items()}
     kill(site)

@@ -26,7 +26,7 @@ _OURS, _THEIRS = f"kns-job-{OURS}", f"kns-job-{THEIRS}"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _RBAC_API = "rbac.authorization.k8s.io"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-_BOUND_S = 15.0
+_BOUND_S = 30.0
 _PS = "pod-security.kubernetes.io/enforce"
 
 

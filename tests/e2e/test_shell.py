@@ -8,17 +8,15 @@ import json
 import httpx
 import pytest
 
-from demo.nested import nested_kubectl
 from tests.e2e.browser import open_terminal
 from tests.e2e.jobs import TrialJob
-from tests.e2e.shell import ALLOW, PATH, require_ready
+from tests.e2e.kubectl import nested_kubectl
+from tests.e2e.shell import ALLOW, PATH, SHELL_S, require_ready
 from tests.e2e.site import Site
 from tests.e2e.tenant import a_pod, await_running, host_copy
-from tests.e2e.waiting import NotYetError
+from tests.e2e.waiting import PATIENCE, NotYetError
 
 pytestmark = pytest.mark.proves("main", "The web shell, used through a headless browser")
-
-_READY_S = 120.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +29,7 @@ def _allowed(site: Site) -> None:
 @pytest.fixture(scope="module")
 def shell(web_shell: TrialJob) -> TrialJob:
     """A job with both permissions, its shell ready."""
-    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=_READY_S, what="a shell that is ready")
+    web_shell.wait_for(lambda: require_ready(web_shell), timeout_s=SHELL_S, what="a shell that is ready")
     return web_shell
 
 
@@ -52,7 +50,7 @@ def test_a_wrong_password_is_refused_and_counted(site: Site, shell: TrialJob) ->
     for auth in (None, (user, "A" * 16), ("somebody", password)):
         assert _get(site, url, auth).status_code == 401
         assert _get(site, f"{url}auth_token.js", auth).status_code == 401
-    shell.wait_for(lambda: _require_refused(site, shell, before + 6), timeout_s=10, what="the count")
+    shell.wait_for(lambda: _require_refused(site, shell, before + 6), timeout_s=30, what="the count")
 
 
 def test_a_command_typed_in_a_browser_is_answered_by_the_jobs_cluster(site: Site, shell: TrialJob) -> None:
@@ -109,7 +107,13 @@ def test_all_of_it_ends_with_its_job_also_a_pod_that_will_not_end(site: Site, sh
     shell.stop("terminate")
     assert shell.wait_until_ended() == "TERMINATED"
     shell.wait_until_removed()
-    assert _get(site, f"{url}{PATH}/", login).status_code in (404, 503)
+    shell.wait_for(lambda: _require_nowhere(site, f"{url}{PATH}/", login), timeout_s=30, what="its address is nobody's")
+
+
+def _require_nowhere(site: Site, url: str, login: tuple[str, str]) -> None:
+    """The ingress controller learns of it a moment later."""
+    if (found := _get(site, url, login).status_code) not in (404, 503):
+        raise NotYetError(f"{found}")
 
 
 def _login(site: Site, job: TrialJob) -> tuple[str, str]:
@@ -122,7 +126,7 @@ def _get(site: Site, url: str, auth: tuple[str, str] | None) -> httpx.Response:
     if site.ingress_url:
         origin = httpx.URL(site.ingress_url)
         place = wanted.copy_with(scheme=origin.scheme, host=origin.host, port=origin.port)
-    with httpx.Client(timeout=20, trust_env=not site.ingress_url, verify=not site.ingress_url) as client:
+    with httpx.Client(timeout=20 * PATIENCE, trust_env=not site.ingress_url, verify=not site.ingress_url) as client:
         return client.get(place, headers={"Host": wanted.netloc.decode()}, auth=auth)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from demo.catalog import EXAMPLES, example_ids
-from demo.nested import nested_kubectl
 from tests.e2e.jobs import JobKeeper, TrialJob
+from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.site import Site
 
 _HEADER = re.compile(r"\[\d+/\d+\] .+, attempt \d+")

@@ -14,9 +14,10 @@ import pytest
 from demo.target import ROOT, choose_target
 from testbed import layout, paths
 from tests.e2e.jobs import KEEPERS
+from tests.e2e.waiting import PATIENCE
 
 ASKED = "KNS_E2E_DOWN"
-_DOWN_S = 240
+_DOWN_S = 240 * PATIENCE
 
 pytestmark = [
     pytest.mark.alone,
@@ -46,7 +47,9 @@ def down(pytestconfig: pytest.Config) -> str:
 
 
 def _lines_of(*command: str) -> list[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=30 * PATIENCE
+    ).stdout.splitlines()
 
 
 def _processes() -> list[Path]:

@@ -2,25 +2,30 @@
 A host cluster in memory. It stores what is applied and simulates the controllers that matter to a job.
 
 `settle()` is one step of those controllers: a Deployment gets its pod, the pod becomes ready if it fits a node, the
-virtual cluster's syncer writes its certificates, the web shell runs, an init job's pod prints and ends, a claim binds
-the volume that names it, a deleted volume disappears after its claim, a terminating namespace disappears. The
-attributes at the top make each controller fail as the real one does.
+virtual cluster's syncer writes its certificates and then serves, the web shell runs, an init job's pod waits for the
+mark of stage prepare, prints and ends, a claim binds the volume that names it, a deleted volume disappears after its
+claim, a terminating namespace disappears. The attributes at the top make each controller fail as the real one does.
 """
 
 import base64
 import itertools
+import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.recent import RecentObjects
 from kns.model import names
-from kns.model.errors import ForbiddenError, RefusedError, UnavailableError
+from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
+from kns.model.job.member import Member, read_member
 from kns.objects.init import RUN, TAKE
-from kns.ports import Kind, Object
+from kns.objects.prepare_job import CONTAINER as PREPARE
+from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
+CLUSTER_IP = "10.96.1.7"
 FOR_EVER_S = 3600  # longer than any test waits for a pod
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
@@ -55,6 +60,7 @@ class FakeHost:
         self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod never ends
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.take_log: str | None = None
+        self.prepare_log: str | None = None
         self.pull_error: str | None = None
         self.init_pod_status: dict[str, Any] | None = None  # the init pod has this status and makes no progress
         self.control_plane_down = False  # its pod stays, with a container that crashes
@@ -69,10 +75,13 @@ class FakeHost:
         self.watches_routes = False  # as on a site with a Gateway
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
+        self.is_prepared: Callable[[str], bool] = lambda record_uid: True  # whether the virtual cluster has its mark
         self.calls: list[str] = []
         self._clock = clock
+        self._shared = RecentObjects(self.read, clock=clock)
         self._objects: dict[Key, Object] = {}
         self._uids = itertools.count(1)
+        self._versions = itertools.count(1)
 
     # --- ports.Cluster
 
@@ -120,8 +129,28 @@ class FakeHost:
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
 
+    def observe_members(self, installation: str) -> Sequence[Member]:
+        namespaces = [obj for (kind, _, _), obj in self._objects.items() if kind is Kind.NAMESPACE]
+        ours = [obj for obj in namespaces if _is_of(obj, installation)]
+        return [member for obj in ours if (member := read_member(_as_cached(Kind.NAMESPACE, obj))) is not None]
+
+    def observe_free_members(self, installation: str, shape: str) -> Sequence[Member]:
+        members = self.observe_members(installation)
+        return [member for member in members if member.is_free and member.marks.shape == shape]
+
+    def claim(self, member: Member, annotations: Mapping[str, str]) -> None:
+        found = self._objects.get((Kind.NAMESPACE, "", member.namespace))
+        if found is None or (found["metadata"]["uid"], self._version_of(found)) != (member.uid, member.version):
+            raise ConflictError(f"PATCH namespaces/{member.namespace}: 409, changed since {member.version}")
+        self.calls.append(f"claim Namespace /{member.namespace}")
+        found["metadata"]["annotations"].update(annotations)
+        self._touch(found)
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy_of(self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name)))
+
+    def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return copy_of(self._shared.read(kind, namespace, name))
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         return [
@@ -129,6 +158,10 @@ class FakeHost:
             for (k, ns, _), obj in self._objects.items()
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
+
+    def list_events(self, namespace: str, about: str) -> Sequence[Object]:
+        events = self.list_objects(Kind.EVENT, namespace)
+        return [event for event in events if event["involvedObject"].get("name") == about][:MOST_EVENTS]
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         dropped = {"annotations", "labels", "managedFields"} if kind is Kind.POD else set()
@@ -142,15 +175,37 @@ class FakeHost:
             raise RefusedError(f"PATCH {kind}: 403, {self.refuse[kind]}")
         if namespace and (Kind.NAMESPACE, "", namespace) not in self._objects:
             raise RefusedError(f"PATCH {kind}: 404, namespaces {namespace!r} not found")
+        old = self._objects.get((kind, namespace, name))
+        version = meta.get("resourceVersion")
+        if version is not None and (old is None or self._version_of(old) != version):
+            raise ConflictError(f"PATCH {kind} {namespace}/{name}: 409, changed since {version}")
         self.calls.append(f"apply {kind} {namespace}/{name}")
+        if kind is Kind.NAMESPACE and old is not None:
+            obj = self._keep_fields_of_others(obj, old)
         return self.put(kind, namespace, name, obj)
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+    @staticmethod
+    def _keep_fields_of_others(obj: Object, old: Object) -> Object:
+        """A claim is a patch, so apply does not own its annotations. Nobody can undo a deletion."""
+        claim = (names.POOL_CLAIM_ANNOTATION, names.POOL_CLAIM_TIME_ANNOTATION)
+        before = old["metadata"].get("annotations") or {}
+        kept = {key: value for key, value in before.items() if key in claim}
+        meta = {**obj["metadata"], "annotations": {**kept, **(obj["metadata"].get("annotations") or {})}}
+        if "deletionTimestamp" in old["metadata"]:
+            meta["deletionTimestamp"] = old["metadata"]["deletionTimestamp"]
+        return {**obj, "metadata": meta}
+
+    def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> None:
         found = self._objects.get((kind, namespace, name))
         if found is None or (uid is not None and found["metadata"]["uid"] != uid):
             return
+        if version is not None and self._version_of(found) != version:
+            return
         self.calls.append(f"delete {kind} {namespace}/{name}")
         found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
+        self._touch(found)
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         found = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
@@ -164,7 +219,7 @@ class FakeHost:
         found = self._objects.get((Kind.POD, namespace, pod))
         if found is None or container == TAKE:
             return self.take_log if found else None
-        assert container == RUN
+        assert container in (RUN, PREPARE)
         return found.get("log")
 
     # --- a watch cache that is behind
@@ -189,11 +244,28 @@ class FakeHost:
         new.setdefault("kind", str(kind))
         meta = new.setdefault("metadata", {})
         meta |= {"name": name, "uid": old["metadata"]["uid"] if old else f"uid-{next(self._uids)}"}
-        meta.setdefault("creationTimestamp", self._clock.now().isoformat())
+        if kind is Kind.SERVICE:
+            new.setdefault("spec", {}).setdefault("clusterIP", CLUSTER_IP)
+        meta.setdefault("creationTimestamp", self._now())
         if old:
+            meta["creationTimestamp"] = old["metadata"]["creationTimestamp"]
             new = {**old, **new}
+        if kind is Kind.NAMESPACE:
+            self._touch(new)
         self._objects[key] = new
         return copy_of(new)
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat()
+
+    def _touch(self, namespace: Object) -> None:
+        """A new resourceVersion. Only namespaces have one here, because only of them kns uses it."""
+        if namespace["kind"] == Kind.NAMESPACE:
+            namespace["metadata"]["resourceVersion"] = str(next(self._versions))
+
+    @staticmethod
+    def _version_of(obj: Object) -> str:
+        return str(obj["metadata"].get("resourceVersion"))
 
     def put_claim(self, namespace: str, name: str, storage_class: str, **spec: Any) -> Object:
         """A tenant's claim as the syncer copies it to the host."""
@@ -226,6 +298,8 @@ class FakeHost:
         """Restore the objects of `dump`, including their uids."""
         for obj in copy_of(list(objects)):
             meta = obj["metadata"]
+            if obj["kind"] == Kind.SERVICE:
+                obj["spec"] = {"clusterIP": CLUSTER_IP, **(obj.get("spec") or {})}
             self._objects[Kind(obj["kind"]), meta.get("namespace", ""), meta["name"]] = obj
         self._uids = itertools.count(len(self._objects) + 1000)  # above all existing ones
 
@@ -240,6 +314,8 @@ class FakeHost:
                 self._run_shell(namespace, obj)
             elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
                 self._run_control_plane(namespace, name, obj)
+            elif kind is Kind.JOB and name.startswith("kns-prepare-"):
+                self._run_prepare(namespace, name, obj)
             elif kind is Kind.JOB:
                 self._run_init(namespace, name, obj)
             elif kind is Kind.PERSISTENT_VOLUME_CLAIM:
@@ -269,6 +345,8 @@ class FakeHost:
     def _run_shell(self, namespace: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": deployment["spec"]["template"]["metadata"]["labels"]}})
         state = {"waiting": {"reason": self.shell_waits, "message": "no"}} if self.shell_waits else {"running": {}}
         self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "shell", "state": state}]}
@@ -296,6 +374,13 @@ class FakeHost:
         meta.setdefault("deletionTimestamp", "now")
         meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
 
+    def _may_create_pod(self, namespace: str) -> bool:
+        """Neither a quota of no pods nor the end of the namespace refuses it."""
+        quota = (Kind.RESOURCE_QUOTA, namespace, names.DRAIN_QUOTA)
+        return quota not in self._objects and not self._objects[Kind.NAMESPACE, "", namespace]["metadata"].get(
+            "deletionTimestamp"
+        )
+
     def _await_pods(self, namespace: str) -> bool:
         """A terminating namespace ends its pods, each with its own grace period. Returns whether one never ends."""
         pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
@@ -318,7 +403,10 @@ class FakeHost:
 
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
-        if pod_key not in self._objects:
+        is_new = pod_key not in self._objects
+        if is_new:
+            if not self._may_create_pod(namespace):
+                return
             labels = {**deployment["spec"]["template"]["metadata"]["labels"]}
             self.put(*pod_key, {"metadata": {"labels": labels}})
         if not self.schedulable:
@@ -332,6 +420,11 @@ class FakeHost:
             }
             deployment["status"] = {"readyReplicas": 0}
             return
+        certs = (Kind.SECRET, namespace, f"{name}-certs")
+        if certs not in self._objects:  # the syncer keeps what it finds
+            self.put(*certs, {"data": {"admin.conf": base64.b64encode(ADMIN_CONF).decode()}})
+        if is_new and "status" not in deployment:  # a control plane starts for a while
+            return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
         if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
             now = self._clock.now().isoformat()
@@ -339,12 +432,33 @@ class FakeHost:
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
             }
         deployment["status"] = {"readyReplicas": 1}
-        admin = base64.b64encode(ADMIN_CONF).decode()
-        self.put(Kind.SECRET, namespace, f"{name}-certs", {"data": {"admin.conf": admin}})
-        self._objects[Kind.SERVICE, namespace, name].setdefault("spec", {})["clusterIP"] = "10.96.1.7"
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
             self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
+
+    def _run_prepare(self, namespace: str, name: str, job: Object) -> None:
+        """A pod waits for the ConfigMap that it mounts; then it prints `prepare_log`, or fails if that is None."""
+        if (Kind.CONFIG_MAP, namespace, name) not in self._objects or job.get("status"):
+            return
+        good = self.prepare_log is not None
+        pod = {
+            "metadata": {"labels": {"batch.kubernetes.io/job-name": name}},
+            "status": {"phase": "Succeeded" if good else "Failed", "containerStatuses": [{"imageID": "sha256:1"}]},
+            "log": self.prepare_log or "no space left on device",
+        }
+        self.put(Kind.POD, namespace, f"{name}-1", pod)
+        job["status"] = {"succeeded": 1} if good else {"failed": 1}
+
+    def _find_missing_env(self, namespace: str, job: Object) -> str:
+        """The first object that a container of the Job takes its environment from and that does not exist, or ""."""
+        kinds = {"configMapRef": Kind.CONFIG_MAP, "secretRef": Kind.SECRET}
+        pod = job["spec"]["template"].get("spec") or {}  # stored lives have none
+        sources = [source for each in pod.get("containers", ()) for source in each.get("envFrom", ())]
+        for source in sources:
+            for key, ref in source.items():
+                if (kinds[key], namespace, ref["name"]) not in self._objects:
+                    return f"{kinds[key].lower()} {ref['name']!r}"
+        return ""
 
     def _run_init(self, namespace: str, name: str, job: Object) -> None:
         if self.refused_pod:
@@ -354,6 +468,8 @@ class FakeHost:
         pod_key = (Kind.POD, namespace, f"{name}-0")
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:
+            if not self._may_create_pod(namespace):
+                return
             self.put(*pod_key, {"metadata": {"labels": labels}})
         pod = self._objects[pod_key]
         if self.init_pod_status is not None:
@@ -361,7 +477,21 @@ class FakeHost:
             return
         if self.pull_error:
             waiting = {"reason": "ImagePullBackOff", "message": self.pull_error}
-            pod["status"] = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            status = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            if pod.get("status") != status:  # the kubelet reports it, too
+                about = {"kind": "Pod", "name": f"{name}-0", "uid": pod["metadata"]["uid"]}
+                event = {"reason": "BackOff", "type": "Normal", "involvedObject": about}
+                now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+                self.put(Kind.EVENT, namespace, f"{name}-0.BackOff", {**event, "lastTimestamp": now})
+            pod["status"] = status
+            return
+        if missing := self._find_missing_env(namespace, job):
+            waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"waiting": waiting}}]}
+            return
+        plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
+        if "awaits" in plan and not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
         pod["log"] = self.init_log
         for claim, storage_class in self.claims.items():
@@ -378,8 +508,13 @@ class FakeHost:
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         if kind == "Complete" and self.target_appears:
             self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
-            tenant = {names.SYNCED_LABEL: namespace}
-            self.put(Kind.POD, namespace, f"web-x-default-x-{namespace}", {"metadata": {"labels": tenant}})
+            tenant, web = {names.SYNCED_LABEL: namespace}, (Kind.POD, namespace, f"web-x-default-x-{namespace}")
+            if web in self._objects or self._may_create_pod(namespace):
+                self.put(*web, {"metadata": {"labels": tenant}})
+
+
+def _is_of(namespace: Object, installation: str) -> bool:
+    return bool((namespace["metadata"].get("labels") or {}).get(names.INSTALLATION_LABEL) == installation)
 
 
 def _as_cached(kind: Kind, obj: Object) -> Object:
@@ -413,7 +548,10 @@ def _list_addresses(route: Object) -> set[tuple[str, str]]:
 def _matches(selector: str, labels: Mapping[str, str]) -> bool:
     for term in filter(None, selector.split(",")):
         key, equals, value = term.partition("=")
-        if key.endswith("!"):
+        if key.startswith("!"):
+            if key[1:] in labels:
+                return False
+        elif key.endswith("!"):
             if labels.get(key[:-1]) == value:
                 return False
         elif (key not in labels) if not equals else labels.get(key) != value:

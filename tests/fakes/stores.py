@@ -34,7 +34,7 @@ from kns.model.job.job import (
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_SURPLUS, Kind, Object, Wake
+from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally, Wake
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -66,6 +66,19 @@ def _is_named(job: Job, name: str) -> bool:
     return job.spec.accepted is not None and job.spec.accepted.name == name
 
 
+def _add_share(share: Share, job: Job) -> Share:
+    accepted, nodes = job.spec.accepted, job.spec.machine.nodes
+    if accepted is None:
+        return replace(share, jobs=share.jobs + 1)
+    machine = accepted.machine
+    return Share(
+        share.jobs + 1,
+        share.cores + machine.cores(nodes),
+        share.gib + machine.memory_gib(nodes),
+        share.gpus + machine.gpus(nodes),
+    )
+
+
 class MemoryInputStore:
     """The port `InputStore`."""
 
@@ -80,6 +93,10 @@ class MemoryInputStore:
         if accepted.number not in self.packed:
             raise InvalidInputError(what, "is missing; submit the job again")
         return unpack_inputs(self.packed[accepted.number], digest=accepted.inputs.digest, what=what)
+
+    def remove(self, job: Job) -> None:
+        assert job.spec.accepted is not None
+        self.packed.pop(job.spec.accepted.number, None)
 
 
 class MemoryJobStore:
@@ -149,13 +166,39 @@ class MemoryJobStore:
         jobs = self.list_jobs()
         return {job.uid: job.is_ended and job.status.is_true(ConditionType.REMOVED) for job in jobs}
 
-    def list_in_state(self, state: JobState) -> Sequence[Job]:
+    def list_newest_of_app(self, app: str, *, most: int) -> Sequence[Job]:
+        self._fail("list_newest_of_app")
+        found = [job for job in self.list_jobs() if job.is_ended and job.spec.app == app]
+        return [_as_cached(job) for job in sorted(found, key=lambda job: -(job.number or 0))[:most]]
+
+    def list_newest_in_state(self, state: JobState, *, most: int) -> Sequence[Job]:
+        self._fail("list_newest_in_state")
+        found = [job for job in self.list_jobs() if job.number is not None and job.status.job_status is state]
+        return [_as_cached(job) for job in sorted(found, key=lambda job: -(job.number or 0))[:most]]
+
+    def tally(self) -> Tally:
+        self._fail("tally")
+        live: dict[str, Share] = {}
+        failures: dict[str, int] = {}
+        for job in self.list_jobs():
+            if job.status.job_status is JobState.FAILED:
+                failures[job.status.reason or ""] = failures.get(job.status.reason or "", 0) + 1
+            if not job.is_ended:
+                live[job.spec.user] = _add_share(live.get(job.spec.user, Share()), job)
+        return Tally(live, failures)
+
+    def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
         self._fail("list_in_state")
-        return [job for job in self.list_jobs() if job.status.job_status is state]
+        accepted = [job.spec.accepted for job in self.list_jobs() if job.status.job_status is state]
+        return [(each.number, each.name) for each in accepted if each is not None]
 
     def count_live(self, username: str) -> int:
         self._fail("count_live")
         return sum(not job.is_ended for job in self.list_jobs() if job.spec.user == username)
+
+    def count_waiting(self) -> int:
+        self._fail("count_waiting")
+        return len(self.list_in_state(JobState.SUBMITTED))
 
     def fetch(self, number: int) -> Job | None:
         self._fail("fetch")
@@ -201,6 +244,24 @@ class MemoryJobStore:
             if not current.is_ended and (current.stop_reason is None or overrides):
                 wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
                 self._write("request_stop", replace(current, spec=current.spec.model_copy(update=wish)))
+
+    def extend_walltime(self, job: Job, walltime_s: int) -> None:
+        self._fail("extend_walltime")
+        with self._lock:
+            current = self._stored(job)
+            if current.is_ended or current.stop_reason is not None or (current.walltime_s or 0) >= walltime_s:
+                return
+            spec = current.spec.model_copy(update={"extended_walltime_s": walltime_s})
+            self._write("extend_walltime", replace(current, spec=spec))
+
+    def set_keep(self, job: Job, *, keep: bool) -> None:
+        self._fail("set_keep")
+        with self._lock:
+            current = self._stored(job)
+            if current.uid != job.uid:
+                raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+            if bool(current.spec.keep) is not keep:
+                self._write("set_keep", replace(current, spec=current.spec.model_copy(update={"keep": keep})))
 
     # RecordAuthority
 
@@ -394,6 +455,9 @@ class AlwaysReady:
     def is_ready(self) -> bool:
         return self.ready
 
+    def watch_ages(self) -> Mapping[str, float | None]:
+        return {"nestedjobs": 0.4, "httproutes": None}
+
 
 class MemoryNamespaces:
     """The port `NamespaceReader`. An unknown namespace gives an empty list, as the API server does."""
@@ -406,3 +470,10 @@ class MemoryNamespaces:
         if kind in self.faults:
             raise self.faults[kind]
         return self.objects.get((kind, namespace), [])
+
+    def list_events(self, namespace: str) -> Sequence[Object]:
+        return self.list_objects(Kind.EVENT, namespace)[:MOST_EVENTS]
+
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        events = self.list_objects(Kind.EVENT, namespace)
+        return [event for event in events if event.get("type") == "Warning"][:MOST_WARNINGS]

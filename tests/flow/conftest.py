@@ -1,11 +1,13 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NoReturn
 
 import pytest
 
-from kns.engine.reconciler import Reconciler, Result
+from kns.adapters.rooms import Rooms
+from kns.engine.reconciler import Reconciler, Result, Term
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError
@@ -34,10 +36,12 @@ class Simulation:
     virtual: FakeVirtualClusters
     catalog: StaticCatalog
     identity: IdentityProvider | None = None
+    rooms: Rooms = field(default_factory=Rooms)
     site: Site = SITE
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
     clock_trusted: bool = True
+    leading_since: datetime | None = None
 
     def configure(self, **changes: Any) -> None:
         self.site = replace(self.site, **changes)
@@ -57,6 +61,7 @@ class Simulation:
             inputs=self.store.inputs,
             catalog=self.catalog,
             identity=self.identity,
+            rooms=self.rooms,
         )
 
     def context(self) -> Context:
@@ -75,7 +80,7 @@ class Simulation:
             clock=self.clock,
             intake=_no_intake,
             lifecycle=self.lifecycle,
-            is_clock_trusted=lambda: self.clock_trusted,
+            term=Term(since=self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
         )
         return reconciler.reconcile(self.record)
 
@@ -107,16 +112,21 @@ def _no_intake(job: Job) -> NoReturn:
 
 @pytest.fixture
 def sim() -> Simulation:
-    clock = FakeClock()
-    return Simulation(
-        clock=clock,
-        store=MemoryJobStore(clock),
-        host=FakeHost(clock),
-        outputs=MemoryOutputStore(),
-        tokens=MemoryTokenStore(),
-        virtual=FakeVirtualClusters(),
-        catalog=StaticCatalog(a_catalog()),
-    )
+    return Simulation(**new_fakes(FakeClock()), catalog=StaticCatalog(a_catalog()))
+
+
+def new_fakes(clock: FakeClock) -> dict[str, Any]:
+    """An empty host and everything else that a job's objects are in."""
+    virtual, host = FakeVirtualClusters(), FakeHost(clock)
+    host.is_prepared = virtual.marks.__contains__
+    return {
+        "clock": clock,
+        "store": MemoryJobStore(clock),
+        "host": host,
+        "outputs": MemoryOutputStore(),
+        "tokens": MemoryTokenStore(),
+        "virtual": virtual,
+    }
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.flow.conftest import Simulation
+from tests.flow.conftest import Simulation, new_fakes
 
 
 class Crash(BaseException):
@@ -42,12 +42,4 @@ def run_on(sim: Simulation, until: str) -> None:
 
 def fresh(sim: Simulation) -> dict[str, Any]:
     """New fakes in place of those of `sim`."""
-    clock = type(sim.clock)()
-    return {
-        "clock": clock,
-        "store": type(sim.store)(clock),
-        "host": type(sim.host)(clock),
-        "outputs": type(sim.outputs)(),
-        "tokens": type(sim.tokens)(),
-        "virtual": type(sim.virtual)(),
-    }
+    return new_fakes(type(sim.clock)())

@@ -7,10 +7,11 @@ import pytest
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.ports import Kind
+from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.host import UNSCHEDULABLE
 from tests.flow.conftest import Simulation
+from tests.flow.interruptions import Crash
 
 
 def test_spawn_delay_ends_the_job_with_the_pods_own_words(sim: Simulation, job: JobBuilder) -> None:
@@ -80,6 +81,73 @@ def test_an_evicted_control_plane_is_noticed_beside_its_replacement(sim: Simulat
     sim.host.put(Kind.POD, "kns-job-7", "kns-job-7-1", {"metadata": {"labels": old["metadata"]["labels"]}})
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.CONTROL_PLANE_LOST
+
+
+def _certificates(sim: Simulation) -> dict[str, str]:
+    secret = sim.host.read(Kind.SECRET, "kns-job-7", "kns-job-7-certs")
+    assert secret is not None
+    return dict(secret["data"])
+
+
+def test_the_certificates_exist_before_the_control_plane(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    created = [call for call in sim.host.calls if "kns-job-7/kns-job-7" in call or "kns-kine" in call]
+    order = [name for call in created for name in ("-certs", "kns-kine", "Deployment") if name in call]
+    assert order == ["-certs", "kns-kine", "Deployment"]
+    service = sim.host.read(Kind.SERVICE, "kns-job-7", "kns-job-7")
+    secret = sim.host.read(Kind.SECRET, "kns-job-7", "kns-job-7-certs")
+    assert service is not None
+    assert secret is not None
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert owner["uid"] == service["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it is stored", "after it is stored"])
+def test_a_restart_while_the_control_plane_is_applied_keeps_the_certificates(
+    sim: Simulation, job: JobBuilder, before: bool
+) -> None:
+    """A second authority would lock kns out of a control plane that runs with the first."""
+    apply, died = sim.host.apply, False
+
+    def dies_once(obj: Object) -> Object:
+        nonlocal died
+        dies = obj["kind"] == "Deployment" and not died
+        died = died or dies
+        if dies and before:
+            raise Crash
+        stored = apply(obj)
+        if dies:
+            raise Crash
+        return stored
+
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(sim.host, "apply", dies_once)
+        sim.submit(job)
+        with pytest.raises(Crash):
+            sim.run(until="serving")
+        first = _certificates(sim)
+        sim.run(until="serving")
+    assert _certificates(sim) == first
+
+
+def test_a_job_whose_limits_of_pods_do_not_admit_the_containers_gets_the_chart_s_pod(
+    sim: Simulation, job: JobBuilder
+) -> None:
+    sim.submit(job.with_nested(limit_range={"type": "Pod", "max": {"cpu": 4}}))
+    sim.run(until="serving")
+    assert not [call for call in sim.host.calls if "-certs" in call or "kns-kine" in call]
+
+
+def test_without_the_fast_start_the_syncer_makes_the_certificates(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, fast_start=False))
+    sim.submit(job)
+    sim.run(until="serving")
+    assert not [call for call in sim.host.calls if "-certs" in call or "kns-kine" in call]
+    deployment = sim.host.read(Kind.DEPLOYMENT, "kns-job-7", "kns-job-7")
+    assert deployment is not None
+    assert [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]] == ["syncer"]
 
 
 def _until_ended_or(sim: Simulation, seconds: int) -> str:
@@ -162,3 +230,40 @@ def test_preparation_goes_on_when_the_api_comes_back(sim: Simulation, job: JobBu
     sim.virtual.fault = None
     sim.run(until="serving")
     assert sim.job.status.stuck is None
+
+
+def test_a_wrong_clock_ends_no_job_whose_control_plane_is_away_for_a_moment(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.control_plane_down = True
+    sim.host.settle()
+    assert sim.step().summary == "serving"
+    sim.clock_trusted = False
+    sim.clock.advance(3600)
+    assert sim.step().summary == "serving"
+    sim.clock_trusted = True
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+
+
+def test_a_wrong_clock_ends_no_spawning_job(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="wait")
+    sim.clock_trusted = False
+    sim.clock.advance(365 * 86400)
+    sim.step()
+    assert not sim.job.is_ended, sim.job.status.reason
+
+
+def test_time_without_a_leader_does_not_count_as_an_outage(sim: Simulation, job: JobBuilder) -> None:
+    """The whole cluster loses power; kns is back before the pods of control planes are ready."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.control_plane_down = True
+    sim.host.settle()
+    assert sim.step().summary == "serving"
+    sim.clock.advance(sim.site.control_plane_limit_s + 1)
+    sim.leading_since = sim.clock.now()
+    assert sim.step().summary == "serving"
+    sim.clock.advance(sim.site.control_plane_limit_s)
+    assert sim.step().summary == "ended"

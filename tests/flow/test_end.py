@@ -40,6 +40,33 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert "service/web created" in sim.outputs.read(sim.record).render()
 
 
+@pytest.mark.parametrize("reason", [StopReason.TERMINATE, StopReason.WALLTIME])
+def test_own_pods_end_at_once_and_the_tenants_with_their_grace(
+    sim: Simulation, job: JobBuilder, reason: StopReason
+) -> None:
+    """Kubernetes removes a namespace in one go only if its pods are gone by then. No controller replaces them."""
+    sim.submit(job)
+    sim.run(until="serving")
+    dns = {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}
+    sim.host.put(Kind.POD, "kns-job-7", "dns", {"metadata": {"labels": dns}})
+    sim.store.request_stop(sim.job, reason)
+    sim.run(until="removing")  # the Ingress first
+    sim.host.settle()
+    sim.host.calls.clear()
+    assert sim.step().summary == "removing"
+    pods = {obj["metadata"]["name"]: obj["metadata"] for obj in sim.host.dump() if obj["kind"] == "Pod"}
+    assert {name: meta["deletionGracePeriodSeconds"] for name, meta in pods.items()} == {
+        "dns": 1,
+        "kns-init-0": 1,
+        "kns-job-7-0": 1,
+        "web-x-default-x-kns-job-7": sim.site.grace_s,
+    }
+    verbs = [call.partition(" kns-job-7")[0] for call in sim.host.calls]
+    assert verbs == ["apply ResourceQuota", *["delete_pods"] * 3, "delete Namespace /kns-job-7"]
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
 def _stubborn(*, ending: bool) -> dict[str, Any]:
     """A tenant's pod with a grace period of years; `ending`: the tenant deleted it already."""
     meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
@@ -120,13 +147,28 @@ def test_terminate(sim: Simulation, job: JobBuilder, when: str, state: JobState,
 )
 def test_walltime_counts_from_the_start(sim: Simulation, job: JobBuilder) -> None:
     """A serving job is requeued for exactly the end of the walltime, and then terminated."""
-    sim.submit(job.with_accepted(walltime_s=600).without_target())  # the target is read every minute
-    result = sim.run(until="serving")
+    sim.submit(job.with_accepted(walltime_s=600))
+    sim.run(until="serving")
     assert sim.job.walltime_end is not None
-    assert result.requeue_after_s == (sim.job.walltime_end - sim.clock.now()).total_seconds()
-    sim.clock.advance(600)
+    sim.clock.advance((sim.job.walltime_end - sim.clock.now()).total_seconds() - 7)
+    assert sim.step().requeue_after_s == 7
+    sim.clock.advance(7)
     sim.run(until="retained")
     assert (sim.job.status.job_status, sim.job.status.exit_code) == (JobState.TERMINATED, -15)
+    assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_an_extended_walltime_ends_the_job_later(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job.with_accepted(walltime_s=600).without_target())
+    sim.run(until="serving")
+    sim.store.extend_walltime(sim.job, 900)
+    sim.clock.advance(600)
+    sim.run(until="serving")
+    assert sim.job.walltime_end is not None
+    sim.clock.advance((sim.job.walltime_end - sim.clock.now()).total_seconds() - 7)
+    assert sim.step().requeue_after_s == 7
+    sim.clock.advance(7)
+    sim.run(until="retained")
     assert sim.job.status.reason == Reason.WALLTIME
 
 
@@ -279,3 +321,21 @@ def test_with_a_trusted_clock_the_walltime_ends_the_job(sim: Simulation, job: Jo
     sim.clock_trusted = True
     assert sim.step().summary == "ended"
     assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_an_administrator_keeps_one_job_until_they_change_their_mind(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.set_keep(sim.job, keep=True)
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="kept")
+    assert sim.job.is_ended
+    condition = sim.job.status.condition(ConditionType.REMOVED)
+    assert condition is not None
+    assert (condition.is_true, condition.reason) == (False, Reason.KEPT)
+    assert "kns keep 7 --undo" in condition.message
+    assert "Namespace /kns-job-7" in sim.host.left
+    sim.store.set_keep(sim.job, keep=False)
+    sim.run(until="removed")
+    assert sim.job.status.is_true(ConditionType.REMOVED)
+    assert sim.host.left == []

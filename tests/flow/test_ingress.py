@@ -32,6 +32,11 @@ def test_the_backend_is_a_service_of_ours_with_the_targets_pods(sim: Simulation,
     (path,) = _ingress(sim)["spec"]["rules"][0]["http"]["paths"]
     assert path["backend"] == {"service": {"name": "kns-target", "port": {"number": 80}}}
     assert _target(sim)["spec"] == {
+        "clusterIP": "10.96.1.7",  # of the host
+        "type": "ClusterIP",
+        "sessionAffinity": "None",
+        "internalTrafficPolicy": "Cluster",
+        "publishNotReadyAddresses": False,
         "selector": {"app": "web", **MARK},
         "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
     }
@@ -53,7 +58,7 @@ UNFIT: list[tuple[str, dict[str, Any], str]] = [
 def test_a_target_that_leads_elsewhere_is_never_served(
     sim: Simulation, job: JobBuilder, spec: dict[str, Any], says: str
 ) -> None:
-    """The record says why and there is no Ingress. At the limit the job ends with that reason."""
+    """The record says why, and the Ingress leads to no pod. At the limit the job ends with that reason."""
     sim.configure(target_limit_s=60)
     sim.host.target_appears = False
     _deploy(sim, job)
@@ -61,7 +66,7 @@ def test_a_target_that_leads_elsewhere_is_never_served(
     assert sim.step().summary == "wait"
     assert sim.job.status.reason == Reason.TARGET_UNFIT
     assert f"target Service default/web {says}" in str(sim.job.status.message)
-    assert not {"Ingress kns-job-7/kns-job-7", "Service kns-job-7/kns-target"} & set(sim.host.left)
+    assert (sim.job.status.url, "selector" in _target(sim)["spec"]) == (None, False)
     sim.run(until="ended")
     assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.TARGET_UNFIT)
     assert sim.outputs.read(sim.record).lines()[-1].endswith(", 60 s after the deployment")
@@ -182,6 +187,16 @@ def test_a_job_serves_on_when_its_target_is_lost_and_follows_it_when_it_is_back(
     assert _target(sim)["spec"]["selector"]["app"] == "new"
 
 
+BY_HAND: dict[str, dict[str, Any]] = {
+    "a wider selector": {"selector": {"app": "web", **MARK, "a": "b"}},
+    "another port": {"ports": [{"port": 1}]},
+    "the port with another number": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]},
+    "an ExternalName": {"type": "ExternalName", "externalName": "example.org"},
+    "pods that are not ready": {"publishNotReadyAddresses": True},
+    "one pod for each client": {"sessionAffinity": "ClientIP"},
+}
+
+
 def test_a_serving_job_is_looked_at_each_minute(sim: Simulation, job: JobBuilder) -> None:
     """No watch covers the tenant's Services."""
     _serve(sim, job)
@@ -209,14 +224,14 @@ def test_an_ingress_changed_by_hand_is_put_back(sim: Simulation, job: JobBuilder
     assert _ingress(sim) == before
 
 
-@pytest.mark.parametrize("key", ["selector", "ports"])
-def test_our_service_changed_by_hand_is_put_back(sim: Simulation, job: JobBuilder, key: str) -> None:
+@pytest.mark.parametrize("spec", BY_HAND.values(), ids=BY_HAND)
+def test_our_service_changed_by_hand_is_put_back(sim: Simulation, job: JobBuilder, spec: dict[str, Any]) -> None:
+    """Nothing reports the change, so it lasts until the next look, at most a minute."""
     _serve(sim, job)
     before = _target(sim)
-    more = {"selector": {**before["spec"]["selector"], "a": "b"}, "ports": [{"port": 1}]}
-    sim.host.change(Kind.SERVICE, JOB, "kns-target", lambda found: found["spec"].update({key: more[key]}))
-    sim.step()
-    assert _target(sim) == before
+    sim.host.change(Kind.SERVICE, JOB, "kns-target", lambda found: found["spec"].update(spec))
+    assert sim.step().requeue_after_s == 60
+    assert _target(sim)["spec"] == before["spec"]
 
 
 def test_ingress_and_service_removed_by_hand_are_put_back(sim: Simulation, job: JobBuilder) -> None:

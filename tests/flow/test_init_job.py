@@ -146,6 +146,49 @@ def test_an_image_that_stays_unavailable_ends_the_job_at_the_limit(sim: Simulati
     assert (sim.job.status.end_time - since).total_seconds() == sim.site.init_stuck_limit_s
 
 
+def _forget_events(sim: Simulation) -> None:
+    """The host keeps an Event for an hour after its last change."""
+    for event in sim.host.list_objects(Kind.EVENT, "kns-job-7"):
+        sim.host.drop(Kind.EVENT, "kns-job-7", event["metadata"]["name"])
+
+
+@pytest.mark.parametrize("failed_before", [False, True], ids=["first pull", "after an error"])
+def test_a_pull_that_outlasts_its_events_has_hours_and_then_an_end(
+    sim: Simulation, job: JobBuilder, *, failed_before: bool
+) -> None:
+    """While the kubelet pulls again, the container's status has the error of the pull before."""
+    state = {"waiting": {"reason": "ImagePullBackOff" if failed_before else "PodInitializing"}}
+    _start_init(sim, job, dict(state))
+    _put_event(sim, "Pulling")
+    assert _wait_for(sim, 3600, step_s=120) == "wait"
+    _forget_events(sim)
+    assert _wait_for(sim, 4 * 3600, step_s=120) == "wait"
+    assert _wait_for(sim, 2 * 3600, step_s=120) == "ended"
+    assert str(sim.job.status.message).startswith("after 6 hours on its node: ")
+    assert sim.job.status.reason == (Reason.IMAGE_NOT_PULLABLE if failed_before else Reason.INIT_NOT_STARTED)
+
+
+def test_a_container_that_cannot_be_created_has_no_hours(sim: Simulation, job: JobBuilder) -> None:
+    _start_init(sim, job, {"waiting": {"reason": "CreateContainerError", "message": "no such runtime"}})
+    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
+    assert _wait_for(sim, 20) == "ended"
+    assert sim.job.status.reason == Reason.INIT_FAILED
+
+
+def test_a_pod_that_got_its_node_late_has_time_for_its_network(sim: Simulation, job: JobBuilder) -> None:
+    """A new node often refuses the first sandboxes."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = UNSCHEDULED
+    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": sim.clock.now().isoformat()}
+    sim.host.init_pod_status = {"conditions": [placed]}
+    _put_event(sim, "FailedCreatePodSandBox", kind="Warning", message=SANDBOX)
+    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
+    assert _wait_for(sim, 20) == "ended"
+    assert sim.job.status.reason == Reason.INIT_NOT_STARTED
+    assert SANDBOX in str(sim.job.status.message)
+
+
 def test_an_error_of_the_host_does_not_extend_the_wait(sim: Simulation, job: JobBuilder) -> None:
     sim.host.pull_error = "manifest unknown"
     sim.submit(job)

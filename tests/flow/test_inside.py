@@ -74,6 +74,18 @@ def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, 
     assert base64.b64encode(b"z" * 9000).decode() in uploaded
 
 
+def test_large_parameters_go_with_the_objects_of_their_job(sim: Simulation, job: JobBuilder) -> None:
+    """Nobody reads them any more. Those of all ended jobs would fill the host's etcd."""
+    spec, packed = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
+    assert packed is not None
+    sim.store.inputs.packed[7] = packed
+    sim.store.add_spec(spec, record=sim.record)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert sim.store.inputs.packed == {}
+
+
 @pytest.mark.parametrize("packed", [None, b"changed"])
 def test_a_job_without_its_inputs_ends_with_that_reason(sim: Simulation, job: JobBuilder, packed: bytes | None) -> None:
     spec, _ = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
@@ -123,6 +135,9 @@ def test_classes_of_the_host_show_inside(sim: Simulation, job: JobBuilder) -> No
     hard = quota["spec"]["hard"]
     assert hard["jarvice-user.storageclass.storage.k8s.io/requests.storage"] == "80Gi"
     assert hard["fast.storageclass.storage.k8s.io/requests.storage"] == "0"
+    namespace = sim.host.read(Kind.NAMESPACE, "", "kns-job-7")
+    assert namespace is not None
+    assert namespace["metadata"]["annotations"]["kns.io/storage-classes"] == "jarvice-user"
 
 
 @pytest.mark.parametrize("on_host", [True, False])
@@ -188,7 +203,7 @@ def test_usage_is_counted_while_the_job_runs(sim: Simulation, job: JobBuilder) -
     began = sim.clock.now()
     sim.step()
     assert sim.job.status.usage is not None
-    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (began, (2.0, 1.0, 0.0))
+    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (began, (2.0, 1.0, 0.0, 0.0))
 
     for _ in range(60):
         sim.clock.advance(60)

@@ -86,7 +86,7 @@ def test_the_quota_has_room_for_it_and_usage_does_not_count_it(sim: Simulation, 
     sim.clock.advance(61)
     sim.step()
     assert sim.job.status.usage is not None
-    assert sim.job.status.usage.rates == (0, 0, 0)
+    assert sim.job.status.usage.rates == (0, 0, 0, 0)
 
 
 def test_a_job_without_url_has_no_shell_and_says_so(sim: Simulation, job: JobBuilder) -> None:

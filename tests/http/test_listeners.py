@@ -13,7 +13,7 @@ import uvicorn
 
 from kns.http.server import ServerConfig, listen
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 pytestmark = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="NOT TESTED: this machine has no IPv6")
 
 

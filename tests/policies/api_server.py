@@ -4,6 +4,7 @@ A real kube-apiserver on etcd, on loopback, without nodes or controllers: it eva
 Whoever needs it names the two programs in KNS_KUBE_APISERVER and KNS_ETCD.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -14,12 +15,20 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
-_READY_S = 90.0
+from kns.model.job.location import Location
+from kns.objects.certificates import build_certificates
+from tests.patience import PATIENCE_S
+
+_SERVICE_CIDR = "10.96.0.0/16"
+
+_READY_S = 300.0  # on an idle machine ten; more than one may start at the same time
 _STOP_S = 15.0
 
 
@@ -76,6 +85,9 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
     client_port, peer_port, port = _free_ports(3)
     token = secrets.token_hex(16)
     (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
+    certificates = build_certificates(Location(1, "kns-job-1"), service_cidr=_SERVICE_CIDR, now=datetime.now(UTC))
+    authority, admin = folder / "client-ca.crt", yaml.safe_load(certificates["admin.conf"])["users"][0]["user"]
+    authority.write_bytes(certificates["client-ca.crt"])
     key = folder / "accounts.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     with (
@@ -99,11 +111,12 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             f"--etcd-servers=http://127.0.0.1:{client_port}",
             f"--cert-dir={folder}",
             f"--token-auth-file={folder / 'tokens.csv'}",
+            f"--client-ca-file={authority}",
             "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={_SERVICE_CIDR}",
             # Without controllers no namespace gets its default account, and no pod would be admitted.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
@@ -116,20 +129,21 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             headers={"Authorization": f"Bearer {token}"},
             verify=context,
             trust_env=False,
-            timeout=30.0,
+            timeout=PATIENCE_S,
         ) as client:
             kubeconfig = folder / "kubeconfig"
-            kubeconfig.write_text(json.dumps(_build_kubeconfig(port, token, folder / "apiserver.crt")))
+            kubeconfig.write_text(json.dumps(_build_kubeconfig(port, admin, folder / "apiserver.crt")))
             yield ApiServer(client, kubeconfig)
 
 
-def _build_kubeconfig(port: int, token: str, certificate: Path) -> dict[str, Any]:
-    cluster = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(certificate)}
+def _build_kubeconfig(port: int, user: Mapping[str, str], certificate: Path) -> dict[str, Any]:
+    authority = base64.b64encode(certificate.read_bytes()).decode()
+    cluster = {"server": f"https://127.0.0.1:{port}", "certificate-authority-data": authority}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": token}}],
+        "users": [{"name": "u", "user": dict(user)}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "c",
     }
@@ -140,8 +154,9 @@ def run_beside(
     log: Path, *argv: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs while the context does; `environment` adds to that of the tests."""
-    # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends.
-    with_parent = ["setpriv", "--pdeathsig", "TERM", *argv]
+    # A test run that is killed takes the program with it: the kernel sends the signal when the starting thread ends. An
+    # API server that is asked to end goes on for as long as its etcd, which ended with it, does not answer.
+    with_parent = ["setpriv", "--pdeathsig", "KILL", *argv]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             with_parent, stdout=sink, stderr=sink, start_new_session=True, env={**os.environ, **(environment or {})}

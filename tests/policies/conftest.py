@@ -10,6 +10,7 @@ from tests.policies.api_server import ApiServer, find_programs, running
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 JOB = "kns-job-7"
 RUNTIME_CLASS = "sandboxed"
+STORAGE_CLASSES = ("jarvice-user", "user1-data")  # that of the site and that of the vault
 PATHS = {
     "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
@@ -43,6 +44,7 @@ def _make_namespace(server: ApiServer) -> None:
         "kns.io/node-selector": "example.org/machine=small,spare=",
         "kns.io/extended-resources": "nvidia.com/gpu",
         "kns.io/runtime-class": RUNTIME_CLASS,
+        "kns.io/storage-classes": ",".join(STORAGE_CLASSES),
     }
     labels = {"kns.io/job": "7", "kns.io/installation": "kns-system", "app.kubernetes.io/managed-by": "kns"}
     meta = {"name": JOB, "labels": labels, "annotations": annotations}

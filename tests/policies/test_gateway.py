@@ -20,12 +20,12 @@ from kns.model import names
 from kns.model.job.location import Location
 from kns.model.site import GatewayRef, JobAddress
 from kns.objects.gateway import build_http_route, explain_refusal, is_answered
+from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer, RefusedError, run_beside
 from tests.policies.conftest import JOB
 
 GROUP = "/apis/gateway.networking.k8s.io/v1"
 ROUTES = f"{GROUP}/namespaces/{JOB}/httproutes"
-ANSWER_S = 30.0
 LOCATION = Location(7, JOB)
 ADDRESS = JobAddress(host="kns-job-7.jobs.example.org", path="/", url="https://kns-job-7.jobs.example.org")
 
@@ -175,9 +175,9 @@ def _serves_routes(api: ApiServer) -> bool:
 
 
 def _await(look: Any, what: str) -> Any:
-    deadline = time.monotonic() + ANSWER_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if found := look():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"no {what} after {ANSWER_S} s")
+    raise AssertionError(f"no {what} after {PATIENCE_S} s")

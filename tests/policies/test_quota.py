@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from kns.objects.namespace import ENDED_PODS, build_resource_quota
+from kns.model.appdef import resources
+from kns.model.appdef.limit_range import parse_limit_range
+from kns.model.reading.quantity import parse_quantity
+from kns.objects.namespace import ENDED_PODS, build_limit_range, build_resource_quota
 from tests.builders import a_job
 from tests.policies.api_server import ApiServer, RefusedError, run_beside
 
@@ -29,7 +32,7 @@ def test_pods_that_ended_are_counted_and_the_refusal_names_the_limit(api: ApiSer
     """
     accepted = a_job().build().spec.accepted
     assert accepted is not None
-    quota = build_resource_quota(accepted, nodes=1)
+    quota = build_resource_quota(accepted, nodes=1, ephemeral="10Gi")
     quota["metadata"]["namespace"] = NAMESPACE
     meta = {"name": NAMESPACE}
     api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
@@ -49,6 +52,60 @@ def test_pods_that_ended_are_counted_and_the_refusal_names_the_limit(api: ApiSer
     set_used(limit)
     with pytest.raises(RefusedError, match=rf"exceeded quota: .*count/pods={limit}, limited: count/pods={limit}"):
         api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", a_pod("too-many"))
+
+
+GI = 1024**3
+LIMIT_RANGES = {
+    "the site's default": {"default": {"cpu": 1, "memory": "1Gi"}, "default_request": {"cpu": "2m", "memory": "2Mi"}},
+    "one of an AppDef without a default": {"max": {"cpu": "2", "memory": "2Gi"}},
+}
+
+
+@pytest.mark.proves("security", "fill the disk of a node with files, logs or `emptyDir` volumes")
+@pytest.mark.parametrize("name", LIMIT_RANGES)
+def test_ephemeral_storage_is_counted_for_a_pod_that_names_none(api: ApiServer, name: str) -> None:
+    """An ordinary pod is admitted and counts with the default. A job cannot get more than its machine has."""
+    accepted = a_job().build().spec.accepted
+    assert accepted is not None
+    quota = build_resource_quota(accepted, nodes=1, ephemeral="10Gi")
+    limits = build_limit_range(accepted.location, parse_limit_range(LIMIT_RANGES[name]), ephemeral="10Gi", nodes=1)
+    namespace = f"ephemeral-{len(name)}"
+    meta = {"name": namespace}
+    api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    root = f"/api/v1/namespaces/{namespace}"
+    for plural, obj in (("limitranges", limits), ("resourcequotas", quota)):
+        obj["metadata"]["namespace"] = namespace
+        api.call("POST", f"{root}/{plural}", obj)
+    stored = api.call("GET", f"{root}/resourcequotas/kns-quota")
+    hard = stored["spec"]["hard"]
+    api.call(
+        "PUT",
+        f"{root}/resourcequotas/kns-quota/status",
+        {**stored, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}},
+    )
+
+    def create(name: str, **container: Any) -> dict[str, Any]:
+        meta = {"name": name}
+        spec = {"containers": [{"name": "c", "image": "example.org/app:1", **container}]}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        pod: dict[str, Any] = api.call("POST", f"{root}/pods", body)
+        given: dict[str, Any] = pod["spec"]["containers"][0]["resources"]
+        return given
+
+    own = {**resources.SIDE_BY_SIDE, "coredns": resources.COREDNS, "init": resources.INIT}
+    for container, explicit in own.items():
+        assert create(container, resources=explicit)["limits"] == explicit["limits"]
+    small = {"cpu": "2m", "memory": "2Mi"}
+    given = create("ordinary", resources={"requests": small, "limits": small})
+    assert parse_quantity(given["limits"]["ephemeral-storage"]) == GI
+    assert parse_quantity(given["requests"]["ephemeral-storage"]) == GI // 16
+    used = api.call("GET", f"{root}/resourcequotas/kns-quota")["status"]["used"]
+    assert parse_quantity(used["limits.ephemeral-storage"]) == 13 * GI  # 12 of kns's own pods
+
+    large = {**small, "ephemeral-storage": "9Gi"}
+    create("large", resources={"requests": small, "limits": large})
+    with pytest.raises(RefusedError, match=r"exceeded quota: kns-quota, .*limits\.ephemeral-storage"):
+        create("too-much", resources={"requests": small, "limits": small})
 
 
 @pytest.fixture

@@ -84,3 +84,26 @@ def test_a_record_that_the_schema_refuses_leaves_no_inputs(client: KubeClient, r
         records.create(spec, inputs=inputs)
     secrets = client.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")["items"]
     assert "kns-job-3-inputs" not in [secret["metadata"]["name"] for secret in secrets]
+
+
+def test_a_job_is_kept_and_no_longer(records: KubeRecords) -> None:
+    job = records.create(a_job().numbered(21).build().spec)
+    for keep in (True, False):
+        records.set_keep(job, keep=keep)
+        found = records.find(21)
+        assert found is not None
+        assert found.spec.keep is keep
+
+
+def test_a_walltime_is_extended_and_never_gets_shorter(api: ApiServer, records: KubeRecords) -> None:
+    job = records.create(a_job().numbered(20).with_accepted(walltime_s=3600).build().spec)
+    records.extend_walltime(job, 7200)
+    found = records.find(20)
+    assert found is not None
+    assert found.walltime_s == 7200
+    change = {"spec": {"extendedWalltimeS": 7000}}
+    for refused in (change, {"spec": {"extendedWalltimeS": None}}):
+        with pytest.raises(Exception, match="extendedWalltimeS never gets shorter"):
+            api.call("PATCH", f"{PATH}/{job.record}", refused, content_type=MERGE)
+    with pytest.raises(Exception, match="359999999"):
+        api.call("PATCH", f"{PATH}/{job.record}", {"spec": {"extendedWalltimeS": 360_000_000}}, content_type=MERGE)

@@ -11,6 +11,7 @@ import yaml
 
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.rights import table_rules
+from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer, RefusedError
 from tests.policies.conftest import JOB, MANIFESTS, PATHS
 
@@ -21,7 +22,6 @@ GROUPS = ["system:serviceaccounts", f"system:serviceaccounts:{SECOND}", "system:
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 OURS = {"ClusterRoleBinding", "FlowSchema", "Namespace"}  # of each installation; other cluster-wide kinds are shared
-ENFORCED_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_second_account_has_its_rights_cluster_wide_and_none_in_the_first_on
 ) -> None:
     rules = table_rules("cluster", *KINDS.values())
     wanted = [(verb, group, resource) for (group, resource), verbs in rules.items() for verb in sorted(verbs)]
-    deadline = time.monotonic() + ENFORCED_S  # the authoriser follows the new binding within a moment
+    deadline = time.monotonic() + PATIENCE_S  # the authoriser follows the new binding within a moment
     while missing := [right for right in wanted if not may(installed, *right)]:
         assert time.monotonic() < deadline, missing
         time.sleep(0.2)
@@ -104,7 +104,7 @@ def test_the_second_account_cannot_write_in_a_job_of_the_first(installed: ApiSer
     }
     installed.call("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{JOB}/rolebindings", binding)
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": JOB}}
-    deadline = time.monotonic() + ENFORCED_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with pytest.raises(RefusedError) as refused:
             installed.call("POST", f"/api/v1/namespaces/{JOB}/configmaps?dryRun=All", config, user=ACCOUNT)

@@ -18,12 +18,16 @@ from typing import Any
 
 import pytest
 
+from kns.objects.inside import build_job_info
+from kns.objects.plan import build_plan
+from tests.builders import a_job
 from tests.policies.api_server import ApiServer, RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
 INIT_IMAGE = ROOT / "init-image"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-_HELM_S = 60.0
+_HELM_S = 180.0
+RECORD_UID = "uid-7"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ class Tools:
         _delete(self.api, "/api/v1/namespaces/kube-system/configmaps/kns-init-progress")
         entries = [{"name": "item", "retries": retries, "retrySleepSeconds": 0} | step for step in steps]
         plan = self.work.parent / "plan.json"
-        plan.write_text(json.dumps({"version": 1, "templatesDir": str(self.templates), "steps": entries}))
+        accepted = a_job().build().spec.accepted
+        assert accepted is not None
+        document = build_plan(accepted.nested, record_uid=RECORD_UID, wait_limit_s=60)
+        plan.write_text(json.dumps({**document, "templatesDir": str(self.templates), "steps": entries}))
         done = subprocess.run(
             [sys.executable, "-I", "-B", INIT_IMAGE, "--plan", plan],
             env=self.environ,
@@ -81,6 +88,8 @@ def tools(api: ApiServer, tmp_path: Path) -> Tools:
     if helm is not None:
         (tmp_path / "bin" / "helm").symlink_to(helm)
     _delete(api, CONFIG_MAPS + "/big")
+    _, mark = build_job_info("default", public={}, secret={}, mark=RECORD_UID)  # what the init pod waits for
+    api.apply("/api/v1/namespaces/default/secrets/kns-job", mark)
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     api.apply(f"{accounts}/default", _build("ServiceAccount", "default"))
     return Tools(

@@ -39,5 +39,9 @@ def ports(store: MemoryJobStore, clock: FakeClock) -> ServicePorts:
         terms=Terms(supported_versions=("v1.36",)),
         rng=random.Random(7),
         namespaces=MemoryNamespaces(),
-        limits=Limits(failed_logins=SlidingWindow(3, clock=clock), submits=SlidingWindow(10, clock=clock)),
+        limits=Limits(
+            failed_logins=SlidingWindow(3, clock=clock),
+            submits=SlidingWindow(10, clock=clock),
+            lookups=SlidingWindow(10, clock=clock),
+        ),
     )

@@ -2,11 +2,11 @@
 
 import pytest
 
-from kns.service.errors import NoJobNamedError, UnknownJobError
+from kns.service.errors import NoJobNamedError, TooManyRequestsError, UnknownJobError
 from kns.service.find import JobRef, Trusted, Viewer, fetch_job, find_job, may_see
 from kns.service.ports import ServicePorts
 from tests.builders import JobBuilder, a_catalog, a_job
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.stores import FakeClock, MemoryJobStore
 
 NAME = "20260105141530-00007-hello-user1_s1"
 CATALOG = a_catalog()
@@ -79,3 +79,20 @@ def test_a_job_that_another_replica_just_stored_is_fetched_and_checked(
     for caller, ref in (("user2", JobRef(7)), ("user1", JobRef(7, "x")), ("user1", JobRef(8)), ("user1", JobRef(-7))):
         with pytest.raises(UnknownJobError):
             fetch_job(ports, viewer(caller), ref)
+
+
+def test_unknown_jobs_are_looked_up_on_the_host_so_many_times_a_minute(
+    ports: ServicePorts, store: MemoryJobStore, clock: FakeClock
+) -> None:
+    """Each of them makes the host search all records. A trusted system has no limit."""
+    for number in range(1, 11):
+        with pytest.raises(UnknownJobError):
+            fetch_job(ports, viewer("user1"), JobRef(number))
+    with pytest.raises(TooManyRequestsError):
+        fetch_job(ports, viewer("user1"), JobRef(11))
+    for caller in ("user2", "upstream"):
+        with pytest.raises(UnknownJobError):
+            fetch_job(ports, viewer(caller), JobRef(4))
+    clock.advance(60)
+    store.add(a_job().build())
+    assert fetch_job(ports, viewer("user1"), JobRef(7)).number == 7

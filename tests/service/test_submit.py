@@ -1,12 +1,13 @@
 """Submit without HTTP: what a front end gets back, and which error tells it what went wrong."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kns.model.appdef.appdef import AppDef, parse_appdef
-from kns.model.errors import KnsError, RefusedError, UnavailableError, UnknownAppError
-from kns.model.job.job import JobSpec
+from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError, UnknownAppError
+from kns.model.job.job import AdoptedNamespace, JobSpec
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission, build_spec
 from kns.service.control import shut_down, terminate
@@ -15,6 +16,7 @@ from kns.service.identity import Identity
 from kns.service.ports import ServicePorts
 from kns.service.submit import Request, submit_job, submit_trusted_job
 from tests.builders import a_command, a_job, a_submission, an_appdef
+from tests.fakes.pool import FakePool
 from tests.fakes.stores import MemoryJobStore
 
 NAME = "20260105141530-7Q2ZD-hello-user1_s3"
@@ -100,3 +102,46 @@ def test_only_a_running_job_is_shut_down_and_an_ended_one_is_left_alone(
         shut_down(ports, job)
     terminate(ports, job)
     assert store.writes == []
+
+
+@pytest.mark.parametrize("key", [None, "k1"], ids=["plain", "idempotent"])
+def test_a_submission_takes_a_member_of_the_pool_and_uses_no_number(
+    ports: ServicePorts, store: MemoryJobStore, key: str | None
+) -> None:
+    ports = replace(ports, members=FakePool([900]))
+    job = submit_job(ports, an_identity(ports), a_request(key=key))
+    assert job.spec.accepted is not None
+    assert (job.number, job.spec.accepted.adopted) == (900, AdoptedNamespace(name="kns-job-900", uid="uid-of-900"))
+    assert store.allot_number() == 1
+
+
+def test_a_submission_without_a_member_gets_a_number_as_without_a_pool(ports: ServicePorts) -> None:
+    ports = replace(ports, members=FakePool())
+    job = submit_job(ports, an_identity(ports), a_request())
+    assert job.spec.accepted is not None
+    assert (job.number, job.spec.accepted.adopted) == (1, None)
+
+
+def test_only_a_submission_that_is_certain_to_be_stored_claims_a_member(ports: ServicePorts) -> None:
+    """Neither a refused one, nor a repeated one."""
+    pool = FakePool([900, 901])
+    ports = replace(ports, members=pool)
+    with pytest.raises(InvalidInputError):
+        submit_job(ports, an_identity(ports), a_request(machine={"type": "none"}))
+    first, second = (submit_job(ports, an_identity(ports), a_request(key="k1")) for _ in range(2))
+    assert first == second
+    assert pool.asked == 1
+
+
+@pytest.mark.proves("faults", "a client that hangs up leaks its place")
+def test_a_client_that_hangs_up_leaks_no_place(ports: ServicePorts, store: MemoryJobStore) -> None:
+    """
+    Nothing of a submission outlives it but its record and the claim. If the record was not stored, the next try claims
+    another member, and the leader discards the first one.
+    """
+    ports = replace(ports, members=FakePool([901, 900]))
+    store.faults["create"] = UnavailableError("no answer")
+    with pytest.raises(NotStoredError):
+        submit_job(ports, an_identity(ports), a_request(key="k1"))
+    del store.faults["create"]
+    assert submit_job(ports, an_identity(ports), a_request(key="k1")).number == 901

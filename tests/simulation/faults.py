@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from kns.adapters.kube.errors import error_from_status
 from kns.engine.fence import fence
 from kns.model.errors import AlreadyExistsError, UnavailableError
+from kns.ports import Kind
 
 ResultT = TypeVar("ResultT")
 Call = Callable[[], Any]
@@ -73,7 +74,9 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe_routes_at": CACHED,
     "cluster.observe_copies": CACHED,
     "cluster.read": READ,
+    "cluster.read_shared": READ,
     "cluster.list_objects": READ,
+    "cluster.list_events": READ,
     "cluster.list_metadata": READ,
     "cluster.pod_log": READ,
     "cluster.apply": WRITE,
@@ -83,10 +86,13 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "virtual_clusters.is_ready": CRASH | {"any error": Fault()},
     "virtual_clusters.apply": WRITE,
     "virtual_clusters.find_namespaces": READ,
+    "virtual_clusters.retry_pods": WRITE,
     "identity.find_client": CRASH | {"timeout, 429 or 500": Fault(_unavailable)},
     "identity.create_client": KEYCLOAK | {"409 after": Fault(lambda: AlreadyExistsError("injected"), after=True)},
     "identity.update_client": KEYCLOAK,
     "identity.delete_client": KEYCLOAK,
+    "inputs.read": READ,
+    "inputs.remove": WRITE,
     "outputs.read": READ,
     "outputs.write": WRITE,
     "tokens.ensure": WRITE,
@@ -102,6 +108,21 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "store.write_status": WRITE,
     "store.set_finalizer": WRITE,
     "store.delete": WRITE,
+    "cluster.observe_members": CACHED,
+    "cluster.observe_free_members": CACHED,
+    "cluster.claim": WRITE,
+    "store.count_waiting": CACHED,
+    "store.find": CACHED,
+    "store.fetch": READ,
+}
+# Only the warm pool and its claims make these calls (test_pool.py).
+ASKED_BY_POOL = {
+    "cluster.observe_members",
+    "cluster.observe_free_members",
+    "cluster.claim",
+    "store.count_waiting",
+    "store.find",
+    "store.fetch",
 }
 for _faults in FAULTS.values():
     _faults["frozen"] = Fault(freezes=True)
@@ -208,6 +229,8 @@ class WatchedHost(WatchedPort):
     def _learn(self, method: str, args: tuple[Any, ...], answer: Any) -> None:
         if method == "apply":
             self._still.learn(answer)
+        if method == "claim":
+            self._still.learn(self._target.read(Kind.NAMESPACE, "", args[0].namespace))
 
 
 class WatchedRecords(WatchedPort):

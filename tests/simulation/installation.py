@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from kns.adapters.kube.watch import SILENCE_S
+from kns.adapters.rooms import Rooms
 from kns.engine.intake import Intake
 from kns.engine.queue import WorkQueue
 from kns.engine.reconciler import Reconciler, Result
@@ -61,15 +62,18 @@ class _SimulatedWait(threading.Condition):
 class Installation:
     """The world and the leading process. `restart` simulates a crash or a change of the leader."""
 
+    host_type = WitnessedHost
+
     def __init__(self, site: Site = ALL_EXTRAS, *, first_number: int = 7) -> None:
         self.site = site
         self.clock = FakeClock()
         self.store = WitnessedRecords(self.clock, first_number=first_number)
-        self.host = WitnessedHost(self.clock)
+        self.host = self.host_type(self.clock)
         self.realm = WitnessedRealm()
         self.outputs = WitnessedOutputs()
         self.tokens = WitnessedTokens()
         self.virtual = FakeVirtualClusters()
+        self.host.is_prepared = self.virtual.marks.__contains__
         self.catalog = StaticCatalog(CATALOG)
         self.gate = Gate()
         self.surprise: BaseException | None = None
@@ -138,7 +142,7 @@ class Installation:
     def forget(self) -> None:
         """Clear what the fakes recorded about jobs that are gone."""
         kept = (self.store.gone, self.store.writes, self.host.made, self.host.calls, self.realm.calls, self.tokens.made)
-        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects):
+        for each in (*kept, self.outputs.final, self.virtual.asked, self.virtual.objects, self.virtual.marks):
             each.clear()
 
     @property
@@ -146,6 +150,7 @@ class Installation:
         """All objects of all jobs."""
         return [
             *self.host.left,
+            *(f"inputs of {number}" for number in self.store.inputs.packed),
             *(f"client {name}" for name in self.realm.clients),
             *(f"record {record}" for record in self.store.last),
             *(f"output of {record}" for record in self.outputs.outputs),
@@ -179,7 +184,7 @@ class Process:
         self.reconciler = Reconciler(
             store=records,
             writer=records,
-            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}),
+            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}, rooms=Rooms(most=8)),
             site=world.site,
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from kns.model.job.conditions import ConditionType, Reason
-from kns.model.job.job import Job, JobState, StopReason
+from kns.model.job.inputs import split_inputs
+from kns.model.job.job import Job, JobSpec, JobState, StopReason
 from kns.model.site import GatewayRef, Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
@@ -15,6 +16,10 @@ from tests.simulation.faults import Plan
 from tests.simulation.installation import ALL_EXTRAS, Installation
 
 RECORD = "kns-job-7"
+# A job whose parameters lie beside its record.
+_LARGE, _PACKED = split_inputs(
+    a_job().with_accepted(walltime_s=100).with_spec(parameters={"file": "x" * 9000}).build().spec
+)
 CLAIMS = {"data-x-lab-x-kns-job-7": "user1-data", "scratch-x-lab-x-kns-job-7": "user1-data"}
 Act = Callable[[Installation], None]
 When = Callable[[Job], bool]
@@ -51,6 +56,11 @@ def _have_gateway(world: Installation) -> None:
     world.host.watches_routes = True
 
 
+def _have_inputs(world: Installation) -> None:
+    assert _PACKED is not None
+    world.store.inputs.packed[7] = _PACKED
+
+
 def fail_to_deploy(world: Installation) -> None:
     message = json.dumps({"reason": "ItemOutOfRetries", "message": "item web: out of retries"})
     world.host.init_exit = {"exitCode": 1, "message": message}
@@ -78,6 +88,7 @@ class Life:
     reason: Reason
     acts: tuple[tuple[When, Act], ...] = ()
     job: JobBuilder = field(default_factory=a_job)
+    spec: JobSpec | None = None  # instead of that of `job`
     site: Site = SITE
     prepare: Act = lambda world: None
 
@@ -86,7 +97,7 @@ class Life:
         world = Installation(self.site)
         self.prepare(world)
         world.gate.plan = plan
-        world.store.add_spec(self.job.build().spec, record=RECORD)
+        world.store.add_spec(self.spec or self.job.build().spec, record=RECORD)
         for when, act in self.acts:
             world.work_until(lambda: when(world.store.last[RECORD]))  # noqa: B023 - used at once
             act(world)
@@ -95,6 +106,8 @@ class Life:
         return world
 
 
+# Events are read only if an init pod does not start for minutes (tests/flow/test_init_job.py).
+ASKED_AFTER_MINUTES = {"cluster.list_events"}
 # No life makes these calls. A submit over HTTP does, and a life begins with the record that the submit created.
 ASKED_BY_SUBMIT = {"store.find_request", "store.count_live", "store.create"}
 LINES = {
@@ -136,7 +149,7 @@ LIVES = {
         site=replace(SITE, spawn_delay_s=30),
         prepare=_have_no_room,
     ),
-    "walltime": Life(JobState.TERMINATED, Reason.WALLTIME, job=a_job().with_accepted(walltime_s=100)),
+    "walltime, with large inputs": Life(JobState.TERMINATED, Reason.WALLTIME, spec=_LARGE, prepare=_have_inputs),
     "record deleted": Life(JobState.TERMINATED, Reason.TERMINATE, acts=((serves, _delete),)),
     "kept, then deleted": Life(
         *_SHUTDOWN,

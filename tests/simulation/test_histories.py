@@ -25,7 +25,7 @@ from kns.model.job.job import EXIT_CODES, Job, JobState, StopReason
 from kns.model.site import KeycloakSettings
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import MemoryJobStore
-from tests.simulation.faults import FAULTS, NAMES, Fault
+from tests.simulation.faults import ASKED_BY_POOL, FAULTS, NAMES, Fault
 from tests.simulation.installation import ALL_EXTRAS, IdleError, Installation
 from tests.simulation.lives import LINES, fail_to_deploy, have_all, meddle_with_client, serves
 from tests.simulation.scale import ALL_HISTORIES, HISTORIES
@@ -62,7 +62,7 @@ STATES = {
     Reason.ITEM_OUT_OF_RETRIES: JobState.FAILED,
 }
 # Only a submit over HTTP makes this call, on a site with a limit of jobs per user.
-NEVER_CALLED = {"store.count_live"}
+NEVER_CALLED = {"store.count_live"} | ASKED_BY_POOL
 ANY = ""
 # A fault, the number of matching calls to skip, and the number of calls to strike. A life has about 200 calls, and few
 # of most kinds.

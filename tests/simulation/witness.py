@@ -61,6 +61,13 @@ class WitnessedHost(FakeHost):
         assert self.made[what] == 1, f"{what} was made again"
         return super().put(kind, namespace, name, obj)
 
+    def settle(self) -> None:
+        """The quota of each job is used so much that it may have refused pods."""
+        super().settle()
+        for (kind, _, _), obj in self._objects.items():
+            if kind is Kind.RESOURCE_QUOTA:
+                obj["status"] = {"hard": {"pods": "130"}, "used": {"pods": "100"}}
+
 
 class WitnessedRealm(MemoryRealm):
     """No client is created twice."""

@@ -20,6 +20,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 GROUPS = PROJECT["dependency-groups"]
+COMMAND_LINE: list[str] = PROJECT["project"]["dependencies"]
+RUNTIME = [*COMMAND_LINE, *PROJECT["project"]["optional-dependencies"]["server"]]
 DEV = [entry for entry in GROUPS["dev"] if isinstance(entry, str)]
 
 RUNTIME_LOCK = "requirements.lock"
@@ -59,9 +61,9 @@ def test_every_entry_has_a_hash_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "requirements"),
     [
-        (RUNTIME_LOCK, PROJECT["project"]["dependencies"]),
+        (RUNTIME_LOCK, RUNTIME),
         (BUILD_LOCK, PROJECT["build-system"]["requires"]),
-        (DEV_LOCK, [*PROJECT["project"]["dependencies"], *GROUPS["build"], *DEV]),
+        (DEV_LOCK, [*RUNTIME, *GROUPS["build"], *DEV]),
     ],
 )
 def test_every_requirement_is_pinned_within_its_range(name: str, requirements: list[str]) -> None:
@@ -117,8 +119,9 @@ def list_imports(*folders: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folders", "requirements"),
     [
-        (["kns"], PROJECT["project"]["dependencies"]),
-        (["demo", "testbed", "bench", "tests"], [*PROJECT["project"]["dependencies"], *DEV]),
+        (["kns/cli", "kns/client", "kns/model"], COMMAND_LINE),
+        (["kns"], RUNTIME),
+        (["demo", "testbed", "bench", "tests"], [*RUNTIME, *DEV]),
     ],
 )
 def test_every_import_is_declared(folders: list[str], requirements: list[str]) -> None:

@@ -51,6 +51,16 @@ def test_catalogue_and_images_are_looked_at_without_a_cluster(monkeypatch: pytes
     assert found["Keycloak"].severity is Severity.OK
 
 
+@pytest.mark.parametrize(
+    ("variables", "warns"),
+    [({}, True), ({"KNS_NAME_SERVERS": "10.0.0.2"}, False), ({"KNS_NETWORK_POLICIES": "false"}, False)],
+)
+def test_an_open_port_53_is_a_warning(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], warns: bool) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ("KNS_NAME_SERVERS" in look()) is warns
+
+
 def test_a_bad_catalogue_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "catalog" / "machines.json").write_text("{")
     assert "machines.json" in look()["catalogue"].said

@@ -5,6 +5,7 @@ The stored jobs were made by that release's own code over the same simulated hos
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_what_runs_is_not_touched(sim: Simulation, life: StoredLife) -> None:
     restore(sim, life)
     sim.run(until="draining" if life.state == "draining" else "serving")
     assert not [call for call in sim.host.calls if re.match(r"(apply|delete) (Deployment|StatefulSet|Job) ", call)]
+
+
+@lives_in("spawning")
+def test_a_control_plane_in_an_earlier_release_s_namespace_fits_its_quota(sim: Simulation, life: StoredLife) -> None:
+    """That release counted the chart's pod. With higher limits of kns's own pods, the tenant's would be refused."""
+    without = [obj for obj in life.objects if obj["kind"] not in ("Deployment", "Pod")]
+    restore(sim, replace(life, objects=without))
+    sim.run(until="serving")
+    deployment = sim.host.read(Kind.DEPLOYMENT, "kns-job-7", "kns-job-7")
+    assert deployment is not None
+    assert [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]] == ["syncer"]
 
 
 @lives_in("serving")

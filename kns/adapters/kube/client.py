@@ -8,6 +8,7 @@ typed models, global configuration, proxy variables and `Watch` are not used.
 
 import base64
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -239,6 +240,12 @@ class KubeClient:
 
 def _unavailable(what: str, error: Exception) -> UnavailableError:
     return UnavailableError(f"{what}: no answer ({clip(f'{type(error).__name__}: {error}')})")
+
+
+def find_administrators_kubeconfig() -> Path | None:
+    """The first file of KUBECONFIG, for commands that an administrator calls. The scheduler never reads it."""
+    first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    return Path(first) if first else None
 
 
 def connect(kubeconfig: Path | None) -> KubeClient:

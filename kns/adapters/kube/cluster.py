@@ -5,19 +5,21 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from kns.adapters.kube.client import APPLY, METADATA, KubeClient
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
+from kns.adapters.kube.keep import choose_keeper, keep_event
 from kns.adapters.kube.kinds import KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
+from kns.adapters.recent import RecentObjects
 from kns.model import names
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
+from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import Clock, Kind, Object
+from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
-_NAMESPACE, _ADDRESS = "namespace", "address"  # the indexes of the caches
+_NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
@@ -43,6 +45,7 @@ class KubeCluster:
         self._client = client
         self._throttle = throttle
         self._on_change = on_change
+        self._shared = RecentObjects(self.read, clock=clock)
         self._caches = {
             kind: WatchCache(
                 client,
@@ -51,7 +54,8 @@ class KubeCluster:
                 keep=choose_keeper(kind),
                 selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
-                | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {}),
+                | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {})
+                | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
                 on_change=partial(self._announce, kind),
             )
             for kind in (*WATCHED, *optional)
@@ -91,6 +95,29 @@ class KubeCluster:
         # By namespace and not by label, because tenants control the labels of copies.
         return self._caches[kind].select(_NAMESPACE, location.namespace)
 
+    def observe_members(self, installation: str) -> Sequence[Member]:
+        return self._select_members(installation)
+
+    def observe_free_members(self, installation: str, shape: str) -> Sequence[Member]:
+        return self._select_members(installation, shape)
+
+    def claim(self, member: Member, annotations: Mapping[str, str]) -> None:
+        meta = {"uid": member.uid, "resourceVersion": member.version, "annotations": dict(annotations)}
+        path = KINDS[Kind.NAMESPACE].path("", member.namespace)
+        query = {"fieldManager": names.FIELD_MANAGER}
+        try:
+            stored = self._client.request(
+                "PATCH",
+                path,
+                query=query,
+                body={"metadata": meta},
+                content_type=MERGE,
+                read_timeout_s=ANSWER_TIMEOUT_S,
+            )
+        except NotFoundError as error:
+            raise ConflictError(str(error)) from error
+        self._caches[Kind.NAMESPACE].put(stored)
+
     def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
             obj: Object = self._client.request("GET", KINDS[kind].path(namespace, name))
@@ -98,11 +125,26 @@ class KubeCluster:
             return None
         return obj
 
+    def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._shared.read(kind, namespace, name)
+
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         query = {"labelSelector": selector} if selector else None
         path = KINDS[kind].path(namespace)
         items: list[Object] = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)["items"]
         return items
+
+    def list_events(self, namespace: str, about: str = "") -> Sequence[Object]:
+        return self._list_events(namespace, f"involvedObject.name={about}" if about else "", most=MOST_EVENTS)
+
+    def list_warnings(self, namespace: str) -> Sequence[Object]:
+        return self._list_events(namespace, "type=Warning", most=MOST_WARNINGS)
+
+    def _list_events(self, namespace: str, selector: str, *, most: int) -> Sequence[Object]:
+        query = {"limit": str(most), **({"fieldSelector": selector} if selector else {})}
+        path = KINDS[Kind.EVENT].path(namespace)
+        found = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)
+        return [keep_event(event) for event in found["items"] or ()]  # null if the list is empty
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         row = KINDS[kind]
@@ -135,13 +177,16 @@ class KubeCluster:
             self._caches[kind].put(stored)
         return stored
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        body = {"preconditions": {"uid": uid}} if uid else None
+    def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
+    ) -> None:
+        wanted = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
+        body = {"preconditions": wanted} if wanted else None
         self._throttle.wait()
         try:
             self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
-            return  # deleted, replaced by another object of that name, or already terminating
+            return  # deleted, changed, replaced by another object of that name, or already terminating
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self._throttle.wait()
@@ -175,6 +220,10 @@ class KubeCluster:
             return f"{CUT}\n{text}"
         return text if text.count("\n") < lines else CUT + "\n" + text.partition("\n")[2]
 
+    def _select_members(self, *values: str) -> Sequence[Member]:
+        found = self._caches[Kind.NAMESPACE].select(_MEMBER, values)
+        return [member for obj in found if (member := read_member(obj)) is not None]
+
     def _announce(self, kind: Kind, obj: Object) -> None:
         namespace = _namespace_of(kind, obj)
         if names.is_job_object_name(namespace):
@@ -198,6 +247,15 @@ def _namespace_of(kind: Kind, obj: Object) -> str:
 
 def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
     return (_namespace_of(kind, obj),)
+
+
+def _index_member(namespace: Object) -> list[tuple[str, ...]]:
+    """By installation, and by installation and shape if the member is free."""
+    member = read_member(namespace)
+    if member is None:
+        return []
+    installation = str(namespace["metadata"]["labels"].get(names.INSTALLATION_LABEL))
+    return [(installation,), *([(installation, member.marks.shape)] if member.is_free else [])]
 
 
 def _read_ingress(ingress: Object) -> set[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """Readiness: the record cache has synced and the host API answered recently. Probes cause the calls, not a timer."""
 
+import math
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kns.adapters.kube.client import KubeClient
@@ -16,11 +18,14 @@ _PROBE_TIMEOUT_S = 1.4  # to connect, and again to answer; the limit of the prob
 
 
 class HostHealth:
-    """Implements `ports.Health`."""
+    """Implements `ports.Health`. `others` are the watches besides that of the records."""
 
-    def __init__(self, client: KubeClient, records: WatchCache[Any], *, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, records: WatchCache[Any], *, clock: Clock, others: Sequence[WatchCache[Any]] = ()
+    ) -> None:
         self._client = client
         self._records = records
+        self._caches = (records, *others)
         self._clock = clock
         self._asked_at = float("-inf")  # end of the last call
         self._answered_at = float("-inf")
@@ -28,6 +33,10 @@ class HostHealth:
 
     def is_ready(self) -> bool:
         return self._records.is_synced and self._host_answers()
+
+    def watch_ages(self) -> Mapping[str, float | None]:
+        ages = {cache.kind: cache.age_s for cache in self._caches}
+        return {kind: round(age_s, 1) if math.isfinite(age_s) else None for kind, age_s in ages.items()}
 
     def _host_answers(self) -> bool:
         """

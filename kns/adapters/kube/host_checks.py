@@ -27,13 +27,16 @@ from kns.ports import Kind
 OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
 POLICIES = (
     names.KNS_POLICY,
+    "kns-job-claims",
     "kns-job-endpoints",
     "kns-job-objects",
     "kns-job-pods",
     "kns-job-services",
+    "kns-job-sizes",
     "kns-job-volumes",
 )
 
+_POD_POLICY = "kns-job-pods"
 _GPU = "nvidia.com/gpu"
 _NAMES_SHOWN = 5
 _PORTAL = "jarvice"  # its namespaces end with -system, like those of a platform
@@ -154,7 +157,11 @@ def _check_policies(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
             todo = "kubectl apply -k <your overlay of manifests/>"
             yield Finding(check, Severity.FAULT, "the policy or its binding does not exist", todo)
             continue
-        problem = _find_mismatch(policy, wanted) if name == names.KNS_POLICY else ""
+        problem = ""
+        if name == names.KNS_POLICY:
+            problem = _find_mismatch(policy, wanted)
+        elif name == _POD_POLICY:
+            problem = _find_default_priority(client, policy)
         if problem:
             yield Finding(check, Severity.FAULT, problem, "change it in your overlay of manifests/")
         else:
@@ -170,6 +177,19 @@ def _find_mismatch(policy: Object, wanted: Wanted) -> str:
         return f"does not apply to the account {wanted.account} of kns"
     if not any(f"'{wanted.pod_security}'" in expression for expression in levels):
         return f"does not allow KNS_POD_SECURITY={wanted.pod_security}"
+    return ""
+
+
+def _find_default_priority(client: KubeClient, policy: Object) -> str:
+    """The host gives its default PriorityClass to every pod without one, those of tenants included."""
+    variables = {v["name"]: v["expression"] for v in (policy.get("spec") or {}).get("variables") or ()}
+    highest = int(variables.get("maxPriority", 0))
+    for found in client.request("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")["items"]:
+        if found.get("globalDefault") and found["value"] > highest:
+            return (
+                f"would refuse every pod of a tenant: the default PriorityClass {found['metadata']['name']} has the "
+                f"value {found['value']}, and maxPriority is {highest}"
+            )
     return ""
 
 

@@ -63,6 +63,10 @@ class IsolatedVirtualClusters:
         request = f"find_namespaces {kind} {name} {sorted(namespaces)}"
         return self._call(kubeconfig, request, lambda: self._inner.find_namespaces(kubeconfig, kind, name, namespaces))
 
+    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+        request = f"retry_pods {mark} {page}"
+        return self._call(kubeconfig, request, lambda: self._inner.retry_pods(kubeconfig, mark, page))
+
     def _call(self, kubeconfig: str, request: str, call: Callable[[], ResultT]) -> ResultT:
         """
         Raises:

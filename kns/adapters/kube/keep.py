@@ -1,5 +1,5 @@
 """
-What the watch caches hold of an object on the host: the fields that stages read.
+What is kept in memory of an object on the host: the fields that kns reads.
 
 Copies have what a tenant wrote: a claim's labels, annotations and selector alone may have 1 MiB. kns's own pods repeat
 the template that made them. Both would fill the memory of every replica.
@@ -11,7 +11,8 @@ from typing import Any
 from kns.adapters.kube.kinds import KINDS
 from kns.ports import Kind, Object
 
-_IDENTITY = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_LIFE = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
+_IDENTITY = (*_LIFE, "resourceVersion")
 
 
 def choose_keeper(kind: Kind) -> Callable[[Object], Object]:
@@ -31,22 +32,35 @@ def _keep_own(obj: Object) -> Object:
 
 
 def _keep_claim(claim: Object) -> Object:
-    """What a volume for the claim is made from (`kns.objects.vault`)."""
+    """
+    What a volume for the claim is made from (`kns.objects.vault`). Without its version, so that a change of the rest
+    changes nothing in the cache.
+    """
     spec = _pick(claim.get("spec"), ("storageClassName", "volumeName", "accessModes"))
     requests = ((claim.get("spec") or {}).get("resources") or {}).get("requests")
     return {
-        "metadata": _pick(claim["metadata"], _IDENTITY),
+        "metadata": _pick(claim["metadata"], _LIFE),
         "spec": {**spec, "resources": {"requests": _pick(requests, ("storage",))}},
         "status": _pick(claim.get("status"), ("phase",)),
     }
 
 
 def _keep_pod(pod: Object) -> Object:
-    """Why the pod does not start (`kns.stages.pods`), and when it ended."""
+    """Why the pod does not start (`kns.stages.pods`), and when it ended or will end."""
     return {
-        "metadata": _pick(pod["metadata"], (*_IDENTITY, "labels", "ownerReferences")),
+        "metadata": _pick(pod["metadata"], (*_IDENTITY, "deletionGracePeriodSeconds", "labels", "ownerReferences")),
         "spec": _pick(pod.get("spec"), ("nodeName",)),
         "status": dict(pod.get("status") or {}),
+    }
+
+
+def keep_event(event: Object) -> Object:
+    """When something happened, to what and why, without the other metadata."""
+    keys = ("type", "reason", "message", "count", "series", "firstTimestamp", "lastTimestamp", "eventTime")
+    return {
+        "metadata": _pick(event["metadata"], _IDENTITY),
+        "involvedObject": _pick(event.get("involvedObject"), ("kind", "name", "uid")),
+        **_pick(event, keys),
     }
 
 

@@ -54,7 +54,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.SECRET: KindRow(
         "/api/v1", "secrets", job=("get", *_APPLY), system=("get", "list", "create", "update", "delete")
     ),
-    Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", "create", "update")),
+    Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", *_APPLY, "update")),
     Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
     Kind.STATEFUL_SET: KindRow("/apis/apps/v1", "statefulsets", watched=True, cluster=_WATCH, job=_APPLY),
@@ -66,7 +66,7 @@ KINDS: dict[Kind, KindRow] = {
         cluster=_WATCH,
         job=("get", "list", "deletecollection"),
     ),
-    Kind.JOB: KindRow("/apis/batch/v1", "jobs", watched=True, cluster=_WATCH, job=_APPLY),
+    Kind.JOB: KindRow("/apis/batch/v1", "jobs", watched=True, cluster=_WATCH, job=_APPLY, system=_APPLY),
     Kind.INGRESS: KindRow(
         "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
     ),
@@ -81,7 +81,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.GATEWAY: KindRow("/apis/gateway.networking.k8s.io/v1", "gateways", cluster=("get",)),
     Kind.NETWORK_POLICY: KindRow("/apis/networking.k8s.io/v1", "networkpolicies", job=_APPLY),
     Kind.POD_DISRUPTION_BUDGET: KindRow("/apis/policy/v1", "poddisruptionbudgets", job=_APPLY),
-    Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", *_APPLY)),
+    Kind.EVENT: KindRow("/api/v1", "events", job=("list",), system=("get", "list", *_APPLY)),
     Kind.POD_METRICS: KindRow("/apis/metrics.k8s.io/v1beta1", "pods", job=("list",)),
     Kind.STORAGE_CLASS: KindRow("/apis/storage.k8s.io/v1", "storageclasses", namespaced=False, cluster=("get", "list")),
     Kind.PERSISTENT_VOLUME: KindRow(

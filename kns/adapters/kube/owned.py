@@ -4,6 +4,7 @@ owned by the record, so it is deleted with the record. The output is in a Secret
 """
 
 import base64
+import contextlib
 import gzip
 import threading
 from datetime import datetime
@@ -143,6 +144,10 @@ class KubeInputs(_OwnedSecrets):
         if _INPUTS_KEY not in data:
             raise InvalidInputError(f"Secret {name}", "is missing; submit the job again")
         return unpack_inputs(data[_INPUTS_KEY], digest=accepted.inputs.digest, what=f"Secret {name}")
+
+    def remove(self, job: Job) -> None:
+        with contextlib.suppress(NotFoundError):
+            self._client.request("DELETE", _SECRETS.path(self._namespace, names.job_inputs(job.number or 0)))
 
 
 class KubeOutputs(_OwnedSecrets):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from heapq import nlargest
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
 from kns.adapters.kube.kinds import RECORDS
@@ -36,7 +37,7 @@ from kns.model.job.job import (
     status_to_record,
 )
 from kns.model.job.packed import PackedJob, pack_job, read_packed, unpack_job
-from kns.ports import MOST_SURPLUS, Clock, Object
+from kns.ports import MOST_SURPLUS, Clock, Object, Share, Tally
 
 log = get_logger(__name__)
 
@@ -66,12 +67,26 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "state": _index(lambda job: job.state),
     "live": _index(lambda job: None if job.state.is_ended else True),
     "live user": _index(lambda job: None if job.state.is_ended else job.user),
+    "ended app": _index(lambda job: job.app if job.state.is_ended else None),
+    "failure": _index(lambda job: (job.reason or "") if job.state is JobState.FAILED else None),
     "ended user": _index(lambda job: job.user if job.state.is_ended else None),
 }
 
 
+def _number_of(job: PackedJob) -> int:
+    return job.number or 0
+
+
+def _share(jobs: Sequence[PackedJob]) -> Share:
+    return Share(len(jobs), sum(job.cores for job in jobs), sum(job.gib for job in jobs), sum(job.gpus for job in jobs))
+
+
 class KubeRecords:
-    """Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`."""
+    """
+    Implements `ports.JobStore`, `ports.RecordAuthority` and `ports.RecordWriter`.
+
+    `highest_elsewhere` returns the highest number outside of the records, for a counter that was lost.
+    """
 
     def __init__(
         self,
@@ -81,6 +96,7 @@ class KubeRecords:
         clock: Clock,
         on_change: Callable[[str], None] = lambda _name: None,
         first_number: int = 1,
+        highest_elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -96,6 +112,7 @@ class KubeRecords:
             on_change=lambda kept: on_change(kept[0]),
         )
         self._inputs = KubeInputs(client, namespace=namespace)
+        self._highest_elsewhere = highest_elsewhere
         self.numbers = JobNumbers(client, namespace=namespace, highest=self._highest_number, first=first_number)
 
     @property
@@ -132,8 +149,22 @@ class KubeRecords:
     def list_owners(self, payer: str) -> frozenset[str]:
         return frozenset(job.user for job in self._select("payer", payer))
 
-    def list_in_state(self, state: JobState) -> Sequence[Job]:
-        return [read_packed(job) for job in self._select("state", state)]
+    def list_newest_of_app(self, app: str, *, most: int) -> Sequence[Job]:
+        return [read_packed(job) for job in nlargest(most, self._select("ended app", app), key=_number_of)]
+
+    def list_newest_in_state(self, state: JobState, *, most: int) -> Sequence[Job]:
+        accepted = (job for job in self._select("state", state) if job.number is not None)
+        return [read_packed(job) for job in nlargest(most, accepted, key=_number_of)]
+
+    def tally(self) -> Tally:
+        live: dict[str, list[PackedJob]] = {}
+        for job in self._select("live", True):
+            live.setdefault(job.user, []).append(job)
+        return Tally({user: _share(jobs) for user, jobs in live.items()}, self._cache.count_values("failure"))
+
+    def list_in_state(self, state: JobState) -> Sequence[tuple[int, str]]:
+        found = self._select("state", state)  # nothing is unpacked: upstream asks often, and for thousands of jobs
+        return [(job.number, job.name) for job in found if job.number is not None and job.name is not None]
 
     def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
         surplus = self._cache.count("ended user", username) - most
@@ -149,6 +180,9 @@ class KubeRecords:
 
     def count_live(self, username: str) -> int:
         return self._cache.count("live user", username)
+
+    def count_waiting(self) -> int:
+        return self._cache.count("state", JobState.SUBMITTED)
 
     def fetch(self, number: int) -> Job | None:
         """Find the record by its name, which contains the number, or else by its label."""
@@ -193,6 +227,12 @@ class KubeRecords:
     def request_stop(self, job: Job, reason: StopReason) -> None:
         retry_on_conflict(lambda: self._write_stop(job.record, reason))
 
+    def extend_walltime(self, job: Job, walltime_s: int) -> None:
+        retry_on_conflict(lambda: self._write_walltime(job.record, walltime_s))
+
+    def set_keep(self, job: Job, *, keep: bool) -> None:
+        retry_on_conflict(lambda: self._write_keep(job, keep=keep))
+
     # --- RecordAuthority
 
     def list_uids(self) -> frozenset[str]:
@@ -205,7 +245,7 @@ class KubeRecords:
                 return frozenset(uids)
             query["continue"] = token
 
-    # --- RecordWriter
+    # --- RecordWriter; JobStore has `delete`, too
 
     def accept(self, job: Job, accepted: Accepted) -> None:
         spec = spec_to_record(job.spec.model_copy(update={"accepted": accepted}))
@@ -302,10 +342,14 @@ class KubeRecords:
         self._cache.put(stored)
         return _read(stored)
 
-    def _patch(self, job: Job, patch: Object) -> None:
+    def _patch(self, job: Job, patch: Object) -> Object:
+        """The record as stored."""
         path = RECORDS.path(self._namespace, job.record)
-        stored = self._client.request("PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S)
+        stored: Object = self._client.request(
+            "PATCH", path, body=patch, content_type=MERGE, read_timeout_s=ANSWER_TIMEOUT_S
+        )
         self._cache.put(stored)
+        return stored
 
     def _write_stop(self, record: str, reason: StopReason) -> None:
         """
@@ -318,6 +362,33 @@ class KubeRecords:
             return
         spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
+
+    def _write_walltime(self, record: str, walltime_s: int) -> None:
+        path = RECORDS.path(self._namespace, record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+        if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
+            return
+        spec = {"extendedWalltimeS": walltime_s}
+        written = self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
+        if job_from_record(written).spec.extended_walltime_s != walltime_s:  # an older CRD drops what it does not know
+            raise RefusedError(
+                f"NestedJob {record}: the host cluster did not store spec.extendedWalltimeS; apply "
+                "manifests/crd-nestedjob.yaml of this release"
+            )
+
+    def _write_keep(self, job: Job, *, keep: bool) -> None:
+        path = RECORDS.path(self._namespace, job.record)
+        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+        if stored.uid != job.uid:
+            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+        if bool(stored.spec.keep) is keep:
+            return
+        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {"keep": keep}}
+        if job_from_record(self._patch(stored, patch)).spec.keep is not keep:
+            raise RefusedError(
+                f"NestedJob {job.record}: the host cluster did not store spec.keep; apply "
+                "manifests/crd-nestedjob.yaml of this release"
+            )
 
     def _find_created(self, body: Object, error: UnavailableError) -> Object:
         """The record that a create request without an answer has stored. If there is none, raise the original error."""
@@ -332,7 +403,9 @@ class KubeRecords:
         return found
 
     def _highest_number(self) -> int:
-        return max((job.number or 0 for _, job in self._cache.all_objects() if job is not None), default=0)
+        """Pool members have numbers that no record has yet."""
+        numbers = (job.number or 0 for _, job in self._cache.all_objects() if job is not None)
+        return max(*numbers, 0, self._highest_elsewhere())
 
     def _keep(self, obj: Object) -> _Kept:
         """What the cache holds of a record. An invalid record is logged once, because it is converted once."""

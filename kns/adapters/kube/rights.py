@@ -21,7 +21,7 @@ BEYOND_CLUSTER = {
     (_RBAC, "clusterroles"): {"bind"},
 }
 BEYOND_JOB = {("", "pods/log"): {"get"}}
-BEYOND_SYSTEM = {(names.GROUP, "nestedjobs/status"): {"update"}}
+BEYOND_SYSTEM = {(names.GROUP, "nestedjobs/status"): {"update"}, ("", "pods/log"): {"get"}}
 BOUND_ROLES = (names.KNS_CLUSTER_ROLE, names.SYNCER_CLUSTER_ROLE)
 
 Rules = dict[tuple[str, str], set[str]]

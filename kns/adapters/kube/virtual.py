@@ -6,14 +6,33 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kns.adapters.kube.client import APPLY, METADATA_OF_ONE, NESTED_BOUNDS, Bounds, connect_to
+from kns.adapters.kube.client import (
+    APPLY,
+    MERGE,
+    METADATA,
+    METADATA_OF_ONE,
+    NESTED_BOUNDS,
+    Bounds,
+    connect_to,
+)
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
-from kns.model.errors import NotFoundError, TransientError, UnavailableError
+from kns.model.errors import (
+    ConflictError,
+    ExpiredError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    TransientError,
+    UnavailableError,
+)
 from kns.ports import Kind, Object
 
 _TIMEOUT_S = 3.0  # the tenant controls its virtual cluster, so a slow one may block a worker only briefly
 Request = Callable[..., Any]  # the method and path of a request, and the options of `KubeClient.request`
+_WAITING = "status.phase=Pending,spec.nodeName="
+PODS_PER_PAGE = 20  # one request for each, all within `NESTED_BOUNDS.total_s`, and 25 KiB of metadata for each
+_LONGEST_TOKEN = 4096  # a token stays in memory, and in the address of the next request
 _PROBE = "/api/v1/namespaces/default/serviceaccounts/default"
 
 
@@ -52,6 +71,24 @@ class KubeVirtualClusters:
         # One request for each, and only for metadata: a list of all namespaces is as long as the tenant makes it.
         with self._connect(kubeconfig) as request:
             return frozenset(each for each in sorted(namespaces) if _exists(request, KINDS[kind].path(each, name)))
+
+    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+        query = {"fieldSelector": _WAITING, "limit": str(PODS_PER_PAGE), **({"continue": page} if page else {})}
+        with self._connect(kubeconfig) as request:
+            try:
+                found = request("GET", KINDS[Kind.POD].path(""), query=query, accept=METADATA)
+            except ExpiredError:  # a tenant's API decides how long a token is valid
+                return ""
+            pods = [item["metadata"] for item in (found["items"] or ())[:PODS_PER_PAGE]]
+            body = {"metadata": {"annotations": {names.RETRIED_ANNOTATION: mark}}}
+            for meta in sorted(pods, key=lambda meta: str(meta.get("creationTimestamp"))):
+                path = KINDS[Kind.POD].path(meta["namespace"], meta["name"])
+                try:
+                    request("PATCH", path, body=body, content_type=MERGE, accept=METADATA_OF_ONE)
+                except (NotFoundError, RefusedError, ForbiddenError, ConflictError):
+                    continue  # it is gone, or a webhook of the tenant refuses the change
+        token = found["metadata"].get("continue") or ""
+        return token if len(token) <= _LONGEST_TOKEN else ""
 
     @contextmanager
     def _connect(self, kubeconfig: str) -> Iterator[Request]:

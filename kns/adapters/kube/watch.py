@@ -107,6 +107,12 @@ class WatchCache(Generic[KeptT]):
         with self._lock:
             return len(self._indexes[index].find(value))
 
+    def count_values(self, index: str) -> dict[str, int]:
+        """The number of objects for each value of an index whose values are texts."""
+        self._require_sync()
+        with self._lock:
+            return self._indexes[index].count_all()
+
     def all_objects(self) -> list[KeptT]:
         self._require_sync()
         with self._lock:
@@ -248,23 +254,27 @@ class WatchCache(Generic[KeptT]):
             entry = _Entry(version, self._keep(obj)) if key is not None else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
-        if key is not None and entry is not None:
-            self._store(key, entry, deleted=kind == "DELETED")
+        if key is not None and entry is not None and self._store(key, entry, deleted=kind == "DELETED"):
             self._on_change(entry.kept)
         return str(version) if version else ""
 
-    def _store(self, key: Key, entry: _Entry[KeptT], *, deleted: bool) -> None:
-        """Store an object from the server, unless the cache has a newer one of the same name."""
+    def _store(self, key: Key, entry: _Entry[KeptT], *, deleted: bool) -> bool:
+        """
+        Store an object from the server, unless the cache has a newer one of the same name. False if the change is in
+        nothing that is kept: a tenant may change the rest as often as they like.
+        """
         with self._lock:
             known = self._objects.get(key)
             if deleted:
                 self._tombstones[key] = entry.version
             if known is not None and known.version > entry.version:
-                return
+                return True
             if deleted:
                 self._drop(key)
             else:
                 self._set(key, entry)
+            # An object of the same version was written by this process, and nobody was told.
+            return deleted or known is None or known.version == entry.version or known.kept != entry.kept
 
 
 class _Index(Generic[KeptT]):
@@ -278,6 +288,9 @@ class _Index(Generic[KeptT]):
     def find(self, value: Hashable) -> Collection[Key]:
         found = self._keys.get(value, {})
         return (found,) if isinstance(found, tuple) else found
+
+    def count_all(self) -> dict[str, int]:
+        return {str(value): 1 if isinstance(found, tuple) else len(found) for value, found in self._keys.items()}
 
     def replace(self, key: Key, old: _Entry[KeptT] | None, new: _Entry[KeptT] | None) -> None:
         """Replace the object of a key. `old` or `new` is None if there is none."""

@@ -5,13 +5,13 @@ from typing import TypeVar
 
 from fastapi import Response
 
-from kns.api.jarvice.auth import OPTIONAL, REQUIRED, Caller, Guest
 from kns.api.jarvice.catalog_shapes import app_entry, appdef_entry, machine_entry
-from kns.api.jarvice.errors import ERRORS, PARAMETERS_MISSING, UNKNOWN_QUEUE
+from kns.api.jarvice.errors import ERRORS, UNKNOWN_QUEUE
 from kns.http.answers import JsonAnswer
+from kns.http.auth import OPTIONAL, REQUIRED, Caller, Guest
 from kns.http.dependencies import Ports, RawBody
-from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, Explained, HttpError
-from kns.http.json_body import decode_json
+from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, PARAMETERS_MISSING, Explained, HttpError
+from kns.http.json_body import decode_appdef
 from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes
 from kns.http.schemas import BOOLEAN, INTEGER, STRING, Schema, a_map, a_record, ref
@@ -49,8 +49,10 @@ routes = Routes(ERRORS)
 )
 def validate(ports: Ports, raw: RawBody) -> Response:
     try:
-        data = decode_json(raw)
+        data = decode_appdef(raw)
     except InvalidInputError as error:
+        if error.path:
+            raise
         raise HttpError(BAD_REQUEST) from error
     if not isinstance(data, dict):
         raise HttpError(BAD_REQUEST)

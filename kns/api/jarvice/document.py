@@ -3,17 +3,13 @@
 from functools import cache
 from typing import Any
 
-from fastapi import Request, Response
-
 from kns.api.jarvice import catalog, catalog_shapes, jobs, shapes, submit, team
-from kns.api.jarvice.auth import SECURITY_SCHEMES
 from kns.api.jarvice.errors import ERRORS
 from kns.http import probes
-from kns.http.answers import JsonAnswer
 from kns.http.app import FrontEnd
-from kns.http.openapi import Part, build_document
-from kns.http.routes import GET, Route, Routes
-from kns.http.schemas import STRING, a_record
+from kns.http.auth import SECURITY_SCHEMES
+from kns.http.openapi import Part, add_document_route, build_document
+from kns.http.routes import Routes
 
 PREFIX = "/jarvice"
 
@@ -31,19 +27,6 @@ FRONT_END = FrontEnd(
 )
 
 
-@routes.add(
-    Route(
-        "openapi.json",
-        "This document.",
-        answer=a_record({"openapi": STRING, "paths": {"type": "object"}}),
-        methods=GET,
-    )
-)
-def openapi(request: Request) -> Response:
-    document = describe_api()
-    return JsonAnswer({**document, "info": {**document["info"], "version": request.app.version}})
-
-
 @cache
 def describe_api() -> dict[str, Any]:
     """The document with an empty version; the route fills in the version of kns."""
@@ -54,3 +37,6 @@ def describe_api() -> dict[str, Any]:
         schemas={**shapes.SCHEMAS, **catalog_shapes.SCHEMAS, **submit.SCHEMAS, **team.SCHEMAS, **catalog.SCHEMAS},
         security_schemes=SECURITY_SCHEMES,
     )
+
+
+add_document_route(routes, describe_api)

@@ -17,8 +17,6 @@ from kns.service.errors import (
     WrongCredentialsError,
 )
 
-PARAMETERS_MISSING = ErrorResponse(400, "Required parameter(s) missing")
-USER_REQUIRED = ErrorResponse(400, "User required")
 MALFORMED = ErrorResponse(400, "Missing or Malformed API Syntax")  # submit only
 NO_CONTAINERS = ErrorResponse(400, "Container cannot create Application")  # batch: a container is not a nested app
 NO_SIGNAL = ErrorResponse(400, "signal not supported")  # a nested job has no single process

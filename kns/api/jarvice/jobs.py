@@ -8,24 +8,23 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Response
 
-from kns.api.jarvice.auth import REQUIRED, Admin, Caller
 from kns.api.jarvice.errors import (
     ERRORS,
     LOOKUP,
     NO_SCREEN,
     NO_SIGNAL,
-    PARAMETERS_MISSING,
     RUNNING,
     STORE,
     UNKNOWN_AT_STATUS,
     UNKNOWN_AT_STOP,
 )
-from kns.api.jarvice.lookup import JOB, LINES, Integers, KnownJob, Lines
 from kns.api.jarvice.shapes import info_entry, job_entries, metrics_entry, status_entry
 from kns.http.answers import TEXT, JsonAnswer, TextAnswer, answer_map
+from kns.http.auth import REQUIRED, Admin, Caller
 from kns.http.dependencies import Ports
-from kns.http.errors import INVALID_PARAMETERS, HttpError
+from kns.http.errors import INVALID_PARAMETERS, PARAMETERS_MISSING, HttpError
 from kns.http.events import render_events
+from kns.http.lookup import JOB, LINES, Integers, KnownJob, Lines
 from kns.http.parameters import Given
 from kns.http.routes import Parameter, Route, Routes
 from kns.http.schemas import BOOLEAN, INTEGER, STRING, a_word, ref

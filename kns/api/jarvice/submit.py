@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict
 
-from kns.api.jarvice.auth import IN_BODY
 from kns.api.jarvice.errors import ERRORS, MALFORMED, NO_CONTAINERS, STORE, WRONG_AT_SUBMIT
 from kns.http.answers import JsonAnswer
+from kns.http.auth import IN_BODY
 from kns.http.dependencies import Ports, RawBody, Sender, Sent
 from kns.http.errors import Explained, HttpError
 from kns.http.json_body import decode_json

@@ -2,9 +2,9 @@
 
 from fastapi import Response
 
-from kns.api.jarvice.auth import REQUIRED, Caller
 from kns.api.jarvice.errors import ERRORS
 from kns.http.answers import JsonAnswer
+from kns.http.auth import REQUIRED, Caller
 from kns.http.dependencies import Ports
 from kns.http.routes import Route, Routes
 from kns.http.schemas import NAMES, STRING, Schema, a_map, a_record, ref

@@ -6,13 +6,14 @@ is refused, because these calls start and end jobs.
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, HttpError
-from kns.http.json_body import decode_json
+from kns.http.json_body import decode_appdef, decode_json
 from kns.http.parameters import Given, Params
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import Job
@@ -67,7 +68,7 @@ class RequestArgs(Args):
         return Params(firsts)
 
 
-def _read_args(model: type[ArgsT], params: Params) -> ArgsT:
+def _read_args(model: type[ArgsT], params: Params, *, decode: Callable[[bytes], Any] = decode_json) -> ArgsT:
     """
     Raises:
         HttpError: `args` is absent or not JSON, or a key of it has a wrong type.
@@ -76,7 +77,7 @@ def _read_args(model: type[ArgsT], params: Params) -> ArgsT:
     if args is None:
         raise HttpError(BAD_REQUEST.because("args is missing: the body is a form with a field args that holds JSON"))
     try:
-        return parse_model(model, decode_json(args.encode()) if isinstance(args, str) else args, prefix="args")
+        return parse_model(model, decode(args.encode()) if isinstance(args, str) else args, prefix="args")
     except (InvalidInputError, UnicodeEncodeError) as error:
         raise HttpError(INVALID_PARAMETERS.because(_explain(error))) from error
 
@@ -92,7 +93,7 @@ async def _read_job_args(params: Given) -> JobArgs:
 
 
 async def _read_submit_args(params: Given) -> SubmitArgs:
-    return _read_args(SubmitArgs, params)
+    return _read_args(SubmitArgs, params, decode=decode_appdef)
 
 
 async def _read_request_args(params: Given) -> RequestArgs:

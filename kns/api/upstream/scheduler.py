@@ -7,8 +7,8 @@ from kns.http.answers import JsonAnswer
 from kns.http.dependencies import Ports
 from kns.http.routes import GET, POST, Route, Routes
 from kns.model import names
-from kns.model.job.job import Job, JobState
-from kns.service.find import accepted_of
+from kns.model.job.job import JobState
+from kns.service.ports import ServicePorts
 from kns.service.view import list_in_state
 
 routes = Routes(ERRORS)
@@ -30,14 +30,13 @@ def confirm() -> Response:
 
 @routes.add(Route("running", methods=GET))
 def running(ports: Ports) -> Response:
-    return JsonAnswer([_entry(job) for job in list_in_state(ports, JobState.PROCESSING)])
+    return JsonAnswer(_list(ports, JobState.PROCESSING))
 
 
 @routes.add(Route("queued", methods=GET))
 def queued(ports: Ports) -> Response:
-    return JsonAnswer([_entry(job) for job in list_in_state(ports, JobState.SUBMITTED)])
+    return JsonAnswer(_list(ports, JobState.SUBMITTED))
 
 
-def _entry(job: Job) -> list[str]:
-    accepted = accepted_of(job)
-    return [accepted.name, names.job_object_name(accepted.number)]
+def _list(ports: ServicePorts, state: JobState) -> list[list[str]]:
+    return [[name, names.job_object_name(number)] for number, name in list_in_state(ports, state)]

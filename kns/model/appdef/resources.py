@@ -5,7 +5,7 @@ All are explicit, so that the job's LimitRange, which is meant for the tenant's 
 All are added to the quota, so that the tenant can use the whole machine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import ROUND_CEILING
 from typing import Any
 
@@ -19,13 +19,34 @@ SYNCER: Resources = {
     "requests": {"cpu": "100m", "memory": "600Mi", "ephemeral-storage": "512Mi"},
     "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "4Gi"},
 }
+# The containers of a control plane whose processes run side by side. Together they request as much as SYNCER, which
+# runs all processes in the other layout, so the usage of a job does not depend on it. No limit is more times its
+# request than in the other containers of kns, because a LimitRange may bound that ratio.
+SIDE_BY_SIDE: dict[str, Resources] = {
+    "kine": {
+        "requests": {"cpu": "20m", "memory": "40Mi", "ephemeral-storage": "320Mi"},  # its volume holds the state
+        "limits": {"cpu": "1", "memory": "320Mi", "ephemeral-storage": "4Gi"},
+    },
+    "kube-apiserver": {  # its start is bound by the processor
+        "requests": {"cpu": "40m", "memory": "330Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "2", "memory": "1536Mi", "ephemeral-storage": "1Gi"},
+    },
+    "syncer": {
+        "requests": {"cpu": "20m", "memory": "120Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "1", "memory": "768Mi", "ephemeral-storage": "1Gi"},
+    },
+    "kube-controller-manager": {
+        "requests": {"cpu": "20m", "memory": "110Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+    },
+}
 DISTRO_COPY: Resources = {  # the control plane's init container; it copies files, and its speed depends on CPU
-    "requests": {"cpu": "40m", "memory": "64Mi"},
-    "limits": {"cpu": "2", "memory": "512Mi"},
+    "requests": {"cpu": "40m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": "4Gi"},
 }
 COREDNS: Resources = {
-    "requests": {"cpu": "10m", "memory": "32Mi"},
-    "limits": {"cpu": "200m", "memory": "170Mi"},
+    "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "200m", "memory": "170Mi", "ephemeral-storage": "1Gi"},
 }
 INIT: Resources = {
     "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
@@ -38,11 +59,32 @@ SHELL: Resources = {  # a few people run kubectl and helm at the same time
 
 VOLUME_SIZE = "5Gi"  # volume for the control plane's data, if the site configures one
 
-_PODS = (SYNCER, COREDNS, INIT)  # DISTRO_COPY runs before SYNCER and is smaller, so the pod's request is SYNCER's
-
-
 _ASKED = ("cpu", "memory", "ephemeral-storage")
-_CONTAINERS = {"syncer": SYNCER, "kubernetes": DISTRO_COPY, "coredns": COREDNS, "init": INIT, "shell": SHELL}
+
+
+def _sum_up(containers: Iterable[Resources]) -> Resources:
+    """The resources of a pod with these containers."""
+    each = list(containers)
+    return {
+        part: {name: add_quantities(*(container[part][name] for container in each)) for name in _ASKED}
+        for part in ("requests", "limits")
+    }
+
+
+# Both layouts request the same, and the limits of this one are the higher ones. DISTRO_COPY runs before SYNCER and is
+# smaller, so it adds nothing.
+CONTROL_PLANE = _sum_up(SIDE_BY_SIDE.values())
+
+_PODS = (CONTROL_PLANE, COREDNS, INIT)
+# A job's layout may change with the setting, so a LimitRange must admit the containers of both.
+_CONTAINERS = {
+    **{name: container for name, container in SIDE_BY_SIDE.items() if name != "syncer"},
+    "syncer": SYNCER,
+    "kubernetes": DISTRO_COPY,
+    "coredns": COREDNS,
+    "init": INIT,
+    "shell": SHELL,
+}
 
 
 def find_limit_range_problems(items: Sequence[LimitRangeItem]) -> Iterator[Problem]:
@@ -56,6 +98,24 @@ def find_limit_range_problems(items: Sequence[LimitRangeItem]) -> Iterator[Probl
     for index, item in enumerate(items):
         if item.type != "PersistentVolumeClaim":
             yield from (problem.below((index,)) for problem in _find_unfit(item))
+
+
+def admits_side_by_side(items: Sequence[LimitRangeItem]) -> bool:
+    """
+    Whether a pod with the containers of `SIDE_BY_SIDE` is admitted. Together they have higher limits than the single
+    container that `find_limit_range_problems` checks, so limits for whole pods may refuse them.
+    """
+    for item in items:
+        if item.type == "Pod":
+            for resource in _ASKED:
+                limit = parse_quantity(CONTROL_PLANE["limits"][resource])
+                request = parse_quantity(CONTROL_PLANE["requests"][resource])
+                ratio = item.max_limit_request_ratio.get(resource)
+                if resource in item.max and limit > parse_quantity(item.max[resource]):
+                    return False
+                if ratio is not None and limit / request > parse_quantity(ratio):
+                    return False
+    return True
 
 
 def _find_unfit(item: LimitRangeItem) -> Iterator[Problem]:

@@ -1,8 +1,8 @@
 """
 A machine of the catalogue: the resource limit of one job, not a node.
 
-kns uses CPU, memory and GPUs, and `mc_properties`, which selects the nodes for the job's pods. Files may have numbers
-as strings, and "" for an empty list. API responses always have integers.
+kns uses CPU, memory, GPUs and scratch, and `mc_properties`, which selects the nodes for the job's pods. Files may have
+numbers as strings, and "" for an empty list. API responses always have integers.
 """
 
 from typing import Annotated, Any
@@ -27,7 +27,8 @@ Number = Annotated[FiniteFloat, BeforeValidator(_read_number)]
 
 class Machine(BaseModel):
     """
-    A MachineDef with the keys of the contract. Memory is in GiB. The methods compute totals for `nodes` (contract E.4).
+    A MachineDef with the keys of the contract. Memory and scratch are in GiB. The methods compute totals for `nodes`
+    (contract E.4).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -77,6 +78,10 @@ class Machine(BaseModel):
 
     def memory_gib(self, nodes: int) -> int:
         return self.mc_ram + self.mc_slave_ram * (nodes - 1)
+
+    def scratch_gib(self, nodes: int) -> int:
+        """The ephemeral storage of the job; 0 if the machine does not say."""
+        return self.mc_scratch * nodes
 
     def gpus(self, nodes: int) -> int:
         return self.mc_gpus + self.mc_slave_gpus * (nodes - 1)

@@ -5,11 +5,19 @@ A message never contains a part of them.
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
+NO_PULL_CONFIG = json.dumps({"auths": {}})  # of a job that needs no credentials
+
 _WANTED = "must be a Docker config.json in base64"
+# A mark is in a record, which more people may read than the credentials. The many rounds make it slow to guess a weak
+# password from it; 20 000 take about 5 ms.
+_MARK_ROUNDS = 20_000
+_MARKS_KEPT = 1024  # more documents than the apps of a catalogue have
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
@@ -64,6 +72,17 @@ def merge_pull_config(app: str | None, system: Mapping[str, Any] | None, *, imag
     auths = {key: value for key, value in _auths(system).items() if _host(key) in wanted}
     auths |= _auths(json.loads(base64.b64decode(app))) if app else {}
     return json.dumps({"auths": auths}) if auths else None
+
+
+def keep_entries(before: Mapping[str, Any] | None, config: str) -> str:
+    """`config`, and the entries of the document `before` for further registries: pods may still need them."""
+    return json.dumps({"auths": {**_auths(before), **_auths(json.loads(config))}})
+
+
+@lru_cache(maxsize=_MARKS_KEPT)
+def mark_config(config: str, *, salt: str) -> str:
+    """A word that changes with the document and does not reveal it. `salt` is the installation's uid."""
+    return hashlib.pbkdf2_hmac("sha256", config.encode(), salt.encode(), _MARK_ROUNDS, dklen=8).hex()
 
 
 def _auths(config: Mapping[str, Any] | None) -> dict[str, Any]:

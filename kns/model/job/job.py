@@ -24,6 +24,7 @@ from kns.model.errors import InvalidInputError
 from kns.model.job.conditions import Condition, ConditionType, find_condition
 from kns.model.job.location import Location
 from kns.model.job.usage import Usage
+from kns.model.reading.duration import MAX_WALLTIME_S
 from kns.model.reading.parsing import parse_model
 
 
@@ -162,7 +163,13 @@ class Accepted(_Stored):
 
 
 class JobSpec(_Stored):
-    """The request. Only `desired_state`, `stop_reason` and, once, `accepted` may change (CEL rules in the CRD)."""
+    """
+    The request. Only `desired_state`, `stop_reason`, `extended_walltime_s`, `keep` and, once, `accepted` may change
+    (CEL rules in the CRD).
+
+    `extended_walltime_s` is the walltime, counted from the start, after somebody extended it. `keep`: an administrator
+    wants the job's objects after its end.
+    """
 
     user: str
     app: str
@@ -174,6 +181,8 @@ class JobSpec(_Stored):
     label: str | None = Field(default=None, max_length=255)
     project: str | None = None
     submission: dict[str, Any] = {}
+    extended_walltime_s: int | None = Field(default=None, ge=1, le=MAX_WALLTIME_S)
+    keep: bool | None = None
     desired_state: DesiredState = DesiredState.RUNNING
     stop_reason: StopReason | None = None
     accepted: Accepted | None = None
@@ -272,12 +281,18 @@ class Job:
         return None
 
     @property
+    def walltime_s(self) -> int | None:
+        """The walltime with its extensions; None if the job has none, which no extension changes."""
+        accepted = self.spec.accepted
+        if accepted is None or accepted.walltime_s is None:
+            return None
+        return max(accepted.walltime_s, self.spec.extended_walltime_s or 0)
+
+    @property
     def walltime_end(self) -> datetime | None:
         """When the walltime ends; None if the job has no walltime or has not started."""
-        accepted, start = self.spec.accepted, self.status.start_time
-        if accepted is None or accepted.walltime_s is None or start is None:
-            return None
-        return start + timedelta(seconds=accepted.walltime_s)
+        walltime_s, start = self.walltime_s, self.status.start_time
+        return None if walltime_s is None or start is None else start + timedelta(seconds=walltime_s)
 
 
 def job_from_record(record: Mapping[str, Any]) -> Job:

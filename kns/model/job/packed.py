@@ -32,8 +32,8 @@ _shared: WeakValueDictionary[bytes, NestedKubernetes] = WeakValueDictionary()
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedJob:
     """
-    `is_removed`: the job has ended and nothing of it is left on the host. `nested` is shared by all jobs with equal
-    values, and None if `is_removed`. Make it with `pack_job`.
+    `cores`, `gib` and `gpus` are those of its machines. `is_removed`: the job has ended and nothing of it is left on
+    the host. `nested` is shared by all jobs with equal values, and None if `is_removed`. Make it with `pack_job`.
     """
 
     record: str
@@ -44,7 +44,12 @@ class PackedJob:
     number: int | None
     name: str | None
     namespace: str | None
+    app: str
+    cores: int
+    gib: int
+    gpus: int
     state: JobState
+    reason: str | None
     is_removed: bool
     nested: NestedKubernetes | None = field(repr=False)
     read_error: str | None
@@ -56,7 +61,7 @@ def pack_job(job: Job) -> PackedJob:
     The packed form. A submission that an earlier release stored whole is cut to what this release keeps. A removed job
     loses the parts that only a live job needs: settled parameters, names of variables, and `nested`.
     """
-    accepted = job.spec.accepted
+    accepted, nodes = job.spec.accepted, job.spec.machine.nodes
     is_removed = job.is_ended and job.status.is_true(ConditionType.REMOVED)
     spec = job.spec.model_copy(update={"submission": slim_submission(job.spec.submission)})
     if accepted is not None:
@@ -87,7 +92,12 @@ def pack_job(job: Job) -> PackedJob:
         number=job.number,
         name=accepted.name if accepted else None,
         namespace=job.location.namespace if job.location else None,
+        app=intern(job.spec.app),
+        cores=accepted.machine.cores(nodes) if accepted else 0,
+        gib=accepted.machine.memory_gib(nodes) if accepted else 0,
+        gpus=accepted.machine.gpus(nodes) if accepted else 0,
         state=job.status.job_status,
+        reason=intern(job.status.reason) if job.status.reason else None,
         is_removed=is_removed,
         nested=_share(accepted.nested) if accepted and not is_removed else None,
         read_error=job.read_error,

@@ -16,6 +16,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[
 INT64_BOUND = 2**63  # Kubernetes stores JSON integers in 64 bits
 
 
+def is_int64(value: int) -> bool:
+    return -INT64_BOUND <= value < INT64_BOUND
+
+
 def read_flag(value: Any) -> Any:
     """Convert `"true"` and `"false"`, in any case, to booleans. The type check of the field judges all other values."""
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
@@ -41,7 +45,7 @@ def read_whole(value: Any) -> int:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -INT64_BOUND <= value < INT64_BOUND:
+    if not isinstance(value, int) or isinstance(value, bool) or not is_int64(value):
         raise ValueError("must be a whole number")
     return value
 

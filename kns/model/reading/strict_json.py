@@ -1,8 +1,9 @@
 """
-Strict JSON: each key once, and no NaN or infinity.
+Strict JSON: each key once, numbers and texts that every reader takes, bounded depth.
 
 Python's parser keeps the last of two equal keys, which hides mistakes in a file that is edited by hand. It also accepts
-NaN, which other parsers refuse.
+NaN, which other parsers refuse. The command line, the catalogue and `POST validate` read AppDefs with this module, so
+that all of them come to the same result.
 """
 
 import codecs
@@ -15,6 +16,10 @@ from typing import Any
 
 from kns.model.errors import KnsError
 from kns.model.reading.problem import Location, Problem
+from kns.model.reading.scalars import is_int64
+
+REPEATED = "appears twice"  # the message of the problem of a key
+MAX_DEPTH = 64  # far above any AppDef, and far below the recursion limits of Python and Kubernetes
 
 
 class NotJsonError(KnsError):
@@ -101,10 +106,27 @@ def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Ite
     waiting: list[tuple[Location, Any]] = [((), data)]
     while waiting:
         location, value = waiting.pop()
+        if len(location) > MAX_DEPTH:
+            yield Problem(location[:1], f"is nested deeper than {MAX_DEPTH}")
+            return
         if isinstance(value, float) and not math.isfinite(value):
             yield Problem(location, "is not a JSON number, or is too large")
+        elif isinstance(value, int) and not is_int64(value):
+            yield Problem(location, "is a larger number than 64 bits hold")
+        elif isinstance(value, str) and not _is_text(value):
+            yield Problem(location, "has half of a surrogate pair, which is no text")
+        elif isinstance(value, dict) and not all(map(_is_text, value)):  # such a key cannot be shown
+            yield Problem(location, "has a key with half of a surrogate pair, which is no text")
         elif isinstance(value, dict):
-            yield from (Problem((*location, key), "appears twice") for key in dict.fromkeys(keys_of.get(id(value), ())))
+            yield from (Problem((*location, key), REPEATED) for key in dict.fromkeys(keys_of.get(id(value), ())))
             waiting += [((*location, key), item) for key, item in reversed(value.items())]
         elif isinstance(value, list):
             waiting += [((*location, index), item) for index, item in reversed(list(enumerate(value)))]
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

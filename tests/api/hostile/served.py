@@ -22,7 +22,7 @@ from kns.http.server import ServerConfig, listen
 from tests.api.client import Api, as_json
 
 CREDENTIALS = "username=user1&apikey=key-user1"
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 SECRETS = ("key-user", "wrong-key", "eyJ", "P" * 16)  # API keys, a guess at one, any JWT, a job's password
 
 

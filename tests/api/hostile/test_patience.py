@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from starlette.requests import Request
@@ -97,19 +98,21 @@ def test_a_byte_now_and_then_extends_nothing(hasty: Served, sent: bytes) -> None
     hasty.assert_unharmed()
 
 
-def test_a_second_request_of_a_connection_must_end_as_well(hasty: Served) -> None:
-    with hasty.connect() as connection:
+def test_a_second_request_of_a_connection_must_end_as_well(observed: StringIO) -> None:
+    """The limit is longer here, because the first request must arrive within it on a busy machine as well."""
+    with serve(Api(), request_limit_s=4) as served, served.connect() as connection:
         connection.sendall(kept(get(JOBS)))
         assert read_answer(connection).status == 200
         connection.sendall(get(JOBS)[:40])
         assert read_answer(connection).status == 408
         assert connection.recv(1) == b""
-    hasty.assert_unharmed()
+        served.log = observed
+        served.assert_unharmed()
 
 
 def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
     """It is read and dropped, so that the client gets the answer, but not forever."""
-    with serve(Api(), request_limit_s=1) as served, served.connect() as connection:
+    with serve(Api(), request_limit_s=4) as served, served.connect() as connection:
         connection.sendall(kept(get("/jarvice/jobs", f"Content-Length: {2 * MAX_BODY_BYTES}", method="POST")))
         connection.sendall(b"x" * (MAX_BODY_BYTES + 1))
         assert read_answer(connection).status == 413
@@ -221,6 +224,15 @@ def test_a_host_that_is_none_does_not_spoil_the_answer_of_a_store_that_is_not_re
     patient.assert_unharmed()
 
 
+_A_POST: Scope = {
+    "type": "http",
+    "method": "POST",
+    "path": "/jarvice/submit",
+    "headers": [],
+    "app": SimpleNamespace(state=SimpleNamespace(error_renderers={})),
+}
+
+
 async def _tell(reader: BodyReader, receive: Receive) -> tuple[int, bytes]:
     """Status and body of the answer to a POST with this body."""
     sent: list[Message] = []
@@ -228,7 +240,7 @@ async def _tell(reader: BodyReader, receive: Receive) -> tuple[int, bytes]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await reader({"type": "http", "method": "POST", "headers": []}, receive, send)
+    await reader(_A_POST, receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 

@@ -152,9 +152,15 @@ def test_a_key_given_twice_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_keys_cannot_write_to_the_terminal(tmp_path: Path) -> None:
-    result, lines = _validate(tmp_path, an_appdef() | {"a\n\x1b[2J\ud800": 1})
+    result, lines = _validate(tmp_path, an_appdef() | {"a\n\x1b[2J": 1})
     assert result.exit_code == 0
-    assert "warning: a\\n\\x1b[2J\\ud800: unknown key, ignored" in lines[0]
+    assert "warning: a\\n\\x1b[2J: unknown key, ignored" in lines[0]
+
+
+def test_a_key_that_is_no_text_is_refused_as_over_http(tmp_path: Path) -> None:
+    result, lines = _validate(tmp_path, an_appdef() | {"a\ud800": 1})
+    assert result.exit_code == 1
+    assert lines[0].endswith("has a key with half of a surrogate pair, which is no text")
 
 
 def test_versions_of_the_site(tmp_path: Path) -> None:

@@ -51,13 +51,31 @@ def a_client(answer: Callable[[httpx.Request], httpx.Response], credentials: Any
     return Client("http://kns/", credentials, transport=httpx.MockTransport(answer), **options)
 
 
-def test_an_api_key_is_a_parameter_of_a_get_request() -> None:
+def test_an_api_key_is_in_headers_and_never_in_the_query() -> None:
+    """Access logs of proxies contain queries."""
     server = serve(body={})
     with a_client(server) as client:
         client.get("jobs", all="true")
     assert server.last.url.path == "/jarvice/jobs"
-    assert server.params == {"username": "user1", "apikey": "s3cr3t-key", "all": "true"}
+    assert server.params == {"all": "true"}
+    assert (server.last.headers["x-api-username"], server.last.headers["x-api-key"]) == ("user1", "s3cr3t-key")
     assert "authorization" not in server.last.headers
+
+
+def test_a_name_that_is_not_ascii_is_sent_as_utf_8() -> None:
+    server = serve(body={})
+    with a_client(server, ApiKey("zoë", "kéy")) as client:
+        client.ask("jobs")
+    assert dict(server.last.headers.raw)[b"X-API-Username"] == "zoë".encode()
+
+
+@pytest.mark.parametrize(("job", "params"), [(7, {"number": "7"}), ("a-name", {"name": "a-name"})])
+def test_the_api_of_own_clients_takes_a_number_or_a_name(job: int | str, params: dict[str, str]) -> None:
+    server = serve(body={"number": 7})
+    with a_client(server) as client:
+        for call, path in ((client.detail, "job"), (client.explain, "explain"), (client.connection, "connection")):
+            assert call(job) == {"number": 7}
+            assert (server.last.url.path, server.params) == (f"/kns/{path}", params)
 
 
 def test_an_api_key_is_in_the_body_of_a_submission() -> None:
@@ -114,7 +132,7 @@ def test_each_call_has_its_route_and_parameters(
     with a_client(server) as client:
         call(client)
     assert server.last.url.path == f"/jarvice/{path}"
-    assert server.params == {**KEY.params, **params}
+    assert server.params == params
 
 
 def test_jobs_are_by_number() -> None:

@@ -10,7 +10,7 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason, Substatus
 from kns.ports import Context
 from kns.stages.lifecycle import Lifecycle, Stage
-from kns.stages.outcome import Done, Outcome, Wait
+from kns.stages.outcome import Done, Failed, Outcome, Wait
 from tests.builders import a_job
 from tests.flow.conftest import Simulation
 
@@ -19,11 +19,12 @@ WAIT = Wait(5, Reason.PREPARING, "not yet")
 
 @dataclass
 class Script:
-    """Two stages; the second starts the job. Each verb takes its next outcome, or is Done. `calls` lists the calls."""
+    """Four stages; the second starts the job. Each verb takes its next outcome, or is Done. `calls` lists the calls."""
 
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     kept: str | None = None
+    have_ahead: tuple[str, ...] = ()
 
     def take(self, name: str) -> Outcome:
         self.calls.append(name)
@@ -37,16 +38,22 @@ class Script:
         def remove(_ctx: Context) -> Outcome:
             return self.take(f"remove {name}")
 
-        return Stage(name, condition, Substatus.PREPARING, ensure, remove)
+        def ahead(_ctx: Context) -> Outcome:
+            return self.take(f"ahead {name}")
+
+        return Stage(name, condition, Substatus.PREPARING, ensure, remove, ahead if name in self.have_ahead else None)
 
     def lifecycle(self) -> Lifecycle:
         ground = self.a_stage("ground", ConditionType.PREPARED)
         house = self.a_stage("house", ConditionType.DEPLOYED)
+        roof = self.a_stage("roof", ConditionType.KEYCLOAK_READY)
+        door = self.a_stage("door", ConditionType.EXPOSED)
         return Lifecycle(
-            stages=(ground, house),
+            stages=(ground, house, roof, door),
             starting=house,
             drain=lambda _ctx: self.take("drain"),
-            measure=lambda _ctx, _status: (2.0, 4.0, 0.0),
+            measure=lambda _ctx, _status: (2.0, 4.0, 0.0, 0.0),
+            follow=lambda _ctx: None,
             explain_kept=lambda _job, _site: self.kept,
         )
 
@@ -93,7 +100,7 @@ def test_the_job_starts_when_the_starting_stage_is_done(house: House) -> None:
     status = house.sim.job.status
     assert (status.job_status, status.start_time) == (JobState.PROCESSING, house.sim.clock.now())
     assert status.usage is not None
-    assert status.usage.rates == (2.0, 4.0, 0.0)
+    assert status.usage.rates == (2.0, 4.0, 0.0, 0.0)
 
 
 def test_a_shutdown_drains_until_done_and_removes_in_reverse_order(house: House) -> None:
@@ -104,7 +111,10 @@ def test_a_shutdown_drains_until_done_and_removes_in_reverse_order(house: House)
     house.step_until("ended")
     assert house.sim.job.status.job_status is JobState.COMPLETED
     house.step_until("removed")
-    assert house.script.calls == ["drain", "drain", "drain", "remove house", "remove ground"]
+    assert house.script.calls == [
+        *("drain", "drain", "drain"),
+        *("remove door", "remove roof", "remove house", "remove ground"),
+    ]
 
 
 def test_a_stage_that_waits_holds_back_those_before_it(house: House) -> None:
@@ -114,7 +124,7 @@ def test_a_stage_that_waits_holds_back_those_before_it(house: House) -> None:
     house.script.calls.clear()
     house.script.outcomes = {"remove house": [WAIT]}
     assert house.step().summary == "removing"
-    assert house.script.calls == ["remove house"]
+    assert house.script.calls == ["remove door", "remove roof", "remove house"]
 
 
 def test_an_ended_job_may_be_kept_as_it_is(house: House) -> None:
@@ -136,3 +146,49 @@ def test_the_walltime_counts_from_the_start_of_the_starting_stage(sim: Simulatio
     sim.clock.advance(100)
     house.step()
     assert sim.job.walltime_end == sim.clock.now() + timedelta(seconds=60)
+
+
+@pytest.fixture
+def site(house: House) -> House:
+    """The house with stages that make something ahead, and whose starting stage waits."""
+    house.script.have_ahead = ("ground", "house", "roof", "door")
+    house.script.outcomes = {"ensure house": [WAIT] * 9}
+    return house
+
+
+def _list_ahead(house: House) -> list[str]:
+    return [call for call in house.script.calls if call.startswith("ahead")]
+
+
+def test_the_stages_after_a_waiting_one_make_things_ahead(site: House) -> None:
+    """The earliest requeue counts. The record says only what the job waits for."""
+    site.script.outcomes["ahead roof"] = [Done(requeue_after_s=2)]
+    assert site.step() == Result("wait", 2, "Preparing: not yet")
+    assert _list_ahead(site) == ["ahead roof", "ahead door"]
+    status = site.sim.job.status
+    assert (status.reason, status.message) == (Reason.PREPARING, "not yet")
+    assert [each.type for each in status.conditions] == [ConditionType.PREPARED, ConditionType.DEPLOYED]
+
+
+def test_nothing_is_made_ahead_of_the_ground(site: House) -> None:
+    """Every stage needs what is before the starting one, such as a namespace that is the job's own."""
+    site.script.outcomes["ensure ground"] = [WAIT]
+    site.step()
+    assert _list_ahead(site) == []
+
+
+def test_a_stage_that_waits_ahead_holds_back_those_after_it(site: House) -> None:
+    site.script.outcomes["ahead roof"] = [Wait(1, Reason.KEYCLOAK_UNREACHABLE, "no answer")]
+    assert site.step().requeue_after_s == 1
+    assert _list_ahead(site) == ["ahead roof"]
+    assert site.sim.job.status.condition(ConditionType.KEYCLOAK_READY) is None
+
+
+def test_a_failure_ahead_ends_the_job_with_its_reason(site: House) -> None:
+    site.script.outcomes["ahead roof"] = [Failed(Reason.KEYCLOAK_OFF, "switched off")]
+    assert site.step().summary == "ended"
+    status = site.sim.job.status
+    assert (status.job_status, status.reason) == (JobState.FAILED, Reason.KEYCLOAK_OFF)
+    condition = status.condition(ConditionType.KEYCLOAK_READY)
+    assert condition is not None
+    assert condition.reason == Reason.KEYCLOAK_OFF

@@ -7,6 +7,7 @@ import pytest
 
 from kns.engine.queue import BASE_DELAY_S, MAX_DELAY_S, WorkQueue
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_close_wakes_all_who_wait_and_hands_out_nothing(queue: WorkQueue) -> Non
         thread.start()
     queue.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert taken == [None] * 3
     queue.add("a")
     assert queue.take() is None
@@ -163,7 +164,7 @@ def test_an_add_wakes_one_who_waits(queue: WorkQueue) -> None:
     thread = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
     thread.start()
     queue.add("a")
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert taken == ["a"]
 
 
@@ -186,11 +187,11 @@ def test_keys_that_come_due_together_wake_a_worker_each(queue: WorkQueue, clock:
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert waiting.acquire(timeout=5)
+        assert waiting.acquire(timeout=PATIENCE_S)
     clock.advance(1)
     queue.add("now")
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE_S)
     assert sorted(filter(None, taken)) == ["a", "b", "now"]
 
 

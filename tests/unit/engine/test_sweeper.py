@@ -25,6 +25,7 @@ from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.proves(
     "main",
@@ -575,8 +576,8 @@ def test_the_thread_outlives_a_sweep_that_fails(
     one = cluster.make()
     monkeypatch.setattr(one, "sweep", sweep)
     one.start()
-    assert swept.wait(5)
-    assert one.stop(timeout_s=5)
+    assert swept.wait(PATIENCE_S)
+    assert one.stop(timeout_s=PATIENCE_S)
 
 
 def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,10 +596,21 @@ def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(one, "sweep", sweep)
     monkeypatch.setattr(sweeper.log, "exception", crashed.append, raising=False)
     one.start()
-    assert asked.wait(5)
-    assert one.stop(timeout_s=5)
+    assert asked.wait(PATIENCE_S)
+    assert one.stop(timeout_s=PATIENCE_S)
     assert crashed == []
 
 
 def test_stopping_one_that_never_started_is_nothing(cluster: Cluster) -> None:
     assert cluster.make().stop(timeout_s=0)
+
+
+def test_namespaces_of_another_installation_do_not_hide_that_all_of_ours_look_like_orphans() -> None:
+    cluster = Cluster(rules=replace(RULES, max_share=50))
+    for number in range(1, 7):
+        cluster.add_namespace(number=number)
+    for number in range(1001, 1021):
+        cluster.add_namespace(number=number, installation="kns-other")
+    cluster.sweep()
+    left = [cluster.host.read(Kind.NAMESPACE, "", f"kns-job-{number}") for number in range(1, 7)]
+    assert all(obj is not None and "deletionTimestamp" not in obj["metadata"] for obj in left)

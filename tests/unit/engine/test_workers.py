@@ -13,6 +13,7 @@ from kns.engine.reconciler import Reconciler, Result
 from kns.engine.workers import Workers
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from tests.fakes.stores import FakeClock
+from tests.patience import PATIENCE_S
 
 
 class Shop:
@@ -52,8 +53,8 @@ class Shop:
         self.queue.add("END")
         with capture_logs() as logs:
             self.workers.start()
-            assert self.closed.wait(5)
-            assert self.workers.stop(timeout_s=5)
+            assert self.closed.wait(PATIENCE_S)
+            assert self.workers.stop(timeout_s=PATIENCE_S)
         assert not self.died.is_set()
         return [dict(line) for line in logs if line.get("outcome") != "end"]
 
@@ -82,8 +83,8 @@ def test_a_result_says_when_to_look_again(shop: Shop) -> None:
     logs = shop.work()
     assert (planned_s(shop, "later"), planned_s(shop, "never")) == (5.0, None)
     assert [(line["event"], line["outcome"], line["requeue_after_s"], line["detail"]) for line in logs] == [
-        ("pass_finished", "wait", 5.0, "Spawning: x"),
-        ("pass_finished", "kept", None, ""),
+        ("reconcile_finished", "wait", 5.0, "Spawning: x"),
+        ("reconcile_finished", "kept", None, ""),
     ]
 
 
@@ -111,7 +112,7 @@ def test_an_error_requeues_the_key_after_a_delay(shop: Shop, error: Exception, o
     shop.acts = {"a": [raising(error)]}
     shop.queue.add("a")
     shop.queue.add("b")
-    logs = [line for line in shop.work() if line["event"] == "pass_finished"]
+    logs = [line for line in shop.work() if line["event"] == "reconcile_finished"]
     delay_s = planned_s(shop, "a")
     assert delay_s is not None
     assert at_least_s <= delay_s <= max(at_least_s, 1.3 * BASE_DELAY_S)
@@ -122,7 +123,7 @@ def test_an_error_requeues_the_key_after_a_delay(shop: Shop, error: Exception, o
 def test_a_crash_is_logged_with_its_traceback(shop: Shop) -> None:
     shop.acts = {"a": [raising(ZeroDivisionError("ours"))]}
     shop.queue.add("a")
-    assert [line["event"] for line in shop.work()] == ["pass_crashed", "pass_finished"]
+    assert [line["event"] for line in shop.work()] == ["reconcile_crashed", "reconcile_finished"]
 
 
 def test_a_success_ends_the_backoff(shop: Shop) -> None:
@@ -160,11 +161,11 @@ def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
         assert inside.acquire(blocking=False), "twice at once"
         shop.queue.add("a")
         inside.release()
-        barrier.wait(5)
+        barrier.wait(PATIENCE_S)
         return Result("met")
 
     def other() -> Result:
-        barrier.wait(5)
+        barrier.wait(PATIENCE_S)
         return Result("met")
 
     def end() -> Result:
@@ -175,8 +176,8 @@ def test_workers_work_at_the_same_time_never_on_the_same_key() -> None:
     shop.queue.add("a")
     shop.queue.add("b")
     shop.workers.start()
-    assert shop.closed.wait(5)
-    assert shop.workers.stop(timeout_s=5)
+    assert shop.closed.wait(PATIENCE_S)
+    assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert sorted(shop.seen) == ["a", "a", "b"]
 
 
@@ -186,16 +187,16 @@ def test_stop_lets_a_pass_end_and_tells_of_one_that_does_not() -> None:
 
     def slow() -> Result:
         inside.set()
-        go_on.wait(5)
+        go_on.wait(PATIENCE_S)
         return Result("wait", 1.0)
 
     shop.acts = {"a": [slow]}
     shop.queue.add("a")
     shop.workers.start()
-    assert inside.wait(5)
+    assert inside.wait(PATIENCE_S)
     assert not shop.workers.stop(timeout_s=0)
     go_on.set()
-    assert shop.workers.stop(timeout_s=5)
+    assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert shop.seen == ["a"]
 
 
@@ -212,6 +213,6 @@ def test_a_worker_that_dies_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(shop.queue, "take", take)
     with capture_logs() as logs:
         shop.workers.start()
-        assert shop.died.wait(5)
-        assert shop.workers.stop(timeout_s=5)
+        assert shop.died.wait(PATIENCE_S)
+        assert shop.workers.stop(timeout_s=PATIENCE_S)
     assert [line["event"] for line in logs] == ["worker_died"]

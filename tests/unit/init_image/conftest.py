@@ -1,8 +1,9 @@
 """
-Puts the runner on the path, as its image does, and provides what it meets there: a fake `kubectl` and a plan
-file.
+Puts the runner on the path, as its image does, and provides what it meets there: a fake `kubectl`, the API of the
+virtual cluster, and a plan file.
 
-The fake is a real program on PATH; its calls and its responses are in files beside it.
+The fake `kubectl` is a real program on PATH; its calls and its responses are in files beside it. The API is an HTTP
+server on loopback.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,8 @@ from runner.shutdown import Shutdown  # noqa: E402
 _FAKE_KUBECTL = """#!{python} -SE
 import json, pathlib, sys
 home = pathlib.Path({home!r})
-arguments = [a for a in sys.argv[1:] if not a.startswith("--request-timeout")]
-verb = " ".join(arguments[:2]) if arguments[0] == "get" else arguments[0]
-if "--server-side" in arguments:
-    verb = "record" if "--field-manager=kns-init" in arguments else "apply server-side"
+arguments = sys.argv[1:]
+verb = "apply server-side" if "--server-side" in arguments else arguments[0]
 stdin = sys.stdin.read() if "-" in arguments else ""
 with (home / "calls").open("a") as calls:
     calls.write(json.dumps([verb, arguments, stdin]) + "\\n")
@@ -41,11 +42,6 @@ code, stdout, stderr = replies.pop(0) if replies else [0, "", ""]
 answers.write_text(json.dumps(replies))
 sys.stdout.write(stdout)
 sys.stderr.write(stderr)
-configmap = home / "configmap"
-if code == 0 and verb == "record":
-    configmap.write_text(stdin)
-if code == 0 and verb == "get configmap" and configmap.exists():
-    sys.stdout.write(configmap.read_text())
 sys.exit(code)
 """
 
@@ -55,7 +51,7 @@ class FakeKubectl:
     """
     The responses of the fake, and the calls that it received.
 
-    Verbs: `get serviceaccount`, `get configmap`, `record`, `apply`, `apply server-side`.
+    Verbs: `apply`, `apply server-side`.
     """
 
     home: Path
@@ -70,10 +66,85 @@ class FakeKubectl:
         lines = log.read_text().splitlines() if log.exists() else []
         return [(arguments, stdin) for seen, arguments, stdin in map(json.loads, lines) if seen == verb]
 
-    def recorded(self) -> dict[str, str]:
-        """The data of the progress ConfigMap."""
-        data: dict[str, str] = json.loads((self.home / "configmap").read_text())["data"]
-        return data
+
+MARK = {"annotation": "kns.io/record-uid", "value": "uid-1", "limitSeconds": 120}
+
+
+@dataclass
+class FakeApi:
+    """
+    The API of a virtual cluster that kns has prepared. Verbs: `mark`, `progress`, `record`.
+
+    `mark` is the value of the annotation that the runner waits for; None: the Secret does not exist.
+    """
+
+    mark: str | None = str(MARK["value"])
+    progress: dict[str, str] | None = None
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    on_request: Callable[[], None] = lambda: None
+    _failures: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+
+    def fail(self, verb: str, times: int, *, status: int = 500, body: str = '{"message": "etcd is away"}') -> None:
+        """The next requests of this kind get this answer; status 0: none at all."""
+        self._failures[verb] = [(status, body)] * times
+
+    def answer(self, method: str, path: str, body: str) -> tuple[int, str]:
+        """Status and body of the response to a request."""
+        secret, configmap = "/api/v1/namespaces/default/secrets/kns-job", "/configmaps/kns-init-progress"
+        verb = "mark" if path == secret else "progress" if method == "GET" else "record"
+        self.asked.append(verb)
+        self.on_request()
+        if self._failures.get(verb):
+            return self._failures[verb].pop()
+        if verb == "record":
+            assert path == f"/api/v1/namespaces/kube-system{configmap}?fieldManager=kns-init&force=true"
+            self.progress = json.loads(body)["data"]
+            return 201, body
+        if verb == "mark":
+            annotations = {MARK["annotation"]: self.mark}
+            return _found({"metadata": {"annotations": annotations}} if self.mark is not None else None)
+        assert path == f"/api/v1/namespaces/kube-system{configmap}"
+        return _found({"data": self.progress} if self.progress is not None else None)
+
+    def kubeconfig(self) -> dict[str, Any]:
+        """As kns writes it, but without TLS."""
+        cluster = {"server": f"http://127.0.0.1:{self.port}"}
+        return {"clusters": [{"cluster": cluster}], "users": [{"user": {}}]}
+
+
+def _found(obj: dict[str, Any] | None) -> tuple[int, str]:
+    return (200, json.dumps(obj)) if obj is not None else (404, '{"message": "not found"}')
+
+
+def serve(api: FakeApi, wrap: Callable[[ThreadingHTTPServer], None] = lambda server: None) -> ThreadingHTTPServer:
+    """Serve `api` on loopback in a thread. `wrap` may add TLS."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _respond(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            status, text = api.answer(self.command, self.path, body)
+            if not status:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_PATCH = _respond  # noqa: N815 - the library's names
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    wrap(server)
+    api.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
 
 
 @dataclass
@@ -82,6 +153,7 @@ class Sleeper:
 
     pauses: list[float] = field(default_factory=list)
     slowness: float = 1
+    on_pause: Callable[[], object] = lambda: None
 
     def clock(self) -> float:
         """Seconds slept so far."""
@@ -90,6 +162,7 @@ class Sleeper:
     def pause(self, seconds: float) -> None:
         """Note the pause."""
         self.pauses.append(seconds)
+        self.on_pause()
 
 
 @pytest.fixture
@@ -102,6 +175,17 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(home), prepend=":")
     return FakeKubectl(home)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[FakeApi]:
+    """The API, and a kubeconfig for it in `kubeconfig`."""
+    fake = FakeApi()
+    server = serve(fake)
+    (tmp_path / "kubeconfig").write_text(json.dumps(fake.kubeconfig()))
+    yield fake
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
@@ -139,7 +223,8 @@ def write_plan(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], Path]:
         templates.mkdir(exist_ok=True)
         (tmp_path / "work").mkdir(exist_ok=True)
         plan = tmp_path / "plan.json"
-        plan.write_text(json.dumps({"version": 1, "templatesDir": str(templates), "steps": list(steps)}))
+        document = {"version": 2, "templatesDir": str(templates), "awaits": MARK, "steps": list(steps)}
+        plan.write_text(json.dumps(document))
         return plan
 
     return write
@@ -155,7 +240,7 @@ class Ended:
 
 
 @pytest.fixture
-def run(tmp_path: Path, kubectl: FakeKubectl, sleeper: Sleeper) -> Callable[[Path], Ended]:
+def run(tmp_path: Path, kubectl: FakeKubectl, api: FakeApi, sleeper: Sleeper) -> Callable[[Path], Ended]:
     """Run a plan file to its end."""
 
     def run_it(plan: Path) -> Ended:
@@ -164,7 +249,7 @@ def run(tmp_path: Path, kubectl: FakeKubectl, sleeper: Sleeper) -> Callable[[Pat
         code = conclude(
             lambda output: run_plan(
                 plan,
-                environ={"KNS_WORK_DIR": str(tmp_path / "work")},
+                environ={"KNS_WORK_DIR": str(tmp_path / "work"), "KUBECONFIG": str(tmp_path / "kubeconfig")},
                 output=output,
                 shutdown=Shutdown(),
                 pause=sleeper.pause,

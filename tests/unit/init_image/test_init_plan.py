@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from runner.outcome import ExitCode, PlanRefused
-from runner.plan import Apply, ApplyInline, Script, parse_plan, read_plan
+from runner.plan import Apply, ApplyInline, Awaited, Script, parse_plan, read_plan
 
 StepBuilder = Callable[..., dict[str, Any]]
+AWAITED = {"annotation": "kns.io/record-uid", "value": "uid-1", "limitSeconds": 900}
 
 
 def _plan(*steps: object, **changes: object) -> dict[str, object]:
-    return {"version": 1, "templatesDir": "/templates", "steps": list(steps)} | changes
+    return {"version": 2, "templatesDir": "/templates", "awaits": AWAITED, "steps": list(steps)} | changes
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,30 @@ def test_a_wrong_entry_is_refused_by_its_place(a_step: StepBuilder, changes: dic
     assert refused.value.code == ExitCode.PLAN_REFUSED
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", True, None, 1.0])
+def test_what_the_run_waits_for_is_part_of_the_plan() -> None:
+    assert parse_plan(_plan()).awaited == Awaited("kns.io/record-uid", "uid-1", 900)
+
+
+@pytest.mark.parametrize(
+    ("awaits", "said"),
+    [
+        (None, "awaits.annotation: awaits must be an object"),
+        ({**AWAITED, "annotation": 1}, "awaits.annotation: must be a string"),
+        ({**AWAITED, "value": None}, "awaits.value: must be a string"),
+        ({**AWAITED, "limitSeconds": "9"}, "awaits.limitSeconds: must be a whole number"),
+    ],
+)
+def test_a_wait_for_nothing_is_refused(awaits: object, said: str) -> None:
+    """Otherwise the items might run before the virtual cluster has what they use."""
+    with pytest.raises(PlanRefused) as refused:
+        parse_plan(_plan(awaits=awaits))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("version", [1, 0, "2", True, None, 2.0])
 def test_another_version_names_found_and_supported(version: object) -> None:
-    """Only the number 1 is version 1."""
-    with pytest.raises(PlanRefused, match=f"plan has version {version!r}, this init image supports version 1"):
+    """Only the number 2 is version 2."""
+    with pytest.raises(PlanRefused, match=f"plan has version {version!r}, this init image supports version 2"):
         parse_plan(_plan(version=version))
 
 

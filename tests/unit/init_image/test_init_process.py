@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.unit.init_image.conftest import FakeKubectl
+    from tests.unit.init_image.conftest import FakeApi, FakeKubectl
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
@@ -24,7 +25,7 @@ RUNNER_DIR = Path(__file__).resolve().parents[3] / "init-image"
 
 
 @pytest.fixture
-def start(tmp_path: Path, kubectl: FakeKubectl) -> Start:
+def start(tmp_path: Path, kubectl: FakeKubectl, api: FakeApi) -> Start:
     """Start the runner as the image does."""
 
     def start_it(*arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -37,6 +38,7 @@ def start(tmp_path: Path, kubectl: FakeKubectl) -> Start:
             env={
                 "PATH": os.environ["PATH"],
                 "KNS_WORK_DIR": str(tmp_path / "work"),
+                "KUBECONFIG": str(tmp_path / "kubeconfig"),
                 "KNS_TERMINATION_LOG": str(tmp_path / "log"),
                 **environ,
             },
@@ -60,7 +62,7 @@ def _terminate(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 
 def test_sigterm_reaches_the_running_script(
-    start: Start, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+    start: Start, api: FakeApi, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:
     """Exit 143, the script got its chance, and its own exit code 0 does not make it done."""
     script = "trap 'echo got it; exit 0' TERM\necho ready\nwhile :; do sleep 600 & wait; done"
@@ -78,7 +80,7 @@ def test_sigterm_reaches_the_running_script(
         "reason": "Terminated",
         "message": message,
     } == json.loads((tmp_path / "log").read_text())
-    assert list(kubectl.recorded()) == ["0"]
+    assert list(api.progress or ()) == ["0"]
 
 
 def test_sigterm_ends_a_pause(start: Start, a_step: StepBuilder, write_plan: PlanWriter) -> None:
@@ -89,16 +91,14 @@ def test_sigterm_ends_a_pause(start: Start, a_step: StepBuilder, write_plan: Pla
 
 
 def test_sigterm_ends_the_wait_for_the_api(
-    start: Start, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+    start: Start, api: FakeApi, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
 ) -> None:
     """Also before the first item."""
-    kubectl.answer("get serviceaccount", *[(1, "", "no such host\n")] * 500)
-    calls = kubectl.home / "calls"
-    os.mkfifo(calls)
+    waits = threading.Event()
+    api.mark, api.on_request = None, waits.set
     process = start("--plan", str(write_plan([a_step()])))
-    with calls.open() as seen:  # the fake's first call opens the other end
-        assert '"get serviceaccount"' in seen.readline()
-        assert _terminate(process)[0] == 143
+    assert waits.wait(60)
+    assert _terminate(process)[0] == 143
     assert json.loads((tmp_path / "log").read_text())["reason"] == "Terminated"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from runner.app import conclude
 from runner.output import Output
 
 if TYPE_CHECKING:
-    from tests.unit.init_image.conftest import Ended, FakeKubectl, Sleeper
+    from tests.unit.init_image.conftest import Ended, FakeApi, FakeKubectl, Sleeper
 
 StepBuilder = Callable[..., dict[str, Any]]
 PlanWriter = Callable[[Sequence[dict[str, Any]]], Path]
@@ -76,7 +77,7 @@ def test_a_failing_item_is_tried_again_after_its_pause(
 
 
 def test_an_item_out_of_retries_ends_the_run(
-    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+    run: Runner, kubectl: FakeKubectl, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
     """No pause after the last attempt, no later item, and the message says which item and why."""
     plan = write_plan([a_step("web"), a_step("script", script="exit 7", retries=2), a_step("never")])
@@ -92,11 +93,11 @@ def test_an_item_out_of_retries_ends_the_run(
         "reason": "ItemOutOfRetries",
         "message": "item 2/3 'script' failed after 3 attempts, last exit code 7",
     }
-    assert list(kubectl.recorded()) == ["0"]
+    assert list(api.progress or ()) == ["0"]
 
 
 def test_a_second_run_goes_on_where_the_first_one_stopped(
-    run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter
+    run: Runner, kubectl: FakeKubectl, api: FakeApi, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
     """Finished items are skipped, the failed one runs again."""
     plan = write_plan([a_step("web"), a_step("script", script="test -e marker")])
@@ -105,63 +106,103 @@ def test_a_second_run_goes_on_where_the_first_one_stopped(
     ended = run(plan)
     assert ended.lines == ["[1/2] web, already done", "[2/2] script, attempt 1"]
     assert (ended.code, ended.message) == (0, {"result": "ok", "steps": 2})
-    assert list(kubectl.recorded()) == ["0", "1"]
+    assert list(api.progress or ()) == ["0", "1"]
     assert len(kubectl.calls("apply")) == 1
 
 
-def test_a_changed_item_runs_again(
-    run: Runner, kubectl: FakeKubectl, a_step: StepBuilder, write_plan: PlanWriter
-) -> None:
+def test_a_changed_item_runs_again(run: Runner, api: FakeApi, a_step: StepBuilder, write_plan: PlanWriter) -> None:
     """What is remembered is the content of an item, not its place; what no longer applies is forgotten."""
     assert run(write_plan([a_step("web"), a_step("more", path="more.yml")])).code == 0
     ended = run(write_plan([a_step("web", path="other.yml")]))
     assert ended.lines == ["[1/1] web, attempt 1"]
-    assert list(kubectl.recorded()) == ["0"]
+    assert list(api.progress or ()) == ["0"]
 
 
 def test_progress_is_recorded_in_three_tries(
-    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
     """The third try counts, and nothing is said of the first two."""
-    kubectl.answer("record", *[(1, "", "connection refused\n")] * 2)
+    api.fail("record", 2)
     ended = run(write_plan([a_step()]))
     assert ended.lines == ["[1/1] web, attempt 1"]
-    assert (sleeper.pauses, ended.code, list(kubectl.recorded())) == ([1.0, 1.0], 0, ["0"])
+    assert (sleeper.pauses, ended.code, list(api.progress or ())) == ([1.0, 1.0], 0, ["0"])
 
 
 def test_progress_that_cannot_be_recorded_is_a_warning(
-    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
     """Three tries, then the app goes on; the next record holds both items."""
-    kubectl.answer("record", *[(1, "", "connection refused\n")] * 3)
+    api.fail("record", 3)
     ended = run(write_plan([a_step("web"), a_step("next")]))
+    path = "/api/v1/namespaces/kube-system/configmaps/kns-init-progress"
     assert ended.lines[1].startswith(
-        "[1/2] web: warning: done, but this could not be recorded (kubectl apply: exit 1: connection refused)"
+        f"[1/2] web: warning: done, but this could not be recorded (PATCH {path}: 500 etcd is away)"
     )
-    assert (sleeper.pauses, ended.code, list(kubectl.recorded())) == ([1.0, 1.0], 0, ["0", "1"])
+    assert (sleeper.pauses, ended.code, list(api.progress or ())) == ([1.0, 1.0], 0, ["0", "1"])
 
 
-def test_it_waits_silently_for_the_nested_api(
-    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+@pytest.mark.parametrize(
+    ("verb", "fault"),
+    [
+        ("mark", {"status": 404}),
+        ("mark", {"status": 0}),
+        ("mark", {"status": 401}),
+        ("mark", {"status": 200, "body": "no json"}),
+        ("mark", {"status": 200, "body": "[]"}),
+        ("mark", {"status": 200, "body": '{"metadata": {"annotations": ["kns.io/record-uid"]}}'}),
+        ("progress", {"status": 500}),
+        ("progress", {"status": 200, "body": '{"data": ["x"]}'}),
+        ("progress", {"status": 200, "body": f'{{"data": {{"0": "{"x" * 1024 * 1024}"}}}}'}),
+    ],
+)
+def test_it_waits_silently_until_the_virtual_cluster_is_prepared(
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter, verb: str, fault: Any
 ) -> None:
-    """Polls each second, also while only the progress cannot be read, and prints nothing meanwhile."""
-    kubectl.answer("get serviceaccount", *[(1, "", "no such host\n")] * 5)
-    kubectl.answer("get configmap", (1, "", "timeout\n"), (0, "no json", ""))
+    """Whatever the API answers meanwhile; the items run at once afterwards."""
+    api.fail(verb, 5, **fault)
     ended = run(write_plan([a_step()]))
-    assert (sleeper.pauses, ended.lines, ended.code) == ([1.0] * 7, ["[1/1] web, attempt 1"], 0)
+    assert (sleeper.pauses, ended.lines, ended.code) == ([0.15] * 5, ["[1/1] web, attempt 1"], 0)
 
 
-def test_a_nested_api_that_never_answers_ends_the_run(
-    run: Runner, kubectl: FakeKubectl, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+def test_the_mark_of_another_job_does_not_count(
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
 ) -> None:
-    """Exit 2 after two minutes, and the message holds what kubectl said last."""
-    sleeper.slowness = 20  # six calls instead of 120
-    kubectl.answer("get serviceaccount", *[(1, "", "noise\nno such host\n")] * 200)
+    """The state of a virtual cluster may come from another one."""
+    api.mark = "uid-0"
+    sleeper.on_pause = lambda: setattr(api, "mark", f"uid-{len(sleeper.pauses) - 1}")
+    assert run(write_plan([a_step()])).code == 0
+    assert sleeper.pauses == [0.15] * 2
+
+
+def test_an_api_that_does_not_exist_yet_is_asked_again(
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter, tmp_path: Path
+) -> None:
+    """As for most of the spawn: nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        config = api.kubeconfig()
+        config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        sleeper.on_pause = lambda: (tmp_path / "kubeconfig").write_text(json.dumps(api.kubeconfig()))
+        assert run(write_plan([a_step()])).code == 0
+    assert sleeper.pauses == [0.15]
+
+
+def test_a_wait_that_is_too_long_ends_the_run(
+    run: Runner, api: FakeApi, sleeper: Sleeper, a_step: StepBuilder, write_plan: PlanWriter
+) -> None:
+    """Exit 2 at the limit of the plan. The output says after a minute what it waits for."""
+    sleeper.slowness = 200
+    api.mark = None
     ended = run(write_plan([a_step()]))
-    expected = "the nested cluster's API did not answer within 120 s, last try: kubectl get: exit 1: no such host"
-    assert (ended.code, sleeper.clock()) == (2, 120.0)
+    expected = "the virtual cluster was not ready for the items within 120 s, last try: kns has not prepared it yet"
+    assert ended.code == 2
+    assert sleeper.clock() == pytest.approx(120.0)
     assert {"result": "failed", "reason": "NestedApiUnreachable", "message": expected} == ended.message
-    assert [expected] == ended.lines
+    assert [
+        "still waiting for the virtual cluster after 60 s: kns has not prepared it yet",
+        expected,
+    ] == ended.lines
 
 
 @pytest.mark.parametrize(
@@ -218,14 +259,14 @@ def test_output_that_outlives_the_script_is_kept(run: Runner, a_step: StepBuilde
     assert [ended.lines[1], ended.lines[-1], len(ended.lines)] == ["1", "20000", 20001]
 
 
-def test_a_plan_of_another_version_runs_nothing(run: Runner, kubectl: FakeKubectl, tmp_path: Path) -> None:
+def test_a_plan_of_another_version_runs_nothing(run: Runner, api: FakeApi, tmp_path: Path) -> None:
     """Exit 64, with the reason in the output and in the termination message, before any call."""
     plan = tmp_path / "plan.json"
     plan.write_text('{"version": 9}')
     ended = run(plan)
     assert (ended.code, ended.message["reason"]) == (64, "PlanRefused")
-    assert "plan has version 9, this init image supports version 1" in ended.lines[0]
-    assert kubectl.calls("get serviceaccount") == []
+    assert "plan has version 9, this init image supports version 2" in ended.lines[0]
+    assert api.asked == []
 
 
 def test_a_missing_templates_folder_is_refused(run: Runner, a_step: StepBuilder, write_plan: PlanWriter) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kns.model.appdef.limit_range import parse_limit_range
-from kns.model.appdef.resources import find_limit_range_problems
+from kns.model.appdef.resources import admits_side_by_side, find_limit_range_problems
 from kns.model.catalog.catalog import parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.reading.problem import key_path
@@ -146,3 +146,21 @@ def test_an_inactive_account_is_refused_by_hand_as_over_http() -> None:
 def test_an_empty_walltime_is_none() -> None:
     body = a_submission(application={"command": "Hello", "walltime": ""})
     assert build_spec(Submission.model_validate(body), user="user1", body=body).walltime is None
+
+
+@pytest.mark.parametrize(
+    ("item", "admitted"),
+    [
+        ({"type": "Pod", "max": {"cpu": 5, "memory": "4Gi"}}, True),
+        ({"type": "Pod", "max": {"cpu": 4}}, False),
+        ({"type": "Pod", "max": {"memory": "3Gi"}}, False),
+        ({"type": "Pod", "max_limit_request_ratio": {"cpu": 49}}, False),
+        ({"type": "Pod", "max_limit_request_ratio": {"cpu": 50}}, True),
+        ({"type": "Container", "max": {"cpu": 2, "memory": "2Gi"}}, True),
+    ],
+)
+def test_limits_of_whole_pods_may_not_admit_a_pod_with_a_container_for_each_process(
+    item: dict[str, Any], admitted: bool
+) -> None:
+    """Such a job starts with the chart's pod, which has lower limits."""
+    assert admits_side_by_side(parse_limit_range(item)) is admitted

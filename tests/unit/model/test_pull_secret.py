@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kns.model.catalog.pull_secret import merge_pull_config, registry_of
+from kns.model.catalog.pull_secret import keep_entries, mark_config, merge_pull_config, registry_of
 
 
 def config(*hosts: str) -> dict[str, Any]:
@@ -55,3 +55,18 @@ def test_the_apps_own_count_first() -> None:
     merged = merge_pull_config(app, config("registry.example.org"), images=["registry.example.org/a"])
     assert merged is not None
     assert json.loads(merged) == {"auths": {"registry.example.org": {"auth": "mine"}}}
+
+
+def test_entries_that_a_source_no_longer_has_are_kept() -> None:
+    new = json.dumps({"auths": {"a": {"auth": "new"}}})
+    assert json.loads(keep_entries(config("a", "b"), new)) == {"auths": {"a": {"auth": "new"}, "b": {"auth": "of-b"}}}
+    assert json.loads(keep_entries(None, new)) == json.loads(keep_entries({"auths": 1}, new)) == json.loads(new)
+
+
+def test_a_mark_tells_documents_and_installations_apart() -> None:
+    """It is the same in every process, and too short to contain the document."""
+    one = json.dumps(config("a"))
+    assert mark_config(one, salt="uid-1") == "b2380a9db2b09261"
+    assert (
+        len({mark_config(one, salt="uid-1"), mark_config(one, salt="uid-2"), mark_config(one + " ", salt="uid-1")}) == 3
+    )

@@ -11,7 +11,11 @@ from kns.model.reading.problem import Problem
 from kns.model.reading.strict_json import NotJsonError, decode_json, decode_text
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(min_value=-(2**63), max_value=2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -43,7 +47,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ('{"\\u0061": 1, "a": 2}', ["a: appears twice"]),
         ("[NaN, -Infinity, 1e999]", [f"[{i}]: is not a JSON number, or is too large" for i in range(3)]),
         (f'{{"n": {"9" * 5000}}}', ["n: is not a JSON number, or is too large"]),
-        (f'{{"n": -{"9" * 4300}}}', []),
+        (f'{{"n": -{"9" * 4300}}}', ["n: is a larger number than 64 bits hold"]),
+        ('{"n": 9223372036854775807, "m": -9223372036854775808}', []),
+        ('{"n": 9223372036854775808}', ["n: is a larger number than 64 bits hold"]),
+        ('{"a": ["\\ud83d"]}', ["a[0]: has half of a surrogate pair, which is no text"]),
+        ('{"a": {"\\ud83d": {"b": NaN}}}', ["a: has a key with half of a surrogate pair, which is no text"]),
+        ('{"a": ' + "[" * 63 + "]" * 63 + "}", []),
+        ('{"a": ' + "[" * 65 + "]" * 65 + "}", ["a: is nested deeper than 64"]),
     ],
 )
 def test_problems_that_pythons_parser_ignores(text: str, problems: list[str]) -> None:

@@ -18,11 +18,12 @@ def an_init_job(**machine: Any) -> dict[str, Any]:
 
 @pytest.mark.proves("appdef", "The default is 20 retries, 15 s apart")
 def test_init_config_holds_the_plan() -> None:
-    config = build_init_config(accepted_on(), uploads={"a/page.html": b"hi"})
+    config = build_init_config(accepted_on(), record_uid="uid-1", wait_limit_s=900, uploads={"a/page.html": b"hi"})
     plan = json.loads(config["data"].pop("plan.json"))
     assert plan == {
-        "version": 1,
+        "version": 2,
         "templatesDir": "/templates",
+        "awaits": {"annotation": "kns.io/record-uid", "value": "uid-1", "limitSeconds": 900},
         "steps": [
             {
                 "name": "web",

@@ -154,8 +154,18 @@ def test_one_ingress_leads_to_app_and_shell() -> None:
 
 @pytest.mark.parametrize(
     ("key", "more"),
-    [("requests.cpu", 20), ("limits.cpu", 1000), ("requests.memory", 64 * 2**20), ("limits.memory", 512 * 2**20)],
+    [
+        ("requests.cpu", 20),
+        ("limits.cpu", 1000),
+        ("requests.memory", 64 * 2**20),
+        ("limits.memory", 512 * 2**20),
+        ("requests.ephemeral-storage", 64 * 2**20),
+        ("limits.ephemeral-storage", 2**30),
+    ],
 )
 def test_the_quota_has_the_shell_on_top(key: str, more: int) -> None:
-    plain, larger = (build_resource_quota(accepted(), nodes=1, shell=shell)["spec"]["hard"] for shell in (False, True))
+    plain, larger = (
+        build_resource_quota(accepted(), nodes=1, ephemeral="1Gi", shell=shell)["spec"]["hard"]
+        for shell in (False, True)
+    )
     assert int(larger[key].removesuffix("m")) - int(plain[key].removesuffix("m")) == more

@@ -15,7 +15,7 @@ from kns.model.errors import RenderError
 from kns.model.site import VirtualKubernetes
 from kns.preflight import check_site
 from kns.settings import DEFAULT_CHART
-from kns.wiring import warn_of_unfit_chart
+from kns.start_checks import warn_of_unfit_chart
 
 HELM = shutil.which(os.environ.get("KNS_HELM") or "helm")
 CHART = Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from kns.model.errors import UnavailableError
 from kns.model.site import ClassSettings
 from kns.ports import Kind, Object
-from kns.wiring import warn_of_missing_classes
+from kns.start_checks import warn_of_missing_classes
 from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock
 

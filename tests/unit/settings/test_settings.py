@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from kns import __version__
+from kns.model.job.pool import PoolSize
 from kns.model.site import GatewayRef
 from kns.settings import Settings, SettingsError, forget_secrets, list_names, list_unknown, load_settings, read_settings
 from tests.tokens import public_der, public_pem
@@ -75,6 +76,14 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
     "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
     "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_WEB_PAGE": ("web_page", True, ("false", False), ("off",)),
+    "KNS_WEB_URL": (
+        "web_url",
+        None,
+        ("https://kns.example.org/", "https://kns.example.org"),
+        ("kns.example.org", "https://x/y"),
+    ),
+    "KNS_WEB_KEYCLOAK_CLIENT_SECRET": ("web_keycloak_client_secret", None, ("s3cr3t", SecretStr("s3cr3t")), ()),
     "KNS_TRUSTED_PROXIES": (
         "trusted_proxies",
         "127.0.0.1",
@@ -96,7 +105,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_FAILED_LOGINS_PER_MINUTE": ("failed_logins_per_minute", 10, ("3", 3), ("0", "many")),
     "KNS_SUBMITS_PER_MINUTE": ("submits_per_minute", 60, ("6", 6), ("0", "many")),
     "KNS_LIVE_JOBS_PER_USER": ("live_jobs_per_user", 20, ("2", 2), ("-1", "many")),
-    "KNS_RETAINED_JOBS_PER_USER": ("retained_jobs", 1000, ("2", 2), ("-1", "many")),
+    "KNS_RETAINED_JOBS_PER_USER": ("retained_jobs", 200, ("2", 2), ("-1", "many")),
     "KNS_POD_SECURITY": ("pod_security", "baseline", ("privileged",) * 2, ("restricted", "none")),
     "KNS_NETWORK_POLICIES": ("network_policies", True, ("false", False), ("off",)),
     "KNS_INTERNET_EGRESS": ("network_internet", True, ("false", False), ("off",)),
@@ -112,9 +121,23 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("2001:db8:1::/48, 192.0.2.0/24", ("2001:db8:1::/48", "192.0.2.0/24")),
         ("lab.example.org", "2001:db8::1/48", ","),
     ),
+    "KNS_NAME_SERVERS": (
+        "network_name_servers",
+        (),
+        ("10.0.0.2, fd00::53", ("10.0.0.2/32", "fd00::53/128")),
+        ("dns.example.org", "10.0.0.1/8", ","),
+    ),
     "KNS_INGRESS_CONTROLLER_NAMESPACE": ("network_ingress_namespace", None, ("traefik",) * 2, ("Big_Name",)),
     "KNS_WORKERS": ("workers", 8, ("1", 1), ("0", "65")),
     "KNS_WRITES_PER_SECOND": ("writes_per_second", 40, ("5", 5), ("0", "many")),
+    "KNS_POOL": (
+        "pools",
+        (),
+        ("any=2, kns-large@1.35+shell=1", (PoolSize(2), PoolSize(1, "kns-large", "v1.35", shell=True))),
+        ("anything", "any=-1", "any=two", "any=1,any=2", "any@latest=1", "any=501", "+shell=1", "a b=1"),
+    ),
+    "KNS_POOL_AT_ONCE": ("pool_at_once", 1, ("5", 5), ("0", "21")),
+    "KNS_POOL_MAX_AGE": ("pool_max_age_s", 86_400, ("3600", 3600), ("0", "old")),
     "KNS_SWEEP_INTERVAL": ("sweep_interval_s", 300, ("5", 5), ("0", "never")),
     "KNS_SWEEP_GRACE": ("sweep_grace_s", 900, ("0", 0), ("-1", "none")),
     "KNS_SWEEP_MAX_SHARE": ("sweep_max_share", 50, ("100", 100), ("101", "half")),
@@ -153,6 +176,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         ("80Gi",) * 2,
         ("80", "80.5", "80.", "8e10", "lots", "5m"),
     ),
+    "KNS_EPHEMERAL_STORAGE": ("ephemeral_storage", "440Gi", ("80Gi",) * 2, ("80", "lots")),
     "JARVICE_KNS_RUNTIME_CLASSES_TO_SYNC": (
         "classes_runtime_classes",
         (),
@@ -181,6 +205,8 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_JOB_RUNTIME_CLASS": ("virtual_runtime_class", None, ("kata",) * 2, ("Big_Name",)),
     "KNS_CONTROL_PLANE_PRIORITY_CLASS": ("virtual_priority_class", None, ("high",) * 2, ("Big_Name",)),
     "KNS_PROTECT_CONTROL_PLANES": ("virtual_protect_control_planes", True, ("false", False), ("yes-please",)),
+    "KNS_PREPARED_STATE": ("virtual_prepared_state", True, ("false", False), ("yes-please",)),
+    "KNS_FAST_START": ("virtual_fast_start", True, ("false", False), ("yes-please",)),
     "KNS_TOKEN_CLIENTS": ("token_clients", ("jarvice",), ("jarvice, portal", ("jarvice", "portal")), ("a b",)),
     "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),
     "http_proxy": ("proxies_http", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),
@@ -221,6 +247,7 @@ COMPLEX: dict[str, tuple[str, ...]] = {  # their good values have their own test
         "job$.example.org",
     ),
     **dict.fromkeys(KEYCLOAK, ()),  # they depend on each other and have their own tests
+    "KNS_WEB_KEYCLOAK_CLIENT_ID": (),
 }
 BAD = [(name, bad) for name, row in TABLE.items() for bad in row[3]] + [
     (name, bad) for name, rows in COMPLEX.items() for bad in rows
@@ -435,10 +462,33 @@ def test_half_of_keycloak_is_a_problem(given: tuple[str, ...], missing: tuple[st
     assert [name for name, _ in problems] == [f"JARVICE_KNS_KEYCLOAK_{part}" for part in missing]
 
 
+def test_the_sign_in_to_the_page_needs_the_realm_and_the_address() -> None:
+    complete = {
+        **KEYCLOAK,
+        "KNS_WEB_URL": "https://kns.example.org",
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY": public_pem(),
+    }
+    assert load_settings({**complete, "KNS_WEB_KEYCLOAK_CLIENT_ID": "page"}).web_keycloak_client_id == "page"
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"KNS_WEB_KEYCLOAK_CLIENT_ID": "page"})
+    assert [name for name, _ in caught.value.problems] == [
+        "KNS_WEB_URL",
+        "JARVICE_KNS_KEYCLOAK_URL",
+        "JARVICE_KNS_KEYCLOAK_REALM",
+        "JARVICE_API_KEYCLOAK_REALM_PUBLIC_KEY",
+    ]
+
+
 def test_reports_are_not_more_often_than_samples() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"JARVICE_KNS_BILLING_PROBE_INTERVAL": "600", "JARVICE_KNS_BILLING_REPORT_INTERVAL": "300"})
     assert [name for name, _ in caught.value.problems] == ["JARVICE_KNS_BILLING_REPORT_INTERVAL"]
+
+
+def test_a_pool_of_a_version_that_no_job_can_have_is_a_problem() -> None:
+    settings, problems = read_settings({"KNS_POOL": "any@1.35=1", "KNS_KUBERNETES_VERSIONS": "v1.36.0"})
+    assert problems == [("KNS_POOL", "v1.35 is not in KNS_KUBERNETES_VERSIONS")]
+    assert settings.pools
 
 
 def test_proxies_are_read_in_either_case() -> None:

@@ -139,16 +139,16 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A kns in a process of its own, which stops in order on SIGTERM."""
     environ = _make_environment(tmp_path_factory.mktemp("running"))
-    patient = httpx.HTTPTransport(retries=7)  # with growing pauses, half a minute in all
+    patient = httpx.HTTPTransport(retries=8)  # with growing pauses, a minute in all
     with (
         subprocess.Popen([sys.executable, "-m", "kns"], env=environ, stdout=subprocess.DEVNULL) as process,
-        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}") as client,
+        httpx.Client(transport=patient, base_url=f"http://127.0.0.1:{environ['KNS_HTTP_PORT']}", timeout=60) as client,
     ):
         try:
             yield Running(client, int(environ["KNS_METRICS_PORT"]))
         finally:
             process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_host_that_is_away_does_not_keep_kns_from_starting(running: Running) -> None:
@@ -169,7 +169,7 @@ def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(running: Runn
     assert told.headers["content-type"].startswith("text/plain")
     assert "\nkns_leader 0.0\n" in told.text
     assert "\nkns_jobs_live NaN\n" in told.text
-    with socket.create_connection(("127.0.0.1", running.metrics_port), timeout=20) as silent:
+    with socket.create_connection(("127.0.0.1", running.metrics_port), timeout=60) as silent:
         assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 

@@ -8,9 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from kns.api.jarvice.errors import PARAMETERS_MISSING, USER_REQUIRED
 from kns.http.dependencies import APIKEY_HEADER, USERNAME_HEADER, Ports, Sent
-from kns.http.errors import INVALID_PARAMETERS, HttpError
+from kns.http.errors import INVALID_PARAMETERS, PARAMETERS_MISSING, USER_REQUIRED, HttpError
 from kns.http.parameters import Given
 from kns.http.routes import Credentials, Parameter
 from kns.model.catalog.catalog import User

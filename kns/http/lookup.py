@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.concurrency import run_in_threadpool
 
-from kns.api.jarvice.auth import Caller
+from kns.http.auth import Caller
 from kns.http.dependencies import Ports
 from kns.http.parameters import DEFAULT_LINES, Given
 from kns.http.routes import Parameter

@@ -1,0 +1,298 @@
+"""
+Commands that reach a job's own cluster: kubeconfig, connect, run, cp, port-forward.
+
+They use the user's access to the host cluster, because a job's API has no address outside of it.
+"""
+
+import re
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kns.cli.access import HostContext, HostKubeconfig, find_access, open_cluster
+from kns.cli.children import ending_in_order, run_program, undisturbed
+from kns.cli.exits import CommandError, Exit, Terminated
+from kns.cli.kubectl import Kubectl
+from kns.cli.options import JobArgument, Timeout, read_job
+from kns.cli.screen import Format
+from kns.cli.session import Session, get_session
+from kns.cli.steps import is_over
+from kns.cli.submit import (
+    CommandOption,
+    Label,
+    Machine,
+    Nodes,
+    Parameters,
+    Project,
+    Uploads,
+    Vault,
+    Walltime,
+    build_body,
+    read_file,
+    read_pairs,
+    read_uploads,
+    send,
+)
+from kns.cli.waiting import Until, describe_end, status_of, wait_for
+from kns.client import Client, ClientError, NoResponseError
+
+_LOOK_S = 30.0  # between two looks whether the job still lives
+_TRIES, _AGAIN_AFTER_S = 5, 2.0  # to end the job of `kns run`: a replica of kns restarts in that time
+_OLDEST_KUBECTL = (
+    1,
+    30,
+)  # the oldest host that kns supports; `cp` of much older ones writes outside of its destination
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
+_PANEL = "The job's own cluster (needs access to the host cluster)"
+
+Port = Annotated[
+    int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The local port; 0 for a free one.")
+]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", metavar="NAME", help="The namespace in the job's cluster.")
+]
+
+clusters = typer.Typer()
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def kubeconfig(
+    ctx: typer.Context,
+    job: JobArgument,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Where to put it; it must not exist yet.")
+    ] = None,
+    port: Port = 0,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Print a KUBECONFIG for the job's cluster, and keep it usable until Ctrl-C or the end of the job.
+
+    Its server is a port of this machine. The file is readable for you only and is removed at the end. It needs kubectl
+    and your own access to the host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found, port=port, link=file) as path:
+            session.screen.line(f"export KUBECONFIG={shlex.quote(str(path))}")
+            session.screen.note("it works until Ctrl-C")
+            _wait_for_end(session, client, found["number"])
+    session.screen.note(f"job {found['number']} has ended")
+
+
+def _wait_for_end(session: Session, client: Client, number: int) -> None:
+    while True:
+        session.surroundings.sleep(_LOOK_S)
+        try:
+            if is_over(client.detail(number)):
+                return
+        except NoResponseError:
+            continue  # the cluster may be reachable without kns
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def connect(
+    ctx: typer.Context,
+    job: JobArgument,
+    command: Annotated[list[str] | None, typer.Argument(metavar="CMD", show_default=False)] = None,
+    port: Port = 0,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Run CMD, or your shell, with a KUBECONFIG of the job's cluster: kns connect 7 -- kubectl get pods -A
+
+    The exit status is that of CMD. The kubeconfig is removed at the end. It needs kubectl and your own access to the
+    host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    arguments = command or [access.environ.get("SHELL") or "sh"]
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found, port=port) as path:
+            if not command:
+                session.screen.note(f"KUBECONFIG is that of the cluster of job {found['number']}; `exit` ends this")
+            status = run_program(arguments, access.environ_inside(path, found["number"]))
+    raise typer.Exit(status)
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def run(
+    ctx: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)],
+    command_line: Annotated[list[str], typer.Argument(metavar="CMD", show_default=False)],
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; options win.")
+    ] = None,
+    param: Parameters = None,
+    upload: Uploads = None,
+    machine: Machine = None,
+    nodes: Nodes = None,
+    command: CommandOption = None,
+    walltime: Walltime = None,
+    label: Label = None,
+    project: Project = None,
+    vault: Vault = None,
+    timeout: Timeout = None,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Submit a job, wait until it serves, run CMD with a KUBECONFIG of its cluster, and end the job.
+
+    The exit status is that of CMD. The job is ended in any case, also after a signal; give it a walltime (-t) for the
+    case that this machine fails. --timeout is for the start. It needs kubectl and your own access to the host cluster;
+    see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    access = find_access(session, host_kubeconfig, host_context)
+    if shutil.which(command_line[0], path=access.environ.get("PATH")) is None:
+        raise CommandError(Exit.USAGE, f"there is no program {command_line[0]}, so nothing was submitted")
+    # In a pipe, standard output is that of CMD.
+    screen = session.screen if session.screen.is_terminal else session.screen.with_output(Format.JSON)
+    with ending_in_order(), session.connect() as client:
+        body = build_body(
+            client,
+            read_file(file) if file is not None else {},
+            app=app,
+            parameters={**read_pairs(param, "--param"), **read_uploads(upload)},
+            machine=machine,
+            nodes=nodes,
+            command=command,
+            walltime=walltime,
+            label=label,
+            project=project,
+            vault=vault,
+        )
+        with _submitted(session, client, body) as number:
+            session.screen.note(f"job {number}")
+            found = wait_for(session, screen, client, number, until=Until.SERVING, timeout_s=timeout)
+            if is_over(found):
+                raise CommandError(status_of(found) or Exit.FAILED, f"{describe_end(found)}; CMD was not run")
+            with open_cluster(session, access, found) as path:
+                status = run_program(command_line, access.environ_inside(path, number))
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _submitted(session: Session, client: Client, body: Mapping[str, Any]) -> Iterator[int]:
+    """The number of a job that lives as long as the block."""
+    key, sleep = f"kns-run-{secrets.token_hex(16)}", session.surroundings.sleep
+    try:
+        number = send(sleep, client, body, key=key).number
+    except (KeyboardInterrupt, Terminated):
+        _end(session, client, send(sleep, client, body, key=key).number)  # it may exist; the same key makes no second
+        raise
+    try:
+        yield number
+    finally:
+        with undisturbed():
+            _end(session, client, number)
+
+
+def _end(session: Session, client: Client, number: int) -> None:
+    """
+    Raises:
+        CommandError: kns does not take the request.
+    """
+    session.screen.note(f"ending job {number}")
+    for attempt in range(1, _TRIES + 1):
+        try:
+            client.terminate(number)
+        except ClientError as error:
+            if attempt == _TRIES:
+                raise CommandError(
+                    Exit.UNREACHABLE, f"job {number} goes on: {error}; end it with `kns terminate {number}`"
+                ) from error
+            session.surroundings.sleep(_AGAIN_AFTER_S)
+        else:
+            return
+
+
+@clusters.command(rich_help_panel=_PANEL)
+def cp(
+    ctx: typer.Context,
+    job: JobArgument,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A local path, or POD:PATH.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="DST", help="A local path, or POD:PATH.", show_default=False)],
+    namespace: Namespace = "default",
+    container: Annotated[str | None, typer.Option("--container", "-c", metavar="NAME", help="The container.")] = None,
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Copy files between this machine and a pod of the job, as `kubectl cp` does: kns cp 7 web-0:/data/out.csv out.csv
+
+    The container needs `tar`. It needs kubectl and your own access to the host cluster; see docs/command-line.md.
+    """
+    session = get_session(ctx)
+    if (_is_remote(source), _is_remote(target)) not in ((True, False), (False, True)):
+        raise CommandError(Exit.USAGE, "exactly one of SRC and DST must be POD:PATH; write a local path as ./NAME")
+    access = find_access(session, host_kubeconfig, host_context)
+    _check_version(access.host)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        options = [f"--namespace={namespace}", *([f"--container={container}"] if container else [])]
+        with open_cluster(session, access, found) as path, session.screen.busy(f"copying {source}"):
+            access.inside(path).follow("cp", *options, "--", source, target, say=session.screen.note)
+
+
+def _is_remote(text: str) -> bool:
+    """
+    Whether kubectl takes it for a path in a pod.
+
+    >>> [_is_remote(text) for text in ("web-0:/data", "ns/web-0:/data", "data", "./a:b", "/a:b")]
+    [True, True, False, False, False]
+    """
+    return ":" in text and not text.startswith((".", "/"))
+
+
+def _check_version(kubectl: Kubectl) -> None:
+    text = kubectl.run("version", "--client")
+    found = _VERSION.search(text)
+    if found is None or (int(found[1]), int(found[2])) < _OLDEST_KUBECTL:
+        raise CommandError(
+            Exit.USAGE,
+            f"this kubectl is older than {'.'.join(map(str, _OLDEST_KUBECTL))}: with it, a container could write to "
+            "other places than DST; install a newer one",
+        )
+
+
+@clusters.command("port-forward", rich_help_panel=_PANEL)
+def port_forward(
+    ctx: typer.Context,
+    job: JobArgument,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="POD, service/NAME or deployment/NAME.", show_default=False)
+    ],
+    ports: Annotated[list[str], typer.Argument(metavar="[LOCAL:]PORT", show_default=False)],
+    namespace: Namespace = "default",
+    host_kubeconfig: HostKubeconfig = None,
+    host_context: HostContext = None,
+) -> None:
+    """
+    Open local ports to a pod or Service of the job until Ctrl-C: kns port-forward 7 service/web 8080:80
+
+    The ports are on 127.0.0.1 only. It needs kubectl and your own access to the host cluster; see
+    docs/command-line.md.
+    """
+    session = get_session(ctx)
+    if target.startswith("-") or any(each.startswith("-") for each in ports):
+        raise CommandError(Exit.USAGE, "write it like: kns port-forward 7 service/web 8080:80")
+    access = find_access(session, host_kubeconfig, host_context)
+    with ending_in_order(), session.connect() as client:
+        found = client.detail(read_job(job))
+        with open_cluster(session, access, found) as path:
+            arguments = ["port-forward", "--address=127.0.0.1", f"--namespace={namespace}", target, *ports]
+            status = run_program([access.program, *arguments], access.environ_inside(path, found["number"]))
+    raise typer.Exit(status)

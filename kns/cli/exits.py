@@ -1,0 +1,126 @@
+"""
+Exit statuses, and how errors of the client become one sentence and a status. docs/command-line.md lists them.
+"""
+
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from kns.cli.kubectl import KubectlError
+from kns.cli.report import escape
+from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError, UnknownJobError
+
+
+class Exit(IntEnum):
+    """Scripts compare these numbers, so they never change."""
+
+    OK = 0
+    FAILED = 1  # the job failed, or a checked file has problems
+    USAGE = 2  # wrong arguments
+    SIGNED_OUT = 3  # no credentials, wrong ones, or no right
+    NOT_FOUND = 4
+    REFUSED = 5  # kns refuses the request, or the job's state does not permit it
+    UNREACHABLE = 6  # no answer, or kns is not ready
+    TIMED_OUT = 7  # the time of --timeout is over
+    STOPPED = 8  # the job was terminated or canceled
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """A command cannot go on. `message` is one sentence that says what to do."""
+
+    def __init__(self, status: Exit, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Terminated(BaseException):
+    """A signal asks the program to end. `number` is that of the signal."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+class KnsGroup(TyperGroup):
+    """The commands. Expected errors end the program with one line on stderr and their status."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer's own class for it has no public name
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            _end(error.status, str(error))
+        except ClientError as error:
+            _end(*explain_client_error(error))
+        except KubectlError as error:
+            _end(*explain_kubectl_error(error))
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.INTERRUPTED) from None
+        except Terminated as error:
+            raise typer.Exit(128 + error.number) from None
+
+
+def _end(status: Exit, message: str) -> NoReturn:
+    typer.echo(f"kns: {escape(message)}", err=True)
+    raise typer.Exit(status) from None
+
+
+_UNKNOWN_ROUTE = "Not found"
+_SYNTAX = "Missing or Malformed API Syntax: "
+_SENTENCES: dict[tuple[int, str], tuple[Exit, str]] = {
+    (404, "Application Not Found"): (Exit.NOT_FOUND, "there is no such app or command; `kns apps` lists the apps"),
+    (404, "Running job is not found"): (
+        Exit.REFUSED,
+        "the job is not running: it has not started, or it has ended; `kns explain` says why",
+    ),
+    (429, "Only one active job allowed per VM"): (
+        Exit.REFUSED,
+        "you have as many live jobs as this site allows; stop one with `kns stop`",
+    ),
+    (401, "Account billing not active"): (Exit.SIGNED_OUT, "your account is not active; ask the site's administrator"),
+}
+
+
+def explain_client_error(error: ClientError) -> tuple[Exit, str]:
+    """The status and the sentence for an error of the client."""
+    if isinstance(error, NoResponseError):
+        return Exit.UNREACHABLE, f"{error}; check the address (--url, KNS_URL or `kns login`) and your network"
+    if isinstance(error, UnknownJobError):
+        return Exit.NOT_FOUND, str(error)
+    if not isinstance(error, ResponseError):
+        return Exit.REFUSED, str(error)
+    known = _SENTENCES.get((error.status, error.text))
+    if known is not None:
+        return known
+    return _explain_status(error)
+
+
+def _explain_status(error: ResponseError) -> tuple[Exit, str]:
+    match error.status:
+        case 401:
+            return Exit.SIGNED_OUT, "kns does not accept these credentials, or they lack the right; run `kns login`"
+        case 403:
+            return Exit.SIGNED_OUT, error.text
+        case 404 if f"{OWN_PREFIX}/" in error.call and error.text == _UNKNOWN_ROUTE:
+            return Exit.UNREACHABLE, "this kns is too old for the command: it does not have the route that it needs"
+        case 404:
+            return Exit.NOT_FOUND, "there is no such job, or it is not yours; `kns list --all` lists your jobs"
+        case 429:
+            return Exit.REFUSED, f"{error.text}; wait a minute and try again"
+        case 503:
+            return Exit.UNREACHABLE, "kns is not ready, or its cluster does not answer; try again in a moment"
+        case status if status >= 500:
+            return Exit.UNREACHABLE, f"kns failed: {error}; ask the site's administrator"
+    return Exit.REFUSED, f"kns refused: {error.text.removeprefix(_SYNTAX)}"
+
+
+def explain_kubectl_error(error: KubectlError) -> tuple[Exit, str]:
+    """The status and the sentence for a call of kubectl that failed."""
+    if error.is_forbidden:
+        return (
+            Exit.SIGNED_OUT,
+            f"{error}; your access to the host cluster lacks this right: ask its administrator, or use `kns shell`",
+        )
+    return Exit.UNREACHABLE, f"{error}; check that KUBECONFIG leads to the host cluster of this site"

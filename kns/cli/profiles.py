@@ -1,0 +1,196 @@
+"""
+Profiles: the sites that a user works with, and the credentials for each.
+
+`config.json` in the configuration folder has the profiles. The secrets are in the system's keyring if there is one,
+else in `credentials.json`, which only its owner can read.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kns.cli.exits import CommandError, Exit
+from kns.cli.surroundings import Keyring
+
+DEFAULT = "default"
+SERVICE = "kns"  # the name of our entries in the keyring
+_OWNER_ONLY = 0o600
+_OTHERS_WRITE = 0o022
+
+
+class Profile(BaseModel):
+    """
+    One site. `username` is None if the sign-in was by Keycloak: the token has the name. `issuer` and `client_id` are
+    those of that sign-in; the secret is then the tokens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str
+    username: str | None = None
+    stored_in: Literal["file", "keyring"] = "file"
+    issuer: str | None = None
+    client_id: str | None = None
+
+
+class Config(BaseModel):
+    """The content of `config.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    current: str = DEFAULT
+    profiles: Mapping[str, Profile] = {}
+
+
+class Profiles:
+    """The stored profiles. `keyring` is None if secrets go into the file."""
+
+    def __init__(self, folder: Path, keyring: Keyring | None) -> None:
+        self._folder = folder
+        self._keyring = keyring
+
+    def read(self) -> Config:
+        """
+        Raises:
+            CommandError: the file is not readable.
+        """
+        path = self._folder / "config.json"
+        for each in (self._folder, path):
+            check_private(each)
+        try:
+            return Config.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return Config()
+        except (OSError, ValidationError) as error:
+            raise CommandError(
+                Exit.USAGE,
+                f"cannot read {path}: {_first_line(error)}; correct or remove it, or set KNS_CONFIG_DIR "
+                "to another folder; then run `kns login`",
+            ) from error
+
+    def find_secret(self, name: str, profile: Profile) -> str | None:
+        if profile.stored_in == "file":
+            return self._read_secrets().get(name)
+        if self._keyring is None:
+            raise CommandError(
+                Exit.SIGNED_OUT,
+                f"the credentials of profile {name} are in a keyring, which is not available here; run `kns login`, "
+                "or set KNS_USERNAME and KNS_APIKEY",
+            )
+        return self._keyring.get_password(SERVICE, name)
+
+    def store(self, name: str, profile: Profile, secret: str, *, make_current: bool = True) -> Profile:
+        """Store a profile with its secret, in place of one of that name. Returns the profile as stored."""
+        config = self.read()
+        self._forget(name, config.profiles.get(name))
+        stored_in: Literal["file", "keyring"] = "file"
+        if self._keyring is not None and self._try_keyring(name, secret):
+            stored_in = "keyring"
+        else:
+            self._write("credentials.json", {**self._read_secrets(), name: secret})
+        profile = profile.model_copy(update={"stored_in": stored_in})
+        current = name if make_current or not config.profiles else config.current
+        self._write_config(Config(current=current, profiles={**config.profiles, name: profile}))
+        return profile
+
+    def replace_secret(self, name: str, profile: Profile, secret: str) -> None:
+        """Store a new secret where the old one is."""
+        if profile.stored_in == "keyring" and self._keyring is not None:
+            self._keyring.set_password(SERVICE, name, secret)
+        else:
+            self._write("credentials.json", {**self._read_secrets(), name: secret})
+
+    def remove(self, name: str) -> bool:
+        """Remove a profile with its secret; whether it existed."""
+        config = self.read()
+        if name not in config.profiles:
+            return False
+        self._forget(name, config.profiles[name])
+        left = {key: value for key, value in config.profiles.items() if key != name}
+        current = config.current if config.current in left else next(iter(left), DEFAULT)
+        self._write_config(Config(current=current, profiles=left))
+        return True
+
+    def use(self, name: str) -> None:
+        """Make a profile the current one."""
+        config = self.read()
+        self._write_config(config.model_copy(update={"current": name}))
+
+    def _forget(self, name: str, profile: Profile | None) -> None:
+        if profile is None:
+            return
+        if profile.stored_in == "keyring" and self._keyring is not None:
+            with suppress(Exception):  # each keyring has its own errors; an entry that is gone needs no removal
+                self._keyring.delete_password(SERVICE, name)
+        secrets = self._read_secrets()
+        if secrets.pop(name, None) is not None:
+            self._write("credentials.json", secrets)
+
+    def _try_keyring(self, name: str, secret: str) -> bool:
+        """Whether the keyring took it. A keyring without a desktop session exists but refuses."""
+        assert self._keyring is not None  # noqa: S101 - the caller has checked it
+        try:
+            self._keyring.set_password(SERVICE, name, secret)
+        except Exception:  # noqa: BLE001 - each keyring has its own errors, and the file is there for all of them
+            return False
+        return True
+
+    def _read_secrets(self) -> dict[str, str]:
+        path = self._folder / "credentials.json"
+        try:
+            found = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise CommandError(
+                Exit.SIGNED_OUT, f"cannot read {path}: {_first_line(error)}; remove it, then run `kns login`"
+            ) from error
+        return {str(key): value for key, value in found.items() if isinstance(value, str)}
+
+    def _write_config(self, config: Config) -> None:
+        self._write("config.json", config.model_dump(mode="json"))
+
+    def _write(self, name: str, content: object) -> None:
+        """Replace a file at once, readable for its owner only."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{name}.")  # mode 0600
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)
+                file.write("\n")
+            Path(temporary).chmod(_OWNER_ONLY)
+            Path(temporary).replace(self._folder / name)
+        except OSError as error:
+            raise CommandError(
+                Exit.USAGE,
+                f"cannot write {self._folder / name}: {error.strerror}; set KNS_CONFIG_DIR to another folder",
+            ) from error
+
+
+def check_private(path: Path) -> None:
+    """
+    Others must not write the addresses that credentials are sent to, or a kubeconfig, which can name programs to run.
+
+    Raises:
+        CommandError: they can.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return  # whoever reads it says what is wrong
+    if os.name == "posix" and (found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS_WRITE):
+        raise CommandError(
+            Exit.USAGE,
+            f"others can write {path}, so what you do could lead elsewhere; run `chmod go-w {path}` if it is yours, or "
+            "set KNS_CONFIG_DIR to another folder",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

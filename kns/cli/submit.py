@@ -1,0 +1,241 @@
+"""`kns submit`: build a submission from arguments or a file, send it, and perhaps wait."""
+
+import base64
+import json
+import secrets
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from kns.cli.exits import CommandError, Exit
+from kns.cli.jobs import finish
+from kns.cli.offers import find_app, list_fit_machines
+from kns.cli.options import Output, Timeout
+from kns.cli.screen import Format
+from kns.cli.session import get_session
+from kns.cli.waiting import Until, wait_for
+from kns.client import Client, NoResponseError, Submitted
+
+_TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
+_RETRY_AFTER_S = 2.0
+
+App = Annotated[str | None, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the app; repeatable.")
+]
+Uploads = Annotated[
+    list[str] | None, typer.Option("--upload", metavar="KEY=FILE", help="A file for a parameter of type UPLOAD.")
+]
+Machine = Annotated[
+    str | None, typer.Option("--machine", "-m", metavar="NAME", help="The machine; without it the smallest that fits.")
+]
+Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="How many nodes of the machine.")]
+CommandOption = Annotated[
+    str | None, typer.Option("--command", "-c", metavar="NAME", help="The app's command, if it has several.")
+]
+Walltime = Annotated[str | None, typer.Option("--walltime", "-t", metavar="HH:MM:SS", help="Longest time to run.")]
+Label = Annotated[str | None, typer.Option("--label", "-l", help="A label to find the job by.")]
+Project = Annotated[str | None, typer.Option("--project", help="The project to bill.")]
+Vault = Annotated[str | None, typer.Option("--vault", help="The vault to mount.")]
+
+submission = typer.Typer()
+
+
+@submission.command()
+def submit(
+    ctx: typer.Context,
+    app: App = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; - is standard input. "),
+    ] = None,
+    param: Parameters = None,
+    upload: Uploads = None,
+    machine: Machine = None,
+    nodes: Nodes = None,
+    command: CommandOption = None,
+    walltime: Walltime = None,
+    label: Label = None,
+    project: Project = None,
+    vault: Vault = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="TEXT", help="The same text within a day gets the same job."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the submission and send nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait as `kns watch` does.")] = False,
+    until: Annotated[Until, typer.Option("--until", help="With --wait: when to stop waiting.")] = Until.SERVING,
+    timeout: Timeout = None,
+    output: Output = None,
+) -> None:
+    """
+    Submit a job and print its number.
+
+    Options win over the file. With --wait the exit status is that of `kns watch`.
+    """
+    session = get_session(ctx)
+    screen = session.screen_for(output)
+    given = read_file(file) if file is not None else {}
+    with session.connect() as client:
+        body = build_body(
+            client,
+            given,
+            app=app,
+            parameters={**read_pairs(param, "--param"), **read_uploads(upload)},
+            machine=machine,
+            nodes=nodes,
+            command=command,
+            walltime=walltime,
+            label=label,
+            project=project,
+            vault=vault,
+        )
+        if dry_run:
+            screen.dump(body)
+            return
+        screen.note(f"{body['app']} on {body['machine']['type']}")
+        submitted = send(session.surroundings.sleep, client, body, key=key)
+        if not wait:
+            if screen.output is Format.TABLE:
+                screen.line(str(submitted.number))
+                screen.note(f"follow it with: kns watch {submitted.number}")
+            else:
+                screen.dump({"number": submitted.number, "name": submitted.name})
+            return
+        screen.note(f"job {submitted.number}")
+        found = wait_for(session, screen, client, submitted.number, until=until, timeout_s=timeout)
+        finish(screen, client, found)
+
+
+def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None = None) -> Submitted:
+    """Submit, and repeat it if there was no answer: with the same key it stays one job."""
+    key = key or f"kns-cli-{secrets.token_hex(16)}"
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return client.submit({**client.build_user(), **body}, idempotency_key=key)
+        except NoResponseError:
+            if attempt == _TRIES:
+                raise
+            sleep(_RETRY_AFTER_S)
+    raise AssertionError("the last try returns or raises")
+
+
+def build_body(
+    client: Client,
+    given: Mapping[str, Any],
+    *,
+    app: str | None,
+    parameters: Mapping[str, str],
+    machine: str | None,
+    nodes: int | None,
+    command: str | None,
+    walltime: str | None,
+    label: str | None,
+    project: str | None,
+    vault: str | None,
+) -> dict[str, Any]:
+    """As `merge_options`, on the smallest machine that fits if none is named."""
+    body = merge_options(
+        given,
+        app=app,
+        parameters=parameters,
+        machine=machine,
+        nodes=nodes,
+        command=command,
+        walltime=walltime,
+        label=label,
+        project=project,
+        vault=vault,
+    )
+    if not body["machine"].get("type"):
+        body["machine"]["type"] = _choose_machine(client, body["app"], body["application"].get("command"))
+    return body
+
+
+def merge_options(
+    given: Mapping[str, Any],
+    *,
+    app: str | None,
+    parameters: Mapping[str, str],
+    machine: str | None,
+    nodes: int | None,
+    command: str | None,
+    walltime: str | None,
+    label: str | None,
+    project: str | None,
+    vault: str | None,
+) -> dict[str, Any]:
+    """The submission without credentials: `given` (a file), changed by the options. It may lack a machine."""
+    body = {key: value for key, value in given.items() if key != "user"}
+    body["app"] = app or body.get("app")
+    if not isinstance(body["app"], str) or not body["app"]:
+        raise CommandError(Exit.USAGE, "which app? name it, or give a file with the key app; `kns apps` lists them")
+    application = _merge(body, "application", command=command, walltime=walltime)
+    known = application.get("parameters") or {}
+    if not isinstance(known, Mapping):
+        raise CommandError(Exit.USAGE, "the file's application.parameters must be an object")
+    application["parameters"] = {**known, **parameters}
+    _merge(body, "machine", type=machine, nodes=nodes)
+    for name, value in (("job_label", label), ("job_project", project)):
+        if value is not None:
+            body[name] = value
+    if vault is not None:
+        body["vault"] = {"name": vault}
+    return body
+
+
+def _merge(body: dict[str, Any], key: str, **options: Any) -> dict[str, Any]:
+    part = body.get(key) or {}
+    if not isinstance(part, Mapping):
+        raise CommandError(Exit.USAGE, f"the file's {key} must be an object")
+    merged = {**part, **{name: value for name, value in options.items() if value is not None}}
+    body[key] = merged
+    return merged
+
+
+def _choose_machine(client: Client, app: str, command: str | None) -> str:
+    fit = list_fit_machines(client, find_app(client, app), command)
+    if not fit:
+        raise CommandError(Exit.REFUSED, f"no machine of this site fits {app}; `kns app {app}` shows what it wants")
+    return fit[0]
+
+
+def read_pairs(options: Iterable[str] | None, name: str) -> dict[str, str]:
+    """
+    >>> read_pairs(["cpus=2", "title=a=b"], "--param")
+    {'cpus': '2', 'title': 'a=b'}
+    """
+    pairs = {}
+    for option in options or ():
+        key, separator, value = option.partition("=")
+        if not separator or not key:
+            raise CommandError(Exit.USAGE, f"{name} {option}: write KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def read_uploads(options: Iterable[str] | None) -> dict[str, str]:
+    """The content of each file in base64, as parameters of type UPLOAD want it."""
+    uploads = {}
+    for key, path in read_pairs(options, "--upload").items():
+        try:
+            uploads[key] = base64.b64encode(Path(path).read_bytes()).decode()
+        except OSError as error:
+            raise CommandError(Exit.USAGE, f"--upload {key}: cannot read {path}: {error.strerror}") from error
+    return uploads
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """A submission as JSON or YAML."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CommandError(Exit.USAGE, f"cannot read {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise CommandError(Exit.USAGE, f"{path} must hold one object: the body of a submission")
+    return data

@@ -1,0 +1,58 @@
+"""What the command line uses of the machine: environment, clock, browser, keyring, files. Tests replace it."""
+
+import importlib
+import os
+import time
+import webbrowser
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import typer
+
+from kns.client import Client, Credentials
+from kns.client.realm import Realm
+
+
+class Keyring(Protocol):
+    """The functions of the package `keyring` that are used."""
+
+    def get_password(self, service_name: str, username: str) -> str | None: ...
+
+    def set_password(self, service_name: str, username: str, password: str) -> None: ...
+
+    def delete_password(self, service_name: str, username: str) -> None: ...
+
+
+def find_keyring() -> Keyring | None:
+    """The system's keyring; None if the package `keyring` is not installed or finds no keyring that can store."""
+    try:
+        keyring = importlib.import_module("keyring")  # optional: pip install kns[keyring]
+    except ImportError:
+        return None
+    backend = keyring.get_keyring()
+    found: Keyring | None = keyring if getattr(backend, "priority", 0) > 0 else None
+    return found
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """
+    `connect` makes the HTTP client, `connect_realm` that of a Keycloak realm with issuer and client; `open_url` shows a
+    URL in the browser and returns whether that worked.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    connect: Callable[[str, Credentials | None], Client] = Client
+    connect_realm: Callable[[str, str], Realm] = Realm
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    open_url: Callable[[str], bool] = webbrowser.open
+    find_keyring: Callable[[], Keyring | None] = find_keyring
+
+    @property
+    def config_dir(self) -> Path:
+        return Path(self.environ.get("KNS_CONFIG_DIR") or typer.get_app_dir("kns"))

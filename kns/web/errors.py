@@ -1,0 +1,53 @@
+"""The error table of the page: what went wrong in words, for people. `pages.render_error` makes pages of them."""
+
+from kns.http.errors import COMMON_ERRORS, ErrorResponse, ErrorTable
+from kns.http.routes import Expected
+from kns.model.errors import TransientError, UnknownAppError
+from kns.service.errors import (
+    InactiveAccountError,
+    NoJobNamedError,
+    NotEndedError,
+    NotPermittedError,
+    NotRunningError,
+    NotStoredError,
+    TooManyJobsError,
+    TooManyRequestsError,
+    UnknownJobError,
+    WrongCredentialsError,
+)
+from kns.web.live import TooManyPagesError
+
+UNKNOWN_JOB = ErrorResponse(
+    404, "There is no such job, or it is not yours. Records of ended jobs are removed after some weeks."
+)
+UNKNOWN_FILE = ErrorResponse(404, "There is no such file.")
+FORGED = ErrorResponse(
+    403, "The form did not come from this page, or your session has changed. Go back, reload, and try again."
+)
+UNREADABLE_FORM = ErrorResponse(400, "The form could not be read. Go back, reload the page, and try again.")
+NO_KEYCLOAK = ErrorResponse(404, "This site has no sign-in by Keycloak.")
+NO_LIVE_UPDATES = ErrorResponse(429, "Too many pages are open. Close some, then reload this one.", retry_after_s=60)
+
+ERRORS: ErrorTable = {
+    **COMMON_ERRORS,
+    TransientError: ErrorResponse(
+        503, "kns cannot reach its cluster at this moment. Jobs go on. Try again in a minute."
+    ),
+    TooManyRequestsError: ErrorResponse(429, "That was too often. Wait a minute, then try again."),
+    WrongCredentialsError: ErrorResponse(401, "The user name or the key is wrong."),
+    NotPermittedError: ErrorResponse(403, "Only administrators of this site can see this page."),
+    InactiveAccountError: ErrorResponse(403, "Your account is not active, so it cannot submit jobs."),
+    NoJobNamedError: UNKNOWN_JOB,
+    UnknownJobError: UNKNOWN_JOB,
+    NotRunningError: ErrorResponse(409, "The job is not running, so this is not possible now."),
+    NotEndedError: ErrorResponse(409, "The job has not ended yet."),
+    UnknownAppError: ErrorResponse(404, "There is no such app, or you cannot use it."),
+    TooManyJobsError: ErrorResponse(
+        429, "You have as many live jobs as this site allows. Stop one, then submit again."
+    ),
+    NotStoredError: ErrorResponse(503, "The job could not be stored. Try again in a minute."),
+    TooManyPagesError: NO_LIVE_UPDATES,
+}
+
+STORE: tuple[Expected, ...] = (TransientError,)
+LOOKUP: tuple[Expected, ...] = (*STORE, UnknownJobError)

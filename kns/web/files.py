@@ -1,0 +1,21 @@
+"""The style sheet, the script and the icon of the page. Everybody may have them."""
+
+from fastapi import Request, Response
+
+from kns.http.errors import HttpError
+from kns.http.routes import GET, Route, Routes
+from kns.web.errors import ERRORS, UNKNOWN_FILE
+from kns.web.pages import HEADERS, STATIC
+
+_KEPT_S = 31_536_000  # a year: their addresses change with their content
+
+routes = Routes(ERRORS)
+
+
+@routes.add(Route("static/{name}", "A file of the page.", methods=GET))
+async def show_file(name: str, request: Request) -> Response:
+    if name not in STATIC:
+        raise HttpError(UNKNOWN_FILE)
+    media, content = STATIC[name]
+    age = f"public, max-age={_KEPT_S}, immutable" if request.scope["query_string"] else "no-cache"
+    return Response(content, media_type=media, headers={**HEADERS, "Cache-Control": age})

@@ -1,0 +1,172 @@
+// Keeps an open page current. Without this script the page works the same and is renewed by the browser's reload.
+//
+// The server says only that something changed. The page is then fetched again like a reload, and the parts marked with
+// data-live are replaced. Focus, open details, the scroll position of the output and the selection stay.
+"use strict";
+
+const RETRY_MS = 5000; // after the server did not answer
+const policy = window.trustedTypes
+  ? window.trustedTypes.createPolicy("kns", { createHTML: (text) => text }) // only pages of this server, see renew()
+  : { createHTML: (text) => text };
+
+const note = document.getElementById("connection");
+const announcer = document.getElementById("announce");
+let stream = null;
+let renewing = false;
+let again = false;
+
+function say(text) {
+  if (announcer.textContent !== text) announcer.textContent = text;
+}
+
+function show(text, link) {
+  if (!note) return;
+  if (note.dataset.text === (text || "")) return;
+  note.dataset.text = text || "";
+  note.hidden = !text;
+  note.textContent = text || "";
+  if (link) note.append(" ", Object.assign(document.createElement("a"), link));
+  if (text) say(text);
+}
+
+async function renew() {
+  if (renewing) {
+    again = true;
+    return;
+  }
+  renewing = true;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) {
+      end("Your session has ended.", { href: answer.url, textContent: "Sign in again" });
+      return;
+    }
+    if (answer.status === 404) {
+      end("This job no longer exists.");
+      return;
+    }
+    if (!answer.ok) throw new Error(String(answer.status));
+    replace(new DOMParser().parseFromString(policy.createHTML(await answer.text()), "text/html"));
+    show("");
+  } catch {
+    show("kns does not answer. This page is not current; it tries again by itself.");
+    setTimeout(renew, RETRY_MS);
+  } finally {
+    renewing = false;
+    if (again) {
+      again = false;
+      renew();
+    }
+  }
+}
+
+function replace(next) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const fresh = next.getElementById(old.id);
+    if (!fresh || fresh.isEqualNode(old)) continue;
+    const focus = old.contains(document.activeElement) ? place(old, document.activeElement) : null;
+    const open = [...old.querySelectorAll("details[open]")].map((each) => each.id);
+    const text = old.querySelector("pre");
+    const atEnd = !text || text.scrollTop + text.clientHeight >= text.scrollHeight - 5;
+    const top = text ? text.scrollTop : 0;
+    old.replaceChildren(...fresh.childNodes);
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    const renewed = old.querySelector("pre");
+    if (renewed) renewed.scrollTop = atEnd ? renewed.scrollHeight : top;
+    if (focus) (find(old, focus) || document.getElementById("main")).focus({ preventScroll: true });
+  }
+  document.title = next.title;
+  const state = document.getElementById("state");
+  if (state) say(state.dataset.announce);
+  else announceList();
+}
+
+// Where the focus is: by id, else by the address of a link.
+function place(root, element) {
+  if (element.id) return { id: element.id };
+  if (element.tagName === "SUMMARY" && element.parentElement.id) return { summary: element.parentElement.id };
+  return { href: element.getAttribute("href") };
+}
+
+function find(root, { id, summary, href }) {
+  if (id) return document.getElementById(id);
+  if (summary) return document.getElementById(summary)?.querySelector("summary");
+  return href ? [...root.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === href) : null;
+}
+
+let listed = describeList();
+
+function describeList() {
+  return new Map([...document.querySelectorAll(".card[id]")].map((card) => [card.id, card.querySelector(".state").textContent]));
+}
+
+function announceList() {
+  const now = describeList();
+  const news = [...now].filter(([id, state]) => listed.get(id) !== state);
+  listed = now;
+  if (news.length) say(news.map(([id, state]) => `${id.replace("-", " ")}: ${state}`).join(". "));
+}
+
+function end(text, link) {
+  close();
+  document.removeEventListener("visibilitychange", watch);
+  show(text, link);
+}
+
+function close() {
+  if (stream) stream.close();
+  stream = null;
+}
+
+function open() {
+  stream = new EventSource(document.body.dataset.stream);
+  stream.addEventListener("changed", renew);
+  stream.addEventListener("open", renew); // a change while there was no stream was not reported
+  stream.addEventListener("error", () => {
+    // The browser connects again by itself, unless the server refused.
+    if (stream && stream.readyState === EventSource.CLOSED) {
+      close();
+      renew().then(() => {
+        if (note && note.hidden) show("Live updates are off, because too many pages are open. Reload to see changes.");
+      });
+    }
+  });
+}
+
+// A hidden page needs no stream: browsers open only a few connections to one host.
+function watch() {
+  if (document.hidden) {
+    close();
+  } else if (!stream) {
+    open();
+    renew();
+  }
+}
+
+if (document.body.dataset.stream && window.EventSource) {
+  const text = document.querySelector("#lines pre");
+  if (text) text.scrollTop = text.scrollHeight;
+  if (!document.hidden) open();
+  document.addEventListener("visibilitychange", watch);
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => event.persisted && watch());
+}
+
+// Forms: a field that depends on others is shown while it is used.
+function settle() {
+  for (const field of document.querySelectorAll("[data-needs], [data-needs-not]")) {
+    const isOn = (name) => document.querySelector(`input[name="${CSS.escape(name)}"]`)?.checked;
+    const needs = JSON.parse(field.dataset.needs || "[]");
+    const needsNot = JSON.parse(field.dataset.needsNot || "[]");
+    const used = needs.every(isOn) && !needsNot.some(isOn);
+    field.hidden = !used;
+    for (const input of field.querySelectorAll("[data-required]")) input.required = used;
+  }
+}
+
+if (document.querySelector("[data-needs], [data-needs-not]")) {
+  document.addEventListener("change", settle);
+  settle();
+}
+const refused = document.querySelector("[aria-invalid=true]");
+if (refused) refused.focus();

@@ -1,0 +1,214 @@
+"""Who sends a request to the page, and whether a form came from it."""
+
+import hmac
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import Depends, Request, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from kns.http.dependencies import Ports, RawBody
+from kns.http.errors import ErrorResponse, HttpError
+from kns.http.parameters import MAX_FIELDS
+from kns.model.catalog.catalog import User
+from kns.service.catalog import require_admin
+from kns.service.identity import Identity
+from kns.web.errors import FORGED, UNREADABLE_FORM
+from kns.web.session import Session, SessionSigner, start_session
+from kns.web.site import PREFIX, Web, WebSite
+
+FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
+MAX_PATH = 500  # characters of an address to return to after the sign-in
+MAX_FIELD_BYTES = 64 * 1024  # of one field of a form with files, as of a text in an AppDef
+
+_COOKIE, _SECURE_COOKIE = "kns_session", "__Host-kns_session"  # a host cannot set the second one for another host
+_OWN_SITE = frozenset({"same-origin", "none"})  # "none": the user typed the address
+_SIGN_IN_FIRST = ErrorResponse(303, "Sign in first.")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """The sender of a request. `identity` is None before the sign-in and after the end of the session."""
+
+    session: Session
+    signer: SessionSigner = field(repr=False)
+    identity: Identity | None
+    is_known: bool  # whether the browser sent a valid cookie
+    had_cookie: bool
+
+    @property
+    def user(self) -> User | None:
+        return self.identity.user if self.identity else None
+
+
+def _read_visitor(request: Request, ports: Ports, site: Web) -> Visitor:
+    """In a thread: the keys may have to be read from the host."""
+    signer = SessionSigner(site.keys.read(), max_age_s=site.session_s)
+    cookie = request.cookies.get(_name_cookie(request, site))
+    session = signer.read(cookie)
+    identity = signer.identify(session, ports.catalog.current()) if session else None
+    return Visitor(session or start_session(), signer, identity, session is not None, cookie is not None)
+
+
+Visited = Annotated[Visitor, Depends(_read_visitor)]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user who is signed in."""
+
+    identity: Identity
+    session: Session
+
+    @property
+    def user(self) -> User:
+        return self.identity.user
+
+
+def _require_member(request: Request, visitor: Visited) -> Member:
+    if visitor.identity is None:
+        raise HttpError(_SIGN_IN_FIRST, headers={"Location": _sign_in_path(request, visitor)})
+    return Member(visitor.identity, visitor.session)
+
+
+def _sign_in_path(request: Request, visitor: Visitor) -> str:
+    """The sign-in, with the page to return to. A form that was sent is lost, so the way back is its page."""
+    path = request.scope["path"] if request.method == "GET" else f"{PREFIX}/jobs"
+    query = request.scope["query_string"].decode("latin-1")
+    back = quote(f"{path}?{query}" if query and request.method == "GET" else path, safe="")
+    ended = "&ended=1" if visitor.had_cookie else ""
+    return f"{PREFIX}/sign-in?to={back[:MAX_PATH]}{ended}"
+
+
+SignedIn = Annotated[Member, Depends(_require_member)]
+
+
+def _require_admin(member: SignedIn) -> Member:
+    require_admin(member.user)
+    return member
+
+
+Administrator = Annotated[Member, Depends(_require_admin)]
+
+
+@dataclass(frozen=True, slots=True)
+class PostedForm:
+    """The fields of a form, and the contents of the files that were chosen. If a name appears twice, the last wins."""
+
+    texts: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def text(self, key: str) -> str:
+        """The text of a field; `""` if it is absent."""
+        return self.texts.get(key, "")
+
+
+async def _read_form(request: Request, raw: RawBody, visitor: Visited, site: Web) -> PostedForm:
+    """
+    The fields of a form that this page made for this session.
+
+    Raises:
+        HttpError: it came from another site, or cannot be read.
+    """
+    if not _is_from_here(request, site):
+        raise HttpError(FORGED)
+    form = await _decode_form(request, raw)
+    token = form.text(FORM_TOKEN)
+    if not visitor.is_known or not hmac.compare_digest(token.encode(), visitor.session.form_token.encode()):
+        raise HttpError(FORGED)
+    return form
+
+
+Form = Annotated[PostedForm, Depends(_read_form)]
+
+
+def _is_from_here(request: Request, site: WebSite) -> bool:
+    """
+    As the browser says. Jobs may have sibling names of this host, and for SameSite they are the same site, so this and
+    the token of the form are what stops their pages.
+    """
+    fetch_site = request.headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site in _OWN_SITE
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    return origin == site.url or urlsplit(origin).netloc == request.headers.get("host")
+
+
+async def _decode_form(request: Request, raw: bytes) -> PostedForm:
+    kind = request.headers.get("content-type", "")
+    try:
+        if kind.startswith("multipart/form-data"):
+            parser = MultiPartParser(
+                request.headers, _stream(raw), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+            )
+            async with _closing(await parser.parse()) as data:
+                texts = {key: value for key, value in data.multi_items() if isinstance(value, str)}
+                chosen = [(key, value) for key, value in data.multi_items() if isinstance(value, UploadFile)]
+                return PostedForm(texts, {key: await value.read() for key, value in chosen if value.filename})
+        pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except (MultiPartException, HTTPException, ValueError) as error:
+        raise HttpError(UNREADABLE_FORM) from error
+    return PostedForm(dict(pairs))
+
+
+async def _stream(raw: bytes) -> AsyncGenerator[bytes, None]:
+    yield raw
+
+
+@asynccontextmanager
+async def _closing(data: FormData) -> AsyncIterator[FormData]:
+    """Large files are in temporary files, which must be closed."""
+    try:
+        yield data
+    finally:
+        await data.close()
+
+
+def read_target(text: str | None) -> str:
+    """
+    A page of this site to go to, from a parameter that anybody can write into a link; else the list of jobs.
+
+    >>> read_target("/ui/jobs/7"), read_target("//evil.example/ui/"), read_target("/ui/../x"), read_target(None)
+    ('/ui/jobs/7', '/ui/jobs', '/ui/jobs', '/ui/jobs')
+    """
+    text = text or ""
+    is_own = text.startswith(f"{PREFIX}/") and len(text) <= MAX_PATH and text.isprintable() and text.isascii()
+    if not is_own or "\\" in text or ".." in text or text.startswith(f"{PREFIX}/sign-"):
+        return f"{PREFIX}/jobs"
+    return text
+
+
+def set_session(answer: Response, request: Request, site: WebSite, signer: SessionSigner, session: Session) -> None:
+    answer.set_cookie(
+        _name_cookie(request, site),
+        signer.write(session),
+        max_age=site.session_s,
+        path="/",
+        secure=_is_secure(request, site),
+        httponly=True,
+        samesite="lax",  # not strict: the realm leads the browser back here, with the values of the sign-in
+    )
+
+
+def clear_session(answer: Response, request: Request, site: WebSite) -> None:
+    answer.delete_cookie(
+        _name_cookie(request, site), path="/", secure=_is_secure(request, site), httponly=True, samesite="lax"
+    )
+
+
+def _name_cookie(request: Request, site: WebSite) -> str:
+    return _SECURE_COOKIE if _is_secure(request, site) else _COOKIE
+
+
+def _is_secure(request: Request, site: WebSite) -> bool:
+    """Whether browsers reach the page over TLS: as configured, or else as a trusted proxy says."""
+    if site.url is not None:
+        return site.url.startswith("https://")
+    return bool(request.scope["scheme"] == "https")

@@ -1,0 +1,505 @@
+"""
+Commands that reach a job's own cluster. kubectl is a shell script that answers like the real one; it and the user's
+programs are real processes.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kns.cli.children import run_program
+from kns.cli.nested import hold_file
+from kns.model import names
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job, JobState, StopReason
+from tests.api.client import Api
+from tests.builders import JobBuilder, a_job
+from tests.cli.conftest import Terminal
+from tests.web.serving import serving as serving_page
+from tests.web.ui import Ui
+
+pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
+
+NAMESPACE = "kns-job-7"
+PORT = 40123
+SCRIPT = r"""#!/bin/sh
+cd '{folder}' || exit 9
+echo "$*" >> calls
+echo "$KUBECONFIG ${{KNS_APIKEY:-}}" >> environments
+[ -e refusal ] && {{ cat refusal >&2; exit 1; }}
+case "$1" in
+  get) [ ! -e "$2-$3.json" ] || cat "$2-$3.json" ;;
+  port-forward)
+    echo $$ >> pids
+    [ -e lost ] && {{ rm lost; echo 'Forwarding from 127.0.0.1:{port} -> 8443'; exit 1; }}
+    [ -e no-port ] && {{ cat no-port; exit 1; }}
+    echo 'Forwarding from 127.0.0.1:{port} -> 8443'
+    exec sleep 600 ;;
+  version) cat version ;;
+  cp) cat "$KUBECONFIG" > used; cat messages; exit "$(cat status)" ;;
+esac
+"""
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ADMIN = f"""
+clusters:
+- cluster:
+    certificate-authority-data: {_encode("authority")}
+    server: https://evil.example.org
+  name: evil
+users:
+- name: admin
+  user:
+    client-certificate-data: {_encode("certificate")}
+    client-key-data: {_encode("key")}
+    exec: {{command: /tmp/evil}}
+"""
+
+
+@dataclass
+class Host:
+    """What the script knows of the host cluster."""
+
+    folder: Path
+
+    def store(self, kind: str, name: str, content: dict[str, Any]) -> None:
+        (self.folder / f"{kind}-{name}.json").write_text(json.dumps(content))
+
+    def store_job(self, name: str = "20260105141530-00007-hello-user1_s1") -> None:
+        self.store("namespace", NAMESPACE, {"metadata": {"annotations": {names.JOB_NAME_ANNOTATION: name}}})
+        self.store("service", NAMESPACE, {"spec": {"clusterIP": "10.96.0.9"}})
+        self.store("secret", f"{NAMESPACE}-certs", {"data": {"admin.conf": _encode(ADMIN)}})
+
+    def store_shell(self) -> None:
+        data = {"certificate-authority": _encode("authority"), "token": _encode("shell-token")}
+        self.store("secret", names.SHELL_ACCESS, {"data": data})
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def lines(self, name: str) -> list[str]:
+        file = self.folder / name
+        return file.read_text().splitlines() if file.exists() else []
+
+    def check_nothing_runs(self) -> None:
+        pids = self.lines("pids")
+        assert pids, "no port was opened"
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(pid), 0)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    program = folder / "kubectl"
+    program.write_text(SCRIPT.format(folder=folder, port=PORT))
+    program.chmod(0o755)
+    host = Host(folder)
+    host.write("version", "Client Version: v1.36.0\n")
+    host.write("status", "0")
+    host.write("messages", "")
+    host.store_job()
+    return host
+
+
+@pytest.fixture
+def terminal(api: Api, tmp_path: Path, host: Host) -> Terminal:
+    terminal = Terminal(api, tmp_path / "kns")
+    terminal.environ |= {"PATH": f"{host.folder}:{os.environ['PATH']}", "KUBECONFIG": "/host.conf"}
+    return terminal
+
+
+def serving(number: int = 7) -> JobBuilder:
+    return a_job().numbered(number).condition(ConditionType.NAMESPACE_READY, at_s=1).started().exposed()
+
+
+def find(api: Api, number: int = 7) -> Job:
+    job = api.jobs.find(number)
+    assert job is not None
+    return job
+
+
+def _left(terminal: Terminal) -> list[str]:
+    folder = terminal.folder / "clusters"
+    return [each.name for each in folder.iterdir() if each.is_dir()] if folder.exists() else []
+
+
+# --- connect
+
+
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
+def test_a_program_gets_a_kubeconfig_that_is_gone_afterwards(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    api.add(serving())
+    seen = tmp_path / "seen"
+    script = (
+        f'cat "$KUBECONFIG" > {seen}; stat -c %a "$KUBECONFIG" "$(dirname "$KUBECONFIG")" >&2 > {seen}.mode; exit 3'
+    )
+    result = terminal.run("connect", "7", "--", "sh", "-c", script)
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "")
+    config = yaml.safe_load(seen.read_text())
+    (cluster,), (user,) = config["clusters"], config["users"]
+    assert cluster["cluster"] == {
+        "server": f"https://127.0.0.1:{PORT}",
+        "tls-server-name": "localhost",
+        "certificate-authority-data": _encode("authority"),
+    }
+    assert user["user"] == {"client-certificate-data": _encode("certificate"), "client-key-data": _encode("key")}
+    assert Path(f"{seen}.mode").read_text().split() == ["600", "700"]
+    assert _left(terminal) == []
+    host.check_nothing_runs()
+    forward = f"port-forward --namespace={NAMESPACE} --address=127.0.0.1 service/{NAMESPACE} :443"
+    assert forward in host.lines("calls")
+    assert {line.strip() for line in host.lines("environments")} == {"/host.conf"}, "the host's, and no key of kns"
+
+
+def test_the_account_of_the_web_shell_is_used_if_there_is_one(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    api.add(serving())
+    host.store_shell()
+    terminal.run("connect", "7", "--port", "6443", "--", "sh", "-c", f'cat "$KUBECONFIG" > {tmp_path}/seen')
+    (user,) = yaml.safe_load((tmp_path / "seen").read_text())["users"]
+    assert user["user"] == {"token": "shell-token"}
+    assert host.lines("calls")[-1].endswith(f"service/{NAMESPACE} 6443:443")
+
+
+def test_the_host_can_be_named_and_is_known_to_programs_inside(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    api.add(serving())
+    inside = f'echo "$KNS_HOST_KUBECONFIG $KNS_JOB" > {tmp_path}/seen'
+    terminal.run("connect", "7", "--host-kubeconfig", "/other.conf", "--", "sh", "-c", inside)
+    assert (tmp_path / "seen").read_text() == "/other.conf 7\n"
+    assert {line.strip() for line in host.lines("environments")} == {"/other.conf"}
+
+
+def test_a_job_of_somebody_else_is_refused_before_the_host_is_asked(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving().owned_by("user3", payer="user3"))
+    for command in (["connect", "7", "--", "true"], ["kubeconfig", "7"], ["cp", "7", "web:/a", "a"]):
+        assert terminal.refuse(4, *command).startswith("there is no such job")
+    assert terminal.refuse(4, "port-forward", "7", "service/web", "80").startswith("there is no such job")
+    assert [line for line in host.lines("calls") if not line.startswith("version")] == []
+
+
+@pytest.mark.proves("security", "be mistaken for a job of another site with the same number")
+def test_the_same_number_at_another_site_is_another_job(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    host.store_job("20260105141530-00007-hello-user3_s1")
+    assert "is not that of job 7; KUBECONFIG must lead" in terminal.refuse(5, "connect", "7", "--", "true")
+    (host.folder / f"namespace-{NAMESPACE}.json").unlink()
+    assert "is not that of job 7" in terminal.refuse(5, "connect", "7", "--", "true")
+    assert not any("secret" in line for line in host.lines("calls"))
+
+
+FAULTS = [
+    (
+        "refusal",
+        'Error from server (Forbidden): secrets "kns-job-7-certs" is forbidden: User "ana" cannot get resource\n',
+        3,
+        "lacks this right: ask its administrator, or use `kns shell`",
+    ),
+    ("refusal", "The connection to the server 10.0.0.1:6443 was refused\n", 6, "check that KUBECONFIG leads"),
+    ("no-port", "error: unable to forward port because pod is not running\n", 6, "pod is not running"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "status", "words"), FAULTS, ids=[row[3] for row in FAULTS])
+def test_a_host_that_refuses_is_one_sentence(
+    api: Api, terminal: Terminal, host: Host, file: str, text: str, status: int, words: str
+) -> None:
+    api.add(serving())
+    host.write(file, text)
+    assert words in terminal.refuse(status, "connect", "7", "--", "true")
+    assert _left(terminal) == []
+
+
+def test_control_characters_of_the_host_reach_no_terminal(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    host.write("refusal", "error: \x1b]0;title\x07\n")
+    assert "\\x1b]0;title\\x07" in terminal.refuse(6, "connect", "7", "--", "true")
+
+
+def test_a_job_without_a_cluster_is_one_sentence(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(a_job())
+    (host.folder / f"service-{NAMESPACE}.json").unlink()
+    assert terminal.refuse(5, "connect", "7", "--", "true").startswith("job 7 has no cluster yet; `kns watch 7`")
+    (host.folder / f"namespace-{NAMESPACE}.json").unlink()
+    assert terminal.refuse(5, "connect", "7", "--", "true").startswith("job 7 has no cluster yet")
+    api.add(serving().ended())
+    assert terminal.refuse(5, "connect", "7", "--", "true").endswith("and its cluster is removed")
+
+
+def test_without_kubectl_nothing_is_submitted(api: Api, terminal: Terminal) -> None:
+    terminal.environ["PATH"] = "/nowhere"
+    assert terminal.refuse(2, "run", "hello", "--", "true").startswith("there is no kubectl on PATH; install it")
+    assert terminal.bridge.seen == []
+
+
+def test_a_program_that_does_not_exist_is_named(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    assert terminal.refuse(2, "connect", "7", "--", "/no/program").startswith("cannot start /no/program")
+    host.check_nothing_runs()
+    line = terminal.refuse(2, "run", "hello", "--", "/no/program")
+    assert line == "there is no program /no/program, so nothing was submitted"
+
+
+def test_a_lost_connection_is_opened_again_at_the_same_port(
+    api: Api, terminal: Terminal, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kns.cli.kubectl._AGAIN_AFTER_S", 0.0)
+    api.add(serving())
+    host.write("lost", "")
+    wait = f"while [ $(wc -l < {host.folder}/pids) -lt 2 ]; do sleep 0.05; done"
+    assert terminal.run("connect", "7", "--", "sh", "-c", wait).exit_code == 0
+    first, second = (line.split()[-1] for line in host.lines("calls") if line.startswith("port-forward"))
+    assert (first, second) == (":443", f"{PORT}:443")
+    host.check_nothing_runs()
+
+
+# --- kubeconfig
+
+
+def test_a_kubeconfig_lasts_as_long_as_the_job(api: Api, terminal: Terminal, host: Host, tmp_path: Path) -> None:
+    api.add(serving())
+    file, states = tmp_path / "job.conf", []
+
+    def look() -> None:
+        states.append((file.read_text().count(f"127.0.0.1:{PORT}"), file.stat().st_mode & 0o777))
+
+    terminal.steps = [look, lambda: api.add(serving().ended())]
+    result = terminal.run("kubeconfig", "7", "--file", str(file))
+    assert (result.exit_code, result.stdout) == (0, f"export KUBECONFIG={file}\n")
+    assert states == [(1, 0o600)]
+    assert not file.exists()
+    assert not file.is_symlink()
+    host.check_nothing_runs()
+
+
+def test_a_file_that_exists_is_never_replaced(api: Api, terminal: Terminal, host: Host, tmp_path: Path) -> None:
+    api.add(serving())
+    file = tmp_path / "mine"
+    file.write_text("mine")
+    assert terminal.refuse(2, "kubeconfig", "7", "-f", str(file)).startswith(f"{file} exists; choose another name")
+    assert file.read_text() == "mine"
+    assert _left(terminal) == []
+    host.check_nothing_runs()
+
+
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
+def test_a_file_of_a_killed_program_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder, link = tmp_path / "clusters", tmp_path / "job.conf"
+    script = (
+        "import os, signal, sys; from pathlib import Path; from kns.cli.nested import hold_file\n"
+        "with hold_file(Path(sys.argv[1]), 'credentials', link=Path(sys.argv[2])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for _ in range(2):  # the second one removes what the first one left, its link too
+        killed = subprocess.run([sys.executable, "-c", script, str(folder), str(link)], check=False)
+        assert killed.returncode == -9
+    assert link.read_text() == "credentials"
+    with hold_file(folder, "mine") as mine, hold_file(folder, "other") as other:
+        assert not link.exists(), "the credentials are gone"
+        assert (mine.read_text(), other.read_text()) == ("mine", "other")
+    assert [each for each in folder.iterdir() if each.is_dir()] == []
+
+
+@pytest.mark.proves("security", "put another kubeconfig or site in the place of the user's")
+def test_a_folder_that_others_can_write_gets_no_kubeconfig(api: Api, terminal: Terminal, host: Host) -> None:
+    """They could put another one in its place, and a kubeconfig can name programs to run."""
+    api.add(serving())
+    folder = terminal.folder / "clusters"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert terminal.refuse(2, "connect", "7", "--", "true").startswith(f"others can write {folder}")
+    assert list(folder.iterdir()) == []
+    host.check_nothing_runs()
+
+
+# --- run
+
+
+def _prepare_run(api: Api, terminal: Terminal, host: Host) -> None:
+    """The submitted job serves when it is looked at for the second time."""
+
+    def serve() -> None:
+        (job,) = api.jobs.list_jobs()
+        assert job.spec.accepted is not None
+        namespace = job.spec.accepted.location.namespace
+        annotations = {names.JOB_NAME_ANNOTATION: job.spec.accepted.name}
+        host.store("namespace", namespace, {"metadata": {"annotations": annotations}})
+        host.store("service", namespace, {"spec": {"clusterIP": "10.96.0.9"}})
+        host.store("secret", f"{namespace}-certs", {"data": {"admin.conf": _encode(ADMIN)}})
+        api.jobs.write_status(job, serving(job.number or 0).build().status)
+
+    terminal.steps = [serve]
+
+
+@pytest.mark.parametrize("status", [0, 4])
+def test_a_cluster_is_a_step_of_a_pipeline(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path, status: int
+) -> None:
+    _prepare_run(api, terminal, host)
+    inside = f'cat "$KUBECONFIG" > {tmp_path}/seen; exit {status}'
+    result = terminal.run("run", "hello", "-m", "kns-small", "-l", "ci", "--", "sh", "-c", inside)
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", "")
+    assert f"127.0.0.1:{PORT}" in (tmp_path / "seen").read_text()
+    (job,) = api.jobs.list_jobs()
+    assert (job.spec.label, job.stop_reason) == ("ci", StopReason.TERMINATE)
+    host.check_nothing_runs()
+
+
+def test_a_job_that_fails_to_start_is_ended_and_the_program_not_run(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        (job,) = api.jobs.list_jobs()
+        api.jobs.write_status(job, a_job().started().ended(JobState.FAILED).build().status)
+
+    terminal.steps = [fail]
+    line = terminal.refuse(1, "run", "hello", "--", "touch", str(tmp_path / "ran"))
+    assert line.endswith("CMD was not run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_job_that_starts_too_slowly_is_ended(api: Api, terminal: Terminal) -> None:
+    terminal.steps = [lambda: None]
+    assert terminal.refuse(7, "run", "hello", "--timeout", "1", "--", "true").startswith("gave up after 1 s")
+    (job,) = api.jobs.list_jobs()
+    assert job.stop_reason is StopReason.TERMINATE
+
+
+def test_an_interrupted_submission_leaves_no_job(api: Api, terminal: Terminal) -> None:
+    """The answer is lost, and Ctrl-C comes while the submission is to be repeated."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    terminal.steps = [interrupt]
+    terminal.bridge.lose = 1
+    assert terminal.run("run", "hello", "-m", "kns-small", "--", "true").exit_code == 130
+    (job,) = api.jobs.list_jobs()
+    assert job.stop_reason is StopReason.TERMINATE
+
+
+def test_a_job_that_cannot_be_ended_is_named(api: Api, terminal: Terminal, host: Host) -> None:
+    _prepare_run(api, terminal, host)
+    terminal.steps += [lambda: None] * 4
+    terminal.bridge.unreachable = "/jarvice/terminate"
+    line = terminal.refuse(6, "run", "hello", "--", "true")
+    assert "goes on" in line
+    assert "end it with `kns terminate" in line
+    host.check_nothing_runs()
+
+
+# --- Signals: the real program and a real server
+
+
+def _run_real(address: str, terminal: Terminal, *args: str) -> subprocess.CompletedProcess[str]:
+    environ = {**terminal.environ, "KNS_URL": address, "KNS_CONFIG_DIR": str(terminal.folder)}
+    return subprocess.run(
+        [sys.executable, "-m", "kns", *args],
+        env=environ,
+        stdin=subprocess.DEVNULL,  # with a terminal there, kns would leave Ctrl-C to it
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
+@pytest.mark.parametrize(("signal", "status"), [("TERM", 143), ("INT", 130), ("HUP", 129)])
+def test_a_signal_ends_everything(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path, signal: str, status: int
+) -> None:
+    """The program sends the signal to kns, which passes it on; the program waits for it."""
+    api.add(serving())
+    wait = f'trap "exit {status}" {signal}; kill -{signal} $PPID; while :; do sleep 0.05; done'
+    inside = f'cp "$KUBECONFIG" {tmp_path}/seen; {wait}'
+    with serving_page(Ui(api)) as address:
+        done = _run_real(address, terminal, "connect", "7", "--", "sh", "-c", inside)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert (tmp_path / "seen").exists()
+    assert _left(terminal) == []
+    host.check_nothing_runs()
+
+
+def test_a_signal_before_the_program_runs_ends_everything(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    host.write("no-port", "")
+    program = host.folder / "kubectl"
+    program.write_text(program.read_text().replace("[ -e no-port ]", "kill -TERM $PPID; exec sleep 600\n    [ -e x ]"))
+    with serving_page(Ui(api)) as address:
+        done = _run_real(address, terminal, "connect", "7", "--", "true")
+    assert done.returncode == 143, done.stderr
+    assert _left(terminal) == []
+    host.check_nothing_runs()
+
+
+def test_a_program_that_ignores_signals_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.cli.children.GRACE_S", 0.0)
+    script = 'trap "" TERM; kill -TERM $PPID; while :; do sleep 0.05; done'
+    assert run_program(["sh", "-c", script], os.environ) == 128 + 9
+
+
+# --- cp and port-forward
+
+
+def test_files_are_copied_by_kubectl(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    result = terminal.run("cp", "7", "web-0:/data/a", "-x", "-n", "lab", "-c", "main")
+    assert result.exit_code == 2, "a name that looks like an option is none"
+    result = terminal.run("cp", "7", "web-0:/data/a", "./-x", "-n", "lab", "-c", "main")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert "cp --namespace=lab --container=main -- web-0:/data/a ./-x" in host.lines("calls")
+    assert f"127.0.0.1:{PORT}" in "\n".join(host.lines("used"))
+    assert _left(terminal) == []
+
+
+def test_a_copy_that_fails_is_one_sentence_without_control_characters(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    host.write("messages", "tar: removing /\n" * 10_000 + "tar: \x1b]0;title\x07: no such file\n")
+    host.write("status", "1")
+    line = terminal.refuse(6, "cp", "7", "web-0:/a", "a")
+    assert line.startswith("`kubectl cp` failed: tar: \\x1b]0;title\\x07: no such file")
+
+
+@pytest.mark.parametrize("version", ["Client Version: v1.15.3\n", "nonsense\n"])
+def test_an_old_kubectl_does_not_copy(api: Api, terminal: Terminal, host: Host, version: str) -> None:
+    api.add(serving())
+    host.write("version", version)
+    assert terminal.refuse(2, "cp", "7", "web-0:/a", "a").startswith("this kubectl is older than 1.30")
+
+
+@pytest.mark.parametrize("paths", [("a", "b"), ("web:/a", "web:/b"), ("./a:b", "c")])
+def test_one_side_of_a_copy_is_in_a_pod(terminal: Terminal, paths: tuple[str, str]) -> None:
+    assert terminal.refuse(2, "cp", "7", *paths).startswith("exactly one of SRC and DST must be POD:PATH")
+
+
+def test_ports_of_the_job_are_forwarded(api: Api, terminal: Terminal, host: Host) -> None:
+    api.add(serving())
+    program = host.folder / "kubectl"
+    program.write_text(program.read_text().replace("  version)", "  port-forward) ;;\n  version)"))
+    inner = 'case "$*" in *deployment/web*) exit 5 ;; esac\n'
+    program.write_text(program.read_text().replace('case "$1" in\n', inner + 'case "$1" in\n', 1))
+    result = terminal.run("port-forward", "7", "deployment/web", "8080:80", "90", "-n", "lab")
+    assert result.exit_code == 5
+    assert "port-forward --address=127.0.0.1 --namespace=lab deployment/web 8080:80 90" in host.lines("calls")
+    assert terminal.refuse(2, "port-forward", "7", "--", "service/web", "--address=0.0.0.0").startswith("write it like")
+    host.check_nothing_runs()

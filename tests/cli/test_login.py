@@ -1,0 +1,177 @@
+"""Signing in: where credentials come from, where they are stored, and to which site they are sent."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.api.client import Api
+from tests.builders import a_job
+from tests.cli.conftest import URL, Terminal
+
+
+class MemoryKeyring:
+    """A keyring of the desktop; `broken` refuses as one does without a session."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.entries: dict[tuple[str, str], str] = {}
+        self._broken = broken
+
+    def get_password(self, service_name: str, username: str) -> str | None:
+        return self.entries.get((service_name, username))
+
+    def set_password(self, service_name: str, username: str, password: str) -> None:
+        if self._broken:
+            raise RuntimeError("no session")
+        self.entries[service_name, username] = password
+
+    def delete_password(self, service_name: str, username: str) -> None:
+        del self.entries[service_name, username]
+
+
+@pytest.fixture
+def nobody(terminal: Terminal) -> Terminal:
+    terminal.environ = {}
+    return terminal
+
+
+def sign_in(terminal: Terminal, user: str = "user1", *options: str, url: str = URL) -> None:
+    result = terminal.run("login", "--url", url, "-u", user, *options, text=f"key-{user}\n")
+    assert result.exit_code == 0, result.output
+    assert f"key-{user}" not in result.output
+
+
+def test_a_login_is_stored_and_used(api: Api, nobody: Terminal) -> None:
+    api.add(a_job())
+    sign_in(nobody)
+    assert [job["number"] for job in nobody.read("list")] == [7]
+    assert nobody.read("profiles") == [
+        {"profile": "default", "current": True, "url": URL, "username": "user1", "issuer": None, "stored_in": "file"}
+    ]
+
+
+def test_only_the_owner_can_read_the_files(nobody: Terminal) -> None:
+    sign_in(nobody)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in nobody.folder.iterdir()}
+    assert modes == {"config.json": 0o600, "credentials.json": 0o600}
+    assert stat.S_IMODE(nobody.folder.stat().st_mode) == 0o700
+
+
+def test_the_keyring_has_the_key_if_there_is_one(nobody: Terminal) -> None:
+    nobody.keyring = MemoryKeyring()
+    sign_in(nobody)
+    assert not (nobody.folder / "credentials.json").exists()
+    assert nobody.run("list").exit_code == 0
+    nobody.run("logout")
+    assert nobody.keyring.entries == {}
+    sign_in(nobody)
+    nobody.keyring = None
+    assert "the credentials of profile default are in a keyring" in nobody.refuse(3, "list")
+
+
+def test_a_keyring_that_refuses_is_replaced_by_the_file(nobody: Terminal) -> None:
+    nobody.keyring = MemoryKeyring(broken=True)
+    sign_in(nobody)
+    assert nobody.run("list").exit_code == 0
+
+
+def test_wrong_credentials_are_not_stored(nobody: Terminal) -> None:
+    line = nobody.refuse(3, "login", "--url", URL, "-u", "user1", text="wrong\n")
+    assert line.startswith("kns does not accept these credentials")
+    assert not nobody.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "words"),
+    [
+        (("--url", "kns.example.org", "-u", "user1"), "k\n", "'kns.example.org' is not an address"),
+        (("-u", "user1"), "k\n", "address of kns is missing"),
+        (("--url", URL), "k\n", "user name is missing"),
+        (("--url", URL, "-u", "user1"), "", "the API key is empty"),
+    ],
+)
+def test_what_a_login_needs(nobody: Terminal, args: tuple[str, ...], text: str, words: str) -> None:
+    assert nobody.refuse(2, "login", *args, text=text).startswith(words)
+
+
+def test_several_sites_are_profiles(api: Api, nobody: Terminal) -> None:
+    api.add(a_job())
+    sign_in(nobody, "user1", "--name", "lab")
+    sign_in(nobody, "user2", "--name", "home", url="https://home.example.org")
+    assert [(each["profile"], each["current"]) for each in nobody.read("profiles")] == [("home", True), ("lab", False)]
+    assert nobody.read("list") == []
+    assert [job["number"] for job in nobody.read("--profile", "lab", "list")] == [7]
+    assert nobody.run("use", "lab").exit_code == 0
+    assert [job["number"] for job in nobody.read("list")] == [7]
+    nobody.environ["KNS_PROFILE"] = "home"
+    assert nobody.read("list") == []
+    assert nobody.run("logout", "home").exit_code == 0
+    assert nobody.refuse(3, "list").startswith("there is no profile home")
+    assert nobody.refuse(4, "logout", "home").startswith("there is no profile home")
+    assert nobody.refuse(4, "use", "home").startswith("there is no profile home")
+
+
+def test_a_stored_key_is_never_sent_to_another_site(nobody: Terminal) -> None:
+    sign_in(nobody)
+    seen = len(nobody.bridge.seen)
+    line = nobody.refuse(3, "--url", "https://other.example.org", "list")
+    assert line.startswith(
+        "not signed in to https://other.example.org; run `kns login --url https://other.example.org`"
+    )
+    nobody.environ["KNS_URL"] = "https://third.example.org"
+    assert nobody.refuse(3, "list").startswith("not signed in to https://third.example.org")
+    assert len(nobody.bridge.seen) == seen
+
+
+def test_variables_win_over_the_profile(api: Api, nobody: Terminal) -> None:
+    api.add(a_job().owned_by("user2"))
+    sign_in(nobody)
+    assert nobody.read("list") == []
+    nobody.environ |= {"KNS_USERNAME": "user2", "KNS_APIKEY": "key-user2"}
+    assert [job["user"] for job in nobody.read("list")] == ["user2"]
+
+
+def test_without_a_site_or_a_login_the_sentence_says_what_to_run(nobody: Terminal) -> None:
+    assert nobody.refuse(3, "list") == "which kns? run `kns login --url https://...`, or set KNS_URL"
+    nobody.environ["KNS_URL"] = URL
+    assert nobody.refuse(3, "list").startswith(f"not signed in to {URL}; run `kns login")
+
+
+def test_a_damaged_file_is_named(nobody: Terminal) -> None:
+    sign_in(nobody)
+    (nobody.folder / "credentials.json").write_text("{")
+    assert str(nobody.folder / "credentials.json") in nobody.refuse(3, "list")
+    (nobody.folder / "config.json").write_text("[]")
+    assert str(nobody.folder / "config.json") in nobody.refuse(2, "list")
+
+
+def test_a_folder_that_cannot_be_written_is_named(nobody: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "kns").write_text("")
+    line = nobody.refuse(2, "login", "--url", URL, "-u", "user1", text="key-user1\n")
+    assert "KNS_CONFIG_DIR" in line
+
+
+def test_a_folder_that_others_can_write_is_not_used(nobody: Terminal) -> None:
+    """Whoever writes config.json chooses the address that the stored key is sent to."""
+    sign_in(nobody)
+    seen = len(nobody.bridge.seen)
+    for path, mode in ((nobody.folder, 0o777), (nobody.folder / "config.json", 0o666)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        assert nobody.refuse(2, "list").startswith(f"others can write {path}, so what you do could lead elsewhere")
+        path.chmod(before)
+    assert len(nobody.bridge.seen) == seen
+    assert nobody.run("list").exit_code == 0
+
+
+def test_a_site_without_tls_is_warned_about(nobody: Terminal) -> None:
+    for url, warns in (("http://kns.example.org", True), ("http://127.0.0.1:8080", False), (URL, False)):
+        result = nobody.run("login", "--url", url, "-u", "user1", text="key-user1\n")
+        assert result.exit_code == 0
+        assert ("has no TLS" in result.stderr) is warns
+
+
+def test_no_key_is_in_any_url(nobody: Terminal) -> None:
+    sign_in(nobody)
+    nobody.run("list")
+    assert [request for request in nobody.bridge.seen if "key-user1" in str(request.url)] == []

@@ -1,0 +1,204 @@
+"""`kns submit`, `stop`, `terminate`: what is stored, what a repeated request does, and how mistakes are reported."""
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kns.model.job.job import JobState
+from tests.api.client import Api
+from tests.builders import JobBuilder, a_catalog, a_command, a_job, an_app, an_appdef
+from tests.cli.conftest import Terminal
+from tests.fakes.stores import StaticCatalog
+
+PARAMETERS: dict[str, Any] = {
+    "cpus": {"type": "INT", "name": "CPUs", "description": "How many.", "min": 1, "max": 8, "value": 2},
+    "title": {"type": "STR", "name": "Title", "required": True},
+    "data": {"type": "UPLOAD", "name": "Data", "target": "data.bin"},
+    "mode": {"type": "selection", "values": ["fast", "slow"]},
+    "fixed": {"type": "CONST", "value": "x"},
+}
+
+
+@pytest.fixture
+def api() -> Api:
+    lab = an_app(an_appdef(name="Lab", commands={"Run": a_command(parameters=PARAMETERS)}, machines=["kns-large"]))
+    return Api(catalog=StaticCatalog(a_catalog(apps={"lab": lab})))
+
+
+def test_a_job_is_submitted_and_its_number_printed(api: Api, terminal: Terminal) -> None:
+    result = terminal.run("submit", "hello", "-m", "kns-small", "--nodes", "2", "--label", "mine", "-t", "01:00:00")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "1\n", "")
+    job = api.jobs.find(1)
+    assert job is not None
+    assert (job.spec.user, job.spec.machine.type, job.spec.machine.nodes) == ("user1", "kns-small", 2)
+    assert (job.spec.label, job.spec.walltime) == ("mine", "01:00:00")
+
+
+def test_parameters_and_files_reach_the_job(api: Api, terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(b"\x00\xff")
+    result = terminal.run(
+        "submit", "lab", "-p", "title=a=b", "-p", "cpus=4", "--upload", f"data={tmp_path / 'd'}", "-o", "json"
+    )
+    assert result.exit_code == 0, result.output
+    job = api.jobs.find(json.loads(result.stdout)["number"])
+    assert job is not None
+    assert job.spec.accepted is not None
+    assert job.spec.parameters == {"title": "a=b", "cpus": "4", "data": base64.b64encode(b"\x00\xff").decode()}
+    assert {each.key: each.value for each in job.spec.accepted.parameters}["cpus"] == 4
+
+
+def test_without_a_machine_the_smallest_that_fits_is_chosen(api: Api, terminal: Terminal) -> None:
+    terminal.run("submit", "hello")
+    terminal.run("submit", "lab", "-p", "title=x")
+    assert [job.spec.machine.type for job in api.jobs.list_jobs()] == ["kns-small", "kns-large"]
+
+
+def test_options_win_over_the_file_which_may_be_standard_input(api: Api, terminal: Terminal) -> None:
+    body = {"app": "lab", "application": {"parameters": {"title": "t", "cpus": 1}}, "machine": {"type": "kns-large"}}
+    result = terminal.run("submit", "-f", "-", "-p", "cpus=3", text=json.dumps(body))
+    assert result.exit_code == 0, result.output
+    assert api.jobs.list_jobs()[0].spec.parameters == {"title": "t", "cpus": "3"}
+    text = "app: hello\nmachine: {type: kns-small}\nuser: {username: other, apikey: x}\n"
+    assert terminal.run("submit", "-f", "-", text=text).exit_code == 0
+    assert api.jobs.list_jobs()[1].spec.user == "user1"
+
+
+def test_a_dry_run_prints_the_submission_without_credentials_and_stores_nothing(api: Api, terminal: Terminal) -> None:
+    body = terminal.read("submit", "hello", "--dry-run", "--vault", "data")
+    assert body == {
+        "app": "hello",
+        "application": {"parameters": {}},
+        "machine": {"type": "kns-small"},
+        "vault": {"name": "data"},
+    }
+    assert api.jobs.list_jobs() == []
+
+
+def test_a_lost_answer_starts_no_second_job(api: Api, terminal: Terminal) -> None:
+    terminal.bridge.lose = 1
+    terminal.steps = [lambda: None]
+    result = terminal.run("submit", "hello", "-m", "kns-small")
+    assert (result.exit_code, result.stdout) == (0, "1\n")
+    assert len(api.jobs.list_jobs()) == 1
+
+
+def test_the_same_key_gets_the_same_job(api: Api, terminal: Terminal) -> None:
+    for _ in range(2):
+        assert terminal.run("submit", "hello", "-m", "kns-small", "--idempotency-key", "k").stdout == "1\n"
+
+
+def _advance(api: Api, number: int, builder: JobBuilder) -> None:
+    """Give the stored job the status of the built one."""
+    job = api.jobs.find(number)
+    assert job is not None
+    api.jobs.add(replace(job, status=builder.build().status))
+    api.tokens.ensure(job)
+
+
+def test_submit_with_wait_follows_the_job_and_ends_as_it_does(api: Api, terminal: Terminal) -> None:
+    terminal.steps = [lambda: _advance(api, 1, a_job().exposed())]
+    result = terminal.run("submit", "hello", "-m", "kns-small", "--wait")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "https://kns-job-7.jobs.example.org")
+    terminal.steps = [lambda: _advance(api, 2, a_job().ended(JobState.FAILED).with_status(message="why"))]
+    result = terminal.run("submit", "hello", "-m", "kns-small", "--wait")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "job 2 ended COMPLETED WITH ERROR: why")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        ((), 2, "which app? name it"),
+        (("nothing",), 4, "there is no app nothing"),
+        (("nothing", "-m", "kns-small"), 4, "there is no such app or command"),
+        (("lab", "-c", "No", "-m", "kns-large"), 4, "there is no such app or command"),
+        (("lab",), 5, "kns refused: application.parameters.title"),
+        (("hello", "-m", "huge"), 5, "kns refused: machine.type: no machine 'huge'"),
+        (("hello", "-p", "x"), 2, "--param x: write KEY=VALUE"),
+        (("hello", "--upload", "x=/nowhere"), 2, "--upload x: cannot read /nowhere: No such file"),
+        (("-f", "/nowhere"), 2, "cannot read /nowhere"),
+        (("hello", "-t", "1h"), 5, "kns refused: application.walltime"),
+    ],
+)
+def test_a_mistake_is_one_sentence(terminal: Terminal, args: tuple[str, ...], status: int, words: str) -> None:
+    assert terminal.refuse(status, "submit", *args).startswith(words)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "a: [", '{"app": "hello", "machine": 3}'])
+def test_a_file_that_is_no_submission_is_refused(terminal: Terminal, text: str) -> None:
+    terminal.refuse(2, "submit", "-f", "-", text=text)
+
+
+# --- stop, terminate
+
+
+def test_stop_shuts_a_running_job_down_and_cancels_one_that_has_not_started(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().exposed())
+    api.add(a_job().numbered(8))
+    result = terminal.run("stop", "7", "8")
+    assert (result.exit_code, result.output) == (0, "")
+    assert [str(job.stop_reason) for job in api.jobs.list_jobs()] == ["Shutdown", "Terminate"]
+
+
+def test_terminate_ends_a_job_at_once_and_leaves_an_ended_one(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().exposed())
+    api.add(a_job().numbered(8).exposed().ended())
+    assert terminal.run("terminate", "7", "8").exit_code == 0
+    assert [str(job.stop_reason) for job in api.jobs.list_jobs()] == ["Terminate", "None"]
+
+
+def test_stop_with_wait_returns_when_everything_is_removed(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().exposed())
+    terminal.steps = [lambda: api.add(a_job().exposed().ended()), lambda: api.add(a_job().exposed().ended().removed())]
+    assert terminal.run("stop", "7", "--wait").exit_code == 0
+    assert terminal.steps == []
+
+
+def test_a_walltime_is_extended_by_or_to_a_time(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().with_accepted(walltime_s=3600).exposed())
+    assert terminal.run("extend", "7", "--by", "00:30:00").stdout == "01:30:00\n"
+    assert terminal.run("extend", "7", "--to", "02:00:00").stdout == "02:00:00\n"
+    assert terminal.refuse(2, "extend", "7") == "how long? give --by or --to"
+    assert terminal.refuse(2, "extend", "7", "--by", "1h") == "--by: '1h' is not HH:MM:SS"
+    assert terminal.refuse(5, "extend", "7", "--to", "01:00:00").endswith("job 7 has 02:00:00; give a longer one")
+
+
+def test_nobody_ends_somebody_elses_job(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().owned_by("user3", payer="user3").exposed())
+    for command in ("stop", "terminate"):
+        assert "there is no such job, or it is not yours" in terminal.refuse(4, command, "7")
+
+
+# --- apps, app, machines
+
+
+def test_apps_are_listed_and_searched(terminal: Terminal) -> None:
+    assert [app["app"] for app in terminal.read("apps")] == ["hello", "lab", "secret"]
+    assert [app["app"] for app in terminal.read("apps", "LAB")] == ["lab"]
+    assert "Says hello from its own cluster." in terminal.run("apps").stdout
+
+
+def test_an_app_is_shown_with_what_its_parameters_allow(terminal: Terminal) -> None:
+    shown = terminal.run("app", "lab").stdout
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.split()}
+    assert "INT" in rows["cpus"]
+    assert "1 to 8" in rows["cpus"]
+    assert "How many." in rows["cpus"]
+    assert "yes" in rows["title"]
+    assert "fast, slow" in rows["mode"]
+    assert "fixed" not in rows, "a constant is not for users"
+    assert "kns-large" in rows["Machines"]
+    assert terminal.read("app", "lab")["machines"] == {"Run": ["kns-large"]}
+    assert terminal.refuse(4, "app", "none").startswith("there is no app none")
+
+
+def test_machines_that_run_no_nested_jobs_are_left_out(terminal: Terminal) -> None:
+    found = terminal.read("machines")
+    assert [(each["machine"], each["cores"], each["memory_gib"]) for each in found] == [
+        ("kns-small", 2, 4),
+        ("kns-large", 8, 32),
+    ]
+    assert "kns-small" in terminal.run("machines").stdout

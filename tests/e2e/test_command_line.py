@@ -1,0 +1,200 @@
+"""The real program `kns` against a real kns, as a user's script calls it."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.target import ROOT
+from kns.cli.exits import Exit
+from tests.e2e.jobs import JobKeeper
+from tests.e2e.site import Site
+from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
+
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+_LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
+_AGAIN_S = 30.0
+_START_S = str(round(240 * PATIENCE))
+
+
+class Program:
+    """Runs `kns` as user1, signed in by variables."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        left_out = _PROXIES if site.target.is_testbed else frozenset[str]()  # its addresses are on this machine
+        self.environ = {
+            **{key: value for key, value in os.environ.items() if key.lower() not in left_out and key[:4] != "KNS_"},
+            "KNS_URL": site.url,
+            "KNS_USERNAME": site.user.username,
+            "KNS_APIKEY": site.user.apikey,
+            "KNS_CONFIG_DIR": str(folder),
+            "KUBECONFIG": site.target.kubeconfig,
+            "PATH": f"{site.target.kubectl.parent}:{os.environ['PATH']}",
+        }
+        self.folder = folder
+
+    def run(self, *args: str, status: int = 0) -> str:
+        """Again if there was no answer, which other tests cause that restart kns; but not what begins or ends a job."""
+
+        def answered() -> "subprocess.CompletedProcess[str]":
+            done = self._call(*args)
+            if done.returncode == Exit.UNREACHABLE != status and args[0] not in ("submit", "stop", "run"):
+                raise NotYetError(done.stderr)
+            return done
+
+        done = wait_for(answered, timeout_s=_AGAIN_S, what=f"kns {args[0]}")
+        assert done.returncode == status, (args, done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def _call(self, *args: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "kns", *args]
+        return subprocess.run(
+            command, env=self.environ, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+
+    @contextmanager
+    def start(self, *args: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
+        """A command that goes on, and the first line that it prints. It must have ended with the block."""
+        # Whoever runs the tests in the background may ignore SIGINT, and programs inherit that.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "kns", *args]
+        child = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        try:
+            yield child, child.stdout.readline()
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait(_LIMIT_S)
+            child.stdout.close()
+
+    def read(self, *args: str) -> Any:
+        return json.loads(self.run(*args, "--output", "json"))
+
+
+@pytest.fixture
+def program(site: Site, jobs: JobKeeper, tmp_path: Path) -> Iterator[Program]:
+    """`jobs` removes whatever a failed test leaves."""
+    del jobs
+    program = Program(site, tmp_path)
+    yield program
+    for job in program.read("list", "--label", _LABEL):
+        program.run("terminate", str(job["number"]))
+
+
+_LABEL = "e2e-command-line"
+
+
+def test_a_job_is_submitted_watched_read_and_stopped(program: Program, jobs: JobKeeper) -> None:
+    """One script: submit and wait, list, timeline, explanation, output, stop and wait, output again."""
+    shown = program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
+    url = shown.splitlines()[-1]
+    assert url.startswith(("http://", "https://"))
+    assert any("start the virtual cluster: done" in line for line in shown.splitlines())
+    listed = wait_for(lambda: _list_one(program), timeout_s=_AGAIN_S, what="the job in the list")
+    number = str(listed["number"])
+    job_of_both = jobs.adopt(listed["number"], listed["name"])
+    job_of_both.wait_until_serving()  # at both replicas
+    assert listed["status"] == "PROCESSING STARTING"
+
+    job = program.read("show", number)
+    assert job["connection"]["url"] == url
+    steps = {step["name"]: step for step in job["steps"]}
+    assert steps["serve"]["state"] == "active"
+    took = [steps[name]["seconds"] for name in ("namespace", "vcluster", "prepare", "init", "ingress")]
+    assert all(seconds is not None for seconds in took), steps
+    assert program.read("explain", number)["standing"] == "serving"
+    assert program.run("open", "--print", number) == f"{url}\n"
+
+    seen = program.run("logs", number).splitlines()
+    assert seen[0] == "[1/1] web, attempt 1"
+    program.run("stop", number, "--wait", "--timeout", _START_S)
+    job_of_both.wait_until_ended()
+    assert program.run("logs", number).splitlines() == [*seen, "the job was shut down"]
+    program.run("watch", number, "--until", "ended")
+    ended = program.read("show", number)
+    assert (ended["status"], ended["connection"]) == ("COMPLETED", None)
+    assert {step["name"]: step["state"] for step in ended["steps"]}["remove"] == "done"
+
+
+def _list_one(program: Program) -> dict[str, Any]:
+    """A list has what its replica has seen."""
+    found: list[dict[str, Any]] = program.read("list", "--label", _LABEL)
+    if not found:
+        raise NotYetError("no job in the list")
+    (listed,) = found
+    return listed
+
+
+def test_a_mistake_is_one_line_with_its_status(program: Program) -> None:
+    program.run("show", "999999999", status=4)
+    program.run("submit", "hello", "-m", "no-such-machine", status=5)
+
+
+def test_a_cluster_is_a_step_of_a_pipeline(program: Program) -> None:
+    """`kns run` submits, runs a program in the job's cluster, gives its status, and leaves nothing."""
+    script = "kubectl get namespaces --output=name; exit 3"
+    submission = ("run", "hello", "-m", "kns-small", "-l", _LABEL, "-t", "00:30:00", "--timeout", _START_S)
+    shown = program.run(*submission, "--", "sh", "-c", script, status=3)
+    assert "namespace/kube-system" in shown.splitlines()
+    assert not [name for name in shown.split() if name.startswith("namespace/kns-")], "that would be the host"
+    (job,) = program.read("list", "--all", "--label", _LABEL, "--limit", "1")
+    program.run("watch", str(job["number"]), "--until", "ended", "--timeout", _START_S, status=8)
+    assert _left(program) == []
+
+
+def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp_path: Path) -> None:
+    """kubectl, a copy, a port, a kubeconfig; afterwards neither a file nor a kubectl is left."""
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
+    (job,) = program.read("list", "--label", _LABEL)
+    number = str(job["number"])
+    pods = program.run("connect", number, "--", "kubectl", "get", "pods", "-l", "app=web", "--output=name")
+    pod = pods.strip().removeprefix("pod/")
+    program.run("cp", number, f"{pod}:/etc/passwd", str(tmp_path / "passwd"))
+    assert (tmp_path / "passwd").read_text().startswith("root:")
+    with program.start("port-forward", number, "service/web", ":8080") as (child, line):
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
+        assert "a Kubernetes cluster of its own" in page.text
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(_LIMIT_S) == 128 + signal.SIGTERM
+    file = tmp_path / "job.conf"
+    with program.start("kubeconfig", number, "--file", str(file)) as (child, line):
+        assert line == f"export KUBECONFIG={file}\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        inside = {**program.environ, "KUBECONFIG": str(file)}
+        found = subprocess.run(
+            ["kubectl", "get", "service", "web", "--output=name"], env=inside, capture_output=True, text=True,
+            timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+        assert found.stdout == "service/web\n", found.stderr
+        child.send_signal(signal.SIGINT)
+        assert child.wait(_LIMIT_S) == 130
+    assert not file.is_symlink()
+    assert _left(program) == []
+    program.run("terminate", number)
+
+
+def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> None:
+    """Access to the host alone is not enough for the command line."""
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL)
+    (job,) = program.read("list", "--label", _LABEL)
+    stranger = {**program.environ, "KNS_USERNAME": site.other.username, "KNS_APIKEY": site.other.apikey}
+    command = [sys.executable, "-m", "kns", "connect", str(job["number"]), "--", "true"]
+    done = subprocess.run(
+        command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("kns: there is no such job")
+
+
+def _left(program: Program) -> list[str]:
+    return [each.name for each in (program.folder / "clusters").iterdir() if each.is_dir()]

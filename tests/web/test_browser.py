@@ -1,0 +1,248 @@
+"""
+The page in a real browser: no violation of axe-core's rules in any state, everything by keyboard, and what the script
+adds.
+
+Needs Debian's Chromium (`make browser`) and axe-core, whose file is in `KNS_AXE`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from kns.model.job.job import JobState, StopReason
+from tests.builders import a_job
+from tests.chromium import FLAGS, find_chromium
+from tests.web.serving import serving
+from tests.web.states import PICTURED, STATES, State
+from tests.web.ui import Ui
+
+TIMEOUT_MS = 90_000
+REQUIRED = "KNS_WEB_TESTS_REQUIRED"
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = find_chromium(required_by=REQUIRED)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS), headless=True)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    path = os.environ.get("KNS_AXE")
+    if not path:
+        reason = "NOT TESTED for accessibility: set KNS_AXE to axe.min.js of axe-core; `make browser` fetches it"
+        if os.environ.get(REQUIRED) == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return Path(path).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def served(ui: Ui) -> Iterator[str]:
+    with serving(ui) as address:
+        yield address
+
+
+def open_page(
+    chromium: Browser, address: str, ui: Ui, state: State, *, mistakes: list[str] | None = None, **options: Any
+) -> Page:
+    """The page of that state, in a browser of its own. What the browser complains about is added to `mistakes`."""
+    state.prepare(ui)
+    context = chromium.new_context(base_url=address, reduced_motion="reduce", **options)
+    if state.user is not None:
+        signed_in = ui.browser(state.user).cookies
+        context.add_cookies([{"name": name, "value": value, "url": address} for name, value in signed_in.items()])
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    if mistakes is not None:
+        page.on("console", lambda message: mistakes.append(message.text) if message.type == "error" else None)
+    answer = page.goto(state.path)
+    assert answer is not None
+    assert answer.status == state.status
+    return page
+
+
+def check_axe(page: Page, axe: str) -> None:
+    page.evaluate(axe)
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = [
+        f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']]}"
+        for each in result["violations"]
+    ]
+    assert found == []
+
+
+def check_reflow(page: Page) -> None:
+    """WCAG 1.4.10: at 320 px, which is 400 % of 1280, nothing but tables and output scrolls sideways."""
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+@pytest.mark.proves("page", "axe-core finds no violation on any page in any state, in the light and the dark scheme")
+@pytest.mark.parametrize("name", STATES)
+def test_a_page_is_accessible(name: str, chromium: Browser, axe: str, ui: Ui, served: str) -> None:
+    state, mistakes = STATES[name], list[str]()
+    desktop = {"width": 1280, "height": 900}
+    page = open_page(chromium, served, ui, state, mistakes=mistakes, color_scheme="light", viewport=desktop)
+    assert state.heading in page.locator("h1").inner_text()
+    check_axe(page, axe)
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 320, "height": 640})
+    check_axe(page, axe)
+    check_reflow(page)
+    page.context.close()
+    assert [each for each in mistakes if "the server responded with a status" not in each] == []
+
+
+FOCUSED = """() => {
+  const at = document.activeElement;
+  return ((at.labels && at.labels[0]) || at).innerText.trim();
+}"""
+MOST_TABS = 60
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the focus is on the control or link of that name. It must be visible there."""
+    seen = []
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+        if seen[-1].split("\n")[0] == name:
+            style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert style != "none", f"nothing shows that the focus is on {name!r}"
+            return
+    raise AssertionError(f"{name!r} cannot be reached by Tab: {seen}")
+
+
+def go_on(page: Page) -> None:
+    """Press Enter, and wait for the next page."""
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+@pytest.mark.proves("page", "From the sign-in to a stopped job by keyboard alone, and the page says what happens")
+def test_everything_works_by_keyboard(chromium: Browser, ui: Ui, served: str) -> None:
+    page = open_page(chromium, served, ui, State("/ui/sign-in?to=/ui/apps", "Sign in", None, STATES["app"].prepare))
+    tab_to(page, "User name")
+    page.keyboard.type("user1")
+    tab_to(page, "API key")
+    page.keyboard.type("key-user1")
+    go_on(page)
+    tab_to(page, "Search by name, description or kind")
+    page.keyboard.type("field of every")
+    go_on(page)
+    tab_to(page, "Forms")
+    go_on(page)
+    tab_to(page, "Title (required)")
+    page.keyboard.type("By keyboard")
+    tab_to(page, "Debug")
+    expect(page.get_by_label("Debug level")).to_be_hidden()
+    page.keyboard.press("Space")
+    expect(page.get_by_label("Debug level")).to_be_visible()
+    tab_to(page, "Submit")
+    go_on(page)
+    (job,) = ui.api.jobs.list_jobs()
+    assert job.spec.parameters["title"] == "By keyboard"
+    assert job.spec.parameters["debug"] is True
+    tab_to(page, "Stop")
+    go_on(page)
+    tab_to(page, "Stop")
+    go_on(page)
+    expect(page.locator("#state")).to_have_text("Ending")
+    stopping = ui.api.jobs.find(job.number or 0)
+    assert stopping is not None
+    assert stopping.stop_reason is StopReason.TERMINATE
+    status = a_job().ended(JobState.CANCELED).status
+    ui.api.jobs.write_status(stopping, status)
+    expect(page.locator("#state")).to_have_text("Canceled")
+    expect(page.locator("#announce")).to_contain_text("Canceled")
+    page.context.close()
+
+
+def test_a_page_renews_itself_and_leaves_the_reader_alone(chromium: Browser, ui: Ui, served: str) -> None:
+    """The focus, and what the reader has opened, stay where they are."""
+    page = open_page(chromium, served, ui, STATES["job-waits"])
+    page.locator("#warnings summary").focus()
+    page.keyboard.press("Enter")
+    ui.api.add(a_job().started(), output="first line\n")
+    expect(page.locator("#lines pre")).to_contain_text("first line")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    assert page.evaluate("document.getElementById('warnings').open") is True
+    ui.api.add(a_job().started(), output="first line\nsecond line\n")
+    expect(page.locator("#lines pre")).to_contain_text("second line")
+    ui.api.add(a_job().exposed())
+    expect(page.locator("#state")).to_have_text("Ready")
+    expect(page.locator("#announce")).to_contain_text("Job 7: Ready")
+    page.context.close()
+
+
+def test_a_session_that_ends_is_said_in_words(chromium: Browser, ui: Ui, served: str) -> None:
+    page = open_page(chromium, served, ui, STATES["job-waits"])
+    ui.keys.keys = ("another key of this installation",)
+    ui.api.add(a_job().started())
+    expect(page.locator("#connection")).to_contain_text("Your session has ended")
+    expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
+    page.context.close()
+
+
+def test_a_server_that_is_gone_is_said_in_words_until_it_is_back(chromium: Browser, ui: Ui) -> None:
+    with serving(ui) as address:
+        page = open_page(chromium, address, ui, STATES["job-waits"])
+        page.route("**/ui/jobs/7", lambda route: route.abort())
+        ui.api.add(a_job().started())
+        expect(page.locator("#connection")).to_contain_text("kns does not answer")
+        page.unroute("**/ui/jobs/7")
+        expect(page.locator("#connection")).to_be_hidden(timeout=TIMEOUT_MS)
+        expect(page.locator("#lines")).to_contain_text("There is no output yet")
+        page.context.close()
+
+
+def test_without_script_everything_is_there(chromium: Browser, ui: Ui, served: str) -> None:
+    page = open_page(chromium, served, ui, STATES["app"], java_script_enabled=False)
+    expect(page.get_by_label("Debug level")).to_be_visible()
+    page.get_by_label("Title").fill("Without script")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("link", name="Stop").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#state")).to_have_text("Ending")
+    page.context.close()
+
+
+def test_at_twice_the_size_nothing_is_cut_off(chromium: Browser, ui: Ui, served: str) -> None:
+    """WCAG 1.4.4: 200 % of 1280 px are 640 px of twice the density."""
+    page = open_page(
+        chromium, served, ui, STATES["job-serves"], viewport={"width": 640, "height": 480}, device_scale_factor=2
+    )
+    check_reflow(page)
+    page.context.close()
+
+
+SHOTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "web-job.png": ("job-shown", {"viewport": {"width": 900, "height": 760}}),
+    "web-job-phone.png": ("job-shown", {"viewport": {"width": 360, "height": 640}, "color_scheme": "dark"}),
+    "web-admin.png": ("admin", {"viewport": {"width": 900, "height": 620}}),
+}
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+LARGEST = 120_000  # bytes of a picture in the documentation
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_the_pictures_of_the_documentation_are_made(name: str, chromium: Browser, ui: Ui, served: str) -> None:
+    """`KNS_WEB_PICTURES=1` writes them. Without it the test only checks that they can be made and that they exist."""
+    state, options = SHOTS[name]
+    page = open_page(chromium, served, ui, PICTURED if state == "job-shown" else STATES[state], **options)
+    picture = page.screenshot()
+    page.context.close()
+    assert len(picture) <= LARGEST
+    if os.environ.get("KNS_WEB_PICTURES") == "1":
+        IMAGES.mkdir(exist_ok=True)
+        (IMAGES / name).write_bytes(picture)
+    assert (IMAGES / name).stat().st_size <= LARGEST

@@ -1,0 +1,138 @@
+"""Sign-in in the realm: the authorization code flow with PKCE, as a browser goes through it."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from kns.adapters.bearer import RealmTokens
+from kns.model.errors import KnsError, RefusedError, UnavailableError
+from kns.web.site import PREFIX
+from tests.api.client import Api
+from tests.fakes.web import FakeRealm
+from tests.tokens import a_token, public_pem
+from tests.web.ui import Browser, Ui
+
+URL = "https://kns.example.org"
+BACK = f"{URL}{PREFIX}/sign-in/keycloak/back"
+BEGIN = f"{PREFIX}/sign-in/keycloak"
+
+
+@pytest.fixture
+def realm() -> FakeRealm:
+    return FakeRealm()
+
+
+@pytest.fixture
+def ui(realm: FakeRealm) -> Ui:
+    return Ui(Api(bearer=RealmTokens(public_pem())), url=URL, provider=realm)
+
+
+@pytest.fixture
+def browser(ui: Ui) -> Browser:
+    return Browser(ui, host=URL)
+
+
+def begin(browser: Browser, *, to: str = f"{PREFIX}/jobs") -> tuple[str, str]:
+    """Go to the realm; the state, and the verifier that the realm would derive from its challenge."""
+    answer = browser.get(BEGIN, params={"to": to})
+    assert answer.status_code == 303
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert query["redirect_uri"] == [BACK]
+    return query["state"][0], query["challenge"][0][::-1]
+
+
+def come_back(browser: Browser, **query: str) -> httpx.Response:
+    return browser.get(f"{PREFIX}/sign-in/keycloak/back", params=query)
+
+
+@pytest.mark.proves(
+    "page", "People sign in with Keycloak: authorization code with PKCE, and the token as the API takes it"
+)
+def test_a_user_of_the_realm_is_let_in(ui: Ui, realm: FakeRealm, browser: Browser) -> None:
+    state, verifier = begin(browser, to=f"{PREFIX}/machines")
+    realm.codes["c", BACK, verifier] = a_token(preferred_username="user1", jarvice_payer="payer9")
+    entered = come_back(browser, code="c", state=state)
+    assert entered.headers["location"] == f"{PREFIX}/machines"
+    app = browser.get(f"{PREFIX}/apps/hello")
+    answer = browser.send(app, f"{PREFIX}/apps/hello", headers={"Sec-Fetch-Site": "same-origin"})
+    job = ui.api.jobs.find(int(answer.headers["location"].rpartition("/")[2]))
+    assert job is not None
+    assert job.spec.user == "user1"
+    assert job.spec.accepted is not None
+    assert job.spec.accepted.payer == "payer9", "the claims of the token count, as in the API"
+
+
+def test_the_sign_in_page_offers_it(browser: Browser) -> None:
+    assert "Sign in with Keycloak" in browser.get(f"{PREFIX}/sign-in").text
+
+
+WRONG: dict[str, Callable[[str], dict[str, str]]] = {
+    "another state": lambda state: {"code": "c", "state": "x" * 43},
+    "no state": lambda state: {"code": "c"},
+    "no code": lambda state: {"state": state, "error": "access_denied"},
+    "an unknown code": lambda state: {"code": "d", "state": state},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_return_that_this_browser_did_not_begin_is_refused(realm: FakeRealm, browser: Browser, wrong: str) -> None:
+    state, verifier = begin(browser)
+    realm.codes["c", BACK, verifier] = a_token()
+    answer = come_back(browser, **WRONG[wrong](state))
+    assert answer.status_code == 401
+    assert "did not work" in answer.text
+    assert browser.get(f"{PREFIX}/jobs").status_code == 303
+
+
+@pytest.mark.proves("security", "sign a victim in with a code of their own, or lead them elsewhere after the sign-in")
+def test_a_code_of_an_attacker_does_not_sign_a_victim_in(ui: Ui, realm: FakeRealm, browser: Browser) -> None:
+    """The attacker sends their own return address to a victim, whose browser has not begun, or began another one."""
+    state, verifier = begin(browser)
+    realm.codes["c", BACK, verifier] = a_token(preferred_username="user2")
+    victim = Browser(ui, host=URL)
+    assert come_back(victim, code="c", state=state).status_code == 401
+    begin(victim)
+    assert come_back(victim, code="c", state=state).status_code == 401
+    assert ("c", BACK, verifier) in realm.codes, "the code was not even redeemed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"preferred_username": "stranger"}, {"preferred_username": "idle1"}, {"azp": "kns-job-7"}, {"exp": 1}, {"key": 1}],
+    ids=str,
+)
+def test_a_token_that_the_api_refuses_is_refused_here(
+    realm: FakeRealm, browser: Browser, changes: dict[str, object]
+) -> None:
+    state, verifier = begin(browser)
+    realm.codes["c", BACK, verifier] = a_token(**changes)  # type: ignore[arg-type]
+    answer = come_back(browser, code="c", state=state)
+    assert answer.status_code == 401
+    assert "missing or not active" in answer.text
+    assert browser.get(f"{PREFIX}/jobs").status_code == 303
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("no answer"), RefusedError("invalid_grant")], ids=str)
+def test_a_realm_that_fails_is_said_in_words(realm: FakeRealm, browser: Browser, fault: KnsError) -> None:
+    state, _ = begin(browser)
+    realm.fault = fault
+    answer = come_back(browser, code="c", state=state)
+    assert answer.status_code == 401
+    assert "use your API key" in answer.text
+
+
+def test_codes_cannot_be_guessed_without_limit(realm: FakeRealm, browser: Browser) -> None:
+    """Each costs the realm a request."""
+    state, _ = begin(browser)
+    for _ in range(10):
+        assert come_back(browser, code="x", state=state).status_code == 401
+    assert come_back(browser, code="x", state=state).status_code == 429
+
+
+def test_without_the_settings_there_is_no_such_sign_in(realm: FakeRealm) -> None:
+    for ui in (Ui(url=URL), Ui(provider=realm)):
+        browser = Browser(ui, host=URL)
+        assert browser.get(BEGIN).status_code == 404
+        assert "Keycloak" not in browser.get(f"{PREFIX}/sign-in").text

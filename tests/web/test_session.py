@@ -1,0 +1,201 @@
+"""Sessions: how they begin and end, the cookie, and forms of other sites."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kns.model.errors import UnavailableError
+from kns.web.site import PREFIX
+from tests.builders import a_catalog, a_job
+from tests.web.ui import Browser, Ui
+
+SIGN_IN = f"{PREFIX}/sign-in"
+JOBS = f"{PREFIX}/jobs"
+
+
+def set_cookie(browser: Browser) -> str:
+    page = browser.get(SIGN_IN)
+    answer = browser.send(page, f"{SIGN_IN}/key", fill={"username": "user1", "apikey": "key-user1"})
+    return str(answer.headers["set-cookie"])
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(ui: Ui) -> None:
+    flags = set_cookie(ui.browser()).split("; ")
+    assert flags[0].startswith("kns_session=")
+    assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"} <= set(flags)
+    assert "Secure" not in flags, "over plain HTTP a browser would refuse it"
+    assert not any(flag.startswith("Domain") for flag in flags)
+
+
+@pytest.mark.proves("security", "steal, forge or plant a session")
+@pytest.mark.parametrize("url", ["https://kns.example.org", None], ids=["configured", "as the proxy says"])
+def test_over_tls_no_other_host_can_set_or_read_the_cookie(url: str | None) -> None:
+    ui = Ui(url=url)
+    flags = set_cookie(Browser(ui, host="https://kns.example.org")).split("; ")
+    assert flags[0].startswith("__Host-kns_session=")
+    assert "Secure" in flags
+
+
+@pytest.mark.parametrize(("user", "key"), [("user1", "wrong"), ("nobody", "key-user1"), ("", "")])
+def test_a_wrong_key_is_refused_in_words(ui: Ui, user: str, key: str) -> None:
+    browser = ui.browser()
+    answer = browser.send(browser.get(SIGN_IN), f"{SIGN_IN}/key", fill={"username": user, "apikey": key})
+    assert answer.status_code == 401
+    assert "The user name or the key is wrong" in answer.text
+    assert browser.get(JOBS).status_code == 303
+
+
+def test_wrong_keys_are_limited_as_in_the_api(ui: Ui) -> None:
+    browser = ui.browser()
+    for _ in range(10):
+        assert browser.sign_in("user1", key="wrong").status_code == 401
+    answer = browser.sign_in("user1")
+    assert answer.status_code == 429
+    assert "Too many wrong keys" in answer.text
+
+
+def test_a_sign_in_starts_a_new_session(ui: Ui) -> None:
+    """A form token that somebody planted before the sign-in is worthless after it."""
+    browser = ui.browser()
+    browser.get(SIGN_IN)
+    planted = dict(browser.cookies)
+    browser.sign_in("user1")
+    assert browser.cookies != planted
+    assert Browser(ui, planted).get(JOBS).status_code == 303
+
+
+def test_the_sign_out_removes_the_cookie(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    answer = browser.send(browser.get(JOBS), f"{PREFIX}/sign-out")
+    assert "Signed out" in answer.text
+    assert browser.get(JOBS).status_code == 303
+
+
+def _replace_user(ui: Ui, **changes: Any) -> None:
+    ui.api.catalog.catalog = a_catalog(users={"user1": {"payer": "payer1", **changes}})
+
+
+def _remove_user(ui: Ui) -> None:
+    full = ui.api.catalog.catalog
+    users = {name: user for name, user in full.users.items() if name != "user1"}
+    ui.api.catalog.catalog = type(full)(users=users, machines=full.machines, apps=full.apps, vaults=full.vaults)
+
+
+ENDS: dict[str, Callable[[Ui], object]] = {
+    "the API key is replaced": lambda ui: _replace_user(ui, apikey="another"),
+    "the account is removed": _remove_user,
+    "the keys of sessions are replaced": lambda ui: setattr(ui.keys, "keys", ("n" * 43,)),
+}
+
+
+@pytest.mark.proves("security", "keep a session after the key was replaced or the account removed")
+@pytest.mark.parametrize("end", ENDS)
+def test_a_session_ends_early_when(ui: Ui, end: str) -> None:
+    browser = ui.browser("user1")
+    assert browser.get(JOBS).status_code == 200
+    ENDS[end](ui)
+    answer = browser.get(JOBS)
+    assert answer.status_code == 303
+    assert "Your session has ended" in browser.follow(answer).text
+
+
+def test_a_session_survives_when_a_key_is_added(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    ui.keys.keys = (*ui.keys.keys, "n" * 43)
+    assert browser.get(JOBS).status_code == 200
+
+
+def test_a_changed_cookie_is_no_session(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    (name, value) = next(iter(browser.cookies.items()))
+    for forged in (value[:-1], value.replace(".", "x", 1), "e30.x.y", "", "x" * 5000):
+        assert Browser(ui, {name: forged}).get(JOBS).status_code == 303
+
+
+def test_without_the_keys_the_page_says_that_kns_cannot_answer(ui: Ui) -> None:
+    ui.keys.fault = UnavailableError("the host does not answer")
+    answer = ui.browser().get(SIGN_IN)
+    assert answer.status_code == 503
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "kns cannot answer now" in answer.text
+
+
+HEADERS_OF_OTHERS = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # a job's page at a sibling name
+    {"Origin": "https://kns-job-9.example.org"},
+    {"Origin": "null"},
+]
+
+
+@pytest.mark.proves("security", "send a form of the page from another site, or from a job's app at a sibling host")
+@pytest.mark.parametrize("headers", HEADERS_OF_OTHERS, ids=str)
+def test_a_form_of_another_site_is_refused(ui: Ui, headers: dict[str, str]) -> None:
+    """Even with the right token."""
+    ui.api.add(a_job().exposed())
+    browser = ui.browser("user1")
+    answer = browser.send(browser.get(f"{JOBS}/7/stop"), f"{JOBS}/7/stop", headers=headers)
+    assert answer.status_code == 403
+    job = ui.api.jobs.find(7)
+    assert job is not None
+    assert job.stop_reason is None
+
+
+def _token_of(browser: Browser) -> str:
+    found = re.search(r'name="form_token" value="([^"]+)"', browser.get(JOBS).text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_form_needs_the_token_of_its_own_session(ui: Ui) -> None:
+    ui.api.add(a_job().exposed())
+    browser, other = ui.browser("user1"), ui.browser("user1")
+    for token in ("", "wrong", _token_of(other)):
+        assert browser.post(f"{JOBS}/7/stop", data={"form_token": token}).status_code == 403
+    own = {"Origin": "http://kns.example.org", "Sec-Fetch-Site": "same-origin"}
+    assert browser.post(f"{JOBS}/7/stop", data={"form_token": _token_of(browser)}, headers=own).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/stop", "/output", "/open", ""])
+def test_nothing_is_changed_by_a_get(ui: Ui, path: str) -> None:
+    """A link on another site leads here with the cookie."""
+    ui.api.add(a_job().exposed())
+    before = list(ui.api.jobs.writes)
+    ui.browser("user1").get(f"{JOBS}/7{path}?how=now&form_token=x")
+    assert ui.api.jobs.writes == before
+
+
+TARGETS = [
+    "https://evil.example/",
+    "//evil.example/ui/",
+    "/ui/..//evil.example",
+    "/\\evil.example",
+    "/jarvice/jobs",
+    "x",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_sign_in_never_leads_to_another_site(ui: Ui, target: str) -> None:
+    assert ui.browser().sign_in("user1", to=target).headers["location"] == JOBS
+
+
+def test_every_page_forbids_foreign_content(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    for path in (JOBS, f"{PREFIX}/nothing", f"{PREFIX}/static/page.js"):
+        headers = browser.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    assert browser.get(JOBS).headers["cache-control"] == "no-store"
+
+
+def test_the_api_takes_no_session(ui: Ui) -> None:
+    """Otherwise the API, which has no form tokens, could be used from another site."""
+    browser = ui.browser("user1")
+    assert browser.get("/jarvice/jobs").status_code == 400
+    assert browser.post("/jarvice/terminate", data={"number": "7"}).status_code == 400
