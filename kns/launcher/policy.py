@@ -45,6 +45,8 @@ def apply_profile(data: Json, profile: Profile, *, user: str, share_process_name
     Raises:
         InvalidInputError: the job is not allowed, or cannot run.
     """
+    if profile.nested:
+        raise InvalidInputError("nested", "no job can run in a virtual cluster yet; remove it from the configuration")
     named = _choose_resource_profile(data, profile)
     amounts = _read_amounts(data, profile, named)
     wanted = tuple(read_constraints(data))

@@ -614,6 +614,15 @@ def test_a_profile(start: Start, cluster: Cluster) -> None:
     )
 
 
+def test_a_nested_profile_is_refused(start: Start, cluster: Cluster) -> None:
+    """A job that silently ran without its virtual cluster would have another isolation than its administrator chose."""
+    launcher = start(profile={"nested": True})
+    launcher.bootstrap()
+    before = cluster.jobs()
+    assert "virtual cluster" in refused(launcher, command="true")
+    assert cluster.jobs() == before
+
+
 def test_nothing_was_beyond_the_role(cluster: Cluster) -> None:
     """P34, P40: the tests above used every function, and only nodes are outside the Role. The last of this module."""
     assert cluster.beyond_role == []
