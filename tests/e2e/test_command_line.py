@@ -64,9 +64,9 @@ class Program:
     @contextmanager
     def start(self, *args: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
         """A command that goes on, and the first line that it prints. It must have ended with the block."""
-        child = subprocess.Popen(
-            [sys.executable, "-m", "kns", *args], env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        # Whoever runs the tests in the background may ignore SIGINT, and programs inherit that.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "kns", *args]
+        child = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         try:
             yield child, child.stdout.readline()
