@@ -41,7 +41,12 @@ from kns.plain.output import Output
 log = get_logger(__name__)
 
 _MOST_WAITING = 1000  # requests that no worker has taken yet; then the Launcher waits to write
+_MOST_WAITING_BYTES = 16 * 1024 * 1024  # their messages; decoded, some kinds of JSON need thirty times as much
+_MOST_CONTROLS = 100  # operations that no worker has taken yet; more are refused
+_CONTROL_WORKERS = 4  # of their own, because a user's container may hold up one for ten seconds
 _MOST_SHAPES = 5000  # some tens of megabytes
+# What a list of jobs leaves out if it is too large otherwise. The field of each job alone is answered in full.
+_LEFT_OUT: tuple[tuple[str, ...], ...] = ((), ("environment",), ("environment", "command", "args", "mounts", "config"))
 _SLOW_S = 5.0  # a request that takes longer is logged
 
 
@@ -65,7 +70,10 @@ class Plugin:
         self._statuses = StatusStreams(jobs, outbox)
         self._resources = ResourceStreams(jobs, outbox)
         self._outputs = OutputStreams(make_output, outbox)
-        self._waiting: queue.Queue[Request | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
+        self._controls: queue.Queue[Request] = queue.Queue(_MOST_CONTROLS)
+        self._held_bytes = 0
+        self._room = threading.Condition()
         self._answers: dict[int, Callable[[Request], None]] = {
             RequestType.BOOTSTRAP: self._bootstrap,
             RequestType.SUBMIT_JOB: self._submit,
@@ -91,7 +99,11 @@ class Plugin:
         runs: list[tuple[str, Callable[[], None]]] = [
             ("status", lambda: self._statuses.run(stop)),
             ("resources", lambda: self._resources.run(stop)),
-            *((f"worker-{index}", lambda: self._work(stop)) for index in range(self._options.thread_pool_size)),
+            *(
+                (f"worker-{index}", lambda: self._work(self._waiting, stop))
+                for index in range(self._options.thread_pool_size)
+            ),
+            *((f"control-{index}", lambda: self._work(self._controls, stop)) for index in range(_CONTROL_WORKERS)),
         ]
         threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs]
         for thread in threads:
@@ -117,13 +129,21 @@ class Plugin:
         if stream is not None:
             with self._lock:
                 self._opening.add((request.type, request.id))
-        self._waiting.put(request)
+        if request.type == RequestType.CONTROL_JOB and self._controls.full():  # only this thread adds to it
+            self._outbox.send_error(request.id, Code.CONTROL_FAILURE, "too many operations wait; try again")
+            return
+        with self._room:
+            self._room.wait_for(lambda: not self._held_bytes or self._held_bytes + request.size <= _MOST_WAITING_BYTES)
+            self._held_bytes += request.size
+        (self._controls if request.type == RequestType.CONTROL_JOB else self._waiting).put(request)
 
-    def _work(self, stop: threading.Event) -> None:
+    def _work(self, requests: "queue.Queue[Request]", stop: threading.Event) -> None:
         while not stop.is_set():
-            request = self._waiting.get()
-            if request is not None:
-                self.answer(request)
+            request = requests.get()
+            self.answer(request)
+            with self._room:
+                self._held_bytes -= request.size
+                self._room.notify_all()
 
     def answer(self, request: Request) -> None:
         """Answer one request, with an error if there is one."""
@@ -132,11 +152,14 @@ class Plugin:
             self._answers.get(request.type, _refuse)(request)
         except KnsError as error:
             code = choose_code(error)
-            log.info("request_refused", type=request.type, request=request.id, code=int(code), error=str(error))
+            log.info("request_refused", type=request.type, request=request.id, code=int(code), error=describe(error))
             self._outbox.send_error(request.id, code, describe(error))
         except Exception as error:  # a bug; the plugin must go on
             log.exception("request_crashed", type=request.type, request=request.id)
             self._outbox.send_error(request.id, Code.UNKNOWN, describe(error))
+        finally:
+            with self._lock:  # a stream that was refused was not opened
+                self._opening.discard((request.type, request.id))
         took_s = time.monotonic() - began
         (log.warning if took_s > _SLOW_S else log.debug)(
             "request_answered", type=request.type, request=request.id, took_s=round(took_s, 3)
@@ -190,8 +213,17 @@ class Plugin:
 
     def _reply_jobs(self, request: Request, views: list[View]) -> None:
         fields = read_fields(request.data)
-        jobs = [project(self._shape(view), fields) for view in views]
-        self._reply(request, ResponseType.JOB_STATE, {"jobs": jobs})
+        shapes = [project(self._shape(view), fields) for view in views]
+        for left_out in _LEFT_OUT if len(shapes) > 1 else _LEFT_OUT[:1]:
+            jobs = [{key: value for key, value in shape.items() if key not in left_out} for shape in shapes]
+            try:
+                self._outbox.send(ResponseType.JOB_STATE, {"requestId": request.id, "jobs": jobs})
+            except FrameTooLargeError as error:
+                log.warning("jobs_too_large", jobs=len(jobs), left_out=left_out, error=str(error))
+                problem = error
+            else:
+                return
+        raise problem
 
     def _shape(self, view: View) -> dict[str, Any]:
         """The JSON of a view, which is made once: views of unchanged jobs are the same object."""

@@ -42,6 +42,7 @@ from kns.plain.ports import Cluster
 log = get_logger(__name__)
 
 BOOTSTRAP_S = 100.0  # the Launcher gives up after 120 s
+_END_S = 5  # whole seconds from SIGTERM to the end, also of a plugin whose Launcher no longer reads
 _READ_BYTES = 65536
 _TOKEN_AGE_S = 10.0  # a token file is read again after this time; kubelet rotates it long before it expires
 
@@ -173,17 +174,22 @@ def signals(reload: Callable[[], None]) -> Iterator[int]:
     os.set_blocking(writer, False)
 
     def end(*_: Any) -> None:
+        signal.alarm(_END_S)  # the reading thread may wait for a worker, or for the Launcher to read
         with contextlib.suppress(OSError):
             os.write(writer, b"x")
 
     def reload_apart(*_: Any) -> None:
         threading.Thread(target=reload, name="reload", daemon=True).start()
 
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload_apart}
+    def give_up(*_: Any) -> None:
+        os._exit(0)
+
+    handlers = {signal.SIGALRM: give_up, signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload_apart}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield reader
     finally:
+        signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(reader)

@@ -115,12 +115,13 @@ def describe(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `user` is the effective user, `*` for all."""
+    """One request. `user` is the effective user, `*` for all. `size` is the number of bytes of its message."""
 
     type: int
     id: int
     user: str
     data: Mapping[str, Any]
+    size: int = 0
 
     @property
     def job_id(self) -> str:
@@ -153,7 +154,7 @@ def parse_request(frame: bytes) -> Request:
     if isinstance(message_type, bool) or not isinstance(message_type, int):
         raise InvalidInputError("messageType", "is missing or is not a number")
     user = data.get("username")
-    return Request(message_type, read_request_id(data), user if isinstance(user, str) else "", data)
+    return Request(message_type, read_request_id(data), user if isinstance(user, str) else "", data, len(frame))
 
 
 def read_request_id(data: Mapping[str, Any]) -> int:

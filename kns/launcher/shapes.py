@@ -6,6 +6,7 @@ The Launcher's job object: JSON to `PlainJob` and back.
 `Mount.given` is the mount as submitted.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +37,11 @@ CPU_REQUEST, MEMORY_REQUEST = "CPU Request", "Memory Request"
 KUBERNETES_NAMES = {CPU: "cpu", MEMORY: "memory", NVIDIA: "nvidia.com/gpu", AMD: "amd.com/gpu"}
 REQUEST_OF = {CPU_REQUEST: CPU, MEMORY_REQUEST: MEMORY}
 MOST_ITEMS = 1000  # of one list of a job; a Job of Kubernetes with more does not fit etcd's 1.5 MiB anyway
+MOST_DEPTH = 32  # lists and objects in one another; a volume of Kubernetes has fewer than 10
+MOST_PORTS = 100  # of one job; the Services of a whole cluster share 2768 ports of the nodes
+MOST_ENVIRONMENT_BYTES = 256 * 1024  # names and values; each stays in memory while the job is in the cluster
 _ENVIRONMENT_NAME_LIMIT = 1024
+_NUMBERS = range(-(2**63), 2**64)  # other readers of JSON refuse larger whole numbers
 
 
 def read_text(data: Json, key: str, *, path: str = "") -> str:
@@ -58,8 +63,10 @@ def read_text(data: Json, key: str, *, path: str = "") -> str:
 
 def _is_text(value: Any) -> bool:
     """Whether a process and a file can receive it."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
+    return isinstance(value, str) and "\0" not in value and _is_unicode(value)
+
+
+def _is_unicode(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -107,6 +114,31 @@ def read_number(data: Json, key: str, *, path: str) -> int | None:
     return value
 
 
+def check_reported(items: Sequence[Json], key: str) -> None:
+    """
+    Whether every reader of JSON can take what is reported back as it was submitted. One job with NaN or half of a
+    surrogate pair would make each list of all jobs unreadable.
+
+    Raises:
+        InvalidInputError: a number, a text or a depth that is not portable.
+    """
+    left: list[tuple[Any, int]] = [(item, 1) for item in items]
+    while left:
+        value, depth = left.pop()
+        if depth > MOST_DEPTH:
+            raise InvalidInputError(key, f"has more than {MOST_DEPTH} lists and objects in one another")
+        if isinstance(value, dict):
+            left += ((each, depth + 1) for pair in value.items() for each in pair)
+        elif isinstance(value, list):
+            left += ((each, depth + 1) for each in value)
+        elif isinstance(value, str) and not _is_unicode(value):
+            raise InvalidInputError(key, "contains half of a surrogate pair; remove it")
+        elif (isinstance(value, float) and not math.isfinite(value)) or (
+            isinstance(value, int) and value not in _NUMBERS
+        ):
+            raise InvalidInputError(key, "contains a number that is too large or is none")
+
+
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
@@ -122,6 +154,9 @@ def read_environment(data: Json) -> tuple[Variable, ...]:
         if not name or "=" in name or len(name) > _ENVIRONMENT_NAME_LIMIT:
             raise InvalidInputError(path, "is not the name of an environment variable")
         variables.append(Variable(name, read_text(item, "value", path=f"environment[{index}].value")))
+    size = sum(len(each.name.encode()) + len(each.value.encode()) for each in variables)
+    if size > MOST_ENVIRONMENT_BYTES:
+        raise InvalidInputError("environment", f"has {size} bytes; {MOST_ENVIRONMENT_BYTES} are possible")
     return tuple(variables)
 
 
@@ -157,6 +192,8 @@ def read_ports(data: Json) -> tuple[Port, ...]:
             raise InvalidInputError(f"{path}.protocol", f"{protocol!r} is not supported; use TCP or UDP")
         published = read_number(item, "publishedPort", path=f"{path}.publishedPort")
         ports.append(Port(target, published or None, Protocol(protocol)))
+    if len(ports) > MOST_PORTS:
+        raise InvalidInputError("exposedPorts", f"has {len(ports)} ports; at most {MOST_PORTS} are allowed")
     if len({(port.target, port.protocol) for port in ports}) < len(ports):
         raise InvalidInputError("exposedPorts", "has the same targetPort and protocol twice; remove one")
     return tuple(ports)
@@ -205,6 +242,7 @@ def read_job(
         InvalidInputError: the job cannot run; `path` is the key in the job object.
     """
     config = [dict(item) for item in read_objects(data, CONFIG)]
+    check_reported(config, CONFIG)
     given_limits = [dict(item) for item in (read_objects(data, LIMITS) if limits is None else limits)]
     extras: dict[str, Any] = {LIMITS: given_limits, CONFIG: config}
     if profile := read_text(data, PROFILE):
@@ -240,6 +278,7 @@ def read_mounts(data: Json) -> tuple[Mount, ...]:
         InvalidInputError: a mount without path or of an unknown type.
     """
     mounts = []
+    check_reported(read_objects(data, "mounts"), "mounts")
     for index, item in enumerate(read_objects(data, "mounts")):
         where = f"mounts[{index}]"
         path = read_text(item, "mountPath", path=f"{where}.mountPath")

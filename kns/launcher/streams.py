@@ -7,6 +7,7 @@ what each stream has sent, so that a slow Launcher holds up no watch, and severa
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,14 +70,21 @@ class StatusStreams:
             UnknownJobError: the stream is of one job, which does not exist.
             InvalidInputError: there are too many streams.
         """
-        views = self._jobs.list_views(user) if job_id == ALL_JOBS else [self._jobs.find(job_id, user)]
+        views = [] if job_id == ALL_JOBS else [self._jobs.find(job_id, user)]
         stream = _Stream(request_id, user, job_id)
         with self._writing:
             with self._wake:
                 _require_room(self._streams, request_id, MOST_STREAMS)
                 self._streams[request_id] = stream
-            for view in views:
-                self._write(view, [stream])
+                # What changed before this moment was not reported to the stream.
+                self._changed.update(view.id for view in views)
+                self._wake.notify_all()
+            try:
+                for view in self._jobs.list_views(user) if job_id == ALL_JOBS else views:
+                    self._write(view, [stream])
+            except KnsError:
+                self.cancel(request_id)
+                raise
 
     def cancel(self, request_id: int) -> bool:
         with self._wake:
@@ -159,6 +167,7 @@ class ResourceStreams:
         self._streams: dict[int, _Stream] = {}
         self._failures: dict[str, int] = {}
         self._due: set[str] = set()
+        self._next_all = time.monotonic() + USAGE_INTERVAL_S
         self._wake = threading.Condition()
         jobs.subscribe(self._note)
 
@@ -200,12 +209,15 @@ class ResourceStreams:
                 self._wake.notify_all()
 
     def _take(self, stop: threading.Event) -> list[str]:
-        """The jobs with new streams or changes, or after a while all."""
+        """The jobs with new streams or changes, and after each interval all, however many of them change."""
         with self._wake:
             if not self._due and not stop.is_set():
-                self._wake.wait(USAGE_INTERVAL_S)
-            taken = self._due or {stream.job_id for stream in self._streams.values()}
-            self._due = set()
+                self._wake.wait(max(0.0, self._next_all - time.monotonic()))
+            taken, self._due = self._due, set()
+            if time.monotonic() >= self._next_all:
+                self._next_all = time.monotonic() + USAGE_INTERVAL_S
+                taken = {stream.job_id for stream in self._streams.values()}
+                self._failures = {key: count for key, count in self._failures.items() if key in taken}
             return sorted(taken)
 
     def _measure_safely(self, job_id: str) -> None:
@@ -259,6 +271,7 @@ class OutputStreams:
         self._make = make
         self._outbox = outbox
         self._outputs: dict[int, Output] = {}
+        self._running = 0  # threads; one of a cancelled stream may wait for the API server
         self._lock = threading.Lock()
 
     def open(self, request_id: int, job_id: str, kind: Kind) -> None:
@@ -268,9 +281,12 @@ class OutputStreams:
         """
         output = self._make(job_id, kind)
         with self._lock:
-            _require_room(self._outputs, request_id, MOST_OUTPUTS)
+            _require_room(self._outputs, request_id, MOST_OUTPUTS, used=self._running)
+            self._running += 1
             self._outputs[request_id] = output
-        threading.Thread(target=self._run, args=(request_id, output), name=f"output-{request_id}", daemon=True).start()
+        threading.Thread(
+            target=self._run_counted, args=(request_id, output), name=f"output-{request_id}", daemon=True
+        ).start()
 
     def cancel(self, request_id: int) -> bool:
         with self._lock:
@@ -278,6 +294,13 @@ class OutputStreams:
         if output is not None:
             output.cancel()
         return output is not None
+
+    def _run_counted(self, request_id: int, output: Output) -> None:
+        try:
+            self._run(request_id, output)
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _run(self, request_id: int, output: Output) -> None:
         sequence = 0
@@ -307,11 +330,11 @@ class OutputStreams:
             if self._outputs.get(request_id) is not output:
                 return False
             del self._outputs[request_id]
-            return not output.is_cancelled
+            return True
 
 
-def _require_room(streams: Mapping[int, object], request_id: int, most: int) -> None:
+def _require_room(streams: Mapping[int, object], request_id: int, most: int, *, used: int = 0) -> None:
     if request_id in streams:
         raise InvalidInputError("requestId", f"{request_id} already has a stream; cancel it first")
-    if len(streams) >= most:
+    if max(len(streams), used) >= most:
         raise InvalidInputError("", f"{most} streams of this kind are open; cancel some of them")

@@ -23,6 +23,7 @@ from kns.model.errors import (
     NotFoundError,
     RefusedError,
     UnavailableError,
+    clip,
 )
 from kns.model.reading.quantity import parse_quantity
 from kns.plain import names
@@ -230,6 +231,8 @@ class PlainJobs:
     def _create(self, marked: Object, job: PlainJob) -> Object:
         meta = marked["metadata"]
         stem = str(meta.pop("generateName", "") or meta.get("name", ""))[: _LONGEST_NAME - _SUFFIX]
+        if not _ID.fullmatch(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
+            raise InvalidInputError("job.tpl", f"makes the name {clip(stem)!r}; use lower-case letters, digits and -")
         for _ in range(_NAME_TRIES):
             job_id = stem + "".join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))
             if job.stdin:
@@ -395,8 +398,9 @@ def _are_same(known: _Sources, new: _Sources) -> bool:
 def _read_published(service: Object | None) -> dict[tuple[int, Protocol], int]:
     found = {}
     for port in ((service or {}).get("spec") or {}).get("ports") or ():
-        if port.get("nodePort") and isinstance(port.get("targetPort"), int):
-            found[port["targetPort"], Protocol(port.get("protocol", "TCP"))] = port["nodePort"]
+        protocol = port.get("protocol", "TCP")  # a template may have others
+        if port.get("nodePort") and isinstance(port.get("targetPort"), int) and protocol in set(Protocol):
+            found[port["targetPort"], Protocol(protocol)] = port["nodePort"]
     return found
 
 

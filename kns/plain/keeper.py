@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from kns.logs import get_logger
-from kns.model.errors import KnsError, NotFoundError, UnavailableError
+from kns.model.errors import KnsError, NotFoundError, RefusedError, UnavailableError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
 from kns.plain.jobs import END_NOW, PlainJobs, View
@@ -100,6 +100,9 @@ class Keeper:
             found = [view.id for view in self._jobs.list_views()]
         except UnavailableError:  # before the caches are filled
             return
+        except Exception:  # a bug; jobs that change must still be kept
+            log.exception("keeper_crashed")
+            return
         with self._wake:
             self._due.update(found)
         self._remove_left_inputs()
@@ -146,6 +149,8 @@ class Keeper:
             self._cluster.send_input(view.state.pod, view.state.container, data)
         except NotFoundError:
             return  # the pod has just ended
+        except RefusedError as error:  # a process that does not read its input would hold up a worker again and again
+            log.warning("input_not_sent", job=view.id, error=str(error))
         self._inputs.discard(view.id)
 
     def _look_after_the_end(self, view: View) -> None:

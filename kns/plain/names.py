@@ -16,6 +16,7 @@ JOB_NAME_LABEL = "job-name"  # Kubernetes sets it on the pods of a Job; Services
 CONTAINER = "rs-launcher-container"  # the name that the Launcher's templates use
 
 _LONGEST_GENERATED = 57  # of the 63 of a label: the API server adds five characters
+_MOST_READ = 200  # characters of a user or a name; normalization needs quadratic time for a text of marks alone
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
 
 
@@ -28,7 +29,12 @@ def generate_name(name: str, user: str = "") -> str:
     >>> generate_name("🎉", "")
     'job-'
     """
-    plain = unicodedata.normalize("NFKD", f"{user} {name}").encode("ascii", "ignore").decode().lower()
+    plain = (
+        unicodedata.normalize("NFKD", f"{user[:_MOST_READ]} {name[:_MOST_READ]}")
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     safe = _NOT_DNS.sub("-", plain).strip("-")
     while safe and not safe[0].isalpha():  # the name of a Service must begin with a letter
         safe = safe[1:]

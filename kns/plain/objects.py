@@ -208,7 +208,7 @@ def mark_job(obj: Object, job: PlainJob, *, cluster: str, generate_name: str, st
     pod = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(template, dict) or not isinstance(pod, dict) or not find_container(pod):
         raise InvalidInputError("job.tpl", "makes a Job without spec.template.spec.containers")
-    meta = marked.setdefault("metadata", {})
+    meta = marked["metadata"] = marked.get("metadata") or {}
     meta.pop("namespace", None)
     if not meta.get("name") and not meta.get("generateName"):
         meta["generateName"] = generate_name
@@ -222,7 +222,7 @@ def mark_job(obj: Object, job: PlainJob, *, cluster: str, generate_name: str, st
         find_container(pod).update({"stdin": True, "stdinOnce": True})
     meta["labels"] = {**_texts(meta.get("labels")), **labels}
     meta["annotations"] = {**_foreign(meta.get("annotations")), **own}
-    inner = template.setdefault("metadata", {})
+    inner = template["metadata"] = template.get("metadata") or {}
     inner["labels"] = {**_texts(inner.get("labels")), **labels}
     inner["annotations"] = _foreign(inner.get("annotations"))
     return marked
@@ -239,7 +239,7 @@ def mark_service(obj: Object, *, cluster: str, service: str, job_object: Mapping
     if (marked.get("apiVersion"), marked.get("kind")) != ("v1", "Service"):
         found = f"{marked.get('apiVersion')} {marked.get('kind')}"
         raise InvalidInputError("service.tpl", f"makes {found}; it must make a v1 Service")
-    meta = marked.setdefault("metadata", {})
+    meta = marked["metadata"] = marked.get("metadata") or {}
     meta.pop("namespace", None)
     meta.pop("generateName", None)
     meta["name"] = service

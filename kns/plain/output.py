@@ -142,8 +142,8 @@ class Output:
             reader.restart()
             try:
                 for data in self._read(kind, state, since=reader.since, follow=not is_last):
-                    failures = 0
                     if (text := decoder.decode(reader.read(data))) and not self._cancelled:
+                        failures = 0  # what was passed on before is no progress
                         emit(kind, text)
                 if is_last:
                     break

@@ -56,7 +56,8 @@ def send_input(client: KubeClient, path: str, *, container: str, data: bytes, ti
     Write `data` to the input of a running container that has one, then close its input.
 
     Raises:
-        KnsError: as above. A part of the data may have been written.
+        RefusedError: a part of the data may be missing. The input ends with its first client, so do not repeat it.
+        KnsError: no connection, or no right. Nothing was written.
     """
     query = [("container", container), ("stdin", "true"), ("stdout", "false"), ("stderr", "false")]
     with _connect(client, f"{path}/attach", query, timeout_s=timeout_s) as connection:
@@ -72,8 +73,8 @@ def send_input(client: KubeClient, path: str, *, container: str, data: bytes, ti
             for stream, said in _messages(connection, what, timeout_s):
                 if stream == _END and (problem := _read_failure(said)):
                     raise RefusedError(f"{what}: {clip(problem)}")
-        except (websocket.WebSocketException, OSError) as error:
-            raise UnavailableError(f"{what}: {clip(str(error))}") from error
+        except (websocket.WebSocketException, OSError, UnavailableError) as error:
+            raise RefusedError(f"{what}: a part of the input may be missing: {clip(str(error))}") from error
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from gotpl.exts.helm import HelmExtension
 from kns.launcher.templates import limits
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.programs import ExecResult, run_program
-from kns.launcher.templates.user_text import Masks, UserText, find_masks, mark, plain
+from kns.launcher.templates.user_text import Masks, QuotedText, UserText, find_masks, mark, plain
 from kns.launcher.templates.yaml_text import YamlError, read_yaml, write_json, write_yaml
 
 Function = Callable[..., Any]
@@ -34,6 +34,11 @@ Groups = Callable[[str], Sequence[str]]
 _QUOTING = frozenset(
     {"toYaml", "mustToYaml", "toYamlPretty", "toJson", "mustToJson", "toPrettyJson", "mustToPrettyJson", "toRawJson",
      "mustToRawJson", "quote", "squote", "b64enc", "b32enc", "sha1sum", "sha256sum", "sha512sum", "adler32sum"}
+)  # fmt: skip
+# They undo the functions above.
+_DECODING = frozenset(
+    {"fromYaml", "mustFromYaml", "fromYamlArray", "fromJson", "mustFromJson", "fromJsonArray", "fromToml", "b64dec",
+     "b32dec"}
 )  # fmt: skip
 # Functions that make much from one number, and the positions of their numbers; -1 means all.
 _AMPLIFYING: Mapping[str, Sequence[int]] = {
@@ -207,12 +212,14 @@ def _bound(name: str, function: Function) -> Function:
         for position in _AMPLIFYING.get(name, ()):
             _check_numbers(name, arguments if position < 0 else arguments[position : position + 1])
         masks = None if name in _QUOTING else find_masks(arguments)
+        origin = masks or find_masks(arguments, quoted=True)
         result = function(*map(plain, arguments))
         if isinstance(result, str) and len(result) > limits.MAX_OUTPUT:
             raise ValueError(f"makes a text of more than {limits.MAX_OUTPUT} characters")
-        if masks is None or any(result is argument for argument in arguments):
+        if origin is None or any(result is argument for argument in arguments):
             return result
-        return mark(result, masks) if isinstance(result, (str, list, tuple, dict)) else result
+        kind: type[UserText | QuotedText] = QuotedText if masks is None and name not in _DECODING else UserText
+        return mark(result, origin, kind=kind) if isinstance(result, (str, list, tuple, dict)) else result
 
     return call
 
@@ -230,11 +237,12 @@ def _include(context: gotpl.RenderContext, name: object, data: object = None) ->
         raise gotpl.TemplateExecutionError(f"{text} cannot be included; put the common part into a file of its own")
     if "/" in text or "\\" in text or text.startswith("."):
         raise gotpl.TemplateExecutionError(f"include of {text!r:.80}: only files in the scratch folder can be included")
-    return _captured(context.render_template(text, data))
+    made, masks = _captured(context.render_template(text, data)), find_masks([data])
+    return made if masks is None else QuotedText(made, masks)
 
 
 def _tpl(context: gotpl.RenderContext, source: object, data: object = None) -> str:
-    if find_masks([source]) is not None:
+    if find_masks([source], quoted=True) is not None:
         raise gotpl.TemplateExecutionError("tpl of a user's text would let the user write the template")
     return _captured(context.render_source(str(source), data, name="tpl"))
 

@@ -18,7 +18,9 @@ from kns.launcher.templates.errors import TemplateError
 # Letters, digits and marks that mean nothing to YAML at their place: no colon before a space or at the end, no
 # leading dash or space. A question mark, a hash, quotes and brackets are never harmless.
 _HARMLESS = re.compile(r"[\w./+=~][\w./+=~@()-]*(?:(?: |:(?=[^ ]))[\w./+=~@()-]+)*", re.ASCII)
-_MAX_DEPTH = 8  # of lists and objects in a value of a job; deeper ones hold no text of the user
+_MAX_DEPTH = (
+    64  # of lists and objects in one another; those of a job have about 40. A level takes two of Python's frames
+)
 
 
 class Masks:
@@ -89,6 +91,17 @@ class UserText(str):
         return self
 
 
+class QuotedText(str):
+    """What a function made of a user's text to be printed as it is. What decodes it makes a user's text again."""
+
+    masks: Masks
+
+    def __new__(cls, text: str, masks: Masks) -> "QuotedText":
+        made = super().__new__(cls, text)
+        made.masks = masks
+        return made
+
+
 def is_harmless(text: str) -> bool:
     """
     Whether YAML reads the text as one plain scalar wherever it stands.
@@ -99,40 +112,44 @@ def is_harmless(text: str) -> bool:
     return not text or _HARMLESS.fullmatch(text) is not None
 
 
-def mark(value: Any, masks: Masks, depth: int = 0) -> Any:
-    """A copy of a JSON value whose texts are user's texts."""
+def mark(value: Any, masks: Masks, depth: int = 0, *, kind: type[UserText | QuotedText] = UserText) -> Any:
+    """A copy of a JSON value whose texts are user's texts, or quoted ones."""
     if isinstance(value, UserText):
         return value
     if isinstance(value, str):
-        return UserText(value, masks)
-    if depth > _MAX_DEPTH:
-        return value
+        return kind(value, masks)
+    _check_depth(depth)
     if isinstance(value, Mapping):
-        return {mark(key, masks): mark(item, masks, depth + 1) for key, item in value.items()}
+        return {mark(key, masks, kind=kind): mark(item, masks, depth + 1, kind=kind) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [mark(item, masks, depth + 1) for item in value]
+        return [mark(item, masks, depth + 1, kind=kind) for item in value]
     return value
 
 
-def find_masks(value: Any, depth: int = 0) -> Masks | None:
-    """The masks of the first user's text in a value; None if there is none."""
-    if isinstance(value, UserText):
-        return value.masks
+def _check_depth(depth: int) -> None:
+    """A text that is too deep to be marked could leave its place."""
     if depth > _MAX_DEPTH:
-        return None
+        raise TemplateError("", 0, f"a value has more than {_MAX_DEPTH} lists and objects in one another")
+
+
+def find_masks(value: Any, depth: int = 0, *, quoted: bool = False) -> Masks | None:
+    """The masks of the first user's text in a value, or with `quoted` also of a quoted one; None if there is none."""
+    if isinstance(value, UserText) or (quoted and isinstance(value, QuotedText)):
+        return value.masks
+    _check_depth(depth)
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, (list, tuple)):
         for item in value:
-            if (found := find_masks(item, depth + 1)) is not None:
+            if (found := find_masks(item, depth + 1, quoted=quoted)) is not None:
                 return found
     return None
 
 
 def plain(value: Any) -> Any:
     """A text, or a list of texts, without marks. Other values stay as they are."""
-    if isinstance(value, UserText):
+    if isinstance(value, (UserText, QuotedText)):
         return str.__str__(value)
     if isinstance(value, list):
-        return [plain(item) if isinstance(item, (UserText, list)) else item for item in value]
+        return [plain(item) if isinstance(item, (UserText, QuotedText, list)) else item for item in value]
     return value

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kns.launcher.ports import Profile
+from kns.launcher.shapes import read_mounts
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.fields import build_fields
 from kns.launcher.templates.folder import Snapshot, read_defaults
 from kns.launcher.templates.renderer import Templates
-from kns.launcher.templates.user_text import Masks, UserText, is_harmless, mark
+from kns.launcher.templates.user_text import Masks, UserText, find_masks, is_harmless, mark
 from kns.launcher.templates.yaml_text import read_yaml, write_yaml
 from kns.plain.job import Constraint, Container, PlainJob, Port, SecretVariable, Variable
 from tests.launcher.templates.conftest import HEAD, NAMES, Scratch, a_job
@@ -250,3 +251,61 @@ def test_a_text_is_a_text_for_every_function() -> None:
     text = UserText("a", Masks())
 
     assert (text == "a", hash(text), "a" in {text}, isinstance(text, str)) == (True, hash("a"), True, True)
+
+
+@pytest.mark.parametrize("depth", [1, 9, 25])
+@pytest.mark.parametrize("printed", ["source", "source.csi", "source.csi.a | toString", "source | toJson | fromJson"])
+def test_a_text_deep_in_a_mount_stays_in_its_place(scratch: Scratch, depth: int, printed: str) -> None:
+    """A mount may have lists in lists, and a template may print them as they are."""
+    value: Any = "x\n  more: 1\nspec2:\n  evil: true\n#"
+    for _ in range(depth):
+        value = [value]
+    mounts = read_mounts(
+        {"mounts": [{"mountPath": "/x", "type": "passthrough", "source": {"csi": {"a": value}}}]},
+    )
+    lines = f"    a: {{{{ (index .Job.mounts 0).{printed} }}}}"
+    made = scratch.job(f"{HEAD}metadata:\n  annotations:\n{lines}\n", mounts=mounts)
+    assert made.keys() == {"apiVersion", "kind", "metadata"}
+    assert made["metadata"]["annotations"].keys() == {"a"}
+
+
+def test_values_that_are_too_deep_are_refused() -> None:
+    value: Any = "x"
+    for _ in range(100):
+        value = [value]
+    with pytest.raises(TemplateError, match="in one another"):
+        mark(value, Masks())
+    with pytest.raises(TemplateError, match="in one another"):
+        find_masks(value)
+
+
+EVIL = "x\n  more: 1\nspec2:\n  evil: true\n#"
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        '(fromJson (dict "a" .Job.name | toJson)).a',
+        '(dict "a" .Job.name | toYaml | trim | fromYaml).a',
+        "index (list .Job.name | toJson | fromJsonArray) 0",
+        ".Job.name | b64enc | b64dec",
+        '(include "helper.tpl" . | fromYaml).a',
+    ],
+)
+def test_a_text_that_was_quoted_and_read_again(scratch: Scratch, printed: str) -> None:
+    """Helm's way to copy an object and to return one from another template."""
+    scratch.write("helper.tpl", "a: {{ .Job.name | toYaml }}")
+    made = scratch.job(f"{HEAD}metadata:\n  annotations:\n    a: {{{{ {printed} }}}}\n", name=EVIL)
+    assert made["metadata"]["annotations"] == {"a": EVIL}
+
+
+@pytest.mark.parametrize("source", ["toYaml .Job.name", "toYaml .Job.tags | indent 2", 'include "helper.tpl" .'])
+def test_tpl_of_quoted_texts_is_refused(scratch: Scratch, source: str) -> None:
+    """Otherwise a user could run programs by `exec`."""
+    scratch.write("helper.tpl", "{{ .Job.name | toYaml }}")
+    with pytest.raises(TemplateError, match="write the template"):
+        scratch.job(
+            f"{HEAD}metadata:\n  annotations:\n    a: {{{{ tpl ({source}) . }}}}\n",
+            name='{{ "run" }}',
+            tags=('{{ "run" }}',),
+        )
