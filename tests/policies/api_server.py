@@ -13,7 +13,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ _SERVICE_CIDR = "10.96.0.0/16"
 
 _READY_S = 300.0  # on an idle machine ten; more than one may start at the same time
 _STOP_S = 15.0
+_LOOK_S = 0.2
 
 
 def find_programs() -> tuple[str, str] | None:
@@ -45,6 +46,21 @@ class RefusedError(Exception):
         super().__init__(f"{status}: {message}")
         self.status = status
         self.body = body
+
+
+def await_refusal(call: Callable[[], object], what: str) -> None:
+    """
+    Repeat a call until it is refused. The API server's admission works with caches, so it may admit for a moment what a
+    new policy or a new quota forbids.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            call()
+        except RefusedError:
+            return
+        time.sleep(_LOOK_S)
+    raise AssertionError(f"{what}: still admitted after {PATIENCE_S:.0f} s")
 
 
 class ApiServer:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.policies.api_server import ApiServer, find_programs, running
+from tests.policies.api_server import ApiServer, await_refusal, find_programs, running
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 JOB = "kns-job-7"
@@ -31,7 +31,26 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         for obj in _manifests():
             server.apply(f"{PATHS[obj['kind']]}/{obj['metadata']['name']}", obj)
         _make_namespace(server)
+        _await_policies(server)
         yield server
+
+
+def _await_policies(server: ApiServer) -> None:
+    """The API server reads all policies about once a second. One that is created last tells when it has the others."""
+    name, config_maps = "last-of-all", "/api/v1/namespaces/default/configmaps"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    spec = {
+        "matchConstraints": {"resourceRules": [{**rule, "resourceNames": [name]}]},
+        "validations": [{"expression": "false", "message": name}],
+    }
+    bound = {"policyName": name, "validationActions": ["Deny"]}
+    for kind, content in (("ValidatingAdmissionPolicy", spec), ("ValidatingAdmissionPolicyBinding", bound)):
+        obj = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}}
+        server.apply(f"{PATHS[kind]}/{name}", {**obj, "spec": content})
+    config_map = {"metadata": {"name": name}}
+    await_refusal(lambda: server.call("POST", f"{config_maps}?dryRun=All", config_map), "the last policy")
+    for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"):
+        server.call("DELETE", f"{PATHS[kind]}/{name}")
 
 
 def _manifests() -> Iterator[dict[str, Any]]:

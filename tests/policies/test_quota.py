@@ -14,7 +14,7 @@ from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.reading.quantity import parse_quantity
 from kns.objects.namespace import ENDED_PODS, build_limit_range, build_resource_quota
 from tests.builders import a_job
-from tests.policies.api_server import ApiServer, RefusedError, run_beside
+from tests.policies.api_server import ApiServer, RefusedError, await_refusal, run_beside
 
 NAMESPACE = "quota-of-a-job"
 
@@ -50,8 +50,10 @@ def test_pods_that_ended_are_counted_and_the_refusal_names_the_limit(api: ApiSer
     set_used(limit - 1)
     api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", a_pod("last"))
     set_used(limit)
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All"
+    await_refusal(lambda: api.call("POST", path, a_pod("too-many")), "a pod above the quota")
     with pytest.raises(RefusedError, match=rf"exceeded quota: .*count/pods={limit}, limited: count/pods={limit}"):
-        api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", a_pod("too-many"))
+        api.call("POST", path, a_pod("too-many"))
 
 
 GI = 1024**3
@@ -84,14 +86,16 @@ def test_ephemeral_storage_is_counted_for_a_pod_that_names_none(api: ApiServer, 
         {**stored, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}},
     )
 
-    def create(name: str, **container: Any) -> dict[str, Any]:
+    def create(name: str, *, path: str = f"{root}/pods", **container: Any) -> dict[str, Any]:
         meta = {"name": name}
         spec = {"containers": [{"name": "c", "image": "example.org/app:1", **container}]}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
-        pod: dict[str, Any] = api.call("POST", f"{root}/pods", body)
+        pod: dict[str, Any] = api.call("POST", path, body)
         given: dict[str, Any] = pod["spec"]["containers"][0]["resources"]
         return given
 
+    huge = {"limits": {"cpu": "2m", "memory": "2Mi", "ephemeral-storage": "1000Gi"}}
+    await_refusal(lambda: create("no", path=f"{root}/pods?dryRun=All", resources=huge), "a pod above the quota")
     own = {**resources.SIDE_BY_SIDE, "coredns": resources.COREDNS, "init": resources.INIT}
     for container, explicit in own.items():
         assert create(container, resources=explicit)["limits"] == explicit["limits"]
