@@ -1,8 +1,6 @@
 """Templating as the documents describe it, row by row (T01 to T21)."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -710,21 +708,6 @@ def test_the_default_templates_agree_with_the_builders(scratch: Scratch) -> None
             container.pop(key)
 
     assert built == templated
-
-
-def test_kubectl_accepts_the_default_job(scratch: Scratch, tmp_path: Path) -> None:
-    """Client-side only: the schema of the API server is tested with a real one."""
-    kubectl = os.environ.get("KNS_KUBECTL")
-    if not kubectl:
-        pytest.skip("KNS_KUBECTL names no kubectl")
-    path = tmp_path / "job.yaml"
-    path.write_text(json.dumps(scratch.renderer().render_job(SAMPLE, SAMPLE_NAMES, PROFILE)))
-    done = subprocess.run(
-        [kubectl, "create", "--dry-run=client", "--validate=false", "-o", "name", "-f", path],
-        capture_output=True, text=True, timeout=30, check=False, env={"PATH": os.environ["PATH"]},
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stderr
 
 
 def test_names_are_the_plugins(scratch: Scratch) -> None:
