@@ -20,6 +20,6 @@ compile() {
 }
 
 # The development environment has every package, so its versions bind the other two files.
-compile requirements-dev.lock "$@" pyproject.toml --extra server --group dev
+compile requirements-dev.lock "$@" pyproject.toml --extra server --extra posit --group dev
 compile requirements.lock --constraint requirements-dev.lock pyproject.toml --extra server
 compile requirements-build.lock --constraint requirements-dev.lock --group build

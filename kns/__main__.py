@@ -7,6 +7,7 @@ The command line imports nothing of the scheduler, so that it works and starts q
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from kns.model.findings import Finding
@@ -20,6 +21,7 @@ def run() -> None:
 
 def run_command_line() -> None:
     from kns.cli.app import app
+    from kns.cli.posit_command import add_posit
     from kns.cli.preflight_command import add_preflight
     from kns.cli.prepare_command import add_prepare
     from kns.cli.render_command import add_render
@@ -27,6 +29,7 @@ def run_command_line() -> None:
     add_preflight(app, _check_site)
     add_prepare(app, _prepare_site)
     add_render(app, _render_job)
+    add_posit(app, _load_posit_tools)
     app(prog_name="kns")
 
 
@@ -63,8 +66,17 @@ def _render_job(body: Mapping[str, Any], **options: Any) -> Iterator[tuple[str, 
     return render_job(body, **options)
 
 
-def _explain_missing(error: ModuleNotFoundError) -> int:
-    print(f"kns: the module {error.name} is missing; `pip install 'kns[server]'` installs it", file=sys.stderr)  # noqa: T201 - no log yet
+def _load_posit_tools() -> ModuleType:
+    """Imported when asked for, as above."""
+    try:
+        from kns.launcher.tools import commands
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error, extra="posit"))
+    return commands
+
+
+def _explain_missing(error: ModuleNotFoundError, extra: str = "server") -> int:
+    print(f"kns: the module {error.name} is missing; `pip install 'kns[{extra}]'` installs it", file=sys.stderr)  # noqa: T201
     return 2
 
 

@@ -4,10 +4,15 @@ Every metric of kns, and one recording function for each. No logic.
 Labels have a fixed set of values (stage, outcome, reason, route), never a job, a user or a namespace.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, make_asgi_app
-from starlette.types import ASGIApp
+
+if TYPE_CHECKING:  # programs without a server count as well, and do not have starlette
+    from starlette.types import ASGIApp
 
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 

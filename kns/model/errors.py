@@ -92,3 +92,7 @@ class RefusedError(KnsError):
 
 class RenderError(KnsError):
     """helm could not render the chart."""
+
+
+class MetricsMissingError(KnsError):
+    """The cluster has no metrics API, or its account may not read it. An administrator must act."""

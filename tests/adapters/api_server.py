@@ -198,6 +198,8 @@ class ApiServer(FaultyServer):
         self._version += 1
         new = json.loads(json.dumps(obj))
         meta = new["metadata"]
+        if key[2]:
+            meta["namespace"] = key[2]
         before = old["metadata"] if old else {}
         meta["uid"] = before.get("uid") or meta.get("uid") or f"uid-{self._version}"
         meta["creationTimestamp"] = before.get("creationTimestamp", self.now)

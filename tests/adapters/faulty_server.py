@@ -94,6 +94,10 @@ class FaultyServer:
         with self._noted:
             self._faults += [(method, path, fault) for fault in faults]
 
+    def forget_faults(self) -> None:
+        with self._noted:
+            self._faults.clear()
+
     def count(self, method: str, path: str = "") -> int:
         return sum(seen.method == method and seen.path.endswith(path) for seen in list(self.seen))
 
@@ -110,6 +114,11 @@ class FaultyServer:
         """The lines of a response that is sent line by line; None for any other request."""
         del seen
         return scripted
+
+    def upgrade(self, seen: Seen, handler: BaseHTTPRequestHandler) -> bool:
+        """Whether a subclass took over the connection, for example as a WebSocket."""
+        del seen, handler
+        return False
 
     def note(self, seen: Seen) -> Fault | None:
         """Remember a request; the fault for it, if there is one."""
@@ -156,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif isinstance(fault, Answer):
             self._send(fault)
+        elif faulty.upgrade(seen, self):
+            self.close_connection = True
         elif (lines := faulty.stream(seen, iter(fault.lines) if isinstance(fault, Lines) else None)) is not None:
             self._stream(lines)
         else:

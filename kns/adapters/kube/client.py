@@ -7,10 +7,12 @@ typed models, global configuration, proxy variables and `Watch` are not used.
 """
 
 import base64
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,13 +181,10 @@ class KubeClient:
         Raises:
             KnsError: at the start or later, also for a silent connection.
         """
-        what = f"GET {path} (watch)"
-        response = self._send(what, "GET", path, query, None, JSON, read_timeout_s, ANY)
+        stream = self.open_stream(path, query=query, read_timeout_s=read_timeout_s, what="watch")
         try:
-            if response.status >= 400:
-                raise error_from_status(what, response.status, self._read(what, response), response.headers)
             rest = bytearray()
-            for chunk in response.stream(_CHUNK_BYTES, decode_content=False):
+            for chunk in stream:
                 *lines, last = chunk.split(b"\n")
                 for line in lines:
                     rest += line
@@ -194,11 +193,35 @@ class KubeClient:
                     rest.clear()
                 rest += last
                 if len(rest) > self._bounds.max_bytes:
-                    raise UnavailableError(f"{what}: a line is larger than {self._bounds.max_bytes} bytes")
-        except urllib3.exceptions.HTTPError as error:
-            raise _unavailable(what, error) from error
+                    raise UnavailableError(f"GET {path} (watch): a line is larger than {self._bounds.max_bytes} bytes")
         finally:
-            response.close()
+            stream.close()
+
+    def open_stream(self, path: str, *, query: Mapping[str, str], read_timeout_s: float, what: str) -> "ByteStream":
+        """
+        A long answer, whose bytes are read as they arrive. `what` names it in errors.
+
+        Raises:
+            KnsError: the server refused it or did not answer.
+        """
+        said = f"GET {path} ({what})"
+        response = self._send(said, "GET", path, query, None, JSON, read_timeout_s, ANY)
+        if response.status >= 400:
+            try:
+                raise error_from_status(said, response.status, self._read(said, response), response.headers)
+            finally:
+                response.close()
+        return ByteStream(said, response)
+
+    def auth_headers(self) -> dict[str, str]:
+        """The headers that identify this client. A token in a file is read again when it may have been rotated."""
+        auth: Any = self._configuration.auth_settings()
+        return {setting["key"]: setting["value"] for setting in auth.values()}
+
+    @property
+    def configuration(self) -> Configuration:
+        """For connections of another kind to the same server (`channel`)."""
+        return self._configuration
 
     def close(self) -> None:
         self._rest.pool_manager.clear()
@@ -216,10 +239,7 @@ class KubeClient:
         read_timeout_s: float,
         accept: str,
     ) -> Any:
-        headers = {"Accept": accept, "User-Agent": "kns"}
-        auth: Any = self._configuration.auth_settings()
-        for setting in auth.values():
-            headers[setting["key"]] = setting["value"]
+        headers = {"Accept": accept, "User-Agent": "kns", **self.auth_headers()}
         if body is not None:
             headers["Content-Type"] = content_type
         url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
@@ -236,6 +256,41 @@ class KubeClient:
             )
         except urllib3.exceptions.HTTPError as error:
             raise _unavailable(what, error) from error
+
+
+class ByteStream:
+    """A long answer. Iterate once; `close` may be called by another thread, and ends the iteration."""
+
+    def __init__(self, what: str, response: Any) -> None:
+        self._what = what
+        self._response = response
+        self._is_closed = False
+        self._is_read = False  # by a thread, which then closes the response itself
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_read = True
+        try:
+            yield from self._response.stream(_CHUNK_BYTES, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if not self._is_closed:
+                raise _unavailable(self._what, error) from error
+        finally:
+            with self._lock:
+                self._is_read, self._is_closed = False, True
+            self._response.close()
+
+    def close(self) -> None:
+        with self._lock:
+            is_read, self._is_closed = self._is_read, True
+        if is_read:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # the reader closed it meanwhile
+                self._response.shutdown()  # wakes the reader; `close` would wait for it
+        else:
+            self._response.close()
 
 
 def _unavailable(what: str, error: Exception) -> UnavailableError:
@@ -264,6 +319,31 @@ def connect(kubeconfig: Path | None) -> KubeClient:
     except Exception as error:  # the library does not translate the errors of its YAML parser
         source = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's ServiceAccount"
         raise KnsError(f"cannot reach the host cluster by {source}: {error}") from error
+    return KubeClient(configuration)
+
+
+def connect_with_token(
+    api_url: str,
+    *,
+    read_token: Callable[[], str],
+    authority_file: Path | None,
+    verify: bool = True,
+) -> KubeClient:
+    """
+    A client for the API at `api_url`, with a token that `read_token` returns for each request.
+
+    Without `authority_file` the system's certificate authorities are used. `read_token` may raise `KnsError`.
+    """
+    configuration = Configuration()
+    configuration.host = api_url.rstrip("/")
+    configuration.verify_ssl = verify
+    configuration.ssl_ca_cert = None if authority_file is None else str(authority_file)
+    configuration.api_key = {"authorization": ""}
+
+    def refresh(own: Configuration) -> None:
+        own.api_key["authorization"] = f"Bearer {read_token()}"
+
+    configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # the library declares None alone
     return KubeClient(configuration)
 
 

@@ -37,6 +37,14 @@ class _Entry(Generic[KeptT]):
     kept: KeptT
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The server ends a watch after `timeout_s`, 0 never. A connection that is silent for `silence_s` is replaced."""
+
+    timeout_s: int
+    silence_s: float
+
+
 class WatchCache(Generic[KeptT]):
     """
     The objects of one kind that match a selector, in one namespace or in all.
@@ -46,7 +54,7 @@ class WatchCache(Generic[KeptT]):
     the number of objects found and not on the size of the cache.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name at the call
         self,
         client: KubeClient,
         row: KindRow,
@@ -57,12 +65,14 @@ class WatchCache(Generic[KeptT]):
         selector: str = "",
         indexes: Mapping[str, Index[KeptT]] | None = None,
         on_change: Callable[[KeptT], None] = lambda _kept: None,
+        pace: Pace | None = None,
     ) -> None:
         self._client = client
         self._row = row
         self._clock = clock
         self._path = row.path(namespace)
         self._selector = {"labelSelector": selector} if selector else {}
+        self._pace = pace
         self._on_change = on_change
         self._keep = keep
         self._objects: dict[Key, _Entry[KeptT]] = {}
@@ -223,17 +233,17 @@ class WatchCache(Generic[KeptT]):
         return known is None or known.version != entry.version
 
     def _follow(self, version: str, stop: threading.Event) -> None:
-        began = self._clock.monotonic()
+        began, pace = self._clock.monotonic(), self._pace or Pace(WATCH_TIMEOUT_S, SILENCE_S)
         while not stop.is_set() and self._clock.monotonic() - began < RESYNC_S:
             query = {
                 **self._selector,
                 "watch": "true",
                 "allowWatchBookmarks": "true",
                 "resourceVersion": version,
-                "timeoutSeconds": str(WATCH_TIMEOUT_S),
+                **({"timeoutSeconds": str(pace.timeout_s)} if pace.timeout_s else {}),
             }
             opened, spoke = self._clock.monotonic(), False
-            for line in self._client.stream_lines(self._path, query=query, read_timeout_s=SILENCE_S):
+            for line in self._client.stream_lines(self._path, query=query, read_timeout_s=pace.silence_s):
                 version = self._take(line) or version
                 self._heard_at = self._clock.monotonic()
                 spoke, self._failures = True, 0

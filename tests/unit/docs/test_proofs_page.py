@@ -15,7 +15,8 @@ PAGES = [
     for page in ROOT.rglob("*.md")
     if page != PROOFS and not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
 ]
-NAMES_TESTS = {ROOT / "docs" / "testing.md"}  # it describes the files of the end-to-end tests
+# They describe the files of the end-to-end tests, and the tests of each feature of Posit's documents.
+NAMES_TESTS = {ROOT / "docs" / "testing.md", ROOT / "tests" / "launcher" / "README.md"}
 
 
 @pytest.fixture(scope="module")

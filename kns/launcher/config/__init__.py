@@ -1,0 +1,1 @@
+"""Files, arguments and environment of the plugin, read into frozen values. Every problem is reported at once."""

@@ -1,0 +1,291 @@
+"""
+The plugin: one method per request of the Launcher, over `kns.plain`. No input or output of its own.
+
+`accept` is called by the one thread that reads requests, in their order. What may wait for the cluster runs in worker
+threads, so requests are answered in any order; a cancel is carried out at once, after its stream was opened.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kns.launcher.frames import FrameTooLargeError, Outbox
+from kns.launcher.policy import apply_profile, build_cluster_info
+from kns.launcher.ports import Options, Profiles
+from kns.launcher.requests import (
+    API_VERSION,
+    Code,
+    NotSupportedError,
+    Request,
+    RequestType,
+    ResponseType,
+    check_version,
+    choose_code,
+    describe,
+    parse_request,
+    read_fields,
+    read_filter,
+    read_operation,
+    read_output_kind,
+    require_user,
+)
+from kns.launcher.shapes import build_state, project, read_text
+from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams, StatusStreams
+from kns.logs import get_logger
+from kns.model.errors import InvalidInputError, KnsError, clip
+from kns.plain.jobs import EVERYBODY, PlainJobs, View
+from kns.plain.output import Output
+
+log = get_logger(__name__)
+
+_MOST_WAITING = 1000  # requests that no worker has taken yet; then the Launcher waits to write
+_MOST_WAITING_BYTES = 16 * 1024 * 1024  # their messages; decoded, some kinds of JSON need thirty times as much
+_MOST_CONTROLS = 100  # operations that no worker has taken yet; more are refused
+_CONTROL_WORKERS = 4  # of their own, because a user's container may hold up one for ten seconds
+_MOST_SHAPES = 5000  # some tens of megabytes
+# What a list of jobs leaves out if it is too large otherwise. The field of each job alone is answered in full.
+_LEFT_OUT: tuple[tuple[str, ...], ...] = ((), ("environment",), ("environment", "command", "args", "mounts", "config"))
+_SLOW_S = 5.0  # a request that takes longer is logged
+
+
+class Plugin:
+    def __init__(
+        self,
+        options: Options,
+        jobs: PlainJobs,
+        profiles: Profiles,
+        outbox: Outbox,
+        *,
+        make_output: Callable[..., Output],
+        await_cluster: Callable[[], None],
+    ) -> None:
+        """`await_cluster` returns once all existing jobs are known, or raises KnsError."""
+        self._options = options
+        self._jobs = jobs
+        self._profiles = profiles
+        self._outbox = outbox
+        self._await_cluster = await_cluster
+        self._statuses = StatusStreams(jobs, outbox)
+        self._resources = ResourceStreams(jobs, outbox)
+        self._outputs = OutputStreams(make_output, outbox)
+        self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
+        self._controls: queue.Queue[Request] = queue.Queue(_MOST_CONTROLS)
+        self._held_bytes = 0
+        self._room = threading.Condition()
+        self._answers: dict[int, Callable[[Request], None]] = {
+            RequestType.BOOTSTRAP: self._bootstrap,
+            RequestType.SUBMIT_JOB: self._submit,
+            RequestType.GET_JOB: self._get_jobs,
+            RequestType.JOB_STATUS: self._follow_status,
+            RequestType.CONTROL_JOB: self._control,
+            RequestType.JOB_OUTPUT: self._follow_output,
+            RequestType.JOB_RESOURCES: self._follow_resources,
+            RequestType.JOB_NETWORK: self._get_network,
+            RequestType.CLUSTER_INFO: self._get_cluster_info,
+        }
+        self._streams: dict[int, StatusStreams | ResourceStreams | OutputStreams] = {
+            RequestType.JOB_STATUS: self._statuses,
+            RequestType.JOB_RESOURCES: self._resources,
+            RequestType.JOB_OUTPUT: self._outputs,
+        }
+        self._opening: set[tuple[int, int]] = set()  # streams whose request waits for a worker
+        self._lock = threading.Lock()
+        self._shapes: dict[str, tuple[View, dict[str, Any]]] = {}
+
+    def start(self, stop: threading.Event) -> list[threading.Thread]:
+        """The threads of the streams, and the workers. They end with the process."""
+        runs: list[tuple[str, Callable[[], None]]] = [
+            ("status", lambda: self._statuses.run(stop)),
+            ("resources", lambda: self._resources.run(stop)),
+            *(
+                (f"worker-{index}", lambda: self._work(self._waiting, stop))
+                for index in range(self._options.thread_pool_size)
+            ),
+            *((f"control-{index}", lambda: self._work(self._controls, stop)) for index in range(_CONTROL_WORKERS)),
+        ]
+        threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def accept(self, frame: bytes) -> None:
+        """Take one message of the Launcher. Whatever it is, the plugin goes on."""
+        try:
+            request = parse_request(frame)
+        except InvalidInputError as error:
+            log.warning("request_unreadable", error=str(error))
+            self._outbox.send_error(0, Code.INVALID_REQUEST, describe(error))
+            return
+        if request.type == RequestType.HEARTBEAT:
+            return
+        stream = self._streams.get(request.type)
+        if stream is not None and request.is_cancel:
+            with self._lock:
+                self._opening.discard((request.type, request.id))
+            stream.cancel(request.id)
+            return
+        if stream is not None:
+            with self._lock:
+                self._opening.add((request.type, request.id))
+        if request.type == RequestType.CONTROL_JOB and self._controls.full():  # only this thread adds to it
+            self._outbox.send_error(request.id, Code.CONTROL_FAILURE, "too many operations wait; try again")
+            return
+        with self._room:
+            self._room.wait_for(lambda: not self._held_bytes or self._held_bytes + request.size <= _MOST_WAITING_BYTES)
+            self._held_bytes += request.size
+        (self._controls if request.type == RequestType.CONTROL_JOB else self._waiting).put(request)
+
+    def _work(self, requests: "queue.Queue[Request]", stop: threading.Event) -> None:
+        while not stop.is_set():
+            request = requests.get()
+            self.answer(request)
+            with self._room:
+                self._held_bytes -= request.size
+                self._room.notify_all()
+
+    def answer(self, request: Request) -> None:
+        """Answer one request, with an error if there is one."""
+        began = time.monotonic()
+        try:
+            self._answers.get(request.type, _refuse)(request)
+        except KnsError as error:
+            code = choose_code(error)
+            log.info("request_refused", type=request.type, request=request.id, code=int(code), error=describe(error))
+            self._outbox.send_error(request.id, code, describe(error))
+        except Exception as error:  # a bug; the plugin must go on
+            log.exception("request_crashed", type=request.type, request=request.id)
+            self._outbox.send_error(request.id, Code.UNKNOWN, describe(error))
+        finally:
+            with self._lock:  # a stream that was refused was not opened
+                self._opening.discard((request.type, request.id))
+        took_s = time.monotonic() - began
+        (log.warning if took_s > _SLOW_S else log.debug)(
+            "request_answered", type=request.type, request=request.id, took_s=round(took_s, 3)
+        )
+
+    # --- requests
+
+    def _bootstrap(self, request: Request) -> None:
+        check_version(request)
+        self._await_cluster()
+        major, minor, patch = API_VERSION
+        version = {"major": major, "minor": minor, "patch": patch}
+        self._reply(request, ResponseType.BOOTSTRAP, {"version": version})
+
+    def _submit(self, request: Request) -> None:
+        data = request.data.get("job")
+        if not isinstance(data, dict):
+            raise InvalidInputError("job", "is missing or is not an object")
+        user = read_text(data, "user") or request.user
+        if user in ("", EVERYBODY):
+            raise InvalidInputError("", "User must not be empty.")
+        job = apply_profile(
+            data,
+            self._profiles.for_user(user),
+            user=user,
+            share_process_namespace=self._options.shared_process_namespace,
+        )
+        view = self._jobs.submit(job)
+        log.info(
+            "job_submitted", job=view.id, user=user, requested_by=clip(str(request.data.get("requestUsername")), 64)
+        )
+        self._reply_jobs(request, [view])
+
+    def _get_jobs(self, request: Request) -> None:
+        user = require_user(request)
+        if request.job_id != ALL_JOBS:
+            self._reply_jobs(request, [self._jobs.find(request.job_id, user)])
+            return
+        wanted = read_filter(request.data)
+        self._reply_jobs(
+            request,
+            [
+                view
+                for view in self._jobs.list_views(user)
+                if wanted.tags <= set(view.job.tags)
+                and (not wanted.statuses or view.state.status in wanted.statuses)
+                and (wanted.start is None or view.stored.submitted >= wanted.start)
+                and (wanted.end is None or view.stored.submitted <= wanted.end)
+            ],
+        )
+
+    def _reply_jobs(self, request: Request, views: list[View]) -> None:
+        fields = read_fields(request.data)
+        shapes = [project(self._shape(view), fields) for view in views]
+        for left_out in _LEFT_OUT if len(shapes) > 1 else _LEFT_OUT[:1]:
+            jobs = [{key: value for key, value in shape.items() if key not in left_out} for shape in shapes]
+            try:
+                self._outbox.send(ResponseType.JOB_STATE, {"requestId": request.id, "jobs": jobs})
+            except FrameTooLargeError as error:
+                log.warning("jobs_too_large", jobs=len(jobs), left_out=left_out, error=str(error))
+                problem = error
+            else:
+                return
+        raise problem
+
+    def _shape(self, view: View) -> dict[str, Any]:
+        """The JSON of a view, which is made once: views of unchanged jobs are the same object."""
+        known = self._shapes.get(view.id)
+        if known is None or known[0] is not view:
+            if len(self._shapes) > _MOST_SHAPES:
+                self._shapes = {}
+            known = self._shapes[view.id] = (view, build_state(view, cluster=self._options.cluster))
+        return known[1]
+
+    def _follow_status(self, request: Request) -> None:
+        user, job_id = require_user(request), request.job_id
+        self._open(request, lambda: self._statuses.open(request.id, user, job_id))
+
+    def _follow_resources(self, request: Request) -> None:
+        user, job_id = require_user(request), self._require_one(request)
+        self._open(request, lambda: self._resources.open(request.id, user, job_id))
+
+    def _follow_output(self, request: Request) -> None:
+        user, job_id, kind = require_user(request), self._require_one(request), read_output_kind(request)
+        self._jobs.find(job_id, user)
+        self._open(request, lambda: self._outputs.open(request.id, job_id, kind))
+
+    def _open(self, request: Request, open_stream: Callable[[], None]) -> None:
+        """Open a stream, unless its cancel came first."""
+        key = (request.type, request.id)
+        with self._lock:
+            is_wanted = key in self._opening
+        if not is_wanted:
+            return
+        open_stream()
+        with self._lock:
+            is_wanted = key in self._opening
+            self._opening.discard(key)
+        if not is_wanted:
+            self._streams[request.type].cancel(request.id)
+
+    def _control(self, request: Request) -> None:
+        done = self._jobs.control(self._require_one(request), read_operation(request), require_user(request))
+        body: dict[str, Any] = {"statusMessage": done.message, "operationComplete": done.is_complete}
+        self._reply(request, ResponseType.CONTROL_JOB, body)
+
+    def _get_network(self, request: Request) -> None:
+        host, addresses = self._jobs.read_network(self._require_one(request), require_user(request))
+        self._reply(request, ResponseType.JOB_NETWORK, {"host": host, "ipAddresses": addresses})
+
+    def _get_cluster_info(self, request: Request) -> None:
+        info = build_cluster_info(self._profiles.for_user(request.user))
+        self._reply(request, ResponseType.CLUSTER_INFO, info)
+
+    def _require_one(self, request: Request) -> str:
+        if request.job_id == ALL_JOBS:
+            raise InvalidInputError("jobId", "* is not possible here; name one job")
+        return request.job_id
+
+    def _reply(self, request: Request, message_type: ResponseType, body: dict[str, Any]) -> None:
+        try:
+            self._outbox.send(message_type, {"requestId": request.id, **body})
+        except FrameTooLargeError as error:
+            log.warning("response_too_large", type=request.type, request=request.id, error=str(error))
+            raise
+
+
+def _refuse(request: Request) -> None:
+    raise NotSupportedError(f"messageType {request.type} is not supported by this plugin")

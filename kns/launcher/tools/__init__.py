@@ -1,0 +1,1 @@
+"""What an administrator uses beside the plugin: `kns posit preflight`, `rbac`, `token`, `run` and `templates`."""

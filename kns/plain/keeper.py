@@ -1,0 +1,180 @@
+"""
+What a plain job needs without a request: its Service, its input once the container runs, the note of how it ended, the
+end of side-cars, and its removal when it expires.
+
+`Keeper.look` does what one job needs now. It is safe to run twice, in two processes, and to be killed after any call:
+it decides from the cluster alone, and what it did is in the cluster.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from kns.logs import get_logger
+from kns.model.errors import KnsError, NotFoundError, RefusedError, UnavailableError
+from kns.plain import names
+from kns.plain.inputs import InputFiles
+from kns.plain.jobs import END_NOW, PlainJobs, View
+from kns.plain.ports import Cluster
+from kns.plain.state import Status, encode_end
+from kns.ports import Clock
+
+log = get_logger(__name__)
+
+_WORKERS = 4  # a node that does not answer holds one up for some seconds
+_RESYNC_S = 30.0  # expiry, and what failed before
+_LEFT_INPUT_S = 3600.0  # far longer than a submission takes
+
+
+class Keeper:
+    """Looks at each job that changed, and at all of them twice a minute, until `stop` is set."""
+
+    def __init__(
+        self,
+        jobs: PlainJobs,
+        cluster: Cluster,
+        *,
+        inputs: InputFiles,
+        clock: Clock,
+        expiry: timedelta,
+    ) -> None:
+        self._jobs = jobs
+        self._cluster = cluster
+        self._inputs = inputs
+        self._clock = clock
+        self._expiry = expiry
+        self._due: set[str] = set()
+        self._busy: set[str] = set()
+        self._wake = threading.Condition()
+        jobs.subscribe(self._add)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set and `wake` was called. In a thread of its own."""
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="keeper") as pool:
+            next_resync = self._clock.monotonic()
+            while not stop.is_set():
+                if self._clock.monotonic() >= next_resync:
+                    self._add_all()
+                    next_resync = self._clock.monotonic() + _RESYNC_S
+                for job_id in self._take(stop, next_resync):
+                    pool.submit(self._look_safely, job_id)
+
+    def wake(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def look(self, job_id: str) -> None:
+        """
+        Do what the job needs now.
+
+        Raises:
+            KnsError: the cluster did not do it; the next look repeats it.
+        """
+        view = self._jobs.peek(job_id)
+        if view is not None and view.state.is_unsure:
+            view = self._jobs.resolve(job_id)
+        if view is None or view.stored.is_deleted:
+            if view is None:
+                self._inputs.discard(job_id)
+            return
+        if view.state.is_completed:
+            self._look_after_the_end(view)
+            return
+        self._ensure_service(view)
+        if view.state.status is Status.RUNNING and view.stored.stdin_token:
+            self._send_input(view)
+
+    def look_at_all(self) -> None:
+        """Look at every job, and remove inputs that no job needs. For tests, and for the periodic look."""
+        for view in self._jobs.list_views():
+            self.look(view.id)
+        self._remove_left_inputs()
+
+    def _add(self, job_id: str) -> None:
+        with self._wake:
+            self._due.add(job_id)
+            self._wake.notify_all()
+
+    def _add_all(self) -> None:
+        try:
+            found = [view.id for view in self._jobs.list_views()]
+        except UnavailableError:  # before the caches are filled
+            return
+        except Exception:  # a bug; jobs that change must still be kept
+            log.exception("keeper_crashed")
+            return
+        with self._wake:
+            self._due.update(found)
+        self._remove_left_inputs()
+
+    def _take(self, stop: threading.Event, until: float) -> list[str]:
+        """Jobs that are due, each for one worker at a time."""
+        with self._wake:
+            while not stop.is_set():
+                ready = [job_id for job_id in self._due if job_id not in self._busy]
+                if ready:
+                    self._due.difference_update(ready)
+                    self._busy.update(ready)
+                    return ready
+                left_s = until - self._clock.monotonic()
+                if left_s <= 0:
+                    return []
+                self._wake.wait(left_s)
+        return []
+
+    def _look_safely(self, job_id: str) -> None:
+        try:
+            self.look(job_id)
+        except KnsError as error:
+            log.warning("job_not_kept", job=job_id, error=str(error))
+        except Exception:  # a bug; the other jobs must still be kept
+            log.exception("keeper_crashed", job=job_id)
+        finally:
+            with self._wake:
+                self._busy.discard(job_id)
+                self._wake.notify_all()
+
+    def _ensure_service(self, view: View) -> None:
+        if not view.job.service_ports:
+            return
+        obj = self._cluster.find_job(view.id)
+        if obj is not None:
+            self._jobs.ensure_service(obj, view.job)
+
+    def _send_input(self, view: View) -> None:
+        data = self._inputs.read(view.id)
+        if data is None:
+            return  # another process has it, or it was sent and only the note below is missing
+        try:
+            self._cluster.send_input(view.state.pod, view.state.container, data)
+        except NotFoundError:
+            return  # the pod has just ended
+        except RefusedError as error:  # a process that does not read its input would hold up a worker again and again
+            log.warning("input_not_sent", job=view.id, error=str(error))
+        self._inputs.discard(view.id)
+
+    def _look_after_the_end(self, view: View) -> None:
+        self._inputs.discard(view.id)
+        if not view.stored.end:
+            if view.state.pod and view.state.has_run and self._has_side_cars(view):
+                self._cluster.patch_pod(view.state.pod, END_NOW)
+            if view.job.service_ports and self._cluster.find_service(names.service_name(view.id)) is not None:
+                self._cluster.delete_service(names.service_name(view.id))
+            self._cluster.patch_job(view.id, {"metadata": {"annotations": {names.END: encode_end(view.state)}}})
+        ended = view.state.changed or view.stored.submitted
+        if self._clock.now() >= ended + self._expiry:
+            self._cluster.delete_job(view.id, uid=view.stored.uid)
+
+    def _has_side_cars(self, view: View) -> bool:
+        """Whether another container of the pod still runs."""
+        for pod in self._cluster.list_pods(view.id):
+            if pod["metadata"]["name"] != view.state.pod:
+                continue
+            for each in (pod.get("status") or {}).get("containerStatuses") or ():
+                if each.get("name") != view.state.container and "running" in (each.get("state") or {}):
+                    return True
+        return False
+
+    def _remove_left_inputs(self) -> None:
+        known = frozenset(view.id for view in self._jobs.list_views())
+        self._inputs.remove_left(known, before=self._clock.now().timestamp() - _LEFT_INPUT_S)

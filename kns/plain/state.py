@@ -1,0 +1,298 @@
+"""
+The state of a plain job, read from its Kubernetes objects alone, with the reason in words.
+
+A decision table from the Kubernetes Job, its newest pod and the last warning to one `State`. It keeps nothing, so each
+process that sees the same objects comes to the same state.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from kns.model.errors import clip
+from kns.plain.stored import Object, Stored, find_container, read_time
+
+OUT_OF_MEMORY = "OOMKilled"
+_COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
+_BY_KUBELET = frozenset({"Evicted", "DeadlineExceeded", "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
+
+
+class Status(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    FINISHED = "Finished"  # its process ended by itself, with any exit code
+    FAILED = "Failed"  # it could not be started
+    KILLED = "Killed"
+    CANCELED = "Canceled"  # ended before it was started
+
+
+COMPLETED = frozenset({Status.FINISHED, Status.FAILED, Status.KILLED, Status.CANCELED})
+
+
+class Asked(StrEnum):
+    """Who ends the job: the value of the annotation `kns.io/plain-asked`."""
+
+    STOP = "stop"
+    KILL = "kill"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    `message` is for people, "" if there is nothing to say. `pod` and `host` are "" while there are none.
+
+    `has_run`: its process was started, so that there is output. `changed` is when the state began, if that is known.
+    `is_unsure`: the Kubernetes Job has ended, and its pod was not seen to end. Its pod may be gone, or the watch of the
+    pods may be behind that of the Jobs. Only the API server knows, and `is_certain` of `read_state` is for its answer.
+    """
+
+    status: Status
+    message: str = ""
+    exit_code: int | None = None
+    pod: str = ""
+    host: str = ""
+    addresses: tuple[str, ...] = ()
+    container: str = ""
+    has_run: bool = False
+    started: datetime | None = None
+    changed: datetime | None = None
+    is_unsure: bool = False
+
+    @property
+    def is_completed(self) -> bool:
+        return self.status in COMPLETED
+
+
+def choose_pod(pods: Sequence[Object]) -> Object | None:
+    """The newest pod of a job. The API server names others only if somebody deleted one by hand."""
+    return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def read_state(
+    stored: Stored, obj: Mapping[str, Any], pod: Object | None, *, warning: str = "", is_certain: bool = False
+) -> State:
+    """`warning` is the text of the last warning event about the job or its pod, "" if there was none."""
+    if stored.end:
+        return _read_end(stored, pod)
+    base = _read_place(pod)
+    state = _container_state(pod)
+    if isinstance(state.get("terminated"), dict):
+        return _read_terminated(stored, pod or {}, state["terminated"], base)
+    if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
+        return _read_failed_pod(stored, pod, base)
+    if stored.asked == Asked.CANCEL:
+        return State(Status.CANCELED, "canceled before it started", changed=_condition_time(obj, "Suspended"))
+    ended = _condition(obj, "Failed") or _condition(obj, "Complete")
+    if ended is not None and not is_certain:
+        return _replace(base, Status.RUNNING, has_run=True, changed=stored.submitted, is_unsure=True)
+    if ended is not None and (pod is None or "deletionTimestamp" in pod["metadata"]):
+        return _read_lost(stored, ended)
+    if pod is None:
+        return State(Status.PENDING, _explain_no_pod(stored, warning), changed=stored.submitted)
+    if isinstance(state.get("running"), dict):
+        return _read_running(stored, state["running"], base)
+    return _replace(base, Status.PENDING, _explain_pending(pod, warning), changed=stored.submitted)
+
+
+def encode_end(state: State) -> str:
+    """The annotation that keeps how a job ended, because its pod may be deleted before the job expires."""
+    data = {
+        "status": str(state.status),
+        "message": state.message,
+        "exitCode": state.exit_code,
+        "pod": state.pod,
+        "host": state.host,
+        "hasRun": state.has_run,
+        "started": state.started.isoformat() if state.started else None,
+        "ended": state.changed.isoformat() if state.changed else None,
+    }
+    return json.dumps({key: value for key, value in data.items() if value not in (None, "")}, sort_keys=True)
+
+
+def _read_end(stored: Stored, pod: Object | None) -> State:
+    end = stored.end
+    try:
+        status = Status(end.get("status", ""))
+    except ValueError:
+        status = Status.FINISHED
+    code = end.get("exitCode")
+    base = _read_place(pod)
+    return State(
+        status,
+        str(end.get("message", "")),
+        exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+        pod=base.pod,
+        host=str(end.get("host", "")) or base.host,
+        addresses=base.addresses,
+        container=base.container,
+        has_run=bool(end.get("hasRun", False)),
+        started=read_time(end.get("started")),
+        changed=read_time(end.get("ended")) or stored.submitted,
+    )
+
+
+def _read_place(pod: Object | None) -> State:
+    if pod is None:
+        return State(Status.PENDING)
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    found = [each.get("ip", "") for each in status.get("hostIPs") or ()] or [status.get("hostIP", "")]
+    return State(
+        Status.PENDING,
+        pod=pod["metadata"]["name"],
+        host=spec.get("nodeName", ""),
+        addresses=tuple(each for each in found if each),
+        container=find_container(spec).get("name", ""),
+    )
+
+
+def _replace(base: State, status: Status, message: str = "", **more: Any) -> State:
+    return State(
+        status,
+        clip(message),
+        pod=base.pod,
+        host=base.host,
+        addresses=base.addresses,
+        container=base.container,
+        **more,
+    )
+
+
+def _container_status(pod: Object | None) -> Mapping[str, Any]:
+    if pod is None:
+        return {}
+    name = find_container(pod.get("spec") or {}).get("name")
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        if each.get("name") == name:
+            found: Mapping[str, Any] = each
+            return found
+    return {}
+
+
+def _container_state(pod: Object | None) -> Mapping[str, Any]:
+    state: Mapping[str, Any] = _container_status(pod).get("state") or {}
+    return state
+
+
+def _read_terminated(stored: Stored, pod: Object, terminated: Mapping[str, Any], base: State) -> State:
+    reason, said = str(terminated.get("reason", "")), str(terminated.get("message", ""))
+    code = terminated.get("exitCode")
+    times = {
+        "started": read_time(terminated.get("startedAt")),
+        "changed": read_time(terminated.get("finishedAt")) or stored.submitted,
+    }
+    if reason in _COULD_NOT_START:
+        return _replace(base, Status.FAILED, said or reason, **times)
+    more = {"exit_code": code, "has_run": True, **times}
+    if stored.asked:
+        words = {str(Asked.STOP): "stopped by its user", str(Asked.KILL): "killed by its user"}
+        return _replace(base, Status.KILLED, words.get(stored.asked, "ended by its user"), **more)
+    if reason == OUT_OF_MEMORY:
+        limit = (find_container(pod.get("spec") or {}).get("resources") or {}).get("limits") or {}
+        allowed = f" of {limit['memory']}" if "memory" in limit else ""
+        return _replace(base, Status.KILLED, f"used more memory than its limit{allowed}", **more)
+    cause = str((pod.get("status") or {}).get("reason", ""))
+    if cause in _BY_KUBELET or _is_disrupted(pod):
+        why = (pod.get("status") or {}).get("message") or _disruption(pod) or cause
+        return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
+    return _replace(base, Status.FINISHED, said if code else "", **more)
+
+
+def _is_disrupted(pod: Object) -> bool:
+    return bool(_disruption(pod))
+
+
+def _disruption(pod: Object) -> str:
+    """Why the cluster takes the pod off its node (preemption, drain, taint), "" if it does not."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return str(condition.get("message") or condition.get("reason") or "disruption")
+    return ""
+
+
+def _read_lost(stored: Stored, ended: Mapping[str, Any]) -> State:
+    """The Kubernetes Job has ended, and its pod is gone or on a node that does not answer: the exit code is lost."""
+    changed = read_time(ended.get("lastTransitionTime")) or stored.submitted
+    if ended.get("type") == "Complete":
+        message = "its pod was deleted, so that its exit code is unknown"
+        return State(Status.FINISHED, message, has_run=True, changed=changed)
+    if stored.asked:
+        return State(Status.KILLED, "ended by its user", has_run=True, changed=changed)
+    said = clip(str(ended.get("message") or ended.get("reason") or ""))
+    return State(Status.KILLED, f"its pod was deleted ({said})", has_run=True, changed=changed)
+
+
+def _read_failed_pod(stored: Stored, pod: Object, base: State) -> State:
+    """The pod failed, and its container has no end: it never ran, or the node was lost."""
+    status = pod.get("status") or {}
+    why = str(status.get("message") or _disruption(pod) or status.get("reason") or "the pod failed")
+    more = {"changed": _ready_time(pod) or stored.submitted}
+    if stored.asked:
+        return _replace(base, Status.KILLED, "ended by its user", **more)
+    if status.get("reason") in _BY_KUBELET and _container_status(pod).get("started"):
+        return _replace(base, Status.KILLED, f"ended by the cluster: {why}", has_run=True, **more)
+    return _replace(base, Status.FAILED, why, **more)
+
+
+def _read_running(stored: Stored, running: Mapping[str, Any], base: State) -> State:
+    started = read_time(running.get("startedAt"))
+    more = {"has_run": True, "started": started, "changed": started or stored.submitted}
+    if stored.is_suspended:
+        return _replace(base, Status.SUSPENDED, "suspended by its user", **more)
+    return _replace(base, Status.RUNNING, "stopping" if stored.asked else "", **more)
+
+
+def _explain_no_pod(stored: Stored, warning: str) -> str:
+    if stored.is_deleted:
+        return "the job is being deleted"
+    return clip(f"waits for its pod: {warning}") if warning else "waits for its pod"
+
+
+def _explain_pending(pod: Object, warning: str) -> str:
+    """Why the container does not run yet, from the most certain source to the least."""
+    waiting = _container_state(pod).get("waiting") or {}
+    reason, said = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
+        image = find_container(pod.get("spec") or {}).get("image", "")
+        return f"the image {image} cannot be pulled: {said or reason}"
+    if said:
+        return f"{reason}: {said}"
+    for each in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        state = each.get("state") or {}
+        held = state.get("waiting") or {}
+        if held.get("message"):
+            return f"the init container {each.get('name')} waits: {held.get('reason')}: {held['message']}"
+        if "running" in state and not each.get("ready"):
+            return f"the init container {each.get('name')} runs"
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"no node fits: {condition.get('message') or condition.get('reason')}"
+    if warning:
+        return warning
+    if (pod.get("spec") or {}).get("nodeName"):
+        return "the node prepares the container"
+    return "waits for a node"
+
+
+def _condition(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    for condition in (obj.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == kind and condition.get("status") == "True":
+            found: Mapping[str, Any] = condition
+            return found
+    return None
+
+
+def _condition_time(obj: Mapping[str, Any], kind: str) -> datetime | None:
+    condition = _condition(obj, kind)
+    return read_time(condition.get("lastTransitionTime")) if condition else None
+
+
+def _ready_time(pod: Object) -> datetime | None:
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Ready", "DisruptionTarget"):
+            return read_time(condition.get("lastTransitionTime"))
+    return None

@@ -1,0 +1,1 @@
+"""The configuration of the Posit plugin: files, arguments, profiles. Files are real, in a temporary folder."""

@@ -1,0 +1,261 @@
+"""Profiles of users and groups, and resource profiles."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from kns.launcher.config.groups import list_groups
+from kns.launcher.config.problems import Problem
+from kns.launcher.config.profiles import ProfileFile, read_profiles
+from kns.launcher.ports import ResourceLimit
+
+# The example of the documents.
+EXAMPLE = """
+[*]
+placement-constraints=node,region:us,region:eu
+default-cpus=1
+default-mem-mb=512
+max-cpus=2
+max-mem-mb=1024
+container-images=r-session:3.4.2,r-session:3.5.0
+allow-unknown-images=0
+[@rstudio-power-users]
+default-cpus=4
+default-mem-mb=4096
+default-nvidia-gpus=0
+default-amd-gpus=0
+max-nvidia-gpus=2
+max-amd-gpus=3
+max-cpus=20
+max-mem-mb=20480
+container-images=r-session:3.4.2,r-session:3.5.0,r-session:preview
+allow-unknown-images=1
+[jsmith]
+max-cpus=3
+"""
+GROUPS: Mapping[str, tuple[str, ...]] = {"power": ("users", "rstudio-power-users"), "jsmith": ("rstudio-power-users",)}
+
+
+class Profiles:
+    """Files in a folder, and what reading them found."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "launcher.kubernetes.profiles.conf"
+        self.resources = folder / "launcher.kubernetes.resources.conf"
+        self.problems: list[Problem] = []
+
+    def read(self, text: str | None = None, *, nested: bool = False) -> ProfileFile:
+        if text is not None:
+            self.path.write_text(text)
+        found = read_profiles(self.path, self.resources, self.problems, must_exist=False, nested=nested)
+        return dataclasses.replace(found, groups=lambda user: GROUPS.get(user, ()))
+
+    def said(self, text: str) -> list[str]:
+        self.read(text)
+        return [str(problem).replace(f"{self.path.parent}/launcher.kubernetes.", "") for problem in self.problems]
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Profiles:
+    return Profiles(tmp_path)
+
+
+def limit(file: ProfileFile, user: str, kind: str) -> ResourceLimit:
+    return next(each for each in file.for_user(user).limits if each.type == kind)
+
+
+@pytest.mark.parametrize(
+    ("user", "default", "most"),
+    [("ann", "1", "2"), ("power", "4", "20"), ("jsmith", "3", "3"), ("*", "1", "2"), ("", "1", "2")],
+)
+def test_p20_sections_apply_from_top_to_bottom(profiles: Profiles, user: str, default: str, most: str) -> None:
+    """The default of jsmith's group is above his own maximum, so he gets his maximum."""
+    file = profiles.read(EXAMPLE)
+
+    assert limit(file, user, "cpuCount") == ResourceLimit("cpuCount", default, most)
+    assert profiles.problems == []
+
+
+def test_p20_a_later_section_wins_even_if_it_is_less_specific(profiles: Profiles) -> None:
+    file = profiles.read("[ann]\nmax-cpus=9\n[*]\nmax-cpus=2\n")
+
+    assert limit(file, "ann", "cpuCount").maximum == "2"
+
+
+def test_p20_a_user_called_like_a_group_is_not_the_group(profiles: Profiles) -> None:
+    file = profiles.read("[@rstudio-power-users]\nmax-cpus=9\n[rstudio-power-users]\nmax-cpus=2\n")
+
+    assert limit(file, "power", "cpuCount").maximum == "9"
+    assert limit(file, "rstudio-power-users", "cpuCount").maximum == "2"
+
+
+def test_p07_without_a_file_everything_is_allowed(profiles: Profiles) -> None:
+    profile = profiles.read().for_user("ann")
+
+    assert profile.allow_unknown_images
+    assert profile.images == ()
+    assert profile.limits == (
+        ResourceLimit("cpuCount"),
+        ResourceLimit("memory"),
+        ResourceLimit("NVIDIA GPUs", "", "0"),
+        ResourceLimit("AMD GPUs", "", "0"),
+    )
+    assert (profile.cpu_request_ratio, profile.memory_request_ratio) == (1.0, 1.0)
+    assert not profile.nested
+
+
+def test_p21_p22_p23_images(profiles: Profiles) -> None:
+    profile = profiles.read(EXAMPLE + "default-container-image = r-session:3.5.0\n").for_user("jsmith")
+
+    assert profile.images == ("r-session:3.4.2", "r-session:3.5.0", "r-session:preview")
+    assert profile.default_image == "r-session:3.5.0"
+    assert profile.allow_unknown_images
+    assert not profiles.read().for_user("ann").allow_unknown_images
+
+
+def test_p24_placement_constraints_are_choices_or_free(profiles: Profiles) -> None:
+    assert profiles.read(EXAMPLE).for_user("ann").constraints == (
+        ("node", None), ("region", "us"), ("region", "eu"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "most"),
+    [
+        ("default-cpus=0.0", "", ""),  # P26: no limit
+        ("default-cpus=0.5", "0.5", ""),
+        ("max-cpus=2", "2", "2"),  # P27: a job without a limit would be above the maximum
+        ("default-cpus=1\nmax-cpus=0", "1", ""),
+    ],
+)
+def test_p26_p27_zero_means_no_limit(profiles: Profiles, text: str, default: str, most: str) -> None:
+    assert limit(profiles.read(f"[*]\n{text}\n"), "ann", "cpuCount") == ResourceLimit("cpuCount", default, most)
+
+
+def test_p28_ratios(profiles: Profiles) -> None:
+    profile = profiles.read("[*]\ncpu-request-ratio=0.5\nmemory-request-ratio=.25\n").for_user("ann")
+
+    assert (profile.cpu_request_ratio, profile.memory_request_ratio) == (0.5, 0.25)
+
+
+def test_p29_gpus_are_none_unless_a_maximum_says_otherwise(profiles: Profiles) -> None:
+    file = profiles.read("[*]\ndefault-nvidia-gpus=1\n[@rstudio-power-users]\nmax-nvidia-gpus=2\n")
+
+    assert limit(file, "ann", "NVIDIA GPUs") == ResourceLimit("NVIDIA GPUs", "", "0")
+    assert limit(file, "power", "NVIDIA GPUs") == ResourceLimit("NVIDIA GPUs", "1", "2")
+
+
+def test_p42_requests_of_later_versions(profiles: Profiles) -> None:
+    file = profiles.read("[*]\ndefault-cpus-request=0.5\nmax-mem-mb-request=64\nallow-custom-resources=0\n")
+
+    assert limit(file, "ann", "CPU Request") == ResourceLimit("CPU Request", "0.5", "")
+    assert limit(file, "ann", "Memory Request") == ResourceLimit("Memory Request", "", "64")
+    assert not file.for_user("ann").allow_custom_resources
+
+
+def test_p43_resource_profiles(profiles: Profiles) -> None:
+    profiles.resources.write_text(
+        "[large]\nname=Large\ncpus=8\nmem-mb=4096\nnvidia-gpus=1\nplacement-constraints=gpu:yes\n"
+        "[default]\ncpus=1\ncpus-request=0.5\nmem-mb=512\nmem-mb-request=256\namd-gpus=0\n"
+    )
+
+    default, large = profiles.read("[*]\n[ann]\nresource-profiles=default\n").for_user("bob").resource_profiles
+
+    assert (default.name, default.display_name) == ("default", "default")
+    assert dict(default.limits) == {
+        "cpuCount": "1", "CPU Request": "0.5", "memory": "512", "Memory Request": "256",
+    }  # fmt: skip
+    assert (large.name, large.display_name, large.constraints) == ("large", "Large", (("gpu", "yes"),))
+    assert dict(large.limits) == {"cpuCount": "8", "memory": "4096", "NVIDIA GPUs": "1"}
+    assert [each.name for each in profiles.read().for_user("ann").resource_profiles] == ["default"]
+    assert profiles.problems == []
+
+
+def test_nested_by_the_main_file_and_by_profile(profiles: Profiles) -> None:
+    text = "[@rstudio-power-users]\nnested=1\n[jsmith]\nnested=0\n"
+
+    file = profiles.read(text)
+
+    assert [file.for_user(user).nested for user in ("ann", "power", "jsmith")] == [False, True, False]
+    file = profiles.read(text, nested=True)
+    assert [file.for_user(user).nested for user in ("ann", "power", "jsmith")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("max-cpu=2", "profiles.conf:2: max-cpu: is not a setting of [*]; did you mean max-cpus?"),
+        ("max-cpus=-1", "profiles.conf:2: max-cpus: must be a number from 0 (no limit) to 100000, not '-1'"),
+        ("max-cpus=nan", "profiles.conf:2: max-cpus: must be a number from 0 (no limit) to 100000, not 'nan'"),
+        ("max-cpus=1e3", "profiles.conf:2: max-cpus: must be a number from 0 (no limit) to 100000, not '1e3'"),
+        ("cpu-request-ratio=0", "profiles.conf:2: cpu-request-ratio: must be a number above 0.0 and at most 1.0, "
+         "not '0'"),
+        ("memory-request-ratio=1.5", "profiles.conf:2: memory-request-ratio: must be a number above 0.0 and at most "
+         "1.0, not '1.5'"),
+        ("max-amd-gpus=0.5", "profiles.conf:2: max-amd-gpus: must be a whole number from 0 to 10000, not '0.5'"),
+        ("allow-unknown-images=2", "profiles.conf:2: allow-unknown-images: must be 0 or 1, not '2'"),
+        ("placement-constraints=a b", "profiles.conf:2: placement-constraints: 'a b' is not the key of a node label"),
+        ("placement-constraints=a:b c", "profiles.conf:2: placement-constraints: 'b c' is not the value of a node "
+         "label"),
+        ("resource-profiles=huge", "profiles.conf:2: resource-profiles: there is no resource profile 'huge'; known "
+         "are "),
+        ("job-json-overrides=/a:/b", 'profiles.conf:2: job-json-overrides: must be at most 200 pairs '
+         '"/json/pointer":"/path/to/file", comma-separated'),
+        ('job-json-overrides="a":"/b"', "profiles.conf:2: job-json-overrides: 'a' is not a JSON pointer such as "
+         "/spec/template/spec/hostAliases"),
+        ('job-json-overrides="/a":"/no/file"', "profiles.conf:2: job-json-overrides: /no/file of /a cannot be read: No "
+         "such file or directory"),
+        ('job-json-overrides="/a":"/dev/null"', "profiles.conf:2: job-json-overrides: /dev/null of /a is not JSON: "
+         "Expecting value: line 1 column 1 (char 0)"),
+        ('job-json-overrides="/a":"/dev/zero"', "profiles.conf:2: job-json-overrides: /dev/zero of /a is not JSON: it "
+         "is larger than 1048576 bytes"),
+    ],
+)  # fmt: skip
+def test_p32_a_wrong_value_names_file_line_key_and_what_is_allowed(profiles: Profiles, text: str, problem: str) -> None:
+    assert [problem] == profiles.said(f"[*]\n{text}\n")
+
+
+def test_a_key_above_every_heading_is_a_problem(profiles: Profiles) -> None:
+    assert profiles.said("max-cpus=2\n") == [
+        "profiles.conf:1: max-cpus: is above the first heading; write [*] before it"
+    ]
+
+
+def test_wrong_resource_profiles_are_problems(profiles: Profiles) -> None:
+    profiles.resources.write_text("cpus=1\n[a]\ncpu=1\n[a]\nplacement-constraints=zone\n")
+
+    assert profiles.said("") == [
+        "resources.conf:1: cpus: is above the first heading; write [default] before it",
+        "resources.conf:3: cpu: is not a setting of [a]; did you mean cpus?",
+        "resources.conf:4: [a]: exists twice",
+        "resources.conf:4: placement-constraints: zone needs a value here",
+    ]
+
+
+def test_p30_p31_overrides_are_read_and_warned_of(profiles: Profiles, tmp_path: Path) -> None:
+    aliases = [{"ip": "10.2.141.12", "hostnames": ["db01"]}]
+    (tmp_path / "aliases").write_text(json.dumps(aliases))
+    (tmp_path / "name").write_text('"other"')
+
+    file = profiles.read(
+        f'[*]\njob-json-overrides="/spec/template/spec/hostAliases":"{tmp_path}/aliases",'
+        f'"/spec/template/metadata/annotations/name":"{tmp_path}/name"\n'
+    )
+
+    assert file.for_user("ann").json_overrides == (
+        ("/spec/template/spec/hostAliases", aliases),
+        ("/spec/template/metadata/annotations/name", "other"),
+    )
+    assert [(warning.line, warning.said) for warning in file.warnings] == [
+        (2, "is deprecated; use templates (use-templating=1)"),
+        (2, "/spec/template/metadata/annotations/name replaces what the plugin needs; add fields only"),
+    ]
+
+
+def test_groups_are_those_of_the_operating_system() -> None:
+    assert "root" in list_groups("root")
+    assert list_groups("nobody-of-this-name") == ()
+    assert list_groups("a\0b") == ()

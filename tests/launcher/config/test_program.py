@@ -1,0 +1,149 @@
+"""The real program, started as the Launcher starts it, without a cluster."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kns.launcher.frames import FrameReader
+from kns.launcher.templates.folder import read_defaults
+
+NO_CLUSTER = "http://127.0.0.1:9"  # the discard port: refused at once
+LIMIT_S = 60
+
+
+class Folder:
+    """Configuration, scratch and log folder of one program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scratch, self.logs, self.launcher = folder / "scratch", folder / "log", folder / "launcher.conf"
+        self.conf = folder / "launcher.kubernetes.conf"
+        self.write("")
+
+    def write(self, more: str) -> None:
+        self.conf.write_text(
+            f"api-url={NO_CLUSTER}\nauth-token=a.b.c\nscratch-path={self.scratch}\nlogging-dir={self.logs}\n{more}"
+        )
+
+    def argv(self, *arguments: str) -> Sequence[str]:
+        own = [f"--launcher-config-file={self.launcher}", f"--config-file={self.conf}", "--unprivileged=1"]
+        return [sys.executable, "-m", "kns.launcher.program", *own, *arguments]
+
+    def run(self, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self.argv(*arguments), input=data, capture_output=True, timeout=LIMIT_S, check=False)
+
+    def log(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in (self.logs / "rstudio-kubernetes-launcher.log").read_text().splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_t02_generate_and_validate(folder: Folder) -> None:
+    done = folder.run("--generate-templates")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {path.name: path.read_text() for path in folder.scratch.iterdir()} == read_defaults()
+
+    done = folder.run("--validate-templates", "--scratch-path", str(folder.scratch))
+
+    assert (done.returncode, done.stdout) == (0, f"The templates in {folder.scratch} are valid.\n".encode())
+
+
+def test_p32_problems_go_to_stderr_and_nothing_to_the_launcher(folder: Folder) -> None:
+    folder.write("fetch-limit=x\napi-ur=1\n")
+
+    done = folder.run()
+
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.decode().splitlines() == [
+        f"rstudio-kubernetes-launcher: {folder.conf}:5: fetch-limit: must be a whole number from 1 to 100000, not 'x'",
+        f"rstudio-kubernetes-launcher: {folder.conf}:6: api-ur: is not a setting; did you mean api-url?",
+    ]
+
+
+def test_p04_p05_only_frames_reach_the_launcher_and_the_rest_a_file(folder: Folder) -> None:
+    folder.write("log-level=DEBUG\nheartbeat-interval-seconds=1\nverify-ssl-certs=0\n")
+
+    done = folder.run()
+
+    assert done.returncode == 0
+    frames = [json.loads(frame) for frame in FrameReader(max_bytes=1 << 20).feed(done.stdout)]
+    assert frames[:1] == [{"messageType": 0, "requestId": 0, "responseId": 0}]
+    assert "plugin_started" in [line["event"] for line in folder.log()]
+    assert folder.scratch.is_dir()
+
+
+def test_p04_a_scratch_folder_that_cannot_be_made_stops_the_start(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder.scratch = tmp_path / "file" / "scratch"
+    folder.write("")
+
+    done = folder.run()
+
+    assert done.returncode == 1
+    assert f"scratch-path: {folder.scratch} cannot be used: Not a directory" in done.stderr.decode()
+
+
+def test_t01_t07_the_templates_of_the_running_program(folder: Folder) -> None:
+    folder.write("use-templating=1\nlog-level=INFO\nheartbeat-interval-seconds=1\n")
+    process = subprocess.Popen(folder.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.read(4) == struct.pack(">I", len(b'{"messageType":0,"requestId":0,"responseId":0}'))
+        wait_for(folder, "plugin_started")
+        assert sorted(path.name for path in folder.scratch.glob("*.tpl")) == ["job.tpl", "service.tpl"]
+
+        process.send_signal(signal.SIGHUP)
+        wait_for(folder, "templates_reloaded")
+        (folder.scratch / "job.tpl").write_text("# Version: 9\n")
+        process.send_signal(signal.SIGHUP)
+        wait_for(folder, "templates_kept")
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def wait_for(folder: Folder, event: str) -> None:
+    """Follow the log file until it has the event."""
+    with subprocess.Popen(
+        ["tail", "-n", "+1", "-F", str(folder.logs / "rstudio-kubernetes-launcher.log")],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as tail:  # fmt: skip
+        assert tail.stdout is not None
+        try:
+            for line in tail.stdout:
+                if json.loads(line)["event"] == event:
+                    return
+        finally:
+            tail.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+def test_p01_root_is_given_up(folder: Folder, tmp_path: Path) -> None:
+    """The user `nobody` exists everywhere. Its files are its own."""
+    for path in (tmp_path, *tmp_path.parents):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o011)
+    folder.write("server-user=nobody\n")
+
+    done = folder.run("--unprivileged=0")
+
+    assert done.returncode == 0, done.stderr
+    assert folder.scratch.owner() == "nobody"
+    assert (folder.logs / "rstudio-kubernetes-launcher.log").owner() == "nobody"
+    assert folder.scratch.stat().st_mode & 0o777 == 0o755

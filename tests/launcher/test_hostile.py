@@ -1,0 +1,477 @@
+"""What a hostile user, a careless administrator or a flaky cluster sends: the others' jobs stay visible and kept."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kns.adapters.clock import SystemClock
+from kns.adapters.kube import channel
+from kns.launcher.frames import FrameReader, Outbox
+from kns.launcher.plugin import Plugin
+from kns.launcher.policy import apply_profile
+from kns.launcher.ports import Options, Profile
+from kns.launcher.streams import OutputStreams, ResourceStreams, StatusStreams
+from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
+from kns.plain import jobs as plain_jobs
+from kns.plain import names
+from kns.plain.errors import OutputMissingError, UnknownJobError
+from kns.plain.inputs import InputFiles
+from kns.plain.job import Container, PlainJob, Variable
+from kns.plain.jobs import Build, PlainJobs, Usage, View
+from kns.plain.keeper import Keeper
+from kns.plain.objects import build_job, mark_job
+from kns.plain.output import Kind, Output
+from kns.plain.state import State, Status
+from kns.plain.stored import read_stored
+from tests.patience import PATIENCE_S
+
+
+def make_view(job_id: str, status: Status = Status.RUNNING, *, environment: int = 0) -> View:
+    job = PlainJob("a", "ana", Container("debian"), environment=(Variable("A", "x" * environment),))
+    obj = mark_job(build_job(job, generate_name="a-"), job, cluster="K", generate_name="a-")
+    obj["metadata"]["name"] = job_id
+    return View(job_id, job, read_stored(obj), State(status, pod=f"{job_id}-pod", container="c", has_run=True), {})
+
+
+class Jobs:
+    """The jobs as the streams and the plugin see them, all in memory."""
+
+    def __init__(self, *views: View) -> None:
+        self.views = {view.id: view for view in views}
+        self.listeners: list[Callable[[str], None]] = []
+        self.before_answer: Callable[[], None] = lambda: None
+        self.measured: list[str] = []
+        self.usage_error: KnsError | None = None
+
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        self.listeners.append(listener)
+
+    def list_views(self, user: str = "*") -> list[View]:
+        found = list(self.views.values())
+        self.before_answer()
+        return found
+
+    def find(self, job_id: str, user: str = "*") -> View:
+        view = self.views.get(job_id)
+        self.before_answer()
+        if view is None:
+            raise UnknownJobError(f"Job {job_id} could not be found for user {user}")
+        return view
+
+    def peek(self, job_id: str) -> View | None:
+        return self.views.get(job_id)
+
+    def read_usage(self, job_id: str) -> Usage | None:
+        self.measured.append(job_id)
+        if self.usage_error is not None:
+            raise self.usage_error
+        return Usage(1.0, 1.0)
+
+
+class Sink(io.BytesIO):
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(frame) for frame in FrameReader(max_bytes=1 << 30).feed(self.getvalue())]
+
+
+class NoProfiles:
+    def for_user(self, user: str) -> Profile:
+        return Profile()
+
+
+def make_plugin(jobs: Any, *, max_bytes: int = 5 << 20) -> tuple[Plugin, Sink]:
+    sink = Sink()
+    outbox = Outbox(sink, max_bytes=max_bytes)
+    plugin = Plugin(
+        Options(), jobs, NoProfiles(), outbox, make_output=lambda *_: pytest.fail("opened"), await_cluster=lambda: None
+    )
+    return plugin, sink
+
+
+def ask(plugin: Plugin, message_type: int, **fields: Any) -> None:
+    plugin.accept(json.dumps({"messageType": message_type, "requestId": 7, **fields}).encode())
+    request = plugin._waiting.get_nowait()
+    assert request is not None
+    plugin.answer(request)
+
+
+# --- what one job does to all
+
+
+DEEP = "[" * 40 + "]" * 40
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "1" * 400, '"\\ud800"', '{"\\udfff": 1}', DEEP])
+@pytest.mark.parametrize("key", ["mounts", "config"])
+def test_what_is_reported_back_can_be_read_by_everybody(key: str, value: str) -> None:
+    """It would be in each list of all jobs, and make it unreadable."""
+    item = {"mountPath": "/x", "type": "host", "source": {"path": "/x"}, "name": "a", "more": "MORE"}
+    text = json.dumps({"name": "a", "container": {"image": "i"}, key: [item]})
+    data = json.loads(text.replace('"MORE"', value))
+    with pytest.raises(InvalidInputError, match=key):
+        apply_profile(data, Profile(), user="ana", share_process_namespace=True)
+
+
+def test_large_jobs_hide_no_others() -> None:
+    """The whole list does not fit; what is left of it has every job."""
+    jobs = Jobs(*(make_view(f"a-{number}", environment=2000) for number in range(5)))
+    plugin, sink = make_plugin(jobs, max_bytes=6000)
+    ask(plugin, 3, username="*", jobId="*")
+    (answer,) = sink.messages()
+    assert [job["id"] for job in answer["jobs"]] == [f"a-{number}" for number in range(5)]
+    assert answer["responseId"] == 0
+    assert "environment" not in answer["jobs"][0]
+    ask(plugin, 3, username="*", jobId="a-1")
+    assert sink.messages()[1]["jobs"][0]["environment"][0]["name"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("environment", [{"name": "A", "value": "x" * 300_000}]),
+        ("exposedPorts", [{"targetPort": port} for port in range(1, 400)]),
+    ],
+)
+def test_what_all_jobs_share_is_bounded(key: str, value: object) -> None:
+    with pytest.raises(InvalidInputError, match=key):
+        apply_profile(
+            {"name": "a", "container": {"image": "i"}, key: value},
+            Profile(),
+            user="ana",
+            share_process_namespace=True,
+        )
+
+
+def test_a_name_of_marks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalization needs quadratic time for them: hours for a name of a mebibyte, in which no thread runs."""
+    normalized: list[str] = []
+
+    def note(_form: str, text: str) -> str:
+        normalized.append(text)
+        return text
+
+    monkeypatch.setattr("unicodedata.normalize", note)
+    assert names.generate_name("\u0301\u0316" * 500_000, "ana") == "ana-"
+    assert len(normalized[0]) < 1000
+
+
+def test_a_service_of_another_protocol() -> None:
+    """A template may add ports. The job and all others must stay readable."""
+    ports = [
+        {"targetPort": 80, "nodePort": 30080, "protocol": "SCTP"},
+        {"targetPort": 81, "nodePort": 30081, "protocol": "TCP"},
+    ]
+    assert plain_jobs._read_published({"spec": {"ports": ports}}) == {(81, "TCP"): 30081}
+
+
+class NoCluster:
+    """A cluster that must not be called, except for what a test adds."""
+
+    def subscribe(self, on_change: Callable[[str], None]) -> None:
+        del on_change
+
+
+@pytest.mark.parametrize("stem", ["../../x-", "/etc/cron.d/x-", "a?b-", "A-"])
+def test_a_name_of_a_template_is_no_path(tmp_path: Path, stem: str) -> None:
+    """A template may build it from what a user calls a job."""
+
+    def build(job: PlainJob, generate_name: str) -> dict[str, Any]:
+        obj = build_job(job, generate_name=generate_name)
+        obj["metadata"]["generateName"] = stem
+        return obj
+
+    inputs = InputFiles(tmp_path / "a" / "b")
+    jobs: Any = PlainJobs(NoCluster(), name="K", build=Build(build, pytest.fail), inputs=inputs)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="makes the name"):
+        jobs.submit(PlainJob("a", "ana", Container("i"), stdin="x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["metadata", "template"])
+def test_an_empty_metadata_of_a_template(place: str) -> None:
+    job = PlainJob("a", "ana", Container("i"))
+    obj = build_job(job, generate_name="a-")
+    (obj if place == "metadata" else obj["spec"]["template"])["metadata"] = None
+    marked = mark_job(obj, job, cluster="K", generate_name="a-")
+    assert marked["metadata"]["generateName"] == "a-"
+    assert marked["spec"]["template"]["metadata"]["labels"][names.LABEL] == "K"
+
+
+# --- streams
+
+
+def test_a_refused_stream_leaves_nothing() -> None:
+    plugin, sink = make_plugin(Jobs())
+    for message_type in (4, 6, 7):
+        ask(plugin, message_type, username="ana", jobId="none-1")
+    assert [message["errorCode"] for message in sink.messages()] == [3, 3, 3]
+    assert plugin._opening == set()
+
+
+@pytest.mark.parametrize("job_id", ["*", "a-1"])
+def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
+    """Before its first message, and after its state was read: otherwise the stream would show the old one for hours."""
+    sink, jobs = Sink(), Jobs(make_view("a-1"))
+    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]
+    stop = threading.Event()
+
+    def change() -> None:
+        jobs.before_answer = lambda: None
+        jobs.views["a-1"] = make_view("a-1", Status.FINISHED)
+        streams._note("a-1")
+        if not streams._writing.locked():  # the thread that writes changes is quick
+            for changed in streams._take(stop):
+                streams._look(changed)
+
+    jobs.before_answer = change
+    streams.open(1, "*", job_id)
+    stop.set()
+    for changed in streams._take(stop):
+        streams._look(changed)
+    assert sink.messages()[-1]["status"] == "Finished"
+
+
+def test_changes_of_one_job_do_not_stop_the_measuring_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.streams.USAGE_INTERVAL_S", 0.0)
+    jobs = Jobs(make_view("a-1"), make_view("a-2"))
+    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    for number in (1, 2):
+        streams.open(number, "*", f"a-{number}")
+    streams._take(threading.Event())
+    streams._note("a-1")
+    assert streams._take(threading.Event()) == ["a-1", "a-2"]
+
+
+def test_failures_of_cancelled_streams_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.streams.USAGE_INTERVAL_S", 0.0)
+    jobs = Jobs(make_view("a-1"))
+    jobs.usage_error = UnavailableError("no answer")
+    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams.open(1, "*", "a-1")
+    streams._measure_safely("a-1")
+    streams.cancel(1)
+    streams._take(threading.Event())
+    assert streams._failures == {}
+
+
+class Broken:
+    def watch(self, job_id: str, event: threading.Event) -> None: ...
+
+    def unwatch(self, job_id: str, event: threading.Event) -> None: ...
+
+    def find(self, job_id: str) -> View:
+        return make_view(job_id, Status.FINISHED)
+
+    def can_split_streams(self) -> bool:
+        return True
+
+    def open_log(self, *_: object, **options: object) -> "Broken":
+        if options["stream"] == "Stdout":
+            raise OutputMissingError("the log is broken")
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None: ...
+
+
+def test_a_broken_split_log_ends_its_stream_with_an_error() -> None:
+    """Otherwise the Launcher would wait for its end."""
+    sink, broken = Sink(), Broken()
+    streams = OutputStreams(lambda job_id, kind: Output(broken, broken, job_id, kind), Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]
+    output = streams._make("a-1", Kind.MIXED)
+    streams._outputs[1] = output
+    streams._run(1, output)
+    assert [(message["messageType"], message["errorCode"]) for message in sink.messages()] == [(-1, 7)]
+
+
+def test_a_log_that_always_breaks_at_the_same_place_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with a damaged file sends the same beginning each time, which is no progress."""
+    monkeypatch.setattr("kns.plain.output._REOPEN_S", 0.0)
+    monkeypatch.setattr("kns.plain.output._MOST_FAILURES", 3)
+    opened: list[int] = []
+
+    class Damaged(Broken):
+        def open_log(self, *_: object, **options: object) -> "Broken":
+            opened.append(1)
+            assert len(opened) < 100
+            return self
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"2026-01-05T14:15:30Z one\n"
+            raise UnavailableError("the connection broke")
+
+    damaged, texts = Damaged(), []
+    output = Output(damaged, damaged, "a-1", Kind.STDOUT)  # type: ignore[arg-type]
+    with pytest.raises(OutputMissingError, match="cannot be read"):
+        output.run(lambda _, text: texts.append(text))
+    assert texts == ["one\n"]
+
+
+# --- keeper and input
+
+
+class Kept(NoCluster):
+    def __init__(self, error: KnsError) -> None:
+        self.error = error
+        self.sent = 0
+
+    def send_input(self, pod: str, container: str, data: bytes) -> None:
+        self.sent += 1
+        raise self.error
+
+
+def test_an_input_that_nobody_reads_is_sent_once(tmp_path: Path) -> None:
+    """Each attempt holds up a worker, and the container's input ends with the first one."""
+    inputs, cluster = InputFiles(tmp_path), Kept(RefusedError("a part of the input may be missing"))
+    view = make_view("a-1")
+    view = View(view.id, view.job, _with_stdin(view), view.state, {})
+    keeper = Keeper(Jobs(view), cluster, inputs=inputs, clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]
+    inputs.store("a-1", "x")
+    for _ in range(3):
+        keeper.look("a-1")
+    assert cluster.sent == 1
+
+
+def _with_stdin(view: View) -> Any:
+    stored = {name: getattr(view.stored, name) for name in view.stored.__slots__}
+    return type(view.stored)(**{**stored, "stdin_token": "true"})
+
+
+def test_a_part_of_an_input_is_no_reason_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def __enter__(self) -> "Silent":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def send_binary(self, data: bytes) -> None:
+            raise TimeoutError("the socket is full")
+
+    monkeypatch.setattr(channel, "_connect", lambda *_, **__: Silent())
+    with pytest.raises(RefusedError, match="may be missing"):
+        channel.send_input(None, "/x", container="c", data=b"x", timeout_s=1.0)  # type: ignore[arg-type]
+
+
+def test_a_bug_in_a_list_does_not_end_the_keeper(tmp_path: Path) -> None:
+    jobs = Jobs(make_view("a-1"))
+
+    def crash() -> None:
+        raise TypeError("an object that nobody expected")
+
+    jobs.before_answer = crash
+    keeper = Keeper(jobs, NoCluster(), inputs=InputFiles(tmp_path), clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]
+    keeper._add_all()
+    assert keeper._due == set()
+
+
+# --- signals
+
+
+BLOCKED = """
+import os, sys
+from kns.launcher import process
+process._END_S = 1
+with process.signals(lambda: None):
+    sys.stderr.write("x")
+    sys.stderr.flush()
+    while True:
+        os.write(1, b"y" * 65536)  # nobody reads
+"""
+
+
+def test_sigterm_ends_a_plugin_whose_launcher_does_not_read() -> None:
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        subprocess.Popen(
+            [sys.executable, "-c", BLOCKED],
+            stdout=theirs.fileno(),
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as child,
+    ):
+        theirs.close()
+        assert child.stderr is not None
+        assert child.stderr.read(1) == b"x"
+        child.send_signal(signal.SIGTERM)
+        try:
+            assert child.wait(PATIENCE_S) == 0
+        finally:
+            child.kill()
+
+
+# --- what waits
+
+
+class Stuck:
+    """An output that does not notice its cancel until the API server answers."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+
+    def run(self, emit: object) -> None:
+        del emit
+        self.answered.wait()
+
+    def cancel(self) -> None: ...
+
+
+def test_cancelled_outputs_count_until_their_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who opens and closes a page again and again would otherwise start threads without a bound."""
+    monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS", 2)
+    stuck = Stuck()
+    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    for number in (1, 2):
+        streams.open(number, "a-1", Kind.MIXED)
+        streams.cancel(number)
+    try:
+        with pytest.raises(InvalidInputError, match="2 streams"):
+            streams.open(3, "a-1", Kind.MIXED)
+    finally:
+        stuck.answered.set()
+
+
+def test_commands_in_containers_do_not_hold_up_other_requests() -> None:
+    """A shell of a user's image may hang until its time is over, and the user may ask again and again."""
+    plugin, sink = make_plugin(Jobs())
+    for number in range(200):
+        plugin.accept(json.dumps({"messageType": 5, "requestId": number, "jobId": "a", "operation": 2}).encode())
+    assert plugin._waiting.empty()
+    assert {message["messageType"] for message in sink.messages()} == {-1}
+    assert 0 < plugin._controls.qsize() < 200
+
+
+def test_large_requests_wait_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand submissions of five mebibytes would need all memory while the cluster does not answer."""
+    blocked = threading.Event()
+
+    class Room(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            blocked.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("kns.launcher.plugin._MOST_WAITING_BYTES", 1000)
+    plugin, _ = make_plugin(Jobs())
+    plugin._room = Room()
+    frame = json.dumps({"messageType": 42, "requestId": 1, "x": "y" * 2000}).encode()
+    plugin.accept(frame)
+    other = threading.Thread(target=plugin.accept, args=(frame,), daemon=True)
+    other.start()
+    assert blocked.wait(PATIENCE_S)
+    assert plugin._waiting.qsize() == 1
+    stop = threading.Event()
+    threading.Thread(target=plugin._work, args=(plugin._waiting, stop), daemon=True).start()
+    other.join(PATIENCE_S)
+    assert not other.is_alive()

@@ -1,0 +1,155 @@
+"""The state of a job and its reason, as a table: Kubernetes Job and pod in, status and words out."""
+
+from typing import Any
+
+import pytest
+
+from kns.plain import names
+from kns.plain.job import Container, PlainJob
+from kns.plain.objects import build_job, mark_job
+from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
+from kns.plain.stored import read_stored
+
+JOB = PlainJob(name="a", user="ana", container=Container("debian"), command="true")
+RUNNING = {"running": {"startedAt": "2026-01-05T14:15:31Z"}}
+
+
+def a_job(*conditions: str, **annotations: str) -> dict[str, Any]:
+    obj = mark_job(build_job(JOB, generate_name="a-"), JOB, cluster="c", generate_name="a-")
+    obj["metadata"] |= {"name": "a-1", "uid": "u", "creationTimestamp": "2026-01-05T14:15:30Z"}
+    obj["metadata"]["annotations"] |= {f"kns.io/plain-{key}": value for key, value in annotations.items()}
+    obj["status"] = {"conditions": [{"type": kind, "status": "True", "message": "said"} for kind in conditions]}
+    return obj
+
+
+def a_pod(state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    own = [] if state is None else [{"name": names.CONTAINER, "state": state}]
+    container = {"name": names.CONTAINER, "image": "debian", "resources": {"limits": {"memory": "64M"}}}
+    return {
+        "metadata": {"name": "a-1-pod", "creationTimestamp": "2026-01-05T14:15:30Z"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "side-car"}, container]},
+        "status": {"containerStatuses": [{"name": "side-car", "state": RUNNING}, *own], **status},
+    }
+
+
+def ended(code: int, reason: str = "Error", **more: str) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "finishedAt": "2026-01-05T14:16:31Z", **more}}
+
+
+def read(obj: dict[str, Any], pod: dict[str, Any] | None, warning: str = "") -> State:
+    return read_state(read_stored(obj), obj, pod, warning=warning, is_certain=True)
+
+
+DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "message": "preempted by x"}]
+UNFIT = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]
+TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
+    ("new", a_job(), None, Status.PENDING, "waits for its pod"),
+    ("no node fits", a_job(), a_pod(conditions=UNFIT), Status.PENDING, "no node fits: 0/3 nodes"),
+    ("on a node", a_job(), a_pod(), Status.PENDING, "the node prepares the container"),
+    (
+        "a secret is missing",
+        a_job(),
+        a_pod({"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}),
+        Status.PENDING,
+        'CreateContainerConfigError: secret "x" not found',
+    ),
+    ("runs", a_job(), a_pod(RUNNING), Status.RUNNING, ""),
+    ("is held", a_job(suspended="true"), a_pod(RUNNING), Status.SUSPENDED, "suspended by its user"),
+    ("is being stopped", a_job(asked="stop"), a_pod(RUNNING), Status.RUNNING, "stopping"),
+    ("ended well", a_job("Complete"), a_pod(ended(0)), Status.FINISHED, ""),
+    ("ended badly", a_job("Failed"), a_pod(ended(3)), Status.FINISHED, ""),
+    ("its side-car still runs", a_job(), a_pod(ended(0)), Status.FINISHED, ""),
+    ("was stopped", a_job("Failed", asked="stop"), a_pod(ended(143)), Status.KILLED, "stopped by its user"),
+    ("was killed", a_job("Failed", asked="kill"), a_pod(ended(137)), Status.KILLED, "killed by its user"),
+    ("was ended by who knows", a_job(asked="?"), a_pod(ended(1)), Status.KILLED, "ended by its user"),
+    ("memory", a_job(), a_pod(ended(137, "OOMKilled")), Status.KILLED, "used more memory than its limit of 64M"),
+    (
+        "evicted",
+        a_job(),
+        a_pod(ended(137), reason="Evicted", message="The node was low on memory"),
+        Status.KILLED,
+        "ended by the cluster: The node was low on memory",
+    ),
+    (
+        "preempted",
+        a_job(),
+        a_pod(ended(143), conditions=DISRUPTED),
+        Status.KILLED,
+        "ended by the cluster: preempted by x",
+    ),
+    ("no such program", a_job(), a_pod(ended(128, "StartError", message="no file")), Status.FAILED, "no file"),
+    ("refused by the node", a_job(), a_pod(phase="Failed", message="no cpu"), Status.FAILED, "no cpu"),
+    ("its pod was deleted", a_job("Failed"), None, Status.KILLED, "its pod was deleted (said)"),
+    ("its pod was deleted by us", a_job("Failed", asked="kill"), None, Status.KILLED, "ended by its user"),
+    ("canceled", a_job("Suspended", asked="cancel"), None, Status.CANCELED, "canceled before it started"),
+    ("canceled, pod still there", a_job(asked="cancel"), a_pod(), Status.CANCELED, "canceled before it started"),
+    ("canceled too late", a_job(asked="cancel"), a_pod(ended(143)), Status.KILLED, "ended by its user"),
+]
+
+
+@pytest.mark.parametrize(("obj", "pod", "status", "message"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_states(obj: dict[str, Any], pod: dict[str, Any] | None, status: Status, message: str) -> None:
+    state = read(obj, pod)
+    assert (state.status, state.message) == (status, message)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row[3] not in (Status.PENDING, Status.RUNNING)], ids=lambda r: r[0]
+)
+def test_the_end_is_the_same_without_the_pod(row: Any) -> None:
+    """What the annotation keeps is what was read."""
+    _, obj, pod, status, message = row
+    state = read(obj, pod)
+    obj["metadata"]["annotations"][names.END] = encode_end(state)
+    again = read(obj, None)
+    if status is not Status.SUSPENDED:
+        assert (again.status, again.message, again.exit_code) == (status, message, state.exit_code)
+        assert again.has_run == state.has_run
+
+
+@pytest.mark.parametrize("pod", [None, a_pod(), a_pod(RUNNING)])
+@pytest.mark.parametrize("condition", ["Complete", "Failed"])
+def test_a_watch_that_is_behind_decides_nothing(pod: dict[str, Any] | None, condition: str) -> None:
+    """The Job's end may arrive before its pod's, and an end that is wrong would be kept."""
+    obj = a_job(condition)
+    state = read_state(read_stored(obj), obj, pod)
+    assert (state.is_unsure, state.is_completed) == (True, False)
+
+
+def test_a_pod_of_a_lost_node() -> None:
+    pod = a_pod(RUNNING)
+    pod["metadata"]["deletionTimestamp"] = "2026-01-05T14:16:31Z"
+    assert read(a_job("Failed"), pod).status is Status.KILLED
+
+
+def test_a_warning_explains_a_job_without_a_pod() -> None:
+    assert (
+        read(a_job(), None, "FailedCreate: exceeded quota").message == "waits for its pod: FailedCreate: exceeded quota"
+    )
+
+
+def test_the_newest_pod_counts() -> None:
+    older, newer = a_pod(), a_pod()
+    newer["metadata"] |= {"name": "b", "creationTimestamp": "2026-01-05T14:15:31Z"}
+    assert choose_pod([newer, older]) is newer
+    assert choose_pod([]) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": 1}', '{"name": "a", "user": "b", "image": "i", "ports": 7}'])
+def test_annotations_that_somebody_changed(text: str) -> None:
+    """The job stays visible to its user."""
+    obj = a_job()
+    obj["metadata"]["annotations"][names.STORED] = text
+    stored = read_stored(obj)
+    assert (stored.id, stored.job.name, stored.job.user) == ("a-1", "a-1", "ana")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"status": "?", "exitCode": "x"}'])
+def test_an_unreadable_end(text: str) -> None:
+    obj = a_job(end=text)
+    state = read(obj, a_pod(ended(3)))
+    assert state.status is Status.FINISHED
+
+
+def test_asked_values_are_the_operations() -> None:
+    assert {str(each) for each in Asked} == {"stop", "kill", "cancel"}
