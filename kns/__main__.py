@@ -76,7 +76,7 @@ def _load_posit_tools() -> ModuleType:
 
 
 def _explain_missing(error: ModuleNotFoundError, extra: str = "server") -> int:
-    print(f"kns: the module {error.name} is missing; `pip install 'kns[{extra}]'` installs it", file=sys.stderr)  # noqa: T201
+    print(f"kns: the module {error.name} is missing; `pip install 'kns[{extra}]'` installs it", file=sys.stderr)  # noqa: T201 - no log yet
     return 2
 
 

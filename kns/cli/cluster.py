@@ -30,10 +30,12 @@ from kns.cli.submit import (
     Nodes,
     Parameters,
     Project,
+    SubmissionFile,
     Uploads,
     Vault,
     Walltime,
-    build_body,
+    ensure_machine,
+    merge_options,
     read_file,
     read_pairs,
     read_uploads,
@@ -131,9 +133,7 @@ def run(
     ctx: typer.Context,
     app: Annotated[str, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)],
     command_line: Annotated[list[str], typer.Argument(metavar="CMD", show_default=False)],
-    file: Annotated[
-        str | None, typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; options win.")
-    ] = None,
+    file: SubmissionFile = None,
     param: Parameters = None,
     upload: Uploads = None,
     machine: Machine = None,
@@ -161,8 +161,7 @@ def run(
     # In a pipe, standard output is that of CMD.
     screen = session.screen if session.screen.is_terminal else session.screen.with_output(Format.JSON)
     with ending_in_order(), session.connect() as client:
-        body = build_body(
-            client,
+        body = merge_options(
             read_file(file) if file is not None else {},
             app=app,
             parameters={**read_pairs(param, "--param"), **read_uploads(upload)},
@@ -174,6 +173,7 @@ def run(
             project=project,
             vault=vault,
         )
+        ensure_machine(client, body)
         with _submitted(session, client, body) as number:
             session.screen.note(f"job {number}")
             found = wait_for(session, screen, client, number, until=Until.SERVING, timeout_s=timeout)

@@ -17,6 +17,7 @@ from kns.cli.submit import (
     Nodes,
     Parameters,
     Project,
+    SubmissionFile,
     Uploads,
     Vault,
     Walltime,
@@ -43,9 +44,7 @@ def add_render(app: typer.Typer, render_job: RenderJob) -> None:
         machine: Annotated[
             str | None, typer.Option("--machine", "-m", metavar="NAME", help="The machine; needed.")
         ] = None,
-        file: Annotated[
-            str | None, typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; options win.")
-        ] = None,
+        file: SubmissionFile = None,
         param: Parameters = None,
         upload: Uploads = None,
         nodes: Nodes = None,

@@ -40,6 +40,12 @@ CommandOption = Annotated[
 Walltime = Annotated[str | None, typer.Option("--walltime", "-t", metavar="HH:MM:SS", help="Longest time to run.")]
 Label = Annotated[str | None, typer.Option("--label", "-l", help="A label to find the job by.")]
 Project = Annotated[str | None, typer.Option("--project", help="The project to bill.")]
+SubmissionFile = Annotated[
+    str | None,
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="A submission as JSON or YAML, - for standard input; options win."
+    ),
+]
 Vault = Annotated[str | None, typer.Option("--vault", help="The vault to mount.")]
 
 submission = typer.Typer()
@@ -49,10 +55,7 @@ submission = typer.Typer()
 def submit(
     ctx: typer.Context,
     app: App = None,
-    file: Annotated[
-        str | None,
-        typer.Option("--file", "-f", metavar="FILE", help="A submission as JSON or YAML; - is standard input. "),
-    ] = None,
+    file: SubmissionFile = None,
     param: Parameters = None,
     upload: Uploads = None,
     machine: Machine = None,
@@ -81,8 +84,7 @@ def submit(
     screen = session.screen_for(output)
     given = read_file(file) if file is not None else {}
     with session.connect() as client:
-        body = build_body(
-            client,
+        body = merge_options(
             given,
             app=app,
             parameters={**read_pairs(param, "--param"), **read_uploads(upload)},
@@ -94,6 +96,7 @@ def submit(
             project=project,
             vault=vault,
         )
+        ensure_machine(client, body)
         if dry_run:
             screen.dump(body)
             return
@@ -124,36 +127,10 @@ def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None
     raise AssertionError("the last try returns or raises")
 
 
-def build_body(
-    client: Client,
-    given: Mapping[str, Any],
-    *,
-    app: str | None,
-    parameters: Mapping[str, str],
-    machine: str | None,
-    nodes: int | None,
-    command: str | None,
-    walltime: str | None,
-    label: str | None,
-    project: str | None,
-    vault: str | None,
-) -> dict[str, Any]:
-    """As `merge_options`, on the smallest machine that fits if none is named."""
-    body = merge_options(
-        given,
-        app=app,
-        parameters=parameters,
-        machine=machine,
-        nodes=nodes,
-        command=command,
-        walltime=walltime,
-        label=label,
-        project=project,
-        vault=vault,
-    )
+def ensure_machine(client: Client, body: dict[str, Any]) -> None:
+    """Name the smallest machine that fits, if the submission names none."""
     if not body["machine"].get("type"):
         body["machine"]["type"] = _choose_machine(client, body["app"], body["application"].get("command"))
-    return body
 
 
 def merge_options(

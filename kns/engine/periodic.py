@@ -1,8 +1,8 @@
 """A task of the leader that is repeated, in a thread of its own. It knows nothing of what the task does."""
 
-import threading
 from collections.abc import Callable
 
+from kns.engine.background import Background
 from kns.logs import get_logger
 from kns.model.errors import KnsError
 
@@ -11,27 +11,16 @@ log = get_logger(__name__)
 RETRY_S = 60.0  # after an error
 
 
-class Periodic:
+class Periodic(Background):
     """
     `task` returns the seconds until its next call. Only the leader works, so `may_work` is asked before each call.
     """
 
     def __init__(self, name: str, task: Callable[[], float], *, may_work: Callable[[], bool]) -> None:
+        super().__init__(name)
         self._name = name
         self._task = task
         self._may_work = may_work
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, *, timeout_s: float) -> bool:
-        """Call the task no more. Returns whether a running call ended in time."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def call(self) -> float:
         """Call the task once, if this replica may work. Returns the seconds until the next call."""

@@ -8,12 +8,12 @@ of the namespace that was judged, so of a claim, a ready mark and a deletion onl
 A claimed member is never given to another job. If no record names it after a grace period, it is discarded.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kns import metrics
+from kns.engine.background import Background
 from kns.engine.judging import Contexts, Discard, Judge, Wanted
 from kns.engine.shape import digest_shape
 from kns.engine.yielding import yield_to_jobs
@@ -48,7 +48,7 @@ class PoolRules:
     release: str
 
 
-class Pool:
+class Pool(Background):
     """
     `may_work` is called before each round and each write, because only the leader makes members.
 
@@ -67,6 +67,7 @@ class Pool:
         may_work: Callable[[], bool],
         is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
+        super().__init__("pool")
         self._rules = rules
         self._kind = kind
         self._site = site
@@ -81,18 +82,6 @@ class Pool:
         self._unknown: frozenset[str | None] = frozenset()  # machine classes that pools name and the catalogue lacks
         self._failures: dict[str, tuple[int, float]] = {}  # shape -> failures in a row, monotonic time of the last
         self._yielding_since: float | None = None  # since when it gives way to jobs, without a member made; monotonic
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, *, timeout_s: float) -> bool:
-        """Start no further work. Returns whether the running round ended in time."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def work(self) -> None:
         """

@@ -10,12 +10,12 @@ large share of the job namespaces look like orphans, the sweep removes nothing: 
 example restored from a backup, which gives them new uids.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from kns import metrics
+from kns.engine.background import Background
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import KnsError
@@ -48,7 +48,7 @@ class SweepRules:
     dry_run: bool = False
 
 
-class Sweeper:
+class Sweeper(Background):
     """`may_work` is called before each sweep and each removal, because only the leader sweeps."""
 
     def __init__(
@@ -63,6 +63,7 @@ class Sweeper:
         may_work: Callable[[], bool],
         is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
+        super().__init__("sweeper")
         self._rules = rules
         self._kinds = kinds
         self._world = world
@@ -72,18 +73,6 @@ class Sweeper:
         self._may_work = may_work
         self._is_clock_trusted = is_clock_trusted
         self._first_seen: dict[str, datetime] = {}  # key -> when it first looked like an orphan
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, *, timeout_s: float) -> bool:
-        """Start no further removal. Returns whether the running one ended in time."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def sweep(self) -> None:
         """

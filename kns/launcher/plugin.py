@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from kns.launcher.fields import read_text
 from kns.launcher.frames import FrameTooLargeError, Outbox
 from kns.launcher.policy import apply_profile, build_cluster_info
 from kns.launcher.ports import Options, Profiles
@@ -31,7 +32,7 @@ from kns.launcher.requests import (
     read_output_kind,
     require_user,
 )
-from kns.launcher.shapes import build_state, project, read_text
+from kns.launcher.shapes import build_state, project
 from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams, StatusStreams
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, clip

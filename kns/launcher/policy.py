@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from kns.launcher.fields import Json, read_objects, read_text
 from kns.launcher.ports import Profile, ResourceLimit, ResourceProfile
 from kns.launcher.shapes import (
     CPU,
@@ -20,12 +21,9 @@ from kns.launcher.shapes import (
     MEMORY_REQUEST,
     PROFILE,
     REQUEST_OF,
-    Json,
     read_constraints,
     read_container,
     read_job,
-    read_objects,
-    read_text,
 )
 from kns.model.errors import InvalidInputError
 from kns.model.reading.quantity import format_quantity

@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
         return run_command(arguments.mode, find_scratch_path(arguments), _say, verbose=arguments.verbose)
     except ConfigError as error:
         for problem in error.problems:
-            print(f"{NAME}: {problem}", file=sys.stderr)  # noqa: T201
+            print(f"{NAME}: {problem}", file=sys.stderr)  # noqa: T201 - for whoever starts it
     except KnsError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{NAME}: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
     return 1
 
 
@@ -109,7 +109,7 @@ def _make_folders(options: Options, *, owner: str | None = "") -> None:
         except OSError as error:
             if is_needed:
                 raise KnsError(f"scratch-path: {folder} cannot be used: {error.strerror or error}") from error
-            print(f"{NAME}: logging-dir: {folder} cannot be used: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+            print(f"{NAME}: logging-dir: {folder} cannot be used: {error.strerror or error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
 
 
 def _become(user: str) -> None:
@@ -135,14 +135,14 @@ def _log_to_file(folder: Path) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     except OSError as error:
-        print(f"{NAME}: {path} cannot be written: {error.strerror}; messages are here", file=sys.stderr)  # noqa: T201
+        print(f"{NAME}: {path} cannot be written: {error.strerror}; messages are here", file=sys.stderr)  # noqa: T201 - for whoever starts it
         return
     os.dup2(fd, 1)
     os.close(fd)
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201 - a command for people, without frames
+    print(text)  # noqa: T201 - for whoever starts it - a command for people, without frames
 
 
 def _help() -> str:

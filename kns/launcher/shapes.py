@@ -6,16 +6,25 @@ The Launcher's job object: JSON to `PlainJob` and back.
 `Mount.given` is the mount as submitted.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from kns.launcher.fields import (
+    Json,
+    check_reported,
+    describe_type,
+    read_list,
+    read_number,
+    read_objects,
+    read_text,
+    read_texts,
+)
+from kns.launcher.mounts import read_mounts
 from kns.model.errors import InvalidInputError
 from kns.plain.job import (
     Constraint,
     Container,
-    Mount,
     PlainJob,
     Port,
     Protocol,
@@ -24,8 +33,6 @@ from kns.plain.job import (
     Variable,
 )
 from kns.plain.jobs import View
-
-Json = Mapping[str, Any]
 
 LIMITS = "resourceLimits"
 CONFIG = "config"
@@ -36,114 +43,9 @@ CPU, MEMORY = "cpuCount", "memory"
 CPU_REQUEST, MEMORY_REQUEST = "CPU Request", "Memory Request"
 KUBERNETES_NAMES = {CPU: "cpu", MEMORY: "memory", NVIDIA: "nvidia.com/gpu", AMD: "amd.com/gpu"}
 REQUEST_OF = {CPU_REQUEST: CPU, MEMORY_REQUEST: MEMORY}
-MOST_ITEMS = 1000  # of one list of a job; a Job of Kubernetes with more does not fit etcd's 1.5 MiB anyway
-MOST_DEPTH = 32  # lists and objects in one another; a volume of Kubernetes has fewer than 10
 MOST_PORTS = 100  # of one job; the Services of a whole cluster share 2768 ports of the nodes
 MOST_ENVIRONMENT_BYTES = 256 * 1024  # names and values; each stays in memory while the job is in the cluster
 _ENVIRONMENT_NAME_LIMIT = 1024
-_NUMBERS = range(-(2**63), 2**64)  # other readers of JSON refuse larger whole numbers
-
-
-def read_text(data: Json, key: str, *, path: str = "") -> str:
-    """
-    The text of a key; "" if it is missing or null.
-
-    Raises:
-        InvalidInputError: another type, or a zero byte, which no process can receive.
-    """
-    value = data.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise InvalidInputError(path or key, f"is {_kind(value)}; write a text")
-    if not _is_text(value):
-        raise InvalidInputError(path or key, "contains a zero byte or half of a surrogate pair; remove it")
-    return value
-
-
-def _is_text(value: Any) -> bool:
-    """Whether a process and a file can receive it."""
-    return isinstance(value, str) and "\0" not in value and _is_unicode(value)
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def read_list(data: Json, key: str) -> Sequence[Any]:
-    """The list of a key; empty if it is missing or null. Raises InvalidInputError for another type."""
-    value = data.get(key)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise InvalidInputError(key, f"is {_kind(value)}; write a list")
-    if len(value) > MOST_ITEMS:
-        raise InvalidInputError(key, f"has {len(value)} items; at most {MOST_ITEMS} are allowed")
-    return value
-
-
-def read_texts(data: Json, key: str) -> tuple[str, ...]:
-    texts = read_list(data, key)
-    for text in texts:
-        if not _is_text(text):
-            raise InvalidInputError(key, f"has {_kind(text)} as an item that is no text without zero bytes")
-    return tuple(texts)
-
-
-def read_objects(data: Json, key: str) -> Sequence[Json]:
-    items = read_list(data, key)
-    for item in items:
-        if not isinstance(item, dict):
-            raise InvalidInputError(key, f"has {_kind(item)} as an item; write objects")
-    return items
-
-
-def read_number(data: Json, key: str, *, path: str) -> int | None:
-    """A whole number, which S000 writes as a text and the SDK as a number; None if missing, null or ""."""
-    value = data.get(key)
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInputError(path, f"is {_kind(value)}; write a whole number")
-    return value
-
-
-def check_reported(items: Sequence[Json], key: str) -> None:
-    """
-    Whether every reader of JSON can take what is reported back as it was submitted. One job with NaN or half of a
-    surrogate pair would make each list of all jobs unreadable.
-
-    Raises:
-        InvalidInputError: a number, a text or a depth that is not portable.
-    """
-    left: list[tuple[Any, int]] = [(item, 1) for item in items]
-    while left:
-        value, depth = left.pop()
-        if depth > MOST_DEPTH:
-            raise InvalidInputError(key, f"has more than {MOST_DEPTH} lists and objects in one another")
-        if isinstance(value, dict):
-            left += ((each, depth + 1) for pair in value.items() for each in pair)
-        elif isinstance(value, list):
-            left += ((each, depth + 1) for each in value)
-        elif isinstance(value, str) and not _is_unicode(value):
-            raise InvalidInputError(key, "contains half of a surrogate pair; remove it")
-        elif (isinstance(value, float) and not math.isfinite(value)) or (
-            isinstance(value, int) and value not in _NUMBERS
-        ):
-            raise InvalidInputError(key, "contains a number that is too large or is none")
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
 
 
 def read_environment(data: Json) -> tuple[Variable, ...]:
@@ -165,12 +67,12 @@ def read_container(data: Json, *, default_image: str) -> Container:
     if given is None:
         return Container(default_image)
     if not isinstance(given, dict):
-        raise InvalidInputError("container", f"is {_kind(given)}; write an object")
+        raise InvalidInputError("container", f"is {describe_type(given)}; write an object")
     groups_key = "supplementalGroupIds" if "supplementalGroupIds" in given else "supplememtalGroupIds"
     groups = []
     for group in read_list(given, groups_key):
         if isinstance(group, bool) or not isinstance(group, int) or group < 0:
-            raise InvalidInputError("container.supplementalGroupIds", f"has {_kind(group)}; write group ids")
+            raise InvalidInputError("container.supplementalGroupIds", f"has {describe_type(group)}; write group ids")
         groups.append(group)
     return Container(
         image=read_text(given, "image", path="container.image") or default_image,
@@ -268,97 +170,6 @@ def read_job(
         share_process_namespace=share_process_namespace,
         extras=extras,
     )
-
-
-def read_mounts(data: Json) -> tuple[Mount, ...]:
-    """
-    The mounts, as Kubernetes volumes.
-
-    Raises:
-        InvalidInputError: a mount without path or of an unknown type.
-    """
-    mounts = []
-    check_reported(read_objects(data, "mounts"), "mounts")
-    for index, item in enumerate(read_objects(data, "mounts")):
-        where = f"mounts[{index}]"
-        path = read_text(item, "mountPath", path=f"{where}.mountPath")
-        if not path.startswith("/"):
-            raise InvalidInputError(f"{where}.mountPath", f"{path!r} is not an absolute path in the container")
-        read_only = item.get("readOnly", False)
-        if not isinstance(read_only, bool):
-            raise InvalidInputError(f"{where}.readOnly", f"is {_kind(read_only)}; write true or false")
-        volume = _read_volume(item, where, read_only=read_only)
-        sub_path = ""
-        if isinstance(item.get("source"), dict):
-            sub_path = read_text(item["source"], "subPath", path=f"{where}.source.subPath")
-        mounts.append(Mount(path=path, volume=volume, read_only=read_only, sub_path=sub_path, given=dict(item)))
-    return tuple(mounts)
-
-
-# What the documents call the fields of a source, and what Kubernetes calls them: (Launcher, Kubernetes, required).
-_SOURCES: Mapping[str, tuple[str, tuple[tuple[str, str, bool], ...]]] = {
-    "host": ("hostPath", (("path", "path", True),)),
-    "nfs": ("nfs", (("host", "server", True), ("path", "path", True))),
-    "azureFile": ("azureFile", (("secretName", "secretName", True), ("shareName", "shareName", True))),
-    "glusterFs": ("glusterfs", (("endpoints", "endpoints", True), ("path", "path", True))),
-    "cephFs": ("cephfs", (("path", "path", False), ("user", "user", False), ("secretFile", "secretFile", False))),
-}
-_CLAIM_TYPES = ("passthrough", "pvc", "persistentVolumeClaim")
-_PASSED = frozenset(
-    {"persistentVolumeClaim", "emptyDir", "configMap", "secret", "projected", "downwardAPI", "csi", "ephemeral",
-     "hostPath", "nfs", "iscsi", "image"}
-)  # fmt: skip
-
-
-def _read_volume(item: Json, where: str, *, read_only: bool) -> dict[str, Any]:
-    kind = read_text(item, "type", path=f"{where}.type")
-    source = item.get("source")
-    if not isinstance(source, dict):
-        raise InvalidInputError(f"{where}.source", f"is {_kind(source)}; write an object")
-    if kind in _SOURCES:
-        return _build_source(kind, source, where, read_only=read_only)
-    if kind in _CLAIM_TYPES:
-        return _read_passed(kind, source, where, read_only=read_only)
-    known = ", ".join(sorted((*_SOURCES, *_CLAIM_TYPES)))
-    raise InvalidInputError(f"{where}.type", f"{kind!r} is not supported; use one of {known}")
-
-
-def _build_source(kind: str, source: Json, where: str, *, read_only: bool) -> dict[str, Any]:
-    name, fields = _SOURCES[kind]
-    volume: dict[str, Any] = {}
-    for given, kubernetes, required in fields:
-        value = read_text(source, given, path=f"{where}.source.{given}")
-        if required and not value:
-            raise InvalidInputError(f"{where}.source.{given}", f"is required for a mount of the type {kind}")
-        if value:
-            volume[kubernetes] = value
-    if kind == "cephFs":
-        volume["monitors"] = list(read_texts(source, "monitors"))
-        if not volume["monitors"]:
-            raise InvalidInputError(f"{where}.source.monitors", "is required for a mount of the type cephFs")
-        if secret := source.get("secretRef"):
-            volume["secretRef"] = {"name": secret["name"] if isinstance(secret, dict) else str(secret)}
-    if read_only and kind != "host":  # a hostPath has no such field; the mount has it
-        volume["readOnly"] = True
-    return {name: volume}
-
-
-def _read_passed(kind: str, source: Json, where: str, *, read_only: bool) -> dict[str, Any]:
-    """A claim by name, or a volume in Kubernetes' own words."""
-    claim = source.get("claimName")
-    if isinstance(claim, str) and claim:
-        return {"persistentVolumeClaim": {"claimName": claim, **({"readOnly": True} if read_only else {})}}
-    words = {key: value for key, value in source.items() if key not in ("subPath", "name")}
-    if kind != "passthrough" or len(words) != 1 or not words.keys() <= _PASSED:
-        allowed = ", ".join(sorted(_PASSED))
-        raise InvalidInputError(
-            f"{where}.source",
-            f"has neither claimName nor, for passthrough, exactly one volume of Kubernetes: {allowed}",
-        )
-    ((name, value),) = words.items()
-    if not isinstance(value, dict):
-        raise InvalidInputError(f"{where}.source.{name}", f"is {_kind(value)}; write an object")
-    return {name: value}
 
 
 def format_time(time: datetime | None) -> str | None:

@@ -53,10 +53,12 @@ def test_killed_and_started_again(start: Start, cluster: Cluster) -> None:
     first.wait_status(jobs[0]["id"], "Canceled")
     first.wait_status(jobs[1]["id"], "Suspended")
     first.until(lambda: names.END in cluster.job(jobs[0]["id"])["metadata"]["annotations"])
+    witness = begin(start)
+    witness.until(lambda: all_jobs(witness) == all_jobs(first))  # the watches of the first have told it everything
     before = all_jobs(first)
     first.kill()
     second = begin(start)
-    assert all_jobs(second) == before
+    second.until(lambda: all_jobs(second) == before)
     cluster.run_pod(jobs[2]["id"])
     second.until(lambda: cluster.inputs.get(pod_name(jobs[2]["id"])) == b"later")
 

@@ -106,7 +106,7 @@ def _connect(
         yield connection
     finally:
         with contextlib.suppress(websocket.WebSocketException, OSError):
-            connection.shutdown()  # type: ignore[no-untyped-call]
+            connection.shutdown()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 
 def _ssl_options(configuration: Any) -> dict[str, Any]:

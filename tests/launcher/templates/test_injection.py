@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kns.launcher.mounts import read_mounts
 from kns.launcher.ports import Profile
-from kns.launcher.shapes import read_mounts
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.fields import build_fields
 from kns.launcher.templates.folder import Snapshot, read_defaults
