@@ -39,6 +39,7 @@ _MEMBER_EVERY_S = 1.0
 _CALM_S = 5.0
 LIMIT_S = 300.0  # of one chain, and of its removal
 _HELLO = Path(__file__).resolve().parent.parent / "examples/hello/templates/web.yml"
+_CROWDED_CPU = "100m"  # as kns requests; eight of the chart's 200m and their apps do not fit a node with two cores
 _TARGET, _TARGET_PORT = "web-x-default-x-{name}", 8080
 # What a log line of the control plane's pod says, and what it means. Only the first line of each is used.
 _LOG_MARKS = {
@@ -65,9 +66,9 @@ class Chain(Protocol):
 
     name: str
 
-    def start(self) -> Start:
+    def start(self, *, crowded: bool = False) -> Start:
         """
-        Start one cluster, and return when its page answers.
+        Start one cluster, and return when its page answers. `crowded`: many start at once, and must all fit the node.
 
         Raises:
             BenchError: the page did not answer in time.
@@ -103,7 +104,8 @@ class KnsChain:
         self._label = label
         self._machine = machine
 
-    def start(self) -> Start:
+    def start(self, *, crowded: bool = False) -> Start:
+        del crowded  # it requests little in any case
         with self._client() as client:
             begun, wall = time.perf_counter(), time.time()
             body = client.build_submission("hello", self._machine, job_label=self._label)
@@ -161,14 +163,14 @@ class PooledChain(KnsChain):
     name = "kns, warm pool"
     _usable_every_s = 0.02
 
-    def start(self) -> Start:
+    def start(self, *, crowded: bool = False) -> Start:
         begun = time.perf_counter()
         while not self._has_member():
             if time.perf_counter() - begun > LIMIT_S:
                 raise BenchError("no member of a warm pool is ready; bring kns up with it: KNS_POOL=any=1 make up")
             time.sleep(_MEMBER_EVERY_S)
         time.sleep(_CALM_S)  # its last containers have just started
-        return super().start()
+        return super().start(crowded=crowded)
 
     def _has_member(self) -> bool:
         members = self._kubectl.get("namespaces", "--selector=kns.io/pool")["items"]
@@ -202,13 +204,13 @@ class HandChain:
         self._numbers = 0
         self._lock = threading.Lock()
 
-    def start(self) -> Start:
+    def start(self, *, crowded: bool = False) -> Start:
         with self._lock:
             self._numbers += 1
             name = f"{self._prefix}-{self._numbers}"
         begun, wall = time.perf_counter(), time.time()
         self._kubectl.run("create", "namespace", name)
-        self._install(name)
+        self._install(name, crowded=crowded)
         installed_s = time.perf_counter() - begun
         with self._inside(name) as inside:
             _retry(lambda: inside.run("apply", "--filename", str(_HELLO)), begun)
@@ -243,11 +245,12 @@ class HandChain:
             },
         }
 
-    def _install(self, name: str) -> None:
+    def _install(self, name: str, *, crowded: bool) -> None:
+        resources = {"resources": {"requests": {"cpu": _CROWDED_CPU}}} if crowded else {}
         image = {"registry": "ghcr.io", "repository": "loft-sh/vcluster-oss", "tag": "0.36.1"}
         values = {
             "controlPlane": {
-                "statefulSet": {"image": image, "persistence": {"volumeClaim": {"enabled": False}}},
+                "statefulSet": {"image": image, "persistence": {"volumeClaim": {"enabled": False}}, **resources},
                 "distro": {"k8s": {"version": "v1.36.3"}},
             },
             "telemetry": {"enabled": False},

@@ -33,12 +33,13 @@ _API_PORT = 6443
 _PLACEHOLDER = "#!/bin/sh\nexec sleep 2147483647\n"
 # A prepared state is unpacked only into a volume without one: a container that restarts finds its data. It is used only
 # by the programs that made it. The sizes are what a shell can compare in no time; any doubt means an empty database.
+# `stat` does not read the programs; busybox's `wc -c` does, and the API server then waits for kine.
 # kine does not remove the socket of a predecessor, which a container that was killed leaves behind.
 _START_KINE = f"""\
 state={_DATA}/state.db prepared={_PREPARED}/{STATE_FILE}
 cd {_PROGRAMS}
 if [ ! -e $state ] && [ -e $prepared ]; then
-  programs="$(wc -c <kine) $(wc -c <kube-apiserver) $(wc -c <kube-controller-manager)"
+  programs="$(echo $(stat -c %s kine kube-apiserver kube-controller-manager))"
   if [ "$programs" != "$(cat {_PREPARED}/programs)" ]; then
     echo "kns: the prepared state is not used: it is of other programs than these: $programs"
   elif gunzip -c $prepared >$state.new; then
@@ -50,6 +51,11 @@ if [ ! -e $state ] && [ -e $prepared ]; then
 fi
 rm -f {_DATA}/kine.sock
 exec ./kine "$@"
+"""
+# The API server connects to kine once, and again only a second later.
+_START_API_SERVER = f"""\
+until [ -S {_DATA}/kine.sock ]; do sleep 0.02; done
+exec {_PROGRAMS}/kube-apiserver "$@"
 """
 # The controller manager gives up after 10 s without an API server, so it starts when that listens: state 0A.
 _START_CONTROLLERS = (
@@ -97,7 +103,11 @@ def run_side_by_side(
     programs = [
         _build_kine(copy, has_state=has_state),
         _build_container(
-            "kube-apiserver", copy, args=build_api_server_flags(service_cidr), mounts=[_PKI_MOUNT, _DATA_MOUNT]
+            "kube-apiserver",
+            copy,
+            args=build_api_server_flags(service_cidr),
+            mounts=[_PKI_MOUNT, _DATA_MOUNT],
+            script=_START_API_SERVER,
         ),
         {**syncer, "resources": SIDE_BY_SIDE[SYNCER], "env": [*syncer.get("env", ()), _GARBAGE]},
         _build_container(
@@ -212,6 +222,9 @@ def build_controller_flags(service_cidr: str, *, pki: str = _PKI) -> list[str]:
         "--node-monitor-period=30s",
         "--pvclaimbinder-sync-period=60s",
         "--horizontal-pod-autoscaler-sync-period=60s",
+        # The defaults, 20 and 30, are for a cluster with other clients. Here they make the first pod wait for a second.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
     ]
 
 

@@ -119,7 +119,8 @@ def _build_control_plane(
         },
         "proxy": {"extraSANs": [f"{host}.svc", f"{host}.svc.cluster.local"]},
         "coredns": {"deployment": {"resources": COREDNS}},
-        "service": {"labels": labels},
+        # kns asks the API before the kubelet's probes do. There is one pod, so there is no better one to lead to.
+        "service": {"labels": labels, "spec": {"publishNotReadyAddresses": True}},
         "statefulSet": {
             "image": {"registry": "ghcr.io", "repository": "loft-sh/vcluster-oss", "tag": virtual.syncer_image_tag},
             "imagePullPolicy": "IfNotPresent",

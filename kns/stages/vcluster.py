@@ -20,7 +20,7 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
-from kns.objects.control_plane import WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
+from kns.objects.control_plane import SYNCER, WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
 from kns.objects.labels import build_meta
 from kns.objects.namespace import counts_own_pods
 from kns.objects.prepared_state import build_database, build_job_state
@@ -35,7 +35,9 @@ from kns.stages.tenant import end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
-_PROBE_AFTER_S = 0.5
+_PROBE_AFTER_S = 0.2  # each try costs two reads of the host and one request inside
+_PROBE_SHARE = 0.05  # of the time since the start: a slow one is asked ever less often
+_SETTLE_S = 30.0  # the kubelet's probes report what kns asked itself one or two seconds later, on a busy node ten
 _DRAIN_AFTER_S = 1.0
 _STABLE_S = 60.0  # longer than a crashing control plane is ready between two crashes
 # Without a volume, and with one. The kind was decided when the job was made; the setting may have changed since.
@@ -56,13 +58,17 @@ def ensure(ctx: Context) -> Outcome:
     if control_plane is None:
         _create(ctx)
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, "virtual cluster created")
-    if not (control_plane.get("status") or {}).get("readyReplicas"):
+    # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
+    pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
+    if not is_ready and not _runs_syncer(pods):
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
+    after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
     if not _answers(ctx):
-        return Wait(min(_PROBE_AFTER_S, left_s), Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
-    pods = _control_plane_pods(ctx)
+        if is_ready:
+            return Wait(after_s, Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
+        return Wait(after_s, Reason.SPAWNING, _describe(ctx))
     if not pods:  # the cache is behind; without the pod's uid its loss could not be detected later
-        return Wait(min(_PROBE_AFTER_S, left_s), Reason.WAITING_FOR_API, "looking for the control-plane pod")
+        return Wait(after_s, Reason.WAITING_FOR_API, "looking for the control-plane pod")
     return Done(control_plane_uid=pods[-1]["metadata"]["uid"])
 
 
@@ -156,6 +162,16 @@ def _answers(ctx: Context) -> bool:
     return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(kubeconfig)
 
 
+def _has_ready(control_plane: Object) -> bool:
+    return bool((control_plane.get("status") or {}).get("readyReplicas"))
+
+
+def _runs_syncer(pods: Sequence[Object]) -> bool:
+    """Whether the syncer of the newest pod runs. Only it makes the API reachable."""
+    statuses = (pods[-1].get("status") or {}).get("containerStatuses") or () if pods else ()
+    return any(each["name"] == SYNCER and "running" in (each.get("state") or {}) for each in statuses)
+
+
 def _check_control_plane(ctx: Context) -> Outcome:
     cluster, name = ctx.world.cluster, ctx.location.vcluster
     if _observe_control_plane(ctx) is None and all(cluster.read(kind, ctx.namespace, name) is None for kind in _KINDS):
@@ -173,7 +189,7 @@ def _check_control_plane(ctx: Context) -> Outcome:
 
 def _check_availability(ctx: Context) -> Outcome:
     """
-    Whether the control plane passes its readiness probe.
+    Whether the control plane passes its readiness probe. In the first seconds kns's own look at its API counts.
 
     After an outage it must do so for `_STABLE_S`, so that the short lives of a crash loop do not end the outage. Time
     without a leader does not count: after a power failure kns may run before the control planes do.
@@ -183,6 +199,9 @@ def _check_availability(ctx: Context) -> Outcome:
     ready_s = _ready_for_s(ctx)
     if ready_s is not None and (not was_away or ready_s >= _STABLE_S):
         return Done()
+    settle_s = _SETTLE_S - ctx.elapsed_since(ctx.job.status.start_time or ctx.now).total_seconds()
+    if not was_away and settle_s > 0 and _runs_syncer(_control_plane_pods(ctx)):
+        return Done(requeue_after_s=settle_s)
     since = condition.last_transition_time if condition is not None and was_away else ctx.now
     limit_s = ctx.site.control_plane_limit_s
     left_s = limit_s - ctx.elapsed_since(max(since, ctx.leading_since or since)).total_seconds()
@@ -197,7 +216,7 @@ def _check_availability(ctx: Context) -> Outcome:
 def _ready_for_s(ctx: Context) -> float | None:
     """Seconds since the control plane became ready; None if it is not, infinity if the time is unknown."""
     control_plane = _observe_control_plane(ctx)
-    if control_plane is not None and not (control_plane.get("status") or {}).get("readyReplicas"):
+    if control_plane is not None and not _has_ready(control_plane):
         return None
     pods = _control_plane_pods(ctx)
     for condition in (pods[-1].get("status") or {}).get("conditions") or () if pods else ():

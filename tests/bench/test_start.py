@@ -29,7 +29,7 @@ class _FakeChain:
         self._fails_at = fails_at
         self._count = 0
 
-    def start(self) -> Start:
+    def start(self, *, crowded: bool = False) -> Start:
         self._count += 1
         namespace = f"{self.name}-{self._count}"
         self.running.add(namespace)

@@ -64,6 +64,7 @@ class FakeHost:
         self.pull_error: str | None = None
         self.init_pod_status: dict[str, Any] | None = None  # the init pod has this status and makes no progress
         self.control_plane_down = False  # its pod stays, with a container that crashes
+        self.probes_late = False  # the syncer runs, and the kubelet's probes have not passed yet
         self.refused_pod: str | None = None
         self.shell_waits: str | None = None  # why the web shell's container waits; None: it runs
         self.shell_account = True
@@ -423,6 +424,10 @@ class FakeHost:
         certs = (Kind.SECRET, namespace, f"{name}-certs")
         if certs not in self._objects:  # the syncer keeps what it finds
             self.put(*certs, {"data": {"admin.conf": base64.b64encode(ADMIN_CONF).decode()}})
+        if self.probes_late:
+            self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "syncer", "state": {"running": {}}}]}
+            deployment["status"] = {"readyReplicas": 0}
+            return
         if is_new and "status" not in deployment:  # a control plane starts for a while
             return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]

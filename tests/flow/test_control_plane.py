@@ -185,6 +185,38 @@ def test_a_control_plane_that_crashes_is_shown_and_ends_the_job_at_the_limit(sim
     assert "CrashLoopBackOff" in str(sim.job.status.message)
 
 
+def test_a_job_starts_before_the_kubelets_probes_pass(sim: Simulation, job: JobBuilder) -> None:
+    """kns asks the API itself. The probes have some seconds to say the same."""
+    sim.host.probes_late = True
+    sim.submit(job)
+    sim.run(until="serving")
+    assert _is_ready(sim) == ("True", Reason.OK)
+    assert _until_ended_or(sim, 20) == "serving"
+    assert _is_ready(sim) == ("True", Reason.OK)
+    sim.host.probes_late = False
+    assert _until_ended_or(sim, 600) == "serving"
+    assert _is_ready(sim) == ("True", Reason.OK)
+
+
+def test_probes_that_never_pass_are_an_outage(sim: Simulation, job: JobBuilder) -> None:
+    sim.host.probes_late = True
+    sim.submit(job)
+    sim.run(until="serving")
+    assert _until_ended_or(sim, 60) == "serving"
+    assert _is_ready(sim) == ("False", Reason.CONTROL_PLANE_UNAVAILABLE)
+    assert _until_ended_or(sim, sim.site.control_plane_limit_s + 60) == "ended"
+    assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+
+
+def test_a_slow_api_is_asked_ever_less_often(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(spawn_delay_s=600)
+    sim.host.probes_late, sim.virtual.ready = True, False
+    sim.submit(job)
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.SPAWN_DELAY_PASSED
+    assert 50 < len(sim.virtual.asked) < 150  # every 0.2 s in the first four seconds, every 30 s in the end
+
+
 def test_an_outage_is_over_when_the_control_plane_stays(sim: Simulation, job: JobBuilder) -> None:
     sim.submit(job)
     sim.run(until="serving")
