@@ -1,5 +1,7 @@
 """The client of the host API: what it sends, and how it reports each bad response."""
 
+import json
+import socket
 import threading
 from typing import Any
 
@@ -237,6 +239,16 @@ def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(se
     assert probe.is_ready(text)
     server.script("GET", "/default", Reset())
     assert not probe.is_ready(text)
+
+
+def test_a_virtual_cluster_that_does_not_listen_costs_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr("kns.adapters.kube.virtual.connect_to", lambda *args, **rest: made.append(args))
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        assert not KubeVirtualClusters().is_ready(json.dumps(kubeconfig_for(address)))
+    assert made == []
 
 
 def test_every_call_has_a_timeout() -> None:

@@ -1,10 +1,12 @@
 """Calls inside a virtual cluster: the readiness check, and a few objects of kns."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from kns.adapters.kube.client import (
     APPLY,
@@ -29,6 +31,8 @@ from kns.model.errors import (
 from kns.ports import Kind, Object
 
 _TIMEOUT_S = 3.0  # the tenant controls its virtual cluster, so a slow one may block a worker only briefly
+_CONNECT_S = 1.0  # the cluster is in the same network; without an answer the next try is a moment away
+_HTTPS = 443
 Request = Callable[..., Any]  # the method and path of a request, and the options of `KubeClient.request`
 _WAITING = "status.phase=Pending,spec.nodeName="
 PODS_PER_PAGE = 20  # one request for each, all within `NESTED_BOUNDS.total_s`, and 25 KiB of metadata for each
@@ -49,6 +53,8 @@ class KubeVirtualClusters:
         self._may_work = may_work
 
     def is_ready(self, kubeconfig: str) -> bool:
+        if not _listens(kubeconfig):
+            return False
         with self._connect(kubeconfig) as request:
             try:
                 request("GET", _PROBE)
@@ -107,6 +113,19 @@ class KubeVirtualClusters:
             yield request
         finally:
             client.close()
+
+
+def _listens(kubeconfig: str) -> bool:
+    """
+    Whether something accepts connections at the address. A starting cluster is asked every moment, and a client with
+    its certificates takes a hundred times as long as a refused connection.
+    """
+    server = urlsplit(json.loads(kubeconfig)["clusters"][0]["cluster"]["server"])
+    try:
+        socket.create_connection((server.hostname or "", server.port or _HTTPS), timeout=_CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _exists(request: Request, path: str) -> bool:
