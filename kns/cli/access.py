@@ -18,6 +18,7 @@ from kns.cli.profiles import check_private
 from kns.cli.session import Session
 from kns.cli.waiting import describe_end
 from kns.model import names
+from kns.model.job.job import Rest
 from kns.model.job.location import Location
 
 HostKubeconfig = Annotated[
@@ -87,6 +88,8 @@ def open_cluster(
     number, host = int(job["number"]), access.host
     if job["ended"] is not None:
         raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
+    if job.get("rest", Rest.AWAKE) != Rest.AWAKE:  # a server of an earlier release does not say
+        raise CommandError(Exit.REFUSED, f"job {number} is {job['rest']}; `kns wake {number} --wait` brings it back")
     with session.screen.busy(f"looking for the cluster of job {number}"):
         location = _find_location(host, job)
         config = read_kubeconfig(host, location)

@@ -220,6 +220,14 @@ class Client:
         """Delete the record of an ended job. ResponseError 403 for others than system admins."""
         self._post("delete", job)
 
+    def sleep(self, job: JobRef) -> None:
+        """Put a job that serves to sleep. ResponseError 409: it cannot sleep."""
+        self._post("sleep", job)
+
+    def wake(self, job: JobRef) -> None:
+        """Wake a job. It has no effect on one that is awake."""
+        self._post("wake", job)
+
     def shutdown(self, job: JobRef) -> None:
         """Request the end of a running job, with the grace period for its pods."""
         self.get("shutdown", **_name(job))

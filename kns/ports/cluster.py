@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SECRET = "Secret"  # noqa: S105 - a kind
     CONFIG_MAP = "ConfigMap"
     SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
     POD = "Pod"
@@ -131,6 +132,17 @@ class Cluster(Protocol):
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
     ) -> None:
         """Request deletion. An absent object is a success; an object with another uid or resourceVersion stays."""
+        ...
+
+    def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
+        """
+        Set the number of pods of a Deployment or a StatefulSet, and nothing else. Returns the stored object; None if
+        there is none with this uid.
+        """
+        ...
+
+    def has_ready_pod(self, namespace: str, selector: str) -> bool:
+        """Whether a pod with these labels is ready and not about to end, read from the API server; of a tenant, too."""
         ...
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:

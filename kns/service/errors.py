@@ -47,6 +47,10 @@ class NotRunningError(ServiceError):
     """The job is not running, or cannot be reached or measured yet. Clients poll until this error stops."""
 
 
+class CannotSleepError(ServiceError):
+    """The job's virtual cluster would lose its state in its sleep."""
+
+
 class NotEndedError(ServiceError):
     """The job has not ended."""
 

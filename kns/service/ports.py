@@ -1,8 +1,10 @@
 """The ports that use cases need, as one bundle."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from kns.model.job.job import Job
 from kns.model.submit.submission import Terms
 from kns.ports import (
     Bearer,
@@ -35,7 +37,8 @@ class Limits:
 class ServicePorts:
     """
     The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
-    warm pool. `system_namespace` is kns's own.
+    warm pool. `system_namespace` is kns's own. `has_volume`: the state of a job's virtual cluster outlives its pods, as
+    far as the watch cache knows.
     """
 
     jobs: JobStore
@@ -51,3 +54,4 @@ class ServicePorts:
     bearer: Bearer | None = None
     members: Members | None = None
     system_namespace: str = "kns-system"
+    has_volume: Callable[[Job], bool] = lambda _job: False

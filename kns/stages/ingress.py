@@ -31,6 +31,7 @@ from kns.objects.target import (
     explain_unfit,
     is_target_service,
 )
+from kns.objects.wake import build_wake_service, build_wake_slice, is_wake_slice
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
@@ -166,35 +167,65 @@ def _is_front_made(ctx: Context) -> bool:
     return ctx.world.cluster.observe(kind, ctx.namespace, ctx.location.ingress) is not None
 
 
-def _apply_front(ctx: Context, address: JobAddress) -> _Problem | None:
+def lead_to_kns(ctx: Context) -> None:
+    """
+    Lead the address of a job that sleeps to kns's own HTTP servers, and that of its web shell as well. `ensure` leads
+    it back. A job without a URL has nothing to lead.
+
+    Raises:
+        UnavailableError: no HTTP server of kns is ready, or the host does not answer.
+    """
+    if ctx.job.status.url is None or ctx.world.doors is None:
+        return
+    cluster, addresses = ctx.world.cluster, ctx.world.doors.list_addresses()
+    if not addresses:
+        raise UnavailableError("no pod of kns is ready that could answer in place of the job")
+    wanted = build_wake_slice(ctx.location, addresses, ctx.site.http_port)
+    if not is_wake_slice(cluster.read(Kind.ENDPOINT_SLICE, ctx.namespace, names.WAKE), wanted):
+        cluster.apply(wanted)
+    service = stamp(build_wake_service(ctx.location))
+    if not is_as_applied(cluster.read(Kind.SERVICE, ctx.namespace, names.WAKE), service):
+        cluster.apply(service)
+    _apply_front(ctx, JobAddress.of_url(ctx.job.status.url), is_asleep=True)
+
+
+def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) -> _Problem | None:
     """Create what routes the address, or correct it after a manual change or a change of the site's settings."""
+    target, behind_shell = (names.WAKE, names.WAKE) if is_asleep else (names.TARGET, names.SHELL)
     shell = find_web_shell(ctx)
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
-        return _apply_routes(ctx, ctx.site.gateway, address, shell_address)
+        return _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
     location = ctx.location
     ingress = build_ingress(
         location,
         address=address,
-        service=names.TARGET,
+        service=target,
         port=PORT,
         settings=ctx.site.ingress,
         shell=shell_address,
+        shell_service=behind_shell,
     )
     _apply_changed(ctx, Kind.INGRESS, ingress)
     return None
 
 
-def _apply_routes(ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None) -> _Problem | None:
-    """The shell's route follows without a look at its status, because a job serves without its shell, too."""
-    cluster, location = ctx.world.cluster, ctx.location
+def _apply_routes(
+    ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None, *, services: tuple[str, str]
+) -> _Problem | None:
+    """
+    The shell's route follows without a look at its status, because a job serves without its shell, too. `services` are
+    those behind the job's route and the shell's.
+    """
+    cluster, location, (target, behind_shell) = ctx.world.cluster, ctx.location, services
     wanted = build_http_route(
-        location, name=location.ingress, address=address, service=names.TARGET, port=PORT, gateway=gateway
+        location, name=location.ingress, address=address, service=target, port=PORT, gateway=gateway
     )
     try:
         route = _apply_changed(ctx, Kind.HTTP_ROUTE, wanted)
         if shell is not None:
-            _apply_changed(ctx, Kind.HTTP_ROUTE, build_shell_route(location, address=shell, gateway=gateway))
+            route_of_shell = build_shell_route(location, address=shell, gateway=gateway, service=behind_shell)
+            _apply_changed(ctx, Kind.HTTP_ROUTE, route_of_shell)
         elif (former := cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL)) is not None:
             cluster.delete(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL, uid=former["metadata"]["uid"])
     except UnavailableError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from kns.model.job.job import Job, JobState
+from kns.model.job.job import Job, JobState, Rest
 from kns.model.job.timeline import Step, StepState
 from kns.model.job.usage import Usage
 from kns.service.find import accepted_of
@@ -73,6 +73,8 @@ def describe_state(job: Job) -> tuple[str, str]:
         return _ENDED[job.status.job_status]
     if job.stop_reason is not None:
         return "Ending", "busy"
+    if job.status.rest is not Rest.AWAKE:
+        return str(job.status.rest).capitalize(), "plain" if job.status.rest is Rest.ASLEEP else "busy"
     return ("Ready", "good") if job.status.has_been_exposed else ("Starting", "busy")
 
 
@@ -93,6 +95,11 @@ def build_card(job: Job, now: datetime) -> Card:
 
 def can_stop(job: Job) -> bool:
     return not job.is_ended and job.stop_reason is None
+
+
+def may_sleep(job: Job) -> bool:
+    """Whether the job may be asked to sleep, as far as its record says."""
+    return can_stop(job) and job.has_served and not job.spec.sleep
 
 
 def can_extend(job: Job) -> bool:

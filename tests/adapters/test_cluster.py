@@ -1,5 +1,6 @@
 """The host cluster, its readiness and its discovery, over HTTP."""
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -209,6 +210,45 @@ def test_pods_are_ended_by_selector_with_grace(server: ApiServer, host: Host) ->
         {"labelSelector": "a=b"},
         {"gracePeriodSeconds": 3},
     )
+
+
+def test_a_workload_is_scaled_and_nothing_else_of_it_changes(host: Host, server: ApiServer) -> None:
+    labels = {"kns.io/job": "7"}
+    meta = {"name": "kns-job-7", "namespace": "kns-job-7", "labels": labels}
+    stored = server.put("/apis/apps/v1", "statefulsets", {"metadata": meta, "spec": {"replicas": 1, "template": {}}})
+    uid = stored["metadata"]["uid"]
+    scaled = host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "kns-job-7", 0, uid=uid)
+    assert scaled is not None
+    assert scaled["spec"] == {"replicas": 0, "template": {}}
+    sent = server.seen[-1]
+    assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/merge-patch+json")
+    assert sent.body == {"metadata": {"uid": uid}, "spec": {"replicas": 0}}
+    assert host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "gone", 0, uid=uid) is None
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([], False),
+        ([{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}], True),
+        ([{"status": {"conditions": [{"type": "Ready", "status": "False"}]}}], False),
+        ([{"status": {}}], False),
+        (
+            [{"metadata": {"deletionTimestamp": "x"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}],
+            False,
+        ),
+    ],
+)
+def test_a_ready_pod_is_looked_for_in_one_page(
+    host: Host, server: ApiServer, pods: list[Object], expected: bool
+) -> None:
+    items = [{"metadata": {}, **pod} for pod in pods]
+    server.script("GET", "/pods", Answer(200, json.dumps({"items": items, "metadata": {"continue": "more"}}).encode()))
+    assert host.cluster.has_ready_pod("kns-job-7", "app=web") is expected
+    seen = [each for each in server.seen if each.path.endswith("/namespaces/kns-job-7/pods")]
+    assert [each.query for each in seen] == [
+        {"labelSelector": "app=web", "fieldSelector": "status.phase=Running", "limit": "20"}
+    ]
 
 
 @pytest.mark.parametrize(

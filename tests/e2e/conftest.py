@@ -54,6 +54,7 @@ _SHARED = (
 _ALONE = (
     "test_settings",
     "test_pool",
+    "test_sleep",
     "test_pod_security",
     "test_ingress_address",
     "test_gateway",

@@ -24,6 +24,7 @@ from kns.model.submit.submission import Terms
 from kns.ports import World
 from kns.stages import NESTED_JOB
 from tests.builders import a_catalog
+from tests.fakes.doors import FakeDoors
 from tests.fakes.stores import FakeClock, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 from tests.flow.conftest import SITE
@@ -178,6 +179,7 @@ class Process:
             "inputs": Port("inputs", world.store.inputs, gate),
             "catalog": Port("catalog", world.catalog, gate),
             "identity": Port("identity", world.realm, gate),
+            "doors": Port("doors", FakeDoors(), gate),
         }
         records = self.records.fenced(self._leads)
         catalog: Any = ports["catalog"]

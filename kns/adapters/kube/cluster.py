@@ -21,6 +21,7 @@ from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
+_READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
@@ -188,6 +189,37 @@ class KubeCluster:
         except (NotFoundError, ConflictError):
             return  # deleted, changed, replaced by another object of that name, or already terminating
 
+    def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
+        # A merge patch: with server-side apply, kns would have to repeat everything else that it ever applied. The
+        # subresource `scale` would need a right of its own.
+        body = {"metadata": {"uid": uid}, "spec": {"replicas": replicas}}
+        self._throttle.wait()
+        try:
+            stored: Object = self._client.request(
+                "PATCH",
+                KINDS[kind].path(namespace, name),
+                query={"fieldManager": names.FIELD_MANAGER},
+                body=body,
+                content_type=MERGE,
+            )
+        except (NotFoundError, ConflictError):
+            return None
+        if kind in self._caches:
+            self._caches[kind].put(stored)
+        return stored
+
+    def has_ready_pod(self, namespace: str, selector: str) -> bool:
+        # One page: the pods of one app are few, and a tenant that makes many must not make this call expensive.
+        query = {
+            "labelSelector": selector,
+            "fieldSelector": "status.phase=Running",
+            "limit": str(_READY_PAGE),
+        }
+        found = self._client.request(
+            "GET", KINDS[Kind.POD].path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S
+        )
+        return any(map(_is_ready, found["items"] or ()))
+
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self._throttle.wait()
         # The answer holds every pod as the tenant made it, so it is not read.
@@ -228,6 +260,13 @@ class KubeCluster:
         namespace = _namespace_of(kind, obj)
         if names.is_job_object_name(namespace):
             self._on_change(kind, namespace)
+
+
+def _is_ready(pod: Object) -> bool:
+    if pod["metadata"].get("deletionTimestamp") is not None:
+        return False
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def _drop_texts(obj: Object) -> Object:

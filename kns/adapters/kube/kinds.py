@@ -56,6 +56,7 @@ KINDS: dict[Kind, KindRow] = {
     ),
     Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", *_APPLY, "update")),
     Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
+    Kind.ENDPOINT_SLICE: KindRow("/apis/discovery.k8s.io/v1", "endpointslices", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
     Kind.STATEFUL_SET: KindRow("/apis/apps/v1", "statefulsets", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.POD: KindRow(
