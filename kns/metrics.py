@@ -71,6 +71,10 @@ _POOL_CLAIMS = Counter(
     ("outcome",),
 )
 _POOL_CLAIM_SECONDS = Histogram("kns_pool_claim_duration_seconds", "Duration of a successful claim.", buckets=_SECONDS)
+_RELAYED = Counter(
+    "kns_cluster_requests_total", "Requests of users to clusters of jobs that have ended, by kind.", ("kind",)
+)
+_RELAYED_OPEN = Gauge("kns_cluster_requests_open", "Open requests of users to clusters of jobs.")
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
@@ -113,6 +117,15 @@ def observe_queue_wait(wait_s: float) -> None:
 def watch_age(kind: str, age_s: Callable[[], float]) -> None:
     """Call `age_s` at each scrape. It returns infinity until the first list."""
     _WATCH_AGE.labels(kind).set_function(age_s)
+
+
+def count_relayed(kind: str) -> None:
+    """`kind` is `request` or `socket`."""
+    _RELAYED.labels(kind).inc()
+
+
+def set_relayed_open(count: int) -> None:
+    _RELAYED_OPEN.set(count)
 
 
 def set_leader(*, leading: bool) -> None:

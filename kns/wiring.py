@@ -29,13 +29,14 @@ from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.relay import KubeJobClusters
 from kns.adapters.kube.session_keys import KubeSessionKeys
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
 from kns.adapters.rooms import Rooms
 from kns.adapters.sliding_window import SlidingWindow
-from kns.api.front_ends import list_front_ends
+from kns.api.front_ends import SOCKETS_AT, list_front_ends
 from kns.engine.claims import Claims
 from kns.engine.fence import fence, fence_world
 from kns.engine.intake import Intake
@@ -55,9 +56,10 @@ from kns.ports import IdentityProvider, Kind, SignInProvider, World
 from kns.prepare import StateKeeper, list_wanted_versions
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.overview import UsualDurations
-from kns.service.ports import Limits, ServicePorts
+from kns.service.ports import ClusterAccess, Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
 from kns.stages import NESTED_JOB, NESTED_MEMBER
+from kns.stages.access import read_users_kubeconfig
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 from kns.start_checks import warn_of_missing_classes, warn_of_unfit_chart
@@ -299,6 +301,15 @@ class _Wiring:
             rng=self._rng,
         )
 
+    def _build_cluster_access(self) -> ClusterAccess | None:
+        """How users reach their jobs' clusters through kns; None if the site does not want it."""
+        mode = self._settings.cluster_gateway
+        if mode == "off":
+            return None
+        for_all = mode == "all"
+        find_access = partial(read_users_kubeconfig, self._cluster, for_all=for_all)
+        return ClusterAccess(KubeJobClusters(find_access), for_all=for_all)
+
     def _build_service(self) -> ServicePorts:
         settings, clock = self._settings, self._clock
         return ServicePorts(
@@ -314,6 +325,7 @@ class _Wiring:
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
             members=self._build_members(),
+            clusters=self._build_cluster_access(),
             system_namespace=settings.system_namespace,
         )
 
@@ -357,7 +369,9 @@ def _build_servers(settings: Settings, service: ServicePorts, pages: tuple[Front
         request_limit_s=settings.request_limit_s,
     )
     return {
-        "KNS_HTTP_PORT": uvicorn.Server(build_config(app, port=settings.http_port)),
+        "KNS_HTTP_PORT": uvicorn.Server(
+            build_config(app, port=settings.http_port, sockets_at=None if service.clusters is None else SOCKETS_AT)
+        ),
         "KNS_METRICS_PORT": uvicorn.Server(build_config(metrics.build_app(), port=settings.metrics_port)),
     }
 

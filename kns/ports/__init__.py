@@ -13,6 +13,7 @@ from kns.ports.owned import InputStore, OutputStore, TokenStore
 from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
 from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally, Wake
+from kns.ports.relay import ClusterAnswer, ClusterChannel, ClusterRequest, JobClusters, RefusedChannel
 from kns.ports.virtual import Renderer, VirtualClusters
 
 __all__ = [
@@ -23,10 +24,14 @@ __all__ = [
     "CatalogSource",
     "Clock",
     "Cluster",
+    "ClusterAnswer",
+    "ClusterChannel",
+    "ClusterRequest",
     "Context",
     "Health",
     "IdentityProvider",
     "InputStore",
+    "JobClusters",
     "JobStore",
     "Kind",
     "Lease",
@@ -38,6 +43,7 @@ __all__ = [
     "RateLimit",
     "RecordAuthority",
     "RecordWriter",
+    "RefusedChannel",
     "Renderer",
     "RoomMemory",
     "SessionKeys",

@@ -318,6 +318,12 @@ class Settings(BaseModel):
         "Pod Security level of the job namespaces. `privileged` gives tenants access to the nodes, and requires a "
         "change in `manifests/admission-scheduler.yaml` (docs/security.md).",
     )
+    cluster_gateway: Literal["off", "shell", "all"] = _variable(
+        "KNS_CLUSTER_GATEWAY",
+        "shell",
+        "Which jobs' clusters users reach with `kubectl` through kns: none, those of jobs with a web shell, or all. "
+        "With `all`, whoever may see a job is an administrator inside its cluster (docs/cluster-gateway.md).",
+    )
     network_policies: Bool = _variable(
         "KNS_NETWORK_POLICIES", True, "`false`: new jobs get no NetworkPolicies, so their pods have no network limits."
     )

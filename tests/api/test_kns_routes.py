@@ -16,6 +16,7 @@ from tests.builders import a_job
 ROUTES = ["job", "explain", "connection"]
 POSTED = ["extend", "keep", "delete"]
 OTHERS = ["limits", "overview"]  # not about one job
+CLUSTER = "cluster/{number}/{rest:path}"  # has its own tests: test_cluster_routes.py
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -251,4 +252,4 @@ def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
-    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, "openapi.json"]}
+    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, CLUSTER, "openapi.json"]}

@@ -183,6 +183,70 @@ def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp
     program.run("terminate", number)
 
 
+_TICKS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: ticks}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: docker.io/library/busybox:1.35
+      command: [sh, -c, "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"]
+"""
+
+
+def test_a_jobs_cluster_is_reached_through_kns(program: Program, site: Site, tmp_path: Path) -> None:
+    """Without access to the host: get, apply, logs -f, watch, exec with stdin, cp, port-forward; errors in words."""
+    program.environ.pop("KUBECONFIG")
+    program.environ["HOME"] = str(tmp_path)
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
+    (job,) = program.read("list", "--label", _LABEL)
+    number = str(job["number"])
+
+    def kubectl(*args: str, status: int = 0) -> str:
+        return program.run("connect", number, "--", "kubectl", *args, status=status)
+
+    assert "namespace/default" in kubectl("get", "namespaces", "--output=name")
+    (tmp_path / "ticks.yaml").write_text(_TICKS)
+    assert kubectl("apply", "-f", str(tmp_path / "ticks.yaml")) == "pod/ticks created\n"
+    kubectl("wait", "--for=condition=Ready", "pod/ticks", "--timeout=120s")  # a watch
+    assert kubectl("exec", "ticks", "--", "sh", "-c", "echo $((6*7)); exit 3", status=3) == "42\n"
+    (tmp_path / "in").write_bytes(bytes(range(256)) * 4096)  # 1 MiB in both directions
+    program.run("cp", number, str(tmp_path / "in"), "ticks:/tmp/data")
+    program.run("cp", number, "ticks:/tmp/data", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+    with program.start("connect", number, "--", "kubectl", "logs", "--follow", "ticks") as (child, line):
+        assert line == "tick 1\n"
+        assert child.stdout is not None
+        assert [child.stdout.readline() for _ in range(20)][-1] == "tick 21\n"
+        child.send_signal(signal.SIGTERM)
+        child.wait(_LIMIT_S)
+    with program.start("port-forward", number, "service/web", ":8080") as (child, line):
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        for _ in range(3):
+            page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
+            assert "a Kubernetes cluster of its own" in page.text
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(_LIMIT_S) == 128 + signal.SIGTERM
+    assert _left(program) == []
+
+    file = tmp_path / "kept.conf"
+    file.touch(mode=0o600)
+    file.write_text(program.run("connect", number, "--", "sh", "-c", 'cat "$KUBECONFIG"'))
+    program.run("terminate", number)
+    inside = {**program.environ, "KUBECONFIG": str(file)}
+    done = subprocess.run(
+        ["kubectl", "get", "pods"], env=inside, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
+    assert (done.returncode, f"job {number}" in done.stderr) == (1, True), done.stderr
+    file.write_text(file.read_text().replace(site.user.apikey, "wrong"))
+    done = subprocess.run(
+        ["kubectl", "get", "pods"], env=inside, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
+    assert "the name, the API key or the token is wrong" in done.stderr
+
+
 def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> None:
     """Access to the host alone is not enough for the command line."""
     program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL)
