@@ -1,6 +1,8 @@
 """Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
 
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,8 +37,8 @@ class Client:
 
     `url` is the address without `/jarvice`. Proxies of the environment are used unless the host is a loopback address;
     `use_proxy` overrides that. Without `keep_connections`, every call opens a connection of its own, so that no call
-    fails because a replica of kns ended between two calls. `check` is called with every response. `transport` is for
-    tests.
+    fails because a replica of kns ended between two calls. `check` is called with every response. `authority_file` has
+    certificate authorities (PEM) in place of the usual ones. `transport` is for tests.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Client:
         use_proxy: bool | None = None,
         keep_connections: bool = True,
         check: Check | None = None,
+        authority_file: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
@@ -58,6 +61,7 @@ class Client:
             trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
             auth=_build_auth(credentials),
             limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
+            verify=True if authority_file is None else ssl.create_default_context(cafile=authority_file),
             transport=transport,
             **bound_answers(),
         )

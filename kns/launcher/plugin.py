@@ -187,6 +187,7 @@ class Plugin:
             self._profiles.for_user(user),
             user=user,
             share_process_namespace=self._options.shared_process_namespace,
+            can_nest=self._options.can_nest,
         )
         view = self._jobs.submit(job)
         log.info(

@@ -24,6 +24,9 @@ from kns.adapters.kube.client import KubeClient, connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
 from kns.launcher.config.credentials import TokenFileError, read_token_file
 from kns.launcher.frames import FrameReader, FrameTooLargeError, Outbox
+from kns.launcher.nested.cluster import NestedJobs
+from kns.launcher.nested.outputs import OutputFiles
+from kns.launcher.nested.site import RemoteKns
 from kns.launcher.plugin import Plugin
 from kns.launcher.ports import Names, Object, Options, Profiles, Renderer
 from kns.launcher.requests import Code
@@ -42,6 +45,7 @@ from kns.plain.ports import Cluster
 log = get_logger(__name__)
 
 BOOTSTRAP_S = 100.0  # the Launcher gives up after 120 s
+NESTED_S = 20.0  # for a first look at all nested jobs; until then some look as if they waited for their pod
 _END_S = 5  # whole seconds from SIGTERM to the end, also of a plugin whose Launcher no longer reads
 _READ_BYTES = 65536
 _TOKEN_AGE_S = 10.0  # a token file is read again after this time; kubelet rotates it long before it expires
@@ -125,8 +129,17 @@ def run_plugin(
                 clock=SystemClock(),
                 limits=WatchLimits(page=options.fetch_limit, timeout_s=options.watch_timeout_s),
             )
-            parts = Parts(options, profiles, renderer, cluster, outbox, await_cluster=lambda: await_sync(cluster, stop))
+            nested = connect_nested(options, cluster)
+
+            def await_all() -> None:
+                await_sync(cluster, stop)
+                if nested is not None:
+                    await_nested(nested, stop)
+
+            parts = Parts(options, profiles, renderer, nested or cluster, outbox, await_cluster=await_all)
             cluster.start(stop)
+            if nested is not None:
+                threading.Thread(target=nested.run, args=(stop,), name="nested", daemon=True).start()
             parts.start(stop)
             log.info("plugin_started", namespace=options.namespace, cluster=options.cluster, api=options.api_url)
             return read_requests(parts.plugin, outbox, requests, wake, max_bytes=options.max_message_bytes)
@@ -209,6 +222,38 @@ def await_sync(cluster: NamespacedCluster, stop: threading.Event) -> None:
             cluster.list_jobs()  # raises with the reason
             raise UnavailableError(f"the cluster did not list all jobs, pods and services within {BOOTSTRAP_S:.0f} s")
         stop.wait(0.05)
+
+
+def await_nested(nested: NestedJobs, stop: threading.Event) -> None:
+    """Wait until every nested job was looked at, but not long: kns may be down, and the other jobs are known."""
+    deadline = time.monotonic() + NESTED_S
+    while not nested.is_synced and not stop.is_set() and time.monotonic() < deadline:
+        stop.wait(0.05)
+
+
+def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
+    """
+    The cluster of all jobs if some can be nested; None without the settings for it.
+
+    Raises:
+        KnsError: the credentials for kns are unusable.
+    """
+    if not options.can_nest or options.nested_credentials_path is None:
+        return None
+    site = RemoteKns(
+        options.nested_url,
+        credentials_path=options.nested_credentials_path,
+        app=options.nested_app,
+        authority_file=options.nested_authority_path,
+    )
+    return NestedJobs(
+        records,
+        site,
+        outputs=OutputFiles(options.scratch_path),
+        clock=SystemClock(),
+        place=f"{options.api_url} {options.namespace} {options.cluster}",
+        machine=options.nested_machine,
+    )
 
 
 def connect_cluster(options: Options) -> KubeClient:

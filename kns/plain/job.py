@@ -104,8 +104,8 @@ class PlainJob:
     What a user submitted. A job runs `command` in a shell, `exe` directly, or with neither what its image starts.
 
     `environment` and `mounts` are ordered. `host` is the name of the node to run on, "" for any. `labels` and
-    `annotations` go on the Kubernetes Job and its pod. `extras` is what a front end wants to read back with the job: a
-    JSON object that no other part of kns interprets, without secrets.
+    `annotations` go on the Kubernetes Job and its pod. `nested`: it runs in a cluster of its own. `extras` is what a
+    front end wants to read back with the job: a JSON object that no other part of kns interprets, without secrets.
 
     Raises:
         InvalidInputError: the job cannot run. `path` is the field in the names of the job's users.
@@ -129,6 +129,7 @@ class PlainJob:
     tags: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     share_process_namespace: bool = True
+    nested: bool = False
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

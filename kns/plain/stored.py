@@ -82,6 +82,7 @@ def encode_job(job: PlainJob) -> str:
         "tags": list(job.tags),
         "queues": list(job.queues),
         "shared": job.share_process_namespace,
+        "nested": job.nested or None,
         "extras": dict(job.extras),
     }
     text = json.dumps({key: value for key, value in data.items() if value not in (None, "", [], {})}, sort_keys=True)
@@ -201,6 +202,7 @@ def _build(data: Mapping[str, Any], obj: Mapping[str, Any]) -> PlainJob:
         tags=tuple(data.get("tags") or ()),
         queues=tuple(data.get("queues") or ()),
         share_process_namespace=data.get("shared", False),
+        nested=data.get("nested", False),
         extras=data.get("extras") or {},
     )
 

@@ -47,7 +47,7 @@ _SHARED = (
     ("test_limits",),
     ("test_rights",),
     ("test_bearer_and_team",),
-    ("test_posit",),
+    ("test_posit", "test_posit_nested"),
 )
 # Files whose tests need the cluster alone: one group, which runs last. Those that change settings follow each other,
 # because the usual settings are restored only before a test that needs them. The last file ends the cluster.

@@ -67,6 +67,23 @@ def check_token_file(path: Path, account: Account | None, *, becomes: bool = Fal
         return f"cannot be read: {error.strerror or error}", ""
     except TokenFileError as error:
         return str(error), ""
+    return _check_owner(status, account, becomes=becomes)
+
+
+def check_secret_file(path: Path, account: Account | None, *, becomes: bool = False) -> tuple[str, str]:
+    """As `check_token_file`, for a file with another secret than a token. Its content is not looked at."""
+    try:
+        status = path.stat()
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}", ""
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file", ""
+    return _check_owner(status, account, becomes=becomes)
+
+
+def _check_owner(status: os.stat_result, account: Account | None, *, becomes: bool) -> tuple[str, str]:
     if status.st_uid not in {0, os.geteuid(), account.uid if account else 0}:
         return f"belongs to user {status.st_uid}; the server-user must own it (chown)", ""
     if becomes and account is not None and account.uid != 0 and not account.may_read(status):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kns.launcher.config.arguments import COMMAND_LINE, Arguments
-from kns.launcher.config.credentials import SERVICE_ACCOUNT, Account, check_token_file
+from kns.launcher.config.credentials import SERVICE_ACCOUNT, Account, check_secret_file, check_token_file
 from kns.launcher.config.launcher_conf import LauncherConf, read_launcher_conf
 from kns.launcher.config.lines import ConfFile, read_conf
 from kns.launcher.config.options import OPTIONS, Source
@@ -110,6 +110,7 @@ class _Reading:
         found.setdefault("scratch-path", launcher.scratch_path(self._plugin_name()))
         self._complete_from_pod(found)
         self._check_access(found, config_file)
+        self._check_nested(found, config_file)
         profile_file = self._find_profile_file(found, config_file)
         profiles = read_profiles(
             profile_file,
@@ -238,6 +239,25 @@ class _Reading:
             )
         self._check_token_file(found, file)
 
+    def _check_nested(self, found: dict[str, Any], config_file: Path) -> None:
+        """Whoever sets one of them needs all, as `nested=1` does. A profile's `nested` is checked at a submission."""
+        needed = ("nested-url", "nested-credentials-path", "nested-app")
+        if not found["nested"] and not any(key in self._where for key in needed):
+            return
+        for key in needed:
+            if not found.get(key) and key not in self._where:
+                self.problems.append(
+                    Problem(str(config_file), 0, key, "is required for nested jobs; see docs/posit.md")
+                )
+        if path := found.get("nested-credentials-path"):
+            where, line = self._where.get("nested-credentials-path", (path, 0))
+            becomes = self.site.is_root() and not found["unprivileged"]
+            fault, warning = check_secret_file(Path(path), self.site.account(found["server-user"]), becomes=becomes)
+            if fault:
+                self.problems.append(Problem(where, line, "nested-credentials-path", f"{path} {fault}"))
+            elif warning:
+                self.warnings.append(Problem(where, line, "nested-credentials-path", f"{path} {warning}"))
+
     def _check_token_file(self, found: dict[str, Any], file: str) -> None:
         account = self.site.account(found["server-user"])
         becomes = self.site.is_root() and not found["unprivileged"]
@@ -284,7 +304,16 @@ class _Reading:
             logging_dir=Path(found["logging-dir"]),
             use_templating=found["use-templating"],
             nested=found["nested"],
+            nested_url=found.get("nested-url") or "",
+            nested_credentials_path=_to_path(found.get("nested-credentials-path")),
+            nested_app=found.get("nested-app") or "",
+            nested_machine=found.get("nested-machine") or "",
+            nested_authority_path=_to_path(found.get("nested-authority-path")),
         )
+
+
+def _to_path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 _FILE_KEYS = frozenset(key for key, option in OPTIONS.items() if option.source is not Source.ARGUMENT)

@@ -16,7 +16,7 @@ from kns.launcher.config.settings import Settings, find_scratch_path, read_setti
 from kns.launcher.process import connect_cluster
 from kns.launcher.templates.commands import run_command
 from kns.launcher.templates.yaml_text import write_yaml
-from kns.launcher.tools.preflight import check_cluster, check_files, check_token, list_problems
+from kns.launcher.tools.preflight import check_cluster, check_files, check_nested, check_token, list_problems
 from kns.launcher.tools.roles import RoleKind, build_rbac
 from kns.launcher.tools.session import PluginProcess, Sinks, run_job
 from kns.launcher.tools.tokens import Token, ensure_secret_token, parse_duration, request_token, write_token
@@ -35,6 +35,7 @@ def preflight(arguments: Sequence[str]) -> Iterator[Finding]:
         return
     yield from check_files(settings)
     yield from _check_api(settings)
+    yield from check_nested(settings)
 
 
 def _check_api(settings: Settings) -> Iterator[Finding]:
