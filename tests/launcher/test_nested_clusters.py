@@ -144,6 +144,45 @@ def test_a_broken_cluster_is_asked_less_and_less_often(world: World) -> None:
     assert world.status(job_id) is Status.RUNNING, "what was seen last"
 
 
+HOSTILE: list[Callable[[dict[str, Any]], object]] = [
+    lambda pod: pod.pop("spec"),
+    lambda pod: pod.update(status=7),
+    lambda pod: pod["spec"].update(containers=7),
+    lambda pod: pod["spec"].update(containers=[7]),
+    lambda pod: pod["status"].update(containerStatuses=[7]),
+    lambda pod: pod["status"].update(containerStatuses={"a": 1}),
+    lambda pod: pod["status"].update(podIP="not an address"),
+    lambda pod: pod["status"].update(message="x" * 100_000),
+    lambda pod: pod["status"].update(containerStatuses=[{"name": [], "state": {"terminated": {"exitCode": {}}}}]),
+]
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
+    world: World, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Whoever has a nested job may be administrator inside and write anything."""
+    job_id = world.run()
+    other = world.submit()
+    pod = world.kns.pod(job_id)
+    change(pod)
+    world.kns.put("/api/v1", "pods", pod)
+    with contextlib.suppress(KnsError):
+        world.nested.look(job_id)
+    assert {view.id for view in world.jobs.list_views()} == {job_id, other}
+    state = world.jobs.find(job_id).state
+    assert state.addresses in (("10.244.0.9",), ())
+    assert state.exit_code is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "224.0.0.1"])
+def test_workbench_is_not_led_to_addresses_that_no_pod_has(world: World, address: str) -> None:
+    job_id = world.run()
+    world.kns.set_pod(job_id, podIP=address)
+    world.nested.look(job_id)
+    assert world.jobs.read_network(job_id) == ("", [])
+
+
 def test_looks_go_on_after_an_error_of_kns(world: World) -> None:
     job_id = world.submit()
     world.kns.script("GET", "/kns/job", Answer(503, {"error": "not ready"}))

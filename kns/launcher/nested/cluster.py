@@ -39,7 +39,7 @@ from kns.model.errors import (
 from kns.plain import names
 from kns.plain.ports import MIXED, Cluster, LogStream
 from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
-from kns.plain.stored import Object, Stored, is_own, read_stored, read_time
+from kns.plain.stored import Object, Stored, find_container, is_own, read_stored, read_time
 from kns.ports import Clock
 
 log = get_logger(__name__)
@@ -174,11 +174,16 @@ class NestedJobs:
         except (TransientError, RefusedError) as error:
             self._ask_kns(obj, stored, known, error)
             return
-        known.failures = 0
         if pods is None:
             return
-        self._remember(stored.id, known, pods)
-        if not pods or not read_state(stored, obj, choose_pod(known.pods)).has_run:
+        try:
+            has_run = self._remember(obj, stored, known, pods)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = UnavailableError(f"its cluster shows a pod that cannot be read: {clip(str(error), 100)}")
+            self._ask_kns(obj, stored, known, problem)
+            return
+        known.failures = 0
+        if not has_run:
             known.due = self._clock.monotonic() + _SOON_S
             self._say(stored.id, known, self._read_warning(known, stored.id))
 
@@ -236,8 +241,8 @@ class NestedJobs:
     def _save(self, stored: Stored, known: _Nested, pod: str) -> bool:
         """Whether there is nothing left to save."""
         try:
-            pods = known.inner.read_pods(stored.id)
-            container = read_state(stored, {}, choose_pod(pods)).container if pods else ""
+            pods = [each for each in known.inner.read_pods(stored.id) if each["metadata"]["name"] == pod]
+            container = str(find_container(pods[0]["spec"]).get("name") or "") if pods else ""
             if not container:
                 return True
             stream = known.inner.open_log(pod, container, stream=MIXED, since="", follow=False)
@@ -245,8 +250,8 @@ class NestedJobs:
                 self._outputs.store(stored.id, stream)
             finally:
                 stream.close()
-        except (NotFoundError, RefusedError):
-            return True  # the pod, or its log, is gone
+        except (NotFoundError, RefusedError, KeyError, TypeError, AttributeError):
+            return True  # the pod, or its log, is gone, or it is none that Kubernetes makes
         except UnavailableError as error:
             found = self._site.read(known.number)
             log.warning("nested_output_not_saved", job=stored.id, error=clip(str(error)))
@@ -270,11 +275,21 @@ class NestedJobs:
         if known is not None:
             known.client.close()
 
-    def _remember(self, job_id: str, known: _Nested, pods: Sequence[Object]) -> None:
-        versions = tuple(f"{pod['metadata'].get('uid')} {pod['metadata'].get('resourceVersion')}" for pod in pods)
+    def _remember(self, obj: Object, stored: Stored, known: _Nested, pods: Sequence[Object]) -> bool:
+        """
+        Keep the newest pod, and return whether its container has run.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it cannot be read; what was known before stays.
+        """
+        newest = choose_pod(pods)
+        placed: tuple[Object, ...] = () if newest is None else (place_pod(newest),)
+        has_run = bool(placed) and read_state(stored, obj, placed[0]).has_run
+        versions = tuple(f"{pod['metadata'].get('uid')} {pod['metadata'].get('resourceVersion')}" for pod in placed)
         if versions != known.versions:
-            known.pods, known.versions = tuple(place_pod(pod) for pod in pods), versions
-            self._announce(job_id)
+            known.pods, known.versions = placed, versions
+            self._announce(stored.id)
+        return has_run
 
     def _say(self, job_id: str, known: _Nested, text: str) -> None:
         if text != known.text:

@@ -6,8 +6,11 @@ nothing but the job; what kns's policies refuse on the host is refused here, bef
 """
 
 import copy
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Any
 
 from kns.model.catalog.machine import Machine
@@ -23,6 +26,10 @@ _GPU = ("nvidia.com/gpu", "amd.com/gpu")
 _SERVER_LABELS = frozenset(
     {"controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"}
 )
+_META = ("name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
+_MOST_POD_BYTES = 64 * 1024  # in memory, one for each job; a pod with ten containers has a tenth of it
+_ID = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # it becomes a part of URLs
 _SPEC_OF_SERVER = ("suspend", "selector", "manualSelector")
 
 
@@ -148,12 +155,56 @@ def _without_server(labels: Mapping[str, str] | None) -> dict[str, str]:
 
 def place_pod(pod: Object) -> Object:
     """
-    A pod inside, with its own address in the place of its node's: the job's quota has no node ports, so that is where
-    the job is reached.
+    What kns reads of a pod inside, with its own address in the place of its node's: the job's quota has no node ports,
+    so that is where the job is reached.
+
+    Raises:
+        ValueError: it is none that Kubernetes makes. Whoever is administrator inside may write anything into it, and
+            one unreadable pod must not make the list of all jobs unreadable.
     """
-    placed = copy.deepcopy(pod)
-    placed["metadata"].pop("managedFields", None)
-    address = str((pod.get("status") or {}).get("podIP") or "")
-    placed.setdefault("spec", {})["nodeName"] = address
-    placed.setdefault("status", {}).update({"hostIP": address, "hostIPs": [{"ip": address}] if address else []})
+    try:
+        meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
+        address = _read_address(str(status.get("podIP") or ""))
+        placed: Object = {
+            "metadata": {key: str(meta[key]) for key in _META if key in meta},
+            "spec": {
+                "nodeName": address,
+                "containers": [_keep_container(each) for each in spec["containers"]],
+            },
+            "status": {
+                **{key: value for key, value in status.items() if key in _STATUS},
+                "hostIP": address,
+                "hostIPs": [{"ip": address}] if address else [],
+            },
+        }
+        for each in status.get("containerStatuses") or ():
+            ended = (each.get("state") or {}).get("terminated")
+            if ended is not None and type(ended.get("exitCode")) is not int:
+                raise ValueError("its exit code is no number")
+        if not _ID.fullmatch(placed["metadata"]["name"]):
+            raise ValueError("its name is none")
+        if len(json.dumps(placed)) > _MOST_POD_BYTES:
+            raise ValueError("it is too large")
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it has no {error}") from error
     return placed
+
+
+def _keep_container(container: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {key: str(container.get(key, "")) for key in ("name", "image")}
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return {**kept, "resources": {"limits": {"memory": str(limits["memory"])}}} if "memory" in limits else kept
+
+
+def _read_address(text: str) -> str:
+    """
+    The address of a pod; "" for one that no pod has. Workbench connects there.
+
+    >>> _read_address("10.244.0.9"), _read_address("127.0.0.1"), _read_address("169.254.169.254")
+    ('10.244.0.9', '', '')
+    """
+    if not text:
+        return ""
+    address = ip_address(text)
+    is_no_pod = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
+    return "" if is_no_pod else str(address)

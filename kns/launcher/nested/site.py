@@ -16,7 +16,7 @@ from kns.model.errors import ForbiddenError, InvalidInputError, KnsError, Unavai
 _AGE_S = 10.0  # after which the file of the credentials is read again
 _MACHINES_AGE_S = 60.0
 _MOST_CREDENTIALS = 64 * 1024  # bytes of the file; a token has a few kilobytes
-_INNER = Bounds(max_bytes=4 * 1024 * 1024, total_s=5.0)  # of one answer of a job's cluster, which its user controls
+_INNER = Bounds(max_bytes=1024 * 1024, total_s=5.0)  # of one answer of a job's cluster, which its user controls
 _MOST_REMEMBERED = 1000  # machines of jobs
 _NO_RIGHT = (401, 403)
 _LATER = (408, 429)
