@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kns.plain import names
+from tests.e2e.jobs import SPAWN_S
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
 from tests.e2e.test_posit import COUNTER, configuring, control, follow, starting, submit, wait_output
@@ -66,6 +67,17 @@ def _require_over(site: Site, job: str) -> None:
         raise NotYetError(f"the cluster of {job}")
 
 
+def await_start(launcher: Launcher, job: str) -> None:
+    """A cluster needs longer than the Launcher of the tests waits for a message."""
+
+    def require_start() -> None:
+        state = launcher.state(job)
+        if state["status"] == "Pending":
+            raise NotYetError(f"{job}: {state.get('statusMessage')}")
+
+    wait_for(require_start, timeout_s=SPAWN_S, what=f"{job} runs")
+
+
 def test_a_session_from_submission_to_nothing_left(launcher: Launcher, site: Site) -> None:
     """Start, network, output, end; then the cluster is gone, and state and output remain."""
     job = submit(
@@ -78,6 +90,7 @@ def test_a_session_from_submission_to_nothing_left(launcher: Launcher, site: Sit
     )
     number = int(_read_record(site, job)["metadata"]["annotations"][names.NESTED])
     launcher.wait(lambda m: m.get("id") == job and "its cluster" in m.get("statusMessage", ""))
+    await_start(launcher, job)
     request = follow(launcher, job)
     wait_output(launcher, request, "ready")
     launcher.wait_status(job, "Finished")
@@ -105,6 +118,7 @@ def test_a_port_signals_and_a_restart(nested: Path) -> None:
             exposedPorts=[{"targetPort": 8000}],
             resourceLimits=[{"type": "cpuCount", "value": "1"}],
         )
+        await_start(first, job)
         request = follow(first, job)
         wait_output(first, request, "2")
         network = first.ask(8, username="ana", jobId=job)
