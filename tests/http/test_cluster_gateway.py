@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -45,10 +45,16 @@ def tenant(pair: tuple[Path, Path]) -> Iterator[TenantServer]:
     server.close()
 
 
+class Inside(Protocol):
+    """The API server of the job's cluster."""
+
+    def kubeconfig(self) -> dict[str, Any]: ...
+
+
 class Site:
     """kns with one job, whose cluster is the tenant's server."""
 
-    def __init__(self, tenant: TenantServer) -> None:
+    def __init__(self, tenant: Inside) -> None:
         self.kubeconfig: dict[str, Any] | None = tenant.kubeconfig()
         self.reads = 0
         self.api = Api()

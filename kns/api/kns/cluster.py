@@ -90,8 +90,8 @@ _NO_CREDENTIALS = ErrorResponse(
 _AMBIGUOUS = ErrorResponse(401, "there is more than one Authorization header")
 _NOT_ASCII = ErrorResponse(400, "the path is not encoded")
 _OTHER_UPGRADE = ErrorResponse(
-    400, "exec, attach and port-forward work by WebSocket only; use kubectl 1.31 or later"
-)  # SPDY needs connections that no HTTP proxy passes on
+    400, "this works by WebSocket only; use kubectl 1.31 or later, and check that the container runs"
+)  # SPDY needs connections that no HTTP proxy passes on. kubectl tries it after any refusal of a WebSocket.
 _BAD_ANSWER = ErrorResponse(502, "the job's cluster answered with a redirect, or not with HTTP")
 
 # Not 404 and 403: kubectl's discovery takes them for an API that is not there, and does not show the text.
