@@ -138,7 +138,7 @@ def _open_way(session: Session, access: Access, client: Client, job: Mapping[str
         if port:
             raise CommandError(Exit.USAGE, "--port is for the way through the host cluster; leave it out")
         with session.screen.busy(f"asking kns for the cluster of job {number}"):
-            check_gateway(client, number)
+            check_gateway(session, client, number)
         yield build_kubeconfig(session, number)
         return
     with session.screen.busy(f"looking for the cluster of job {number}"):

@@ -24,12 +24,17 @@ _API = "client.authentication.k8s.io/v1"
 credentials = typer.Typer()
 
 
-def check_gateway(client: Client, number: int) -> None:
+def check_gateway(session: Session, client: Client, number: int) -> None:
     """
     Raises:
         CommandError: kns does not lead to the job's cluster. The message has its reason.
         NoResponseError: kns does not answer.
     """
+    if not session.url.startswith("https://"):
+        raise CommandError(
+            Exit.USAGE,
+            f"kubectl sends credentials over TLS only; use the https:// address of kns in place of {session.url}",
+        )
     response = client.ask("version", prefix=f"/kns/cluster/{number}")
     if response.status_code == 200:
         return
@@ -46,7 +51,7 @@ def build_kubeconfig(session: Session, number: int) -> str:
     """The kubeconfig (YAML) of the job's cluster through kns."""
     cluster: dict[str, Any] = {"server": f"{session.url}/kns/cluster/{number}"}
     authority = session.surroundings.environ.get("SSL_CERT_FILE")
-    if authority and session.url.startswith("https://"):
+    if authority:
         cluster["certificate-authority"] = authority
     name = f"kns-job-{number}"
     return yaml.safe_dump(

@@ -145,3 +145,9 @@ def test_control_characters_of_a_hostile_answer_reach_no_terminal(terminal: Term
     api.clusters.answer.status = 418
     api.clusters.answer.body = [json.dumps({"message": "\x1b]0;title\x07"}).encode()]
     assert "\x1b" not in terminal.refuse(5, "connect", "7", "--", "true")
+
+
+def test_an_address_without_tls_is_refused(terminal: Terminal) -> None:
+    """kubectl would send no credentials, and say that the user is not signed in."""
+    terminal.environ["KNS_URL"] = "http://kns.example.org"
+    assert "over TLS only" in terminal.refuse(2, "connect", "7", "--", "true")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from kns.cli.exits import Exit
 from tests.e2e.jobs import JobKeeper
 from tests.e2e.site import Site
 from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
+from tests.tls_front import tls_front
 
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
@@ -200,6 +202,13 @@ def test_a_jobs_cluster_is_reached_through_kns(program: Program, site: Site, tmp
     """Without access to the host: get, apply, logs -f, watch, exec with stdin, cp, port-forward; errors in words."""
     program.environ.pop("KUBECONFIG")
     program.environ["HOME"] = str(tmp_path)
+    kns = urlsplit(site.url)
+    with tls_front(tmp_path, kns.hostname or "", kns.port or 80) as (url, authority):
+        program.environ |= {"KNS_URL": url, "SSL_CERT_FILE": str(authority)}
+        _use_cluster(program, site, tmp_path)
+
+
+def _use_cluster(program: Program, site: Site, tmp_path: Path) -> None:
     program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
     (job,) = program.read("list", "--label", _LABEL)
     number = str(job["number"])

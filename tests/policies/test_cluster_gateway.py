@@ -16,6 +16,7 @@ from tests.builders import a_job
 from tests.http.test_cluster_gateway import Site
 from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer
+from tests.tls_front import tls_front
 
 CONFIG_MAP = """
 apiVersion: v1
@@ -40,16 +41,24 @@ class Inside:
 
 
 class Kubectl:
-    def __init__(self, program: str, folder: Path, url: str) -> None:
-        self._program, self._folder = program, folder
+    def __init__(self, program: str, folder: Path, url: str, authority: Path) -> None:
+        self._program, self._folder, self._url, self._authority = program, folder, url, authority
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "NO_PROXY": "*"}
-        self.write(url, "key-user1")
+        self.write()
 
-    def write(self, url: str, apikey: str) -> None:
+    def write(self, *, number: int = 7, apikey: str = "key-user1") -> None:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": f"http://{url}"}}],
+            "clusters": [
+                {
+                    "name": "c",
+                    "cluster": {
+                        "server": f"{self._url}/kns/cluster/{number}",
+                        "certificate-authority": str(self._authority),
+                    },
+                }
+            ],
             "users": [{"name": "u", "user": {"username": "user1", "password": apikey}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "c",
@@ -84,11 +93,12 @@ def site(api: ApiServer) -> Iterator[Site]:
 
 
 @pytest.fixture
-def kubectl(site: Site, tmp_path: Path) -> Kubectl:
+def kubectl(site: Site, tmp_path: Path) -> Iterator[Kubectl]:
     program = shutil.which(os.environ.get("KNS_KUBECTL") or "kubectl")
     if program is None:
         pytest.skip("NOT TESTED with the real kubectl: set KNS_KUBECTL")
-    return Kubectl(program, tmp_path, site.url)
+    with tls_front(tmp_path, "127.0.0.1", site.config.port) as (url, authority):
+        yield Kubectl(program, tmp_path, url, authority)
 
 
 def test_a_user_works_in_the_cluster(kubectl: Kubectl) -> None:
@@ -111,10 +121,10 @@ def test_a_user_works_in_the_cluster(kubectl: Kubectl) -> None:
 
 def test_errors_of_kns_are_shown(site: Site, kubectl: Kubectl) -> None:
     assert "not found" in kubectl.run("exec", "missing", "--", "true", status=1), "asked for by WebSocket"
-    kubectl.write(site.url.replace("cluster/7", "cluster/8"), "key-user1")
+    kubectl.write(number=8)
     assert "there is no such job, or it is not yours" in kubectl.run("get", "pods", status=1)
-    kubectl.write(site.url, "wrong")
+    kubectl.write(apikey="wrong")
     assert "the name, the API key or the token is wrong" in kubectl.run("get", "pods", status=1)
-    kubectl.write(site.url, "key-user1")
+    kubectl.write()
     site.api.add(a_job().condition(ConditionType.VIRTUAL_CLUSTER_READY).started().ended())
     assert "job 7 has ended, and its cluster is removed" in kubectl.run("get", "pods", status=1)
