@@ -186,7 +186,7 @@ def test_jobs_that_are_not_open(builder: JobBuilder, as_user: str, code: int, te
 
 @pytest.mark.parametrize("number", ["8", "x", "-7", "07x", "9" * 40])
 def test_unknown_jobs(api: Api, number: str) -> None:
-    assert_status(ask(api, f"/kns/cluster/{number}/api"), 410, "no such job")
+    assert_status(ask(api, f"/kns/cluster/{number}/api/v1"), 410, "no such job")
 
 
 def test_only_jobs_with_a_web_shell_unless_the_site_opens_all() -> None:
@@ -233,4 +233,14 @@ def test_a_path_is_passed_on_as_it_was_encoded_or_not_at_all(api: Api) -> None:
 
 def test_an_inactive_account_is_refused(api: Api) -> None:
     api.add(a_cluster().numbered(8).owned_by("idle1"))
-    assert_status(ask(api, "/kns/cluster/8/api", headers=basic("idle1", "key-idle1")), 409, "not active")
+    assert_status(ask(api, "/kns/cluster/8/api/v1", headers=basic("idle1", "key-idle1")), 409, "not active")
+
+
+@pytest.mark.parametrize("path", ["api", "apis"])
+def test_the_first_request_of_kubectl_gets_an_error_that_kubectl_shows(path: str) -> None:
+    api = Api()
+    api.add(a_cluster().started().ended())
+    answer = ask(api, f"/kns/cluster/7/{path}")
+    assert (answer.status_code, answer.headers["content-type"]) == (502, "text/plain; charset=utf-8")
+    assert answer.text == "kns: job 7 has ended, and its cluster is removed\n"
+    assert_safe(answer)

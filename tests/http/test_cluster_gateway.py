@@ -139,7 +139,7 @@ def test_bodies_of_all_methods_arrive(site: Site) -> None:
 
 def test_credentials_are_read_once(site: Site) -> None:
     for _ in range(3):
-        site.get("/api")
+        site.get("/version")
     assert site.reads == 1
 
 
@@ -203,7 +203,7 @@ def test_the_authority_of_the_cluster_is_checked(tenant: TenantServer, tmp_path:
     site = Site(tenant)
     site.kubeconfig = tenant.kubeconfig(authority=tmp_path / "other.crt")
     with site.serve():
-        assert site.get("/api").status_code == 503
+        assert site.get("/version").status_code == 503
     assert tenant.seen == []
 
 
@@ -211,17 +211,17 @@ def test_refused_credentials_are_read_again_and_are_not_the_caller_s_fault(tenan
     site = Site(tenant)
     site.kubeconfig = tenant.kubeconfig(token="old")
     with site.serve():
-        answer = site.get("/api")
+        answer = site.get("/version")
         assert (answer.status_code, "www-authenticate" in answer.headers) == (503, False)
         site.kubeconfig = tenant.kubeconfig()
-        assert site.get("/api").status_code == 200
+        assert site.get("/version").status_code == 200
 
 
 def test_a_cluster_that_refuses_all_does_not_make_kns_read_all_the_time(tenant: TenantServer) -> None:
     site = Site(tenant)
     site.kubeconfig = tenant.kubeconfig(token="old")
     with site.serve(again_s=PATIENCE_S):
-        assert [site.get("/api").status_code for _ in range(5)] == [503] * 5
+        assert [site.get("/version").status_code for _ in range(5)] == [503] * 5
     assert (site.reads, len(tenant.seen)) == (1, 1)
 
 
@@ -230,7 +230,7 @@ def test_a_cluster_without_usable_credentials(tenant: TenantServer, kubeconfig: 
     site = Site(tenant)
     site.kubeconfig = kubeconfig
     with site.serve():
-        answer = site.get("/api")
+        answer = site.get("/version")
     assert (answer.status_code, answer.json()["kind"]) == (503, "Status")
 
 

@@ -127,15 +127,15 @@ async def tunnel(socket: WebSocket, ports: Ports, sender: Sent, number: str) -> 
         with visit.enter("socket"):
             async with visit.clusters.connect(visit.location, request, wanted[:MOST_SUBPROTOCOLS]) as channel:
                 if isinstance(channel, RefusedChannel):
-                    await socket.send_denial_response(_pass_refusal(channel))
+                    await socket.send_denial_response(_pass_refusal(channel, socket.scope))
                     return
                 await socket.accept(channel.subprotocol)
                 log.info("cluster_socket", job=visit.location.number)
                 await _carry(socket, channel, visit)
     except HttpError as error:
-        await socket.send_denial_response(build_status(error.response))
+        await socket.send_denial_response(build_status(error.response, socket.scope))
     except KnsError as error:
-        await socket.send_denial_response(build_status(_explain(error)))
+        await socket.send_denial_response(build_status(_explain(error), socket.scope))
     except WebSocketDisconnect:
         return
 
@@ -264,11 +264,11 @@ def _choose_type(given: str) -> str:
     return given if is_known else _UNKNOWN_TYPE
 
 
-def _pass_refusal(refused: RefusedChannel) -> Response:
+def _pass_refusal(refused: RefusedChannel, scope: Scope) -> Response:
     headers = (("content-type", refused.content_type),) if refused.content_type else ()
     is_error = 400 <= refused.status < 600
     if not is_error:
-        return build_status(_BAD_ANSWER)
+        return build_status(_BAD_ANSWER, scope)
     answer = Response(refused.body, refused.status)
     answer.raw_headers = [*_choose_returned(headers), (b"content-length", str(len(refused.body)).encode())]
     return answer
@@ -296,13 +296,13 @@ class _Relayed(Response):
             with self._visit.enter("request"):
                 await _run_until_first(self._pump(scope, receive, send), self._visit.guard(), _await_end(receive))
         except KnsError as error:
-            await build_status(_explain(error))(scope, receive, send)
+            await build_status(_explain(error), scope)(scope, receive, send)
 
     async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = self._visit
         async with visit.clusters.open(visit.location, self._request) as answer:
             if not (200 <= answer.status < 300 or answer.status == 304 or 400 <= answer.status < 600):
-                await build_status(_BAD_ANSWER)(scope, receive, send)
+                await build_status(_BAD_ANSWER, scope)(scope, receive, send)
                 return
             headers = _choose_returned(answer.headers)
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})

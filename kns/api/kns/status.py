@@ -1,6 +1,7 @@
 """Errors as a Kubernetes `Status`, which kubectl shows."""
 
 import json
+import re
 
 from fastapi import Response
 from starlette.types import Scope
@@ -32,7 +33,15 @@ _REASONS = {
 }
 
 
-def build_status(response: ErrorResponse) -> Response:
+# What kubectl asks for first. It shows an error of these only if it is plain text with a status of 500 or above.
+_DISCOVERY = re.compile(r"/kns/cluster/[0-9]+/apis?")
+_SHOWN = 502
+_HIDDEN = frozenset({409, 410, 503})
+
+
+def build_status(response: ErrorResponse, scope: Scope) -> Response:
+    if response.status in _HIDDEN and scope["type"] == "http" and _DISCOVERY.fullmatch(scope["path"]):
+        return Response(f"kns: {response.error}\n", _SHOWN, SAFETY, media_type="text/plain")
     document = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -48,5 +57,5 @@ def build_status(response: ErrorResponse) -> Response:
     return Response(json.dumps(document) + "\n", response.status, headers, media_type=JSON)
 
 
-def render_status(_scope: Scope, response: ErrorResponse) -> Response:
-    return build_status(response)
+def render_status(scope: Scope, response: ErrorResponse) -> Response:
+    return build_status(response, scope)
