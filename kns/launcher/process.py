@@ -35,6 +35,7 @@ from kns.plain.inputs import InputFiles
 from kns.plain.job import PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
+from kns.plain.kept import KEEP
 from kns.plain.objects import service_ports_json
 from kns.plain.output import Kind, Output
 from kns.plain.ports import Cluster
@@ -116,15 +117,7 @@ def run_plugin(
     start_heartbeats(outbox, options.heartbeat_interval_s, stop)
     with signals(reload) as wake:
         try:
-            client = (connect or connect_cluster)(options)
-            selector = f"{names.LABEL}={kns_names.label_value(options.cluster)}"
-            cluster = NamespacedCluster(
-                client,
-                namespace=options.namespace,
-                selector=selector,
-                clock=SystemClock(),
-                limits=WatchLimits(page=options.fetch_limit, timeout_s=options.watch_timeout_s),
-            )
+            cluster = make_cluster(options, (connect or connect_cluster)(options))
             parts = Parts(options, profiles, renderer, cluster, outbox, await_cluster=lambda: await_sync(cluster, stop))
             cluster.start(stop)
             parts.start(stop)
@@ -133,6 +126,18 @@ def run_plugin(
         finally:
             stop.set()
             log.info("plugin_stopped")
+
+
+def make_cluster(options: Options, client: KubeClient) -> NamespacedCluster:
+    """The jobs of the Launcher's cluster in its namespace."""
+    return NamespacedCluster(
+        client,
+        namespace=options.namespace,
+        selector=f"{names.LABEL}={kns_names.label_value(options.cluster)}",
+        clock=SystemClock(),
+        keep=KEEP,
+        limits=WatchLimits(page=options.fetch_limit, timeout_s=options.watch_timeout_s),
+    )
 
 
 def read_requests(plugin: Plugin, outbox: Outbox, requests: int, wake: int, *, max_bytes: int) -> int:

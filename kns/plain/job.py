@@ -5,7 +5,7 @@ Quantities are text in Kubernetes notation (`500m`, `512M`), so that no digit is
 cluster. Each field says what its default does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -117,7 +117,7 @@ class PlainJob:
     command: str = ""
     exe: str = ""
     args: tuple[str, ...] = ()
-    environment: tuple[Variable, ...] = ()
+    environment: Sequence[Variable] = ()
     secrets: tuple[SecretVariable, ...] = ()
     stdin: str = ""
     working_directory: str = ""

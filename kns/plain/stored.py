@@ -6,6 +6,7 @@ annotation is shown by every `kubectl describe`.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -181,9 +182,10 @@ def _read_environment(wanted: Sequence[str], obj: Mapping[str, Any]) -> tuple[Va
 def _build(data: Mapping[str, Any], obj: Mapping[str, Any]) -> PlainJob:
     return PlainJob(
         name=data["name"],
-        user=data["user"],
+        # One text for all jobs of a user and of an image.
+        user=sys.intern(data["user"]),
         container=Container(
-            data["image"], data.get("runAsUser"), data.get("runAsGroup"), tuple(data.get("groups") or ())
+            sys.intern(data["image"]), data.get("runAsUser"), data.get("runAsGroup"), tuple(data.get("groups") or ())
         ),
         command=data.get("command", ""),
         exe=data.get("exe", ""),
