@@ -22,7 +22,7 @@ from typing import IO, Any
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import KubeClient, connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
-from kns.launcher.config.credentials import TokenFileError, read_token_file
+from kns.launcher.config.credentials import Account, TokenFileError, find_account, read_token_file
 from kns.launcher.frames import FrameReader, FrameTooLargeError, Outbox
 from kns.launcher.plugin import Plugin
 from kns.launcher.ports import Names, Object, Options, Profiles, Renderer
@@ -227,7 +227,7 @@ def connect_cluster(options: Options) -> KubeClient:
         with tempfile.NamedTemporaryFile("w", prefix="kns-posit-", suffix=".crt", delete=False) as file:
             file.write(options.certificate_authority)
             authority = Path(file.name)
-    read_token = TokenSource(options.auth_token, options.auth_token_path)
+    read_token = TokenSource(options.auth_token, options.auth_token_path, find_account(options.server_user))
     read_token()  # an unusable file must stop the start, not the first request
     return connect_with_token(
         options.api_url, read_token=read_token, authority_file=authority, verify=options.verify_ssl_certs
@@ -235,11 +235,16 @@ def connect_cluster(options: Options) -> KubeClient:
 
 
 class TokenSource:
-    """The token of the API, read from its file again after a while."""
+    """
+    The token of the API, read from its file again after a while. `account` is the server user.
 
-    def __init__(self, inline: str, path: Path | None) -> None:
+    A file that another user may have written is not read, so that nobody but its owner exchanges the token.
+    """
+
+    def __init__(self, inline: str, path: Path | None, account: Account | None) -> None:
         self._token = inline
         self._path = path
+        self._account = account
         self._read_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -253,7 +258,7 @@ class TokenSource:
         with self._lock:
             if time.monotonic() - self._read_at >= _TOKEN_AGE_S:
                 try:
-                    self._token = read_token_file(self._path)
+                    self._token = read_token_file(self._path, self._account)
                 except (OSError, TokenFileError) as error:
                     if not self._token:
                         raise KnsError(

@@ -5,14 +5,13 @@ The file wins over the command line, as in the Launcher's own plugins: the Launc
 """
 
 import os
-import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kns.launcher.config.arguments import COMMAND_LINE, Arguments
-from kns.launcher.config.credentials import SERVICE_ACCOUNT, Account, check_token_file
+from kns.launcher.config.credentials import SERVICE_ACCOUNT, Account, check_token_file, find_account
 from kns.launcher.config.launcher_conf import LauncherConf, read_launcher_conf
 from kns.launcher.config.lines import ConfFile, read_conf
 from kns.launcher.config.options import OPTIONS, Source
@@ -23,14 +22,6 @@ from kns.launcher.ports import Options
 CONFIG_FOLDER = Path("/etc/rstudio")
 
 
-def _find_account(name: str) -> Account | None:
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        return None
-    return Account(entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the machine provides. Tests replace it; nothing else in the configuration reads the machine."""
@@ -38,7 +29,7 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     config_folder: Path = CONFIG_FOLDER
     service_account: Path = SERVICE_ACCOUNT
-    account: Callable[[str], Account | None] = _find_account
+    account: Callable[[str], Account | None] = find_account
     is_root: Callable[[], bool] = lambda: os.geteuid() == 0
 
 
