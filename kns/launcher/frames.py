@@ -6,12 +6,13 @@ and a pipe may split and join them anywhere.
 import json
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from kns.model.errors import KnsError
 
 _LENGTH = struct.Struct(">I")
+_LONGEST_ENVELOPE = 200  # bytes: the names and the 20 digits of messageType, requestId and responseId
 HEARTBEAT, ERROR = 0, -1  # message types of responses without a number of their own
 
 
@@ -61,6 +62,8 @@ class Outbox:
     def __init__(self, stream: IO[bytes], *, max_bytes: int) -> None:
         self._stream = stream
         self._max_bytes = max_bytes
+        self.room = max_bytes - _LONGEST_ENVELOPE
+        """Bytes that fit in one response beside its type and its numbers."""
         self._lock = threading.Lock()
         self._next = 0
         self.closed = threading.Event()
@@ -71,14 +74,25 @@ class Outbox:
         Raises:
             FrameTooLargeError: nothing was sent, and no number was used.
         """
+        self.send_pieces(message_type, [json.dumps(body, separators=(",", ":"), allow_nan=False).encode("ascii")[1:-1]])
+
+    def send_pieces(self, message_type: int, members: Sequence[bytes]) -> None:
+        """
+        As `send`, of the members of a JSON object, without braces, in pieces. The body is not encoded again.
+
+        Raises:
+            FrameTooLargeError: nothing was sent, and no number was used.
+        """
+        head, size = b'{"messageType":%d,' % message_type, sum(map(len, members))
         with self._lock:
-            frame = encode_frame({"messageType": message_type, **body, "responseId": self._next})
-            if len(frame) - _LENGTH.size > self._max_bytes:
+            tail = b',"responseId":%d}' % self._next
+            length = len(head) + size + len(tail)
+            if length > self._max_bytes:
                 raise FrameTooLargeError(
-                    f"the response has {len(frame)} bytes, and the Launcher takes {self._max_bytes}; ask for less"
+                    f"the response has {length} bytes, and the Launcher takes {self._max_bytes}; ask for less"
                 )
             self._next += 1
-            self._write(frame)
+            self._write(b"".join((_LENGTH.pack(length), head, *members, tail)))
 
     def send_error(self, request_id: int, code: int, message: str) -> None:
         body = {
