@@ -7,6 +7,7 @@ import struct
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class Rig:
     def __init__(self, api: ApiServer, folder: Path) -> None:
         self.api = api
         self.jobs: list[str] = []
+        self._own_watches = _count_watches(api)
         self.clock = Clock(_prepare(api, folder), folder / "plugin.stderr")
 
     def __enter__(self) -> "Rig":
@@ -203,14 +205,8 @@ class Rig:
             raise problems[0]
 
     def count_watches(self) -> dict[str, int]:
-        """Open watches in the namespace, by kind, as the API server counts them."""
-        text = self.api._client.get("/metrics").text  # no JSON
-        found: dict[str, int] = {}
-        for labels, count in _WATCHES.findall(text):
-            read = dict(_LABEL.findall(labels))
-            if read.get("verb") == "WATCH" and read.get("scope") == "namespace" and int(count):
-                found[read["resource"]] = found.get(read["resource"], 0) + int(count)
-        return found
+        """The plugin's open watches by kind, as the API server counts them: those that were not open before it."""
+        return dict(_count_watches(self.api) - self._own_watches)
 
     def count_connections(self) -> int:
         """Open sockets of the process. Its stdin and stdout are pipes."""
@@ -289,6 +285,15 @@ def build_submission(number: int, *, variables: int) -> dict[str, Any]:
         "mounts": [{"mountPath": f"/home/{user}", "type": "nfs", "source": {"host": "nfs01", "path": f"/home/{user}"}}],
     }
     return {"username": user, "requestUsername": user, "job": job}
+
+
+def _count_watches(api: ApiServer) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for labels, count in _WATCHES.findall(api._client.get("/metrics").text):  # no JSON
+        read = dict(_LABEL.findall(labels))
+        if read.get("verb") == "WATCH":
+            found[read["resource"]] += int(count)
+    return found
 
 
 def _prepare(api: ApiServer, folder: Path) -> list[str]:

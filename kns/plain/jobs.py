@@ -307,8 +307,11 @@ class PlainJobs:
 
     def _cancel(self, view: View) -> Controlled:
         """A suspended Kubernetes Job has no pods, and remains as the record of the job until it expires."""
-        for _ in range(_CONFLICT_TRIES):
-            obj = self._cluster.read_job(view.id)
+        for attempt in range(_CONFLICT_TRIES):
+            # The version in the patch makes sure that nothing changed since; what is in memory is seldom old.
+            obj = self._cluster.find_job(view.id) if attempt == 0 else None
+            if obj is None:
+                obj = self._cluster.read_job(view.id)
             found = None if obj is None else self._view(obj)
             if obj is None or found is None:
                 raise ControlError(f"cannot cancel job {view.id}: it was deleted")

@@ -1,9 +1,9 @@
 """
 The cluster as plain jobs need it: one namespace, and the rights of a namespaced Role.
 
-Objects are decoded JSON with the fields that `kns.plain.kept` keeps. Every method may raise `KnsError`; the subclass says who can fix it. The Role of the Posit
-plugin allows all of it: jobs and pods with all verbs, services without `update`, events with `watch` only, metrics with
-`get` only; `get` on nodes is optional.
+Objects are decoded JSON with the fields that `kns.plain.kept` keeps. Every method may raise `KnsError`; the
+subclass says who can fix it. The Role of the Posit plugin allows all of it: jobs and pods with all verbs, services
+without `update`, events with `watch` only, metrics with `get` only; `get` on nodes is optional.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

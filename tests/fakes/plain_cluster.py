@@ -179,10 +179,8 @@ class MemoryCluster:
     def _store(self, kind: str, obj: Object) -> Kept:
         name = obj["metadata"]["name"]
         obj["metadata"]["resourceVersion"] = str(next(self._versions))
-        kept, known = KEEP[kind](obj), self._kept[kind].get(name)
-        self._objects[kind][name] = obj
-        if known is None or known != kept:  # an object that changed in nothing that is kept is the same
-            self._kept[kind][name] = kept
+        kept = KEEP[kind](obj)
+        self._objects[kind][name], self._kept[kind][name] = obj, kept
         self._announce(name if kind != "pods" else self._job_of(name))
         return kept
 

@@ -179,7 +179,9 @@ class WatchCache(Generic[KeptT]):
         query = {**self._selector, "limit": str(self._row.page)}
         while True:
             page = self._client.request("GET", self._path, query=query)
-            for item in page.get("items") or ():
+            items = page.get("items") or []
+            while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
+                item = items.pop()
                 found[_key(item)] = self._reuse(item)
             token = page["metadata"].get("continue")
             if not token:

@@ -4,6 +4,7 @@ import getpass
 import os
 import pwd
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +98,8 @@ def run(
 ) -> int:
     """Start the plugin, run one job, return its exit code. Raises KnsError as `kns.launcher.tools.session`."""
     found = shutil.which(program or PROGRAM)
+    if found is None and program is None:  # of a virtual environment whose folder is not on the PATH
+        found = shutil.which(Path(sys.executable).with_name(PROGRAM))
     if found is None:
         raise KnsError(f"the program {program or PROGRAM} is not on the PATH; give it by --program")
     with PluginProcess([found, *arguments]) as plugin:

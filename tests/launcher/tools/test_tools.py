@@ -446,3 +446,22 @@ def test_the_commands_are_part_of_kns(tmp_path: Path) -> None:
         1, "kns: the program /no/program is not on the PATH; give it by --program\n"
     )  # fmt: skip
     assert invoke("token", "--duration", "1s", "--kubeconfig", str(tmp_path / "none"))[0] == 1
+
+
+def test_the_program_of_a_virtual_environment_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is seldom on the PATH of the administrator."""
+    program = tmp_path / commands.PROGRAM
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    sinks = commands.Sinks(out=print, err=print, note=print)
+
+    def run() -> None:
+        commands.run({}, user="ana", program=None, arguments=(), sinks=sinks, limit_s=1.0)
+
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(KnsError, match="the plugin ended"):
+        run()
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    with pytest.raises(KnsError, match="is not on the PATH"):
+        run()
