@@ -166,7 +166,7 @@ def make_job(number: int, *, variables: int) -> PlainJob:
 
 
 def _build_meta(name: str, number: int, *, owner: str | None) -> dict[str, Any]:
-    fields = {f"f:field-{index}": {f"f:part-{each}": {} for each in range(4)} for index in range(12)}
+    fields: dict[str, Any] = {f"f:field-{index}": {f"f:part-{each}": {} for each in range(4)} for index in range(12)}
     managed = [{"manager": manager, "operation": "Update", "fieldsV1": fields} for manager in ("kns", "controller")]
     return {
         "name": name,
@@ -212,7 +212,8 @@ def _measure(folder: Path) -> Finished:
     if sink.size < count:
         raise BenchError(f"the list has {sink.size} bytes for {count} jobs")
     now, peak = (read_memory_mib(os.getpid(), peak=each) for each in (False, True))
-    return Finished(count, without, now, peak, *times, list_bytes=sink.size)
+    first, following = times
+    return Finished(count, without, now, peak, first, following, sink.size)
 
 
 def main() -> None:

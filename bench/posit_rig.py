@@ -101,7 +101,9 @@ class Clock(Launcher):
         if match is None:
             raise BenchError(f"a frame begins with {body[:60]!r}")
         kind, request_id = int(match[1]), int(match[2])
-        message = json.loads(body) if len(body) <= _SMALL else {"messageType": kind, "requestId": request_id}
+        message: dict[str, Any] = {"messageType": kind, "requestId": request_id}
+        if len(body) <= _SMALL:
+            message = json.loads(body)
         with self._arrived:
             if kind == _STATUS:
                 self.statuses.append((now, message["id"], message["status"]))

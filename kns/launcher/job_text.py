@@ -99,7 +99,7 @@ def write_jobs(texts: Sequence[JobText], fields: frozenset[str], *, room: int) -
     totals = [sum(each[tier] for each in sizes) + 2 for tier in range(len(_TIERS))]
     tier = next((index for index, total in enumerate(totals) if total <= room), len(_TIERS) - 1)
     dropped = _choose_dropped(texts, [each[tier] for each in sizes], totals[tier] - room)
-    pieces = []
+    pieces: list[bytes] = []
     for index, text in enumerate(texts):
         if index not in dropped:
             pieces.append(b"," if pieces else b"[")

@@ -180,6 +180,7 @@ class WatchCache(Generic[KeptT]):
         while True:
             page = self._client.request("GET", self._path, query=query)
             items = page.get("items") or []
+            items.reverse()
             while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
                 item = items.pop()
                 found[_key(item)] = self._reuse(item)

@@ -454,7 +454,7 @@ def test_the_program_of_a_virtual_environment_is_found(tmp_path: Path, monkeypat
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", "/nonexistent")
-    sinks = commands.Sinks(out=print, err=print, note=print)
+    sinks = Sinks(out=print, err=print, note=print)
 
     def run() -> None:
         commands.run({}, user="ana", program=None, arguments=(), sinks=sinks, limit_s=1.0)
