@@ -24,6 +24,7 @@ from kns.launcher.requests import (
     Request,
     RequestType,
     ResponseType,
+    StaleError,
     check_version,
     choose_code,
     choose_user,
@@ -55,6 +56,8 @@ _CALLING = frozenset({RequestType.BOOTSTRAP, RequestType.SUBMIT_JOB, RequestType
 _ABOUT_JOBS = frozenset(
     {RequestType.GET_JOB, RequestType.JOB_STATUS, RequestType.JOB_OUTPUT, RequestType.JOB_RESOURCES}
 )
+_CHANGING = frozenset({RequestType.SUBMIT_JOB, RequestType.CONTROL_JOB})
+_STALE_S = 90.0  # the Launcher gives up after 120 s, and a submission takes up to 30; nobody would know of the job
 _SLOW_S = 5.0  # a request that takes longer is logged
 
 
@@ -200,6 +203,7 @@ class Plugin:
         """Answer one request, with an error if there is one."""
         began = time.monotonic()
         try:
+            _check_age(request, began)
             self._answers.get(request.type, _refuse)(request)
         except KnsError as error:
             code = choose_code(error)
@@ -336,6 +340,11 @@ class Plugin:
 
 def _holder(request: Request) -> tuple[bool, str]:
     return request.type == RequestType.CONTROL_JOB, request.user
+
+
+def _check_age(request: Request, now: float) -> None:
+    if request.type in _CHANGING and now - request.received > _STALE_S:
+        raise StaleError("the cluster is slow or away, and the request waited too long; nothing was done")
 
 
 def _refuse(request: Request) -> None:

@@ -5,8 +5,9 @@ Message types of requests and responses differ: after `submit` they are shifted 
 """
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
@@ -87,6 +88,10 @@ class NotSupportedError(KnsError):
     """The plugin does not know this kind of request."""
 
 
+class StaleError(KnsError):
+    """The request waited longer than the Launcher waits for its answer, so nothing was done."""
+
+
 class TooManyError(KnsError):
     """A limit of what may be open or may wait is reached. The request itself is in order."""
 
@@ -95,6 +100,7 @@ class TooManyError(KnsError):
 _CODES: tuple[tuple[type[KnsError], Code], ...] = (
     (UnsupportedVersionError, Code.UNSUPPORTED_VERSION),
     (NotSupportedError, Code.NOT_SUPPORTED),
+    (StaleError, Code.TIMEOUT),
     (TooManyError, Code.UNKNOWN),
     (InvalidInputError, Code.INVALID_REQUEST),
     (UnknownJobError, Code.JOB_NOT_FOUND),
@@ -123,13 +129,17 @@ def describe(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `user` is the effective user, `*` for all. `size` is the number of bytes of its message."""
+    """
+    One request. `user` is the effective user, `*` for all. `size` is the number of bytes of its message, `received` the
+    monotonic time at which it came.
+    """
 
     type: int
     id: int
     user: str
     data: Mapping[str, Any]
     size: int = 0
+    received: float = field(default_factory=time.monotonic)
 
     @property
     def job_id(self) -> str:

@@ -9,6 +9,7 @@ from the cluster, through its watch caches.
 import re
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ _CONFLICT_TRIES = 5
 END_NOW: Mapping[str, Any] = {"spec": {"activeDeadlineSeconds": 1}}
 _MEBIBYTE = 1024 * 1024
 _MOST_OLD_VIEWS = 100  # of jobs that are gone
+_MOST_FAILED = 1000  # submissions without an answer, whose jobs may appear while the cluster comes back
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class PlainJobs:
         self._listeners: list[Callable[[str], None]] = []
         self._waiting: dict[str, set[threading.Event]] = {}
         self._lock = threading.Lock()
+        self._failed: OrderedDict[str, None] = OrderedDict()
         self._views: dict[str, tuple[_Sources, View]] = {}
         cluster.subscribe(self._announce)
 
@@ -248,13 +251,25 @@ class PlainJobs:
             try:
                 return self._create_named({**marked, "metadata": {**meta, "name": job_id}}, job_id)
             except UnavailableError:
-                raise  # the job may appear yet, and then needs its input; the keeper removes what no job needs
+                # The job may appear yet, though its user reads that it failed, and may submit it again.
+                self._note_failed(job_id)
+                raise
             except AlreadyExistsError:
                 self._inputs.discard(job_id)
             except KnsError:
                 self._inputs.discard(job_id)
                 raise
         raise UnavailableError(f"create Job {stem}...: {_NAME_TRIES} names are taken; submit the job again")
+
+    def _note_failed(self, job_id: str) -> None:
+        with self._lock:
+            self._failed[job_id] = None
+            while len(self._failed) > _MOST_FAILED:
+                self._failed.popitem(last=False)
+
+    def has_failed(self, job_id: str) -> bool:
+        """Whether this process said that the submission failed."""
+        return job_id in self._failed
 
     def _create_named(self, obj: Object, job_id: str) -> Kept:
         try:

@@ -78,6 +78,10 @@ class Keeper:
             if view is None:
                 self._inputs.discard(job_id)
             return
+        if self._jobs.has_failed(view.id):
+            log.warning("failed_submission_appeared", job=view.id, consequence="the job is deleted")
+            self._cluster.delete_job(view.id, uid=view.stored.uid)
+            return
         if view.state.is_completed:
             self._look_after_the_end(view)
             return

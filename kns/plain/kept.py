@@ -20,7 +20,6 @@ from kns.plain.stored import Object, Stored, find_container, read_stored
 _COMPRESSION = 6  # a fifth of the size of a Job with 40 variables, for 0.1 ms
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
 _CONDITIONS_OF_JOBS = frozenset({"Complete", "Failed", "Suspended"})
-_CONDITIONS_OF_PODS = frozenset({"PodScheduled", "Ready", "DisruptionTarget"})
 _NOTES = (names.STORED, names.ASKED, names.SUSPENDED, names.END, names.STDIN)
 
 
@@ -114,32 +113,35 @@ def keep_pod(obj: Mapping[str, Any]) -> Object:
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     labels = meta.get("labels") or {}
     container = find_container(spec)
-    return _without_empty(
-        {
-            "metadata": {
-                **_keep_name(meta),
-                "labels": {names.JOB_NAME_LABEL: labels.get(names.JOB_NAME_LABEL, "")},
-            },
-            "spec": _without_empty(
-                {
-                    "nodeName": _intern(spec.get("nodeName")),
-                    "containers": [_keep_container(container)] if container else [],
-                }
-            ),
-            "status": _without_empty(
-                {
-                    "phase": _intern(status.get("phase")),
-                    "reason": _intern(status.get("reason")),
-                    "message": status.get("message"),
-                    "hostIP": _intern(status.get("hostIP")),
-                    "hostIPs": [{"ip": _intern(each.get("ip"))} for each in status.get("hostIPs") or ()],
-                    "conditions": _keep_conditions(status.get("conditions"), _CONDITIONS_OF_PODS),
-                    "containerStatuses": [_keep_state(each) for each in status.get("containerStatuses") or ()],
-                    "initContainerStatuses": [_keep_state(each) for each in status.get("initContainerStatuses") or ()],
-                }
-            ),
-        }
-    )
+    place = {
+        "nodeName": _intern(spec.get("nodeName")),
+        "containers": [_keep_container(container)] if container else [],
+    }
+    kept = {
+        "phase": _intern(status.get("phase")),
+        "reason": _intern(status.get("reason")),
+        "message": status.get("message"),
+        "hostIP": _intern(status.get("hostIP")),
+        "hostIPs": [{"ip": _intern(each.get("ip"))} for each in status.get("hostIPs") or ()],
+        "conditions": _keep_conditions(status.get("conditions"), _conditions_of_pod(status)),
+        "containerStatuses": [_keep_state(each) for each in status.get("containerStatuses") or ()],
+        "initContainerStatuses": [_keep_state(each) for each in status.get("initContainerStatuses") or ()],
+    }
+    return {
+        "metadata": {
+            **_keep_name(meta, is_small=True),
+            "labels": {names.JOB_NAME_LABEL: _intern(labels.get(names.JOB_NAME_LABEL, ""))},
+        },
+        "spec": _without_empty(place),
+        "status": _without_empty(kept),
+    }
+
+
+def _conditions_of_pod(status: Mapping[str, Any]) -> frozenset[str]:
+    """Whether a node was found is asked for before there is one, and when a pod was ready after it failed."""
+    phase = status.get("phase")
+    more = {"PodScheduled"} if phase == "Pending" else {"Ready"} if phase == "Failed" else set()
+    return frozenset({"DisruptionTarget", *more})
 
 
 def keep_service(obj: Mapping[str, Any]) -> Object:
@@ -173,12 +175,12 @@ def _slim_job(obj: Mapping[str, Any]) -> Object:
     }
 
 
-def _keep_name(meta: Mapping[str, Any]) -> Object:
-    kept = {"name": meta["name"], "uid": meta.get("uid", ""), "creationTimestamp": meta.get("creationTimestamp", "")}
+def _keep_name(meta: Mapping[str, Any], *, is_small: bool = False) -> Object:
+    kept = {"name": meta["name"], "creationTimestamp": _intern(meta.get("creationTimestamp", ""))}
+    if not is_small:
+        kept["uid"] = meta.get("uid", "")
     if "deletionTimestamp" in meta:
         kept["deletionTimestamp"] = meta["deletionTimestamp"]
-    if namespace := meta.get("namespace"):
-        kept["namespace"] = _intern(namespace)
     return kept
 
 

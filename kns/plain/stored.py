@@ -150,9 +150,20 @@ def unescape_references(text: str) -> str:
     return text.replace("$$", "$")
 
 
+_LONGEST_SHARED = 24  # characters of a value that jobs are likely to have in common
+
+
+def _share(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys and short texts are one object for all jobs, of which there may be thousands."""
+    return {
+        sys.intern(key): sys.intern(value) if type(value) is str and len(value) <= _LONGEST_SHARED else value
+        for key, value in pairs
+    }
+
+
 def _decode(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text) if text else {}
+        data = json.loads(text, object_pairs_hook=_share) if text else {}
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

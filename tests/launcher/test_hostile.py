@@ -21,7 +21,7 @@ from kns.launcher.frames import FrameReader, Outbox
 from kns.launcher.plugin import Plugin
 from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Options, Profile
-from kns.launcher.requests import TooManyError
+from kns.launcher.requests import TooManyError, parse_request
 from kns.launcher.streams import OutputStreams, ResourceStreams, StatusStreams
 from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
 from kns.plain import jobs as plain_jobs
@@ -72,6 +72,9 @@ class Jobs:
 
     def peek(self, job_id: str) -> View | None:
         return self.views.get(job_id)
+
+    def has_failed(self, job_id: str) -> bool:
+        return False
 
     def read_usage(self, job_id: str) -> Usage | None:
         self.measured.append(job_id)
@@ -553,6 +556,27 @@ def test_a_slow_cluster_does_not_hold_up_what_is_in_memory() -> None:
     accept(9)
     accept(42)
     assert (plugin._calls.qsize(), plugin._waiting.qsize()) == (7, 10)
+
+
+@pytest.mark.parametrize("message_type", [2, 5])
+def test_a_change_that_waited_too_long_is_not_made(message_type: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Launcher has given up, so nobody would know of the job."""
+    monkeypatch.setattr("kns.launcher.plugin._STALE_S", -1.0)
+    plugin, sink = make_plugin(Jobs(make_view("a-1")))
+    job = {"name": "a", "container": {"image": "i"}, "user": "ana"}
+    request = {
+        "messageType": message_type,
+        "requestId": 7,
+        "username": "ana",
+        "job": job,
+        "jobId": "a-1",
+        "operation": 2,
+    }
+    plugin.answer(parse_request(json.dumps(request).encode()))
+    ask(plugin, 3, username="ana", jobId="a-1")
+    refused, answered = sink.messages()
+    assert (refused["errorCode"], "nothing was done" in refused["errorMessage"]) == (5, True)
+    assert answered["messageType"] == 2
 
 
 @pytest.mark.parametrize("user", ["a\0b", "\ud800", "x" * 300])
