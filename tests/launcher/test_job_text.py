@@ -2,12 +2,14 @@
 
 import io
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from kns.launcher.frames import FrameReader, Outbox, encode_frame
 from kns.launcher.job_text import JobText, Listed, write_jobs
+from tests.patience import PATIENCE_S
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -95,3 +97,49 @@ def test_pieces_make_the_same_frame_as_the_whole() -> None:
     frames = list(FrameReader(max_bytes=10**6).feed(sink.getvalue()))
     assert encode_frame({"messageType": 2, **body, "responseId": 0})[4:] == frames[0]
     assert json.loads(frames[1]) == {**json.loads(frames[0]), "responseId": 1}
+
+
+class Slow(io.BytesIO):
+    """A Launcher that reads the first frame only after `go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def write(self, data: Any) -> int:
+        self.began.set()
+        self.go.wait(PATIENCE_S)
+        return super().write(data)
+
+
+def test_a_small_frame_overtakes_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of a state, and the heartbeats, do not wait for many large lists."""
+    monkeypatch.setattr("kns.launcher.frames._PATIENCE_S", 10 * PATIENCE_S)
+    sink = Slow()
+    outbox = Outbox(sink, max_bytes=10**6)
+    sends = [
+        lambda: outbox.send(2, {"requestId": 1, "jobs": "x" * 10_000}),
+        lambda: outbox.send(2, {"requestId": 2, "jobs": "x" * 10_000}),
+        lambda: outbox.send(3, {"requestId": 3}),
+    ]
+    threads = [threading.Thread(target=send, daemon=True) for send in sends]
+    threads[0].start()
+    assert sink.began.wait(PATIENCE_S)
+    threads[1].start()
+    threads[2].start()
+    while not outbox._turns._small:  # the third thread waits now, and the second behind it
+        threads[2].join(0.01)
+    sink.go.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    frames = [json.loads(frame) for frame in FrameReader(max_bytes=10**6).feed(sink.getvalue())]
+    assert [(frame["requestId"], frame["responseId"]) for frame in frames] == [(1, 0), (3, 1), (2, 2)]
+
+
+def test_a_large_frame_waits_a_while_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.frames._PATIENCE_S", 0.0)
+    sink = io.BytesIO()
+    outbox = Outbox(sink, max_bytes=10**6)
+    outbox._turns._small = 1  # there is always another one
+    outbox.send(2, {"requestId": 1, "jobs": "x" * 10_000})
+    assert len(sink.getvalue()) > 10_000
