@@ -62,8 +62,14 @@ class JobText:
             yield self._read_environment()
         yield b"}"
 
-    def project(self, fields: frozenset[str]) -> Shape:
-        """The wanted fields, decoded."""
+    def project(self, fields: frozenset[str]) -> "JobText":
+        """The wanted fields."""
+        shape = self._decode(fields)
+        if fields.isdisjoint((*LARGE, *ENVIRONMENT)):
+            return JobText(_encode(shape), b"", b"", 0, self.is_completed)
+        return JobText.of(shape, is_completed=self.is_completed)
+
+    def _decode(self, fields: frozenset[str]) -> Shape:
         shape: dict[str, Any] = json.loads(b"{" + self.small + b"}")
         if not fields.isdisjoint(LARGE):
             shape |= json.loads(b"{" + self.large + b"}")
@@ -92,7 +98,7 @@ def write_jobs(texts: Sequence[JobText], fields: frozenset[str], *, room: int) -
     completed ones, then the oldest: an answer without them is of more use than none.
     """
     if fields:
-        texts = [JobText.of(text.project(fields), is_completed=text.is_completed) for text in texts]
+        texts = [text.project(fields) for text in texts]
     if len(texts) == 1:
         return Listed([b"[", *texts[0].write(0), b"]"])
     sizes = [text.sizes() for text in texts]
