@@ -31,7 +31,7 @@ class Cluster(Protocol):
     def list_jobs(self) -> Sequence[Kept]: ...
 
     def find_job(self, name: str) -> Kept | None:
-        """The same object until the job changes: what was made of it may be used again."""
+        """The same object until the cluster reports the job again: what was made of it may be used again."""
         ...
 
     def read_job(self, name: str) -> Kept | None:
