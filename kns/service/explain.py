@@ -22,7 +22,7 @@ from kns.ports import Kind, Object
 from kns.service.find import accepted_of
 from kns.service.insight import read_warnings
 from kns.service.ports import ServicePorts
-from kns.service.words import WARNING_ADVICE, find_advice
+from kns.service.words import find_advice, find_warning_advice
 
 MOST_SHOWN = 5  # warnings; more would hide the cause
 _MESSAGE_LIMIT = 300  # characters of one warning
@@ -161,7 +161,10 @@ def _explain_end(job: Job, steps: Sequence[Step], now: datetime) -> Explanation:
 
 
 def _collect_advice(step: Step | None, warnings: Sequence[HostWarning]) -> tuple[str, ...]:
-    found = [find_advice(step.reason) if step else "", *(WARNING_ADVICE.get(each.reason, "") for each in warnings)]
+    found = [
+        find_advice(step.reason) if step else "",
+        *(find_warning_advice(each.reason, each.message) for each in warnings),
+    ]
     return tuple(dict.fromkeys(filter(None, found)))
 
 

@@ -79,6 +79,19 @@ WARNING_ADVICE: Mapping[str, str] = {
 }
 
 
+NO_NODE_OF_MACHINE = (
+    "No node of the host belongs to the job's machine. Choose another, or ask the site's administrator."
+)
+_MISMATCHES = ("node affinity", "node selector", "untolerated taint")
+
+
+def find_warning_advice(reason: str, message: str) -> str:
+    """What a user can do about a warning of the host; "" if nothing is known."""
+    if reason == "FailedScheduling" and "Insufficient" not in message and any(each in message for each in _MISMATCHES):
+        return NO_NODE_OF_MACHINE  # waiting for room does not help
+    return WARNING_ADVICE.get(reason, "")
+
+
 def find_advice(reason: str | None) -> str:
     """What a user can do about a reason; "" if nothing, or if this release does not know the reason."""
     return ADVICE.get(Reason(reason), "") if reason in set(Reason) else ""
