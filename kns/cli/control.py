@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Timeout, read_job
+from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
+from kns.cli.screen import Format
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
@@ -53,8 +54,9 @@ def extend(
     to: Annotated[
         str | None, typer.Option("--to", metavar="HH:MM:SS", help="The walltime from the job's start.")
     ] = None,
+    output: Output = None,
 ) -> None:
-    """Let a live job run longer than its walltime. Give --by or --to; --to is safe to repeat."""
+    """Let a live job run longer than its walltime, and print the new one. Give --by or --to; --to is safe to repeat."""
     if (by is None) == (to is None):
         raise CommandError(Exit.USAGE, "how long? give --by or --to")
     session = get_session(ctx)
@@ -62,7 +64,11 @@ def extend(
         found = client.detail(read_job(job))
         wanted = to if to is not None else _add(found, by or "")
         walltime_s = client.extend(found["number"], wanted)
-    session.screen.line(format_walltime(walltime_s))
+    screen = session.screen_for(output)
+    if screen.output is Format.TABLE:
+        screen.line(format_walltime(walltime_s))
+    else:
+        screen.dump({"number": found["number"], "walltime_seconds": walltime_s})
 
 
 @control.command(rich_help_panel=ADMINISTRATORS)

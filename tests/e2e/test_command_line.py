@@ -1,13 +1,10 @@
 """The real program `kns` against a real kns, as a user's script calls it."""
 
-import json
-import os
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +12,12 @@ import httpx
 import pytest
 
 from demo.target import ROOT
-from kns.cli.exits import Exit
 from tests.e2e.jobs import JobKeeper
+from tests.e2e.program import AGAIN_S, LIMIT_S, Program
 from tests.e2e.site import Site
 from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
 
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
-_LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
-_AGAIN_S = 30.0
 _START_S = str(round(240 * PATIENCE))
-
-
-class Program:
-    """Runs `kns` as user1, signed in by variables."""
-
-    def __init__(self, site: Site, folder: Path) -> None:
-        left_out = _PROXIES if site.target.is_testbed else frozenset[str]()  # its addresses are on this machine
-        self.environ = {
-            **{key: value for key, value in os.environ.items() if key.lower() not in left_out and key[:4] != "KNS_"},
-            "KNS_URL": site.url,
-            "KNS_USERNAME": site.user.username,
-            "KNS_APIKEY": site.user.apikey,
-            "KNS_CONFIG_DIR": str(folder),
-            "KUBECONFIG": site.target.kubeconfig,
-            "PATH": f"{site.target.kubectl.parent}:{os.environ['PATH']}",
-        }
-        self.folder = folder
-
-    def run(self, *args: str, status: int = 0) -> str:
-        """Again if there was no answer, which other tests cause that restart kns; but not what begins or ends a job."""
-
-        def answered() -> "subprocess.CompletedProcess[str]":
-            done = self._call(*args)
-            if done.returncode == Exit.UNREACHABLE != status and args[0] not in ("submit", "stop", "run"):
-                raise NotYetError(done.stderr)
-            return done
-
-        done = wait_for(answered, timeout_s=_AGAIN_S, what=f"kns {args[0]}")
-        assert done.returncode == status, (args, done.returncode, done.stdout, done.stderr)
-        return done.stdout
-
-    def _call(self, *args: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "kns", *args]
-        return subprocess.run(
-            command, env=self.environ, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-
-    @contextmanager
-    def start(self, *args: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
-        """A command that goes on, and the first line that it prints. It must have ended with the block."""
-        # Whoever runs the tests in the background may ignore SIGINT, and programs inherit that.
-        command = ["env", "--default-signal=INT", sys.executable, "-m", "kns", *args]
-        child = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        try:
-            yield child, child.stdout.readline()
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait(_LIMIT_S)
-            child.stdout.close()
-
-    def read(self, *args: str) -> Any:
-        return json.loads(self.run(*args, "--output", "json"))
 
 
 @pytest.fixture
@@ -99,7 +39,7 @@ def test_a_job_is_submitted_watched_read_and_stopped(program: Program, jobs: Job
     url = shown.splitlines()[-1]
     assert url.startswith(("http://", "https://"))
     assert any("start the virtual cluster: done" in line for line in shown.splitlines())
-    listed = wait_for(lambda: _list_one(program), timeout_s=_AGAIN_S, what="the job in the list")
+    listed = wait_for(lambda: _list_one(program), timeout_s=AGAIN_S, what="the job in the list")
     number = str(listed["number"])
     job_of_both = jobs.adopt(listed["number"], listed["name"])
     job_of_both.wait_until_serving()  # at both replicas
@@ -165,7 +105,7 @@ def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp
         page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
         assert "a Kubernetes cluster of its own" in page.text
         child.send_signal(signal.SIGTERM)
-        assert child.wait(_LIMIT_S) == 128 + signal.SIGTERM
+        assert child.wait(LIMIT_S) == 128 + signal.SIGTERM
     file = tmp_path / "job.conf"
     with program.start("kubeconfig", number, "--file", str(file)) as (child, line):
         assert line == f"export KUBECONFIG={file}\n"
@@ -173,11 +113,11 @@ def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp
         inside = {**program.environ, "KUBECONFIG": str(file)}
         found = subprocess.run(
             ["kubectl", "get", "service", "web", "--output=name"], env=inside, capture_output=True, text=True,
-            timeout=_LIMIT_S, check=False,
+            timeout=LIMIT_S, check=False,
         )  # fmt: skip
         assert found.stdout == "service/web\n", found.stderr
         child.send_signal(signal.SIGINT)
-        assert child.wait(_LIMIT_S) == 130
+        assert child.wait(LIMIT_S) == 130
     assert not file.is_symlink()
     assert _left(program) == []
     program.run("terminate", number)
@@ -189,9 +129,7 @@ def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> 
     (job,) = program.read("list", "--label", _LABEL)
     stranger = {**program.environ, "KNS_USERNAME": site.other.username, "KNS_APIKEY": site.other.apikey}
     command = [sys.executable, "-m", "kns", "connect", str(job["number"]), "--", "true"]
-    done = subprocess.run(
-        command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+    done = subprocess.run(command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("kns: there is no such job")
 
