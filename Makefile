@@ -42,7 +42,7 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll bench-start bench-pages soak browser keycloak
+	nested bench bench-poll bench-start bench-pages bench-scale soak browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -146,6 +146,9 @@ bench-start: $(VENV)/ready ## measure starts and ends of clusters against the sa
 
 bench-pages: $(VENV)/ready ## measure a job's page and 500 open pages at 1000 live jobs; needs no cluster (ARGS="--seconds 120")
 	@$(PYTHON_IN) -m bench.pages $(ARGS)
+
+bench-scale: $(VENV)/ready ## measure what a job costs kns and the API server, at 100 and 1000 live jobs (ARGS="--levels 100,1000,5000")
+	@$(REAL_TOOLS) $(PYTHON_IN) -m bench.scale $(ARGS)
 
 soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)
