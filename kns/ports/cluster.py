@@ -48,8 +48,8 @@ class Cluster(Protocol):
         """
         One of kns's own objects from the watch cache, which may be a moment old; None if absent.
 
-        Only for watched kinds: Namespace, ResourceQuota, Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume,
-        and HTTPRoute on a site with a Gateway.
+        Only for watched kinds: Namespace, ResourceQuota, Service (`kns-target` only), Deployment, StatefulSet, Pod,
+        Job, Ingress, PersistentVolume, and HTTPRoute on a site with a Gateway.
 
         Raises:
             UnavailableError: the cache is not filled. For HTTPRoute that may last, if the host does not have this kind.
@@ -65,7 +65,15 @@ class Cluster(Protocol):
         ...
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
-        """The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim is watched."""
+        """
+        The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim and Service are watched.
+
+        They have the fields that stages read. A Service whose fields are too large to be kept has no spec: read it.
+        """
+        ...
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        """One of `observe_copies`, by its name on the host; None if absent."""
         ...
 
     def observe_members(self, installation: str) -> Sequence[Member]:

@@ -3,7 +3,8 @@ The Ingress, or on a site with a Gateway the HTTPRoute, that exposes the app's f
 
 The target is a Service in the virtual cluster; vcluster copies it to the job's namespace. A job is exposed as soon as
 the copy exists and can be routed to. From then on kns follows changes of the copy, and the job keeps serving even if
-the copy disappears. No watch covers the tenant's Services, so each reconcile reads this one.
+the copy disappears. Until the job is exposed, each reconcile reads the copy. Afterwards the watches report every change
+of the copy and of kns's Service, and a reconcile of a serving job reads nothing.
 
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
 changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
@@ -38,8 +39,7 @@ from kns.stages.web_shell import WebShell, find_web_shell
 
 _REQUEUE_AFTER_S = 1.0
 _FIRST_LOOK_AFTER_S = 0.2  # usually the target Service is copied within the second in which its item was applied
-# Pods that start or end also cause a reconcile, so this is the delay only for changes that affect no pod.
-_FOLLOW_AFTER_S = 60.0
+_FOLLOW_AFTER_S = 60.0  # the watches report changes earlier
 _LOST_AFTER_S = 10.0
 
 
@@ -50,6 +50,14 @@ class _Problem:
     reason: Reason
     message: str
     end: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The copy of the target, and kns's Service; None if absent."""
+
+    copy: Object | None
+    ours: Object | None
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -113,7 +121,7 @@ def _list_fronts(ctx: Context) -> Iterator[tuple[Kind, Object]]:
 
 
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    found = _find_holder(ctx, address) or _lead_to(ctx, target)
+    found = _find_holder(ctx, address) or _lead_to(ctx, target, _read_services(ctx, target))
     problem = found if isinstance(found, _Problem) else _apply_front(ctx, address)
     if problem is None:
         return Done(str(found), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
@@ -127,7 +135,7 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
 
 
 def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    found = _lead_to(ctx, target)
+    found = _lead_to(ctx, target, _observe_services(ctx, target))
     refusal = _apply_front(ctx, address)
     if isinstance(found, _Problem):
         reason = Reason.TARGET_GONE if found.reason is Reason.NO_TARGET else found.reason
@@ -137,22 +145,35 @@ def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     return Done(found, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
 
 
-def _lead_to(ctx: Context, target: Target) -> _Problem | str:
+def _read_services(ctx: Context, target: Target) -> _Services:
+    cluster, name = ctx.world.cluster, ctx.location.copy_name(target.service_name, target.service_namespace)
+    copy = cluster.read(Kind.SERVICE, ctx.namespace, name)
+    return _Services(copy, copy and cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET))
+
+
+def _observe_services(ctx: Context, target: Target) -> _Services:
+    """From the watch caches, unless the copy is too large for them."""
+    cluster, name = ctx.world.cluster, ctx.location.copy_name(target.service_name, target.service_namespace)
+    copy = cluster.observe_copy(Kind.SERVICE, ctx.location, name)
+    if copy is not None and "spec" not in copy:
+        return _read_services(ctx, target)
+    return _Services(copy, cluster.observe(Kind.SERVICE, ctx.namespace, names.TARGET))
+
+
+def _lead_to(ctx: Context, target: Target, services: _Services) -> _Problem | str:
     """
     Make kns's Service select the same pods as the target; a note for the condition, or "".
 
     With a problem kns's Service stays unchanged.
     """
-    cluster, what = ctx.world.cluster, f"target Service {target.service_namespace}/{target.service_name}"
-    name = ctx.location.copy_name(target.service_name, target.service_namespace)
-    copy = cluster.read(Kind.SERVICE, ctx.namespace, name)
+    cluster, copy, found = ctx.world.cluster, services.copy, services.ours
+    what = f"target Service {target.service_namespace}/{target.service_name}"
     if copy is None:
         return _Problem(Reason.NO_TARGET, f"{what} is not in the virtual cluster", Reason.TARGET_NOT_FOUND)
     unfit = explain_unfit(target, copy)
     if unfit is not None:
         return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}", Reason.TARGET_UNFIT)
     wanted = stamp(build_target_service(ctx.location, target, copy))
-    found = cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET)
     if not is_target_service(found, wanted):
         if found is not None and blocks_apply(found):
             cluster.delete(Kind.SERVICE, ctx.namespace, names.TARGET, uid=found["metadata"]["uid"])

@@ -12,7 +12,7 @@ from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
-from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
@@ -151,6 +151,42 @@ def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiSe
         assert claim["metadata"].keys() >= {"name", "uid"}
         assert not claim["metadata"].keys() & {"annotations", "labels", "managedFields"}
         assert claim["spec"] == {"volumeName": "v", "resources": {"requests": {}}}
+
+
+def a_tenants_service(name: str, *, ports: int = 1, **labels: str) -> Object:
+    copied = {"vcluster.loft.sh/managed-by": "kns-job-7", **labels}
+    spec = {"selector": {"app": "web"}, "ports": [{"port": number} for number in range(1, ports + 1)], "clusterIP": "x"}
+    return {"metadata": {"name": name, "namespace": "kns-job-7", "labels": copied}, "spec": spec}
+
+
+@pytest.mark.proves("security", "fill the host's store, address ranges or pod slots with thousands of small objects")
+def test_of_a_tenants_service_only_where_it_leads_is_kept(server: ApiServer, host: Host) -> None:
+    """A job may have 500 of 64 KiB. One with more ports than any app has is kept without them."""
+    server.put("/api/v1", "services", a_tenants_service("small", large="x" * 60))
+    server.put("/api/v1", "services", a_tenants_service("large", ports=100))
+    host.wait_for(2)
+    assert host.told == ["kns-job-7", "kns-job-7"]
+    small, large = (host.cluster.observe_copy(Kind.SERVICE, a_location(7), name) for name in ("small", "large"))
+    assert small == {
+        "metadata": {"name": "small", "namespace": "kns-job-7", "uid": (small or {})["metadata"]["uid"]},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 1}]},
+    }
+    assert large is not None
+    assert large.keys() == {"metadata"}
+    assert host.cluster.observe_copy(Kind.SERVICE, a_location(7), "another") is None
+    assert host.cluster.observe_copy(Kind.SERVICE, a_location(70), "small") is None
+    assert host.cluster.observe(Kind.SERVICE, "kns-job-7", "small") is None
+
+
+def test_of_own_services_only_the_target_is_kept_and_wakes_its_job(server: ApiServer, host: Host) -> None:
+    for name in ("kns-job-7", "kns-target"):
+        meta = {"name": name, "namespace": "kns-job-7", "labels": MINE}
+        server.put("/api/v1", "services", {"metadata": meta, "spec": {"selector": {"app": "web"}}})
+    host.wait_for(1)
+    assert host.told == ["kns-job-7"]
+    found = [host.cluster.observe(Kind.SERVICE, "kns-job-7", name) or {} for name in ("kns-job-7", "kns-target")]
+    assert ["spec" in each for each in found] == [False, True]
+    assert host.cluster.observe_copies(Kind.SERVICE, a_location(7)) == []
 
 
 def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) -> None:
@@ -477,9 +513,10 @@ def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeyp
         monkeypatch.setattr(cache, "_objects", _Unwalkable(cache._objects))
     for kind in WATCHED:
         host.cluster.observe(kind, "kns-job-7", "one")
-        if not KINDS[kind].copies:
-            host.cluster.observe_job(kind, location)
-    host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, location)
+        host.cluster.observe_job(kind, location)
+    for kind in COPIED:
+        host.cluster.observe_copies(kind, location)
+        host.cluster.observe_copy(kind, location, "one")
     host.cluster.observe_routes_at("a.example.org", "/")
 
 
@@ -498,7 +535,8 @@ def test_a_host_without_an_optional_kind_keeps_nobody_waiting(
     cluster = Host(client, clock).cluster
     (routes,) = (cache for cache in cluster.caches if cache.kind == "httproutes")
     assert routes not in cluster.required_caches
-    assert len(cluster.required_caches) == len(WATCHED)
+    assert len(cluster.required_caches) == len(WATCHED) + len(COPIED)
+    assert len({cache.kind for cache in cluster.caches}) == len(cluster.caches)  # the names in metrics
     server.script("GET", "/httproutes", failure(404, "NotFound", "the server could not find the resource"))
     routes.run(_OneRound())
     with pytest.raises(UnavailableError, match=r"cache of httproutes is not filled yet: GET .*could not find"):

@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, show_copy
 from kns.adapters.recent import RecentObjects
 from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
@@ -123,11 +123,15 @@ class FakeHost:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            _as_cached(kind, obj)
+            show_copy(choose_copy_keeper(kind)(copy_of(obj)))
             for (k, namespace, _), obj in self._objects.items()
             if (k, namespace) == (kind, location.namespace)
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        found = self.observe_copies(kind, location)
+        return next((obj for obj in found if obj["metadata"]["name"] == name), None)
 
     def observe_members(self, installation: str) -> Sequence[Member]:
         namespaces = [obj for (kind, _, _), obj in self._objects.items() if kind is Kind.NAMESPACE]

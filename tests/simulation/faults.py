@@ -73,6 +73,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe_job": CACHED,
     "cluster.observe_routes_at": CACHED,
     "cluster.observe_copies": CACHED,
+    "cluster.observe_copy": CACHED,
     "cluster.read": READ,
     "cluster.read_shared": READ,
     "cluster.list_objects": READ,
@@ -204,6 +205,10 @@ class WatchedPort(Port):
 
     def lag(self) -> None:
         self._still = self._still or self._target.snapshot()
+
+    def lag_since(self, still: Any) -> None:
+        """Show this state, which may be older than everything that this process has seen."""
+        self._still = still
 
     def catch_up(self) -> None:
         self._still = None

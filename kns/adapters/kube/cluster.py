@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
-from kns.adapters.kube.keep import choose_keeper, keep_event
-from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
+from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
@@ -52,28 +52,42 @@ class KubeCluster:
                 KINDS[kind],
                 clock=clock,
                 keep=choose_keeper(kind),
-                selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
+                selector=names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
                 | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {})
                 | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
-                on_change=partial(self._announce, kind),
+                on_change=partial(self._announce_own, kind),
             )
             for kind in (*WATCHED, *optional)
+        }
+        self._copies = {
+            kind: WatchCache(
+                client,
+                KINDS[kind],
+                clock=clock,
+                called=f"copies of {KINDS[kind].plural}" if kind in self._caches else "",
+                keep=choose_copy_keeper(kind),
+                selector=names.SYNCED_LABEL,
+                indexes={_NAMESPACE: partial(_index_namespace, kind)},
+                on_change=partial(self._announce, kind),
+            )
+            for kind in COPIED
         }
 
     @property
     def caches(self) -> Sequence[WatchCache[Object]]:
-        return tuple(self._caches.values())
+        return (*self._caches.values(), *self._copies.values())
 
     @property
     def required_caches(self) -> Sequence[WatchCache[Object]]:
         """The caches that must have synced before the first reconcile."""
-        return tuple(cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
+        own = (cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
+        return (*own, *self._copies.values())
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
         threads = [
-            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{kind}", daemon=True)
-            for kind, cache in self._caches.items()
+            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{cache.kind}", daemon=True)
+            for cache in self.caches
         ]
         for thread in threads:
             thread.start()
@@ -93,7 +107,11 @@ class KubeCluster:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         # By namespace and not by label, because tenants control the labels of copies.
-        return self._caches[kind].select(_NAMESPACE, location.namespace)
+        return [show_copy(kept) for kept in self._copies[kind].select(_NAMESPACE, location.namespace)]
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        kept = self._copies[kind].get(location.namespace, name)
+        return None if kept is None else show_copy(kept)
 
     def observe_members(self, installation: str) -> Sequence[Member]:
         return self._select_members(installation)
@@ -223,6 +241,10 @@ class KubeCluster:
     def _select_members(self, *values: str) -> Sequence[Member]:
         found = self._caches[Kind.NAMESPACE].select(_MEMBER, values)
         return [member for obj in found if (member := read_member(obj)) is not None]
+
+    def _announce_own(self, kind: Kind, obj: Object) -> None:
+        if kind is not Kind.SERVICE or obj["metadata"]["name"] == names.TARGET:  # no stage observes the other Services
+            self._announce(kind, obj)
 
     def _announce(self, kind: Kind, obj: Object) -> None:
         namespace = _namespace_of(kind, obj)
