@@ -239,6 +239,12 @@ class Process:
         self.records.lag()
         self.host.lag()
 
+    def lag_since(self, records: Any, host: Any) -> None:
+        """The first lists of this process showed this state, and its watches are behind."""
+        self._lag_left = LAG_RECONCILES
+        self.records.lag_since(records)
+        self.host.lag_since(host)
+
     def catch_up(self) -> None:
         """The watches have listed everything again."""
         self._lag_left = 0

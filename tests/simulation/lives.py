@@ -92,9 +92,9 @@ class Life:
     site: Site = SITE
     prepare: Act = lambda world: None
 
-    def live(self, plan: Plan) -> Installation:
+    def live(self, plan: Plan, *, make: Callable[[Site], Installation] = Installation) -> Installation:
         """Simulate from the creation of the record until nothing of the job is left."""
-        world = Installation(self.site)
+        world = make(self.site)
         self.prepare(world)
         world.gate.plan = plan
         world.store.add_spec(self.spec or self.job.build().spec, record=RECORD)
