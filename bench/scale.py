@@ -138,7 +138,9 @@ class Run:
             is_last = index == len(load.levels) - 1
             if is_last and load.ended:
                 self._say(f"{load.ended} ended records are made")
+                self._kns.stop()  # it would start the job of a record that does not say yet that it ended
                 await asyncio.to_thread(make_ended_records, self._host.client, load.ended, users=self._kns.users)
+                self._kns.start()
             with self._phase(f"rise to {live}") as phase:
                 self._note(phase, await self._jobs.raise_to(live, window=load.window))
             phases[phase.name] = phase

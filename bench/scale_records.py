@@ -17,7 +17,7 @@ _THREADS = 16
 
 
 def make_ended_records(client: KubeClient, count: int, *, users: Sequence[str]) -> None:
-    """Store so many records of jobs that were terminated and removed."""
+    """Store so many records of jobs that were terminated and removed. kns must not run meanwhile."""
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(lambda index: _store(client, _FIRST + index, users[index % len(users)]), range(count)))
 
