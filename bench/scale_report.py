@@ -47,7 +47,7 @@ def build_tables(result: "Result") -> list[Grid]:
 
 
 def _tabulate_spans(result: "Result") -> Grid:
-    rows = [("span", "when", "p50", "p90", "p99", "n")]
+    rows: list[tuple[str, ...]] = [("span", "when", "p50", "p90", "p99", "n")]
     for span in SPANS:
         for name, spans_ms in _list_spans(result):
             times_ms = spans_ms.get(span)
@@ -136,7 +136,7 @@ def _tabulate_lives(phases: Sequence["Phase"]) -> Grid:
 def _tabulate_requests(result: "Result") -> Grid:
     """Requests for a whole life by verb and resource, of kns and of the yardstick's controllers."""
     lives = result.phases.get("drain") or (result.levels[-1].poisson if result.levels else None)
-    rows = [("request for a whole life", "kns", "controllers, for a batch/v1 Job")]
+    rows: list[tuple[str, ...]] = [("request for a whole life", "kns", "controllers, for a batch/v1 Job")]
     own: dict[tuple[str, str], float] = {}
     if lives is not None and lives.lives:
         own = {kind: count / lives.lives for kind, count in lives.requests.by_kind.items()}
