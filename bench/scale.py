@@ -27,6 +27,7 @@ from rich.console import Console
 
 from bench.client import BenchClient
 from bench.command import NOT_RUN, add_json, between, report, run_measurement
+from bench.errors import BenchError
 from bench.scale_audit import AuditLog, Requests
 from bench.scale_engine import Engine, measure_engine
 from bench.scale_host import Host, Scheduler, read_usage, running_host
@@ -37,6 +38,7 @@ from bench.scale_report import build_tables, write_section
 from bench.scale_yardstick import Yardstick, measure_yardstick
 from demo.target import ROOT
 from kns.client import ApiKey
+from kns.model.errors import KnsError
 
 LEVELS = (100, 1000)
 MAX_JOBS = 15_000
@@ -177,11 +179,10 @@ class Run:
         """Whole lives that begin at random moments, whether or not the earlier ones are ready."""
         begun, due = time.monotonic(), 0.0
         tasks: list[asyncio.Task[Life]] = []
-        async with asyncio.TaskGroup() as group:
-            while (due := due + self._rng.expovariate(rate)) < seconds:
-                await asyncio.sleep(max(0.0, begun + due - time.monotonic()))
-                tasks.append(group.create_task(self._jobs.live_once()))
-        return [task.result() for task in tasks]
+        while (due := due + self._rng.expovariate(rate)) < seconds:
+            await asyncio.sleep(max(0.0, begun + due - time.monotonic()))
+            tasks.append(asyncio.create_task(self._jobs.live_once()))
+        return list(await asyncio.gather(*tasks))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Phase]:
@@ -295,9 +296,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> None:
         if load.engine:
             result.engine = measure_engine(load.engine)
-        with _make_folder(options.keep) as folder, running_host(folder) as host:
-            asyncio.run(measure(host, result, console))
-            result.is_whole = True
+        try:
+            with _make_folder(options.keep) as folder, running_host(folder) as host:
+                asyncio.run(measure(host, result, console))
+                result.is_whole = True
+        except (KnsError, OSError) as error:
+            raise BenchError(f"the cluster of the measurement failed: {error}") from error
 
     run_measurement("bench-scale", run, on_interrupt="all processes have ended")
     if not result.phases and result.engine is None:

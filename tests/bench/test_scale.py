@@ -142,6 +142,11 @@ def test_levels_that_make_no_sense_are_refused(wrong: str, capsys: pytest.Captur
     assert "--levels" in capsys.readouterr().err
 
 
+def test_a_folder_that_exists_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--engine", "0", "--keep", str(tmp_path)]) == 2
+    assert "File exists" in capsys.readouterr().err
+
+
 def test_without_the_programs_nothing_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("KNS_ETCD", raising=False)
     assert main(["--engine", "0"]) == 2
