@@ -34,7 +34,7 @@ from bench.scale_host import Host, Scheduler, read_usage, running_host
 from bench.scale_jobs import Jobs, Life, RecordWatch
 from bench.scale_nodes import Nodes, Times
 from bench.scale_records import make_ended_records
-from bench.scale_report import build_tables, write_section
+from bench.scale_report import SPANS, build_tables, write_section
 from bench.scale_yardstick import Yardstick, measure_yardstick
 from demo.target import ROOT
 from kns.client import ApiKey
@@ -152,7 +152,7 @@ class Run:
                     self._note(phase, await self._jobs.release(load.burst))
                 phases["burst"] = phase
         with self._phase(f"end of {len(self._jobs.live)} at once") as phase:
-            self._note(phase, await self._jobs.end_all())
+            self._note(phase, await self._jobs.end_all(), spans=("gone",))
         phases["end"] = phase
         if load.drain:
             with self._phase(f"drain of {load.drain}") as phase:
@@ -199,11 +199,13 @@ class Run:
         self._say(f"{name}: {phase.seconds:.1f} s, {phase.requests.reads} reads, {phase.requests.writes} writes of kns")
 
     @staticmethod
-    def _note(phase: Phase, lives: Sequence[Life]) -> None:
+    def _note(phase: Phase, lives: Sequence[Life], *, spans: Sequence[str] = SPANS) -> None:
+        """`spans` are those that passed in this phase."""
         phase.lives = len(lives)
         for life in lives:
             for name, span_ms in life.spans_ms().items():
-                phase.spans_ms.setdefault(name, []).append(span_ms)
+                if name in spans:
+                    phase.spans_ms.setdefault(name, []).append(span_ms)
 
     def _cpu(self) -> dict[str, float]:
         spent = {program: read_usage(pid).cpu_s for program, pid in self._host.processes.items()}

@@ -50,5 +50,5 @@ class SimulatedVirtualClusters:
 
 
 if __name__ == "__main__":
-    wiring.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[attr-defined]  # the one part that is simulated
+    wiring.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[assignment,attr-defined]  # the simulated part
     sys.exit(main.run())
