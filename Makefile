@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
-QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench --doctest-modules
+QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench conformance --doctest-modules
 # A worker per core. A file stays together, because some tests count what the others of their file did.
 QUICK = $(PYTHON_IN) -m pytest -q -n auto --dist loadfile --hypothesis-profile=$(HYPOTHESIS) --ignore=tests/e2e $(QUICK_TESTS)
 HYPOTHESIS ?= quick
@@ -42,7 +42,7 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll bench-start bench-pages soak browser keycloak
+	nested bench bench-poll bench-start bench-pages bench-posit bench-scale conformance soak browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -146,6 +146,16 @@ bench-start: $(VENV)/ready ## measure starts and ends of clusters against the sa
 
 bench-pages: $(VENV)/ready ## measure a job's page and 500 open pages at 1000 live jobs; needs no cluster (ARGS="--seconds 120")
 	@$(PYTHON_IN) -m bench.pages $(ARGS)
+
+bench-posit: $(VENV)/ready ## measure the Posit plugin at 200 running jobs on a real API server (after `make up`; ARGS="--at-once 100 --write")
+	@$(REAL_TOOLS) $(PYTHON_IN) -m bench.posit $(ARGS)
+
+bench-scale: $(VENV)/ready ## measure what a job costs kns and the API server, at 100 and 1000 live jobs (ARGS="--levels 100,1000,5000")
+	@$(REAL_TOOLS) $(PYTHON_IN) -m bench.scale $(ARGS)
+
+# Kubernetes' own tests in a job: docs/conformance.md. Its programs and images are built only here.
+conformance: $(VENV)/ready ## Kubernetes' conformance tests in a job, and their page (after `make up`; ARGS="--portion sig-auth")
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m conformance $(ARGS)
 
 soak: $(VENV)/ready ## 30 jobs in a row, nothing left and flat memory (after `make up`; ARGS="--lives 5")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.soak $(ARGS)

@@ -125,6 +125,11 @@ def build_job(number: int, user: str, *, version: int, message: str = "") -> Obj
 
 
 def build_catalog(users: Sequence[str]) -> Catalog:
+    return parse_catalog(build_catalog_files(users))
+
+
+def build_catalog_files(users: Sequence[str]) -> dict[str, Any]:
+    """The decoded content of each file of a catalogue with one app and one machine."""
     command = {"path": "/x", "name": "Hello", "description": "", "parameters": {}, "nested_kubernetes": _NESTED}
     appdef = {
         "name": "Hello",
@@ -138,13 +143,11 @@ def build_catalog(users: Sequence[str]) -> Catalog:
         "commands": {"Hello": command},
         "image": {"type": "image/png", "data": ""},
     }
-    return parse_catalog(
-        {
-            "users.json": {name: {"apikey": f"key-{name}"} for name in users},
-            "machines.json": {"small": {"mc_cores": 2, "mc_ram": 4, "mc_properties": "appkind=kns"}},
-            f"apps/{APP}.json": {"repo": "registry.example.org/hello:1", "data": appdef},
-        }
-    )
+    return {
+        "users.json": {name: {"apikey": f"key-{name}"} for name in users},
+        "machines.json": {"small": {"mc_cores": 2, "mc_ram": 4, "mc_properties": "appkind=kns"}},
+        f"apps/{APP}.json": {"repo": "registry.example.org/hello:1", "data": appdef},
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """
-The demo's catalogue: its accounts, its machines, and every app in examples/. The parser of kns checks it before it is
-used.
+The demo's catalogue: its accounts, its machines, every app in examples/, and that of `make conformance`. The parser of
+kns checks it before it is used.
 """
 
 import base64
@@ -20,6 +20,8 @@ from kns.model.errors import InvalidInputError
 
 EXAMPLES = ROOT / "examples"
 MACHINES = Path(__file__).resolve().parent / "catalog" / "machines.json"
+# Apps that are no examples. Each deploys what `hello` does.
+APPS = MACHINES.parent / "apps"
 
 
 def example_ids() -> list[str]:
@@ -82,6 +84,9 @@ def build_catalog(target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
     for app in example_ids():
         data = json.loads((EXAMPLES / app / "appdef.json").read_text("utf-8"))
         files[f"apps.{app}.json"] = {"data": data, "repo": target.image(example_image(app)), "public": True}
+    for file in sorted(APPS.glob("*.json")):
+        data = json.loads(file.read_text("utf-8"))
+        files[f"apps.{file.name}"] = {"data": data, "repo": target.image(example_image("hello")), "public": True}
     try:
         parse_catalog(files)
     except CatalogError as error:

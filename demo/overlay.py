@@ -34,6 +34,7 @@ def build_config(target: Target, images: OurImages, *, realm_public_key: str) ->
         "JARVICE_KNS_INIT_IMAGE": images.init,
         "JARVICE_KNS_ALLOW_GOTTY_SHELL": "true",
         "JARVICE_KNS_GOTTY_IMAGE": images.shell,
+        "KNS_CLUSTER_GATEWAY": "all",
         REALM_PUBLIC_KEY: realm_public_key,
     }
     if target.is_testbed:

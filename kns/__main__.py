@@ -52,8 +52,10 @@ def _check_site() -> Iterable[Finding]:
 
 def _prepare_site(all_versions: bool) -> Iterable[Finding]:
     """Imported when asked for, as above."""
-    from kns.prepare import prepare_site
-
+    try:
+        from kns.prepare import prepare_site
+    except ModuleNotFoundError as error:
+        sys.exit(_explain_missing(error))
     return prepare_site(all_versions=all_versions)
 
 
@@ -76,7 +78,8 @@ def _load_posit_tools() -> ModuleType:
 
 
 def _explain_missing(error: ModuleNotFoundError, extra: str = "server") -> int:
-    print(f"kns: the module {error.name} is missing; `pip install 'kns[{extra}]'` installs it", file=sys.stderr)  # noqa: T201 - no log yet
+    how = f"`pip install '.[{extra}]'` in a checkout of kns installs it"
+    print(f"kns: the module {error.name} is missing; {how}", file=sys.stderr)  # noqa: T201 - no log yet
     return 2
 
 

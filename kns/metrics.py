@@ -71,6 +71,29 @@ _POOL_CLAIMS = Counter(
     ("outcome",),
 )
 _POOL_CLAIM_SECONDS = Histogram("kns_pool_claim_duration_seconds", "Duration of a successful claim.", buckets=_SECONDS)
+_RELAYED = Counter(
+    "kns_cluster_requests_total", "Requests of users to clusters of jobs that have ended, by kind.", ("kind",)
+)
+_RELAYED_OPEN = Gauge("kns_cluster_requests_open", "Open requests of users to clusters of jobs.")
+_ASLEEP = Gauge(
+    "kns_jobs_asleep", "Live jobs that were asked to sleep and not to wake; NaN until the record cache has synced."
+)
+_SLEEPS = Counter("kns_idle_sleeps_total", "Jobs that the leader put to sleep because nobody used them.")
+_WAKES = Histogram(
+    "kns_wake_duration_seconds",
+    "Time from the request to wake a job until its page is led back to the app.",
+    buckets=_SECONDS,
+)
+_WAKE_PAGES = Counter(
+    "kns_wake_page_requests_total",
+    "Requests to the addresses of jobs that are asleep: those that asked to wake a job (wake), those that found it "
+    "waking (wait), those that never wake a job (quiet), and those of no sleeping job (unknown).",
+    ("outcome",),
+)
+_TRAFFIC_KNOWN = Gauge(
+    "kns_traffic_known", "1 if the last scrape of the ingress controllers succeeded; only then jobs fall asleep."
+)
+_TRAFFIC_FAILURES = Counter("kns_traffic_failures_total", "Scrapes of the ingress controllers that failed.")
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
 
@@ -113,6 +136,15 @@ def observe_queue_wait(wait_s: float) -> None:
 def watch_age(kind: str, age_s: Callable[[], float]) -> None:
     """Call `age_s` at each scrape. It returns infinity until the first list."""
     _WATCH_AGE.labels(kind).set_function(age_s)
+
+
+def count_relayed(kind: str) -> None:
+    """`kind` is `request` or `socket`."""
+    _RELAYED.labels(kind).inc()
+
+
+def set_relayed_open(count: int) -> None:
+    _RELAYED_OPEN.set(count)
 
 
 def set_leader(*, leading: bool) -> None:
@@ -167,6 +199,29 @@ def count_claim(outcome: str) -> None:
 
 def observe_claim(duration_s: float) -> None:
     _POOL_CLAIM_SECONDS.observe(duration_s)
+
+
+def watch_sleeping_jobs(count: Callable[[], float]) -> None:
+    """Call `count` at each scrape."""
+    _ASLEEP.set_function(count)
+
+
+def count_idle_sleep() -> None:
+    _SLEEPS.inc()
+
+
+def observe_wake(duration_s: float) -> None:
+    _WAKES.observe(duration_s)
+
+
+def count_wake_page(outcome: str) -> None:
+    _WAKE_PAGES.labels(outcome).inc()
+
+
+def set_traffic_known(*, known: bool) -> None:
+    _TRAFFIC_KNOWN.set(1 if known else 0)
+    if not known:
+        _TRAFFIC_FAILURES.inc()
 
 
 def watch_clock_skew(skew_s: Callable[[], float]) -> None:

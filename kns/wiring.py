@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from kns import __version__, metrics
 from kns.adapters.bearer import RealmTokens
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
+from kns.adapters.doors import OwnPods
 from kns.adapters.helm import HelmRenderer, digest_chart
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
@@ -29,15 +31,18 @@ from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.relay import KubeJobClusters
 from kns.adapters.kube.session_keys import KubeSessionKeys
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.recent import RecentLists
 from kns.adapters.rooms import Rooms
 from kns.adapters.sliding_window import SlidingWindow
-from kns.api.front_ends import list_front_ends
+from kns.adapters.traffic import ScrapedTraffic
+from kns.api.front_ends import SOCKETS_AT, list_front_ends
 from kns.engine.claims import Claims
 from kns.engine.fence import fence, fence_world
+from kns.engine.idle import DoorWatch, IdleWatch
 from kns.engine.intake import Intake
 from kns.engine.leader import Leader
 from kns.engine.periodic import Periodic
@@ -49,21 +54,25 @@ from kns.engine.workers import Workers
 from kns.http.app import FrontEnd, build_app
 from kns.http.server import ServerConfig
 from kns.logs import get_logger
+from kns.model import names
 from kns.model.job.job import Job
 from kns.model.site import Site
 from kns.ports import IdentityProvider, Kind, SignInProvider, World
 from kns.prepare import StateKeeper, list_wanted_versions
+from kns.service.control import wake_visited
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.overview import UsualDurations
-from kns.service.ports import Limits, ServicePorts
+from kns.service.ports import ClusterAccess, Limits, ServicePorts
 from kns.settings import Settings, build_proxies, build_site, build_terms
 from kns.stages import NESTED_JOB, NESTED_MEMBER
+from kns.stages.access import read_users_kubeconfig
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 from kns.start_checks import warn_of_missing_classes, warn_of_unfit_chart
 from kns.web import build_front_end
 from kns.web.live import LivePages
 from kns.web.site import WebSite
+from kns.web.wake_page import Visits, WakePages
 
 log = get_logger(__name__)
 
@@ -81,12 +90,15 @@ class LeaderWork:
     sweeper: Sweeper
     preparing: Periodic
     pool: Pool
+    resting: tuple[Periodic, ...]
 
     def start(self) -> None:
         self.workers.start()
         self.sweeper.start()
         self.preparing.start()
         self.pool.start()
+        for task in self.resting:
+            task.start()
 
     def stop(self) -> bool:
         """Stop all; whether everything in flight finished in time."""
@@ -102,7 +114,11 @@ class LeaderWork:
         preparing_ended = self.preparing.stop(timeout_s=STOP_S / 4)
         if not preparing_ended:
             log.warning("preparing_cut_off")
-        return reconciles_ended and sweep_ended and round_ended and preparing_ended
+        stopped = [task.stop(timeout_s=STOP_S / 4) for task in self.resting]
+        resting_ended = all(stopped)
+        if not resting_ended:
+            log.warning("resting_cut_off")
+        return reconciles_ended and sweep_ended and round_ended and preparing_ended and resting_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +146,10 @@ class Scheduler:
         if not self.records.cache.is_synced:
             return math.nan
         return self.records.count_all_live()
+
+    def count_sleeping_jobs(self) -> float:
+        """Live jobs that shall be asleep; NaN like `count_live_jobs`."""
+        return self.records.count_sleeping() if self.records.cache.is_synced else math.nan
 
 
 def wire_scheduler(
@@ -180,6 +200,7 @@ class _Wiring:
             catalog=catalog,
             identity=build_identity_provider(settings, clock, may_work=self._may_work),
             rooms=Rooms(),
+            doors=OwnPods(self._cluster.list_objects, namespace=self._namespace, clock=clock),
         )
 
         self._site: Site | None = None  # until the facts of the host are known
@@ -194,9 +215,30 @@ class _Wiring:
             queue=self._queue,
             leader=self._leader,
             build_leader_work=partial(self._build_leader_work, on_death),
-            servers=_build_servers(self._settings, self._build_service(), self._build_page()),
+            servers=self._build_servers(),
             pages=self._pages,
         )
+
+    def _build_servers(self) -> dict[str, uvicorn.Server]:
+        settings, service = self._settings, self._build_service()
+        server_key = settings.server_key.get_secret_value() if settings.server_key else None
+        app = build_app(service, (*list_front_ends(server_key=server_key), *self._build_page()), version=__version__)
+        build_config = partial(
+            ServerConfig,
+            host=settings.http_host,
+            trusted_proxies=settings.trusted_proxies,
+            request_limit_s=settings.request_limit_s,
+        )
+        return {
+            "KNS_HTTP_PORT": uvicorn.Server(
+                build_config(
+                    self._wrap(app, service),
+                    port=settings.http_port,
+                    sockets_at=None if service.clusters is None else SOCKETS_AT,
+                )
+            ),
+            "KNS_METRICS_PORT": uvicorn.Server(build_config(metrics.build_app(), port=settings.metrics_port)),
+        }
 
     def _announce(self, record: str) -> None:
         """A record has changed."""
@@ -250,9 +292,11 @@ class _Wiring:
             lifecycle=NESTED_JOB,
             term=Term(since=clock.now(), is_clock_trusted=self._client.server_time.is_trusted),
         )
+        resting = self._build_resting(site, fenced)
         list_wanted = partial(list_wanted_versions, self._records, settings.pools)
         keeper = StateKeeper(fenced.cluster, site, list_wanted, clock=clock)
         return LeaderWork(
+            resting=resting,
             preparing=Periodic("preparing", keeper.step, may_work=may_work),
             workers=Workers(
                 self._queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
@@ -284,6 +328,52 @@ class _Wiring:
             ),
         )
 
+    def _build_resting(self, site: Site, world: World) -> tuple[Periodic, ...]:
+        """What the leader does about jobs that sleep, or shall. Without the metrics of a controller none is idle."""
+        settings, may_work = self._settings, self._may_work
+        assert world.doors is not None  # noqa: S101 - it is set above
+        doors = DoorWatch(world.doors.list_addresses, self._records.list_sleeping, look_again=self._queue.add)
+        tasks = [Periodic("doors", doors.step, may_work=may_work)]
+        if settings.traffic_metrics_urls:
+            idle = IdleWatch(
+                settings.idle_sleep_s,
+                traffic=ScrapedTraffic(settings.traffic_metrics_urls, clock=self._clock),
+                lifecycle=NESTED_JOB,
+                site=site,
+                world=world,
+                store=fence(self._records, may_work),
+                clock=self._clock,
+            )
+            tasks.append(Periodic("idle", idle.step, may_work=may_work))
+        return tuple(tasks)
+
+    def _has_volume(self, job: Job) -> bool:
+        """Whether the job's virtual cluster has a volume, as far as the cache knows."""
+        location = job.location
+        if location is None:
+            return False
+        return self._cluster.observe(Kind.STATEFUL_SET, location.namespace, location.vcluster) is not None
+
+    def _find_visited(self, host: str, path: str) -> Job | None:
+        """The job whose Ingress or HTTPRoute routes this address."""
+        for route in self._cluster.observe_routes_at(host, path):
+            job = self._records.find_by_namespace(route["metadata"]["namespace"])
+            if job is not None:
+                return job
+        return None
+
+    def _is_jobs_host(self, host: str) -> bool:
+        """Whether the host name is that of a single job, which may not exist any more."""
+        domain = self._settings.jobs_domain
+        name, _, rest = host.partition(".")
+        return domain is not None and rest == domain.host and names.is_job_object_name(name)
+
+    def _wrap(self, app: ASGIApp, service: ServicePorts) -> ASGIApp:
+        visits = Visits(
+            find_job=self._find_visited, is_jobs_host=self._is_jobs_host, wake=partial(wake_visited, service)
+        )
+        return WakePages(app, visits, clock=self._clock)
+
     def _build_members(self) -> Claims | None:
         """The pool as submissions see it; None if no members are made."""
         if not self._settings.pools:
@@ -298,6 +388,15 @@ class _Wiring:
             clock=self._clock,
             rng=self._rng,
         )
+
+    def _build_cluster_access(self) -> ClusterAccess | None:
+        """How users reach their jobs' clusters through kns; None if the site does not want it."""
+        mode = self._settings.cluster_gateway
+        if mode == "off":
+            return None
+        for_all = mode == "all"
+        find_access = partial(read_users_kubeconfig, self._cluster, for_all=for_all)
+        return ClusterAccess(KubeJobClusters(find_access), for_all=for_all)
 
     def _build_service(self) -> ServicePorts:
         settings, clock = self._settings, self._clock
@@ -314,7 +413,9 @@ class _Wiring:
             limits=_build_limits(settings, clock),
             bearer=_build_bearer(settings),
             members=self._build_members(),
+            clusters=self._build_cluster_access(),
             system_namespace=settings.system_namespace,
+            has_volume=self._has_volume,
         )
 
 
@@ -345,21 +446,6 @@ def _find_ca_bundle(settings: Settings) -> Path | None:
 def _build_bearer(settings: Settings) -> RealmTokens | None:
     key = settings.realm_public_key
     return RealmTokens(key, clients=settings.token_clients) if key else None
-
-
-def _build_servers(settings: Settings, service: ServicePorts, pages: tuple[FrontEnd, ...]) -> dict[str, uvicorn.Server]:
-    server_key = settings.server_key.get_secret_value() if settings.server_key else None
-    app = build_app(service, (*list_front_ends(server_key=server_key), *pages), version=__version__)
-    build_config = partial(
-        ServerConfig,
-        host=settings.http_host,
-        trusted_proxies=settings.trusted_proxies,
-        request_limit_s=settings.request_limit_s,
-    )
-    return {
-        "KNS_HTTP_PORT": uvicorn.Server(build_config(app, port=settings.http_port)),
-        "KNS_METRICS_PORT": uvicorn.Server(build_config(metrics.build_app(), port=settings.metrics_port)),
-    }
 
 
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from testbed import layout, machine, modules, paths
 from testbed.commands import run_long
 
-_KUBE_VERSION = (
+KUBE_VERSION = (
     "-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 "
     "-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean "
     "-X k8s.io/client-go/pkg/version.gitVersion=v1.36.3"
@@ -25,7 +25,7 @@ _KUBE_VERSION = (
 # The same for all programs, because Go's build cache shares a package only between builds with the same flags. The tags
 # select the same files with and without cgo; kine is the only program that has cgo. Debug information would be compiled
 # and then dropped by the linker (-s -w).
-_FLAGS = (
+FLAGS = (
     "-trimpath",
     "-buildvcs=false",
     "-tags=netgo,osusergo,sqlite_omit_load_extension",
@@ -52,7 +52,7 @@ class Binary:
 
 
 def _kubernetes(name: str) -> Binary:
-    return Binary(name, f"k8s.io/kubernetes/cmd/{name}", ldflags=_KUBE_VERSION)
+    return Binary(name, f"k8s.io/kubernetes/cmd/{name}", ldflags=KUBE_VERSION)
 
 
 BINARIES: tuple[Binary, ...] = (
@@ -117,7 +117,7 @@ def stored(binary: Binary) -> pathlib.Path:
     All programs share the folder: containerd looks for its shim beside itself when it finds containers of an earlier
     run.
     """
-    table = "\0".join((*_FLAGS, *(repr(known) for known in BINARIES)))
+    table = "\0".join((*FLAGS, *(repr(known) for known in BINARIES)))
     digest = hashlib.sha256(f"{modules.digest()}\0{table}".encode()).hexdigest()
     return paths.BIN / "store" / digest[:16] / binary.name
 
@@ -143,7 +143,7 @@ def download(go: pathlib.Path, batch: Sequence[Binary], tick: Callable[[str], No
         TestbedError: a module could not be downloaded, or its hash is not the one in go.sum.
     """
     log = paths.BUILD_LOGS / f"packages-{batch[0].batch}.log"
-    argv = [str(go), "list", "-deps", _FLAGS[2], *(binary.package for binary in batch)]
+    argv = [str(go), "list", "-deps", FLAGS[2], *(binary.package for binary in batch)]
     run_long(argv, log=log, tick=tick, env=_environment(batch), cwd=modules.ensure(go))
     return sum(not line.startswith("go: ") for line in log.read_text(encoding="utf-8").splitlines())
 
@@ -163,7 +163,7 @@ def build(go: pathlib.Path, batch: Sequence[Binary], packages: int, tick: Callab
     drafts.mkdir(parents=True)
     log = paths.BUILD_LOGS / f"{batch[0].batch}.log"
     # -v names each package when its compilation starts; packages in Go's build cache are not named.
-    argv = [str(go), "build", "-v", "-o", f"{drafts}/", *_FLAGS, *_ldflags_by_package(batch)]
+    argv = [str(go), "build", "-v", "-o", f"{drafts}/", *FLAGS, *_ldflags_by_package(batch)]
     argv += [binary.package for binary in batch]
 
     def progress(newest: str) -> None:

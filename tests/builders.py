@@ -237,6 +237,19 @@ class JobBuilder:
             ConditionType.EXPOSED, at_s=at_s, reason=Reason.OK if url else Reason.NO_TARGET
         )
 
+    def resting(self, reason: Reason, message: str = "", *, sleep: bool = True, at_s: float = 50) -> "JobBuilder":
+        """It serves, and is or was asleep. `sleep`: it shall be."""
+        serving = self if self.status.has_been_exposed else self.exposed()
+        conditions = with_condition(
+            serving.status.conditions,
+            ConditionType.ASLEEP,
+            true=reason in (Reason.FALLING_ASLEEP, Reason.ASLEEP),
+            reason=reason,
+            message=message,
+            now=_at(at_s),
+        )
+        return serving.with_status(conditions=conditions).with_spec(sleep=sleep)
+
     def stopping(self, reason: StopReason | None = StopReason.SHUTDOWN) -> "JobBuilder":
         return self.with_spec(desired_state=DesiredState.STOPPED, stop_reason=reason)
 

@@ -51,8 +51,20 @@ class KeycloakSignIn:
             "code_challenge": challenge,
             "code_challenge_method": method,
         }
-        realm = f"{self._access.url}/realms/{quote(self._access.realm, safe='')}"
-        return f"{realm}/protocol/openid-connect/auth?{urlencode(query)}"
+        return f"{self._endpoint}/auth?{urlencode(query)}"
+
+    def build_sign_out_url(self, *, redirect_url: str) -> str:
+        """
+        The logout of OpenID Connect, started by the client. Keycloak asks the user first, because kns does not keep the
+        ID token that would prove who asks. Without addresses of their own for the logout, clients may use those of the
+        sign-in.
+        """
+        query = {"client_id": self._access.client_id, "post_logout_redirect_uri": redirect_url}
+        return f"{self._endpoint}/logout?{urlencode(query)}"
+
+    @property
+    def _endpoint(self) -> str:
+        return f"{self._access.url.rstrip('/')}/realms/{quote(self._access.realm, safe='')}/protocol/openid-connect"
 
     def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
         access = self._access

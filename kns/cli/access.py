@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from kns.cli.exits import CommandError, Exit
+from kns.cli.gateway import build_kubeconfig, check_gateway
 from kns.cli.kubectl import Kubectl
 from kns.cli.nested import forward_api, hold_file, read_kubeconfig
 from kns.cli.profiles import check_private
 from kns.cli.session import Session
 from kns.cli.waiting import describe_end
+from kns.client import Client
 from kns.model import names
+from kns.model.job.job import Rest
 from kns.model.job.location import Location
 
 HostKubeconfig = Annotated[
@@ -33,14 +36,28 @@ HostContext = Annotated[
 ]
 
 
+ViaGateway = Annotated[
+    bool | None,
+    typer.Option(
+        "--gateway/--no-gateway",
+        help="Through kns instead of the host cluster; without either, if there is no access to the host.",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The user's access to the host cluster, as given by options and variables."""
+    """
+    How to reach a job's cluster, as given by options and variables: by the user's access to the host cluster, or
+    `via_gateway`, through kns.
+    """
 
     program: str
     kubeconfig: str | None
     context: str | None
     environ: Mapping[str, str]
+    via_gateway: bool = False
 
     @property
     def host(self) -> Kubectl:
@@ -56,13 +73,17 @@ class Access:
         usual = f"{home}/.kube/config" if home else None
         host = self.kubeconfig or self.environ.get("KUBECONFIG") or usual
         kept = {"KNS_HOST_KUBECONFIG": host} if host else {}
+        if self.via_gateway:
+            kept = {"KNS_GATEWAY": "1"}
         return {**self.environ, **kept, "KUBECONFIG": str(file), "KNS_JOB": str(number)}
 
 
-def find_access(session: Session, kubeconfig: str | None, context: str | None) -> Access:
+def find_access(
+    session: Session, kubeconfig: str | None, context: str | None, *, gateway: bool | None = None
+) -> Access:
     """
     Raises:
-        CommandError: there is no kubectl.
+        CommandError: there is no kubectl, or the options contradict each other.
     """
     environ = session.surroundings.environ
     program = shutil.which("kubectl", path=environ.get("PATH"))
@@ -70,12 +91,24 @@ def find_access(session: Session, kubeconfig: str | None, context: str | None) -
         raise CommandError(
             Exit.USAGE, "there is no kubectl on PATH; install it: https://kubernetes.io/docs/tasks/tools/"
         )
-    return Access(program, kubeconfig or environ.get("KNS_HOST_KUBECONFIG") or None, context, environ)
+    if gateway and (kubeconfig or context):
+        raise CommandError(
+            Exit.USAGE, "--gateway needs no host cluster; leave out --host-kubeconfig and --host-context"
+        )
+    named = kubeconfig or environ.get("KNS_HOST_KUBECONFIG") or None
+    if gateway is None:
+        gateway = not (named or context) and (bool(environ.get("KNS_GATEWAY")) or not _has_kubeconfig(environ))
+    return Access(program, named, context, environ, via_gateway=gateway)
+
+
+def _has_kubeconfig(environ: Mapping[str, str]) -> bool:
+    home = environ.get("HOME")
+    return bool(environ.get("KUBECONFIG")) or (home is not None and (Path(home) / ".kube" / "config").exists())
 
 
 @contextmanager
 def open_cluster(
-    session: Session, access: Access, job: Mapping[str, Any], *, port: int = 0, link: Path | None = None
+    session: Session, access: Access, client: Client, job: Mapping[str, Any], *, port: int = 0, link: Path | None = None
 ) -> Iterator[Path]:
     """
     The file of a kubeconfig for the job's cluster, which works during the block.
@@ -84,17 +117,13 @@ def open_cluster(
         CommandError: the job has no cluster now, the host is that of another site, or `link` exists.
         KubectlError: the host cluster does not answer, or the user lacks a right.
     """
-    number, host = int(job["number"]), access.host
     if job["ended"] is not None:
         raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
-    with session.screen.busy(f"looking for the cluster of job {number}"):
-        location = _find_location(host, job)
-        config = read_kubeconfig(host, location)
-        if config is None:
-            raise CommandError(Exit.REFUSED, _describe_early(number))
+    number = int(job["number"])
+    if job.get("rest", Rest.AWAKE) != Rest.AWAKE:  # a server of an earlier release does not say
+        raise CommandError(Exit.REFUSED, f"job {number} is {job['rest']}; `kns wake {number} --wait` brings it back")
     with ExitStack() as stack:
-        with session.screen.busy(f"opening a port to the cluster of job {number}"):
-            text = stack.enter_context(forward_api(host, location, config, port=port))
+        text = stack.enter_context(_open_way(session, access, client, job, port=port))
         folder = session.surroundings.config_dir / "clusters"
         for each in (folder.parent, folder):
             check_private(each)
@@ -103,6 +132,28 @@ def open_cluster(
         except FileExistsError as error:
             raise CommandError(Exit.USAGE, f"{link} exists; choose another name, or remove it") from error
         yield path
+
+
+@contextmanager
+def _open_way(session: Session, access: Access, client: Client, job: Mapping[str, Any], *, port: int) -> Iterator[str]:
+    """A kubeconfig that works during the block."""
+    number, host = int(job["number"]), access.host
+    if access.via_gateway:
+        if port:
+            raise CommandError(Exit.USAGE, "--port is for the way through the host cluster; leave it out")
+        with session.screen.busy(f"asking kns for the cluster of job {number}"):
+            check_gateway(session, client, number)
+        yield build_kubeconfig(session, number)
+        return
+    with session.screen.busy(f"looking for the cluster of job {number}"):
+        location = _find_location(host, job)
+        config = read_kubeconfig(host, location)
+        if config is None:
+            raise CommandError(Exit.REFUSED, _describe_early(number))
+    with ExitStack() as stack:
+        with session.screen.busy(f"opening a port to the cluster of job {number}"):
+            text = stack.enter_context(forward_api(host, location, config, port=port))
+        yield text
 
 
 def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:

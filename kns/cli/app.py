@@ -12,6 +12,7 @@ from kns.cli.catalog import catalog
 from kns.cli.cluster import clusters
 from kns.cli.control import control
 from kns.cli.exits import KnsGroup
+from kns.cli.gateway import credentials
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
 from kns.cli.offers import offers
@@ -38,7 +39,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_PANELS = {"Jobs": (submission, jobs, control, clusters), "The site": (offers, overviews), "Sign in": (sites,)}
+_PANELS = {
+    "Jobs": (submission, jobs, control, clusters),
+    "The site": (offers, overviews),
+    "Sign in": (sites, credentials),
+}
 for panel, groups in _PANELS.items():
     for group in groups:
         for command in group.registered_commands:

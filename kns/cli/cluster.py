@@ -1,7 +1,7 @@
 """
 Commands that reach a job's own cluster: kubeconfig, connect, run, cp, port-forward.
 
-They use the user's access to the host cluster, because a job's API has no address outside of it.
+They use the user's access to the host cluster, or go through kns, because a job's API has no address outside.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kns.cli.access import HostContext, HostKubeconfig, find_access, open_cluster
+from kns.cli.access import HostContext, HostKubeconfig, ViaGateway, find_access, open_cluster
 from kns.cli.children import ending_in_order, run_program, undisturbed
 from kns.cli.exits import CommandError, Exit, Terminated
 from kns.cli.kubectl import Kubectl
@@ -51,7 +51,7 @@ _OLDEST_KUBECTL = (
     30,
 )  # the oldest host that kns supports; `cp` of much older ones writes outside of its destination
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
-_PANEL = "The job's own cluster (needs access to the host cluster)"
+_PANEL = "The job's own cluster"
 
 Port = Annotated[
     int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The local port; 0 for a free one.")
@@ -73,18 +73,19 @@ def kubeconfig(
     port: Port = 0,
     host_kubeconfig: HostKubeconfig = None,
     host_context: HostContext = None,
+    gateway: ViaGateway = None,
 ) -> None:
     """
     Print a KUBECONFIG for the job's cluster, and keep it usable until Ctrl-C or the end of the job.
 
-    Its server is a port of this machine. The file is readable for you only and is removed at the end. It needs kubectl
-    and your own access to the host cluster; see docs/command-line.md.
+    Its server is a port of this machine. The file is readable for you only and is removed at the end. It needs kubectl,
+    and your own access to the host cluster or --gateway; see docs/command-line.md.
     """
     session = get_session(ctx)
-    access = find_access(session, host_kubeconfig, host_context)
+    access = find_access(session, host_kubeconfig, host_context, gateway=gateway)
     with ending_in_order(), session.connect() as client:
         found = client.detail(read_job(job))
-        with open_cluster(session, access, found, port=port, link=file) as path:
+        with open_cluster(session, access, client, found, port=port, link=file) as path:
             session.screen.line(f"export KUBECONFIG={shlex.quote(str(path))}")
             session.screen.note("it works until Ctrl-C")
             _wait_for_end(session, client, found["number"])
@@ -109,19 +110,20 @@ def connect(
     port: Port = 0,
     host_kubeconfig: HostKubeconfig = None,
     host_context: HostContext = None,
+    gateway: ViaGateway = None,
 ) -> None:
     """
     Run CMD, or your shell, with a KUBECONFIG of the job's cluster: kns connect 7 -- kubectl get pods -A
 
-    The exit status is that of CMD. The kubeconfig is removed at the end. It needs kubectl and your own access to the
-    host cluster; see docs/command-line.md.
+    The exit status is that of CMD. The kubeconfig is removed at the end. It needs kubectl, and your
+    own access to the host cluster or --gateway; see docs/command-line.md.
     """
     session = get_session(ctx)
-    access = find_access(session, host_kubeconfig, host_context)
+    access = find_access(session, host_kubeconfig, host_context, gateway=gateway)
     arguments = command or [access.environ.get("SHELL") or "sh"]
     with ending_in_order(), session.connect() as client:
         found = client.detail(read_job(job))
-        with open_cluster(session, access, found, port=port) as path:
+        with open_cluster(session, access, client, found, port=port) as path:
             if not command:
                 session.screen.note(f"KUBECONFIG is that of the cluster of job {found['number']}; `exit` ends this")
             status = run_program(arguments, access.environ_inside(path, found["number"]))
@@ -146,16 +148,17 @@ def run(
     timeout: Timeout = None,
     host_kubeconfig: HostKubeconfig = None,
     host_context: HostContext = None,
+    gateway: ViaGateway = None,
 ) -> None:
     """
     Submit a job, wait until it serves, run CMD with a KUBECONFIG of its cluster, and end the job.
 
     The exit status is that of CMD. The job is ended in any case, also after a signal; give it a walltime (-t) for the
-    case that this machine fails. --timeout is for the start. It needs kubectl and your own access to the host cluster;
-    see docs/command-line.md.
+    case that this machine fails. --timeout is for the start. It needs kubectl, and your own access to the host cluster
+    or --gateway; see docs/command-line.md.
     """
     session = get_session(ctx)
-    access = find_access(session, host_kubeconfig, host_context)
+    access = find_access(session, host_kubeconfig, host_context, gateway=gateway)
     if shutil.which(command_line[0], path=access.environ.get("PATH")) is None:
         raise CommandError(Exit.USAGE, f"there is no program {command_line[0]}, so nothing was submitted")
     # In a pipe, standard output is that of CMD.
@@ -179,7 +182,7 @@ def run(
             found = wait_for(session, screen, client, number, until=Until.SERVING, timeout_s=timeout)
             if is_over(found):
                 raise CommandError(status_of(found) or Exit.FAILED, f"{describe_end(found)}; CMD was not run")
-            with open_cluster(session, access, found) as path:
+            with open_cluster(session, access, client, found) as path:
                 status = run_program(command_line, access.environ_inside(path, number))
     raise typer.Exit(status)
 
@@ -229,21 +232,23 @@ def cp(
     container: Annotated[str | None, typer.Option("--container", "-c", metavar="NAME", help="The container.")] = None,
     host_kubeconfig: HostKubeconfig = None,
     host_context: HostContext = None,
+    gateway: ViaGateway = None,
 ) -> None:
     """
     Copy files between this machine and a pod of the job, as `kubectl cp` does: kns cp 7 web-0:/data/out.csv out.csv
 
-    The container needs `tar`. It needs kubectl and your own access to the host cluster; see docs/command-line.md.
+    The container needs `tar`. It needs kubectl, and your own access to the host cluster or --gateway; see
+    docs/command-line.md.
     """
     session = get_session(ctx)
     if (_is_remote(source), _is_remote(target)) not in ((True, False), (False, True)):
         raise CommandError(Exit.USAGE, "exactly one of SRC and DST must be POD:PATH; write a local path as ./NAME")
-    access = find_access(session, host_kubeconfig, host_context)
+    access = find_access(session, host_kubeconfig, host_context, gateway=gateway)
     _check_version(access.host)
     with ending_in_order(), session.connect() as client:
         found = client.detail(read_job(job))
         options = [f"--namespace={namespace}", *([f"--container={container}"] if container else [])]
-        with open_cluster(session, access, found) as path, session.screen.busy(f"copying {source}"):
+        with open_cluster(session, access, client, found) as path, session.screen.busy(f"copying {source}"):
             access.inside(path).follow("cp", *options, "--", source, target, say=session.screen.note)
 
 
@@ -279,6 +284,7 @@ def port_forward(
     namespace: Namespace = "default",
     host_kubeconfig: HostKubeconfig = None,
     host_context: HostContext = None,
+    gateway: ViaGateway = None,
 ) -> None:
     """
     Open local ports to a pod or Service of the job until Ctrl-C: kns port-forward 7 service/web 8080:80
@@ -289,10 +295,14 @@ def port_forward(
     session = get_session(ctx)
     if target.startswith("-") or any(each.startswith("-") for each in ports):
         raise CommandError(Exit.USAGE, "write it like: kns port-forward 7 service/web 8080:80")
-    access = find_access(session, host_kubeconfig, host_context)
+    access = find_access(session, host_kubeconfig, host_context, gateway=gateway)
+    if access.via_gateway:  # docs/cluster-gateway.md has the reason
+        raise CommandError(
+            Exit.REFUSED, "ports are not forwarded through kns: name a kubeconfig of the host with --host-kubeconfig"
+        )
     with ending_in_order(), session.connect() as client:
         found = client.detail(read_job(job))
-        with open_cluster(session, access, found) as path:
+        with open_cluster(session, access, client, found) as path:
             arguments = ["port-forward", "--address=127.0.0.1", f"--namespace={namespace}", target, *ports]
             status = run_program([access.program, *arguments], access.environ_inside(path, found["number"]))
     raise typer.Exit(status)

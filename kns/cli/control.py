@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Timeout, read_job
+from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
+from kns.cli.screen import Format
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
 from kns.model.errors import InvalidInputError
-from kns.model.job.job import JobState
+from kns.model.job.job import JobState, Rest
 from kns.model.reading.duration import format_walltime, parse_walltime
 
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended and everything of it is removed.")]
@@ -53,8 +54,9 @@ def extend(
     to: Annotated[
         str | None, typer.Option("--to", metavar="HH:MM:SS", help="The walltime from the job's start.")
     ] = None,
+    output: Output = None,
 ) -> None:
-    """Let a live job run longer than its walltime. Give --by or --to; --to is safe to repeat."""
+    """Let a live job run longer than its walltime, and print the new one. Give --by or --to; --to is safe to repeat."""
     if (by is None) == (to is None):
         raise CommandError(Exit.USAGE, "how long? give --by or --to")
     session = get_session(ctx)
@@ -62,7 +64,31 @@ def extend(
         found = client.detail(read_job(job))
         wanted = to if to is not None else _add(found, by or "")
         walltime_s = client.extend(found["number"], wanted)
-    session.screen.line(format_walltime(walltime_s))
+    screen = session.screen_for(output)
+    if screen.output is Format.TABLE:
+        screen.line(format_walltime(walltime_s))
+    else:
+        screen.dump({"number": found["number"], "walltime_seconds": walltime_s})
+
+
+WaitForRest = Annotated[bool, typer.Option("--wait", help="Return when it is done.")]
+
+
+@control.command()
+def sleep(ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None) -> None:
+    """
+    Put jobs to sleep: their pods end, and what is in their clusters stays.
+
+    A job wakes when somebody opens its page, or by `kns wake`. Its usage stops counting meanwhile, its walltime does
+    not.
+    """
+    _rest_all(get_session(ctx), job, Client.sleep, Rest.ASLEEP, "sleep requested", wait=wait, timeout_s=timeout)
+
+
+@control.command()
+def wake(ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None) -> None:
+    """Wake jobs that are asleep. A job that is awake stays as it is."""
+    _rest_all(get_session(ctx), job, Client.wake, Rest.AWAKE, "wake requested", wait=wait, timeout_s=timeout)
 
 
 @control.command(rich_help_panel=ADMINISTRATORS)
@@ -136,6 +162,39 @@ def _end_all(
             for number in ended:
                 with session.screen.busy(f"waiting for the removal of job {number}"):
                     _await_removal(session, client, number, timeout_s=timeout_s)
+
+
+def _rest_all(
+    session: Session,
+    jobs: list[str],
+    ask: Callable[[Client, int], None],
+    wanted: Rest,
+    said: str,
+    *,
+    wait: bool,
+    timeout_s: float | None,
+) -> None:
+    with session.connect() as client:
+        numbers = [int(client.detail(read_job(job))["number"]) for job in jobs]
+        for number in numbers:
+            ask(client, number)
+            session.screen.note(f"job {number}: {said}")
+        for number in numbers if wait else ():
+            with session.screen.busy(f"waiting until job {number} is {wanted}"):
+                _await_rest(session, client, number, wanted, timeout_s=timeout_s)
+
+
+def _await_rest(session: Session, client: Client, number: int, wanted: Rest, *, timeout_s: float | None) -> None:
+    patient = Patient()
+    for _ in poll(session, timeout_s=timeout_s):
+        found = patient.ask(lambda: client.detail(number))
+        if found is None:
+            continue
+        if found["ended"] is not None:
+            raise CommandError(Exit.REFUSED, describe_end(found))
+        if found["rest"] == wanted:
+            session.screen.note(f"job {number}: {wanted}")
+            return
 
 
 def _end_one(session: Session, client: Client, job: str, end: Callable[[Client, dict[str, Any]], None]) -> int:

@@ -3,7 +3,7 @@ Exit statuses, and how errors of the client become one sentence and a status. do
 """
 
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
@@ -44,12 +44,25 @@ class Terminated(BaseException):
         super().__init__(number)
 
 
+# typer has its own copy of click, and no public name for the base of its errors of usage.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+_HELP_IS_SHOWN = "NoArgsIsHelpError"  # not an error: a group without arguments
+
+
 class KnsGroup(TyperGroup):
     """The commands. Expected errors end the program with one line on stderr and their status."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().make_context(*args, **options)
+        except _UsageError as error:
+            _end_usage(error)
 
     def invoke(self, ctx: Any) -> Any:  # typer's own class for it has no public name
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            _end_usage(error)
         except CommandError as error:
             _end(error.status, str(error))
         except ClientError as error:
@@ -60,6 +73,14 @@ class KnsGroup(TyperGroup):
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Terminated as error:
             raise typer.Exit(128 + error.number) from None
+
+
+def _end_usage(error: typer.BadParameter) -> NoReturn:
+    if type(error).__name__ == _HELP_IS_SHOWN:
+        raise error
+    command = error.ctx.command_path if error.ctx is not None else "kns"
+    text = error.format_message().rstrip(".?").replace("Value error, ", "")
+    _end(Exit.USAGE, f"{text[:1].lower()}{text[1:]}; see `{command} --help`")
 
 
 def _end(status: Exit, message: str) -> NoReturn:
@@ -113,7 +134,7 @@ def _explain_status(error: ResponseError) -> tuple[Exit, str]:
             return Exit.UNREACHABLE, "kns is not ready, or its cluster does not answer; try again in a moment"
         case status if status >= 500:
             return Exit.UNREACHABLE, f"kns failed: {error}; ask the site's administrator"
-    return Exit.REFUSED, f"kns refused: {error.text.removeprefix(_SYNTAX)}"
+    return Exit.REFUSED, f"refused: {error.text.removeprefix(_SYNTAX)}"
 
 
 def explain_kubectl_error(error: KubectlError) -> tuple[Exit, str]:

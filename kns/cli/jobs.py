@@ -1,6 +1,6 @@
 """Commands that read jobs: list, show, explain, watch, logs, events, open, shell."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,10 +10,10 @@ from rich.table import Table
 
 from kns.cli.exits import CommandError, Exit
 from kns.cli.options import ADMINISTRATORS, JobArgument, Output, Timeout, read_job
-from kns.cli.screen import Format, Screen, build_pairs, build_table, write_json
+from kns.cli.screen import Format, Screen, build_fitted_table, build_pairs, write_json
 from kns.cli.session import Session, get_session
 from kns.cli.steps import build_timeline, describe_total
-from kns.cli.waiting import Until, describe_end, poll, status_of, wait_for
+from kns.cli.waiting import Patient, Until, describe_end, poll, status_of, wait_for
 from kns.client import Client, JobEntry, ResponseError
 from kns.model.job.output import CUT
 from kns.model.reading.duration import describe_duration
@@ -64,7 +64,9 @@ def list_jobs(
         if not found and screen.output is Format.TABLE:
             screen.note("no jobs" if everything or ended else "no live jobs; --all lists those that ended as well")
             return
-        screen.show([_job_data(each) for each in found.values()], _job_table(found, session.surroundings.now()))
+        screen.show(
+            [_job_data(each) for each in found.values()], build_job_table(screen, found, session.surroundings.now())
+        )
 
 
 def _read_list(client: Client, *, live: bool, ended: bool, team: bool, label: str | None) -> dict[int, JobEntry]:
@@ -86,8 +88,13 @@ def _by_number(found: Mapping[str, JobEntry]) -> dict[int, JobEntry]:
 _COLUMNS = ("JOB", "STATUS", "STAGE", "APP", "MACHINE", "OWNER", "AGE", "LABEL", "ADDRESS")
 
 
-def _job_table(found: Mapping[int, Mapping[str, Any]], now: datetime) -> Table:
-    return build_table(_COLUMNS, [_job_row(job, now) for job in found.values()])
+# What a narrow terminal does not show; `kns show` and a pipe have it.
+_LESS = ("ADDRESS", "OWNER", "MACHINE", "STAGE")
+
+
+def build_job_table(screen: Screen, found: Mapping[int, Mapping[str, Any]], now: datetime) -> Table:
+    rows = [_job_row(job, now) for job in found.values()]
+    return build_fitted_table(_COLUMNS, rows, width=screen.out.width, less=_LESS, cut="LABEL")
 
 
 def _job_row(job: Mapping[str, Any], now: datetime) -> tuple[object, ...]:
@@ -132,20 +139,30 @@ def _job_data(job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _watch_list(session: Session, screen: Screen, client: Client, read: Any) -> None:
+def _watch_list(
+    session: Session, screen: Screen, client: Client, read: Callable[[Client], dict[int, JobEntry]]
+) -> None:
+    patient = Patient(after_first=True)
     if screen.is_terminal and screen.output is Format.TABLE:
         with Live(console=screen.out, refresh_per_second=4) as live:
             for _ in poll(session):
-                live.update(_job_table(read(client), session.surroundings.now()))
+                shown = patient.ask(lambda: read(client))
+                if shown is not None:
+                    live.update(build_job_table(screen, shown, session.surroundings.now()) if shown else "no jobs")
     seen: dict[int, Any] = {}
     for _ in poll(session):
-        found = read(client)
+        found = patient.ask(lambda: read(client))
+        if found is None:
+            continue
         changed = {number: job for number, job in found.items() if seen.get(number) != _state_of(job)}
         gone = [number for number in seen if number not in found]
         seen = {number: _state_of(job) for number, job in found.items()}
         for job in changed.values():
             if screen.output is Format.TABLE:
                 screen.line("\t".join(str(cell or "") for cell in _job_row(job, session.surroundings.now())))
+            elif screen.output is Format.YAML:
+                screen.line("---")  # documents of one stream
+                screen.dump(_job_data(job))
             else:
                 screen.line(write_json(_job_data(job)))
         for number in gone:
@@ -231,7 +248,7 @@ def _explain_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if found["cause"]:
         yield f"Cause: {found['cause']}"
     if found["uses"]:
-        uses = (f"{use['used']:.1f} of {use['limit']:g} {use['unit']}" for use in found["uses"])
+        uses = (f"{round(use['used'], 2):g} of {round(use['limit'], 2):g} {use['unit']}" for use in found["uses"])
         yield f"It requests {', '.join(uses)}."
     for warning in found["warnings"]:
         times = f", {warning['count']} times" if warning["count"] > 1 else ""
@@ -290,14 +307,23 @@ def logs(
     ref = read_job(job)
     with session.connect() as client:
         printed: list[str] = []
-        for _ in poll(session):
+        patient = Patient(after_first=True)
+
+        def read() -> tuple[bool, list[str]]:
             found = client.detail(ref)
-            text = _read_output(client, found, lines=0 if printed or follow else lines)
+            is_over = found["ended"] is not None
+            return is_over, _read_output(client, found, lines=0 if printed or follow else lines)
+
+        for _ in poll(session):
+            answer = patient.ask(read)
+            if answer is None:
+                continue
+            is_over, text = answer
             new = text if not printed else list_new_lines(printed, text)
             for line in new[-lines:] if lines and not printed else new:
                 session.screen.line(line)
             printed = text or printed
-            if not follow or found["ended"] is not None:
+            if not follow or is_over:
                 return
 
 
@@ -374,7 +400,13 @@ def shell(
 
 def _open(session: Session, job: str, key: str, *, only_print: bool, missing: str) -> None:
     with session.connect() as client:
-        url = client.connection(read_job(job))[key]
+        found = client.detail(read_job(job))
+        reach = _find_connection(client, found["number"])
+    if reach is None:
+        number, status = found["number"], found["status"]
+        waits = f"job {number} does not serve yet, it is {status}; `kns watch {number}` waits until it does"
+        raise CommandError(Exit.REFUSED, waits if found["ended"] is None else describe_end(found))
+    url = reach[key]
     if url is None:
         raise CommandError(Exit.REFUSED, missing)
     session.screen.line(url)

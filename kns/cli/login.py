@@ -1,6 +1,7 @@
 """Commands about sites and credentials: login, logout, profiles, use."""
 
 import sys
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
@@ -9,10 +10,10 @@ from kns.cli.device_login import sign_in
 from kns.cli.exits import CommandError, Exit
 from kns.cli.options import Output
 from kns.cli.profiles import DEFAULT, Profile
-from kns.cli.screen import build_table
+from kns.cli.screen import Format, build_table
 from kns.cli.session import Session, check_url, get_session
-from kns.client import ApiKey, Bearer, Credentials
-from kns.client.realm import OFFLINE_SCOPE, SCOPE
+from kns.client import ApiKey, Bearer, ClientError, Credentials, ResponseError
+from kns.client.realm import OFFLINE_SCOPE, SCOPE, Tokens
 from kns.client.wire import is_loopback
 
 Name = Annotated[str, typer.Argument(metavar="PROFILE", help="Name of the profile.")]
@@ -80,7 +81,16 @@ def _sign_in_by_keycloak(
 ) -> None:
     with session.surroundings.connect_realm(issuer, client_id) as realm:
         tokens = sign_in(session.surroundings, session.screen, realm, scope=OFFLINE_SCOPE if offline else SCOPE)
-    _check(session, address, Bearer(tokens.access))
+    try:
+        _check(session, address, Bearer(tokens.access))
+    except ResponseError as error:
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            raise
+        raise CommandError(
+            Exit.SIGNED_OUT,
+            f"you signed in to Keycloak, but {address} does not accept it: your account there is missing or not "
+            f"active, or the realm's client {client_id} is not set up for kns; ask the site's administrator",
+        ) from error
     profile = Profile(url=address, issuer=issuer, client_id=client_id)
     stored = session.profiles.store(name or session.profile_option or DEFAULT, profile, tokens.to_json())
     session.screen.note(f"signed in to {address} by Keycloak; the tokens are in {_name_place(session, stored)}")
@@ -109,12 +119,30 @@ def _read_key() -> str:
 def logout(
     ctx: typer.Context, name: Annotated[str | None, typer.Argument(metavar="PROFILE", show_default=False)] = None
 ) -> None:
-    """Forget the credentials of a profile; without a name, those of the current one."""
+    """
+    Forget the credentials of a profile; without a name, those of the current one.
+
+    A sign-in by Keycloak also ends in the realm, so that nobody who has copied its tokens can renew them.
+    """
     session = get_session(ctx)
     chosen = name or session.profile_name
-    if not session.profiles.remove(chosen):
+    found = session.profiles.read().profiles.get(chosen)
+    if found is None:
         raise CommandError(Exit.NOT_FOUND, f"there is no profile {chosen}; `kns profiles` lists them")
+    if found.issuer is not None:
+        _end_in_realm(session, chosen, found)
+    session.profiles.remove(chosen)
     session.screen.note(f"forgot {chosen}")
+
+
+def _end_in_realm(session: Session, name: str, profile: Profile) -> None:
+    """What fails here must not keep the tokens on this machine."""
+    try:
+        tokens = Tokens.from_json(session.profiles.find_secret(name, profile) or "")
+        with session.surroundings.connect_realm(profile.issuer or "", profile.client_id or "") as realm:
+            realm.revoke(tokens)
+    except (ClientError, CommandError, ValueError) as error:
+        session.screen.warn(f"the sign-in may go on in the realm, because it was not ended there: {error}")
 
 
 @sites.command()
@@ -131,7 +159,11 @@ def profiles(ctx: typer.Context, output: Output = None) -> None:
         ("*" if each["current"] else "", each["profile"], each["url"], each["username"] or "(by Keycloak)")
         for each in data
     ]
-    session.screen_for(output).show(data, build_table(("", "PROFILE", "URL", "USER"), rows))
+    screen = session.screen_for(output)
+    if not data and screen.output is Format.TABLE:
+        screen.note("you are signed in to no site; `kns login` signs in")
+        return
+    screen.show(data, build_table(("", "PROFILE", "URL", "USER"), rows))
 
 
 @sites.command()

@@ -34,7 +34,16 @@ def apps(
         (app_id, app["data"]["name"], ", ".join(app["data"].get("classifications", [])), _shorten(app))
         for app_id, app in found.items()
     ]
-    screen.show([_app_data(app_id, app) for app_id, app in found.items()], build_table(_APP_COLUMNS, rows))
+    if not found and screen.output is Format.TABLE:
+        screen.note(
+            f"no app has {search!r} in its text; `kns apps` lists all"
+            if search
+            else "this site has no apps for you yet"
+        )
+        return
+    screen.show(
+        [_app_data(app_id, app) for app_id, app in found.items()], build_table(_APP_COLUMNS, rows, wraps="DESCRIPTION")
+    )
 
 
 _APP_COLUMNS = ("APP", "NAME", "CLASS", "DESCRIPTION")
@@ -86,7 +95,8 @@ def show_app(
         screen.draw(build_pairs({"Command": key, "About": command["description"], "Machines": machines}))
         rows = list(_parameter_rows(command.get("parameters") or {}))
         if rows:
-            screen.draw(build_table(("PARAMETER", "TYPE", "NEEDED", "DEFAULT", "ALLOWED", "ABOUT"), rows))
+            columns = ("PARAMETER", "TYPE", "NEEDED", "DEFAULT", "ALLOWED", "ABOUT")
+            screen.draw(build_table(columns, rows, wraps="ABOUT"))
 
 
 def _parameters_of(app: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +109,7 @@ def _parameter_rows(parameters: Mapping[str, Mapping[str, Any]]) -> Iterator[tup
         if kind.upper() == "CONST":
             continue  # the author's own; nobody can give it
         about = parameter.get("description") or parameter.get("name") or ""
-        needed = "yes" if parameter.get("required") else _describe_condition(parameter)
+        needed = " ".join(filter(None, ("yes" if parameter.get("required") else "", _describe_condition(parameter))))
         yield key, kind, needed, parameter.get("value"), _describe_bounds(parameter), about
 
 
@@ -139,6 +149,9 @@ def machines(ctx: typer.Context, output: Output = None) -> None:
     screen = session.screen_for(output)
     with session.connect() as client:
         found = list_machines(client)
+    if not found and screen.output is Format.TABLE:
+        screen.note("this site has no machines for jobs yet")
+        return
     rows = [
         (each.mc_name, each.mc_cores, each.mc_ram, each.mc_gpus or None, max(1, each.mc_scale_max), each.mc_description)
         for each in found
@@ -148,7 +161,7 @@ def machines(ctx: typer.Context, output: Output = None) -> None:
          "most_nodes": max(1, each.mc_scale_max), "description": each.mc_description}
         for each in found
     ]  # fmt: skip
-    screen.show(data, build_table(("MACHINE", "CORES", "GIB", "GPUS", "NODES", "ABOUT"), rows))
+    screen.show(data, build_table(("MACHINE", "CORES", "GIB", "GPUS", "NODES", "ABOUT"), rows, wraps="ABOUT"))
 
 
 def list_machines(client: Client) -> list[Machine]:

@@ -124,7 +124,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     )
     for title, columns, rows in tables:
         if rows:
-            yield title, build_table(columns, rows)
+            yield title, build_table(columns, rows, wraps="MESSAGE")
 
 
 def _cut(text: str | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kns.cli.exits import CommandError, Exit
+from kns.cli.options import AUTHORS
 from kns.cli.preflight_command import show
 from kns.cli.report import escape
 from kns.model.errors import KnsError
@@ -32,7 +33,7 @@ def add_posit(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
     posit = typer.Typer(name="posit", help="Tools for the Posit Job Launcher's plugin.", no_args_is_help=True)
     for add in (_add_preflight, _add_rbac, _add_token, _add_run, _add_templates):
         add(posit, load_tools)
-    app.add_typer(posit)
+    app.add_typer(posit, rich_help_panel=AUTHORS)
 
 
 def _add_preflight(app: typer.Typer, load_tools: Callable[[], Any]) -> None:

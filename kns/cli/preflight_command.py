@@ -1,14 +1,16 @@
 """`kns preflight`: report what would keep jobs from running, before the first job does."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
-from kns.cli.options import AUTHORS
+from kns.cli.exits import Exit
+from kns.cli.options import AUTHORS, Output
 from kns.cli.report import escape
+from kns.cli.screen import Format, Screen
+from kns.cli.session import Session
 from kns.model.findings import Finding, Severity
 
 _INDENT = " " * 9
@@ -19,7 +21,9 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
 
     @app.command(rich_help_panel=AUTHORS)
     def preflight(
-        as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of lines.")] = False,
+        ctx: typer.Context,
+        as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+        output: Output = None,
     ) -> None:
         """
         Check settings, catalogue, and the host cluster: versions, rights, policies, classes, nodes, webhooks.
@@ -27,23 +31,33 @@ def add_preflight(app: typer.Typer, check_site: Callable[[], Iterable[Finding]])
         Uses the administrator's KUBECONFIG if it is set, else the account of kns, which cannot see everything.
         Exit status: 0 no fault, 1 faults.
         """
-        findings = []
-        for finding in check_site():
-            findings.append(finding)
-            if not as_json:
-                show(finding)
-        if as_json:
-            typer.echo(json.dumps([_to_json(finding) for finding in findings], indent=2))
-        else:
-            counts = Counter(finding.severity for finding in findings)
-            typer.echo(", ".join(f"{counts[severity]} {severity}" for severity in Severity))
-        if any(finding.severity is Severity.FAULT for finding in findings):
-            raise typer.Exit(1)
+        report(ctx, Format.JSON if as_json else output, check_site(), count=True)
 
 
-def _to_json(finding: Finding) -> dict[str, str]:
+def report(ctx: typer.Context, output: Format | None, found: Iterable[Finding], *, count: bool = False) -> None:
+    """
+    Print findings: each as soon as it is there, and perhaps their count, or all of them as JSON or YAML. End with
+    status 1 if there is a fault.
+    """
+    session = ctx.find_object(Session)
+    screen = Screen(output or Format.TABLE) if session is None else session.screen_for(output)
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        if screen.output is Format.TABLE:
+            show(finding)
+    if screen.output is not Format.TABLE:
+        screen.dump([_to_data(finding) for finding in findings])
+    elif count:
+        counts = Counter(finding.severity for finding in findings)
+        typer.echo(", ".join(f"{counts[severity]} {severity}" for severity in Severity))
+    if any(finding.severity is Severity.FAULT for finding in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _to_data(finding: Finding) -> dict[str, str]:
     """The published keys; `verdict` is the severity."""
-    return {"check": finding.check, "verdict": finding.severity, "said": finding.said, "todo": finding.todo}
+    return {"check": finding.check, "verdict": str(finding.severity), "said": finding.said, "todo": finding.todo}
 
 
 def show(finding: Finding) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from kns.cli.options import AUTHORS
-from kns.cli.preflight_command import show
-from kns.model.findings import Finding, Severity
+from kns.cli.options import AUTHORS, Output
+from kns.cli.preflight_command import report
+from kns.model.findings import Finding
 
 
 def add_prepare(app: typer.Typer, prepare_site: Callable[[bool], Iterable[Finding]]) -> None:
@@ -15,9 +15,11 @@ def add_prepare(app: typer.Typer, prepare_site: Callable[[bool], Iterable[Findin
 
     @app.command(rich_help_panel=AUTHORS)
     def prepare(
+        ctx: typer.Context,
         all_versions: Annotated[
             bool, typer.Option("--all", help="All Kubernetes versions of the site, not only the default.")
         ] = False,
+        output: Output = None,
     ) -> None:
         """
         Make the database with which new virtual clusters start, and wait for it.
@@ -25,9 +27,4 @@ def add_prepare(app: typer.Typer, prepare_site: Callable[[bool], Iterable[Findin
         The scheduler does it by itself; this command does it now. Uses KUBECONFIG if it is set, else the account of
         kns. Exit status: 0 all are there, 1 one is not.
         """
-        findings = []
-        for finding in prepare_site(all_versions):
-            findings.append(finding)
-            show(finding)
-        if any(finding.severity is Severity.FAULT for finding in findings):
-            raise typer.Exit(1)
+        report(ctx, output, prepare_site(all_versions))

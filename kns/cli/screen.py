@@ -20,6 +20,8 @@ from rich.text import Text
 from kns.cli.report import escape
 
 _NEVER_CUT = 100_000  # columns of a pipe
+_GAP = 2  # blanks between two columns
+_LEAST_CUT = 5  # characters of a column that is cut
 _STYLES = {
     "SUBMITTED": "yellow",
     "PROCESSING STARTING": "green",
@@ -118,13 +120,39 @@ def _build_console(color: bool | None, *, error: bool) -> Console:
     )
 
 
-def build_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table without lines. A status has its colour. None is an empty cell."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def build_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wraps: str | None = None) -> Table:
+    """
+    A table without lines. A status has its colour. None is an empty cell. In a narrow terminal column `wraps` gets more
+    lines; without it, all columns are cut.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.add_column(column, no_wrap=column != wraps, overflow="fold" if column == wraps else "ellipsis")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def build_fitted_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int, less: Sequence[str], cut: str
+) -> Table:
+    """
+    A table in that width. rich would shorten all columns alike, numbers too. Instead the columns in `less` are left
+    out, the first ones first, until the others fit; if that is not enough, column `cut` is cut.
+    """
+    widths = {
+        name: max(_cell(value).cell_len for value in (name, *cells)) + _GAP
+        for name, *cells in zip(columns, *rows, strict=True)
+    }
+    for name in less:
+        if sum(widths.values()) > width:
+            del widths[name]
+    shown = [columns.index(name) for name in widths]
+    table = build_table(list(widths), [[row[index] for index in shown] for row in rows])
+    excess = sum(widths.values()) - width
+    if excess > 0:
+        place = list(widths).index(cut)
+        table.columns[place].max_width = max(_LEAST_CUT, widths[cut] - _GAP - excess)
     return table
 
 

@@ -68,10 +68,16 @@ class Session:
     @contextmanager
     def connect(self) -> Iterator[Client]:
         """A client with the user's credentials."""
-        with self.surroundings.connect(self.url, self._find_credentials()) as client:
+        with self.surroundings.connect(self.url, self.find_credentials()) as client:
             yield client
 
-    def _find_credentials(self) -> Credentials:
+    def find_credentials(self) -> Credentials:
+        """
+        The credentials for the site.
+
+        Raises:
+            CommandError: the user is not signed in.
+        """
         token = self._variable("KNS_TOKEN")
         if token:
             return Bearer(token)

@@ -25,7 +25,7 @@ def build_timeline(job: Mapping[str, Any]) -> Table:
         )
         for step in job["steps"]
     ]
-    return build_table(("", "STEP", "STATE", "BEGAN", "TOOK", "MESSAGE"), rows)
+    return build_table(("", "STEP", "STATE", "BEGAN", "TOOK", "MESSAGE"), rows, wraps="MESSAGE")
 
 
 def describe_offset(start: str, moment: str) -> str:

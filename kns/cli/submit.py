@@ -14,7 +14,7 @@ import yaml
 from kns.cli.exits import CommandError, Exit
 from kns.cli.jobs import finish
 from kns.cli.offers import find_app, list_fit_machines
-from kns.cli.options import Output, Timeout
+from kns.cli.options import Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import get_session
 from kns.cli.waiting import Until, wait_for
@@ -46,6 +46,10 @@ SubmissionFile = Annotated[
         "--file", "-f", metavar="FILE", help="A submission as JSON or YAML, - for standard input; options win."
     ),
 ]
+Again = Annotated[
+    str | None,
+    typer.Option("--again", metavar="JOB", help="What an earlier job of yours was submitted with; options win."),
+]
 Vault = Annotated[str | None, typer.Option("--vault", help="The vault to mount.")]
 
 submission = typer.Typer()
@@ -56,6 +60,7 @@ def submit(
     ctx: typer.Context,
     app: App = None,
     file: SubmissionFile = None,
+    again: Again = None,
     param: Parameters = None,
     upload: Uploads = None,
     machine: Machine = None,
@@ -78,12 +83,16 @@ def submit(
     """
     Submit a job and print its number.
 
-    Options win over the file. With --wait the exit status is that of `kns watch`.
+    Options win over the file or the earlier job. With --wait the exit status is that of `kns watch`.
     """
     session = get_session(ctx)
     screen = session.screen_for(output)
+    if file is not None and again is not None:
+        raise CommandError(Exit.USAGE, "give --file or --again, not both")
     given = read_file(file) if file is not None else {}
     with session.connect() as client:
+        if again is not None:
+            given = read_submission(client, again)
         body = merge_options(
             given,
             app=app,
@@ -96,6 +105,8 @@ def submit(
             project=project,
             vault=vault,
         )
+        if again is not None:
+            require_known(body["application"]["parameters"])
         ensure_machine(client, body)
         if dry_run:
             screen.dump(body)
@@ -112,6 +123,32 @@ def submit(
         screen.note(f"job {submitted.number}")
         found = wait_for(session, screen, client, submitted.number, until=until, timeout_s=timeout)
         finish(screen, client, found)
+
+
+def read_submission(client: Client, job: str) -> dict[str, Any]:
+    """
+    What a job of the user was submitted with. A parameter that kns did not keep is None.
+
+    Raises:
+        CommandError: the user has no such job.
+    """
+    ref = read_job(job)
+    for entry in client.get("jobs", all="true").values():
+        if ref in (entry["job_number"], entry["job_name"]):
+            found: dict[str, Any] = entry["job_api_submission"]
+            return found
+    raise CommandError(Exit.NOT_FOUND, f"you have no job {job}; `kns list --all` lists your jobs")
+
+
+def require_known(parameters: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CommandError: a parameter of an earlier job was too large for its record.
+    """
+    if lost := [key for key, value in parameters.items() if value is None]:
+        raise CommandError(
+            Exit.USAGE, f"kns has not kept {', '.join(lost)} of that job; give it again with --param or --upload"
+        )
 
 
 def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None = None) -> Submitted:
@@ -211,8 +248,10 @@ def read_file(path: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
         data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CommandError(Exit.USAGE, f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise CommandError(Exit.USAGE, f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise CommandError(Exit.USAGE, f"{path} must hold one object: the body of a submission")
     return data

@@ -29,7 +29,7 @@ class Keyring(Protocol):
 def find_keyring() -> Keyring | None:
     """The system's keyring; None if the package `keyring` is not installed or finds no keyring that can store."""
     try:
-        keyring = importlib.import_module("keyring")  # optional: pip install kns[keyring]
+        keyring = importlib.import_module("keyring")  # optional: the extra `keyring`
     except ImportError:
         return None
     backend = keyring.get_keyring()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.live import Live
 from rich.text import Text
@@ -18,6 +18,9 @@ FIRST_POLL_S, LONGEST_POLL_S = 1.0, 5.0  # a start takes some ten seconds; a job
 _GROWTH = 1.1
 _PATIENCE = 20  # polls in a row without an answer: kns restarts in that time
 _STATUSES = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
+
+
+T = TypeVar("T")
 
 
 class Until(StrEnum):
@@ -46,26 +49,30 @@ def poll(session: Session, *, timeout_s: float | None = None) -> Iterator[None]:
 
 
 class Patient:
-    """Repeats a call while kns does not answer: a replica may restart at any moment."""
+    """
+    Repeats a call while kns does not answer: a replica may restart at any moment. With `after_first` only once it has
+    answered, so that a wrong address is reported at once.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, after_first: bool = False) -> None:
+        self._most = 1 if after_first else _PATIENCE
         self._failures = 0
 
-    def ask(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    def ask(self, call: Callable[[], T]) -> T | None:
         """The answer; None if there was none this time."""
         try:
             found = call()
         except NoResponseError:
             self._failures += 1
-            if self._failures >= _PATIENCE:
+            if self._failures >= self._most:
                 raise
             return None
         except ResponseError as error:
             self._failures += 1
-            if error.status < 500 or self._failures >= _PATIENCE:
+            if error.status < 500 or self._failures >= self._most:
                 raise
             return None
-        self._failures = 0
+        self._failures, self._most = 0, _PATIENCE
         return found
 
 

@@ -1,6 +1,9 @@
 """Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
 
+import os
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,8 +38,8 @@ class Client:
 
     `url` is the address without `/jarvice`. Proxies of the environment are used unless the host is a loopback address;
     `use_proxy` overrides that. Without `keep_connections`, every call opens a connection of its own, so that no call
-    fails because a replica of kns ended between two calls. `check` is called with every response. `transport` is for
-    tests.
+    fails because a replica of kns ended between two calls. `check` is called with every response. `authority_file` has
+    certificate authorities (PEM) in place of the usual ones. `transport` is for tests.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Client:
         use_proxy: bool | None = None,
         keep_connections: bool = True,
         check: Check | None = None,
+        authority_file: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
@@ -58,6 +62,7 @@ class Client:
             trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
             auth=_build_auth(credentials),
             limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
+            verify=_trust(self._url, authority_file),
             transport=transport,
             **bound_answers(),
         )
@@ -220,6 +225,14 @@ class Client:
         """Delete the record of an ended job. ResponseError 403 for others than system admins."""
         self._post("delete", job)
 
+    def sleep(self, job: JobRef) -> None:
+        """Put a job that serves to sleep. ResponseError 409: it cannot sleep."""
+        self._post("sleep", job)
+
+    def wake(self, job: JobRef) -> None:
+        """Wake a job. It has no effect on one that is awake."""
+        self._post("wake", job)
+
     def shutdown(self, job: JobRef) -> None:
         """Request the end of a running job, with the grace period for its pods."""
         self.get("shutdown", **_name(job))
@@ -249,6 +262,12 @@ class Client:
             return response.json()
         except ValueError as error:
             raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
+
+
+def _trust(url: str, authority_file: Path | None) -> ssl.SSLContext | bool:
+    """Without proxies, which a loopback address never has, httpx would ignore SSL_CERT_FILE as well."""
+    file = authority_file or os.environ.get("SSL_CERT_FILE")
+    return ssl.create_default_context(cafile=file) if file and url.startswith("https:") else True
 
 
 def _build_auth(credentials: Credentials | None) -> Callable[[httpx.Request], httpx.Request] | None:

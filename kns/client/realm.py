@@ -151,6 +151,22 @@ class Realm:
         found = self._read_tokens(what, body)
         return found if found.refresh is not None else Tokens(found.access, tokens.refresh, found.expires_at)
 
+    def revoke(self, tokens: Tokens) -> None:
+        """
+        End the sign-in (RFC 7009): the realm renews these tokens no more. One that has ended already is a success.
+
+        Raises:
+            RealmError: the realm refuses.
+            NoResponseError: the realm does not answer.
+        """
+        if tokens.refresh is None:
+            return
+        what = f"end the sign-in with {self._issuer}"
+        body = {"client_id": self._client_id, "token": tokens.refresh, "token_type_hint": "refresh_token"}
+        answer = self._post(what, "revocation_endpoint", body)
+        if answer.status_code != httpx.codes.OK:
+            raise RealmError(what, f"status {answer.status_code}")
+
     def _read_tokens(self, what: str, body: str) -> Tokens:
         answer = self._post(what, "token_endpoint", body)
         if answer.status_code >= 500:
@@ -170,7 +186,7 @@ class Realm:
     def _post(self, what: str, endpoint: str, body: Any) -> httpx.Response:
         address = self._discover().get(endpoint)
         if not isinstance(address, str):
-            raise ClientError(f"{what}: the realm has no {endpoint}; does it allow the device flow?")
+            raise ClientError(f"{what}: the realm has no {endpoint}; is it one of Keycloak?")
         _check_address(address, endpoint)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         options = {"content": body, "headers": headers} if isinstance(body, str) else {"data": body}

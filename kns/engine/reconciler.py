@@ -13,6 +13,17 @@ from functools import partial
 
 from kns import metrics
 from kns.engine.metering import close_account, meter
+from kns.engine.resting import (
+    begin_to_sleep,
+    begin_to_wake,
+    must_begin_to_sleep,
+    must_begin_to_wake,
+    note_asleep,
+    note_awake,
+    note_message,
+    note_refusal,
+    waking_for_s,
+)
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
@@ -24,6 +35,7 @@ from kns.model.job.job import (
     Job,
     JobState,
     JobStatus,
+    Rest,
     StopReason,
     Stuck,
     Substatus,
@@ -155,7 +167,10 @@ class Reconciler:
             reason = StopReason.WALLTIME
         if reason is not None:
             return self._stop(ctx, reason)
-        status, requeues_s = job.status, []
+        status, resting = self._rest(ctx)
+        if resting is not None:
+            return resting
+        requeues_s: list[float | None] = []
         for index, stage in enumerate(self._lifecycle.stages):
             if stage is self._lifecycle.starting and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
@@ -175,6 +190,42 @@ class Reconciler:
         self._write(job, status)
         requeues_s += [metering_s, self._until_walltime(job, status, now), self._follow(ctx, status)]
         return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
+
+    def _rest(self, ctx: Context) -> tuple[JobStatus, Result | None]:
+        """
+        What a job does that shall be asleep, or was and is woken. Without a result it is awake, with this status, and
+        its stages have their turn.
+        """
+        job, now, rest = ctx.job, ctx.now, ctx.job.status.rest
+        if must_begin_to_sleep(job):
+            self._write(job, begin_to_sleep(job.status, now))
+            return job.status, Result(str(Rest.FALLING_ASLEEP), IMMEDIATELY_S)
+        if must_begin_to_wake(job):
+            self._write(job, begin_to_wake(job.status, now))
+            return job.status, Result(str(Rest.WAKING), IMMEDIATELY_S)
+        if rest is Rest.AWAKE:
+            return job.status, None
+        outcome = self._call(
+            self._lifecycle.wake if rest is Rest.WAKING else self._lifecycle.sleep,
+            ctx,
+            note_error=lambda message, now: note_message(job.status, message, now),
+        )
+        if isinstance(outcome, Failed):
+            return job.status, self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now)
+        if isinstance(outcome, Skipped) and rest is not Rest.WAKING:
+            return note_refusal(job.status, outcome.message, now), None
+        if rest is Rest.WAKING and not isinstance(outcome, Wait):
+            metrics.observe_wake(waking_for_s(job.status, now))
+            return note_awake(job.status, now), None
+        status, metering_s = note_message(job.status, outcome.message or "", now), None
+        if isinstance(outcome, Done):
+            status = note_asleep(status, outcome.message or "", now)
+        if status.rest is not Rest.ASLEEP:
+            status, metering_s = self._meter(ctx, status)
+        self._write(job, status)
+        requeues_s = (outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
+        requeue_after_s = min((delay_s for delay_s in requeues_s if delay_s is not None), default=None)
+        return status, Result(str(status.rest), requeue_after_s, outcome.message or "")
 
     def _wait(self, ctx: Context, status: JobStatus, index: int, waiting: Wait) -> Result:
         """

@@ -10,7 +10,8 @@ thread. For a poll the thread would cost more than the answer, because on a busy
 processor twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,8 @@ class FrontEnd:
     Routes below a prefix. `dependencies` (of FastAPI) run before those of each route.
 
     `render_error` gives the errors below the prefix another form than JSON, those of unknown routes as well. `state`
-    has values that the routes find in `app.state`.
+    has values that the routes find in `app.state`. `relays`: the routes pass requests and answers of any method on, so
+    bodies of all methods are read, and an answer may last for hours.
     """
 
     routes: tuple[Routes, ...]
@@ -36,11 +38,19 @@ class FrontEnd:
     dependencies: tuple[Any, ...] = ()
     render_error: ErrorRenderer | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
+    relays: bool = False
 
 
 def build_app(ports: ServicePorts, front_ends: Sequence[FrontEnd], *, version: str) -> FastAPI:
     """`version` is that of kns."""
-    app = FastAPI(version=version, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        version=version,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_close_at_end,
+    )
     app.state.ports = ports
     for front_end in front_ends:
         for name, value in front_end.state.items():
@@ -50,8 +60,18 @@ def build_app(ports: ServicePorts, front_ends: Sequence[FrontEnd], *, version: s
     for front_end, routes in groups:
         app.include_router(routes.router, prefix=front_end.prefix, dependencies=front_end.dependencies)
     add_error_handlers(app, {endpoint: table for _, routes in groups for endpoint, table in routes.tables.items()})
-    app.add_middleware(BodyReader)
+    relays = tuple(f"{each.prefix}/" for each in front_ends if each.relays)
+    app.add_middleware(BodyReader, relays=relays)
     paths = {endpoint: path for front_end, routes in groups for endpoint, path in routes.list_paths(front_end.prefix)}
     known = (path for front_end, routes in groups for _, path in routes.list_paths(front_end.prefix))
-    app.add_middleware(Observer, routes=frozenset(known), templates=paths)  # added last, so it is the outermost
+    # Added last, so it is the outermost.
+    app.add_middleware(Observer, routes=frozenset(known), templates=paths, relays=relays)
     return app
+
+
+@asynccontextmanager
+async def _close_at_end(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    ports: ServicePorts = app.state.ports
+    if ports.clusters is not None:
+        await ports.clusters.clusters.close()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from kns.http.dependencies import APIKEY_HEADER, USERNAME_HEADER, Ports, Sent
+from kns.http.dependencies import APIKEY_HEADER, USERNAME_HEADER, Ports, Sender, Sent
 from kns.http.errors import INVALID_PARAMETERS, PARAMETERS_MISSING, USER_REQUIRED, HttpError
 from kns.http.parameters import Given
 from kns.http.routes import Credentials, Parameter
@@ -16,6 +16,7 @@ from kns.model.catalog.catalog import User
 from kns.service.catalog import require_admin
 from kns.service.errors import TooManyRequestsError, WrongCredentialsError
 from kns.service.identity import verify_key, verify_token
+from kns.service.ports import ServicePorts
 
 SECURITY_SCHEMES = {
     "username": {"type": "apiKey", "in": "query", "name": "username"},
@@ -43,10 +44,21 @@ IN_BODY = Credentials(({}, _HEADERS, _TOKEN))  # the body's schema has the key
 async def _identify_guest(ports: Ports, sender: Sent, params: Given) -> User | None:
     """The caller; None if the request has no credentials at all."""
     username, apikey = params.text("username") or sender.username, params.text("apikey") or sender.apikey
+    if sender.token is None and username is None and apikey is None:
+        return None
+    return authenticate(ports, sender, username, apikey)
+
+
+def authenticate(ports: ServicePorts, sender: Sender, username: str | None, apikey: str | None) -> User:
+    """
+    The user of a request with a token, or with a name and a key.
+
+    Raises:
+        HttpError: name or key is missing.
+        WrongCredentialsError, TooManyRequestsError: see `verify_key`.
+    """
     if sender.token is not None:
         identity = verify_token(ports, sender.token, username, sender.username)
-    elif username is None and apikey is None:
-        return None
     elif username is None:
         raise HttpError(USER_REQUIRED)
     elif apikey is None:

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
 
 from kns.service.ports import ServicePorts
 
 
-async def _get_ports(request: Request) -> ServicePorts:
+async def _get_ports(request: HTTPConnection) -> ServicePorts:
     ports: ServicePorts = request.app.state.ports
     return ports
 
@@ -32,7 +33,7 @@ class Sender:
     apikey: str | None = field(repr=False, default=None)
 
 
-async def _read_sender(request: Request) -> Sender:
+async def _read_sender(request: HTTPConnection) -> Sender:
     headers = [value.strip().partition(" ") for value in request.headers.getlist("authorization")]
     # Other schemes are ignored: a proxy may send its own Basic credentials. Two tokens are ambiguous, so none is used.
     tokens = [token.strip() for scheme, _, token in headers if scheme.lower() == "bearer"]
@@ -44,7 +45,7 @@ async def _read_sender(request: Request) -> Sender:
     )
 
 
-def _read_header(request: Request, name: str) -> str | None:
+def _read_header(request: HTTPConnection, name: str) -> str | None:
     """
     A repeated header is one list with commas, as in RFC 9110 5.3, so it is nobody's name or key. Bytes that are not
     UTF-8 become U+FFFD and match nothing.

@@ -31,13 +31,22 @@ class Observer:
     Logs and counts every request, and answers `Internal error` to an exception that has no handler.
 
     `templates` are the declared paths by the function that serves them, for paths with parameters. The duration of a
-    stream of events is the time until it begins, because a client decides how long it listens.
+    stream of events, and of all answers below `relays`, is the time until it begins, because a client decides how long
+    it listens.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: frozenset[str], templates: Mapping[Any, str] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes: frozenset[str],
+        templates: Mapping[Any, str] | None = None,
+        relays: tuple[str, ...] = (),
+    ) -> None:
         self._app = app
         self._routes = routes
         self._templates = templates or {}
+        self._relays = relays
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +61,7 @@ class Observer:
             nonlocal status, streaming_s
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if is_stream(message):
+                if is_stream(message) or scope["path"].startswith(self._relays):
                     streaming_s = clock.monotonic() - started
             await send(message)
 
@@ -96,11 +105,13 @@ class BodyReader:
     Reads the body into `request.state.body`, so that `def` routes have it, too.
 
     It refuses a body above its limit. While all bodies together exceed theirs, it accepts only small ones. The server
-    reads and drops the rest of a refused body, so that a client that still writes gets the answer.
+    reads and drops the rest of a refused body, so that a client that still writes gets the answer. Only a POST has one,
+    and below `relays` every method.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, relays: tuple[str, ...] = ()) -> None:
         self._app = app
+        self._relays = relays
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +127,8 @@ class BodyReader:
             return
         body = bytearray()
         try:
-            error = await self._read(receive, into=body) if scope["method"] == "POST" else None
+            has_body = scope["method"] == "POST" or scope["path"].startswith(self._relays)
+            error = await self._read(receive, into=body) if has_body else None
             if error is not None:
                 await render_error(scope, error)(scope, receive, send)
                 return

@@ -115,6 +115,18 @@ class Routes:
 
         return register
 
+    def add_relay(self, path: str, methods: tuple[str, ...]) -> Callable[[EndpointT], EndpointT]:
+        """A decorator: the function passes these methods on to something that OpenAPI does not describe."""
+
+        def register(endpoint: EndpointT) -> EndpointT:
+            self.tables[endpoint] = self._errors
+            self._endpoints.append((endpoint, path))
+            names = [method.upper() for method in methods]
+            self.router.add_api_route(f"/{path}", endpoint, methods=names, include_in_schema=False)
+            return endpoint
+
+        return register
+
     def list_paths(self, prefix: str) -> list[tuple[Callable[..., Any], str]]:
         """The function and the path of each route, below `prefix`."""
         return [(endpoint, f"{prefix}/{path}") for endpoint, path in self._endpoints]

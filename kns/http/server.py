@@ -24,6 +24,7 @@ from kns.logs import get_logger
 
 MAX_HEAD_BYTES = 16 * 1024  # of an incomplete head; a token of a realm with many roles has about 4 KiB
 MAX_WAITING = 1000  # a guess: far more clients than poll one scheduler; about 50 MB without unread answers
+MAX_MESSAGE_BYTES = 256 * 1024  # of a WebSocket; kubectl sends at most some 32 KiB at a time
 MAX_UNREAD_BYTES = 64 * 1024 * 1024  # of all answers that clients have not read yet; the pod has 1 GiB
 
 _ALL_ADDRESSES = "::"
@@ -66,13 +67,17 @@ class ServerConfig(uvicorn.Config):
         trusted_proxies: str,
         request_limit_s: float,
         max_waiting: int = MAX_WAITING,
+        sockets_at: str | None = None,
     ) -> None:
+        """`sockets_at`: requests for a WebSocket below this path are handed to the application as such."""
         super().__init__(
             app,
             host=host,
             port=port,
             http=BoundedHttp,
-            ws="none",
+            ws="none" if sockets_at is None else "websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # a small message could become a large one
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=5,
@@ -82,6 +87,7 @@ class ServerConfig(uvicorn.Config):
         )
         self.request_limit_s = request_limit_s
         self.max_waiting = max_waiting
+        self.sockets_at = sockets_at
         self.waiting: dict[BoundedHttp, None] = {}  # used as an ordered set: the longest wait is first
 
     def drop_unread(self) -> None:
@@ -111,6 +117,7 @@ class BoundedHttp(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config
         self._timer: asyncio.TimerHandle | None = None
+        self._is_handed_over = False  # the connection is a WebSocket now
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
@@ -143,8 +150,22 @@ class BoundedHttp(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own text
         self._answer_error(BAD_REQUEST)
 
+    def _should_upgrade_to_ws(self) -> bool:
+        at = self._limits.sockets_at
+        return at is not None and self.scope["path"].startswith(at) and super()._should_upgrade_to_ws()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A request for another protocol is answered like one without it; uvicorn would log each."""
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._is_handed_over = True
+        self._unwatch()
+        super().handle_websocket_upgrade(event)
+
     def _watch(self) -> None:
         """Start the timer if the connection waits for its client; stop it if the application works on a request."""
+        if self._is_handed_over:
+            return
         if self.flow.write_paused:  # the client does not read; it may have sent more requests already
             self._start_timer()
             return

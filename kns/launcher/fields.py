@@ -27,12 +27,12 @@ def read_text(data: Json, key: str, *, path: str = "") -> str:
         return ""
     if not isinstance(value, str):
         raise InvalidInputError(path or key, f"is {describe_type(value)}; write a text")
-    if not _is_text(value):
+    if not is_text(value):
         raise InvalidInputError(path or key, "contains a zero byte or half of a surrogate pair; remove it")
     return value
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     """Whether a process and a file can receive it."""
     return isinstance(value, str) and "\0" not in value and _is_unicode(value)
 
@@ -60,7 +60,7 @@ def read_list(data: Json, key: str) -> Sequence[Any]:
 def read_texts(data: Json, key: str) -> tuple[str, ...]:
     texts = read_list(data, key)
     for text in texts:
-        if not _is_text(text):
+        if not is_text(text):
             raise InvalidInputError(key, f"has {describe_type(text)} as an item that is no text without zero bytes")
     return tuple(texts)
 

@@ -6,12 +6,16 @@ and a pipe may split and join them anywhere.
 import json
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from kns.model.errors import KnsError
 
 _LENGTH = struct.Struct(">I")
+_SMALL_BYTES = 4096  # a state, an error, a single job; a list of many jobs is larger
+_PATIENCE_S = 1.0  # for which small frames may overtake a large one
+_LONGEST_ENVELOPE = 200  # bytes: the names and the 20 digits of messageType, requestId and responseId
 HEARTBEAT, ERROR = 0, -1  # message types of responses without a number of their own
 
 
@@ -52,6 +56,36 @@ def encode_frame(message: Mapping[str, Any]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+class _Turns:
+    """
+    A lock that small frames get before large ones, so that a change of a state does not wait for 50 lists of a
+    megabyte each. A large one that has waited for a while is next.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._is_held = False
+        self._small = 0  # that wait
+
+    @contextmanager
+    def hold(self, *, is_small: bool) -> Iterator[None]:
+        with self._condition:
+            if not is_small:
+                self._condition.wait_for(lambda: not self._is_held and not self._small, _PATIENCE_S)
+            self._small += 1
+            try:
+                self._condition.wait_for(lambda: not self._is_held)
+            finally:
+                self._small -= 1
+            self._is_held = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._is_held = False
+                self._condition.notify_all()
+
+
 class Outbox:
     """
     Writes responses, each whole, from any thread. It numbers them: `responseId` is one counter for all of them, which
@@ -61,7 +95,9 @@ class Outbox:
     def __init__(self, stream: IO[bytes], *, max_bytes: int) -> None:
         self._stream = stream
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self.room = max_bytes - _LONGEST_ENVELOPE
+        """Bytes that fit in one response beside its type and its numbers."""
+        self._turns = _Turns()
         self._next = 0
         self.closed = threading.Event()
         """Set once the Launcher no longer reads."""
@@ -71,14 +107,25 @@ class Outbox:
         Raises:
             FrameTooLargeError: nothing was sent, and no number was used.
         """
-        with self._lock:
-            frame = encode_frame({"messageType": message_type, **body, "responseId": self._next})
-            if len(frame) - _LENGTH.size > self._max_bytes:
+        self.send_pieces(message_type, [json.dumps(body, separators=(",", ":"), allow_nan=False).encode("ascii")[1:-1]])
+
+    def send_pieces(self, message_type: int, members: Sequence[bytes]) -> None:
+        """
+        As `send`, of the members of a JSON object, without braces, in pieces. The body is not encoded again.
+
+        Raises:
+            FrameTooLargeError: nothing was sent, and no number was used.
+        """
+        head, size = b'{"messageType":%d,' % message_type, sum(map(len, members))
+        with self._turns.hold(is_small=size <= _SMALL_BYTES):
+            tail = b',"responseId":%d}' % self._next
+            length = len(head) + size + len(tail)
+            if length > self._max_bytes:
                 raise FrameTooLargeError(
-                    f"the response has {len(frame)} bytes, and the Launcher takes {self._max_bytes}; ask for less"
+                    f"the response has {length} bytes, and the Launcher takes {self._max_bytes}; ask for less"
                 )
             self._next += 1
-            self._write(frame)
+            self._write(b"".join((_LENGTH.pack(length), head, *members, tail)))
 
     def send_error(self, request_id: int, code: int, message: str) -> None:
         body = {
@@ -88,11 +135,11 @@ class Outbox:
             "errorCode": code,
             "errorMessage": message,
         }
-        with self._lock:
+        with self._turns.hold(is_small=True):
             self._write(encode_frame(body))
 
     def send_heartbeat(self) -> None:
-        with self._lock:
+        with self._turns.hold(is_small=True):
             self._write(encode_frame({"messageType": HEARTBEAT, "requestId": 0, "responseId": 0}))
 
     def _write(self, frame: bytes) -> None:

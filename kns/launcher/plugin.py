@@ -8,11 +8,13 @@ threads, so requests are answered in any order; a cancel is carried out at once,
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from kns.launcher.fields import read_text
 from kns.launcher.frames import FrameTooLargeError, Outbox
+from kns.launcher.job_text import JobText, write_jobs
 from kns.launcher.policy import apply_profile, build_cluster_info
 from kns.launcher.ports import Options, Profiles
 from kns.launcher.requests import (
@@ -22,8 +24,10 @@ from kns.launcher.requests import (
     Request,
     RequestType,
     ResponseType,
+    StaleError,
     check_version,
     choose_code,
+    choose_user,
     describe,
     parse_request,
     read_fields,
@@ -32,7 +36,7 @@ from kns.launcher.requests import (
     read_output_kind,
     require_user,
 )
-from kns.launcher.shapes import build_state, project
+from kns.launcher.shapes import build_state
 from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams, StatusStreams
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, clip
@@ -43,11 +47,17 @@ log = get_logger(__name__)
 
 _MOST_WAITING = 1000  # requests that no worker has taken yet; then the Launcher waits to write
 _MOST_WAITING_BYTES = 16 * 1024 * 1024  # their messages; decoded, some kinds of JSON need thirty times as much
+_MOST_WAITING_OF_ONE = 200  # of one user; more are refused, so that one user's burst leaves room for the others
 _MOST_CONTROLS = 100  # operations that no worker has taken yet; more are refused
-_CONTROL_WORKERS = 4  # of their own, because a user's container may hold up one for ten seconds
-_MOST_SHAPES = 5000  # some tens of megabytes
-# What a list of jobs leaves out if it is too large otherwise. The field of each job alone is answered in full.
-_LEFT_OUT: tuple[tuple[str, ...], ...] = ((), ("environment",), ("environment", "command", "args", "mounts", "config"))
+_MOST_CONTROLS_OF_ONE = 20  # of one user
+_CONTROL_WORKERS = 8  # of their own, because a user's container may hold up one for ten seconds
+_MOST_TEXTS = 100_000  # of jobs; the text of a job that changed or is gone was dropped before
+_CALLING = frozenset({RequestType.BOOTSTRAP, RequestType.SUBMIT_JOB, RequestType.JOB_NETWORK})
+_ABOUT_JOBS = frozenset(
+    {RequestType.GET_JOB, RequestType.JOB_STATUS, RequestType.JOB_OUTPUT, RequestType.JOB_RESOURCES}
+)
+_CHANGING = frozenset({RequestType.SUBMIT_JOB, RequestType.CONTROL_JOB})
+_STALE_S = 90.0  # the Launcher gives up after 120 s, and a submission takes up to 30; nobody would know of the job
 _SLOW_S = 5.0  # a request that takes longer is logged
 
 
@@ -71,9 +81,11 @@ class Plugin:
         self._statuses = StatusStreams(jobs, outbox)
         self._resources = ResourceStreams(jobs, outbox)
         self._outputs = OutputStreams(make_output, outbox)
-        self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # answered from memory
+        self._calls: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # need the cluster, which may be slow
         self._controls: queue.Queue[Request] = queue.Queue(_MOST_CONTROLS)
         self._held_bytes = 0
+        self._held: Counter[tuple[bool, str]] = Counter()  # requests that wait or are answered, by control and user
         self._room = threading.Condition()
         self._answers: dict[int, Callable[[Request], None]] = {
             RequestType.BOOTSTRAP: self._bootstrap,
@@ -93,7 +105,8 @@ class Plugin:
         }
         self._opening: set[tuple[int, int]] = set()  # streams whose request waits for a worker
         self._lock = threading.Lock()
-        self._shapes: dict[str, tuple[View, dict[str, Any]]] = {}
+        self._texts: dict[str, tuple[View, JobText]] = {}
+        jobs.subscribe(self._forget_text)
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
         """The threads of the streams, and the workers. They end with the process."""
@@ -102,6 +115,10 @@ class Plugin:
             ("resources", lambda: self._resources.run(stop)),
             *(
                 (f"worker-{index}", lambda: self._work(self._waiting, stop))
+                for index in range(self._options.thread_pool_size)
+            ),
+            *(
+                (f"caller-{index}", lambda: self._work(self._calls, stop))
                 for index in range(self._options.thread_pool_size)
             ),
             *((f"control-{index}", lambda: self._work(self._controls, stop)) for index in range(_CONTROL_WORKERS)),
@@ -127,16 +144,49 @@ class Plugin:
                 self._opening.discard((request.type, request.id))
             stream.cancel(request.id)
             return
+        if refusal := self._refuse_surplus(request):
+            self._outbox.send_error(request.id, *refusal)
+            return
         if stream is not None:
             with self._lock:
                 self._opening.add((request.type, request.id))
-        if request.type == RequestType.CONTROL_JOB and self._controls.full():  # only this thread adds to it
-            self._outbox.send_error(request.id, Code.CONTROL_FAILURE, "too many operations wait; try again")
-            return
         with self._room:
             self._room.wait_for(lambda: not self._held_bytes or self._held_bytes + request.size <= _MOST_WAITING_BYTES)
             self._held_bytes += request.size
-        (self._controls if request.type == RequestType.CONTROL_JOB else self._waiting).put(request)
+            self._held[_holder(request)] += 1
+        self._choose_queue(request).put(request)
+
+    def _choose_queue(self, request: Request) -> "queue.Queue[Request]":
+        """
+        While the cluster is slow or away, what is in memory is still answered: lists of jobs, states, cluster info.
+        """
+        if request.type == RequestType.CONTROL_JOB:
+            return self._controls
+        return self._calls if self._needs_cluster(request) else self._waiting
+
+    def _needs_cluster(self, request: Request) -> bool:
+        if request.type in _CALLING:
+            return True
+        job_id = request.data.get("jobId")
+        if request.type not in _ABOUT_JOBS or job_id == ALL_JOBS or not isinstance(job_id, str):
+            return False
+        try:
+            return self._jobs.peek(job_id) is None  # only the cluster knows whether it exists
+        except Exception:  # noqa: BLE001 - the caches are not filled yet, or a bug: the worker meets it again
+            return False
+
+    def _refuse_surplus(self, request: Request) -> tuple[Code, str] | None:
+        """Why a request may not wait; None if it may. Only the thread of `accept` adds requests."""
+        is_control = request.type == RequestType.CONTROL_JOB
+        if is_control and self._controls.full():
+            return Code.CONTROL_FAILURE, "too many operations wait; try again"
+        most = _MOST_CONTROLS_OF_ONE if is_control else _MOST_WAITING_OF_ONE
+        with self._room:
+            has_share = request.user in ("", EVERYBODY) or self._held[_holder(request)] < most
+        if has_share:
+            return None
+        what = "operations" if is_control else "requests"
+        return Code.CONTROL_FAILURE if is_control else Code.UNKNOWN, f"{most} {what} of this user wait; try again"
 
     def _work(self, requests: "queue.Queue[Request]", stop: threading.Event) -> None:
         while not stop.is_set():
@@ -144,12 +194,16 @@ class Plugin:
             self.answer(request)
             with self._room:
                 self._held_bytes -= request.size
+                self._held[_holder(request)] -= 1
+                if not self._held[_holder(request)]:
+                    del self._held[_holder(request)]
                 self._room.notify_all()
 
     def answer(self, request: Request) -> None:
         """Answer one request, with an error if there is one."""
         began = time.monotonic()
         try:
+            _check_age(request, began)
             self._answers.get(request.type, _refuse)(request)
         except KnsError as error:
             code = choose_code(error)
@@ -179,14 +233,13 @@ class Plugin:
         data = request.data.get("job")
         if not isinstance(data, dict):
             raise InvalidInputError("job", "is missing or is not an object")
-        user = read_text(data, "user") or request.user
-        if user in ("", EVERYBODY):
-            raise InvalidInputError("", "User must not be empty.")
+        user = choose_user(read_text(data, "user"), request, server_user=self._options.server_user)
         job = apply_profile(
             data,
             self._profiles.for_user(user),
             user=user,
             share_process_namespace=self._options.shared_process_namespace,
+            can_nest=self._options.can_nest,
         )
         view = self._jobs.submit(job)
         log.info(
@@ -213,27 +266,25 @@ class Plugin:
         )
 
     def _reply_jobs(self, request: Request, views: list[View]) -> None:
-        fields = read_fields(request.data)
-        shapes = [project(self._shape(view), fields) for view in views]
-        for left_out in _LEFT_OUT if len(shapes) > 1 else _LEFT_OUT[:1]:
-            jobs = [{key: value for key, value in shape.items() if key not in left_out} for shape in shapes]
-            try:
-                self._outbox.send(ResponseType.JOB_STATE, {"requestId": request.id, "jobs": jobs})
-            except FrameTooLargeError as error:
-                log.warning("jobs_too_large", jobs=len(jobs), left_out=left_out, error=str(error))
-                problem = error
-            else:
-                return
-        raise problem
+        texts = [self._write_text(view) for view in views]
+        listed = write_jobs(texts, read_fields(request.data), room=self._outbox.room)
+        if listed.left_out:
+            log.warning("jobs_too_large", jobs=len(texts), left_out=listed.left_out, missing=listed.missing)
+        self._outbox.send_pieces(ResponseType.JOB_STATE, [b'"requestId":%d,"jobs":' % request.id, *listed.pieces])
 
-    def _shape(self, view: View) -> dict[str, Any]:
+    def _write_text(self, view: View) -> JobText:
         """The JSON of a view, which is made once: views of unchanged jobs are the same object."""
-        known = self._shapes.get(view.id)
-        if known is None or known[0] is not view:
-            if len(self._shapes) > _MOST_SHAPES:
-                self._shapes = {}
-            known = self._shapes[view.id] = (view, build_state(view, cluster=self._options.cluster))
-        return known[1]
+        known = self._texts.get(view.id)
+        if known is not None and known[0] is view:
+            return known[1]
+        text = JobText.of(build_state(view, cluster=self._options.cluster), is_completed=view.state.is_completed)
+        if len(self._texts) >= _MOST_TEXTS:
+            self._texts = {}
+        self._texts[view.id] = (view, text)
+        return text
+
+    def _forget_text(self, job_id: str) -> None:
+        self._texts.pop(job_id, None)
 
     def _follow_status(self, request: Request) -> None:
         user, job_id = require_user(request), request.job_id
@@ -246,7 +297,7 @@ class Plugin:
     def _follow_output(self, request: Request) -> None:
         user, job_id, kind = require_user(request), self._require_one(request), read_output_kind(request)
         self._jobs.find(job_id, user)
-        self._open(request, lambda: self._outputs.open(request.id, job_id, kind))
+        self._open(request, lambda: self._outputs.open(request.id, user, job_id, kind))
 
     def _open(self, request: Request, open_stream: Callable[[], None]) -> None:
         """Open a stream, unless its cancel came first."""
@@ -286,6 +337,15 @@ class Plugin:
         except FrameTooLargeError as error:
             log.warning("response_too_large", type=request.type, request=request.id, error=str(error))
             raise
+
+
+def _holder(request: Request) -> tuple[bool, str]:
+    return request.type == RequestType.CONTROL_JOB, request.user
+
+
+def _check_age(request: Request, now: float) -> None:
+    if request.type in _CHANGING and now - request.received > _STALE_S:
+        raise StaleError("the cluster is slow or away, and the request waited too long; nothing was done")
 
 
 def _refuse(request: Request) -> None:

@@ -6,7 +6,7 @@ mean no default and no maximum.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -36,15 +36,17 @@ _MOST_DIGITS = 30
 _NO_LIMIT = ResourceLimit("")
 
 
-def apply_profile(data: Json, profile: Profile, *, user: str, share_process_namespace: bool) -> PlainJob:
+def apply_profile(
+    data: Json, profile: Profile, *, user: str, share_process_namespace: bool, can_nest: bool = False
+) -> PlainJob:
     """
     The job of a submission, after the rules of its user's profile.
 
     Raises:
         InvalidInputError: the job is not allowed, or cannot run.
     """
-    if profile.nested:
-        raise InvalidInputError("nested", "no job can run in a virtual cluster yet; remove it from the configuration")
+    if profile.nested and not can_nest:
+        raise InvalidInputError("nested", "no job can run in a virtual cluster: set nested-url in the configuration")
     named = _choose_resource_profile(data, profile)
     amounts = _read_amounts(data, profile, named)
     wanted = tuple(read_constraints(data))
@@ -52,7 +54,7 @@ def apply_profile(data: Json, profile: Profile, *, user: str, share_process_name
         wanted = (*wanted, *(Constraint(name, value) for name, value in named.constraints))
     _check_constraints(wanted, profile, given=named)
     _check_image(read_container(data, default_image=profile.default_image).image, profile)
-    return read_job(
+    job = read_job(
         data,
         user=user,
         default_image=profile.default_image,
@@ -61,6 +63,7 @@ def apply_profile(data: Json, profile: Profile, *, user: str, share_process_name
         resources=_build_resources(amounts, profile),
         share_process_namespace=share_process_namespace,
     )
+    return replace(job, nested=True) if profile.nested else job
 
 
 def build_cluster_info(profile: Profile) -> dict[str, Any]:

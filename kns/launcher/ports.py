@@ -25,6 +25,8 @@ class Options:
     rotate. `certificate_authority` is a PEM text; "" means the system's store. `watch_timeout_s` 0 means no limit.
     `cluster` is the name of the Launcher's cluster, which each job reports. A process that starts as root becomes
     `server_user`, except with `unprivileged`. `nested`: the jobs of all users run in a virtual cluster each.
+    `nested_url` is the address of kns, `nested_app` the app whose jobs have these clusters, and `nested_machine` their
+    machine, "" for the smallest that fits.
     """
 
     cluster: str = "Kubernetes"
@@ -48,6 +50,15 @@ class Options:
     logging_dir: Path = Path("/var/log/rstudio/launcher")
     use_templating: bool = False
     nested: bool = False
+    nested_url: str = ""
+    nested_credentials_path: Path | None = None
+    nested_app: str = ""
+    nested_machine: str = ""
+    nested_authority_path: Path | None = None
+
+    @property
+    def can_nest(self) -> bool:
+        return bool(self.nested_url and self.nested_credentials_path and self.nested_app)
 
 
 @dataclass(frozen=True, slots=True)

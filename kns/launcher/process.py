@@ -22,8 +22,11 @@ from typing import IO, Any
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import KubeClient, connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
-from kns.launcher.config.credentials import TokenFileError, read_token_file
+from kns.launcher.config.credentials import Account, TokenFileError, find_account, read_token_file
 from kns.launcher.frames import FrameReader, FrameTooLargeError, Outbox
+from kns.launcher.nested.cluster import NestedJobs
+from kns.launcher.nested.outputs import OutputFiles
+from kns.launcher.nested.site import RemoteKns
 from kns.launcher.plugin import Plugin
 from kns.launcher.ports import Names, Object, Options, Profiles, Renderer
 from kns.launcher.requests import Code
@@ -35,6 +38,7 @@ from kns.plain.inputs import InputFiles
 from kns.plain.job import PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
+from kns.plain.kept import KEEP
 from kns.plain.objects import service_ports_json
 from kns.plain.output import Kind, Output
 from kns.plain.ports import Cluster
@@ -42,6 +46,7 @@ from kns.plain.ports import Cluster
 log = get_logger(__name__)
 
 BOOTSTRAP_S = 100.0  # the Launcher gives up after 120 s
+NESTED_S = 20.0  # for a first look at all nested jobs; until then some look as if they waited for their pod
 _END_S = 5  # whole seconds from SIGTERM to the end, also of a plugin whose Launcher no longer reads
 _READ_BYTES = 65536
 _TOKEN_AGE_S = 10.0  # a token file is read again after this time; kubelet rotates it long before it expires
@@ -116,23 +121,36 @@ def run_plugin(
     start_heartbeats(outbox, options.heartbeat_interval_s, stop)
     with signals(reload) as wake:
         try:
-            client = (connect or connect_cluster)(options)
-            selector = f"{names.LABEL}={kns_names.label_value(options.cluster)}"
-            cluster = NamespacedCluster(
-                client,
-                namespace=options.namespace,
-                selector=selector,
-                clock=SystemClock(),
-                limits=WatchLimits(page=options.fetch_limit, timeout_s=options.watch_timeout_s),
-            )
-            parts = Parts(options, profiles, renderer, cluster, outbox, await_cluster=lambda: await_sync(cluster, stop))
+            cluster = make_cluster(options, (connect or connect_cluster)(options))
+            nested = connect_nested(options, cluster)
+
+            def await_all() -> None:
+                await_sync(cluster, stop)
+                if nested is not None:
+                    await_nested(nested, stop)
+
+            parts = Parts(options, profiles, renderer, nested or cluster, outbox, await_cluster=await_all)
             cluster.start(stop)
+            if nested is not None:
+                threading.Thread(target=nested.run, args=(stop,), name="nested", daemon=True).start()
             parts.start(stop)
             log.info("plugin_started", namespace=options.namespace, cluster=options.cluster, api=options.api_url)
             return read_requests(parts.plugin, outbox, requests, wake, max_bytes=options.max_message_bytes)
         finally:
             stop.set()
             log.info("plugin_stopped")
+
+
+def make_cluster(options: Options, client: KubeClient) -> NamespacedCluster:
+    """The jobs of the Launcher's cluster in its namespace."""
+    return NamespacedCluster(
+        client,
+        namespace=options.namespace,
+        selector=f"{names.LABEL}={kns_names.label_value(options.cluster)}",
+        clock=SystemClock(),
+        keep=KEEP,
+        limits=WatchLimits(page=options.fetch_limit, timeout_s=options.watch_timeout_s),
+    )
 
 
 def read_requests(plugin: Plugin, outbox: Outbox, requests: int, wake: int, *, max_bytes: int) -> int:
@@ -211,6 +229,38 @@ def await_sync(cluster: NamespacedCluster, stop: threading.Event) -> None:
         stop.wait(0.05)
 
 
+def await_nested(nested: NestedJobs, stop: threading.Event) -> None:
+    """Wait until every nested job was looked at, but not long: kns may be down, and the other jobs are known."""
+    deadline = time.monotonic() + NESTED_S
+    while not nested.is_synced and not stop.is_set() and time.monotonic() < deadline:
+        stop.wait(0.05)
+
+
+def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
+    """
+    The cluster of all jobs if some can be nested; None without the settings for it.
+
+    Raises:
+        KnsError: the credentials for kns are unusable.
+    """
+    if not options.can_nest or options.nested_credentials_path is None:
+        return None
+    site = RemoteKns(
+        options.nested_url,
+        credentials_path=options.nested_credentials_path,
+        app=options.nested_app,
+        authority_file=options.nested_authority_path,
+    )
+    return NestedJobs(
+        records,
+        site,
+        outputs=OutputFiles(options.scratch_path),
+        clock=SystemClock(),
+        place=f"{options.api_url} {options.namespace} {options.cluster}",
+        machine=options.nested_machine,
+    )
+
+
 def connect_cluster(options: Options) -> KubeClient:
     """
     Raises:
@@ -222,7 +272,7 @@ def connect_cluster(options: Options) -> KubeClient:
         with tempfile.NamedTemporaryFile("w", prefix="kns-posit-", suffix=".crt", delete=False) as file:
             file.write(options.certificate_authority)
             authority = Path(file.name)
-    read_token = TokenSource(options.auth_token, options.auth_token_path)
+    read_token = TokenSource(options.auth_token, options.auth_token_path, find_account(options.server_user))
     read_token()  # an unusable file must stop the start, not the first request
     return connect_with_token(
         options.api_url, read_token=read_token, authority_file=authority, verify=options.verify_ssl_certs
@@ -230,11 +280,16 @@ def connect_cluster(options: Options) -> KubeClient:
 
 
 class TokenSource:
-    """The token of the API, read from its file again after a while."""
+    """
+    The token of the API, read from its file again after a while. `account` is the server user.
 
-    def __init__(self, inline: str, path: Path | None) -> None:
+    A file that another user may have written is not read, so that nobody but its owner exchanges the token.
+    """
+
+    def __init__(self, inline: str, path: Path | None, account: Account | None) -> None:
         self._token = inline
         self._path = path
+        self._account = account
         self._read_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -248,7 +303,7 @@ class TokenSource:
         with self._lock:
             if time.monotonic() - self._read_at >= _TOKEN_AGE_S:
                 try:
-                    self._token = read_token_file(self._path)
+                    self._token = read_token_file(self._path, self._account)
                 except (OSError, TokenFileError) as error:
                     if not self._token:
                         raise KnsError(

@@ -5,12 +5,14 @@ Message types of requests and responses differ: after `submit` they are shifted 
 """
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
+from kns.launcher.fields import is_text
 from kns.model.errors import (
     ForbiddenError,
     InvalidInputError,
@@ -28,11 +30,13 @@ from kns.plain.errors import (
     OutputMissingError,
     UnknownJobError,
 )
+from kns.plain.jobs import EVERYBODY
 from kns.plain.output import Kind
 from kns.plain.state import Status
 
 API_VERSION = (3, 0, 0)
 _MOST_UINT64 = 2**64 - 1
+MOST_USER = 256  # characters; Linux allows 32, directory services some more
 _MOST_ID = 1024  # characters of a job's id, so that no error message grows without bound
 
 
@@ -84,10 +88,20 @@ class NotSupportedError(KnsError):
     """The plugin does not know this kind of request."""
 
 
+class StaleError(KnsError):
+    """The request waited longer than the Launcher waits for its answer, so nothing was done."""
+
+
+class TooManyError(KnsError):
+    """A limit of what may be open or may wait is reached. The request itself is in order."""
+
+
 # The first class that fits counts.
 _CODES: tuple[tuple[type[KnsError], Code], ...] = (
     (UnsupportedVersionError, Code.UNSUPPORTED_VERSION),
     (NotSupportedError, Code.NOT_SUPPORTED),
+    (StaleError, Code.TIMEOUT),
+    (TooManyError, Code.UNKNOWN),
     (InvalidInputError, Code.INVALID_REQUEST),
     (UnknownJobError, Code.JOB_NOT_FOUND),
     (NotRunningError, Code.JOB_NOT_RUNNING),
@@ -115,13 +129,17 @@ def describe(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `user` is the effective user, `*` for all. `size` is the number of bytes of its message."""
+    """
+    One request. `user` is the effective user, `*` for all. `size` is the number of bytes of its message, `received` the
+    monotonic time at which it came.
+    """
 
     type: int
     id: int
     user: str
     data: Mapping[str, Any]
     size: int = 0
+    received: float = field(default_factory=time.monotonic)
 
     @property
     def job_id(self) -> str:
@@ -154,7 +172,9 @@ def parse_request(frame: bytes) -> Request:
     if isinstance(message_type, bool) or not isinstance(message_type, int):
         raise InvalidInputError("messageType", "is missing or is not a number")
     user = data.get("username")
-    return Request(message_type, read_request_id(data), user if isinstance(user, str) else "", data, len(frame))
+    if not isinstance(user, str) or len(user) > MOST_USER:
+        user = ""
+    return Request(message_type, read_request_id(data), user, data, len(frame))
 
 
 def read_request_id(data: Mapping[str, Any]) -> int:
@@ -172,8 +192,31 @@ def require_user(request: Request) -> str:
         InvalidInputError: the request names nobody, so nothing says what it may see.
     """
     if not request.user:
-        raise InvalidInputError("username", "must not be empty")
+        raise InvalidInputError("username", f"must not be empty, and must have at most {MOST_USER} characters")
     return request.user
+
+
+def choose_user(named: str, request: Request, *, server_user: str) -> str:
+    """
+    The user of a submitted job. `named` is the job's own field, "" if it has none. An administrator, whose request is
+    of everybody, and Workbench's own user submit for the user that the job names. Anybody else submits for themselves.
+
+    Raises:
+        InvalidInputError: nobody is named, or somebody else.
+    """
+    user = named or request.user
+    if user in ("", EVERYBODY):
+        raise InvalidInputError("", "User must not be empty.")
+    if len(user) > MOST_USER:
+        raise InvalidInputError("job.user", f"has {len(user)} characters; at most {MOST_USER} are possible")
+    if not is_text(user):  # it would be in each list of all jobs
+        raise InvalidInputError("username", "contains a zero byte or half of a surrogate pair; remove it")
+    if request.user not in ("", EVERYBODY, server_user, user):
+        said = (
+            f"is {clip(user, 64)!r}, and the request is of {clip(request.user, 64)!r}; a user submits jobs of their own"
+        )
+        raise InvalidInputError("job.user", said)
+    return user
 
 
 def check_version(request: Request) -> None:

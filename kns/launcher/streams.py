@@ -8,12 +8,12 @@ what each stream has sent, so that a slow Launcher holds up no watch, and severa
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kns.launcher.frames import Outbox
-from kns.launcher.requests import ResponseType, choose_code, describe
+from kns.launcher.requests import ResponseType, TooManyError, choose_code, describe
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, MetricsMissingError, UnavailableError
 from kns.plain.errors import NotRunningError
@@ -26,11 +26,13 @@ log = get_logger(__name__)
 ALL_JOBS = "*"
 USAGE_INTERVAL_S = 10.0  # metrics-server measures every 15 s by default
 MOST_STREAMS = 2000  # of one kind; the Launcher itself opens one of all jobs, and a few per open page
+MOST_STREAMS_OF_ONE = 100  # of one kind and one user: far more than pages that one person has open
 MOST_OUTPUTS = 300  # each is a thread and a connection
+MOST_OUTPUTS_OF_ONE = 50
 _MOST_USAGE_FAILURES = 3  # of one job, one after the other, before its streams end
 _LEASE_S = 30.0  # how long a thread waits at most before it looks whether it shall end
 
-Shown = tuple[str, str]  # status and message, as the Launcher has them
+Shown = tuple[str, str, str]  # name of the job, status and message, as the Launcher has them
 
 
 @dataclass(slots=True)
@@ -39,7 +41,6 @@ class _Stream:
     user: str
     job_id: str
     sent: dict[str, Shown] = field(default_factory=dict)  # by job
-    names: dict[str, str] = field(default_factory=dict)
     count: int = 0
 
     def next_sequence(self) -> dict[str, int]:
@@ -58,6 +59,7 @@ class StatusStreams:
         self._outbox = outbox
         self._streams: dict[int, _Stream] = {}
         self._changed: set[str] = set()
+        self._shown: dict[str, Shown] = {}  # by job: one object for all streams, which may be many
         self._wake = threading.Condition()
         self._writing = threading.Lock()  # orders what is sent about one job
         jobs.subscribe(self._note)
@@ -68,13 +70,14 @@ class StatusStreams:
 
         Raises:
             UnknownJobError: the stream is of one job, which does not exist.
-            InvalidInputError: there are too many streams.
+            TooManyError: there are too many streams.
         """
         views = [] if job_id == ALL_JOBS else [self._jobs.find(job_id, user)]
         stream = _Stream(request_id, user, job_id)
         with self._writing:
             with self._wake:
                 _require_room(self._streams, request_id, MOST_STREAMS)
+                _require_share([each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE)
                 self._streams[request_id] = stream
                 # What changed before this moment was not reported to the stream.
                 self._changed.update(view.id for view in views)
@@ -117,11 +120,11 @@ class StatusStreams:
             return taken
 
     def _look(self, job_id: str) -> None:
-        with self._wake:
-            streams = list(self._streams.values())
-        if not streams:
-            return
-        with self._writing:
+        with self._writing:  # before the list: a stream that opens meanwhile gets the change in the same frame
+            with self._wake:
+                streams = list(self._streams.values())
+            if not streams:
+                return
             view = self._jobs.peek(job_id)
             if view is None:
                 self._write_gone(job_id, streams)
@@ -129,32 +132,36 @@ class StatusStreams:
                 self._write(view, [stream for stream in streams if stream.sees(view)])
 
     def _write(self, view: View, streams: Iterable[_Stream]) -> None:
-        shown = (str(view.state.status), view.state.message)
+        shown = (view.job.name, str(view.state.status), view.state.message)
+        known = self._shown.get(view.id)
+        if known == shown:
+            shown = known
+        self._shown[view.id] = shown
         behind = [stream for stream in streams if stream.sent.get(view.id) != shown]
         for stream in behind:
             stream.sent[view.id] = shown
-            stream.names[view.id] = view.job.name
-        self._send(view.id, view.job.name, shown, behind)
+        self._send(view.id, shown, behind)
 
     def _write_gone(self, job_id: str, streams: Iterable[_Stream]) -> None:
         """A completed job has expired. Any other was deleted by somebody, and the Launcher would wait for its end."""
+        self._shown.pop(job_id, None)
         followers = [stream for stream in streams if job_id in stream.sent]
-        left = [stream for stream in followers if Status(stream.sent[job_id][0]) not in COMPLETED]
+        left = [stream for stream in followers if Status(stream.sent[job_id][1]) not in COMPLETED]
         if left:
-            shown = (str(Status.KILLED), "the Kubernetes Job was deleted")
-            self._send(job_id, left[0].names.get(job_id, job_id), shown, left)
+            name = left[0].sent[job_id][0]
+            self._send(job_id, (name, str(Status.KILLED), "the Kubernetes Job was deleted"), left)
         for stream in followers:
             del stream.sent[job_id]
-            stream.names.pop(job_id, None)
 
-    def _send(self, job_id: str, name: str, shown: Shown, streams: Iterable[_Stream]) -> None:
+    def _send(self, job_id: str, shown: Shown, streams: Iterable[_Stream]) -> None:
+        name, status, message = shown
         with self._wake:
             sequences = [each.next_sequence() for each in streams if self._streams.get(each.request_id) is each]
         if not sequences:
             return
-        body: dict[str, Any] = {"requestId": 0, "sequences": sequences, "id": job_id, "name": name, "status": shown[0]}
-        if shown[1]:
-            body["statusMessage"] = shown[1]
+        body: dict[str, Any] = {"requestId": 0, "sequences": sequences, "id": job_id, "name": name, "status": status}
+        if message:
+            body["statusMessage"] = message
         self._outbox.send(ResponseType.JOB_STATUS, body)
 
 
@@ -176,12 +183,14 @@ class ResourceStreams:
         Raises:
             UnknownJobError: there is no such job.
             NotRunningError: it does not run.
+            TooManyError: there are too many streams.
         """
         view = self._jobs.find(job_id, user)
         if view.state.status not in (Status.RUNNING, Status.SUSPENDED):
             raise NotRunningError(f"Job {job_id} is not running.")
         with self._wake:
             _require_room(self._streams, request_id, MOST_STREAMS)
+            _require_share([each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE)
             self._streams[request_id] = _Stream(request_id, user, job_id)
             self._due.add(job_id)
             self._wake.notify_all()
@@ -271,21 +280,22 @@ class OutputStreams:
         self._make = make
         self._outbox = outbox
         self._outputs: dict[int, Output] = {}
-        self._running = 0  # threads; one of a cancelled stream may wait for the API server
+        self._running: list[str] = []  # the users of threads; one of a cancelled stream may wait for the API server
         self._lock = threading.Lock()
 
-    def open(self, request_id: int, job_id: str, kind: Kind) -> None:
+    def open(self, request_id: int, user: str, job_id: str, kind: Kind) -> None:
         """
         Raises:
-            InvalidInputError: there are too many streams.
+            TooManyError: there are too many streams.
         """
         output = self._make(job_id, kind)
         with self._lock:
-            _require_room(self._outputs, request_id, MOST_OUTPUTS, used=self._running)
-            self._running += 1
+            _require_room(self._outputs, request_id, MOST_OUTPUTS, used=len(self._running))
+            _require_share(self._running, user, MOST_OUTPUTS_OF_ONE)
+            self._running.append(user)
             self._outputs[request_id] = output
         threading.Thread(
-            target=self._run_counted, args=(request_id, output), name=f"output-{request_id}", daemon=True
+            target=self._run_counted, args=(request_id, user, output), name=f"output-{request_id}", daemon=True
         ).start()
 
     def cancel(self, request_id: int) -> bool:
@@ -295,12 +305,12 @@ class OutputStreams:
             output.cancel()
         return output is not None
 
-    def _run_counted(self, request_id: int, output: Output) -> None:
+    def _run_counted(self, request_id: int, user: str, output: Output) -> None:
         try:
             self._run(request_id, output)
         finally:
             with self._lock:
-                self._running -= 1
+                self._running.remove(user)
 
     def _run(self, request_id: int, output: Output) -> None:
         sequence = 0
@@ -337,4 +347,10 @@ def _require_room(streams: Mapping[int, object], request_id: int, most: int, *, 
     if request_id in streams:
         raise InvalidInputError("requestId", f"{request_id} already has a stream; cancel it first")
     if max(len(streams), used) >= most:
-        raise InvalidInputError("", f"{most} streams of this kind are open; cancel some of them")
+        raise TooManyError(f"{most} streams of this kind are open; cancel some of them")
+
+
+def _require_share(users: Sequence[str], user: str, most: int) -> None:
+    """Administrators ask as everybody, and so does a Launcher without authorization: they have what all have."""
+    if user != EVERYBODY and users.count(user) >= most:
+        raise TooManyError(f"{most} streams of this kind are open for this user; cancel some of them")

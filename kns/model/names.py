@@ -56,6 +56,7 @@ INIT_CONFIG = "kns-init-plan"
 INIT_SECRET = "kns-init"  # noqa: S105 - the name of a Secret, not one
 INIT_ENV = "kns-init-env"  # a Secret: environment of the init pod only
 TARGET = "kns-target"  # the Service behind the job's Ingress
+WAKE = "kns-wake"  # Service and EndpointSlice that lead to the HTTP servers of kns while the job is asleep
 SHELL = "kns-shell"  # Deployment, Service and Secret of the web shell; inside, its ServiceAccount in kube-system
 SHELL_ACCESS = "kns-shell-access"  # a Secret: the syncer writes that ServiceAccount's token into it
 SHELL_PATH = "/gotty-shell"  # below the job's URL
@@ -78,6 +79,10 @@ KEYCLOAK_OWNER_ATTRIBUTE = "kns.record-uid"  # the uid of the record that a Keyc
 KEYCLOAK_INSTALLATION_ATTRIBUTE = "kns.installation"
 
 INPUTS_SUFFIX = "-inputs"
+
+SCHEDULER_SELECTOR = "app.kubernetes.io/name=kns-scheduler"  # the pods of kns, in its own namespace
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"  # of an EndpointSlice
+SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 

@@ -263,6 +263,7 @@ class Site:
     init_pull_policy: str
     pod_security: str
     keep_vclusters: bool
+    http_port: int  # of kns's own HTTP servers
     has_pool: bool  # whether virtual clusters are made ahead of their jobs
     spawn_delay_s: int
     grace_s: int

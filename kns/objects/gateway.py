@@ -41,13 +41,15 @@ def build_http_route(
     }
 
 
-def build_shell_route(location: Location, *, address: JobAddress, gateway: GatewayRef) -> dict[str, Any]:
+def build_shell_route(
+    location: Location, *, address: JobAddress, gateway: GatewayRef, service: str = names.SHELL
+) -> dict[str, Any]:
     """
     Route the web shell's address. It is a route of its own, because the shell's Service is made after the job is
     exposed: in the job's route a Service that does not exist yet would make `ResolvedRefs` False.
     """
     return build_http_route(
-        location, name=names.SHELL, address=address, service=names.SHELL, port=SHELL_PORT, gateway=gateway
+        location, name=names.SHELL, address=address, service=service, port=SHELL_PORT, gateway=gateway
     )
 
 

@@ -18,6 +18,7 @@ def build_ingress(
     port: int,
     settings: IngressSettings,
     shell: JobAddress | None = None,
+    shell_service: str = names.SHELL,
 ) -> dict[str, Any]:
     """
     Route `address` to `port` of `service`, and `shell`, the web shell's address, to the shell's Service.
@@ -29,8 +30,8 @@ def build_ingress(
     paths = [_build_path(address.path, service, port)]
     services = [service]
     if shell is not None:
-        paths.append(_build_path(shell.path, names.SHELL, SHELL_PORT))
-        services.append(names.SHELL)
+        paths.append(_build_path(shell.path, shell_service, SHELL_PORT))
+        services = list(dict.fromkeys((service, shell_service)))
     annotations, tls = _build_tls(address.host, settings)
     if "nginx" in (settings.ingress_class or ""):
         annotations["nginx.org/websocket-services"] = ",".join(services)

@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from kns.model import names
@@ -19,6 +20,7 @@ _LINES = {
     for key in (_AUTHORITY, "client-certificate-data", "client-key-data")
 }
 _MAX_BYTES = 64 * 1024  # the syncer writes 6 KiB
+_REMEMBERED = 64  # jobs that spawn at the same time; each needs 16 KiB, a hostile one 170
 
 
 def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
@@ -31,8 +33,13 @@ def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any])
     """
     encoded = (certs.get("data") or {}).get("admin.conf")
     server = _server(service)
-    found = _read_certificates(encoded) if encoded else None
-    if found is None or not server:
+    return _build_admin(encoded, server) if encoded and server else None
+
+
+@lru_cache(_REMEMBERED)  # the stages of a spawn ask seven times, and parsing was a fifth of a job's processor time
+def _build_admin(encoded: str, server: str) -> str | None:
+    found = _read_certificates(encoded)
+    if found is None:
         return None
     authority, user = found
     return _build("kubernetes", server, authority, user_name="kubernetes-admin", user=user)

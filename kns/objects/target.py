@@ -67,7 +67,6 @@ def build_target_service(location: Location, target: Target, copy: dict[str, Any
         "targetPort": found.get("targetPort", found.get("port")),
         **({"appProtocol": found["appProtocol"]} if found.get("appProtocol") else {}),
     }
-    mark = {names.SYNCED_LABEL: location.vcluster, names.SYNCED_NAMESPACE_LABEL: target.service_namespace}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -78,10 +77,16 @@ def build_target_service(location: Location, target: Target, copy: dict[str, Any
             "sessionAffinity": "None",
             "internalTrafficPolicy": "Cluster",
             "publishNotReadyAddresses": bool(spec.get("publishNotReadyAddresses")),
-            "selector": {**spec["selector"], **mark},
+            "selector": select_target_pods(location, target, copy),
             "ports": [port],
         },
     }
+
+
+def select_target_pods(location: Location, target: Target, copy: dict[str, Any]) -> dict[str, str]:
+    """The labels of the pods behind the target."""
+    mark = {names.SYNCED_LABEL: location.vcluster, names.SYNCED_NAMESPACE_LABEL: target.service_namespace}
+    return {**copy["spec"]["selector"], **mark}
 
 
 def is_target_service(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ Quantities are text in Kubernetes notation (`500m`, `512M`), so that no digit is
 cluster. Each field says what its default does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -104,8 +104,8 @@ class PlainJob:
     What a user submitted. A job runs `command` in a shell, `exe` directly, or with neither what its image starts.
 
     `environment` and `mounts` are ordered. `host` is the name of the node to run on, "" for any. `labels` and
-    `annotations` go on the Kubernetes Job and its pod. `extras` is what a front end wants to read back with the job: a
-    JSON object that no other part of kns interprets, without secrets.
+    `annotations` go on the Kubernetes Job and its pod. `nested`: it runs in a cluster of its own. `extras` is what a
+    front end wants to read back with the job: a JSON object that no other part of kns interprets, without secrets.
 
     Raises:
         InvalidInputError: the job cannot run. `path` is the field in the names of the job's users.
@@ -117,7 +117,7 @@ class PlainJob:
     command: str = ""
     exe: str = ""
     args: tuple[str, ...] = ()
-    environment: tuple[Variable, ...] = ()
+    environment: Sequence[Variable] = ()
     secrets: tuple[SecretVariable, ...] = ()
     stdin: str = ""
     working_directory: str = ""
@@ -129,6 +129,7 @@ class PlainJob:
     tags: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     share_process_namespace: bool = True
+    nested: bool = False
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     extras: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -9,6 +9,7 @@ from the cluster, through its watch caches.
 import re
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +32,11 @@ from kns.plain.control import RULES, Operation, signal_command
 from kns.plain.errors import ControlError, InvalidStateError, NotRunningError, UnknownJobError
 from kns.plain.inputs import InputFiles
 from kns.plain.job import PlainJob, Protocol
+from kns.plain.kept import read_kept, read_name, unpack
 from kns.plain.objects import mark_job, mark_service
-from kns.plain.ports import Cluster
+from kns.plain.ports import Cluster, Kept
 from kns.plain.state import State, Status, choose_pod, read_state
-from kns.plain.stored import Object, Stored, is_own, read_stored
+from kns.plain.stored import Object, Stored, is_own
 
 EVERYBODY = "*"  # as a user: all jobs
 _ID = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -48,6 +50,7 @@ _CONFLICT_TRIES = 5
 END_NOW: Mapping[str, Any] = {"spec": {"activeDeadlineSeconds": 1}}
 _MEBIBYTE = 1024 * 1024
 _MOST_OLD_VIEWS = 100  # of jobs that are gone
+_MOST_FAILED = 1000  # submissions without an answer, whose jobs may appear while the cluster comes back
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,13 @@ class PlainJobs:
     def __init__(self, cluster: Cluster, *, name: str, build: Build, inputs: InputFiles) -> None:
         self._cluster = cluster
         self._name = name
+        self._label = kns_names.label_value(name)
         self._build = build
         self._inputs = inputs
         self._listeners: list[Callable[[str], None]] = []
         self._waiting: dict[str, set[threading.Event]] = {}
         self._lock = threading.Lock()
+        self._failed: OrderedDict[str, None] = OrderedDict()
         self._views: dict[str, tuple[_Sources, View]] = {}
         cluster.subscribe(self._announce)
 
@@ -131,7 +136,7 @@ class PlainJobs:
 
     def list_views(self, user: str = EVERYBODY) -> list[View]:
         """All jobs that the user may see, the oldest first."""
-        views = [self._view(obj) for obj in self._cluster.list_jobs() if self._is_ours(obj)]
+        views = [view for obj in self._cluster.list_jobs() if (view := self._view(obj)) is not None]
         self._forget_views({view.id for view in views})
         seen = [view for view in views if user in (EVERYBODY, view.job.user)]
         return sorted(seen, key=lambda view: (view.stored.submitted, view.id))
@@ -150,7 +155,7 @@ class PlainJobs:
     def peek(self, job_id: str) -> View | None:
         """The job if the watch cache has it. No call to the cluster."""
         obj = self._cluster.find_job(job_id)
-        return self._view(obj) if obj is not None and self._is_ours(obj) else None
+        return None if obj is None else self._view(obj)
 
     def resolve(self, job_id: str) -> View | None:
         """
@@ -161,29 +166,29 @@ class PlainJobs:
         """
         pods = self._cluster.read_pods(job_id)
         obj = self._cluster.find_job(job_id)
-        if obj is None or not self._is_ours(obj):
-            return None
-        view = self._view(obj)
-        return self._view(obj, choose_pod(pods), is_certain=True) if view.state.is_unsure else view
+        view = None if obj is None else self._view(obj)
+        if obj is None or view is None or not view.state.is_unsure:
+            return view
+        return self._view(obj, choose_pod(pods), is_certain=True)
 
-    def _find_object(self, job_id: str) -> Object | None:
+    def _find_object(self, job_id: str) -> Kept | None:
         if not _ID.fullmatch(job_id):  # the id becomes a part of a URL
             return None
         obj = self._cluster.find_job(job_id)
         if obj is None:  # another instance may have created it a moment ago
             obj = self._cluster.read_job(job_id)
-        return obj if obj is not None and self._is_ours(obj) else None
+        return obj
 
-    def _is_ours(self, obj: Object) -> bool:
+    def _is_ours(self, obj: Kept) -> bool:
         labels = obj["metadata"].get("labels") or {}
-        return is_own(obj) and labels.get(names.LABEL) == kns_names.label_value(self._name)
+        return is_own(obj) and labels.get(names.LABEL) == self._label
 
-    def _view(self, obj: Object, pod: Object | None = None, *, is_certain: bool = False) -> View:
+    def _view(self, obj: Kept, pod: Kept | None = None, *, is_certain: bool = False) -> View | None:
         """
-        What the objects say. The view of unchanged objects is used again: a list of many jobs, asked for again and
-        again, would otherwise decode each of them each time.
+        What the objects say; None if the job is not one of ours. The view of unchanged objects is used again: a list of
+        many jobs, asked for again and again, would otherwise decode each of them each time.
         """
-        job_id = obj["metadata"]["name"]
+        job_id = read_name(obj)
         if not is_certain:
             pod = choose_pod(self._cluster.list_pods(job_id))
         service = self._cluster.find_service(names.service_name(job_id))
@@ -192,8 +197,11 @@ class PlainJobs:
         known = self._views.get(job_id)
         if known is not None and not is_certain and _are_same(known[0], made_from):
             return known[1]
-        stored = read_stored(obj)
-        state = read_state(stored, obj, pod, warning=made_from[3], is_certain=is_certain)
+        whole = unpack(obj)
+        if not self._is_ours(whole):
+            return None
+        stored = read_kept(obj, whole)
+        state = read_state(stored, whole, pod, warning=made_from[3], is_certain=is_certain)
         view = View(stored.id, stored.job, stored, state, _read_published(service))
         if not is_certain:
             with self._lock:
@@ -226,9 +234,12 @@ class PlainJobs:
         created = self._create(marked, job)
         if job.service_ports:
             self._create_first_service(created, job)
-        return self._view(created)
+        view = self._view(created)
+        if view is None:
+            raise UnavailableError(f"create Job {read_name(created)}: the cluster removed its label or annotation")
+        return view
 
-    def _create(self, marked: Object, job: PlainJob) -> Object:
+    def _create(self, marked: Object, job: PlainJob) -> Kept:
         meta = marked["metadata"]
         stem = str(meta.pop("generateName", "") or meta.get("name", ""))[: _LONGEST_NAME - _SUFFIX]
         if not _ID.fullmatch(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
@@ -240,7 +251,9 @@ class PlainJobs:
             try:
                 return self._create_named({**marked, "metadata": {**meta, "name": job_id}}, job_id)
             except UnavailableError:
-                raise  # the job may appear yet, and then needs its input; the keeper removes what no job needs
+                # The job may appear yet, though its user reads that it failed, and may submit it again.
+                self._note_failed(job_id)
+                raise
             except AlreadyExistsError:
                 self._inputs.discard(job_id)
             except KnsError:
@@ -248,7 +261,17 @@ class PlainJobs:
                 raise
         raise UnavailableError(f"create Job {stem}...: {_NAME_TRIES} names are taken; submit the job again")
 
-    def _create_named(self, obj: Object, job_id: str) -> Object:
+    def _note_failed(self, job_id: str) -> None:
+        with self._lock:
+            self._failed[job_id] = None
+            while len(self._failed) > _MOST_FAILED:
+                self._failed.popitem(last=False)
+
+    def has_failed(self, job_id: str) -> bool:
+        """Whether this process said that the submission failed."""
+        return job_id in self._failed
+
+    def _create_named(self, obj: Object, job_id: str) -> Kept:
         try:
             return self._cluster.create_job(obj)
         except UnavailableError:
@@ -258,7 +281,7 @@ class PlainJobs:
                 raise
             return found
 
-    def _create_first_service(self, created: Object, job: PlainJob) -> None:
+    def _create_first_service(self, created: Kept, job: PlainJob) -> None:
         """A Service that the cluster refuses would leave a job that nobody can reach. The keeper repeats the rest."""
         try:
             self.ensure_service(created, job)
@@ -268,8 +291,8 @@ class PlainJobs:
         except KnsError:
             return
 
-    def ensure_service(self, obj: Object, job: PlainJob) -> None:
-        job_id = obj["metadata"]["name"]
+    def ensure_service(self, obj: Kept, job: PlainJob) -> None:
+        job_id = read_name(obj)
         service = names.service_name(job_id)
         if not job.service_ports or self._cluster.find_service(service) is not None:
             return
@@ -299,11 +322,15 @@ class PlainJobs:
 
     def _cancel(self, view: View) -> Controlled:
         """A suspended Kubernetes Job has no pods, and remains as the record of the job until it expires."""
-        for _ in range(_CONFLICT_TRIES):
-            obj = self._cluster.read_job(view.id)
+        for attempt in range(_CONFLICT_TRIES):
+            # The version in the patch makes sure that nothing changed since; what is in memory is seldom old.
+            obj = self._cluster.find_job(view.id) if attempt == 0 else None
             if obj is None:
+                obj = self._cluster.read_job(view.id)
+            found = None if obj is None else self._view(obj)
+            if obj is None or found is None:
                 raise ControlError(f"cannot cancel job {view.id}: it was deleted")
-            view = self._view(obj)
+            view = found
             if view.state.status is not Status.PENDING:
                 raise InvalidStateError(f"{RULES[Operation.CANCEL].refusal}; job {view.id} is {view.state.status}")
             patch = {
@@ -387,7 +414,7 @@ class PlainJobs:
         return None if used is None else read_quantities(used)
 
 
-_Sources = tuple[Object, Object | None, Object | None, str]
+_Sources = tuple[Kept, Kept | None, Kept | None, str]
 
 
 def _are_same(known: _Sources, new: _Sources) -> bool:
@@ -395,7 +422,7 @@ def _are_same(known: _Sources, new: _Sources) -> bool:
     return all(old is now for old, now in zip(known[:3], new[:3], strict=True)) and known[3] == new[3]
 
 
-def _read_published(service: Object | None) -> dict[tuple[int, Protocol], int]:
+def _read_published(service: Kept | None) -> dict[tuple[int, Protocol], int]:
     found = {}
     for port in ((service or {}).get("spec") or {}).get("ports") or ():
         protocol = port.get("protocol", "TCP")  # a template may have others

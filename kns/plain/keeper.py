@@ -7,8 +7,9 @@ it decides from the cluster alone, and what it did is in the cluster.
 """
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from kns.logs import get_logger
 from kns.model.errors import KnsError, NotFoundError, RefusedError, UnavailableError
@@ -77,6 +78,10 @@ class Keeper:
             if view is None:
                 self._inputs.discard(job_id)
             return
+        if self._jobs.has_failed(view.id):
+            log.warning("failed_submission_appeared", job=view.id, consequence="the job is deleted")
+            self._cluster.delete_job(view.id, uid=view.stored.uid)
+            return
         if view.state.is_completed:
             self._look_after_the_end(view)
             return
@@ -86,9 +91,10 @@ class Keeper:
 
     def look_at_all(self) -> None:
         """Look at every job, and remove inputs that no job needs. For tests, and for the periodic look."""
-        for view in self._jobs.list_views():
+        views = self._jobs.list_views()
+        for view in views:
             self.look(view.id)
-        self._remove_left_inputs()
+        self._remove_left_inputs(views)
 
     def _add(self, job_id: str) -> None:
         with self._wake:
@@ -96,16 +102,27 @@ class Keeper:
             self._wake.notify_all()
 
     def _add_all(self) -> None:
+        now = self._clock.now()
         try:
-            found = [view.id for view in self._jobs.list_views()]
+            views = self._jobs.list_views()
         except UnavailableError:  # before the caches are filled
             return
         except Exception:  # a bug; jobs that change must still be kept
             log.exception("keeper_crashed")
             return
         with self._wake:
-            self._due.update(found)
-        self._remove_left_inputs()
+            self._due.update(view.id for view in views if not self._is_done(view, now))
+        self._remove_left_inputs(views)
+
+    def _is_done(self, view: View, now: datetime) -> bool:
+        """Whether nothing is left to do before the job expires. Most jobs of a namespace are such ones."""
+        return view.state.is_completed and bool(view.stored.end) and now < self._expires(view)
+
+    def _expires(self, view: View) -> datetime:
+        try:
+            return (view.state.changed or view.stored.submitted) + self._expiry
+        except OverflowError:  # somebody changed the annotation
+            return datetime.max.replace(tzinfo=UTC)
 
     def _take(self, stop: threading.Event, until: float) -> list[str]:
         """Jobs that are due, each for one worker at a time."""
@@ -161,8 +178,7 @@ class Keeper:
             if view.job.service_ports and self._cluster.find_service(names.service_name(view.id)) is not None:
                 self._cluster.delete_service(names.service_name(view.id))
             self._cluster.patch_job(view.id, {"metadata": {"annotations": {names.END: encode_end(view.state)}}})
-        ended = view.state.changed or view.stored.submitted
-        if self._clock.now() >= ended + self._expiry:
+        if self._clock.now() >= self._expires(view):
             self._cluster.delete_job(view.id, uid=view.stored.uid)
 
     def _has_side_cars(self, view: View) -> bool:
@@ -175,6 +191,6 @@ class Keeper:
                     return True
         return False
 
-    def _remove_left_inputs(self) -> None:
-        known = frozenset(view.id for view in self._jobs.list_views())
+    def _remove_left_inputs(self, views: Sequence[View]) -> None:
+        known = frozenset(view.id for view in views)
         self._inputs.remove_left(known, before=self._clock.now().timestamp() - _LEFT_INPUT_S)

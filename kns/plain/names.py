@@ -10,6 +10,8 @@ ASKED = "kns.io/plain-asked"  # stop, kill or cancel: who ends the job
 SUSPENDED = "kns.io/plain-suspended"
 END = "kns.io/plain-end"  # how the job ended, as JSON: pods may be deleted before the job expires
 STDIN = "kns.io/plain-stdin"  # the token of the input that waits for the container to start
+NESTED = "kns.io/plain-nested"  # a job with a cluster of its own: the number of the job of kns that has the cluster
+NESTED_OVER = "kns.io/plain-nested-over"  # that job was ended
 OWN_PREFIX = "kns.io/plain"
 
 JOB_NAME_LABEL = "job-name"  # Kubernetes sets it on the pods of a Job; Services of the Launcher's templates select it

@@ -1,15 +1,16 @@
 """
 The cluster as plain jobs need it: one namespace, and the rights of a namespaced Role.
 
-Objects are decoded JSON. Every method may raise `KnsError`; the subclass says who can fix it. The Role of the Posit
-plugin allows all of it: jobs and pods with all verbs, services without `update`, events with `watch` only, metrics with
-`get` only; `get` on nodes is optional.
+Objects are decoded JSON with the fields that `kns.plain.kept` keeps. Every method may raise `KnsError`; the
+subclass says who can fix it. The Role of the Posit plugin allows all of it: jobs and pods with all verbs, services
+without `update`, events with `watch` only, metrics with `get` only; `get` on nodes is optional.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Object = dict[str, Any]
+Kept = Mapping[str, Any]
 STDOUT, STDERR, MIXED = "Stdout", "Stderr", ""
 
 
@@ -27,27 +28,29 @@ class Cluster(Protocol):
     the caches are filled.
     """
 
-    def list_jobs(self) -> Sequence[Object]: ...
+    def list_jobs(self) -> Sequence[Kept]: ...
 
-    def find_job(self, name: str) -> Object | None: ...
+    def find_job(self, name: str) -> Kept | None:
+        """The same object until the cluster reports the job again: what was made of it may be used again."""
+        ...
 
-    def read_job(self, name: str) -> Object | None:
+    def read_job(self, name: str) -> Kept | None:
         """The job from the API server itself, which another process may have created a moment ago. It is kept."""
         ...
 
-    def list_pods(self, job: str) -> Sequence[Object]: ...
+    def list_pods(self, job: str) -> Sequence[Kept]: ...
 
-    def read_pods(self, job: str) -> Sequence[Object]:
+    def read_pods(self, job: str) -> Sequence[Kept]:
         """The pods of a job from the API server itself. They are kept."""
         ...
 
-    def find_service(self, name: str) -> Object | None: ...
+    def find_service(self, name: str) -> Kept | None: ...
 
     def find_warning(self, names: Sequence[str]) -> str:
         """The text of the newest warning event about an object of one of these names; "" if none is known."""
         ...
 
-    def create_job(self, obj: Object) -> Object:
+    def create_job(self, obj: Object) -> Kept:
         """
         Create a Kubernetes Job and return it as stored.
 
@@ -66,7 +69,7 @@ class Cluster(Protocol):
         """Delete the job, its pods and what it owns, unless another job has its name by now."""
         ...
 
-    def patch_job(self, name: str, patch: Mapping[str, Any]) -> Object:
+    def patch_job(self, name: str, patch: Mapping[str, Any]) -> None:
         """
         A merge patch.
 

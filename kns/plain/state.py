@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from kns.model.errors import clip
-from kns.plain.stored import Object, Stored, find_container, read_time
+from kns.plain.ports import Kept
+from kns.plain.stored import Stored, find_container, read_time
 
 OUT_OF_MEMORY = "OOMKilled"
 _COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
@@ -68,13 +69,13 @@ class State:
         return self.status in COMPLETED
 
 
-def choose_pod(pods: Sequence[Object]) -> Object | None:
+def choose_pod(pods: Sequence[Kept]) -> Kept | None:
     """The newest pod of a job. The API server names others only if somebody deleted one by hand."""
     return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
 
 
 def read_state(
-    stored: Stored, obj: Mapping[str, Any], pod: Object | None, *, warning: str = "", is_certain: bool = False
+    stored: Stored, obj: Mapping[str, Any], pod: Kept | None, *, warning: str = "", is_certain: bool = False
 ) -> State:
     """`warning` is the text of the last warning event about the job or its pod, "" if there was none."""
     if stored.end:
@@ -114,7 +115,7 @@ def encode_end(state: State) -> str:
     return json.dumps({key: value for key, value in data.items() if value not in (None, "")}, sort_keys=True)
 
 
-def _read_end(stored: Stored, pod: Object | None) -> State:
+def _read_end(stored: Stored, pod: Kept | None) -> State:
     end = stored.end
     try:
         status = Status(end.get("status", ""))
@@ -136,7 +137,7 @@ def _read_end(stored: Stored, pod: Object | None) -> State:
     )
 
 
-def _read_place(pod: Object | None) -> State:
+def _read_place(pod: Kept | None) -> State:
     if pod is None:
         return State(Status.PENDING)
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
@@ -162,7 +163,7 @@ def _replace(base: State, status: Status, message: str = "", **more: Any) -> Sta
     )
 
 
-def _container_status(pod: Object | None) -> Mapping[str, Any]:
+def _container_status(pod: Kept | None) -> Mapping[str, Any]:
     if pod is None:
         return {}
     name = find_container(pod.get("spec") or {}).get("name")
@@ -173,12 +174,12 @@ def _container_status(pod: Object | None) -> Mapping[str, Any]:
     return {}
 
 
-def _container_state(pod: Object | None) -> Mapping[str, Any]:
+def _container_state(pod: Kept | None) -> Mapping[str, Any]:
     state: Mapping[str, Any] = _container_status(pod).get("state") or {}
     return state
 
 
-def _read_terminated(stored: Stored, pod: Object, terminated: Mapping[str, Any], base: State) -> State:
+def _read_terminated(stored: Stored, pod: Kept, terminated: Mapping[str, Any], base: State) -> State:
     reason, said = str(terminated.get("reason", "")), str(terminated.get("message", ""))
     code = terminated.get("exitCode")
     times = {
@@ -202,11 +203,11 @@ def _read_terminated(stored: Stored, pod: Object, terminated: Mapping[str, Any],
     return _replace(base, Status.FINISHED, said if code else "", **more)
 
 
-def _is_disrupted(pod: Object) -> bool:
+def _is_disrupted(pod: Kept) -> bool:
     return bool(_disruption(pod))
 
 
-def _disruption(pod: Object) -> str:
+def _disruption(pod: Kept) -> str:
     """Why the cluster takes the pod off its node (preemption, drain, taint), "" if it does not."""
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
@@ -226,7 +227,7 @@ def _read_lost(stored: Stored, ended: Mapping[str, Any]) -> State:
     return State(Status.KILLED, f"its pod was deleted ({said})", has_run=True, changed=changed)
 
 
-def _read_failed_pod(stored: Stored, pod: Object, base: State) -> State:
+def _read_failed_pod(stored: Stored, pod: Kept, base: State) -> State:
     """The pod failed, and its container has no end: it never ran, or the node was lost."""
     status = pod.get("status") or {}
     why = str(status.get("message") or _disruption(pod) or status.get("reason") or "the pod failed")
@@ -252,7 +253,7 @@ def _explain_no_pod(stored: Stored, warning: str) -> str:
     return clip(f"waits for its pod: {warning}") if warning else "waits for its pod"
 
 
-def _explain_pending(pod: Object, warning: str) -> str:
+def _explain_pending(pod: Kept, warning: str) -> str:
     """Why the container does not run yet, from the most certain source to the least."""
     waiting = _container_state(pod).get("waiting") or {}
     reason, said = waiting.get("reason", ""), waiting.get("message", "")
@@ -291,7 +292,7 @@ def _condition_time(obj: Mapping[str, Any], kind: str) -> datetime | None:
     return read_time(condition.get("lastTransitionTime")) if condition else None
 
 
-def _ready_time(pod: Object) -> datetime | None:
+def _ready_time(pod: Kept) -> datetime | None:
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") in ("Ready", "DisruptionTarget"):
             return read_time(condition.get("lastTransitionTime"))

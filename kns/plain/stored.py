@@ -6,6 +6,7 @@ annotation is shown by every `kubectl describe`.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +83,7 @@ def encode_job(job: PlainJob) -> str:
         "tags": list(job.tags),
         "queues": list(job.queues),
         "shared": job.share_process_namespace,
+        "nested": job.nested or None,
         "extras": dict(job.extras),
     }
     text = json.dumps({key: value for key, value in data.items() if value not in (None, "", [], {})}, sort_keys=True)
@@ -149,9 +151,20 @@ def unescape_references(text: str) -> str:
     return text.replace("$$", "$")
 
 
+_LONGEST_SHARED = 24  # characters of a value that jobs are likely to have in common
+
+
+def _share(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys and short texts are one object for all jobs, of which there may be thousands."""
+    return {
+        sys.intern(key): sys.intern(value) if type(value) is str and len(value) <= _LONGEST_SHARED else value
+        for key, value in pairs
+    }
+
+
 def _decode(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text) if text else {}
+        data = json.loads(text, object_pairs_hook=_share) if text else {}
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -181,9 +194,10 @@ def _read_environment(wanted: Sequence[str], obj: Mapping[str, Any]) -> tuple[Va
 def _build(data: Mapping[str, Any], obj: Mapping[str, Any]) -> PlainJob:
     return PlainJob(
         name=data["name"],
-        user=data["user"],
+        # One text for all jobs of a user and of an image.
+        user=sys.intern(data["user"]),
         container=Container(
-            data["image"], data.get("runAsUser"), data.get("runAsGroup"), tuple(data.get("groups") or ())
+            sys.intern(data["image"]), data.get("runAsUser"), data.get("runAsGroup"), tuple(data.get("groups") or ())
         ),
         command=data.get("command", ""),
         exe=data.get("exe", ""),
@@ -201,6 +215,7 @@ def _build(data: Mapping[str, Any], obj: Mapping[str, Any]) -> PlainJob:
         tags=tuple(data.get("tags") or ()),
         queues=tuple(data.get("queues") or ()),
         share_process_namespace=data.get("shared", False),
+        nested=data.get("nested", False),
         extras=data.get("extras") or {},
     )
 

@@ -7,12 +7,14 @@ Each port has one adapter and one in-memory fake; the same contract tests run on
 
 from kns.ports.catalog import CatalogSource
 from kns.ports.cluster import MOST_EVENTS, MOST_WARNINGS, Cluster, Kind, NamespaceReader, Object
-from kns.ports.context import Context, RoomMemory, World
+from kns.ports.context import Context, Doors, RoomMemory, World
 from kns.ports.identity import Bearer, IdentityProvider, SessionKeys, SignInProvider
 from kns.ports.owned import InputStore, OutputStore, TokenStore
 from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
 from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally, Wake
+from kns.ports.relay import ClusterAnswer, ClusterChannel, ClusterRequest, JobClusters, RefusedChannel
+from kns.ports.traffic import Traffic
 from kns.ports.virtual import Renderer, VirtualClusters
 
 __all__ = [
@@ -23,10 +25,15 @@ __all__ = [
     "CatalogSource",
     "Clock",
     "Cluster",
+    "ClusterAnswer",
+    "ClusterChannel",
+    "ClusterRequest",
     "Context",
+    "Doors",
     "Health",
     "IdentityProvider",
     "InputStore",
+    "JobClusters",
     "JobStore",
     "Kind",
     "Lease",
@@ -38,6 +45,7 @@ __all__ = [
     "RateLimit",
     "RecordAuthority",
     "RecordWriter",
+    "RefusedChannel",
     "Renderer",
     "RoomMemory",
     "SessionKeys",
@@ -45,6 +53,7 @@ __all__ = [
     "SignInProvider",
     "Tally",
     "TokenStore",
+    "Traffic",
     "VirtualClusters",
     "Wake",
     "World",

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SECRET = "Secret"  # noqa: S105 - a kind
     CONFIG_MAP = "ConfigMap"
     SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
     POD = "Pod"
@@ -48,8 +49,8 @@ class Cluster(Protocol):
         """
         One of kns's own objects from the watch cache, which may be a moment old; None if absent.
 
-        Only for watched kinds: Namespace, ResourceQuota, Deployment, StatefulSet, Pod, Job, Ingress, PersistentVolume,
-        and HTTPRoute on a site with a Gateway.
+        Only for watched kinds: Namespace, ResourceQuota, Service (`kns-target` only), Deployment, StatefulSet, Pod,
+        Job, Ingress, PersistentVolume, and HTTPRoute on a site with a Gateway.
 
         Raises:
             UnavailableError: the cache is not filled. For HTTPRoute that may last, if the host does not have this kind.
@@ -65,7 +66,15 @@ class Cluster(Protocol):
         ...
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
-        """The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim is watched."""
+        """
+        The copies of the tenant's objects in this job's namespace; only PersistentVolumeClaim and Service are watched.
+
+        They have the fields that stages read. A Service whose fields are too large to be kept has no spec: read it.
+        """
+        ...
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        """One of `observe_copies`, by its name on the host; None if absent."""
         ...
 
     def observe_members(self, installation: str) -> Sequence[Member]:
@@ -131,6 +140,17 @@ class Cluster(Protocol):
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
     ) -> None:
         """Request deletion. An absent object is a success; an object with another uid or resourceVersion stays."""
+        ...
+
+    def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
+        """
+        Set the number of pods of a Deployment or a StatefulSet, and nothing else. Returns the stored object; None if
+        there is none with this uid.
+        """
+        ...
+
+    def has_ready_pod(self, namespace: str, selector: str) -> bool:
+        """Whether a pod with these labels is ready and not about to end, read from the API server; of a tenant, too."""
         ...
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:

@@ -1,5 +1,6 @@
 """What a stage receives: the job, the time, the site, and the ports that stages use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -28,11 +29,19 @@ class RoomMemory(Protocol):
     def keep(self, uid: str, room: Room) -> None: ...
 
 
+class Doors(Protocol):
+    """The HTTP servers of kns, which answer in place of a job that is asleep."""
+
+    def list_addresses(self) -> Sequence[str]:
+        """The IP addresses of the pods of kns that are ready, sorted. They may be some seconds old."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """
     The ports that stages use. `identity` is None on a site without Keycloak. Without `rooms`, pods that the quota
-    refused wait for their syncer's own delays.
+    refused wait for their syncer's own delays. Without `doors`, nothing answers at the address of a job that is asleep.
     """
 
     cluster: Cluster
@@ -44,6 +53,7 @@ class World:
     catalog: CatalogSource
     identity: IdentityProvider | None = None
     rooms: RoomMemory | None = None
+    doors: Doors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,10 @@ class SignInProvider(Protocol):
         """The realm's page to which a browser goes first. It comes back to `redirect_url` with `state` and a code."""
         ...
 
+    def build_sign_out_url(self, *, redirect_url: str) -> str:
+        """The realm's page that ends the browser's session in the realm, and then leads back to `redirect_url`."""
+        ...
+
     def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
         """
         The access token for a code.

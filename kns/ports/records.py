@@ -91,6 +91,10 @@ class JobStore(Protocol):
         """How many jobs of this user have not ended."""
         ...
 
+    def list_sleeping(self) -> Sequence[str]:
+        """The records of all users' jobs that shall be asleep. No job is parsed for it."""
+        ...
+
     def count_waiting(self) -> int:
         """How many jobs of all users have neither started nor ended."""
         ...
@@ -140,6 +144,15 @@ class JobStore(Protocol):
     def set_keep(self, job: Job, *, keep: bool) -> None:
         """
         Write into the spec whether the job's objects stay after its end; safe to repeat.
+
+        Raises:
+            RefusedError: the API server does not store it.
+        """
+        ...
+
+    def set_sleep(self, job: Job, *, asleep: bool) -> None:
+        """
+        Write into the spec whether the job shall be asleep, unless it has ended or must stop; safe to repeat.
 
         Raises:
             RefusedError: the API server does not store it.

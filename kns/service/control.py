@@ -1,6 +1,6 @@
 """
-Stop a job, extend its walltime, keep it after its end. These are stored in the record, and the leader acts on them. And
-delete the record of an ended job.
+Stop a job, put it to sleep and wake it, extend its walltime, keep it after its end. These are stored in the record, and
+the leader acts on them. And delete the record of an ended job.
 """
 
 from kns.logs import get_logger
@@ -9,7 +9,7 @@ from kns.model.errors import ConflictError, InvalidInputError, NotFoundError
 from kns.model.job.job import Job, StopReason
 from kns.model.reading.duration import format_walltime, parse_walltime
 from kns.service.catalog import require_admin
-from kns.service.errors import InactiveAccountError, JobGoneError, NotEndedError, NotRunningError
+from kns.service.errors import CannotSleepError, InactiveAccountError, JobGoneError, NotEndedError, NotRunningError
 from kns.service.find import require_running
 from kns.service.ports import ServicePorts
 
@@ -72,6 +72,60 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
     return wanted_s
 
 
+def put_to_sleep(ports: ServicePorts, caller: User, job: Job) -> None:
+    """
+    Let a job that serves fall asleep. Whoever may see the job may do so, because they may also stop it. A repeated call
+    has no further effect.
+
+    Raises:
+        NotRunningError: the job does not serve yet, has ended, or must stop.
+        CannotSleepError: the job's cluster keeps nothing without its pods.
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    if job.is_ended or job.stop_reason is not None:
+        raise NotRunningError(f"job {job.number} has ended or is ending, so it cannot sleep")
+    if not job.has_served:
+        raise NotRunningError(f"job {job.number} does not serve yet, so it cannot sleep")
+    if not ports.has_volume(job):
+        raise CannotSleepError(
+            f"job {job.number} cannot sleep: its virtual cluster has no volume to keep its state in "
+            "(KNS_VCLUSTER_STORAGE_CLASS of the site when the job started)"
+        )
+    _set_sleep(ports, job, asleep=True)
+    log.info("sleep_requested", job=job.record, user=caller.username)
+
+
+def wake(ports: ServicePorts, caller: User, job: Job) -> None:
+    """
+    Wake a job. It has no effect on one that is awake. Whoever may see the job may wake it.
+
+    Raises:
+        NotRunningError: the job has ended, or must stop.
+        InactiveAccountError: the caller may not use more resources.
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    if not caller.active:
+        raise InactiveAccountError(f"the account {caller.username} is not active")
+    if job.is_ended or job.stop_reason is not None:
+        raise NotRunningError(f"job {job.number} has ended or is ending, so it cannot be woken")
+    _set_sleep(ports, job, asleep=False)
+    log.info("wake_requested", job=job.record, user=caller.username)
+
+
+def wake_visited(ports: ServicePorts, job: Job) -> None:
+    """
+    Wake a job because somebody opened its page. The page decides who may see it, so nobody is asked for here.
+
+    Raises:
+        JobGoneError: the record was deleted meanwhile.
+        RefusedError: the host cluster does not store it.
+    """
+    _set_sleep(ports, job, asleep=False)
+    log.info("woken_by_visit", job=job.record)
+
+
 def set_keep(ports: ServicePorts, caller: User, job: Job, *, keep: bool) -> None:
     """
     Keep everything of a live job after its end, or no longer; for system admins, because a kept job occupies nodes that
@@ -110,6 +164,13 @@ def delete_record(ports: ServicePorts, caller: User, job: Job) -> None:
     except ConflictError as error:
         raise JobGoneError(f"{job.record} was deleted already") from error
     log.info("record_deleted", job=job.record, user=caller.username)
+
+
+def _set_sleep(ports: ServicePorts, job: Job, *, asleep: bool) -> None:
+    try:
+        ports.jobs.set_sleep(job, asleep=asleep)
+    except NotFoundError as error:
+        raise JobGoneError(f"{job.record} was deleted before it could {'sleep' if asleep else 'wake'}") from error
 
 
 def _request_stop(ports: ServicePorts, job: Job, reason: StopReason) -> None:

@@ -47,6 +47,14 @@ class NotRunningError(ServiceError):
     """The job is not running, or cannot be reached or measured yet. Clients poll until this error stops."""
 
 
+class NotOfferedError(ServiceError):
+    """The site does not offer this, or not for this job."""
+
+
+class CannotSleepError(ServiceError):
+    """The job's virtual cluster would lose its state in its sleep."""
+
+
 class NotEndedError(ServiceError):
     """The job has not ended."""
 

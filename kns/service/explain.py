@@ -6,7 +6,7 @@ pods and volumes; vcluster shows most of them inside the virtual cluster as well
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -14,15 +14,16 @@ from typing import Any
 
 from kns.model import names
 from kns.model.errors import ForbiddenError, InvalidInputError, NotFoundError, clip
-from kns.model.job.job import Job, JobState
-from kns.model.job.timeline import Step, build_timeline, find_active
+from kns.model.job.conditions import ConditionType
+from kns.model.job.job import Job, JobState, Rest
+from kns.model.job.timeline import Step, StepState, build_timeline, find_active
 from kns.model.reading.duration import describe_duration
 from kns.model.reading.quantity import parse_quantity
 from kns.ports import Kind, Object
 from kns.service.find import accepted_of
 from kns.service.insight import read_warnings
 from kns.service.ports import ServicePorts
-from kns.service.words import WARNING_ADVICE, find_advice
+from kns.service.words import find_advice, find_warning_advice
 
 MOST_SHOWN = 5  # warnings; more would hide the cause
 _MESSAGE_LIMIT = 300  # characters of one warning
@@ -35,6 +36,7 @@ class Standing(StrEnum):
 
     WAITING = "waiting"
     SERVING = "serving"
+    ASLEEP = "asleep"
     ENDING = "ending"
     REMOVING = "removing"
     ENDED = "ended"
@@ -110,6 +112,11 @@ def _describe_life(job: Job, steps: Sequence[Step], now: datetime) -> tuple[Stan
         return Standing.ENDING, f"Job {number} is ending{_for(drain, now)}.", drain
     if active is None:
         return Standing.WAITING, f"Job {number} waits for kns to start it{_age(job, now)}.", None
+    if job.status.rest is not Rest.AWAKE:
+        rest, hint = _describe_rest(job), ""
+        if job.status.rest is Rest.ASLEEP:
+            rest, hint = replace(rest, message=""), "; a request of its page or `kns wake` wakes it"
+        return Standing.ASLEEP, f"Job {number} is {rest.title}{_for(rest, now)}{hint}{_left(job, now)}.", rest
     if job.status.has_been_exposed:
         where = f" at {job.status.url}" if job.status.url else ", without an address"
         problem = active if active.name != "serve" else None
@@ -118,6 +125,14 @@ def _describe_life(job: Job, steps: Sequence[Step], now: datetime) -> tuple[Stan
     if active.reason is None:
         return Standing.WAITING, f"Job {number} waits for kns to {active.title}{_for(active, now)}.", active
     return Standing.WAITING, f"Job {number} is not serving yet; its step is: {active.title}{_for(active, now)}.", active
+
+
+def _describe_rest(job: Job) -> Step:
+    """What a job does that is not awake, as a step of its life."""
+    condition = job.status.condition(ConditionType.ASLEEP)
+    title, since = str(job.status.rest), condition.last_transition_time if condition is not None else None
+    reason, message = (condition.reason, condition.message) if condition is not None else (None, "")
+    return Step("sleep", title, StepState.ACTIVE, since, None, reason, message)
 
 
 def _describe_cluster(ports: ServicePorts, job: Job, steps: Sequence[Step]) -> str:
@@ -161,7 +176,10 @@ def _explain_end(job: Job, steps: Sequence[Step], now: datetime) -> Explanation:
 
 
 def _collect_advice(step: Step | None, warnings: Sequence[HostWarning]) -> tuple[str, ...]:
-    found = [find_advice(step.reason) if step else "", *(WARNING_ADVICE.get(each.reason, "") for each in warnings)]
+    found = [
+        find_advice(step.reason) if step else "",
+        *(find_warning_advice(each.reason, each.message) for each in warnings),
+    ]
     return tuple(dict.fromkeys(filter(None, found)))
 
 

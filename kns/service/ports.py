@@ -1,14 +1,17 @@
 """The ports that use cases need, as one bundle."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from kns.model.job.job import Job
 from kns.model.submit.submission import Terms
 from kns.ports import (
     Bearer,
     CatalogSource,
     Clock,
     Health,
+    JobClusters,
     JobStore,
     Members,
     NamespaceReader,
@@ -16,6 +19,7 @@ from kns.ports import (
     RateLimit,
     TokenStore,
 )
+from kns.service.lanes import Lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """`for_all`: users reach the clusters of all their jobs, not only of those with a web shell."""
+
+    clusters: JobClusters
+    for_all: bool = False
+    lanes: Lanes = field(default_factory=Lanes)
+
+
+@dataclass(frozen=True, slots=True)
 class ServicePorts:
     """
     The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
-    warm pool. `system_namespace` is kns's own.
+    warm pool; if `clusters` is None, no user reaches the cluster of a job through kns. `system_namespace` is kns's own.
+    `has_volume`: the state of a job's virtual cluster outlives its pods, as far as the watch cache knows.
     """
 
     jobs: JobStore
@@ -50,4 +64,6 @@ class ServicePorts:
     limits: Limits
     bearer: Bearer | None = None
     members: Members | None = None
+    clusters: ClusterAccess | None = None
     system_namespace: str = "kns-system"
+    has_volume: Callable[[Job], bool] = lambda _job: False

@@ -55,6 +55,10 @@ ADVICE: Mapping[Reason, str] = {
     Reason.SHELL_WITHOUT_URL: "The job is not affected.",
     Reason.SHELL_STARTING: _WAIT,
     Reason.SHELL_NOT_STARTED: "The job is not affected. If you need the shell, ask the site's administrator.",
+    Reason.FALLING_ASLEEP: _WAIT,
+    Reason.ASLEEP: "Open the job's address to wake it.",
+    Reason.WAKING: _WAIT,
+    Reason.SLEEP_NOT_POSSIBLE: "This site keeps no state of a job that sleeps. The job is not affected.",
     Reason.GRACE: "Wait until the app's pods have ended.",
     Reason.SHUTDOWN: "",
     Reason.TERMINATE: "",
@@ -77,6 +81,19 @@ WARNING_ADVICE: Mapping[str, str] = {
     "Evicted": "The node ran out of memory or disk. Choose a larger machine.",
     "OOMKilling": "The app needs more memory. Choose a larger machine.",
 }
+
+
+NO_NODE_OF_MACHINE = (
+    "No node of the host belongs to the job's machine. Choose another, or ask the site's administrator."
+)
+_MISMATCHES = ("node affinity", "node selector", "untolerated taint")
+
+
+def find_warning_advice(reason: str, message: str) -> str:
+    """What a user can do about a warning of the host; "" if nothing is known."""
+    if reason == "FailedScheduling" and "Insufficient" not in message and any(each in message for each in _MISMATCHES):
+        return NO_NODE_OF_MACHINE  # waiting for room does not help
+    return WARNING_ADVICE.get(reason, "")
 
 
 def find_advice(reason: str | None) -> str:

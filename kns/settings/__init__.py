@@ -92,6 +92,12 @@ def _check_together(settings: Settings, given: Collection[str], *, invalid: set[
             for name in needs
             if name not in given and name not in {reported for reported, _ in problems}
         ]
+    if "KNS_IDLE_SLEEP" not in invalid and settings.idle_sleep_s:
+        problems += [
+            (name, "is unset although KNS_IDLE_SLEEP is set, which needs it")
+            for name in ("KNS_TRAFFIC_METRICS_URL", "KNS_VCLUSTER_STORAGE_CLASS")
+            if name not in given
+        ]
     if not invalid & {_PROBE, _REPORT} and settings.report_interval_s < settings.probe_interval_s:
         problems.append((_REPORT, f"must be at least {_PROBE}"))
     if not invalid & {"KNS_POOL", _VERSIONS}:

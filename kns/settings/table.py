@@ -19,12 +19,14 @@ from kns.settings.values import (
     GATEWAY,
     JOBS_DOMAIN,
     LIMIT_RANGE,
+    METRICS_URLS,
     POOLS,
     VERSIONS,
     Annotations,
     BaseUrl,
     Bool,
     File,
+    IdleSleep,
     Image,
     Name,
     Names,
@@ -318,6 +320,12 @@ class Settings(BaseModel):
         "Pod Security level of the job namespaces. `privileged` gives tenants access to the nodes, and requires a "
         "change in `manifests/admission-scheduler.yaml` (docs/security.md).",
     )
+    cluster_gateway: Literal["off", "shell", "all"] = _variable(
+        "KNS_CLUSTER_GATEWAY",
+        "shell",
+        "Which jobs' clusters users reach with `kubectl` through kns: none, those of jobs with a web shell, or all. "
+        "With `all`, whoever may see a job is an administrator inside its cluster (docs/cluster-gateway.md).",
+    )
     network_policies: Bool = _variable(
         "KNS_NETWORK_POLICIES", True, "`false`: new jobs get no NetworkPolicies, so their pods have no network limits."
     )
@@ -388,6 +396,20 @@ class Settings(BaseModel):
     )
     pool_max_age_s: Whole = _variable(
         "KNS_POOL_MAX_AGE", 86_400, "Age at which a member of the pool is replaced, in seconds.", ge=600
+    )
+    idle_sleep_s: IdleSleep = _variable(
+        "KNS_IDLE_SLEEP",
+        0,
+        "Time without a request after which a job falls asleep, in seconds, if its AppDef states none (`idle_sleep`, "
+        "docs/appdef.md): at least 30. 0: such jobs never do. No effect without `KNS_TRAFFIC_METRICS_URL` "
+        "(docs/operations.md, Sleep).",
+    )
+    traffic_metrics_urls: Annotated[tuple[str, ...], METRICS_URLS] = _variable(
+        "KNS_TRAFFIC_METRICS_URL",
+        "",
+        "Comma-separated URLs of the metrics of the ingress controller, one for each of its replicas: Traefik or "
+        "ingress-nginx. kns reads there which jobs get requests. Empty: no job falls asleep by itself.",
+        validate_default=True,
     )
     sweep_interval_s: Whole = _variable(
         "KNS_SWEEP_INTERVAL",

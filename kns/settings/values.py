@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from kns.model.appdef.appdef import LEAST_IDLE_S
 from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.versions import parse_versions
@@ -32,6 +33,8 @@ from kns.model.job.pool import parse_pools
 from kns.model.reading.problem import key_path
 from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_gateway, parse_jobs_domain
+
+MOST_METRICS_URLS = 20  # replicas of an ingress controller; each is scraped in every round
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -129,6 +132,19 @@ def _check_origin(value: str) -> str:
     return origin
 
 
+def _parse_urls(value: str) -> tuple[str, ...]:
+    urls = tuple(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
+    if len(urls) > MOST_METRICS_URLS:
+        raise ValueError(f"has more than {MOST_METRICS_URLS} URLs")
+    return tuple(_check_url(url) for url in urls)
+
+
+def _check_idle_sleep(value: int) -> int:
+    if 0 < value < LEAST_IDLE_S:
+        raise ValueError(f"must be 0 or at least {LEAST_IDLE_S}")
+    return value
+
+
 def _check_readable(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError("is not a readable file")
@@ -198,6 +214,8 @@ Namespace = Annotated[str, _check(_LABEL, "a namespace name")]
 Names = Annotated[tuple[str, ...], _read(_parse_names, "{problem}")]
 Tag = Annotated[str, _check(_TAG, "an image tag")]
 Image = Annotated[str, _check(_IMAGE, "an image reference")]
+IdleSleep = Annotated[Whole, AfterValidator(_check_idle_sleep)]
+METRICS_URLS = BeforeValidator(lambda value: _parse_urls(value) if isinstance(value, str) else value)
 Repository = Annotated[str, _check(_REPOSITORY, "part of an image name")]
 Url = Annotated[str, AfterValidator(_check_url)]
 BaseUrl = Annotated[str, AfterValidator(lambda value: _check_url(value).rstrip("/"))]

@@ -8,10 +8,11 @@ another record (`ownership.py`). Stage keycloak precedes prepare, which delivers
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Substatus
-from kns.stages import ingress, init, keycloak, member, namespace, prepare, shell, vault, vcluster
+from kns.stages import ingress, init, keycloak, member, namespace, prepare, shell, sleep, vault, vcluster
 from kns.stages.keep import explain_kept
 from kns.stages.lifecycle import Lifecycle, MemberKind, Stage
 from kns.stages.room import retry_refused
+from kns.stages.sessions import has_open_shell
 from kns.stages.usage import measure
 
 _VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
@@ -36,6 +37,10 @@ NESTED_JOB = Lifecycle(
     measure=measure,
     follow=retry_refused,
     explain_kept=explain_kept,
+    sleep=sleep.sleep,
+    wake=sleep.wake,
+    can_sleep=sleep.can_sleep,
+    is_in_use=has_open_shell,
 )
 
 NESTED_MEMBER = MemberKind(

@@ -3,7 +3,8 @@ The Ingress, or on a site with a Gateway the HTTPRoute, that exposes the app's f
 
 The target is a Service in the virtual cluster; vcluster copies it to the job's namespace. A job is exposed as soon as
 the copy exists and can be routed to. From then on kns follows changes of the copy, and the job keeps serving even if
-the copy disappears. No watch covers the tenant's Services, so each reconcile reads this one.
+the copy disappears. Until the job is exposed, each reconcile reads the copy. Afterwards the watches report every change
+of the copy and of kns's Service, and a reconcile of a serving job reads nothing.
 
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
 changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
@@ -31,6 +32,7 @@ from kns.objects.target import (
     explain_unfit,
     is_target_service,
 )
+from kns.objects.wake import build_wake_service, build_wake_slice, is_wake_slice
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
@@ -38,8 +40,7 @@ from kns.stages.web_shell import WebShell, find_web_shell
 
 _REQUEUE_AFTER_S = 1.0
 _FIRST_LOOK_AFTER_S = 0.2  # usually the target Service is copied within the second in which its item was applied
-# Pods that start or end also cause a reconcile, so this is the delay only for changes that affect no pod.
-_FOLLOW_AFTER_S = 60.0
+_FOLLOW_AFTER_S = 60.0  # the watches report changes earlier
 _LOST_AFTER_S = 10.0
 
 
@@ -50,6 +51,14 @@ class _Problem:
     reason: Reason
     message: str
     end: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The copy of the target, and kns's Service; None if absent."""
+
+    copy: Object | None
+    ours: Object | None
 
 
 def ensure(ctx: Context) -> Outcome:
@@ -113,7 +122,7 @@ def _list_fronts(ctx: Context) -> Iterator[tuple[Kind, Object]]:
 
 
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    found = _find_holder(ctx, address) or _lead_to(ctx, target)
+    found = _find_holder(ctx, address) or _lead_to(ctx, target, _read_services(ctx, target))
     problem = found if isinstance(found, _Problem) else _apply_front(ctx, address)
     if problem is None:
         return Done(str(found), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
@@ -127,7 +136,7 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
 
 
 def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
-    found = _lead_to(ctx, target)
+    found = _lead_to(ctx, target, _observe_services(ctx, target))
     refusal = _apply_front(ctx, address)
     if isinstance(found, _Problem):
         reason = Reason.TARGET_GONE if found.reason is Reason.NO_TARGET else found.reason
@@ -137,22 +146,35 @@ def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     return Done(found, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
 
 
-def _lead_to(ctx: Context, target: Target) -> _Problem | str:
+def _read_services(ctx: Context, target: Target) -> _Services:
+    cluster, name = ctx.world.cluster, ctx.location.copy_name(target.service_name, target.service_namespace)
+    copy = cluster.read(Kind.SERVICE, ctx.namespace, name)
+    return _Services(copy, copy and cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET))
+
+
+def _observe_services(ctx: Context, target: Target) -> _Services:
+    """From the watch caches, unless the copy is too large for them."""
+    cluster, name = ctx.world.cluster, ctx.location.copy_name(target.service_name, target.service_namespace)
+    copy = cluster.observe_copy(Kind.SERVICE, ctx.location, name)
+    if copy is not None and "spec" not in copy:
+        return _read_services(ctx, target)
+    return _Services(copy, cluster.observe(Kind.SERVICE, ctx.namespace, names.TARGET))
+
+
+def _lead_to(ctx: Context, target: Target, services: _Services) -> _Problem | str:
     """
     Make kns's Service select the same pods as the target; a note for the condition, or "".
 
     With a problem kns's Service stays unchanged.
     """
-    cluster, what = ctx.world.cluster, f"target Service {target.service_namespace}/{target.service_name}"
-    name = ctx.location.copy_name(target.service_name, target.service_namespace)
-    copy = cluster.read(Kind.SERVICE, ctx.namespace, name)
+    cluster, copy, found = ctx.world.cluster, services.copy, services.ours
+    what = f"target Service {target.service_namespace}/{target.service_name}"
     if copy is None:
         return _Problem(Reason.NO_TARGET, f"{what} is not in the virtual cluster", Reason.TARGET_NOT_FOUND)
     unfit = explain_unfit(target, copy)
     if unfit is not None:
         return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}", Reason.TARGET_UNFIT)
     wanted = stamp(build_target_service(ctx.location, target, copy))
-    found = cluster.read(Kind.SERVICE, ctx.namespace, names.TARGET)
     if not is_target_service(found, wanted):
         if found is not None and blocks_apply(found):
             cluster.delete(Kind.SERVICE, ctx.namespace, names.TARGET, uid=found["metadata"]["uid"])
@@ -166,35 +188,65 @@ def _is_front_made(ctx: Context) -> bool:
     return ctx.world.cluster.observe(kind, ctx.namespace, ctx.location.ingress) is not None
 
 
-def _apply_front(ctx: Context, address: JobAddress) -> _Problem | None:
+def lead_to_kns(ctx: Context) -> None:
+    """
+    Lead the address of a job that sleeps to kns's own HTTP servers, and that of its web shell as well. `ensure` leads
+    it back. A job without a URL has nothing to lead.
+
+    Raises:
+        UnavailableError: no HTTP server of kns is ready, or the host does not answer.
+    """
+    if ctx.job.status.url is None or ctx.world.doors is None:
+        return
+    cluster, addresses = ctx.world.cluster, ctx.world.doors.list_addresses()
+    if not addresses:
+        raise UnavailableError("no pod of kns is ready that could answer in place of the job")
+    wanted = build_wake_slice(ctx.location, addresses, ctx.site.http_port)
+    if not is_wake_slice(cluster.read(Kind.ENDPOINT_SLICE, ctx.namespace, names.WAKE), wanted):
+        cluster.apply(wanted)
+    service = stamp(build_wake_service(ctx.location))
+    if not is_as_applied(cluster.read(Kind.SERVICE, ctx.namespace, names.WAKE), service):
+        cluster.apply(service)
+    _apply_front(ctx, JobAddress.of_url(ctx.job.status.url), is_asleep=True)
+
+
+def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) -> _Problem | None:
     """Create what routes the address, or correct it after a manual change or a change of the site's settings."""
+    target, behind_shell = (names.WAKE, names.WAKE) if is_asleep else (names.TARGET, names.SHELL)
     shell = find_web_shell(ctx)
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
-        return _apply_routes(ctx, ctx.site.gateway, address, shell_address)
+        return _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
     location = ctx.location
     ingress = build_ingress(
         location,
         address=address,
-        service=names.TARGET,
+        service=target,
         port=PORT,
         settings=ctx.site.ingress,
         shell=shell_address,
+        shell_service=behind_shell,
     )
     _apply_changed(ctx, Kind.INGRESS, ingress)
     return None
 
 
-def _apply_routes(ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None) -> _Problem | None:
-    """The shell's route follows without a look at its status, because a job serves without its shell, too."""
-    cluster, location = ctx.world.cluster, ctx.location
+def _apply_routes(
+    ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None, *, services: tuple[str, str]
+) -> _Problem | None:
+    """
+    The shell's route follows without a look at its status, because a job serves without its shell, too. `services` are
+    those behind the job's route and the shell's.
+    """
+    cluster, location, (target, behind_shell) = ctx.world.cluster, ctx.location, services
     wanted = build_http_route(
-        location, name=location.ingress, address=address, service=names.TARGET, port=PORT, gateway=gateway
+        location, name=location.ingress, address=address, service=target, port=PORT, gateway=gateway
     )
     try:
         route = _apply_changed(ctx, Kind.HTTP_ROUTE, wanted)
         if shell is not None:
-            _apply_changed(ctx, Kind.HTTP_ROUTE, build_shell_route(location, address=shell, gateway=gateway))
+            route_of_shell = build_shell_route(location, address=shell, gateway=gateway, service=behind_shell)
+            _apply_changed(ctx, Kind.HTTP_ROUTE, route_of_shell)
         elif (former := cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL)) is not None:
             cluster.delete(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL, uid=former["metadata"]["uid"])
     except UnavailableError as error:

@@ -49,6 +49,10 @@ class Lifecycle:
     job requests at this moment. `follow` is called in each reconcile of a started job, after its stages; it returns the
     seconds until it wants the next one, or None. `explain_kept` says why the objects of an ended job are kept, or None:
     remove them.
+
+    `sleep` is repeated for a job that shall be asleep, before and after it is: Done means asleep, Skipped that the job
+    cannot sleep, and then it goes on as before. `wake` is repeated until it is Done; then the stages are ensured again.
+    `can_sleep` answers from caches. `is_in_use`: somebody uses the job in a way that makes no requests of its page.
     """
 
     stages: tuple[Stage, ...]
@@ -57,6 +61,10 @@ class Lifecycle:
     measure: Callable[[Context, JobStatus], Rates]
     follow: Callable[[Context], float | None]
     explain_kept: Callable[[Job, Site], str | None]
+    sleep: Verb
+    wake: Verb
+    can_sleep: Callable[[Context], bool]
+    is_in_use: Callable[[Context], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

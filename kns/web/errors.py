@@ -4,6 +4,7 @@ from kns.http.errors import COMMON_ERRORS, ErrorResponse, ErrorTable
 from kns.http.routes import Expected
 from kns.model.errors import TransientError, UnknownAppError
 from kns.service.errors import (
+    CannotSleepError,
     InactiveAccountError,
     NoJobNamedError,
     NotEndedError,
@@ -40,6 +41,7 @@ ERRORS: ErrorTable = {
     NoJobNamedError: UNKNOWN_JOB,
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: ErrorResponse(409, "The job is not running, so this is not possible now."),
+    CannotSleepError: ErrorResponse(409, "The job cannot sleep: its cluster has no volume to keep its state in."),
     NotEndedError: ErrorResponse(409, "The job has not ended yet."),
     UnknownAppError: ErrorResponse(404, "There is no such app, or you cannot use it."),
     TooManyJobsError: ErrorResponse(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from kns.model.job.job import Job, JobState
+from kns.model.job.job import Job, JobState, Rest
 from kns.model.job.timeline import Step, StepState
 from kns.model.job.usage import Usage
 from kns.service.find import accepted_of
@@ -73,6 +73,8 @@ def describe_state(job: Job) -> tuple[str, str]:
         return _ENDED[job.status.job_status]
     if job.stop_reason is not None:
         return "Ending", "busy"
+    if job.status.rest is not Rest.AWAKE:
+        return str(job.status.rest).capitalize(), "plain" if job.status.rest is Rest.ASLEEP else "busy"
     return ("Ready", "good") if job.status.has_been_exposed else ("Starting", "busy")
 
 
@@ -93,6 +95,11 @@ def build_card(job: Job, now: datetime) -> Card:
 
 def can_stop(job: Job) -> bool:
     return not job.is_ended and job.stop_reason is None
+
+
+def may_sleep(job: Job) -> bool:
+    """Whether the job may be asked to sleep, as far as its record says."""
+    return can_stop(job) and job.has_served and not job.spec.sleep
 
 
 def can_extend(job: Job) -> bool:
@@ -121,12 +128,13 @@ def _build_row(step: Step, usual_s: float | None, *, first: datetime, span_s: fl
 @dataclass(frozen=True, slots=True)
 class Plot:
     """
-    What a job's pods requested over time, as bars. `bars` has begin, width and height of each in percent; `most` is the
-    height of the plot, in `unit`, and `now` the last value.
+    What a job's pods requested over time, as bars. `bars` has begin, width and height of each in percent. The height of
+    the plot is `limit`, which the job may have, in `unit`; `most` is the highest value and `now` the last one.
     """
 
     title: str
     unit: str
+    limit: float
     most: float
     now: float
     bars: tuple[tuple[float, float, float], ...]
@@ -143,6 +151,8 @@ def build_plots(job: Job, now: datetime) -> list[Plot]:
     usage = job.status.usage
     if usage is None or job.status.start_time is None:
         return []
+    machine, nodes = accepted_of(job).machine, job.spec.machine.nodes
+    limits = machine.cores(nodes), machine.memory_gib(nodes), machine.gpus(nodes)
     end = job.status.end_time or now
     reports = sorted((*job.status.usage_reports, usage, usage.at(end)), key=lambda each: each.time)
     first = Usage(time=job.status.start_time)
@@ -156,15 +166,16 @@ def build_plots(job: Job, now: datetime) -> list[Plot]:
     for title, unit, index in _PLOTS:
         most = max((rates[index] for _, _, rates in parts), default=0)
         if most > 0:
+            limit = max(most, limits[index])
             bars = tuple(
                 (
                     round(100 * (begin - first.time).total_seconds() / span_s, 2),
                     round(100 * (finish - begin).total_seconds() / span_s, 2),
-                    round(100 * rates[index] / most, 2),
+                    round(100 * rates[index] / limit, 2),
                 )
                 for begin, finish, rates in parts
             )
-            plots.append(Plot(title, unit, round(most, 2), 0 if job.is_ended else usage.rates[index], bars))
+            plots.append(Plot(title, unit, limit, round(most, 2), 0 if job.is_ended else usage.rates[index], bars))
     return plots
 
 

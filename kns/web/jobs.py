@@ -15,7 +15,7 @@ from kns.model.job.job import Job, JobState
 from kns.model.job.timeline import build_timeline
 from kns.model.reading.duration import format_walltime, parse_walltime
 from kns.service.catalog import list_apps, require_admin
-from kns.service.control import extend, shut_down, terminate
+from kns.service.control import extend, put_to_sleep, shut_down, terminate, wake
 from kns.service.errors import InactiveAccountError, NotRunningError
 from kns.service.explain import explain
 from kns.service.find import accepted_of
@@ -23,7 +23,15 @@ from kns.service.insight import measure, read_events
 from kns.service.ports import ServicePorts
 from kns.service.view import list_newest, read_connection, read_output, read_tail
 from kns.web.errors import ERRORS
-from kns.web.job_view import build_card, build_plots, build_rows, can_extend, can_stop, count_progress
+from kns.web.job_view import (
+    build_card,
+    build_plots,
+    build_rows,
+    can_extend,
+    can_stop,
+    count_progress,
+    may_sleep,
+)
 from kns.web.live import EventStream
 from kns.web.lookup import NamedJob
 from kns.web.pages import HEADERS, redirect, render_page
@@ -107,6 +115,7 @@ def show_job(ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Respon
         plots=build_plots(job, now),
         can_stop=can_stop(job),
         can_extend=can_extend(job),
+        can_sleep=may_sleep(job) and ports.has_volume(job),
         can_repeat=job.spec.app in list_apps(ports, member.user),
         is_mine=job.spec.user == member.user.username,
         problem=parts.problem,
@@ -222,6 +231,18 @@ def stop_job(ports: Ports, job: NamedJob, form: Form) -> Response:
         shut_down(ports, job)
     else:
         terminate(ports, job)
+    return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
+
+
+@routes.add(Route("jobs/{number}/sleep", "Put the job to sleep.", methods=POST))
+def put_job_to_sleep(ports: Ports, member: SignedIn, job: NamedJob, _form: Form) -> Response:
+    put_to_sleep(ports, member.user, job)
+    return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
+
+
+@routes.add(Route("jobs/{number}/wake", "Wake the job.", methods=POST))
+def wake_job(ports: Ports, member: SignedIn, job: NamedJob, _form: Form) -> Response:
+    wake(ports, member.user, job)
     return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
 
 

@@ -111,6 +111,11 @@ def render_page(
     return Response(text, status_code=status, media_type="text/html", headers=HEADERS)
 
 
+def render_text(template: str, **values: Any) -> str:
+    """A template that shares nothing with the pages."""
+    return _TEMPLATES.get_template(template).render(**values)
+
+
 def redirect(path: str) -> Response:
     """After a form, so that a reload does not send it again."""
     return Response(status_code=303, headers={**HEADERS, "Location": path})

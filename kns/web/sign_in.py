@@ -23,7 +23,12 @@ _BACK = f"{PREFIX}/sign-in/keycloak/back"
 _RANDOM_BYTES = 32
 _WRONG = "The user name or the key is wrong. The key is the API key of your account, not the password of the portal."
 _REALM_FAILED = "The sign-in by Keycloak did not work. Try again, or use your API key."
-_REALM_UNKNOWN = "Keycloak knows you, but your account here is missing or not active. Ask your administrator."
+_REALM_UNKNOWN = (
+    "Keycloak knows you, but kns does not let you in: your account here is missing or not active, or the realm is not "
+    "set up for this page. Ask your administrator."
+)
+_REALM_DENIED = "Keycloak says that the sign-in was refused. Try again, or use your API key."
+_DENIED = "access_denied"  # RFC 6749, 4.1.2.1: the user refused, or the realm does
 
 log = get_logger(__name__)
 routes = Routes(ERRORS)
@@ -80,6 +85,8 @@ def _render(
         notice=notice,
         problem=problem,
         username=username,
+        key_refused=bool(problem) and request.method == "POST",
+        leave=_build_leave_url(site) if problem == _REALM_UNKNOWN else None,
         keycloak=f"{PREFIX}/sign-in/keycloak?{urlencode({'to': target})}" if site.provider and site.url else None,
     )
     if not visitor.is_known:
@@ -91,6 +98,8 @@ def _render(
 def go_to_realm(request: Request, site: Web, visitor: Visited) -> Response:
     if site.provider is None or site.url is None:
         raise HttpError(NO_KEYCLOAK)
+    if visitor.identity is not None:  # a link of another site must not replace the session by an empty one
+        return redirect(read_target(request.query_params.get("to")))
     pending = {
         "state": secrets.token_urlsafe(_RANDOM_BYTES),
         "verifier": secrets.token_urlsafe(_RANDOM_BYTES),
@@ -108,33 +117,49 @@ def go_to_realm(request: Request, site: Web, visitor: Visited) -> Response:
 def come_back(request: Request, ports: Ports, sender: Sent, site: Web, visitor: Visited) -> Response:
     """
     The state is in the cookie of the browser that began, so nobody can send a victim here with a code of their own. The
-    token is checked like any token that a client sends to the API.
+    token is checked like any token that a client sends to the API. The realm also leads the browser here, without any
+    parameter, after it has ended its own session.
     """
     if site.provider is None or site.url is None:
         raise HttpError(NO_KEYCLOAK)
     pending, query = visitor.session.pending or {}, request.query_params
     target, code = read_target(pending.get("to")), query.get("code", "")
-    problem, guesser = _REALM_FAILED, ("page", "keycloak", sender.address)  # three parts: no key of `verify_key`
+    if visitor.identity is not None or not query:
+        return redirect(target if visitor.identity is not None else f"{PREFIX}/sign-in")
+    if not pending or not hmac.compare_digest(query.get("state", "").encode(), pending["state"].encode()):
+        return _render(request, site, visitor, target=target, problem=_REALM_FAILED, status=401)
+    if not code:
+        problem = _REALM_DENIED if query.get("error") == _DENIED else _REALM_FAILED
+        return _render(request, site, visitor, target=target, problem=problem, status=401)
+    guesser = ("page", "keycloak", sender.address)  # three parts: no key of `verify_key`
     wait_s = ports.limits.failed_logins.wait_s(*guesser)
     if wait_s > 0:
         raise TooManyRequestsError(wait_s)
-    if pending and code and hmac.compare_digest(query.get("state", "").encode(), pending["state"].encode()):
-        try:
-            token = site.provider.redeem(code, redirect_url=f"{site.url}{_BACK}", verifier=pending["verifier"])
-            identity = verify_token(ports, token)
-            if identity.may_read:
-                return _enter(request, site, visitor, identity, target)
-            problem = _REALM_UNKNOWN
-        except WrongCredentialsError:
-            problem = _REALM_UNKNOWN
-        except (RefusedError, UnavailableError) as error:
-            log.warning("web_sign_in_failed", error=clip(str(error)))
+    problem = _REALM_UNKNOWN
+    try:
+        token = site.provider.redeem(code, redirect_url=f"{site.url}{_BACK}", verifier=pending["verifier"])
+        identity = verify_token(ports, token)
+        if identity.may_read:
+            return _enter(request, site, visitor, identity, target)
+    except WrongCredentialsError as error:
+        log.info("web_sign_in_refused", reason=str(error))
+    except (RefusedError, UnavailableError) as error:
+        log.warning("web_sign_in_failed", error=clip(str(error)))
+        problem = _REALM_FAILED
     ports.limits.failed_logins.take(*guesser)
     return _render(request, site, visitor, target=target, problem=problem, status=401)
 
 
+def _build_leave_url(site: WebSite) -> str | None:
+    """Where a browser ends its session in the realm. Without it the next sign-in needs no password, as anybody."""
+    if site.provider is None or site.url is None:
+        return None
+    return site.provider.build_sign_out_url(redirect_url=f"{site.url}{_BACK}")
+
+
 @routes.add(Route("sign-out", "End the session.", methods=POST))
-def sign_out(request: Request, site: Web, _form: Form) -> Response:
-    page = render_page("signed_out.html", title="Signed out")
+def sign_out(request: Request, site: Web, visitor: Visited, _form: Form) -> Response:
+    leave = _build_leave_url(site) if visitor.session.claims is not None else None
+    page = render_page("signed_out.html", title="Signed out", leave=leave)
     clear_session(page, request, site)
     return page

@@ -1,5 +1,6 @@
 """The host cluster, its readiness and its discovery, over HTTP."""
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
-from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
@@ -153,6 +154,42 @@ def test_of_a_tenants_claim_nothing_is_kept_that_it_can_make_large(server: ApiSe
         assert claim["spec"] == {"volumeName": "v", "resources": {"requests": {}}}
 
 
+def a_tenants_service(name: str, *, ports: int = 1, **labels: str) -> Object:
+    copied = {"vcluster.loft.sh/managed-by": "kns-job-7", **labels}
+    spec = {"selector": {"app": "web"}, "ports": [{"port": number} for number in range(1, ports + 1)], "clusterIP": "x"}
+    return {"metadata": {"name": name, "namespace": "kns-job-7", "labels": copied}, "spec": spec}
+
+
+@pytest.mark.proves("security", "fill the host's store, address ranges or pod slots with thousands of small objects")
+def test_of_a_tenants_service_only_where_it_leads_is_kept(server: ApiServer, host: Host) -> None:
+    """A job may have 500 of 64 KiB. One with more ports than any app has is kept without them."""
+    server.put("/api/v1", "services", a_tenants_service("small", large="x" * 60))
+    server.put("/api/v1", "services", a_tenants_service("large", ports=100))
+    host.wait_for(2)
+    assert host.told == ["kns-job-7", "kns-job-7"]
+    small, large = (host.cluster.observe_copy(Kind.SERVICE, a_location(7), name) for name in ("small", "large"))
+    assert small == {
+        "metadata": {"name": "small", "namespace": "kns-job-7", "uid": (small or {})["metadata"]["uid"]},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 1}]},
+    }
+    assert large is not None
+    assert large.keys() == {"metadata"}
+    assert host.cluster.observe_copy(Kind.SERVICE, a_location(7), "another") is None
+    assert host.cluster.observe_copy(Kind.SERVICE, a_location(70), "small") is None
+    assert host.cluster.observe(Kind.SERVICE, "kns-job-7", "small") is None
+
+
+def test_of_own_services_only_the_target_is_kept_and_wakes_its_job(server: ApiServer, host: Host) -> None:
+    for name in ("kns-job-7", "kns-target"):
+        meta = {"name": name, "namespace": "kns-job-7", "labels": MINE}
+        server.put("/api/v1", "services", {"metadata": meta, "spec": {"selector": {"app": "web"}}})
+    host.wait_for(1)
+    assert host.told == ["kns-job-7"]
+    found = [host.cluster.observe(Kind.SERVICE, "kns-job-7", name) or {} for name in ("kns-job-7", "kns-target")]
+    assert ["spec" in each for each in found] == [False, True]
+    assert host.cluster.observe_copies(Kind.SERVICE, a_location(7)) == []
+
+
 def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) -> None:
     """The name of the namespace need not contain the job's number, because a job may have adopted it."""
     for namespace in ("kns-job-7", "kns-job-x", "kns-job-12"):
@@ -209,6 +246,45 @@ def test_pods_are_ended_by_selector_with_grace(server: ApiServer, host: Host) ->
         {"labelSelector": "a=b"},
         {"gracePeriodSeconds": 3},
     )
+
+
+def test_a_workload_is_scaled_and_nothing_else_of_it_changes(host: Host, server: ApiServer) -> None:
+    labels = {"kns.io/job": "7"}
+    meta = {"name": "kns-job-7", "namespace": "kns-job-7", "labels": labels}
+    stored = server.put("/apis/apps/v1", "statefulsets", {"metadata": meta, "spec": {"replicas": 1, "template": {}}})
+    uid = stored["metadata"]["uid"]
+    scaled = host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "kns-job-7", 0, uid=uid)
+    assert scaled is not None
+    assert scaled["spec"] == {"replicas": 0, "template": {}}
+    sent = server.seen[-1]
+    assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/merge-patch+json")
+    assert sent.body == {"metadata": {"uid": uid}, "spec": {"replicas": 0}}
+    assert host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "gone", 0, uid=uid) is None
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([], False),
+        ([{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}], True),
+        ([{"status": {"conditions": [{"type": "Ready", "status": "False"}]}}], False),
+        ([{"status": {}}], False),
+        (
+            [{"metadata": {"deletionTimestamp": "x"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}],
+            False,
+        ),
+    ],
+)
+def test_a_ready_pod_is_looked_for_in_one_page(
+    host: Host, server: ApiServer, pods: list[Object], expected: bool
+) -> None:
+    items = [{"metadata": {}, **pod} for pod in pods]
+    server.script("GET", "/pods", Answer(200, json.dumps({"items": items, "metadata": {"continue": "more"}}).encode()))
+    assert host.cluster.has_ready_pod("kns-job-7", "app=web") is expected
+    seen = [each for each in server.seen if each.path.endswith("/namespaces/kns-job-7/pods")]
+    assert [each.query for each in seen] == [
+        {"labelSelector": "app=web", "fieldSelector": "status.phase=Running", "limit": "20"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -477,9 +553,10 @@ def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeyp
         monkeypatch.setattr(cache, "_objects", _Unwalkable(cache._objects))
     for kind in WATCHED:
         host.cluster.observe(kind, "kns-job-7", "one")
-        if not KINDS[kind].copies:
-            host.cluster.observe_job(kind, location)
-    host.cluster.observe_copies(Kind.PERSISTENT_VOLUME_CLAIM, location)
+        host.cluster.observe_job(kind, location)
+    for kind in COPIED:
+        host.cluster.observe_copies(kind, location)
+        host.cluster.observe_copy(kind, location, "one")
     host.cluster.observe_routes_at("a.example.org", "/")
 
 
@@ -498,7 +575,8 @@ def test_a_host_without_an_optional_kind_keeps_nobody_waiting(
     cluster = Host(client, clock).cluster
     (routes,) = (cache for cache in cluster.caches if cache.kind == "httproutes")
     assert routes not in cluster.required_caches
-    assert len(cluster.required_caches) == len(WATCHED)
+    assert len(cluster.required_caches) == len(WATCHED) + len(COPIED)
+    assert len({cache.kind for cache in cluster.caches}) == len(cluster.caches)  # the names in metrics
     server.script("GET", "/httproutes", failure(404, "NotFound", "the server could not find the resource"))
     routes.run(_OneRound())
     with pytest.raises(UnavailableError, match=r"cache of httproutes is not filled yet: GET .*could not find"):

@@ -43,6 +43,12 @@ def test_a_code_becomes_a_token(server: KeycloakServer, sign_in: KeycloakSignIn)
     assert sign_in.redeem("c", redirect_url=BACK, verifier=VERIFIER) == "the token"
 
 
+def test_the_way_out_names_the_client_and_the_way_back(server: KeycloakServer, sign_in: KeycloakSignIn) -> None:
+    url = urlsplit(sign_in.build_sign_out_url(redirect_url=BACK))
+    assert f"{url.scheme}://{url.netloc}{url.path}" == f"{server.url}/realms/{REALM}/protocol/openid-connect/logout"
+    assert parse_qs(url.query) == {"client_id": ["page"], "post_logout_redirect_uri": [BACK]}
+
+
 def test_a_confidential_client_sends_its_secret(server: KeycloakServer, sign_in: KeycloakSignIn) -> None:
     go(server, sign_in)
     access = SignInAccess(url=server.url, realm=REALM, client_id="page", client_secret="s3cr3t")

@@ -52,10 +52,29 @@ def test_a_secret_belongs_to_its_record(server: ApiServer, outputs: KubeOutputs,
 
 
 def test_the_first_output_is_made_the_next_replaces_it(server: ApiServer, outputs: KubeOutputs) -> None:
+    """Each with one request."""
     outputs.write(JOB, JobOutput(log="a"))
     outputs.write(JOB, JobOutput(log="a\nb"))
-    assert [seen.method for seen in server.seen] == ["PUT", "POST", "PUT"]
+    assert [seen.method for seen in server.seen] == ["POST", "PUT"]
     assert outputs.read(JOB.record).log == "a\nb"
+
+
+def test_the_output_of_an_earlier_process_is_replaced(
+    server: ApiServer, outputs: KubeOutputs, clock: FakeClock
+) -> None:
+    outputs.write(JOB, JobOutput(log="a"))
+    server.seen.clear()
+    another = KubeOutputs(outputs._client, namespace="kns", throttle=Throttle(1000, burst=1000, clock=clock))
+    another.write(JOB, JobOutput(log="b"))
+    assert [seen.method for seen in server.seen] == ["POST", "PUT"]
+    assert outputs.read(JOB.record).log == "b"
+
+
+def test_an_output_that_was_deleted_by_hand_is_made_again(server: ApiServer, outputs: KubeOutputs) -> None:
+    outputs.write(JOB, JobOutput(log="a"))
+    server.drop("/api/v1", "secrets", "kns", "kns-job-7-output")
+    outputs.write(JOB, JobOutput(log="b"))
+    assert outputs.read(JOB.record).log == "b"
 
 
 def test_a_poll_is_answered_from_the_hosts_memory_and_nothing_else_is(
@@ -87,7 +106,7 @@ def test_the_same_output_costs_no_call(server: ApiServer, outputs: KubeOutputs) 
 
 
 def test_an_output_that_was_not_stored_is_tried_again(server: ApiServer, outputs: KubeOutputs) -> None:
-    server.script("PUT", "-output", Reset())
+    server.script("POST", "/secrets", Reset())
     with pytest.raises(Exception, match="no answer"):
         outputs.write(JOB, JobOutput(log="a"))
     outputs.write(JOB, JobOutput(log="a"))

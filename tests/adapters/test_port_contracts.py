@@ -385,6 +385,29 @@ def test_a_later_record_of_the_same_name_is_not_kept(subject: Subject) -> None:
         subject.store.set_keep(job, keep=True)
 
 
+def test_a_job_is_asked_to_sleep_and_to_wake(subject: Subject) -> None:
+    job = subject.create()
+    assert not subject.read().spec.sleep
+    for asleep in (True, True, False):
+        subject.store.set_sleep(job, asleep=asleep)
+        assert subject.read().spec.sleep is asleep
+        assert subject.store.list_sleeping() == ([job.record] if asleep else [])
+    before = subject.read()
+    subject.store.set_sleep(job, asleep=False)
+    assert subject.read() == before
+    for wrong in (a_job().numbered(99).build(), replace(job, uid="another")):
+        with pytest.raises(NotFoundError):
+            subject.store.set_sleep(wrong, asleep=True)
+
+
+def test_a_job_that_must_stop_is_not_asked_to_sleep(subject: Subject) -> None:
+    job = subject.create()
+    subject.store.request_stop(job, StopReason.SHUTDOWN)
+    before = subject.read()
+    subject.store.set_sleep(job, asleep=True)
+    assert subject.read() == before
+
+
 def test_stopping_what_went_is_reported(subject: Subject) -> None:
     with pytest.raises(NotFoundError):
         subject.store.request_stop(a_job().build(), StopReason.SHUTDOWN)

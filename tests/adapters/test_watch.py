@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.keep import choose_copy_keeper
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.watch import WatchCache
 from kns.model.errors import UnavailableError
@@ -86,6 +86,18 @@ def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: Run
     watch = server.watches.get(timeout=PATIENCE_S)
     assert (server.lists.get().query["labelSelector"], watch.query["labelSelector"]) == ("job", "job")
     assert names_of(running) == ["mine"]
+
+
+def test_every_list_asks_for_the_newest_state(server: ApiServer, run_cache: RunCache) -> None:
+    """
+    A list with a resourceVersion may be older than what this process, or the one before it, has already seen. A restart
+    that reads the past could make again what was removed.
+    """
+    for number in range(3):
+        put(server, f"pod-{number}")
+    run_cache(replace(PODS, page=2)).start()
+    for _ in range(2):
+        assert not server.lists.get().query.keys() & {"resourceVersion", "resourceVersionMatch"}
 
 
 def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_cache: RunCache) -> None:
@@ -356,7 +368,7 @@ def test_an_error_in_on_change_does_not_end_the_cache(
 def test_a_change_in_nothing_that_is_kept_wakes_nobody(server: ApiServer, run_cache: RunCache) -> None:
     """A tenant may change the labels of a claim as often as they like."""
     kind = Kind.PERSISTENT_VOLUME_CLAIM
-    running = run_cache(KINDS[kind], keep=choose_keeper(kind)).start()
+    running = run_cache(KINDS[kind], keep=choose_copy_keeper(kind)).start()
     for number in range(3):
         claim = {"metadata": {"namespace": "kns-job-7", "name": "data", "labels": {"x": str(number)}}}
         server.put("/api/v1", "persistentvolumeclaims", claim)

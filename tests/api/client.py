@@ -21,9 +21,10 @@ from kns.model.job.job import Job
 from kns.model.job.output import JobOutput
 from kns.model.submit.submission import Terms
 from kns.ports import Bearer
-from kns.service.ports import Limits, ServicePorts
+from kns.service.ports import ClusterAccess, Limits, ServicePorts
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.pool import FakePool
+from tests.fakes.relay import FakeJobClusters
 from tests.fakes.stores import (
     AlwaysReady,
     FakeClock,
@@ -50,6 +51,8 @@ class Api:
     namespaces: MemoryNamespaces = field(default_factory=MemoryNamespaces)
     bearer: Bearer | None = None
     pool: FakePool | None = None
+    clusters: FakeJobClusters = field(default_factory=FakeJobClusters)
+    clusters_of_all: bool = True
     failed_logins: int = 10
     submits: int = 60
     lookups: int = 10_000
@@ -78,6 +81,7 @@ class Api:
             ),
             bearer=self.bearer,
             members=self.pool,
+            clusters=ClusterAccess(self.clusters, for_all=self.clusters_of_all),
         )
 
     @cached_property

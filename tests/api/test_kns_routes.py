@@ -1,5 +1,6 @@
 """The API of kns's own clients: shapes of its answers, its errors, and who may use it."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
@@ -14,8 +15,9 @@ from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
 
 ROUTES = ["job", "explain", "connection"]
-POSTED = ["extend", "keep", "delete"]
+POSTED = ["extend", "keep", "delete", "sleep", "wake"]
 OTHERS = ["limits", "overview"]  # not about one job
+CLUSTER = "cluster/{number}/{rest:path}"  # has its own tests: test_cluster_routes.py
 
 
 def ask(api: Api, route: str, *, as_user: str | None = "user1", **params: Any) -> httpx.Response:
@@ -52,6 +54,7 @@ def test_a_job_has_its_times_and_its_timeline(api: Api) -> None:
             "project": None,
             "status": "SUBMITTED",
             "substatus": "starting virtual cluster",
+            "rest": "awake",
             "exit_code": 0,
             "reason": None,
             "message": None,
@@ -241,6 +244,33 @@ def test_others_neither_keep_nor_delete(api: Api, user: str, status: int) -> Non
     assert post(api, "delete", as_user=user, number=7).status_code == status
 
 
+def test_a_job_sleeps_and_wakes(api: Api) -> None:
+    api.ports = replace(api.ports, has_volume=lambda _job: True)
+    api.add(a_job().exposed())
+    for route, asleep in (("sleep", True), ("wake", False)):
+        assert post(api, route, as_user="user1", number=7).json() == {"number": 7}
+        job = api.jobs.find(7)
+        assert job is not None
+        assert job.spec.sleep is asleep
+        assert_refused(ask(api, route, number=7), 405, "Method not allowed")
+        assert_refused(post(api, route, as_user="user2", number=7), 404, "Job not found")
+    api.add(a_job().resting(Reason.ASLEEP))
+    found = ask(api, "job", number=7).json()
+    assert (found["status"], found["substatus"], found["rest"]) == ("PROCESSING STARTING", "asleep", "asleep")
+    assert ask(api, "explain", number=7).json()["standing"] == "asleep"
+
+
+def test_a_job_that_cannot_sleep_says_why(api: Api) -> None:
+    api.add(a_job().exposed())
+    answer = post(api, "sleep", as_user="user1", number=7)
+    assert answer.status_code == 409
+    assert "has no volume to keep its state in" in answer.json()["error"]
+    api.add(a_job().started())
+    assert_refused(post(api, "sleep", number=7), 409, "job 7 does not serve yet, so it cannot sleep")
+    api.add(a_job().exposed().ended())
+    assert_refused(post(api, "wake", number=7), 409, "job 7 has ended or is ending, so it cannot be woken")
+
+
 def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:
     api.add(a_job().exposed())
     api.namespaces.faults[Kind.RESOURCE_QUOTA] = UnavailableError("no answer")
@@ -251,4 +281,4 @@ def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
     own = {path for path in paths if path.startswith("/kns/")}
-    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, "openapi.json"]}
+    assert own == {f"/kns/{route}" for route in [*ROUTES, *POSTED, *OTHERS, CLUSTER, "openapi.json"]}

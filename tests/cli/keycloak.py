@@ -57,6 +57,8 @@ class FakeKeycloak(httpx.BaseTransport):
                 return self._begin(form)
             case "POST", "/protocol/openid-connect/token":
                 return self._give(form)
+            case "POST", "/protocol/openid-connect/revoke":
+                return self._revoke(form)
         return httpx.Response(404, text="<html>")
 
     def _describe(self) -> httpx.Response:
@@ -64,6 +66,7 @@ class FakeKeycloak(httpx.BaseTransport):
         found = {
             "issuer": self.issuer,
             "token_endpoint": f"{base}/token",
+            "revocation_endpoint": f"{base}/revoke",
             "device_authorization_endpoint": f"{base}/auth/device",
         }
         return httpx.Response(200, json=found)
@@ -117,6 +120,13 @@ class FakeKeycloak(httpx.BaseTransport):
         if self.rotates:
             self._valid.remove(token)
         return self._issue()
+
+    def _revoke(self, form: dict[str, str]) -> httpx.Response:
+        """A token that it does not know is revoked already (RFC 7009, 2.2)."""
+        if form.get("client_id") != CLIENT:
+            return _refuse("invalid_client", "Invalid client or Invalid client credentials", status=401)
+        self._valid.discard(form["token"])
+        return httpx.Response(200)
 
     def _issue(self) -> httpx.Response:
         self._issued += 1

@@ -35,7 +35,8 @@ def test_every_command_has_help(terminal: Terminal, command: str) -> None:
 
 def test_the_page_has_every_command_and_every_exit_status() -> None:
     text = DOCS.read_text("utf-8")
-    assert [command for command in _commands() if f"`kns {command}" not in text] == []
+    hidden = {name for name, command in get_command(app).commands.items() if command.hidden}  # type: ignore[attr-defined]  # it is a group
+    assert [command for command in _commands() if f"`kns {command}" not in text and command not in hidden] == []
     assert [status for status in Exit if f"| {status.value} |" not in text] == []
 
 
@@ -68,7 +69,7 @@ ERRORS = [
     (ResponseError("GET u", 404, "Job not found"), Exit.NOT_FOUND, "there is no such job"),
     (ResponseError("GET u/kns/job", 404, "Not found"), Exit.UNREACHABLE, "this kns is too old"),
     (ResponseError("GET u", 404, "Running job is not found"), Exit.REFUSED, "the job is not running"),
-    (ResponseError("GET u", 409, "it has ended"), Exit.REFUSED, "kns refused: it has ended"),
+    (ResponseError("GET u", 409, "it has ended"), Exit.REFUSED, "refused: it has ended"),
     (ResponseError("GET u", 429, "Too many requests"), Exit.REFUSED, "Too many requests; wait a minute"),
     (ResponseError("GET u", 429, "Only one active job allowed per VM"), Exit.REFUSED, "you have as many live jobs"),
     (ResponseError("GET u", 500, "Internal error"), Exit.UNREACHABLE, "kns failed: GET u: 500 Internal error"),
@@ -80,6 +81,25 @@ ERRORS = [
 def test_errors_have_a_status_and_a_sentence(error: NoResponseError | ResponseError, status: Exit, words: str) -> None:
     found, sentence = explain_client_error(error)
     assert (found, sentence[: len(words)]) == (status, words)
+
+
+USAGE = [
+    (("--none",), "no such option: --none; see `kns --help`"),
+    (("lsit",), "no such command 'lsit'"),
+    (("show",), "missing argument 'JOB'; see `kns show --help`"),
+    (("list", "-o", "foo"), "invalid value for '--output' / '-o': 'foo' is not one of 'table', 'json', 'yaml'"),
+    (("catalog", "check"), "missing argument"),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), USAGE, ids=[" ".join(row[0]) for row in USAGE])
+def test_wrong_arguments_are_one_line(terminal: Terminal, args: tuple[str, ...], words: str) -> None:
+    assert terminal.refuse(2, *args).startswith(words)
+
+
+def test_without_arguments_the_help_is_shown(terminal: Terminal) -> None:
+    for args in ((), ("catalog",)):
+        assert "Usage: kns" in terminal.run(*args).output
 
 
 def test_an_unexpected_error_is_not_hidden(api: Api, terminal: Terminal) -> None:

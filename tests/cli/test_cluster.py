@@ -18,7 +18,7 @@ import yaml
 from kns.cli.children import run_program
 from kns.cli.nested import hold_file
 from kns.model import names
-from kns.model.job.conditions import ConditionType
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import Job, JobState, StopReason
 from tests.api.client import Api
 from tests.builders import JobBuilder, a_job
@@ -243,6 +243,12 @@ def test_a_job_without_a_cluster_is_one_sentence(api: Api, terminal: Terminal, h
     assert terminal.refuse(5, "connect", "7", "--", "true").startswith("job 7 has no cluster yet")
     api.add(serving().ended())
     assert terminal.refuse(5, "connect", "7", "--", "true").endswith("and its cluster is removed")
+
+
+def test_a_sleeping_job_says_how_to_wake_it(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().resting(Reason.ASLEEP))
+    said = terminal.refuse(5, "connect", "7", "--", "true")
+    assert said == "job 7 is asleep; `kns wake 7 --wait` brings it back"
 
 
 def test_without_kubectl_nothing_is_submitted(api: Api, terminal: Terminal) -> None:

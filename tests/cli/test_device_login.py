@@ -9,7 +9,7 @@ import pytest
 
 from kns.adapters.bearer import RealmTokens
 from kns.client import ClientError
-from kns.client.realm import Realm
+from kns.client.realm import Realm, RealmError, Tokens
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import URL, Terminal
@@ -143,7 +143,7 @@ REFUSALS = [
     (_never, 3, "nobody signed in within the time"),
     (_no_flow, 3, "the realm does not let this client sign in by code"),
     (_no_offline, 3, "the realm does not let this client stay signed in"),
-    (_no_right, 3, "kns does not accept these credentials"),
+    (_no_right, 3, "you signed in to Keycloak, but https://kns.example.org does not accept it"),
     (_elsewhere, 5, "read the addresses of https://kc.example.org/realms/lab: it calls itself https://evil"),
     (_down, 6, "read the addresses of https://kc.example.org/realms/lab: no response"),
 ]
@@ -237,6 +237,25 @@ def test_a_sign_in_that_has_ended_says_what_to_run(api: Api, nobody: Terminal, k
     keycloak.ended = True
     line = nobody.refuse(3, "list")
     assert line == f"your sign-in by Keycloak has ended; run `kns login --url {URL} --issuer {ISSUER}`"
+
+
+@pytest.mark.proves("security", "go on with copied tokens after their owner has signed out of the command line")
+def test_a_logout_ends_the_sign_in_in_the_realm(nobody: Terminal, keycloak: FakeKeycloak) -> None:
+    sign_in(nobody, keycloak)
+    copied = (nobody.folder / "credentials.json").read_text()
+    assert nobody.run("logout").stderr == ""
+    tokens = Tokens.from_json(json.loads(copied)["default"])
+    with Realm(ISSUER, CLIENT, transport=keycloak) as realm, pytest.raises(RealmError, match="not active"):
+        realm.renew(tokens)
+
+
+def test_a_logout_without_an_answer_of_the_realm_forgets_the_tokens(nobody: Terminal, keycloak: FakeKeycloak) -> None:
+    sign_in(nobody, keycloak)
+    keycloak.unreachable = 1
+    result = nobody.run("logout")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: the sign-in may go on in the realm")
+    assert nobody.read("profiles") == []
 
 
 def test_damaged_tokens_are_named(nobody: Terminal, keycloak: FakeKeycloak) -> None:

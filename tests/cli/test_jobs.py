@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from kns.cli.jobs import list_new_lines
+from kns.cli.jobs import build_job_table, list_new_lines
+from kns.cli.screen import Screen
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
@@ -61,6 +62,15 @@ def test_a_list_is_a_table_whose_columns_are_never_cut_in_a_pipe(api: Api, termi
     assert result.stderr == ""
 
 
+def test_what_is_empty_has_no_output_in_a_pipe_and_is_no_failure(api: Api, terminal: Terminal) -> None:
+    full = a_catalog()
+    api.catalog.catalog = type(full)(users=full.users, machines={}, apps={}, vaults={})
+    for args in (("apps",), ("apps", "none"), ("machines",), ("profiles",)):
+        result = terminal.run(*args)
+        assert (result.exit_code, result.output) == (0, "")
+        assert terminal.read(*args) == []
+
+
 def test_an_empty_list_has_no_output_in_a_pipe_and_is_no_failure(terminal: Terminal) -> None:
     result = terminal.run("list")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
@@ -112,6 +122,55 @@ def test_a_watched_list_prints_each_change_until_it_is_interrupted(api: Api, ter
     rows = [line.split("\t") for line in terminal.run("list", "-w").stdout.splitlines()]
     assert rows[0][:2] == ["7", "PROCESSING STARTING"]
     assert rows[1] == ["7", "left the list"]
+    terminal.steps = [interrupt]
+    api.add(serving())
+    (job,) = yaml.safe_load_all(terminal.run("list", "-w", "-o", "yaml").stdout)
+    assert job["number"] == 7
+
+
+def test_a_watched_list_and_followed_logs_survive_a_restart_of_kns(api: Api, terminal: Terminal) -> None:
+    """A wrong address, from which nothing ever came, is reported at once."""
+    job = api.add(serving(), output="1\n")
+
+    def restart() -> None:
+        terminal.bridge.fail = 3
+
+    def end() -> None:
+        api.add(serving().ended())
+        api.outputs.write(job, JobOutput(log="1\n", end="over"))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    terminal.steps = [restart, lambda: None, lambda: None, end]
+    assert terminal.run("logs", "-f", "7").stdout.splitlines() == ["1", "over"]
+    api.add(serving())
+    terminal.steps = [restart, lambda: None, lambda: None, lambda: api.add(serving().ended()), interrupt]
+    result = terminal.run("list", "-w")
+    assert result.exit_code == 130
+    assert result.stdout.splitlines()[-1] == "7\tleft the list"
+    for command in (("logs", "-f", "7"), ("list", "-w")):
+        terminal.bridge.fail, terminal.steps = 1, []
+        assert "check the address" in terminal.refuse(6, *command)
+
+
+def test_a_narrow_terminal_leaves_out_columns_and_never_the_number(api: Api, terminal: Terminal) -> None:
+    api.add(serving().labelled("Notebook of the seminar"))
+    with terminal.session().connect() as client:
+        found = {int(number): job for number, job in client.get("jobs").items()}
+    screen = Screen()
+    heads = {}
+    for width in (200, 80):
+        screen.out.width = width
+        heads[width] = [column.header for column in build_job_table(screen, found, api.clock.now()).columns]
+    assert heads[200][0] == "JOB"
+    assert "ADDRESS" in heads[200]
+    assert heads[80] == ["JOB", "STATUS", "STAGE", "APP", "AGE", "LABEL"]
+    screen.out.width = 50
+    with screen.out.capture() as shown:
+        screen.out.print(build_job_table(screen, found, api.clock.now()))
+    assert [line[:3].strip() for line in shown.get().splitlines()] == ["JOB", "7"]
+    assert "Not" in shown.get()
 
 
 # --- show
@@ -201,7 +260,7 @@ def test_an_explanation_is_a_few_sentences(api: Api, terminal: Terminal) -> None
     ]  # fmt: skip
     assert terminal.run("explain", "7").stdout.splitlines() == [
         f"Job 7 serves at {URL}.",
-        "It requests 2.0 of 2.2 cores.",
+        "It requests 2 of 2.2 cores.",
         "Warning: Pod web-0 in namespace default: BackOff, 4 times: restarting",
         "-> The container or its image fails again and again. Read the pod's log.",
     ]
@@ -327,7 +386,10 @@ def test_open_prints_the_url_and_opens_nothing_without_a_terminal(api: Api, term
     assert terminal.run("open", "7").stdout == f"{URL}\n"
     assert terminal.opened == []
     api.add(a_job())
-    assert terminal.refuse(5, "open", "7") == "kns refused: kns-job-7 is SUBMITTED"
+    line = "job 7 does not serve yet, it is SUBMITTED; `kns watch 7` waits until it does"
+    assert terminal.refuse(5, "open", "7") == line
+    api.add(serving().ended())
+    assert terminal.refuse(5, "open", "7").startswith("job 7 ended COMPLETED")
     api.add(serving().numbered(8).exposed(url=None))
     assert terminal.refuse(5, "open", "8") == "the job has no URL: its app has no target"
 

@@ -115,12 +115,12 @@ def test_submit_with_wait_follows_the_job_and_ends_as_it_does(api: Api, terminal
         (("nothing",), 4, "there is no app nothing"),
         (("nothing", "-m", "kns-small"), 4, "there is no such app or command"),
         (("lab", "-c", "No", "-m", "kns-large"), 4, "there is no such app or command"),
-        (("lab",), 5, "kns refused: application.parameters.title"),
-        (("hello", "-m", "huge"), 5, "kns refused: machine.type: no machine 'huge'"),
+        (("lab",), 5, "refused: application.parameters.title"),
+        (("hello", "-m", "huge"), 5, "refused: machine.type: no machine 'huge'"),
         (("hello", "-p", "x"), 2, "--param x: write KEY=VALUE"),
         (("hello", "--upload", "x=/nowhere"), 2, "--upload x: cannot read /nowhere: No such file"),
-        (("-f", "/nowhere"), 2, "cannot read /nowhere"),
-        (("hello", "-t", "1h"), 5, "kns refused: application.walltime"),
+        (("-f", "/nowhere"), 2, "cannot read /nowhere: No such file or directory"),
+        (("hello", "-t", "1h"), 5, "refused: application.walltime"),
     ],
 )
 def test_a_mistake_is_one_sentence(terminal: Terminal, args: tuple[str, ...], status: int, words: str) -> None:
@@ -157,10 +157,43 @@ def test_stop_with_wait_returns_when_everything_is_removed(api: Api, terminal: T
     assert terminal.steps == []
 
 
+def add_title(api: Api) -> None:
+    command = a_command(parameters={"title": {"type": "STR", "name": "Title"}})
+    api.catalog.catalog = a_catalog(apps={"hello": an_app(an_appdef(commands={"Hello": command}))})
+
+
+def test_a_job_is_submitted_again_with_what_it_had(api: Api, terminal: Terminal) -> None:
+    add_title(api)
+    first = ("submit", "hello", "-m", "kns-small", "-t", "01:00:00", "-l", "mine", "-p", "title=one")
+    number = terminal.run(*first).stdout.strip()
+    again = terminal.run("submit", "--again", number, "-p", "title=two").stdout.strip()
+    specs = [api.jobs.find(int(each)) for each in (number, again)]
+    old, new = (job.spec for job in specs if job is not None)
+    assert (new.app, new.machine, new.label) == (old.app, old.machine, old.label)
+    assert [job.walltime_s for job in specs if job is not None] == [3600, 3600]
+    assert (old.parameters["title"], new.parameters["title"]) == ("one", "two")
+    assert "user" not in terminal.read("submit", "--again", number, "--dry-run")
+
+
+def test_what_kns_has_not_kept_must_be_given_again(api: Api, terminal: Terminal) -> None:
+    add_title(api)
+    number = terminal.run("submit", "hello", "-m", "kns-small", "-p", f"title={'x' * 5000}").stdout.strip()
+    line = terminal.refuse(2, "submit", "--again", number)
+    assert line == "kns has not kept title of that job; give it again with --param or --upload"
+    assert terminal.run("submit", "--again", number, "-p", "title=short").exit_code == 0
+
+
+def test_only_an_own_job_is_submitted_again(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().owned_by("user3", payer="user3"))
+    assert terminal.refuse(4, "submit", "--again", "7").startswith("you have no job 7")
+    assert terminal.refuse(2, "submit", "--again", "7", "-f", "-") == "give --file or --again, not both"
+
+
 def test_a_walltime_is_extended_by_or_to_a_time(api: Api, terminal: Terminal) -> None:
     api.add(a_job().with_accepted(walltime_s=3600).exposed())
     assert terminal.run("extend", "7", "--by", "00:30:00").stdout == "01:30:00\n"
     assert terminal.run("extend", "7", "--to", "02:00:00").stdout == "02:00:00\n"
+    assert terminal.read("extend", "7", "--to", "02:00:00") == {"number": 7, "walltime_seconds": 7200}
     assert terminal.refuse(2, "extend", "7") == "how long? give --by or --to"
     assert terminal.refuse(2, "extend", "7", "--by", "1h") == "--by: '1h' is not HH:MM:SS"
     assert terminal.refuse(5, "extend", "7", "--to", "01:00:00").endswith("job 7 has 02:00:00; give a longer one")

@@ -158,7 +158,7 @@ def test_no_service_of_a_job_has_external_addresses() -> None:
 
 def test_the_endpoints_of_kns_services_are_no_business_of_the_syncer() -> None:
     (validation,) = find("ValidatingAdmissionPolicy", "kns-job-endpoints")["spec"]["validations"]
-    assert set(re.findall(r"'([\w-]+)'", validation["expression"])) == {names.TARGET, names.SHELL}
+    assert set(re.findall(r"'([\w-]+)'", validation["expression"])) == {names.TARGET, names.SHELL, names.WAKE}
 
 
 @pytest.mark.parametrize("name", sorted({*ASKED_POLICIES} - {names.KNS_POLICY}))

@@ -107,6 +107,7 @@ def test_the_check_has_nothing_to_say(files: dict[str, Any], tmp_path: Path) -> 
     [
         ("kns-small", True, 2, 4, {}),
         ("kns-large", True, 4, 8, {}),
+        ("kns-huge", True, 128, 512, {}),
         ("kns-gpu", True, 2, 4, {}),
         ("kns-nowhere", True, 2, 4, {"example.org/no-such-node": "true"}),
         ("plain", False, 2, 4, {}),
@@ -125,8 +126,11 @@ def test_every_example_is_an_app_with_its_own_image(parsed: Catalog) -> None:
     assert set(parsed.apps) == {
         *("hello", "late", "limits", "never", "prefix", "slow", "three-kinds"),
         *("helm-chart", "keycloak-login", "kustomize-overlay", "parameters", "storage", "two-targets", "web-shell"),
+        "conformance",
     }
-    assert {app.repo for app in parsed.apps.values()} == {f"localhost/kns-example-{name}:1" for name in parsed.apps}
+    images = {name: f"localhost/kns-example-{name}:1" for name in parsed.apps}
+    images["conformance"] = images["hello"]  # it is no example, and deploys the same
+    assert {name: app.repo for name, app in parsed.apps.items()} == images
 
 
 def test_images_come_from_the_users_registry_if_there_is_one(keys: dict[str, str], foreign: Target) -> None:

@@ -47,13 +47,14 @@ _SHARED = (
     ("test_limits",),
     ("test_rights",),
     ("test_bearer_and_team",),
-    ("test_posit",),
+    ("test_posit", "test_posit_nested"),
 )
 # Files whose tests need the cluster alone: one group, which runs last. Those that change settings follow each other,
 # because the usual settings are restored only before a test that needs them. The last file ends the cluster.
 _ALONE = (
     "test_settings",
     "test_pool",
+    "test_sleep",
     "test_pod_security",
     "test_ingress_address",
     "test_gateway",

@@ -13,6 +13,12 @@ from tests.e2e.waiting import PATIENCE
 
 _FORM = re.compile(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"')
 TIMEOUT_S = 30.0 * PATIENCE
+AUDIENCE_MAPPER = {
+    "name": "audience of kns",
+    "protocol": "openid-connect",
+    "protocolMapper": "oidc-audience-mapper",
+    "config": {"included.custom.audience": AUDIENCE, "access.token.claim": "true"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,35 @@ class RealmAdmin:
             },
         )
 
+    def ensure_realm(self, *, address: str) -> None:
+        """Create the realm, or change its address: browsers and programs reach it there, and its tokens name it."""
+        self._send("POST", "", json={"realm": self._realm, "enabled": True}, of_realm=False, exists=True)
+        self._send("PUT", "", json={"attributes": {"frontendUrl": address}})
+
+    def sign_with(self, private_key: str) -> None:
+        """Sign tokens with this key (PEM) from now on. Its public key may be in a service's settings already."""
+        name, kind = "key-of-test", "org.keycloak.keys.KeyProvider"
+        if self._send("GET", "components", params={"name": name, "type": kind}).json():
+            return
+        config = {"priority": ["200"], "privateKey": [private_key], "algorithm": ["RS256"]}
+        self._send(
+            "POST", "components", json={"name": name, "providerId": "rsa", "providerType": kind, "config": config}
+        )
+
+    def ensure_client(self, client_id: str, **fields: Any) -> None:
+        """Create a client (`ClientRepresentation`), or change the one that exists."""
+        found, client = self.find_client(client_id), {"clientId": client_id, **fields}
+        if found is None:
+            self._send("POST", "clients", json=client)
+        else:
+            self._send("PUT", f"clients/{found['id']}", json={"id": found["id"], **client})
+
+    def revoke_consents(self, username: str) -> None:
+        """Forget what a user has granted, so that the realm asks again."""
+        user = self._send("GET", "users", params={"username": username, "exact": "true"}).json()[0]["id"]
+        for consent in self._send("GET", f"users/{user}/consents").json():
+            self._send("DELETE", f"users/{user}/consents/{consent['clientId']}")
+
     def make_realm_admin(self, username: str) -> None:
         """Give a user the role `realm-admin`: all of the realm's Admin API."""
         user = self._send("GET", "users", params={"username": username, "exact": "true"}).json()[0]["id"]
@@ -166,15 +201,9 @@ class RealmAdmin:
 
     def ensure_portal_client(self, client_id: str) -> None:
         """Create a portal's public client: Keycloak's defaults, full scope included, and kns's audience `jarvice`."""
-        audience = {
-            "name": "audience of kns",
-            "protocol": "openid-connect",
-            "protocolMapper": "oidc-audience-mapper",
-            "config": {"included.custom.audience": AUDIENCE, "access.token.claim": "true"},
-        }
         if self.find_client(client_id) is None:
             client = {"clientId": client_id, "publicClient": True, "directAccessGrantsEnabled": True}
-            self._send("POST", "clients", json={**client, "protocolMappers": [audience]})
+            self._send("POST", "clients", json={**client, "protocolMappers": [AUDIENCE_MAPPER]})
 
     def read_public_key(self) -> str:
         """The key that the realm signs tokens with, PEM."""
@@ -214,14 +243,22 @@ class RealmAdmin:
         assert found is not None, f"no client {client_id} in realm {self._realm}"
         return str(found["id"])
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Each call gets a token of its own: those of `admin-cli` are valid for a minute."""
+    def _send(
+        self, method: str, path: str, *, of_realm: bool = True, exists: bool = False, **options: Any
+    ) -> httpx.Response:
+        """
+        Each call gets a token of its own: those of `admin-cli` are valid for a minute. `exists`: what is to be created
+        may exist already.
+        """
         answer = self._http.post(
             "/realms/master/protocol/openid-connect/token",
             data={"grant_type": "password", "client_id": "admin-cli", **self._credentials},
         )
         assert answer.status_code == 200, answer.text
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        done = self._http.request(method, f"/admin/realms/{self._realm}/{path}", headers=headers, **options)
-        assert done.status_code < 300, f"{method} {path}: {done.status_code} {done.text}"
+        realm = f"/{self._realm}/{path}" if of_realm else ""
+        done = self._http.request(method, f"/admin/realms{realm}", headers=headers, **options)
+        assert done.status_code < 300 or (exists and done.status_code == 409), (
+            f"{method} {path}: {done.status_code} {done.text}"
+        )
         return done

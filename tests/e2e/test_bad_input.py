@@ -86,7 +86,9 @@ _ROWS = [
     Row("an unknown app", 404, "Application Not Found", {"app": "no-such-app"}),
     Row("an app id in other letters", 404, "Application Not Found", {"app": "Hello"}),
     Row("an unknown command", 404, "Application Not Found", {"application": {"command": "Goodbye"}}),
-    _unacceptable("an unknown machine", "machine.type: no machine 'kns-huge'", machine={"type": "kns-huge"}),
+    _unacceptable(
+        "an unknown machine", "machine.type: no machine 'kns-unheard-of'", machine={"type": "kns-unheard-of"}
+    ),
     _unacceptable(
         "a machine that is not for nested jobs",
         "machine.type: 'plain' lacks appkind=kns, so it runs no nested jobs",

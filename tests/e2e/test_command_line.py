@@ -1,83 +1,25 @@
 """The real program `kns` against a real kns, as a user's script calls it."""
 
-import json
-import os
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from demo.target import ROOT
-from kns.cli.exits import Exit
 from tests.e2e.jobs import JobKeeper
+from tests.e2e.program import AGAIN_S, LIMIT_S, Program
 from tests.e2e.site import Site
 from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
+from tests.tls_front import tls_front
 
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
-_LIMIT_S = 300 * PATIENCE  # the longest command waits for a job to serve
-_AGAIN_S = 30.0
 _START_S = str(round(240 * PATIENCE))
-
-
-class Program:
-    """Runs `kns` as user1, signed in by variables."""
-
-    def __init__(self, site: Site, folder: Path) -> None:
-        left_out = _PROXIES if site.target.is_testbed else frozenset[str]()  # its addresses are on this machine
-        self.environ = {
-            **{key: value for key, value in os.environ.items() if key.lower() not in left_out and key[:4] != "KNS_"},
-            "KNS_URL": site.url,
-            "KNS_USERNAME": site.user.username,
-            "KNS_APIKEY": site.user.apikey,
-            "KNS_CONFIG_DIR": str(folder),
-            "KUBECONFIG": site.target.kubeconfig,
-            "PATH": f"{site.target.kubectl.parent}:{os.environ['PATH']}",
-        }
-        self.folder = folder
-
-    def run(self, *args: str, status: int = 0) -> str:
-        """Again if there was no answer, which other tests cause that restart kns; but not what begins or ends a job."""
-
-        def answered() -> "subprocess.CompletedProcess[str]":
-            done = self._call(*args)
-            if done.returncode == Exit.UNREACHABLE != status and args[0] not in ("submit", "stop", "run"):
-                raise NotYetError(done.stderr)
-            return done
-
-        done = wait_for(answered, timeout_s=_AGAIN_S, what=f"kns {args[0]}")
-        assert done.returncode == status, (args, done.returncode, done.stdout, done.stderr)
-        return done.stdout
-
-    def _call(self, *args: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "kns", *args]
-        return subprocess.run(
-            command, env=self.environ, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-
-    @contextmanager
-    def start(self, *args: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
-        """A command that goes on, and the first line that it prints. It must have ended with the block."""
-        # Whoever runs the tests in the background may ignore SIGINT, and programs inherit that.
-        command = ["env", "--default-signal=INT", sys.executable, "-m", "kns", *args]
-        child = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        try:
-            yield child, child.stdout.readline()
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait(_LIMIT_S)
-            child.stdout.close()
-
-    def read(self, *args: str) -> Any:
-        return json.loads(self.run(*args, "--output", "json"))
 
 
 @pytest.fixture
@@ -99,7 +41,7 @@ def test_a_job_is_submitted_watched_read_and_stopped(program: Program, jobs: Job
     url = shown.splitlines()[-1]
     assert url.startswith(("http://", "https://"))
     assert any("start the virtual cluster: done" in line for line in shown.splitlines())
-    listed = wait_for(lambda: _list_one(program), timeout_s=_AGAIN_S, what="the job in the list")
+    listed = wait_for(lambda: _list_one(program), timeout_s=AGAIN_S, what="the job in the list")
     number = str(listed["number"])
     job_of_both = jobs.adopt(listed["number"], listed["name"])
     job_of_both.wait_until_serving()  # at both replicas
@@ -165,7 +107,7 @@ def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp
         page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30)
         assert "a Kubernetes cluster of its own" in page.text
         child.send_signal(signal.SIGTERM)
-        assert child.wait(_LIMIT_S) == 128 + signal.SIGTERM
+        assert child.wait(LIMIT_S) == 128 + signal.SIGTERM
     file = tmp_path / "job.conf"
     with program.start("kubeconfig", number, "--file", str(file)) as (child, line):
         assert line == f"export KUBECONFIG={file}\n"
@@ -173,14 +115,81 @@ def test_a_jobs_cluster_is_reached_with_access_to_the_host(program: Program, tmp
         inside = {**program.environ, "KUBECONFIG": str(file)}
         found = subprocess.run(
             ["kubectl", "get", "service", "web", "--output=name"], env=inside, capture_output=True, text=True,
-            timeout=_LIMIT_S, check=False,
+            timeout=LIMIT_S, check=False,
         )  # fmt: skip
         assert found.stdout == "service/web\n", found.stderr
         child.send_signal(signal.SIGINT)
-        assert child.wait(_LIMIT_S) == 130
+        assert child.wait(LIMIT_S) == 130
     assert not file.is_symlink()
     assert _left(program) == []
     program.run("terminate", number)
+
+
+_TICKS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: ticks}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: docker.io/library/busybox:1.35
+      command: [sh, -c, "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"]
+"""
+
+
+def test_a_jobs_cluster_is_reached_through_kns(program: Program, site: Site, tmp_path: Path) -> None:
+    """Without access to the host: get, apply, logs -f, watch, exec, cp; errors in words."""
+    before, kns = dict(program.environ), urlsplit(site.url)
+    program.environ.pop("KUBECONFIG")
+    program.environ["HOME"] = str(tmp_path)
+    with tls_front(tmp_path, kns.hostname or "", kns.port or 80) as (url, authority):
+        program.environ |= {"KNS_URL": url, "SSL_CERT_FILE": str(authority)}
+        try:
+            _use_cluster(program, site, tmp_path)
+        finally:
+            program.environ = before
+
+
+def _use_cluster(program: Program, site: Site, tmp_path: Path) -> None:
+    program.run("submit", "hello", "-m", "kns-small", "-l", _LABEL, "--wait", "--timeout", _START_S)
+    (job,) = program.read("list", "--label", _LABEL)
+    number = str(job["number"])
+
+    def kubectl(*args: str, status: int = 0) -> str:
+        return program.run("connect", number, "--", "kubectl", *args, status=status)
+
+    assert "namespace/default" in kubectl("get", "namespaces", "--output=name")
+    (tmp_path / "ticks.yaml").write_text(_TICKS)
+    assert kubectl("apply", "-f", str(tmp_path / "ticks.yaml")) == "pod/ticks created\n"
+    kubectl("wait", "--for=condition=Ready", "pod/ticks", "--timeout=120s")  # a watch
+    assert kubectl("exec", "ticks", "--", "sh", "-c", "echo $((6*7)); exit 3", status=3) == "42\n"
+    (tmp_path / "in").write_bytes(bytes(range(256)) * 4096)  # 1 MiB in both directions
+    program.run("cp", number, str(tmp_path / "in"), "ticks:/tmp/data")
+    program.run("cp", number, "ticks:/tmp/data", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+    with program.start("connect", number, "--", "kubectl", "logs", "--follow", "ticks") as (child, line):
+        assert line == "tick 1\n"
+        assert child.stdout is not None
+        assert [child.stdout.readline() for _ in range(20)][-1] == "tick 21\n"
+        child.send_signal(signal.SIGTERM)
+        child.wait(LIMIT_S)
+    assert _left(program) == []
+
+    file = tmp_path / "kept.conf"
+    file.touch(mode=0o600)
+    file.write_text(program.run("connect", number, "--", "sh", "-c", 'cat "$KUBECONFIG"'))
+    program.run("terminate", number)
+    inside = {**program.environ, "KUBECONFIG": str(file)}
+    done = subprocess.run(
+        ["kubectl", "get", "pods"], env=inside, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert (done.returncode, f"job {number}" in done.stderr) == (1, True), done.stderr
+    file.write_text(file.read_text().replace(site.user.apikey, "wrong"))
+    done = subprocess.run(
+        ["kubectl", "get", "pods"], env=inside, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert "the name, the API key or the token is wrong" in done.stderr
 
 
 def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> None:
@@ -189,9 +198,7 @@ def test_a_job_of_somebody_else_is_not_reached(program: Program, site: Site) -> 
     (job,) = program.read("list", "--label", _LABEL)
     stranger = {**program.environ, "KNS_USERNAME": site.other.username, "KNS_APIKEY": site.other.apikey}
     command = [sys.executable, "-m", "kns", "connect", str(job["number"]), "--", "true"]
-    done = subprocess.run(
-        command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+    done = subprocess.run(command, env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("kns: there is no such job")
 

@@ -1,29 +1,35 @@
 """
 Jobs with a Keycloak client of their own, against a real Keycloak. An administrator's script sets it up, a person logs
-in, and the client goes with the job.
+in, and the client goes with the job. The same realm lets people in to the page, and a second one to the command line.
 
-The server is the testbed's: this file starts and stops it.
+The server is the testbed's: this file starts and stops it. All tests with a Keycloak are in this file, because the
+start of the server, and of kns with its settings, takes most of their time.
 """
 
 import base64
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from demo.overlay import NAMESPACE
 from demo.target import ROOT
 from kns.adapters.bearer import RealmTokens
+from kns.cli.exits import Exit
 from kns.model import names
 from kns.model.errors import TokenError
 from testbed import layout, paths
 from tests.e2e.jobs import JobKeeper, TrialJob
 from tests.e2e.kubectl import nested_kubectl
 from tests.e2e.oidc import (
+    AUDIENCE_MAPPER,
     Login,
     RealmAdmin,
     ask_login_page,
@@ -33,6 +39,9 @@ from tests.e2e.oidc import (
     redeem_nothing,
 )
 from tests.e2e.once import check_ran_once, look
+from tests.e2e.people import Person, open_browser, somebody
+from tests.e2e.program import Asked, Program
+from tests.e2e.relay import open_relay
 from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod
 from tests.e2e.site import Site
 from tests.e2e.waiting import PATIENCE, NotYetError
@@ -43,6 +52,10 @@ APP = "keycloak-login"
 REALM, KNS_CLIENT = "jarvice", "kns"
 USER, PASSWORD = "ana", "ana-of-test"
 REALM_ADMIN, PORTAL_CLIENT = "rita", "portal-of-test"
+
+# The sign-in to the page and to the command line. The realms sign with the key of the demo, whose public key is in the
+# usual settings, so that nothing changes for tests that use tokens of the demo's realm.
+PAGE_CLIENT, CLI_CLIENT, CLI_REALM = "kns-page-of-test", "kns-cli-of-test", "jarvice-cli"
 
 SETTINGS = "kns-keycloak"  # the Secret that manifests/deployment.yaml reads
 _LIMIT_S = 180  # how long a job waits for Keycloak; long enough to give kns its right back on a busy machine
@@ -84,7 +97,10 @@ def realm(site: Site, settings: Settings, _server: str) -> Iterator[RealmAdmin]:
         timeout=300 * PATIENCE,
     )
     admin = RealmAdmin(_server, REALM, password=password)
+    admin.sign_with(Path(site.realm_key).read_text("ascii"))
     admin.ensure_user(USER, PASSWORD)
+    admin.ensure_user(site.user.username, PASSWORD)
+    _prepare_page(admin, site)
     admin.limit_tokens(_TOKEN_S)
     try:
         with _kns_with_keycloak(site, settings, made.stdout):
@@ -100,8 +116,42 @@ def _kns_with_keycloak(site: Site, settings: Settings, variables: str) -> Iterat
     with contextlib.ExitStack() as stack:
         stack.callback(site.kubectl.run, "delete", "secret", SETTINGS, within, "--ignore-not-found")
         site.kubectl.run("create", "secret", "generic", SETTINGS, within, "--from-env-file=/dev/stdin", stdin=variables)
-        settings.use(KNS_KEYCLOAK_LIMIT=str(_LIMIT_S), KNS_SWEEP_INTERVAL="2", KNS_SWEEP_GRACE="1")
+        settings.use(
+            KNS_KEYCLOAK_LIMIT=str(_LIMIT_S),
+            KNS_SWEEP_INTERVAL="2",
+            KNS_SWEEP_GRACE="1",
+            KNS_WEB_URL=site.url,
+            KNS_WEB_KEYCLOAK_CLIENT_ID=PAGE_CLIENT,
+            KNS_TOKEN_CLIENTS=f"jarvice,{CLI_CLIENT}",
+        )
         yield
+
+
+def _prepare_page(admin: RealmAdmin, site: Site) -> None:
+    """As docs/web-page.md says, and the realm asks each user whether the page may know them."""
+    admin.ensure_client(
+        PAGE_CLIENT,
+        publicClient=True,
+        consentRequired=True,
+        redirectUris=[f"{site.url}/ui/sign-in/keycloak/back"],
+        attributes={"pkce.code.challenge.method": "S256"},
+        protocolMappers=[AUDIENCE_MAPPER],
+    )
+    for username in (USER, site.user.username):
+        admin.revoke_consents(username)
+
+
+@pytest.fixture(scope="module")
+def browser(realm: RealmAdmin) -> Iterator[Browser]:
+    del realm
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def person(browser: Browser) -> Iterator[Person]:
+    with somebody(browser) as person:
+        yield person
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +233,126 @@ def test_an_administrator_s_token_of_the_app_opens_neither_the_realm_nor_kns(
         assert realm.list_users_as(app) == 403
         with pytest.raises(TokenError):
             kns.verify(app)
+
+
+_BY_KEYCLOAK = "Sign in with Keycloak"
+
+
+@pytest.mark.proves("page", "With a real Keycloak: refuse, sign in, see one's jobs, an ended session, sign out at both")
+def test_a_person_uses_the_page_with_an_account_of_the_realm(
+    site: Site, realm: RealmAdmin, serving: TrialJob, person: Person
+) -> None:
+    job = f"{site.url}/ui/jobs/{serving.number}"
+    with _lasting_tokens(realm):
+        person.go(job)
+        person.follow(_BY_KEYCLOAK)
+        person.log_in(site.user.username, PASSWORD)
+        person.decide(grant=False)
+        person.expect_text("Keycloak says that the sign-in was refused.")
+
+        person.follow(_BY_KEYCLOAK)
+        person.log_in(site.user.username, PASSWORD)
+        person.decide(grant=True)
+        person.expect_text(f"job {serving.number}")
+        assert person.page.url == job, "the page that was asked for first"
+        person.follow("Jobs")
+        person.expect_text(f"job {serving.number} · {APP}")
+
+        person.page.context.add_cookies([{"name": "kns_session", "value": "of-another-key", "url": site.url}])
+        person.go(job)
+        person.expect_text("Your session has ended. Sign in again to go on.")
+        person.follow(_BY_KEYCLOAK)
+        person.expect_text(f"job {serving.number}")
+        assert person.page.url == job, "the realm's session goes on, so it asks nothing"
+
+        person.press("Sign out")
+        person.expect_title("Signed out")
+        person.follow("sign out of Keycloak")
+        person.confirm_logout()
+        person.expect_title("Sign in")
+        assert person.page.url == f"{site.url}/ui/sign-in"
+        person.follow(_BY_KEYCLOAK)
+        person.expect_login_form()
+
+
+@pytest.mark.proves(
+    "page", "With a real Keycloak: somebody whom kns does not know learns why, and can change the account"
+)
+def test_a_user_of_the_realm_without_an_account_here_stays_out(site: Site, realm: RealmAdmin, person: Person) -> None:
+    with _lasting_tokens(realm):
+        person.go(f"{site.url}/ui/")
+        person.follow(_BY_KEYCLOAK)
+        person.log_in(USER, PASSWORD)
+        person.decide(grant=True)
+        person.expect_text("your account here is missing or not active")
+        person.follow("sign out of Keycloak")
+        person.confirm_logout()
+        person.follow(_BY_KEYCLOAK)
+        person.expect_login_form()
+
+
+@pytest.fixture(scope="module")
+def issuer(site: Site, realm: RealmAdmin) -> Iterator[str]:
+    """
+    That of a realm whose address is at loopback, because the command line sends tokens nowhere else without TLS.
+    """
+    del realm
+    password = paths.KEYCLOAK_PASSWORD.read_text("ascii")
+    with (
+        open_relay(layout.KEYCLOAK_URL) as address,
+        contextlib.closing(RealmAdmin(layout.KEYCLOAK_URL, CLI_REALM, password=password)) as admin,
+    ):
+        admin.ensure_realm(address=address)
+        admin.sign_with(Path(site.realm_key).read_text("ascii"))
+        admin.ensure_user(site.user.username, PASSWORD)
+        admin.limit_tokens(_TOKEN_S)
+        admin.ensure_client(
+            CLI_CLIENT,
+            publicClient=True,
+            standardFlowEnabled=False,
+            directAccessGrantsEnabled=False,
+            fullScopeAllowed=False,
+            attributes={"oauth2.device.authorization.grant.enabled": "true"},
+        )
+        yield f"{address}/realms/{CLI_REALM}"
+
+
+def test_a_person_signs_in_to_the_command_line_in_a_browser(
+    site: Site, issuer: str, browser: Browser, serving: TrialJob, tmp_path: Path
+) -> None:
+    kns = Program(site, tmp_path / "kns")
+    kns.environ = {key: value for key, value in kns.environ.items() if key not in ("KNS_USERNAME", "KNS_APIKEY")}
+    login = ("login", "--issuer", issuer, "--client", CLI_CLIENT)
+
+    with kns.ask(*login) as asked, somebody(browser) as person:
+        _enter_code(person, asked)
+        person.log_in(site.user.username, PASSWORD)
+        person.decide(grant=False)
+        assert asked.wait() == Exit.SIGNED_OUT
+    with kns.ask(*login) as asked, somebody(browser) as person:
+        _enter_code(person, asked)
+        person.log_in(site.user.username, PASSWORD)
+        person.decide(grant=True)
+        assert asked.wait() == Exit.OK
+
+    stored = tmp_path / "kns" / "credentials.json"
+    first = stored.read_text()
+    assert serving.number in [job["number"] for job in kns.read("list")]
+    assert stored.read_text() != first, "the token was renewed, because it ends in seconds"
+    copied = {file: file.read_bytes() for file in stored.parent.iterdir() if file.is_file()}
+    kns.run("logout")
+    for file, content in copied.items():
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+    kns.run("list", status=Exit.SIGNED_OUT)
+
+
+def _enter_code(person: Person, asked: Asked) -> None:
+    found = re.search(r"open (\S+) and enter the code (\S+)", asked.read_until("enter the code"))
+    assert found is not None
+    person.go(found[1])
+    person.page.locator("input[name=device_user_code]").fill(found[2])
+    person.page.locator("input[type=submit]").click()
 
 
 def test_the_app_could_use_its_client_while_it_was_deployed(serving: TrialJob) -> None:

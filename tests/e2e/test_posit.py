@@ -29,14 +29,13 @@ _STARTED_S, _GONE_S = 60.0, 90.0
 COUNTER = "trap 'echo trapped; exit 5' TERM; i=0; while true; do i=$((i+1)); echo $i; sleep 0.5; done"
 
 
-@pytest.fixture(scope="module")
-def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@contextlib.contextmanager
+def configuring(site: Site, folder: Path, *, namespace: str = NAMESPACE) -> Iterator[Path]:
     """The configuration of a plugin with the minimal Role, in a namespace that is deleted afterwards."""
-    folder = tmp_path_factory.mktemp("posit")
-    objects = build_rbac(RoleKind.MINIMAL, namespace=NAMESPACE, account=ACCOUNT, with_nodes=True)
+    objects = build_rbac(RoleKind.MINIMAL, namespace=namespace, account=ACCOUNT, with_nodes=True)
     site.kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     token = folder / "token"
-    token.write_text(site.kubectl.run("create", "token", ACCOUNT, f"--namespace={NAMESPACE}", "--duration=2h"))
+    token.write_text(site.kubectl.run("create", "token", ACCOUNT, f"--namespace={namespace}", "--duration=2h"))
     token.chmod(0o600)
     config = yaml.safe_load(Path(site.target.kubeconfig).read_text())
     cluster = config["clusters"][0]["cluster"]
@@ -47,7 +46,7 @@ def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         f"api-url={cluster['server']}\n"
         f"auth-token-path={token}\n"
         f"certificate-authority={authority}\n"
-        f"kubernetes-namespace={NAMESPACE}\n"
+        f"kubernetes-namespace={namespace}\n"
         f"scratch-path={folder / 'scratch'}\n"
         f"logging-dir={folder / 'logs'}\n"
         f"profile-config={folder / 'profiles.conf'}\n"
@@ -59,10 +58,16 @@ def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     )
     yield folder
     with_nodes = ("clusterrole", "clusterrolebinding")
-    site.kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+    site.kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
     for obj in objects:
         if obj["kind"].lower() in with_nodes:
             site.kubectl.run("delete", obj["kind"], obj["metadata"]["name"], "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with configuring(site, tmp_path_factory.mktemp("posit")) as folder:
+        yield folder
 
 
 @contextlib.contextmanager

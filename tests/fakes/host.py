@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, show_copy
 from kns.adapters.recent import RecentObjects
 from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
@@ -22,6 +22,7 @@ from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.objects.init import RUN, TAKE
 from kns.objects.prepare_job import CONTAINER as PREPARE
+from kns.objects.shell import COMPONENT as SHELL
 from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
@@ -68,6 +69,9 @@ class FakeHost:
         self.refused_pod: str | None = None
         self.shell_waits: str | None = None  # why the web shell's container waits; None: it runs
         self.shell_account = True
+        self.shell_log: str | None = ""
+        self.app_starts = True  # whether the app's pod becomes ready
+        self.has_scaled = False
         self.target_appears = True
         self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
@@ -124,11 +128,15 @@ class FakeHost:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         return [
-            _as_cached(kind, obj)
+            show_copy(choose_copy_keeper(kind)(copy_of(obj)))
             for (k, namespace, _), obj in self._objects.items()
             if (k, namespace) == (kind, location.namespace)
             and names.SYNCED_LABEL in (obj["metadata"].get("labels") or {})
         ]
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        found = self.observe_copies(kind, location)
+        return next((obj for obj in found if obj["metadata"]["name"] == name), None)
 
     def observe_members(self, installation: str) -> Sequence[Member]:
         namespaces = [obj for (kind, _, _), obj in self._objects.items() if kind is Kind.NAMESPACE]
@@ -216,10 +224,27 @@ class FakeHost:
         for pod in self.list_objects(Kind.POD, namespace, selector):
             self._end_pod(self._objects[Kind.POD, namespace, pod["metadata"]["name"]], grace_s)
 
+    def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
+        found = self._objects.get((kind, namespace, name))
+        if found is None or found["metadata"]["uid"] != uid:
+            return None
+        if kind in self.refuse:
+            raise RefusedError(f"PATCH {kind}: 403, {self.refuse[kind]}")
+        self.calls.append(f"scale {kind} {namespace}/{name} to {replicas}")
+        self.has_scaled = True
+        found["spec"]["replicas"] = replicas
+        return copy_of(found)
+
+    def has_ready_pod(self, namespace: str, selector: str) -> bool:
+        pods = self.list_objects(Kind.POD, namespace, selector)
+        return any(_is_ready(pod) and "deletionTimestamp" not in pod["metadata"] for pod in pods)
+
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
         found = self._objects.get((Kind.POD, namespace, pod))
         if found is None or container == TAKE:
             return self.take_log if found else None
+        if container == SHELL:
+            return self.shell_log
         assert container in (RUN, PREPARE)
         return found.get("log")
 
@@ -345,6 +370,9 @@ class FakeHost:
 
     def _run_shell(self, namespace: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{names.SHELL}-0")
+        if deployment["spec"].get("replicas") == 0:
+            self._scale_down(pod_key, deployment)
+            return
         if pod_key not in self._objects:
             if not self._may_create_pod(namespace):
                 return
@@ -352,6 +380,14 @@ class FakeHost:
         state = {"waiting": {"reason": self.shell_waits, "message": "no"}} if self.shell_waits else {"running": {}}
         self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "shell", "state": state}]}
         deployment["status"] = {"replicas": 1, "readyReplicas": 0 if self.shell_waits else 1}
+
+    def _scale_down(self, pod_key: Key, workload: Object) -> None:
+        """As the controllers do it: the pod gets its grace period, and the status counts it until it is gone."""
+        pod = self._objects.get(pod_key)
+        if pod is None:
+            workload["status"] = {"replicas": 0, "readyReplicas": 0}
+        else:
+            self._end_pod(pod, 15)
 
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
@@ -404,6 +440,9 @@ class FakeHost:
 
     def _run_control_plane(self, namespace: str, name: str, deployment: Object) -> None:
         pod_key = (Kind.POD, namespace, f"{name}-0")
+        if deployment["spec"].get("replicas") == 0:
+            self._scale_down(pod_key, deployment)
+            return
         is_new = pod_key not in self._objects
         if is_new:
             if not self._may_create_pod(namespace):
@@ -428,7 +467,7 @@ class FakeHost:
             self._objects[pod_key]["status"] = {"containerStatuses": [{"name": "syncer", "state": {"running": {}}}]}
             deployment["status"] = {"readyReplicas": 0}
             return
-        if is_new and "status" not in deployment:  # a control plane starts for a while
+        if is_new and not (deployment.get("status") or {}).get("readyReplicas"):  # a control plane starts for a while
             return
         ready = self._objects[pod_key].get("status", {}).get("conditions", [{}])[0]
         if (ready.get("type"), ready.get("status")) != ("Ready", "True"):
@@ -436,7 +475,7 @@ class FakeHost:
             self._objects[pod_key]["status"] = {
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
             }
-        deployment["status"] = {"readyReplicas": 1}
+        deployment["status"] = {"replicas": 1, "readyReplicas": 1}
         for secret in deployment.get("additionalSecrets", ()) if self.shell_account else ():
             data = {"certificate-authority": "Y2E=", "token": base64.b64encode(b"token-inside").decode()}
             self.put(Kind.SECRET, namespace, secret["name"], {"data": data})
@@ -471,6 +510,9 @@ class FakeHost:
             self.put(Kind.EVENT, namespace, "refused", event)
             return
         pod_key = (Kind.POD, namespace, f"{name}-0")
+        if job.get("status") and pod_key not in self._objects:  # a Job that has ended makes no pod again
+            self._sync_app(namespace, job)
+            return
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:
             if not self._may_create_pod(namespace):
@@ -511,11 +553,28 @@ class FakeHost:
             end = {"terminated": {**self.init_exit, "finishedAt": now}}
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
-        if kind == "Complete" and self.target_appears:
-            self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
-            tenant, web = {names.SYNCED_LABEL: namespace}, (Kind.POD, namespace, f"web-x-default-x-{namespace}")
-            if web in self._objects or self._may_create_pod(namespace):
-                self.put(*web, {"metadata": {"labels": tenant}})
+        self._sync_app(namespace, job)
+
+    def _sync_app(self, namespace: str, job: Object) -> None:
+        """What the templates made inside: a running syncer copies it, and makes a pod again that somebody deleted."""
+        is_complete = job["status"]["conditions"][0]["type"] == "Complete"
+        control_plane = self._objects.get((Kind.POD, namespace, f"{namespace}-0"))
+        if not (is_complete and self.target_appears) or control_plane is None:
+            return
+        self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
+        web = (Kind.POD, namespace, f"web-x-default-x-{namespace}")
+        if web in self._objects:
+            now = self._now()
+            ready = {"type": "Ready", "status": "True" if self.app_starts else "False", "lastTransitionTime": now}
+            self._objects[web].setdefault("status", {"phase": "Running", "conditions": [ready]})
+        elif self._may_create_pod(namespace):
+            labels = {"app": "web", names.SYNCED_LABEL: namespace, names.SYNCED_NAMESPACE_LABEL: "default"}
+            self.put(*web, {"metadata": {"labels": labels}})
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _is_of(namespace: Object, installation: str) -> bool:

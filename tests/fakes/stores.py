@@ -196,6 +196,10 @@ class MemoryJobStore:
         self._fail("count_live")
         return sum(not job.is_ended for job in self.list_jobs() if job.spec.user == username)
 
+    def list_sleeping(self) -> Sequence[str]:
+        self._fail("list_sleeping")
+        return [job.record for job in self.list_jobs() if job.spec.sleep and not job.is_ended]
+
     def count_waiting(self) -> int:
         self._fail("count_waiting")
         return len(self.list_in_state(JobState.SUBMITTED))
@@ -262,6 +266,16 @@ class MemoryJobStore:
                 raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
             if bool(current.spec.keep) is not keep:
                 self._write("set_keep", replace(current, spec=current.spec.model_copy(update={"keep": keep})))
+
+    def set_sleep(self, job: Job, *, asleep: bool) -> None:
+        self._fail("set_sleep")
+        with self._lock:
+            current = self._stored(job)
+            if current.uid != job.uid:
+                raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+            if current.is_ended or current.stop_reason is not None or bool(current.spec.sleep) is asleep:
+                return
+            self._write("set_sleep", replace(current, spec=current.spec.model_copy(update={"sleep": asleep})))
 
     # RecordAuthority
 

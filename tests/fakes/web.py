@@ -30,6 +30,9 @@ class FakeRealm:
     def build_url(self, *, redirect_url: str, state: str, verifier: str) -> str:
         return f"{self.url}?{urlencode({'redirect_uri': redirect_url, 'state': state, 'challenge': verifier[::-1]})}"
 
+    def build_sign_out_url(self, *, redirect_url: str) -> str:
+        return f"{self.url}/logout?{urlencode({'redirect_uri': redirect_url})}"
+
     def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
         if self.fault is not None:
             raise self.fault

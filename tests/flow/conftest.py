@@ -17,6 +17,7 @@ from kns.ports import Context, IdentityProvider, World
 from kns.stages import NESTED_JOB
 from kns.stages.lifecycle import Lifecycle
 from tests.builders import JobBuilder, a_catalog, a_job, a_site
+from tests.fakes.doors import FakeDoors
 from tests.fakes.host import FakeHost
 from tests.fakes.stores import FakeClock, MemoryJobStore, MemoryOutputStore, MemoryTokenStore, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
@@ -37,6 +38,7 @@ class Simulation:
     catalog: StaticCatalog
     identity: IdentityProvider | None = None
     rooms: Rooms = field(default_factory=Rooms)
+    doors: FakeDoors = field(default_factory=FakeDoors)
     site: Site = SITE
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
@@ -62,6 +64,7 @@ class Simulation:
             catalog=self.catalog,
             identity=self.identity,
             rooms=self.rooms,
+            doors=self.doors,
         )
 
     def context(self) -> Context:

@@ -38,7 +38,7 @@ def read_profile(given: dict[str, Any]) -> Profile:
 def main() -> None:
     settings = json.loads(sys.argv[1])
     profile = read_profile(settings.pop("profile", {}))
-    for key in ("scratch_path", "auth_token_path"):
+    for key in ("scratch_path", "auth_token_path", "nested_credentials_path"):
         if key in settings:
             settings[key] = Path(settings[key])
     frames = take_stdout()

@@ -55,6 +55,7 @@ class Cluster(ApiServer):
         self._over: set[str] = set()  # pods whose log is complete
         self._logged = threading.Condition()
         self._clock = itertools.count(1)
+        self._node_ports = itertools.count(30000)
         super().__init__()
 
     def close(self) -> None:
@@ -183,6 +184,11 @@ class Cluster(ApiServer):
             return self._answer_node(seen)
         if (sub := _SUB.fullmatch(seen.path)) is not None and sub[2] == "log":
             return self._refuse_log(seen, sub[1])
+        if seen.method == "POST" and seen.path.endswith("/jobs") and (wrong := _find_doubled_mount(seen.body)):
+            return failure(422, "Invalid", f"spec.template.spec.containers[0].volumeMounts[1].mountPath: {wrong}")
+        if seen.method == "POST" and seen.path.endswith("/services"):
+            for port in seen.body["spec"]["ports"]:
+                port.setdefault("nodePort", next(self._node_ports))
         answer = super().answer(seen)
         if seen.method == "PATCH" and "/jobs/" in seen.path and answer.status == 200:
             self._suspend(answer.body)
@@ -257,6 +263,8 @@ class Cluster(ApiServer):
     def _answer_node(self, seen: Seen) -> Answer:
         if not self.nodes_visible:
             return failure(403, "Forbidden", 'nodes "node-1" is forbidden: cannot get resource "nodes"')
+        if seen.path != f"/api/v1/nodes/{NODE}":
+            return failure(404, "NotFound", "nodes not found")
         addresses = [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "203.0.113.7"}]
         return Answer(200, {"metadata": {"name": NODE}, "status": {"addresses": addresses}})
 
@@ -296,6 +304,13 @@ class Cluster(ApiServer):
         self.inputs[pod] = data
         socket.send(3, _end(0))
         socket.close()
+
+
+def _find_doubled_mount(job: dict[str, Any]) -> str:
+    """What the real server says of two mounts at one place."""
+    mounts = job["spec"]["template"]["spec"]["containers"][0].get("volumeMounts") or ()
+    paths = [mount["mountPath"] for mount in mounts]
+    return next((f'Invalid value: "{path}": must be unique' for path in paths if paths.count(path) > 1), "")
 
 
 def pod_name(job_id: str) -> str:

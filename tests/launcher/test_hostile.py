@@ -21,6 +21,7 @@ from kns.launcher.frames import FrameReader, Outbox
 from kns.launcher.plugin import Plugin
 from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Options, Profile
+from kns.launcher.requests import TooManyError, parse_request
 from kns.launcher.streams import OutputStreams, ResourceStreams, StatusStreams
 from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
 from kns.plain import jobs as plain_jobs
@@ -72,6 +73,9 @@ class Jobs:
     def peek(self, job_id: str) -> View | None:
         return self.views.get(job_id)
 
+    def has_failed(self, job_id: str) -> bool:
+        return False
+
     def read_usage(self, job_id: str) -> Usage | None:
         self.measured.append(job_id)
         if self.usage_error is not None:
@@ -100,9 +104,8 @@ def make_plugin(jobs: Any, *, max_bytes: int = 5 << 20) -> tuple[Plugin, Sink]:
 
 def ask(plugin: Plugin, message_type: int, **fields: Any) -> None:
     plugin.accept(json.dumps({"messageType": message_type, "requestId": 7, **fields}).encode())
-    request = plugin._waiting.get_nowait()
-    assert request is not None
-    plugin.answer(request)
+    waiting = plugin._calls if plugin._waiting.empty() else plugin._waiting
+    plugin.answer(waiting.get_nowait())
 
 
 # --- what one job does to all
@@ -434,13 +437,97 @@ def test_cancelled_outputs_count_until_their_threads_end(monkeypatch: pytest.Mon
     stuck = Stuck()
     streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
     for number in (1, 2):
-        streams.open(number, "a-1", Kind.MIXED)
+        streams.open(number, "*", "a-1", Kind.MIXED)
         streams.cancel(number)
     try:
-        with pytest.raises(InvalidInputError, match="2 streams"):
-            streams.open(3, "a-1", Kind.MIXED)
+        with pytest.raises(TooManyError, match="2 streams"):
+            streams.open(3, "*", "a-1", Kind.MIXED)
     finally:
         stuck.answered.set()
+
+
+def test_one_user_has_a_share_of_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS_OF_ONE", 2)
+    stuck = Stuck()
+    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    try:
+        for number in (1, 2):
+            streams.open(number, "ana", "a-1", Kind.MIXED)
+            streams.cancel(number)
+        with pytest.raises(TooManyError, match="2 streams of this kind are open for this user"):
+            streams.open(3, "ana", "a-1", Kind.MIXED)
+        streams.open(4, "berta", "b-1", Kind.MIXED)
+    finally:
+        stuck.answered.set()
+
+
+@pytest.mark.parametrize("kind", [StatusStreams, ResourceStreams])
+@pytest.mark.proves("security", "use up streams, requests or operations")
+def test_one_user_has_a_share_of_the_streams(
+    kind: type[StatusStreams | ResourceStreams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator, and a Launcher without authorization, ask as everybody and have no share but the whole."""
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 2)
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS", 6)
+    streams = kind(Jobs(make_view("a-1")), Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    for number in (1, 2):
+        streams.open(number, "ana", "a-1")
+    with pytest.raises(TooManyError, match="for this user"):
+        streams.open(3, "ana", "a-1")
+    for number in (4, 5, 6, 7):
+        streams.open(number, "*", "a-1")
+    with pytest.raises(TooManyError, match="6 streams"):
+        streams.open(8, "*", "a-1")
+    streams.cancel(1)
+    streams.open(9, "ana", "a-1")
+
+
+def test_a_refused_stream_is_an_error_of_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 0)
+    plugin, sink = make_plugin(Jobs(make_view("a-1")))
+    ask(plugin, 4, username="ana", jobId="*")
+    (answer,) = sink.messages()
+    assert (answer["messageType"], answer["errorCode"], answer["responseId"]) == (-1, 0, 0)
+    assert "cancel some of them" in answer["errorMessage"]
+    assert plugin._opening == set()
+
+
+def test_many_streams_share_what_they_have_shown() -> None:
+    """Each stream remembers what it sent of each job; a thousand streams of ten thousand jobs would be too much."""
+    jobs = Jobs(make_view("a-1"))
+    streams = StatusStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    for number in (1, 2):
+        streams.open(number, "*", "*")
+    one, two = (stream.sent["a-1"] for stream in streams._streams.values())
+    assert one is two
+    del jobs.views["a-1"]
+    streams._look("a-1")
+    assert streams._shown == {}
+
+
+@pytest.mark.proves("security", "use up streams, requests or operations")
+def test_one_user_has_a_share_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.plugin._MOST_WAITING_OF_ONE", 3)
+    monkeypatch.setattr("kns.launcher.plugin._MOST_CONTROLS_OF_ONE", 2)
+    plugin, sink = make_plugin(Jobs())
+
+    def accept(message_type: int, user: str, number: int) -> None:
+        message = {"messageType": message_type, "requestId": number, "username": user, "jobId": "a", "operation": 2}
+        plugin.accept(json.dumps(message).encode())
+
+    for number in range(5):
+        accept(9, "ana", number)
+        accept(5, "ana", 10 + number)
+    accept(9, "berta", 20)
+    accept(9, "*", 21)
+    refused = [(each["requestId"], each["errorCode"]) for each in sink.messages()]
+    assert refused == [(12, 9), (3, 0), (13, 9), (4, 0), (14, 9)]
+    stop = threading.Event()
+    threading.Thread(target=plugin._work, args=(plugin._waiting, stop), daemon=True).start()
+    with plugin._room:
+        assert plugin._room.wait_for(lambda: not plugin._held[(False, "ana")], PATIENCE_S)
+    accept(9, "ana", 30)
+    assert 30 not in [each["requestId"] for each in sink.messages() if each["messageType"] == -1]
 
 
 def test_commands_in_containers_do_not_hold_up_other_requests() -> None:
@@ -451,6 +538,57 @@ def test_commands_in_containers_do_not_hold_up_other_requests() -> None:
     assert plugin._waiting.empty()
     assert {message["messageType"] for message in sink.messages()} == {-1}
     assert 0 < plugin._controls.qsize() < 200
+
+
+def test_a_slow_cluster_does_not_hold_up_what_is_in_memory() -> None:
+    """Each submission waits for the API server for seconds. Lists and states are known without it."""
+    plugin, _ = make_plugin(Jobs(make_view("a-1")))
+
+    def accept(message_type: int, job_id: str = "") -> None:
+        plugin.accept(json.dumps({"messageType": message_type, "requestId": 1, "jobId": job_id}).encode())
+
+    for message_type in (1, 2, 8):
+        accept(message_type, "a-1")
+    for message_type in (3, 4, 6, 7):
+        accept(message_type, "unknown-1")
+    assert (plugin._calls.qsize(), plugin._waiting.qsize()) == (7, 0)
+    for message_type in (3, 4, 6, 7):
+        accept(message_type, "a-1")
+        accept(message_type, "*")
+    accept(9)
+    accept(42)
+    assert (plugin._calls.qsize(), plugin._waiting.qsize()) == (7, 10)
+
+
+@pytest.mark.parametrize("message_type", [2, 5])
+def test_a_change_that_waited_too_long_is_not_made(message_type: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Launcher has given up, so nobody would know of the job."""
+    monkeypatch.setattr("kns.launcher.plugin._STALE_S", -1.0)
+    plugin, sink = make_plugin(Jobs(make_view("a-1")))
+    job = {"name": "a", "container": {"image": "i"}, "user": "ana"}
+    request = {
+        "messageType": message_type,
+        "requestId": 7,
+        "username": "ana",
+        "job": job,
+        "jobId": "a-1",
+        "operation": 2,
+    }
+    plugin.answer(parse_request(json.dumps(request).encode()))
+    ask(plugin, 3, username="ana", jobId="a-1")
+    refused, answered = sink.messages()
+    assert (refused["errorCode"], "nothing was done" in refused["errorMessage"]) == (5, True)
+    assert answered["messageType"] == 2
+
+
+@pytest.mark.parametrize("user", ["a\0b", "\ud800", "x" * 300])
+@pytest.mark.parametrize("place", ["username", "job"])
+def test_a_user_that_no_reader_could_read_submits_nothing(user: str, place: str) -> None:
+    """It would be in each list of all jobs."""
+    plugin, sink = make_plugin(Jobs())
+    job = {"name": "a", "container": {"image": "i"}, **({"user": user} if place == "job" else {})}
+    ask(plugin, 2, username=user if place == "username" else "*", job=job)
+    assert sink.messages()[0]["errorCode"] == 2
 
 
 def test_large_requests_wait_outside(monkeypatch: pytest.MonkeyPatch) -> None:

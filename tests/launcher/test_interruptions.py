@@ -21,6 +21,7 @@ from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob, Port
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
+from kns.plain.kept import KEEP
 from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
 from tests.fakes.stores import FakeClock
@@ -68,7 +69,7 @@ class Process:
         self.stop = threading.Event()
         client = connect_with_token(server.url, read_token=lambda: "t", authority_file=None)
         self.clock = FakeClock()
-        real = NamespacedCluster(client, namespace=NAMESPACE, selector=f"{names.LABEL}=c", clock=self.clock)
+        real = NamespacedCluster(client, namespace=NAMESPACE, selector=f"{names.LABEL}=c", clock=self.clock, keep=KEEP)
         cluster: Any = Fragile(real, at=at, after=after)
         inputs = InputFiles(scratch)
         build = Build(

@@ -214,6 +214,30 @@ def test_users_see_their_own_jobs(launcher: Launcher) -> None:
         assert answer["errorCode"] == 3, answer
 
 
+@pytest.mark.parametrize(
+    ("username", "named", "owner"),
+    [("berta", "", "berta"), ("*", "berta", "berta"), ("", "cy", "cy"), ("rstudio-server", "cy", "cy")],
+)
+def test_whose_a_submitted_job_is(launcher: Launcher, username: str, named: str, owner: str) -> None:
+    """An administrator, and a Launcher without authorization, ask as everybody and name the user; so may Workbench."""
+    job = {"name": "a", "command": "true", "container": {"image": "debian"}, **({"user": named} if named else {})}
+    assert launcher.ask(2, username=username, job=job)["jobs"][0]["user"] == owner
+
+
+@pytest.mark.proves("security", "submit a job as another user")
+def test_a_user_submits_for_nobody_else(launcher: Launcher, cluster: Cluster) -> None:
+    """The job would run with the other user's profile, and be shown as theirs."""
+    before = cluster.jobs()
+    job = {"name": "a", "command": "true", "container": {"image": "debian"}, "user": "root"}
+    answer = launcher.ask(2, username="ana", requestUsername="ana", job=job)
+    assert answer["errorCode"] == 2
+    assert (
+        answer["errorMessage"] == "job.user: is 'root', and the request is of 'ana'; a user submits jobs of their own"
+    )
+    assert launcher.ask(2, username="*", job={**job, "user": "r" * 300})["errorCode"] == 2
+    assert cluster.jobs() == before
+
+
 def test_filters_and_fields(launcher: Launcher) -> None:
     first = launcher.submit(user="dora", command="true", tags=["a", "b"])
     second = launcher.submit(user="dora", command="true", tags=["a"])

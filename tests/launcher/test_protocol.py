@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from kns.launcher.streams import MOST_STREAMS_OF_ONE
 from tests.launcher.client import Launcher
 from tests.launcher.cluster import Cluster
 from tests.launcher.conftest import Start
@@ -134,3 +135,44 @@ def test_both_ends_at_once(start: Start) -> None:
     launcher.bootstrap()
     launcher.process.send_signal(signal.SIGTERM)
     assert launcher.close_input() == 0
+
+
+def test_thousands_of_streams_of_one_user(start: Start) -> None:
+    """Each beyond the user's share is an error of its own; the others, and everybody else, go on."""
+    launcher = start()
+    launcher.bootstrap()
+    job = launcher.submit(command="true")["id"]
+    for request_id in range(1000, 3000):
+        launcher.send(4, request_id=request_id, username="ana", jobId=job)
+        if request_id % 100 == 0:  # fewer than the requests of one user that may wait
+            launcher.ask(9, username="ana")
+
+    def errors() -> list[int]:
+        return [message["errorCode"] for message in launcher.messages if message["messageType"] == -1]
+
+    launcher.until(lambda: len(errors()) == 2000 - MOST_STREAMS_OF_ONE)
+    assert set(errors()) == {0}
+    assert launcher.ask(3, username="berta", jobId="*")["jobs"] == []
+    launcher.send(4, request_id=1000, username="ana", jobId=job, cancel=True)
+    launcher.send(4, request_id=4000, username="ana", jobId=job)
+    launcher.wait(lambda m: any(each["requestId"] == 4000 for each in m.get("sequences", ())))
+
+
+def test_streams_that_are_cancelled_at_once_send_nothing_later(start: Start, cluster: Cluster) -> None:
+    launcher = start()
+    launcher.bootstrap()
+    job = launcher.submit(command="true")["id"]
+    launcher.send(4, request_id=900, username="*", jobId="*")
+    for request_id in range(1000, 1300):
+        for kind in (4, 6):
+            launcher.send(kind, request_id=request_id, username="ana", jobId=job)
+            launcher.send(kind, request_id=request_id, username="ana", jobId=job, cancel=True)
+    launcher.ask(3, username="ana", jobId=job)
+    cluster.run_pod(job)
+    cluster.write_log(job, "hello")
+    launcher.wait_status(job, "Running")
+    cluster.end_pod(job)
+    launcher.wait_status(job, "Finished")
+    running = [m for m in launcher.messages if m["messageType"] == 3 and m["status"] != "Pending"]
+    assert {each["requestId"] for message in running for each in message["sequences"]} == {900}
+    assert [message for message in launcher.messages if message["messageType"] == 5] == []

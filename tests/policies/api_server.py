@@ -13,7 +13,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,10 +66,14 @@ def await_refusal(call: Callable[[], object], what: str) -> None:
 class ApiServer:
     """Calls as the administrator, or as somebody whom the administrator impersonates."""
 
-    def __init__(self, client: httpx.Client, kubeconfig: Path) -> None:
+    def __init__(self, client: httpx.Client, kubeconfig: Path, *, programs: Mapping[str, int], store_url: str) -> None:
         self._client = client
         self.kubeconfig = kubeconfig
         """The administrator's, for programs that read one."""
+        self.programs = programs
+        """The process ids of the programs, by name."""
+        self.store_url = store_url
+        """Where etcd answers, without authentication."""
 
     def call(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
         """
@@ -95,12 +99,24 @@ class ApiServer:
 
 
 @contextmanager
-def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
-    """An API server that runs until the context ends. Its state is in `folder`."""
+def running(
+    folder: Path,
+    programs: tuple[str, str],
+    *,
+    flags: Sequence[str] = (),
+    store_flags: Sequence[str] = (),
+    accounts: Sequence[str] = (),
+) -> Iterator[ApiServer]:
+    """
+    An API server that runs until the context ends. Its state is in `folder`.
+
+    `flags` are added to those of the API server, `store_flags` to those of etcd; `accounts` are further lines of the
+    API server's token file (`token,user,uid,"group,group"`).
+    """
     apiserver, etcd = programs
     client_port, peer_port, port = _free_ports(3)
     token = secrets.token_hex(16)
-    (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
+    (folder / "tokens.csv").write_text("\n".join([f'{token},admin,admin,"system:masters"', *accounts, ""]))
     certificates = build_certificates(Location(1, "kns-job-1"), service_cidr=_SERVICE_CIDR, now=datetime.now(UTC))
     authority, admin = folder / "client-ca.crt", yaml.safe_load(certificates["admin.conf"])["users"][0]["user"]
     authority.write_bytes(certificates["client-ca.crt"])
@@ -117,7 +133,8 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             f"--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}",
             f"--initial-cluster=default=http://127.0.0.1:{peer_port}",
             "--unsafe-no-fsync",
-        ),
+            *store_flags,
+        ) as store,
         run_beside(
             folder / "kube-apiserver.log",
             apiserver,
@@ -136,6 +153,7 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
             # Without controllers no namespace gets its default account, and no pod would be admitted.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
+            *flags,
         ) as server,
     ):
         _await_ready(port, token, folder / "kube-apiserver.log", server)
@@ -149,7 +167,8 @@ def running(folder: Path, programs: tuple[str, str]) -> Iterator[ApiServer]:
         ) as client:
             kubeconfig = folder / "kubeconfig"
             kubeconfig.write_text(json.dumps(_build_kubeconfig(port, admin, folder / "apiserver.crt")))
-            yield ApiServer(client, kubeconfig)
+            pids = {"etcd": store.pid, "kube-apiserver": server.pid}
+            yield ApiServer(client, kubeconfig, programs=pids, store_url=f"http://127.0.0.1:{client_port}")
 
 
 def _build_kubeconfig(port: int, user: Mapping[str, str], certificate: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from kns.plain.inputs import InputFiles
 from kns.plain.job import Constraint, Container, Mount, PlainJob, Port, Resources, SecretVariable, Variable
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
+from kns.plain.kept import KEEP
 from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
 from tests.patience import PATIENCE_S
@@ -66,7 +67,7 @@ FULL = PlainJob(
 @pytest.fixture(scope="module")
 def client(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeClient]:
     for obj in build_rbac(RoleKind.MINIMAL, namespace=NAMESPACE, account=ACCOUNT, with_nodes=False):
-        api.call("POST", PATHS[obj["kind"]], obj)
+        api.apply(f"{PATHS[obj['kind']]}/{obj['metadata']['name']}", obj)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     token = api.call("POST", f"{PATHS['ServiceAccount']}/{ACCOUNT}/token", request)["status"]["token"]
     cluster = json.loads(api.kubeconfig.read_text())["clusters"][0]["cluster"]
@@ -84,7 +85,7 @@ class Rig:
         limits = WatchLimits(page=2, timeout_s=60)
         self.stop = threading.Event()
         self.cluster = NamespacedCluster(
-            client, namespace=NAMESPACE, selector=f"{names.LABEL}=c", clock=SystemClock(), limits=limits
+            client, namespace=NAMESPACE, selector=f"{names.LABEL}=c", clock=SystemClock(), keep=KEEP, limits=limits
         )
         inputs = InputFiles(scratch)
         build = Build(

@@ -12,8 +12,9 @@ from kns.adapters.kube.records import KubeRecords
 from kns.model.errors import ConflictError, KnsError
 from kns.model.job.inputs import split_inputs
 from kns.model.job.job import JobState
+from kns.model.job.usage import Usage
 from tests.builders import a_job
-from tests.fakes.stores import FakeClock
+from tests.fakes.stores import START, FakeClock
 from tests.policies.api_server import ApiServer
 from tests.policies.conftest import MANIFESTS
 
@@ -93,6 +94,24 @@ def test_a_job_is_kept_and_no_longer(records: KubeRecords) -> None:
         found = records.find(21)
         assert found is not None
         assert found.spec.keep is keep
+
+
+def test_a_job_sleeps_and_its_usage_pauses(records: KubeRecords) -> None:
+    job = records.create(a_job().numbered(22).build().spec)
+    for asleep in (True, False):
+        records.set_sleep(job, asleep=asleep)
+        found = records.find(22)
+        assert found is not None
+        assert found.spec.sleep is asleep
+        assert records.count_sleeping() == int(asleep)
+    usage = Usage(time=START).pause(START)
+    assert found is not None
+    records.write_status(found, a_job().exposed().with_status(usage=usage, usage_reports=(usage,)).build().status)
+    stored = records.fetch(22)
+    assert stored is not None
+    assert stored.status.usage is not None
+    assert stored.status.usage.paused
+    assert stored.status.usage_reports[0].paused
 
 
 def test_a_walltime_is_extended_and_never_gets_shorter(api: ApiServer, records: KubeRecords) -> None:

@@ -12,7 +12,7 @@ from kns.model.job.job import AdoptedNamespace, JobState
 from kns.ports import Kind
 from kns.service.explain import MOST_SHOWN, Explanation, Standing, explain
 from kns.service.ports import ServicePorts
-from kns.service.words import ADVICE, WARNING_ADVICE
+from kns.service.words import ADVICE, NO_NODE_OF_MACHINE, WARNING_ADVICE
 from tests.builders import JobBuilder, a_job
 from tests.fakes.pool import FakePool
 from tests.fakes.stores import FakeClock, MemoryNamespaces
@@ -185,3 +185,24 @@ def test_what_holds_a_removal_is_named(ports: ServicePorts, host: MemoryNamespac
 def test_a_reason_of_another_release_has_no_advice(ports: ServicePorts, host: MemoryNamespaces) -> None:
     builder = waiting(Reason.SPAWNING, "m").ended(JobState.FAILED).with_status(reason="FromTheFuture", message="m")
     assert ask(ports, builder).advice == ()
+
+
+NO_NODES = "0/2 nodes are available: {}. preemption: 0/2 nodes are available."
+
+
+@pytest.mark.parametrize(
+    ("cause", "advice"),
+    [
+        ("2 node(s) didn't match Pod's node affinity/selector", NO_NODE_OF_MACHINE),
+        (
+            "1 node(s) had untolerated taint {gpu: }, 1 node(s) didn't match Pod's node affinity/selector",
+            NO_NODE_OF_MACHINE,
+        ),
+        ("1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: }", WARNING_ADVICE["FailedScheduling"]),
+    ],
+)
+def test_a_machine_without_nodes_is_told_from_one_that_is_full(
+    ports: ServicePorts, host: MemoryNamespaces, cause: str, advice: str
+) -> None:
+    host.objects[Kind.EVENT, NAMESPACE] = [a_warning("FailedScheduling", NO_NODES.format(cause), second=1)]
+    assert ask(ports, a_job().exposed()).advice == (advice,)

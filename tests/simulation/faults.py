@@ -73,6 +73,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.observe_job": CACHED,
     "cluster.observe_routes_at": CACHED,
     "cluster.observe_copies": CACHED,
+    "cluster.observe_copy": CACHED,
     "cluster.read": READ,
     "cluster.read_shared": READ,
     "cluster.list_objects": READ,
@@ -82,6 +83,9 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.apply": WRITE,
     "cluster.delete": {**WRITE, "409 before": Fault(), "409 after": Fault(after=True)},
     "cluster.delete_pods": WRITE,
+    "cluster.scale": {**WRITE, "409 before": Fault(), "409 after": Fault(after=True)},
+    "cluster.has_ready_pod": READ,
+    "doors.list_addresses": READ,
     "renderer.render": CRASH | {"helm killed": Fault(_unavailable)},
     "virtual_clusters.is_ready": CRASH | {"any error": Fault()},
     "virtual_clusters.apply": WRITE,
@@ -104,6 +108,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "store.allot_number": WRITE,
     "store.create": WRITE,
     "store.request_stop": WRITE,
+    "store.set_sleep": WRITE,
     "store.accept": WRITE,
     "store.write_status": WRITE,
     "store.set_finalizer": WRITE,
@@ -205,6 +210,10 @@ class WatchedPort(Port):
     def lag(self) -> None:
         self._still = self._still or self._target.snapshot()
 
+    def lag_since(self, still: Any) -> None:
+        """Show this state, which may be older than everything that this process has seen."""
+        self._still = still
+
     def catch_up(self) -> None:
         self._still = None
 
@@ -227,7 +236,7 @@ class WatchedPort(Port):
 
 class WatchedHost(WatchedPort):
     def _learn(self, method: str, args: tuple[Any, ...], answer: Any) -> None:
-        if method == "apply":
+        if method == "apply" or (method == "scale" and answer is not None):
             self._still.learn(answer)
         if method == "claim":
             self._still.learn(self._target.read(Kind.NAMESPACE, "", args[0].namespace))
@@ -235,5 +244,5 @@ class WatchedHost(WatchedPort):
 
 class WatchedRecords(WatchedPort):
     def _learn(self, method: str, args: tuple[Any, ...], answer: Any) -> None:
-        if method in ("accept", "write_status", "set_finalizer", "request_stop"):
+        if method in ("accept", "write_status", "set_finalizer", "request_stop", "set_sleep"):
             self._still.learn(args[0].record, self._target)

@@ -24,6 +24,7 @@ from kns.model.submit.submission import Terms
 from kns.ports import World
 from kns.stages import NESTED_JOB
 from tests.builders import a_catalog
+from tests.fakes.doors import FakeDoors
 from tests.fakes.stores import FakeClock, StaticCatalog
 from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 from tests.flow.conftest import SITE
@@ -178,6 +179,7 @@ class Process:
             "inputs": Port("inputs", world.store.inputs, gate),
             "catalog": Port("catalog", world.catalog, gate),
             "identity": Port("identity", world.realm, gate),
+            "doors": Port("doors", FakeDoors(), gate),
         }
         records = self.records.fenced(self._leads)
         catalog: Any = ports["catalog"]
@@ -238,6 +240,12 @@ class Process:
         self._lag_left = LAG_RECONCILES
         self.records.lag()
         self.host.lag()
+
+    def lag_since(self, records: Any, host: Any) -> None:
+        """The first lists of this process showed this state, and its watches are behind."""
+        self._lag_left = LAG_RECONCILES
+        self.records.lag_since(records)
+        self.host.lag_since(host)
 
     def catch_up(self) -> None:
         """The watches have listed everything again."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.inputs import split_inputs
-from kns.model.job.job import Job, JobSpec, JobState, StopReason
+from kns.model.job.job import Job, JobSpec, JobState, Rest, StopReason
 from kns.model.site import GatewayRef, Site
 from kns.objects.init import HELP_MARK
 from tests.builders import JobBuilder, a_job
@@ -33,6 +33,11 @@ def _spawns(job: Job) -> bool:
     return job.status.spawn_start_time is not None
 
 
+def _cannot_sleep(job: Job) -> bool:
+    asleep = job.status.condition(ConditionType.ASLEEP)
+    return asleep is not None and asleep.reason == Reason.SLEEP_NOT_POSSIBLE
+
+
 def _is_kept(job: Job) -> bool:
     removed = job.status.condition(ConditionType.REMOVED)
     return removed is not None and removed.reason == Reason.KEPT
@@ -40,6 +45,23 @@ def _is_kept(job: Job) -> bool:
 
 def _stop(reason: StopReason) -> Act:
     return lambda world: world.ask(lambda records: records.request_stop(world.store.last[RECORD], reason))
+
+
+def _sleep(world: Installation) -> None:
+    world.ask(lambda records: records.set_sleep(world.store.last[RECORD], asleep=True))
+
+
+def _wake(world: Installation) -> None:
+    world.ask(lambda records: records.set_sleep(world.store.last[RECORD], asleep=False))
+
+
+def _is(rest: Rest) -> When:
+    return lambda job: job.status.rest is rest
+
+
+def _serves_again(job: Job) -> bool:
+    asleep = job.status.condition(ConditionType.ASLEEP)
+    return asleep is not None and asleep.reason == Reason.OK
 
 
 def _delete(world: Installation) -> None:
@@ -92,9 +114,9 @@ class Life:
     site: Site = SITE
     prepare: Act = lambda world: None
 
-    def live(self, plan: Plan) -> Installation:
+    def live(self, plan: Plan, *, make: Callable[[Site], Installation] = Installation) -> Installation:
         """Simulate from the creation of the record until nothing of the job is left."""
-        world = Installation(self.site)
+        world = make(self.site)
         self.prepare(world)
         world.gate.plan = plan
         world.store.add_spec(self.spec or self.job.build().spec, record=RECORD)
@@ -106,8 +128,6 @@ class Life:
         return world
 
 
-# Events are read only if an init pod does not start for minutes (tests/flow/test_init_job.py).
-ASKED_AFTER_MINUTES = {"cluster.list_events"}
 # No life makes these calls. A submit over HTTP does, and a life begins with the record that the submit created.
 ASKED_BY_SUBMIT = {"store.find_request", "store.count_live", "store.create"}
 LINES = {
@@ -120,7 +140,36 @@ LINES = {
     ),
 }
 _SHUTDOWN = (JobState.COMPLETED, Reason.SHUTDOWN)
+_WITH_VOLUME = replace(ALL_EXTRAS, virtual=replace(SITE.virtual, storage_class="fast"))
 LIVES = {
+    "asleep, awake, and shut down": Life(
+        *_SHUTDOWN,
+        job=a_job().with_nested(enable_gotty_shell=True),
+        acts=(
+            (serves, _sleep),
+            (_is(Rest.ASLEEP), _wake),
+            (_serves_again, _sleep),
+            (_is(Rest.FALLING_ASLEEP), _wake),
+            (_serves_again, _stop(StopReason.SHUTDOWN)),
+        ),
+        site=_WITH_VOLUME,
+    ),
+    "shut down in its sleep, through a Gateway": Life(
+        *_SHUTDOWN,
+        acts=((serves, _sleep), (_is(Rest.ASLEEP), _stop(StopReason.SHUTDOWN))),
+        site=replace(_WITH_VOLUME, gateway=GatewayRef("infra", "public")),
+        prepare=_have_gateway,
+    ),
+    "walltime in its sleep": Life(
+        JobState.TERMINATED,
+        Reason.WALLTIME,
+        job=a_job().with_accepted(walltime_s=500),
+        acts=((serves, _sleep),),
+        site=_WITH_VOLUME,
+    ),
+    "asked to sleep without a volume": Life(
+        *_SHUTDOWN, acts=((serves, _sleep), (_cannot_sleep, _stop(StopReason.SHUTDOWN)))
+    ),
     "shut down": Life(*_SHUTDOWN, acts=((serves, _stop(StopReason.SHUTDOWN)),)),
     "with vault, shell and Keycloak": Life(
         *_SHUTDOWN,

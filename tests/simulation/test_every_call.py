@@ -18,7 +18,7 @@ from kns.model.job.job import EXIT_CODES
 from kns.model.job.output import JobOutput
 from tests.simulation.faults import ASKED_BY_POOL, FAULTS
 from tests.simulation.installation import Installation
-from tests.simulation.lives import ASKED_AFTER_MINUTES, ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
+from tests.simulation.lives import ASKED_BY_SUBMIT, LINES, LIVES, RECORD, Life
 from tests.simulation.scale import IS_EXHAUSTIVE
 
 Choice = list[tuple[int, str]]  # number of the call in the life; name of the fault
@@ -67,7 +67,7 @@ def chosen() -> dict[str, Choice]:
 
 def test_the_lives_make_every_call_that_can_fail() -> None:
     """A call that no life makes would never meet a fault, and no other test would notice."""
-    elsewhere = ASKED_BY_SUBMIT | ASKED_BY_POOL | ASKED_AFTER_MINUTES
+    elsewhere = ASKED_BY_SUBMIT | ASKED_BY_POOL
     assert {call for kind in LIVES for call in _list_calls(kind)[0]} == FAULTS.keys() - elsewhere
 
 

@@ -54,6 +54,7 @@ PATIENT = replace(
     control_plane_limit_s=DAY_S,
     keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", DAY_S),
 )
+WITH_VOLUMES = replace(PATIENT, virtual=replace(PATIENT.virtual, storage_class="fast"))
 # The end of a job that had started. One that had not is CANCELED, which needs a stop request.
 STATES = {
     Reason.SHUTDOWN: JobState.COMPLETED,
@@ -122,9 +123,14 @@ class History(RuleBasedStateMachine):
         TALLY.struck[call] += 1
         return FAULTS[call][chosen]
 
-    @initialize(kind=st.sampled_from(sorted(KINDS)), fails=ONE_IN_FOUR, hurries=ONE_IN_FOUR, then=THEN)
-    def begin(self, kind: str, fails: bool, hurries: bool, then: Then) -> None:
-        """The next action waits until the job serves, unless it hurries."""
+    @initialize(
+        kind=st.sampled_from(sorted(KINDS)), fails=ONE_IN_FOUR, hurries=ONE_IN_FOUR, volumes=st.booleans(), then=THEN
+    )
+    def begin(self, kind: str, fails: bool, hurries: bool, volumes: bool, then: Then) -> None:
+        """The next action waits until the job serves, unless it hurries. Only jobs with volumes can sleep."""
+        if volumes:
+            self.world.site = WITH_VOLUMES
+            self.world.restart()
         have_all(self.world)
         self.fails = fails
         if fails:
@@ -157,6 +163,15 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data(), reason=st.sampled_from([StopReason.SHUTDOWN, StopReason.TERMINATE]), then=THEN)
     def stop(self, data: st.DataObject, reason: StopReason, then: Then) -> None:
         self._ask_to_stop(self._pick(data), reason)
+        self._go_on(then)
+
+    @precondition(lambda self: self.world.store.last)
+    @rule(data=st.data(), asleep=st.booleans(), then=THEN)
+    def rest(self, data: st.DataObject, asleep: bool, then: Then) -> None:
+        """Somebody puts the job to sleep or wakes it, whatever it does at that moment."""
+        job = self._pick(data)
+        with suppress(NotFoundError):
+            self.world.ask(lambda records: records.set_sleep(job, asleep=asleep))
         self._go_on(then)
 
     @precondition(lambda self: self.world.store.last)

@@ -49,7 +49,10 @@ def _end_of(status: JobStatus) -> tuple[Any, ...]:
 
 
 class WitnessedHost(FakeHost):
-    """No object is created twice, such as the init job or the control plane."""
+    """
+    No object is created twice, such as the init job or the control plane. Only pods are, once something was scaled: a
+    job that wakes gets new ones.
+    """
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
@@ -58,6 +61,8 @@ class WitnessedHost(FakeHost):
     def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
         what = f"{kind} {namespace}/{name}"
         self.made[what] += (kind, namespace, name) not in self._objects
+        if kind is Kind.POD and self.has_scaled:
+            return super().put(kind, namespace, name, obj)
         assert self.made[what] == 1, f"{what} was made again"
         return super().put(kind, namespace, name, obj)
 

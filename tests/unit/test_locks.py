@@ -32,7 +32,7 @@ DEV_LOCK = "requirements-dev.lock"
 LOCKS = [RUNTIME_LOCK, BUILD_LOCK, DEV_LOCK]
 
 # Packages of this repository.
-OWN = {"kns", "demo", "testbed", "bench", "tests", "runner", "conftest"}
+OWN = {"kns", "demo", "testbed", "bench", "conformance", "tests", "runner", "conftest"}
 
 
 def read_entries(name: str) -> list[str]:
@@ -123,7 +123,7 @@ def list_imports(*folders: str) -> set[str]:
     [
         (["kns/cli", "kns/client", "kns/model"], COMMAND_LINE),
         (["kns"], ANYWHERE),
-        (["demo", "testbed", "bench", "tests"], [*ANYWHERE, *DEV]),
+        (["demo", "testbed", "bench", "conformance", "tests"], [*ANYWHERE, *DEV]),
     ],
 )
 def test_every_import_is_declared(folders: list[str], requirements: list[str]) -> None:

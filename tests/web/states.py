@@ -1,7 +1,7 @@
 """Every page in every state that it can have, as data: what the stores have, who looks, and where."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
 from tests.fakes.stores import START
+from tests.fakes.web import FakeRealm
 from tests.web.ui import Ui
 
 LOG = "".join(f"[1/3] step {number}: configmap/part-{number} created\n" for number in range(60))
@@ -132,6 +133,10 @@ def _empty_catalog(ui: Ui) -> None:
     ui.api.catalog.catalog = type(full)(users=full.users, machines={}, apps={}, vaults={})
 
 
+def _add_keycloak(ui: Ui) -> None:
+    ui.app.state.web = replace(ui.web, url="http://kns.example.org", provider=FakeRealm())
+
+
 def _repeat(ui: Ui) -> None:
     _add_apps(ui)
     ui.api.add(
@@ -143,6 +148,10 @@ def _repeat(ui: Ui) -> None:
 
 STATES: dict[str, State] = {
     "sign-in": State("/ui/sign-in", "Sign in", user=None),
+    "sign-in-keycloak": State("/ui/sign-in", "Sign in", user=None, prepare=_add_keycloak),
+    "keycloak-failed": State(
+        "/ui/sign-in/keycloak/back?code=x", "Sign in", user=None, prepare=_add_keycloak, status=401
+    ),
     "session-ended": State("/ui/sign-in?ended=1&to=/ui/jobs/7", "Sign in", user=None),
     "jobs": State("/ui/jobs", "Jobs", prepare=_jobs),
     "jobs-none": State("/ui/jobs", "Jobs"),

@@ -12,7 +12,7 @@ from kns.web.site import PREFIX
 from tests.api.client import Api
 from tests.fakes.web import FakeRealm
 from tests.tokens import a_token, public_pem
-from tests.web.ui import Browser, Ui
+from tests.web.ui import Browser, Ui, read_page
 
 URL = "https://kns.example.org"
 BACK = f"{URL}{PREFIX}/sign-in/keycloak/back"
@@ -71,7 +71,8 @@ def test_the_sign_in_page_offers_it(browser: Browser) -> None:
 WRONG: dict[str, Callable[[str], dict[str, str]]] = {
     "another state": lambda state: {"code": "c", "state": "x" * 43},
     "no state": lambda state: {"code": "c"},
-    "no code": lambda state: {"state": state, "error": "access_denied"},
+    "no code": lambda state: {"state": state, "error": "temporarily_unavailable"},
+    "another state, and refused": lambda _state: {"state": "x" * 43, "error": "access_denied"},
     "an unknown code": lambda state: {"code": "d", "state": state},
 }
 
@@ -111,7 +112,60 @@ def test_a_token_that_the_api_refuses_is_refused_here(
     answer = come_back(browser, code="c", state=state)
     assert answer.status_code == 401
     assert "missing or not active" in answer.text
+    assert _leave(BACK) in read_page(answer).links, "else the realm signs the same user in again, without asking"
     assert browser.get(f"{PREFIX}/jobs").status_code == 303
+
+
+def _leave(back: str) -> str:
+    return FakeRealm().build_sign_out_url(redirect_url=back)
+
+
+def test_somebody_who_refuses_may_try_again(realm: FakeRealm, browser: Browser) -> None:
+    """It costs the realm nothing, so it is not counted as a guess."""
+    state, _ = begin(browser)
+    for _ in range(11):
+        answer = come_back(browser, state=state, error="access_denied", error_description="<b>no</b>")
+        assert answer.status_code == 401
+    assert "the sign-in was refused" in answer.text
+    assert "aria-invalid" not in answer.text, "the fields for an API key are not what is wrong"
+    assert "<b>no" not in answer.text
+    state, verifier = begin(browser)
+    realm.codes["c", BACK, verifier] = a_token(preferred_username="user1")
+    assert come_back(browser, code="c", state=state).status_code == 303
+
+
+def sign_in(realm: FakeRealm, browser: Browser) -> str:
+    """The state with which user1 came back."""
+    state, verifier = begin(browser)
+    realm.codes["c", BACK, verifier] = a_token(preferred_username="user1")
+    assert come_back(browser, code="c", state=state).status_code == 303
+    return state
+
+
+@pytest.mark.proves("security", "sign somebody out by a link to the sign-in")
+def test_a_link_to_the_sign_in_leaves_a_session_alone(realm: FakeRealm, browser: Browser) -> None:
+    """A page anywhere can lead a browser to it."""
+    state = sign_in(realm, browser)
+    answer = browser.get(BEGIN, params={"to": f"{PREFIX}/machines"})
+    assert answer.headers["location"] == f"{PREFIX}/machines"
+    for query in ({}, {"code": "c", "state": state}, {"error": "access_denied"}):
+        assert come_back(browser, **query).headers["location"] == f"{PREFIX}/jobs"
+    assert browser.get(f"{PREFIX}/jobs").status_code == 200
+
+
+def test_the_sign_out_offers_the_way_out_of_the_realm(ui: Ui, realm: FakeRealm, browser: Browser) -> None:
+    """Whoever signed in by a key has no session in the realm."""
+    sign_in(realm, browser)
+    jobs, sign_out = f"{PREFIX}/jobs", f"{PREFIX}/sign-out"
+    answer = browser.send(browser.get(jobs), sign_out, headers={"Sec-Fetch-Site": "same-origin"})
+    assert _leave(BACK) in read_page(answer).links
+    back = come_back(browser)
+    assert back.headers["location"] == f"{PREFIX}/sign-in", "the realm leads back without any parameter"
+    by_key = Browser(ui, host=URL)
+    by_key.sign_in("user1")
+    answer = by_key.send(by_key.get(jobs), sign_out)
+    assert "Signed out" in answer.text
+    assert "Keycloak" not in answer.text
 
 
 @pytest.mark.parametrize("fault", [UnavailableError("no answer"), RefusedError("invalid_grant")], ids=str)

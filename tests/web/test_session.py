@@ -44,6 +44,7 @@ def test_a_wrong_key_is_refused_in_words(ui: Ui, user: str, key: str) -> None:
     answer = browser.send(browser.get(SIGN_IN), f"{SIGN_IN}/key", fill={"username": user, "apikey": key})
     assert answer.status_code == 401
     assert "The user name or the key is wrong" in answer.text
+    assert answer.text.count("aria-invalid") == 2
     assert browser.get(JOBS).status_code == 303
 
 

@@ -334,6 +334,20 @@ def connect_with_token(
 
     Without `authority_file` the system's certificate authorities are used. `read_token` may raise `KnsError`.
     """
+    return connect_with_header(
+        api_url, read_header=lambda: f"Bearer {read_token()}", authority_file=authority_file, verify=verify
+    )
+
+
+def connect_with_header(
+    api_url: str,
+    *,
+    read_header: Callable[[], str],
+    authority_file: Path | None,
+    verify: bool = True,
+    bounds: Bounds = HOST_BOUNDS,
+) -> KubeClient:
+    """As `connect_with_token`, with the whole value of `Authorization`."""
     configuration = Configuration()
     configuration.host = api_url.rstrip("/")
     configuration.verify_ssl = verify
@@ -341,10 +355,10 @@ def connect_with_token(
     configuration.api_key = {"authorization": ""}
 
     def refresh(own: Configuration) -> None:
-        own.api_key["authorization"] = f"Bearer {read_token()}"
+        own.api_key["authorization"] = read_header()
 
     configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]  # the library declares None alone
-    return KubeClient(configuration)
+    return KubeClient(configuration, bounds=bounds)
 
 
 def connect_to(kubeconfig: Mapping[str, Any], *, bounds: Bounds = NESTED_BOUNDS) -> KubeClient:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
-from kns.adapters.kube.keep import choose_keeper, keep_event
-from kns.adapters.kube.kinds import KINDS, WATCHED
+from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
+from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
@@ -21,6 +21,7 @@ from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
+_READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
@@ -52,28 +53,42 @@ class KubeCluster:
                 KINDS[kind],
                 clock=clock,
                 keep=choose_keeper(kind),
-                selector=names.SYNCED_LABEL if KINDS[kind].copies else names.OWN_SELECTOR,
+                selector=names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
                 | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {})
                 | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
-                on_change=partial(self._announce, kind),
+                on_change=partial(self._announce_own, kind),
             )
             for kind in (*WATCHED, *optional)
+        }
+        self._copies = {
+            kind: WatchCache(
+                client,
+                KINDS[kind],
+                clock=clock,
+                called=f"copies of {KINDS[kind].plural}" if kind in self._caches else "",
+                keep=choose_copy_keeper(kind),
+                selector=names.SYNCED_LABEL,
+                indexes={_NAMESPACE: partial(_index_namespace, kind)},
+                on_change=partial(self._announce, kind),
+            )
+            for kind in COPIED
         }
 
     @property
     def caches(self) -> Sequence[WatchCache[Object]]:
-        return tuple(self._caches.values())
+        return (*self._caches.values(), *self._copies.values())
 
     @property
     def required_caches(self) -> Sequence[WatchCache[Object]]:
         """The caches that must have synced before the first reconcile."""
-        return tuple(cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
+        own = (cache for kind, cache in self._caches.items() if not KINDS[kind].optional)
+        return (*own, *self._copies.values())
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
         threads = [
-            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{kind}", daemon=True)
-            for kind, cache in self._caches.items()
+            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{cache.kind}", daemon=True)
+            for cache in self.caches
         ]
         for thread in threads:
             thread.start()
@@ -93,7 +108,11 @@ class KubeCluster:
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         # By namespace and not by label, because tenants control the labels of copies.
-        return self._caches[kind].select(_NAMESPACE, location.namespace)
+        return [show_copy(kept) for kept in self._copies[kind].select(_NAMESPACE, location.namespace)]
+
+    def observe_copy(self, kind: Kind, location: Location, name: str) -> Object | None:
+        kept = self._copies[kind].get(location.namespace, name)
+        return None if kept is None else show_copy(kept)
 
     def observe_members(self, installation: str) -> Sequence[Member]:
         return self._select_members(installation)
@@ -188,6 +207,37 @@ class KubeCluster:
         except (NotFoundError, ConflictError):
             return  # deleted, changed, replaced by another object of that name, or already terminating
 
+    def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
+        # A merge patch: with server-side apply, kns would have to repeat everything else that it ever applied. The
+        # subresource `scale` would need a right of its own.
+        body = {"metadata": {"uid": uid}, "spec": {"replicas": replicas}}
+        self._throttle.wait()
+        try:
+            stored: Object = self._client.request(
+                "PATCH",
+                KINDS[kind].path(namespace, name),
+                query={"fieldManager": names.FIELD_MANAGER},
+                body=body,
+                content_type=MERGE,
+            )
+        except (NotFoundError, ConflictError):
+            return None
+        if kind in self._caches:
+            self._caches[kind].put(stored)
+        return stored
+
+    def has_ready_pod(self, namespace: str, selector: str) -> bool:
+        # One page: the pods of one app are few, and a tenant that makes many must not make this call expensive.
+        query = {
+            "labelSelector": selector,
+            "fieldSelector": "status.phase=Running",
+            "limit": str(_READY_PAGE),
+        }
+        found = self._client.request(
+            "GET", KINDS[Kind.POD].path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S
+        )
+        return any(map(_is_ready, found["items"] or ()))
+
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self._throttle.wait()
         # The answer holds every pod as the tenant made it, so it is not read.
@@ -224,10 +274,21 @@ class KubeCluster:
         found = self._caches[Kind.NAMESPACE].select(_MEMBER, values)
         return [member for obj in found if (member := read_member(obj)) is not None]
 
+    def _announce_own(self, kind: Kind, obj: Object) -> None:
+        if kind is not Kind.SERVICE or obj["metadata"]["name"] == names.TARGET:  # no stage observes the other Services
+            self._announce(kind, obj)
+
     def _announce(self, kind: Kind, obj: Object) -> None:
         namespace = _namespace_of(kind, obj)
         if names.is_job_object_name(namespace):
             self._on_change(kind, namespace)
+
+
+def _is_ready(pod: Object) -> bool:
+    if pod["metadata"].get("deletionTimestamp") is not None:
+        return False
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def _drop_texts(obj: Object) -> Object:

@@ -5,30 +5,48 @@ Copies have what a tenant wrote: a claim's labels, annotations and selector alon
 the template that made them. Both would fill the memory of every replica.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kns.adapters.kube.kinds import KINDS
+from kns.model import names
 from kns.ports import Kind, Object
 
 _LIFE = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
 _IDENTITY = (*_LIFE, "resourceVersion")
+_SERVICE = ("type", "selector", "ports", "publishNotReadyAddresses")  # what `kns.objects.target` reads
+# What kns reads of a usual Service has 300 bytes. A job may have 500 Services, which then need a MiB of memory.
+_MOST_SERVICE_BYTES = 1024
+_PACKED = "packedSpec"
 
 
 def choose_keeper(kind: Kind) -> Callable[[Object], Object]:
-    """The conversion of each object of this kind for its cache."""
-    if kind is Kind.PERSISTENT_VOLUME_CLAIM:
-        return _keep_claim
-    if kind is Kind.POD:
-        return _keep_pod
-    if KINDS[kind].copies:
-        raise AssertionError(f"{kind}: what a tenant wrote must not be kept whole")
-    return _keep_own
+    """The conversion of each of kns's own objects of this kind for their cache."""
+    return {Kind.POD: _keep_pod, Kind.SERVICE: _keep_own_service}.get(kind, _keep_own)
+
+
+def choose_copy_keeper(kind: Kind) -> Callable[[Object], Object]:
+    """The conversion of each copy of a tenant's object. What a tenant wrote must not be kept whole."""
+    return {Kind.PERSISTENT_VOLUME_CLAIM: _keep_claim, Kind.SERVICE: _keep_service}[kind]
+
+
+def show_copy(kept: Object) -> Object:
+    """A kept copy as stages see it. A Service whose spec is too large to be kept has no spec."""
+    if _PACKED not in kept:
+        return kept
+    shown = {key: value for key, value in kept.items() if key != _PACKED}
+    return {**shown, "spec": json.loads(kept[_PACKED])} if kept[_PACKED] else shown
 
 
 def _keep_own(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     return {**obj, "metadata": meta}
+
+
+def _keep_own_service(service: Object) -> Object:
+    """Stages read `kns-target` only. Each job has more Services, of its control plane and its web shell."""
+    is_read = service["metadata"]["name"] == names.TARGET
+    return _keep_own(service) if is_read else {"metadata": _pick(service["metadata"], _IDENTITY)}
 
 
 def _keep_claim(claim: Object) -> Object:
@@ -43,6 +61,15 @@ def _keep_claim(claim: Object) -> Object:
         "spec": {**spec, "resources": {"requests": _pick(requests, ("storage",))}},
         "status": _pick(claim.get("status"), ("phase",)),
     }
+
+
+def _keep_service(service: Object) -> Object:
+    """
+    Where the Service leads. As a text, because parsed it needs ten times the memory, and without its version, as above.
+    """
+    packed = json.dumps(_pick(service.get("spec"), _SERVICE), separators=(",", ":"))
+    kept = {"metadata": _pick(service["metadata"], ("namespace", "name", "uid", "deletionTimestamp"))}
+    return {**kept, _PACKED: packed if len(packed) <= _MOST_SERVICE_BYTES else ""}
 
 
 def _keep_pod(pod: Object) -> Object:

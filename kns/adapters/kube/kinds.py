@@ -16,8 +16,8 @@ class KindRow:
     """
     `prefix` is the API path before the namespace. `cluster`, `job` and `system` are the verbs needed in that scope.
 
-    `watched`: kns watches its own objects of this kind; with `copies` the tenant's, which the syncer created. kns
-    watches an `optional` kind only if the settings need it, because a host may not have it. `page` is the number of
+    `watched`: kns watches its own objects of this kind; `copies`: the tenants', which the syncers created. kns watches
+    an `optional` kind only if the settings need it, because a host may not have it. `page` is the number of
     objects in one answer to a list; it is small for kinds whose objects may have 1 MiB. With `metadata_page` lists of
     metadata come in pages of this size, without annotations and labels, because tenants make these objects.
     """
@@ -55,7 +55,16 @@ KINDS: dict[Kind, KindRow] = {
         "/api/v1", "secrets", job=("get", *_APPLY), system=("get", "list", "create", "update", "delete")
     ),
     Kind.CONFIG_MAP: KindRow("/api/v1", "configmaps", job=_APPLY, system=("get", *_APPLY, "update")),
-    Kind.SERVICE: KindRow("/api/v1", "services", job=("get", *_APPLY)),
+    Kind.SERVICE: KindRow(
+        "/api/v1",
+        "services",
+        watched=True,
+        copies=True,
+        page=100,  # a Service of a tenant may have 64 KiB (manifests/admission-job-sizes.yaml)
+        cluster=_WATCH,
+        job=_APPLY,
+    ),
+    Kind.ENDPOINT_SLICE: KindRow("/apis/discovery.k8s.io/v1", "endpointslices", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
     Kind.STATEFUL_SET: KindRow("/apis/apps/v1", "statefulsets", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.POD: KindRow(
@@ -87,9 +96,7 @@ KINDS: dict[Kind, KindRow] = {
     Kind.PERSISTENT_VOLUME: KindRow(
         "/api/v1", "persistentvolumes", namespaced=False, watched=True, cluster=(*_WATCH, *_APPLY, "delete")
     ),
-    Kind.PERSISTENT_VOLUME_CLAIM: KindRow(
-        "/api/v1", "persistentvolumeclaims", watched=True, copies=True, page=20, cluster=_WATCH
-    ),
+    Kind.PERSISTENT_VOLUME_CLAIM: KindRow("/api/v1", "persistentvolumeclaims", copies=True, page=20, cluster=_WATCH),
     Kind.CSI_DRIVER: KindRow("/apis/storage.k8s.io/v1", "csidrivers", namespaced=False, cluster=("get",)),
     Kind.RUNTIME_CLASS: KindRow("/apis/node.k8s.io/v1", "runtimeclasses", namespaced=False, cluster=("get",)),
 }
@@ -104,3 +111,4 @@ RECORDS = KindRow(
 LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))
 
 WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched and not row.optional)
+COPIED = tuple(kind for kind, row in KINDS.items() if row.copies)

@@ -61,14 +61,30 @@ class WatchLimits:
         return min(SILENCE_S, self.timeout_s) if self.timeout_s else SILENCE_S
 
 
+Kept = Mapping[str, Any]
+Keep = Callable[[Object], Kept]
+
+
 class NamespacedCluster:
-    """Implements `kns.plain.ports.Cluster` for the objects with `selector` in `namespace`."""
+    """
+    Implements `kns.plain.ports.Cluster` for the objects with `selector` in `namespace`.
+
+    `keep` converts jobs, pods and services to what stays of them in memory, and to what every method returns.
+    """
 
     def __init__(
-        self, client: KubeClient, *, namespace: str, selector: str, clock: Clock, limits: WatchLimits = WatchLimits()
+        self,
+        client: KubeClient,
+        *,
+        namespace: str,
+        selector: str,
+        clock: Clock,
+        keep: Mapping[str, Keep],
+        limits: WatchLimits = WatchLimits(),
     ) -> None:
         self._client = client
         self._namespace = namespace
+        self._keep = keep
         self._listeners: list[Callable[[str], None]] = []
         self._splits: bool | None = None
         rows = {
@@ -78,12 +94,12 @@ class NamespacedCluster:
         }
         self._rows = rows
 
-        def cache(kind: str, on_change: Callable[[Object], None]) -> WatchCache[Object]:
+        def cache(kind: str, on_change: Callable[[Kept], None]) -> WatchCache[Kept]:
             return WatchCache(
                 client,
                 rows[kind],
                 clock=clock,
-                keep=_keep,
+                keep=keep[kind],
                 namespace=namespace,
                 selector=selector,
                 indexes={"job": _index_job} if kind == _PODS else None,
@@ -97,7 +113,7 @@ class NamespacedCluster:
         self._warnings = _Warnings(client, namespace, limits=limits, on_change=self._announce_warning)
 
     @property
-    def caches(self) -> Sequence[WatchCache[Object]]:
+    def caches(self) -> Sequence[WatchCache[Kept]]:
         return (self._jobs, self._pods, self._services)
 
     @property
@@ -130,16 +146,16 @@ class NamespacedCluster:
 
     # --- from memory
 
-    def list_jobs(self) -> Sequence[Object]:
+    def list_jobs(self) -> Sequence[Kept]:
         return self._jobs.all_objects()
 
-    def find_job(self, name: str) -> Object | None:
+    def find_job(self, name: str) -> Kept | None:
         return self._jobs.get(self._namespace, name)
 
-    def list_pods(self, job: str) -> Sequence[Object]:
+    def list_pods(self, job: str) -> Sequence[Kept]:
         return self._pods.select("job", job)
 
-    def find_service(self, name: str) -> Object | None:
+    def find_service(self, name: str) -> Kept | None:
         return self._services.get(self._namespace, name)
 
     def find_warning(self, names: Sequence[str]) -> str:
@@ -147,26 +163,26 @@ class NamespacedCluster:
 
     # --- calls
 
-    def read_job(self, name: str) -> Object | None:
+    def read_job(self, name: str) -> Kept | None:
         try:
             obj: Object = self._call("GET", self._path(_JOBS, name))
         except NotFoundError:
             return None
         self._jobs.put(obj)
-        return obj
+        return self._keep[_JOBS](obj)
 
-    def read_pods(self, job: str) -> Sequence[Object]:
+    def read_pods(self, job: str) -> Sequence[Kept]:
         query = {"labelSelector": f"{_POD_JOB_LABEL}={job}", "limit": str(_MOST_PODS)}
         found = self._client.request("GET", self._path(_PODS), query=query, read_timeout_s=_CALL_S)
         pods: list[Object] = found.get("items") or []
         for pod in pods:
             self._pods.put(pod)
-        return pods
+        return [self._keep[_PODS](pod) for pod in pods]
 
-    def create_job(self, obj: Object) -> Object:
+    def create_job(self, obj: Object) -> Kept:
         stored: Object = self._call("POST", self._path(_JOBS), body=obj)
         self._jobs.put(stored)
-        return stored
+        return self._keep[_JOBS](stored)
 
     def create_service(self, obj: Object) -> None:
         try:
@@ -187,10 +203,8 @@ class NamespacedCluster:
         except (NotFoundError, ConflictError):
             return
 
-    def patch_job(self, name: str, patch: Mapping[str, Any]) -> Object:
-        stored: Object = self._call("PATCH", self._path(_JOBS, name), body=dict(patch), content_type=MERGE)
-        self._jobs.put(stored)
-        return stored
+    def patch_job(self, name: str, patch: Mapping[str, Any]) -> None:
+        self._jobs.put(self._call("PATCH", self._path(_JOBS, name), body=dict(patch), content_type=MERGE))
 
     def patch_pod(self, name: str, patch: Mapping[str, Any]) -> None:
         self._call("PATCH", self._path(_PODS, name), body=dict(patch), content_type=MERGE)
@@ -354,14 +368,9 @@ class _Warnings:
             self._on_change(involved, name)
 
 
-def _keep(obj: Object) -> Object:
-    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": meta}
-
-
-def _job_of(pod: Object) -> str:
+def _job_of(pod: Kept) -> str:
     return str((pod["metadata"].get("labels") or {}).get(_POD_JOB_LABEL, ""))
 
 
-def _index_job(pod: Object) -> tuple[str, ...]:
+def _index_job(pod: Kept) -> tuple[str, ...]:
     return (_job_of(pod),)

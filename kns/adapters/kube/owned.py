@@ -175,8 +175,9 @@ class KubeOutputs(_OwnedSecrets):
 
     def write(self, job: Job, output: JobOutput) -> None:
         with self._lock:
-            if self._last.get(job.uid) == hash(output):
-                return
+            last = self._last.get(job.uid)
+        if last == hash(output):
+            return
         data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
         if output.log_time is not None:
             data["log-time"] = output.log_time.isoformat().encode()
@@ -185,14 +186,26 @@ class KubeOutputs(_OwnedSecrets):
         name = names.record_output(job.record)
         body = build_owned_secret(job, name=name, namespace=self._namespace, data=data)
         self._throttle.wait()
-        try:
-            self._client.request("PUT", _SECRETS.path(self._namespace, name), body=body)
-        except NotFoundError:
-            self._client.request("POST", _SECRETS.path(self._namespace), body=body)
+        self._put(name, body, is_known=last is not None)
         with self._lock:
             self._last[job.uid] = hash(output)
             while len(self._last) > _REMEMBERED:
                 self._last.pop(next(iter(self._last)))
+
+    def _put(self, name: str, body: Object, *, is_known: bool) -> None:
+        """
+        Create or replace the Secret. The first try is what is usually right: this process knows what it has written,
+        and a job of which it wrote nothing is new.
+        """
+        try:
+            if is_known:
+                self._client.request("PUT", _SECRETS.path(self._namespace, name), body=body)
+            else:
+                self._client.request("POST", _SECRETS.path(self._namespace), body=body)
+        except NotFoundError:
+            self._client.request("POST", _SECRETS.path(self._namespace), body=body)
+        except AlreadyExistsError:
+            self._client.request("PUT", _SECRETS.path(self._namespace, name), body=body)
 
 
 def _encode(text: str) -> bytes:

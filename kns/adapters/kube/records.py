@@ -68,6 +68,7 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "live": _index(lambda job: None if job.state.is_ended else True),
     "live user": _index(lambda job: None if job.state.is_ended else job.user),
     "ended app": _index(lambda job: job.app if job.state.is_ended else None),
+    "sleeps": _index(lambda job: True if job.sleeps else None),
     "failure": _index(lambda job: (job.reason or "") if job.state is JobState.FAILED else None),
     "ended user": _index(lambda job: job.user if job.state.is_ended else None),
 }
@@ -181,6 +182,12 @@ class KubeRecords:
     def count_live(self, username: str) -> int:
         return self._cache.count("live user", username)
 
+    def list_sleeping(self) -> Sequence[str]:
+        return [job.record for job in self._select("sleeps", True)]
+
+    def count_sleeping(self) -> int:
+        return self._cache.count("sleeps", True)
+
     def count_waiting(self) -> int:
         return self._cache.count("state", JobState.SUBMITTED)
 
@@ -232,6 +239,9 @@ class KubeRecords:
 
     def set_keep(self, job: Job, *, keep: bool) -> None:
         retry_on_conflict(lambda: self._write_keep(job, keep=keep))
+
+    def set_sleep(self, job: Job, *, asleep: bool) -> None:
+        retry_on_conflict(lambda: self._write_sleep(job, asleep=asleep))
 
     # --- RecordAuthority
 
@@ -387,6 +397,23 @@ class KubeRecords:
         if job_from_record(self._patch(stored, patch)).spec.keep is not keep:
             raise RefusedError(
                 f"NestedJob {job.record}: the host cluster did not store spec.keep; apply "
+                "manifests/crd-nestedjob.yaml of this release"
+            )
+
+    def _write_sleep(self, job: Job, *, asleep: bool) -> None:
+        """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
+        path = RECORDS.path(self._namespace, job.record)
+        raw = self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S)
+        stored = job_from_record(raw)
+        if stored.uid != job.uid:
+            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+        if stored.is_ended or stored.stop_reason is not None or bool(stored.spec.sleep) is asleep:
+            self._cache.put(raw)
+            return
+        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {"sleep": asleep}}
+        if job_from_record(self._patch(stored, patch)).spec.sleep is not asleep:
+            raise RefusedError(
+                f"NestedJob {job.record}: the host cluster did not store spec.sleep; apply "
                 "manifests/crd-nestedjob.yaml of this release"
             )
 

@@ -61,6 +61,7 @@ class WatchCache(Generic[KeptT]):
         *,
         clock: Clock,
         keep: Callable[[Object], KeptT],
+        called: str = "",
         namespace: str = "",
         selector: str = "",
         indexes: Mapping[str, Index[KeptT]] | None = None,
@@ -69,6 +70,7 @@ class WatchCache(Generic[KeptT]):
     ) -> None:
         self._client = client
         self._row = row
+        self._called = called or row.plural
         self._clock = clock
         self._path = row.path(namespace)
         self._selector = {"labelSelector": selector} if selector else {}
@@ -92,8 +94,8 @@ class WatchCache(Generic[KeptT]):
 
     @property
     def kind(self) -> str:
-        """The plural of the kind, as in metrics and logs."""
-        return self._row.plural
+        """The plural of the kind, as in metrics and logs, or the name that tells two caches of a kind apart."""
+        return self._called
 
     @property
     def age_s(self) -> float:
@@ -147,12 +149,12 @@ class WatchCache(Generic[KeptT]):
                 self._follow(self._list(), stop)
             except KnsError as error:
                 self._problem = f": {error}"
-                metrics.count_watch_restart(self._row.plural)
+                metrics.count_watch_restart(self._called)
                 delay_s = self._next_delay_s(error)
                 if delay_s:
-                    log.warning("watch_interrupted", kind=self._row.plural, error=str(error), retry_s=delay_s)
+                    log.warning("watch_interrupted", kind=self._called, error=str(error), retry_s=delay_s)
             except Exception:  # a bug; a cache that is never updated again would be worse
-                log.exception("watch_crashed", kind=self._row.plural)
+                log.exception("watch_crashed", kind=self._called)
                 delay_s = _BACKOFF_S[-1]
             stop.wait(delay_s)
 
@@ -165,7 +167,7 @@ class WatchCache(Generic[KeptT]):
 
     def _require_sync(self) -> None:
         if not self._synced.is_set():
-            raise UnavailableError(f"the cache of {self._row.plural} is not filled yet{self._problem}")
+            raise UnavailableError(f"the cache of {self._called} is not filled yet{self._problem}")
 
     def _list(self) -> str:
         """
@@ -179,7 +181,10 @@ class WatchCache(Generic[KeptT]):
         query = {**self._selector, "limit": str(self._row.page)}
         while True:
             page = self._client.request("GET", self._path, query=query)
-            for item in page.get("items") or ():
+            items = page.get("items") or []
+            items.reverse()
+            while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
+                item = items.pop()
                 found[_key(item)] = self._reuse(item)
             token = page["metadata"].get("continue")
             if not token:
@@ -250,7 +255,7 @@ class WatchCache(Generic[KeptT]):
                 if stop.is_set():
                     return
             if not spoke and self._clock.monotonic() - opened < _SHORTEST_S:
-                raise UnavailableError(f"watch of {self._row.plural}: the server ended it at once without an event")
+                raise UnavailableError(f"watch of {self._called}: the server ended it at once without an event")
 
     def _take(self, line: bytes) -> str:
         """Store one event, and return the version to continue from."""
@@ -258,12 +263,12 @@ class WatchCache(Generic[KeptT]):
             event: Mapping[str, Any] = json.loads(line)
             kind, obj = event["type"], event["object"]
             if kind == "ERROR":
-                raise ExpiredError(f"watch of {self._row.plural}: {obj.get('message', obj)}")
+                raise ExpiredError(f"watch of {self._called}: {obj.get('message', obj)}")
             version = _version(obj)
             key = _key(obj) if kind != "BOOKMARK" else None
             entry = _Entry(version, self._keep(obj)) if key is not None else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExpiredError(f"watch of {self._row.plural}: unreadable line") from error
+            raise ExpiredError(f"watch of {self._called}: unreadable line") from error
         if key is not None and entry is not None and self._store(key, entry, deleted=kind == "DELETED"):
             self._on_change(entry.kept)
         return str(version) if version else ""

@@ -25,7 +25,7 @@ from kns.http.schemas import (
     ref,
 )
 from kns.model import names
-from kns.model.job.job import SUBSTATUS_TEXT, Job, Substatus
+from kns.model.job.job import Job, Substatus
 from kns.model.job.slim import slim_submission
 from kns.model.reading.duration import format_walltime
 from kns.service.find import accepted_of
@@ -136,7 +136,7 @@ def _job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "job_owner_username": job.spec.user,
         "job_payer": accepted.payer,
         "job_label": job.spec.label,
-        "job_substatus_text": SUBSTATUS_TEXT[job.status.substatus],
+        "job_substatus_text": job.status.activity,
         "job_api_submission": _submission_entry(job),
         "job_address": job.status.address,
         "job_nodes": "",

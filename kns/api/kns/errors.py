@@ -4,6 +4,7 @@ from kns.http.errors import COMMON_ERRORS, UNAUTHORIZED, ErrorResponse, ErrorTab
 from kns.http.routes import Expected
 from kns.model.errors import InvalidInputError, RefusedError, TransientError
 from kns.service.errors import (
+    CannotSleepError,
     InactiveAccountError,
     NoJobNamedError,
     NotEndedError,
@@ -24,6 +25,7 @@ ERRORS: ErrorTable = {
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: Explained(409),
     NotEndedError: Explained(409),
+    CannotSleepError: Explained(409),
     InvalidInputError: Explained(400),
     InactiveAccountError: Explained(403),
     RefusedError: Explained(500),

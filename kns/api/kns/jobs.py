@@ -15,9 +15,16 @@ from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes
 from kns.http.schemas import BOOLEAN, INTEGER, STRING, a_record, ref
 from kns.model.errors import InvalidInputError, RefusedError, TransientError
-from kns.service.control import delete_record, set_keep
+from kns.service.control import delete_record, put_to_sleep, set_keep
 from kns.service.control import extend as extend_job
-from kns.service.errors import InactiveAccountError, NotEndedError, NotPermittedError, NotRunningError
+from kns.service.control import wake as wake_job
+from kns.service.errors import (
+    CannotSleepError,
+    InactiveAccountError,
+    NotEndedError,
+    NotPermittedError,
+    NotRunningError,
+)
 from kns.service.explain import explain as explain_job
 from kns.service.find import accepted_of
 from kns.service.overview import list_all_live, read_allowance, read_overview
@@ -132,6 +139,38 @@ async def _read_walltime(_caller: Caller, params: Given) -> str:
 )
 def extend(ports: Ports, caller: Caller, walltime: Annotated[str, Depends(_read_walltime)], job: KnownJob) -> Response:
     return JsonAnswer({"walltime_seconds": extend_job(ports, caller, job, walltime)})
+
+
+@routes.add(
+    Route(
+        "sleep",
+        "Put a job that serves to sleep: its pods end, its state stays. A repeated call has no further effect.",
+        answer=a_record({"number": INTEGER}),
+        parameters=JOB,
+        methods=POST,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotRunningError, CannotSleepError, RefusedError),
+    )
+)
+def sleep(ports: Ports, caller: Caller, job: KnownJob) -> Response:
+    put_to_sleep(ports, caller, job)
+    return JsonAnswer({"number": accepted_of(job).number})
+
+
+@routes.add(
+    Route(
+        "wake",
+        "Wake a job that is asleep. It has no effect on a job that is awake.",
+        answer=a_record({"number": INTEGER}),
+        parameters=JOB,
+        methods=POST,
+        credentials=REQUIRED,
+        errors=(*LOOKUP, NotRunningError, InactiveAccountError, RefusedError),
+    )
+)
+def wake(ports: Ports, caller: Caller, job: KnownJob) -> Response:
+    wake_job(ports, caller, job)
+    return JsonAnswer({"number": accepted_of(job).number})
 
 
 async def _read_keep(_caller: Caller, params: Given) -> bool:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kns.http.schemas import INTEGER, NUMBER, STRING, TEXT_OR_NULL, Schema, a_record, ref
-from kns.model.job.job import SUBSTATUS_TEXT, Job, JobState
+from kns.model.job.job import Job, JobState, Rest
 from kns.model.job.timeline import Step, StepState, build_timeline
 from kns.model.job.usage import Usage
 from kns.service.explain import Explanation, HostWarning, Standing, Use
@@ -72,6 +72,7 @@ _JOB: dict[str, Schema] = {
     "project": TEXT_OR_NULL,
     "status": {"type": "string", "enum": [str(each) for each in JobState]},
     "substatus": TEXT_OR_NULL,
+    "rest": {"type": "string", "enum": [str(each) for each in Rest]},
     "exit_code": INTEGER,
     "reason": TEXT_OR_NULL,
     "message": TEXT_OR_NULL,
@@ -104,7 +105,8 @@ def job_entry(job: Job, *, now: datetime) -> dict[str, Any]:
         "label": job.spec.label,
         "project": job.spec.project,
         "status": str(status.job_status),
-        "substatus": SUBSTATUS_TEXT[status.substatus],
+        "substatus": status.activity,
+        "rest": str(status.rest),
         "exit_code": status.exit_code,
         "reason": status.reason,
         "message": status.message,

@@ -1,6 +1,7 @@
-"""The file of the token, as it must be for the plugin to start. The running plugin reads it again by itself."""
+"""The file of the token, as it must be for the plugin to start, and each time that the plugin reads it again."""
 
 import os
+import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,20 @@ class TokenFileError(Exception):
     """The token cannot be used. The text says why, and never holds a part of the token."""
 
 
-def read_token_file(path: Path) -> str:
+def read_token_file(path: Path, account: "Account | None") -> str:
     """
-    Read a token.
+    Read a token. `account` is the server user.
 
     Raises:
         OSError: the file cannot be read.
-        TokenFileError: the file is empty, too large, or holds something other than a token.
+        TokenFileError: another user owns the file or may write to it, it is empty or too large, or it holds something
+            other than a token.
     """
-    with path.open("rb") as file:
+    # A named pipe would wait for its writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        fault, _ = _judge(os.fstat(file.fileno()), account, becomes=False)
+        if fault:
+            raise TokenFileError(fault)
         content = file.read(MAX_TOKEN_BYTES + 1)
     if len(content) > MAX_TOKEN_BYTES:
         raise TokenFileError(f"is larger than {MAX_TOKEN_BYTES} bytes")
@@ -50,6 +56,15 @@ class Account:
         return bool(status.st_mode & (stat.S_IRGRP if status.st_gid in self.gids else stat.S_IROTH))
 
 
+def find_account(name: str) -> Account | None:
+    """The account of a user of the operating system; None if there is no such user."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):  # ValueError: a name with a zero byte
+        return None
+    return Account(entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+
+
 def check_token_file(path: Path, account: Account | None, *, becomes: bool = False) -> tuple[str, str]:
     """
     What is wrong with a token file as (fault, warning), "" for nothing. `account` is the server user, `becomes` whether
@@ -59,14 +74,29 @@ def check_token_file(path: Path, account: Account | None, *, becomes: bool = Fal
     a group reads: a Kubernetes volume with fsGroup makes such files. Another owner could exchange the token.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is not a file", ""
-        read_token_file(path)
+        read_token_file(path, account)
+        return _judge(path.stat(), account, becomes=becomes)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}", ""
     except TokenFileError as error:
         return str(error), ""
+
+
+def check_secret_file(path: Path, account: Account | None, *, becomes: bool = False) -> tuple[str, str]:
+    """As `check_token_file`, for a file with another secret than a token. Its content is not looked at."""
+    try:
+        status = path.stat()
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}", ""
+    return _judge(status, account, becomes=becomes)
+
+
+def _judge(status: os.stat_result, account: Account | None, *, becomes: bool) -> tuple[str, str]:
+    """What is wrong with the owner and the mode, as (fault, warning)."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file", ""
     if status.st_uid not in {0, os.geteuid(), account.uid if account else 0}:
         return f"belongs to user {status.st_uid}; the server-user must own it (chown)", ""
     if becomes and account is not None and account.uid != 0 and not account.may_read(status):

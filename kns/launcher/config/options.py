@@ -84,5 +84,12 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             values.read_flag, "0", "Render job.tpl and service.tpl; job-json-overrides are ignored then.", _FILE
         ),
         "nested": Option(values.read_flag, "0", "Run jobs in virtual clusters of their own (kns).", _FILE),
+        "nested-url": Option(values.read_api_url, None, "Address of kns, before /jarvice.", _FILE),
+        "nested-credentials-path": Option(
+            values.read_path, None, "File with USERNAME:APIKEY of an account of kns, or a token.", _FILE
+        ),
+        "nested-app": Option(values.read_text, None, "App of kns with whose jobs the clusters come.", _FILE),
+        "nested-machine": Option(values.read_text, None, "Machine of kns; unset: the smallest that fits.", _FILE),
+        "nested-authority-path": Option(values.read_path, None, "Certificate authorities of kns (PEM).", _FILE),
     }
 )

@@ -5,14 +5,19 @@ The file wins over the command line, as in the Launcher's own plugins: the Launc
 """
 
 import os
-import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kns.launcher.config.arguments import COMMAND_LINE, Arguments
-from kns.launcher.config.credentials import SERVICE_ACCOUNT, Account, check_token_file
+from kns.launcher.config.credentials import (
+    SERVICE_ACCOUNT,
+    Account,
+    check_secret_file,
+    check_token_file,
+    find_account,
+)
 from kns.launcher.config.launcher_conf import LauncherConf, read_launcher_conf
 from kns.launcher.config.lines import ConfFile, read_conf
 from kns.launcher.config.options import OPTIONS, Source
@@ -23,14 +28,6 @@ from kns.launcher.ports import Options
 CONFIG_FOLDER = Path("/etc/rstudio")
 
 
-def _find_account(name: str) -> Account | None:
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        return None
-    return Account(entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the machine provides. Tests replace it; nothing else in the configuration reads the machine."""
@@ -38,7 +35,7 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     config_folder: Path = CONFIG_FOLDER
     service_account: Path = SERVICE_ACCOUNT
-    account: Callable[[str], Account | None] = _find_account
+    account: Callable[[str], Account | None] = find_account
     is_root: Callable[[], bool] = lambda: os.geteuid() == 0
 
 
@@ -110,6 +107,7 @@ class _Reading:
         found.setdefault("scratch-path", launcher.scratch_path(self._plugin_name()))
         self._complete_from_pod(found)
         self._check_access(found, config_file)
+        self._check_nested(found, config_file)
         profile_file = self._find_profile_file(found, config_file)
         profiles = read_profiles(
             profile_file,
@@ -238,6 +236,25 @@ class _Reading:
             )
         self._check_token_file(found, file)
 
+    def _check_nested(self, found: dict[str, Any], config_file: Path) -> None:
+        """Whoever sets one of them needs all, as `nested=1` does. A profile's `nested` is checked at a submission."""
+        needed = ("nested-url", "nested-credentials-path", "nested-app")
+        if not found["nested"] and not any(key in self._where for key in needed):
+            return
+        for key in needed:
+            if not found.get(key) and key not in self._where:
+                self.problems.append(
+                    Problem(str(config_file), 0, key, "is required for nested jobs; see docs/posit.md")
+                )
+        if path := found.get("nested-credentials-path"):
+            where, line = self._where.get("nested-credentials-path", (path, 0))
+            becomes = self.site.is_root() and not found["unprivileged"]
+            fault, warning = check_secret_file(Path(path), self.site.account(found["server-user"]), becomes=becomes)
+            if fault:
+                self.problems.append(Problem(where, line, "nested-credentials-path", f"{path} {fault}"))
+            elif warning:
+                self.warnings.append(Problem(where, line, "nested-credentials-path", f"{path} {warning}"))
+
     def _check_token_file(self, found: dict[str, Any], file: str) -> None:
         account = self.site.account(found["server-user"])
         becomes = self.site.is_root() and not found["unprivileged"]
@@ -284,7 +301,16 @@ class _Reading:
             logging_dir=Path(found["logging-dir"]),
             use_templating=found["use-templating"],
             nested=found["nested"],
+            nested_url=found.get("nested-url") or "",
+            nested_credentials_path=_to_path(found.get("nested-credentials-path")),
+            nested_app=found.get("nested-app") or "",
+            nested_machine=found.get("nested-machine") or "",
+            nested_authority_path=_to_path(found.get("nested-authority-path")),
         )
+
+
+def _to_path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 _FILE_KEYS = frozenset(key for key, option in OPTIONS.items() if option.source is not Source.ARGUMENT)

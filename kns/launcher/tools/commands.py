@@ -4,6 +4,7 @@ import getpass
 import os
 import pwd
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from kns.launcher.config.settings import Settings, find_scratch_path, read_setti
 from kns.launcher.process import connect_cluster
 from kns.launcher.templates.commands import run_command
 from kns.launcher.templates.yaml_text import write_yaml
-from kns.launcher.tools.preflight import check_cluster, check_files, check_token, list_problems
+from kns.launcher.tools.preflight import check_cluster, check_files, check_nested, check_token, list_problems
 from kns.launcher.tools.roles import RoleKind, build_rbac
 from kns.launcher.tools.session import PluginProcess, Sinks, run_job
 from kns.launcher.tools.tokens import Token, ensure_secret_token, parse_duration, request_token, write_token
@@ -35,6 +36,7 @@ def preflight(arguments: Sequence[str]) -> Iterator[Finding]:
         return
     yield from check_files(settings)
     yield from _check_api(settings)
+    yield from check_nested(settings)
 
 
 def _check_api(settings: Settings) -> Iterator[Finding]:
@@ -97,6 +99,8 @@ def run(
 ) -> int:
     """Start the plugin, run one job, return its exit code. Raises KnsError as `kns.launcher.tools.session`."""
     found = shutil.which(program or PROGRAM)
+    if found is None and program is None:  # of a virtual environment whose folder is not on the PATH
+        found = shutil.which(Path(sys.executable).with_name(PROGRAM))
     if found is None:
         raise KnsError(f"the program {program or PROGRAM} is not on the PATH; give it by --program")
     with PluginProcess([found, *arguments]) as plugin:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from kns.launcher.config.problems import Problem
 from kns.launcher.config.settings import Settings
+from kns.launcher.nested.rules import is_for_nested_jobs
+from kns.launcher.nested.site import RemoteKns
 from kns.launcher.ports import Options
 from kns.launcher.templates.validate import validate
 from kns.launcher.tools.roles import MINIMAL, NODES, Rules
@@ -79,6 +81,41 @@ def _check_templates(folder: Path) -> Iterator[Finding]:
         yield Finding(f"template {finding.file}", Severity.WARNING, f"{finding.where}: {finding.said}".lstrip(": "))
     if not found:
         yield Finding("templates", Severity.OK, f"the templates in {folder} are valid")
+
+
+def check_nested(settings: Settings) -> Iterator[Finding]:
+    """Whether nested jobs can have clusters. Nothing if nobody asks for them."""
+    options = settings.options
+    if not options.can_nest or options.nested_credentials_path is None:
+        if any(section.settings.get("nested") for section in settings.profiles.sections):
+            said = "a profile asks for nested jobs, and nested-url is not set, so they are refused"
+            yield Finding("nested jobs", Severity.FAULT, said, "docs/posit.md, Nested sessions")
+        return
+    try:
+        site = RemoteKns(
+            options.nested_url,
+            credentials_path=options.nested_credentials_path,
+            app=options.nested_app,
+            authority_file=options.nested_authority_path,
+        )
+    except KnsError as error:
+        yield Finding("nested jobs", Severity.FAULT, str(error), "write USERNAME:APIKEY into the file")
+        return
+    try:
+        names = sorted(name for name, data in site.list_machines().items() if is_for_nested_jobs(name, data))
+        wanted = options.nested_machine
+        if not names or (wanted and wanted not in names):
+            said = f"kns has no machine {wanted}".rstrip() + " for nested jobs"
+            yield Finding("nested jobs", Severity.FAULT, said, "a machine needs appkind=kns in its mc_properties")
+        elif not site.has_app():
+            said = f"kns has no app {options.nested_app}, or not for this account"
+            yield Finding("nested jobs", Severity.FAULT, said, "set nested-app, or add the app to the catalogue")
+        else:
+            yield Finding("nested jobs", Severity.OK, f"kns answers, machines: {', '.join(names)}")
+    except KnsError as error:
+        yield Finding("nested jobs", Severity.FAULT, str(error), "check nested-url, the account and the network")
+    finally:
+        site.close()
 
 
 def check_token(token: str, now: datetime) -> Finding:

@@ -31,7 +31,7 @@ from kns.model.appdef.resources import find_limit_range_problems
 from kns.model.appdef.variables import Variable, Variables
 from kns.model.appdef.versions import NESTED_KEYS, read_minor
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.model.reading.duration import parse_walltime
+from kns.model.reading.duration import format_walltime, parse_walltime
 from kns.model.reading.located import located_error, located_errors
 from kns.model.reading.parsing import parse_model
 from kns.model.reading.problem import Problem
@@ -41,6 +41,8 @@ DEFAULT_RETRY = 20
 DEFAULT_RETRY_SLEEP_S = 15
 MAX_ITEMS = 200  # the plan must fit into a ConfigMap; published apps have far fewer
 MAX_TEMPLATES = 900_000  # characters in all items; the ConfigMap of the plan is limited to 1 MiB
+NEVER = "never"
+LEAST_IDLE_S = 30  # two scrapes of the ingress controllers; a job that wakes takes some seconds
 _MAX_RETRY = 10**9  # retries or seconds; as seconds, thirty years
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -71,6 +73,18 @@ def _check_walltime(value: str) -> str:
     return value
 
 
+def _check_idle_sleep(value: str) -> str:
+    if value == NEVER:
+        return value
+    try:
+        seconds = parse_walltime(value)
+    except InvalidInputError as error:
+        raise ValueError(f"{value!r} is neither HH:MM:SS nor {NEVER!r}") from error
+    if seconds < LEAST_IDLE_S:
+        raise ValueError(f"must be at least {format_walltime(LEAST_IDLE_S)}, or {NEVER!r}")
+    return value
+
+
 def _read_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -78,6 +92,7 @@ def _read_list(value: Any) -> Any:
 DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isinstance(v, str) else v)]
 RedirectPath = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_redirect_path)]
 Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
+IdleSleep = Annotated[str, BeforeValidator(lambda v: _check_idle_sleep(v) if isinstance(v, str) else v)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
 Retries = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
 RetrySleep = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
@@ -175,6 +190,14 @@ class NestedKubernetes(_Strict):
     templates: Annotated[list[TemplateItem], Field(min_length=1, max_length=MAX_ITEMS)]
     limit_range: list[LimitRangeItem] | None = None
     keycloak: KeycloakClient | None = None
+    idle_sleep: IdleSleep | None = None
+
+    @property
+    def idle_sleep_s(self) -> int | None:
+        """Seconds without use after which a job falls asleep; 0: never; None: the site's setting decides."""
+        if self.idle_sleep is None:
+            return None
+        return 0 if self.idle_sleep == NEVER else parse_walltime(self.idle_sleep)
 
     @field_validator("kubernetes_version")
     @classmethod

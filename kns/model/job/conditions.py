@@ -16,10 +16,12 @@ from pydantic.alias_generators import to_camel
 from kns.model.errors import clip
 
 MESSAGE_LIMIT = 1500
+# Messages of a job that wakes up. Everybody may see which of them it is, and nobody but its users any other.
+CLUSTER_STARTS, APP_STARTS = "the virtual cluster is starting", "the application is starting"
 
 
 class ConditionType(StrEnum):
-    """One per stage, and three about the job as a whole."""
+    """One per stage, and four about the job as a whole."""
 
     NAMESPACE_READY = "NamespaceReady"
     VIRTUAL_CLUSTER_READY = "VirtualClusterReady"
@@ -30,6 +32,7 @@ class ConditionType(StrEnum):
     EXPOSED = "Exposed"
     SHELL_READY = "ShellReady"  # only for jobs that ask for a web shell
     DRAINED = "Drained"  # False while a shutdown waits for the tenant's pods
+    ASLEEP = "Asleep"  # only for jobs that were asleep once; True from the request to sleep to the request to wake
     ENDED = "Ended"
     REMOVED = "Removed"
 
@@ -78,6 +81,10 @@ class Reason(StrEnum):
     SHELL_WITHOUT_URL = "ShellWithoutUrl"
     SHELL_STARTING = "ShellStarting"
     SHELL_NOT_STARTED = "ShellNotStarted"
+    FALLING_ASLEEP = "FallingAsleep"
+    ASLEEP = "Asleep"
+    WAKING = "Waking"
+    SLEEP_NOT_POSSIBLE = "SleepNotPossible"
     GRACE = "Grace"
     SHUTDOWN = "Shutdown"
     TERMINATE = "Terminate"

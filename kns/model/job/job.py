@@ -21,7 +21,7 @@ from kns.model.appdef.parameters import ParameterValue
 from kns.model.catalog.machine import Machine
 from kns.model.catalog.vault import AcceptedVault
 from kns.model.errors import InvalidInputError
-from kns.model.job.conditions import Condition, ConditionType, find_condition
+from kns.model.job.conditions import Condition, ConditionType, Reason, find_condition
 from kns.model.job.location import Location
 from kns.model.job.usage import Usage
 from kns.model.reading.duration import MAX_WALLTIME_S
@@ -164,11 +164,11 @@ class Accepted(_Stored):
 
 class JobSpec(_Stored):
     """
-    The request. Only `desired_state`, `stop_reason`, `extended_walltime_s`, `keep` and, once, `accepted` may change
-    (CEL rules in the CRD).
+    The request. Only `desired_state`, `stop_reason`, `extended_walltime_s`, `keep`, `sleep` and, once, `accepted` may
+    change (CEL rules in the CRD).
 
     `extended_walltime_s` is the walltime, counted from the start, after somebody extended it. `keep`: an administrator
-    wants the job's objects after its end.
+    wants the job's objects after its end. `sleep`: the job shall be asleep. An earlier release of kns ignores it.
     """
 
     user: str
@@ -183,9 +183,26 @@ class JobSpec(_Stored):
     submission: dict[str, Any] = {}
     extended_walltime_s: int | None = Field(default=None, ge=1, le=MAX_WALLTIME_S)
     keep: bool | None = None
+    sleep: bool | None = None
     desired_state: DesiredState = DesiredState.RUNNING
     stop_reason: StopReason | None = None
     accepted: Accepted | None = None
+
+
+class Rest(StrEnum):
+    """Whether a job is asleep, and on its way to which of the two."""
+
+    AWAKE = "awake"
+    FALLING_ASLEEP = "falling asleep"
+    ASLEEP = "asleep"
+    WAKING = "waking up"
+
+
+_RESTS: Mapping[str, Rest] = {
+    Reason.FALLING_ASLEEP: Rest.FALLING_ASLEEP,
+    Reason.ASLEEP: Rest.ASLEEP,
+    Reason.WAKING: Rest.WAKING,
+}
 
 
 class Stuck(_Stored):
@@ -234,6 +251,19 @@ class JobStatus(_Stored):
         return self.url is not None or self.is_true(ConditionType.EXPOSED)
 
     @property
+    def rest(self) -> "Rest":
+        """Whether the job is asleep, as far as the host has followed the request."""
+        condition = self.condition(ConditionType.ASLEEP)
+        return _RESTS.get(condition.reason, Rest.AWAKE) if condition is not None else Rest.AWAKE
+
+    @property
+    def activity(self) -> str | None:
+        """What the job does at this moment, in a few words; None if it serves or has ended."""
+        if self.job_status is JobState.PROCESSING and self.rest is not Rest.AWAKE:
+            return str(self.rest)
+        return SUBSTATUS_TEXT[self.substatus]
+
+    @property
     def lives_without_url(self) -> bool:
         """Whether the job was exposed without a URL. It then never gets one, as a job with a URL keeps that URL."""
         return self.url is None and self.is_true(ConditionType.EXPOSED)
@@ -279,6 +309,22 @@ class Job:
         if self.spec.desired_state is DesiredState.STOPPED:
             return self.spec.stop_reason or StopReason.SHUTDOWN
         return None
+
+    @property
+    def shall_sleep(self) -> bool:
+        """Whether the job was asked to sleep, and can follow: it serves, and nobody asked it to stop."""
+        return bool(self.spec.sleep) and self.stop_reason is None and not self.is_ended and self.has_served
+
+    @property
+    def has_served(self) -> bool:
+        return self.status.job_status is JobState.PROCESSING and self.status.has_been_exposed
+
+    @property
+    def awake_since(self) -> datetime | None:
+        """When the job began to serve, or was woken last; None if it never served."""
+        kinds = (ConditionType.EXPOSED, ConditionType.ASLEEP)
+        found = [each for kind in kinds if (each := self.status.condition(kind)) is not None]
+        return max((each.last_transition_time for each in found), default=None) if self.has_served else None
 
     @property
     def walltime_s(self) -> int | None:
@@ -379,7 +425,7 @@ def spec_to_record(spec: JobSpec) -> dict[str, Any]:
 def status_to_record(status: JobStatus) -> dict[str, Any]:
     data: dict[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     data["substatus"] = int(status.substatus)
-    data["substatusText"] = SUBSTATUS_TEXT[status.substatus] or ""
+    data["substatusText"] = status.activity or ""
     return data
 
 

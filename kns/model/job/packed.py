@@ -32,8 +32,9 @@ _shared: WeakValueDictionary[bytes, NestedKubernetes] = WeakValueDictionary()
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedJob:
     """
-    `cores`, `gib` and `gpus` are those of its machines. `is_removed`: the job has ended and nothing of it is left on
-    the host. `nested` is shared by all jobs with equal values, and None if `is_removed`. Make it with `pack_job`.
+    `cores`, `gib` and `gpus` are those of its machines. `sleeps`: the job shall be asleep. `is_removed`: the job has
+    ended and nothing of it is left on the host. `nested` is shared by all jobs with equal values, and None if
+    `is_removed`. Make it with `pack_job`.
     """
 
     record: str
@@ -51,6 +52,7 @@ class PackedJob:
     state: JobState
     reason: str | None
     is_removed: bool
+    sleeps: bool
     nested: NestedKubernetes | None = field(repr=False)
     read_error: str | None
     data: bytes = field(repr=False)
@@ -99,6 +101,7 @@ def pack_job(job: Job) -> PackedJob:
         state=job.status.job_status,
         reason=intern(job.status.reason) if job.status.reason else None,
         is_removed=is_removed,
+        sleeps=bool(job.spec.sleep) and not job.is_ended,
         nested=_share(accepted.nested) if accepted and not is_removed else None,
         read_error=job.read_error,
         data=zlib.compress(text.encode("utf-8", "surrogatepass"), _LEVEL),

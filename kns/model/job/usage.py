@@ -23,7 +23,11 @@ Rates = tuple[float, float, float, float]  # cores, GiB of memory, GPUs, GiB of 
 
 
 class Usage(BaseModel):
-    """The sums at `time`, in units times seconds; `cores`, `gib`, `gpus` and `scratch_gib` are requested since then."""
+    """
+    The sums at `time`, in units times seconds; `cores`, `gib`, `gpus` and `scratch_gib` are requested since then.
+
+    While it is `paused`, nothing is requested and no seconds count, because the job is asleep.
+    """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -37,6 +41,7 @@ class Usage(BaseModel):
     gib: float = 0
     gpus: float = 0
     scratch_gib: float = 0
+    paused: bool = False
 
     @property
     def rates(self) -> Rates:
@@ -44,7 +49,7 @@ class Usage(BaseModel):
 
     def at(self, now: datetime) -> "Usage":
         """The usage with its sums moved on to `now`; an earlier `now` changes nothing."""
-        passed_s = max(0.0, (now - self.time).total_seconds())
+        passed_s = 0.0 if self.paused else max(0.0, (now - self.time).total_seconds())
         return self.model_copy(
             update={
                 "time": max(now, self.time),
@@ -55,6 +60,15 @@ class Usage(BaseModel):
                 "scratch_gib_seconds": round(self.scratch_gib_seconds + passed_s * self.scratch_gib, 3),
             }
         )
+
+    def pause(self, now: datetime) -> "Usage":
+        """The usage of a job that is asleep from `now` on."""
+        nothing = {"cores": 0.0, "gib": 0.0, "gpus": 0.0, "scratch_gib": 0.0}
+        return self.at(now).model_copy(update={**nothing, "paused": True})
+
+    def resume(self, now: datetime) -> "Usage":
+        """The usage of a job that is woken at `now`."""
+        return self.at(now).model_copy(update={"paused": False})
 
 
 def read_rates(used: Mapping[str, str], *, deploying: bool, shell: bool = False) -> Rates:

@@ -59,7 +59,6 @@ def test_p32_the_smallest_file_has_the_documented_defaults(configured: Configure
         ("watch-timeout-seconds=0", "watch_timeout_s", 0),  # P15
         ("fetch-limit=2", "fetch_limit", 2),  # P16
         ("use-templating=1", "use_templating", True),  # P17
-        ("nested=1", "nested", True),
         ("heartbeat-interval-seconds=0", "heartbeat_interval_s", 0),
         ("unprivileged=1", "unprivileged", True),
         ("max-message-size=65536", "max_message_bytes", 65536),
@@ -70,6 +69,44 @@ def test_each_key_of_the_file_is_read(configured: Configured, line: str, field: 
     machine.users["launcher"] = Account(os.geteuid())
 
     assert value == getattr(machine.read().options, field)
+
+
+NESTED = "nested-url=https://kns.example.org\nnested-app=posit\n"
+
+
+def test_nested_jobs_need_an_address_an_app_and_credentials(configured: Configured, tmp_path: Path) -> None:
+    secret = tmp_path / "kns"
+    secret.write_text("posit:key")
+    secret.chmod(0o600)
+    machine = configured(
+        f"nested=1\n{NESTED}nested-credentials-path={secret}\nnested-machine=m\nnested-authority-path=/ca.pem\n"
+    )
+    options = machine.read().options
+    assert (options.nested, options.can_nest, options.nested_url) == (True, True, "https://kns.example.org")
+    assert (options.nested_app, options.nested_machine) == ("posit", "m")
+    assert (options.nested_credentials_path, options.nested_authority_path) == (secret, Path("/ca.pem"))
+    assert machine.read().warnings == ()
+
+
+@pytest.mark.parametrize("line", ["nested=1", "nested-url=https://kns.example.org"])
+def test_half_of_the_settings_of_nested_jobs_stop_the_start(configured: Configured, line: str) -> None:
+    machine = configured(f"{line}\n")
+    keys = [problem.split(": ")[1] for problem in machine.problems()]
+    assert keys == [
+        key for key in ("nested-url", "nested-credentials-path", "nested-app") if not line.startswith(f"{key}=")
+    ]
+
+
+def test_the_credentials_of_kns_are_a_secret_file(configured: Configured, tmp_path: Path) -> None:
+    secret = tmp_path / "kns"
+    machine = configured(f"{NESTED}nested-credentials-path={secret}\n")
+    assert "cannot be read" in machine.problems()[0]
+    secret.write_text("posit:key")
+    secret.chmod(0o646)
+    assert "can be written by everybody" in machine.problems()[0]
+    secret.chmod(0o604)
+    (warning,) = machine.read().warnings
+    assert "can be read by everybody" in str(warning)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 
 from kns.cli.exits import KnsGroup
 from kns.cli.posit_command import add_posit
+from kns.launcher.config.profiles import ProfileFile
 from kns.launcher.config.settings import Settings
+from kns.launcher.ports import Options
 from kns.launcher.tools import commands
-from kns.launcher.tools.preflight import check_cluster, check_files, check_token
+from kns.launcher.tools.preflight import check_cluster, check_files, check_nested, check_token
 from kns.launcher.tools.roles import DOCUMENTED, MINIMAL, RoleKind, build_rbac
 from kns.launcher.tools.session import PluginProcess, Sinks, run_job
 from kns.launcher.tools.tokens import (
@@ -40,6 +43,8 @@ from kns.model.errors import (
 )
 from kns.model.findings import Severity
 from tests.launcher.config.conftest import Machine
+from tests.launcher.kns_server import APP as APP_OF_KNS
+from tests.launcher.kns_server import KnsServer, write_credentials
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -446,3 +451,43 @@ def test_the_commands_are_part_of_kns(tmp_path: Path) -> None:
         1, "kns: the program /no/program is not on the PATH; give it by --program\n"
     )  # fmt: skip
     assert invoke("token", "--duration", "1s", "--kubeconfig", str(tmp_path / "none"))[0] == 1
+
+
+def test_preflight_asks_kns_for_nested_jobs(tmp_path: Path) -> None:
+    server = KnsServer()
+    try:
+        credentials = Path(write_credentials(tmp_path))
+        given = Options(nested_url=server.url, nested_credentials_path=credentials, nested_app=APP_OF_KNS)
+        settings = Settings(given, ProfileFile(), tmp_path, tmp_path, "WARN")
+
+        def ask(**changes: Any) -> tuple[Severity, str]:
+            (finding,) = check_nested(replace(settings, options=replace(given, **changes)))
+            return finding.severity, finding.said
+
+        assert ask() == (Severity.OK, "kns answers, machines: kns-gpu, kns-large, kns-small")
+        assert ask(nested_app="other") == (Severity.FAULT, "kns has no app other, or not for this account")
+        assert ask(nested_machine="classic") == (Severity.FAULT, "kns has no machine classic for nested jobs")
+        assert "does not answer" in ask(nested_url="http://127.0.0.1:9")[1]
+        assert "cannot be read" in ask(nested_credentials_path=tmp_path / "none")[1]
+        assert list(check_nested(replace(settings, options=Options()))) == []
+    finally:
+        server.close()
+
+
+def test_the_program_of_a_virtual_environment_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is seldom on the PATH of the administrator."""
+    program = tmp_path / commands.PROGRAM
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    sinks = Sinks(out=print, err=print, note=print)
+
+    def run() -> None:
+        commands.run({}, user="ana", program=None, arguments=(), sinks=sinks, limit_s=1.0)
+
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(KnsError, match="the plugin ended"):
+        run()
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    with pytest.raises(KnsError, match="is not on the PATH"):
+        run()

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterable
 
+import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from kns.cli.preflight_command import add_preflight
@@ -41,8 +43,15 @@ def test_only_a_fault_is_a_failure() -> None:
     assert run([OK, WARNING, UNKNOWN])[0] == 0
 
 
-def test_json_for_programs() -> None:
-    status, output = run([FAULT, OK], "--json")
+def test_yaml_for_programs() -> None:
+    status, output = run([FAULT, OK], "-o", "yaml")
+    assert [finding["verdict"] for finding in yaml.safe_load(output)] == ["fault", "ok"]
+    assert status == 1
+
+
+@pytest.mark.parametrize("option", ["--json", "-ojson"])
+def test_json_for_programs(option: str) -> None:
+    status, output = run([FAULT, OK], option)
     assert json.loads(output) == [
         {"check": "rights", "verdict": "fault", "said": "missing: get\x1b[2J pods", "todo": "apply manifests/"},
         {"check": "host API", "verdict": "ok", "said": "answers", "todo": ""},

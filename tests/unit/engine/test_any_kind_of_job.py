@@ -13,7 +13,7 @@ MODULES = sorted(FOLDER.glob("*.py"))
 MAY_IMPORT = {"kns.stages.lifecycle", "kns.stages.outcome", "kns.stages.orphans", "kns.objects.event"}
 WORDS = ("vcluster", "virtual", "control plane", "control_plane", "shell", "keycloak", "vault", "ingress", "helm")
 # The conditions about the job as a whole. All others belong to stages.
-CONDITIONS = {ConditionType.DRAINED, ConditionType.ENDED, ConditionType.REMOVED}
+CONDITIONS = {ConditionType.ASLEEP, ConditionType.DRAINED, ConditionType.ENDED, ConditionType.REMOVED}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ import pytest
 
 from kns.engine.reconciler import Result
 from kns.model.job.conditions import ConditionType, Reason
-from kns.model.job.job import JobState, StopReason, Substatus
+from kns.model.job.job import JobState, Rest, StopReason, Substatus
 from kns.ports import Context
 from kns.stages.lifecycle import Lifecycle, Stage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
@@ -55,6 +55,10 @@ class Script:
             measure=lambda _ctx, _status: (2.0, 4.0, 0.0, 0.0),
             follow=lambda _ctx: None,
             explain_kept=lambda _job, _site: self.kept,
+            sleep=lambda _ctx: self.take("sleep"),
+            wake=lambda _ctx: self.take("wake"),
+            can_sleep=lambda _ctx: True,
+            is_in_use=lambda _ctx: False,
         )
 
 
@@ -192,3 +196,58 @@ def test_a_failure_ahead_ends_the_job_with_its_reason(site: House) -> None:
     condition = status.condition(ConditionType.KEYCLOAK_READY)
     assert condition is not None
     assert condition.reason == Reason.KEYCLOAK_OFF
+
+
+def _read_rest(house: House) -> Rest:
+    return house.sim.job.status.rest
+
+
+def test_a_job_that_sleeps_is_not_given_to_its_stages(house: House) -> None:
+    """And the request is in its record before anything happens to it."""
+    house.step()
+    house.script.calls.clear()
+    house.sim.store.set_sleep(house.sim.job, asleep=True)
+    assert house.step().summary == "falling asleep"
+    assert house.script.calls == []
+    assert _read_rest(house) is Rest.FALLING_ASLEEP
+    house.script.outcomes = {"sleep": [WAIT]}
+    assert house.step().requeue_after_s == 5
+    assert house.step().summary == "asleep"
+    assert _read_rest(house) is Rest.ASLEEP
+    house.sim.store.set_sleep(house.sim.job, asleep=False)
+    assert house.step().summary == "waking up"
+    house.script.outcomes = {"wake": [WAIT]}
+    house.step()
+    assert house.script.calls == ["sleep", "sleep", "wake"]
+    assert house.step().summary == "serving"
+    assert house.script.calls[3:] == ["wake", "ensure ground", "ensure house", "ensure roof", "ensure door"]
+    assert _read_rest(house) is Rest.AWAKE
+
+
+def test_a_failure_in_its_sleep_ends_the_job(house: House) -> None:
+    house.step()
+    house.sim.store.set_sleep(house.sim.job, asleep=True)
+    house.step()
+    house.script.outcomes = {"sleep": [Failed(Reason.NAMESPACE_GONE, "gone")]}
+    assert house.step().summary == "ended"
+    assert house.sim.job.status.reason == Reason.NAMESPACE_GONE
+
+
+def test_no_usage_counts_in_a_sleep(house: House) -> None:
+    house.step()
+    house.sim.store.set_sleep(house.sim.job, asleep=True)
+    house.step()
+    house.sim.clock.advance(100)
+    house.step()
+    usage = house.sim.job.status.usage
+    assert usage is not None
+    assert (usage.seconds, usage.core_seconds, usage.rates) == (100, 200, (0, 0, 0, 0))
+    house.sim.clock.advance(1000)
+    house.step()
+    house.sim.store.set_sleep(house.sim.job, asleep=False)
+    house.step()
+    house.step()
+    house.sim.clock.advance(10)
+    usage = house.sim.job.status.usage
+    assert usage is not None
+    assert usage.at(house.sim.clock.now()).seconds == 110

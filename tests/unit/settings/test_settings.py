@@ -76,6 +76,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
     "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
     "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_CLUSTER_GATEWAY": ("cluster_gateway", "shell", ("all", "all"), ("some",)),
     "KNS_WEB_PAGE": ("web_page", True, ("false", False), ("off",)),
     "KNS_WEB_URL": (
         "web_url",
@@ -138,6 +139,13 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     ),
     "KNS_POOL_AT_ONCE": ("pool_at_once", 1, ("5", 5), ("0", "21")),
     "KNS_POOL_MAX_AGE": ("pool_max_age_s", 86_400, ("3600", 3600), ("0", "old")),
+    "KNS_IDLE_SLEEP": ("idle_sleep_s", 0, ("0", 0), ("29", "-1", "never")),
+    "KNS_TRAFFIC_METRICS_URL": (
+        "traffic_metrics_urls",
+        (),
+        ("http://a.example.org:9100/metrics, http://b/m", ("http://a.example.org:9100/metrics", "http://b/m")),
+        ("a.example.org:9100", "ftp://a/m", ",".join(f"http://host-{number}/" for number in range(21))),
+    ),
     "KNS_SWEEP_INTERVAL": ("sweep_interval_s", 300, ("5", 5), ("0", "never")),
     "KNS_SWEEP_GRACE": ("sweep_grace_s", 900, ("0", 0), ("-1", "none")),
     "KNS_SWEEP_MAX_SHARE": ("sweep_max_share", 50, ("100", 100), ("101", "half")),
@@ -489,6 +497,15 @@ def test_a_pool_of_a_version_that_no_job_can_have_is_a_problem() -> None:
     settings, problems = read_settings({"KNS_POOL": "any@1.35=1", "KNS_KUBERNETES_VERSIONS": "v1.36.0"})
     assert problems == [("KNS_POOL", "v1.35 is not in KNS_KUBERNETES_VERSIONS")]
     assert settings.pools
+
+
+def test_jobs_fall_asleep_only_where_traffic_is_known_and_state_is_kept() -> None:
+    needed = {"KNS_TRAFFIC_METRICS_URL": "http://a/metrics", "KNS_VCLUSTER_STORAGE_CLASS": "fast"}
+    _, problems = read_settings({"KNS_IDLE_SLEEP": "3600"})
+    assert [name for name, _ in problems] == list(needed)
+    settings, problems = read_settings({"KNS_IDLE_SLEEP": "3600", **needed})
+    assert problems == []
+    assert settings.idle_sleep_s == 3600
 
 
 def test_proxies_are_read_in_either_case() -> None:

@@ -1,0 +1,79 @@
+"""
+How a job falls asleep and wakes up, as steps in its record.
+
+`spec.sleep` says what is wanted, the condition `Asleep` what is going on. It is written before the first change on the
+host, so that a new leader never takes what was ended on purpose for something that was lost.
+"""
+
+from datetime import datetime
+
+from kns.model.job.conditions import ConditionType, Reason, with_condition
+from kns.model.job.job import Job, JobStatus, Rest
+
+SLEEPING = frozenset({Rest.FALLING_ASLEEP, Rest.ASLEEP})
+
+
+def must_begin_to_sleep(job: Job) -> bool:
+    return job.shall_sleep and job.status.rest not in SLEEPING and not _was_refused(job)
+
+
+def must_begin_to_wake(job: Job) -> bool:
+    return not job.shall_sleep and job.status.rest in SLEEPING
+
+
+def note_rest(status: JobStatus, reason: Reason, message: str, now: datetime) -> JobStatus:
+    """The status with what the job does. Its transition time is that of the last request to sleep or to wake."""
+    conditions = with_condition(
+        status.conditions,
+        ConditionType.ASLEEP,
+        true=reason in (Reason.FALLING_ASLEEP, Reason.ASLEEP),
+        reason=reason,
+        message=message,
+        now=now,
+    )
+    return status.model_copy(update={"conditions": conditions})
+
+
+def begin_to_sleep(status: JobStatus, now: datetime) -> JobStatus:
+    return note_rest(status, Reason.FALLING_ASLEEP, "the job was asked to sleep", now)
+
+
+def begin_to_wake(status: JobStatus, now: datetime) -> JobStatus:
+    """Usage counts again from here on, because the pods are about to start."""
+    usage = status.usage.resume(now) if status.usage is not None else None
+    return note_rest(status, Reason.WAKING, "the job was woken", now).model_copy(update={"usage": usage})
+
+
+def note_asleep(status: JobStatus, message: str, now: datetime) -> JobStatus:
+    """Usage does not count from here on. A job that is asleep already keeps the time from which it did not."""
+    usage = status.usage
+    if usage is not None and not usage.paused:
+        usage = usage.pause(now)
+    return note_rest(status, Reason.ASLEEP, message, now).model_copy(update={"usage": usage})
+
+
+def note_awake(status: JobStatus, now: datetime) -> JobStatus:
+    return note_rest(status, Reason.OK, "", now)
+
+
+def note_message(status: JobStatus, message: str, now: datetime) -> JobStatus:
+    """The status of a job that goes on falling asleep, resting or waking, with what it waits for."""
+    condition = status.condition(ConditionType.ASLEEP)
+    return status if condition is None else note_rest(status, Reason(condition.reason), message, now)
+
+
+def waking_for_s(status: JobStatus, now: datetime) -> float:
+    """Seconds since the job was woken."""
+    condition = status.condition(ConditionType.ASLEEP)
+    return 0.0 if condition is None else max(0.0, (now - condition.last_transition_time).total_seconds())
+
+
+def note_refusal(status: JobStatus, message: str, now: datetime) -> JobStatus:
+    return note_rest(status, Reason.SLEEP_NOT_POSSIBLE, message, now)
+
+
+def _was_refused(job: Job) -> bool:
+    """A job that cannot sleep is not asked again, until somebody changes its record."""
+    condition = job.status.condition(ConditionType.ASLEEP)
+    is_refused = condition is not None and condition.reason == Reason.SLEEP_NOT_POSSIBLE
+    return is_refused and job.status.observed_generation == job.generation

@@ -1,0 +1,212 @@
+"""
+Put a job to sleep and wake it: not a stage, but what the engine calls for a job that serves and shall rest.
+
+Asleep, a job has no pods and no running control plane. Its namespace, volumes, certificates and address stay; the
+control plane's volume has everything that was in its API. So a job without that volume cannot sleep.
+
+The order matters. First the address leads to kns, so that nobody reaches pods that are about to end. Then the control
+plane ends, and only then the tenant's pods: a running syncer would take their end for the tenant's and make new ones.
+Every call may be repeated: what was done is read from the host, and only the record says what is wanted.
+"""
+
+from datetime import datetime, timedelta
+
+from kns.model import names
+from kns.model.errors import ForbiddenError, RefusedError
+from kns.model.job.conditions import APP_STARTS, CLUSTER_STARTS, ConditionType, Reason
+from kns.objects.target import explain_unfit, select_target_pods
+from kns.ports import Context, Kind, Object
+from kns.stages import ingress, namespace
+from kns.stages.access import read_kubeconfig
+from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
+from kns.stages.ownership import has_foreign_namespace
+from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
+from kns.stages.tenant import OWN_GRACE_S
+
+NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTER_STORAGE_CLASS of the site)"
+
+_LOOK_AFTER_S = 0.5
+_REQUEUE_AFTER_S = 2.0  # while the watch reports what happens
+_RETRY_AFTER_S = 30.0  # of what the host refused
+_EVENTS_AFTER_S = 10.0  # a pod exists within a second, unless the host refuses it
+_ASLEEP_LOOK_S = 600.0  # somebody may have changed what leads to kns
+
+
+def can_sleep(ctx: Context) -> bool:
+    """Whether the job's control plane has a volume. From the cache, so that a client does not wait."""
+    return ctx.world.cluster.observe(Kind.STATEFUL_SET, ctx.namespace, ctx.location.vcluster) is not None
+
+
+def sleep(ctx: Context) -> Outcome:
+    """
+    End the control plane, then all pods. Skipped if the job cannot sleep. Repeated while the job is asleep, it keeps
+    the address leading to kns.
+
+    What the host refuses, such as one more Service where the tenant has used up the quota, is no reason to end a job:
+    it stays awake if nothing of it has ended yet.
+    """
+    try:
+        return _sleep(ctx)
+    except (RefusedError, ForbiddenError) as error:
+        said, control_plane = f"the host cluster refused: {error}", _find_control_plane(ctx)
+        if control_plane is None or control_plane["spec"].get("replicas", 1):
+            return Skipped(Reason.SLEEP_NOT_POSSIBLE, f"the job cannot sleep: {said}")
+        return Wait(_RETRY_AFTER_S, Reason.FALLING_ASLEEP, said)
+
+
+def wake(ctx: Context) -> Outcome:
+    """
+    Start the control plane, and wait until it answers and a pod of the app is ready.
+
+    The address leads to kns until stage ingress leads it back, and so the visitor sees the app's page first when it is
+    there. An app that does not become ready gets its address back after the site's limit for targets.
+    """
+    try:
+        return _wake(ctx)
+    except (RefusedError, ForbiddenError) as error:
+        return Wait(_RETRY_AFTER_S, Reason.WAKING, f"the host cluster refused: {error}")
+
+
+def _sleep(ctx: Context) -> Outcome:
+    found = namespace.ensure(ctx)
+    if isinstance(found, Failed):
+        return found
+    control_plane = _find_control_plane(ctx)
+    if control_plane is None:
+        return _explain_missing(ctx)
+    ingress.lead_to_kns(ctx)
+    _scale_shell(ctx, 0)
+    if not _has_replicas(control_plane, 0):
+        _scale(ctx, control_plane, 0)
+        return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, "the control plane is ending")
+    if (control_plane.get("status") or {}).get("replicas") or list_pods(ctx, ctx.location.control_plane_selector):
+        return Wait(_REQUEUE_AFTER_S, Reason.FALLING_ASLEEP, "the control plane is ending")
+    left = _end_pods(ctx)
+    if left:
+        return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, f"pods still ending: {left}")
+    return Done("the next request of its page wakes it", requeue_after_s=_ASLEEP_LOOK_S)
+
+
+def _wake(ctx: Context) -> Outcome:
+    found = namespace.ensure(ctx)
+    if isinstance(found, Failed):
+        return found
+    control_plane = _find_control_plane(ctx)
+    if control_plane is None:
+        return _explain_missing(ctx)
+    if not _has_replicas(control_plane, 1):
+        _scale(ctx, control_plane, 1)
+        return Wait(_LOOK_AFTER_S, Reason.WAKING, CLUSTER_STARTS)
+    _scale_shell(ctx, 1)
+    pods = list_pods(ctx, ctx.location.control_plane_selector)
+    is_ending = any(pod["metadata"].get("deletionTimestamp") is not None for pod in pods)  # it was falling asleep
+    if is_ending or not (control_plane.get("status") or {}).get("readyReplicas") or not _answers(ctx):
+        return _await_control_plane(ctx, control_plane)
+    waited = ctx.elapsed_since(_began(ctx))
+    if waited >= timedelta(seconds=ctx.site.target_limit_s) or _is_app_ready(ctx):
+        return Done()
+    return Wait(_LOOK_AFTER_S, Reason.WAKING, APP_STARTS)
+
+
+def _find_control_plane(ctx: Context) -> Object | None:
+    """
+    The StatefulSet. Only a job with a volume has one. If the cache does not have it, the API server decides.
+    """
+    name = ctx.location.vcluster
+    found = ctx.world.cluster.observe(Kind.STATEFUL_SET, ctx.namespace, name)
+    return found or ctx.world.cluster.read(Kind.STATEFUL_SET, ctx.namespace, name)
+
+
+def _explain_missing(ctx: Context) -> Outcome:
+    if ctx.world.cluster.read(Kind.DEPLOYMENT, ctx.namespace, ctx.location.vcluster) is not None:
+        return Skipped(Reason.SLEEP_NOT_POSSIBLE, f"the job cannot sleep: {NO_VOLUME}")
+    return Failed(Reason.CONTROL_PLANE_LOST, "the virtual cluster's control plane was removed by somebody else")
+
+
+def _has_replicas(workload: Object, wanted: int) -> bool:
+    """Whether the workload's controller has seen that so many pods are wanted."""
+    meta, status = workload["metadata"], workload.get("status") or {}
+    has_seen = status.get("observedGeneration", 0) >= meta.get("generation", 0)
+    return bool(workload["spec"].get("replicas", 1) == wanted) and has_seen
+
+
+def _scale(ctx: Context, workload: Object, replicas: int) -> None:
+    if workload["spec"].get("replicas", 1) == replicas:
+        return
+    kind = Kind.DEPLOYMENT if workload["metadata"]["name"] == names.SHELL else Kind.STATEFUL_SET
+    meta = workload["metadata"]
+    ctx.world.cluster.scale(kind, ctx.namespace, meta["name"], replicas, uid=meta["uid"])
+
+
+def _scale_shell(ctx: Context, replicas: int) -> None:
+    shell = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.namespace, names.SHELL)
+    if shell is not None and shell["metadata"].get("deletionTimestamp") is None:
+        _scale(ctx, shell, replicas)
+
+
+def _end_pods(ctx: Context) -> int:
+    """
+    End all pods of the namespace, the tenant's with the site's grace period. Returns how many are left.
+
+    Nothing makes new ones: the control plane is gone, the web shell's Deployment wants none, and the Kubernetes Job of
+    the deployment has ended.
+    """
+    cluster, grace_s = ctx.world.cluster, ctx.site.grace_s
+    tenants, own = f"{names.SYNCED_LABEL}={ctx.location.vcluster}", f"!{names.SYNCED_LABEL}"
+    left = 0
+    for selector, seconds in ((tenants, grace_s), (own, OWN_GRACE_S)):
+        pods = cluster.list_metadata(Kind.POD, ctx.namespace, selector)
+        left += len(pods)
+        if any(_stays_longer(pod, seconds) for pod in pods) and not has_foreign_namespace(ctx):
+            cluster.delete_pods(ctx.namespace, selector, grace_s=seconds)
+    return left
+
+
+def _stays_longer(pod: Object, grace_s: int) -> bool:
+    meta = pod["metadata"]
+    return meta.get("deletionTimestamp") is None or (meta.get("deletionGracePeriodSeconds") or 0) > grace_s
+
+
+def _answers(ctx: Context) -> bool:
+    kubeconfig = read_kubeconfig(ctx)
+    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(kubeconfig)
+
+
+def _await_control_plane(ctx: Context, control_plane: Object) -> Outcome:
+    """
+    As for a control plane that is away, but from the moment when the job was woken and its pod got a node. While there
+    is no room for the pod, time is no reason to end a job whose state is intact.
+    """
+    limit_s, began = ctx.site.control_plane_limit_s, _began(ctx)
+    pods = list_pods(ctx, ctx.location.control_plane_selector)
+    waited_s = ctx.elapsed_since(max(began, ctx.leading_since or began)).total_seconds()
+    blocker = find_blocker(ctx, pods, control_plane, read_events=waited_s > _EVENTS_AFTER_S)
+    if blocker is not None and blocker.kind in (BlockerKind.UNSCHEDULED, BlockerKind.REFUSED):
+        return Wait(_REQUEUE_AFTER_S, Reason.WAKING, blocker.describe("control-plane pod"))
+    if pods:
+        waited_s = min(waited_s, placed_for_s(pods[-1], ctx.now))
+    left_s = limit_s - waited_s
+    message = blocker.describe("control-plane pod") if blocker is not None else CLUSTER_STARTS
+    if left_s <= 0:
+        return Failed(Reason.CONTROL_PLANE_UNAVAILABLE, f"the job did not wake up within {limit_s} s: {message}")
+    return Wait(min(_LOOK_AFTER_S, left_s), Reason.WAKING, message)
+
+
+def _is_app_ready(ctx: Context) -> bool:
+    """Whether a pod behind the app's target is ready. A target that is gone or leads nowhere is not waited for."""
+    targets = ctx.accepted.nested.targets
+    if ctx.job.status.url is None or not targets:
+        return True
+    name = ctx.location.copy_name(targets[0].service_name, targets[0].service_namespace)
+    copy = ctx.world.cluster.read(Kind.SERVICE, ctx.namespace, name)
+    if copy is None or explain_unfit(targets[0], copy) is not None:
+        return True
+    labels = select_target_pods(ctx.location, targets[0], copy)
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return ctx.world.cluster.has_ready_pod(ctx.namespace, selector)
+
+
+def _began(ctx: Context) -> datetime:
+    """When the job was woken."""
+    condition = ctx.job.status.condition(ConditionType.ASLEEP)
+    return condition.last_transition_time if condition is not None else ctx.now

@@ -1,0 +1,332 @@
+"""A job falls asleep and wakes up, over a simulated host."""
+
+from dataclasses import replace
+
+import pytest
+
+from kns.model import names
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import JobState, Rest, StopReason
+from kns.ports import Kind, Object
+from tests.builders import JobBuilder
+from tests.fakes.host import UNSCHEDULABLE
+from tests.flow.conftest import Simulation
+
+NAMESPACE = "kns-job-7"
+SHELL_IMAGE = "registry.example.org/kns-gotty:1"
+
+
+def read_rest(sim: Simulation) -> Rest:
+    return sim.job.status.rest
+
+
+@pytest.fixture
+def serving(sim: Simulation, job: JobBuilder) -> Simulation:
+    """A job with a volume and a web shell that serves."""
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"), shell_image=SHELL_IMAGE)
+    sim.submit(job.with_nested(enable_gotty_shell=True))
+    sim.run(until="serving")
+    settle(sim)
+    return sim
+
+
+def settle(sim: Simulation, *, times: int = 5) -> None:
+    for _ in range(times):
+        sim.host.settle()
+        sim.step()
+
+
+def ask(sim: Simulation, *, asleep: bool) -> None:
+    sim.store.set_sleep(sim.job, asleep=asleep)
+
+
+def fall_asleep(sim: Simulation) -> None:
+    ask(sim, asleep=True)
+    sim.run(until="asleep")
+
+
+def pods(sim: Simulation) -> list[str]:
+    return [pod["metadata"]["name"] for pod in sim.host.list_objects(Kind.POD, NAMESPACE)]
+
+
+def backends(sim: Simulation) -> dict[str, str]:
+    ingress = sim.host.read(Kind.INGRESS, NAMESPACE, NAMESPACE)
+    assert ingress is not None
+    (rule,) = ingress["spec"]["rules"]
+    return {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
+
+
+def the_slice(sim: Simulation) -> Object:
+    found = sim.host.read(Kind.ENDPOINT_SLICE, NAMESPACE, names.WAKE)
+    assert found is not None
+    return found
+
+
+def test_an_awake_job_has_its_pods_and_leads_to_them(serving: Simulation) -> None:
+    assert len(pods(serving)) == 4
+    assert backends(serving) == {"/": names.TARGET, "/gotty-shell": names.SHELL}
+
+
+def test_a_sleeping_job_has_no_pod_and_leads_to_kns(serving: Simulation) -> None:
+    fall_asleep(serving)
+    assert pods(serving) == []
+    assert backends(serving) == {"/": names.WAKE, "/gotty-shell": names.WAKE}
+    found = the_slice(serving)
+    assert found["metadata"]["labels"][names.SERVICE_NAME_LABEL] == names.WAKE
+    assert [each["addresses"] for each in found["endpoints"]] == [["10.0.0.1"], ["10.0.0.2"]]
+    assert [port["port"] for port in found["ports"]] == [8080]
+    service = serving.host.read(Kind.SERVICE, NAMESPACE, names.WAKE)
+    assert service is not None
+    assert "selector" not in service["spec"]
+
+
+def test_a_sleeping_job_is_still_running_for_the_portal(serving: Simulation) -> None:
+    url = serving.job.status.url
+    fall_asleep(serving)
+    status = serving.job.status
+    assert (status.job_status, int(status.substatus), status.url) == (JobState.PROCESSING, 0, url)
+    assert (status.rest, status.activity) == (Rest.ASLEEP, "asleep")
+
+
+def test_the_tenants_pods_end_after_the_control_plane(serving: Simulation) -> None:
+    """A running syncer would make them again."""
+    before = len(serving.host.calls)
+    fall_asleep(serving)
+    calls = serving.host.calls[before:]
+    places = [
+        next(place for place, call in enumerate(calls) if call.startswith(each))
+        for each in (f"apply Ingress {NAMESPACE}", f"scale StatefulSet {NAMESPACE}", f"delete_pods {NAMESPACE}")
+    ]
+    assert places == sorted(places)
+
+
+def test_a_sleeping_job_costs_no_write(serving: Simulation) -> None:
+    fall_asleep(serving)
+    calls, writes = len(serving.host.calls), len(serving.store.writes)
+    for _ in range(3):
+        result = serving.step()
+        assert result.summary == "asleep"
+        assert result.requeue_after_s is not None
+        assert result.requeue_after_s >= 60
+        serving.clock.advance(result.requeue_after_s)
+    assert serving.host.calls[calls:] == []
+    assert serving.store.writes[writes:] == []
+
+
+def test_usage_stops_while_it_sleeps_and_goes_on_when_it_wakes(serving: Simulation) -> None:
+    fall_asleep(serving)
+    asleep = serving.job.status.usage
+    assert asleep is not None
+    serving.clock.advance(100_000)
+    assert asleep.at(serving.clock.now()).seconds == asleep.seconds
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    awake = serving.job.status.usage
+    assert awake is not None
+    assert awake.at(serving.clock.now()).seconds - asleep.seconds < 1000
+    at = serving.clock.now()
+    serving.clock.advance(500)
+    assert awake.at(serving.clock.now()).seconds - awake.at(at).seconds == 500
+
+
+def test_a_job_leads_to_its_app_again_only_when_the_app_is_ready(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.app_starts = False
+    ask(serving, asleep=False)
+    serving.run(until="waking up")
+    settle(serving, times=20)
+    assert read_rest(serving) is Rest.WAKING
+    assert backends(serving)["/"] == names.WAKE
+    serving.host.change(Kind.POD, NAMESPACE, f"web-x-default-x-{NAMESPACE}", lambda pod: pod.pop("status"))
+    serving.host.app_starts = True
+    serving.run(until="serving")
+    assert read_rest(serving) is Rest.AWAKE
+    assert backends(serving) == {"/": names.TARGET, "/gotty-shell": names.SHELL}
+    settle(serving)
+    assert len(pods(serving)) == 3, "the pod of the deployment is not made again"
+    assert serving.job.status.is_true(ConditionType.SHELL_READY)
+
+
+def test_an_app_that_never_becomes_ready_gets_its_address_back(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.app_starts = False
+    ask(serving, asleep=False)
+    serving.run(until="serving", limit=3000)
+    assert backends(serving)["/"] == names.TARGET
+
+
+def test_a_job_without_a_volume_stays_awake_and_says_why(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    ask(sim, asleep=True)
+    assert sim.step().summary == "falling asleep"
+    assert sim.step().summary == "serving"
+    condition = sim.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", Reason.SLEEP_NOT_POSSIBLE)
+    assert "no volume" in condition.message
+    writes = len(sim.store.writes)
+    assert sim.step().summary == "serving"
+    assert len(sim.store.writes) == writes, "it is not asked again and again"
+    assert not any(call.startswith("scale") for call in sim.host.calls)
+
+
+def test_a_job_that_does_not_serve_yet_does_not_sleep(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    sim.submit(job)
+    sim.step()
+    ask(sim, asleep=True)
+    sim.run(until="asleep")
+    assert sim.job.status.has_been_exposed
+
+
+def test_new_pods_of_kns_answer_in_place_of_the_old_ones(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.doors.addresses = ["10.0.0.9"]
+    assert serving.step().summary == "asleep"
+    assert [each["addresses"] for each in the_slice(serving)["endpoints"]] == [["10.0.0.9"]]
+
+
+def test_a_job_does_not_fall_asleep_while_nothing_could_wake_it(serving: Simulation) -> None:
+    serving.doors.addresses = []
+    ask(serving, asleep=True)
+    with pytest.raises(AssertionError, match="never came to asleep"):
+        serving.run(until="asleep", limit=20)
+    assert len(pods(serving)) == 4
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert "no pod of kns is ready" in condition.message
+
+
+@pytest.mark.parametrize("kind", [Kind.ENDPOINT_SLICE, Kind.SERVICE, Kind.INGRESS, Kind.STATEFUL_SET])
+def test_a_host_that_refuses_the_sleep_does_not_end_the_job(serving: Simulation, kind: Kind) -> None:
+    """For example because the tenant has used up the quota of Services."""
+    serving.host.refuse[kind] = "exceeded quota"
+    ask(serving, asleep=True)
+    serving.run(until="serving")
+    assert len(pods(serving)) == 4
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert condition.reason == Reason.SLEEP_NOT_POSSIBLE
+    assert "exceeded quota" in condition.message
+    serving.host.refuse.clear()
+    serving.run(until="serving")
+    assert backends(serving)["/"] == names.TARGET
+
+
+def test_a_host_that_refuses_to_wake_a_job_does_not_end_it(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.refuse[Kind.STATEFUL_SET] = "a webhook says no"
+    ask(serving, asleep=False)
+    for _ in range(5):
+        serving.step()
+        serving.clock.advance(10_000)
+    assert read_rest(serving) is Rest.WAKING
+    serving.host.refuse.clear()
+    serving.run(until="serving")
+
+
+def test_a_refusal_in_its_sleep_leaves_a_job_asleep(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.doors.addresses = ["10.0.0.9"]
+    serving.host.refuse[Kind.ENDPOINT_SLICE] = "exceeded quota"
+    assert serving.step().summary == "asleep"
+    assert read_rest(serving) is Rest.ASLEEP
+
+
+def test_a_job_is_woken_while_it_falls_asleep(serving: Simulation) -> None:
+    ask(serving, asleep=True)
+    for _ in range(4):
+        serving.step()
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    assert read_rest(serving) is Rest.AWAKE
+    assert backends(serving)["/"] == names.TARGET
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [(StopReason.SHUTDOWN, JobState.COMPLETED), (StopReason.TERMINATE, JobState.TERMINATED)],
+)
+def test_a_sleeping_job_can_be_ended(serving: Simulation, reason: StopReason, state: JobState) -> None:
+    fall_asleep(serving)
+    serving.store.request_stop(serving.job, reason)
+    serving.run(until="retained")
+    assert serving.job.status.job_status is state
+    assert serving.job.status.activity is None
+    assert serving.host.left == []
+
+
+def test_the_walltime_ends_a_job_in_its_sleep(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    sim.submit(job.with_accepted(walltime_s=5000))
+    sim.run(until="serving")
+    fall_asleep(sim)
+    result = sim.step()
+    end = sim.job.walltime_end
+    assert end is not None
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= (end - sim.clock.now()).total_seconds()
+    sim.run(until="retained")
+    assert sim.job.status.job_status is JobState.TERMINATED
+
+
+def test_a_namespace_that_is_gone_ends_a_job_in_its_sleep(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.drop(Kind.NAMESPACE, "", NAMESPACE)
+    assert serving.step().summary == "ended"
+    assert serving.job.status.reason == Reason.NAMESPACE_GONE
+
+
+def test_a_control_plane_that_is_gone_ends_a_job_in_its_sleep(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.drop(Kind.STATEFUL_SET, NAMESPACE, NAMESPACE)
+    assert serving.step().summary == "ended"
+    assert serving.job.status.reason == Reason.CONTROL_PLANE_LOST
+
+
+def test_a_job_waits_for_room_when_it_wakes_however_long(serving: Simulation) -> None:
+    """Its state is intact, so time is no reason to end it. Its record has the scheduler's words."""
+    fall_asleep(serving)
+    serving.host.schedulable = False
+    ask(serving, asleep=False)
+    for _ in range(5):
+        settle(serving, times=2)
+        serving.clock.advance(10_000)
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert UNSCHEDULABLE in condition.message
+    serving.host.schedulable = True
+    serving.run(until="serving")
+    assert read_rest(serving) is Rest.AWAKE
+
+
+def test_a_control_plane_that_does_not_start_again_ends_the_job(serving: Simulation) -> None:
+    """Counted from the moment when the job was woken."""
+    fall_asleep(serving)
+    serving.clock.advance(100_000)
+    serving.host.control_plane_down = True
+    ask(serving, asleep=False)
+    woken = serving.clock.now()
+    serving.run(until="ended", limit=3000)
+    assert serving.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
+    assert "did not wake up within 600 s" in (serving.job.status.message or "")
+    assert (serving.clock.now() - woken).total_seconds() < 700
+
+
+def test_a_job_without_a_page_sleeps_and_wakes_by_request(sim: Simulation, job: JobBuilder) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    sim.submit(job.without_target())
+    sim.run(until="serving")
+    fall_asleep(sim)
+    assert sim.host.read(Kind.ENDPOINT_SLICE, NAMESPACE, names.WAKE) is None
+    ask(sim, asleep=False)
+    sim.run(until="serving")
+    assert sim.job.status.rest is Rest.AWAKE
+
+
+def test_the_record_of_a_sleeping_job_says_so_to_kubectl(serving: Simulation) -> None:
+    from kns.model.job.job import status_to_record
+
+    fall_asleep(serving)
+    assert status_to_record(serving.job.status)["substatusText"] == "asleep"
