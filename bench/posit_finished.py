@@ -194,8 +194,8 @@ def _measure(folder: Path) -> Finished:
 
     options = Options(scratch_path=folder, api_url="http://127.0.0.1:9", auth_token="a.b.c")
     sink, stop = Sink(), threading.Event()
-    cluster = make_cluster(options, PagingClient(folder))  # type: ignore[arg-type]
-    outbox = Outbox(sink, max_bytes=options.max_message_bytes)  # type: ignore[arg-type]
+    cluster = make_cluster(options, PagingClient(folder))  # type: ignore[arg-type]  # it has what lists use
+    outbox = Outbox(sink, max_bytes=options.max_message_bytes)  # type: ignore[arg-type]  # writes only
     parts = Parts(options, OneProfile(), BuiltObjects(), cluster, outbox, await_cluster=lambda: None)
     without = read_memory_mib(os.getpid(), peak=False)
     for cache in cluster.caches:

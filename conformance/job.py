@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from conformance.errors import ConformanceError
@@ -84,6 +85,10 @@ def _no_dns(inside: Kubectl) -> str | None:
     return None if ready and set(ready) == {"True"} else f"{ready.count('True')} of {len(found)} pods ready"
 
 
+def _explain_namespace(host: Kubectl, name: str) -> str | None:
+    return None if host.find("namespace", name) is None else f"namespace {name} is terminating"
+
+
 def _end(client: Client, host: Kubectl, label: str, say: Callable[[str], None]) -> None:
     """Terminate what has the label. The response to the submission may be lost, so the number may be unknown."""
     try:
@@ -95,7 +100,7 @@ def _end(client: Client, host: Kubectl, label: str, say: Callable[[str], None]) 
     for number in numbers:
         name = f"kns-job-{number}"
         wait_until(
-            lambda name=name: None if host.find("namespace", name) is None else f"namespace {name} is terminating",  # type: ignore[misc]
+            partial(_explain_namespace, host, name),
             timeout_s=END_S,
             what=f"the removal of namespace {name}",
             say=say,

@@ -210,7 +210,7 @@ def test_a_look_at_a_serving_job_reads_no_service(
     _serve(sim, job)
     asked: list[Kind] = []
     read = sim.host.read
-    monkeypatch.setattr(sim.host, "read", lambda kind, *rest: asked.append(kind) or read(kind, *rest))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(sim.host, "read", lambda kind, *rest: asked.append(kind) or read(kind, *rest))  # type: ignore[func-returns-value]  # append returns None, so `or` reads
     sim.clock.advance(60)
     assert sim.step().summary == "serving"
     assert Kind.SERVICE not in asked
@@ -356,7 +356,7 @@ def test_a_refusal_at_the_start_ends_the_job(sim: Simulation, job: JobBuilder) -
             raise RefusedError("denied by policy")
         return original(obj)
 
-    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.host.apply = refuse  # type: ignore[method-assign]  # the host changes its answer
     sim.submit(job)
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.REFUSED_BY_HOST

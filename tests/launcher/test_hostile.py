@@ -194,7 +194,7 @@ def test_a_name_of_a_template_is_no_path(tmp_path: Path, stem: str) -> None:
         return obj
 
     inputs = InputFiles(tmp_path / "a" / "b")
-    jobs: Any = PlainJobs(NoCluster(), name="K", build=Build(build, pytest.fail), inputs=inputs)  # type: ignore[arg-type]
+    jobs: Any = PlainJobs(NoCluster(), name="K", build=Build(build, pytest.fail), inputs=inputs)  # type: ignore[arg-type]  # stand-ins have what is called here
     with pytest.raises(InvalidInputError, match="makes the name"):
         jobs.submit(PlainJob("a", "ana", Container("i"), stdin="x"))
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +225,7 @@ def test_a_refused_stream_leaves_nothing() -> None:
 def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
     """Before its first message, and after its state was read: otherwise the stream would show the old one for hours."""
     sink, jobs = Sink(), Jobs(make_view("a-1"))
-    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     stop = threading.Event()
 
     def change() -> None:
@@ -247,7 +247,7 @@ def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
 def test_changes_of_one_job_do_not_stop_the_measuring_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kns.launcher.streams.USAGE_INTERVAL_S", 0.0)
     jobs = Jobs(make_view("a-1"), make_view("a-2"))
-    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "*", f"a-{number}")
     streams._take(threading.Event())
@@ -259,7 +259,7 @@ def test_failures_of_cancelled_streams_are_forgotten(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("kns.launcher.streams.USAGE_INTERVAL_S", 0.0)
     jobs = Jobs(make_view("a-1"))
     jobs.usage_error = UnavailableError("no answer")
-    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = ResourceStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     streams.open(1, "*", "a-1")
     streams._measure_safely("a-1")
     streams.cancel(1)
@@ -292,7 +292,7 @@ class Broken:
 def test_a_broken_split_log_ends_its_stream_with_an_error() -> None:
     """Otherwise the Launcher would wait for its end."""
     sink, broken = Sink(), Broken()
-    streams = OutputStreams(lambda job_id, kind: Output(broken, broken, job_id, kind), Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = OutputStreams(lambda job_id, kind: Output(broken, broken, job_id, kind), Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     output = streams._make("a-1", Kind.MIXED)
     streams._outputs[1] = output
     streams._run(1, output)
@@ -316,7 +316,7 @@ def test_a_log_that_always_breaks_at_the_same_place_ends(monkeypatch: pytest.Mon
             raise UnavailableError("the connection broke")
 
     damaged, texts = Damaged(), []
-    output = Output(damaged, damaged, "a-1", Kind.STDOUT)  # type: ignore[arg-type]
+    output = Output(damaged, damaged, "a-1", Kind.STDOUT)  # type: ignore[arg-type]  # stand-ins have what is called here
     with pytest.raises(OutputMissingError, match="cannot be read"):
         output.run(lambda _, text: texts.append(text))
     assert texts == ["one\n"]
@@ -340,7 +340,7 @@ def test_an_input_that_nobody_reads_is_sent_once(tmp_path: Path) -> None:
     inputs, cluster = InputFiles(tmp_path), Kept(RefusedError("a part of the input may be missing"))
     view = make_view("a-1")
     view = View(view.id, view.job, _with_stdin(view), view.state, {})
-    keeper = Keeper(Jobs(view), cluster, inputs=inputs, clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]
+    keeper = Keeper(Jobs(view), cluster, inputs=inputs, clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]  # stand-ins have what is called here
     inputs.store("a-1", "x")
     for _ in range(3):
         keeper.look("a-1")
@@ -364,7 +364,7 @@ def test_a_part_of_an_input_is_no_reason_to_repeat_it(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(channel, "_connect", lambda *_, **__: Silent())
     with pytest.raises(RefusedError, match="may be missing"):
-        channel.send_input(None, "/x", container="c", data=b"x", timeout_s=1.0)  # type: ignore[arg-type]
+        channel.send_input(None, "/x", container="c", data=b"x", timeout_s=1.0)  # type: ignore[arg-type]  # nothing is connected
 
 
 def test_a_bug_in_a_list_does_not_end_the_keeper(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_bug_in_a_list_does_not_end_the_keeper(tmp_path: Path) -> None:
         raise TypeError("an object that nobody expected")
 
     jobs.before_answer = crash
-    keeper = Keeper(jobs, NoCluster(), inputs=InputFiles(tmp_path), clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]
+    keeper = Keeper(jobs, NoCluster(), inputs=InputFiles(tmp_path), clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]  # stand-ins have what is called here
     keeper._add_all()
     assert keeper._due == set()
 
@@ -435,7 +435,7 @@ def test_cancelled_outputs_count_until_their_threads_end(monkeypatch: pytest.Mon
     """A user who opens and closes a page again and again would otherwise start threads without a bound."""
     monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS", 2)
     stuck = Stuck()
-    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "*", "a-1", Kind.MIXED)
         streams.cancel(number)
@@ -449,7 +449,7 @@ def test_cancelled_outputs_count_until_their_threads_end(monkeypatch: pytest.Mon
 def test_one_user_has_a_share_of_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS_OF_ONE", 2)
     stuck = Stuck()
-    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     try:
         for number in (1, 2):
             streams.open(number, "ana", "a-1", Kind.MIXED)
@@ -469,7 +469,7 @@ def test_one_user_has_a_share_of_the_streams(
     """An administrator, and a Launcher without authorization, ask as everybody and have no share but the whole."""
     monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 2)
     monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS", 6)
-    streams = kind(Jobs(make_view("a-1")), Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = kind(Jobs(make_view("a-1")), Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "ana", "a-1")
     with pytest.raises(TooManyError, match="for this user"):
@@ -495,7 +495,7 @@ def test_a_refused_stream_is_an_error_of_the_protocol(monkeypatch: pytest.Monkey
 def test_many_streams_share_what_they_have_shown() -> None:
     """Each stream remembers what it sent of each job; a thousand streams of ten thousand jobs would be too much."""
     jobs = Jobs(make_view("a-1"))
-    streams = StatusStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]
+    streams = StatusStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "*", "*")
     one, two = (stream.sent["a-1"] for stream in streams._streams.values())

@@ -123,7 +123,7 @@ def test_an_apps_own_time_counts_where_the_site_has_none() -> None:
 
 def test_an_open_shell_or_a_missing_volume_keeps_it_awake() -> None:
     leader = Leader(serving(7), serving(8), serving(9))
-    leader.in_use, leader.without_volume = {leader.store.find(7).record}, {leader.store.find(8).record}  # type: ignore[union-attr]
+    leader.in_use, leader.without_volume = {leader.store.find(7).record}, {leader.store.find(8).record}  # type: ignore[union-attr]  # both exist
     leader.go_on(300)
     assert leader.asleep == [9]
     leader.in_use = set()
