@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, get_args
 
-import yaml
+from pydantic import SecretStr
 
 from demo.errors import DemoError
 from kns import __version__
+from kns.settings.table import Settings
 from testbed import layout, paths
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +27,8 @@ Without KUBECONFIG the cluster is the testbed. With it, that cluster is used and
   JARVICE_JOBS_DOMAIN         wildcard domain that leads to the cluster's ingress controller, e.g. jobs.example.org
   JARVICE_JOBS_INGRESS_CLASS  its IngressClass (default: the cluster's default class)
   KNS_INGRESS_URL             where to reach the ingress controller from here, if the domain does not resolve here
-Settings of manifests/configmap.yaml that are set in the environment are passed on, on any cluster:
+Settings of docs/configuration.md that are set in the environment are passed on, on any cluster. Secrets, files and
+proxies are not:
   JARVICE_KNS_KEEP_VCLUSTERS=true python -m demo up
 Push the images first, if the cluster is not the testbed:
   for name in scheduler init gotty; do
@@ -104,7 +107,23 @@ def choose_target(environ: Mapping[str, str] = os.environ) -> Target:
 
 def _read_overrides(environ: Mapping[str, str]) -> dict[str, str]:
     """
-    The settings of the manifests that are set in the environment.
+    The settings that are set in the environment. Secrets are not passed on, because the settings become a ConfigMap.
+    Neither is what names something of this machine: files, programs and proxies.
     """
-    offered = yaml.safe_load((MANIFESTS / "configmap.yaml").read_text("utf-8"))["data"]
-    return {name: environ[name] for name in offered if environ.get(name)}
+    return {name: environ[name] for name in sorted(_list_passed_on()) if environ.get(name)}
+
+
+def _list_passed_on() -> set[str]:
+    fields = Settings.model_fields.values()
+    programs = {"KNS_HELM"}
+    return {
+        field.validation_alias
+        for field in fields
+        if isinstance(field.validation_alias, str)
+        and field.validation_alias not in programs
+        and not _mentions(field.annotation, (SecretStr, Path))
+    }
+
+
+def _mentions(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    return annotation in kinds or any(_mentions(part, kinds) for part in get_args(annotation))

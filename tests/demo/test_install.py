@@ -214,3 +214,17 @@ def test_the_recipe_for_pushing_builds_and_pushes_every_image() -> None:
     for _, _, name, *where in (words for words in asked if words[0] == "build"):
         file = ROOT / where[1] if where[0] == "-f" else ROOT / where[0] / "Dockerfile"
         assert (file, ROOT / where[-1]) == (wanted[name].dockerfile, wanted[name].context)
+
+
+def test_any_setting_of_the_environment_is_passed_on_but_no_secret_and_nothing_of_this_machine() -> None:
+    given = {"KNS_POOL": "any=1", "JARVICE_KNS_KEEP_VCLUSTERS": "true"}
+    kept_back = {
+        "JARVICE_KNS_KEYCLOAK_CLIENT_SECRET": "s3cret",
+        "JARVICE_SCHED_SERVER_KEY": "s3cret",
+        "JARVICE_K8S_ADMIN_CONF": "/here/kubeconfig",
+        "KNS_CA_BUNDLE": "/here/ca.pem",
+        "KNS_HELM": "/here/helm",
+        "http_proxy": "http://here.example.org",
+        "KNS_URL": "http://kns.example.org",
+    }
+    assert choose_target({**given, **kept_back}).overrides == given
