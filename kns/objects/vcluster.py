@@ -19,6 +19,9 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Who signs the tokens of ServiceAccounts inside, as in every cluster of kubeadm."""
 # Without it the API server names its own listener, 127.0.0.1:6443, and no program inside could verify tokens by OIDC.
 JWKS_URI = f"{ISSUER}/openid/v1/jwks"
+# The chart probes every 2 s, and each probe asks the API server, which asks its database: most of what an idle cluster
+# does. As with the chart, a control plane that hangs is restarted after two minutes.
+_PROBE = {"periodSeconds": 10, "failureThreshold": 12}
 # Neither the cluster autoscaler nor Karpenter evicts a pod with these annotations to save a node.
 _KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
@@ -137,7 +140,11 @@ def _build_control_plane(
                 if volume
                 else {"enabled": False}
             },
-            "probes": {"startupProbe": {"periodSeconds": 1, "failureThreshold": 300}},
+            "probes": {
+                "startupProbe": {"periodSeconds": 1, "failureThreshold": 300},
+                "readinessProbe": _PROBE,
+                "livenessProbe": _PROBE,
+            },
             "scheduling": {
                 "nodeSelector": accepted.machine.node_selector,
                 "tolerations": build_tolerations(),

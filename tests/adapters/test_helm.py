@@ -135,6 +135,17 @@ def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str
 
 
 @real
+def test_an_idle_control_plane_is_probed_rarely_and_a_starting_one_often(rendering: Rendering) -> None:
+    (pod,) = pod_specs(rendering.render(12)[-1:])
+    syncer = next(each for each in pod["containers"] if each["name"] == "syncer")
+    assert syncer["startupProbe"]["periodSeconds"] == 1
+    for kind in ("readinessProbe", "livenessProbe"):
+        probe = syncer[kind]
+        assert probe["periodSeconds"] >= 10, kind
+        assert probe["periodSeconds"] * probe["failureThreshold"] == 120, f"{kind}: as the chart's, 60 times 2 s"
+
+
+@real
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_chart_s_pod_can_be_rebuilt_side_by_side(rendering: Rendering, shape: str) -> None:
     """The builder names a container, an init container and two volumes of the chart."""

@@ -121,6 +121,10 @@ def test_the_api_server_is_reached_only_from_inside_the_pod() -> None:
     assert not _container("kube-apiserver").get("ports")
 
 
+def test_the_api_server_counts_no_objects_for_a_metric() -> None:
+    assert "--etcd-count-metric-poll-period=0" in _container("kube-apiserver")["args"]
+
+
 def test_both_layouts_request_the_same() -> None:
     """A job's usage is what its quota counts, minus this."""
     for resource in ("cpu", "memory", "ephemeral-storage"):
