@@ -131,6 +131,7 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         ),
         runtime_classes=settings.classes_runtime_classes,
         machines=machines,
+        image_volumes=settings.image_volumes,
     )
     try:
         client = connect(administrators or settings.kubeconfig)

@@ -146,7 +146,7 @@ def render_job(body: Mapping[str, Any], *, user: str, number: int, chart: bool) 
         missing = f"KNS_HELM ({settings.helm})" if helm is None else f"KNS_VCLUSTER_CHART ({settings.chart})"
         raise RenderError(f"{missing} does not exist; set it, or leave out the objects of vcluster with --no-chart")
     renderer = HelmRenderer(helm=helm, chart=settings.chart) if chart and helm is not None else None
-    site = build_site(settings, service_cidr=_SERVICE_CIDR, installation_uid=UID)
+    site = build_site(settings, service_cidr=_SERVICE_CIDR, installation_uid=UID, mounts_images=True)
     for each in build_manifests(Draft(spec, accepted, site, catalog, renderer)):
         yield each.place, each.stage, each.content
 

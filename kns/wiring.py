@@ -27,6 +27,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.image_volumes import can_mount_images
 from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
@@ -278,7 +279,9 @@ class _Wiring:
         settings, clock, may_work = self._settings, self._clock, self._may_work
         uid = find_installation_uid(self._client, self._namespace)
         cidr = settings.service_cidr or find_service_cidr(self._client)
-        site = self._site = build_site(settings, service_cidr=cidr, installation_uid=uid)
+        site = self._site = build_site(
+            settings, service_cidr=cidr, installation_uid=uid, mounts_images=can_mount_images(self._client)
+        )
         warn_of_missing_classes(self._cluster, site.classes)
         warn_of_unfit_chart(settings.chart, self._world.renderer, site.virtual)
         fenced = fence_world(self._world, may_work)

@@ -13,6 +13,7 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 RECORD_KIND = "NestedJob"
 
+MOUNTS_APP_LABEL = "kns.io/mounts-app"  # of an init pod that has the app image as a volume
 JOB_LABEL = "kns.io/job"
 # The system namespace of the installation that owns a job's namespace or volume. Each installation has its own.
 INSTALLATION_LABEL = "kns.io/installation"

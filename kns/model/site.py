@@ -237,8 +237,9 @@ class VirtualKubernetes:
 @dataclass(frozen=True, slots=True)
 class Site:
     """
-    The settings that stages and the reconciler need, plus two facts of the host cluster: `virtual.service_cidr` and
-    `installation_uid`, the uid of the system namespace, which is unique to this installation across clusters.
+    The settings that stages and the reconciler need, plus facts of the host cluster: `virtual.service_cidr`,
+    `mounts_images`, whether its pods may mount images as volumes, and `installation_uid`, the uid of the system
+    namespace, which is unique to this installation across clusters.
 
     `kns.settings.build_site` creates it. Defaults and descriptions are in the settings table (docs/configuration.md).
     A name that ends in `_s` is in seconds. `shell_image` is None if web shells are disabled, `network` is None if jobs
@@ -249,6 +250,7 @@ class Site:
     service_account: str
     installation_uid: str
     init_image: str
+    mounts_images: bool
     shell_image: str | None
     limit_range: tuple[LimitRangeItem, ...]
     virtual: VirtualKubernetes

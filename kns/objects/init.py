@@ -1,9 +1,12 @@
 """
 The init job: copies `/templates` out of the app image and runs the plan in the virtual cluster.
 
-Its pod runs three containers one after the other. The init image puts a static tool into a shared volume. The app image
-runs that tool to copy its templates into another volume; it needs no program of its own, so it may be `FROM scratch`.
-The init image then runs the plan. The pod has the virtual cluster's kubeconfig and no ServiceAccount token of the host.
+On a host that mounts images as volumes its pod has one container: the init image copies the templates out of the
+mounted app image and runs the plan. On other hosts it runs three containers one after the other. The init image puts a
+static tool into a shared volume. The app image runs that tool to copy its templates into another volume; it needs no
+program of its own, so it may be `FROM scratch`. The init image then runs the plan.
+
+The pod has the virtual cluster's kubeconfig and no ServiceAccount token of the host.
 """
 
 import base64
@@ -23,6 +26,7 @@ from kns.objects.plan import build_plan
 COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers
 HELP_MARK = "--- /etc/NAE/help.html\n"  # the rest of TAKE's log is this file of the app image
+TAKEN_MARK = "\n--- templates taken\n"  # in the log of a pod that mounts the app image: below it is the job's output
 ATTEMPTS_LIMIT = 6  # replacements for pods lost to eviction or node failure; a failed step is not repeated
 FILES = {  # key of the init Secret -> path in the container
     "kubeconfig": "/etc/kns/secret/kubeconfig",
@@ -30,6 +34,8 @@ FILES = {  # key of the init Secret -> path in the container
     "jobenv.sh": "/etc/JARVICE/jobenv.sh",
 }
 
+_APP = "/kns-app"
+_TAKEN = {"name": "templates", "mountPath": "/kns-templates"}
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -97,59 +103,93 @@ def build_init_job(
                             "action": "FailJob",
                             "onExitCodes": {"containerName": name, "operator": "NotIn", "values": [0, 137, 143]},
                         }
-                        for name in (PROVIDE, TAKE, RUN)
+                        for name in ((RUN,) if site.mounts_images else (PROVIDE, TAKE, RUN))
                     ),
                 ]
             },
             "template": {
-                "metadata": {"labels": build_labels(accepted.location, COMPONENT)},
+                "metadata": {
+                    "labels": {
+                        **build_labels(accepted.location, COMPONENT),
+                        **({names.MOUNTS_APP_LABEL: "true"} if site.mounts_images else {}),
+                    }
+                },
                 "spec": _build_pod(accepted, site, uploads=uploads, pull_secret=pull_secret),
             },
         },
     }
 
 
+def split_taken(log: str) -> tuple[str, str]:
+    """
+    The log of a pod that mounts the app image: that of taking the templates, and the output of the job.
+
+    >>> split_taken("--- /etc/NAE/help.html\\n<p>Hi</p>\\n--- templates taken\\nstep 1\\n")
+    ('--- /etc/NAE/help.html\\n<p>Hi</p>', 'step 1\\n')
+    """
+    taken, _, output = log.partition(TAKEN_MARK)
+    return taken, output
+
+
+def mounts_app(pod: Mapping[str, Any]) -> bool:
+    """Whether this init pod mounts the app image. A pod of the watch caches has no spec, so a label says it."""
+    return names.MOUNTS_APP_LABEL in (pod["metadata"].get("labels") or {})
+
+
 def _build_pod(accepted: Accepted, site: Site, *, uploads: Iterable[str], pull_secret: bool) -> dict[str, Any]:
+    runner = _build_runner(site, uploads)
+    volumes: list[dict[str, Any]] = [
+        {"name": "plan", "configMap": {"name": names.INIT_CONFIG}},
+        {"name": "secret", "secret": {"secretName": names.INIT_SECRET, "defaultMode": 0o440}},
+        *({"name": name, "emptyDir": {}} for name in ("templates", "work", "tmp")),
+    ]
+    if site.mounts_images:
+        app = {"reference": accepted.image, "pullPolicy": site.app_pull_policy}
+        containers = {"containers": [runner], "volumes": [*volumes, {"name": "app", "image": app}]}
+    else:
+        containers = {
+            "initContainers": _build_takers(accepted, site),
+            "containers": [runner],
+            "volumes": [*volumes, {"name": "tool", "emptyDir": {}}],
+        }
+    return {"restartPolicy": "Never", **build_own_pod(accepted, grace_s=10, pull_secret=pull_secret), **containers}
+
+
+def _build_takers(accepted: Accepted, site: Site) -> list[dict[str, Any]]:
+    """The containers that bring the templates from the app image into a volume, by running it."""
     tool = {"name": "tool", "mountPath": "/kns-tool"}
-    templates = {"name": "templates", "mountPath": "/kns-templates"}
-    return {
-        "restartPolicy": "Never",
-        **build_own_pod(accepted, grace_s=10, pull_secret=pull_secret),
-        "initContainers": [
-            {
-                "name": PROVIDE,
-                "image": site.init_image,
-                "imagePullPolicy": site.init_pull_policy,
-                "command": ["kns-provide-copier", "/kns-tool"],
-                "resources": INIT,
-                "securityContext": _SECURITY,
-                "volumeMounts": [tool],
-            },
-            {
-                "name": TAKE,
-                "image": accepted.image,
-                "imagePullPolicy": site.app_pull_policy,
-                "command": ["/kns-tool/busybox", "sh", "/kns-tool/take-templates"],
-                "resources": INIT,
-                "securityContext": _SECURITY,
-                "volumeMounts": [tool, templates],
-            },
-        ],
-        "containers": [_build_runner(site, uploads)],
-        "volumes": [
-            {"name": "plan", "configMap": {"name": names.INIT_CONFIG}},
-            {"name": "secret", "secret": {"secretName": names.INIT_SECRET, "defaultMode": 0o440}},
-            *({"name": name, "emptyDir": {}} for name in ("tool", "templates", "work", "tmp")),
-        ],
-    }
+    return [
+        {
+            "name": PROVIDE,
+            "image": site.init_image,
+            "imagePullPolicy": site.init_pull_policy,
+            "command": ["kns-provide-copier", "/kns-tool"],
+            "resources": INIT,
+            "securityContext": _SECURITY,
+            "volumeMounts": [tool],
+        },
+        {
+            "name": TAKE,
+            "image": accepted.image,
+            "imagePullPolicy": site.app_pull_policy,
+            "command": ["/kns-tool/busybox", "sh", "/kns-tool/take-templates"],
+            "resources": INIT,
+            "securityContext": _SECURITY,
+            "volumeMounts": [tool, _TAKEN],
+        },
+    ]
 
 
 def _build_runner(site: Site, uploads: Iterable[str]) -> dict[str, Any]:
-    """The container that runs the plan."""
+    """The container that runs the plan, and before that takes the templates from the app image if that is mounted."""
+    mounted = {"name": "app", "mountPath": _APP, "readOnly": True}
+    copied = {**_TAKEN, "mountPath": "/templates", "subPath": "templates"}
+    templates = [mounted, _TAKEN] if site.mounts_images else [copied]
     return {
         "name": RUN,
         "image": site.init_image,
         "imagePullPolicy": site.init_pull_policy,
+        **({"command": ["kns-take-and-run", _APP]} if site.mounts_images else {}),
         "envFrom": [
             {"configMapRef": {"name": names.JOB_INFO}},
             {"secretRef": {"name": names.JOB_INFO}},
@@ -165,7 +205,7 @@ def _build_runner(site: Site, uploads: Iterable[str]) -> dict[str, Any]:
                 {"name": "plan", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
                 for index, path in enumerate(uploads)
             ),
-            {"name": "templates", "mountPath": "/templates", "subPath": "templates"},
+            *templates,
             {"name": "work", "mountPath": "/work"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the pod
         ],

@@ -24,8 +24,12 @@ T = TypeVar("T")
 _DAY_S = 86_400
 
 
-def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) -> Site:
-    """The settings that stages may see. They contain no secret."""
+def build_site(settings: Settings, *, service_cidr: str, installation_uid: str, mounts_images: bool = False) -> Site:
+    """
+    The settings that stages may see. They contain no secret.
+
+    `mounts_images`: whether the host can mount images as volumes, if the settings do not say it.
+    """
     keycloak = settings.keycloak_url is not None and settings.keycloak_realm is not None
     return _take(
         Site,
@@ -33,6 +37,7 @@ def build_site(settings: Settings, *, service_cidr: str, installation_uid: str) 
         installation_uid=installation_uid,
         has_pool=bool(settings.pools),
         init_image=settings.full_init_image,
+        mounts_images=mounts_images if settings.image_volumes is None else settings.image_volumes,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
         retention_s=settings.retention_days * _DAY_S,
         virtual=_take(VirtualKubernetes, settings, prefix="virtual_", service_cidr=service_cidr),

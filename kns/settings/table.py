@@ -236,6 +236,13 @@ class Settings(BaseModel):
         "Kubernetes version, with a Job in its own namespace. `false`: start with an empty one. Has no effect without "
         "`KNS_FAST_START`.",
     )
+    image_volumes: bool | None = _variable(
+        "KNS_IMAGE_VOLUMES",
+        None,
+        "Mount the app image as a volume into the init pod, which then has one container and not three. Every node "
+        "needs a kubelet of Kubernetes 1.35 or later, and containerd 2.1 or CRI-O 1.31. Unset: if the host has "
+        "Kubernetes 1.36 or later, where this is stable.",
+    )
     service_cidr: ServiceRanges | None = _variable(
         "KNS_SERVICE_CIDR",
         None,

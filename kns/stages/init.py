@@ -15,7 +15,18 @@ from kns.model import names
 from kns.model.errors import TransientError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.output import JobOutput, merge_log
-from kns.objects.init import HELP_MARK, PROVIDE, RUN, TAKE, build_init_config, build_init_job, build_init_secrets
+from kns.objects.init import (
+    HELP_MARK,
+    PROVIDE,
+    RUN,
+    TAKE,
+    TAKEN_MARK,
+    build_init_config,
+    build_init_job,
+    build_init_secrets,
+    mounts_app,
+    split_taken,
+)
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input
@@ -198,15 +209,33 @@ def _collect_log(ctx: Context, pods: Sequence[Object], output: JobOutput) -> boo
     kubelet.
     """
     try:
-        parts = [ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN) for pod in pods]
+        parts = [_read_log(ctx, pod, has_begun=bool(output.log)) for pod in pods]
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
         _store(ctx, head=text)
         return False
-    text = merge_log(output.log, "".join(part for part in parts if part))
+    text = merge_log(output.log, "".join(parts))
     if text and (text.removesuffix("\n"), _warnings(ctx)) != (output.log.removesuffix("\n"), output.head):
         _store(ctx, head=_warnings(ctx), log=text, log_time=ctx.now)
     return True
+
+
+def _read_log(ctx: Context, pod: Object, *, has_begun: bool) -> str:
+    """
+    The part of this pod in the output of the job. `has_begun`: some of the output is stored.
+
+    The kubelet serves only the newest file of a log, and that has no mark.
+    """
+    text = ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN) or ""
+    is_rotated = has_begun and TAKEN_MARK not in text and HELP_MARK not in text
+    return split_taken(text)[1] if mounts_app(pod) and not is_rotated else text
+
+
+def _read_taking(ctx: Context, pod: Object) -> str:
+    """What was printed while this pod took the templates."""
+    mounted = mounts_app(pod)
+    text = ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN if mounted else TAKE) or ""
+    return split_taken(text)[0] if mounted else text
 
 
 def _store(ctx: Context, **parts: Any) -> None:
@@ -218,13 +247,13 @@ def _store(ctx: Context, **parts: Any) -> None:
 
 
 def _collect_help(ctx: Context, pods: Sequence[Object]) -> bool:
-    """Store the app's help page, which the container of the app image prints after `HELP_MARK`. False on an error."""
+    """Store the app's help page, which is printed after `HELP_MARK` when the templates are taken. False on an error."""
     try:
-        logs = [ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], TAKE) for pod in pods]
+        logs = [_read_taking(ctx, pod) for pod in pods]
     except TransientError as error:
         log.warning("help_not_read", error=str(error))  # the page is optional
         return False
-    pages = [text.partition(HELP_MARK)[2] for text in logs if text and HELP_MARK in text]
+    pages = [text.partition(HELP_MARK)[2] for text in logs if HELP_MARK in text]
     if pages:
         _store(ctx, help=pages[-1])
     return True
@@ -294,7 +323,7 @@ def _describe(ctx: Context, pods: Sequence[Object], job: Object) -> tuple[Reason
     """What the init job waits for."""
     blocker = find_blocker(ctx, pods, job, read_events=True)
     if blocker is not None:
-        return _BLOCKED[blocker.kind], _describe_blocker(ctx, blocker)
+        return _BLOCKED[blocker.kind], _describe_blocker(ctx, blocker, mounted=bool(pods) and mounts_app(pods[-1]))
     if not pods:
         return Reason.INIT_STARTING, "the init pod does not exist yet"
     if "running" in (_containers(pods[-1]).get(RUN) or {}):
@@ -302,10 +331,13 @@ def _describe(ctx: Context, pods: Sequence[Object], job: Object) -> tuple[Reason
     return Reason.INIT_STARTING, "the init pod is starting"
 
 
-def _describe_blocker(ctx: Context, blocker: Blocker) -> str:
+def _describe_blocker(ctx: Context, blocker: Blocker, *, mounted: bool) -> str:
     if blocker.kind is BlockerKind.IMAGE:
-        what = f"app image {ctx.accepted.image}" if blocker.container == TAKE else f"init image {ctx.site.init_image}"
+        # A pod that mounts the app image has one container, which waits for both images; the kubelet names the one.
+        of_app = ctx.accepted.image in blocker.detail if mounted else blocker.container == TAKE
+        what = f"app image {ctx.accepted.image}" if of_app else f"init image {ctx.site.init_image}"
         return f"{what} cannot be pulled: {blocker.detail}"
     if blocker.kind is BlockerKind.CONTAINER:
-        return f"container {blocker.container} of the init job cannot start: {blocker.detail}"
+        hint = "; if the node cannot mount images as volumes, set KNS_IMAGE_VOLUMES=false" if mounted else ""
+        return f"container {blocker.container} of the init job cannot start: {blocker.detail}{hint}"
     return blocker.describe("init pod")

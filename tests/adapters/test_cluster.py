@@ -13,6 +13,7 @@ from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import _PROBE_TIMEOUT_S, HostHealth
+from kns.adapters.kube.image_volumes import can_mount_images
 from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
@@ -448,6 +449,24 @@ def test_or_it_does_not(server: ApiServer, client: KubeClient, answer: Answer | 
     if answer is not None:
         server.script("GET", "/kubernetes", answer)
     assert find_service_cidr(client) == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "can"),
+    [
+        (Answer(200, {"major": "1", "minor": "36"}), True),
+        (Answer(200, {"major": "1", "minor": "36+"}), True),
+        (Answer(200, {"major": "1", "minor": "35"}), False),
+        (Answer(200, {"major": "1"}), False),
+        (Answer(200, {"major": "", "minor": "x"}), False),
+        (failure(403, "Forbidden", "cannot"), False),
+    ],
+)
+def test_the_version_tells_whether_pods_can_mount_images(
+    server: ApiServer, client: KubeClient, answer: Answer, can: bool
+) -> None:
+    server.script("GET", "/version", answer)
+    assert can_mount_images(client) is can
 
 
 def test_pod_metrics_are_asked_of_the_metrics_api(host: Host, server: ApiServer) -> None:

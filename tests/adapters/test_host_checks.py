@@ -37,6 +37,7 @@ WANTED = Wanted(
     storage_classes=("fast",),
     runtime_classes=("nvidia",),
     machines=(SMALL,),
+    image_volumes=None,
 )
 
 
@@ -68,11 +69,20 @@ def a_policy(name: str) -> Object:
     return deepcopy(_read_policy(name))
 
 
-def a_node(name: str = "n1", *, cpu: str = "4", taints: tuple[Object, ...] = (), **labels: str) -> Object:
+def a_node(
+    name: str = "n1",
+    *,
+    cpu: str = "4",
+    taints: tuple[Object, ...] = (),
+    kubelet: str = "v1.36.0",
+    runtime: str = "containerd://2.1.0",
+    **labels: str,
+) -> Object:
+    info = {"kubeletVersion": kubelet, "containerRuntimeVersion": runtime}
     return {
         "metadata": {"name": name, "labels": labels or {"pool": "jobs"}},
         "spec": {"taints": list(taints)},
-        "status": {"allocatable": {"cpu": cpu, "memory": "16Gi"}},
+        "status": {"allocatable": {"cpu": cpu, "memory": "16Gi"}, "nodeInfo": info},
     }
 
 
@@ -252,6 +262,20 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         "nodes for small",
         Severity.WARNING,
         "none of 1 nodes has 2 cores",
+    ),
+    *(
+        (
+            f"a node with {text} cannot mount images",
+            lambda s, of=of: s.put("/api/v1", "nodes", a_node("n2", **of)),
+            "image volumes",
+            Severity.FAULT,
+            f"n2 ({text})",
+        )
+        for text, of in (
+            ("kubelet v1.34.9", {"kubelet": "v1.34.9"}),
+            ("containerd://2.0.4", {"runtime": "containerd://2.0.4"}),
+            ("docker://28.0.1", {"runtime": "docker://28.0.1"}),
+        )
     ),
     (
         "a webhook on pods",

@@ -20,7 +20,7 @@ from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
-from kns.objects.init import RUN, TAKE
+from kns.objects.init import RUN, TAKE, TAKEN_MARK, mounts_app
 from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.objects.shell import COMPONENT as SHELL
 from kns.ports import MOST_EVENTS, Kind, Object
@@ -246,7 +246,9 @@ class FakeHost:
         if container == SHELL:
             return self.shell_log
         assert container in (RUN, PREPARE)
-        return found.get("log")
+        log = found.get("log")
+        # A pod that mounts the app image takes the templates itself, and prints what the container TAKE would.
+        return f"{self.take_log or ''}{TAKEN_MARK}{log or ''}" if mounts_app(found) else log
 
     # --- a watch cache that is behind
 
@@ -517,7 +519,8 @@ class FakeHost:
         if pod_key not in self._objects:
             if not self._may_create_pod(namespace):
                 return
-            self.put(*pod_key, {"metadata": {"labels": labels}})
+            template = job["spec"]["template"]
+            self.put(*pod_key, {"metadata": {**template["metadata"], "labels": labels}, "spec": template["spec"]})
         pod = self._objects[pod_key]
         if self.init_pod_status is not None:
             pod["status"] = self.init_pod_status
@@ -525,6 +528,10 @@ class FakeHost:
         if self.pull_error:
             waiting = {"reason": "ImagePullBackOff", "message": self.pull_error}
             status = {"initContainerStatuses": [{"name": TAKE, "state": {"waiting": waiting}}]}
+            if mounts_app(pod):
+                (app,) = (volume["image"] for volume in pod["spec"]["volumes"] if "image" in volume)
+                waiting["message"] = f'Back-off pulling image "{app["reference"]}": {self.pull_error}'
+                status = {"containerStatuses": [{"name": RUN, "state": {"waiting": waiting}}]}
             if pod.get("status") != status:  # the kubelet reports it, too
                 about = {"kind": "Pod", "name": f"{name}-0", "uid": pod["metadata"]["uid"]}
                 event = {"reason": "BackOff", "type": "Normal", "involvedObject": about}

@@ -16,6 +16,15 @@ from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
 
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["app image runs", "app image is mounted"])
+def mounting(sim: Simulation, request: pytest.FixtureRequest) -> bool:
+    """Both shapes of the init pod."""
+    mounts: bool = request.param
+    sim.configure(mounts_images=mounts)
+    return mounts
+
+
 FAILED_ITEM = {
     "exitCode": 1,
     "message": json.dumps({"reason": "ItemOutOfRetries", "message": "item 1/1 'web' failed after 3 attempts"}),
@@ -64,6 +73,28 @@ def test_an_image_that_cannot_be_pulled_fails_the_job_after_the_limit(sim: Simul
     assert sim.job.status.reason == Reason.IMAGE_NOT_PULLABLE
     assert "registry.example.org/apps/hello:1" in str(sim.job.status.message)
     assert "manifest unknown" in str(sim.job.status.message)
+
+
+def test_a_node_that_cannot_mount_images_is_named_with_the_remedy(sim: Simulation, job: JobBuilder) -> None:
+    waiting = {"reason": "CreateContainerError", "message": "image mount is not supported"}
+    _start_init(sim, job)
+    sim.host.init_pod_status = {"containerStatuses": [{"name": "init", "state": {"waiting": waiting}}]}
+    assert _wait_for(sim, 600) == "ended"
+    assert ("set KNS_IMAGE_VOLUMES=false" in str(sim.job.status.message)) is sim.site.mounts_images
+
+
+def test_a_log_without_mark_belongs_to_the_taking_of_the_templates(sim: Simulation, job: JobBuilder) -> None:
+    """A second pod that is about to take the templates adds nothing to the output of the first."""
+    if not sim.site.mounts_images:
+        pytest.skip("the app image runs: what it prints is in another log")
+    _start_init(sim, job)
+    sim.host.init_pod_status, sim.host.init_log = None, "one\n"
+    assert _wait_for(sim, 4) == "wait"
+    read = sim.host.pod_log
+    sim.host.pod_log = lambda *_: "--- /etc/NAE/help.html\n<p>Hi"  # type: ignore[method-assign]
+    assert _wait_for(sim, 10) == "wait"
+    assert sim.outputs.read(sim.record).lines() == ["one"]
+    sim.host.pod_log = read  # type: ignore[method-assign]
 
 
 def _wait_for(sim: Simulation, seconds: int, *, step_s: int = 2) -> str:

@@ -176,12 +176,15 @@ def test_an_apps_pull_secret_reaches_the_job(sim: Simulation, job: JobBuilder) -
     "appdef",
     "`/etc/NAE/help.html` of the image follows kns's own help ([help page](decisions/0011-help-page.md))",
 )
-def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder) -> None:
+@pytest.mark.parametrize("mounts_images", [False, True])
+def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder, mounts_images: bool) -> None:
+    sim.configure(mounts_images=mounts_images)
     sim.host.take_log = "warning: cut\n--- /etc/NAE/help.html\n<p>%NIMBIXUSER%</p>\n"
     sim.submit(job)
     sim.run(until="serving")
     output = sim.outputs.read(sim.record)
     assert output.help == "<p>%NIMBIXUSER%</p>\n"
+    assert output.log == sim.host.init_log
     assert "help.html" not in output.render()
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="retained")

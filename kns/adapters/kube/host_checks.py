@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.image_volumes import check_image_volumes
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
@@ -76,13 +77,15 @@ class Wanted:
     storage_classes: tuple[str, ...]
     runtime_classes: tuple[str, ...]
     machines: tuple[Machine, ...]
+    image_volumes: bool | None
 
 
 def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     """Run every check. If the host does not answer, only the first."""
     asker = Asker(client, "" if wanted.uses_own_account else wanted.account, wanted.namespace)
     try:
-        yield _check_version(client.request("GET", "/version"))
+        version = client.request("GET", "/version")
+        yield _check_version(version)
     except KnsError as error:
         yield Finding("host API", Severity.FAULT, str(error), "check address, token and network")
         return
@@ -95,6 +98,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("Gateway", lambda: _check_gateway(client, wanted.gateway) if wanted.gateway else ()),
         ("OpenShift", lambda: _check_openshift(client)),
         ("nodes", lambda: _check_nodes(client, wanted.machines)),
+        ("image volumes", lambda: check_image_volumes(version, wanted.image_volumes, _list_nodes(client))),
         ("webhooks", lambda: _check_webhooks(client)),
         ("other tenants", lambda: _check_other_tenants(client, wanted.namespace)),
         ("metrics API", lambda: _check_metrics(client)),
@@ -266,7 +270,7 @@ def _check_openshift(client: KubeClient) -> Iterator[Finding]:
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
     """Check the nodes of each machine. A machine limits a whole job, so a smaller node causes only a warning."""
-    nodes = [node for node in client.request("GET", "/api/v1/nodes")["items"] if _admits_jobs(node)]
+    nodes = _list_nodes(client)
     for machine in machines:
         check, wanted = f"nodes for {machine.mc_name}", machine.node_selector
         label = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "any"
@@ -280,6 +284,10 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
             yield Finding(check, Severity.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
         else:
             yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
+
+
+def _list_nodes(client: KubeClient) -> list[Object]:
+    return [node for node in client.request("GET", "/api/v1/nodes")["items"] if _admits_jobs(node)]
 
 
 def _admits_jobs(node: Object) -> bool:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kns.objects.init import TAKEN_MARK
 
 BIN_DIR = Path(__file__).resolve().parents[3] / "init-image" / "bin"
 UID = 65532
@@ -24,18 +27,25 @@ pytestmark = [
 
 
 class AppImage:
-    """The file system that the second init container sees."""
+    """
+    The file system of the container that takes the templates: the app image, or the init image with the app image below
+    `mounted`.
+    """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.out = root / "kns-templates"
-        for folder in ("kns-tool", "kns-templates", "dev"):
-            (root / folder).mkdir(parents=True)
+    def __init__(self, container: Path, *, mounted: str = "") -> None:
+        self._container, self._mounted = container, mounted
+        self.root = container / mounted.lstrip("/")
+        self.out = container / "kns-templates"
+        for folder in ("kns-tool", "kns-templates", "dev", mounted.lstrip("/")):
+            (container / folder).mkdir(parents=True, exist_ok=True)
         os.chown(self.out, UID, UID)
-        self.log = root / "dev" / "termination-log"
+        self.log = container / "dev" / "termination-log"
         self.log.touch()
         self.log.chmod(0o666)
-        subprocess.run([BIN_DIR / "kns-provide-copier", root / "kns-tool"], check=True)
+        subprocess.run([BIN_DIR / "kns-provide-copier", container / "kns-tool"], check=True)
+        if mounted:
+            (container / "bin").mkdir()
+            (container / "bin/busybox").hardlink_to(container / "kns-tool/busybox")
 
     def add(self, path: str, content: str = "x\n", mode: int = 0o644) -> Path:
         """A file that belongs to root."""
@@ -46,11 +56,11 @@ class AppImage:
         return file
 
     def take(self) -> subprocess.CompletedProcess[str]:
-        """Run the second init container."""
+        """Take the templates as the user of the init pod."""
         return subprocess.run(
             [
-                *("/usr/sbin/chroot", f"--userspec={UID}:{UID}", "--groups=", self.root),
-                *("/kns-tool/busybox", "sh", "/kns-tool/take-templates"),
+                *("/usr/sbin/chroot", f"--userspec={UID}:{UID}", "--groups=", self._container),
+                *("/kns-tool/busybox", "sh", "/kns-tool/take-templates", *filter(None, [self._mounted])),
             ],
             capture_output=True,
             text=True,
@@ -59,11 +69,11 @@ class AppImage:
         )
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[AppImage]:
+@pytest.fixture(params=["", "/kns-app"], ids=["runs", "is mounted"])
+def app(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AppImage]:
     """An app image without any file of its own, and no umask to help."""
     before = os.umask(0o022)
-    yield AppImage(tmp_path / "root")
+    yield AppImage(tmp_path / "root", mounted=request.param)
     os.umask(before)
 
 
@@ -184,3 +194,47 @@ def test_provide_copier_wants_one_folder() -> None:
     """Wrong usage is said and is not mistaken for a copy."""
     done = subprocess.run([BIN_DIR / "kns-provide-copier"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (64, "usage: kns-provide-copier DIR\n")
+
+
+@pytest.mark.parametrize("link", ["/opt/lab/templates", "opt/lab/templates", "/opt/second"])
+def test_a_link_to_the_templates_is_followed_inside_the_image(app: AppImage, link: str) -> None:
+    """An absolute link means a path of the app image, also where that is mounted somewhere else."""
+    app.add("opt/lab/templates/web.yml", "kind: x\n")
+    app.add("opt/lab/help.html", "<p>Hello</p>")
+    (app.root / "opt/second").symlink_to("lab/templates")
+    (app.root / "templates").symlink_to(link)
+    (app.root / "etc/NAE").mkdir(parents=True)
+    (app.root / "etc/NAE/help.html").symlink_to("/opt/lab/help.html")
+    done = app.take()
+    assert (done.returncode, done.stdout) == (0, "--- /etc/NAE/help.html\n<p>Hello</p>"), done.stderr
+    assert (app.out / "templates/web.yml").read_text() == "kind: x\n"
+
+
+@pytest.mark.parametrize("link", ["/templates", "/no/such/folder"])
+def test_a_link_that_leads_nowhere_is_exit_3(app: AppImage, link: str) -> None:
+    (app.root / "templates").symlink_to(link)
+    done = app.take()
+    assert (done.returncode, done.stderr) == (3, "app image has no /templates folder\n")
+
+
+def test_take_and_run_marks_where_the_output_begins(tmp_path: Path) -> None:
+    """A failure leaves no mark, keeps the exit code of the taking, and starts no runner."""
+    for name, code in (("good", 0), ("bad", 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(BIN_DIR / "kns-take-and-run", folder)
+        (folder / "take-templates").write_text(f"echo taking from $1; exit {code}\n")
+        (folder / "python3").write_text("#!/bin/sh\necho runner $*\n")
+        (folder / "python3").chmod(0o755)
+        done = subprocess.run(
+            [folder / "kns-take-and-run", "/kns-app"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{folder}:/usr/bin:/bin"},
+        )
+        taken, mark, output = done.stdout.partition(TAKEN_MARK)
+        assert (done.returncode, taken.strip()) == (code, "taking from /kns-app")
+        assert (bool(mark), output) == ((True, "runner -I -B /opt/kns-init\n") if code == 0 else (False, ""))
+    usage = subprocess.run([BIN_DIR / "kns-take-and-run"], capture_output=True, text=True, check=False)
+    assert (usage.returncode, usage.stderr) == (64, "usage: kns-take-and-run ROOT\n")

@@ -1,11 +1,12 @@
 """The init job's objects, compared as a whole."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kns.objects.init import build_init_config, build_init_job, build_init_secrets
+from kns.objects.init import build_init_config, build_init_job, build_init_secrets, mounts_app
 from tests.builders import a_location
 from tests.unit.objects.shared import LABELS, SITE, TOLERATIONS, accepted_on, meta
 
@@ -161,3 +162,42 @@ def test_every_mount_has_its_volume_and_none_is_the_hosts() -> None:
         "defaultMode": 0o440,
     }
     assert not [volume for volume in volumes.values() if "hostPath" in volume or "projected" in volume]
+
+
+def a_mounting_init_job() -> dict[str, Any]:
+    """The init job of a host that mounts images as volumes."""
+    return build_init_job(accepted_on(), replace(SITE, mounts_images=True), uploads=["page.html"])
+
+
+def test_a_mounted_app_image_needs_one_container() -> None:
+    """The runner's container is the same, except that it takes the templates before the plan."""
+    job = a_mounting_init_job()
+    pod = job["spec"]["template"]["spec"]
+    (runner,), (usual,) = pod["containers"], an_init_job()["spec"]["template"]["spec"]["containers"]
+    assert "initContainers" not in pod
+    assert runner.pop("command") == ["kns-take-and-run", "/kns-app"]
+    mounts, usual_mounts = runner.pop("volumeMounts"), usual.pop("volumeMounts")
+    assert runner == usual
+    only_usual = [mount for mount in usual_mounts if mount not in mounts]
+    assert [mount["mountPath"] for mount in only_usual] == ["/templates"]
+    assert [mount for mount in mounts if mount not in usual_mounts] == [
+        {"name": "app", "mountPath": "/kns-app", "readOnly": True},
+        {"name": "templates", "mountPath": "/kns-templates"},
+    ]
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    assert [rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule] == ["init"]
+
+
+def test_the_mounted_image_is_the_app_s_and_every_volume_is_mounted() -> None:
+    pod = a_mounting_init_job()["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["app"] == {
+        "name": "app",
+        "image": {"reference": "registry.example.org/apps/hello:1", "pullPolicy": "Always"},
+    }
+    assert volumes.keys() == {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+
+
+def test_kns_sees_which_pod_takes_its_templates_itself() -> None:
+    for job, mounts in ((a_mounting_init_job(), True), (an_init_job(), False)):
+        assert mounts_app(job["spec"]["template"]) is mounts
