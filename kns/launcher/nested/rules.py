@@ -16,7 +16,6 @@ from typing import Any
 from kns.model.catalog.machine import Machine
 from kns.model.errors import InvalidInputError
 from kns.model.reading.quantity import parse_quantity
-from kns.plain import names
 from kns.plain.ports import Kept
 from kns.plain.stored import Object
 
@@ -124,14 +123,6 @@ def _sum_amounts(containers: Sequence[Mapping[str, Any]]) -> tuple[Decimal, Deci
         sum((amount(each, "memory") for each in containers), Decimal(0)),
         sum((amount(each, key) for each in containers for key in _GPU), Decimal(0)),
     )
-
-
-def build_record(obj: Object, number: int) -> Object:
-    """The Kubernetes Job in the plugin's namespace: suspended, so it never gets a pod."""
-    record = copy.deepcopy(obj)
-    record["metadata"].setdefault("annotations", {})[names.NESTED] = str(number)
-    record["spec"]["suspend"] = True
-    return record
 
 
 def build_inner(record: Kept) -> Object:

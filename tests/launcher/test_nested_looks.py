@@ -11,15 +11,15 @@ import pytest
 
 from kns.adapters.kube.client import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
-from kns.launcher.nested.cluster import GIVE_UP_S, LINGER_S, NestedJobs
+from kns.launcher.nested.cluster import NestedJobs
+from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import CUT, MOST_BYTES, OutputFiles
-from kns.launcher.nested.rules import build_inner, check_nested, choose_machine
 from kns.launcher.nested.site import RemoteKns, read_credentials
 from kns.model import names as kns_names
-from kns.model.errors import InvalidInputError, KnsError
+from kns.model.errors import KnsError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
-from kns.plain.job import Container, PlainJob, Resources
+from kns.plain.job import Container, PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
 from kns.plain.kept import KEEP
@@ -27,8 +27,8 @@ from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
 from tests.adapters.faulty_server import Answer, Fault, LostAnswer, Reset, Seen
 from tests.fakes.stores import FakeClock
-from tests.launcher.cluster import NAMESPACE, Cluster, pod_name
-from tests.launcher.kns_server import APP, MACHINES, KnsServer, write_credentials
+from tests.launcher.cluster import NAMESPACE, Cluster
+from tests.launcher.kns_server import APP, KnsServer, write_credentials
 from tests.patience import PATIENCE_S
 
 
@@ -71,9 +71,9 @@ class World:
     def run(self) -> str:
         job_id = self.submit()
         self.kns.raise_cluster(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         self.kns.run_pod(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         assert self.status(job_id) is Status.RUNNING
         return job_id
 
@@ -81,7 +81,7 @@ class World:
         """The container ends at 14:16:31, a minute after the start of the clock."""
         self.kns.write_log(job_id, "said")
         self.kns.end_pod(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         self.keeper.look(job_id)
         self.clock.advance(61)
 
@@ -104,15 +104,15 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_cluster_stays_a_minute_for_other_plugins_and_no_longer(world: World) -> None:
     job_id = world.run()
     world.end(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.outputs.has(job_id)
     assert not world.kns.find_one(job_id).ended
     world.clock.advance(LINGER_S)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.find_one(job_id).ended
     assert world.is_over(job_id)
     calls = len(world.kns.seen)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert len(world.kns.seen) == calls, "a job that is over costs nothing"
 
 
@@ -121,10 +121,10 @@ def test_an_output_that_cannot_be_read_does_not_keep_the_cluster(world: World) -
     world.end(job_id)
     world.clock.advance(LINGER_S)
     world.kns.script("GET", "/log", *[Answer(500, {"message": "broken"})] * 3)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert not world.kns.find_one(job_id).ended
     world.clock.advance(GIVE_UP_S)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.find_one(job_id).ended
     assert world.jobs.find(job_id).state.status is Status.FINISHED
 
@@ -138,8 +138,8 @@ def test_a_broken_cluster_is_asked_less_and_less_often(world: World) -> None:
     looks = 0
     for _ in range(600):
         world.clock.advance(1)
-        for due in world.nested._list_due():
-            world.nested.look(due)
+        for due in world.nested.looks._list_due():
+            world.nested.looks.look(due)
             looks += 1
     assert 5 < looks < 20
     assert world.status(job_id) is Status.RUNNING, "what was seen last"
@@ -169,7 +169,7 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     change(pod)
     world.kns.put("/api/v1", "pods", pod)
     with contextlib.suppress(KnsError):
-        world.nested.look(job_id)
+        world.nested.looks.look(job_id)
     assert {view.id for view in world.jobs.list_views()} == {job_id, other}
     state = world.jobs.find(job_id).state
     assert state.addresses in (("10.244.0.9",), ())
@@ -180,7 +180,7 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
 def test_workbench_is_not_led_to_addresses_that_no_pod_has(world: World, address: str) -> None:
     job_id = world.run()
     world.kns.set_pod(job_id, podIP=address)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.jobs.read_network(job_id) == ("", [])
 
 
@@ -188,9 +188,9 @@ def test_looks_go_on_after_an_error_of_kns(world: World) -> None:
     job_id = world.submit()
     world.kns.script("GET", "/kns/job", Answer(503, {"error": "not ready"}))
     with pytest.raises(KnsError, match="not ready"):
-        world.nested.look(job_id)
+        world.nested.looks.look(job_id)
     world.kns.raise_cluster(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.has_inside(job_id)
 
 
@@ -202,8 +202,8 @@ def test_a_lost_answer_makes_neither_a_second_job_nor_a_second_cluster(world: Wo
     assert len(world.kns.submitted) == 1
     world.kns.raise_cluster(job_id)
     world.kns.script("POST", "/jobs", LostAnswer())
-    world.nested.look(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.has_inside(job_id)
 
 
@@ -217,9 +217,9 @@ def test_clusters_without_a_record_are_ended_the_second_time(world: World) -> No
         site.submit("posit-other x", "kns-small", key="2"),
     )
     near = site.submit(f"not-{mark} x", "kns-small", key="3")
-    world.nested.end_orphans()
+    world.nested.looks.end_orphans()
     assert not world.kns.submitted[lost].ended
-    world.nested.end_orphans()
+    world.nested.looks.end_orphans()
     assert world.kns.submitted[lost].ended
     assert [n for n, job in world.kns.submitted.items() if job.ended] == [lost], (foreign, near)
 
@@ -229,8 +229,8 @@ def test_a_record_that_is_deleted_by_hand_is_forgotten(world: World) -> None:
     world.host.drop("/apis/batch/v1", "jobs", NAMESPACE, job_id)
     while world.records.find_job(job_id) is not None:
         world.stop.wait(0.01)
-    assert world.nested._list_due() == []
-    assert world.nested._known == {}
+    assert world.nested.looks._list_due() == []
+    assert world.nested._known.list_ids() == set()
 
 
 def test_an_output_is_cut_and_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -311,101 +311,21 @@ def _run_with_fault(folder: Path, position: int, fault: Fault, monkeypatch: pyte
         again(world.submit, lambda: bool(world.host.jobs()))
         (job_id,) = world.host.jobs()
         world.kns.raise_cluster(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.kns.has_inside(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.kns.has_inside(job_id))
         world.kns.run_pod(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.status(job_id) is Status.RUNNING)
+        again(lambda: world.nested.looks.look(job_id), lambda: world.status(job_id) is Status.RUNNING)
         world.kns.write_log(job_id, "said")
         world.kns.end_pod(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.status(job_id) is Status.FINISHED)
+        again(lambda: world.nested.looks.look(job_id), lambda: world.status(job_id) is Status.FINISHED)
         again(lambda: world.keeper.look(job_id), lambda: names.END in world.host.job(job_id)["metadata"]["annotations"])
-        again(lambda: world.nested.look(job_id), lambda: world.outputs.has(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.outputs.has(job_id))
         world.clock.advance(200)
-        again(lambda: world.nested.look(job_id), lambda: world.is_over(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.is_over(job_id))
         for _ in range(4):  # one of them may meet the fault
             with contextlib.suppress(KnsError):
-                world.nested.end_orphans()
+                world.nested.looks.end_orphans()
         assert [job for job in world.kns.submitted.values() if not job.ended] == []
         assert world.status(job_id) is Status.FINISHED
         return calls
     finally:
         world.close()
-
-
-# --- rules
-
-
-def a_job(pod: dict[str, Any] | None = None, container: dict[str, Any] | None = None) -> dict[str, Any]:
-    spec = {"containers": [{"name": "c", "image": "i", **(container or {})}], **(pod or {})}
-    return {"metadata": {"name": "x"}, "spec": {"template": {"spec": spec}}}
-
-
-@pytest.mark.parametrize(
-    "job",
-    [
-        a_job({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}),
-        a_job({"volumes": [{"name": "c", "persistentVolumeClaim": {"claimName": "home"}}]}),
-        a_job({"hostNetwork": True}),
-        a_job({"hostPID": True}),
-        a_job({"nodeName": "n"}),
-        a_job({"serviceAccountName": "admin"}),
-        a_job({"priorityClassName": "high"}),
-        a_job(container={"envFrom": [{"secretRef": {"name": "s"}}]}),
-        a_job(container={"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}),
-        a_job(container={"ports": [{"containerPort": 80, "hostPort": 80}]}),
-        a_job(container={"securityContext": {"privileged": True}}),
-        a_job({"initContainers": [{"name": "i", "envFrom": [{}]}]}),
-    ],
-)
-def test_what_needs_the_host_is_refused(job: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="cannot run in a virtual cluster"):
-        check_nested(job)
-
-
-def test_what_a_cluster_has_is_allowed() -> None:
-    volumes = [{"name": "s", "emptyDir": {}}, {"name": "e", "ephemeral": {}}]
-    check_nested(a_job({"volumes": volumes, "serviceAccountName": "default"}, {"env": [{"name": "A", "value": "b"}]}))
-
-
-@pytest.mark.parametrize(
-    ("limits", "wanted", "machine"),
-    [
-        ({}, "", "kns-small"),
-        ({"cpu": "2", "memory": "4Gi"}, "", "kns-small"),
-        ({"cpu": "2001m"}, "", "kns-large"),
-        ({"memory": "4097Mi"}, "", "kns-large"),
-        ({"nvidia.com/gpu": "1"}, "", "kns-gpu"),
-        ({"cpu": "1"}, "kns-large", "kns-large"),
-    ],
-)
-def test_the_smallest_machine_that_fits(limits: dict[str, str], wanted: str, machine: str) -> None:
-    assert choose_machine(a_job(container={"resources": {"limits": limits}}), MACHINES, wanted=wanted) == machine
-
-
-@pytest.mark.parametrize(
-    ("limits", "wanted", "said"),
-    [
-        ({"cpu": "9"}, "", "no machine of kns has 9 processors"),
-        ({"cpu": "3"}, "kns-small", "machine kns-small does not have 3 processors"),
-        ({}, "classic", "classic is not a machine of kns for nested jobs"),
-        ({}, "missing", "missing is not a machine"),
-    ],
-)
-def test_no_machine_fits(limits: dict[str, str], wanted: str, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
-        choose_machine(a_job(container={"resources": {"limits": limits}}), MACHINES, wanted=wanted)
-
-
-def test_the_object_inside_has_nothing_of_the_server_s() -> None:
-    job = PlainJob(
-        name="x", user="ana", container=Container("debian"), command="true", resources=Resources({"cpu": "1"})
-    )
-    record = build_job(job, generate_name="x-")
-    record["metadata"] |= {"name": "x-1", "uid": "u", "annotations": {names.STORED: "{}"}}
-    record["spec"] |= {"suspend": True, "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}}
-    labels = record["spec"]["template"]["metadata"]["labels"] = {"controller-uid": "u", "job-name": "x-1", "mine": "y"}
-    inner = build_inner(record)
-    assert (inner["metadata"]["name"], inner["metadata"]["namespace"]) == ("x-1", "default")
-    assert inner["spec"].keys() == record["spec"].keys() - {"suspend", "selector"}
-    assert inner["spec"]["template"]["metadata"]["labels"] == {"mine": "y"}
-    assert "job-name" in labels, "the record is not changed"
-    assert pod_name("a") == "a-pod"
