@@ -9,7 +9,7 @@ pod of a nested job go through kns to the job's own cluster. What happens to a n
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kns.adapters.kube.namespaced import NamespacedCluster
+from kns.adapters.kube.namespace_calls import NamespaceCalls
 from kns.launcher.nested.known import KnownJobs
 from kns.launcher.nested.looks import Looks
 from kns.launcher.nested.outputs import OutputFiles
@@ -53,7 +53,7 @@ class NestedJobs:
         self._outputs = outputs
         self._machine = machine
         self._mark = build_mark(place)
-        self._known = KnownJobs(site, clock=clock)
+        self._known = KnownJobs(site)
         self._saved: dict[str, tuple[Kept]] = {}
         self.looks = Looks(records, site, self._known, outputs=outputs, clock=clock, mark=self._mark)
 
@@ -195,7 +195,7 @@ class NestedJobs:
         self._known.subscribe(on_change)
         self._records.subscribe(on_change)
 
-    def _find_pod(self, pod: str) -> tuple[str | None, NamespacedCluster | None]:
+    def _find_pod(self, pod: str) -> tuple[str | None, NamespaceCalls | None]:
         """The nested job of a pod, and its cluster; (None, None) for the pod of a plain job."""
         found = self._known.find_by_pod(pod)
         if found is not None:
@@ -205,7 +205,7 @@ class NestedJobs:
                 return read_name(obj), None
         return None, None
 
-    def _of_pod(self, pod: str) -> Cluster:
+    def _of_pod(self, pod: str) -> Cluster | NamespaceCalls:
         job, inner = self._find_pod(pod)
         if job is None:
             return self._records

@@ -5,20 +5,16 @@ Nothing of it is stored: after a restart, everything is read again.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.namespaced import NamespacedCluster
+from kns.adapters.kube.namespace_calls import NamespaceCalls
 from kns.launcher.nested.records import read_number
 from kns.launcher.nested.rules import INSIDE
 from kns.launcher.nested.site import KnsSite
-from kns.plain.kept import KEEP, read_name
+from kns.plain.kept import read_name
 from kns.plain.ports import Kept
-from kns.plain.stored import Object
-from kns.ports import Clock
-
-_WHOLE: Mapping[str, Callable[[Object], Kept]] = {kind: lambda obj: obj for kind in KEEP}
 
 
 @dataclass(slots=True)
@@ -27,7 +23,7 @@ class KnownJob:
 
     number: int
     client: KubeClient
-    inner: NamespacedCluster
+    inner: NamespaceCalls
     pods: Sequence[Kept] = ()
     versions: tuple[str, ...] = ()
     text: str = ""
@@ -39,9 +35,8 @@ class KnownJob:
 class KnownJobs:
     """By the name of their records. Safe for use in many threads."""
 
-    def __init__(self, site: KnsSite, *, clock: Clock) -> None:
+    def __init__(self, site: KnsSite) -> None:
         self._site = site
-        self._clock = clock
         self._jobs: dict[str, KnownJob] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._lock = threading.Lock()
@@ -71,7 +66,7 @@ class KnownJobs:
             known = self._jobs.get(job_id)
             if known is None:
                 client = self._site.connect(number)
-                inner = NamespacedCluster(client, namespace=INSIDE, selector="", clock=self._clock, keep=_WHOLE)
+                inner = NamespaceCalls(client, namespace=INSIDE)
                 known = self._jobs[job_id] = KnownJob(number, client, inner)
             return known
 
