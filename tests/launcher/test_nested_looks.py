@@ -14,6 +14,7 @@ from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.launcher.nested.cluster import NestedJobs
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import CUT, MOST_BYTES, OutputFiles
+from kns.launcher.nested.records import read_job_id, read_number
 from kns.launcher.nested.site import RemoteKns, read_credentials
 from kns.model import names as kns_names
 from kns.model.errors import KnsError
@@ -329,3 +330,67 @@ def _run_with_fault(folder: Path, position: int, fault: Fault, monkeypatch: pyte
         return calls
     finally:
         world.close()
+
+
+def test_a_cluster_that_fails_for_days_is_still_asked_seldom(world: World) -> None:
+    job_id = world.run()
+    world.kns.find_one(job_id).is_up = False
+    detail = {"number": 7, "started": "2026-01-05T14:15:31Z", "ended": None, "status": "PROCESSING"}
+    world.kns.script("GET", "/kns/job", *[Answer(200, detail, {"Content-Type": "application/json"})] * 2)
+    known = world.nested._known.find(job_id)
+    assert known is not None
+    known.failures = 100_000
+    for _ in range(2):
+        world.nested.looks.look(job_id)
+        assert known.due - world.clock.monotonic() == 120
+
+
+def test_an_output_that_cannot_be_written_does_not_keep_the_cluster(world: World, tmp_path: Path) -> None:
+    job_id = world.run()
+    world.end(job_id)
+    (tmp_path / "nested-output").write_text("a file, where the folder should be")
+    world.nested.looks.look(job_id)
+    assert not world.kns.find_one(job_id).ended, "somebody may repair it"
+    world.clock.advance(GIVE_UP_S + 1)
+    world.nested.looks.look(job_id)
+    assert world.kns.find_one(job_id).ended
+    assert world.is_over(job_id)
+
+
+def test_an_output_that_is_sent_slowly_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = world.run()
+    world.end(job_id)
+
+    def drip(*_: object) -> Iterator[bytes]:
+        for _part in range(10):
+            world.clock.advance(7)
+            yield b"2026-01-05T14:15:31.000000000Z x"
+
+    monkeypatch.setattr(world.kns, "_read_log", drip)
+    world.nested.looks.look(job_id)
+    assert not world.outputs.has(job_id)
+    monkeypatch.undo()
+    world.nested.looks.look(job_id)
+    assert world.outputs.has(job_id)
+
+
+def test_a_cluster_whose_record_this_process_has_not_seen_is_not_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch may be late by more than the time between two calls."""
+    job_id = world.submit()
+    monkeypatch.setattr(world.records, "list_jobs", list)
+    for _ in range(3):
+        world.nested.looks.end_orphans()
+    assert not world.kns.find_one(job_id).ended
+
+
+@pytest.mark.parametrize("text", ["", "seven", "-7", "٧", "7" * 5000])
+def test_a_number_that_somebody_has_changed_is_none(text: str) -> None:
+    record = {"metadata": {"name": "x", "annotations": {names.NESTED: text}}}
+    assert read_number(record) is None
+
+
+@pytest.mark.parametrize("label", ["posit-1", "posit-1 ", "posit-1 ../../secrets", "posit-1 a b", "posit-1 A"])
+def test_a_label_that_names_no_record_makes_no_path(label: str) -> None:
+    assert read_job_id(label) == ""

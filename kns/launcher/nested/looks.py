@@ -13,7 +13,7 @@ from typing import Any
 
 from kns.launcher.nested.known import KnownJob, KnownJobs
 from kns.launcher.nested.outputs import OutputFiles
-from kns.launcher.nested.records import is_marked, is_over, read_number
+from kns.launcher.nested.records import is_marked, is_over, read_job_id, read_number
 from kns.launcher.nested.rules import INSIDE, build_inner, place_pod
 from kns.launcher.nested.site import KnsSite
 from kns.logs import get_logger
@@ -31,7 +31,7 @@ from kns.model.errors import (
 )
 from kns.plain import names
 from kns.plain.kept import read_name
-from kns.plain.ports import MIXED, Cluster, Kept
+from kns.plain.ports import MIXED, Cluster, Kept, LogStream
 from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
 from kns.plain.stored import Stored, find_container, read_stored, read_time
 from kns.ports import Clock
@@ -41,10 +41,12 @@ log = get_logger(__name__)
 LOOKS_PER_S = 20.0  # through kns, which passes each on; with more than forty jobs, each is looked at less often
 _SOON_S = 0.5  # between two looks at a job that starts
 _EACH_S = 2.0  # between two looks at a job that runs
+_MOST_DOUBLINGS = 10  # of that; enough for the limit below, and a float holds no more than a thousand
 _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answer: its user may have broken it
 _LATE_S = 10.0  # between two looks at a job that has ended and whose cluster remains
 LINGER_S = 60.0  # from the end of a job to the end of its cluster: each plugin that knows the job saves the output
 GIVE_UP_S = 600.0  # an output that cannot be read does not keep the cluster longer
+_MOST_SAVE_S = 60.0  # for one output: whoever sends it slowly holds one of the workers
 ORPHAN_S = 600.0  # how often clusters without a record are looked for, and how old they must be
 _WORKERS = 8
 _MOST_WARNINGS = 50
@@ -174,7 +176,7 @@ class Looks:
         found = self._site.read(known.number)
         if found is not None and not found.is_ended:
             is_up = found.has_started or bool(known.pods)
-            known.failures = known.failures + 1 if is_up else 0
+            known.failures = min(known.failures + 1, _MOST_DOUBLINGS) if is_up else 0
             known.due = self._clock.monotonic() + min(_SOON_S * 2**known.failures, _MOST_DELAY_S)
             is_refused = isinstance(problem, (ConflictError, ForbiddenError, RefusedError))
             self._say(stored.id, known, clip(str(problem)) if is_up or is_refused else f"its cluster: {found.text}")
@@ -209,18 +211,31 @@ class Looks:
             container = str(find_container(pods[0]["spec"]).get("name") or "") if pods else ""
             if not container:
                 return True
+            began = self._clock.monotonic()
             stream = known.inner.open_log(pod, container, stream=MIXED, since="", follow=False)
             try:
-                self._outputs.store(stored.id, stream)
+                self._outputs.store(stored.id, self._read_in_time(stream, began))
             finally:
                 stream.close()
         except (NotFoundError, RefusedError, KeyError, TypeError, AttributeError):
             return True  # the pod, or its log, is gone, or it is none that Kubernetes makes
-        except UnavailableError as error:
-            found = self._site.read(known.number)
+        except KnsError as error:
             log.warning("nested_output_not_saved", job=stored.id, error=clip(str(error)))
+            found = self._site.read(known.number)
             return found is None or found.is_ended
         return True
+
+    def _read_in_time(self, stream: LogStream, began: float) -> Iterator[bytes]:
+        """
+        The parts of an output.
+
+        Raises:
+            UnavailableError: it takes too long.
+        """
+        for part in stream:
+            if self._clock.monotonic() - began > _MOST_SAVE_S:
+                raise UnavailableError(f"the output is not complete after {_MOST_SAVE_S:.0f} s")
+            yield part
 
     def _remember(self, obj: Kept, stored: Stored, known: KnownJob, pods: Sequence[Kept]) -> bool:
         """
@@ -271,7 +286,7 @@ class Looks:
     def end_orphans(self) -> None:
         """
         End clusters of this plugin that have no record, and had none at the call before: a process was killed between
-        the two, or its record was deleted by hand.
+        the two, or its record was deleted by hand. The API server is asked before, because a watch may be late.
         """
         found = self._site.list_live(self._mark)
         numbers = {read_number(obj) for obj in self._list_records()}
@@ -279,9 +294,16 @@ class Looks:
             number for number, label in found.items() if is_marked(label, self._mark) and number not in numbers
         )
         for number in sorted(lost & self._suspects):
+            if self._has_record(number, found[number]):
+                continue
             log.warning("nested_orphan_ended", number=number)
             self._site.terminate(number)
         self._suspects = lost
+
+    def _has_record(self, number: int, label: str) -> bool:
+        job_id = read_job_id(label)
+        obj = self._records.read_job(job_id) if job_id else None
+        return obj is not None and read_number(obj) == number
 
 
 def _conditions(obj: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,11 +8,15 @@ mark by which a plugin knows its own among all jobs of the account.
 import copy
 import hashlib
 import json
+import re
 
 from kns.plain import names
 from kns.plain.kept import read_nested_note
 from kns.plain.ports import Kept
 from kns.plain.stored import Object
+
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # of an object; it becomes a part of URLs
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def build_record(obj: Object, number: int) -> Object:
@@ -26,7 +30,7 @@ def build_record(obj: Object, number: int) -> Object:
 def read_number(obj: Kept) -> int | None:
     """The job of kns of a nested job; None for a plain one."""
     text = read_nested_note(obj, names.NESTED)
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def read_end_pod(obj: Kept) -> str:
@@ -63,3 +67,9 @@ def build_label(mark: str, job_id: str) -> str:
 def is_marked(label: str, mark: str) -> bool:
     """Whether a job of kns with that label belongs to a record of the plugins with that mark."""
     return label.startswith(f"{mark} ")
+
+
+def read_job_id(label: str) -> str:
+    """The record's name in a label; "" if no record can have that name."""
+    _, _, job_id = label.partition(" ")
+    return job_id if NAME.fullmatch(job_id) else ""
