@@ -107,6 +107,13 @@ class Launcher:
         found: Message = self.get(job_id)["jobs"][0]
         return found
 
+    def control(self, job_id: str, operation: int) -> Message:
+        return self.ask(5, username="ana", jobId=job_id, operation=operation)
+
+    def follow(self, job_id: str) -> int:
+        """Ask for the mixed output of a job; the id of the request."""
+        return self.send(6, username="ana", jobId=job_id, outputType=2, cancel=False)
+
     def wait_status(self, job_id: str, status: str) -> Message:
         """Follow a job until it has this status. One stream of all jobs must be open."""
         return self.wait(lambda m: m["messageType"] == 3 and (m["id"], m["status"]) == (job_id, status))
