@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import Figures
-from bench.scale_audit import READS, WRITES, Requests
+from bench.scale_audit import READS, WRITES
 from bench.start_report import PAGE, Section
 
 if TYPE_CHECKING:
@@ -170,11 +170,6 @@ def _tabulate_engine(result: "Result") -> Grid:
             ("calls to the outside for a life", f"{engine.calls / engine.lives:.1f}"),
         )
     )
-
-
-def list_refused(requests: Requests) -> list[str]:
-    """Answers with an error, the most frequent first."""
-    return [f"{verb} {what} {code}: {count}" for (verb, what, code), count in requests.refused.most_common(10)]
 
 
 def write_section(docs: Path, tables: Sequence[Grid], result: "Result") -> None:
