@@ -1,4 +1,4 @@
-"""Whose certificates a connection accepts."""
+"""The certificate authorities that a connection trusts."""
 
 import os
 import ssl

@@ -122,7 +122,7 @@ class Simulation:
         return summary
 
     def live_until(self, holds: Callable[[], bool]) -> None:
-        """Reconcile once a second until a condition holds that no result tells of."""
+        """Reconcile once a second until a condition holds that no result shows."""
         for _ in range(50):
             self.step()
             if holds():

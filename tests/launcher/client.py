@@ -70,7 +70,7 @@ class Launcher:
         return found
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Ask the plugin for something small until a condition holds that no message tells of."""
+        """Ask the plugin for something small until a condition holds that no message reports."""
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, self._describe(0)

@@ -334,7 +334,7 @@ def test_why_a_job_waits(launcher: Launcher, cluster: Cluster) -> None:
 
 
 def test_a_job_that_somebody_deletes(launcher: Launcher, cluster: Cluster) -> None:
-    """The Launcher would wait for its end for ever."""
+    """The Launcher would wait for its end forever."""
     job = launcher.submit(command="true")
     cluster.drop("/apis/batch/v1", "jobs", NAMESPACE, job["id"])
     assert launcher.wait_status(job["id"], "Killed")["statusMessage"] == "the Kubernetes Job was deleted"

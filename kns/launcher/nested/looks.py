@@ -1,9 +1,9 @@
 """
 Looks at nested jobs: what happens to each over time, from its cluster's start to its end.
 
-Nobody tells of changes in a job's cluster, so `Looks.run` looks at each nested job in turn, at most `LOOKS_PER_S` times
-a second in all. A look is safe to run twice, in two processes, and to be killed after any call: it decides from the
-record, from kns and from the job's cluster.
+No watch reports changes in a job's cluster, so `Looks.run` looks at each nested job in turn, at most `LOOKS_PER_S`
+times a second in all. A look is safe to run twice, in two processes, and to be killed after any call: it decides from
+the record, from kns and from the job's cluster.
 """
 
 import threading
