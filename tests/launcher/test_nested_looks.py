@@ -1,6 +1,7 @@
 """Nested jobs without the process: what happens over time, and what others break."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,7 +14,7 @@ from kns.adapters.kube.client import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.launcher.nested.cluster import NestedJobs
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
-from kns.launcher.nested.outputs import CUT, MOST_BYTES, OutputFiles
+from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import read_job_id, read_number
 from kns.launcher.nested.site import RemoteKns, read_credentials
 from kns.model import names as kns_names
@@ -234,24 +235,6 @@ def test_a_record_that_is_deleted_by_hand_is_forgotten(world: World) -> None:
     assert world.nested._known.list_ids() == set()
 
 
-def test_an_output_is_cut_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    outputs = OutputFiles(tmp_path)
-    outputs.store("a", iter([b"x" * MOST_BYTES, b"y"]))
-    path = tmp_path / "nested-output" / "a"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert path.stat().st_size == MOST_BYTES + len(CUT)
-
-    def broken() -> Iterator[bytes]:
-        yield b"half"
-        raise KnsError("reset")
-
-    with pytest.raises(KnsError):
-        outputs.store("b", broken())
-    assert not outputs.has("b")
-    assert [each.name for each in path.parent.iterdir()] == ["a"]
-
-
 @pytest.mark.parametrize("text", ["", "two words", "a b:c\nd"])
 def test_credentials_that_are_not_usable(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
@@ -394,3 +377,15 @@ def test_a_number_that_somebody_has_changed_is_none(text: str) -> None:
 @pytest.mark.parametrize("label", ["posit-1", "posit-1 ", "posit-1 ../../secrets", "posit-1 a b", "posit-1 A"])
 def test_a_label_that_names_no_record_makes_no_path(label: str) -> None:
     assert read_job_id(label) == ""
+
+
+def test_an_output_whose_record_another_plugin_has_deleted_is_removed(world: World, tmp_path: Path) -> None:
+    job_id = world.run()
+    world.end(job_id)
+    world.nested.looks.look(job_id)
+    lost = tmp_path / "nested-output" / "lost"
+    lost.write_text("x")
+    os.utime(lost, (0, 0))
+    world.nested.looks.remove_left_outputs()
+    assert world.outputs.has(job_id)
+    assert not world.outputs.has("lost")

@@ -280,6 +280,7 @@ class Looks:
         self._orphans_at = self._clock.monotonic() + ORPHAN_S
         try:
             self.end_orphans()
+            self.remove_left_outputs()
         except KnsError as error:
             log.warning("nested_orphans_not_ended", error=clip(str(error)))
 
@@ -299,6 +300,11 @@ class Looks:
             log.warning("nested_orphan_ended", number=number)
             self._site.terminate(number)
         self._suspects = lost
+
+    def remove_left_outputs(self) -> None:
+        """Remove outputs without a record: another plugin deleted it when its job expired."""
+        known = {read_name(obj) for obj in self._records.list_jobs()}
+        self._outputs.remove_left(known, before=self._clock.now().timestamp() - ORPHAN_S)
 
     def _has_record(self, number: int, label: str) -> bool:
         job_id = read_job_id(label)
