@@ -24,7 +24,8 @@ def build_identity_provider(
     realm, client_id = settings.keycloak_realm, settings.keycloak_client_id
     if url is None or realm is None or client_id is None or secret is None:
         return None
-    from kns.adapters.keycloak_admin import KeycloakAccess, KeycloakClients
+    from kns.adapters.keycloak_access import KeycloakAccess
+    from kns.adapters.keycloak_admin import KeycloakClients
 
     access = KeycloakAccess(
         url=url,
@@ -42,11 +43,12 @@ def build_sign_in(settings: Settings) -> SignInProvider | None:
     url, realm, client_id = settings.keycloak_url, settings.keycloak_realm, settings.web_keycloak_client_id
     if url is None or realm is None or client_id is None or settings.web_url is None:
         return None
-    from kns.adapters.keycloak_sign_in import KeycloakSignIn, SignInAccess
+    from kns.adapters.keycloak_access import KeycloakAccess
+    from kns.adapters.keycloak_sign_in import KeycloakSignIn
 
     secret = settings.web_keycloak_client_secret
     return KeycloakSignIn(
-        SignInAccess(
+        KeycloakAccess(
             url=url,
             realm=realm,
             client_id=client_id,
