@@ -256,7 +256,8 @@ def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
         site,
         outputs=OutputFiles(options.scratch_path),
         clock=SystemClock(),
-        place=f"{options.api_url} {options.namespace} {options.cluster}",
+        # With the authority, because API servers of two sites may have the same private address.
+        place=f"{options.api_url} {options.namespace} {options.cluster} {options.certificate_authority}",
         machine=options.nested_machine,
     )
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,8 @@ from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import read_job_id, read_number
 from kns.launcher.nested.site import RemoteKns, read_credentials
+from kns.launcher.ports import Options
+from kns.launcher.process import connect_nested
 from kns.model import names as kns_names
 from kns.model.errors import KnsError
 from kns.plain import names
@@ -389,3 +392,25 @@ def test_an_output_whose_record_another_plugin_has_deleted_is_removed(world: Wor
     world.nested.looks.remove_left_outputs()
     assert world.outputs.has(job_id)
     assert not world.outputs.has("lost")
+
+
+def test_two_sites_whose_api_servers_have_one_address_end_no_clusters_of_each_other(tmp_path: Path) -> None:
+    marks = set()
+    for authority in ("one", "two"):
+        options = SimpleNamespace(
+            can_nest=True,
+            nested_url="http://127.0.0.1:9",
+            nested_credentials_path=Path(write_credentials(tmp_path)),
+            nested_app=APP,
+            nested_authority_path=None,
+            nested_machine="",
+            scratch_path=tmp_path,
+            api_url="https://10.96.0.1",
+            namespace=NAMESPACE,
+            cluster="Kubernetes",
+            certificate_authority=authority,
+        )
+        nested = connect_nested(cast(Options, options), cast(NamespacedCluster, None))
+        assert nested is not None
+        marks.add(nested._mark)
+    assert len(marks) == 2
