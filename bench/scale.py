@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,15 @@ from rich.console import Console
 from bench.client import BenchClient
 from bench.command import NOT_RUN, add_json, between, report, run_measurement
 from bench.errors import BenchError
-from bench.scale_audit import AuditLog, Requests
-from bench.scale_engine import Engine, measure_engine
+from bench.scale_audit import AuditLog
+from bench.scale_engine import measure_engine
 from bench.scale_host import Host, Scheduler, read_usage, running_host
 from bench.scale_jobs import Jobs, Life, RecordWatch
 from bench.scale_nodes import Nodes, Times
 from bench.scale_records import make_ended_records
 from bench.scale_report import SPANS, build_tables, write_section
-from bench.scale_yardstick import Yardstick, measure_yardstick
+from bench.scale_result import Level, Load, Phase, Result
+from bench.scale_yardstick import measure_yardstick
 from demo.target import ROOT
 from kns.client import ApiKey
 from kns.model.errors import KnsError
@@ -45,74 +46,6 @@ MAX_JOBS = 15_000
 _SETTLE_S = 65.0  # each stage's interval of a serving job has passed once
 _CAUGHT_UP_S = 300.0
 _USERS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """
-    The sizes. At each of `levels` live jobs, `poisson_s` seconds of arrivals at `rate` a second. `burst` jobs are
-    released together on the first level, `drain` is the number of whole lives at the end, `window` that of jobs at a
-    time which are not ready. `ended` records are there from the last level on.
-    """
-
-    levels: tuple[int, ...]
-    burst: int
-    rate: float
-    poisson_s: float
-    idle_s: float
-    ended: int
-    drain: int
-    window: int
-    yardstick: int
-    engine: int
-    workers: int
-    seed: int
-    patience_s: float
-
-
-@dataclass(slots=True)
-class Phase:
-    """
-    What was measured during a part of the run, with `live` jobs beside. `cpu_s` is the processor time of each process,
-    `spans_ms` the moments of the lives by the span's name.
-    """
-
-    name: str
-    live: int
-    seconds: float = 0.0
-    lives: int = 0
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    requests: Requests = field(default_factory=Requests)
-    spans_ms: dict[str, list[float]] = field(default_factory=dict)
-    reconciles: int = 0
-
-
-@dataclass(slots=True)
-class Level:
-    """The figures at one number of live jobs. Times are seconds, memory is the resident set in MiB."""
-
-    live: int
-    ended: int
-    idle: Phase
-    poisson: Phase
-    memory_mib: float
-    restart_s: float
-    caught_up_s: float
-    memory_after_restart_mib: float
-
-
-@dataclass(slots=True)
-class Result:
-    """Everything that was measured."""
-
-    load: Load
-    empty_mib: float = 0.0
-    phases: dict[str, Phase] = field(default_factory=dict)
-    levels: list[Level] = field(default_factory=list)
-    yardstick: Yardstick | None = None
-    engine: Engine | None = None
-    node_failures: int = 0
-    is_whole: bool = False
 
 
 class Run:

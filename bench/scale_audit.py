@@ -32,12 +32,6 @@ class Requests:
     def writes(self) -> int:
         return sum(count for (verb, _), count in self.by_kind.items() if verb in WRITES)
 
-    def count_verbs(self) -> dict[str, int]:
-        found: Counter[str] = Counter()
-        for (verb, _), count in self.by_kind.items():
-            found[verb] += count
-        return dict(found.most_common())
-
 
 @dataclass(slots=True)
 class Asked:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kns import main, wiring
+from kns import main
 from kns.model import names
 from kns.ports import Kind, Object
+from kns.wiring import parts
 
 _CALL_S = 0.005  # a small request to a calm virtual cluster
 
@@ -50,5 +51,5 @@ class SimulatedVirtualClusters:
 
 
 if __name__ == "__main__":
-    wiring.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[assignment,attr-defined]  # the simulated part
+    parts.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[assignment,attr-defined]  # the simulated part
     sys.exit(main.run())

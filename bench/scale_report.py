@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.figures import Figures
-from bench.scale_audit import READS, WRITES, Requests
+from bench.scale_audit import READS, WRITES
+from bench.scale_result import Phase, Result
 from bench.start_report import PAGE, Section
-
-if TYPE_CHECKING:
-    from bench.scale import Phase, Result
 
 SECTION = Section("scale", "lives")
 SPANS = ("create-ack", "accepted", "ready", "gone")
@@ -33,7 +30,7 @@ class Grid:
         return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rest))
 
 
-def build_tables(result: "Result") -> list[Grid]:
+def build_tables(result: Result) -> list[Grid]:
     """The tables that have figures."""
     phases = [*result.phases.values()]
     tables = [
@@ -46,7 +43,7 @@ def build_tables(result: "Result") -> list[Grid]:
     return [table for table in tables if len(table.rows) > 1]
 
 
-def _tabulate_spans(result: "Result") -> Grid:
+def _tabulate_spans(result: Result) -> Grid:
     rows: list[tuple[str, ...]] = [("span", "when", "p50", "p90", "p99", "n")]
     for span in SPANS:
         for name, spans_ms in _list_spans(result):
@@ -58,7 +55,7 @@ def _tabulate_spans(result: "Result") -> Grid:
     return Grid(tuple(rows))
 
 
-def _list_spans(result: "Result") -> list[tuple[str, Mapping[str, Sequence[float]]]]:
+def _list_spans(result: Result) -> list[tuple[str, Mapping[str, Sequence[float]]]]:
     found: list[tuple[str, Mapping[str, Sequence[float]]]] = []
     found += [(f"arrivals, {level.live} live", level.poisson.spans_ms) for level in result.levels]
     found += [(phase.name, phase.spans_ms) for phase in result.phases.values()]
@@ -75,13 +72,13 @@ def format_span(value_ms: float) -> str:
     return f"{value_ms:.0f} ms" if value_ms < 1000 else f"{value_ms / 1000:.1f} s"
 
 
-def _tabulate_levels(result: "Result") -> Grid:
+def _tabulate_levels(result: Result) -> Grid:
     """One column per level."""
     levels = result.levels
     if not levels:
         return Grid(((),))
 
-    def of_idle(phase: "Phase", verbs: Sequence[str]) -> str:
+    def of_idle(phase: Phase, verbs: Sequence[str]) -> str:
         count = sum(number for (verb, _), number in phase.requests.by_kind.items() if verb in verbs)
         minutes = phase.seconds / 60
         return f"{count / phase.live / minutes:.3f}" if phase.live and minutes else "-"
@@ -107,19 +104,19 @@ def _tabulate_levels(result: "Result") -> Grid:
     return Grid(tuple(rows))
 
 
-def _per_idle(phase: "Phase") -> float:
+def _per_idle(phase: Phase) -> float:
     return phase.cpu_s["kns"] / phase.live / (phase.seconds / 60)
 
 
-def _per_life(phase: "Phase", what: str) -> str:
+def _per_life(phase: Phase, what: str) -> str:
     return f"{getattr(phase.requests, what) / phase.lives:.1f}" if phase.lives else "-"
 
 
-def _cpu_per_life(phase: "Phase", program: str) -> str:
+def _cpu_per_life(phase: Phase, program: str) -> str:
     return f"{phase.cpu_s[program] / phase.lives * 1000:.0f} ms" if phase.lives else "-"
 
 
-def _tabulate_lives(phases: Sequence["Phase"]) -> Grid:
+def _tabulate_lives(phases: Sequence[Phase]) -> Grid:
     """What each program spends on one job, by phase."""
     programs = sorted({program for phase in phases for program in phase.cpu_s})
     rows = [
@@ -133,7 +130,7 @@ def _tabulate_lives(phases: Sequence["Phase"]) -> Grid:
     return Grid(tuple(rows))
 
 
-def _tabulate_requests(result: "Result") -> Grid:
+def _tabulate_requests(result: Result) -> Grid:
     """Requests for a whole life by verb and resource, of kns and of the yardstick's controllers."""
     lives = result.phases.get("drain") or (result.levels[-1].poisson if result.levels else None)
     rows: list[tuple[str, ...]] = [("request for a whole life", "kns", "controllers, for a batch/v1 Job")]
@@ -157,7 +154,7 @@ def _tabulate_requests(result: "Result") -> Grid:
     return Grid(tuple(rows))
 
 
-def _tabulate_engine(result: "Result") -> Grid:
+def _tabulate_engine(result: Result) -> Grid:
     engine = result.engine
     if engine is None:
         return Grid(((),))
@@ -172,12 +169,7 @@ def _tabulate_engine(result: "Result") -> Grid:
     )
 
 
-def list_refused(requests: Requests) -> list[str]:
-    """Answers with an error, the most frequent first."""
-    return [f"{verb} {what} {code}: {count}" for (verb, what, code), count in requests.refused.most_common(10)]
-
-
-def write_section(docs: Path, tables: Sequence[Grid], result: "Result") -> None:
+def write_section(docs: Path, tables: Sequence[Grid], result: Result) -> None:
     """
     Replace the figures in docs/performance.md, and the plots beside it.
 
@@ -206,7 +198,7 @@ def _describe_run() -> str:
     )
 
 
-def _plot_cost(result: "Result", file: Path) -> None:
+def _plot_cost(result: Result, file: Path) -> None:
     """Processor time and memory for each job over the number of live jobs: flat lines are the goal."""
     import matplotlib as mpl
 
@@ -230,7 +222,7 @@ def _plot_cost(result: "Result", file: Path) -> None:
     plt.close(figure)
 
 
-def _plot_spans(result: "Result", file: Path) -> None:
+def _plot_spans(result: Result, file: Path) -> None:
     """Median to p99 of each span."""
     import matplotlib as mpl
 

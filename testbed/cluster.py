@@ -23,7 +23,6 @@ from testbed import (
     paths,
     pki,
     processes,
-    registry,
     teardown,
 )
 from testbed.errors import TestbedError
@@ -265,10 +264,3 @@ def _purge() -> None:
     size = machine.folder_size_bytes(paths.CACHE)
     shutil.rmtree(paths.CACHE)
     say(f"  removed folder {paths.CACHE} ({size / 2**30:.1f} GiB)")
-
-
-def registry_holds(name: str) -> bool:
-    """
-    Whether the local registry has an image.
-    """
-    return registry.digest(registry.Reference.parse(name)) is not None

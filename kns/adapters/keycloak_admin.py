@@ -9,13 +9,10 @@ a server that hangs blocks one worker. After a failure, calls fail without a req
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from keycloak import KeycloakAdmin, KeycloakOpenID, KeycloakOpenIDConnection
-from keycloak.connection import ConnectionManager
 from keycloak.exceptions import (
     KeycloakConnectionError,
     KeycloakError,
@@ -23,8 +20,8 @@ from keycloak.exceptions import (
     raise_error_from_response,
 )
 from keycloak.urls_patterns import URL_ADMIN_CLIENTS
-from requests.utils import should_bypass_proxies
 
+from kns.adapters.keycloak_access import KeycloakAccess, describe_error, describe_root, isolate, open_client
 from kns.model.errors import (
     AlreadyExistsError,
     ForbiddenError,
@@ -33,9 +30,7 @@ from kns.model.errors import (
     RefusedError,
     UnauthorizedError,
     UnavailableError,
-    clip,
 )
-from kns.model.site import Proxies
 from kns.ports import Clock, Object
 
 TIMEOUT_S = 10
@@ -44,23 +39,6 @@ _TURN_S = 2.0  # wait for the call before this one, which normally takes millise
 _PAUSE_S = 5.0  # time without requests after a call without an answer
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class KeycloakAccess:
-    """
-    The realm, and the client of kns in it.
-
-    `url` includes `/auth` if the server uses it. `ca_bundle` is a file of certificate authorities; None means those of
-    Python's `certifi`.
-    """
-
-    url: str
-    realm: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    ca_bundle: Path | None = None
-    proxies: Proxies = field(default_factory=Proxies)
 
 
 class KeycloakClients:
@@ -195,18 +173,9 @@ class _Connection(KeycloakOpenIDConnection):
     """
 
     def __init__(self, access: KeycloakAccess) -> None:
-        # The library joins paths like a browser: without the slash it drops the path of the address.
-        url = f"{access.url.rstrip('/')}/"
-        self._openid = KeycloakOpenID(
-            server_url=url,
-            realm_name=access.realm,
-            client_id=access.client_id,
-            client_secret_key=access.client_secret,
-            timeout=TIMEOUT_S,
-            max_retries=0,
-        )
+        self._openid = open_client(access, timeout_s=TIMEOUT_S)
         super().__init__(
-            server_url=url,
+            server_url=access.root,
             grant_type="client_credentials",
             realm_name=access.realm,
             client_id=access.client_id,
@@ -214,8 +183,7 @@ class _Connection(KeycloakOpenIDConnection):
             timeout=TIMEOUT_S,
             max_retries=0,
         )
-        for connection in (self, self._openid.connection):
-            isolate(connection, access)
+        isolate(self, access)
 
     @property
     def keycloak_openid(self) -> KeycloakOpenID:
@@ -227,34 +195,3 @@ class _Connection(KeycloakOpenIDConnection):
 
     def drop_token(self) -> None:
         self.token = None
-
-
-def isolate(connection: ConnectionManager, access: KeycloakAccess) -> None:
-    """Take proxies, certificates and passwords from the settings and not from the environment of the process."""
-    connection._s.trust_env = False
-    connection._s.proxies.update(_choose_proxy(access))
-    # Not in the constructor, which passes it to an asynchronous client too, where a path is deprecated.
-    connection.verify = str(access.ca_bundle) if access.ca_bundle else True
-
-
-def _choose_proxy(access: KeycloakAccess) -> dict[str, str]:
-    proxies = access.proxies
-    given = {"http": proxies.http, "https": proxies.https}
-    if should_bypass_proxies(access.url, no_proxy=proxies.no_proxy or ""):
-        return {}
-    return {scheme: proxy for scheme, proxy in given.items() if proxy}
-
-
-def describe_root(error: BaseException) -> str:
-    """The message of the innermost error. The outer ones contain memory addresses, which differ each time."""
-    seen = error
-    while (deeper := seen.__cause__ or seen.__context__) is not None:
-        seen = deeper
-    return clip(f"{type(seen).__name__}: {seen}")
-
-
-def describe_error(error: KeycloakError) -> str:
-    """Status and body of the answer; the body has the OAuth error code and its description."""
-    body: Any = error.response_body or error.error_message
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-    return clip(f"{error.response_code} {text}".strip(), 300)

@@ -5,39 +5,23 @@ The addresses are those of every Keycloak realm. They are not read from its disc
 realm needs no request.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from keycloak import KeycloakOpenID
 from keycloak.exceptions import KeycloakConnectionError, KeycloakError
 from keycloak.pkce_utils import generate_code_challenge
 
-from kns.adapters.keycloak_admin import KeycloakAccess, describe_error, describe_root, isolate
+from kns.adapters.keycloak_access import KeycloakAccess, describe_error, describe_root, open_client
 from kns.model.errors import RefusedError, UnavailableError
-from kns.model.site import Proxies
 
 TIMEOUT_S = 10
 _SCOPE = "openid"
 
 
-@dataclass(frozen=True, slots=True)
-class SignInAccess:
-    """The realm and the page's client in it; a public client has no secret. The rest is as in `KeycloakAccess`."""
-
-    url: str
-    realm: str
-    client_id: str
-    client_secret: str | None = field(default=None, repr=False)
-    ca_bundle: Path | None = None
-    proxies: Proxies = field(default_factory=Proxies)
-
-
 class KeycloakSignIn:
     """Implements `ports.SignInProvider`. Each sign-in has a connection of its own, because they run in many threads."""
 
-    def __init__(self, access: SignInAccess) -> None:
+    def __init__(self, access: KeycloakAccess) -> None:
         self._access = access
 
     def build_url(self, *, redirect_url: str, state: str, verifier: str) -> str:
@@ -64,13 +48,13 @@ class KeycloakSignIn:
 
     @property
     def _endpoint(self) -> str:
-        return f"{self._access.url.rstrip('/')}/realms/{quote(self._access.realm, safe='')}/protocol/openid-connect"
+        return f"{self._access.root}realms/{quote(self._access.realm, safe='')}/protocol/openid-connect"
 
     def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
         access = self._access
         what = f"redeem a code of client {access.client_id} in Keycloak realm {access.realm} at {access.url}"
         try:
-            answer: Any = self._connect().token(
+            answer: Any = open_client(access, timeout_s=TIMEOUT_S).token(
                 grant_type="authorization_code", code=code, redirect_uri=redirect_url, code_verifier=verifier
             )
             token = answer["access_token"]
@@ -87,19 +71,3 @@ class KeycloakSignIn:
         if not isinstance(token, str):
             raise UnavailableError(f"{what}: the answer has no access token")
         return token
-
-    def _connect(self) -> KeycloakOpenID:
-        access = self._access
-        openid = KeycloakOpenID(
-            server_url=f"{access.url.rstrip('/')}/",
-            realm_name=access.realm,
-            client_id=access.client_id,
-            client_secret_key=access.client_secret,
-            timeout=TIMEOUT_S,
-            max_retries=0,
-        )
-        settings = KeycloakAccess(
-            access.url, access.realm, access.client_id, access.client_secret or "", access.ca_bundle, access.proxies
-        )
-        isolate(openid.connection, settings)
-        return openid

@@ -1,7 +1,5 @@
 """Calls of the HTTP API of kns. Every call has a timeout, follows no redirect and is made once."""
 
-import os
-import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from kns.client.authorities import choose_authorities
 from kns.client.bounds import bound_answers
 from kns.client.errors import NoResponseError, ResponseError, UnknownJobError
 from kns.client.wire import (
@@ -40,6 +39,9 @@ class Client:
     `use_proxy` overrides that. Without `keep_connections`, every call opens a connection of its own, so that no call
     fails because a replica of kns ended between two calls. `check` is called with every response. `authority_file` has
     certificate authorities (PEM) in place of the usual ones. `transport` is for tests.
+
+    Raises:
+        ClientError: `authority_file`, or the file in SSL_CERT_FILE, has no certificates that can be read.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Client:
             trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
             auth=_build_auth(credentials),
             limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
-            verify=_trust(self._url, authority_file),
+            verify=choose_authorities(self._url, authority_file),
             transport=transport,
             **bound_answers(),
         )
@@ -262,12 +264,6 @@ class Client:
             return response.json()
         except ValueError as error:
             raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
-
-
-def _trust(url: str, authority_file: Path | None) -> ssl.SSLContext | bool:
-    """Without proxies, which a loopback address never has, httpx would ignore SSL_CERT_FILE as well."""
-    file = authority_file or os.environ.get("SSL_CERT_FILE")
-    return ssl.create_default_context(cafile=file) if file and url.startswith("https:") else True
 
 
 def _build_auth(credentials: Credentials | None) -> Callable[[httpx.Request], httpx.Request] | None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 from oauthlib.oauth2 import DeviceClient, OAuth2Error
 
+from kns.client.authorities import choose_authorities
 from kns.client.bounds import bound_answers
 from kns.client.errors import ClientError, NoResponseError
 from kns.client.wire import is_loopback
@@ -76,7 +77,8 @@ class Realm:
     One realm, as a public client of it. `issuer` is its address, such as `https://kc.example.org/realms/lab`.
 
     Raises:
-        ClientError: the issuer is not an address with TLS. Loopback needs none.
+        ClientError: the issuer is not an address with TLS, which loopback does not need; or the authorities in
+            SSL_CERT_FILE cannot be read.
     """
 
     def __init__(
@@ -90,7 +92,11 @@ class Realm:
         self._issuer, self._client_id, self._now = issuer.rstrip("/"), client_id, now
         _check_address(self._issuer, "the issuer")
         self._http = httpx.Client(
-            timeout=TIMEOUT_S, trust_env=not is_loopback(self._issuer), transport=transport, **bound_answers()
+            timeout=TIMEOUT_S,
+            trust_env=not is_loopback(self._issuer),
+            verify=choose_authorities(self._issuer),
+            transport=transport,
+            **bound_answers(),
         )
         self._known: dict[str, Any] | None = None
 

@@ -6,7 +6,7 @@ implements `Renderer`. Without templates, the renderer is `kns.launcher.built.Bu
 `kns.plain`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -153,6 +153,3 @@ class Warnings(Protocol):
     """Where the parts of the plugin report what an administrator should know. stdout is the protocol's."""
 
     def __call__(self, event: str, **keys: object) -> None: ...
-
-
-Objects = Sequence[Object]

@@ -132,7 +132,7 @@ def run_plugin(
             parts = Parts(options, profiles, renderer, nested or cluster, outbox, await_cluster=await_all)
             cluster.start(stop)
             if nested is not None:
-                threading.Thread(target=nested.run, args=(stop,), name="nested", daemon=True).start()
+                threading.Thread(target=nested.looks.run, args=(stop,), name="nested", daemon=True).start()
             parts.start(stop)
             log.info("plugin_started", namespace=options.namespace, cluster=options.cluster, api=options.api_url)
             return read_requests(parts.plugin, outbox, requests, wake, max_bytes=options.max_message_bytes)
@@ -232,7 +232,7 @@ def await_sync(cluster: NamespacedCluster, stop: threading.Event) -> None:
 def await_nested(nested: NestedJobs, stop: threading.Event) -> None:
     """Wait until every nested job was looked at, but not long: kns may be down, and the other jobs are known."""
     deadline = time.monotonic() + NESTED_S
-    while not nested.is_synced and not stop.is_set() and time.monotonic() < deadline:
+    while not nested.looks.is_synced and not stop.is_set() and time.monotonic() < deadline:
         stop.wait(0.05)
 
 
@@ -256,7 +256,8 @@ def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
         site,
         outputs=OutputFiles(options.scratch_path),
         clock=SystemClock(),
-        place=f"{options.api_url} {options.namespace} {options.cluster}",
+        # With the authority, because API servers of two sites may have the same private address.
+        place=f"{options.api_url} {options.namespace} {options.cluster} {options.certificate_authority}",
         machine=options.nested_machine,
     )
 

@@ -2,7 +2,7 @@
 Use cases on plain jobs: submit, find, control, network, usage. No front end's words, and no memory: each answer is read
 from the cluster, through its watch caches.
 
-`subscribe` tells of each job that changed. Output is in `kns.plain.output`, what must be done without a request is in
+`subscribe` reports each job that changed. Output is in `kns.plain.output`, what must be done without a request is in
 `kns.plain.keeper`.
 """
 

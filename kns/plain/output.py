@@ -48,10 +48,6 @@ class Output:
         self._open: set[LogStream] = set()
         self._lock = threading.Lock()
 
-    @property
-    def is_cancelled(self) -> bool:
-        return self._cancelled
-
     def cancel(self) -> None:
         """End `run` soon, from any thread."""
         with self._lock:

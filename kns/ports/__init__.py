@@ -12,7 +12,7 @@ from kns.ports.identity import Bearer, IdentityProvider, SessionKeys, SignInProv
 from kns.ports.owned import InputStore, OutputStore, TokenStore
 from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
-from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally, Wake
+from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally
 from kns.ports.relay import ClusterAnswer, ClusterChannel, ClusterRequest, JobClusters, RefusedChannel
 from kns.ports.traffic import Traffic
 from kns.ports.virtual import Renderer, VirtualClusters
@@ -55,6 +55,5 @@ __all__ = [
     "TokenStore",
     "Traffic",
     "VirtualClusters",
-    "Wake",
     "World",
 ]

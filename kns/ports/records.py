@@ -1,13 +1,12 @@
 """The records of jobs: how requests read and create them, and what only the leader writes."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 
 MOST_SURPLUS = 100  # records in one answer of `list_surplus`, so that one reconcile does not last minutes
-Wake = Callable[[str], None]  # called with the name of a record that changed
 
 
 @dataclass(frozen=True, slots=True)

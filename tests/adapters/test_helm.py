@@ -5,8 +5,6 @@ programs that play a broken helm.
 
 import base64
 import json
-import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -24,15 +22,8 @@ from kns.model.site import VirtualKubernetes, build_tolerations
 from kns.objects.control_plane import run_side_by_side
 from kns.objects.vcluster import build_values
 from kns.ports import Kind
-from kns.settings import DEFAULT_CHART
 from tests.builders import a_job, a_location
-
-HELM = shutil.which(os.environ.get("KNS_HELM") or "helm")
-CHART = Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)
-real = pytest.mark.skipif(
-    HELM is None or not CHART.is_file(),
-    reason="NOT TESTED against the real chart: no helm (set KNS_HELM) or no chart (set KNS_VCLUSTER_CHART)",
-)
+from tests.real_chart import CHART, HELM, real
 
 VIRTUAL = VirtualKubernetes(syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, service_cidr="10.96.0.0/16")
 WITH_VOLUME = VirtualKubernetes(

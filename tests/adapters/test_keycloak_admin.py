@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from kns.adapters import keycloak_admin
-from kns.adapters.keycloak_admin import KeycloakAccess, KeycloakClients
+from kns.adapters.keycloak_access import KeycloakAccess
+from kns.adapters.keycloak_admin import KeycloakClients
 from kns.model.errors import (
     AlreadyExistsError,
     ForbiddenError,

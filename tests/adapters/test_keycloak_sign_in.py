@@ -5,7 +5,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kns.adapters.keycloak_sign_in import KeycloakSignIn, SignInAccess
+from kns.adapters.keycloak_access import KeycloakAccess
+from kns.adapters.keycloak_sign_in import KeycloakSignIn
 from kns.model.errors import KnsError, RefusedError, UnavailableError
 from tests.adapters.faulty_server import Answer, Fault, Reset
 from tests.adapters.keycloak_server import REALM, KeycloakServer
@@ -24,7 +25,7 @@ def server() -> Iterator[KeycloakServer]:
 
 @pytest.fixture
 def sign_in(server: KeycloakServer) -> KeycloakSignIn:
-    return KeycloakSignIn(SignInAccess(url=server.url, realm=REALM, client_id="page"))
+    return KeycloakSignIn(KeycloakAccess(url=server.url, realm=REALM, client_id="page"))
 
 
 def go(server: KeycloakServer, sign_in: KeycloakSignIn) -> dict[str, list[str]]:
@@ -51,7 +52,7 @@ def test_the_way_out_names_the_client_and_the_way_back(server: KeycloakServer, s
 
 def test_a_confidential_client_sends_its_secret(server: KeycloakServer, sign_in: KeycloakSignIn) -> None:
     go(server, sign_in)
-    access = SignInAccess(url=server.url, realm=REALM, client_id="page", client_secret="s3cr3t")
+    access = KeycloakAccess(url=server.url, realm=REALM, client_id="page", client_secret="s3cr3t")
     assert "s3cr3t" not in repr(access)
     KeycloakSignIn(access).redeem("c", redirect_url=BACK, verifier=VERIFIER)
     assert server.seen[-1].body["client_secret"] == "s3cr3t"

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench.scale import Level, Load, Phase, Result, main, to_json
+from bench.scale import main, to_json
 from bench.scale_audit import AuditLog, Requests
 from bench.scale_engine import measure_engine
 from bench.scale_host import KNS_USER, YARDSTICK
 from bench.scale_report import SECTION, build_tables, write_section
+from bench.scale_result import Level, Load, Phase, Result
 from bench.scale_yardstick import Yardstick
 
 LOAD = Load(

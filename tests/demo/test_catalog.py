@@ -19,22 +19,6 @@ from kns.model.catalog.catalog import Catalog, parse_catalog
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Target:
-    """A cluster of the user's own."""
-    program = tmp_path / "bin" / "kubectl"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    return choose_target(
-        {
-            "KUBECONFIG": "/elsewhere/config",
-            "KNS_REGISTRY": "registry.example.org/team/",
-            "JARVICE_JOBS_DOMAIN": "jobs.example.org",
-            "PATH": str(program.parent),
-        }
-    )
-
-
-@pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
     return accounts.load_keys(tmp_path)
 

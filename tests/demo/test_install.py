@@ -26,22 +26,6 @@ PINNED = OurImages(
 CATALOG = {"kind": "Secret", "metadata": {"name": "kns-catalog"}, "data": {"users.json": "e30="}}
 
 
-@pytest.fixture
-def foreign(tmp_path: Path) -> Target:
-    """A cluster of the user's own."""
-    program = tmp_path / "bin" / "kubectl"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    return choose_target(
-        {
-            "KUBECONFIG": "/elsewhere/config",
-            "KNS_REGISTRY": "registry.example.org/team/",
-            "JARVICE_JOBS_DOMAIN": "jobs.example.org",
-            "PATH": str(program.parent),
-        }
-    )
-
-
 def _config(target: Target) -> dict[str, str]:
     return overlay.build_config(target, PINNED, realm_public_key="public")
 

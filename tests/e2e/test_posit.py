@@ -95,16 +95,24 @@ def submit(launcher: Launcher, **job: Any) -> str:
     return found
 
 
-def control(launcher: Launcher, job_id: str, operation: int) -> Message:
-    return launcher.ask(5, username="ana", jobId=job_id, operation=operation)
-
-
-def follow(launcher: Launcher, job_id: str) -> int:
-    return launcher.send(6, username="ana", jobId=job_id, outputType=2, cancel=False)
-
-
 def wait_output(launcher: Launcher, request: int, text: str) -> None:
     launcher.wait(lambda m: m["requestId"] == request and text in m.get("output", ""))
+
+
+def read_served(network: Message, port: int) -> bytes:
+    """What a job serves at the address of its network, once it answers."""
+    url = f"http://{network['ipAddresses'][0]}:{port}/"
+
+    def read() -> bytes:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=5) as answer:
+                body: bytes = answer.read()
+                return body
+        except OSError as error:
+            raise NotYetError(str(error)) from error
+
+    return wait_for(read, timeout_s=_STARTED_S, what=f"{url} answers")
 
 
 def test_a_job_runs_and_its_end_is_known(launcher: Launcher) -> None:
@@ -116,34 +124,34 @@ def test_a_job_runs_and_its_end_is_known(launcher: Launcher) -> None:
         workingDirectory="/tmp",
         tags=["e2e"],
     )
-    request = follow(launcher, job)
+    request = launcher.follow(job)
     launcher.wait_status(job, "Finished")
     text, _ = launcher.output(request)
     assert sorted(text.splitlines()) == ["/tmp", "err", "out $(hostname) b"]
     state = launcher.state(job)
     assert (state["exitCode"], state["tags"], state["name"]) == (3, ["e2e"], "Größe $(id)")
-    assert launcher.output(follow(launcher, job))[0] == text
+    assert launcher.output(launcher.follow(job))[0] == text
 
 
 def test_stdin_arrives_by_attach(launcher: Launcher) -> None:
     script = "echo hello from stdin\n" + "# filler\n" * 20_000 + "echo the end\n"
     job = submit(launcher, exe="/bin/sh", stdin=script)
     launcher.wait_status(job, "Finished")
-    assert launcher.output(follow(launcher, job))[0] == "hello from stdin\nthe end\n"
+    assert launcher.output(launcher.follow(job))[0] == "hello from stdin\nthe end\n"
 
 
 def test_suspend_resume_and_stop(launcher: Launcher) -> None:
     """The same process goes on, and SIGTERM reaches it."""
     job = submit(launcher, command=COUNTER)
-    request = follow(launcher, job)
+    request = launcher.follow(job)
     wait_output(launcher, request, "2")
-    assert control(launcher, job, 0).get("operationComplete") is True
+    assert launcher.control(job, 0).get("operationComplete") is True
     launcher.wait_status(job, "Suspended")
     after = len(launcher.messages)
-    assert control(launcher, job, 1).get("operationComplete") is True
+    assert launcher.control(job, 1).get("operationComplete") is True
     launcher.wait(lambda m: m["messageType"] == 3 and (m["id"], m["status"]) == (job, "Running"), after=after)
     launcher.wait(lambda m: m["requestId"] == request and bool(m.get("output")), after=after)
-    assert control(launcher, job, 2).get("operationComplete") is True
+    assert launcher.control(job, 2).get("operationComplete") is True
     launcher.wait_status(job, "Killed")
     text, _ = launcher.output(request)
     assert "trapped" in text
@@ -154,9 +162,9 @@ def test_suspend_resume_and_stop(launcher: Launcher) -> None:
 
 def test_kill_gives_no_chance(launcher: Launcher) -> None:
     job = submit(launcher, command=COUNTER)
-    request = follow(launcher, job)
+    request = launcher.follow(job)
     wait_output(launcher, request, "1")
-    assert control(launcher, job, 3).get("operationComplete") is True
+    assert launcher.control(job, 3).get("operationComplete") is True
     launcher.wait_status(job, "Killed")
     assert "trapped" not in launcher.output(request)[0]
 
@@ -169,7 +177,7 @@ def test_a_job_that_fits_no_node_is_cancelled(launcher: Launcher, site: Site) ->
         exposedPorts=[{"targetPort": 80}],
     )
     launcher.wait(lambda m: m["messageType"] == 3 and m["id"] == job and "no node fits" in m.get("statusMessage", ""))
-    assert control(launcher, job, 4).get("operationComplete") is True
+    assert launcher.control(job, 4).get("operationComplete") is True
     launcher.wait_status(job, "Canceled")
 
     def gone() -> None:
@@ -190,7 +198,7 @@ def test_an_image_that_does_not_exist(launcher: Launcher) -> None:
     launcher.wait(
         lambda m: m["messageType"] == 3 and m["id"] == job and "cannot be pulled" in m.get("statusMessage", "")
     )
-    control(launcher, job, 4)
+    launcher.control(job, 4)
     launcher.wait_status(job, "Canceled")
 
 
@@ -213,22 +221,12 @@ def test_a_port_is_reached_at_the_node(launcher: Launcher) -> None:
     launcher.wait_status(job, "Running")
     network = launcher.ask(8, username="ana", jobId=job)
     port = launcher.state(job)["exposedPorts"][0]["publishedPort"]
-
-    def read() -> bytes:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://{network['ipAddresses'][0]}:{port}/", timeout=5) as answer:
-                body: bytes = answer.read()
-                return body
-        except OSError as error:
-            raise NotYetError(str(error)) from error
-
-    assert wait_for(read, timeout_s=_STARTED_S, what=f"port {port} of {job} answers") == b"served\n"
+    assert read_served(network, port) == b"served\n"
     assert network["host"]
     request = launcher.send(7, username="ana", jobId=job)
     used = launcher.wait(lambda m: m["messageType"] == 6 and any(s["requestId"] == request for s in m["sequences"]))
     assert used["residentMemory"] > 0
-    control(launcher, job, 3)
+    launcher.control(job, 3)
     launcher.wait_status(job, "Killed")
     launcher.wait(
         lambda m: m["messageType"] == 6 and m["complete"] and any(s["requestId"] == request for s in m["sequences"])
@@ -240,7 +238,7 @@ def test_a_large_output(launcher: Launcher) -> None:
     job = submit(
         launcher, command="i=0; while [ $i -lt 60000 ]; do i=$((i+1)); echo line number $i of many lines; done"
     )
-    text, messages = launcher.output(follow(launcher, job))
+    text, messages = launcher.output(launcher.follow(job))
     lines = text.splitlines()
     assert (len(lines), lines[0], lines[-1]) == (
         60000,
@@ -259,9 +257,9 @@ def test_killed_and_started_again(folder: Path) -> None:
     with starting(folder) as second:
         state = second.state(job)
         assert (state["status"], state["tags"]) == ("Running", ["kept"])
-        request = follow(second, job)
+        request = second.follow(job)
         wait_output(second, request, "3")
-        control(second, job, 3)
+        second.control(job, 3)
         second.wait_status(job, "Killed")
         second.wait_heartbeats(1)
         assert second.close_input() == 0

@@ -4,7 +4,6 @@ kns for each job. kns must have KNS_CLUSTER_GATEWAY=all, as the demo's installat
 """
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from kns.plain import names
 from tests.e2e.jobs import SPAWN_S
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
-from tests.e2e.test_posit import COUNTER, configuring, control, follow, starting, submit, wait_output
+from tests.e2e.test_posit import COUNTER, configuring, read_served, starting, submit, wait_output
 from tests.e2e.waiting import NotYetError, wait_for
 from tests.launcher.client import Launcher
 
@@ -92,7 +91,7 @@ def test_a_session_from_submission_to_nothing_left(launcher: Launcher, site: Sit
     number = int(_read_record(site, job)["metadata"]["annotations"][names.NESTED])
     launcher.wait(lambda m: m.get("id") == job and "its cluster" in m.get("statusMessage", ""))
     await_start(launcher, job)
-    request = follow(launcher, job)
+    request = launcher.follow(job)
     wait_output(launcher, request, "ready")
     launcher.wait_status(job, "Finished")
     state = launcher.state(job)
@@ -105,7 +104,7 @@ def test_a_session_from_submission_to_nothing_left(launcher: Launcher, site: Sit
             raise NotYetError(f"namespace kns-job-{number}")
 
     wait_for(gone, timeout_s=_GONE_S, what=f"namespace of job {number} is gone")
-    assert launcher.output(follow(launcher, job))[0] == "ready\n"
+    assert launcher.output(launcher.follow(job))[0] == "ready\n"
     assert launcher.state(job)["exitCode"] == 3
     assert site.kubectl.get("pods", f"--namespace={NAMESPACE}", f"--selector=job-name={job}")["items"] == []
 
@@ -120,30 +119,20 @@ def test_a_port_signals_and_a_restart(nested: Path) -> None:
             resourceLimits=[{"type": "cpuCount", "value": "1"}],
         )
         await_start(first, job)
-        request = follow(first, job)
+        request = first.follow(job)
         wait_output(first, request, "2")
         network = first.ask(8, username="ana", jobId=job)
         assert first.state(job)["exposedPorts"] == [{"targetPort": 8000, "protocol": "TCP"}]
-
-        def read() -> bytes:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            try:
-                with opener.open(f"http://{network['ipAddresses'][0]}:8000/", timeout=5) as answer:
-                    body: bytes = answer.read()
-                    return body
-            except OSError as error:
-                raise NotYetError(str(error)) from error
-
-        assert wait_for(read, timeout_s=_STARTED_S, what=f"port 8000 of {job} answers") == b"served\n"
-        assert control(first, job, 0).get("operationComplete") is True
+        assert read_served(network, 8000) == b"served\n"
+        assert first.control(job, 0).get("operationComplete") is True
         first.wait_status(job, "Suspended")
         first.kill()
     with starting(nested) as second:
         assert second.state(job)["status"] == "Suspended"
-        assert control(second, job, 1).get("operationComplete") is True
-        request = follow(second, job)
+        assert second.control(job, 1).get("operationComplete") is True
+        request = second.follow(job)
         wait_output(second, request, "3")
-        assert control(second, job, 2).get("operationComplete") is True
+        assert second.control(job, 2).get("operationComplete") is True
         second.wait_status(job, "Killed")
         assert "trapped" in second.output(request)[0]
         assert second.state(job)["exitCode"] == 5
@@ -151,7 +140,7 @@ def test_a_port_signals_and_a_restart(nested: Path) -> None:
 
 def test_a_job_that_waits_is_canceled(launcher: Launcher, site: Site) -> None:
     job = submit(launcher, command="true")
-    assert control(launcher, job, 4).get("operationComplete") is True
+    assert launcher.control(job, 4).get("operationComplete") is True
     launcher.wait_status(job, "Canceled")
     wait_for(partial(_require_over, site, job), timeout_s=_GONE_S, what=f"the end of the cluster of {job}")
 

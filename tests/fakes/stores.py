@@ -34,7 +34,7 @@ from kns.model.job.job import (
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally, Wake
+from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -108,7 +108,7 @@ class MemoryJobStore:
     """
 
     def __init__(self, clock: FakeClock | None = None, *, first_number: int = 1) -> None:
-        self.wake: list[Wake] = []
+        self.wake: list[Callable[[str], None]] = []
         self.faults: dict[str, Exception] = {}
         self.writes: list[str] = []  # "<verb> <record>", in order
         self.inputs = MemoryInputStore()

@@ -1,5 +1,6 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
@@ -101,6 +102,34 @@ class Simulation:
             self.host.settle()
             self.clock.advance(result.requeue_after_s or 0.1)
         raise AssertionError(f"never came to {until}: {seen[-10:]}")
+
+    def live(self, seconds: int) -> None:
+        """Reconcile once a second for a while."""
+        for _ in range(seconds):
+            self.step()
+            self.host.settle()
+            self.clock.advance(1)
+
+    def wait_for_end(self, seconds: int, *, step_s: int) -> str:
+        """Reconcile with these steps of time until the job ends or the time is over. Returns the last result."""
+        summary = ""
+        for _ in range(seconds // step_s):
+            self.host.settle()
+            summary = self.step().summary
+            if summary == "ended":
+                break
+            self.clock.advance(step_s)
+        return summary
+
+    def live_until(self, holds: Callable[[], bool]) -> None:
+        """Reconcile once a second until a condition holds that no result shows."""
+        for _ in range(50):
+            self.step()
+            if holds():
+                return
+            self.host.settle()
+            self.clock.advance(1)
+        raise AssertionError(self.job.status)
 
     @property
     def job(self) -> Job:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from kns.model.errors import KnsError
+from kns.ports import Object
+from tests.fakes.host import FakeHost
 from tests.flow.conftest import Simulation, new_fakes
 
 
@@ -27,6 +30,22 @@ def interrupt(target: Any, method: str, call: int, *, before: bool, error: type[
 
     setattr(target, method, wrapped)
     return lambda: count
+
+
+def refuse_apply(host: FakeHost, kind: str, error: KnsError, *, name: str = "") -> Callable[[], None]:
+    """The host refuses objects of that kind, or only those of that name, until the result is called."""
+    original = host.apply
+
+    def apply(obj: Object) -> Object:
+        if obj["kind"] == kind and name in ("", obj["metadata"]["name"]):
+            raise error
+        return original(obj)
+
+    def relent() -> None:
+        host.apply = original  # type: ignore[method-assign]
+
+    host.apply = apply  # type: ignore[method-assign]
+    return relent
 
 
 def run_on(sim: Simulation, until: str) -> None:

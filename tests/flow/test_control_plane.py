@@ -150,18 +150,6 @@ def test_without_the_fast_start_the_syncer_makes_the_certificates(sim: Simulatio
     assert [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]] == ["syncer"]
 
 
-def _until_ended_or(sim: Simulation, seconds: int) -> str:
-    """Reconcile every ten seconds until the job ends or the time is over. Returns the last result."""
-    summary = ""
-    for _ in range(seconds // 10):
-        sim.host.settle()
-        summary = sim.step().summary
-        if summary == "ended":
-            break
-        sim.clock.advance(10)
-    return summary
-
-
 def _is_ready(sim: Simulation) -> tuple[str, str]:
     condition = sim.job.status.condition(ConditionType.VIRTUAL_CLUSTER_READY)
     assert condition is not None
@@ -179,8 +167,8 @@ def test_a_control_plane_that_crashes_is_shown_and_ends_the_job_at_the_limit(sim
     assert result.requeue_after_s is not None
     assert result.requeue_after_s <= sim.site.control_plane_limit_s
     assert _is_ready(sim) == ("False", Reason.CONTROL_PLANE_UNAVAILABLE)
-    assert _until_ended_or(sim, sim.site.control_plane_limit_s) == "serving"
-    assert _until_ended_or(sim, 20) == "ended"
+    assert sim.wait_for_end(sim.site.control_plane_limit_s, step_s=10) == "serving"
+    assert sim.wait_for_end(20, step_s=10) == "ended"
     assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
     assert "CrashLoopBackOff" in str(sim.job.status.message)
 
@@ -191,10 +179,10 @@ def test_a_job_starts_before_the_kubelets_probes_pass(sim: Simulation, job: JobB
     sim.submit(job)
     sim.run(until="serving")
     assert _is_ready(sim) == ("True", Reason.OK)
-    assert _until_ended_or(sim, 20) == "serving"
+    assert sim.wait_for_end(20, step_s=10) == "serving"
     assert _is_ready(sim) == ("True", Reason.OK)
     sim.host.probes_late = False
-    assert _until_ended_or(sim, 600) == "serving"
+    assert sim.wait_for_end(600, step_s=10) == "serving"
     assert _is_ready(sim) == ("True", Reason.OK)
 
 
@@ -202,9 +190,9 @@ def test_probes_that_never_pass_are_an_outage(sim: Simulation, job: JobBuilder) 
     sim.host.probes_late = True
     sim.submit(job)
     sim.run(until="serving")
-    assert _until_ended_or(sim, 60) == "serving"
+    assert sim.wait_for_end(60, step_s=10) == "serving"
     assert _is_ready(sim) == ("False", Reason.CONTROL_PLANE_UNAVAILABLE)
-    assert _until_ended_or(sim, sim.site.control_plane_limit_s + 60) == "ended"
+    assert sim.wait_for_end(sim.site.control_plane_limit_s + 60, step_s=10) == "ended"
     assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
 
 
@@ -222,9 +210,9 @@ def test_an_outage_is_over_when_the_control_plane_stays(sim: Simulation, job: Jo
     sim.run(until="serving")
     for _ in range(3):
         sim.host.control_plane_down = True
-        assert _until_ended_or(sim, sim.site.control_plane_limit_s - 100) == "serving"
+        assert sim.wait_for_end(sim.site.control_plane_limit_s - 100, step_s=10) == "serving"
         sim.host.control_plane_down = False
-        assert _until_ended_or(sim, 90) == "serving"
+        assert sim.wait_for_end(90, step_s=10) == "serving"
         assert _is_ready(sim) == ("True", Reason.OK)
 
 
@@ -233,10 +221,10 @@ def test_the_short_lives_of_a_crash_loop_do_not_end_the_outage(sim: Simulation, 
     sim.run(until="serving")
     for _ in range(sim.site.control_plane_limit_s // 100 + 1):
         sim.host.control_plane_down = True
-        if _until_ended_or(sim, 60) == "ended":
+        if sim.wait_for_end(60, step_s=10) == "ended":
             break
         sim.host.control_plane_down = False
-        if _until_ended_or(sim, 40) == "ended":
+        if sim.wait_for_end(40, step_s=10) == "ended":
             break
     assert sim.job.status.reason == Reason.CONTROL_PLANE_UNAVAILABLE
 
@@ -257,7 +245,7 @@ def test_preparation_has_an_end(sim: Simulation, job: JobBuilder) -> None:
 def test_preparation_goes_on_when_the_api_comes_back(sim: Simulation, job: JobBuilder) -> None:
     sim.virtual.fault = UnavailableError("PATCH: timeout")
     sim.submit(job)
-    assert _until_ended_or(sim, sim.site.control_plane_limit_s - 100) == "wait"
+    assert sim.wait_for_end(sim.site.control_plane_limit_s - 100, step_s=10) == "wait"
     assert sim.job.status.reason == Reason.PREPARING
     sim.virtual.fault = None
     sim.run(until="serving")

@@ -270,13 +270,7 @@ def _use_gateway(sim: Simulation, gateway: GatewayRef) -> None:
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
     """Reconcile until stage ingress."""
     sim.submit(job)
-    for _ in range(30):
-        sim.step()
-        if sim.job.status.is_true(ConditionType.DEPLOYED):
-            return
-        sim.host.settle()
-        sim.clock.advance(1)
-    raise AssertionError(f"not deployed: {sim.job.status}")
+    sim.live_until(lambda: sim.job.status.is_true(ConditionType.DEPLOYED))
 
 
 def _serve(sim: Simulation, job: JobBuilder) -> None:

@@ -14,6 +14,7 @@ from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.fakes.host import a_copy
 from tests.flow.conftest import Simulation
+from tests.flow.interruptions import refuse_apply
 
 pytestmark = pytest.mark.proves(
     "main",
@@ -349,14 +350,7 @@ def test_a_refusal_never_ends_a_job_that_serves(sim: Simulation, job: JobBuilder
 
 
 def test_a_refusal_at_the_start_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
-    original = sim.host.apply
-
-    def refuse(obj: dict[str, Any]) -> dict[str, Any]:
-        if obj["kind"] == "Ingress":
-            raise RefusedError("denied by policy")
-        return original(obj)
-
-    sim.host.apply = refuse  # type: ignore[method-assign]  # the host changes its answer
+    refuse_apply(sim.host, "Ingress", RefusedError("denied by policy"))
     sim.submit(job)
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.REFUSED_BY_HOST
@@ -374,13 +368,7 @@ def test_a_lost_target_does_not_keep_the_job_from_ending(sim: Simulation, job: J
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
     """Reconcile until stage ingress."""
     sim.submit(job)
-    for _ in range(30):
-        sim.step()
-        sim.host.settle()
-        sim.clock.advance(1)
-        if sim.job.status.is_true(ConditionType.DEPLOYED):
-            return
-    raise AssertionError(f"not deployed: {sim.job.status}")
+    sim.live_until(lambda: sim.job.status.is_true(ConditionType.DEPLOYED))
 
 
 def _serve(sim: Simulation, job: JobBuilder) -> None:

@@ -79,7 +79,7 @@ def test_a_node_that_cannot_mount_images_is_named_with_the_remedy(sim: Simulatio
     waiting = {"reason": "CreateContainerError", "message": "image mount is not supported"}
     _start_init(sim, job)
     sim.host.init_pod_status = {"containerStatuses": [{"name": "init", "state": {"waiting": waiting}}]}
-    assert _wait_for(sim, 600) == "ended"
+    assert sim.wait_for_end(600, step_s=2) == "ended"
     assert ("set KNS_IMAGE_VOLUMES=false" in str(sim.job.status.message)) is sim.site.mounts_images
 
 
@@ -89,24 +89,12 @@ def test_a_log_without_mark_belongs_to_the_taking_of_the_templates(sim: Simulati
         pytest.skip("the app image runs: what it prints is in another log")
     _start_init(sim, job)
     sim.host.init_pod_status, sim.host.init_log = None, "one\n"
-    assert _wait_for(sim, 4) == "wait"
+    assert sim.wait_for_end(4, step_s=2) == "wait"
     read = sim.host.pod_log
     sim.host.pod_log = lambda *_: "--- /etc/NAE/help.html\n<p>Hi"  # type: ignore[method-assign]
-    assert _wait_for(sim, 10) == "wait"
+    assert sim.wait_for_end(10, step_s=2) == "wait"
     assert sim.outputs.read(sim.record).lines() == ["one"]
     sim.host.pod_log = read  # type: ignore[method-assign]
-
-
-def _wait_for(sim: Simulation, seconds: int, *, step_s: int = 2) -> str:
-    """Reconcile with these steps of time until the job ends or the time is over. Returns the last result."""
-    summary = ""
-    for _ in range(seconds // step_s):
-        sim.host.settle()
-        summary = sim.step().summary
-        if summary == "ended":
-            break
-        sim.clock.advance(step_s)
-    return summary
 
 
 def _put_event(sim: Simulation, reason: str, *, kind: str = "Normal", message: str = "") -> None:
@@ -131,13 +119,7 @@ def _start_init(sim: Simulation, job: JobBuilder, state: dict[str, object] | Non
     sim.host.init_exit = None
     sim.host.init_pod_status = {"initContainerStatuses": [{"name": "take", "state": state}]} if state else {}
     sim.submit(job)
-    for _ in range(50):
-        sim.step()
-        sim.host.settle()
-        sim.clock.advance(1)
-        if sim.host.read(Kind.POD, "kns-job-7", "kns-init-0"):
-            return
-    raise AssertionError(sim.job.status)
+    sim.live_until(lambda: sim.host.read(Kind.POD, "kns-job-7", "kns-init-0") is not None)
 
 
 def test_a_slow_pull_is_not_counted_when_it_fails_once(sim: Simulation, job: JobBuilder) -> None:
@@ -145,15 +127,15 @@ def test_a_slow_pull_is_not_counted_when_it_fails_once(sim: Simulation, job: Job
     sim.configure(init_stuck_limit_s=120, spawn_delay_s=300)
     _start_init(sim, job, {"waiting": {"reason": "PodInitializing"}})
     _put_event(sim, "Pulling")
-    assert _wait_for(sim, 1800, step_s=10) == "wait"
+    assert sim.wait_for_end(1800, step_s=10) == "wait"
     sim.host.init_pod_status = None
     sim.host.pull_error = "connection reset by peer"
     sim.clock.advance(1)
     _put_event(sim, "Failed", kind="Warning")
-    assert _wait_for(sim, 60) == "wait"
+    assert sim.wait_for_end(60, step_s=2) == "wait"
     sim.clock.advance(1)
     _put_event(sim, "Pulling")
-    assert _wait_for(sim, 1800, step_s=10) == "wait"
+    assert sim.wait_for_end(1800, step_s=10) == "wait"
     sim.host.pull_error, sim.host.init_exit = None, {"exitCode": 0}
     sim.run(until="serving")
     assert sim.job.status.stuck is None
@@ -191,18 +173,18 @@ def test_a_pull_that_outlasts_its_events_has_hours_and_then_an_end(
     state = {"waiting": {"reason": "ImagePullBackOff" if failed_before else "PodInitializing"}}
     _start_init(sim, job, dict(state))
     _put_event(sim, "Pulling")
-    assert _wait_for(sim, 3600, step_s=120) == "wait"
+    assert sim.wait_for_end(3600, step_s=120) == "wait"
     _forget_events(sim)
-    assert _wait_for(sim, 4 * 3600, step_s=120) == "wait"
-    assert _wait_for(sim, 2 * 3600, step_s=120) == "ended"
+    assert sim.wait_for_end(4 * 3600, step_s=120) == "wait"
+    assert sim.wait_for_end(2 * 3600, step_s=120) == "ended"
     assert str(sim.job.status.message).startswith("after 6 hours on its node: ")
     assert sim.job.status.reason == (Reason.IMAGE_NOT_PULLABLE if failed_before else Reason.INIT_NOT_STARTED)
 
 
 def test_a_container_that_cannot_be_created_has_no_hours(sim: Simulation, job: JobBuilder) -> None:
     _start_init(sim, job, {"waiting": {"reason": "CreateContainerError", "message": "no such runtime"}})
-    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
-    assert _wait_for(sim, 20) == "ended"
+    assert sim.wait_for_end(sim.site.init_stuck_limit_s - 10, step_s=2) == "wait"
+    assert sim.wait_for_end(20, step_s=2) == "ended"
     assert sim.job.status.reason == Reason.INIT_FAILED
 
 
@@ -210,12 +192,12 @@ def test_a_pod_that_got_its_node_late_has_time_for_its_network(sim: Simulation, 
     """A new node often refuses the first sandboxes."""
     _start_init(sim, job)
     sim.host.init_pod_status = UNSCHEDULED
-    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
+    assert sim.wait_for_end(sim.site.spawn_delay_s - 10, step_s=2) == "wait"
     placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": sim.clock.now().isoformat()}
     sim.host.init_pod_status = {"conditions": [placed]}
     _put_event(sim, "FailedCreatePodSandBox", kind="Warning", message=SANDBOX)
-    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
-    assert _wait_for(sim, 20) == "ended"
+    assert sim.wait_for_end(sim.site.init_stuck_limit_s - 10, step_s=2) == "wait"
+    assert sim.wait_for_end(20, step_s=2) == "ended"
     assert sim.job.status.reason == Reason.INIT_NOT_STARTED
     assert SANDBOX in str(sim.job.status.message)
 
@@ -261,8 +243,8 @@ def test_an_init_pod_that_never_starts_ends_the_job(
     sim.host.init_pod_status = status
     if warning:
         _put_event(sim, "FailedCreatePodSandBox", kind="Warning", message=warning)
-    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
-    assert _wait_for(sim, 20) == "ended"
+    assert sim.wait_for_end(sim.site.spawn_delay_s - 10, step_s=2) == "wait"
+    assert sim.wait_for_end(20, step_s=2) == "ended"
     assert sim.job.status.reason == Reason.INIT_NOT_STARTED
     assert said in str(sim.job.status.message)
 
@@ -271,10 +253,10 @@ def test_a_node_that_comes_in_time_starts_the_limits_anew(sim: Simulation, job: 
     """Waiting for a node, then for an image: each problem has its own time."""
     _start_init(sim, job)
     sim.host.init_pod_status = UNSCHEDULED
-    assert _wait_for(sim, sim.site.spawn_delay_s - 10) == "wait"
+    assert sim.wait_for_end(sim.site.spawn_delay_s - 10, step_s=2) == "wait"
     sim.host.init_pod_status = None
     sim.host.pull_error = "connection refused"
-    assert _wait_for(sim, sim.site.init_stuck_limit_s - 10) == "wait"
+    assert sim.wait_for_end(sim.site.init_stuck_limit_s - 10, step_s=2) == "wait"
 
 
 def test_a_registry_that_comes_back_in_time_is_no_failure(sim: Simulation, job: JobBuilder) -> None:
@@ -311,9 +293,9 @@ def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> N
     """The kubelet serves only the newest file of a log."""
     _start_init(sim, job)
     sim.host.init_pod_status, sim.host.init_log = None, "one\ntwo\n"
-    assert _wait_for(sim, 10) == "wait"
+    assert sim.wait_for_end(10, step_s=2) == "wait"
     sim.host.init_log = "four\n"
-    assert _wait_for(sim, 10) == "wait"
+    assert sim.wait_for_end(10, step_s=2) == "wait"
     sim.host.init_log, sim.host.init_exit = "four\nfive\n", {"exitCode": 0}
     sim.run(until="serving")
     assert sim.outputs.read(sim.record).lines() == ["one", "two", GAP, "four", "five"]

@@ -230,13 +230,7 @@ def _deploy(sim: Simulation, job: JobBuilder) -> None:
     """Reconcile until the templates are being applied; they never finish."""
     sim.host.init_exit = None
     sim.submit(job)
-    for _ in range(50):
-        sim.step()
-        if sim.job.status.reason == Reason.INIT_RUNNING:
-            return
-        sim.host.settle()
-        sim.clock.advance(1)
-    raise AssertionError(sim.job.status)
+    sim.live_until(lambda: sim.job.status.reason == Reason.INIT_RUNNING)
 
 
 def _request(sim: Simulation, cores: str, memory: str) -> None:

@@ -389,21 +389,12 @@ def _check_one_client(sim: Simulation, realm: MemoryRealm) -> None:
 def _spawn(sim: Simulation, job: JobBuilder) -> None:
     """Reconcile until the job waits for Keycloak."""
     sim.submit(job)
-    _step_until(sim, {str(reason) for reason in TRANSIENT.values()})
+    waits = {str(reason) for reason in TRANSIENT.values()}
+    sim.live_until(lambda: sim.job.status.reason in waits)
 
 
 def _deploy(sim: Simulation, job: JobBuilder) -> None:
     """Reconcile until the templates are being applied; they never finish."""
     sim.host.init_exit = None
     sim.submit(job)
-    _step_until(sim, {str(Reason.INIT_RUNNING)})
-
-
-def _step_until(sim: Simulation, reasons: set[str]) -> None:
-    for _ in range(50):
-        sim.step()
-        if sim.job.status.reason in reasons:
-            return
-        sim.host.settle()
-        sim.clock.advance(1)
-    raise AssertionError(sim.job.status)
+    sim.live_until(lambda: sim.job.status.reason == Reason.INIT_RUNNING)

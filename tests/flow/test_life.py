@@ -9,9 +9,10 @@ import pytest
 from kns.model.errors import ForbiddenError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Substatus
-from kns.ports import Kind, Object
+from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
+from tests.flow.interruptions import refuse_apply
 
 
 def test_a_job_comes_to_serve_with_url_and_start_time(sim: Simulation, job: JobBuilder) -> None:
@@ -84,21 +85,14 @@ def test_what_the_host_refuses_ends_the_job_with_its_words(sim: Simulation, job:
 
 def test_a_job_that_cannot_go_on_says_why(sim: Simulation, job: JobBuilder) -> None:
     """If the host API is unreachable or refuses, the job's condition says so, not only a log."""
-    original = sim.host.apply
-
-    def apply(obj: Object) -> Object:
-        if obj["kind"] == "LimitRange":
-            raise ForbiddenError("PATCH limitranges: 403, not allowed")
-        return original(obj)
-
-    sim.host.apply = apply  # type: ignore[method-assign]
+    relent = refuse_apply(sim.host, "LimitRange", ForbiddenError("PATCH limitranges: 403, not allowed"))
     sim.submit(job)
     with pytest.raises(ForbiddenError):
         sim.step()
     condition = sim.job.status.condition(ConditionType.NAMESPACE_READY)
     assert condition is not None
     assert (condition.reason, condition.message) == (Reason.RETRYING, "PATCH limitranges: 403, not allowed")
-    sim.host.apply = original  # type: ignore[method-assign]
+    relent()
     sim.run(until="serving")
 
 
@@ -139,10 +133,7 @@ def test_the_record_says_for_what_it_waits_and_forgets_it_when_it_serves(sim: Si
     """`kubectl get nj -o wide` shows reason and message while a job waits, not only at its end."""
     sim.host.target_appears = False
     sim.submit(job)
-    for _ in range(20):
-        sim.step()
-        sim.host.settle()
-        sim.clock.advance(1)
+    sim.live(20)
     assert (sim.job.status.reason, sim.job.status.message) == (
         Reason.NO_TARGET,
         "target Service default/web is not in the virtual cluster",

@@ -40,10 +40,7 @@ def test_refused_pods_are_tried_when_a_pod_ends(sim: Simulation, job: JobBuilder
 def test_pods_that_the_templates_wait_for_are_tried_too(sim: Simulation, job: JobBuilder) -> None:
     sim.host.init_exit = None
     sim.submit(job)
-    for _ in range(20):
-        sim.step()
-        sim.host.settle()
-        sim.clock.advance(1)
+    sim.live(20)
     use(sim, "4")
     sim.virtual.add_pod("default", "hook")
     sim.step()

@@ -13,6 +13,7 @@ from kns.model.job.job import JobState, StopReason, Substatus
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
+from tests.flow.interruptions import refuse_apply
 
 IMAGE = "registry.example.org/kns-gotty:1"
 SHELL_OBJECTS = {f"{kind} kns-job-7/kns-shell" for kind in ("Deployment", "Secret", "Service")}
@@ -132,21 +133,14 @@ def test_what_the_host_refuses_of_the_shell_is_no_failure_of_the_job(
 ) -> None:
     """kns tries again every minute."""
     sim.submit(job)
-    original = sim.host.apply
-
-    def refuse(obj: dict[str, Any]) -> dict[str, Any]:
-        if (obj["kind"], obj["metadata"]["name"]) == (kind, "kns-shell"):
-            raise error("denied by policy")
-        return original(obj)
-
-    sim.host.apply = refuse  # type: ignore[method-assign]
+    relent = refuse_apply(sim.host, kind, error("denied by policy"), name="kns-shell")
     assert sim.run(until="serving").requeue_after_s == 60
     condition = sim.job.status.condition(ConditionType.SHELL_READY)
     assert condition is not None
     assert (condition.reason, "denied by policy" in condition.message) == (Reason.SHELL_NOT_STARTED, True)
     assert sim.job.status.job_status is JobState.PROCESSING
 
-    sim.host.apply = original  # type: ignore[method-assign]
+    relent()
     for _ in range(2):
         sim.step()
         sim.host.settle()

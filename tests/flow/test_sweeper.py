@@ -9,12 +9,11 @@ from kns.engine.sweeper import Sweeper, SweepRules
 from kns.model.errors import UnavailableError
 from kns.model.job.job import StopReason
 from kns.model.site import KeycloakSettings
-from kns.ports import Kind, World
+from kns.ports import Kind
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 from tests.builders import JobBuilder, a_job
 from tests.fakes.keycloak import MemoryRealm
-from tests.fakes.vcluster import FakeRenderer
 from tests.flow.conftest import SITE, Simulation
 from tests.flow.interruptions import Crash, fresh, interrupt
 
@@ -41,16 +40,7 @@ def a_sweeper(sim: Simulation, *, grace_s: float = GRACE_S) -> Sweeper:
     return Sweeper(
         SweepRules(Installation(SITE.system_namespace, SITE.installation_uid), interval_s=300, grace_s=grace_s),
         kinds=SWEPT,
-        world=World(
-            cluster=sim.host,
-            renderer=FakeRenderer(),
-            virtual_clusters=sim.virtual,
-            outputs=sim.outputs,
-            tokens=sim.tokens,
-            inputs=sim.store.inputs,
-            catalog=sim.catalog,
-            identity=sim.identity,
-        ),
+        world=sim.world,
         store=sim.store,
         authority=sim.store,
         clock=sim.clock,

@@ -11,6 +11,7 @@ from kns.model.site import ClassSettings
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
+from tests.flow.interruptions import refuse_apply
 
 NAMESPACE, CLASS = "kns-job-7", "user1-data"
 VOLUME = Kind.PERSISTENT_VOLUME
@@ -42,10 +43,7 @@ def test_a_claim_of_the_templates_is_bound_while_they_run(sim: Simulation, job: 
     sim.host.claims = {"data-x-default-x-kns-job-7": CLASS}
     sim.host.init_exit = None
     sim.submit(job)
-    for _ in range(20):
-        sim.step()
-        sim.host.settle()
-        sim.clock.advance(1)
+    sim.live(20)
     assert not sim.job.status.is_true(ConditionType.DEPLOYED)
     assert _phase(sim, "data-x-default-x-kns-job-7") == "Bound"
 
@@ -148,14 +146,7 @@ def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
     sim: Simulation, job: JobBuilder, error: type[KnsError]
 ) -> None:
     """The record says so, kns tries again every minute, and recovers."""
-    original = sim.host.apply
-
-    def refuse(obj: Object) -> Object:
-        if obj["kind"] == "PersistentVolume":
-            raise error("denied by policy")
-        return original(obj)
-
-    sim.host.apply = refuse  # type: ignore[method-assign]
+    relent = refuse_apply(sim.host, "PersistentVolume", error("denied by policy"))
     sim.host.claims = {"data": CLASS}
     sim.submit(job)
     assert sim.run(until="serving").requeue_after_s == 60
@@ -163,7 +154,7 @@ def test_what_the_host_refuses_of_a_vault_is_no_failure_of_the_job(
     assert condition is not None
     assert (condition.reason, "denied by policy" in condition.message) == (Reason.VAULT_REFUSED, True)
 
-    sim.host.apply = original  # type: ignore[method-assign]
+    relent()
     _reconcile(sim)
     assert sim.job.status.is_true(ConditionType.VAULT_READY)
     assert _phase(sim, "data") == "Bound"

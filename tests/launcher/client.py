@@ -70,7 +70,7 @@ class Launcher:
         return found
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Ask the plugin for something small until a condition holds that no message tells of."""
+        """Ask the plugin for something small until a condition holds that no message reports."""
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, self._describe(0)
@@ -106,6 +106,13 @@ class Launcher:
     def state(self, job_id: str) -> Message:
         found: Message = self.get(job_id)["jobs"][0]
         return found
+
+    def control(self, job_id: str, operation: int) -> Message:
+        return self.ask(5, username="ana", jobId=job_id, operation=operation)
+
+    def follow(self, job_id: str) -> int:
+        """Ask for the mixed output of a job; the id of the request."""
+        return self.send(6, username="ana", jobId=job_id, outputType=2, cancel=False)
 
     def wait_status(self, job_id: str, status: str) -> Message:
         """Follow a job until it has this status. One stream of all jobs must be open."""

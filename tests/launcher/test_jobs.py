@@ -334,7 +334,7 @@ def test_why_a_job_waits(launcher: Launcher, cluster: Cluster) -> None:
 
 
 def test_a_job_that_somebody_deletes(launcher: Launcher, cluster: Cluster) -> None:
-    """The Launcher would wait for its end for ever."""
+    """The Launcher would wait for its end forever."""
     job = launcher.submit(command="true")
     cluster.drop("/apis/batch/v1", "jobs", NAMESPACE, job["id"])
     assert launcher.wait_status(job["id"], "Killed")["statusMessage"] == "the Kubernetes Job was deleted"
@@ -359,7 +359,7 @@ def test_stdin_is_sent_once_the_container_runs(launcher: Launcher, cluster: Clus
 
 def test_output_live_and_after_the_end(launcher: Launcher, cluster: Cluster) -> None:
     job = launcher.submit(command="true")
-    early = launcher.send(6, username="ana", jobId=job["id"], outputType=2, cancel=False)
+    early = launcher.follow(job["id"])
     cluster.run_pod(job["id"])
     cluster.write_log(job["id"], "one\ntwo ü")
     launcher.wait(lambda m: m["requestId"] == early and "two ü" in m.get("output", ""))
@@ -371,7 +371,7 @@ def test_output_live_and_after_the_end(launcher: Launcher, cluster: Cluster) -> 
     assert all(m["outputType"] == "mixed" for m in messages[:-1])
     assert messages[-1].keys() == {"messageType", "requestId", "responseId", "seqId", "complete"}
     launcher.wait_status(job["id"], "Finished")
-    late = launcher.send(6, username="ana", jobId=job["id"], outputType=2)
+    late = launcher.follow(job["id"])
     assert launcher.output(late)[0] == text
 
 
@@ -380,7 +380,7 @@ def test_an_empty_output_is_completed(launcher: Launcher, cluster: Cluster) -> N
     cluster.run_pod(job["id"])
     cluster.end_pod(job["id"])
     launcher.wait_status(job["id"], "Finished")
-    request = launcher.send(6, username="ana", jobId=job["id"], outputType=2)
+    request = launcher.follow(job["id"])
     text, messages = launcher.output(request)
     assert (text, len(messages), messages[0]["seqId"]) == ("", 1, 1)
 
@@ -405,21 +405,21 @@ def test_a_cancelled_output_gets_no_answer(launcher: Launcher, cluster: Cluster)
     job = launcher.submit(command="true")
     cluster.run_pod(job["id"])
     cluster.write_log(job["id"], "one")
-    request = launcher.send(6, username="ana", jobId=job["id"], outputType=2)
+    request = launcher.follow(job["id"])
     launcher.wait(lambda m: m["requestId"] == request)
     launcher.send(6, request_id=request, username="ana", jobId=job["id"], outputType=2, cancel=True)
     launcher.ask(9, username="ana")
     cluster.write_log(job["id"], "two")
     cluster.end_pod(job["id"])
     launcher.wait_status(job["id"], "Finished")
-    again = launcher.send(6, username="ana", jobId=job["id"], outputType=2)
+    again = launcher.follow(job["id"])
     assert launcher.output(again)[0] == "one\ntwo\n"
     assert len([m for m in launcher.messages if m["requestId"] == request]) == 1
 
 
 def test_output_of_a_job_that_never_ran(launcher: Launcher) -> None:
     job = launcher.submit(command="true")
-    request = launcher.send(6, username="ana", jobId=job["id"], outputType=2)
+    request = launcher.follow(job["id"])
     launcher.ask(5, username="ana", jobId=job["id"], operation=4)
     assert launcher.wait(lambda m: m["requestId"] == request)["errorCode"] == 7
 
@@ -444,21 +444,17 @@ def test_a_large_output(launcher: Launcher, cluster: Cluster) -> None:
         cluster.write_log(job["id"], "\n".join([line] * 100))
     cluster.end_pod(job["id"])
     launcher.wait_status(job["id"], "Finished")
-    text, _ = launcher.output(launcher.send(6, username="ana", jobId=job["id"], outputType=2))
+    text, _ = launcher.output(launcher.follow(job["id"]))
     assert len(text) == 8 * 100 * 10_000
 
 
 # --- control (J19 to J21)
 
 
-def control(launcher: Launcher, job_id: str, operation: int) -> Message:
-    return launcher.ask(5, username="ana", jobId=job_id, operation=operation)
-
-
 def test_cancel_leaves_a_record_and_no_pod(launcher: Launcher, cluster: Cluster) -> None:
     job = launcher.submit(command="true", exposedPorts=[{"targetPort": 80}])
     cluster.make_pod(job["id"])
-    answer = control(launcher, job["id"], 4)
+    answer = launcher.control(job["id"], 4)
     assert answer == {
         "messageType": 4,
         "requestId": answer["requestId"],
@@ -468,20 +464,20 @@ def test_cancel_leaves_a_record_and_no_pod(launcher: Launcher, cluster: Cluster)
     }
     launcher.wait_status(job["id"], "Canceled")
     assert cluster.find(*PODS, NAMESPACE, pod_name(job["id"])) is None
-    assert control(launcher, job["id"], 4)["errorCode"] == 8
+    assert launcher.control(job["id"], 4)["errorCode"] == 8
 
 
 def test_control_needs_the_right_state(launcher: Launcher, cluster: Cluster) -> None:
     """A job that is still being created can only be cancelled."""
     job = launcher.submit(command="true")
     for operation, word in ((0, "suspend"), (1, "resume"), (2, "stop"), (3, "kill")):
-        answer = control(launcher, job["id"], operation)
+        answer = launcher.control(job["id"], operation)
         assert answer["errorCode"] == 8
         assert word in answer["errorMessage"]
     cluster.run_pod(job["id"])
     launcher.wait_status(job["id"], "Running")
-    assert control(launcher, job["id"], 4)["errorCode"] == 8
-    assert control(launcher, job["id"], 1)["errorCode"] == 8
+    assert launcher.control(job["id"], 4)["errorCode"] == 8
+    assert launcher.control(job["id"], 1)["errorCode"] == 8
     for wrong in (5, -1, "2", None):
         assert launcher.ask(5, username="ana", jobId=job["id"], operation=wrong)["errorCode"] == 2
 
@@ -491,7 +487,7 @@ def test_stop_and_kill(launcher: Launcher, cluster: Cluster, operation: int, sig
     job = launcher.submit(command="true")
     cluster.run_pod(job["id"])
     launcher.wait_status(job["id"], "Running")
-    assert control(launcher, job["id"], operation)["operationComplete"] is True
+    assert launcher.control(job["id"], operation)["operationComplete"] is True
     assert cluster.commands[-1][-1] == signal
     cluster.end_pod(job["id"], code)
     assert launcher.wait_status(job["id"], "Killed")["statusMessage"]
@@ -504,8 +500,8 @@ def test_an_image_without_a_shell_is_ended_by_its_node(launcher: Launcher, clust
     launcher.wait_status(job["id"], "Running")
     cluster.exec_refusal = 'exec: "/bin/sh": no such file'
     try:
-        answer = control(launcher, job["id"], 2)
-        held = control(launcher, job["id"], 0)
+        answer = launcher.control(job["id"], 2)
+        held = launcher.control(job["id"], 0)
     finally:
         cluster.exec_refusal = ""
     assert answer["operationComplete"] is False
@@ -518,11 +514,11 @@ def test_suspend_and_resume(launcher: Launcher, cluster: Cluster) -> None:
     job = launcher.submit(command="true")
     cluster.run_pod(job["id"])
     launcher.wait_status(job["id"], "Running")
-    assert control(launcher, job["id"], 0)["operationComplete"] is True
+    assert launcher.control(job["id"], 0)["operationComplete"] is True
     launcher.wait_status(job["id"], "Suspended")
-    assert control(launcher, job["id"], 3)["errorCode"] == 8
+    assert launcher.control(job["id"], 3)["errorCode"] == 8
     after = len(launcher.messages)
-    assert control(launcher, job["id"], 1)["operationComplete"] is True
+    assert launcher.control(job["id"], 1)["operationComplete"] is True
     launcher.wait(lambda m: m["messageType"] == 3 and (m["id"], m["status"]) == (job["id"], "Running"), after=after)
     assert [command[-1] for command in cluster.commands[-2:]] == ["STOP", "CONT"]
 
@@ -533,7 +529,7 @@ def test_no_process_of_the_container(launcher: Launcher, cluster: Cluster) -> No
     launcher.wait_status(job["id"], "Running")
     cluster.exec_code = 4
     try:
-        assert control(launcher, job["id"], 0)["errorCode"] == 9
+        assert launcher.control(job["id"], 0)["errorCode"] == 9
     finally:
         cluster.exec_code = 0
 

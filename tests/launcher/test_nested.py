@@ -9,7 +9,7 @@ import pytest
 
 from kns.plain import names
 from tests.adapters.faulty_server import Answer
-from tests.launcher.client import Launcher, Message
+from tests.launcher.client import Launcher
 from tests.launcher.cluster import Cluster, pod_name
 from tests.launcher.conftest import Start
 from tests.launcher.kns_server import APP, KnsServer, write_credentials
@@ -62,14 +62,6 @@ def refuse(launcher: Launcher, **job: Any) -> str:
     return said
 
 
-def control(launcher: Launcher, job_id: str, operation: int) -> Message:
-    return launcher.ask(5, username="ana", jobId=job_id, operation=operation)
-
-
-def follow(launcher: Launcher, job_id: str) -> int:
-    return launcher.send(6, username="ana", jobId=job_id, outputType=2, cancel=False)
-
-
 def test_a_session_from_submission_to_nothing_left(launcher: Launcher, kns: KnsServer, cluster: Cluster) -> None:
     job = launcher.submit(
         name="My Session",
@@ -103,7 +95,7 @@ def test_a_session_from_submission_to_nothing_left(launcher: Launcher, kns: KnsS
     assert network["ipAddresses"] == ["10.244.0.9"], "the pod's own address: there are no node ports"
     assert launcher.state(job_id)["exposedPorts"] == [{"targetPort": 8787, "protocol": "TCP"}]
 
-    request = follow(launcher, job_id)
+    request = launcher.follow(job_id)
     kns.write_log(job_id, "hello\nworld")
     launcher.wait(lambda m: m["requestId"] == request and "world" in m.get("output", ""))
     kns.end_pod(job_id, 3)
@@ -113,7 +105,7 @@ def test_a_session_from_submission_to_nothing_left(launcher: Launcher, kns: KnsS
 
     launcher.until(lambda: bool(kns.find_one(job_id).ended))
     launcher.until(lambda: names.NESTED_OVER in cluster.job(job_id)["metadata"]["annotations"])
-    assert launcher.output(follow(launcher, job_id))[0] == "hello\nworld\n", "after the end of the cluster, too"
+    assert launcher.output(launcher.follow(job_id))[0] == "hello\nworld\n", "after the end of the cluster, too"
     assert cluster.beyond_role == []
 
 
@@ -128,11 +120,11 @@ def test_usage_is_that_of_the_job_of_kns(launcher: Launcher, kns: KnsServer) -> 
 
 def test_control_goes_through_kns(launcher: Launcher, kns: KnsServer) -> None:
     job_id = run(launcher, kns)
-    assert control(launcher, job_id, 0)["operationComplete"] is True
+    assert launcher.control(job_id, 0)["operationComplete"] is True
     launcher.wait_status(job_id, "Suspended")
     assert kns.commands[-1][-1] == "STOP"
-    assert control(launcher, job_id, 1)["operationComplete"] is True
-    assert control(launcher, job_id, 2)["operationComplete"] is True
+    assert launcher.control(job_id, 1)["operationComplete"] is True
+    assert launcher.control(job_id, 2)["operationComplete"] is True
     assert kns.commands[-1][-1] == "TERM"
     kns.end_pod(job_id, 143)
     launcher.wait_status(job_id, "Killed")
@@ -147,7 +139,7 @@ def test_stdin_goes_through_kns(launcher: Launcher, kns: KnsServer) -> None:
 
 def test_a_job_that_waits_is_canceled_with_its_cluster(launcher: Launcher, kns: KnsServer) -> None:
     job_id = launcher.submit(command="true")["id"]
-    assert control(launcher, job_id, 4)["operationComplete"] is True
+    assert launcher.control(job_id, 4)["operationComplete"] is True
     launcher.wait_status(job_id, "Canceled")
     launcher.until(lambda: bool(kns.find_one(job_id).ended))
     assert not kns.has_inside(job_id)
@@ -232,7 +224,7 @@ def test_killed_and_started_again(start: Start, settings: dict[str, Any], kns: K
     second = begin(start, **settings)
     assert (second.state(runs)["status"], second.state(runs)["tags"]) == ("Running", ["kept"])
     second.until(lambda: kns.has_inside(waits))
-    request = follow(second, runs)
+    request = second.follow(runs)
     second.wait(lambda m: m["requestId"] == request and "before" in m.get("output", ""))
     kns.end_pod(runs)
     second.wait_status(runs, "Finished")
@@ -240,8 +232,8 @@ def test_killed_and_started_again(start: Start, settings: dict[str, Any], kns: K
     second.kill()
     third = begin(start, **settings)
     assert third.state(runs)["status"] == "Finished"
-    assert third.output(follow(third, runs))[0] == "before\n"
-    control(third, waits, 4)
+    assert third.output(third.follow(runs))[0] == "before\n"
+    third.control(waits, 4)
     third.wait_status(waits, "Canceled")
 
 
@@ -258,8 +250,8 @@ def test_plain_and_nested_jobs_are_side_by_side(
         each.wait_status(outside, "Running")
         each.wait_status(inside, "Running")
         assert {outside, inside} <= {job["id"] for job in each.get("*")["jobs"]}
-    assert control(launcher, outside, 3)["operationComplete"] is True
-    assert control(plain, inside, 3)["operationComplete"] is True
+    assert launcher.control(outside, 3)["operationComplete"] is True
+    assert plain.control(inside, 3)["operationComplete"] is True
     cluster.end_pod(outside, 137)
     kns.end_pod(inside, 137)
     for each in (plain, launcher):

@@ -35,3 +35,17 @@ def test_the_go_module_is_copied_by_all_three() -> None:
         "init-image/Dockerfile",
         "gotty-image/Dockerfile",
     }
+
+
+def _find_build(dockerfile: str, program: str) -> str:
+    """The command that builds a program, with the comment before it."""
+    (found,) = re.findall(
+        rf"^(?:#.*\n)?RUN (?:.*\\\n)*.*-o {program} \S+\n", (ROOT / dockerfile).read_text("utf-8"), re.MULTILINE
+    )
+    return str(found)
+
+
+@pytest.mark.parametrize("program", ["/kubectl", "/helm"])
+def test_init_pods_and_web_shells_have_programs_of_the_same_build(program: str) -> None:
+    """A Dockerfile cannot include another."""
+    assert _find_build("init-image/Dockerfile", program) == _find_build("gotty-image/Dockerfile", program)

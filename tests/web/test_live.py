@@ -1,4 +1,4 @@
-"""The streams that keep pages current: who is told of what, their bounds, and their end."""
+"""The streams that keep pages current: who hears of what, their bounds, and their end."""
 
 import socket
 from collections.abc import Callable

@@ -2,48 +2,33 @@
 The cluster as plain jobs see it: one namespace, with the rights of a namespaced Role (`kns.plain.ports.Cluster`).
 
 One watch per kind: Jobs, pods and Services that have the label of the front end, and the namespace's events. The Role
-may allow events to be watched and not listed, so their watch begins without a list.
+may allow events to be watched and not listed, so their watch begins without a list. Calls are those of
+`namespace_calls`.
 """
 
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from kns.adapters.kube.channel import run_command, send_input
-from kns.adapters.kube.client import MERGE, ByteStream, KubeClient
-from kns.adapters.kube.kinds import KindRow
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.namespace_calls import JOBS, POD_JOB_LABEL, PODS, ROWS, SERVICES, Kept, NamespaceCalls
 from kns.adapters.kube.watch import SILENCE_S, Pace, WatchCache
 from kns.logs import get_logger
 from kns.model.errors import (
-    AlreadyExistsError,
-    ConflictError,
     ExpiredError,
     ForbiddenError,
     KnsError,
-    MetricsMissingError,
-    NotFoundError,
-    RefusedError,
-    UnavailableError,
     clip,
 )
 from kns.ports import Clock, Object
 
 log = get_logger(__name__)
 
-_CALL_S = 15.0  # the read timeout of a call, below the 120 s after which the Launcher gives up
-_COMMAND_S = 10.0  # of a command in a container, which sends a signal
-_INPUT_S = 15.0
-_LOG_SILENCE_S = 60.0  # a log may be silent for hours; a new connection continues where the old one ended
-_MOST_PODS = 50  # of one job, which has one unless somebody deletes it again and again
 _MOST_EVENTS = 2000  # objects whose last warning is kept; the namespace may have other programs' objects
 _EVENT_BACKOFF_S = (0.5, 2.0, 10.0, 60.0)
-_SPLIT_SINCE = (1, 32)  # the first release of Kubernetes with `stream` in the options of a log
-_POD_JOB_LABEL = "job-name"
-_JOBS, _PODS, _SERVICES, _EVENTS = "jobs", "pods", "services", "events"
-_METRICS = "/apis/metrics.k8s.io/v1beta1"
+_EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +46,10 @@ class WatchLimits:
         return min(SILENCE_S, self.timeout_s) if self.timeout_s else SILENCE_S
 
 
-Kept = Mapping[str, Any]
 Keep = Callable[[Object], Kept]
 
 
-class NamespacedCluster:
+class NamespacedCluster(NamespaceCalls):
     """
     Implements `kns.plain.ports.Cluster` for the objects with `selector` in `namespace`.
 
@@ -82,39 +66,32 @@ class NamespacedCluster:
         keep: Mapping[str, Keep],
         limits: WatchLimits = WatchLimits(),
     ) -> None:
-        self._client = client
-        self._namespace = namespace
+        super().__init__(client, namespace=namespace)
         self._keep = keep
         self._listeners: list[Callable[[str], None]] = []
-        self._splits: bool | None = None
-        rows = {
-            _JOBS: KindRow("/apis/batch/v1", "jobs", page=limits.page),
-            _PODS: KindRow("/api/v1", "pods", page=limits.page),
-            _SERVICES: KindRow("/api/v1", "services", page=limits.page),
-        }
-        self._rows = rows
 
         def cache(kind: str, on_change: Callable[[Kept], None]) -> WatchCache[Kept]:
             return WatchCache(
                 client,
-                rows[kind],
+                replace(ROWS[kind], page=limits.page),
                 clock=clock,
                 keep=keep[kind],
                 namespace=namespace,
                 selector=selector,
-                indexes={"job": _index_job} if kind == _PODS else None,
+                indexes={"job": _index_job} if kind == PODS else None,
                 on_change=on_change,
                 pace=Pace(limits.timeout_s, limits.silence_s),
             )
 
-        self._jobs = cache(_JOBS, lambda job: self._announce(job["metadata"]["name"]))
-        self._pods = cache(_PODS, lambda pod: self._announce(_job_of(pod)))
-        self._services = cache(_SERVICES, lambda service: self._announce(service["metadata"]["name"]))
+        self._jobs = cache(JOBS, lambda job: self._announce(job["metadata"]["name"]))
+        self._pods = cache(PODS, lambda pod: self._announce(_job_of(pod)))
+        self._services = cache(SERVICES, lambda service: self._announce(service["metadata"]["name"]))
+        self._caches = {JOBS: self._jobs, PODS: self._pods, SERVICES: self._services}
         self._warnings = _Warnings(client, namespace, limits=limits, on_change=self._announce_warning)
 
     @property
     def caches(self) -> Sequence[WatchCache[Kept]]:
-        return (self._jobs, self._pods, self._services)
+        return tuple(self._caches.values())
 
     @property
     def is_synced(self) -> bool:
@@ -161,129 +138,9 @@ class NamespacedCluster:
     def find_warning(self, names: Sequence[str]) -> str:
         return self._warnings.find(names)
 
-    # --- calls
-
-    def read_job(self, name: str) -> Kept | None:
-        try:
-            obj: Object = self._call("GET", self._path(_JOBS, name))
-        except NotFoundError:
-            return None
-        self._jobs.put(obj)
-        return self._keep[_JOBS](obj)
-
-    def read_pods(self, job: str) -> Sequence[Kept]:
-        query = {"labelSelector": f"{_POD_JOB_LABEL}={job}", "limit": str(_MOST_PODS)}
-        found = self._client.request("GET", self._path(_PODS), query=query, read_timeout_s=_CALL_S)
-        pods: list[Object] = found.get("items") or []
-        for pod in pods:
-            self._pods.put(pod)
-        return [self._keep[_PODS](pod) for pod in pods]
-
-    def create_job(self, obj: Object) -> Kept:
-        stored: Object = self._call("POST", self._path(_JOBS), body=obj)
-        self._jobs.put(stored)
-        return self._keep[_JOBS](stored)
-
-    def create_service(self, obj: Object) -> None:
-        try:
-            self._services.put(self._call("POST", self._path(_SERVICES), body=obj))
-        except AlreadyExistsError:
-            return
-
-    def delete_service(self, name: str) -> None:
-        try:
-            self._call("DELETE", self._path(_SERVICES, name))
-        except NotFoundError:
-            return
-
-    def delete_job(self, name: str, *, uid: str) -> None:
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        try:
-            self._call("DELETE", self._path(_JOBS, name), body=body)
-        except (NotFoundError, ConflictError):
-            return
-
-    def patch_job(self, name: str, patch: Mapping[str, Any]) -> None:
-        self._jobs.put(self._call("PATCH", self._path(_JOBS, name), body=dict(patch), content_type=MERGE))
-
-    def patch_pod(self, name: str, patch: Mapping[str, Any]) -> None:
-        self._call("PATCH", self._path(_PODS, name), body=dict(patch), content_type=MERGE)
-
-    def open_log(self, pod: str, container: str, *, stream: str, since: str, follow: bool) -> "_QuietStream":
-        query = {"container": container, "timestamps": "true"}
-        if follow:
-            query["follow"] = "true"
-        if since:
-            query["sinceTime"] = since
-        if stream:
-            query["stream"] = stream
-        path = f"{self._path(_PODS, pod)}/log"
-        return _QuietStream(self._client.open_stream(path, query=query, read_timeout_s=_LOG_SILENCE_S, what="log"))
-
-    def can_split_streams(self) -> bool:
-        """An API server before 1.32 ignores the unknown option, and would send both streams as each of them."""
-        if self._splits is None:
-            try:
-                said = self._call("GET", "/version")
-                version = (int(said["major"]), int("".join(c for c in said["minor"] if c.isdigit())))
-            except (KnsError, KeyError, ValueError, TypeError):
-                return False
-            self._splits = version >= _SPLIT_SINCE
-        return self._splits
-
-    def run_in(self, pod: str, container: str, command: Sequence[str]) -> tuple[int, str]:
-        path = self._path(_PODS, pod)
-        return run_command(self._client, path, container=container, command=command, timeout_s=_COMMAND_S)
-
-    def send_input(self, pod: str, container: str, data: bytes) -> None:
-        send_input(self._client, self._path(_PODS, pod), container=container, data=data, timeout_s=_INPUT_S)
-
-    def read_usage(self, pod: str) -> Mapping[str, Mapping[str, str]] | None:
-        try:
-            found = self._call("GET", f"{_METRICS}/namespaces/{self._namespace}/pods/{pod}")
-        except NotFoundError:
-            self._require_metrics()
-            return None
-        except ForbiddenError as error:
-            raise MetricsMissingError(f"the metrics of pods may not be read; grant `get` on them: {error}") from error
-        return {each["name"]: each.get("usage") or {} for each in found.get("containers") or ()}
-
-    def _require_metrics(self) -> None:
-        """A pod without metrics is new, or the cluster has none at all."""
-        try:
-            self._call("GET", _METRICS)
-        except (NotFoundError, UnavailableError) as error:
-            raise MetricsMissingError(f"the cluster has no metrics API; install metrics-server ({error})") from error
-
-    def read_node(self, name: str) -> Object | None:
-        try:
-            node: Object = self._call("GET", f"/api/v1/nodes/{name}")
-        except (NotFoundError, ForbiddenError, RefusedError):
-            return None
-        return node
-
-    def _path(self, kind: str, name: str = "") -> str:
-        return self._rows[kind].path(self._namespace, name)
-
-    def _call(self, method: str, path: str, *, body: Any = None, content_type: str = "application/json") -> Any:
-        return self._client.request(method, path, body=body, content_type=content_type, read_timeout_s=_CALL_S)
-
-
-class _QuietStream:
-    """A log whose silent connection ends instead of failing, so that the reader opens the next one."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Any:
-        try:
-            yield from self._stream
-        except UnavailableError as error:
-            if "ReadTimeoutError" not in str(error):
-                raise
-
-    def close(self) -> None:
-        self._stream.close()
+    def _take(self, kind: str, obj: Object) -> Kept:
+        self._caches[kind].put(obj)
+        return self._keep[kind](obj)
 
 
 class _Warnings:
@@ -369,7 +226,7 @@ class _Warnings:
 
 
 def _job_of(pod: Kept) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(_POD_JOB_LABEL, ""))
+    return str((pod["metadata"].get("labels") or {}).get(POD_JOB_LABEL, ""))
 
 
 def _index_job(pod: Kept) -> tuple[str, ...]:

@@ -378,42 +378,41 @@ class KubeRecords:
         stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
         if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
             return
-        spec = {"extendedWalltimeS": walltime_s}
-        written = self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
-        if job_from_record(written).spec.extended_walltime_s != walltime_s:  # an older CRD drops what it does not know
-            raise RefusedError(
-                f"NestedJob {record}: the host cluster did not store spec.extendedWalltimeS; apply "
-                "manifests/crd-nestedjob.yaml of this release"
-            )
+        self._write_spec(stored, "extendedWalltimeS", walltime_s)
 
     def _write_keep(self, job: Job, *, keep: bool) -> None:
-        path = RECORDS.path(self._namespace, job.record)
-        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
-        if stored.uid != job.uid:
-            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
-        if bool(stored.spec.keep) is keep:
-            return
-        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {"keep": keep}}
-        if job_from_record(self._patch(stored, patch)).spec.keep is not keep:
-            raise RefusedError(
-                f"NestedJob {job.record}: the host cluster did not store spec.keep; apply "
-                "manifests/crd-nestedjob.yaml of this release"
-            )
+        stored = job_from_record(self._read_stored(job))
+        if bool(stored.spec.keep) is not keep:
+            self._write_spec(stored, "keep", keep)
 
     def _write_sleep(self, job: Job, *, asleep: bool) -> None:
         """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
-        path = RECORDS.path(self._namespace, job.record)
-        raw = self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S)
+        raw = self._read_stored(job)
         stored = job_from_record(raw)
-        if stored.uid != job.uid:
-            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
         if stored.is_ended or stored.stop_reason is not None or bool(stored.spec.sleep) is asleep:
             self._cache.put(raw)
             return
-        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {"sleep": asleep}}
-        if job_from_record(self._patch(stored, patch)).spec.sleep is not asleep:
+        self._write_spec(stored, "sleep", asleep)
+
+    def _read_stored(self, job: Job) -> Object:
+        """The record of a job from the API server itself."""
+        path = RECORDS.path(self._namespace, job.record)
+        raw: Object = self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S)
+        if raw["metadata"].get("uid") != job.uid:
+            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+        return raw
+
+    def _write_spec(self, stored: Job, field: str, value: bool | int) -> None:
+        """
+        Set one field of the spec, on the version that was read.
+
+        Raises:
+            RefusedError: the CRD does not know the field, so the API server dropped it.
+        """
+        patch = {"metadata": {"resourceVersion": stored.resource_version}, "spec": {field: value}}
+        if self._patch(stored, patch)["spec"].get(field) != value:
             raise RefusedError(
-                f"NestedJob {job.record}: the host cluster did not store spec.sleep; apply "
+                f"NestedJob {stored.record}: the host cluster did not store spec.{field}; apply "
                 "manifests/crd-nestedjob.yaml of this release"
             )
 

@@ -7,16 +7,15 @@ nothing but the job; what kns's policies refuse on the host is refused here, bef
 
 import copy
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any
 
+from kns.launcher.nested.records import NAME
 from kns.model.catalog.machine import Machine
 from kns.model.errors import InvalidInputError
 from kns.model.reading.quantity import parse_quantity
-from kns.plain import names
 from kns.plain.ports import Kept
 from kns.plain.stored import Object
 
@@ -30,7 +29,6 @@ _SERVER_LABELS = frozenset(
 _META = ("name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
 _MOST_POD_BYTES = 64 * 1024  # in memory, one for each job; a pod with ten containers has a tenth of it
-_ID = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # it becomes a part of URLs
 _SPEC_OF_SERVER = ("suspend", "selector", "manualSelector")
 
 
@@ -126,14 +124,6 @@ def _sum_amounts(containers: Sequence[Mapping[str, Any]]) -> tuple[Decimal, Deci
     )
 
 
-def build_record(obj: Object, number: int) -> Object:
-    """The Kubernetes Job in the plugin's namespace: suspended, so it never gets a pod."""
-    record = copy.deepcopy(obj)
-    record["metadata"].setdefault("annotations", {})[names.NESTED] = str(number)
-    record["spec"]["suspend"] = True
-    return record
-
-
 def build_inner(record: Kept) -> Object:
     """The Kubernetes Job inside, from the record as the API server stores it."""
     meta, spec = record["metadata"], copy.deepcopy(record["spec"])
@@ -182,7 +172,7 @@ def place_pod(pod: Kept) -> Object:
             ended = (each.get("state") or {}).get("terminated")
             if ended is not None and type(ended.get("exitCode")) is not int:
                 raise ValueError("its exit code is no number")
-        if not _ID.fullmatch(placed["metadata"]["name"]):
+        if not NAME.fullmatch(placed["metadata"]["name"]):
             raise ValueError("its name is none")
         if len(json.dumps(placed)) > _MOST_POD_BYTES:
             raise ValueError("it is too large")

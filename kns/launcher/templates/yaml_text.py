@@ -117,9 +117,7 @@ class _Loader(yaml.SafeLoader):
 _OTHERWISE = (":timestamp", ":int", ":float", ":value")  # what go-yaml does not read, or reads by other patterns
 _MAX_DEPTH = 60  # levels; a Kubernetes Job has about 15, and Python's stack is finite
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":int", ":float", ":value"))
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(_OTHERWISE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(

@@ -99,7 +99,7 @@ HARMLESS = [
     unknown_job("bytes beyond ASCII in a header's value", get(STATUS, b"X-Key: \xff\xfe")),
     unknown_job("a header over two lines", get(STATUS, "X-Key: a", " b")),
     unknown_job("an unreadable body of a GET", get(STATUS, "Content-Length: 3") + b"\xff[{"),
-    unknown_job("a name given twice, of which the last counts", get(STATUS.replace("99", "7") + "&number=99")),
+    unknown_job("a name given twice: the last value wins", get(STATUS.replace("99", "7") + "&number=99")),
     Row("bytes that are not UTF-8 in the query", get("/jarvice/jobs?username=%ff%fe&apikey=%00"), 401, "Unauthorized"),
     Row("a lone surrogate in the query", get("/jarvice/jobs?username=%ed%a0%80&apikey=x"), 401, "Unauthorized"),
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """
 The sweeper over a host, a realm and records in memory: what it lists, removes and reports.
 
-Whose an object is and the judgement on it are tables in test_orphans.py. Here one kind of object stands for all where
-the code makes no difference between kinds.
+Who owns an object, and what is done with it, are tables in test_orphans.py. Here one kind of object stands for all
+where the code makes no difference between kinds.
 """
 
 import threading

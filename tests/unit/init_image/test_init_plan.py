@@ -97,7 +97,7 @@ def test_another_version_names_found_and_supported(version: object) -> None:
 
 
 def test_all_problems_come_at_once(a_step: StepBuilder) -> None:
-    """One message tells of every bad entry, and of the plan itself."""
+    """One message reports every bad entry, and problems of the plan itself."""
     with pytest.raises(PlanRefused) as refused:
         parse_plan(_plan(a_step(path="/a"), a_step(), "x", templatesDir="relative"))
     assert str(refused.value) == (

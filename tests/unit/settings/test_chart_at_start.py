@@ -1,7 +1,5 @@
 """The chart is tried at start, before the first job needs it: its version, and its schema with the values of kns."""
 
-import os
-import shutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -14,15 +12,9 @@ from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
 from kns.model.errors import RenderError
 from kns.model.site import VirtualKubernetes
 from kns.preflight import check_site
-from kns.settings import DEFAULT_CHART
 from kns.start_checks import warn_of_unfit_chart
+from tests.real_chart import CHART, HELM, real
 
-HELM = shutil.which(os.environ.get("KNS_HELM") or "helm")
-CHART = Path(os.environ.get("KNS_VCLUSTER_CHART") or DEFAULT_CHART)
-real = pytest.mark.skipif(
-    HELM is None or not CHART.is_file(),
-    reason="NOT TESTED against the real chart: no helm (set KNS_HELM) or no chart (set KNS_VCLUSTER_CHART)",
-)
 VIRTUAL = VirtualKubernetes(syncer_image_tag="0.36.1", versions={"v1.36": "v1.36.0"}, service_cidr="10.96.0.0/16")
 CHART_YAML = b"apiVersion: v2\nname: vcluster\nversion: 0.99.0\n"
 

@@ -1,25 +1,30 @@
 """Nested jobs without the process: what happens over time, and what others break."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kns.adapters.kube.client import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
-from kns.launcher.nested.cluster import GIVE_UP_S, LINGER_S, NestedJobs
-from kns.launcher.nested.outputs import CUT, MOST_BYTES, OutputFiles
-from kns.launcher.nested.rules import build_inner, check_nested, choose_machine
+from kns.launcher.nested.cluster import NestedJobs
+from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
+from kns.launcher.nested.outputs import OutputFiles
+from kns.launcher.nested.records import read_job_id, read_number
 from kns.launcher.nested.site import RemoteKns, read_credentials
+from kns.launcher.ports import Options
+from kns.launcher.process import connect_nested
 from kns.model import names as kns_names
-from kns.model.errors import InvalidInputError, KnsError
+from kns.model.errors import KnsError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
-from kns.plain.job import Container, PlainJob, Resources
+from kns.plain.job import Container, PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
 from kns.plain.kept import KEEP
@@ -27,8 +32,8 @@ from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
 from tests.adapters.faulty_server import Answer, Fault, LostAnswer, Reset, Seen
 from tests.fakes.stores import FakeClock
-from tests.launcher.cluster import NAMESPACE, Cluster, pod_name
-from tests.launcher.kns_server import APP, MACHINES, KnsServer, write_credentials
+from tests.launcher.cluster import NAMESPACE, Cluster
+from tests.launcher.kns_server import APP, KnsServer, write_credentials
 from tests.patience import PATIENCE_S
 
 
@@ -71,9 +76,9 @@ class World:
     def run(self) -> str:
         job_id = self.submit()
         self.kns.raise_cluster(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         self.kns.run_pod(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         assert self.status(job_id) is Status.RUNNING
         return job_id
 
@@ -81,7 +86,7 @@ class World:
         """The container ends at 14:16:31, a minute after the start of the clock."""
         self.kns.write_log(job_id, "said")
         self.kns.end_pod(job_id)
-        self.nested.look(job_id)
+        self.nested.looks.look(job_id)
         self.keeper.look(job_id)
         self.clock.advance(61)
 
@@ -104,15 +109,15 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_cluster_stays_a_minute_for_other_plugins_and_no_longer(world: World) -> None:
     job_id = world.run()
     world.end(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.outputs.has(job_id)
     assert not world.kns.find_one(job_id).ended
     world.clock.advance(LINGER_S)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.find_one(job_id).ended
     assert world.is_over(job_id)
     calls = len(world.kns.seen)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert len(world.kns.seen) == calls, "a job that is over costs nothing"
 
 
@@ -121,10 +126,10 @@ def test_an_output_that_cannot_be_read_does_not_keep_the_cluster(world: World) -
     world.end(job_id)
     world.clock.advance(LINGER_S)
     world.kns.script("GET", "/log", *[Answer(500, {"message": "broken"})] * 3)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert not world.kns.find_one(job_id).ended
     world.clock.advance(GIVE_UP_S)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.find_one(job_id).ended
     assert world.jobs.find(job_id).state.status is Status.FINISHED
 
@@ -138,8 +143,8 @@ def test_a_broken_cluster_is_asked_less_and_less_often(world: World) -> None:
     looks = 0
     for _ in range(600):
         world.clock.advance(1)
-        for due in world.nested._list_due():
-            world.nested.look(due)
+        for due in world.nested.looks._list_due():
+            world.nested.looks.look(due)
             looks += 1
     assert 5 < looks < 20
     assert world.status(job_id) is Status.RUNNING, "what was seen last"
@@ -169,7 +174,7 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     change(pod)
     world.kns.put("/api/v1", "pods", pod)
     with contextlib.suppress(KnsError):
-        world.nested.look(job_id)
+        world.nested.looks.look(job_id)
     assert {view.id for view in world.jobs.list_views()} == {job_id, other}
     state = world.jobs.find(job_id).state
     assert state.addresses in (("10.244.0.9",), ())
@@ -180,7 +185,7 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
 def test_workbench_is_not_led_to_addresses_that_no_pod_has(world: World, address: str) -> None:
     job_id = world.run()
     world.kns.set_pod(job_id, podIP=address)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.jobs.read_network(job_id) == ("", [])
 
 
@@ -188,9 +193,9 @@ def test_looks_go_on_after_an_error_of_kns(world: World) -> None:
     job_id = world.submit()
     world.kns.script("GET", "/kns/job", Answer(503, {"error": "not ready"}))
     with pytest.raises(KnsError, match="not ready"):
-        world.nested.look(job_id)
+        world.nested.looks.look(job_id)
     world.kns.raise_cluster(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.has_inside(job_id)
 
 
@@ -202,8 +207,8 @@ def test_a_lost_answer_makes_neither_a_second_job_nor_a_second_cluster(world: Wo
     assert len(world.kns.submitted) == 1
     world.kns.raise_cluster(job_id)
     world.kns.script("POST", "/jobs", LostAnswer())
-    world.nested.look(job_id)
-    world.nested.look(job_id)
+    world.nested.looks.look(job_id)
+    world.nested.looks.look(job_id)
     assert world.kns.has_inside(job_id)
 
 
@@ -217,9 +222,9 @@ def test_clusters_without_a_record_are_ended_the_second_time(world: World) -> No
         site.submit("posit-other x", "kns-small", key="2"),
     )
     near = site.submit(f"not-{mark} x", "kns-small", key="3")
-    world.nested.end_orphans()
+    world.nested.looks.end_orphans()
     assert not world.kns.submitted[lost].ended
-    world.nested.end_orphans()
+    world.nested.looks.end_orphans()
     assert world.kns.submitted[lost].ended
     assert [n for n, job in world.kns.submitted.items() if job.ended] == [lost], (foreign, near)
 
@@ -229,26 +234,8 @@ def test_a_record_that_is_deleted_by_hand_is_forgotten(world: World) -> None:
     world.host.drop("/apis/batch/v1", "jobs", NAMESPACE, job_id)
     while world.records.find_job(job_id) is not None:
         world.stop.wait(0.01)
-    assert world.nested._list_due() == []
-    assert world.nested._known == {}
-
-
-def test_an_output_is_cut_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    outputs = OutputFiles(tmp_path)
-    outputs.store("a", iter([b"x" * MOST_BYTES, b"y"]))
-    path = tmp_path / "nested-output" / "a"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert path.stat().st_size == MOST_BYTES + len(CUT)
-
-    def broken() -> Iterator[bytes]:
-        yield b"half"
-        raise KnsError("reset")
-
-    with pytest.raises(KnsError):
-        outputs.store("b", broken())
-    assert not outputs.has("b")
-    assert [each.name for each in path.parent.iterdir()] == ["a"]
+    assert world.nested.looks._list_due() == []
+    assert world.nested._known.list_ids() == set()
 
 
 @pytest.mark.parametrize("text", ["", "two words", "a b:c\nd"])
@@ -311,19 +298,19 @@ def _run_with_fault(folder: Path, position: int, fault: Fault, monkeypatch: pyte
         again(world.submit, lambda: bool(world.host.jobs()))
         (job_id,) = world.host.jobs()
         world.kns.raise_cluster(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.kns.has_inside(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.kns.has_inside(job_id))
         world.kns.run_pod(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.status(job_id) is Status.RUNNING)
+        again(lambda: world.nested.looks.look(job_id), lambda: world.status(job_id) is Status.RUNNING)
         world.kns.write_log(job_id, "said")
         world.kns.end_pod(job_id)
-        again(lambda: world.nested.look(job_id), lambda: world.status(job_id) is Status.FINISHED)
+        again(lambda: world.nested.looks.look(job_id), lambda: world.status(job_id) is Status.FINISHED)
         again(lambda: world.keeper.look(job_id), lambda: names.END in world.host.job(job_id)["metadata"]["annotations"])
-        again(lambda: world.nested.look(job_id), lambda: world.outputs.has(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.outputs.has(job_id))
         world.clock.advance(200)
-        again(lambda: world.nested.look(job_id), lambda: world.is_over(job_id))
+        again(lambda: world.nested.looks.look(job_id), lambda: world.is_over(job_id))
         for _ in range(4):  # one of them may meet the fault
             with contextlib.suppress(KnsError):
-                world.nested.end_orphans()
+                world.nested.looks.end_orphans()
         assert [job for job in world.kns.submitted.values() if not job.ended] == []
         assert world.status(job_id) is Status.FINISHED
         return calls
@@ -331,81 +318,99 @@ def _run_with_fault(folder: Path, position: int, fault: Fault, monkeypatch: pyte
         world.close()
 
 
-# --- rules
+def test_a_cluster_that_fails_for_days_is_still_asked_seldom(world: World) -> None:
+    job_id = world.run()
+    world.kns.find_one(job_id).is_up = False
+    detail = {"number": 7, "started": "2026-01-05T14:15:31Z", "ended": None, "status": "PROCESSING"}
+    world.kns.script("GET", "/kns/job", *[Answer(200, detail, {"Content-Type": "application/json"})] * 2)
+    known = world.nested._known.find(job_id)
+    assert known is not None
+    known.failures = 100_000
+    for _ in range(2):
+        world.nested.looks.look(job_id)
+        assert known.due - world.clock.monotonic() == 120
 
 
-def a_job(pod: dict[str, Any] | None = None, container: dict[str, Any] | None = None) -> dict[str, Any]:
-    spec = {"containers": [{"name": "c", "image": "i", **(container or {})}], **(pod or {})}
-    return {"metadata": {"name": "x"}, "spec": {"template": {"spec": spec}}}
+def test_an_output_that_cannot_be_written_does_not_keep_the_cluster(world: World, tmp_path: Path) -> None:
+    job_id = world.run()
+    world.end(job_id)
+    (tmp_path / "nested-output").write_text("a file, where the folder should be")
+    world.nested.looks.look(job_id)
+    assert not world.kns.find_one(job_id).ended, "somebody may repair it"
+    world.clock.advance(GIVE_UP_S + 1)
+    world.nested.looks.look(job_id)
+    assert world.kns.find_one(job_id).ended
+    assert world.is_over(job_id)
 
 
-@pytest.mark.parametrize(
-    "job",
-    [
-        a_job({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}),
-        a_job({"volumes": [{"name": "c", "persistentVolumeClaim": {"claimName": "home"}}]}),
-        a_job({"hostNetwork": True}),
-        a_job({"hostPID": True}),
-        a_job({"nodeName": "n"}),
-        a_job({"serviceAccountName": "admin"}),
-        a_job({"priorityClassName": "high"}),
-        a_job(container={"envFrom": [{"secretRef": {"name": "s"}}]}),
-        a_job(container={"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}),
-        a_job(container={"ports": [{"containerPort": 80, "hostPort": 80}]}),
-        a_job(container={"securityContext": {"privileged": True}}),
-        a_job({"initContainers": [{"name": "i", "envFrom": [{}]}]}),
-    ],
-)
-def test_what_needs_the_host_is_refused(job: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="cannot run in a virtual cluster"):
-        check_nested(job)
+def test_an_output_that_is_sent_slowly_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = world.run()
+    world.end(job_id)
+
+    def drip(*_: object) -> Iterator[bytes]:
+        for _part in range(10):
+            world.clock.advance(7)
+            yield b"2026-01-05T14:15:31.000000000Z x"
+
+    monkeypatch.setattr(world.kns, "_read_log", drip)
+    world.nested.looks.look(job_id)
+    assert not world.outputs.has(job_id)
+    monkeypatch.undo()
+    world.nested.looks.look(job_id)
+    assert world.outputs.has(job_id)
 
 
-def test_what_a_cluster_has_is_allowed() -> None:
-    volumes = [{"name": "s", "emptyDir": {}}, {"name": "e", "ephemeral": {}}]
-    check_nested(a_job({"volumes": volumes, "serviceAccountName": "default"}, {"env": [{"name": "A", "value": "b"}]}))
+def test_a_cluster_whose_record_this_process_has_not_seen_is_not_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch may be late by more than the time between two calls."""
+    job_id = world.submit()
+    monkeypatch.setattr(world.records, "list_jobs", list)
+    for _ in range(3):
+        world.nested.looks.end_orphans()
+    assert not world.kns.find_one(job_id).ended
 
 
-@pytest.mark.parametrize(
-    ("limits", "wanted", "machine"),
-    [
-        ({}, "", "kns-small"),
-        ({"cpu": "2", "memory": "4Gi"}, "", "kns-small"),
-        ({"cpu": "2001m"}, "", "kns-large"),
-        ({"memory": "4097Mi"}, "", "kns-large"),
-        ({"nvidia.com/gpu": "1"}, "", "kns-gpu"),
-        ({"cpu": "1"}, "kns-large", "kns-large"),
-    ],
-)
-def test_the_smallest_machine_that_fits(limits: dict[str, str], wanted: str, machine: str) -> None:
-    assert choose_machine(a_job(container={"resources": {"limits": limits}}), MACHINES, wanted=wanted) == machine
+@pytest.mark.parametrize("text", ["", "seven", "-7", "٧", "7" * 5000])
+def test_a_number_that_somebody_has_changed_is_none(text: str) -> None:
+    record = {"metadata": {"name": "x", "annotations": {names.NESTED: text}}}
+    assert read_number(record) is None
 
 
-@pytest.mark.parametrize(
-    ("limits", "wanted", "said"),
-    [
-        ({"cpu": "9"}, "", "no machine of kns has 9 processors"),
-        ({"cpu": "3"}, "kns-small", "machine kns-small does not have 3 processors"),
-        ({}, "classic", "classic is not a machine of kns for nested jobs"),
-        ({}, "missing", "missing is not a machine"),
-    ],
-)
-def test_no_machine_fits(limits: dict[str, str], wanted: str, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
-        choose_machine(a_job(container={"resources": {"limits": limits}}), MACHINES, wanted=wanted)
+@pytest.mark.parametrize("label", ["posit-1", "posit-1 ", "posit-1 ../../secrets", "posit-1 a b", "posit-1 A"])
+def test_a_label_that_names_no_record_makes_no_path(label: str) -> None:
+    assert read_job_id(label) == ""
 
 
-def test_the_object_inside_has_nothing_of_the_server_s() -> None:
-    job = PlainJob(
-        name="x", user="ana", container=Container("debian"), command="true", resources=Resources({"cpu": "1"})
-    )
-    record = build_job(job, generate_name="x-")
-    record["metadata"] |= {"name": "x-1", "uid": "u", "annotations": {names.STORED: "{}"}}
-    record["spec"] |= {"suspend": True, "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}}
-    labels = record["spec"]["template"]["metadata"]["labels"] = {"controller-uid": "u", "job-name": "x-1", "mine": "y"}
-    inner = build_inner(record)
-    assert (inner["metadata"]["name"], inner["metadata"]["namespace"]) == ("x-1", "default")
-    assert inner["spec"].keys() == record["spec"].keys() - {"suspend", "selector"}
-    assert inner["spec"]["template"]["metadata"]["labels"] == {"mine": "y"}
-    assert "job-name" in labels, "the record is not changed"
-    assert pod_name("a") == "a-pod"
+def test_an_output_whose_record_another_plugin_has_deleted_is_removed(world: World, tmp_path: Path) -> None:
+    job_id = world.run()
+    world.end(job_id)
+    world.nested.looks.look(job_id)
+    lost = tmp_path / "nested-output" / "lost"
+    lost.write_text("x")
+    os.utime(lost, (0, 0))
+    world.nested.looks.remove_left_outputs()
+    assert world.outputs.has(job_id)
+    assert not world.outputs.has("lost")
+
+
+def test_two_sites_whose_api_servers_have_one_address_end_no_clusters_of_each_other(tmp_path: Path) -> None:
+    marks = set()
+    for authority in ("one", "two"):
+        options = SimpleNamespace(
+            can_nest=True,
+            nested_url="http://127.0.0.1:9",
+            nested_credentials_path=Path(write_credentials(tmp_path)),
+            nested_app=APP,
+            nested_authority_path=None,
+            nested_machine="",
+            scratch_path=tmp_path,
+            api_url="https://10.96.0.1",
+            namespace=NAMESPACE,
+            cluster="Kubernetes",
+            certificate_authority=authority,
+        )
+        nested = connect_nested(cast(Options, options), cast(NamespacedCluster, None))
+        assert nested is not None
+        marks.add(nested._mark)
+    assert len(marks) == 2

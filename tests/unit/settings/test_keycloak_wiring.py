@@ -48,6 +48,6 @@ def test_a_site_without(monkeypatch: pytest.MonkeyPatch, variables: dict[str, st
 
 
 def test_the_secret_comes_from_the_secret_that_the_page_names() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert "secretRef: {name: kns-keycloak, optional: true}" in (root / "manifests" / "deployment.yaml").read_text()
     assert "secret generic kns-keycloak" in (root / "docs" / "keycloak.md").read_text()
