@@ -56,7 +56,10 @@ def configuring(site: Site, folder: Path, *, namespace: str = NAMESPACE) -> Iter
         f"profile-config={folder / 'profiles.conf'}\n"
         "log-level=DEBUG\n"
     )
-    (folder / "profiles.conf").write_text("[*]\nplacement-constraints=example.org/nowhere\nmax-cpus=1\n")
+    (folder / "profiles.conf").write_text(
+        "[*]\nplacement-constraints=example.org/nowhere\nmax-cpus=1\n"
+        "cpu-request-ratio=0.05\n"  # the jobs have room on a node that others use as well
+    )
     (folder / "launcher.conf").write_text(
         "[server]\naddress=127.0.0.1\n\n[cluster]\nname=Kubernetes\ntype=Kubernetes\n"
     )
