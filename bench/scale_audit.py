@@ -1,13 +1,11 @@
 """What kns and the controllers asked the API server, from its audit log."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.scale_host import KNS_USER, YARDSTICK
+from testbed import audit
 
 READS, WRITES = ("get", "list"), ("create", "update", "patch", "delete", "deletecollection")
 _OWN = {"leases"}  # of the process, and not of its jobs
@@ -45,37 +43,22 @@ class AuditLog:
     """The log file, read from where the last reading ended."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+        self._log = audit.AuditLog(path)
 
     def read_new(self) -> Asked:
         """The requests that were answered since the last call. Watches are left out."""
         asked = Asked()
-        for event in self._read_events():
-            verb, ref = event["verb"], event.get("objectRef") or {}
-            if verb not in READS and verb not in WRITES:
+        for request in self._log.read_new():
+            if request.verb not in READS and request.verb not in WRITES:
                 continue
-            resource = "/".join(filter(None, (ref.get("resource"), ref.get("subresource"))))
-            if event["user"]["username"] == KNS_USER:
-                _count(asked.kns, verb, resource, event)
-            elif ref.get("namespace") == YARDSTICK and "kube-controller-manager" in event.get("userAgent", ""):
-                _count(asked.controllers, verb, resource, event)
+            if request.user == KNS_USER:
+                _count(asked.kns, request)
+            elif request.namespace == YARDSTICK and "kube-controller-manager" in request.agent:
+                _count(asked.controllers, request)
         return asked
 
-    def _read_events(self) -> Iterator[dict[str, Any]]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):  # the server is writing it
-                    return
-                self._offset += len(line)
-                yield json.loads(line)
 
-
-def _count(requests: Requests, verb: str, resource: str, event: dict[str, Any]) -> None:
-    (requests.own if resource in _OWN else requests.by_kind)[verb, resource] += 1
-    code = int((event.get("responseStatus") or {}).get("code") or 0)
-    if code >= 400:
-        requests.refused[verb, resource, code] += 1
+def _count(requests: Requests, request: audit.Request) -> None:
+    (requests.own if request.resource in _OWN else requests.by_kind)[request.verb, request.resource] += 1
+    if request.status >= 400:
+        requests.refused[request.verb, request.resource, request.status] += 1

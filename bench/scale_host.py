@@ -28,6 +28,7 @@ from bench.scheduler import Labels, parse_samples
 from demo.target import ROOT
 from kns.adapters.kube.client import KubeClient, connect
 from kns.model.errors import AlreadyExistsError, KnsError
+from testbed import audit
 from tests.policies.api_server import ApiServer, find_programs, run_beside, running
 
 SYSTEM = "kns-system"
@@ -53,6 +54,7 @@ _CONTROLLERS = (
 # is the limit here.
 _CONTROLLER_REQUESTS_PER_S = 2000
 _CONTROLLER_WORKERS = 20
+_MOST_AUDIT_MIB = 100_000  # of the audit log: it is never rotated, because a phase may write more than two files hold
 _STORE_BYTES = 8 * 2**30  # etcd's default of 2 GiB holds some 10 000 lives until it is compacted
 _SKIPPED = {"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Kustomization"}
 _PATHS = {
@@ -98,11 +100,7 @@ def running_host(folder: Path, *, store_bytes: int = _STORE_BYTES) -> Iterator[H
     token, audit_log, policy = secrets.token_hex(16), folder / "audit.log", folder / "audit-policy.yaml"
     policy.write_text(yaml.safe_dump(_build_audit_policy()))
     groups = f"system:serviceaccounts,system:serviceaccounts:{SYSTEM},system:authenticated"
-    flags = (
-        f"--audit-policy-file={policy}",
-        f"--audit-log-path={audit_log}",
-        "--audit-log-maxsize=100000",  # MiB; a rotated file would not be read
-    )
+    flags = audit.build_flags(policy, audit_log, max_mib=_MOST_AUDIT_MIB)
     with ExitStack() as stack:
         server = stack.enter_context(
             running(
@@ -138,17 +136,9 @@ def running_host(folder: Path, *, store_bytes: int = _STORE_BYTES) -> Iterator[H
 
 
 def _build_audit_policy() -> dict[str, Any]:
-    """What kns asks, and everything in the namespace of the yardstick."""
-    return {
-        "apiVersion": "audit.k8s.io/v1",
-        "kind": "Policy",
-        "omitStages": ["RequestReceived", "ResponseStarted"],
-        "rules": [
-            {"level": "Metadata", "users": [KNS_USER]},
-            {"level": "Metadata", "namespaces": [YARDSTICK]},
-            {"level": "None"},
-        ],
-    }
+    """What kns asks, and everything in the namespace of the yardstick. Each request has one entry, so they count."""
+    rules: list[dict[str, Any]] = [{"users": [KNS_USER]}, {"namespaces": [YARDSTICK]}]
+    return audit.build_policy(rules, not_logged=("RequestReceived", "ResponseStarted"))
 
 
 def _install(server: ApiServer) -> None:

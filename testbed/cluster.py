@@ -106,6 +106,7 @@ def start_part(name: str) -> None:
         api.require_bridge()
         if not parts.live_parts():
             raise TestbedError(f"cannot start {name}, because there is no cluster; run `python3 -m testbed up` first")
+        config.write_all()  # a flag may name a file that the checkout which brought the cluster up did not have
         with Progress(1).step(f"start {name}") as step:
             step.outcome = parts.ensure_running(parts.BY_NAME[name], step.tick)
 
@@ -235,7 +236,8 @@ def _network(_: Step) -> None:
 
 
 def _configure(_: Step) -> None:
-    for folder in (paths.RUN, paths.CONFIG, paths.LOGS, paths.PIDS, paths.VOLUMES, paths.POD_LOGS):
+    folders = (paths.RUN, paths.CONFIG, paths.LOGS, paths.PIDS, paths.VOLUMES, paths.POD_LOGS, paths.AUDIT_LOG.parent)
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     pki.ensure_pki()
     config.write_all()

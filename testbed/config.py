@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any
 
-from testbed import layout, paths
+from testbed import audit, layout, paths
 
 CNI_PLUGINS = "/usr/lib/cni"
 RUNC = "/usr/sbin/runc"
@@ -207,6 +207,7 @@ def write_all() -> None:
         paths.CONFIG / "kubelet.yaml": _pretty(render_kubelet()),
         paths.CONFIG / "kube-proxy.yaml": _pretty(render_kube_proxy()),
         paths.CONFIG / "resolv.conf": render_resolv_conf(),
+        audit.policy_file(): audit.render_policy(),
         paths.CNI_CONF / "10-kns-testbed.conflist": _pretty(render_cni()),
     }
     for path, text in files.items():

@@ -28,6 +28,9 @@ KEYCLOAK_PORT = 8180
 KEYCLOAK_URL = f"http://{NODE_IP}:{KEYCLOAK_PORT}"
 KEYCLOAK_HEALTH = "127.0.0.1:9990"
 
+# The audit log has what the service accounts of these namespaces ask. Tests compare it with the accounts' roles.
+AUDITED_NAMESPACES = ("kns-e2e-posit", "kns-e2e-posit-nested")
+
 KUBERNETES_VERSION = "v1.36.3"
 VCLUSTER_VERSION = "0.36.1"
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed import api, layout, machine, paths, processes
+from testbed import api, audit, layout, machine, paths, processes
 from testbed.commands import run, tail, wait_until
 from testbed.errors import TestbedError
 
@@ -40,7 +40,8 @@ def daemon_environment() -> dict[str, str]:
 
 def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float = READY_TIMEOUT_S) -> str:
     """
-    Start a part unless it runs, and wait until it serves. Returns what was done.
+    Start a part unless it runs, and wait until it serves. Returns what was done. A part that runs another program, or
+    with other flags, is restarted: the checkout has changed since it was started.
 
     Raises:
         TestbedError: the part exited or did not become ready; the message has the end of its log.
@@ -48,12 +49,13 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
     argv = part.argv()
     identity = processes.running(part.name, argv)
     outcome = "already running"
-    if identity is not None and identity.exe != os.path.realpath(argv[0]):
+    started = "ready"
+    if identity is not None and not _is_current(identity, argv):
         processes.stop_all([identity], grace_s=10)
-        identity = None
+        identity, started = None, "restarted, because its program or its flags changed"
     if identity is None:
         identity = processes.start(part.name, argv, env=daemon_environment())
-        outcome = "ready"
+        outcome = started
 
     def missing() -> str | None:
         if not processes.is_alive(identity):
@@ -65,6 +67,10 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
     except TestbedError as err:
         raise TestbedError(f"{part.name} is not ready: {err}{log_tail(part.name)}") from err
     return outcome
+
+
+def _is_current(identity: processes.Identity, argv: list[str]) -> bool:
+    return identity.exe == os.path.realpath(argv[0]) and processes.argv_of(identity.pid) == argv
 
 
 def log_tail(name: str, lines: int = 15) -> str:
@@ -136,6 +142,7 @@ def _apiserver() -> list[str]:
         f"--proxy-client-key-file={_pki('front-proxy-client.key')}",
         "--enable-aggregator-routing=true",
         "--profiling=false",
+        *audit.build_flags(audit.policy_file(), paths.AUDIT_LOG),
     ]
 
 

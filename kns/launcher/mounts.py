@@ -74,8 +74,11 @@ def _build_source(kind: str, source: Json, where: str, *, read_only: bool) -> di
         volume["monitors"] = list(read_texts(source, "monitors"))
         if not volume["monitors"]:
             raise InvalidInputError(f"{where}.source.monitors", "is required for a mount of the type cephFs")
-        if secret := source.get("secretRef"):
-            volume["secretRef"] = {"name": secret["name"] if isinstance(secret, dict) else str(secret)}
+        # A name, or Kubernetes' own object with one.
+        reference = source.get("secretRef")
+        given, key = (reference, "name") if isinstance(reference, dict) else (source, "secretRef")
+        if secret := read_text(given, key, path=f"{where}.source.secretRef"):
+            volume["secretRef"] = {"name": secret}
     if read_only and kind != "host":  # a hostPath has no such field; the mount has it
         volume["readOnly"] = True
     return {name: volume}

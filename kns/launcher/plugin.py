@@ -15,6 +15,7 @@ from typing import Any
 from kns.launcher.fields import read_text
 from kns.launcher.frames import FrameTooLargeError, Outbox
 from kns.launcher.job_text import JobText, write_jobs
+from kns.launcher.own_secret import check_secrets, find_own_secret
 from kns.launcher.policy import apply_profile, build_cluster_info
 from kns.launcher.ports import Options, Profiles
 from kns.launcher.requests import (
@@ -71,13 +72,18 @@ class Plugin:
         *,
         make_output: Callable[..., Output],
         await_cluster: Callable[[], None],
+        read_token: Callable[[], str] = lambda: "",
     ) -> None:
-        """`await_cluster` returns once all existing jobs are known, or raises KnsError."""
+        """
+        `await_cluster` returns once all existing jobs are known, or raises KnsError. `read_token` returns the token
+        with which the plugin asks the API server.
+        """
         self._options = options
         self._jobs = jobs
         self._profiles = profiles
         self._outbox = outbox
         self._await_cluster = await_cluster
+        self._read_token = read_token
         self._statuses = StatusStreams(jobs, outbox)
         self._resources = ResourceStreams(jobs, outbox)
         self._outputs = OutputStreams(make_output, outbox)
@@ -241,6 +247,7 @@ class Plugin:
             share_process_namespace=self._options.shared_process_namespace,
             can_nest=self._options.can_nest,
         )
+        check_secrets(job, find_own_secret(self._read_token(), namespace=self._options.namespace))
         view = self._jobs.submit(job)
         log.info(
             "job_submitted", job=view.id, user=user, requested_by=clip(str(request.data.get("requestUsername")), 64)

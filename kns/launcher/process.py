@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,6 +78,7 @@ class Parts:
         outbox: Outbox,
         *,
         await_cluster: Callable[[], None],
+        read_token: Callable[[], str] = lambda: "",
     ) -> None:
         inputs = InputFiles(options.scratch_path)
         build = make_build(options, profiles, renderer)
@@ -94,7 +94,15 @@ class Parts:
         def make_output(job_id: str, kind: Kind) -> Output:
             return Output(self.jobs, cluster, job_id, kind)
 
-        self.plugin = Plugin(options, self.jobs, profiles, outbox, make_output=make_output, await_cluster=await_cluster)
+        self.plugin = Plugin(
+            options,
+            self.jobs,
+            profiles,
+            outbox,
+            make_output=make_output,
+            await_cluster=await_cluster,
+            read_token=read_token,
+        )
 
     def start(self, stop: threading.Event) -> None:
         self.plugin.start(stop)
@@ -121,7 +129,8 @@ def run_plugin(
     start_heartbeats(outbox, options.heartbeat_interval_s, stop)
     with signals(reload) as wake:
         try:
-            cluster = make_cluster(options, (connect or connect_cluster)(options))
+            client = (connect or connect_cluster)(options)
+            cluster = make_cluster(options, client)
             nested = connect_nested(options, cluster)
 
             def await_all() -> None:
@@ -129,7 +138,15 @@ def run_plugin(
                 if nested is not None:
                     await_nested(nested, stop)
 
-            parts = Parts(options, profiles, renderer, nested or cluster, outbox, await_cluster=await_all)
+            parts = Parts(
+                options,
+                profiles,
+                renderer,
+                nested or cluster,
+                outbox,
+                await_cluster=await_all,
+                read_token=lambda: client.auth_headers().get("authorization", "").removeprefix("Bearer "),
+            )
             cluster.start(stop)
             if nested is not None:
                 threading.Thread(target=nested.looks.run, args=(stop,), name="nested", daemon=True).start()
@@ -269,10 +286,11 @@ def connect_cluster(options: Options) -> KubeClient:
     """
     authority: Path | None = None
     if options.certificate_authority:
-        # The library wants a file. It stays until the process ends, because each new connection reads it.
-        with tempfile.NamedTemporaryFile("w", prefix="kns-posit-", suffix=".crt", delete=False) as file:
+        # The library wants a file, which each new connection reads. This one is in memory, and ends with the process.
+        fd = os.memfd_create("kns-posit-authority")
+        with os.fdopen(fd, "w", closefd=False) as file:
             file.write(options.certificate_authority)
-            authority = Path(file.name)
+        authority = Path(f"/proc/self/fd/{fd}")
     read_token = TokenSource(options.auth_token, options.auth_token_path, find_account(options.server_user))
     read_token()  # an unusable file must stop the start, not the first request
     return connect_with_token(

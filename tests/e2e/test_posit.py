@@ -2,6 +2,7 @@
 The Posit Job Launcher's plugin on a real cluster: the real program, the minimal Role, jobs that really run.
 
 The tests speak the Launcher's protocol over stdin and stdout. They share one namespace and, except one, one plugin.
+The last tests read what the plugin's account asked: together, the others need each right of the Role.
 """
 
 import base64
@@ -18,12 +19,15 @@ import yaml
 
 from kns.launcher.tools.roles import RoleKind, build_rbac
 from kns.plain import names
+from testbed import paths
 from tests.e2e.site import Site
 from tests.e2e.waiting import NotYetError, wait_for
 from tests.launcher.client import Launcher, Message
+from tests.launcher.rights import NEVER_LOGGED, Asked, read_asked
 
 NAMESPACE, ACCOUNT = "kns-e2e-posit", "job-launcher"
 IMAGE = "docker.io/library/busybox:1.35"
+WITHOUT_SHELL = "registry.k8s.io/pause:3.10"
 _STARTED_S, _GONE_S = 60.0, 90.0
 # Counts twice a second until it is ended, and says so if it gets SIGTERM.
 COUNTER = "trap 'echo trapped; exit 5' TERM; i=0; while true; do i=$((i+1)); echo $i; sleep 0.5; done"
@@ -52,7 +56,10 @@ def configuring(site: Site, folder: Path, *, namespace: str = NAMESPACE) -> Iter
         f"profile-config={folder / 'profiles.conf'}\n"
         "log-level=DEBUG\n"
     )
-    (folder / "profiles.conf").write_text("[*]\nplacement-constraints=example.org/nowhere\nmax-cpus=1\n")
+    (folder / "profiles.conf").write_text(
+        "[*]\nplacement-constraints=example.org/nowhere\nmax-cpus=1\n"
+        "cpu-request-ratio=0.05\n"  # the jobs have room on a node that others use as well
+    )
     (folder / "launcher.conf").write_text(
         "[server]\naddress=127.0.0.1\n\n[cluster]\nname=Kubernetes\ntype=Kubernetes\n"
     )
@@ -82,6 +89,12 @@ def starting(folder: Path) -> Iterator[Launcher]:
         yield launcher
     finally:
         launcher.end()
+
+
+def read_audit_log(site: Site, folder: Path, *, namespace: str = NAMESPACE) -> Asked:
+    if not site.target.is_testbed:
+        pytest.skip("KUBECONFIG names a cluster of yours, and only the testbed's API server has a known audit log")
+    return read_asked(folder / "launcher.kubernetes.conf", paths.AUDIT_LOG, namespace=namespace)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +182,14 @@ def test_kill_gives_no_chance(launcher: Launcher) -> None:
     assert "trapped" not in launcher.output(request)[0]
 
 
+def test_a_job_without_a_shell_is_ended_by_its_node(launcher: Launcher) -> None:
+    job = launcher.submit(container={"image": WITHOUT_SHELL}, exe="/pause")["id"]
+    launcher.wait_status(job, "Running")
+    answer = launcher.control(job, 2)
+    assert answer.get("operationComplete") is False, answer
+    launcher.wait_status(job, "Killed")
+
+
 def test_a_job_that_fits_no_node_is_cancelled(launcher: Launcher, site: Site) -> None:
     job = submit(
         launcher,
@@ -248,6 +269,31 @@ def test_a_large_output(launcher: Launcher) -> None:
     assert all(len(json.dumps(m)) < 5 * 1024 * 1024 for m in messages)
 
 
+def test_an_expired_job_is_removed(launcher: Launcher, site: Site) -> None:
+    """Its end is put into the past, because the shortest time until the expiry is an hour."""
+    job = submit(launcher, command="true")
+    launcher.wait_status(job, "Finished")
+
+    def read_end() -> dict[str, Any]:
+        notes = site.kubectl.get("job", job, f"--namespace={NAMESPACE}")["metadata"]["annotations"]
+        if names.END not in notes:
+            raise NotYetError(f"{job} has no record of its end")
+        end: dict[str, Any] = json.loads(notes[names.END])
+        return end
+
+    end = wait_for(read_end, timeout_s=_STARTED_S, what=f"the plugin notes the end of {job}")
+    past = json.dumps({**end, "ended": "2000-01-01T00:00:00+00:00"})
+    site.kubectl.run("annotate", "job", job, f"--namespace={NAMESPACE}", "--overwrite", f"{names.END}={past}")
+
+    def gone() -> None:
+        if site.kubectl.find("job", job, f"--namespace={NAMESPACE}") is not None:
+            raise NotYetError(f"job {job}")
+
+    wait_for(gone, timeout_s=_GONE_S, what=f"{job} is removed")
+    answer = launcher.get(job)
+    assert (answer["messageType"], answer["errorCode"]) == (-1, 3)
+
+
 def test_killed_and_started_again(folder: Path) -> None:
     """Everything is read from the cluster again, while the job goes on."""
     with starting(folder) as first:
@@ -266,8 +312,17 @@ def test_killed_and_started_again(folder: Path) -> None:
 
 
 def test_nothing_was_forbidden(folder: Path) -> None:
-    """The minimal Role is enough. The last test of this file."""
+    """The minimal Role is enough."""
     log = "".join(path.read_text() for path in (folder / "logs").iterdir())
     assert "plugin_started" in log
     assert ": 403, " not in log
     assert '"level": "error"' not in log
+
+
+def test_the_audit_log_shows_no_verb_beyond_the_role(site: Site, folder: Path, request: pytest.FixtureRequest) -> None:
+    """No request beyond the minimal Role, none refused; and no right of it is left over. The last test of this file."""
+    asked = read_audit_log(site, folder)
+    assert (asked.beyond, asked.refused) == (set(), set())
+    written = {name for name in vars(request.module) if name.startswith("test_")}
+    if written <= {item.name for item in request.session.items if item.path == request.path}:
+        assert asked.unused == NEVER_LOGGED

@@ -15,7 +15,7 @@ from kns.plain import names
 from tests.e2e.jobs import SPAWN_S
 from tests.e2e.portal import Portal
 from tests.e2e.site import Site
-from tests.e2e.test_posit import COUNTER, configuring, read_served, starting, submit, wait_output
+from tests.e2e.test_posit import COUNTER, configuring, read_audit_log, read_served, starting, submit, wait_output
 from tests.e2e.waiting import NotYetError, wait_for
 from tests.launcher.client import Launcher
 
@@ -159,7 +159,14 @@ def test_what_cannot_run_nested_makes_nothing(launcher: Launcher, site: Site) ->
 
 
 def test_nothing_was_forbidden(nested: Path) -> None:
-    """The minimal Role is enough for the records. The last test of this file."""
+    """The minimal Role is enough for the records."""
     log = "".join(path.read_text() for path in (nested / "logs").iterdir())
     assert ": 403, " not in log
     assert '"level": "error"' not in log
+
+
+def test_the_audit_log_shows_no_verb_beyond_the_role(site: Site, nested: Path) -> None:
+    """Nested jobs need no right more. The last test of this file."""
+    asked = read_audit_log(site, nested, namespace=NAMESPACE)
+    assert (asked.beyond, asked.refused) == (set(), set())
+    assert "create jobs.batch" not in asked.unused

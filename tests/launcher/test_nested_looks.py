@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +18,14 @@ from kns.launcher.nested.cluster import NestedJobs
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import read_job_id, read_number
+from kns.launcher.nested.rules import place_pod
 from kns.launcher.nested.site import RemoteKns, read_credentials
 from kns.launcher.ports import Options
 from kns.launcher.process import connect_nested
 from kns.model import names as kns_names
 from kns.model.errors import KnsError
 from kns.plain import names
+from kns.plain.control import Operation
 from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob
 from kns.plain.jobs import Build, PlainJobs
@@ -32,7 +35,7 @@ from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
 from tests.adapters.faulty_server import Answer, Fault, LostAnswer, Reset, Seen
 from tests.fakes.stores import FakeClock
-from tests.launcher.cluster import NAMESPACE, Cluster
+from tests.launcher.cluster import NAMESPACE, Cluster, pod_name
 from tests.launcher.kns_server import APP, KnsServer, write_credentials
 from tests.patience import PATIENCE_S
 
@@ -179,6 +182,39 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     state = world.jobs.find(job_id).state
     assert state.addresses in (("10.244.0.9",), ())
     assert state.exit_code is None
+
+
+@pytest.mark.proves(
+    "security", "call a pod of their nested job like the pod of another job, to get its signals, input or output"
+)
+def test_a_pod_called_like_that_of_another_job_gets_nothing_of_it(world: World) -> None:
+    """Calls about a pod go by its name, and whoever is administrator inside chooses names there."""
+    victim = world.jobs.submit(PlainJob("y", "bob", Container("debian"), command="true", stdin="a password")).id
+    world.host.run_pod(victim)
+    attacker = world.run()
+    pod = world.kns.pod(attacker)
+    world.kns.drop("/api/v1", "pods", NAMESPACE, pod_name(attacker))
+    world.kns.put("/api/v1", "pods", {**pod, "metadata": {**pod["metadata"], "name": pod_name(victim), "uid": "2"}})
+    with contextlib.suppress(KnsError):
+        world.nested.looks.look(attacker)
+    deadline = time.monotonic() + PATIENCE_S
+    while world.status(victim) is not Status.RUNNING:
+        assert time.monotonic() < deadline
+    world.keeper.look(victim)
+    world.jobs.control(victim, Operation.STOP)
+    assert world.host.inputs == {pod_name(victim): b"a password"}
+    assert (len(world.host.commands), world.kns.commands, world.kns.inputs) == (1, [], {})
+    assert {view.id for view in world.jobs.list_views()} == {victim, attacker}
+
+
+@pytest.mark.parametrize("length", [5, 57, 58, 63])
+def test_pods_of_the_job_controller_are_known_by_their_names(length: int) -> None:
+    """It cuts the name of a long job, so that five characters have room in 63."""
+    job_id = "a" * length
+    pod = {"metadata": {"name": f"{f'{job_id}-'[:58]}x7k2p"}, "spec": {"containers": [{"name": "c"}]}}
+    assert place_pod(pod, job_id)["metadata"] == pod["metadata"]
+    with pytest.raises(ValueError, match="its name"):
+        place_pod(pod, f"b{job_id[1:]}")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "224.0.0.1"])

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed import audit
 from tests.policies.api_server import ApiServer, await_refusal, find_programs, running
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 JOB = "kns-job-7"
+AUDIT_LOG = "audit.log"  # beside the kubeconfig; it has what the testbed's has
 RUNTIME_CLASS = "sandboxed"
 STORAGE_CLASSES = ("jarvice-user", "user1-data")  # that of the site and that of the vault
 PATHS = {
@@ -27,7 +29,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     programs = find_programs()
     if programs is None:
         pytest.skip("NOT TESTED against the real API server: set KNS_KUBE_APISERVER and KNS_ETCD")
-    with running(tmp_path_factory.mktemp("api"), programs) as server:
+    folder = tmp_path_factory.mktemp("api")
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(audit.render_policy())
+    with running(folder, programs, flags=audit.build_flags(policy, folder / AUDIT_LOG)) as server:
         for obj in _manifests():
             server.apply(f"{PATHS[obj['kind']]}/{obj['metadata']['name']}", obj)
         _make_namespace(server)

@@ -40,9 +40,7 @@ PATHS = {
     "Role": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles",
     "RoleBinding": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/rolebindings",
 }
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
-JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 FULL = PlainJob(
     name="Everything $(at) once",
     user="ana@example.org",
@@ -62,6 +60,17 @@ FULL = PlainJob(
     constraints=(Constraint("example.org/zone", "a"),),
     tags=("one", "two words"),
 )
+
+
+def pods_of(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def jobs_of(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+PODS, JOBS = pods_of(NAMESPACE), jobs_of(NAMESPACE)
 
 
 @pytest.fixture(scope="module")
@@ -116,26 +125,28 @@ def until(holds: Callable[[], bool]) -> None:
         pause.wait(0.02)
 
 
-def make_pod(api: ApiServer, job_id: str) -> str:
+def make_pod(api: ApiServer, job_id: str, *, namespace: str = NAMESPACE) -> str:
     """What the Job controller makes."""
-    job = api.call("GET", f"{JOBS}/{job_id}")
+    job = api.call("GET", f"{jobs_of(namespace)}/{job_id}")
     template = job["spec"]["template"]
     labels = {**template["metadata"]["labels"], "job-name": job_id}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_id, "uid": job["metadata"]["uid"], "controller": True}
     meta = {"name": f"{job_id}-pod", "labels": labels, "ownerReferences": [owner]}
     spec = {key: value for key, value in template["spec"].items() if key != "schedulerName"}
-    api.call("POST", PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    api.call("POST", pods_of(namespace), {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
     return f"{job_id}-pod"
 
 
-def set_status(api: ApiServer, pod: str, state: dict[str, Any], phase: str) -> None:
+def set_status(api: ApiServer, pod: str, state: dict[str, Any], phase: str, *, namespace: str = NAMESPACE) -> None:
+    """What a node says."""
     status = {
         "phase": phase,
         "containerStatuses": [
             {"name": names.CONTAINER, "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
         ],
     }
-    api.call("PATCH", f"{PODS}/{pod}/status", {"status": status}, content_type="application/merge-patch+json")
+    path = f"{pods_of(namespace)}/{pod}/status"
+    api.call("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
 
 
 def test_the_life_of_a_job(api: ApiServer, rig: Rig) -> None:

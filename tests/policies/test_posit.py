@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Profile
 from kns.launcher.templates.renderer import TemplateRenderer
 from kns.launcher.templates.sample import JOB_ID, NAMES, PROFILE, SAMPLE
@@ -16,6 +17,7 @@ from kns.launcher.tools.roles import RoleKind, build_rbac
 from kns.launcher.tools.tokens import read_expiry, request_token
 from kns.model.errors import NotFoundError
 from kns.plain.job import PlainJob
+from kns.plain.objects import build_job, mark_job
 from tests.policies.api_server import ApiServer, RefusedError
 
 ACCOUNT = "job-launcher"
@@ -84,8 +86,8 @@ def test_t06_the_default_templates_pass_strict_validation(
         assert container["env"][-2] == {"name": "STRANGE", "value": HOSTILE}
 
 
-@pytest.mark.parametrize("kind", [RoleKind.MINIMAL, RoleKind.DOCUMENTED])
-def test_p39_p40_the_printed_roles_have_every_right_that_preflight_asks_for(api: ApiServer, kind: RoleKind) -> None:
+@pytest.mark.parametrize("kind", list(RoleKind))
+def test_p36_p39_p40_the_printed_roles_have_every_right_that_preflight_asks_for(api: ApiServer, kind: RoleKind) -> None:
     name = a_namespace(api, f"posit-{kind}", kind)
     asker = Asker(api, f"system:serviceaccount:{name}:{ACCOUNT}")
 
@@ -130,3 +132,30 @@ def test_profiles_do_not_change_what_the_api_accepts(api: ApiServer, namespace: 
     made = renderer.render_job(SAMPLE, NAMES, Profile(cpu_request_ratio=0.01, memory_request_ratio=0.33))
 
     api.call("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs?dryRun=All&fieldValidation=Strict", made)
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ({"mounts": [{"mountPath": "/x", "type": "host", "source": {"path": "/etc"}}]}, "hostPath"),
+        ({"exposedPorts": [{"targetPort": 80, "publishedPort": 80}]}, "hostPort"),
+        ({"exposedPorts": [{"targetPort": 80}], "stdin": "x", "container": {"image": "i", "runAsUserId": 0}}, ""),
+    ],
+    ids=["a folder of the node", "a port of the node", "neither"],
+)
+def test_pod_security_closes_the_nodes(api: ApiServer, job: dict[str, Any], said: str) -> None:
+    """docs/posit.md#what-users-may-do: the job itself is accepted, and its pod is not."""
+    name = f"posit-baseline-{said.lower() or 'plain'}"
+    labels = {"pod-security.kubernetes.io/enforce": "baseline"}
+    meta = {"name": name, "labels": labels}
+    api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    data = {"name": "a", "container": {"image": "i"}, "command": "true", **job}
+    plain = apply_profile(data, Profile(), user="ana", share_process_namespace=True)
+    made = mark_job(build_job(plain, generate_name="a-"), plain, cluster="K", generate_name="a-")
+    stored = api.call("POST", f"/apis/batch/v1/namespaces/{name}/jobs", made)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": stored["spec"]["template"]["spec"]}
+    if not said:
+        api.call("POST", f"/api/v1/namespaces/{name}/pods", pod)
+        return
+    with pytest.raises(RefusedError, match=f"violates PodSecurity.*{said}"):
+        api.call("POST", f"/api/v1/namespaces/{name}/pods", pod)

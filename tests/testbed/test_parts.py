@@ -1,5 +1,6 @@
 """One part of the testbed stopped and started, with a program of the test's own in its place."""
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def _sleeper(name: str, folder: pathlib.Path) -> parts.Part:
 @pytest.fixture(autouse=True)
 def _testbed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A testbed of two sleepers in the place of etcd and kubelet, wherever and as whomever the test runs."""
-    for name in ("CACHE", "STATE", "LOGS", "PIDS"):
+    for name in ("CACHE", "STATE", "LOGS", "PIDS", "CONFIG", "CNI_CONF"):
         monkeypatch.setattr(paths, name, tmp_path)
     monkeypatch.setattr(paths, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(parts, "BY_NAME", {name: _sleeper(name, tmp_path) for name in ("etcd", "kubelet")})
@@ -46,6 +47,25 @@ def test_one_part_is_stopped_and_started_and_the_others_run_on(capsys: pytest.Ca
     assert _pids().keys() == before.keys()
     assert main(["restart", "kubelet"]) == 0
     assert _pids()["kubelet"] != before["kubelet"]
+
+
+def test_a_part_whose_flags_changed_is_restarted() -> None:
+    """Otherwise a checkout with another flag would go on with a program that does not have it."""
+    part = parts.BY_NAME["etcd"]
+    for expected in ("ready", "already running"):
+        assert parts.ensure_running(part, lambda _: None) == expected
+    before = _pids()["etcd"]
+    other = dataclasses.replace(part, argv=lambda: [*part.argv(), "--audit-log-path=/a"])
+    assert "its flags changed" in parts.ensure_running(other, lambda _: None)
+    assert processes.argv_of(_pids()["etcd"])[-1] == "--audit-log-path=/a"
+    assert processes.identify(before) is None
+
+
+def test_the_files_of_the_flags_exist_before_a_part_is_started(tmp_path: pathlib.Path) -> None:
+    """A cluster of an older checkout does not have them."""
+    parts.ensure_running(parts.BY_NAME["kubelet"], lambda _: None)
+    assert main(["start", "etcd"]) == 0
+    assert list(tmp_path.glob("audit-policy-*.yaml"))
 
 
 def test_nothing_is_started_without_a_cluster() -> None:

@@ -245,7 +245,7 @@ class Looks:
             ValueError, KeyError, TypeError, AttributeError: it cannot be read; what was known before stays.
         """
         newest = choose_pod(pods)
-        placed: tuple[Kept, ...] = () if newest is None else (place_pod(newest),)
+        placed: tuple[Kept, ...] = () if newest is None else (place_pod(newest, stored.id),)
         has_run = bool(placed) and read_state(stored, obj, placed[0]).has_run
         versions = tuple(f"{pod['metadata'].get('uid')} {pod['metadata'].get('resourceVersion')}" for pod in placed)
         if versions != known.versions:

@@ -29,6 +29,7 @@ _SERVER_LABELS = frozenset(
 _META = ("name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
 _MOST_POD_BYTES = 64 * 1024  # in memory, one for each job; a pod with ten containers has a tenth of it
+_MOST_OF_NAME = 58  # characters of a Job's name and its dash in the name of its pod, of which 63 are allowed
 _SPEC_OF_SERVER = ("suspend", "selector", "manualSelector")
 
 
@@ -144,14 +145,15 @@ def _without_server(labels: Mapping[str, str] | None) -> dict[str, str]:
     return {key: value for key, value in (labels or {}).items() if key not in _SERVER_LABELS}
 
 
-def place_pod(pod: Kept) -> Object:
+def place_pod(pod: Kept, job_id: str) -> Object:
     """
-    What kns reads of a pod inside, with its own address in the place of its node's: the job's quota has no node ports,
-    so that is where the job is reached.
+    What kns reads of a pod of the job inside, with its own address in the place of its node's: the job's quota has no
+    node ports, so that is where the job is reached.
 
     Raises:
-        ValueError: it is none that Kubernetes makes. Whoever is administrator inside may write anything into it, and
-            one unreadable pod must not make the list of all jobs unreadable.
+        ValueError: it is none that Kubernetes makes for this job. Whoever is administrator inside may write anything
+            into it: one unreadable pod must not make the list of all jobs unreadable, and one with the name of another
+            job's pod must not get what is meant for that, because calls about a pod go by its name.
     """
     try:
         meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
@@ -172,8 +174,9 @@ def place_pod(pod: Kept) -> Object:
             ended = (each.get("state") or {}).get("terminated")
             if ended is not None and type(ended.get("exitCode")) is not int:
                 raise ValueError("its exit code is no number")
-        if not NAME.fullmatch(placed["metadata"]["name"]):
-            raise ValueError("its name is none")
+        name = placed["metadata"]["name"]
+        if not NAME.fullmatch(name) or not name.startswith(f"{job_id}-"[:_MOST_OF_NAME]):
+            raise ValueError("its name is not that of a pod of the job")
         if len(json.dumps(placed)) > _MOST_POD_BYTES:
             raise ValueError("it is too large")
     except (KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -25,6 +25,10 @@ from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
 
 PROGRAM = "rstudio-kubernetes-launcher"
+_ADMIN_NOTE = """\
+# With this binding each account of the namespace {namespace} may do everything in it, also those of the users' jobs.
+# The plugin needs less: kns posit rbac --role minimal
+"""
 
 
 def preflight(arguments: Sequence[str]) -> Iterator[Finding]:
@@ -52,9 +56,11 @@ def _check_api(settings: Settings) -> Iterator[Finding]:
 
 
 def rbac(role: str, *, namespace: str, account: str, with_nodes: bool) -> str:
-    """The objects as YAML."""
-    objects = build_rbac(RoleKind(role), namespace=namespace, account=account, with_nodes=with_nodes)
-    return "".join(f"---\n{write_yaml(each)}\n" for each in objects)
+    """The objects as YAML, with what an administrator should know as a comment."""
+    kind = RoleKind(role)
+    objects = build_rbac(kind, namespace=namespace, account=account, with_nodes=with_nodes)
+    note = _ADMIN_NOTE.format(namespace=namespace) if kind is RoleKind.ADMIN else ""
+    return note + "".join(f"---\n{write_yaml(each)}\n" for each in objects)
 
 
 def token(

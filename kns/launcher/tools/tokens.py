@@ -6,8 +6,6 @@ expire.
 """
 
 import base64
-import binascii
-import json
 import os
 import re
 import tempfile
@@ -18,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from kns.launcher.own_secret import read_claims
 from kns.model.errors import AlreadyExistsError, KnsError, NotFoundError
 
 MIN_DURATION_S = 600  # Kubernetes issues no shorter ones
@@ -143,12 +142,8 @@ def read_expiry(token: str) -> datetime | None:
     >>> read_expiry("opaque") is None
     True
     """
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
+    expires = read_claims(token).get("exp")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        expires = claims.get("exp") if isinstance(claims, dict) else None
         return datetime.fromtimestamp(expires, UTC) if isinstance(expires, (int, float)) else None
-    except (ValueError, binascii.Error, RecursionError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):
         return None

@@ -21,6 +21,7 @@ from kns.cli.posit_command import add_posit
 from kns.launcher.config.profiles import ProfileFile
 from kns.launcher.config.settings import Settings
 from kns.launcher.ports import Options
+from kns.launcher.process import connect_cluster
 from kns.launcher.tools import commands
 from kns.launcher.tools.preflight import check_cluster, check_files, check_nested, check_token
 from kns.launcher.tools.roles import DOCUMENTED, MINIMAL, RoleKind, build_rbac
@@ -84,6 +85,12 @@ class FakeApi:
 
 
 # Rights
+
+
+def test_p36_the_older_binding_says_what_it_gives_to_jobs() -> None:
+    text = commands.rbac("admin", namespace="jobs", account="me", with_nodes=False)
+    assert text.startswith("# With this binding each account of the namespace jobs may do everything in it")
+    assert not commands.rbac("minimal", namespace="jobs", account="me", with_nodes=False).startswith("#")
 
 
 def test_p34_the_documented_role_is_that_of_the_documents() -> None:
@@ -491,3 +498,13 @@ def test_the_program_of_a_virtual_environment_is_found(tmp_path: Path, monkeypat
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
     with pytest.raises(KnsError, match="is not on the PATH"):
         run()
+
+
+def test_connecting_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start of the plugin and each preflight would leave one."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    client = connect_cluster(Options(api_url="https://127.0.0.1:1", auth_token="a.b.c", certificate_authority="PEM\n"))
+    assert client.configuration.ssl_ca_cert is not None
+    assert Path(client.configuration.ssl_ca_cert).read_text() == "PEM\n"
+    client.close()
+    assert list(tmp_path.iterdir()) == []
