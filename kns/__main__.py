@@ -5,6 +5,7 @@ line.
 The command line imports nothing of the scheduler, so that it works and starts quickly without its dependencies.
 """
 
+import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
@@ -26,6 +27,9 @@ def run_command_line() -> None:
     from kns.cli.prepare_command import add_prepare
     from kns.cli.render_command import add_render
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale may lack the characters of an answer
     add_preflight(app, _check_site)
     add_prepare(app, _prepare_site)
     add_render(app, _render_job)

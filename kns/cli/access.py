@@ -131,6 +131,13 @@ def open_cluster(
             path = stack.enter_context(hold_file(folder, text, link=link))
         except FileExistsError as error:
             raise CommandError(Exit.USAGE, f"{link} exists; choose another name, or remove it") from error
+        except OSError as error:
+            where = f"{folder}, or {link}," if link else str(folder)
+            raise CommandError(
+                Exit.USAGE,
+                f"cannot write {where} for the kubeconfig: {error.strerror}; set KNS_CONFIG_DIR to a folder "
+                "that you can write",
+            ) from error
         yield path
 
 

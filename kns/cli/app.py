@@ -11,15 +11,17 @@ from kns import __version__
 from kns.cli.catalog import catalog
 from kns.cli.cluster import clusters
 from kns.cli.control import control
-from kns.cli.exits import KnsGroup
+from kns.cli.exits import Exit, KnsGroup
 from kns.cli.gateway import credentials
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
+from kns.cli.logs import outputs
 from kns.cli.offers import offers
 from kns.cli.options import AUTHORS, KubernetesVersions, Output, list_minors
 from kns.cli.overview import overviews
-from kns.cli.report import Report, escape
-from kns.cli.session import open_session
+from kns.cli.report import Report
+from kns.cli.screen import Format
+from kns.cli.session import find_screen, open_session
 from kns.cli.submit import submission
 from kns.cli.unknown import find_unknown_keys
 from kns.model.appdef.appdef import AppDef
@@ -40,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _PANELS = {
-    "Jobs": (submission, jobs, control, clusters),
+    "Jobs": (submission, jobs, outputs, control, clusters),
     "The site": (offers, overviews),
     "Sign in": (sites, credentials),
 }
@@ -79,10 +81,12 @@ def main(
 
 @app.command(rich_help_panel=AUTHORS)
 def validate(
+    ctx: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An AppDef (JSON).", exists=True, dir_okay=False, readable=True)
     ],
     kubernetes_versions: KubernetesVersions = DEFAULT_VERSIONS,
+    output: Output = None,
 ) -> None:
     """
     Check an AppDef and list every problem as FILE:LINE:COLUMN: KEY PATH: PROBLEM.
@@ -90,26 +94,32 @@ def validate(
     Warn of keys that kns does not know, and of paths that do not exist in the folder `templates` next to the file.
     Exit status: 0 valid, 1 problems, 2 wrong arguments.
     """
+    screen = find_screen(ctx, output)
+    report, is_valid = _check(file, kubernetes_versions, quiet=screen.output is not Format.TABLE)
+    screen.record({"file": str(file), "valid": is_valid, "findings": report.found})
+    if not is_valid:
+        raise typer.Exit(Exit.FAILED)
+    if screen.output is Format.TABLE:
+        screen.line(f"{file}: valid")
+
+
+def _check(file: Path, kubernetes_versions: str, *, quiet: bool) -> tuple[Report, bool]:
+    """The report on an AppDef, and whether it is valid."""
+    report = Report(str(file), None, quiet=quiet)
     try:
         text = decode_text(file.read_bytes())
-    except NotJsonError as error:
-        Report(str(file), None).problems([error.problem])
-        raise typer.Exit(1) from error
-    report = Report(str(file), text)
-    try:
+        report = Report(str(file), text, quiet=quiet)
         decoded = decode_json(text)
     except NotJsonError as error:
         report.problems([error.problem])
-        raise typer.Exit(1) from error
+        return report, False
     reported = {problem.location for problem in decoded.problems}
     appdef, invalid = check_model(AppDef, decoded.data)
     found = [*invalid, *find_unsupported(decoded.data, list_minors(kubernetes_versions))]
     problems = [*decoded.problems, *(problem for problem in found if problem.location not in reported)]
     report.problems(problems)
     report.warnings([*find_unknown_keys(decoded.data), *_find_missing(appdef, file.parent / "templates")])
-    if problems:
-        raise typer.Exit(1)
-    typer.echo(escape(f"{file}: valid"))
+    return report, not problems
 
 
 def _find_missing(appdef: AppDef | None, templates: Path) -> Iterator[Problem]:

@@ -4,14 +4,17 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kns.catalog_files import CatalogFiles, read_files
-from kns.cli.options import KubernetesVersions, list_minors
+from kns.cli.exits import CommandError, Exit
+from kns.cli.options import KubernetesVersions, Output, list_minors
 from kns.cli.report import Report, escape
 from kns.cli.review import review
+from kns.cli.screen import Format
+from kns.cli.session import find_screen
 from kns.model.appdef.versions import DEFAULT_VERSIONS
 from kns.model.catalog.catalog import Catalog, CatalogProblem, check_catalog, hash_key
 
@@ -23,10 +26,12 @@ catalog = typer.Typer(name="catalog", help="Check a catalogue, hash an API key."
 
 @catalog.command()
 def check(
+    ctx: typer.Context,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="The catalogue's directory.", exists=True, file_okay=False)
     ],
     kubernetes_versions: KubernetesVersions = DEFAULT_VERSIONS,
+    output: Output = None,
 ) -> None:
     """
     Read a catalogue as the scheduler does, and list every problem as FILE:LINE:COLUMN: KEY PATH: PROBLEM.
@@ -36,24 +41,46 @@ def check(
     files = read_files(directory)
     found, problems = check_catalog(files.files, files.problems)
     warnings = review(found, files, supported_versions=list_minors(kubernetes_versions))
-    _report(directory, files, problems, warnings)
+    screen = find_screen(ctx, output)
+    is_table = screen.output is Format.TABLE
+    findings = _report(directory, files, problems, warnings, quiet=not is_table)
+    if is_table:
+        screen.line(f"{directory}: {'valid entries' if problems else 'valid'}: {summarize(found)}")
+    else:
+        screen.dump(
+            {"directory": str(directory), "valid": not problems, "entries": _count_entries(found), "findings": findings}
+        )
     if problems:
-        typer.echo(escape(f"{directory}: valid entries: {summarize(found)}"))
         result = f"{_count(len(problems), 'problem')}: kns would not load this catalogue"
         typer.echo(escape(f"{directory}: {result}"), err=True)
-        raise typer.Exit(1)
-    typer.echo(escape(f"{directory}: valid: {summarize(found)}"))
+        raise typer.Exit(Exit.FAILED)
 
 
 def _report(
-    directory: Path, files: CatalogFiles, problems: Sequence[CatalogProblem], warnings: Sequence[CatalogProblem]
-) -> None:
+    directory: Path,
+    files: CatalogFiles,
+    problems: Sequence[CatalogProblem],
+    warnings: Sequence[CatalogProblem],
+    *,
+    quiet: bool,
+) -> list[dict[str, Any]]:
     names = sorted({entry.file for entry in (*problems, *warnings)})
-    reports = {name: Report(str(directory / name), files.texts.get(name)) for name in names}
+    reports = {name: Report(str(directory / name), files.texts.get(name), quiet=quiet) for name in names}
     for name, report in reports.items():
         report.problems(entry.problem for entry in problems if entry.file == name)
     for name, report in reports.items():
         report.warnings(entry.problem for entry in warnings if entry.file == name)
+    return [finding for report in reports.values() for finding in report.found]
+
+
+def _count_entries(found: Catalog) -> dict[str, int]:
+    return {
+        "users": len(found.users),
+        "machines": len(found.machines),
+        "nested_machines": sum(machine.runs_nested_jobs for machine in found.machines.values()),
+        "apps": len(found.apps),
+        "vaults": sum(len(vaults) for vaults in found.vaults.values()),
+    }
 
 
 def summarize(found: Catalog) -> str:
@@ -61,11 +88,10 @@ def summarize(found: Catalog) -> str:
     >>> summarize(Catalog(users={}, machines={}, apps={}, vaults={}))
     '0 users, 0 machines of which 0 run nested jobs, 0 apps, 0 vaults'
     """
-    nested = sum(machine.runs_nested_jobs for machine in found.machines.values())
-    vaults = sum(len(vaults) for vaults in found.vaults.values())
+    of = _count_entries(found)
     return (
-        f"{_count(len(found.users), 'user')}, {_count(len(found.machines), 'machine')} of which {nested} run nested "
-        f"jobs, {_count(len(found.apps), 'app')}, {_count(vaults, 'vault')}"
+        f"{_count(of['users'], 'user')}, {_count(of['machines'], 'machine')} of which {of['nested_machines']} run "
+        f"nested jobs, {_count(of['apps'], 'app')}, {_count(of['vaults'], 'vault')}"
     )
 
 
@@ -75,7 +101,9 @@ def _count(number: int, what: str) -> str:
 
 @catalog.command("hash-key")
 def hash_key_command(
+    ctx: typer.Context,
     generate: Annotated[bool, typer.Option("--generate", help="Create a new key and print it with its hash.")] = False,
+    output: Output = None,
 ) -> None:
     """
     Print the `apikey_sha256` of an API key.
@@ -83,20 +111,20 @@ def hash_key_command(
     The key comes from standard input or from a prompt. It is not an argument, because the shell would store it in its
     history. Exit status: 0 done, 1 no valid key, 2 wrong arguments.
     """
+    screen = find_screen(ctx, output)
     if generate:
         key = secrets.token_hex(_KEY_BYTES)
-        typer.echo(f"apikey: {key}")
-        typer.echo(f"apikey_sha256: {hash_key(key)}")
+        pairs = {"apikey": key, "apikey_sha256": hash_key(key)}
+        screen.show(pairs, "\n".join(f"{name}: {value}" for name, value in pairs.items()))
         return
     key = _read_key()
     if not key or not key.isprintable() or key != key.strip():
-        typer.echo("the key must be one line of printable characters without spaces at its ends", err=True)
-        raise typer.Exit(1)
-    if len(key) < _SHORT:
-        typer.echo(
-            f"warning: a key of under {_SHORT} characters can be guessed from its hash; use --generate", err=True
+        raise CommandError(
+            Exit.FAILED, "the key must be one line of printable characters without spaces at its ends; try --generate"
         )
-    typer.echo(hash_key(key))
+    if len(key) < _SHORT:
+        screen.warn(f"a key of under {_SHORT} characters can be guessed from its hash; use --generate")
+    screen.show({"apikey_sha256": hash_key(key)}, hash_key(key))
 
 
 def _read_key() -> str:

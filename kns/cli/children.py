@@ -81,7 +81,9 @@ def run_program(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 @contextmanager
 def _handling(handler: _Handler, *numbers: signal.Signals) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
+    # `nohup` ignores SIGHUP for the program and its children, and that stays so.
+    handled = [number for number in numbers if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:

@@ -1,14 +1,14 @@
 """Commands that end jobs, let them run longer, or decide what stays of them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from kns.cli.exits import CommandError, Exit
 from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
-from kns.cli.screen import Format
+from kns.cli.screen import Format, Screen
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
 from kns.client import Client
@@ -22,7 +22,9 @@ control = typer.Typer()
 
 
 @control.command()
-def stop(ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout: Timeout = None) -> None:
+def stop(
+    ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout: Timeout = None, output: Output = None
+) -> None:
     """
     End jobs. The app's pods of a running job get the site's grace period; a job that has not started is canceled.
 
@@ -35,15 +37,19 @@ def stop(ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout: Tim
         else:
             client.shutdown(found["number"])
 
-    _end_all(get_session(ctx), job, end, wait=wait, timeout_s=timeout)
+    _end_all(get_session(ctx), job, end, output, wait=wait, timeout_s=timeout)
 
 
 @control.command()
-def terminate(ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout: Timeout = None) -> None:
+def terminate(
+    ctx: typer.Context, job: JobArguments, wait: Wait = False, timeout: Timeout = None, output: Output = None
+) -> None:
     """End jobs at once, without waiting for the app's pods. A job that has ended already stays as it is."""
-    _end_all(
-        get_session(ctx), job, lambda client, found: client.terminate(found["number"]), wait=wait, timeout_s=timeout
-    )
+
+    def end(client: Client, found: dict[str, Any]) -> None:
+        client.terminate(found["number"])
+
+    _end_all(get_session(ctx), job, end, output, wait=wait, timeout_s=timeout)
 
 
 @control.command()
@@ -75,20 +81,24 @@ WaitForRest = Annotated[bool, typer.Option("--wait", help="Return when it is don
 
 
 @control.command()
-def sleep(ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None) -> None:
+def sleep(
+    ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None, output: Output = None
+) -> None:
     """
     Put jobs to sleep: their pods end, and what is in their clusters stays.
 
     A job wakes when somebody opens its page, or by `kns wake`. Its usage stops counting meanwhile, its walltime does
     not.
     """
-    _rest_all(get_session(ctx), job, Client.sleep, Rest.ASLEEP, "sleep requested", wait=wait, timeout_s=timeout)
+    _rest_all(get_session(ctx), job, Client.sleep, Rest.ASLEEP, output, wait=wait, timeout_s=timeout)
 
 
 @control.command()
-def wake(ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None) -> None:
+def wake(
+    ctx: typer.Context, job: JobArguments, wait: WaitForRest = False, timeout: Timeout = None, output: Output = None
+) -> None:
     """Wake jobs that are asleep. A job that is awake stays as it is."""
-    _rest_all(get_session(ctx), job, Client.wake, Rest.AWAKE, "wake requested", wait=wait, timeout_s=timeout)
+    _rest_all(get_session(ctx), job, Client.wake, Rest.AWAKE, output, wait=wait, timeout_s=timeout)
 
 
 @control.command(rich_help_panel=ADMINISTRATORS)
@@ -98,6 +108,7 @@ def keep(
     undo: Annotated[
         bool, typer.Option("--undo", help="Keep it no longer; if it has ended, remove everything.")
     ] = False,
+    output: Output = None,
 ) -> None:
     """
     Keep everything of a live job after its end, to look into it. Only for system administrators.
@@ -106,7 +117,9 @@ def keep(
     """
     session = get_session(ctx)
     with session.connect() as client:
-        client.keep(read_job(job), keep=not undo)
+        number = client.detail(read_job(job))["number"]
+        client.keep(number, keep=not undo)
+    session.screen_for(output).record({"number": number, "kept": not undo})
     session.screen.note(
         "no longer kept" if undo else "kept after its end; `kns delete` or `kns keep --undo` removes it"
     )
@@ -117,6 +130,7 @@ def delete(
     ctx: typer.Context,
     job: JobArguments,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = None,
 ) -> None:
     """
     Delete the records of ended jobs, with their output and whatever was kept. Only for system administrators.
@@ -134,6 +148,7 @@ def delete(
         for each in found:
             client.delete(each["number"])
             session.screen.note(f"job {each['number']}: record deleted")
+    session.screen_for(output).record([{"number": each["number"], "deleted": True} for each in found])
 
 
 def _confirm(numbers: str) -> bool:
@@ -152,6 +167,7 @@ def _end_all(
     session: Session,
     jobs: list[str],
     end: Callable[[Client, dict[str, Any]], None],
+    output: Format | None,
     *,
     wait: bool,
     timeout_s: float | None,
@@ -162,6 +178,14 @@ def _end_all(
             for number in ended:
                 with session.screen.busy(f"waiting for the removal of job {number}"):
                     _await_removal(session, client, number, timeout_s=timeout_s)
+        _record(session.screen_for(output), client, ended)
+
+
+def _record(screen: Screen, client: Client, numbers: Sequence[int]) -> None:
+    """The jobs as they are now."""
+    if screen.output is not Format.TABLE:
+        keys = ("number", "name", "status", "rest", "ended", "message")
+        screen.dump([{key: found.get(key) for key in keys} for found in map(client.detail, numbers)])
 
 
 def _rest_all(
@@ -169,7 +193,7 @@ def _rest_all(
     jobs: list[str],
     ask: Callable[[Client, int], None],
     wanted: Rest,
-    said: str,
+    output: Format | None,
     *,
     wait: bool,
     timeout_s: float | None,
@@ -178,10 +202,11 @@ def _rest_all(
         numbers = [int(client.detail(read_job(job))["number"]) for job in jobs]
         for number in numbers:
             ask(client, number)
-            session.screen.note(f"job {number}: {said}")
+            session.screen.note(f"job {number}: {'sleep' if wanted is Rest.ASLEEP else 'wake'} requested")
         for number in numbers if wait else ():
             with session.screen.busy(f"waiting until job {number} is {wanted}"):
                 _await_rest(session, client, number, wanted, timeout_s=timeout_s)
+        _record(session.screen_for(output), client, numbers)
 
 
 def _await_rest(session: Session, client: Client, number: int, wanted: Rest, *, timeout_s: float | None) -> None:
@@ -214,7 +239,6 @@ def _await_removal(session: Session, client: Client, number: int, *, timeout_s: 
         found = patient.ask(lambda: client.detail(number))
         if found is None or found["ended"] is None:
             continue
-        removal = next(step for step in found["steps"] if step["name"] == "remove")
-        if removal["state"] != "active":
+        if not any(step["name"] == "remove" and step["state"] == "active" for step in found["steps"]):
             session.screen.note(describe_end(found))
             return

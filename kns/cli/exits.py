@@ -10,14 +10,14 @@ from typer.core import TyperGroup
 
 from kns.cli.kubectl import KubectlError
 from kns.cli.report import escape
-from kns.client import OWN_PREFIX, ClientError, NoResponseError, ResponseError, UnknownJobError
+from kns.client import OWN_PREFIX, AnswerError, ClientError, NoResponseError, ResponseError, UnknownJobError
 
 
 class Exit(IntEnum):
     """Scripts compare these numbers, so they never change."""
 
     OK = 0
-    FAILED = 1  # the job failed, or a checked file has problems
+    FAILED = 1  # the job failed, a checked file has problems, or a copy is not complete
     USAGE = 2  # wrong arguments
     SIGNED_OUT = 3  # no credentials, wrong ones, or no right
     NOT_FOUND = 4
@@ -52,9 +52,13 @@ _HELP_IS_SHOWN = "NoArgsIsHelpError"  # not an error: a group without arguments
 class KnsGroup(TyperGroup):
     """The commands. Expected errors end the program with one line on stderr and their status."""
 
-    def make_context(self, *args: Any, **options: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> Any:
         try:
-            return super().make_context(*args, **options)
+            "".join(args).encode()
+        except UnicodeEncodeError:
+            _end(Exit.USAGE, "an argument is not in UTF-8")
+        try:
+            return super().make_context(info_name, args, *rest, **options)
         except _UsageError as error:
             _end_usage(error)
 
@@ -108,6 +112,8 @@ def explain_client_error(error: ClientError) -> tuple[Exit, str]:
     """The status and the sentence for an error of the client."""
     if isinstance(error, NoResponseError):
         return Exit.UNREACHABLE, f"{error}; check the address (--url, KNS_URL or `kns login`) and your network"
+    if isinstance(error, AnswerError):
+        return Exit.UNREACHABLE, f"{error}; check the address (--url, KNS_URL or `kns login`)"
     if isinstance(error, UnknownJobError):
         return Exit.NOT_FOUND, str(error)
     if not isinstance(error, ResponseError):
@@ -128,6 +134,12 @@ def _explain_status(error: ResponseError) -> tuple[Exit, str]:
             return Exit.UNREACHABLE, "this kns is too old for the command: it does not have the route that it needs"
         case 404:
             return Exit.NOT_FOUND, "there is no such job, or it is not yours; `kns list --all` lists your jobs"
+        case status if 300 <= status < 400:
+            return (
+                Exit.UNREACHABLE,
+                f"{error.call}: {error.text}, which is not followed; if you trust that address, use it with --url, "
+                "KNS_URL or `kns login`",
+            )
         case 429:
             return Exit.REFUSED, f"{error.text}; wait a minute and try again"
         case 503:

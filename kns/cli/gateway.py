@@ -40,7 +40,7 @@ def check_gateway(session: Session, client: Client, number: int) -> None:
         return
     try:
         said = str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CommandError(
             Exit.REFUSED, f"this kns has no way to the clusters of jobs: {read_error(response)}; ask for a newer one"
         ) from None

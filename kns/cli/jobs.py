@@ -1,4 +1,4 @@
-"""Commands that read jobs: list, show, explain, watch, logs, events, open, shell."""
+"""Commands that read jobs: list, show, explain, watch, open, shell."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -9,17 +9,16 @@ from rich.live import Live
 from rich.table import Table
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import ADMINISTRATORS, JobArgument, Output, Timeout, read_job
-from kns.cli.screen import Format, Screen, build_fitted_table, build_pairs, write_json
+from kns.cli.options import JobArgument, Output, Timeout, read_job
+from kns.cli.report import escape
+from kns.cli.screen import Format, Screen, build_fitted_table, build_pairs
 from kns.cli.session import Session, get_session
 from kns.cli.steps import build_timeline, describe_total
 from kns.cli.waiting import Patient, Until, describe_end, poll, status_of, wait_for
 from kns.client import Client, JobEntry, ResponseError
-from kns.model.job.output import CUT
 from kns.model.reading.duration import describe_duration
 
 _CONFLICT = 409
-_UNAUTHORIZED = 401
 
 jobs = typer.Typer()
 
@@ -73,16 +72,12 @@ def _read_list(client: Client, *, live: bool, ended: bool, team: bool, label: st
     if not team:
         params = {"label": label} if label is not None else {}
         params |= {"all": "true"} if live and ended else {"completed": "true"} if ended else {}
-        return _by_number(client.get("jobs", **params))
+        return client.list_jobs(params)
     found: dict[int, JobEntry] = {}
     for wanted, completed in ((live, "false"), (ended, "true")):
         if wanted:
-            found |= _by_number(client.get("teamjobs", completed=completed))
+            found |= client.list_jobs({"completed": completed}, team=True)
     return {number: job for number, job in sorted(found.items()) if (label or "") in (job["job_label"] or "")}
-
-
-def _by_number(found: Mapping[str, JobEntry]) -> dict[int, JobEntry]:
-    return {int(number): job for number, job in found.items()}
 
 
 _COLUMNS = ("JOB", "STATUS", "STAGE", "APP", "MACHINE", "OWNER", "AGE", "LABEL", "ADDRESS")
@@ -159,12 +154,9 @@ def _watch_list(
         seen = {number: _state_of(job) for number, job in found.items()}
         for job in changed.values():
             if screen.output is Format.TABLE:
-                screen.line("\t".join(str(cell or "") for cell in _job_row(job, session.surroundings.now())))
-            elif screen.output is Format.YAML:
-                screen.line("---")  # documents of one stream
-                screen.dump(_job_data(job))
+                screen.line("\t".join(escape(str(cell or "")) for cell in _job_row(job, session.surroundings.now())))
             else:
-                screen.line(write_json(_job_data(job)))
+                screen.stream(_job_data(job))
         for number in gone:
             if screen.output is Format.TABLE:
                 screen.line(f"{number}\tleft the list")
@@ -291,114 +283,35 @@ def finish(screen: Screen, client: Client, job: Mapping[str, Any]) -> None:
         raise typer.Exit(status)
 
 
-@jobs.command()
-def logs(
-    ctx: typer.Context,
-    job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the job has ended.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Only the last lines; 0 for all.")] = 0,
-) -> None:
-    """
-    Print the output of a job: what deploying it printed, and why it ended.
-
-    It is the same text while the job runs and after its end.
-    """
-    session = get_session(ctx)
-    ref = read_job(job)
-    with session.connect() as client:
-        printed: list[str] = []
-        patient = Patient(after_first=True)
-
-        def read() -> tuple[bool, list[str]]:
-            found = client.detail(ref)
-            is_over = found["ended"] is not None
-            return is_over, _read_output(client, found, lines=0 if printed or follow else lines)
-
-        for _ in poll(session):
-            answer = patient.ask(read)
-            if answer is None:
-                continue
-            is_over, text = answer
-            new = text if not printed else list_new_lines(printed, text)
-            for line in new[-lines:] if lines and not printed else new:
-                session.screen.line(line)
-            printed = text or printed
-            if not follow or is_over:
-                return
-
-
-def _read_output(client: Client, job: Mapping[str, Any], *, lines: int) -> list[str]:
-    if job["started"] is None and job["ended"] is None:
-        return []
-    if job["ended"] is None:
-        return client.tail(job["number"], lines=lines)
-    return client.output(job["number"], lines=lines)
-
-
-def list_new_lines(before: list[str], after: list[str]) -> list[str]:
-    """
-    The lines of `after` that follow those of `before`. Once lines at the beginning were cut, they are found by the
-    last ones that both have.
-
-    >>> list_new_lines(["a", "b"], ["a", "b", "c"])
-    ['c']
-    >>> list_new_lines(["a", "b", "c"], ["[earlier lines were cut]", "b", "c", "d"])
-    ['d']
-    >>> list_new_lines(["a"], ["x", "y"])
-    ['x', 'y']
-    """
-    if after[: len(before)] == before:
-        return after[len(before) :]
-    start = 1 if after[:1] == [CUT] else 0
-    for shared in range(min(len(before), len(after) - start), 0, -1):
-        if before[-shared:] == after[start : start + shared]:
-            return after[start + shared :]
-    return after
-
-
-@jobs.command(rich_help_panel=ADMINISTRATORS)
-def events(ctx: typer.Context, job: JobArgument) -> None:
-    """
-    Print the Kubernetes events of a live job's namespace, oldest first. Only for system administrators.
-
-    `kns explain` shows the newest warnings to everybody who may see the job.
-    """
-    with get_session(ctx).connect() as client:
-        try:
-            found = client.events(read_job(job))
-        except ResponseError as error:
-            if error.status != _UNAUTHORIZED:
-                raise
-            raise CommandError(
-                Exit.SIGNED_OUT,
-                "only system administrators may read all events; `kns explain` shows the newest warnings",
-            ) from error
-    for line in found:
-        get_session(ctx).screen.line(line)
+OnlyPrint = Annotated[bool, typer.Option("--print", help="Print the URL and open nothing.")]
 
 
 @jobs.command("open")
 def open_job(
     ctx: typer.Context,
     job: JobArgument,
-    only_print: Annotated[bool, typer.Option("--print", help="Print the URL and open nothing.")] = False,
+    only_print: OnlyPrint = False,
+    output: Output = None,
 ) -> None:
     """Open a job's URL in the browser, and print it. It may contain a secret of the job."""
-    _open(get_session(ctx), job, "url", only_print=only_print, missing="the job has no URL: its app has no target")
+    missing = "the job has no URL: its app has no target"
+    _open(get_session(ctx), job, "url", output, only_print=only_print, missing=missing)
 
 
 @jobs.command()
 def shell(
     ctx: typer.Context,
     job: JobArgument,
-    only_print: Annotated[bool, typer.Option("--print", help="Print the URL and open nothing.")] = False,
+    only_print: OnlyPrint = False,
+    output: Output = None,
 ) -> None:
     """Open a job's web shell in the browser, and print its URL. `kns show` has user and password for it."""
     missing = "the job has no web shell, or it is not running; `kns explain` and `kns show` say more"
-    _open(get_session(ctx), job, "shell_url", only_print=only_print, missing=missing)
+    _open(get_session(ctx), job, "shell_url", output, only_print=only_print, missing=missing)
 
 
-def _open(session: Session, job: str, key: str, *, only_print: bool, missing: str) -> None:
+def _open(session: Session, job: str, key: str, output: Format | None, *, only_print: bool, missing: str) -> None:
+    screen = session.screen_for(output)
     with session.connect() as client:
         found = client.detail(read_job(job))
         reach = _find_connection(client, found["number"])
@@ -409,7 +322,10 @@ def _open(session: Session, job: str, key: str, *, only_print: bool, missing: st
     url = reach[key]
     if url is None:
         raise CommandError(Exit.REFUSED, missing)
-    session.screen.line(url)
+    if screen.output is not Format.TABLE:
+        screen.dump({"number": found["number"], "url": url})
+        return
+    screen.line(url)
     is_web = str(url).startswith(("http://", "https://"))  # the URL may come from an app's author
-    if not only_print and session.screen.is_terminal and is_web and not session.surroundings.open_url(url):
-        session.screen.note("there is no browser to open it in")
+    if not only_print and screen.is_terminal and is_web and not session.surroundings.open_url(url):
+        screen.note("there is no browser to open it in")

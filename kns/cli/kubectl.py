@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _LINE_BYTES = 4096  # of a line of a child's messages; a longer one is cut into 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _SECRETS = frozenset({"KNS_APIKEY", "KNS_TOKEN"})  # kubectl may start plugins, which need no credentials of kns
+_LAST_LINES = 3  # of a failed call: the last one may only say that a program failed, whose reason is before it
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -62,6 +64,11 @@ class Kubectl:
         }
         if kubeconfig is not None:
             self._environ["KUBECONFIG"] = kubeconfig
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What kubectl gets: without credentials for kns."""
+        return self._environ
 
     def run(
         self, *arguments: str, stdin: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S, check: bool = True
@@ -118,7 +125,7 @@ class Kubectl:
             KubectlError: the call failed, or kubectl is not installed.
         """
         child: subprocess.Popen[bytes] | None = None
-        last = ""
+        last: deque[str] = deque(maxlen=_LAST_LINES)
         try:
             with _deferring_signals():
                 child = subprocess.Popen(
@@ -131,7 +138,7 @@ class Kubectl:
                     start_new_session=True,  # it is stopped here, so that it never outlives this
                 )
             for line in _read_lines(child):
-                last = line
+                last.append(line)
                 say(line)
             status = child.wait()
         except FileNotFoundError as error:
@@ -141,7 +148,7 @@ class Kubectl:
                 _stop(child)
                 _close(child)
         if status != 0:
-            raise self.failure(f"`kubectl {arguments[0]}` failed: {last or f'exit status {status}'}")
+            raise self.failure(f"`kubectl {arguments[0]}` failed: {'; '.join(last) or f'exit status {status}'}")
 
     def find(self, *arguments: str) -> Any | None:
         """
@@ -277,7 +284,8 @@ def _deferring_signals() -> Iterator[None]:
         return
     early: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDING}
-    for number in _ENDING:
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
         signal.signal(number, lambda number, _frame: early.append(number))
     try:
         yield

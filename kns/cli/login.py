@@ -2,7 +2,7 @@
 
 import sys
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ def login(
     offline: Annotated[
         bool, typer.Option("--offline", help="With --issuer: stay signed in after the session of the realm has ended.")
     ] = False,
+    output: Output = None,
 ) -> None:
     """
     Sign in to a site with an API key or by Keycloak, check that it works, and store it.
@@ -59,17 +60,23 @@ def login(
         session.screen.warn(
             f"{address} has no TLS, so others on the way can read what you send; use https:// if you can"
         )
-    if issuer is not None:
-        _sign_in_by_keycloak(session, address, name, issuer, client_id, offline=offline)
-        return
-    user = username or _ask("User name", session.surroundings.environ.get("KNS_USERNAME"))
     profile_name = name or session.profile_option or DEFAULT
+    if issuer is not None:
+        stored = _sign_in_by_keycloak(session, address, profile_name, issuer, client_id, offline=offline)
+    else:
+        stored = _sign_in_by_key(session, address, profile_name, username)
+    session.screen_for(output).record(_describe(profile_name, stored, is_current=True))
+
+
+def _sign_in_by_key(session: Session, address: str, name: str, username: str | None) -> Profile:
+    user = username or _ask("User name", session.surroundings.environ.get("KNS_USERNAME"))
     key = _read_key()
     if not key:
         raise CommandError(Exit.USAGE, "the API key is empty")
     _check(session, address, ApiKey(user, key))
-    stored = session.profiles.store(profile_name, Profile(url=address, username=user), key)
+    stored = session.profiles.store(name, Profile(url=address, username=user), key)
     session.screen.note(f"signed in to {address} as {user}; the key is in {_name_place(session, stored)}")
+    return stored
 
 
 def _name_place(session: Session, stored: Profile) -> str:
@@ -77,8 +84,8 @@ def _name_place(session: Session, stored: Profile) -> str:
 
 
 def _sign_in_by_keycloak(
-    session: Session, address: str, name: str | None, issuer: str, client_id: str, *, offline: bool
-) -> None:
+    session: Session, address: str, name: str, issuer: str, client_id: str, *, offline: bool
+) -> Profile:
     with session.surroundings.connect_realm(issuer, client_id) as realm:
         tokens = sign_in(session.surroundings, session.screen, realm, scope=OFFLINE_SCOPE if offline else SCOPE)
     try:
@@ -92,13 +99,14 @@ def _sign_in_by_keycloak(
             f"active, or the realm's client {client_id} is not set up for kns; ask the site's administrator",
         ) from error
     profile = Profile(url=address, issuer=issuer, client_id=client_id)
-    stored = session.profiles.store(name or session.profile_option or DEFAULT, profile, tokens.to_json())
+    stored = session.profiles.store(name, profile, tokens.to_json())
     session.screen.note(f"signed in to {address} by Keycloak; the tokens are in {_name_place(session, stored)}")
+    return stored
 
 
 def _check(session: Session, url: str, credentials: Credentials) -> None:
     with session.surroundings.connect(url, credentials) as client:
-        client.jobs()
+        client.list_jobs()
 
 
 def _ask(what: str, default: str | None) -> str:
@@ -117,7 +125,9 @@ def _read_key() -> str:
 
 @sites.command()
 def logout(
-    ctx: typer.Context, name: Annotated[str | None, typer.Argument(metavar="PROFILE", show_default=False)] = None
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="PROFILE", show_default=False)] = None,
+    output: Output = None,
 ) -> None:
     """
     Forget the credentials of a profile; without a name, those of the current one.
@@ -133,6 +143,7 @@ def logout(
         _end_in_realm(session, chosen, found)
     session.profiles.remove(chosen)
     session.screen.note(f"forgot {chosen}")
+    session.screen_for(output).record({"profile": chosen, "removed": True})
 
 
 def _end_in_realm(session: Session, name: str, profile: Profile) -> None:
@@ -150,11 +161,7 @@ def profiles(ctx: typer.Context, output: Output = None) -> None:
     """List the sites that you are signed in to. The current one has a star."""
     session = get_session(ctx)
     config = session.profiles.read()
-    data = [
-        {"profile": name, "current": name == config.current, "url": each.url, "username": each.username,
-         "issuer": each.issuer, "stored_in": each.stored_in}
-        for name, each in sorted(config.profiles.items())
-    ]  # fmt: skip
+    data = [_describe(name, each, is_current=name == config.current) for name, each in sorted(config.profiles.items())]
     rows = [
         ("*" if each["current"] else "", each["profile"], each["url"], each["username"] or "(by Keycloak)")
         for each in data
@@ -166,10 +173,23 @@ def profiles(ctx: typer.Context, output: Output = None) -> None:
     screen.show(data, build_table(("", "PROFILE", "URL", "USER"), rows))
 
 
+def _describe(name: str, profile: Profile, *, is_current: bool) -> dict[str, Any]:
+    return {
+        "profile": name,
+        "current": is_current,
+        "url": profile.url,
+        "username": profile.username,
+        "issuer": profile.issuer,
+        "stored_in": profile.stored_in,
+    }
+
+
 @sites.command()
-def use(ctx: typer.Context, name: Name) -> None:
+def use(ctx: typer.Context, name: Name, output: Output = None) -> None:
     """Make a profile the current one."""
     session = get_session(ctx)
-    if name not in session.profiles.read().profiles:
+    found = session.profiles.read().profiles.get(name)
+    if found is None:
         raise CommandError(Exit.NOT_FOUND, f"there is no profile {name}; `kns profiles` lists them")
     session.profiles.use(name)
+    session.screen_for(output).record(_describe(name, found, is_current=True))

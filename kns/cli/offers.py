@@ -77,7 +77,7 @@ def show_app(
     name: Annotated[str, typer.Argument(metavar="APP", help="Id of the app.")],
     output: Output = None,
 ) -> None:
-    """Show one app: its commands, their parameters, and the machines that fit, the smallest first."""
+    """Show one app: its commands, their parameters, and the machines that fit; the first one is the default."""
     session = get_session(ctx)
     screen = session.screen_for(output)
     with session.connect() as client:
@@ -165,7 +165,9 @@ def machines(ctx: typer.Context, output: Output = None) -> None:
 
 
 def list_machines(client: Client) -> list[Machine]:
-    """The machines that run nested jobs, the smallest first. One that this release cannot read is left out."""
+    """
+    The machines that run nested jobs, in the order of the catalogue. One that this release cannot read is left out.
+    """
     found = []
     for data in client.machines().values():
         try:
@@ -174,7 +176,7 @@ def list_machines(client: Client) -> list[Machine]:
             continue
         if machine.runs_nested_jobs:
             found.append(machine)
-    return sorted(found, key=lambda each: (each.mc_gpus, each.mc_cores, each.mc_ram, each.mc_name))
+    return found
 
 
 def find_app(client: Client, name: str) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def find_app(client: Client, name: str) -> dict[str, Any]:
 
 
 def list_fit_machines(client: Client, app: Mapping[str, Any], command: str | None) -> list[str]:
-    """The names of the machines that a command may run on, the smallest first. Without a command, those of the only."""
+    """The names of the machines that a command may run on, the default first. Without a command, those of the only."""
     data = app["data"]
     key = command if command is not None else next(iter(data["commands"]))
     chosen = data["commands"].get(key) or {}

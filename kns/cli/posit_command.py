@@ -1,18 +1,19 @@
 """`kns posit`: tools for administrators of Posit Workbench whose jobs kns runs."""
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from kns.cli.exits import CommandError, Exit
 from kns.cli.options import AUTHORS
-from kns.cli.preflight_command import show
+from kns.cli.preflight_command import report
 from kns.cli.report import escape
+from kns.cli.screen import Format
+from kns.cli.session import find_screen
 from kns.model.errors import KnsError
-from kns.model.findings import Severity
 
 _Arguments = Annotated[
     list[str] | None,
@@ -21,6 +22,10 @@ _Arguments = Annotated[
         help="An option of the plugin, such as launcher-config-file=/etc/rstudio/launcher.conf. Repeatable.",
     ),
 ]  # fmt: skip
+_Output = Annotated[
+    Format | None,
+    typer.Option("--output", help="Form of the result.", show_default="table", case_sensitive=False),
+]  # without its short form, which is that of the plugin's options here
 _Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the jobs.")]
 _Account = Annotated[str, typer.Option("--service-account", help="Service account of the plugin.")]
 
@@ -38,25 +43,19 @@ def add_posit(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
 
 def _add_preflight(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
     @app.command()
-    def preflight(options: _Arguments = None) -> None:
+    def preflight(ctx: typer.Context, options: _Arguments = None, output: _Output = None) -> None:
         """
         Check configuration, token, API, namespace, rights one by one, metrics, images and templates.
 
         Reads the same files as the plugin and uses its token. Changes nothing. Exit status: 0 no fault, 1 faults.
         """
-        findings = []
-        for finding in load_tools().preflight(_write_arguments(options)):
-            findings.append(finding)
-            show(finding)
-        counts = Counter(finding.severity for finding in findings)
-        typer.echo(", ".join(f"{counts[severity]} {severity}" for severity in Severity))
-        if counts[Severity.FAULT]:
-            raise typer.Exit(Exit.FAILED)
+        report(ctx, output, load_tools().preflight(_write_arguments(options)), count=True)
 
 
 def _add_rbac(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
     @app.command()
     def rbac(
+        ctx: typer.Context,
         role: Annotated[
             str,
             typer.Option(
@@ -66,19 +65,26 @@ def _add_rbac(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
         namespace: _Namespace = "rstudio",
         account: _Account = "job-launcher",
         nodes: Annotated[bool, typer.Option("--nodes/--no-nodes", help="The right to read nodes' addresses.")] = True,
+        output: _Output = None,
     ) -> None:
         """
         Print namespace, service account, role and bindings as YAML for `kubectl apply -f -`.
         """
         try:
-            typer.echo(load_tools().rbac(role, namespace=namespace, account=account, with_nodes=nodes), nl=False)
+            text = load_tools().rbac(role, namespace=namespace, account=account, with_nodes=nodes)
         except ValueError:
             raise CommandError(Exit.USAGE, f"--role {role}: use minimal, documented or admin") from None
+        screen = find_screen(ctx, output)
+        if screen.output is Format.JSON:
+            screen.dump(list(yaml.safe_load_all(text)))
+        else:
+            typer.echo(text, nl=False)
 
 
 def _add_token(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
     @app.command()
     def token(
+        ctx: typer.Context,
         namespace: _Namespace = "rstudio",
         account: _Account = "job-launcher",
         duration: Annotated[
@@ -91,6 +97,7 @@ def _add_token(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
         kubeconfig: Annotated[
             Path | None, typer.Option("--kubeconfig", help="An administrator's. KUBECONFIG, ~/.kube/config.")
         ] = None,
+        output: _Output = None,
     ) -> None:
         """
         Make a token for auth-token-path. It replaces the recipe with a Secret, which ended with Kubernetes 1.24.
@@ -108,10 +115,16 @@ def _add_token(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
             raise CommandError(Exit.USAGE, f"--duration: {error}") from error
         except KnsError as error:
             raise CommandError(Exit.FAILED, str(error)) from error
+        screen = find_screen(ctx, output)
+        if screen.output is not Format.TABLE:
+            expires = None if issued.expires is None else f"{issued.expires:%Y-%m-%dT%H:%M:%SZ}"
+            where = {"token": issued.text} if file is None else {"file": str(file)}
+            screen.dump({**where, "expires": expires})
+            return
         end = "does not expire" if issued.expires is None else f"expires at {issued.expires:%Y-%m-%d %H:%M} UTC"
         if file is None:
             typer.echo(issued.text)
-            typer.echo(f"the token {end}", err=True)
+            screen.note(f"the token {end}")
         else:
             typer.echo(f"wrote {file}; the token {end}")
 
@@ -163,12 +176,14 @@ def _sinks(tools: Any) -> Any:
 def _add_templates(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
     @app.command()
     def templates(
+        ctx: typer.Context,
         action: Annotated[str, typer.Argument(metavar="ACTION", help="generate, diff or validate.")],
         scratch_path: Annotated[
             Path | None, typer.Option("--scratch-path", help="Folder of the templates. Default: the plugin's.")
         ] = None,
         verbose: Annotated[bool, typer.Option("--verbose", help="validate: print the YAML of a sample job.")] = False,
         options: _Arguments = None,
+        output: _Output = None,
     ) -> None:
         """
         Write the default templates, show what was changed in them, or check them.
@@ -180,10 +195,13 @@ def _add_templates(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
         arguments = _write_arguments(options)
         if scratch_path is not None:
             arguments.append(f"--scratch-path={scratch_path.absolute()}")
+        screen, lines = find_screen(ctx, output), list[str]()
+        say = typer.echo if screen.output is Format.TABLE else lines.append
         try:
-            status = load_tools().templates(f"{action}-templates", arguments, typer.echo, verbose=verbose)
+            status = load_tools().templates(f"{action}-templates", arguments, say, verbose=verbose)
         except KnsError as error:
             raise CommandError(Exit.FAILED, str(error)) from error
+        screen.record({"status": status, "lines": lines})
         raise typer.Exit(status)
 
 

@@ -9,8 +9,8 @@ import typer
 from kns.cli.exits import Exit
 from kns.cli.options import AUTHORS, Output
 from kns.cli.report import escape
-from kns.cli.screen import Format, Screen
-from kns.cli.session import Session
+from kns.cli.screen import Format
+from kns.cli.session import find_screen
 from kns.model.findings import Finding, Severity
 
 _INDENT = " " * 9
@@ -39,8 +39,7 @@ def report(ctx: typer.Context, output: Format | None, found: Iterable[Finding], 
     Print findings: each as soon as it is there, and perhaps their count, or all of them as JSON or YAML. End with
     status 1 if there is a fault.
     """
-    session = ctx.find_object(Session)
-    screen = Screen(output or Format.TABLE) if session is None else session.screen_for(output)
+    screen = find_screen(ctx, output)
     findings = []
     for finding in found:
         findings.append(finding)

@@ -83,7 +83,14 @@ class Profiles:
                 f"the credentials of profile {name} are in a keyring, which is not available here; run `kns login`, "
                 "or set KNS_USERNAME and KNS_APIKEY",
             )
-        return self._keyring.get_password(SERVICE, name)
+        try:
+            return self._keyring.get_password(SERVICE, name)
+        except Exception as error:  # each keyring has its own errors
+            raise CommandError(
+                Exit.SIGNED_OUT,
+                f"the keyring does not give the credentials of profile {name}: {error}; unlock it, run `kns login`, or "
+                "set KNS_USERNAME and KNS_APIKEY",
+            ) from error
 
     def store(self, name: str, profile: Profile, secret: str, *, make_current: bool = True) -> Profile:
         """Store a profile with its secret, in place of one of that name. Returns the profile as stored."""
@@ -102,7 +109,11 @@ class Profiles:
     def replace_secret(self, name: str, profile: Profile, secret: str) -> None:
         """Store a new secret where the old one is."""
         if profile.stored_in == "keyring" and self._keyring is not None:
-            self._keyring.set_password(SERVICE, name, secret)
+            if not self._try_keyring(name, secret):
+                raise CommandError(
+                    Exit.SIGNED_OUT,
+                    f"the keyring does not store the tokens of profile {name}; unlock it, or `kns login`",
+                )
         else:
             self._write("credentials.json", {**self._read_secrets(), name: secret})
 

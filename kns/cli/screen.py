@@ -81,6 +81,20 @@ class Screen:
         else:
             self.dump(data)
 
+    def record(self, data: Any) -> None:
+        """What a command did, as JSON or YAML. People see that it did not fail."""
+        if self.output is not Format.TABLE:
+            self.dump(data)
+
+    def stream(self, data: Any) -> None:
+        """One of many results that come one after another: a line of JSON, or a document of YAML."""
+        if self.output is Format.YAML:
+            self._write("---")
+            self.dump(data)
+            sys.stdout.flush()
+        else:
+            self._write(write_json(data))
+
     def dump(self, data: Any) -> None:
         text = write_json(data, indent=2)
         if self.output is Format.YAML:
@@ -101,8 +115,15 @@ class Screen:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
     def line(self, text: str) -> None:
-        """One line of a log or an event."""
-        sys.stdout.write((escape_line(text) if self.is_terminal else text) + "\n")
+        """One line of a result."""
+        self._write(escape_line(text))
+
+    def log(self, text: str) -> None:
+        """One line of a log or an event. A pipe gets it as it is."""
+        self._write(escape_line(text) if self.is_terminal else text.encode("utf-8", "backslashreplace").decode())
+
+    def _write(self, line: str) -> None:
+        sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
 

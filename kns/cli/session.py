@@ -17,6 +17,7 @@ from kns.cli.profiles import Profile, Profiles
 from kns.cli.screen import Format, Screen
 from kns.cli.surroundings import Surroundings
 from kns.client import ApiKey, Bearer, Client, Credentials, Renewed
+from kns.client.wire import is_address
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def check_url(url: str) -> str:
     Raises:
         CommandError: it is no address of a web server.
     """
-    if not url.startswith(("http://", "https://")) or not url.partition("//")[2]:
+    if not is_address(url):
         raise CommandError(Exit.USAGE, f"{url!r} is not an address; write it like https://kns.example.org")
     return url.rstrip("/")
 
@@ -117,6 +118,12 @@ def get_session(ctx: typer.Context) -> Session:
     session = ctx.find_object(Session)
     assert session is not None  # noqa: S101 - the callback of the app has set it
     return session
+
+
+def find_screen(ctx: typer.Context, output: Format | None) -> Screen:
+    """The screen of a command that needs no site, also if it is part of another program."""
+    session = ctx.find_object(Session)
+    return Screen(output or Format.TABLE) if session is None else session.screen_for(output)
 
 
 def open_session(

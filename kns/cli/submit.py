@@ -31,7 +31,7 @@ Uploads = Annotated[
     list[str] | None, typer.Option("--upload", metavar="KEY=FILE", help="A file for a parameter of type UPLOAD.")
 ]
 Machine = Annotated[
-    str | None, typer.Option("--machine", "-m", metavar="NAME", help="The machine; without it the smallest that fits.")
+    str | None, typer.Option("--machine", "-m", metavar="NAME", help="The machine; without it the first of `kns app`.")
 ]
 Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="How many nodes of the machine.")]
 CommandOption = Annotated[
@@ -132,12 +132,10 @@ def read_submission(client: Client, job: str) -> dict[str, Any]:
     Raises:
         CommandError: the user has no such job.
     """
-    ref = read_job(job)
-    for entry in client.get("jobs", all="true").values():
-        if ref in (entry["job_number"], entry["job_name"]):
-            found: dict[str, Any] = entry["job_api_submission"]
-            return found
-    raise CommandError(Exit.NOT_FOUND, f"you have no job {job}; `kns list --all` lists your jobs")
+    found = client.find_submission(read_job(job))
+    if found is None:
+        raise CommandError(Exit.NOT_FOUND, f"you have no job {job}; `kns list --all` lists your jobs")
+    return found
 
 
 def require_known(parameters: Mapping[str, Any]) -> None:
@@ -165,7 +163,10 @@ def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None
 
 
 def ensure_machine(client: Client, body: dict[str, Any]) -> None:
-    """Name the smallest machine that fits, if the submission names none."""
+    """
+    If the submission names no machine, take the first of the catalogue that the app admits, as the page does: an
+    administrator decides by the order of the machines.
+    """
     if not body["machine"].get("type"):
         body["machine"]["type"] = _choose_machine(client, body["app"], body["application"].get("command"))
 
@@ -250,7 +251,7 @@ def read_file(path: str) -> dict[str, Any]:
         data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except OSError as error:
         raise CommandError(Exit.USAGE, f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise CommandError(Exit.USAGE, f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise CommandError(Exit.USAGE, f"{path} must hold one object: the body of a submission")

@@ -17,7 +17,7 @@ from kns.model.job.job import JobState
 FIRST_POLL_S, LONGEST_POLL_S = 1.0, 5.0  # a start takes some ten seconds; a job may then run for days
 _GROWTH = 1.1
 _PATIENCE = 20  # polls in a row without an answer: kns restarts in that time
-_STATUSES = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
+_STATUSES: dict[str, Exit] = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
 
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ def status_of(job: Mapping[str, Any]) -> Exit:
     """The exit status for a job: OK while it lives."""
     if not is_over(job):
         return Exit.OK
-    return _STATUSES.get(JobState(job["status"]), Exit.STOPPED)
+    return _STATUSES.get(job["status"], Exit.STOPPED)
 
 
 def describe_end(job: Mapping[str, Any]) -> str:

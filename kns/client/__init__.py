@@ -4,7 +4,7 @@ The HTTP client of kns, for programs that call its API: the demo, the measuremen
 It imports the model and httpx only, so that it works without the scheduler's dependencies.
 """
 
-from kns.client.errors import ClientError, NoResponseError, ResponseError, UnknownJobError
+from kns.client.errors import AnswerError, ClientError, NoResponseError, ResponseError, UnknownJobError
 from kns.client.http import TIMEOUT_S, Client, read_error
 from kns.client.wire import (
     ENDED,
@@ -26,6 +26,7 @@ __all__ = [
     "OWN_PREFIX",
     "PREFIX",
     "TIMEOUT_S",
+    "AnswerError",
     "ApiKey",
     "Bearer",
     "Client",

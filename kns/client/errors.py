@@ -1,6 +1,6 @@
 """The errors of the client. A message names the method and the URL without its query, which may contain an API key."""
 
-from kns.model.errors import KnsError
+from kns.model.errors import KnsError, clip
 
 
 class ClientError(KnsError):
@@ -30,3 +30,10 @@ class ResponseError(ClientError):
 
 class UnknownJobError(ClientError):
     """kns does not list the job: it belongs to another user, or its record was deleted."""
+
+
+class AnswerError(ClientError):
+    """The answer is not one of kns, so the address leads to something else. `why` is the first difference."""
+
+    def __init__(self, call: str, why: str) -> None:
+        super().__init__(f"{call}: the answer is not one of kns: {clip(why, 200)}")

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import httpx
 
+from kns.client import shapes
 from kns.client.authorities import choose_authorities
 from kns.client.bounds import bound_answers
-from kns.client.errors import NoResponseError, ResponseError, UnknownJobError
+from kns.client.errors import AnswerError, NoResponseError, ResponseError, UnknownJobError
 from kns.client.wire import (
     OWN_PREFIX,
     PREFIX,
@@ -90,7 +91,7 @@ class Client:
         """
         try:
             response = self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoResponseError(f"{method} {self._url}{path}", error) from error
         if self._check is not None:
             self._check(response)
@@ -141,14 +142,30 @@ class Client:
             NoResponseError: the server did not respond. The job may exist; its label finds it.
         """
         key = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        answer = self._decode("POST", f"{PREFIX}/submit", self.send("POST", f"{PREFIX}/submit", json=body, headers=key))
-        return Submitted(number=int(answer["number"]), name=str(answer["name"]))
+        route = f"{PREFIX}/submit"
+        answer = self._decode("POST", route, self.send("POST", route, json=body, headers=key))
+        accepted = shapes.check(shapes.Accepted, f"POST {self._url}{route}", answer)
+        return Submitted(number=accepted["number"], name=accepted["name"])
 
     def jobs(self, *, ended: bool = False, label: str | None = None) -> dict[int, JobEntry]:
         """The user's live jobs by number, with `ended` also the ended ones, with `label` only those with that label."""
         wanted = {"label": label, "exactmatch": "true"} if label is not None else {}
         found = self.get("jobs", all="true" if ended else "false", **wanted)
         return {int(number): entry for number, entry in found.items()}
+
+    def list_jobs(self, params: Mapping[str, str] | None = None, *, team: bool = False) -> dict[int, JobEntry]:
+        """Jobs by number, of the user or of the user's team, as `params` of the route choose them."""
+        route = "teamjobs" if team else "jobs"
+        found = shapes.check_each(shapes.ListedJob, self._name("GET", PREFIX, route), self.get(route, **(params or {})))
+        return {entry["job_number"]: entry for entry in found.values()}  # type: ignore[misc]  # the shape is checked
+
+    def find_submission(self, job: JobRef) -> dict[str, Any] | None:
+        """What a job of the user was submitted with; None if the user has no such job."""
+        call = self._name("GET", PREFIX, "jobs")
+        for entry in shapes.check_each(shapes.SubmittedJob, call, self.get("jobs", all="true")).values():
+            if job in (entry["job_number"], entry["job_name"]):
+                return dict(entry["job_api_submission"])
+        return None
 
     def job(self, number: int) -> JobEntry:
         """
@@ -164,11 +181,12 @@ class Client:
 
     def apps(self, name: str | None = None) -> dict[str, dict[str, Any]]:
         """The apps that the user may run, by id; with `name` that one or none."""
-        return dict(self.get("apps", **({} if name is None else {"name": name})))
+        found = self.get("apps", **({} if name is None else {"name": name}))
+        return shapes.check_each(shapes.App, self._name("GET", PREFIX, "apps"), found)
 
     def machines(self) -> dict[str, dict[str, Any]]:
         """The site's machines by name."""
-        return dict(self.get("machines"))
+        return shapes.check_each(shapes.Shape, self._name("GET", PREFIX, "machines"), self.get("machines"))
 
     def info(self, job: JobRef) -> dict[str, Any] | None:
         """How to connect to a job; None while it is not reachable, and after its end."""
@@ -192,32 +210,35 @@ class Client:
 
     def detail(self, job: JobRef) -> dict[str, Any]:
         """A job with its timeline (`Job` of the API of kns's own clients)."""
-        return dict(self.get("job", prefix=OWN_PREFIX, **_name(job)))
+        return self._get_own(shapes.Job, "job", **_name(job))
 
     def metrics(self, job: JobRef) -> dict[str, int] | None:
         """What a running job uses at this moment: percent of its CPU, KiB of memory; None if nothing is measured."""
         found = self._find("metrics", **_name(job))
-        return None if found is None else dict(found["summary"])
+        if found is None:
+            return None
+        return dict(shapes.check(shapes.Measurement, self._name("GET", PREFIX, "metrics"), found)["summary"])
 
     def explain(self, job: JobRef) -> dict[str, Any]:
         """What a job does or waits for (`Explanation`)."""
-        return dict(self.get("explain", prefix=OWN_PREFIX, **_name(job)))
+        return self._get_own(shapes.Explanation, "explain", **_name(job))
 
     def limits(self) -> dict[str, Any]:
         """How many live jobs the user has, and may have (`Limits`)."""
-        return dict(self.get("limits", prefix=OWN_PREFIX))
+        return self._get_own(shapes.Limits, "limits")
 
     def overview(self, *, page: int = 1) -> dict[str, Any]:
         """The whole installation (`Overview`). ResponseError 403 for others than system admins."""
-        return dict(self.get("overview", prefix=OWN_PREFIX, page=page))
+        return self._get_own(shapes.Overview, "overview", page=page)
 
     def connection(self, job: JobRef) -> dict[str, Any]:
         """How to reach a running job (`Connection`). ResponseError 409 while it cannot be reached."""
-        return dict(self.get("connection", prefix=OWN_PREFIX, **_name(job)))
+        return self._get_own(shapes.Connection, "connection", **_name(job))
 
     def extend(self, job: JobRef, walltime: str) -> int:
         """Extend the walltime (HH:MM:SS from the start) of a live job, and return it in seconds. Safe to repeat."""
-        return int(self._post("extend", job, walltime=walltime)["walltime_seconds"])
+        answer = self._post("extend", job, walltime=walltime)
+        return int(shapes.check(shapes.Extended, self._name("POST", OWN_PREFIX, "extend"), answer)["walltime_seconds"])
 
     def keep(self, job: JobRef, *, keep: bool) -> None:
         """Keep everything of a live job after its end, or no longer. ResponseError 403: the user is no system admin."""
@@ -243,6 +264,13 @@ class Client:
         """Request the end of any live job."""
         self.get("terminate", **_name(job))
 
+    def _get_own(self, shape: type[shapes.Shape], route: str, **params: Any) -> dict[str, Any]:
+        call = self._name("GET", OWN_PREFIX, route)
+        return shapes.check(shape, call, self.get(route, prefix=OWN_PREFIX, **params))
+
+    def _name(self, method: str, prefix: str, route: str) -> str:
+        return f"{method} {self._url}{prefix}/{route}"
+
     def _post(self, route: str, job: JobRef, **values: str) -> Any:
         path = f"{OWN_PREFIX}/{route}"
         key = self._credentials.headers if isinstance(self._credentials, ApiKey) else {}
@@ -262,8 +290,8 @@ class Client:
             return response.text
         try:
             return response.json()
-        except ValueError as error:
-            raise ResponseError(call, response.status_code, f"the body is not JSON: {clip(response.text)}") from error
+        except (ValueError, RecursionError) as error:
+            raise AnswerError(call, f"it is no JSON: {response.text}") from error
 
 
 def _build_auth(credentials: Credentials | None) -> Callable[[httpx.Request], httpx.Request] | None:
@@ -284,10 +312,15 @@ def _name(job: JobRef) -> dict[str, Any]:
 
 
 def read_error(response: httpx.Response) -> str:
-    """The error text of a response: the value of `error` in its JSON body, or else the beginning of the body."""
+    """
+    The error text of a response: the value of `error` in its JSON body, or else the beginning of the body. For a
+    redirect, where it leads: it is not followed, because the credentials are for this server.
+    """
+    if response.is_redirect:
+        return f"it redirects to {clip(response.headers.get('location', 'nowhere'), 200)}"
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     return clip(error if isinstance(error, str) else response.text)

@@ -186,7 +186,7 @@ class Realm:
             )
         except OAuth2Error as error:
             raise RealmError(what, str(error.error), str(error.description or "")) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ClientError(f"{what}: the answer is not that of a realm") from error
 
     def _post(self, what: str, endpoint: str, body: Any) -> httpx.Response:
@@ -210,13 +210,13 @@ class Realm:
     def _send(self, what: str, method: str, address: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, address, **options)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoResponseError(what, error) from error
 
     def _decode(self, what: str, answer: httpx.Response) -> dict[str, Any]:
         try:
             found = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if answer.status_code >= 400 and isinstance(found, dict) and isinstance(found.get("error"), str):
             raise RealmError(what, clip(found["error"], 100), str(found.get("error_description") or ""))

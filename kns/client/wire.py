@@ -88,6 +88,27 @@ def is_gone(job: Mapping[str, Any]) -> bool:
     return job["job_status"] in ENDED and job["job_substatus"] == 0
 
 
+def is_address(url: str) -> bool:
+    """
+    Whether it is the address of a web server, without credentials in it: those would be in every error.
+
+    >>> [is_address(url) for url in ("https://a:8443/b", "http://[::1]", "https://", "https://a:x", "https://a b")]
+    [True, True, False, False, False]
+    >>> [is_address(url) for url in ("https://ana:key@a", "https://a?b", "https://a..b", "https://[::1")]
+    [False, False, False, False]
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        return False
+    is_plain = (
+        url.isprintable() and " " not in url and "@" not in parts.netloc and not parts.query and not parts.fragment
+    )
+    return parts.scheme in ("http", "https") and bool(host) and is_plain
+
+
 def is_loopback(url: str) -> bool:
     """
     >>> [is_loopback(url) for url in ("http://127.0.0.1:80", "http://[::1]/", "http://a.localhost", "http://localhost.a")]

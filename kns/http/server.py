@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from kns.http.errors import BAD_REQUEST, TOO_LATE, ErrorResponse
+from kns.http.sockets import Sockets
 from kns.logs import get_logger
 
 MAX_HEAD_BYTES = 16 * 1024  # of an incomplete head; a token of a realm with many roles has about 4 KiB
@@ -75,7 +76,7 @@ class ServerConfig(uvicorn.Config):
             host=host,
             port=port,
             http=BoundedHttp,
-            ws="none" if sockets_at is None else "websockets-sansio",
+            ws="none" if sockets_at is None else Sockets,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,  # a small message could become a large one
             log_config=None,

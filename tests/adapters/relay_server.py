@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -21,13 +22,30 @@ from websockets.typing import Subprotocol
 from tests.patience import PATIENCE_S
 
 V5 = "v5.channel.k8s.io"
+PORTS = "SPDY/3.1+portforward.k8s.io"  # that of `kubectl port-forward`
 TOKEN = "inner-token"
+
+
+class _Ports(ServerProtocol):
+    """As the API server: it takes names that RFC 6455 does not allow. `chosen` is what it answers."""
+
+    chosen = PORTS
+
+    def process_subprotocol(self, headers: Headers) -> Subprotocol | None:
+        return Subprotocol(self.chosen)
+
+
+class _Others(_Ports):
+    chosen = "SPDY/3.1+other"
 
 
 class TenantServer:
     def __init__(self, certificate: Path, key: Path) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []  # request line and headers
         self.lost = threading.Event()  # a client has left an open watch
+        self.messages: list[bytes] = []  # the first ones of WebSockets
+        self.arrived = threading.Event()  # one has
+        self.objects: dict[str, Any] = {}  # what is answered at a path
         self._certificate, self._key = certificate, key
         self._says: list[asyncio.Queue[bytes | None]] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -122,7 +140,7 @@ class TenantServer:
         if path in answers:
             await answers[path]()
             return
-        said = json.dumps({"line": first, "headers": headers, "body": body.decode()}).encode()
+        said = json.dumps(self.objects.get(path, {"line": first, "headers": headers, "body": body.decode()})).encode()
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
         head += f"Content-Length: {len(said)}\r\n\r\n"
         await self._write(writer, head.encode() + said)
@@ -156,17 +174,23 @@ class TenantServer:
                 return
 
     async def _talk(self, raw: bytes, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Send every message back; `bye` ends it. Only `/exec` has a WebSocket."""
+        """Send every message back; `bye` ends it."""
         if path == "/redirect":
             location = f"https://127.0.0.1:{self.port}/exec"
             await self._write(writer, f"HTTP/1.1 302 x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
             return
-        if path != "/exec":
+        protocols = {
+            "/exec": ServerProtocol(subprotocols=[Subprotocol(V5)]),
+            "/portforward": _Ports(),
+            "/other": _Others(),
+        }
+        path = f"/{path.rpartition('/')[2]}"
+        if path not in protocols:
             said = b'{"kind":"Status","status":"Failure","reason":"NotFound","message":"pods \\"x\\" not found"}'
             head = f"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n"
             await self._write(writer, head.encode() + said)
             return
-        protocol = ServerProtocol(subprotocols=[Subprotocol(V5)])
+        protocol = protocols[path]
         protocol.receive_data(raw)
         (request,) = protocol.events_received()
         assert isinstance(request, Request)
@@ -177,6 +201,8 @@ class TenantServer:
             for event in protocol.events_received():
                 assert isinstance(event, Frame)
                 if event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                    self.messages.append(bytes(event.data[:16]))
+                    self.arrived.set()
                     send = protocol.send_text if event.opcode is Opcode.TEXT else protocol.send_binary
                     send(event.data)
                     if event.data == b"bye":

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+import typer
 from typer.testing import CliRunner, Result
 
 from kns.cli.app import app
@@ -35,6 +36,8 @@ class Bridge(httpx.BaseTransport):
         self.fail = 0
         self.lose = 0  # requests that take effect, and whose answers are lost
         self.unreachable = ""  # a path without an answer
+        self.other: Callable[[httpx.Request], httpx.Response] | None = None  # another server at the address
+        self.change: Callable[[Any], Any] = lambda answer: answer  # of what the answers have as JSON
         self.seen: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -42,12 +45,17 @@ class Bridge(httpx.BaseTransport):
         if self.fail or request.url.path == self.unreachable:
             self.fail = max(0, self.fail - 1)
             raise httpx.ConnectError("connection refused")
+        if self.other is not None:
+            return self.other(request)
         target = request.url.raw_path.decode()
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())
         if self.lose:
             self.lose -= 1
             raise httpx.ReadError("connection reset")
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        content = answer.content
+        if answer.headers.get("content-type", "").startswith("application/json"):
+            content = json.dumps(self.change(answer.json())).encode()
+        return httpx.Response(answer.status_code, headers=answer.headers, content=content)
 
 
 @dataclass
@@ -61,6 +69,7 @@ class Terminal:
     opened: list[str] = field(default_factory=list)
     keyring: Keyring | None = None
     keycloak: httpx.BaseTransport | None = None
+    program: typer.Typer = app
     bridge: Bridge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +108,7 @@ class Terminal:
         )
 
     def run(self, *args: str, text: str | None = None) -> Result:
-        result = CliRunner().invoke(app, args, obj=self.surroundings, input=text)
+        result = CliRunner().invoke(self.program, args, obj=self.surroundings, input=text)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

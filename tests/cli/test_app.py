@@ -10,6 +10,7 @@ import httpx
 import pytest
 import typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from kns.cli.app import app
 from kns.cli.exits import Exit, explain_client_error
@@ -148,3 +149,19 @@ def nobody_folder(tmp_path: Path) -> Path:
 def test_completion_can_be_installed() -> None:
     found = {option for param in typer.main.get_command(app).params for option in param.opts}
     assert {"--install-completion", "--show-completion"} <= found
+
+
+COMPLETION = {
+    "bash": {"COMP_WORDS": "kns st", "COMP_CWORD": "1"},
+    "zsh": {"_TYPER_COMPLETE_ARGS": "kns st"},
+    "fish": {"_TYPER_COMPLETE_ARGS": "kns st", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETION)
+def test_a_shell_completes_commands(terminal: Terminal, shell: str) -> None:
+    """As the script does that `--install-completion` puts into the shell's configuration."""
+    environ = {"_KNS_COMPLETE": f"complete_{shell}", **COMPLETION[shell]}
+    result = CliRunner().invoke(app, [], prog_name="kns", env=environ, obj=terminal.surroundings)
+    assert "stop" in result.stdout
+    assert "list" not in result.stdout

@@ -3,117 +3,30 @@ Commands that reach a job's own cluster. kubectl is a shell script that answers 
 programs are real processes.
 """
 
-import base64
-import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from kns.cli.children import run_program
 from kns.cli.nested import hold_file
-from kns.model import names
-from kns.model.job.conditions import ConditionType, Reason
-from kns.model.job.job import Job, JobState, StopReason
+from kns.model.job.conditions import Reason
 from tests.api.client import Api
-from tests.builders import JobBuilder, a_job
+from tests.builders import a_job
 from tests.cli.conftest import Terminal
+from tests.cli.host import NAMESPACE, PORT, Host, encode, list_left, make_host, run_real, serving
 from tests.web.serving import serving as serving_page
 from tests.web.ui import Ui
 
 pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
 
-NAMESPACE = "kns-job-7"
-PORT = 40123
-SCRIPT = r"""#!/bin/sh
-cd '{folder}' || exit 9
-echo "$*" >> calls
-echo "$KUBECONFIG ${{KNS_APIKEY:-}}" >> environments
-[ -e refusal ] && {{ cat refusal >&2; exit 1; }}
-case "$1" in
-  get) [ ! -e "$2-$3.json" ] || cat "$2-$3.json" ;;
-  port-forward)
-    echo $$ >> pids
-    [ -e lost ] && {{ rm lost; echo 'Forwarding from 127.0.0.1:{port} -> 8443'; exit 1; }}
-    [ -e no-port ] && {{ cat no-port; exit 1; }}
-    echo 'Forwarding from 127.0.0.1:{port} -> 8443'
-    exec sleep 600 ;;
-  version) cat version ;;
-  cp) cat "$KUBECONFIG" > used; cat messages; exit "$(cat status)" ;;
-esac
-"""
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-ADMIN = f"""
-clusters:
-- cluster:
-    certificate-authority-data: {_encode("authority")}
-    server: https://evil.example.org
-  name: evil
-users:
-- name: admin
-  user:
-    client-certificate-data: {_encode("certificate")}
-    client-key-data: {_encode("key")}
-    exec: {{command: /tmp/evil}}
-"""
-
-
-@dataclass
-class Host:
-    """What the script knows of the host cluster."""
-
-    folder: Path
-
-    def store(self, kind: str, name: str, content: dict[str, Any]) -> None:
-        (self.folder / f"{kind}-{name}.json").write_text(json.dumps(content))
-
-    def store_job(self, name: str = "20260105141530-00007-hello-user1_s1") -> None:
-        self.store("namespace", NAMESPACE, {"metadata": {"annotations": {names.JOB_NAME_ANNOTATION: name}}})
-        self.store("service", NAMESPACE, {"spec": {"clusterIP": "10.96.0.9"}})
-        self.store("secret", f"{NAMESPACE}-certs", {"data": {"admin.conf": _encode(ADMIN)}})
-
-    def store_shell(self) -> None:
-        data = {"certificate-authority": _encode("authority"), "token": _encode("shell-token")}
-        self.store("secret", names.SHELL_ACCESS, {"data": data})
-
-    def write(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
-
-    def lines(self, name: str) -> list[str]:
-        file = self.folder / name
-        return file.read_text().splitlines() if file.exists() else []
-
-    def check_nothing_runs(self) -> None:
-        pids = self.lines("pids")
-        assert pids, "no port was opened"
-        for pid in pids:
-            with pytest.raises(ProcessLookupError):
-                os.kill(int(pid), 0)
-
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    folder = tmp_path / "host"
-    folder.mkdir()
-    program = folder / "kubectl"
-    program.write_text(SCRIPT.format(folder=folder, port=PORT))
-    program.chmod(0o755)
-    host = Host(folder)
-    host.write("version", "Client Version: v1.36.0\n")
-    host.write("status", "0")
-    host.write("messages", "")
-    host.store_job()
-    return host
+    return make_host(tmp_path / "host")
 
 
 @pytest.fixture
@@ -121,21 +34,6 @@ def terminal(api: Api, tmp_path: Path, host: Host) -> Terminal:
     terminal = Terminal(api, tmp_path / "kns")
     terminal.environ |= {"PATH": f"{host.folder}:{os.environ['PATH']}", "KUBECONFIG": "/host.conf"}
     return terminal
-
-
-def serving(number: int = 7) -> JobBuilder:
-    return a_job().numbered(number).condition(ConditionType.NAMESPACE_READY, at_s=1).started().exposed()
-
-
-def find(api: Api, number: int = 7) -> Job:
-    job = api.jobs.find(number)
-    assert job is not None
-    return job
-
-
-def _left(terminal: Terminal) -> list[str]:
-    folder = terminal.folder / "clusters"
-    return [each.name for each in folder.iterdir() if each.is_dir()] if folder.exists() else []
 
 
 # --- connect
@@ -157,11 +55,11 @@ def test_a_program_gets_a_kubeconfig_that_is_gone_afterwards(
     assert cluster["cluster"] == {
         "server": f"https://127.0.0.1:{PORT}",
         "tls-server-name": "localhost",
-        "certificate-authority-data": _encode("authority"),
+        "certificate-authority-data": encode("authority"),
     }
-    assert user["user"] == {"client-certificate-data": _encode("certificate"), "client-key-data": _encode("key")}
+    assert user["user"] == {"client-certificate-data": encode("certificate"), "client-key-data": encode("key")}
     assert Path(f"{seen}.mode").read_text().split() == ["600", "700"]
-    assert _left(terminal) == []
+    assert list_left(terminal) == []
     host.check_nothing_runs()
     forward = f"port-forward --namespace={NAMESPACE} --address=127.0.0.1 service/{NAMESPACE} :443"
     assert forward in host.lines("calls")
@@ -226,7 +124,7 @@ def test_a_host_that_refuses_is_one_sentence(
     api.add(serving())
     host.write(file, text)
     assert words in terminal.refuse(status, "connect", "7", "--", "true")
-    assert _left(terminal) == []
+    assert list_left(terminal) == []
 
 
 def test_control_characters_of_the_host_reach_no_terminal(api: Api, terminal: Terminal, host: Host) -> None:
@@ -303,7 +201,7 @@ def test_a_file_that_exists_is_never_replaced(api: Api, terminal: Terminal, host
     file.write_text("mine")
     assert terminal.refuse(2, "kubeconfig", "7", "-f", str(file)).startswith(f"{file} exists; choose another name")
     assert file.read_text() == "mine"
-    assert _left(terminal) == []
+    assert list_left(terminal) == []
     host.check_nothing_runs()
 
 
@@ -337,96 +235,7 @@ def test_a_folder_that_others_can_write_gets_no_kubeconfig(api: Api, terminal: T
     host.check_nothing_runs()
 
 
-# --- run
-
-
-def _prepare_run(api: Api, terminal: Terminal, host: Host) -> None:
-    """The submitted job serves when it is looked at for the second time."""
-
-    def serve() -> None:
-        (job,) = api.jobs.list_jobs()
-        assert job.spec.accepted is not None
-        namespace = job.spec.accepted.location.namespace
-        annotations = {names.JOB_NAME_ANNOTATION: job.spec.accepted.name}
-        host.store("namespace", namespace, {"metadata": {"annotations": annotations}})
-        host.store("service", namespace, {"spec": {"clusterIP": "10.96.0.9"}})
-        host.store("secret", f"{namespace}-certs", {"data": {"admin.conf": _encode(ADMIN)}})
-        api.jobs.write_status(job, serving(job.number or 0).build().status)
-
-    terminal.steps = [serve]
-
-
-@pytest.mark.parametrize("status", [0, 4])
-def test_a_cluster_is_a_step_of_a_pipeline(
-    api: Api, terminal: Terminal, host: Host, tmp_path: Path, status: int
-) -> None:
-    _prepare_run(api, terminal, host)
-    inside = f'cat "$KUBECONFIG" > {tmp_path}/seen; exit {status}'
-    result = terminal.run("run", "hello", "-m", "kns-small", "-l", "ci", "--", "sh", "-c", inside)
-    assert (result.exit_code, result.stdout, result.stderr) == (status, "", "")
-    assert f"127.0.0.1:{PORT}" in (tmp_path / "seen").read_text()
-    (job,) = api.jobs.list_jobs()
-    assert (job.spec.label, job.stop_reason) == ("ci", StopReason.TERMINATE)
-    host.check_nothing_runs()
-
-
-def test_a_job_that_fails_to_start_is_ended_and_the_program_not_run(
-    api: Api, terminal: Terminal, host: Host, tmp_path: Path
-) -> None:
-    def fail() -> None:
-        (job,) = api.jobs.list_jobs()
-        api.jobs.write_status(job, a_job().started().ended(JobState.FAILED).build().status)
-
-    terminal.steps = [fail]
-    line = terminal.refuse(1, "run", "hello", "--", "touch", str(tmp_path / "ran"))
-    assert line.endswith("CMD was not run")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_job_that_starts_too_slowly_is_ended(api: Api, terminal: Terminal) -> None:
-    terminal.steps = [lambda: None]
-    assert terminal.refuse(7, "run", "hello", "--timeout", "1", "--", "true").startswith("gave up after 1 s")
-    (job,) = api.jobs.list_jobs()
-    assert job.stop_reason is StopReason.TERMINATE
-
-
-def test_an_interrupted_submission_leaves_no_job(api: Api, terminal: Terminal) -> None:
-    """The answer is lost, and Ctrl-C comes while the submission is to be repeated."""
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    terminal.steps = [interrupt]
-    terminal.bridge.lose = 1
-    assert terminal.run("run", "hello", "-m", "kns-small", "--", "true").exit_code == 130
-    (job,) = api.jobs.list_jobs()
-    assert job.stop_reason is StopReason.TERMINATE
-
-
-def test_a_job_that_cannot_be_ended_is_named(api: Api, terminal: Terminal, host: Host) -> None:
-    _prepare_run(api, terminal, host)
-    terminal.steps += [lambda: None] * 4
-    terminal.bridge.unreachable = "/jarvice/terminate"
-    line = terminal.refuse(6, "run", "hello", "--", "true")
-    assert "goes on" in line
-    assert "end it with `kns terminate" in line
-    host.check_nothing_runs()
-
-
 # --- Signals: the real program and a real server
-
-
-def _run_real(address: str, terminal: Terminal, *args: str) -> subprocess.CompletedProcess[str]:
-    environ = {**terminal.environ, "KNS_URL": address, "KNS_CONFIG_DIR": str(terminal.folder)}
-    return subprocess.run(
-        [sys.executable, "-m", "kns", *args],
-        env=environ,
-        stdin=subprocess.DEVNULL,  # with a terminal there, kns would leave Ctrl-C to it
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.proves("security", "read a kubeconfig of a job that `kns connect` left behind")
@@ -439,10 +248,10 @@ def test_a_signal_ends_everything(
     wait = f'trap "exit {status}" {signal}; kill -{signal} $PPID; while :; do sleep 0.05; done'
     inside = f'cp "$KUBECONFIG" {tmp_path}/seen; {wait}'
     with serving_page(Ui(api)) as address:
-        done = _run_real(address, terminal, "connect", "7", "--", "sh", "-c", inside)
-    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+        found, output, errors = run_real(address, terminal, "connect", "7", "--", "sh", "-c", inside)
+    assert (found, output) == (status, ""), errors
     assert (tmp_path / "seen").exists()
-    assert _left(terminal) == []
+    assert list_left(terminal) == []
     host.check_nothing_runs()
 
 
@@ -452,9 +261,9 @@ def test_a_signal_before_the_program_runs_ends_everything(api: Api, terminal: Te
     program = host.folder / "kubectl"
     program.write_text(program.read_text().replace("[ -e no-port ]", "kill -TERM $PPID; exec sleep 600\n    [ -e x ]"))
     with serving_page(Ui(api)) as address:
-        done = _run_real(address, terminal, "connect", "7", "--", "true")
-    assert done.returncode == 143, done.stderr
-    assert _left(terminal) == []
+        status, _, errors = run_real(address, terminal, "connect", "7", "--", "true")
+    assert status == 143, errors
+    assert list_left(terminal) == []
     host.check_nothing_runs()
 
 
@@ -471,19 +280,42 @@ def test_files_are_copied_by_kubectl(api: Api, terminal: Terminal, host: Host) -
     api.add(serving())
     result = terminal.run("cp", "7", "web-0:/data/a", "-x", "-n", "lab", "-c", "main")
     assert result.exit_code == 2, "a name that looks like an option is none"
-    result = terminal.run("cp", "7", "web-0:/data/a", "./-x", "-n", "lab", "-c", "main")
+    result = terminal.run("cp", "7", "./-x", "web-0:/data/a", "-n", "lab", "-c", "main")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
-    assert "cp --namespace=lab --container=main -- web-0:/data/a ./-x" in host.lines("calls")
+    assert "cp --namespace=lab --container=main -- ./-x web-0:/data/a" in host.lines("calls")
     assert f"127.0.0.1:{PORT}" in "\n".join(host.lines("used"))
-    assert _left(terminal) == []
+    assert list_left(terminal) == []
 
 
 def test_a_copy_that_fails_is_one_sentence_without_control_characters(api: Api, terminal: Terminal, host: Host) -> None:
     api.add(serving())
     host.write("messages", "tar: removing /\n" * 10_000 + "tar: \x1b]0;title\x07: no such file\n")
     host.write("status", "1")
-    line = terminal.refuse(6, "cp", "7", "web-0:/a", "a")
-    assert line.startswith("`kubectl cp` failed: tar: \\x1b]0;title\\x07: no such file")
+    line = terminal.refuse(1, "cp", "7", "web-0:/a", "a")
+    assert "tar: removing /; tar: \\x1b]0;title\\x07: no such file; check both paths" in line
+
+
+NOTICE = "tar: removing leading '/' from member names\n"
+
+
+def test_a_copy_of_what_is_not_there_is_a_failure_although_kubectl_succeeds(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    """kubectl ends when the archive does, and may not wait for the status of `tar`."""
+    api.add(serving())
+    target = tmp_path / "out"
+    host.write("messages", NOTICE)
+    assert terminal.refuse(1, "cp", "7", "web-0:/no", str(target)).startswith(
+        "nothing was copied: there is no web-0:/no"
+    )
+    target.write_text("older")
+    os.utime(target, (1, 1))
+    assert terminal.refuse(1, "cp", "7", "web-0:/no", str(target)).startswith("nothing was copied")
+    host.write("copied", str(target))
+    assert terminal.run("cp", "7", "web-0:/a", str(target)).exit_code == 0
+    host.write("messages", NOTICE + "tar: can't open '/no': No such file or directory\ntar: error exit delayed\n")
+    line = terminal.refuse(1, "cp", "7", "web-0:/no", str(target))
+    assert line.startswith("not everything was copied: tar: can't open '/no': No such file or directory; check both")
 
 
 @pytest.mark.parametrize("version", ["Client Version: v1.15.3\n", "nonsense\n"])

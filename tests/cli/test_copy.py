@@ -16,7 +16,7 @@ import pytest
 import yaml
 from aiohttp import WSMsgType, web
 
-from kns.cli.cluster import _check_version
+from kns.cli.cluster import _OLDEST_KUBECTL, _check_version
 from kns.cli.kubectl import Kubectl, KubectlError
 
 pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
@@ -161,4 +161,4 @@ def test_a_container_writes_only_below_the_destination(
 
 
 def test_this_kubectl_is_new_enough(kubectl: Kubectl) -> None:
-    _check_version(kubectl)
+    _check_version(kubectl, _OLDEST_KUBECTL, "")

@@ -72,8 +72,21 @@ def test_with_access_to_the_host_only_if_asked(terminal: Terminal, tmp_path: Pat
     assert "--port is for" in terminal.refuse(2, "connect", "7", "--gateway", "--port", "6443", "--", "true")
 
 
-def test_ports_are_not_forwarded_through_kns(terminal: Terminal) -> None:
-    assert "--host-kubeconfig" in terminal.refuse(5, "port-forward", "7", "service/web", "8080", "--gateway")
+def test_ports_are_forwarded_through_kns(terminal: Terminal, tmp_path: Path) -> None:
+    program = tmp_path / "programs" / "kubectl"
+    script = f'[ "$1" = version ] && echo v1.31.0 && exit\ncat "$KUBECONFIG" > {tmp_path}/seen\n'
+    program.write_text(f'#!/bin/sh\n{script}echo "$*" > {tmp_path}/words; env > {tmp_path}/env\n')
+    assert terminal.run("port-forward", "7", "service/web", "8080:80").exit_code == 0
+    assert SERVER in (tmp_path / "seen").read_text()
+    words = (tmp_path / "words").read_text()
+    assert words == "port-forward --address=127.0.0.1 --namespace=default service/web 8080:80\n"
+    assert "KNS_APIKEY" not in (tmp_path / "env").read_text(), "kubectl may start plugins"
+
+
+def test_an_old_kubectl_cannot_forward_ports_through_kns(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "programs" / "kubectl").write_text("#!/bin/sh\necho v1.30.9\n")
+    line = terminal.refuse(2, "port-forward", "7", "service/web", "8080")
+    assert line.startswith("this kubectl is older than 1.31: with it, kubectl cannot forward ports through kns")
 
 
 def test_a_private_authority_is_kept(terminal: Terminal, tmp_path: Path) -> None:

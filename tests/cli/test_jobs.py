@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from kns.cli.jobs import build_job_table, list_new_lines
+from kns.cli.jobs import build_job_table
+from kns.cli.logs import list_new_lines
 from kns.cli.screen import Screen
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason

@@ -139,7 +139,7 @@ spec:
 
 
 def test_a_jobs_cluster_is_reached_through_kns(program: Program, site: Site, tmp_path: Path) -> None:
-    """Without access to the host: get, apply, logs -f, watch, exec, cp; errors in words."""
+    """Without access to the host: get, apply, logs -f, watch, exec, cp, port-forward; errors in words."""
     before, kns = dict(program.environ), urlsplit(site.url)
     program.environ.pop("KUBECONFIG")
     program.environ["HOME"] = str(tmp_path)
@@ -168,6 +168,14 @@ def _use_cluster(program: Program, site: Site, tmp_path: Path) -> None:
     program.run("cp", number, str(tmp_path / "in"), "ticks:/tmp/data")
     program.run("cp", number, "ticks:/tmp/data", str(tmp_path / "out"))
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+    with program.start("port-forward", number, "service/web", ":8080") as (child, line):
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        with httpx.Client(trust_env=False, timeout=30) as client:  # several connections through one WebSocket
+            pages = {client.get(f"http://127.0.0.1:{port}/", headers={"Connection": "close"}).text for _ in range(5)}
+        (page,) = pages
+        assert "a Kubernetes cluster of its own" in page
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(LIMIT_S) == 128 + signal.SIGTERM
     with program.start("connect", number, "--", "kubectl", "logs", "--follow", "ticks") as (child, line):
         assert line == "tick 1\n"
         assert child.stdout is not None

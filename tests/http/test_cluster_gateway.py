@@ -1,5 +1,6 @@
 """From a client through kns's real server to the API server of a job's cluster, over TLS, and back."""
 
+import asyncio
 import dataclasses
 import json
 import threading
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 import httpx
 import pytest
 import uvicorn
@@ -23,7 +25,7 @@ from kns.model.job.conditions import ConditionType
 from kns.model.job.location import Location
 from kns.service.ports import ClusterAccess
 from tests.adapters.certificates import make_certificate
-from tests.adapters.relay_server import TOKEN, V5, TenantServer
+from tests.adapters.relay_server import PORTS, TOKEN, V5, TenantServer
 from tests.api.client import VERSION, Api
 from tests.builders import a_job
 from tests.patience import PATIENCE_S
@@ -248,6 +250,48 @@ def test_a_websocket_carries_messages_in_both_directions(site: Site, tenant: Ten
     line, headers = tenant.seen[0]
     assert line == "GET /exec?command=sh&command=-c HTTP/1.1"
     assert not {"authorization", "x-api-key", "origin", "cookie"} & set(headers)
+
+
+async def _talk(site: Site, path: str, *protocols: str) -> tuple[str | None, list[bytes]]:
+    """The subprotocol, and the answers to two messages, by a client that allows every name of a subprotocol."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"http://{site.url}{path}", headers=KEY, protocols=protocols) as socket,
+    ):
+        said = []
+        for message in (b"\x80\x03frame", b"x" * 200_000):
+            await socket.send_bytes(message)
+            said.append(await socket.receive_bytes(timeout=PATIENCE_S))
+        return socket.protocol, said
+
+
+def test_ports_are_forwarded(site: Site, tenant: TenantServer) -> None:
+    """The name of its subprotocol is one that RFC 6455 does not allow."""
+    chosen, said = asyncio.run(_talk(site, "/portforward", PORTS))
+    assert (chosen, said) == (PORTS, [b"\x80\x03frame", b"x" * 200_000])
+    _, headers = tenant.seen[0]
+    assert headers["sec-websocket-protocol"] == PORTS
+    assert tenant.lost.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("path", "protocols", "code"),
+    [
+        ("/other", [PORTS], 503),  # the server chooses one that the client does not know
+        ("/portforward", ["a b"], 400),
+        ("/portforward", ['a"b'], 400),
+        ("/portforward", [""], 400),
+        ("/portforward", ["a" * 101], 400),
+        ("/portforward", [f"a{number}" for number in range(11)], 400),
+    ],
+)
+def test_subprotocols_are_names_that_the_client_asked_for(
+    site: Site, tenant: TenantServer, path: str, protocols: list[str], code: int
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        asyncio.run(_talk(site, path, *protocols))
+    assert caught.value.status == code
+    assert len(tenant.seen) == (code == 503)
 
 
 def test_a_client_that_leaves_ends_the_websocket_inside(site: Site, tenant: TenantServer) -> None:

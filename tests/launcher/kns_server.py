@@ -18,6 +18,16 @@ from tests.adapters.faulty_server import Answer, Seen
 from tests.launcher.cluster import JOBS, NAMESPACE, Cluster
 
 USERNAME, APIKEY, APP = "posit", "key:with:colons", "empty"
+APP_ENTRY = {
+    "id": APP,
+    "data": {
+        "name": APP,
+        "description": "",
+        "author": "",
+        "commands": {"Run": {"description": "", "parameters": {}, "machines": None}},
+        "machines": ["*"],
+    },
+}
 MACHINES: dict[str, dict[str, Any]] = {
     "kns-small": {"mc_cores": 2, "mc_ram": 4, "mc_properties": "appkind=kns"},
     "kns-large": {"mc_cores": 8, "mc_ram": 32, "mc_properties": "appkind=kns"},
@@ -36,6 +46,30 @@ class Submitted:
     key: str
     is_up: bool = False
     ended: str = ""  # why
+
+
+def build_detail(job: Submitted) -> dict[str, Any]:
+    """The answer of `/kns/job`."""
+    return {
+        **dict.fromkeys(("label", "project", "reason", "url", "walltime_seconds", "walltime_end", "usage")),
+        **dict.fromkeys(("submitted", "now"), "2026-01-05T14:15:30Z"),
+        "number": job.number,
+        "name": f"job-{job.number}",
+        "namespace": f"kns-job-{job.number}",
+        "user": USERNAME,
+        "app": APP,
+        "command": "Run",
+        "nodes": 1,
+        "rest": "awake",
+        "exit_code": 0,
+        "steps": [],
+        "machine": job.machine,
+        "status": "TERMINATED" if job.ended else "PROCESSING" if job.is_up else "SUBMITTED",
+        "substatus": "starting virtual cluster",
+        "message": job.ended or None,
+        "started": "2026-01-05T14:15:31Z" if job.is_up else None,
+        "ended": "2026-01-05T14:15:31Z" if job.ended else None,
+    }
 
 
 class KnsServer(Cluster):
@@ -80,7 +114,7 @@ class KnsServer(Cluster):
         if seen.path == "/jarvice/machines":
             return Answer(200, MACHINES, json_type)
         if seen.path == "/jarvice/apps":
-            return Answer(200, {APP: {}} if seen.query["name"] == APP else {}, json_type)
+            return Answer(200, {APP: APP_ENTRY} if seen.query["name"] == APP else {}, json_type)
         if seen.path == "/jarvice/jobs":
             live = {str(n): {"job_label": job.label} for n, job in self.submitted.items() if not job.ended}
             return Answer(
@@ -96,16 +130,7 @@ class KnsServer(Cluster):
             usage = {"cpu_used": 50, "memory_used": 65536, "memory_total": 1}
             return Answer(200, {"itemized": {}, "summary": usage}, json_type)
         assert seen.path == "/kns/job", seen.path
-        detail = {
-            "number": job.number,
-            "machine": job.machine,
-            "status": "TERMINATED" if job.ended else "PROCESSING" if job.is_up else "SUBMITTED",
-            "substatus": "starting virtual cluster",
-            "message": job.ended or None,
-            "started": "2026-01-05T14:15:31Z" if job.is_up else None,
-            "ended": "2026-01-05T14:15:31Z" if job.ended else None,
-        }
-        return Answer(200, detail, json_type)
+        return Answer(200, build_detail(job), json_type)
 
     def _submit(self, seen: Seen) -> dict[str, Any]:
         key = seen.headers["idempotency-key"]

@@ -20,7 +20,10 @@ from typing import Any
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers as AnswerHeaders
+from websockets.exceptions import ConnectionClosed, InvalidStatus, NegotiationError, WebSocketException
+from websockets.http11 import Request
 from websockets.typing import Subprotocol
 
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S
@@ -279,19 +282,51 @@ class _Straight(connect):
         return exc
 
 
+class _Handshake(ClientProtocol):
+    """
+    Asks for subprotocols of any name. The library allows no `/` in one, but the API server's for `kubectl port-forward`
+    is `SPDY/3.1+portforward.k8s.io`.
+    """
+
+    wanted: Sequence[str] = ()
+
+    def connect(self) -> Request:
+        request = super().connect()
+        if self.wanted:
+            request.headers["Sec-WebSocket-Protocol"] = ", ".join(self.wanted)
+        return request
+
+    def process_subprotocol(self, headers: AnswerHeaders) -> Subprotocol | None:
+        chosen = headers.get_all("Sec-WebSocket-Protocol")
+        if not chosen:
+            return None
+        if len(chosen) > 1 or chosen[0] not in self.wanted:
+            raise NegotiationError("the server chose a subprotocol that was not asked for")
+        return Subprotocol(chosen[0])
+
+
+def _build_connection(wanted: Sequence[str]) -> type[ClientConnection]:
+    class Connection(ClientConnection):
+        def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
+            handshake = _Handshake(protocol.uri, max_size=MAX_MESSAGE_BYTES, logger=protocol.logger)
+            handshake.wanted = wanted
+            super().__init__(handshake, **options)
+
+    return Connection
+
+
 def _connect(link: _Link, request: ClusterRequest, subprotocols: Sequence[str], head_s: float) -> _Straight:
     agents = [value for key, value in request.headers if key == "user-agent"]
     return _Straight(
         f"{'wss' if link.server.startswith('https') else 'ws'}://{link.server.partition('://')[2]}{request.target}",
         ssl=link.context if link.server.startswith("https") else None,
-        subprotocols=[Subprotocol(each) for each in subprotocols] or None,
+        create_connection=_build_connection(subprotocols),
         additional_headers=[*((k, v) for k, v in request.headers if k != "user-agent"), *link.credentials],
         user_agent_header=agents[0] if agents else "kns",
         compression=None,  # kubectl's data is compressed already, or small
         proxy=None,
         open_timeout=head_s,
         close_timeout=CONNECT_TIMEOUT_S,
-        max_size=MAX_MESSAGE_BYTES,
         max_queue=_MOST_QUEUED,
     )
 

@@ -10,6 +10,7 @@ credentials by themselves. Cookies and parameters are no credentials here.
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,6 +61,7 @@ RECHECK_S = 30.0  # how often an open request is checked: the job may have ended
 IDLE_S = 3600.0  # a watch without changes is silent; Kubernetes ends one after at most an hour
 OLDEST_S = 12 * 3600.0  # a day's work in one `kubectl logs -f`; credentials are then checked again
 MOST_SUBPROTOCOLS = 10
+_SUBPROTOCOL = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z/]{1,100}")  # RFC 6455 has no `/`; Kubernetes does
 _MOST_DIGITS = 18
 
 # `impersonate-*` is for the job's cluster, where the user is an administrator.
@@ -89,6 +91,7 @@ _NO_CREDENTIALS = ErrorResponse(
 )
 _AMBIGUOUS = ErrorResponse(401, "there is more than one Authorization header")
 _NOT_ASCII = ErrorResponse(400, "the path is not encoded")
+_BAD_SUBPROTOCOL = ErrorResponse(400, "the header Sec-WebSocket-Protocol has no list of names, or too many")
 _OTHER_UPGRADE = ErrorResponse(
     400, "this works by WebSocket only; use kubectl 1.31 or later, and check that the container runs"
 )  # SPDY needs connections that no HTTP proxy passes on. kubectl tries it after any refusal of a WebSocket.
@@ -119,13 +122,13 @@ async def relay(request: Request, ports: Ports, sender: Sent, body: RawBody, num
 
 
 async def tunnel(socket: WebSocket, ports: Ports, sender: Sent, number: str) -> None:
-    """One WebSocket: exec, attach, or a watch."""
+    """One WebSocket: exec, attach, port-forward, or a watch."""
     try:
+        wanted = _read_subprotocols(socket)
         visit = await _admit(socket, ports, sender, number)
         request = ClusterRequest("GET", _read_target(socket, number), _choose_sent(socket))
-        wanted = socket.scope.get("subprotocols") or []
         with visit.enter("socket"):
-            async with visit.clusters.connect(visit.location, request, wanted[:MOST_SUBPROTOCOLS]) as channel:
+            async with visit.clusters.connect(visit.location, request, wanted) as channel:
                 if isinstance(channel, RefusedChannel):
                     await socket.send_denial_response(_pass_refusal(channel, socket.scope))
                     return
@@ -235,6 +238,13 @@ def _read_target(connection: HTTPConnection, number: str) -> str:
         raise HttpError(_NOT_ASCII)
     target = f"/{raw.removeprefix(prefix)}"
     return f"{target}?{query}" if query else target
+
+
+def _read_subprotocols(socket: WebSocket) -> list[str]:
+    wanted: list[str] = socket.scope.get("subprotocols") or []
+    if len(wanted) > MOST_SUBPROTOCOLS or not all(_SUBPROTOCOL.fullmatch(each) for each in wanted):
+        raise HttpError(_BAD_SUBPROTOCOL)
+    return wanted
 
 
 def _choose_sent(connection: HTTPConnection) -> Headers:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from kns.client import (
+    AnswerError,
     ApiKey,
     Bearer,
     Client,
@@ -71,10 +72,13 @@ def test_a_name_that_is_not_ascii_is_sent_as_utf_8() -> None:
 
 @pytest.mark.parametrize(("job", "params"), [(7, {"number": "7"}), ("a-name", {"name": "a-name"})])
 def test_the_api_of_own_clients_takes_a_number_or_a_name(job: int | str, params: dict[str, str]) -> None:
-    server = serve(body={"number": 7})
+    server = serve(body={"url": None, "shell_url": None, "user": "user1", "password": "p", "newer": 1})
     with a_client(server) as client:
-        for call, path in ((client.detail, "job"), (client.explain, "explain"), (client.connection, "connection")):
-            assert call(job) == {"number": 7}
+        assert client.connection(job)["newer"] == 1, "further keys stay"
+        assert (server.last.url.path, server.params) == ("/kns/connection", params)
+        for call, path in ((client.detail, "job"), (client.explain, "explain")):
+            with pytest.raises(AnswerError, match=f"/kns/{path}: the answer is not one of kns: [a-z]+: Field required"):
+                call(job)
             assert (server.last.url.path, server.params) == (f"/kns/{path}", params)
 
 
@@ -197,7 +201,7 @@ def test_the_error_text_of_a_response(response: httpx.Response, text: str) -> No
 
 def test_a_success_that_is_no_json_although_it_says_so_is_an_error() -> None:
     broken = Server(httpx.Response(200, text="{", headers={"content-type": "application/json"}))
-    with a_client(broken) as client, pytest.raises(ResponseError, match="the body is not JSON"):
+    with a_client(broken) as client, pytest.raises(AnswerError, match="the answer is not one of kns: it is no JSON"):
         client.jobs()
 
 

@@ -1,0 +1,136 @@
+"""Commands about what a job printed, and what happened in its namespace: logs, events."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from kns.cli.exits import CommandError, Exit
+from kns.cli.options import ADMINISTRATORS, JobArgument, Output, read_job
+from kns.cli.screen import Format, Screen
+from kns.cli.session import get_session
+from kns.cli.waiting import Patient, poll
+from kns.client import Client, ResponseError
+from kns.model.job.output import CUT
+
+_UNAUTHORIZED = 401
+
+outputs = typer.Typer()
+
+
+@outputs.command()
+def logs(
+    ctx: typer.Context,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the job has ended.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Only the last lines; 0 for all.")] = 0,
+    output: Output = None,
+) -> None:
+    """
+    Print the output of a job: what deploying it printed, and why it ended.
+
+    It is the same text while the job runs and after its end. With --follow, JSON has one object a line.
+    """
+    session = get_session(ctx)
+    screen = session.screen_for(output)
+    ref = read_job(job)
+    with session.connect() as client:
+        printed: list[str] = []
+        patient = Patient(after_first=True)
+
+        def read() -> tuple[dict[str, Any], list[str]]:
+            found = client.detail(ref)
+            return found, _read_output(client, found, lines=0 if printed or follow else lines)
+
+        for _ in poll(session):
+            answer = patient.ask(read)
+            if answer is None:
+                continue
+            found, text = answer
+            new = text if not printed else list_new_lines(printed, text)
+            _print_lines(screen, found["number"], new[-lines:] if lines and not printed else new, one_by_one=follow)
+            printed = text or printed
+            if not follow or found["ended"] is not None:
+                return
+
+
+def _print_lines(screen: Screen, number: int, lines: Sequence[str], *, one_by_one: bool) -> None:
+    if screen.output is Format.TABLE:
+        for line in lines:
+            screen.log(line)
+    elif one_by_one:
+        for line in lines:
+            screen.stream({"number": number, "line": line})
+    else:
+        screen.dump({"number": number, "lines": list(lines)})
+
+
+def _read_output(client: Client, job: dict[str, Any], *, lines: int) -> list[str]:
+    if job["started"] is None and job["ended"] is None:
+        return []
+    if job["ended"] is None:
+        return client.tail(job["number"], lines=lines)
+    return client.output(job["number"], lines=lines)
+
+
+def list_new_lines(before: list[str], after: list[str]) -> list[str]:
+    """
+    The lines of `after` that follow those of `before`. Once lines at the beginning were cut, they are found by the
+    last ones that both have.
+
+    >>> list_new_lines(["a", "b"], ["a", "b", "c"])
+    ['c']
+    >>> list_new_lines(["a", "b", "c"], ["[earlier lines were cut]", "b", "c", "d"])
+    ['d']
+    >>> list_new_lines(["a"], ["x", "y"])
+    ['x', 'y']
+    """
+    if after[: len(before)] == before:
+        return after[len(before) :]
+    start = 1 if after[:1] == [CUT] else 0
+    shared = _count_shared(before, after[start:])
+    return after[start + shared :] if shared else after
+
+
+def _count_shared(before: Sequence[str], after: Sequence[str]) -> int:
+    """
+    How many lines at the end of `before` are those at the beginning of `after`, at most. The time is linear (the prefix
+    function of Knuth, Morris and Pratt), because a server could send millions of equal lines.
+
+    >>> _count_shared("xab", "abc"), _count_shared("aaa", "aa"), _count_shared("a", "b"), _count_shared("", "b")
+    (2, 2, 0, 0)
+    """
+    lengths: list[int] = []  # of the longest own beginning that also ends at each line of `after`
+    for line in after:
+        length = lengths[-1] if lengths else 0
+        while length and (length == len(after) or after[length] != line):
+            length = lengths[length - 1]
+        lengths.append(length + (len(lengths) > length and after[length] == line))
+    shared = 0
+    for line in before:
+        while shared and (shared == len(after) or after[shared] != line):
+            shared = lengths[shared - 1]
+        shared += shared < len(after) and after[shared] == line
+    return shared
+
+
+@outputs.command(rich_help_panel=ADMINISTRATORS)
+def events(ctx: typer.Context, job: JobArgument, output: Output = None) -> None:
+    """
+    Print the Kubernetes events of a live job's namespace, oldest first. Only for system administrators.
+
+    `kns explain` shows the newest warnings to everybody who may see the job.
+    """
+    session = get_session(ctx)
+    with session.connect() as client:
+        number = client.detail(read_job(job))["number"]
+        try:
+            lines = client.events(number)
+        except ResponseError as error:
+            if error.status != _UNAUTHORIZED:
+                raise
+            raise CommandError(
+                Exit.SIGNED_OUT,
+                "only system administrators may read all events; `kns explain` shows the newest warnings",
+            ) from error
+    _print_lines(session.screen_for(output), number, lines, one_by_one=False)
