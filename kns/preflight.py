@@ -131,6 +131,7 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         ),
         runtime_classes=settings.classes_runtime_classes,
         machines=machines,
+        lists_nodes=settings.free_machines,
     )
     try:
         client = connect(administrators or settings.kubeconfig)

@@ -29,6 +29,7 @@ from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
 from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
+from kns.adapters.kube.nodes import KubeFreeRoom
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.relay import KubeJobClusters
@@ -55,6 +56,7 @@ from kns.http.app import FrontEnd, build_app
 from kns.http.server import ServerConfig
 from kns.logs import get_logger
 from kns.model import names
+from kns.model.catalog.free import Selector, read_selector
 from kns.model.job.job import Job
 from kns.model.site import Site
 from kns.ports import IdentityProvider, Kind, SignInProvider, World
@@ -398,6 +400,21 @@ class _Wiring:
         find_access = partial(read_users_kubeconfig, self._cluster, for_all=for_all)
         return ClusterAccess(KubeJobClusters(find_access), for_all=for_all)
 
+    def _build_room(self) -> KubeFreeRoom | None:
+        """What is free of each machine; None if the site does not show it."""
+        if not self._settings.free_machines:
+            return None
+        return KubeFreeRoom(
+            self._client,
+            list_selectors=self._list_selectors,
+            sum_requests=self._cluster.sum_requests,
+            clock=self._clock,
+        )
+
+    def _list_selectors(self) -> set[Selector]:
+        machines = self._catalog.current().machines.values()
+        return {read_selector(machine.node_selector) for machine in machines if machine.runs_nested_jobs}
+
     def _build_service(self) -> ServicePorts:
         settings, clock = self._settings, self._clock
         return ServicePorts(
@@ -414,6 +431,7 @@ class _Wiring:
             bearer=_build_bearer(settings),
             members=self._build_members(),
             clusters=self._build_cluster_access(),
+            room=self._build_room(),
             system_namespace=settings.system_namespace,
             has_volume=self._has_volume,
         )

@@ -35,6 +35,7 @@ class Bridge(httpx.BaseTransport):
         self.fail = 0
         self.lose = 0  # requests that take effect, and whose answers are lost
         self.unreachable = ""  # a path without an answer
+        self.missing = ""  # a path that this kns does not have
         self.seen: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -43,6 +44,8 @@ class Bridge(httpx.BaseTransport):
             self.fail = max(0, self.fail - 1)
             raise httpx.ConnectError("connection refused")
         target = request.url.raw_path.decode()
+        if request.url.path == self.missing:
+            return httpx.Response(404, json={"error": "Not found"})
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())
         if self.lose:
             self.lose -= 1

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS
+from kns.adapters.kube.nodes import admits_jobs
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -21,7 +22,7 @@ from kns.model.errors import ForbiddenError, KnsError, NotFoundError
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
-from kns.model.site import TOLERATED_TAINTS, GatewayRef
+from kns.model.site import GatewayRef
 from kns.ports import Kind
 
 OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
@@ -64,7 +65,7 @@ Object = Mapping[str, Any]
 class Wanted:
     """
     What the settings and the catalogue require of the host. `uses_own_account`: the requests are made with the account
-    of kns, not with an administrator's.
+    of kns, not with an administrator's. `lists_nodes`: kns shows what is free of each machine.
     """
 
     namespace: str
@@ -76,6 +77,7 @@ class Wanted:
     storage_classes: tuple[str, ...]
     runtime_classes: tuple[str, ...]
     machines: tuple[Machine, ...]
+    lists_nodes: bool
 
 
 def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
@@ -88,7 +90,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         return
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("CustomResourceDefinition", lambda: _check_schema(client)),
-        ("rights", lambda: check_rights(asker)),
+        ("rights", lambda: check_rights(asker, lists_nodes=wanted.lists_nodes)),
         ("ClusterRoles", lambda: check_roles(client)),
         ("admission policies", lambda: _check_policies(client, wanted)),
         ("classes", lambda: _check_classes(client, wanted)),
@@ -266,7 +268,7 @@ def _check_openshift(client: KubeClient) -> Iterator[Finding]:
 
 def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
     """Check the nodes of each machine. A machine limits a whole job, so a smaller node causes only a warning."""
-    nodes = [node for node in client.request("GET", "/api/v1/nodes")["items"] if _admits_jobs(node)]
+    nodes = [node for node in client.request("GET", "/api/v1/nodes")["items"] if admits_jobs(node)]
     for machine in machines:
         check, wanted = f"nodes for {machine.mc_name}", machine.node_selector
         label = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "any"
@@ -280,14 +282,6 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
             yield Finding(check, Severity.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
         else:
             yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
-
-
-def _admits_jobs(node: Object) -> bool:
-    """Whether the node accepts new pods with the tolerations of a job's pods."""
-    spec = node.get("spec") or {}
-    hard = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
-    tolerated = all(t["key"] in TOLERATED_TAINTS and t["effect"] == "NoSchedule" for t in hard)
-    return tolerated and not spec.get("unschedulable")
 
 
 def _has_room(node: Object, machine: Machine) -> bool:
