@@ -132,6 +132,7 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         runtime_classes=settings.classes_runtime_classes,
         machines=machines,
         image_volumes=settings.image_volumes,
+        lists_nodes=settings.free_machines,
     )
     try:
         client = connect(administrators or settings.kubeconfig)

@@ -144,24 +144,30 @@ def _describe_bounds(parameter: Mapping[str, Any]) -> str:
 
 @offers.command()
 def machines(ctx: typer.Context, output: Output = None) -> None:
-    """List the machines that jobs can run on."""
+    """List the machines that jobs can run on, and if the site shows it, how many more jobs of each find room now."""
     session = get_session(ctx)
     screen = session.screen_for(output)
     with session.connect() as client:
         found = list_machines(client)
+        free = client.free() if found else {}
     if not found and screen.output is Format.TABLE:
         screen.note("this site has no machines for jobs yet")
         return
-    rows = [
-        (each.mc_name, each.mc_cores, each.mc_ram, each.mc_gpus or None, max(1, each.mc_scale_max), each.mc_description)
-        for each in found
-    ]
     data = [
         {"machine": each.mc_name, "cores": each.mc_cores, "memory_gib": each.mc_ram, "gpus": each.mc_gpus,
-         "most_nodes": max(1, each.mc_scale_max), "description": each.mc_description}
+         "most_nodes": max(1, each.mc_scale_max), "free": free.get(each.mc_name), "description": each.mc_description}
         for each in found
     ]  # fmt: skip
-    screen.show(data, build_table(("MACHINE", "CORES", "GIB", "GPUS", "NODES", "ABOUT"), rows, wraps="ABOUT"))
+    columns = {"machine": "MACHINE", "cores": "CORES", "memory_gib": "GIB", "gpus": "GPUS", "most_nodes": "NODES"}
+    if any(count is not None for count in free.values()):
+        columns["free"] = "FREE"
+    columns["description"] = "ABOUT"
+    rows = [tuple(_show(key, each[key]) for key in columns) for each in data]
+    screen.show(data, build_table(tuple(columns.values()), rows, wraps="ABOUT"))
+
+
+def _show(key: str, value: object) -> object:
+    return value or None if key == "gpus" else value
 
 
 def list_machines(client: Client) -> list[Machine]:

@@ -188,6 +188,13 @@ class Client:
         """The site's machines by name."""
         return shapes.check_each(shapes.Shape, self._name("GET", PREFIX, "machines"), self.get("machines"))
 
+    def free(self) -> dict[str, int | None]:
+        """How many more jobs of each machine find room now; empty from a kns that is too old to say it (`Free`)."""
+        response = self.ask("free", prefix=OWN_PREFIX)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return {}
+        return dict(self._decode("GET", f"{OWN_PREFIX}/free", response)["machines"])
+
     def info(self, job: JobRef) -> dict[str, Any] | None:
         """How to connect to a job; None while it is not reachable, and after its end."""
         found = self._find("info", **_name(job))

@@ -76,8 +76,8 @@ def _build_source(kind: str, source: Json, where: str, *, read_only: bool) -> di
             raise InvalidInputError(f"{where}.source.monitors", "is required for a mount of the type cephFs")
         # A name, or Kubernetes' own object with one.
         reference = source.get("secretRef")
-        given, key = (reference, "name") if isinstance(reference, dict) else (source, "secretRef")
-        if secret := read_text(given, key, path=f"{where}.source.secretRef"):
+        holder, key = (reference, "name") if isinstance(reference, dict) else (source, "secretRef")
+        if secret := read_text(holder, key, path=f"{where}.source.secretRef"):
             volume["secretRef"] = {"name": secret}
     if read_only and kind != "host":  # a hostPath has no such field; the mount has it
         volume["readOnly"] = True

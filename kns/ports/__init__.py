@@ -14,6 +14,7 @@ from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
 from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally
 from kns.ports.relay import ClusterAnswer, ClusterChannel, ClusterRequest, JobClusters, RefusedChannel
+from kns.ports.room import FreeRoom
 from kns.ports.traffic import Traffic
 from kns.ports.virtual import Renderer, VirtualClusters
 
@@ -30,6 +31,7 @@ __all__ = [
     "ClusterRequest",
     "Context",
     "Doors",
+    "FreeRoom",
     "Health",
     "IdentityProvider",
     "InputStore",

@@ -6,6 +6,7 @@ from typing import Any
 
 from kns.model.appdef.appdef import AppDef, Command, parse_appdef
 from kns.model.catalog.catalog import App, User
+from kns.model.catalog.free import count_fitting
 from kns.model.catalog.machine import Machine
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.service.errors import NotPermittedError
@@ -41,6 +42,20 @@ def list_fit_machines(ports: ServicePorts, appdef: AppDef, command: Command) -> 
 
 def _most_nodes(machine: Machine) -> int:
     return max(1, machine.mc_scale_max)
+
+
+def count_free(ports: ServicePorts) -> dict[str, int | None]:
+    """
+    For each machine that runs nested jobs, how many more jobs of it would find room now (`kns.model.catalog.free`).
+    None if that is not known, for all of them on a site that does not show it.
+    """
+    room = ports.room.read() if ports.room is not None else None
+    machines = ports.catalog.current().machines
+    return {
+        name: count_fitting(room, machine) if room is not None else None
+        for name, machine in machines.items()
+        if machine.runs_nested_jobs
+    }
 
 
 def list_vaults(ports: ServicePorts, user: User) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from kns.ports import (
     Bearer,
     CatalogSource,
     Clock,
+    FreeRoom,
     Health,
     JobClusters,
     JobStore,
@@ -48,8 +49,9 @@ class ClusterAccess:
 class ServicePorts:
     """
     The outside world of the use cases. If `bearer` is None, every token is refused; if `members` is None, there is no
-    warm pool; if `clusters` is None, no user reaches the cluster of a job through kns. `system_namespace` is kns's own.
-    `has_volume`: the state of a job's virtual cluster outlives its pods, as far as the watch cache knows.
+    warm pool; if `clusters` is None, no user reaches the cluster of a job through kns; if `room` is None, nobody learns
+    what is free of a machine. `system_namespace` is kns's own. `has_volume`: the state of a job's virtual cluster
+    outlives its pods, as far as the watch cache knows.
     """
 
     jobs: JobStore
@@ -65,5 +67,6 @@ class ServicePorts:
     bearer: Bearer | None = None
     members: Members | None = None
     clusters: ClusterAccess | None = None
+    room: FreeRoom | None = None
     system_namespace: str = "kns-system"
     has_volume: Callable[[Job], bool] = lambda _job: False

@@ -333,6 +333,12 @@ class Settings(BaseModel):
         "Which jobs' clusters users reach with `kubectl` through kns: none, those of jobs with a web shell, or all. "
         "With `all`, whoever may see a job is an administrator inside its cluster (docs/cluster-gateway.md).",
     )
+    free_machines: Bool = _variable(
+        "KNS_FREE_MACHINES",
+        False,
+        "`true`: users see how many more jobs of each machine would find room now. kns then needs the right to list "
+        "nodes (`overlays/free-machines`, docs/web-page.md).",
+    )
     network_policies: Bool = _variable(
         "KNS_NETWORK_POLICIES", True, "`false`: new jobs get no NetworkPolicies, so their pods have no network limits."
     )

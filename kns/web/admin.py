@@ -37,4 +37,4 @@ def show_overview(request: Request, ports: Ports, member: Administrator) -> Resp
 
 @routes.add(Route("admin/live", "Tells when a job has changed.", methods=GET))
 async def follow_all(site: Web, member: Administrator) -> Response:
-    return EventStream(site.live, site.live.listen(member.user.username, everything=True))
+    return EventStream(site.live, site.live.listen(member.user.username, shows=lambda _job: True))

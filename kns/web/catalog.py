@@ -14,11 +14,11 @@ from kns.http.errors import HttpError
 from kns.http.routes import GET, POST, Route, Routes
 from kns.model.appdef.appdef import Command
 from kns.model.catalog.catalog import App
-from kns.model.errors import InvalidInputError
+from kns.model.errors import InvalidInputError, TransientError
 from kns.model.job.job import Job
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission
-from kns.service.catalog import get_app, list_apps, list_fit_machines, list_vaults
+from kns.service.catalog import count_free, get_app, list_apps, list_fit_machines, list_vaults
 from kns.service.errors import InactiveAccountError, NotStoredError, TooManyJobsError, TooManyRequestsError
 from kns.service.find import accepted_of
 from kns.service.overview import read_allowance
@@ -28,20 +28,25 @@ from kns.service.submit import submit_job
 from kns.web import fields
 from kns.web.errors import ERRORS, UNKNOWN_FILE
 from kns.web.lookup import find_visible_job, read_number
-from kns.web.pages import HEADERS, redirect, render_page
+from kns.web.pages import HEADERS, MAX_SEARCH, redirect, render_page
 from kns.web.site import PREFIX
-from kns.web.visitor import Form, Member, SignedIn
+from kns.web.visitor import FORM_TOKEN, FromHere, Member, PostedForm, SignedIn, Visited, Visitor, sign_in_first
 
 MAX_ICON_BYTES = 256 * 1024  # of the base64 text; a larger one is not shown. Icons of published apps have up to 100 KiB
 _ICON_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # no SVG, which may contain script
+MAX_KEPT = 256 * 1024  # characters of a form that are shown again to somebody who must sign in first
 _SEEN_ICON_S = 3600
+_AWAY = "kns cannot reach its cluster at this moment. Submit once more in a minute; that makes one job and not two."
+_OTHER_SESSION = (
+    "You signed in again after this form was made. Check what is filled in, choose files again, and submit once more."
+)
 
 routes = Routes(ERRORS)
 
 
 @routes.add(Route("apps", "The apps that the visitor may use.", methods=GET))
 def show_apps(request: Request, ports: Ports, member: SignedIn) -> Response:
-    wanted = request.query_params.get("q", "").strip()
+    wanted = request.query_params.get("q", "")[:MAX_SEARCH].strip()
     apps = list_apps(ports, member.user)
     found = [app for app in apps.values() if _matches(app, wanted.lower())]
     return render_page(
@@ -57,8 +62,9 @@ def show_apps(request: Request, ports: Ports, member: SignedIn) -> Response:
 
 
 def _matches(app: App, wanted: str) -> bool:
-    texts = (app.id, app.data.name, app.data.description, app.data.author, *app.data.classifications)
-    return all(any(word in text.lower() for text in texts) for word in wanted.split())
+    data = app.data
+    text = "\n".join((app.id, data.name, data.description, data.author, *data.classifications)).lower()
+    return all(word in text for word in wanted.split())
 
 
 def _has_icon(app: App) -> bool:
@@ -101,29 +107,52 @@ def _choose(app: App, wanted: str | None) -> tuple[str, Command]:
 
 
 @routes.add(Route("apps/{app_id}", "Submit a job of an app.", methods=POST))
-def submit(app_id: str, ports: Ports, member: SignedIn, form: Form) -> Response:
+def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: FromHere) -> Response:
+    """If the session has ended or changed since the form was made, nothing is submitted, and nothing typed is lost."""
+    form, member = sent.form, visitor.member
+    if member is None:
+        return _keep_form(request, visitor, form)
     app = get_app(ports, app_id, member.user)
     key, command = _choose(app, form.text("command"))
     parameters = fields.read_parameters(command, form)
+    if not sent.is_current:
+        filled = Filled(values=parameters, settings=fields.read_settings(form), refused=Refusal(_OTHER_SESSION))
+        return _render_form(ports, member, app, key, filled, status=403)
     body = fields.build_submission(app.id, key, parameters, form)
     try:
-        request = SubmitRequest(
+        wanted = SubmitRequest(
             parse_model(Submission, body),
             body,
             size_bytes=fields.measure_submission(body),
             idempotency_key=_read_once(form),
         )
-        job = submit_job(ports, member.identity, request)
+        job = submit_job(ports, member.identity, wanted)
     except InvalidInputError as error:
         refused = _describe_refusal(error, command)
         status = 400
     except (TooManyRequestsError, TooManyJobsError, InactiveAccountError, NotStoredError) as error:
         refused = Refusal(str(error))
         status = 503 if isinstance(error, NotStoredError) else 403 if isinstance(error, InactiveAccountError) else 429
+    except TransientError:
+        refused, status = Refusal(_AWAY), 503
     else:
         return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
-    filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused)
+    # Whether a job was stored may be unknown, and then sending the form once more must not make another one.
+    once = form.text("once") if status == 503 and _read_once(form) else ""
+    filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
     return _render_form(ports, member, app, key, filled, status=status)
+
+
+def _keep_form(request: Request, visitor: Visitor, form: PostedForm) -> Response:
+    """A page that has what was filled in, to send it again after a sign-in in another tab."""
+    kept = {key: text for key, text in form.texts.items() if key != FORM_TOKEN}
+    size = sum(len(key) + len(text) for key, text in kept.items())
+    if not visitor.had_cookie or size > MAX_KEPT:
+        raise sign_in_first(request, visitor)
+    return render_page(
+        "kept.html", title="Your session has ended", status=401, kept=kept, has_files=bool(form.files),
+        action=request.scope["path"],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +173,7 @@ def _describe_refusal(error: InvalidInputError, command: Command) -> Refusal:
     return Refusal(f"{label}: {error.problem}", field)
 
 
-def _read_once(form: Form) -> str | None:
+def _read_once(form: PostedForm) -> str | None:
     """A value that the form had from the start, so that sending it twice makes one job."""
     once = form.text("once")
     return f"page-{once}" if once.isascii() and once.isalnum() and len(once) <= 64 else None
@@ -152,12 +181,16 @@ def _read_once(form: Form) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a form already contains: values of parameters, other fields, why it was refused, the job to repeat."""
+    """
+    What a form already contains: values of parameters, other fields, why it was refused, the job to repeat, and the
+    value that makes it one form however often it is sent, "" for a new one.
+    """
 
     values: Mapping[str, Any]
     settings: Mapping[str, str]
     refused: Refusal | None = None
     repeated: Job | None = None
+    once: str = ""
 
 
 def _render_form(
@@ -182,12 +215,19 @@ def _render_form(
         settings={**dict.fromkeys(fields.SETTINGS, ""), **filled.settings},
         machines=list_fit_machines(ports, app.data, command),
         catalog_machines=ports.catalog.current().machines,
+        **_describe_free(ports),
         vaults=list_vaults(ports, member.user),
         refused=refused,
         repeated=repeated,
         left_out=inputs.keys if inputs else (),
-        once=secrets.token_hex(16),
+        once=filled.once or secrets.token_hex(16),
     )
+
+
+def _describe_free(ports: ServicePorts) -> dict[str, Any]:
+    """What is free of each machine. A site that does not show it, or does not know it now, says nothing about it."""
+    free = count_free(ports)
+    return {"free": free, "shows_free": any(count is not None for count in free.values())}
 
 
 @routes.add(Route("machines", "The machines that jobs can have.", methods=GET))
@@ -199,5 +239,6 @@ def show_machines(ports: Ports, member: SignedIn) -> Response:
         current="machines",
         member=member,
         machines=list(machines),
+        **_describe_free(ports),
         allowance=read_allowance(ports, member.user),
     )

@@ -25,10 +25,14 @@ from kns.model.appdef.parameters import (
 )
 from kns.model.job.job import Job
 from kns.model.reading.scalars import write_scalar
+from kns.service.submit import MAX_BYTES
+from kns.web.text import choose_visible
 from kns.web.visitor import PostedForm
 
 PREFIX = "p:"  # before the key of a parameter, so that it cannot be the name of another field
 SETTINGS = ("machine", "nodes", "walltime", "label", "project", "vault", "readonly")
+# In a submission a file has four thirds of its size, and the rest of the form needs room, too.
+MAX_FILE_BYTES = (MAX_BYTES - 16 * 1024) * 3 // 4
 _LONG_TEXT = 120  # characters of a default from which a text gets several lines
 _PATH = "application.parameters."
 # The fields of a form by the key paths of refusals.
@@ -46,8 +50,8 @@ _FIELD_OF_PATH = {
 class Field:
     """
     One field as HTML has it. `kind` is `text`, `lines`, `number`, `checkbox`, `select` or `file`. `hint` says what the
-    browser cannot check. `needs` and `needs_not` are the fields of the BOOL parameters that it depends on, `condition`
-    says the same in words.
+    browser cannot check. `most` is the largest file in bytes. `needs` and `needs_not` are the fields of the BOOL
+    parameters that it depends on, `condition` says the same in words.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Field:
     low: str = ""
     high: str = ""
     step: str = ""
-    accept: str = ""
+    most: int = 0
     hint: str = ""
     needs: tuple[str, ...] = ()
     needs_not: tuple[str, ...] = ()
@@ -83,7 +87,7 @@ def _build_field(key: str, parameter: Parameter, value: Any, command: Command) -
         given = parameter.value or parameter.values[0]
     common: dict[str, Any] = {
         "name": PREFIX + key,
-        "label": parameter.name or key,
+        "label": choose_visible(parameter.name, key),
         "help": parameter.description,
         "required": parameter.required,
         "value": "" if given is None else given if isinstance(given, str) else _write(given),
@@ -105,7 +109,7 @@ def _describe_condition(parameter: Parameter, command: Command) -> str:
 
 
 def _name_of(command: Command, key: str) -> str:
-    return f"“{command.parameters[key].name or key}”"
+    return f"“{choose_visible(command.parameters[key].name, key)}”"
 
 
 def _describe_kind(parameter: Parameter, given: Any) -> dict[str, Any]:
@@ -131,8 +135,8 @@ def _describe_kind(parameter: Parameter, given: Any) -> dict[str, Any]:
             hint = "a number" if decimals is None else f"a number with at most {decimals} decimals"
             return {"kind": "number", **_bounds(parameter), "step": "any", "hint": _range_hint(parameter, hint)}
         case UploadParameter():
-            size = f"at most {parameter.size} bytes" if parameter.size is not None else ""
-            return {"kind": "file", "value": "", "hint": f"A file, {size}." if size else "A file."}
+            most = MAX_FILE_BYTES if parameter.size is None else min(parameter.size, MAX_FILE_BYTES)
+            return {"kind": "file", "value": "", "most": most, "hint": f"A file, at most {most} bytes."}
         case FileParameter():
             patterns = [part.strip() for part in (parameter.filter or "").split("|") if part.strip()]
             hint = f"The path of a file in your vault{', like ' + ' or '.join(patterns) if patterns else ''}."

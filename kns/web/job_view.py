@@ -9,6 +9,7 @@ from kns.model.job.job import Job, JobState, Rest
 from kns.model.job.timeline import Step, StepState
 from kns.model.job.usage import Usage
 from kns.service.find import accepted_of
+from kns.web.text import choose_visible
 
 _ENDED = {
     JobState.COMPLETED: ("Completed", "good"),
@@ -42,7 +43,7 @@ class Card:
 
     @property
     def title(self) -> str:
-        return self.job.spec.label or self.job.spec.app
+        return choose_visible(self.job.spec.label, self.job.spec.app)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ from kns.http.help_page import render_help
 from kns.http.routes import GET, POST, Route, Routes
 from kns.model.errors import InvalidInputError, TransientError
 from kns.model.job.job import Job, JobState
-from kns.model.job.timeline import build_timeline
+from kns.model.job.timeline import build_timeline, find_active
 from kns.model.reading.duration import format_walltime, parse_walltime
 from kns.service.catalog import list_apps, require_admin
 from kns.service.control import extend, put_to_sleep, shut_down, terminate, wake
-from kns.service.errors import InactiveAccountError, NotRunningError
+from kns.service.errors import InactiveAccountError, NotOfferedError, NotRunningError
 from kns.service.explain import explain
-from kns.service.find import accepted_of
+from kns.service.find import accepted_of, leads_owner
 from kns.service.insight import measure, read_events
 from kns.service.ports import ServicePorts
+from kns.service.relay import require_cluster
 from kns.service.view import list_newest, read_connection, read_output, read_tail
 from kns.web.errors import ERRORS
 from kns.web.job_view import (
@@ -34,8 +35,9 @@ from kns.web.job_view import (
 )
 from kns.web.live import EventStream
 from kns.web.lookup import NamedJob
-from kns.web.pages import HEADERS, redirect, render_page
-from kns.web.site import PREFIX, Web
+from kns.web.pages import HEADERS, MAX_SEARCH, redirect, render_page
+from kns.web.site import PREFIX, Web, WebSite
+from kns.web.text import clean_output
 from kns.web.visitor import Form, Member, SignedIn
 
 SHOWN_LINES = 200  # of the output in a job's page; the whole output is one link away
@@ -59,7 +61,7 @@ routes.router.add_api_route("", enter, methods=["GET"])  # without the slash, as
 def show_jobs(request: Request, ports: Ports, member: SignedIn) -> Response:
     query, user, now = request.query_params, member.user, ports.clock.now()
     ended, team = query.get("show") == "ended", query.get("of") == "team"
-    wanted, page = query.get("q", "").strip(), read_page(query.get("page"))
+    wanted, page = query.get("q", "")[:MAX_SEARCH].strip(), read_page(query.get("page"))
     shown, has_more = list_newest(
         ports, user, live=not ended, team=team, label=wanted or None, start=(page - 1) * CARDS, most=CARDS
     )
@@ -85,12 +87,19 @@ def read_page(text: str | None) -> int:
 
 
 @routes.add(Route("jobs/live", "Tells when a job of the visitor has changed.", methods=GET))
-async def follow_jobs(site: Web, member: SignedIn) -> Response:
-    return EventStream(site.live, site.live.listen(member.user.username))
+async def follow_jobs(request: Request, ports: Ports, site: Web, member: SignedIn) -> Response:
+    user = member.user
+
+    def shows(job: Job | None) -> bool:
+        """As `show_jobs` with the same parameter."""
+        return job is not None and (job.spec.user == user.username or leads_owner(user, job, ports.catalog.current()))
+
+    is_team = request.query_params.get("of") == "team"
+    return EventStream(site.live, site.live.listen(user.username, shows=shows if is_team else None))
 
 
 @routes.add(Route("jobs/{number}", "One job.", methods=GET))
-def show_job(ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Response:
+def show_job(request: Request, ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Response:
     now, steps = ports.clock.now(), build_timeline(job)
     parts = _Parts(ports, job)
     over, total = count_progress(steps)
@@ -107,8 +116,10 @@ def show_job(ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Respon
         rows=build_rows(steps, usual=site.usual.read(ports.jobs, job.spec.app), now=now),
         over=over,
         total=total,
+        active=find_active(steps),
         why=parts.explain(),
         link=parts.connect(),
+        gateway=_find_gateway(request, ports, site, member, job),
         output=parts.read_output(),
         measured=parts.measure(),
         usage=job.status.usage.at(job.status.end_time or now) if job.status.usage else None,
@@ -120,6 +131,17 @@ def show_job(ports: Ports, site: Web, member: SignedIn, job: NamedJob) -> Respon
         is_mine=job.spec.user == member.user.username,
         problem=parts.problem,
     )
+
+
+def _find_gateway(request: Request, ports: ServicePorts, site: WebSite, member: Member, job: Job) -> str | None:
+    """The address of the API server of the job's cluster through kns; None if kubectl cannot use it."""
+    try:
+        require_cluster(ports, member.user, job)
+    except (NotOfferedError, InactiveAccountError, NotRunningError):
+        return None
+    origin = site.url or f"{request.scope['scheme']}://{request.headers.get('host', '')}"
+    # Kubernetes clients send no credentials without TLS.
+    return f"{origin}/kns/cluster/{accepted_of(job).number}" if origin.startswith("https://") else None
 
 
 class _Parts:
@@ -161,9 +183,8 @@ class _Parts:
     def read_output(self) -> str | None:
         if not self.problem:
             with self._attempt():
-                if self._job.is_ended:
-                    return read_output(self._ports, self._job, SHOWN_LINES)
-                return read_tail(self._ports, self._job, SHOWN_LINES)
+                read = read_output if self._job.is_ended else read_tail
+                return clean_output(read(self._ports, self._job, SHOWN_LINES))
         return None
 
     def measure(self) -> Any:

@@ -34,9 +34,9 @@ PING_S = 25.0  # proxies close a connection without data after 30 s or more
 STREAM_S = 900.0  # then the browser connects anew and is authenticated again
 OUTPUT_S = 2.0  # between two reads of outputs; the leader stores a growing log about as often
 OUTPUTS_PER_TURN = 10  # outputs read in one turn, so that many starting jobs do not burden the host's API
-RETRY_MS = 3000  # after which a browser connects again
+RETRY_MS = 3000  # after which a browser connects again, at the earliest
+RETRY_SPREAD_MS = 5000  # by which it differs, so that the pages of a replica that ended do not all come back at once
 
-_OPENING = f"retry: {RETRY_MS}\n\n".encode()
 _CHANGED = b"event: changed\ndata: 1\n\n"
 _PING = b": \n\n"
 
@@ -49,11 +49,14 @@ class TooManyPagesError(KnsError):
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One open page. `record` is None for a list of the jobs of `user`, or of all users if `everything`."""
+    """
+    One open page. `record` is None for a list, which is that of the jobs that it `shows`. A job whose record is gone is
+    None there.
+    """
 
     user: str
     record: str | None
-    everything: bool = False
+    shows: Callable[[Job | None], bool]
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -108,9 +111,12 @@ class LivePages:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wake_all)
 
-    def listen(self, user: str, *, job: Job | None = None, everything: bool = False) -> Listener:
+    def listen(
+        self, user: str, *, job: Job | None = None, shows: Callable[[Job | None], bool] | None = None
+    ) -> Listener:
         """
-        A page of that user about `job`, or about the user's jobs. Call `leave` at its end.
+        A page of that user about `job`, or about the jobs that it `shows`: the user's without it. Call `leave` at its
+        end.
 
         Raises:
             TooManyPagesError: there are too many pages.
@@ -118,7 +124,8 @@ class LivePages:
         if len(self) >= self._max_streams or self._users[user] >= self._max_streams_of_user:
             raise TooManyPagesError(f"{user} has {self._users[user]} live pages, all users have {len(self)}")
         self._loop = asyncio.get_running_loop()
-        listener = Listener(user, job.record if job else None, everything)
+        own = shows or (lambda job: job is not None and job.spec.user == user)
+        listener = Listener(user, job.record if job else None, own)
         self._users[user] += 1
         if job is None:
             self._lists.add(listener)
@@ -131,7 +138,8 @@ class LivePages:
         """The bytes of the stream, until the browser leaves, the server stops, or `STREAM_S` have passed."""
         loop = asyncio.get_running_loop()
         until = loop.time() + STREAM_S * random.uniform(0.8, 1.2)  # noqa: S311 - so that not all come back at once
-        yield _OPENING
+        retry_ms = RETRY_MS + random.randrange(RETRY_SPREAD_MS)  # noqa: S311 - for the same reason
+        yield f"retry: {retry_ms}\n\n".encode()
         while not self._closed and loop.time() < until:
             try:
                 await asyncio.wait_for(listener.changed.wait(), PING_S)
@@ -175,7 +183,7 @@ class LivePages:
         for listener in self._by_record.get(record, ()):
             listener.changed.set()
         for listener in self._lists:
-            if listener.everything or (job is not None and listener.user == job.spec.user):
+            if listener.shows(job):
                 listener.changed.set()
 
     def _wake_all(self) -> None:

@@ -22,6 +22,7 @@ from kns.http.errors import (
 )
 from kns.model.reading.duration import describe_duration
 from kns.web.site import PREFIX
+from kns.web.text import choose_visible
 from kns.web.visitor import Member
 
 _HERE = Path(__file__).parent
@@ -71,6 +72,9 @@ _WORDS = {
 }
 
 
+MAX_SEARCH = 200  # characters of a search; each word is compared with every text
+
+
 def _describe_age(moment: datetime | None, now: datetime) -> str:
     return describe_duration((now - moment).total_seconds()) if moment else ""
 
@@ -83,8 +87,8 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_TEMPLATES.globals |= {"base": PREFIX, "assets": _ASSETS}
-_TEMPLATES.filters |= {"duration": describe_duration, "since": _describe_age}
+_TEMPLATES.globals |= {"base": PREFIX, "assets": _ASSETS, "max_search": MAX_SEARCH}
+_TEMPLATES.filters |= {"duration": describe_duration, "since": _describe_age, "visible": choose_visible}
 
 
 def render_page(

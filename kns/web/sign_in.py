@@ -13,11 +13,11 @@ from kns.logs import get_logger
 from kns.model.errors import RefusedError, UnavailableError, clip
 from kns.service.errors import TooManyRequestsError, WrongCredentialsError
 from kns.service.identity import Identity, verify_key, verify_token
-from kns.web.errors import ERRORS, NO_KEYCLOAK
+from kns.web.errors import ERRORS, FORGED, NO_KEYCLOAK
 from kns.web.pages import redirect, render_page
 from kns.web.session import start_session
 from kns.web.site import PREFIX, Web, WebSite
-from kns.web.visitor import Form, Visited, Visitor, clear_session, read_target, set_session
+from kns.web.visitor import Form, FromHere, Visited, Visitor, clear_session, read_target, set_session
 
 _BACK = f"{PREFIX}/sign-in/keycloak/back"
 _RANDOM_BYTES = 32
@@ -158,7 +158,10 @@ def _build_leave_url(site: WebSite) -> str | None:
 
 
 @routes.add(Route("sign-out", "End the session.", methods=POST))
-def sign_out(request: Request, site: Web, visitor: Visited, _form: Form) -> Response:
+def sign_out(request: Request, site: Web, visitor: Visited, sent: FromHere) -> Response:
+    """A session that has ended already can be left without the token of its forms."""
+    if visitor.identity is not None and not sent.is_current:
+        raise HttpError(FORGED)
     leave = _build_leave_url(site) if visitor.session.claims is not None else None
     page = render_page("signed_out.html", title="Signed out", leave=leave)
     clear_session(page, request, site)

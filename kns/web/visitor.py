@@ -1,6 +1,7 @@
 """Who sends a request to the page, and whether a form came from it."""
 
 import hmac
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ MAX_FIELD_BYTES = 64 * 1024  # of one field of a form with files, as of a text i
 
 _COOKIE, _SECURE_COOKIE = "kns_session", "__Host-kns_session"  # a host cannot set the second one for another host
 _OWN_SITE = frozenset({"same-origin", "none"})  # "none": the user typed the address
+_OF_JOB = re.compile(rf"({PREFIX}/jobs/[0-9]{{1,18}})/([a-z]+)")
+_NO_PAGES = frozenset({"open", "live"})  # what a job has below its page to which nobody can be led back
 _SIGN_IN_FIRST = ErrorResponse(303, "Sign in first.")
 
 
@@ -44,6 +47,10 @@ class Visitor:
     @property
     def user(self) -> User | None:
         return self.identity.user if self.identity else None
+
+    @property
+    def member(self) -> "Member | None":
+        return Member(self.identity, self.session) if self.identity else None
 
 
 def _read_visitor(request: Request, ports: Ports, site: Web) -> Visitor:
@@ -71,18 +78,30 @@ class Member:
 
 
 def _require_member(request: Request, visitor: Visited) -> Member:
-    if visitor.identity is None:
-        raise HttpError(_SIGN_IN_FIRST, headers={"Location": _sign_in_path(request, visitor)})
-    return Member(visitor.identity, visitor.session)
+    if visitor.member is None:
+        raise sign_in_first(request, visitor)
+    return visitor.member
+
+
+def sign_in_first(request: Request, visitor: Visitor) -> HttpError:
+    """The way to the sign-in, which leads back to the page."""
+    return HttpError(_SIGN_IN_FIRST, headers={"Location": _sign_in_path(request, visitor)})
 
 
 def _sign_in_path(request: Request, visitor: Visitor) -> str:
-    """The sign-in, with the page to return to. A form that was sent is lost, so the way back is its page."""
-    path = request.scope["path"] if request.method == "GET" else f"{PREFIX}/jobs"
-    query = request.scope["query_string"].decode("latin-1")
-    back = quote(f"{path}?{query}" if query and request.method == "GET" else path, safe="")
+    back = quote(_find_page(request), safe="")
     ended = "&ended=1" if visitor.had_cookie else ""
-    return f"{PREFIX}/sign-in?to={back[:MAX_PATH]}{ended}"
+    return f"{PREFIX}/sign-in?to={back if len(back) <= MAX_PATH else ''}{ended}"
+
+
+def _find_page(request: Request) -> str:
+    """The page to return to. For a form it is the page that had it, because the form itself was not done."""
+    path: str = request.scope["path"]
+    if request.method != "GET":
+        of_job = _OF_JOB.fullmatch(path)
+        return of_job[1] if of_job else path if path.startswith(f"{PREFIX}/apps/") else f"{PREFIX}/jobs"
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 SignedIn = Annotated[Member, Depends(_require_member)]
@@ -108,20 +127,42 @@ class PostedForm:
         return self.texts.get(key, "")
 
 
-async def _read_form(request: Request, raw: RawBody, visitor: Visited, site: Web) -> PostedForm:
+@dataclass(frozen=True, slots=True)
+class SentForm:
     """
-    The fields of a form that this page made for this session.
+    A form that came from this site. It may be shown to its sender again. What it asks for may be done only if it
+    `is_current`: made for this session.
+    """
 
+    form: PostedForm
+    is_current: bool
+
+
+async def _read_sent_form(request: Request, raw: RawBody, visitor: Visited, site: Web) -> SentForm:
+    """
     Raises:
         HttpError: it came from another site, or cannot be read.
     """
     if not _is_from_here(request, site):
         raise HttpError(FORGED)
     form = await _decode_form(request, raw)
-    token = form.text(FORM_TOKEN)
-    if not visitor.is_known or not hmac.compare_digest(token.encode(), visitor.session.form_token.encode()):
+    own, token = visitor.session.form_token.encode(), form.text(FORM_TOKEN).encode("utf-8", "surrogatepass")
+    return SentForm(form, visitor.is_known and hmac.compare_digest(token, own))
+
+
+FromHere = Annotated[SentForm, Depends(_read_sent_form)]
+
+
+async def _read_form(sent: FromHere) -> PostedForm:
+    """
+    The fields of a form that this page made for this session.
+
+    Raises:
+        HttpError: it was made for another session.
+    """
+    if not sent.is_current:
         raise HttpError(FORGED)
-    return form
+    return sent.form
 
 
 Form = Annotated[PostedForm, Depends(_read_form)]
@@ -175,10 +216,18 @@ def read_target(text: str | None) -> str:
     """
     A page of this site to go to, from a parameter that anybody can write into a link; else the list of jobs.
 
+    A job's address is not one: browsers forbid that a form of this page leads to another site, also by way of a
+    redirect, so the sign-in leads to the job's page.
+
     >>> read_target("/ui/jobs/7"), read_target("//evil.example/ui/"), read_target("/ui/../x"), read_target(None)
     ('/ui/jobs/7', '/ui/jobs', '/ui/jobs', '/ui/jobs')
+    >>> read_target("/ui/jobs/7/open")
+    '/ui/jobs/7'
     """
     text = text or ""
+    of_job = _OF_JOB.match(text)
+    if of_job and of_job[2] in _NO_PAGES:
+        return of_job[1]
     is_own = text.startswith(f"{PREFIX}/") and len(text) <= MAX_PATH and text.isprintable() and text.isascii()
     if not is_own or "\\" in text or ".." in text or text.startswith(f"{PREFIX}/sign-"):
         return f"{PREFIX}/jobs"

@@ -38,16 +38,24 @@ RETRY_S = 5.0  # after a write that failed
 log = get_logger(__name__)
 
 _HERE = Path(__file__).parent
-_STYLE = (_HERE / "static" / "wake.css").read_text()
+_STYLE, _SCRIPT = ((_HERE / "static" / name).read_text() for name in ("wake.css", "wake.js"))
+
+
+def _digest(text: str) -> str:
+    """How a Content-Security-Policy names what a page contains."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
 _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Retry-After": str(RELOAD_S),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
+        f"default-src 'none'; style-src {_digest(_STYLE)}; script-src {_digest(_SCRIPT)}; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'"
     ),
+    "X-Kns-Waiting": "1",  # tells the page's script from answers of the app
 }
 # In the order in which they happen.
 _STEPS = ("The job was asked to wake up", "Its cluster is starting", "The app is starting")
@@ -193,5 +201,5 @@ def _render(job: Job, task: BackgroundTask | None) -> Response:
         at = 2 if condition.message == APP_STARTS else 1
     elif not job.spec.sleep:
         at = len(_STEPS) - 1  # awake; the controller is about to lead back to the app
-    page = render_text("wake.html", style=_STYLE, steps=_STEPS, at=at, reload_s=RELOAD_S)
+    page = render_text("wake.html", style=_STYLE, script=_SCRIPT, steps=_STEPS, at=at, reload_s=RELOAD_S)
     return Response(page, 503, _HEADERS, "text/html", task)

@@ -4,10 +4,12 @@ from functools import partial
 
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube.health import HostHealth
+from kns.adapters.kube.nodes import KubeFreeRoom
 from kns.adapters.kube.relay import KubeJobClusters
 from kns.adapters.recent import RecentLists
 from kns.adapters.sliding_window import SlidingWindow
 from kns.engine.claims import Claims
+from kns.model.catalog.free import Selector, read_selector
 from kns.model.job.job import Job
 from kns.ports import Kind
 from kns.service.find import LOOKUPS_PER_MINUTE
@@ -35,6 +37,7 @@ def build_service(parts: Parts) -> ServicePorts:
         bearer=build_bearer(settings),
         members=_build_members(parts),
         clusters=_build_cluster_access(parts),
+        room=_build_room(parts),
         system_namespace=settings.system_namespace,
         has_volume=partial(_has_volume, parts),
     )
@@ -64,6 +67,23 @@ def _build_cluster_access(parts: Parts) -> ClusterAccess | None:
     for_all = mode == "all"
     find_access = partial(read_users_kubeconfig, parts.cluster, for_all=for_all)
     return ClusterAccess(KubeJobClusters(find_access), for_all=for_all)
+
+
+def _build_room(parts: Parts) -> KubeFreeRoom | None:
+    """What is free of each machine; None if the site does not show it."""
+    if not parts.settings.free_machines:
+        return None
+    return KubeFreeRoom(
+        parts.client,
+        list_selectors=partial(_list_selectors, parts),
+        sum_requests=parts.cluster.sum_requests,
+        clock=parts.clock,
+    )
+
+
+def _list_selectors(parts: Parts) -> set[Selector]:
+    machines = parts.catalog.current().machines.values()
+    return {read_selector(machine.node_selector) for machine in machines if machine.runs_nested_jobs}
 
 
 def _has_volume(parts: Parts, job: Job) -> bool:

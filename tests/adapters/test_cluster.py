@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import pytest
@@ -18,6 +19,7 @@ from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
+from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, UnavailableError
 from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
@@ -201,6 +203,26 @@ def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) 
     server.put("/api/v1", "persistentvolumes", volume)
     host.wait_for(4)
     assert sorted(host.told) == ["kns-job-12", "kns-job-20", "kns-job-30", "kns-job-7"]
+
+
+def test_what_jobs_request_is_summed_up_by_the_nodes_of_their_machines(server: ApiServer, host: Host) -> None:
+    """Of every job and pool member, kns's own pods included. Quotas of others, and those not counted yet, are not."""
+    used = {"requests.cpu": "1500m", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1", "pods": "9"}
+    jobs = (("7", "pool=big,spare=", used), ("8", "pool=big,spare=", {}), ("9", "", used), ("10", None, used))
+    for number, selector, status in jobs:
+        name, labels = f"kns-job-{number}", {"kns.io/job": number}
+        annotations = {} if selector is None else {"kns.io/node-selector": selector}
+        server.put("/api/v1", "namespaces", {"metadata": {"name": name, "labels": labels, "annotations": annotations}})
+        quota = {"metadata": {"name": names.RESOURCE_QUOTA, "namespace": name, "labels": labels}}
+        server.put("/api/v1", "resourcequotas", {**quota, **({"status": {"used": status}} if status else {})})
+    drain = {"name": names.DRAIN_QUOTA, "namespace": "kns-job-7", "labels": MINE}
+    server.put("/api/v1", "resourcequotas", {"metadata": drain, "status": {"used": used}})
+    host.wait_for(9)
+    gib = Decimal(2**30)
+    assert host.cluster.sum_requests() == {
+        frozenset({("pool", "big"), ("spare", "")}): (Decimal("1.5"), gib, Decimal(1)),
+        frozenset(): (Decimal(3), 2 * gib, Decimal(2)),
+    }
 
 
 def test_reading_what_is_absent_is_none(host: Host) -> None:

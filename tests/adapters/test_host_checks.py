@@ -38,6 +38,7 @@ WANTED = Wanted(
     runtime_classes=("nvidia",),
     machines=(SMALL,),
     image_volumes=None,
+    lists_nodes=False,
 )
 
 
@@ -331,6 +332,18 @@ def test_what_is_missing(
     assert finding.severity is severity
     assert said in finding.said
     assert finding.todo
+
+
+def test_the_right_to_list_nodes_is_checked_if_the_settings_need_it(site: ApiServer, client: KubeClient) -> None:
+    """And only then: without the setting, kns works without the right."""
+    site.denied.add(("list", "nodes"))
+    check, with_nodes = "right to list nodes", replace(WANTED, lists_nodes=True)
+    assert check not in look(site, client)
+    finding = look(site, client, with_nodes)[check]
+    assert finding.severity is Severity.FAULT
+    assert "overlays/free-machines" in finding.todo
+    site.denied.clear()
+    assert look(site, client, with_nodes)[check].severity is Severity.OK
 
 
 @pytest.mark.parametrize(

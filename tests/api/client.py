@@ -25,6 +25,7 @@ from kns.service.ports import ClusterAccess, Limits, ServicePorts
 from tests.builders import JobBuilder, a_catalog
 from tests.fakes.pool import FakePool
 from tests.fakes.relay import FakeJobClusters
+from tests.fakes.room import MemoryRoom
 from tests.fakes.stores import (
     AlwaysReady,
     FakeClock,
@@ -51,6 +52,7 @@ class Api:
     namespaces: MemoryNamespaces = field(default_factory=MemoryNamespaces)
     bearer: Bearer | None = None
     pool: FakePool | None = None
+    room: MemoryRoom | None = None
     clusters: FakeJobClusters = field(default_factory=FakeJobClusters)
     clusters_of_all: bool = True
     failed_logins: int = 10
@@ -81,6 +83,7 @@ class Api:
             ),
             bearer=self.bearer,
             members=self.pool,
+            room=self.room,
             clusters=ClusterAccess(self.clusters, for_all=self.clusters_of_all),
         )
 

@@ -13,10 +13,11 @@ from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api, as_json, assert_refused
 from tests.builders import a_job
+from tests.fakes.room import MemoryRoom, a_node
 
 ROUTES = ["job", "explain", "connection"]
 POSTED = ["extend", "keep", "delete", "sleep", "wake"]
-OTHERS = ["limits", "overview"]  # not about one job
+OTHERS = ["limits", "overview", "free"]  # not about one job
 CLUSTER = "cluster/{number}/{rest:path}"  # has its own tests: test_cluster_routes.py
 
 
@@ -114,6 +115,23 @@ def test_a_connection_has_the_addresses_and_the_login(api: Api) -> None:
             "password": "P" * 16,
         }
     )
+
+
+def test_what_is_free_is_said_of_each_machine() -> None:
+    """`kns-large` needs nodes that this host does not have; `kns-classic` runs no nested jobs."""
+    room = MemoryRoom(nodes=[a_node()], selectors={frozenset(), frozenset({("pool", "big")})})
+    api = Api(room=room)
+    assert ask(api, "free").content == as_json({"machines": {"kns-small": 3, "kns-large": 0}})
+    room.selectors.clear()
+    room.selectors.add(frozenset())
+    assert ask(api, "free").json() == {"machines": {"kns-small": 3, "kns-large": None}}
+    room.is_refused = True
+    assert ask(api, "free").json() == {"machines": {"kns-small": None, "kns-large": None}}
+
+
+def test_a_site_that_does_not_show_what_is_free_says_so(api: Api) -> None:
+    assert ask(api, "free").json() == {"machines": {"kns-small": None, "kns-large": None}}
+    assert ask(api, "free", as_user=None).status_code == 400
 
 
 def test_a_job_that_is_not_running_has_no_connection(api: Api) -> None:

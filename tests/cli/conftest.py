@@ -38,6 +38,7 @@ class Bridge(httpx.BaseTransport):
         self.unreachable = ""  # a path without an answer
         self.other: Callable[[httpx.Request], httpx.Response] | None = None  # another server at the address
         self.change: Callable[[Any], Any] = lambda answer: answer  # of what the answers have as JSON
+        self.missing = ""  # a path that this kns does not have
         self.seen: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -48,6 +49,8 @@ class Bridge(httpx.BaseTransport):
         if self.other is not None:
             return self.other(request)
         target = request.url.raw_path.decode()
+        if request.url.path == self.missing:
+            return httpx.Response(404, json={"error": "Not found"})
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())
         if self.lose:
             self.lose -= 1

@@ -13,6 +13,7 @@ from kns.model.job.job import JobState
 from tests.api.client import Api
 from tests.builders import JobBuilder, a_catalog, a_command, a_job, an_app, an_appdef, catalog_files
 from tests.cli.conftest import Terminal
+from tests.fakes.room import MemoryRoom, a_node
 from tests.fakes.stores import StaticCatalog
 
 PARAMETERS: dict[str, Any] = {
@@ -245,3 +246,17 @@ def test_machines_that_run_no_nested_jobs_are_left_out(terminal: Terminal) -> No
         ("kns-large", 8, 32),
     ]
     assert "kns-small" in terminal.run("machines").stdout
+
+
+def test_machines_show_what_is_free_if_the_site_knows_it(api: Api, terminal: Terminal) -> None:
+    assert "FREE" not in terminal.run("machines").stdout
+    assert [each["free"] for each in terminal.read("machines")] == [None, None]
+    api.ports = replace(api.ports, room=MemoryRoom(nodes=[a_node()]))
+    small, large = (line.split() for line in terminal.run("machines").stdout.splitlines()[1:])
+    assert (small[0], small[-1], large[0], large[-1]) == ("kns-small", "3", "kns-large", "1")
+    assert [each["free"] for each in terminal.read("machines")] == [3, None]
+
+
+def test_a_kns_that_is_too_old_to_know_what_is_free_lists_its_machines(terminal: Terminal) -> None:
+    terminal.bridge.missing = "/kns/free"
+    assert [each["machine"] for each in terminal.read("machines")] == ["kns-small", "kns-large"]

@@ -1,8 +1,10 @@
 """Every page in every state that it can have, as data: what the stores have, who looks, and where."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from kns.model.errors import UnavailableError
@@ -11,6 +13,7 @@ from kns.model.job.job import JobState
 from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
+from tests.fakes.room import MemoryRoom, a_node
 from tests.fakes.stores import START
 from tests.fakes.web import FakeRealm
 from tests.web.ui import Ui
@@ -50,13 +53,21 @@ APPS = {
 
 @dataclass(frozen=True)
 class State:
-    """`prepare` fills the stores. `heading` is in the page's h1. `user` is None for a visitor without a session."""
+    """
+    `prepare` fills the stores. `heading` is in the page's h1. `user` is None for a visitor without a session.
+
+    With `press`, the page is the one that follows after the fields of these labels were filled in and the button of
+    that name was pressed, even if the browser finds mistakes. `meanwhile` happens before.
+    """
 
     path: str
     heading: str
     user: str | None = "user1"
     prepare: Callable[[Ui], None] = lambda _ui: None
     status: int = 200
+    press: str = ""
+    fill: Mapping[str, str] = field(default_factory=dict)
+    meanwhile: Callable[[Ui], None] = lambda _ui: None
 
 
 def _jobs(ui: Ui) -> None:
@@ -108,6 +119,48 @@ def _fail(ui: Ui) -> None:
     ui.api.add(failed.with_status(reason=Reason.IMAGE_NOT_PULLABLE, message=message), output="pulling\n")
 
 
+WORD = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 5
+HELP = (
+    f"<h1>How to</h1><p>{WORD}</p><table><tr>"
+    + "".join(f"<td>column&nbsp;{number}&nbsp;of&nbsp;many</td>" for number in range(30))
+    + "</tr></table>"
+)
+
+
+def _name_badly(ui: Ui) -> None:
+    """Names, output and help of strangers: without a space, from right to left, invisible, for a terminal."""
+    _serve(ui)
+    ui.api.add(
+        _serving().labelled(WORD), output=f"\x1b[31m{WORD}\x1b[0m\n\u202e{WORD}\n\u05e9\u05dc\u05d5\u05dd\n\u200b\x00\n"
+    )
+    stored = ui.api.outputs.outputs["kns-job-7"]
+    ui.api.outputs.outputs["kns-job-7"] = replace(stored, help=HELP)
+    ui.api.add(a_job().numbered(8).labelled(f"\u202e{WORD[:200]}").exposed())
+    ui.api.add(a_job().numbered(9).labelled("\u200b").exposed())
+    ui.api.add(a_job().numbered(10).labelled("\u05e9\u05dc\u05d5\u05dd (1)").exposed())
+    failed = a_job().numbered(11).labelled("\U0001f9ea" * 40).started().ended(JobState.FAILED)
+    ui.api.add(failed.with_status(reason=Reason.IMAGE_NOT_PULLABLE, message=WORD * 5))
+
+
+def _name_app_badly(ui: Ui) -> None:
+    command = a_command(
+        name=WORD,
+        description=WORD,
+        parameters={
+            "x": {"type": "STR", "name": WORD, "description": WORD, "value": WORD},
+            "kind": {"type": "selection", "name": "\u202eKind", "values": [WORD, "\u200b"]},
+            "on": {"type": "BOOL", "name": "\u200b"},
+        },
+    )
+    app = an_app(an_appdef(name=WORD, description=WORD, author=WORD, commands={"Run": command}))
+    blank = an_app(an_appdef(name="\u200b", author="\u202eblank"))
+    ui.api.catalog.catalog = a_catalog(apps={"forms": app, "blank": blank})
+
+
+def _end_sessions(ui: Ui) -> None:
+    ui.keys.keys = ("another key of this installation",)
+
+
 def _lose_host(ui: Ui) -> None:
     _serve(ui)
     fault = UnavailableError("the host does not answer")
@@ -131,6 +184,34 @@ def _add_apps(ui: Ui) -> None:
 def _empty_catalog(ui: Ui) -> None:
     full = a_catalog()
     ui.api.catalog.catalog = type(full)(users=full.users, machines={}, apps={}, vaults={})
+
+
+def _know_room(ui: Ui) -> None:
+    """kns may list the nodes: one of them, with a job on it. A machine's nodes are not known yet."""
+    _add_apps(ui)
+    taken = {frozenset[tuple[str, str]](): (Decimal(3), Decimal(2**30), Decimal(0))}
+    ui.app.state.ports = replace(ui.api.ports, room=MemoryRoom(nodes=[a_node()], taken=taken))
+
+
+def _fill_room(ui: Ui) -> None:
+    _know_room(ui)
+    ui.app.state.ports.room.taken[frozenset()] = (Decimal(8), Decimal(0), Decimal(0))
+
+
+def _give_volumes(ui: Ui) -> None:
+    ui.app.state.ports = replace(ui.api.ports, has_volume=lambda _job: True)
+
+
+def _serve_with_volume(ui: Ui) -> None:
+    _give_volumes(ui)
+    _serve(ui)
+
+
+def _sleep(ui: Ui, reason: Reason = Reason.ASLEEP) -> None:
+    """A job that served and sleeps since a minute."""
+    _give_volumes(ui)
+    ui.api.add(_serving().resting(reason, sleep=reason is not Reason.WAKING), output=LOG)
+    ui.api.clock.advance(600)
 
 
 def _add_keycloak(ui: Ui) -> None:
@@ -162,6 +243,20 @@ STATES: dict[str, State] = {
     "job-waits": State("/ui/jobs/7", "hello", prepare=_wait),
     "job-deploys": State("/ui/jobs/7", "hello", prepare=_deploy),
     "job-serves": State("/ui/jobs/7", "My notebook", prepare=_serve),
+    "job-can-sleep": State("/ui/jobs/7", "My notebook", prepare=_serve_with_volume),
+    "job-falls-asleep": State("/ui/jobs/7", "My notebook", prepare=partial(_sleep, reason=Reason.FALLING_ASLEEP)),
+    "job-sleeps": State("/ui/jobs/7", "My notebook", prepare=_sleep),
+    "job-wakes": State("/ui/jobs/7", "My notebook", prepare=partial(_sleep, reason=Reason.WAKING)),
+    "jobs-asleep": State("/ui/jobs", "Jobs", prepare=_sleep),
+    "job-badly-named": State("/ui/jobs/7", WORD, prepare=_name_badly),
+    "jobs-badly-named": State("/ui/jobs", "Jobs", prepare=_name_badly),
+    "job-badly-named-stop": State("/ui/jobs/8/stop", "Stop job 8?", prepare=_name_badly),
+    "admin-badly-named": State("/ui/admin", "Administration", user="admin1", prepare=_name_badly),
+    "apps-badly-named": State("/ui/apps", "Apps", prepare=_name_app_badly),
+    "app-badly-named": State("/ui/apps/forms", WORD, prepare=_name_app_badly),
+    "job-extend-refused": State(
+        "/ui/jobs/7/extend", "Let job 7 run longer", prepare=_serve, press="Extend", fill={"How much longer": "soon"}
+    ),
     "job-failed": State("/ui/jobs/7", "hello", prepare=_fail),
     "job-without-host": State("/ui/jobs/7", "My notebook", prepare=_lose_host),
     "job-events": State("/ui/jobs/7/events", "Events of job 7", user="admin1", prepare=_wait),
@@ -176,8 +271,23 @@ STATES: dict[str, State] = {
     "app": State("/ui/apps/forms", "Forms", prepare=_add_apps),
     "app-without-fields": State("/ui/apps/hello", "Hello"),
     "app-again": State("/ui/apps/forms?again=7", "Forms", prepare=_repeat),
+    "app-refused": State(
+        "/ui/apps/forms", "Forms", prepare=_add_apps, press="Submit", fill={"Title": "Mine", "Size": "11"}
+    ),
+    "app-session-ended": State(
+        "/ui/apps/forms",
+        "Your session has ended",
+        prepare=_add_apps,
+        press="Submit",
+        fill={"Title": "Mine"},
+        meanwhile=_end_sessions,
+    ),
+    "signed-out": State("/ui/jobs", "Signed out", press="Sign out"),
     "app-of-idle": State("/ui/apps/hello", "Hello", user="idle1"),
     "machines": State("/ui/machines", "Machines"),
+    "machines-free": State("/ui/machines", "Machines", prepare=_know_room),
+    "machines-full": State("/ui/machines", "Machines", prepare=_fill_room),
+    "app-free": State("/ui/apps/forms", "Forms", prepare=_know_room),
     "machines-none": State("/ui/machines", "Machines", prepare=_empty_catalog),
     "admin": State("/ui/admin", "Administration", user="admin1", prepare=_jobs),
     "admin-none": State("/ui/admin", "Administration", user="admin1"),

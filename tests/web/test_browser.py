@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from kns.model.job.conditions import ConditionType
 from kns.model.job.job import JobState, StopReason
 from tests.builders import a_job
 from tests.chromium import FLAGS, find_chromium
@@ -67,7 +68,18 @@ def open_page(
     answer = page.goto(state.path)
     assert answer is not None
     assert answer.status == state.status
+    if state.press:
+        press(page, ui, state)
     return page
+
+
+def press(page: Page, ui: Ui, state: State) -> None:
+    for label, text in state.fill.items():
+        page.get_by_label(label).first.fill(text)
+    page.evaluate("for (const form of document.forms) form.noValidate = true")
+    state.meanwhile(ui)
+    with page.expect_navigation():
+        page.get_by_role("button", name=state.press, exact=True).click()
 
 
 def check_axe(page: Page, axe: str) -> None:
@@ -205,6 +217,98 @@ def test_a_server_that_is_gone_is_said_in_words_until_it_is_back(chromium: Brows
         page.context.close()
 
 
+def test_a_page_is_live_again_after_a_proxy_had_no_kns(chromium: Browser, ui: Ui) -> None:
+    """An ingress controller answers 502 while kns restarts. A browser gives such a stream up for good."""
+    with serving(ui) as address:
+        page = open_page(chromium, address, ui, STATES["job-waits"])
+        page.wait_for_function("stream && stream.readyState === EventSource.OPEN")
+        for path in ("**/ui/jobs/7/live", "**/ui/jobs/7"):
+            page.route(path, lambda route: route.fulfill(status=502, body="bad gateway"))
+        with page.expect_response("**/ui/jobs/7/live"):
+            ui.live.close()
+        ui.live._closed = False
+        expect(page.locator("#connection")).to_contain_text("kns does not answer")
+        page.unroute("**/ui/jobs/7/live")
+        page.unroute("**/ui/jobs/7")
+        expect(page.locator("#connection")).to_be_hidden()
+        ui.api.add(a_job().exposed())
+        expect(page.locator("#state")).to_have_text("Ready")
+        page.context.close()
+
+
+def test_a_page_without_a_stream_says_so(chromium: Browser) -> None:
+    """kns answers, and refuses the stream: the page is as it was loaded, and its reader knows."""
+    ui = Ui(max_streams_of_user=0)
+    with serving(ui) as address:
+        page = open_page(chromium, address, ui, STATES["job-waits"])
+        expect(page.locator("#connection")).to_contain_text("Live updates are off")
+        page.context.close()
+
+
+def test_what_was_typed_survives_the_end_of_the_session(chromium: Browser, ui: Ui, served: str) -> None:
+    """By way of a new tab, in which the visitor signs in again."""
+    page = open_page(chromium, served, ui, STATES["app-session-ended"])
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Sign in in a new tab").click()
+    other = opened.value
+    other.get_by_label("User name").fill("user1")
+    other.get_by_label("API key").fill("key-user1")
+    other.get_by_role("button", name="Sign in").click()
+    expect(other.locator("h1")).to_have_text("Jobs")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_label("Title")).to_have_value("Mine")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#state")).to_be_visible()
+    (job,) = ui.api.jobs.list_jobs()
+    assert job.spec.parameters["title"] == "Mine"
+    page.context.close()
+
+
+def test_a_field_that_is_not_used_does_not_hold_up_the_form(chromium: Browser, ui: Ui, served: str) -> None:
+    page = open_page(chromium, served, ui, STATES["app"])
+    page.get_by_label("Title").fill("Mine")
+    page.get_by_label("Debug", exact=True).check()
+    page.get_by_label("Debug level").fill("0")
+    page.get_by_label("Debug", exact=True).uncheck()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#state")).to_be_visible()
+    page.context.close()
+
+
+def test_a_file_that_is_too_large_is_refused_before_the_form_is_sent(
+    chromium: Browser, ui: Ui, served: str, tmp_path: Path
+) -> None:
+    page = open_page(chromium, served, ui, STATES["app"])
+    page.get_by_label("Title").fill("Mine")
+    large = tmp_path / "large.ini"
+    large.write_bytes(b"x" * 1001)
+    field = page.get_by_label("Settings file")
+    field.set_input_files(large)
+    page.get_by_role("button", name="Submit").click()
+    message = field.evaluate("each => each.validationMessage")
+    assert message == "The file has 1001 bytes. At most 1000 are accepted."
+    large.write_bytes(b"x" * 1000)
+    field.set_input_files(large)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#state")).to_be_visible()
+    page.context.close()
+
+
+def test_what_a_starting_job_does_is_not_announced_again_and_again(chromium: Browser, ui: Ui, served: str) -> None:
+    """Its times change with each renewal, and a screen reader would read them all."""
+    page = open_page(chromium, served, ui, STATES["job-deploys"])
+    page.evaluate(
+        "window.said = []; new MutationObserver(() => said.push(document.getElementById('announce').textContent))"
+        ".observe(document.getElementById('announce'), {childList: true})"
+    )
+    for line in ("one", "two", "three"):
+        ui.api.clock.advance(7)
+        ui.api.add(a_job().started().condition(ConditionType.NAMESPACE_READY, at_s=2), output=f"{line}\n")
+        expect(page.locator("#lines pre")).to_contain_text(line)
+    assert len(page.evaluate("said")) <= 1
+    page.context.close()
+
+
 def test_without_script_everything_is_there(chromium: Browser, ui: Ui, served: str) -> None:
     page = open_page(chromium, served, ui, STATES["app"], java_script_enabled=False)
     expect(page.get_by_label("Debug level")).to_be_visible()
@@ -226,6 +330,8 @@ def test_at_twice_the_size_nothing_is_cut_off(chromium: Browser, ui: Ui, served:
 
 
 SHOTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "web-machines.png": ("machines-free", {"viewport": {"width": 900, "height": 420}}),
+    "web-job-asleep.png": ("job-sleeps", {"viewport": {"width": 900, "height": 620}}),
     "web-job.png": ("job-shown", {"viewport": {"width": 900, "height": 760}}),
     "web-job-phone.png": ("job-shown", {"viewport": {"width": 360, "height": 640}, "color_scheme": "dark"}),
     "web-admin.png": ("admin", {"viewport": {"width": 900, "height": 620}}),

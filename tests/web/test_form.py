@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from kns.model.errors import UnavailableError
 from kns.model.job.job import Job
-from kns.web.fields import Field, build_fields
+from kns.web.catalog import MAX_KEPT
+from kns.web.fields import MAX_FILE_BYTES, Field, build_fields
 from kns.web.site import PREFIX
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
 from tests.web.states import APPS
@@ -118,6 +120,20 @@ def test_a_file_that_is_too_large_is_refused_at_its_field(ui: Ui) -> None:
     assert "Settings file: has 1001 bytes, at most 1000 are allowed" in answer.text
 
 
+def test_a_field_for_a_file_says_how_large_it_may_be() -> None:
+    for size, most in ((10, 10), (10**9, MAX_FILE_BYTES)):
+        field = fields_of(x={"type": "UPLOAD", "target": "x", "size": size})["p:x"]
+        assert (field.most, field.hint) == (most, f"A file, at most {most} bytes.")
+
+
+def test_the_largest_file_fits_into_a_job(ui: Ui) -> None:
+    command = a_command(parameters={"upload": {"type": "UPLOAD", "target": "x"}})
+    ui.api.catalog.catalog = a_catalog(apps={"forms": an_app(an_appdef(commands={"Run": command}))})
+    browser = ui.browser("user1")
+    files = {"p:upload": ("large", b"x" * MAX_FILE_BYTES)}
+    assert browser.send(browser.get(FORMS), FORMS, files=files).status_code == 303
+
+
 REFUSED = [
     ({"p:size": "11"}, "Size: must be at most 10", "p:size"),
     ({"p:odd": "4"}, "Odd number: must be 1 plus a multiple of 2", "p:odd"),
@@ -187,9 +203,78 @@ def test_too_many_live_jobs_are_refused_in_words(ui: Ui) -> None:
     assert "user1 has 1 live jobs, which is the limit" in answer.text
 
 
+@pytest.mark.parametrize("call", ["find_request", "allot_number", "create"])
+def test_nothing_typed_is_lost_while_the_host_is_away(ui: Ui, call: str) -> None:
+    """Sent once more, the form makes one job."""
+    browser = ui.browser("user1")
+    ui.api.jobs.faults[call] = UnavailableError("the host does not answer")
+    answer = browser.send(browser.get(FORMS), FORMS, fill={**FILLED, "label": "kept"})
+    assert answer.status_code == 503
+    assert "The job was not submitted." in answer.text
+    ui.api.jobs.faults.clear()
+    first, second = (browser.send(answer, FORMS).headers["location"] for _ in range(2))
+    assert first == second
+    (job,) = ui.api.jobs.list_jobs()
+    assert (job.spec.label, job.spec.parameters["title"]) == ("kept", "Mine")
+
+
 def test_a_form_in_another_charset_is_refused(ui: Ui) -> None:
     browser = ui.browser("user1")
     answer = browser.post(
         FORMS, content=b"form_token=\xff", headers={"Content-Type": "application/x-www-form-urlencoded"}
     )
     assert answer.status_code == 400
+
+
+# --- a session that ended while the form was filled in
+
+TYPED = {**FILLED, "p:title": 'Hours of "work" <b>', "p:text": "one\ntwo", "p:debug": "on", "label": "kept"}
+
+
+@pytest.mark.proves("page", "What was typed into a form is not lost if the session ended meanwhile")
+def test_what_was_typed_is_kept_while_its_author_signs_in_again(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    form = browser.get(FORMS)
+    ui.keys.keys = ("another key of this installation",)
+    ended = browser.send(form, FORMS, fill=TYPED)
+    assert ended.status_code == 401
+    assert "What you filled in is kept in this page" in ended.text
+    again = browser.send(ended, FORMS)
+    assert again.status_code == 401, "nothing is done before the sign-in"
+    browser.sign_in("user1")
+    back = browser.send(ended, FORMS)
+    assert back.status_code == 403
+    assert "You signed in again" in back.text
+    assert ui.api.jobs.list_jobs() == [], "a form of another session does nothing"
+    (filled,) = [each for each in read_page(back).forms if each.action == FORMS]
+    assert {key: filled.fields[key] for key in TYPED} == TYPED
+    answer = browser.send(back, FORMS)
+    job = ui.api.jobs.find(int(answer.headers["location"].rpartition("/")[2]))
+    assert job is not None
+    assert (job.spec.label, job.spec.parameters["title"]) == ("kept", TYPED["p:title"])
+
+
+@pytest.mark.proves("security", "fill in a victim's form, by a form of another site that meets a session that ended")
+def test_a_form_of_another_site_is_not_shown_again(ui: Ui) -> None:
+    """It would fill in a form that looks like the visitor's own."""
+    browser = ui.browser("user1")
+    form = browser.get(FORMS)
+    for fill in ({}, {"form_token": "x"}):
+        answer = browser.send(form, FORMS, fill={**TYPED, **fill}, headers={"Sec-Fetch-Site": "same-site"})
+        assert answer.status_code == 403
+        assert "Hours of" not in answer.text
+    ui.keys.keys = ("another key of this installation",)
+    answer = browser.send(form, FORMS, fill=TYPED, headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403
+    assert "Hours of" not in answer.text
+
+
+def test_a_form_that_is_too_large_to_be_kept_leads_to_the_sign_in(ui: Ui) -> None:
+    """Anybody can send such a request, and the answer has all of it."""
+    browser = ui.browser("user1")
+    form = browser.get(FORMS)
+    ui.keys.keys = ("another key of this installation",)
+    answer = browser.send(form, FORMS, fill={**TYPED, "p:text": '"' * (MAX_KEPT + 1)})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in?to=%2Fui%2Fapps%2Fforms&ended=1")
+    nobody = ui.browser().post(FORMS, data=TYPED)
+    assert (nobody.status_code, nobody.headers["location"]) == (303, "/ui/sign-in?to=%2Fui%2Fapps%2Fforms")

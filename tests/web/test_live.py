@@ -40,7 +40,8 @@ class Listening:
         self.answer = self._context.__enter__()
         self._lines = self.answer.iter_lines()
         if self.answer.status_code == 200:
-            assert next(self._lines) == f"retry: {live.RETRY_MS}"
+            retry_ms = int(next(self._lines).removeprefix("retry: "))
+            assert live.RETRY_MS <= retry_ms < live.RETRY_MS + live.RETRY_SPREAD_MS
             assert next(self._lines) == ""
 
     def next_event(self) -> str:
@@ -81,6 +82,30 @@ def test_a_page_is_not_told_of_other_jobs(ui: Ui) -> None:
         assert not any(each.changed.is_set() for each in ui.live._by_record["kns-job-7"])
         page.close()
         jobs.close()
+
+
+def test_the_list_of_a_team_is_told_of_the_jobs_that_it_has(ui: Ui) -> None:
+    """And a user who leads no team only of their own, whatever the address of the stream says."""
+    team = f"{LIST_STREAM}?of=team"
+    with serving(ui) as address:
+        lead, member = (Listening(address, ui.browser(user), team) for user in ("lead1", "user2"))
+        (listening,) = [each for each in ui.live._lists if each.user == "user2"]
+        ui.api.add(a_job().numbered(8).owned_by("user3", payer="user3"))
+        ui.api.add(a_job().numbered(9).owned_by("user1"))
+        assert lead.next_event() == "event: changed"
+        assert not listening.changed.is_set()
+        lead.close()
+        member.close()
+
+
+def test_the_pages_of_a_replica_that_ended_come_back_one_after_another(ui: Ui) -> None:
+    """Each would be rendered as soon as it is back."""
+    with serving(ui) as address:
+        browser, delays = ui.browser("user1"), set()
+        for _ in range(5):
+            with httpx.stream("GET", f"{address}{LIST_STREAM}", cookies=browser.cookies, timeout=PATIENCE_S) as answer:
+                delays.add(next(answer.iter_lines()))
+        assert len(delays) > 1
 
 
 def test_output_that_grows_is_announced_while_the_job_deploys(ui: Ui) -> None:

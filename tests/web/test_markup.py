@@ -3,6 +3,7 @@
 import pytest
 
 from kns.web.site import PREFIX
+from kns.web.text import MOST_SHOWN
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
 from tests.web.ui import Ui, read_page
 
@@ -74,3 +75,79 @@ def test_a_help_page_is_shown_without_what_could_act(ui: Ui) -> None:
     assert "<h1>Help</h1>" in text
     assert "<script>alert" not in text
     assert 'action="/ui/x"' not in text
+
+
+ESCAPES = "\x1b[1;31mred\x1b[0m \x1b]0;title\x07done\x00 \x1b]never ends"
+
+
+@pytest.mark.proves(
+    "security",
+    "mislead by names that turn the direction of text or are invisible, or by escape sequences of a terminal",
+)
+def test_output_is_shown_without_what_only_a_terminal_understands() -> None:
+    """And nothing of it can hide the rest. The whole output, as text, is as it was."""
+    ui = Ui()
+    ui.api.add(a_job().started(), output=f"{ESCAPES}\nlast line\n")
+    browser = ui.browser("user1")
+    text = browser.get(f"{PREFIX}/jobs/7").text
+    assert "red done\ufffd never ends\nlast line" in text
+    assert "\x1b" not in text
+    assert browser.get(f"{PREFIX}/jobs/7/output").text == f"{ESCAPES}\nlast line\n"
+
+
+@pytest.mark.proves("security", "make each page of a job megabytes large with one endless line")
+def test_a_page_has_a_bounded_part_of_the_output() -> None:
+    """A line may have two mebibytes, and a page is sent again whenever the output grows."""
+    ui = Ui()
+    ui.api.add(a_job().started(), output='"' * 2_000_000 + "the end\n")
+    text = ui.browser("user1").get(f"{PREFIX}/jobs/7").text
+    assert len(text) < 6 * MOST_SHOWN
+    assert "the end" in text
+    assert "earlier output is not shown" in text
+
+
+INVISIBLE = "\u200b \u202e"
+
+
+@pytest.mark.proves(
+    "security",
+    "mislead by names that turn the direction of text or are invisible, or by escape sequences of a terminal",
+)
+def test_a_name_without_anything_to_see_does_not_hide_its_link() -> None:
+    ui = Ui()
+    ui.api.add(a_job().labelled(INVISIBLE).exposed())
+    app = an_app(
+        an_appdef(
+            name=INVISIBLE, commands={"Run": a_command(name=" ", parameters={"x": {"type": "STR", "name": "\u2060"}})}
+        )
+    )
+    ui.api.catalog.catalog = a_catalog(apps={"blank": app})
+    browser = ui.browser("user1")
+    assert f'<a href="{PREFIX}/jobs/7"><bdi>hello</bdi></a>' in browser.get(f"{PREFIX}/jobs").text
+    assert f'<a href="{PREFIX}/apps/blank"><bdi>blank</bdi></a>' in browser.get(f"{PREFIX}/apps").text
+    form = browser.get(f"{PREFIX}/apps/blank").text
+    assert "<h1>blank</h1>" in form
+    assert "<legend>Run</legend>" in form
+    assert '<label for="f-1">x</label>' in form
+
+
+@pytest.mark.proves(
+    "security",
+    "mislead by names that turn the direction of text or are invisible, or by escape sequences of a terminal",
+)
+def test_a_name_that_turns_the_direction_of_text_turns_only_itself() -> None:
+    """Otherwise a label could make the page that asks about a stop read as something else."""
+    ui = Ui()
+    ui.api.add(a_job().labelled("\u202eevil").exposed())
+    browser = ui.browser("admin1")
+    for page in ("/jobs/7", "/jobs/7/stop", "/admin"):
+        text = browser.get(f"{PREFIX}{page}").text.partition("<main")[2]
+        assert text.count("\u202e") == text.count("<bdi>\u202eevil</bdi>") > 0
+
+
+@pytest.mark.proves("security", "burden kns with searches")
+def test_a_search_compares_a_bounded_number_of_words() -> None:
+    ui = Ui()
+    text = ui.browser("user1").get(f"{PREFIX}/apps", params={"q": "e " * 10_000}).text
+    assert len(text) < 10_000
+    assert 'maxlength="200"' in text

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
 from kns.model.errors import UnavailableError
+from kns.web import build_front_end
 from kns.web.site import PREFIX
 from tests.builders import a_catalog, a_job
 from tests.web.ui import Browser, Ui
@@ -72,6 +74,17 @@ def test_the_sign_out_removes_the_cookie(ui: Ui) -> None:
     answer = browser.send(browser.get(JOBS), f"{PREFIX}/sign-out")
     assert "Signed out" in answer.text
     assert browser.get(JOBS).status_code == 303
+
+
+def test_a_session_that_has_ended_can_be_left(ui: Ui) -> None:
+    """The token of its forms is not known any more, and there is nothing left that a stranger could end."""
+    browser = ui.browser("user1")
+    page = browser.get(JOBS)
+    ui.keys.keys = ("another key of this installation",)
+    answer = browser.send(page, f"{PREFIX}/sign-out")
+    assert answer.status_code == 200
+    assert "Signed out" in answer.text
+    assert browser.cookies == {}
 
 
 def _replace_user(ui: Ui, **changes: Any) -> None:
@@ -200,3 +213,62 @@ def test_the_api_takes_no_session(ui: Ui) -> None:
     browser = ui.browser("user1")
     assert browser.get("/jarvice/jobs").status_code == 400
     assert browser.post("/jarvice/terminate", data={"number": "7"}).status_code == 400
+
+
+BACK = {
+    "/jobs/7": "/jobs/7",
+    "/jobs?show=ended&q=a%20b": "/jobs?show=ended&q=a%20b",
+    "/jobs/7/open": "/jobs/7",
+    "/jobs/7/live": "/jobs/7",
+    "/jobs/7/stop": "/jobs/7/stop",
+    f"/jobs?q={'x' * 600}": "/jobs",
+}
+
+
+@pytest.mark.parametrize("path", BACK)
+def test_the_sign_in_leads_back_to_the_page(ui: Ui, path: str) -> None:
+    """Not to the job's app: a browser would follow no form of this page to another site."""
+    ui.api.add(a_job().exposed())
+    browser = ui.browser()
+    sign_in = browser.follow(browser.get(f"{PREFIX}{path}"))
+    answer = browser.send(sign_in, f"{SIGN_IN}/key", fill={"username": "user1", "apikey": "key-user1"})
+    assert answer.headers["location"] == f"{PREFIX}{BACK[path]}"
+
+
+@pytest.mark.parametrize("form", ["stop", "extend", "sleep", "wake"])
+def test_after_the_end_of_a_session_a_button_leads_back_to_its_job(ui: Ui, form: str) -> None:
+    ui.api.add(a_job().exposed())
+    browser = ui.browser("user1")
+    token = _token_of(browser)
+    ui.keys.keys = ("another key of this installation",)
+    answer = browser.post(f"{JOBS}/7/{form}", data={"form_token": token})
+    assert answer.headers["location"] == "/ui/sign-in?to=%2Fui%2Fjobs%2F7&ended=1"
+
+
+def list_forms(ui: Ui) -> set[str]:
+    """Every address of the page that takes a form."""
+    found = {
+        PREFIX + route.path.format(app_id="hello", number=7)
+        for routes in build_front_end(ui.web).routes
+        for route in routes.router.routes
+        if isinstance(route, APIRoute) and "POST" in route.methods
+    }
+    assert {f"{JOBS}/7/stop", f"{PREFIX}/apps/hello", f"{SIGN_IN}/key"} <= found
+    return found
+
+
+@pytest.mark.proves("security", "send a form of the page from another site, or from a job's app at a sibling host")
+def test_no_form_is_taken_from_elsewhere(ui: Ui) -> None:
+    """Neither with the right token from another site, nor without it from here."""
+    ui.api.add(a_job().exposed())
+    browser = ui.browser("user1")
+    token, before = _token_of(browser), list(ui.api.jobs.writes)
+    fields = {"username": "user1", "apikey": "key-user1", "by": "01:00:00", "how": "now", "machine": "kns-small"}
+    for path in list_forms(ui):
+        elsewhere = {"Sec-Fetch-Site": "same-site"}
+        assert browser.post(path, data={**fields, "form_token": token}, headers=elsewhere).status_code == 403, path
+        for wrong in ({}, {"form_token": "x"}, {"form_token": "\ud800".encode("utf-8", "surrogatepass")}):
+            answer = browser.post(path, data={**fields, **wrong}, headers={"Sec-Fetch-Site": "same-origin"})
+            assert answer.status_code in (400, 403), path
+    assert ui.api.jobs.writes == before
+    assert browser.get(JOBS).status_code == 200, "and nobody was signed out"

@@ -72,17 +72,19 @@ def test_a_browser_gets_a_page_that_reloads_itself_and_the_job_is_woken() -> Non
     answer = front.request(headers=BROWSER)
     assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
     assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("2", "no-store")
-    assert '<meta http-equiv="refresh" content="2">' in answer.text
-    assert "<script" not in answer.text
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in answer.text
     assert front.woken == [7]
 
 
-def test_the_page_needs_nothing_else_and_may_use_only_its_own_style() -> None:
+def test_the_page_needs_nothing_else_and_may_use_only_its_own_style_and_script() -> None:
     text = (answer := Front().request(headers=BROWSER)).text
     assert not re.search(r"(src|href)=", text)
-    (style,) = re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL)
-    digest = b64encode(sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    policy = answer.headers["content-security-policy"].split("; ")
+    for tag, rule in (("style", "style-src"), ("script", "script-src")):
+        (content,) = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, flags=re.DOTALL)
+        assert f"{rule} 'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'" in policy
+    assert [rule for rule in policy if "unsafe" in rule or "*" in rule] == []
+    assert "connect-src 'self'" in policy
 
 
 @pytest.mark.proves(
@@ -107,6 +109,14 @@ def test_the_page_names_neither_job_nor_user_nor_app() -> None:
 def test_the_page_says_which_step_it_is_at(builder: JobBuilder, step: str) -> None:
     (now,) = re.findall(r'aria-current="step">(.*?)</li>', Front(builder).request(headers=BROWSER).text)
     assert now == step
+
+
+def test_what_the_pages_script_asks_wakes_nobody() -> None:
+    """The visit did. If that failed, the script sees an answer that is no page, and visits again."""
+    front = Front()
+    answer = front.request(headers={"accept": "text/html", "sec-fetch-mode": "cors"})
+    assert (answer.headers["x-kns-waiting"], answer.headers["content-type"]) == ("1", "text/plain; charset=utf-8")
+    assert front.woken == []
 
 
 def test_a_program_gets_a_sentence() -> None:

@@ -12,14 +12,17 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
 from kns.model import names
+from kns.model.catalog.free import NOTHING, Amounts, Selector, add_amounts, read_selector
 from kns.model.errors import ConflictError, NotFoundError, RefusedError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
+from kns.model.reading.quantity import parse_quantity
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
+_REQUESTS = ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu")
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
@@ -146,6 +149,21 @@ class KubeCluster:
 
     def read_shared(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self._shared.read(kind, namespace, name)
+
+    def sum_requests(self) -> dict[Selector, Amounts]:
+        """
+        What the pods of all jobs and pool members on the host request, kns's own pods included, by the nodes that the
+        job's machine selects. It walks through all quotas in memory, so call it now and then only.
+        """
+        sums: dict[Selector, Amounts] = {}
+        for quota in self._caches[Kind.RESOURCE_QUOTA].all_objects():
+            if quota["metadata"]["name"] != names.RESOURCE_QUOTA:
+                continue
+            namespace = self._caches[Kind.NAMESPACE].get("", quota["metadata"]["namespace"])
+            if namespace is not None:
+                selector = _read_selector(namespace["metadata"].get("annotations") or {})
+                sums[selector] = add_amounts((sums.get(selector, NOTHING), _read_requests(quota)))
+        return sums
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         query = {"labelSelector": selector} if selector else None
@@ -282,6 +300,19 @@ class KubeCluster:
         namespace = _namespace_of(kind, obj)
         if names.is_job_object_name(namespace):
             self._on_change(kind, namespace)
+
+
+def _read_selector(annotations: Mapping[str, str]) -> Selector:
+    """As `kns.objects.namespace` writes it for the admission policies."""
+    pairs = (part.partition("=") for part in annotations.get(names.NODE_SELECTOR_ANNOTATION, "").split(",") if part)
+    return read_selector({key: value for key, _, value in pairs})
+
+
+def _read_requests(quota: Object) -> Amounts:
+    """What the quota counts; nothing while the host has not counted."""
+    used = (quota.get("status") or {}).get("used") or {}
+    cores, memory, gpus = (parse_quantity(str(used.get(key, "0"))) for key in _REQUESTS)
+    return cores, memory, gpus
 
 
 def _is_ready(pod: Object) -> bool:

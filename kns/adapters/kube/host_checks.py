@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.image_volumes import check_image_volumes
 from kns.adapters.kube.kinds import KINDS
+from kns.adapters.kube.nodes import admits_jobs
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -22,7 +23,7 @@ from kns.model.errors import ForbiddenError, KnsError, NotFoundError
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
-from kns.model.site import TOLERATED_TAINTS, GatewayRef
+from kns.model.site import GatewayRef
 from kns.ports import Kind
 
 OLDEST_MINOR = 33  # of Kubernetes 1, for ServiceCIDRs and the policies in manifests/
@@ -65,7 +66,7 @@ Object = Mapping[str, Any]
 class Wanted:
     """
     What the settings and the catalogue require of the host. `uses_own_account`: the requests are made with the account
-    of kns, not with an administrator's.
+    of kns, not with an administrator's. `lists_nodes`: kns shows what is free of each machine.
     """
 
     namespace: str
@@ -78,6 +79,7 @@ class Wanted:
     runtime_classes: tuple[str, ...]
     machines: tuple[Machine, ...]
     image_volumes: bool | None
+    lists_nodes: bool
 
 
 def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
@@ -91,7 +93,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         return
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("CustomResourceDefinition", lambda: _check_schema(client)),
-        ("rights", lambda: check_rights(asker)),
+        ("rights", lambda: check_rights(asker, lists_nodes=wanted.lists_nodes)),
         ("ClusterRoles", lambda: check_roles(client)),
         ("admission policies", lambda: _check_policies(client, wanted)),
         ("classes", lambda: _check_classes(client, wanted)),
@@ -287,15 +289,7 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
 
 
 def _list_nodes(client: KubeClient) -> list[Object]:
-    return [node for node in client.request("GET", "/api/v1/nodes")["items"] if _admits_jobs(node)]
-
-
-def _admits_jobs(node: Object) -> bool:
-    """Whether the node accepts new pods with the tolerations of a job's pods."""
-    spec = node.get("spec") or {}
-    hard = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
-    tolerated = all(t["key"] in TOLERATED_TAINTS and t["effect"] == "NoSchedule" for t in hard)
-    return tolerated and not spec.get("unschedulable")
+    return [node for node in client.request("GET", "/api/v1/nodes")["items"] if admits_jobs(node)]
 
 
 def _has_room(node: Object, machine: Machine) -> bool:

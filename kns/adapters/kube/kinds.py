@@ -108,6 +108,8 @@ RECORDS = KindRow(
     page=20,  # a record of an earlier release may have 1.5 MiB
     system=("get", "list", "watch", "create", "patch", "update", "delete"),
 )
+# Only on sites that show what is free of a machine (overlays/free-machines). A node has 10 KiB and more.
+NODES = KindRow("/api/v1", "nodes", namespaced=False, page=100, cluster=("list",))
 LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))
 
 WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched and not row.optional)

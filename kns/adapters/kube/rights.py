@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.kinds import KINDS, LEASES, RECORDS, KindRow
+from kns.adapters.kube.kinds import KINDS, LEASES, NODES, RECORDS, KindRow
 from kns.model import names
 from kns.model.errors import NotFoundError
 from kns.model.findings import Finding, Severity
@@ -67,12 +67,18 @@ def table_rules(scope: str, *rows: KindRow) -> Rules:
     return dict(rules)
 
 
-def check_rights(asker: Asker) -> Iterator[Finding]:
-    """Check each right in the cluster and in the system namespace. `check_roles` checks those in job namespaces."""
+def check_rights(asker: Asker, *, lists_nodes: bool = False) -> Iterator[Finding]:
+    """
+    Check each right in the cluster and in the system namespace. `check_roles` checks those in job namespaces.
+    `lists_nodes`: the settings require that kns may list nodes, too.
+    """
     cluster = table_rules("cluster", *KINDS.values()) | BEYOND_CLUSTER
     system = table_rules("system", *KINDS.values(), RECORDS, LEASES) | BEYOND_SYSTEM
     yield _judge("rights cluster-wide", list(_find_missing(asker, cluster, "")))
     yield _judge(f"rights in {asker.namespace}", list(_find_missing(asker, system, asker.namespace)))
+    if lists_nodes:
+        missing = list(_find_missing(asker, table_rules("cluster", NODES), ""))
+        yield _judge("right to list nodes", missing, "apply overlays/free-machines, or unset KNS_FREE_MACHINES")
     yield _check_too_much(asker)
 
 
@@ -113,9 +119,9 @@ def _check_too_much(asker: Asker) -> Finding:
     return Finding(check, Severity.OK, "no access to Secrets outside its own namespace")
 
 
-def _judge(check: str, missing: list[str]) -> Finding:
+def _judge(check: str, missing: list[str], todo: str = _APPLY) -> Finding:
     if missing:
-        return Finding(check, Severity.FAULT, f"missing: {', '.join(missing)}", _APPLY)
+        return Finding(check, Severity.FAULT, f"missing: {', '.join(missing)}", todo)
     return Finding(check, Severity.OK, "complete")
 
 

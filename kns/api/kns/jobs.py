@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Response
 
 from kns.api.kns.errors import ERRORS, LOOKUP
-from kns.api.kns.shapes import connection_entry, explanation_entry, job_entry, limits_entry, overview_entry
+from kns.api.kns.shapes import connection_entry, explanation_entry, free_entry, job_entry, limits_entry, overview_entry
 from kns.http.answers import JsonAnswer
 from kns.http.auth import REQUIRED, Caller
 from kns.http.dependencies import Ports
@@ -15,6 +15,7 @@ from kns.http.parameters import Given
 from kns.http.routes import POST, Parameter, Route, Routes
 from kns.http.schemas import BOOLEAN, INTEGER, STRING, a_record, ref
 from kns.model.errors import InvalidInputError, RefusedError, TransientError
+from kns.service.catalog import count_free
 from kns.service.control import delete_record, put_to_sleep, set_keep
 from kns.service.control import extend as extend_job
 from kns.service.control import wake as wake_job
@@ -75,6 +76,18 @@ def explain(ports: Ports, job: KnownJob) -> Response:
 )
 async def limits(ports: Ports, caller: Caller) -> Response:
     return JsonAnswer(limits_entry(read_allowance(ports, caller)))
+
+
+@routes.add(
+    Route(
+        "free",
+        "How many more jobs of each machine would find room now.",
+        answer=ref("Free"),
+        credentials=REQUIRED,
+    )
+)
+def free(ports: Ports, _caller: Caller) -> Response:
+    return JsonAnswer(free_entry(count_free(ports)))
 
 
 async def _read_page(_caller: Caller, params: Given) -> int:

@@ -1,10 +1,10 @@
 """A job as kns's own API shows it. Times are RFC 3339 in UTC with whole seconds, or null."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kns.http.schemas import INTEGER, NUMBER, STRING, TEXT_OR_NULL, Schema, a_record, ref
+from kns.http.schemas import INTEGER, NUMBER, STRING, TEXT_OR_NULL, Schema, a_map, a_record, ref
 from kns.model.job.job import Job, JobState, Rest
 from kns.model.job.timeline import Step, StepState, build_timeline
 from kns.model.job.usage import Usage
@@ -191,6 +191,18 @@ def limits_entry(found: Allowance) -> dict[str, Any]:
     return {"live_jobs": found.live_jobs, "live_jobs_limit": found.limit}
 
 
+_FREE: dict[str, Schema] = {
+    "machines": {
+        **a_map({"type": ["integer", "null"], "minimum": 0}),
+        "description": "By name, those that run nested jobs; null if it is not known, or the site does not show it.",
+    }
+}
+
+
+def free_entry(found: Mapping[str, int | None]) -> dict[str, Any]:
+    return {"machines": dict(found)}
+
+
 _SHARE: dict[str, Schema] = {
     "user": STRING,
     "live_jobs": INTEGER,
@@ -255,6 +267,7 @@ SCHEMAS: dict[str, Schema] = {
     "Step": a_record(_STEP),
     "Explanation": a_record(_EXPLANATION),
     "Connection": a_record(_CONNECTION),
+    "Free": a_record(_FREE),
     "Limits": a_record(_LIMITS),
     "Orphan": a_record(_ORPHAN),
     "Overview": a_record(_OVERVIEW),

@@ -4,7 +4,9 @@
 // data-live are replaced. Focus, open details, the scroll position of the output and the selection stay.
 "use strict";
 
-const RETRY_MS = 5000; // after the server did not answer
+const RETRY_MS = 5000; // after the server did not answer; up to twice as long, so that not all pages come back at once
+const OFF_MS = 60000; // after the server refused a stream, though it answers
+const AWAY_MS = 15000; // a stream that has not come back by then
 const policy = window.trustedTypes
   ? window.trustedTypes.createPolicy("kns", { createHTML: (text) => text }) // only pages of this server, see renew()
   : { createHTML: (text) => text };
@@ -14,6 +16,13 @@ const announcer = document.getElementById("announce");
 let stream = null;
 let renewing = false;
 let again = false;
+let off = false; // the server refused the stream
+let over = false; // there is nothing to follow any more
+let away = 0; // the timer of a stream that broke
+
+function later() {
+  return RETRY_MS * (1 + Math.random());
+}
 
 function say(text) {
   if (announcer.textContent !== text) announcer.textContent = text;
@@ -46,11 +55,18 @@ async function renew() {
       return;
     }
     if (!answer.ok) throw new Error(String(answer.status));
-    replace(new DOMParser().parseFromString(policy.createHTML(await answer.text()), "text/html"));
-    show("");
+    const next = new DOMParser().parseFromString(policy.createHTML(await answer.text()), "text/html");
+    replace(next);
+    if (!next.body.dataset.stream) {
+      over = true;
+      close();
+    }
+    show(off ? "Live updates are off, because too many pages are open. Reload to see changes." : "");
+    if (!stream && !off && !over && !document.hidden) open();
   } catch {
+    off = false; // that is why the stream was refused
     show("kns does not answer. This page is not current; it tries again by itself.");
-    setTimeout(renew, RETRY_MS);
+    setTimeout(renew, later());
   } finally {
     renewing = false;
     if (again) {
@@ -108,12 +124,15 @@ function announceList() {
 }
 
 function end(text, link) {
+  over = true;
   close();
   document.removeEventListener("visibilitychange", watch);
   show(text, link);
 }
 
 function close() {
+  clearTimeout(away);
+  away = 0;
   if (stream) stream.close();
   stream = null;
 }
@@ -121,15 +140,29 @@ function close() {
 function open() {
   stream = new EventSource(document.body.dataset.stream);
   stream.addEventListener("changed", renew);
-  stream.addEventListener("open", renew); // a change while there was no stream was not reported
+  stream.addEventListener("open", () => {
+    clearTimeout(away);
+    away = 0;
+    renew(); // a change while there was no stream was not reported
+  });
   stream.addEventListener("error", () => {
-    // The browser connects again by itself, unless the server refused.
-    if (stream && stream.readyState === EventSource.CLOSED) {
-      close();
-      renew().then(() => {
-        if (note && note.hidden) show("Live updates are off, because too many pages are open. Reload to see changes.");
-      });
+    if (!stream) return;
+    if (stream.readyState !== EventSource.CLOSED) {
+      // The browser connects again by itself, and says nothing while it cannot.
+      away ||= setTimeout(() => {
+        away = 0;
+        renew();
+      }, AWAY_MS);
+      return;
     }
+    // An answer that is no stream: kns refuses it, or a proxy says that kns is not there. The page itself tells which.
+    close();
+    off = true;
+    setTimeout(() => {
+      off = false;
+      if (!stream && !over && !document.hidden) open();
+    }, OFF_MS);
+    renew();
   });
 }
 
@@ -137,8 +170,8 @@ function open() {
 function watch() {
   if (document.hidden) {
     close();
-  } else if (!stream) {
-    open();
+  } else if (!stream && !over) {
+    if (!off) open();
     renew();
   }
 }
@@ -160,6 +193,8 @@ function settle() {
     const needsNot = JSON.parse(field.dataset.needsNot || "[]");
     const used = needs.every(isOn) && !needsNot.some(isOn);
     field.hidden = !used;
+    // A field that cannot be seen must not hold up the form. Browsers do not check one that is disabled.
+    for (const input of field.querySelectorAll("input, select, textarea")) input.disabled = !used;
     for (const input of field.querySelectorAll("[data-required]")) input.required = used;
   }
 }
@@ -168,5 +203,14 @@ if (document.querySelector("[data-needs], [data-needs-not]")) {
   document.addEventListener("change", settle);
   settle();
 }
+// A file that the server would refuse is refused before everything else in the form is sent, and lost.
+document.addEventListener("change", ({ target }) => {
+  if (target.type !== "file" || !target.dataset.most) return;
+  const most = Number(target.dataset.most);
+  const size = target.files.length ? target.files[0].size : 0;
+  target.setCustomValidity(size > most ? `The file has ${size} bytes. At most ${most} are accepted.` : "");
+  target.reportValidity();
+});
+
 const refused = document.querySelector("[aria-invalid=true]");
 if (refused) refused.focus();

@@ -76,6 +76,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_HTTP_HOST": ("http_host", "0.0.0.0", ("127.0.0.1", "127.0.0.1"), ()),
     "KNS_HTTP_PORT": ("http_port", 8080, ("80", 80), ("0", "65536", "http")),
     "KNS_METRICS_PORT": ("metrics_port", 9090, ("91", 91), ("0", "65536")),
+    "KNS_FREE_MACHINES": ("free_machines", False, ("true", True), ("1", "perhaps")),
     "KNS_CLUSTER_GATEWAY": ("cluster_gateway", "shell", ("all", "all"), ("some",)),
     "KNS_WEB_PAGE": ("web_page", True, ("false", False), ("off",)),
     "KNS_WEB_URL": (
