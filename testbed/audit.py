@@ -14,7 +14,7 @@ from typing import Any
 
 from testbed import layout, paths
 
-MAX_LOG_MIB = 16  # about 12,000 requests; the end-to-end tests of the Posit plugin make about 1,000
+MAX_LOG_MIB = 16  # about 13,000 entries; a run of the end-to-end tests of the Posit plugin makes some 100
 BACKUPS = 1  # rotated files that the API server keeps, so the folder never exceeds two files
 # A request is logged when its answer is complete. Watches, logs and commands are also logged when their answer begins,
 # because they may still be open when the log is read.
