@@ -80,6 +80,7 @@ STOP_S = 8.0  # time to finish requests and reconciles in flight; less than Kube
 SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # charts mount their own bundle here
 
 _QUOTA_DELAY_S = 5.0
+_WATCHED_AT_END = frozenset({Kind.NAMESPACE, Kind.PERSISTENT_VOLUME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,12 +452,13 @@ def _build_bearer(settings: Settings) -> RealmTokens | None:
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:
     """
     Queue the job of a host object that changed, if the job has a record. Every pod changes its job's quota, so a
-    change of a quota waits a while and is handled together with those that follow.
+    change of a quota waits a while and is handled together with those that follow. An ended job waits only until its
+    namespace and its volumes are gone; each of its other objects that goes would cost a look for nothing.
     """
     if not records.cache.is_synced:
         return
     job = records.find_by_namespace(namespace)
-    if job is not None:
+    if job is not None and not (job.is_ended and kind not in _WATCHED_AT_END):
         queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
 
 

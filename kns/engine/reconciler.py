@@ -49,6 +49,7 @@ log = get_logger(__name__)
 
 IMMEDIATELY_S = 0.0
 _REMOVAL_RETRY_AFTER_S = 5.0
+_REMOVAL_NOTED_AFTER = timedelta(seconds=20)  # twice what a removal usually takes: only a slow one is worth a write
 _CLOCK_RETRY_AFTER_S = 60.0
 
 _ENDS: dict[StopReason, tuple[Reason, str]] = {
@@ -354,15 +355,10 @@ class Reconciler:
     def _end(
         self, job: Job, state: JobState, reason: Reason, message: str, *, now: datetime, status: JobStatus | None = None
     ) -> Result:
-        """Write the last line of the output, then the end of the job. The next reconcile removes its objects."""
+        """Write the end of the job. The next reconcile removes its objects."""
         status = status or job.status
         if state not in TRANSITIONS[status.job_status]:
             raise AssertionError(f"{job.record}: job_status cannot change from {status.job_status} to {state}")
-        output = replace(self._world.outputs.read(job.record), end=message)
-        try:
-            self._world.outputs.write(job, output)
-        except RefusedError as error:  # permanent, and must not prevent the end: the status has the same message
-            log.warning("last_line_refused", error=str(error))
         status = close_account(status, now).model_copy(
             update={
                 "job_status": state,
@@ -394,7 +390,8 @@ class Reconciler:
             return Result("kept")
         waiting = self._remove_all(ctx)
         if waiting is not None:
-            self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
+            if job.status.end_time is None or ctx.elapsed_since(job.status.end_time) >= _REMOVAL_NOTED_AFTER:
+                self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
             return Result("removing", waiting.requeue_after_s, waiting.message)
         if job.deleting:
             self._writer.set_finalizer(job, present=False)

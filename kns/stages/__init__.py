@@ -23,7 +23,7 @@ STAGES = (
     Stage(
         "keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove, keycloak.ahead
     ),
-    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove, prepare.ahead),
+    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove, init.ahead),
     Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove, ingress.ahead),

@@ -21,7 +21,7 @@ from kns.model.catalog.machine import Machine
 from kns.model.errors import RenderError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.site import VirtualKubernetes, build_tolerations
-from kns.objects.control_plane import run_side_by_side
+from kns.objects.control_plane import rebuild_chart
 from kns.objects.vcluster import build_values
 from kns.ports import Kind
 from kns.settings import DEFAULT_CHART
@@ -138,9 +138,16 @@ def test_every_pod_tolerates_asks_and_is_placed(rendering: Rendering, shape: str
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_chart_s_pod_can_be_rebuilt_side_by_side(rendering: Rendering, shape: str) -> None:
     """The builder names a container, an init container and two volumes of the chart."""
-    workload = rendering.render(12, shape)[-1]
-    rebuilt = run_side_by_side(workload, a_location(12), service_cidr="10.96.0.0/16")
+    objects = rebuild_chart(
+        rendering.render(12, shape),
+        a_location(12),
+        service_cidr="10.96.0.0/16",
+        state={"state.db.gz": b"", "programs": b""},
+    )
+    rebuilt = objects[-1]
     (pod,) = pod_specs([rebuilt])
+    data = next(obj["data"] for obj in objects if obj["kind"] == "Secret")
+    assert data.keys() == {"config.yaml", "kine", "state.db.gz", "programs"}
     names = {each["name"] for each in pod["volumes"]}
     if rebuilt["kind"] == "StatefulSet":
         names |= {claim["metadata"]["name"] for claim in rebuilt["spec"]["volumeClaimTemplates"]}
