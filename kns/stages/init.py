@@ -30,6 +30,7 @@ from kns.stages.access import read_kubeconfig
 from kns.stages.delivery import read_init_input, read_job_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
+from kns.stages.ownership import is_own
 from kns.stages.patience import wait_at_most
 from kns.stages.pods import (
     Blocker,
@@ -82,8 +83,8 @@ def ensure(ctx: Context) -> Outcome:
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
     ended = _ended_at(job, pods)
     output = ctx.world.outputs.read(ctx.job.record)
-    log_after_s = 0.0 if ended is not None else _until_next_log(output, ctx.now)
     succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
+    log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
     read = log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
     if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
@@ -107,9 +108,14 @@ def ahead(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    """Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads."""
+    """
+    Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads. They go when the
+    namespace is gone, so that the looks until then do not delete them again.
+    """
     if ctx.accepted.inputs is not None:
-        ctx.world.inputs.remove(ctx.job)
+        found = ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace)
+        if found is None or not is_own(found, ctx):
+            ctx.world.inputs.remove(ctx.job)
     return Done()
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, show_copy
 from kns.adapters.recent import RecentObjects
 from kns.model import names
-from kns.model.errors import ConflictError, RefusedError, UnavailableError
+from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.objects.init import RUN, TAKE
@@ -186,7 +186,7 @@ class FakeHost:
         old = self._objects.get((kind, namespace, name))
         place = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
         if old is None and "deletionTimestamp" in place["metadata"]:
-            raise RefusedError(f"PATCH {kind} {namespace}/{name}: 403, namespace {namespace} is being terminated")
+            raise ForbiddenError(f"PATCH {kind} {namespace}/{name}: 403, namespace {namespace} is being terminated")
         version = meta.get("resourceVersion")
         if version is not None and (old is None or self._version_of(old) != version):
             raise ConflictError(f"PATCH {kind} {namespace}/{name}: 409, changed since {version}")
