@@ -74,16 +74,25 @@ def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, 
     assert base64.b64encode(b"z" * 9000).decode() in uploaded
 
 
-def test_large_parameters_go_with_the_objects_of_their_job(sim: Simulation, job: JobBuilder) -> None:
-    """Nobody reads them any more. Those of all ended jobs would fill the host's etcd."""
+def test_large_parameters_go_with_the_objects_of_their_job(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads them any more; those of all ended jobs would fill the host's etcd. It is one write."""
     spec, packed = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
     assert packed is not None
     sim.store.inputs.packed[7] = packed
     sim.store.add_spec(spec, record=sim.record)
     sim.run(until="serving")
+    removals: list[str] = []
+    remove = sim.store.inputs.remove
+    monkeypatch.setattr(sim.store.inputs, "remove", lambda job: (removals.append(job.record), remove(job)))
+    sim.host.namespace_stuck = "held"
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removing")
+    assert (sim.step().summary, removals) == ("removing", [])
+    sim.host.namespace_stuck = None
     sim.run(until="retained")
-    assert sim.store.inputs.packed == {}
+    assert (sim.store.inputs.packed, removals) == ({}, [sim.record])
 
 
 @pytest.mark.parametrize("packed", [None, b"changed"])
