@@ -9,7 +9,7 @@ from kns.model.appdef.resources import COREDNS, SYNCER
 from kns.model.errors import ForbiddenError, KnsError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.inputs import split_inputs
-from kns.model.job.job import JobState, StopReason
+from kns.model.job.job import Job, JobState, StopReason
 from kns.model.reading.quantity import add_quantities
 from kns.model.site import ClassSettings
 from kns.ports import Kind
@@ -85,7 +85,12 @@ def test_large_parameters_go_with_the_objects_of_their_job(
     sim.run(until="serving")
     removals: list[str] = []
     remove = sim.store.inputs.remove
-    monkeypatch.setattr(sim.store.inputs, "remove", lambda job: (removals.append(job.record), remove(job)))
+
+    def count(ended: Job) -> None:
+        removals.append(ended.record)
+        remove(ended)
+
+    monkeypatch.setattr(sim.store.inputs, "remove", count)
     sim.host.namespace_stuck = "held"
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="removing")
