@@ -14,7 +14,7 @@ from bench.start_report import PAGE, Section
 
 SECTION = Section("scale", "lives")
 SPANS = ("create-ack", "accepted", "ready", "gone")
-_MOST_KINDS = 30
+_MOST_KINDS = 50
 _PLOTS = {"cost": "performance-scale-cost.png", "spans": "performance-scale-spans.png"}
 
 

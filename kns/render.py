@@ -30,11 +30,11 @@ from kns.model.site import JobAddress, Site
 from kns.model.submit.resolution import fill_api_key
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.objects.certificates import build_certificates, build_certs_secret
-from kns.objects.control_plane import WORKLOADS, build_placeholder, run_side_by_side
+from kns.objects.control_plane import WORKLOADS, rebuild_chart
 from kns.objects.drift import stamp
 from kns.objects.gateway import build_http_route, build_shell_route
 from kns.objects.ingress import build_ingress
-from kns.objects.init import FILES, build_init_config, build_init_job, build_init_secrets
+from kns.objects.init import FILES, build_init_job, build_init_secrets, build_init_uploads
 from kns.objects.inside import build_job_info, build_pull_secret
 from kns.objects.keycloak import build_client_info, build_client_secret
 from kns.objects.labels import build_labels
@@ -157,7 +157,6 @@ def build_manifests(draft: Draft) -> Iterator[Manifest]:
         ("namespace", _build_room(draft)),
         ("vcluster", _build_control_plane(draft)),
         ("keycloak", _build_client(draft)),
-        ("prepare", _build_info(draft)),
         ("init", _build_init(draft)),
         ("ingress", _build_front(draft)),
         ("shell", _build_shell(draft)),
@@ -210,14 +209,13 @@ def _build_control_plane(draft: Draft) -> Iterator[Object]:
         build_values, accepted=accepted, virtual=virtual, pull_secret=draft.pull_config is not None, shell=has_shell
     )
     objects = draft.renderer.render(location, values) if draft.renderer is not None else []
+    if virtual.fast_start and objects:
+        objects = rebuild_chart(objects, location, service_cidr=virtual.service_cidr, state={})
     yield from (obj for obj in objects if obj["kind"] not in WORKLOADS)
     if virtual.fast_start:
         content = build_certificates(location, service_cidr=virtual.service_cidr, now=SystemClock().now())
         yield _conceal(build_certs_secret(location, content, service_uid=UID))
-        yield build_placeholder(location)
-    for obj in objects:
-        if obj["kind"] in WORKLOADS:
-            yield run_side_by_side(obj, location, service_cidr=virtual.service_cidr) if virtual.fast_start else obj
+    yield from (obj for obj in objects if obj["kind"] in WORKLOADS)
 
 
 def _build_client(draft: Draft) -> Iterator[Object]:
@@ -247,21 +245,15 @@ def _read_info(draft: Draft) -> tuple[dict[str, str], dict[str, str]]:
     )
 
 
-def _build_info(draft: Draft) -> Iterator[Object]:
-    public, secret = _read_info(draft)
-    location = draft.accepted.location
-    for each in build_job_info(location.namespace, public=public, secret=secret, labels=build_labels(location)):
-        yield _conceal(each)
-
-
 def _build_init(draft: Draft) -> Iterator[Object]:
     spec, accepted, site = draft.spec, draft.accepted, draft.site
     inputs = inline_inputs(spec.model_copy(update={"accepted": accepted}))
     uploads = build_uploads(inputs.parameters, inputs.uploads)
     variables = draft.catalog.find_variables(spec.user, accepted.variables, inherited=accepted.inherited_variables)
-    wait_limit_s = site.spawn_delay_s + site.control_plane_limit_s
-    yield build_init_config(accepted, record_uid=UID, wait_limit_s=wait_limit_s, uploads=uploads)
-    env = {**build_proxy_env(site), **variables}
+    if uploads:
+        yield build_init_uploads(accepted.location, uploads)
+    public, secret = _read_info(draft)
+    env = {**public, **secret, **build_proxy_env(site), **variables}
     for each in build_init_secrets(accepted.location, files=dict.fromkeys(FILES, PLACEHOLDER), env=env):
         yield _conceal(each)
     yield build_init_job(accepted, site, uploads=uploads, pull_secret=draft.pull_config is not None)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from kns.model.errors import ConflictError
+from kns.model.errors import ConflictError, ForbiddenError
 
 ResultT = TypeVar("ResultT")
 
@@ -20,6 +20,23 @@ def retry_on_conflict(call: Callable[[], ResultT]) -> ResultT:
     attempts = Retrying(
         retry=retry_if_exception_type(ConflictError),
         stop=stop_after_delay(5),
+        wait=wait_random_exponential(multiplier=0.02, max=0.5),
+        reraise=True,
+    )
+    return attempts(call)
+
+
+def retry_while_forbidden(call: Callable[[], ResultT]) -> ResultT:
+    """
+    Run a call that needs rights which were bound a moment ago, and repeat it for at most two seconds while it is
+    forbidden. An API server hears of new rights by a watch, usually within some milliseconds.
+
+    Raises:
+        ForbiddenError: the rights are still missing.
+    """
+    attempts = Retrying(
+        retry=retry_if_exception_type(ForbiddenError),
+        stop=stop_after_delay(2),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,
     )

@@ -2,17 +2,18 @@
 The reconciler: reads record and world, finds the first stage that is not done, acts, and writes the status once.
 
 It keeps nothing in memory. Every decision follows from (record, world, now), so a reconcile can be repeated, and can be
-killed after any call. The end of a job is first written to its record; only then are its objects removed, and a removal
-that cannot finish never changes how the job ended.
+killed after any call. The end of a job has a module of its own (`kns.engine.ending`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from kns import metrics
-from kns.engine.metering import close_account, meter
+from kns.engine.ending import CLOCK_RETRY_AFTER_S, ENDS, Ending
+from kns.engine.metering import meter
+from kns.engine.notes import note, note_retry, note_retry_ahead, note_skipped, note_wait
 from kns.engine.resting import (
     begin_to_sleep,
     begin_to_wake,
@@ -24,20 +25,18 @@ from kns.engine.resting import (
     note_refusal,
     waking_for_s,
 )
+from kns.engine.result import IMMEDIATELY_S, Result, write_changed
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
-from kns.model.job.conditions import ConditionType, Reason, with_condition
+from kns.model.job.conditions import Reason, with_condition
 from kns.model.job.job import (
-    EXIT_CODES,
-    TRANSITIONS,
     Accepted,
     Job,
     JobState,
     JobStatus,
     Rest,
     StopReason,
-    Stuck,
     Substatus,
 )
 from kns.model.site import Site
@@ -46,27 +45,6 @@ from kns.stages.lifecycle import Lifecycle, Stage, Verb
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 
 log = get_logger(__name__)
-
-IMMEDIATELY_S = 0.0
-_REMOVAL_RETRY_AFTER_S = 5.0
-_CLOCK_RETRY_AFTER_S = 60.0
-
-_ENDS: dict[StopReason, tuple[Reason, str]] = {
-    StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
-    StopReason.TERMINATE: (Reason.TERMINATE, "the job was terminated"),
-    StopReason.WALLTIME: (Reason.WALLTIME, "the walltime is over"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """
-    The result of a reconcile: one word for log and metrics, and when to reconcile again (None: when something changes).
-    """
-
-    summary: str
-    requeue_after_s: float | None = None
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +84,9 @@ class Reconciler:
         self._intake = intake
         self._lifecycle = lifecycle
         self._term = term
+        self._ending = Ending(
+            store=store, writer=writer, site=site, lifecycle=lifecycle, is_clock_trusted=term.is_clock_trusted
+        )
 
     def reconcile(self, record: str) -> Result:
         """
@@ -123,7 +104,7 @@ class Reconciler:
             self._writer.set_finalizer(job, present=True)
             return Result("finalizer_added", IMMEDIATELY_S)
         if job.read_error is not None and not job.is_ended and not job.deleting:
-            return self._end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
+            return self._ending.end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
         if job.spec.accepted is None:
             return self._accept(job)
         ctx = Context(
@@ -135,7 +116,7 @@ class Reconciler:
             is_time_trusted=self._term.is_clock_trusted(),
             leading_since=self._term.since,
         )
-        return self._after_end(ctx) if job.is_ended else self._advance(ctx)
+        return self._ending.after_end(ctx) if job.is_ended else self._advance(ctx)
 
     # --- a record that is not accepted yet
 
@@ -146,15 +127,15 @@ class Reconciler:
             self._writer.set_finalizer(job, present=False)
             return Result("released")
         if job.is_ended:
-            return self._retain(job, now)
+            return self._ending.retain(job, now)
         if job.stop_reason is not None:
-            return self._end(job, JobState.CANCELED, *_ENDS[job.stop_reason], now=now)
+            return self._ending.end(job, JobState.CANCELED, *ENDS[job.stop_reason], now=now)
         try:
             accepted = self._intake(job)
         except TransientError:
             raise
         except KnsError as error:
-            return self._end(job, JobState.FAILED, Reason.NOT_ACCEPTED, str(error), now=now)
+            return self._ending.end(job, JobState.FAILED, Reason.NOT_ACCEPTED, str(error), now=now)
         self._writer.accept(job, accepted)
         return Result("accepted", IMMEDIATELY_S)
 
@@ -163,10 +144,15 @@ class Reconciler:
     def _advance(self, ctx: Context) -> Result:
         job, now = ctx.job, ctx.now
         reason = job.stop_reason
-        if reason is None and job.walltime_end is not None and now >= job.walltime_end and self._may_end_by_time(job):
+        if (
+            reason is None
+            and job.walltime_end is not None
+            and now >= job.walltime_end
+            and self._ending.may_end_by_time(job)
+        ):
             reason = StopReason.WALLTIME
         if reason is not None:
-            return self._stop(ctx, reason)
+            return self._ending.stop(ctx, reason)
         status, resting = self._rest(ctx)
         if resting is not None:
             return resting
@@ -174,20 +160,20 @@ class Reconciler:
         for index, stage in enumerate(self._lifecycle.stages):
             if stage is self._lifecycle.starting and status.spawn_start_time is None:
                 status = status.model_copy(update={"spawn_start_time": now})
-            outcome = self._call(stage.ensure, ctx, note_error=partial(_note_retry, status, stage))
+            outcome = self._call(stage.ensure, ctx, note_error=partial(note_retry, status, stage))
             if isinstance(outcome, Failed):
                 return self._fail(ctx, status, stage, outcome)
             if isinstance(outcome, Wait):
-                return self._wait(ctx, _note_wait(status, stage, outcome, now), index, outcome)
+                return self._wait(ctx, note_wait(status, stage, outcome, now), index, outcome)
             if isinstance(outcome, Skipped):
-                status = _note_skipped(status, stage, outcome, now)
+                status = note_skipped(status, stage, outcome, now)
                 requeues_s.append(outcome.requeue_after_s)
                 continue
             requeues_s.append(outcome.requeue_after_s)
             status = self._note_done(job, status, stage, outcome, now)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None, "stuck": None})
         status, metering_s = self._meter(ctx, status)
-        self._write(job, status)
+        write_changed(self._writer, job, status)
         requeues_s += [metering_s, self._until_walltime(job, status, now), self._follow(ctx, status)]
         return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
 
@@ -198,10 +184,10 @@ class Reconciler:
         """
         job, now, rest = ctx.job, ctx.now, ctx.job.status.rest
         if must_begin_to_sleep(job):
-            self._write(job, begin_to_sleep(job.status, now))
+            write_changed(self._writer, job, begin_to_sleep(job.status, now))
             return job.status, Result(str(Rest.FALLING_ASLEEP), IMMEDIATELY_S)
         if must_begin_to_wake(job):
-            self._write(job, begin_to_wake(job.status, now))
+            write_changed(self._writer, job, begin_to_wake(job.status, now))
             return job.status, Result(str(Rest.WAKING), IMMEDIATELY_S)
         if rest is Rest.AWAKE:
             return job.status, None
@@ -211,7 +197,7 @@ class Reconciler:
             note_error=lambda message, now: note_message(job.status, message, now),
         )
         if isinstance(outcome, Failed):
-            return job.status, self._end(job, JobState.FAILED, outcome.reason, outcome.message, now=now)
+            return job.status, self._ending.end(job, JobState.FAILED, outcome.reason, outcome.message, now=now)
         if isinstance(outcome, Skipped) and rest is not Rest.WAKING:
             return note_refusal(job.status, outcome.message, now), None
         if rest is Rest.WAKING and not isinstance(outcome, Wait):
@@ -222,7 +208,7 @@ class Reconciler:
             status = note_asleep(status, outcome.message or "", now)
         if status.rest is not Rest.ASLEEP:
             status, metering_s = self._meter(ctx, status)
-        self._write(job, status)
+        write_changed(self._writer, job, status)
         requeues_s = (outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
         requeue_after_s = min((delay_s for delay_s in requeues_s if delay_s is not None), default=None)
         return status, Result(str(status.rest), requeue_after_s, outcome.message or "")
@@ -238,7 +224,7 @@ class Reconciler:
         for stage in stages[index + 1 :] if index >= stages.index(self._lifecycle.starting) else ():
             if stage.ahead is None or status.is_true(stage.condition):
                 continue
-            outcome = self._call(stage.ahead, ctx, note_error=partial(_note_retry_ahead, status, stage))
+            outcome = self._call(stage.ahead, ctx, note_error=partial(note_retry_ahead, status, stage))
             if isinstance(outcome, Failed):
                 return self._fail(ctx, status, stage, outcome)
             if outcome.requeue_after_s is not None:
@@ -246,15 +232,15 @@ class Reconciler:
             if isinstance(outcome, Wait):
                 break
         status, _ = self._meter(ctx, status)
-        self._write(ctx.job, status)
+        write_changed(self._writer, ctx.job, status)
         follow_s = self._follow(ctx, status)
         if follow_s is not None:
             requeues_s.append(follow_s)
         return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
 
     def _fail(self, ctx: Context, status: JobStatus, stage: Stage, outcome: Failed) -> Result:
-        status = _note(status, stage, outcome, ctx.now)
-        return self._end(ctx.job, JobState.FAILED, outcome.reason, outcome.message, now=ctx.now, status=status)
+        status = note(status, stage, outcome, ctx.now)
+        return self._ending.end(ctx.job, JobState.FAILED, outcome.reason, outcome.message, now=ctx.now, status=status)
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
         """Usage counts from the start of the job."""
@@ -282,11 +268,11 @@ class Reconciler:
         except InvalidInputError as error:  # an input of the accepted job is no longer there
             return Failed(Reason.NOT_ACCEPTED, str(error))
         except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
-            self._write(ctx.job, note_error(str(error), ctx.now))
+            write_changed(self._writer, ctx.job, note_error(str(error), ctx.now))
             raise
         except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
             message = f"unexpected error, see kns's log: {type(error).__name__}"
-            self._write(ctx.job, note_error(message, ctx.now))
+            write_changed(self._writer, ctx.job, note_error(message, ctx.now))
             raise
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
@@ -309,194 +295,4 @@ class Reconciler:
         if end is None:
             return None
         left_s = (end - now).total_seconds()
-        return left_s if left_s > 0 else _CLOCK_RETRY_AFTER_S
-
-    def _may_end_by_time(self, job: Job) -> bool:
-        """Whether this machine's clock agrees with the host API's. If not, the time is no reason to end or delete."""
-        is_trusted = self._term.is_clock_trusted()
-        if not is_trusted:
-            log.error("clock_not_trusted", record=job.record)
-        return is_trusted
-
-    # --- the end
-
-    def _stop(self, ctx: Context, reason: StopReason) -> Result:
-        job, now = ctx.job, ctx.now
-        if job.status.job_status is JobState.SUBMITTED:
-            return self._end(job, JobState.CANCELED, *_ENDS[reason], now=now)
-        if reason is not StopReason.SHUTDOWN:
-            return self._end(job, JobState.TERMINATED, *_ENDS[reason], now=now)
-        if self._is_kept(job):  # all objects stay, even the app's pods
-            return self._end(job, JobState.COMPLETED, *_ENDS[reason], now=now)
-        if job.status.condition(ConditionType.DRAINED) is None:  # the grace period starts now
-            return self._note_drain(ctx, Wait(IMMEDIATELY_S, Reason.GRACE, "ending the app's pods"))
-        try:
-            outcome = self._lifecycle.drain(ctx)
-        except RefusedError as error:  # the namespace is terminating already, and its pods with it
-            log.warning("drain_refused", error=str(error))
-            outcome = Done()
-        if isinstance(outcome, Wait):
-            return self._note_drain(ctx, outcome)
-        return self._end(job, JobState.COMPLETED, *_ENDS[reason], now=now)
-
-    def _note_drain(self, ctx: Context, waiting: Wait) -> Result:
-        conditions = with_condition(
-            ctx.job.status.conditions,
-            ConditionType.DRAINED,
-            true=False,
-            reason=waiting.reason,
-            message=waiting.message,
-            now=ctx.now,
-        )
-        self._write(ctx.job, ctx.job.status.model_copy(update={"conditions": conditions}))
-        return Result("draining", waiting.requeue_after_s, waiting.message)
-
-    def _end(
-        self, job: Job, state: JobState, reason: Reason, message: str, *, now: datetime, status: JobStatus | None = None
-    ) -> Result:
-        """Write the last line of the output, then the end of the job. The next reconcile removes its objects."""
-        status = status or job.status
-        if state not in TRANSITIONS[status.job_status]:
-            raise AssertionError(f"{job.record}: job_status cannot change from {status.job_status} to {state}")
-        output = replace(self._world.outputs.read(job.record), end=message)
-        try:
-            self._world.outputs.write(job, output)
-        except RefusedError as error:  # permanent, and must not prevent the end: the status has the same message
-            log.warning("last_line_refused", error=str(error))
-        status = close_account(status, now).model_copy(
-            update={
-                "job_status": state,
-                "exit_code": EXIT_CODES[state],
-                "end_time": now,
-                "reason": str(reason),
-                "message": message,
-                "substatus": Substatus.REMOVING if job.spec.accepted and not self._is_kept(job) else Substatus.NONE,
-                "conditions": with_condition(
-                    status.conditions, ConditionType.ENDED, true=True, reason=reason, message=message, now=now
-                ),
-            }
-        )
-        self._write(job, status)
-        metrics.count_end(str(reason))
-        log.info("job_ended", status=str(state), reason=str(reason), message=message)
-        return Result("ended", IMMEDIATELY_S, f"{reason}: {message}")
-
-    def _is_kept(self, job: Job) -> bool:
-        return self._lifecycle.explain_kept(job, self._site) is not None
-
-    def _after_end(self, ctx: Context) -> Result:
-        job = ctx.job
-        if not job.deleting and job.status.is_true(ConditionType.REMOVED):
-            return self._retain(job, ctx.now)
-        kept = self._lifecycle.explain_kept(job, self._site)
-        if kept is not None:
-            self._write_removed(job, true=False, reason=Reason.KEPT, message=kept, now=ctx.now)
-            return Result("kept")
-        waiting = self._remove_all(ctx)
-        if waiting is not None:
-            self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
-            return Result("removing", waiting.requeue_after_s, waiting.message)
-        if job.deleting:
-            self._writer.set_finalizer(job, present=False)
-            return Result("released")
-        self._write_removed(job, true=True, reason=Reason.OK, message="", now=ctx.now)
-        return Result("removed", IMMEDIATELY_S)
-
-    def _remove_all(self, ctx: Context) -> Wait | None:
-        """
-        Call every stage's `remove`, from the last stage to the first. Returns None when everything is removed.
-
-        After an error the other stages are still removed. A stage that waits stops the removal of the stages before it.
-        """
-        first: Wait | None = None
-        for stage in reversed(self._lifecycle.stages):
-            try:
-                outcome = stage.remove(ctx)
-            except KnsError as error:
-                log.warning("removal_failed", stage=stage.name, error=str(error))
-                outcome = Wait(_REMOVAL_RETRY_AFTER_S, Reason.REMOVING, f"{stage.name}: {error}")
-                first = first or outcome
-                continue
-            if isinstance(outcome, Failed):
-                outcome = Wait(_REMOVAL_RETRY_AFTER_S, outcome.reason, outcome.message)
-            if isinstance(outcome, Wait):
-                return first or outcome
-        return first
-
-    def _write_removed(self, job: Job, *, true: bool, reason: Reason, message: str, now: datetime) -> None:
-        conditions = with_condition(
-            job.status.conditions, ConditionType.REMOVED, true=true, reason=reason, message=message, now=now
-        )
-        substatus = Substatus.NONE if true or reason is Reason.KEPT else Substatus.REMOVING
-        self._write(job, job.status.model_copy(update={"conditions": conditions, "substatus": substatus}))
-
-    def _retain(self, job: Job, now: datetime) -> Result:
-        """Keep the record and its output for the retention time, then delete the record."""
-        end = job.status.end_time or now
-        left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
-        if left_s > 0:
-            self._expire_surplus(job.spec.user)
-            return Result("retained", left_s)
-        if not self._may_end_by_time(job):
-            return Result("retained", _CLOCK_RETRY_AFTER_S)
-        self._writer.delete(job)
-        return Result("expired")
-
-    def _expire_surplus(self, username: str) -> None:
-        """Delete the user's oldest ended records beyond the site's limit. It costs nothing while there are fewer."""
-        if self._site.retained_jobs == 0:
-            return
-        for job in self._store.list_surplus(username, most=self._site.retained_jobs):
-            log.info("record_surplus", surplus=job.record, user=username)
-            self._writer.delete(job)
-
-    def _write(self, job: Job, status: JobStatus) -> None:
-        """Write the status once, and only if it differs."""
-        status = status.model_copy(update={"observed_generation": job.generation})
-        if status != job.status:
-            self._writer.write_status(job, status)
-
-
-def _note_wait(status: JobStatus, stage: Stage, outcome: Wait, now: datetime) -> JobStatus:
-    """Note what the job waits for. A condition that is True stays True: that stage handles its own problems."""
-    if not status.is_true(stage.condition):
-        status = _note(status, stage, outcome, now)
-    return status.model_copy(
-        update={
-            "substatus": stage.substatus,
-            "reason": str(outcome.reason),
-            "message": outcome.message,
-            "stuck": _note_stuck(status.stuck, outcome.stuck, now),
-        }
-    )
-
-
-def _note_stuck(before: Stuck | None, reason: Reason | None, now: datetime) -> Stuck | None:
-    if reason is None or before is None or before.reason != reason:
-        return Stuck(reason=reason, since=now) if reason else None
-    return before
-
-
-def _note_retry(status: JobStatus, stage: Stage, message: str, now: datetime) -> JobStatus:
-    """Note an error that says nothing about the job's progress, so the job stays as stuck as it was."""
-    noted = _note_wait(status, stage, Wait(0, Reason.RETRYING, message), now)
-    return noted.model_copy(update={"stuck": status.stuck})
-
-
-def _note_retry_ahead(status: JobStatus, stage: Stage, message: str, now: datetime) -> JobStatus:
-    """Note an error of a stage whose turn has not come. The record keeps saying what the job waits for."""
-    return status if status.is_true(stage.condition) else _note(status, stage, Wait(0, Reason.RETRYING, message), now)
-
-
-def _note(status: JobStatus, stage: Stage, outcome: Wait | Failed, now: datetime) -> JobStatus:
-    conditions = with_condition(
-        status.conditions, stage.condition, true=False, reason=outcome.reason, message=outcome.message, now=now
-    )
-    return status.model_copy(update={"conditions": conditions})
-
-
-def _note_skipped(status: JobStatus, stage: Stage, outcome: Skipped, now: datetime) -> JobStatus:
-    """A stage that the job did not ask for has no condition."""
-    if outcome.reason is None:
-        return status
-    return _note(status, stage, Wait(0, outcome.reason, outcome.message), now)
+        return left_s if left_s > 0 else CLOCK_RETRY_AFTER_S

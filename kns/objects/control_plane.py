@@ -9,18 +9,19 @@ the same official image. Nothing is copied and all start at once, because their 
 The flags are those that syncer 0.36.1 gives the processes (its pkg/k8s/k8s.go).
 """
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kns.model import names
 from kns.model.appdef.resources import SIDE_BY_SIDE
 from kns.model.job.location import Location
-from kns.objects.labels import build_meta
-from kns.objects.prepared_state import STATE_FILE
+from kns.objects.prepared_state import STATE_FILE, STATE_FILES
 from kns.objects.vcluster import ISSUER, JWKS_URI
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet"})
 SYNCER = "syncer"
+_CONFIG, _CONFIG_FILE = "vcluster-config", "config.yaml"  # the chart's volume with the syncer's configuration
+_KINE = "kine"
 _COPY = "kubernetes"  # the chart's init container, which has the image and its pull policy
 _PROGRAMS = "/kubernetes"  # in the image
 _PKI = "/etc/kubernetes/pki"
@@ -78,24 +79,43 @@ _PKI_MOUNT = {"name": "pki", "mountPath": _PKI, "readOnly": True}
 _DATA_MOUNT = {"name": "data", "mountPath": _DATA}
 
 
-def build_placeholder(location: Location) -> dict[str, Any]:
-    """The ConfigMap with the program that the syncer starts in place of kine."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": build_meta(names.KINE_PLACEHOLDER, location),
-        "data": {"kine": _PLACEHOLDER},
-    }
+def rebuild_chart(
+    objects: Sequence[Mapping[str, Any]], location: Location, *, service_cidr: str, state: Mapping[str, bytes]
+) -> list[dict[str, Any]]:
+    """
+    The chart's objects, with a container for each process of the control plane in the Deployment or StatefulSet.
+
+    The Secret with the syncer's configuration also gets what else the pod mounts: the program that the syncer starts
+    in place of kine, and `state`, the files of a prepared state or none.
+    """
+    workload = next(obj for obj in objects if obj["kind"] in WORKLOADS)
+    config = _find_config(workload)
+    rebuilt = []
+    for obj in objects:
+        if obj is workload:
+            rebuilt.append(run_side_by_side(obj, location, service_cidr=service_cidr, has_state=bool(state)))
+        elif (obj["kind"], obj["metadata"]["name"]) == ("Secret", config):
+            rebuilt.append(_add_files(obj, {_KINE: _PLACEHOLDER.encode(), **state}))
+        else:
+            rebuilt.append({**obj})
+    return rebuilt
+
+
+def _find_config(workload: Mapping[str, Any]) -> str:
+    """The name of the Secret with the syncer's configuration, which the chart's pod mounts."""
+    volumes = workload["spec"]["template"]["spec"]["volumes"]
+    return str(next(volume for volume in volumes if volume["name"] == _CONFIG)["secret"]["secretName"])
+
+
+def _add_files(secret: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    added = {key: base64.b64encode(content).decode() for key, content in files.items()}
+    return {**secret, "data": {**secret["data"], **added}}
 
 
 def run_side_by_side(
     workload: Mapping[str, Any], location: Location, *, service_cidr: str, has_state: bool = False
 ) -> dict[str, Any]:
-    """
-    The chart's Deployment or StatefulSet, with a container for each process of the control plane.
-
-    `has_state`: ConfigMap `names.PREPARED_STATE` of the job has a prepared state.
-    """
+    """The chart's Deployment or StatefulSet, with a container for each process of the control plane."""
     template = workload["spec"]["template"]
     spec = template["spec"]
     copy = next(container for container in spec["initContainers"] if container["name"] == _COPY)
@@ -122,26 +142,35 @@ def run_side_by_side(
         **spec,
         "initContainers": [container for container in spec["initContainers"] if container is not copy],
         "containers": [*programs, *(container for container in spec["containers"] if container is not syncer)],
-        "volumes": _build_volumes(spec["volumes"], location, has_state=has_state),
+        "volumes": _build_volumes(spec["volumes"], location, config=_find_config(workload), has_state=has_state),
     }
     return {**workload, "spec": {**workload["spec"], "template": {**template, "spec": rebuilt}}}
 
 
-def find_kubernetes_image(workload: Mapping[str, Any]) -> str:
+def find_kubernetes_image(objects: Iterable[Mapping[str, Any]]) -> str:
     """The image with the Kubernetes programs, which the chart's pod copies."""
+    workload = next(obj for obj in objects if obj["kind"] in WORKLOADS)
     copies = workload["spec"]["template"]["spec"]["initContainers"]
     return str(next(container for container in copies if container["name"] == _COPY)["image"])
 
 
 def _build_volumes(
-    volumes: Iterable[Mapping[str, Any]], location: Location, *, has_state: bool
+    volumes: Iterable[Mapping[str, Any]], location: Location, *, config: str, has_state: bool
 ) -> list[Mapping[str, Any]]:
-    placeholder = {"name": names.KINE_PLACEHOLDER, "defaultMode": 0o555}
+    """Those of the chart, of which each sees only its own keys of the Secret `config`, and those of the processes."""
+    own = {
+        _CONFIG: _select_keys(config, _CONFIG_FILE),
+        "binaries": {**_select_keys(config, _KINE), "defaultMode": 0o555},
+    }
     return [
-        *({"name": "binaries", "configMap": placeholder} if each["name"] == "binaries" else each for each in volumes),
+        *({"name": each["name"], "secret": own[each["name"]]} if each["name"] in own else each for each in volumes),
         {"name": "pki", "secret": {"secretName": location.certs_secret, "defaultMode": 0o400}},
-        *([{"name": "prepared", "configMap": {"name": names.PREPARED_STATE}}] if has_state else []),
+        *([{"name": "prepared", "secret": _select_keys(config, *STATE_FILES)}] if has_state else []),
     ]
+
+
+def _select_keys(secret: str, *keys: str) -> dict[str, Any]:
+    return {"secretName": secret, "items": [{"key": key, "path": key} for key in keys]}
 
 
 def _build_kine(copy: Mapping[str, Any], *, has_state: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ The pod has the virtual cluster's kubeconfig and no ServiceAccount token of the 
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from kns.model import names
@@ -32,6 +32,7 @@ FILES = {  # key of the init Secret -> path in the container
     "kubeconfig": "/etc/kns/secret/kubeconfig",
     "parameters.json": "/etc/kns/parameters.json",
     "jobenv.sh": "/etc/JARVICE/jobenv.sh",
+    "plan.json": "/etc/kns/plan/plan.json",
 }
 
 _APP = "/kns-app"
@@ -43,22 +44,24 @@ _SECURITY = {
 }
 
 
-def build_init_config(
-    accepted: Accepted, *, record_uid: str, wait_limit_s: int, uploads: Mapping[str, bytes]
-) -> dict[str, Any]:
-    """The ConfigMap with the plan (see `build_plan`) and the user's uploads (path below /opt -> content)."""
-    plan = json.dumps(build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s), indent=1)
-    config = {
+def build_plan_file(accepted: Accepted, *, record_uid: str, wait_limit_s: int) -> str:
+    """The text of file `plan.json`; see `build_plan`."""
+    return json.dumps(build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s), indent=1)
+
+
+def build_init_uploads(location: Location, uploads: Mapping[str, bytes]) -> dict[str, Any]:
+    """
+    The ConfigMap with the user's uploads (path below /opt -> content). They have an object of their own, because they
+    alone may be almost as large as one can be.
+    """
+    return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": build_meta(names.INIT_CONFIG, accepted.location, component=COMPONENT),
-        "data": {"plan.json": plan},
-    }
-    if uploads:
-        config["binaryData"] = {
+        "metadata": build_meta(names.INIT_UPLOADS, location, component=COMPONENT),
+        "binaryData": {
             _upload_key(index): base64.b64encode(content).decode() for index, content in enumerate(uploads.values())
-        }
-    return config
+        },
+    }
 
 
 def _upload_key(index: int) -> str:
@@ -67,7 +70,10 @@ def _upload_key(index: int) -> str:
 
 
 def build_init_secrets(location: Location, *, files: Mapping[str, str], env: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Two Secrets: `files` (key of `FILES` -> text), and `env`, environment variables of the init pod only."""
+    """
+    Two Secrets: `files` (key of `FILES` -> text), and `env`, the environment of the init pod. Not one for both, because
+    a pod takes every key of a Secret into its environment.
+    """
     return [
         {
             "apiVersion": "v1",
@@ -80,12 +86,12 @@ def build_init_secrets(location: Location, *, files: Mapping[str, str], env: Map
 
 
 def build_init_job(
-    accepted: Accepted, site: Site, *, uploads: Iterable[str] = (), pull_secret: bool = False
+    accepted: Accepted, site: Site, *, uploads: Collection[str] = (), pull_secret: bool = False
 ) -> dict[str, Any]:
     """
     The Kubernetes Job. `uploads` are the paths of the user's files below /opt.
 
-    Its environment comes from ConfigMap and Secret `kns-job` in its namespace, and from `build_init_secrets`.
+    Its files and its environment come from `build_init_secrets`.
     """
     return {
         "apiVersion": "batch/v1",
@@ -136,10 +142,10 @@ def mounts_app(pod: Mapping[str, Any]) -> bool:
     return names.MOUNTS_APP_LABEL in (pod["metadata"].get("labels") or {})
 
 
-def _build_pod(accepted: Accepted, site: Site, *, uploads: Iterable[str], pull_secret: bool) -> dict[str, Any]:
+def _build_pod(accepted: Accepted, site: Site, *, uploads: Collection[str], pull_secret: bool) -> dict[str, Any]:
     runner = _build_runner(site, uploads)
     volumes: list[dict[str, Any]] = [
-        {"name": "plan", "configMap": {"name": names.INIT_CONFIG}},
+        *([{"name": "uploads", "configMap": {"name": names.INIT_UPLOADS}}] if uploads else []),
         {"name": "secret", "secret": {"secretName": names.INIT_SECRET, "defaultMode": 0o440}},
         *({"name": name, "emptyDir": {}} for name in ("templates", "work", "tmp")),
     ]
@@ -190,19 +196,14 @@ def _build_runner(site: Site, uploads: Iterable[str]) -> dict[str, Any]:
         "image": site.init_image,
         "imagePullPolicy": site.init_pull_policy,
         **({"command": ["kns-take-and-run", _APP]} if site.mounts_images else {}),
-        "envFrom": [
-            {"configMapRef": {"name": names.JOB_INFO}},
-            {"secretRef": {"name": names.JOB_INFO}},
-            {"secretRef": {"name": names.INIT_ENV}},
-        ],
+        "envFrom": [{"secretRef": {"name": names.INIT_ENV}}],
         "env": [{"name": "KUBECONFIG", "value": FILES["kubeconfig"]}],
         "resources": INIT,
         "securityContext": _SECURITY,
         "volumeMounts": [
-            {"name": "plan", "mountPath": "/etc/kns/plan", "readOnly": True},
             *({"name": "secret", "mountPath": path, "subPath": name, "readOnly": True} for name, path in FILES.items()),
             *(
-                {"name": "plan", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
+                {"name": "uploads", "mountPath": f"/opt/{path}", "subPath": _upload_key(index), "readOnly": True}
                 for index, path in enumerate(uploads)
             ),
             *templates,

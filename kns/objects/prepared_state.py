@@ -28,7 +28,8 @@ from kns.model import names
 from kns.model.errors import InvalidInputError
 
 FORMAT = "1"  # of the ConfigMap; a state of another format is made again
-STATE_FILE = "state.db.gz"
+STATE_FILE, _PROGRAMS_FILE = "state.db.gz", "programs"
+STATE_FILES = (STATE_FILE, _PROGRAMS_FILE)
 
 # Only these are kept: what every API server and controller manager makes, and nothing that is secret or belongs to one
 # cluster. What is missing is made at the start, as in an empty database.
@@ -204,15 +205,9 @@ def build_database(state: PreparedState, *, now: datetime, seed: str) -> bytes:
             raise InvalidInputError("", f"the state's rows do not fit its tables: {error}") from error
 
 
-def build_job_state(state: PreparedState, database: bytes, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The ConfigMap with the state of one job, which its control plane unpacks (`kns.objects.control_plane`)."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": dict(meta),
-        "data": {"programs": state.fingerprint},
-        "binaryData": {STATE_FILE: base64.b64encode(gzip.compress(database, mtime=0)).decode()},
-    }
+def build_state_files(state: PreparedState, database: bytes) -> dict[str, bytes]:
+    """The state of one job, which its control plane unpacks (`kns.objects.control_plane`), as `STATE_FILES`."""
+    return {STATE_FILE: gzip.compress(database, mtime=0), _PROGRAMS_FILE: state.fingerprint.encode()}
 
 
 def _insert(database: sqlite3.Connection, key: str, value: bytes) -> None:

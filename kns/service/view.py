@@ -175,8 +175,14 @@ def read_output(ports: ServicePorts, job: Job, lines: int = 0) -> str:
     return _render_output(ports, job, lines)
 
 
+def _last_line(job: Job) -> str:
+    """How the job ended; empty while it lives. Lone surrogates, which JSON may contain, cannot be sent."""
+    message = job.status.message or "" if job.is_ended else ""
+    return message.encode("utf-8", "replace").decode()
+
+
 def _render_output(ports: ServicePorts, job: Job, lines: int, *, recent: bool = False) -> str:
     """Rendering a long log takes many times its size in memory, so only a few run at a time."""
     output = ports.outputs.read(job.record, recent=recent)  # outside the semaphore: a slow host blocks nobody else
     with _RENDERING:
-        return output.render(lines)
+        return output.render(lines, end=_last_line(job))

@@ -2,8 +2,8 @@
 The stages of a nested job: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
 
 `ensure` runs down `STAGES`, `remove` runs up. While a stage waits, `ahead` of the later ones makes what does not need
-it: keycloak, prepare and init make everything for the init pod, in this order. No stage changes or removes an object of
-another record (`ownership.py`). Stage keycloak precedes prepare, which delivers the Keycloak client's secret.
+it: keycloak and init make everything for the init pod, in this order. No stage changes or removes an object of another
+record (`ownership.py`). Stage keycloak precedes prepare and init, which deliver the Keycloak client's secret.
 """
 
 from kns.model.job.conditions import ConditionType
@@ -23,7 +23,7 @@ STAGES = (
     Stage(
         "keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove, keycloak.ahead
     ),
-    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove, prepare.ahead),
+    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove, init.ahead),
     Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove, ingress.ahead),

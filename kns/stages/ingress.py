@@ -11,7 +11,6 @@ changes from Ingresses to a Gateway or back, running jobs get the new object and
 lead to the same page, and DNS can move at any time.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -35,7 +34,6 @@ from kns.objects.target import (
 from kns.objects.wake import build_wake_service, build_wake_slice, is_wake_slice
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
-from kns.stages.ownership import has_foreign_namespace
 from kns.stages.web_shell import WebShell, find_web_shell
 
 _REQUEUE_AFTER_S = 1.0
@@ -92,33 +90,12 @@ def ahead(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    """Removed before everything but the shell, so that no user is routed to a cluster that is being removed."""
-    left = list(_list_fronts(ctx))
-    if not left or has_foreign_namespace(ctx):
-        return Done()
-    for kind, found in left:
-        meta = found["metadata"]
-        if meta.get("deletionTimestamp") is None:
-            ctx.world.cluster.delete(kind, ctx.namespace, meta["name"], uid=meta["uid"])
-    # Not from the cache, which hears of the deletion a moment later. Usually no finalizer delays it.
-    if all(ctx.world.cluster.read(kind, ctx.namespace, found["metadata"]["name"]) is None for kind, found in left):
-        return Done()
-    what = ", ".join(f"{kind} {found['metadata']['name']}" for kind, found in left)
-    return Wait(_REQUEUE_AFTER_S, Reason.REMOVING, f"{what} is being deleted")
-
-
-def _list_fronts(ctx: Context) -> Iterator[tuple[Kind, Object]]:
-    """What routes to the job. An HTTPRoute from a time when the site had a Gateway goes with the namespace."""
-    ingress = ctx.world.cluster.observe(Kind.INGRESS, ctx.namespace, ctx.location.ingress)
-    if ingress is not None:
-        yield Kind.INGRESS, ingress
-    for name in (ctx.location.ingress, names.SHELL) if ctx.site.gateway else ():
-        try:
-            route = ctx.world.cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, name)
-        except UnavailableError:  # perhaps the host does not have the kind; the job must end nevertheless
-            return
-        if route is not None:
-            yield Kind.HTTP_ROUTE, route
+    """
+    It is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it end at once, and an
+    Ingress controller routes to no pod that ends.
+    """
+    del ctx
+    return Done()
 
 
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:

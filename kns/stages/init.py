@@ -21,17 +21,19 @@ from kns.objects.init import (
     RUN,
     TAKE,
     TAKEN_MARK,
-    build_init_config,
     build_init_job,
     build_init_secrets,
+    build_init_uploads,
+    build_plan_file,
     mounts_app,
     split_taken,
 )
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
-from kns.stages.delivery import read_init_input
+from kns.stages.delivery import read_init_input, read_job_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
+from kns.stages.ownership import is_own
 from kns.stages.patience import wait_at_most
 from kns.stages.pods import (
     Blocker,
@@ -84,10 +86,9 @@ def ensure(ctx: Context) -> Outcome:
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
     ended = _ended_at(job, pods)
     output = ctx.world.outputs.read(ctx.job.record)
-    log_after_s = 0.0 if ended is not None else _until_next_log(output, ctx.now)
-    log_read = log_after_s > 0 or _collect_log(ctx, pods, output)
     succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
-    read = log_read and (not succeeded or _collect_help(ctx, pods))
+    log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
+    read = log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
     if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
     if succeeded:
@@ -110,9 +111,14 @@ def ahead(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
-    """Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads."""
+    """
+    Its objects are deleted with the job's namespace, except the large inputs, which nobody else reads. They go when the
+    namespace is gone, so that the looks until then do not delete them again.
+    """
     if ctx.accepted.inputs is not None:
-        ctx.world.inputs.remove(ctx.job)
+        found = ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace)
+        if found is None or not is_own(found, ctx):
+            ctx.world.inputs.remove(ctx.job)
     return Done()
 
 
@@ -124,16 +130,18 @@ def _create(ctx: Context) -> Wait:
             _REQUEUE_AFTER_S, Reason.INIT_STARTING, "waiting for the virtual cluster's certificates and Service"
         )
     pull_secret = cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET) is not None
-    given = read_init_input(ctx)
+    info, given = read_job_info(ctx), read_init_input(ctx)
     # The pod may wait as long as the stages before this one may.
     wait_limit_s = ctx.site.spawn_delay_s + ctx.site.control_plane_limit_s
-    cluster.apply(
-        build_init_config(ctx.accepted, record_uid=ctx.job.uid, wait_limit_s=wait_limit_s, uploads=given.uploads)
-    )
-    for secret in build_init_secrets(ctx.location, files={**given.files, "kubeconfig": kubeconfig}, env=given.env):
+    plan = build_plan_file(ctx.accepted, record_uid=ctx.job.uid, wait_limit_s=wait_limit_s)
+    if given.uploads:
+        cluster.apply(build_init_uploads(ctx.location, given.uploads))
+    files = {**given.files, "kubeconfig": kubeconfig, "plan.json": plan}
+    for secret in build_init_secrets(ctx.location, files=files, env={**info.public, **info.secret, **given.env}):
         cluster.apply(secret)
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
-    _store(ctx, head=_warnings(ctx))
+    if warnings := _warnings(ctx):
+        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), head=warnings))
     return Wait(_REQUEUE_AFTER_S, Reason.INIT_STARTING, "init job created")
 
 
@@ -201,9 +209,10 @@ def _until_next_log(output: JobOutput, now: datetime) -> float:
     return max(0.0, (output.log_time + interval - now).total_seconds())
 
 
-def _collect_log(ctx: Context, pods: Sequence[Object], output: JobOutput) -> bool:
+def _collect(ctx: Context, pods: Sequence[Object], output: JobOutput, *, with_help: bool) -> bool:
     """
-    Continue the job's output with the logs of the pods, one after the other. Returns whether they could be read.
+    Continue the job's output with the logs of the pods, one after the other, and write it once if it has changed.
+    Returns whether everything could be read.
 
     On an error the output has a warning instead, until the logs can be read. The host's API server may not reach a
     kubelet.
@@ -212,12 +221,14 @@ def _collect_log(ctx: Context, pods: Sequence[Object], output: JobOutput) -> boo
         parts = [_read_log(ctx, pod, has_begun=bool(output.log)) for pod in pods]
     except TransientError as error:
         text = f"{_warnings(ctx)}\nwarning: the init job's log cannot be read: {error}".lstrip()
-        _store(ctx, head=text)
+        _store(ctx, output, replace(output, head=text))
         return False
-    text = merge_log(output.log, "".join(parts))
+    new, text = output, merge_log(output.log, "".join(parts))
     if text and (text.removesuffix("\n"), _warnings(ctx)) != (output.log.removesuffix("\n"), output.head):
-        _store(ctx, head=_warnings(ctx), log=text, log_time=ctx.now)
-    return True
+        new = replace(output, head=_warnings(ctx), log=text, log_time=ctx.now)
+    page = _read_help(ctx, pods) if with_help else ""
+    _store(ctx, output, replace(new, help=page) if page else new)
+    return page is not None
 
 
 def _read_log(ctx: Context, pod: Object, *, has_begun: bool) -> str:
@@ -238,25 +249,20 @@ def _read_taking(ctx: Context, pod: Object) -> str:
     return split_taken(text)[0] if mounted else text
 
 
-def _store(ctx: Context, **parts: Any) -> None:
-    """
-    Replace these parts of the output and keep the others. A reconcile of an old record, after a change of the leader,
-    must not remove the last line of a job that has ended.
-    """
-    ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), **parts))
-
-
-def _collect_help(ctx: Context, pods: Sequence[Object]) -> bool:
-    """Store the app's help page, which is printed after `HELP_MARK` when the templates are taken. False on an error."""
+def _read_help(ctx: Context, pods: Sequence[Object]) -> str | None:
+    """The app's help page, which is printed after `HELP_MARK` when the templates are taken, or ""; None on an error."""
     try:
         logs = [_read_taking(ctx, pod) for pod in pods]
     except TransientError as error:
         log.warning("help_not_read", error=str(error))  # the page is optional
-        return False
+        return None
     pages = [text.partition(HELP_MARK)[2] for text in logs if HELP_MARK in text]
-    if pages:
-        _store(ctx, help=pages[-1])
-    return True
+    return pages[-1] if pages else ""
+
+
+def _store(ctx: Context, before: JobOutput, output: JobOutput) -> None:
+    if output != before:
+        ctx.world.outputs.write(ctx.job, output)
 
 
 def _ended_condition(job: Object) -> str | None:

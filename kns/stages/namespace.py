@@ -103,22 +103,20 @@ def _deliver_credentials(ctx: Context) -> Outcome:
 
 
 def remove(ctx: Context) -> Outcome:
+    """
+    The namespace first: from then on nobody can create a pod in it. Then its pods, in the same reconcile, because a
+    tenant's pod may ask for a grace period of years. Kubernetes removes kns's rights in it only when no pod is left.
+    """
     found = find_namespace(ctx)
     if found is None or not is_own(found, ctx):
         return Done()
-    terminating = _is_terminating(found)
-    _end_pods(ctx, terminating=terminating)  # first, because kns loses its rights in a terminating namespace
-    if not terminating:
+    if not _is_terminating(found):
         ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.namespace, uid=found["metadata"]["uid"])
-    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
-
-
-def _end_pods(ctx: Context, *, terminating: bool) -> None:
-    """Repeated at each reconcile, because pods may still be created. An error here must not stop the removal."""
     try:
-        end_all_pods(ctx, may_apply=not terminating)
-    except KnsError as error:
+        end_all_pods(ctx)
+    except KnsError as error:  # the next reconcile tries again
         log.warning("pods_not_ended", error=str(error))
+    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
 
 
 def _is_terminating(namespace: Object) -> bool:

@@ -14,21 +14,19 @@ from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.errors import KnsError, TransientError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.inside import build_default_storage_class, build_job_info, build_pull_secret, build_runtime_class
-from kns.objects.labels import build_labels
 from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
 from kns.stages.credentials import is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
 from kns.stages.made_ahead import is_init_job_made
-from kns.stages.outcome import Done, Outcome, Wait
+from kns.stages.outcome import Done, Outcome
 from kns.stages.patience import stuck_for_s, wait_at_most
 
 log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 0.2  # the first time; then half of the time waited
 _MAX_REQUEUE_AFTER_S = 60.0
-_AHEAD_AFTER_S = 2.0
 _FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
 
@@ -52,35 +50,12 @@ def ensure(ctx: Context) -> Outcome:
         return _follow(ctx, kubeconfig, later, config, is_new=is_new)
     if kubeconfig is None:
         return _wait(ctx, "waiting for the virtual cluster's certificates and Service")
-    if not is_init_job_made(ctx):
-        _apply_on_host(ctx)
     objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST, config, init_mark=ctx.job.uid)]
     try:
         ctx.world.virtual_clusters.apply(kubeconfig, objects)
     except TransientError as error:
         return _wait(ctx, f"the virtual cluster's API does not answer: {error}")
     return Done(mark(ctx, config))
-
-
-def ahead(ctx: Context) -> Outcome:
-    """
-    The objects on the host. Nothing but the init pod uses them, and it needs the kubeconfig. Without it the init job
-    must wait as well: the syncer may write the kubeconfig at the next moment.
-    """
-    if is_init_job_made(ctx):
-        return Done()
-    if read_kubeconfig(ctx) is None:
-        message = "waiting for the virtual cluster's certificates and Service"
-        return Wait(_AHEAD_AFTER_S, Reason.PREPARING, message)
-    _apply_on_host(ctx)
-    return Done()
-
-
-def _apply_on_host(ctx: Context) -> None:
-    """ConfigMap and Secret `kns-job` in the job's namespace: the environment of the init pod."""
-    info = read_job_info(ctx)
-    for obj in build_job_info(ctx.namespace, public=info.public, secret=info.secret, labels=build_labels(ctx.location)):
-        ctx.world.cluster.apply(obj)
 
 
 def _wait(ctx: Context, message: str) -> Outcome:

@@ -45,6 +45,8 @@ def remove(ctx: Context) -> Outcome:
     after the namespace is gone, and does not delay the removal of the stages before it.
     """
     cluster = ctx.world.cluster
+    if ctx.accepted.vault is None and not cluster.observe_job(Kind.PERSISTENT_VOLUME, ctx.location):
+        return Done()
     # Not from the cache, which may lack a volume if the response to its creation was lost.
     found = cluster.list_objects(Kind.PERSISTENT_VOLUME, "", f"{names.JOB_LABEL}={ctx.location.number}")
     volumes = _select_own(ctx, found)

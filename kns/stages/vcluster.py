@@ -11,7 +11,7 @@ to a limit.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,10 +20,9 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates, build_certs_secret
-from kns.objects.control_plane import SYNCER, WORKLOADS, build_placeholder, find_kubernetes_image, run_side_by_side
-from kns.objects.labels import build_meta
+from kns.objects.control_plane import SYNCER, WORKLOADS, find_kubernetes_image, rebuild_chart
 from kns.objects.namespace import counts_own_pods
-from kns.objects.prepared_state import build_database, build_job_state
+from kns.objects.prepared_state import build_database, build_state_files
 from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
@@ -39,6 +38,7 @@ _PROBE_AFTER_S = 0.2  # each try costs two reads of the host and one request ins
 _PROBE_SHARE = 0.05  # of the time since the start: a slow one is asked ever less often
 _SETTLE_S = 30.0  # the kubelet's probes report what kns asked itself one or two seconds later, on a busy node ten
 _DRAIN_AFTER_S = 1.0
+_STARTING = "the control plane is starting"  # the same text until something blocks it: each new text is a write
 _STABLE_S = 60.0  # longer than a crashing control plane is ready between two crashes
 # Without a volume, and with one. The kind was decided when the job was made; the setting may have changed since.
 _KINDS = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
@@ -57,7 +57,7 @@ def ensure(ctx: Context) -> Outcome:
     control_plane = _observe_control_plane(ctx)
     if control_plane is None:
         _create(ctx)
-        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, "virtual cluster created")
+        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
     # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
     pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
     if not is_ready and not _runs_syncer(pods):
@@ -102,13 +102,15 @@ def _create(ctx: Context) -> None:
     objects = ctx.world.renderer.render(
         ctx.location, lambda location: build_chart_values(ctx, location, virtual, pull_secret=pull_secret)
     )
+    if virtual.fast_start:
+        state = _build_state(ctx, objects) if virtual.prepared_state else {}
+        objects = rebuild_chart(objects, ctx.location, service_cidr=virtual.service_cidr, state=state)
     stored = [cluster.apply(obj) for obj in objects if obj["kind"] not in WORKLOADS]
     if virtual.fast_start:
         _ensure_certificates(ctx, stored)
-        cluster.apply(build_placeholder(ctx.location))
     for obj in objects:
         if obj["kind"] in WORKLOADS:
-            cluster.apply(_finish_workload(ctx, obj, virtual))
+            cluster.apply(obj)
 
 
 def _fit_quota(ctx: Context, virtual: VirtualKubernetes) -> VirtualKubernetes:
@@ -136,25 +138,16 @@ def _ensure_certificates(ctx: Context, stored: Sequence[Object]) -> None:
     cluster.apply(build_certs_secret(location, content, service_uid=service["metadata"]["uid"]))
 
 
-def _finish_workload(ctx: Context, workload: Object, virtual: VirtualKubernetes) -> Object:
-    if not virtual.fast_start:
-        return workload
-    has_state = virtual.prepared_state and _deliver_state(ctx, workload)
-    return run_side_by_side(workload, ctx.location, service_cidr=virtual.service_cidr, has_state=has_state)
-
-
-def _deliver_state(ctx: Context, workload: Object) -> bool:
-    """Give the job its copy of the prepared state. Returns whether there is one for its image."""
+def _build_state(ctx: Context, objects: Sequence[Object]) -> Mapping[str, bytes]:
+    """The files of the job's copy of the prepared state; none if there is no state for its image."""
     virtual = ctx.site.virtual
-    version, image = virtual.version(ctx.accepted.nested.kubernetes_version), find_kubernetes_image(workload)
+    version, image = virtual.version(ctx.accepted.nested.kubernetes_version), find_kubernetes_image(objects)
     state = find_state(ctx.world.cluster, ctx.site.system_namespace, version, image)
     if state is None:
-        return False
+        return {}
     # The same content at each try: the pod may exist already, although this replica does not see it.
     database = build_database(state, now=ctx.job.status.spawn_start_time or ctx.now, seed=ctx.job.uid)
-    meta = build_meta(names.PREPARED_STATE, ctx.location)
-    ctx.world.cluster.apply(build_job_state(state, database, meta))
-    return True
+    return build_state_files(state, database)
 
 
 def _answers(ctx: Context) -> bool:
@@ -242,4 +235,4 @@ def _describe(ctx: Context) -> str:
     blocker = find_blocker(ctx, pods, _observe_control_plane(ctx), read_events=has_volume)
     if blocker is not None:
         return blocker.describe("control-plane pod")
-    return "the control plane is starting" if pods else "the control-plane pod does not exist yet"
+    return _STARTING

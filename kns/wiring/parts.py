@@ -31,6 +31,7 @@ from kns.web.live import LivePages
 from kns.wiring.keycloak import build_identity_provider
 
 _QUOTA_DELAY_S = 5.0  # changes of one quota within it are handled together
+_WATCHED_AT_END = frozenset({Kind.NAMESPACE, Kind.PERSISTENT_VOLUME})
 
 
 class Parts:
@@ -97,10 +98,11 @@ class Parts:
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:
     """
     Queue the job of a host object that changed, if the job has a record. Every pod changes its job's quota, so a
-    change of a quota waits a while and is handled together with those that follow.
+    change of a quota waits a while and is handled together with those that follow. An ended job waits only until its
+    namespace and its volumes are gone; each of its other objects that goes would cost a look for nothing.
     """
     if not records.cache.is_synced:
         return
     job = records.find_by_namespace(namespace)
-    if job is not None:
+    if job is not None and not (job.is_ended and kind not in _WATCHED_AT_END):
         queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)

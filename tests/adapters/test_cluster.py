@@ -90,6 +90,24 @@ def test_what_is_applied_is_observed_at_once(server: ApiServer, host: Host) -> N
     assert sent.query == {"fieldManager": "kns", "force": "true"}
 
 
+def _a_role_binding(name: str) -> Object:
+    meta = {"name": name, "namespace": "kns-job-7", "labels": MINE}
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta}
+
+
+def test_after_its_own_rights_kns_waits_until_the_api_server_knows_them(server: ApiServer, host: Host) -> None:
+    """By reading, so that no write is refused and repeated. Other bindings give kns no rights."""
+    server.script("GET", "/secrets/kns-pull", failure(403, "Forbidden"), failure(403, "Forbidden"))
+    host.cluster.apply(_a_role_binding("kns-vcluster-syncer"))
+    host.cluster.apply(_a_role_binding("kns-scheduler"))
+    calls = [(seen.method, seen.path.rpartition("/")[2]) for seen in server.seen if "watch" not in seen.query]
+    assert calls[-5:] == [
+        ("PATCH", "kns-vcluster-syncer"),
+        ("PATCH", "kns-scheduler"),
+        *[("GET", "kns-pull")] * 3,
+    ]
+
+
 def test_a_namespace_is_observed_whatever_namespace_is_said(host: Host) -> None:
     meta = {"name": "kns-job-7", "labels": MINE}
     host.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})

@@ -19,7 +19,7 @@ from kns.model.catalog.machine import Machine
 from kns.model.errors import RenderError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.site import VirtualKubernetes, build_tolerations
-from kns.objects.control_plane import run_side_by_side
+from kns.objects.control_plane import rebuild_chart
 from kns.objects.vcluster import build_values
 from kns.ports import Kind
 from tests.builders import a_job, a_location
@@ -140,9 +140,16 @@ def test_an_idle_control_plane_is_probed_rarely_and_a_starting_one_often(renderi
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_chart_s_pod_can_be_rebuilt_side_by_side(rendering: Rendering, shape: str) -> None:
     """The builder names a container, an init container and two volumes of the chart."""
-    workload = rendering.render(12, shape)[-1]
-    rebuilt = run_side_by_side(workload, a_location(12), service_cidr="10.96.0.0/16")
+    objects = rebuild_chart(
+        rendering.render(12, shape),
+        a_location(12),
+        service_cidr="10.96.0.0/16",
+        state={"state.db.gz": b"", "programs": b""},
+    )
+    rebuilt = objects[-1]
     (pod,) = pod_specs([rebuilt])
+    data = next(obj["data"] for obj in objects if obj["kind"] == "Secret")
+    assert data.keys() == {"config.yaml", "kine", "state.db.gz", "programs"}
     names = {each["name"] for each in pod["volumes"]}
     if rebuilt["kind"] == "StatefulSet":
         names |= {claim["metadata"]["name"] for claim in rebuilt["spec"]["volumeClaimTemplates"]}

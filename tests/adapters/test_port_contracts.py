@@ -452,11 +452,11 @@ def test_an_output_that_was_never_written_is_empty(subject: Subject) -> None:
 def test_an_output_reads_back_line_by_line(subject: Subject) -> None:
     job = a_job().build()
     time = datetime(2026, 1, 5, 14, 15, 30, 250_000, tzinfo=UTC)
-    output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", end="the end", log_time=time)
+    output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", log_time=time)
     subject.outputs.write(job, output)
     assert subject.outputs.read(job.record).lines() == output.lines()
-    subject.outputs.write(job, JobOutput(end="another"))
-    assert subject.outputs.read(job.record) == JobOutput(end="another")
+    subject.outputs.write(job, JobOutput(head="another"))
+    assert subject.outputs.read(job.record) == JobOutput(head="another")
 
 
 def test_outputs_do_not_mix(subject: Subject) -> None:

@@ -137,8 +137,8 @@ def test_a_watched_list_and_followed_logs_survive_a_restart_of_kns(api: Api, ter
         terminal.bridge.fail = 3
 
     def end() -> None:
-        api.add(serving().ended())
-        api.outputs.write(job, JobOutput(log="1\n", end="over"))
+        api.add(serving().ended().with_status(message="over"))
+        api.outputs.write(job, JobOutput(log="1\n"))
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -340,8 +340,7 @@ def test_logs_are_the_same_text_before_and_after_the_end(api: Api, terminal: Ter
     api.add(serving(), output="one\ntwo\n")
     assert terminal.run("logs", "7").stdout == "one\ntwo\n"
     assert terminal.run("logs", "7", "-n", "1").stdout == "two\n"
-    job = api.add(serving().ended())
-    api.outputs.write(job, JobOutput(log="one\ntwo\n", end="the job was shut down"))
+    api.add(serving().ended().with_status(message="the job was shut down"))
     assert terminal.run("logs", "7").stdout.splitlines() == ["one", "two", "the job was shut down"]
 
 
@@ -358,8 +357,8 @@ def test_followed_logs_have_each_line_once(api: Api, terminal: Terminal) -> None
         api.add(serving(), output=text)
 
     def end() -> None:
-        api.add(serving().ended())
-        api.outputs.write(job, JobOutput(log="1\n2\n3\n", end="over"))
+        api.add(serving().ended().with_status(message="over"))
+        api.outputs.write(job, JobOutput(log="1\n2\n3\n"))
 
     terminal.steps = [lambda: grow("1\n"), lambda: grow("1\n2\n"), lambda: None, end]
     assert terminal.run("logs", "-f", "7").stdout.splitlines() == ["1", "2", "3", "over"]

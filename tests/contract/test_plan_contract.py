@@ -16,7 +16,7 @@ from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Plan, Script, par
 from kns.model.appdef.appdef import NestedKubernetes, parse_appdef
 from kns.model.errors import InvalidInputError
 from kns.model.reading.parsing import parse_model
-from kns.objects.init import build_init_config
+from kns.objects.init import build_plan_file
 from kns.objects.inside import build_job_info
 from kns.objects.plan import PLAN_VERSION, TEMPLATES_DIR, build_plan
 from kns.stages.init import _REASONS as STAGE_REASONS
@@ -81,7 +81,7 @@ def test_retries_are_the_items_own_or_the_global_ones() -> None:
 def test_the_configmap_holds_the_plan_as_the_runner_reads_it() -> None:
     accepted = a_job().build().spec.accepted
     assert accepted is not None
-    text = build_init_config(accepted, record_uid="uid-1", wait_limit_s=900, uploads={})["data"]["plan.json"]
+    text = build_plan_file(accepted, record_uid="uid-1", wait_limit_s=900)
     plan = parse_plan(json.loads(text))
     assert [step.name for step in plan.steps] == ["web"]
     assert plan.awaited.limit_s == 900

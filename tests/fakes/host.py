@@ -75,7 +75,6 @@ class FakeHost:
         self.target_appears = True
         self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
-        self.rights_go_first = False  # a terminating namespace deletes its RoleBindings first; the order is not defined
         self.refuse: dict[Kind, str] = {}
         self.watches_routes = False  # as on a site with a Gateway
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
@@ -185,6 +184,9 @@ class FakeHost:
         if namespace and (Kind.NAMESPACE, "", namespace) not in self._objects:
             raise RefusedError(f"PATCH {kind}: 404, namespaces {namespace!r} not found")
         old = self._objects.get((kind, namespace, name))
+        place = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
+        if old is None and "deletionTimestamp" in place["metadata"]:
+            raise ForbiddenError(f"PATCH {kind} {namespace}/{name}: 403, namespace {namespace} is being terminated")
         version = meta.get("resourceVersion")
         if version is not None and (old is None or self._version_of(old) != version):
             raise ConflictError(f"PATCH {kind} {namespace}/{name}: 409, changed since {version}")
@@ -217,9 +219,6 @@ class FakeHost:
         self._touch(found)
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
-        found = self._objects.get((Kind.NAMESPACE, "", namespace), {"metadata": {}})
-        if self.rights_go_first and "deletionTimestamp" in found["metadata"]:
-            raise ForbiddenError(f"DELETE pods: 403, no RoleBinding in namespace {namespace} any more")
         self.calls.append(f"delete_pods {namespace} {selector} grace={grace_s}")
         for pod in self.list_objects(Kind.POD, namespace, selector):
             self._end_pod(self._objects[Kind.POD, namespace, pod["metadata"]["name"]], grace_s)
@@ -543,7 +542,7 @@ class FakeHost:
             waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"waiting": waiting}}]}
             return
-        plan = json.loads(self._objects[Kind.CONFIG_MAP, namespace, names.INIT_CONFIG]["data"]["plan.json"])
+        plan = json.loads(self._read_plan(namespace))
         if "awaits" in plan and not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
@@ -561,6 +560,13 @@ class FakeHost:
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
         self._sync_app(namespace, job)
+
+    def _read_plan(self, namespace: str) -> str:
+        secret = self._objects[Kind.SECRET, namespace, names.INIT_SECRET]
+        text = (secret.get("stringData") or {}).get("plan.json")
+        if text is None:  # an init job of 0.1.0 has it in a ConfigMap
+            text = self._objects[Kind.CONFIG_MAP, namespace, "kns-init-plan"]["data"]["plan.json"]
+        return str(text)
 
     def _sync_app(self, namespace: str, job: Object) -> None:
         """What the templates made inside: a running syncer copies it, and makes a pod again that somebody deleted."""

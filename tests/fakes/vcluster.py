@@ -19,24 +19,32 @@ class FakeRenderer:
         meta = {"name": name, "namespace": name, "labels": values["controlPlane"]["statefulSet"]["labels"]}
         has_volume = values["controlPlane"]["statefulSet"]["persistence"]["volumeClaim"]["enabled"]
         pod_labels = {"app": "vcluster", "release": name, **values["controlPlane"]["statefulSet"]["pods"]["labels"]}
+        config = {**meta, "name": f"vc-config-{name}", "labels": {}}
         return [
+            {"kind": "Secret", "metadata": config, "data": {"config.yaml": "Y29uZmln"}},
             {"kind": "Service", "metadata": dict(meta), "spec": {}},
             {
                 "kind": "StatefulSet" if has_volume else "Deployment",
                 "metadata": dict(meta),
-                "spec": {"template": {"metadata": {"labels": pod_labels}, "spec": _build_pod(values["controlPlane"])}},
+                "spec": {
+                    "template": {"metadata": {"labels": pod_labels}, "spec": _build_pod(name, values["controlPlane"])}
+                },
                 "additionalSecrets": values["exportKubeConfig"].get("additionalSecrets", []),
             },
         ]
 
 
-def _build_pod(values: Mapping[str, Any]) -> Object:
+def _build_pod(name: str, values: Mapping[str, Any]) -> Object:
     registry = values["advanced"]["defaultImageRegistry"] or "ghcr.io"
     image = f"{registry}/loft-sh/kubernetes:{values['distro']['k8s']['version']}"
     return {
         "initContainers": [{"name": "kubernetes", "image": image}],
         "containers": [{"name": "syncer", "image": "ghcr.io/loft-sh/vcluster-oss:0.36.1"}],
-        "volumes": [{"name": "binaries", "emptyDir": {}}, {"name": "data", "emptyDir": {}}],
+        "volumes": [
+            {"name": "vcluster-config", "secret": {"secretName": f"vc-config-{name}"}},
+            {"name": "binaries", "emptyDir": {}},
+            {"name": "data", "emptyDir": {}},
+        ],
     }
 
 

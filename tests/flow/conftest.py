@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import pytest
 
 from kns.adapters.rooms import Rooms
-from kns.engine.reconciler import Reconciler, Result, Term
+from kns.engine.reconciler import Reconciler, Term
+from kns.engine.result import Result
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.limit_range import LimitRangeItem
 from kns.model.errors import TransientError

@@ -72,7 +72,7 @@ def test_a_job_lives_and_ends_in_the_namespace_that_its_record_names(sim: Simula
     # The job's public name is its address, its Keycloak client's id and its shell's title, and nothing else.
     texts = {f"{obj['kind']} {obj['metadata']['name']}": json.dumps(obj) for obj in sim.host.dump()}
     named = {name for name, text in texts.items() if re.search(r"kns-job-7(?!\.jobs)", text)}
-    assert named == {"Secret kns-job", "Deployment kns-shell"}
+    assert named == {"Secret kns-init-env", "Deployment kns-shell"}
 
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="retained")

@@ -12,8 +12,7 @@ from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason
 from kns.model.site import KeycloakSettings
-from kns.ports import Context, Kind
-from kns.stages.access import read_kubeconfig
+from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import Simulation
@@ -44,23 +43,6 @@ def test_the_init_job_and_the_ingress_exist_before_the_virtual_cluster_runs(sim:
     sim.host.control_plane_down = False
     sim.run(until="serving")
     assert sim.outputs.read(sim.record).log == sim.host.init_log
-
-
-def test_a_kubeconfig_that_appears_between_two_stages_starts_no_init_pod_without_its_environment(
-    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The syncer of the chart's pod writes it at any moment."""
-    looks = 0
-
-    def read_late(ctx: Context) -> str | None:
-        nonlocal looks
-        looks += 1
-        return None if looks == 1 else read_kubeconfig(ctx)
-
-    monkeypatch.setattr("kns.stages.prepare.read_kubeconfig", read_late)
-    sim.submit(job)
-    sim.run(until="serving")
-    assert looks > 1
 
 
 def test_what_is_made_costs_no_call(sim: Simulation, job: JobBuilder) -> None:

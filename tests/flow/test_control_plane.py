@@ -28,7 +28,7 @@ def test_spawn_delay_ends_the_job_with_the_pods_own_words(sim: Simulation, job: 
     assert status.end_time is not None
     assert status.spawn_start_time is not None
     assert (status.end_time - status.spawn_start_time).total_seconds() == 8
-    assert UNSCHEDULABLE in sim.outputs.read(sim.record).lines()[-1]
+    assert UNSCHEDULABLE in str(sim.job.status.message)
     assert sim.host.left == []
 
 
@@ -92,9 +92,8 @@ def _certificates(sim: Simulation) -> dict[str, str]:
 def test_the_certificates_exist_before_the_control_plane(sim: Simulation, job: JobBuilder) -> None:
     sim.submit(job)
     sim.run(until="serving")
-    created = [call for call in sim.host.calls if "kns-job-7/kns-job-7" in call or "kns-kine" in call]
-    order = [name for call in created for name in ("-certs", "kns-kine", "Deployment") if name in call]
-    assert order == ["-certs", "kns-kine", "Deployment"]
+    order = [name for call in sim.host.calls for name in ("vc-config", "-certs", "Deployment") if name in call]
+    assert order == ["vc-config", "-certs", "Deployment"]
     service = sim.host.read(Kind.SERVICE, "kns-job-7", "kns-job-7")
     secret = sim.host.read(Kind.SECRET, "kns-job-7", "kns-job-7-certs")
     assert service is not None
@@ -137,14 +136,14 @@ def test_a_job_whose_limits_of_pods_do_not_admit_the_containers_gets_the_chart_s
 ) -> None:
     sim.submit(job.with_nested(limit_range={"type": "Pod", "max": {"cpu": 4}}))
     sim.run(until="serving")
-    assert not [call for call in sim.host.calls if "-certs" in call or "kns-kine" in call]
+    assert not [call for call in sim.host.calls if "-certs" in call]
 
 
 def test_without_the_fast_start_the_syncer_makes_the_certificates(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(virtual=replace(sim.site.virtual, fast_start=False))
     sim.submit(job)
     sim.run(until="serving")
-    assert not [call for call in sim.host.calls if "-certs" in call or "kns-kine" in call]
+    assert not [call for call in sim.host.calls if "-certs" in call]
     deployment = sim.host.read(Kind.DEPLOYMENT, "kns-job-7", "kns-job-7")
     assert deployment is not None
     assert [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]] == ["syncer"]

@@ -41,28 +41,25 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
 
 
 @pytest.mark.parametrize("reason", [StopReason.TERMINATE, StopReason.WALLTIME])
-def test_own_pods_end_at_once_and_the_tenants_with_their_grace(
+def test_the_namespace_goes_first_and_all_pods_with_the_sites_grace(
     sim: Simulation, job: JobBuilder, reason: StopReason
 ) -> None:
-    """Kubernetes removes a namespace in one go only if its pods are gone by then. No controller replaces them."""
+    """
+    Kubernetes removes a namespace in one go only if its pods are gone by then. In a terminating namespace no controller
+    replaces them. It takes two writes.
+    """
     sim.submit(job)
     sim.run(until="serving")
     dns = {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}
     sim.host.put(Kind.POD, "kns-job-7", "dns", {"metadata": {"labels": dns}})
     sim.store.request_stop(sim.job, reason)
-    sim.run(until="removing")  # the Ingress first
-    sim.host.settle()
+    sim.run(until="ended")
     sim.host.calls.clear()
     assert sim.step().summary == "removing"
     pods = {obj["metadata"]["name"]: obj["metadata"] for obj in sim.host.dump() if obj["kind"] == "Pod"}
-    assert {name: meta["deletionGracePeriodSeconds"] for name, meta in pods.items()} == {
-        "dns": 1,
-        "kns-init-0": 1,
-        "kns-job-7-0": 1,
-        "web-x-default-x-kns-job-7": sim.site.grace_s,
-    }
-    verbs = [call.partition(" kns-job-7")[0] for call in sim.host.calls]
-    assert verbs == ["apply ResourceQuota", *["delete_pods"] * 3, "delete Namespace /kns-job-7"]
+    expected = dict.fromkeys(("dns", "kns-init-0", "kns-job-7-0", "web-x-default-x-kns-job-7"), sim.site.grace_s)
+    assert {name: meta["deletionGracePeriodSeconds"] for name, meta in pods.items()} == expected
+    assert sim.host.calls == ["delete Namespace /kns-job-7", "delete_pods kns-job-7  grace=3"]
     sim.run(until="retained")
     assert sim.host.left == []
 
@@ -87,15 +84,25 @@ def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
     sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
     sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
     if isinstance(how, StopReason):
-        sim.host.rights_go_first = True
         sim.store.request_stop(sim.job, how)
     else:
         sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
     sim.run(until="retained")
     assert sim.host.left == []
-    if isinstance(how, StopReason):
-        calls = [call for call in sim.host.calls if "kns-drain" in call or call.startswith("delete_pods")]
-        assert calls[0] == "apply ResourceQuota kns-job-7/kns-drain", "controllers inside would replace it"
+
+
+@pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
+def test_a_crash_between_namespace_and_pods_leaves_no_pod_to_its_own_grace(sim: Simulation, job: JobBuilder) -> None:
+    """The namespace is terminating, and nobody has ended its pods yet."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=False))
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.host.settle()
+    sim.run(until="retained")
+    assert sim.host.left == []
 
 
 @pytest.mark.parametrize("error", [ForbiddenError("no RoleBinding"), RefusedError("a webhook says no")], ids=repr)
@@ -104,27 +111,14 @@ def test_what_keeps_kns_from_the_pods_does_not_keep_the_namespace(
 ) -> None:
     sim.submit(job)
     sim.run(until="serving")
-    apply = sim.host.apply
 
-    def refuse(obj: Object) -> Object:
-        if obj["kind"] == "ResourceQuota":
-            raise error
-        return apply(obj)
+    def refuse(namespace: str, selector: str, *, grace_s: int) -> None:
+        raise error
 
-    sim.host.apply = refuse  # type: ignore[method-assign]
+    sim.host.delete_pods = refuse  # type: ignore[method-assign]
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="retained")
     assert sim.host.left == []
-
-
-def test_the_ingress_goes_before_the_namespace(sim: Simulation, job: JobBuilder) -> None:
-    """Stages are removed in reverse order, so no user is routed to a cluster that is being removed."""
-    sim.submit(job)
-    sim.run(until="serving")
-    sim.store.request_stop(sim.job, StopReason.TERMINATE)
-    sim.run(until="retained")
-    deletions = [call for call in sim.host.calls if call.startswith("delete ")]
-    assert deletions == ["delete Ingress kns-job-7/kns-job-7", "delete Namespace /kns-job-7"]
 
 
 @pytest.mark.parametrize(
@@ -213,8 +207,10 @@ def test_a_namespace_that_does_not_go_is_reported_and_changes_no_status(sim: Sim
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="removing")
-    for _ in range(5):
+    assert sim.job.status.condition(ConditionType.REMOVED) is None, "a write that says nothing new"
+    for _ in range(12):
         sim.host.settle()
+        sim.clock.advance(2)
         assert sim.step().summary == "removing"
     removed = sim.job.status.condition(ConditionType.REMOVED)
     assert removed is not None

@@ -70,7 +70,7 @@ def test_a_target_that_leads_elsewhere_is_never_served(
     assert (sim.job.status.url, "selector" in _target(sim)["spec"]) == (None, False)
     sim.run(until="ended")
     assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.TARGET_UNFIT)
-    assert sim.outputs.read(sim.record).lines()[-1].endswith(", 60 s after the deployment")
+    assert str(sim.job.status.message).endswith(", 60 s after the deployment")
 
 
 def test_a_target_that_appears_late_is_served(sim: Simulation, job: JobBuilder) -> None:

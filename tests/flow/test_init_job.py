@@ -53,7 +53,7 @@ def test_an_item_out_of_retries_fails_the_job(sim: Simulation, job: JobBuilder) 
     sim.run(until="retained")
     assert sim.job.status.job_status is JobState.FAILED
     assert sim.job.status.reason == Reason.ITEM_OUT_OF_RETRIES
-    assert sim.outputs.read(sim.record).lines()[-1] == "item 1/1 'web' failed after 3 attempts"
+    assert str(sim.job.status.message) == "item 1/1 'web' failed after 3 attempts"
     assert sim.host.left == []
 
 

@@ -9,7 +9,7 @@ from kns.model.appdef.resources import COREDNS, SYNCER
 from kns.model.errors import ForbiddenError, KnsError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.inputs import split_inputs
-from kns.model.job.job import JobState, StopReason
+from kns.model.job.job import Job, JobState, StopReason
 from kns.model.reading.quantity import add_quantities
 from kns.model.site import ClassSettings
 from kns.ports import Kind
@@ -31,9 +31,9 @@ def test_job_info_is_there_before_the_templates_run(sim: Simulation, job: JobBui
     assert config["data"]["KNS_JOB_URL"] == "https://kns-job-7.jobs.example.org"
     assert len(secret["stringData"]["KNS_JOB_PASSWORD"]) == 16
     assert not [value for value in config["data"].values() if value == secret["stringData"]["KNS_JOB_PASSWORD"]]
-    on_host = sim.host.read(Kind.SECRET, "kns-job-7", "kns-job")
+    on_host = sim.host.read(Kind.SECRET, "kns-job-7", "kns-init-env")  # the init pod has the same, and more
     assert on_host is not None
-    assert on_host["stringData"] == secret["stringData"]
+    assert {**config["data"], **secret["stringData"]}.items() <= on_host["stringData"].items()
 
 
 @pytest.mark.proves(
@@ -74,16 +74,30 @@ def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, 
     assert base64.b64encode(b"z" * 9000).decode() in uploaded
 
 
-def test_large_parameters_go_with_the_objects_of_their_job(sim: Simulation, job: JobBuilder) -> None:
-    """Nobody reads them any more. Those of all ended jobs would fill the host's etcd."""
+def test_large_parameters_go_with_the_objects_of_their_job(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads them any more; those of all ended jobs would fill the host's etcd. It is one write."""
     spec, packed = split_inputs(job.with_spec(parameters={"file": "x" * 9000}).build().spec)
     assert packed is not None
     sim.store.inputs.packed[7] = packed
     sim.store.add_spec(spec, record=sim.record)
     sim.run(until="serving")
+    removals: list[str] = []
+    remove = sim.store.inputs.remove
+
+    def count(ended: Job) -> None:
+        removals.append(ended.record)
+        remove(ended)
+
+    monkeypatch.setattr(sim.store.inputs, "remove", count)
+    sim.host.namespace_stuck = "held"
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removing")
+    assert (sim.step().summary, removals) == ("removing", [])
+    sim.host.namespace_stuck = None
     sim.run(until="retained")
-    assert sim.store.inputs.packed == {}
+    assert (sim.store.inputs.packed, removals) == ({}, [sim.record])
 
 
 @pytest.mark.parametrize("packed", [None, b"changed"])

@@ -109,7 +109,7 @@ def test_id_and_secret_reach_the_app_and_nobody_else(sim: Simulation, realm: Mem
     for namespace in ("default", "lab"):
         assert told.items() <= sim.virtual.objects["Secret", namespace, "kns-job"]["stringData"].items()
         assert not [key for key in sim.virtual.objects["ConfigMap", namespace, "kns-job"]["data"] if "KEYCLOAK" in key]
-    on_host = sim.host.read(Kind.SECRET, NAME, "kns-job")
+    on_host = sim.host.read(Kind.SECRET, NAME, "kns-init-env")
     assert on_host is not None
     assert told.items() <= on_host["stringData"].items()
     assert secret not in sim.job.spec.model_dump_json() + sim.job.status.model_dump_json()
@@ -270,7 +270,7 @@ def test_after_the_limit_the_job_fails_with_that_reason(
     assert (status.job_status, status.reason) == (JobState.FAILED, TRANSIENT[error])
     assert status.end_time is not None
     assert (status.end_time - since.last_transition_time).total_seconds() == LIMIT_S
-    assert sim.outputs.read(sim.record).lines()[-1] == f"after {LIMIT_S} s: what is wrong"
+    assert str(sim.job.status.message) == f"after {LIMIT_S} s: what is wrong"
     realm.fault = None
     sim.run(until="retained")
 

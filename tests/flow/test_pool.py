@@ -214,7 +214,7 @@ def test_the_site_s_limits_decide_the_layout_of_members(pool: PoolSimulation) ->
     pool.sim.configure(limit_range=(LimitRangeItem.model_validate(NARROW),))
     pool.restart()
     members = pool.fill()
-    assert not [call for call in pool.sim.host.calls if "-certs" in call or "kns-kine" in call]
+    assert not [call for call in pool.sim.host.calls if "-certs" in call]
     wide = a_job().with_nested(limit_range=[{"type": "Container", "default": {"cpu": "2"}}])
     assert pool.submit(wide).spec.accepted.adopted is None  # type: ignore[union-attr]
     assert pool.submit(a_job()).number in {member.number for member in members}
@@ -233,14 +233,14 @@ def test_each_member_has_its_own_keys_and_state_and_a_claim_leaves_them_alone(po
     assert len(members) == 2
     made = {member.number: _fast_start(pool, member) for member in members}
     for member in members:
-        keys, stored, placeholder = made[member.number]
+        keys, stored = made[member.number]
         assert len(keys["data"]) == 29
-        assert "kine" in placeholder["data"]
+        assert "kine" in stored["data"]
         database = build_database(state, now=member.created, seed=member.uid)
-        assert gzip.decompress(base64.b64decode(stored["binaryData"][STATE_FILE])) == database
+        assert gzip.decompress(base64.b64decode(stored["data"][STATE_FILE])) == database
     one, other = made.values()
     assert not set(one[0]["data"].values()) & set(other[0]["data"].values())
-    assert one[1]["binaryData"] != other[1]["binaryData"]
+    assert one[1]["data"] != other[1]["data"]
 
     calls = len(host.calls)
     job = pool.submit(a_job())
@@ -249,16 +249,15 @@ def test_each_member_has_its_own_keys_and_state_and_a_claim_leaves_them_alone(po
     assert _fast_start(pool, member) == made[member.number]
     inside = [call for call in host.calls[calls:] if member.namespace in call]
     assert inside
-    assert not [call for call in inside if "-certs" in call or "kns-kine" in call or "kns-state" in call]
+    assert not [call for call in inside if "-certs" in call or "vc-config" in call]
 
 
-def _fast_start(pool: PoolSimulation, member: Member) -> tuple[Any, Any, Any]:
-    """The Secret with the certificates, the ConfigMap with the state, and that with the placeholder of kine."""
+def _fast_start(pool: PoolSimulation, member: Member) -> tuple[Any, Any]:
+    """The Secret with the certificates, and that with the state and the placeholder of kine."""
     host, namespace = pool.sim.host, member.namespace
     return (
         host.read(Kind.SECRET, namespace, f"{namespace}-certs"),
-        host.read(Kind.CONFIG_MAP, namespace, names.PREPARED_STATE),
-        host.read(Kind.CONFIG_MAP, namespace, names.KINE_PLACEHOLDER),
+        host.read(Kind.SECRET, namespace, f"vc-config-{namespace}"),
     )
 
 

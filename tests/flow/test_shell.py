@@ -207,13 +207,18 @@ def test_a_serving_job_with_a_shell_costs_no_write(sim: Simulation, job: JobBuil
     assert (sim.host.calls, sim.store.writes) == (calls, writes)
 
 
-def test_it_goes_first_and_leaves_nothing(sim: Simulation, job: JobBuilder) -> None:
-    """Its connections end first; its other objects are deleted with the namespace."""
+def test_its_pod_ends_in_the_first_reconcile_after_the_end(sim: Simulation, job: JobBuilder) -> None:
+    """And with it all connections, also if something holds up the namespace."""
     _serve(sim, job)
-    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.host.namespace_stuck = "Some content in the namespace has finalizers remaining"
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removing")
+    assert _read(sim, Kind.POD, "kns-shell-0")["metadata"]["deletionGracePeriodSeconds"] == sim.site.grace_s
+    sim.host.settle()
+    sim.host.settle()
+    assert sim.host.read(Kind.POD, "kns-job-7", "kns-shell-0") is None
+    sim.host.namespace_stuck = None
     sim.run(until="retained")
-    deletions = [call for call in sim.host.calls if call.startswith("delete ")]
-    assert deletions[:2] == ["delete Deployment kns-job-7/kns-shell", "delete Ingress kns-job-7/kns-job-7"]
     assert sim.host.left == []
 
 

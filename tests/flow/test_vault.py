@@ -210,8 +210,9 @@ def test_removed_becomes_true_when_the_volumes_are_deleted(sim: Simulation, job:
     name = volume["metadata"]["name"]
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="ended")
-    for _ in range(10):
+    for _ in range(12):
         sim.step()
+        sim.clock.advance(2)
         if sim.host.read(Kind.NAMESPACE, "", NAMESPACE) is not None:
             sim.host.settle()
         sim.host.put(VOLUME, "", name, {**volume, "metadata": {**volume["metadata"], "deletionTimestamp": "now"}})

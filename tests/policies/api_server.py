@@ -63,6 +63,21 @@ def await_refusal(call: Callable[[], object], what: str) -> None:
     raise AssertionError(f"{what}: still admitted after {PATIENCE_S:.0f} s")
 
 
+def await_permission(call: Callable[[], object], what: str) -> None:
+    """Repeat a call while it is forbidden: the API server hears of new rights a moment later."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            call()
+        except RefusedError as error:
+            if error.status != 403:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return
+    raise AssertionError(f"{what}: still forbidden after {PATIENCE_S:.0f} s")
+
+
 class ApiServer:
     """Calls as the administrator, or as somebody whom the administrator impersonates."""
 

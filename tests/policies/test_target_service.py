@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from kns.model import names
 from kns.model.appdef.appdef import Target
+from kns.model.job.location import Location
 from kns.objects.drift import stamp
+from kns.objects.namespace import build_role_binding
 from kns.objects.target import blocks_apply, build_target_service, is_target_service
 from tests.builders import a_location
 from tests.fakes.host import a_copy
-from tests.policies.api_server import ApiServer
+from tests.policies.api_server import ApiServer, await_permission
+from tests.policies.conftest import JOB
 
 NAMESPACE = "target-by-hand"
 PATH = f"/api/v1/namespaces/{NAMESPACE}/services"
@@ -42,14 +46,14 @@ def _namespace(api: ApiServer) -> None:
     api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
 
 
-def put_back(api: ApiServer, wanted: dict[str, Any]) -> dict[str, Any]:
+def put_back(api: ApiServer, wanted: dict[str, Any], *, path: str = SERVICE, user: str = "") -> dict[str, Any]:
     """As the stage does it."""
-    found = api.call("GET", SERVICE)
+    found = api.call("GET", path)
     assert not is_target_service(found, wanted)
     if blocks_apply(found):
-        api.call("DELETE", SERVICE)
-    api.apply(SERVICE, wanted)
-    stored: dict[str, Any] = api.call("GET", SERVICE)
+        api.call("DELETE", path, user=user)
+    api.apply(path, wanted, user=user)
+    stored: dict[str, Any] = api.call("GET", path)
     return stored
 
 
@@ -70,3 +74,22 @@ def test_a_change_by_hand_is_noticed_and_put_back(api: ApiServer, change: Change
     kept = {key: value for key, value in after["spec"].items() if key not in addresses}
     assert kept == {key: value for key, value in before["spec"].items() if key not in addresses}
     api.call("DELETE", SERVICE)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_rights_of_kns_suffice_to_put_it_back(api: ApiServer, change: Change) -> None:
+    """With the real role in the namespace of a job, and the policy that limits kns's own account."""
+    labels = {"metadata": {"labels": {names.INSTALLATION_LABEL: "kns-system"}}}
+    api.call("PATCH", f"/api/v1/namespaces/{JOB}", labels, content_type="application/merge-patch+json")
+    binding = build_role_binding(Location(7, JOB), service_account="kns-sa", system_namespace="kns-system")
+    bindings = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{JOB}/rolebindings"
+    api.apply(f"{bindings}/{binding['metadata']['name']}", binding)
+    target = Target(service_name="web", service_namespace="default", service_port=8080)
+    wanted = stamp(build_target_service(Location(7, JOB), target, a_copy(JOB)))
+    path, user = f"/api/v1/namespaces/{JOB}/services/kns-target", "system:serviceaccount:kns-system:kns-sa"
+    await_permission(lambda: api.apply(path, wanted, user=user), "kns in its job's namespace")
+    changed = api.call("GET", path)
+    change(changed["spec"])
+    api.call("PUT", path, changed)
+    assert is_target_service(put_back(api, wanted, path=path, user=user), wanted)
+    api.call("DELETE", path)

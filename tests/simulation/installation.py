@@ -16,7 +16,8 @@ from kns.adapters.kube.watch import SILENCE_S
 from kns.adapters.rooms import Rooms
 from kns.engine.intake import Intake
 from kns.engine.queue import WorkQueue
-from kns.engine.reconciler import Reconciler, Result
+from kns.engine.reconciler import Reconciler
+from kns.engine.result import Result
 from kns.engine.workers import Workers
 from kns.model.errors import NotFoundError, TransientError
 from kns.model.site import KeycloakSettings, Site

@@ -192,7 +192,7 @@ UNDONE: dict[str, Callable[[Installation], None]] = {
     "a restored Ingress": partial(_replace_by_equal, Kind.INGRESS, JOB),
     "a restored Service": partial(_replace_by_equal, Kind.SERVICE, "kns-target"),
     "a restored quota": partial(_replace_by_equal, Kind.RESOURCE_QUOTA, "kns-quota"),
-    "a restored plan of the init job": partial(_replace_by_equal, Kind.CONFIG_MAP, names.INIT_CONFIG),
+    "a restored plan of the init job": partial(_replace_by_equal, Kind.SECRET, names.INIT_SECRET),
     "a Deployment that was not seen": partial(_lose_and_find, Kind.DEPLOYMENT, JOB),
     "a control-plane pod that was not seen": partial(_lose_and_find, Kind.POD, f"{JOB}-0"),
     "a target that was not seen": partial(_lose_and_find, Kind.SERVICE, f"web-x-default-x-{JOB}"),
@@ -268,7 +268,7 @@ def test_a_restart_that_reads_an_older_revision_changes_no_end(kind: str) -> Non
                 status = world.store.gone[RECORD].status
                 ends = (status.job_status, status.reason, EXIT_CODES[life.state])
                 assert ends == (life.state, life.reason, status.exit_code)
-                assert world.outputs.final[RECORD].lines()[-1] == LINES[life.reason]
+                assert status.message == LINES[life.reason]
             except Exception as error:
                 error.add_note(f"{kind}: a restart after reconcile {at} of {length} that reads {back} reconciles back")
                 raise

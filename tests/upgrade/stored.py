@@ -43,7 +43,7 @@ def read_life(version: str, state: str) -> StoredLife:
         state=state,
         now=datetime.fromisoformat(raw["now"]),
         record=raw["record"],
-        output=JobOutput(**raw["output"]),
+        output=JobOutput(**{key: value for key, value in raw["output"].items() if key != "end"}),
         tokens=Tokens(tokens["password"], {int(n): text for n, text in tokens["random"].items()}) if tokens else None,
         objects=raw["objects"],
     )

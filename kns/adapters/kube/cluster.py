@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
@@ -11,9 +12,10 @@ from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
+from kns.adapters.retry import retry_while_forbidden
 from kns.model import names
 from kns.model.catalog.free import NOTHING, Amounts, Selector, add_amounts, read_selector
-from kns.model.errors import ConflictError, NotFoundError, RefusedError
+from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
@@ -212,7 +214,17 @@ class KubeCluster:
             raise RefusedError(f"apply {kind} {meta.get('namespace', '')}/{meta['name']}: {error}") from error
         if kind in self._caches:
             self._caches[kind].put(stored)
+        if (kind, meta["name"]) == (Kind.ROLE_BINDING, names.KNS_ROLE_BINDING):
+            self._await_rights(meta["namespace"])
         return stored
+
+    def _await_rights(self, namespace: str) -> None:
+        """
+        Wait a moment until the API server knows kns's own rights in a namespace. Otherwise it would refuse the next
+        write, and the whole stage would be repeated. A read of something that only this role allows tells.
+        """
+        with suppress(ForbiddenError):  # the next write says so, too
+            retry_while_forbidden(lambda: self.read(Kind.SECRET, namespace, names.PULL_SECRET))
 
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
@@ -262,7 +274,7 @@ class KubeCluster:
         self._client.request(
             "DELETE",
             KINDS[Kind.POD].path(namespace),
-            query={"labelSelector": selector},
+            query={"labelSelector": selector} if selector else None,
             body={"gracePeriodSeconds": grace_s},
             discard=True,
         )

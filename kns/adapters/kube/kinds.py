@@ -62,7 +62,7 @@ KINDS: dict[Kind, KindRow] = {
         copies=True,
         page=100,  # a Service of a tenant may have 64 KiB (manifests/admission-job-sizes.yaml)
         cluster=_WATCH,
-        job=_APPLY,
+        job=(*_APPLY, "delete"),
     ),
     Kind.ENDPOINT_SLICE: KindRow("/apis/discovery.k8s.io/v1", "endpointslices", job=("get", *_APPLY)),
     Kind.DEPLOYMENT: KindRow("/apis/apps/v1", "deployments", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")),
@@ -76,9 +76,7 @@ KINDS: dict[Kind, KindRow] = {
         job=("get", "list", "deletecollection"),
     ),
     Kind.JOB: KindRow("/apis/batch/v1", "jobs", watched=True, cluster=_WATCH, job=_APPLY, system=_APPLY),
-    Kind.INGRESS: KindRow(
-        "/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=(*_APPLY, "delete")
-    ),
+    Kind.INGRESS: KindRow("/apis/networking.k8s.io/v1", "ingresses", watched=True, cluster=_WATCH, job=_APPLY),
     Kind.HTTP_ROUTE: KindRow(
         "/apis/gateway.networking.k8s.io/v1",
         "httproutes",

@@ -168,7 +168,6 @@ class KubeOutputs(_OwnedSecrets):
         return JobOutput(
             head=data.get("head", b"").decode(),
             log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",
-            end=data.get("end", b"").decode(),
             help=gzip.decompress(data["help.gz"]).decode() if "help.gz" in data else "",
             log_time=datetime.fromisoformat(data["log-time"].decode()) if "log-time" in data else None,
         )
@@ -178,7 +177,7 @@ class KubeOutputs(_OwnedSecrets):
             last = self._last.get(job.uid)
         if last == hash(output):
             return
-        data = {"head": _encode(output.head), "log.gz": pack_log(output.log), "end": _encode(output.end)}
+        data = {"head": _encode(output.head), "log.gz": pack_log(output.log)}
         if output.log_time is not None:
             data["log-time"] = output.log_time.isoformat().encode()
         if output.help:

@@ -1,7 +1,8 @@
 """
 A job's output: the lines of the init job, with kns's own lines before and after them.
 
-The three parts are stored separately, so that reading the init job's log again replaces exactly that part.
+The first two parts are stored separately, so that reading the init job's log again replaces exactly that part. The last
+line, which says how the job ended, is the message in the record's status, and is not stored again.
 """
 
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def _match_ends(old: Sequence[str], new: Sequence[str]) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class JobOutput:
     """
-    `head` has kns's warnings, `end` the reason of the job's end, `log` the text of the init job.
+    `head` has kns's warnings, `log` the text of the init job.
 
     `help` is the app's help page (HTML). It is not output, but is stored with it because it is kept as long. `log_time`
     is when `log` last changed.
@@ -129,25 +130,25 @@ class JobOutput:
 
     head: str = ""
     log: str = ""
-    end: str = ""
     help: str = ""
     log_time: datetime | None = None
 
-    def lines(self) -> list[str]:
+    def lines(self, *, end: str = "") -> list[str]:
         """
-        All lines, at most the last `MAX_LINES`. If any were cut, now or when the log was stored, the first says so.
+        All lines and after them `end`, at most the last `MAX_LINES`. If any were cut, now or when the log was stored,
+        the first says so.
         """
         log = split_lines(self.log)
         noted = log[:1] == [CUT]
-        rest = [*split_lines(self.head), *log[noted:], *split_lines(self.end)]
+        rest = [*split_lines(self.head), *log[noted:], *split_lines(end)]
         return keep_last([CUT, *rest] if noted else rest, MAX_LINES)
 
-    def render(self, last: int = 0) -> str:
+    def render(self, last: int = 0, *, end: str = "") -> str:
         """
-        The last `last` lines (0: all), each with a newline.
+        The last `last` lines (0: all), each with a newline. `end` says how the job ended.
 
-        >>> JobOutput(head="a", log="b\\nc", end="d").render(2)
+        >>> JobOutput(head="a", log="b\\nc").render(2, end="d")
         'c\\nd\\n'
         """
-        lines = self.lines()
+        lines = self.lines(end=end)
         return "".join(f"{line}\n" for line in (lines[-last:] if last else lines))

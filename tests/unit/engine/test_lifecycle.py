@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from kns.engine.reconciler import Result
+from kns.engine.result import Result
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Rest, StopReason, Substatus
 from kns.ports import Context

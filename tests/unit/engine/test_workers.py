@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from kns.engine.queue import BASE_DELAY_S, WorkQueue
-from kns.engine.reconciler import Reconciler, Result
+from kns.engine.reconciler import Reconciler
+from kns.engine.result import Result
 from kns.engine.workers import Workers
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from tests.fakes.stores import FakeClock

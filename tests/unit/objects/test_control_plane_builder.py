@@ -1,5 +1,6 @@
 """The pod of a control plane whose processes run side by side."""
 
+import base64
 import copy
 import gzip
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from kns.model.appdef.resources import CONTROL_PLANE, SIDE_BY_SIDE, SYNCER
 from kns.model.reading.quantity import parse_quantity
-from kns.objects.control_plane import build_placeholder, run_side_by_side
+from kns.objects.control_plane import rebuild_chart, run_side_by_side
 from kns.objects.vcluster import build_values
 from tests.builders import a_location
 from tests.unit.objects.shared import VIRTUAL, accepted_on
@@ -32,7 +33,11 @@ WORKLOAD: dict[str, Any] = {
             "spec": {
                 "initContainers": [{"name": "kubernetes", "image": "kubernetes:v1.36.3", "imagePullPolicy": "Always"}],
                 "containers": [SYNCER_CONTAINER],
-                "volumes": [{"name": "binaries", "emptyDir": {}}, {"name": "data", "emptyDir": {}}],
+                "volumes": [
+                    {"name": "vcluster-config", "secret": {"secretName": "vc-config-kns-job-7"}},
+                    {"name": "binaries", "emptyDir": {}},
+                    {"name": "data", "emptyDir": {}},
+                ],
                 "tolerations": [{"key": "a"}],
             },
         },
@@ -40,9 +45,23 @@ WORKLOAD: dict[str, Any] = {
 }
 
 
+CONFIG: dict[str, Any] = {
+    "kind": "Secret",
+    "metadata": {"name": "vc-config-kns-job-7"},
+    "data": {"config.yaml": "Y29uZmln"},
+}
+
+
 def _rebuild() -> dict[str, Any]:
     spec: dict[str, Any] = run_side_by_side(WORKLOAD, a_location(), service_cidr="10.96.0.0/16")["spec"]
     return spec
+
+
+def _rebuild_all(**state: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The data of the Secret with the configuration, and the volumes of the pod by their names."""
+    config, workload = rebuild_chart([CONFIG, WORKLOAD], a_location(), service_cidr="10.96.0.0/16", state=state)
+    data = {key: base64.b64decode(value) for key, value in config["data"].items()}
+    return data, {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
 
 
 def _container(name: str) -> dict[str, Any]:
@@ -85,15 +104,39 @@ def test_the_syncer_starts_neither_api_server_nor_controllers() -> None:
 
 def test_the_syncer_finds_a_placeholder_of_kine_that_runs_and_does_not_end(tmp_path: Path) -> None:
     """The container ends if it does."""
-    volumes = {each["name"]: each for each in _rebuild()["template"]["spec"]["volumes"]}
-    assert volumes["binaries"] == {"name": "binaries", "configMap": {"name": "kns-kine", "defaultMode": 0o555}}
+    data, volumes = _rebuild_all()
+    assert volumes["binaries"]["secret"] == {
+        "secretName": "vc-config-kns-job-7",
+        "items": [{"key": "kine", "path": "kine"}],
+        "defaultMode": 0o555,
+    }
     program = tmp_path / "kine"
-    program.write_text(build_placeholder(a_location())["data"]["kine"])
+    program.write_bytes(data["kine"])
     program.chmod(0o555)
     with subprocess.Popen([str(program), "--endpoint=sqlite:///data/state.db"]) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)
         process.terminate()
+
+
+def test_each_volume_shows_only_its_own_keys_of_the_one_secret() -> None:
+    """One object for all, so that a job costs fewer writes; the chart's configuration stays as it is."""
+    before = copy.deepcopy((CONFIG, WORKLOAD))
+    data, volumes = _rebuild_all(**{"state.db.gz": b"state", "programs": b"1 2 3"})
+    assert before == (CONFIG, WORKLOAD)
+    assert data.keys() == {"config.yaml", "kine", "state.db.gz", "programs"}
+    assert (data["config.yaml"], data["state.db.gz"]) == (b"config", b"state")
+    keys = {
+        name: [item["key"] for item in volume["secret"]["items"]]
+        for name, volume in volumes.items()
+        if "items" in volume.get("secret", {})
+    }
+    assert keys == {
+        "vcluster-config": ["config.yaml"],
+        "binaries": ["kine"],
+        "prepared": ["state.db.gz", "programs"],
+    }
+    assert "prepared" not in _rebuild_all()[1]
 
 
 def test_every_file_that_a_process_reads_is_in_the_secret() -> None:

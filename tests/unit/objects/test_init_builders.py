@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kns.objects.init import build_init_config, build_init_job, build_init_secrets, mounts_app
+from kns.objects.init import build_init_job, build_init_secrets, build_init_uploads, build_plan_file, mounts_app
 from tests.builders import a_location
 from tests.unit.objects.shared import LABELS, SITE, TOLERATIONS, accepted_on, meta
 
@@ -18,10 +18,9 @@ def an_init_job(**machine: Any) -> dict[str, Any]:
 
 
 @pytest.mark.proves("appdef", "The default is 20 retries, 15 s apart")
-def test_init_config_holds_the_plan() -> None:
-    config = build_init_config(accepted_on(), record_uid="uid-1", wait_limit_s=900, uploads={"a/page.html": b"hi"})
-    plan = json.loads(config["data"].pop("plan.json"))
-    assert plan == {
+def test_the_plan() -> None:
+    plan = build_plan_file(accepted_on(), record_uid="uid-1", wait_limit_s=900)
+    assert json.loads(plan) == {
         "version": 2,
         "templatesDir": "/templates",
         "awaits": {"annotation": "kns.io/record-uid", "value": "uid-1", "limitSeconds": 900},
@@ -36,11 +35,13 @@ def test_init_config_holds_the_plan() -> None:
             }
         ],
     }
-    assert config == {
+
+
+def test_uploads_have_an_object_of_their_own() -> None:
+    assert build_init_uploads(a_location(), {"a/page.html": b"hi"}) == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": meta("kns-init-plan", labels=INIT_LABELS),
-        "data": {},
+        "metadata": meta("kns-init-uploads", labels=INIT_LABELS),
         "binaryData": {"upload-0": "aGk="},
     }
 
@@ -133,15 +134,11 @@ def test_the_app_image_only_gives_its_templates() -> None:
 def test_what_the_runner_gets() -> None:
     init = containers_of(an_init_job())[-1]
     assert init["env"] == [{"name": "KUBECONFIG", "value": "/etc/kns/secret/kubeconfig"}]
-    assert init["envFrom"] == [
-        {"configMapRef": {"name": "kns-job"}},
-        {"secretRef": {"name": "kns-job"}},
-        {"secretRef": {"name": "kns-init-env"}},
-    ]
+    assert init["envFrom"] == [{"secretRef": {"name": "kns-init-env"}}]
     assert {
         mount["mountPath"]: (mount.get("readOnly", False), mount.get("subPath")) for mount in init["volumeMounts"]
     } == {
-        "/etc/kns/plan": (True, None),
+        "/etc/kns/plan/plan.json": (True, "plan.json"),
         "/etc/kns/secret/kubeconfig": (True, "kubeconfig"),
         "/etc/kns/parameters.json": (True, "parameters.json"),
         "/etc/JARVICE/jobenv.sh": (True, "jobenv.sh"),

@@ -17,7 +17,7 @@ from kns.model.errors import InvalidInputError
 from kns.objects.prepared_state import (
     MAX_BYTES,
     build_database,
-    build_job_state,
+    build_state_files,
     build_state_map,
     check_state,
     read_log,
@@ -180,6 +180,6 @@ def test_a_schema_that_does_not_fit_is_refused() -> None:
 
 def test_the_control_plane_gets_database_and_sizes() -> None:
     database = build_database(a_state(), now=NOW, seed="x")
-    obj = build_job_state(a_state(), database, {"name": "kns-state"})
-    assert obj["data"] == {"programs": PROGRAMS}
-    assert gzip.decompress(base64.b64decode(obj["binaryData"]["state.db.gz"])) == database
+    files = build_state_files(a_state(), database)
+    assert files["programs"] == PROGRAMS.encode()
+    assert gzip.decompress(files["state.db.gz"]) == database

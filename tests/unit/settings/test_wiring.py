@@ -1,18 +1,23 @@
 """Settings reach the values that jobs are built from: one row per variable with an effect on jobs."""
 
+import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kns.engine.queue import WorkQueue
 from kns.engine.sweeper import SweepRules
 from kns.model.catalog.catalog import App
 from kns.model.site import Site
+from kns.ports import Kind
 from kns.settings import build_site, build_terms, list_names, load_settings
 from kns.stages.environment import build_proxy_env
 from kns.stages.orphans import Installation
-from kns.wiring import build_sweep_rules
-from tests.builders import an_app
+from kns.wiring import _wake, build_sweep_rules
+from tests.builders import a_job, an_app
+from tests.fakes.stores import FakeClock
 
 PROXY = "http://proxy.example.org:3128"
 
@@ -137,3 +142,24 @@ def test_the_sweeper_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
         installation=Installation("lab", "u"), interval_s=5, grace_s=0, max_share=100, dry_run=True
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended", "wakes"),
+    [
+        (Kind.POD, False, True),
+        (Kind.POD, True, False),
+        (Kind.SERVICE, True, False),
+        (Kind.NAMESPACE, True, True),
+        (Kind.PERSISTENT_VOLUME, True, True),
+    ],
+)
+def test_an_ended_job_looks_again_only_when_its_namespace_or_a_volume_goes(
+    kind: Kind, ended: bool, wakes: bool
+) -> None:
+    """Everything else goes with the namespace, and each look asks the API server."""
+    job = (a_job().ended() if ended else a_job()).build()
+    records: Any = SimpleNamespace(cache=SimpleNamespace(is_synced=True), find_by_namespace=lambda _: job)
+    queue = WorkQueue(clock=FakeClock(), rng=random.Random(1))
+    _wake(records, queue, kind, "kns-job-7")
+    assert queue.depth == int(wakes)

@@ -1,0 +1,193 @@
+"""
+The end of a job: how it is stopped, its last status, the removal of its objects, and the time that its record stays.
+
+The end is first written to the record; only then are the job's objects removed, and a removal that cannot finish never
+changes how the job ended.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from kns import metrics
+from kns.engine.metering import close_account
+from kns.engine.result import IMMEDIATELY_S, Result, write_changed
+from kns.logs import get_logger
+from kns.model.errors import KnsError, RefusedError
+from kns.model.job.conditions import ConditionType, Reason, with_condition
+from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus
+from kns.model.site import Site
+from kns.ports import Context, JobStore, RecordWriter
+from kns.stages.lifecycle import Lifecycle
+from kns.stages.outcome import Done, Failed, Wait
+
+log = get_logger(__name__)
+
+CLOCK_RETRY_AFTER_S = 60.0
+_REMOVAL_RETRY_AFTER_S = 5.0
+_REMOVAL_NOTED_AFTER = timedelta(seconds=20)  # twice what a removal usually takes: only a slow one is worth a write
+
+ENDS: dict[StopReason, tuple[Reason, str]] = {
+    StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
+    StopReason.TERMINATE: (Reason.TERMINATE, "the job was terminated"),
+    StopReason.WALLTIME: (Reason.WALLTIME, "the walltime is over"),
+}
+
+
+class Ending:
+    """Part of the reconciler, and like it without a memory. `is_clock_trusted` decides about limits of time only."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        writer: RecordWriter,
+        site: Site,
+        lifecycle: Lifecycle,
+        is_clock_trusted: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._site = site
+        self._lifecycle = lifecycle
+        self._is_clock_trusted = is_clock_trusted
+
+    def may_end_by_time(self, job: Job) -> bool:
+        """Whether this machine's clock agrees with the host API's. If not, the time is no reason to end or delete."""
+        is_trusted = self._is_clock_trusted()
+        if not is_trusted:
+            log.error("clock_not_trusted", record=job.record)
+        return is_trusted
+
+    def stop(self, ctx: Context, reason: StopReason) -> Result:
+        job, now = ctx.job, ctx.now
+        if job.status.job_status is JobState.SUBMITTED:
+            return self.end(job, JobState.CANCELED, *ENDS[reason], now=now)
+        if reason is not StopReason.SHUTDOWN:
+            return self.end(job, JobState.TERMINATED, *ENDS[reason], now=now)
+        if self._is_kept(job):  # all objects stay, even the app's pods
+            return self.end(job, JobState.COMPLETED, *ENDS[reason], now=now)
+        if job.status.condition(ConditionType.DRAINED) is None:  # the grace period starts now
+            return self._note_drain(ctx, Wait(IMMEDIATELY_S, Reason.GRACE, "ending the app's pods"))
+        try:
+            outcome = self._lifecycle.drain(ctx)
+        except RefusedError as error:  # the namespace is terminating already, and its pods with it
+            log.warning("drain_refused", error=str(error))
+            outcome = Done()
+        if isinstance(outcome, Wait):
+            return self._note_drain(ctx, outcome)
+        return self.end(job, JobState.COMPLETED, *ENDS[reason], now=now)
+
+    def _note_drain(self, ctx: Context, waiting: Wait) -> Result:
+        conditions = with_condition(
+            ctx.job.status.conditions,
+            ConditionType.DRAINED,
+            true=False,
+            reason=waiting.reason,
+            message=waiting.message,
+            now=ctx.now,
+        )
+        write_changed(self._writer, ctx.job, ctx.job.status.model_copy(update={"conditions": conditions}))
+        return Result("draining", waiting.requeue_after_s, waiting.message)
+
+    def end(
+        self, job: Job, state: JobState, reason: Reason, message: str, *, now: datetime, status: JobStatus | None = None
+    ) -> Result:
+        """Write the end of the job. The next reconcile removes its objects."""
+        status = status or job.status
+        if state not in TRANSITIONS[status.job_status]:
+            raise AssertionError(f"{job.record}: job_status cannot change from {status.job_status} to {state}")
+        status = close_account(status, now).model_copy(
+            update={
+                "job_status": state,
+                "exit_code": EXIT_CODES[state],
+                "end_time": now,
+                "reason": str(reason),
+                "message": message,
+                "substatus": Substatus.REMOVING if job.spec.accepted and not self._is_kept(job) else Substatus.NONE,
+                "conditions": with_condition(
+                    status.conditions, ConditionType.ENDED, true=True, reason=reason, message=message, now=now
+                ),
+            }
+        )
+        write_changed(self._writer, job, status)
+        metrics.count_end(str(reason))
+        log.info("job_ended", status=str(state), reason=str(reason), message=message)
+        return Result("ended", IMMEDIATELY_S, f"{reason}: {message}")
+
+    def _is_kept(self, job: Job) -> bool:
+        return self._lifecycle.explain_kept(job, self._site) is not None
+
+    def after_end(self, ctx: Context) -> Result:
+        job = ctx.job
+        if not job.deleting and job.status.is_true(ConditionType.REMOVED):
+            return self.retain(job, ctx.now)
+        kept = self._lifecycle.explain_kept(job, self._site)
+        if kept is not None:
+            self._write_removed(job, true=False, reason=Reason.KEPT, message=kept, now=ctx.now)
+            return Result("kept")
+        waiting = self._remove_all(ctx)
+        if waiting is not None:
+            if waiting.reason is not Reason.REMOVING or _is_slow(ctx):
+                self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
+            return Result("removing", waiting.requeue_after_s, waiting.message)
+        if job.deleting:
+            self._writer.set_finalizer(job, present=False)
+            return Result("released")
+        self._write_removed(job, true=True, reason=Reason.OK, message="", now=ctx.now)
+        return Result("removed", IMMEDIATELY_S)
+
+    def _remove_all(self, ctx: Context) -> Wait | None:
+        """
+        Call every stage's `remove`, from the last stage to the first. Returns None when everything is removed.
+
+        After an error the other stages are still removed. A stage that waits stops the removal of the stages before it.
+        """
+        first: Wait | None = None
+        for stage in reversed(self._lifecycle.stages):
+            try:
+                outcome = stage.remove(ctx)
+            except KnsError as error:
+                log.warning("removal_failed", stage=stage.name, error=str(error))
+                outcome = Wait(_REMOVAL_RETRY_AFTER_S, Reason.REMOVING, f"{stage.name}: {error}")
+                first = first or outcome
+                continue
+            if isinstance(outcome, Failed):
+                outcome = Wait(_REMOVAL_RETRY_AFTER_S, outcome.reason, outcome.message)
+            if isinstance(outcome, Wait):
+                return first or outcome
+        return first
+
+    def _write_removed(self, job: Job, *, true: bool, reason: Reason, message: str, now: datetime) -> None:
+        conditions = with_condition(
+            job.status.conditions, ConditionType.REMOVED, true=true, reason=reason, message=message, now=now
+        )
+        substatus = Substatus.NONE if true or reason is Reason.KEPT else Substatus.REMOVING
+        write_changed(
+            self._writer, job, job.status.model_copy(update={"conditions": conditions, "substatus": substatus})
+        )
+
+    def retain(self, job: Job, now: datetime) -> Result:
+        """Keep the record and its output for the retention time, then delete the record."""
+        end = job.status.end_time or now
+        left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
+        if left_s > 0:
+            self._expire_surplus(job.spec.user)
+            return Result("retained", left_s)
+        if not self.may_end_by_time(job):
+            return Result("retained", CLOCK_RETRY_AFTER_S)
+        self._writer.delete(job)
+        return Result("expired")
+
+    def _expire_surplus(self, username: str) -> None:
+        """Delete the user's oldest ended records beyond the site's limit. It costs nothing while there are fewer."""
+        if self._site.retained_jobs == 0:
+            return
+        for job in self._store.list_surplus(username, most=self._site.retained_jobs):
+            log.info("record_surplus", surplus=job.record, user=username)
+            self._writer.delete(job)
+
+
+def _is_slow(ctx: Context) -> bool:
+    """Whether the removal takes longer than usual. A record without a time of its end cannot tell."""
+    end = ctx.job.status.end_time
+    return end is None or ctx.elapsed_since(end) >= _REMOVAL_NOTED_AFTER
