@@ -1,17 +1,17 @@
 """Whether pods of the host can have images as volumes, so that the init pod needs one container only."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kns.adapters.kube.client import KubeClient
 from kns.logs import get_logger
 from kns.model.errors import KnsError
 from kns.model.findings import Finding, Severity
-from kns.ports import Object
 
 log = get_logger(__name__)
 
+Object = Mapping[str, Any]
 _Version = tuple[int, int]
 
 _STABLE_SINCE: _Version = (1, 36)  # of the API server; cannot be turned off from there
@@ -51,7 +51,7 @@ def _has_image_volumes(version: Object) -> bool:
 
 def _find_obstacle(node: Object) -> str | None:
     """What of this node is too old, and its version; None if nothing is."""
-    info: dict[str, Any] = (node.get("status") or {}).get("nodeInfo") or {}
+    info: Object = (node.get("status") or {}).get("nodeInfo") or {}
     kubelet = str(info.get("kubeletVersion") or "")
     runtime = str(info.get("containerRuntimeVersion") or "")
     if kubelet and _read(kubelet) < _KUBELET_SINCE:
