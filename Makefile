@@ -42,7 +42,7 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll bench-start bench-pages bench-posit bench-scale conformance soak browser keycloak
+	nested bench bench-poll bench-start bench-pages bench-posit bench-scale conformance soak loopback browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -95,7 +95,7 @@ test-deep: export KNS_SIMULATION_HISTORIES = 10000
 test-deep: export KNS_SCHEMATHESIS_CASES = 10000
 test-deep: export KNS_CACHED_RECORDS = 10000
 test-deep: HYPOTHESIS = deep
-test-deep: browser verify up soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
+test-deep: browser verify up loopback soak keycloak ## everything, exhaustively, with every fault and a soak of 30 jobs: some hours
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
 	exec $(E2E) $(ARGS)
 
@@ -127,6 +127,11 @@ browser: ## install what the tests in a browser need: Debian's Chromium, and axe
 faults: $(VENV)/ready ## break the scheduler and the cluster under jobs: that part of `make test-deep` (after `make up`)
 	@eval "$$($(PYTHON_IN) -m demo env)"; export KNS_E2E_REQUIRED=1; \
 	exec $(PYTHON_IN) -m pytest tests/e2e/test_faults_*.py tests/e2e/test_restart.py $(ARGS)
+
+# How often each fault is tried, at other moments each time. One round takes about 20 minutes.
+loopback: export KNS_LOOPBACK_ROUNDS ?= 1
+loopback: $(VENV)/ready ## let processes hang and networks fail under two real replicas, without a cluster (after `make up`)
+	@$(REAL_TOOLS) $(PYTHON_IN) -m pytest tests/loopback $(ARGS)
 
 images: $(VENV)/ready ## build our images and push them to the testbed's registry
 	@$(PYTHON_IN) -m demo images

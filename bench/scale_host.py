@@ -236,20 +236,31 @@ class Scheduler:
 
     def start(self) -> float:
         """Start the process, and wait until it leads and is ready. Returns the seconds that took."""
-        self._starts += 1
         begun = time.perf_counter()
-        log = self._host.folder / f"kns-{self._starts}.log"
-        process = self._stack.enter_context(
-            run_beside(log, sys.executable, "-m", self._module, environment=self._environment)
-        )
-        self._process = process
-        while time.perf_counter() - begun < _READY_S:
-            if process.poll() is not None:
-                break
-            if self.read_metrics().get(("kns_leader", ())) == 1:
+        log = self.launch()
+        while time.perf_counter() - begun < _READY_S and self.is_running:
+            if self.is_leading:
                 return time.perf_counter() - begun
             time.sleep(_POLL_S)
         raise BenchError(f"kns did not start within {_READY_S:.0f} s: {log.read_text(errors='replace')[-1000:]}")
+
+    def launch(self) -> Path:
+        """Start the process, and do not wait for it. Returns the file of its log."""
+        self._starts += 1
+        log = self._host.folder / f"kns-{self._starts}.log"
+        self._process = self._stack.enter_context(
+            run_beside(log, sys.executable, "-m", self._module, environment=self._environment)
+        )
+        return log
+
+    @property
+    def exit_status(self) -> int | None:
+        """Of the process that ran last; None while it runs, and before the first start."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def is_leading(self) -> bool:
+        return self.read_metrics().get(("kns_leader", ())) == 1
 
     def stop(self) -> None:
         self._stack.close()

@@ -14,7 +14,7 @@ AT_S = 1_767_622_530.0
     [(0, True), (MAX_SKEW_S, True), (-MAX_SKEW_S, True), (MAX_SKEW_S + 1, False), (-86_400, False)],
 )
 def test_a_clock_is_trusted_up_to_a_difference(ahead_s: float, trusted: bool) -> None:
-    time = ServerTime(lambda: AT_S + ahead_s)
+    time = ServerTime(lambda: AT_S + ahead_s, lambda: 7.0)
     time.observe(AT)
     assert (time.skew_s, time.is_trusted()) == (ahead_s, trusted)
 
@@ -26,6 +26,19 @@ def test_the_newest_answer_counts() -> None:
     assert not time.is_trusted()
     now[0] = AT_S
     time.observe(AT)
+    assert time.is_trusted()
+
+
+@pytest.mark.parametrize("jump_s", [86_400, -86_400])
+def test_a_jump_is_noticed_before_the_next_answer(jump_s: float) -> None:
+    now, passed = [AT_S], [7.0]
+    time = ServerTime(lambda: now[0], lambda: passed[0])
+    time.observe(AT)
+    now[0], passed[0] = AT_S + 3600, 3607.0
+    assert (time.skew_s, time.is_trusted()) == (0, True)
+    now[0] += jump_s
+    assert (time.skew_s, time.is_trusted()) == (jump_s, False)
+    now[0] -= jump_s
     assert time.is_trusted()
 
 
