@@ -100,7 +100,7 @@ class World:
         serving = a_job().started().exposed().condition(ConditionType.SHELL_READY, at_s=50)
         self.api.add(serving.with_accepted(walltime_s=3600), output="one\ntwo\n")
         ended = self.api.add(a_job().numbered(8).started().exposed().ended().removed())
-        self.api.outputs.write(ended, JobOutput(log="one\ntwo\n", end="over"))
+        self.api.outputs.write(ended, JobOutput(log="one\ntwo\n"))
         self.api.add(a_job().numbered(9).resting(Reason.ASLEEP))
         event = {"type": "Normal", "reason": "R", "message": "m", "lastTimestamp": "2026-01-05T14:16:00Z"}
         self.api.namespaces.objects[Kind.EVENT, "kns-job-7"] = [event]

@@ -322,7 +322,7 @@ def test_nothing_was_forbidden(folder: Path) -> None:
 def test_the_audit_log_shows_no_verb_beyond_the_role(site: Site, folder: Path, request: pytest.FixtureRequest) -> None:
     """No request beyond the minimal Role, none refused; and no right of it is left over. The last test of this file."""
     asked = read_audit_log(site, folder)
-    assert (asked.beyond, asked.refused) == (set(), set())
+    assert (asked.beyond, asked.refused) == (frozenset(), frozenset())
     written = {name for name in vars(request.module) if name.startswith("test_")}
     if written <= {item.name for item in request.session.items if item.path == request.path}:
         assert asked.unused == NEVER_LOGGED

@@ -168,6 +168,6 @@ def test_nothing_was_forbidden(nested: Path) -> None:
 def test_the_audit_log_shows_no_verb_beyond_the_role(site: Site, nested: Path) -> None:
     """And what is about a pod goes through kns: on the host, a nested job is a record alone. The last test."""
     asked = read_audit_log(site, nested, namespace=NAMESPACE)
-    assert (asked.beyond, asked.refused) == (set(), set())
+    assert (asked.beyond, asked.refused) == (frozenset(), frozenset())
     assert {"create services", "get pods/attach", "get pods/exec", "get pods/log", "patch pods"} <= asked.unused
     assert asked.unused.isdisjoint({"create jobs.batch", "patch jobs.batch", "watch jobs.batch"})

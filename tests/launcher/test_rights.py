@@ -21,7 +21,7 @@ def test_what_the_role_allows_is_used() -> None:
         replace(LIST_PODS, verb="get", resource="", namespace="", path="/version"),
     ]
     found = compare(asked, namespace=IN)
-    assert (found.count, found.beyond, found.refused) == (5, set(), set())
+    assert (found.count, found.beyond, found.refused) == (5, frozenset(), frozenset())
     used = {"list pods", "get pods/log", "create jobs.batch", "get nodes"}
     assert found.unused.isdisjoint(used)
     assert len(found.unused) == sum(map(len, MINIMAL.values())) + 1 - len(used)
@@ -50,4 +50,4 @@ def test_everything_else_is_beyond_it(request_: Request, said: str) -> None:
 def test_a_refused_request(status: int) -> None:
     """Also if the Role of this checkout has it: then that in the cluster is another one."""
     found = compare([replace(LIST_PODS, status=status)], namespace=IN)
-    assert (found.beyond, found.refused) == (set(), {"list pods in jobs"})
+    assert (found.beyond, found.refused) == (frozenset(), frozenset({"list pods in jobs"}))

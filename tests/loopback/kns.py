@@ -24,13 +24,14 @@ if __name__ == "__main__":
     time.time = _jumped_time  # before kns is imported, which keeps the function
 
     from bench.scale_kns import SimulatedVirtualClusters
-    from kns import main, wiring
+    from kns import main
     from kns.adapters.clock import SystemClock
+    from kns.wiring import parts
 
     class JumpingClock(SystemClock):
         def now(self) -> datetime:
             return datetime.fromtimestamp(time.time(), UTC)
 
-    wiring.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[assignment,attr-defined]
+    parts.KubeVirtualClusters = SimulatedVirtualClusters  # type: ignore[assignment,attr-defined]
     main.SystemClock = JumpingClock  # type: ignore[attr-defined]
     sys.exit(main.run())

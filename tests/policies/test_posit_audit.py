@@ -80,7 +80,7 @@ def test_each_right_is_needed_and_no_other(api: ApiServer, conf: Path, launcher:
 
     asked = read_asked(conf, api.kubeconfig.with_name(AUDIT_LOG), namespace=NAMESPACE)
 
-    assert (asked.beyond, asked.refused) == (set(), set())
+    assert (asked.beyond, asked.refused) == (frozenset(), frozenset())
     assert asked.unused == NEVER_LOGGED
 
 

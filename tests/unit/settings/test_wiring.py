@@ -15,7 +15,8 @@ from kns.ports import Kind
 from kns.settings import build_site, build_terms, list_names, load_settings
 from kns.stages.environment import build_proxy_env
 from kns.stages.orphans import Installation
-from kns.wiring import _wake, build_sweep_rules
+from kns.wiring import build_sweep_rules
+from kns.wiring.parts import _wake
 from tests.builders import a_job, an_app
 from tests.fakes.stores import FakeClock
 
@@ -37,6 +38,7 @@ SITE: list[tuple[str, str, Callable[[Site], Any], Any, Any]] = [  # variable, va
     ("JARVICE_KNS_VCLUSTER_SPAWN_DELAY", "7", lambda s: s.spawn_delay_s, 300, 7),
     ("JARVICE_JOBS_DOMAIN", "jobs.example.org", lambda s: s.jobs_domain and s.jobs_domain.host, None,
      "jobs.example.org"),
+    ("KNS_IMAGE_VOLUMES", "true", lambda s: s.mounts_images, False, True),
     ("JARVICE_JOBS_INGRESS_CLASS", "traefik", lambda s: s.ingress.ingress_class, None, "traefik"),
     ("JARVICE_JOBS_INGRESS_ANNOTATIONS", '{"a": "b"}', lambda s: s.ingress.annotations, {}, {"a": "b"}),
     ("JARVICE_JOBS_INGRESS_CERT_SECRET_NAME", "tls", lambda s: s.ingress.cert_secret, None, "tls"),
