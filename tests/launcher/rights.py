@@ -12,7 +12,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,9 @@ class Asked:
     """
 
     count: int
-    beyond: frozenset[str]
-    refused: frozenset[str]
-    unused: frozenset[str]
+    beyond: Set[str]
+    refused: Set[str]
+    unused: Set[str]
 
 
 def read_asked(conf: Path, log: Path, *, namespace: str) -> Asked:
