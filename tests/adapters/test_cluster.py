@@ -226,8 +226,12 @@ def test_a_change_wakes_the_job_of_its_namespace(server: ApiServer, host: Host) 
 def test_what_jobs_request_is_summed_up_by_the_nodes_of_their_machines(server: ApiServer, host: Host) -> None:
     """Of every job and pool member, kns's own pods included. Quotas of others, and those not counted yet, are not."""
     used = {"requests.cpu": "1500m", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1", "pods": "9"}
-    jobs: tuple[tuple[str, str | None, dict[str, str]], ...]
-    jobs = (("7", "pool=big,spare=", used), ("8", "pool=big,spare=", {}), ("9", "", used), ("10", None, used))
+    jobs: tuple[tuple[str, str | None, Object], ...] = (
+        ("7", "pool=big,spare=", used),
+        ("8", "pool=big,spare=", {}),
+        ("9", "", used),
+        ("10", None, used),
+    )
     for number, selector, status in jobs:
         name, labels = f"kns-job-{number}", {"kns.io/job": number}
         annotations = {} if selector is None else {"kns.io/node-selector": selector}

@@ -83,9 +83,11 @@ def until(check: Callable[[], bool]) -> None:
 @pytest.fixture
 def client(api: ApiServer, tmp_path: Path) -> Iterator[KubeClient]:
     """With a token of kns's account."""
-    api.apply("/api/v1/namespaces/kns-system", {"apiVersion": "v1", "kind": "Namespace"})
+    meta = {"name": "kns-system"}
+    api.apply("/api/v1/namespaces/kns-system", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     accounts = "/api/v1/namespaces/kns-system/serviceaccounts"
-    api.apply(f"{accounts}/kns-sa", {"apiVersion": "v1", "kind": "ServiceAccount"})
+    meta = {"name": "kns-sa", "namespace": "kns-system"}
+    api.apply(f"{accounts}/kns-sa", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     token = api.call("POST", f"{accounts}/kns-sa/token", request)["status"]["token"]
     cluster = json.loads(api.kubeconfig.read_text())["clusters"][0]["cluster"]
