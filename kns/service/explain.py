@@ -115,7 +115,7 @@ def _describe_life(job: Job, steps: Sequence[Step], now: datetime) -> tuple[Stan
     if job.status.rest is not Rest.AWAKE:
         rest, hint = _describe_rest(job), ""
         if job.status.rest is Rest.ASLEEP:
-            rest, hint = replace(rest, message=""), "; a request of its page or `kns wake` wakes it"
+            rest, hint = replace(rest, message=""), "; a request of its page or kns wake wakes it"
         return Standing.ASLEEP, f"Job {number} is {rest.title}{_for(rest, now)}{hint}{_left(job, now)}.", rest
     if job.status.has_been_exposed:
         where = f" at {job.status.url}" if job.status.url else ", without an address"

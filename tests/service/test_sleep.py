@@ -89,4 +89,4 @@ def test_a_sleeping_job_is_explained(ports: ServicePorts, store: MemoryJobStore)
     found = explain(ports, store.add(a_job().resting(Reason.ASLEEP).build()))
     assert found.standing is Standing.ASLEEP
     assert found.summary.startswith("Job 7 is asleep, for ")
-    assert "a request of its page or `kns wake` wakes it" in found.summary
+    assert "a request of its page or kns wake wakes it" in found.summary
