@@ -15,6 +15,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -225,23 +226,24 @@ def _fill(store: httpx.Client, *, first: int = 0, up_to: int | None = None) -> i
 
 
 def _read_size(store: httpx.Client) -> int:
-    answer = store.post("/v3/maintenance/status", json={})
-    assert answer.status_code == 200, answer.text
-    return int(answer.json()["dbSize"])
+    return int(_ask(store, "/v3/maintenance/status", {})["dbSize"])
 
 
 def _make_room(store: httpx.Client) -> None:
     """What an administrator does: delete, compact, defragment, disarm the alarm."""
     begin, end = (base64.b64encode(key).decode() for key in (b"filler/", b"filler0"))
-    deleted = store.post("/v3/kv/deleterange", json={"key": begin, "range_end": end})
-    assert deleted.status_code == 200, deleted.text
-    for path, body in (
-        ("/v3/kv/compaction", {"revision": deleted.json()["header"]["revision"], "physical": True}),
-        ("/v3/maintenance/defragment", {}),
-        ("/v3/maintenance/alarm", {"action": "DEACTIVATE", "alarm": "NOSPACE"}),
-    ):
-        answer = store.post(path, json=body)
-        assert answer.status_code == 200, answer.text
+    deleted = _ask(store, "/v3/kv/deleterange", {"key": begin, "range_end": end})
+    _ask(store, "/v3/kv/compaction", {"revision": deleted["header"]["revision"], "physical": True})
+    _ask(store, "/v3/maintenance/defragment", {})
+    for alarm in _ask(store, "/v3/maintenance/alarm", {"action": "GET"}).get("alarms", ()):
+        _ask(store, "/v3/maintenance/alarm", {"action": "DEACTIVATE", **alarm})
+
+
+def _ask(store: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = store.post(path, json=body)
+    assert answer.status_code == 200, f"{path}: {answer.text}"
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def _make_progress(site: Site, replica: Replica) -> None:
