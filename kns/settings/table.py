@@ -236,7 +236,7 @@ class Settings(BaseModel):
         "Kubernetes version, with a Job in its own namespace. `false`: start with an empty one. Has no effect without "
         "`KNS_FAST_START`.",
     )
-    image_volumes: bool | None = _variable(
+    image_volumes: Bool | None = _variable(
         "KNS_IMAGE_VOLUMES",
         None,
         "Mount the app image as a volume into the init pod, which then has one container and not three. Every node "

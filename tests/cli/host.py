@@ -133,8 +133,7 @@ def serve(api: Api, host: Host) -> None:
 _PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background of a shell ignores it
-if sys.argv.pop(1) == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv.pop(1) == "nohup" else signal.SIG_DFL)
 from kns.__main__ import run_command_line
 run_command_line()
 """

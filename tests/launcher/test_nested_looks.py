@@ -356,8 +356,8 @@ def _run_with_fault(folder: Path, position: int, fault: Fault, monkeypatch: pyte
 
 def test_a_cluster_that_fails_for_days_is_still_asked_seldom(world: World) -> None:
     job_id = world.run()
+    detail = build_detail(world.kns.find_one(job_id))
     world.kns.find_one(job_id).is_up = False
-    detail = {"number": 7, "started": "2026-01-05T14:15:31Z", "ended": None, "status": "PROCESSING"}
     world.kns.script("GET", "/kns/job", *[Answer(200, detail, {"Content-Type": "application/json"})] * 2)
     known = world.nested._known.find(job_id)
     assert known is not None

@@ -60,6 +60,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_IMAGE_REGISTRY": ("virtual_registry", "", ("registry.example.org:5000", "registry.example.org:5000"), ()),
     "KNS_VCLUSTER_TAG": ("virtual_syncer_image_tag", "0.36.1", ("0.37.0", "0.37.0"), ("a tag",)),
     "KNS_VCLUSTER_STORAGE_CLASS": ("virtual_storage_class", None, ("fast", "fast"), ("Fast_Disk",)),
+    "KNS_IMAGE_VOLUMES": ("image_volumes", None, ("false", False), ("1", "perhaps")),
     "KNS_SERVICE_CIDR": (
         "service_cidr",
         None,
