@@ -104,6 +104,13 @@ def make_host(folder: Path) -> Host:
     return host
 
 
+def make_terminal(api: Api, folder: Path, host: Host) -> Terminal:
+    """A terminal whose programs are those of `host`, and which has the kubeconfig of another cluster."""
+    terminal = Terminal(api, folder)
+    terminal.environ |= {"PATH": f"{host.folder}:{os.environ['PATH']}", "KUBECONFIG": "/host.conf"}
+    return terminal
+
+
 def serving(number: int = 7) -> JobBuilder:
     return a_job().numbered(number).condition(ConditionType.NAMESPACE_READY, at_s=1).started().exposed()
 

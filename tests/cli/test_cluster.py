@@ -17,7 +17,7 @@ from kns.model.job.conditions import Reason
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import Terminal
-from tests.cli.host import NAMESPACE, PORT, Host, encode, list_left, make_host, run_real, serving
+from tests.cli.host import NAMESPACE, PORT, Host, encode, list_left, make_host, make_terminal, run_real, serving
 from tests.web.serving import serving as serving_page
 from tests.web.ui import Ui
 
@@ -31,9 +31,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def terminal(api: Api, tmp_path: Path, host: Host) -> Terminal:
-    terminal = Terminal(api, tmp_path / "kns")
-    terminal.environ |= {"PATH": f"{host.folder}:{os.environ['PATH']}", "KUBECONFIG": "/host.conf"}
-    return terminal
+    return make_terminal(api, tmp_path / "kns", host)
 
 
 # --- connect

@@ -1,6 +1,5 @@
 """`kns run`: a cluster as a step of a pipeline. The job is ended in any case, and the status says what happened."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from kns.model.job.job import JobState, StopReason
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import Terminal
-from tests.cli.host import PORT, Host, finish_real, list_left, make_host, prepare_run, serve, start_real
+from tests.cli.host import PORT, Host, finish_real, list_left, make_host, make_terminal, prepare_run, serve, start_real
 from tests.patience import PATIENCE_S
 from tests.web.serving import serving as serving_page
 from tests.web.ui import Ui
@@ -27,9 +26,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def terminal(api: Api, tmp_path: Path, host: Host) -> Terminal:
-    terminal = Terminal(api, tmp_path / "kns")
-    terminal.environ |= {"PATH": f"{host.folder}:{os.environ['PATH']}", "KUBECONFIG": "/host.conf"}
-    return terminal
+    return make_terminal(api, tmp_path / "kns", host)
 
 
 @pytest.mark.parametrize("status", [0, 4])
