@@ -23,14 +23,11 @@ def tls_front(folder: Path, host: str, port: int) -> Iterator[tuple[str, Path]]:
     found: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            back_reader, back_writer = await asyncio.open_connection(host, port)
-            pipes = [asyncio.create_task(_pipe(reader, back_writer)), asyncio.create_task(_pipe(back_reader, writer))]
-            await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
-            for pipe in pipes:
-                pipe.cancel()
-            back_writer.transport.abort()
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # the front may end before its connections
+                await _join(reader, writer, *await asyncio.open_connection(host, port))
+        finally:
+            writer.transport.abort()
 
     def run() -> None:
         asyncio.set_event_loop(loop)
@@ -53,6 +50,21 @@ def tls_front(folder: Path, host: str, port: int) -> Iterator[tuple[str, Path]]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(PATIENCE_S)
+
+
+async def _join(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    back_reader: asyncio.StreamReader,
+    back_writer: asyncio.StreamWriter,
+) -> None:
+    pipes = [asyncio.create_task(_pipe(reader, back_writer)), asyncio.create_task(_pipe(back_reader, writer))]
+    try:
+        await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pipe in pipes:
+            pipe.cancel()
+        back_writer.transport.abort()
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -137,7 +137,7 @@ class Proxy:
             back = await asyncio.open_connection(
                 "127.0.0.1", self._target, ssl=self._trust, local_addr=(self.address, 0)
             )
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # no API server, or the proxy is closed
             writer.transport.abort()
             return
         connection = _Connection(reader, writer, *back)
