@@ -148,7 +148,7 @@ def _up_steps(tasks: background.Tasks, *, taint: bool) -> list[tuple[str, Work]]
         (f"bridge {layout.NODE_BRIDGE}, routes, packet filter", _network),
         ("certificates and configuration", _configure),
         _part_step("registry"),
-        ("program pause", lambda _: images.ensure_pause()),
+        ("programs of the testbed itself", lambda _: images.ensure_own_programs()),
         ("vcluster chart", lambda step: images.ensure_chart(lambda: binaries.toolchain(step.tick))),
         *((f"image {image.name}", functools.partial(_image, image)) for image in images.IMAGES),
         (f"image {images.BASE_IMAGE}", base_image),

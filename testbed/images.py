@@ -41,6 +41,7 @@ class Image:
     also: tuple[str, ...] = ()
 
 
+_OWN_PROGRAMS = {"pause": "pause.c", "alpine-sh": "alpine-sh.sh"}
 # The nonroot user of the distroless images.
 _NONROOT = "65532:65532"
 
@@ -51,7 +52,14 @@ IMAGES: tuple[Image, ...] = (
         "docker.io/library/busybox:1.35",
         config=Config(command=("sh",)),
         with_shell=True,
-        also=("docker.io/library/busybox:latest", "mirror.gcr.io/library/alpine:3.20"),
+        also=("docker.io/library/busybox:latest",),
+    ),
+    # What vcluster rewrites a pod's /etc/hosts with.
+    Image(
+        "mirror.gcr.io/library/alpine:3.20",
+        {"/usr/local/bin/sh": "alpine-sh"},
+        Config(command=("sh",)),
+        with_shell=True,
     ),
     Image(
         "docker.io/rancher/local-path-provisioner:v0.0.30",
@@ -127,15 +135,20 @@ def ensure_base_image(tick: Callable[[str], None]) -> str:
     return _ensure(BASE_IMAGE, _base_key(), write, Config(command=("bash",)))
 
 
-def ensure_pause() -> None:
+def ensure_own_programs() -> None:
     """
-    Compile the pause program.
+    Compile or copy the programs whose source is beside this file.
     """
-    target, source = _source("pause"), paths.SOURCE / "pause.c"
-    if not target.exists():
+    for name, file in _OWN_PROGRAMS.items():
+        target, source = _source(name), paths.SOURCE / file
+        if target.exists():
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".tmp")
-        run(["gcc", "-Os", "-static", "-s", "-o", draft, source])
+        if source.suffix == ".c":
+            run(["gcc", "-Os", "-static", "-s", "-o", draft, source])
+        else:
+            shutil.copy(source, draft)
         draft.replace(target)
 
 
@@ -326,11 +339,11 @@ def _ensure_base_layer(tick: Callable[[str], None]) -> None:
 
 def _source(name: str) -> pathlib.Path:
     """
-    The file for a name in the table: a program, the pause program or the chart. Its path has the hash of its content.
+    The file for a name in the table: a program, one of our own or the chart. Its path has the hash of its content.
     """
-    if name == "pause":
-        content = (paths.SOURCE / "pause.c").read_bytes()
-        return paths.IMAGES / f"pause-{hashlib.sha256(content).hexdigest()[:16]}"
+    if name in _OWN_PROGRAMS:
+        content = (paths.SOURCE / _OWN_PROGRAMS[name]).read_bytes()
+        return paths.IMAGES / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     vcluster = next(binary for binary in binaries.BINARIES if binary.name == "vcluster")
     if name == "vcluster-chart":
         return paths.IMAGES / f"chart-{binaries.stored(vcluster).parent.name}.tgz"
