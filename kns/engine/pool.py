@@ -31,6 +31,7 @@ from kns.stages.outcome import Done, Failed, Outcome
 log = get_logger(__name__)
 
 INTERVAL_S = 1.0  # caches answer almost everything that a round reads
+SETTLE_S = 3.0  # between a claim and the next member: the pods of the claimed job start in this time
 YIELD_S = 120.0  # some cold starts long. Without a limit, one user could stop the pool with jobs that no node fits
 _BACKOFF_S = (10.0, 60.0, 300.0)  # before the next attempt of a pool whose last members could not be made
 
@@ -81,6 +82,8 @@ class Pool(Background):
         self._progress: dict[str, JobStatus] = {}  # uid of a member that is being made -> what is done
         self._unknown: frozenset[str | None] = frozenset()  # machine classes that pools name and the catalogue lacks
         self._failures: dict[str, tuple[int, float]] = {}  # shape -> failures in a row, monotonic time of the last
+        self._claimed: frozenset[str] = frozenset()  # uids
+        self._settling_since: float | None = None  # since the first claim after the last members were begun; monotonic
         self._yielding_since: float | None = None  # since when it gives way to jobs, without a member made; monotonic
 
     def work(self) -> None:
@@ -97,6 +100,7 @@ class Pool(Background):
         unclaimed = [member for member in members if member.claim is None and not member.terminating]
         verdicts = self._judge.judge(members, wanted)
         self._forget(members, wanted)
+        self._note_claims(members)
         for member, verdict in verdicts:
             self._discard(member, verdict)
         gone = {member.uid for member, _ in verdicts}
@@ -173,7 +177,9 @@ class Pool(Background):
         self._discard(current, Discard.FAILED)
 
     def _begin(self, kept: Sequence[Member], wanted: Iterable[Wanted]) -> None:
-        """Make new members, as many as may be made at once. Gives way to jobs that wait for their start."""
+        """Make new members, as many as may be made at once. Gives way to jobs that start."""
+        if self._is_settling():
+            return
         at_once = 1 if self._store.count_waiting() else self._rules.at_once
         room = at_once - sum(not member.is_ready for member in kept)
         count = Counter(member.marks.shape for member in kept)
@@ -253,6 +259,21 @@ class Pool(Background):
         failures, _ = self._failures.get(shape, (0, 0.0))
         self._failures[shape] = (failures + 1, self._clock.monotonic())
         self._yielding_since = None
+
+    def _note_claims(self, members: Sequence[Member]) -> None:
+        claimed = frozenset(member.uid for member in members if member.claim is not None)
+        if self._settling_since is None and claimed - self._claimed:
+            self._settling_since = self._clock.monotonic()
+        self._claimed = claimed
+
+    def _is_settling(self) -> bool:
+        """Whether a job has just got its cluster. Later claims do not prolong this, or a busy site had no pool."""
+        if self._settling_since is None:
+            return False
+        if self._clock.monotonic() - self._settling_since < SETTLE_S:
+            return True
+        self._settling_since = None
+        return False
 
     def _must_yield(self) -> bool:
         """

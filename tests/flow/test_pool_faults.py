@@ -7,10 +7,11 @@ import pytest
 
 from kns.engine.claims import TRIES
 from kns.engine.judging import CLAIM_GRACE_S, CLAIM_LIMIT_S, UNFIT_S
-from kns.engine.pool import YIELD_S
+from kns.engine.pool import SETTLE_S, YIELD_S
 from kns.model import names
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType
+from kns.model.job.job import JobState
 from kns.ports import Kind
 from tests.builders import a_catalog, a_job
 from tests.flow.conftest import Simulation
@@ -315,6 +316,33 @@ def test_no_member_is_begun_or_written_while_a_job_waits(pool: PoolSimulation) -
     pool.sim.host.schedulable = True
     pool.sim.run(until="released")
     assert len(pool.fill()) == 2
+
+
+@pytest.mark.proves("faults", "the refill competes with claims and jobs for the API server")
+def test_no_member_is_begun_in_the_first_seconds_after_a_claim(pool: PoolSimulation) -> None:
+    pool.fill()
+    _claim(pool)
+    pool.work(int(SETTLE_S))
+    assert len(pool.members) == 2
+    pool.work(1)
+    assert len(pool.members) == 3
+
+
+def test_a_claim_each_second_does_not_stop_the_refill(pool: PoolSimulation) -> None:
+    pool.restart(pools="any=6", at_once=6)
+    pool.fill()
+    for _ in range(int(SETTLE_S) + 1):
+        _claim(pool)
+        pool.work(1)
+    assert len([member for member in pool.members if member.claim is None]) > 2
+
+
+def _claim(pool: PoolSimulation) -> None:
+    """Claim a member for a job that no longer waits for its start."""
+    job = pool.submit(a_job())
+    assert job.spec.accepted is not None
+    assert job.spec.accepted.adopted is not None
+    pool.sim.store.write_status(job, job.status.model_copy(update={"job_status": JobState.PROCESSING}))
 
 
 @pytest.mark.proves("faults", "one user's burst starves the others")
