@@ -171,6 +171,8 @@ class Reconciler:
                 continue
             requeues_s.append(outcome.requeue_after_s)
             status = self._note_done(job, status, stage, outcome, now)
+            if stage is self._lifecycle.starting and ctx.accepted.adopted and job.status.start_time is None:
+                return self._start_adopted(ctx, status, index)
         status = status.model_copy(update={"substatus": Substatus.NONE, "reason": None, "message": None, "stuck": None})
         status, metering_s = self._meter(ctx, status)
         write_changed(self._writer, job, status)
@@ -220,8 +222,40 @@ class Reconciler:
         Every stage needs those before the starting one. The record says what the job waits for, and nothing of what is
         made ahead, so that conditions become True in the order of the stages.
         """
-        stages, requeues_s = self._lifecycle.stages, [waiting.requeue_after_s]
-        for stage in stages[index + 1 :] if index >= stages.index(self._lifecycle.starting) else ():
+        requeues_s = [waiting.requeue_after_s]
+        if index >= self._lifecycle.stages.index(self._lifecycle.starting):
+            made = self._make_ahead(ctx, status, index)
+            if isinstance(made, Result):
+                return made
+            requeues_s += made
+        status, _ = self._meter(ctx, status)
+        write_changed(self._writer, ctx.job, status)
+        follow_s = self._follow(ctx, status)
+        if follow_s is not None:
+            requeues_s.append(follow_s)
+        return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
+
+    def _start_adopted(self, ctx: Context, status: JobStatus, index: int) -> Result:
+        """
+        A job that adopted what another has started: no earlier reconcile made anything ahead, so that is made first.
+        Then the record says that the job runs, before the stages whose turn comes.
+        """
+        made = self._make_ahead(ctx, status, index)
+        if isinstance(made, Result):
+            return made
+        for following in self._lifecycle.stages[index + 1 : index + 2]:
+            status = status.model_copy(update={"substatus": following.substatus})
+        status, _ = self._meter(ctx, status)
+        write_changed(self._writer, ctx.job, status)
+        return Result("started", IMMEDIATELY_S)
+
+    def _make_ahead(self, ctx: Context, status: JobStatus, index: int) -> list[float] | Result:
+        """
+        Let the stages after the one at `index` make ahead what they can. Returns after how many seconds they want the
+        next reconcile, or the result of the job's end.
+        """
+        requeues_s = []
+        for stage in self._lifecycle.stages[index + 1 :]:
             if stage.ahead is None or status.is_true(stage.condition):
                 continue
             outcome = self._call(stage.ahead, ctx, note_error=partial(note_retry_ahead, status, stage))
@@ -231,12 +265,7 @@ class Reconciler:
                 requeues_s.append(outcome.requeue_after_s)
             if isinstance(outcome, Wait):
                 break
-        status, _ = self._meter(ctx, status)
-        write_changed(self._writer, ctx.job, status)
-        follow_s = self._follow(ctx, status)
-        if follow_s is not None:
-            requeues_s.append(follow_s)
-        return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
+        return requeues_s
 
     def _fail(self, ctx: Context, status: JobStatus, stage: Stage, outcome: Failed) -> Result:
         status = note(status, stage, outcome, ctx.now)

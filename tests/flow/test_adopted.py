@@ -88,6 +88,20 @@ def test_the_first_reconcile_marks_the_namespace_with_the_record(sim: Simulation
     assert namespace["metadata"]["annotations"][names.RECORD_UID_ANNOTATION] == sim.job.uid
 
 
+def test_the_record_says_that_the_cluster_is_usable_before_anything_is_made_in_it(
+    sim: Simulation, job: JobBuilder
+) -> None:
+    """The init pod takes longest, so its Job comes even before that."""
+    sim.submit(job.with_accepted(adopted=make_ahead(sim, job)))
+    inside = dict(sim.virtual.objects)
+    assert sim.step().summary == "started"
+    status = sim.job.status
+    assert (status.job_status, status.activity) == (JobState.PROCESSING, "preparing virtual cluster")
+    assert [c.type for c in status.conditions if c.is_true] == ["NamespaceReady", "VirtualClusterReady"]
+    assert f"Job {MADE_AHEAD}/kns-init" in sim.host.left
+    assert sim.virtual.objects == inside
+
+
 def test_a_record_deleted_before_the_first_reconcile_takes_the_namespace_along(
     sim: Simulation, job: JobBuilder
 ) -> None:
