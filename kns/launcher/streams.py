@@ -124,6 +124,7 @@ class StatusStreams:
             with self._wake:
                 streams = list(self._streams.values())
             if not streams:
+                self._shown.clear()  # nobody is told of the jobs that end from now on
                 return
             view = self._jobs.peek(job_id)
             if view is None:

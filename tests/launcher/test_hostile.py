@@ -461,6 +461,16 @@ def test_one_user_has_a_share_of_the_outputs(monkeypatch: pytest.MonkeyPatch) ->
         stuck.answered.set()
 
 
+def test_jobs_that_go_while_nobody_listens_are_forgotten() -> None:
+    jobs = Jobs(make_view("a-1"))
+    streams = StatusStreams(jobs, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+    streams.open(1, "*", "*")
+    streams.cancel(1)
+    jobs.views.clear()
+    streams._look("a-1")
+    assert streams._shown == {}
+
+
 @pytest.mark.parametrize("kind", [StatusStreams, ResourceStreams])
 @pytest.mark.proves("security", "use up streams, requests or operations")
 def test_one_user_has_a_share_of_the_streams(

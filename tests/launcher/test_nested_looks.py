@@ -14,6 +14,7 @@ import pytest
 
 from kns.adapters.kube.client import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
+from kns.client import Client
 from kns.launcher.nested.cluster import NestedJobs
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import OutputFiles
@@ -291,6 +292,23 @@ def test_credentials_that_were_rotated_are_used(world: World, tmp_path: Path, mo
         site.submit("x", "kns-small", key="1")
     write_credentials(tmp_path)
     assert site.submit("x", "kns-small", key="1") == 7
+
+
+def test_connections_of_older_credentials_are_closed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Except those of the credentials before, which another thread may use at this moment."""
+    monkeypatch.setattr("kns.launcher.nested.site._AGE_S", 0.0)
+    closed: list[Client] = []
+    monkeypatch.setattr(Client, "close", lambda client: closed.append(client))  # noqa: PLW0108 - a built-in gets no self
+    used = []
+    for number in range(4):
+        (tmp_path / "credentials").write_text(f"launcher:{number}\n")
+        used.append(world.site._current())
+    assert [client in closed for client in used] == [True, True, False, False]
+    monkeypatch.undo()
+    for client in closed:
+        client.close()
 
 
 @pytest.mark.parametrize("fault", [Reset(), LostAnswer()], ids=["reset", "lost"])

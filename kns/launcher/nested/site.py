@@ -205,7 +205,9 @@ class RemoteKns:
                     is_token = isinstance(fresh, Bearer) and isinstance(self._credentials, Bearer)
                     self._credentials = fresh
                     if not is_token:
-                        self._old.append(self._client)  # another thread may use it at this moment
+                        for unused in self._old:  # since the change before this one
+                            unused.close()
+                        self._old = [self._client]  # another thread may use it at this moment
                         self._client = self._make_client(fresh)
             return self._client
 
