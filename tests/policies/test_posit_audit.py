@@ -73,12 +73,14 @@ def test_each_right_is_needed_and_no_other(api: ApiServer, conf: Path, launcher:
     assert launcher.ask(7, username="ana", jobId=job)["messageType"] == -1  # there are no metrics
     assert launcher.ask(5, username="ana", jobId=job, operation=2)["operationComplete"] is False
     assert launcher.get("no-such-job")["errorCode"] == 3
+    log = api.kubeconfig.with_name(AUDIT_LOG)
+    launcher.until(lambda: f"/{pod}/attach" in log.read_text())  # the plugin gives a pod its input when it sees it run
     ended = {"exitCode": 143, "reason": "Error", "finishedAt": "2026-01-05T14:16:31Z"}
     set_status(api, pod, {"terminated": ended}, "Failed", namespace=NAMESPACE)
     launcher.wait_status(job, "Killed")
     launcher.until(lambda: launcher.get(job)["messageType"] == -1)
 
-    asked = read_asked(conf, api.kubeconfig.with_name(AUDIT_LOG), namespace=NAMESPACE)
+    asked = read_asked(conf, log, namespace=NAMESPACE)
 
     assert (asked.beyond, asked.refused) == (frozenset(), frozenset())
     assert asked.unused == NEVER_LOGGED
