@@ -267,7 +267,7 @@ class Pool(Background):
         self._claimed = claimed
 
     def _is_settling(self) -> bool:
-        """Whether a job has just got its cluster. Later claims do not prolong this, or a busy site had no pool."""
+        """Whether a job has just got its cluster. Later claims do not prolong this: a busy site would have no pool."""
         if self._settling_since is None:
             return False
         if self._clock.monotonic() - self._settling_since < SETTLE_S:

@@ -237,8 +237,8 @@ class Reconciler:
 
     def _start_adopted(self, ctx: Context, status: JobStatus, index: int) -> Result:
         """
-        A job that adopted what another has started: no earlier reconcile made anything ahead, so that is made first.
-        Then the record says that the job runs, before the stages whose turn comes.
+        Start a job in a namespace where everything runs already. It never waited, so nothing was made ahead, and that
+        comes first. Then the record says that the job runs, and the next reconcile goes on with the stages.
         """
         made = self._make_ahead(ctx, status, index)
         if isinstance(made, Result):
