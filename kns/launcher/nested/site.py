@@ -205,7 +205,7 @@ class RemoteKns:
                     is_token = isinstance(fresh, Bearer) and isinstance(self._credentials, Bearer)
                     self._credentials = fresh
                     if not is_token:
-                        for unused in self._old:  # a request that outlasts its key and the next one fails, and is made again
+                        for unused in self._old:  # a request that outlasts two keys fails, and is made again
                             unused.close()
                         self._old = [self._client]  # another thread may use it at this moment
                         self._client = self._make_client(fresh)
