@@ -249,6 +249,7 @@ class Plugin:
         )
         check_secrets(job, find_own_secret(self._read_token(), namespace=self._options.namespace))
         view = self._jobs.submit(job)
+        self._statuses.report_submitted(view)
         log.info(
             "job_submitted", job=view.id, user=user, requested_by=clip(str(request.data.get("requestUsername")), 64)
         )

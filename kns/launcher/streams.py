@@ -59,6 +59,7 @@ class StatusStreams:
         self._outbox = outbox
         self._streams: dict[int, _Stream] = {}
         self._changed: set[str] = set()
+        self._submitted: dict[str, View] = {}  # by job, until the thread has written them
         self._shown: dict[str, Shown] = {}  # by job: one object for all streams, which may be many
         self._wake = threading.Condition()
         self._writing = threading.Lock()  # orders what is sent about one job
@@ -93,6 +94,15 @@ class StatusStreams:
         with self._wake:
             return self._streams.pop(request_id, None) is not None
 
+    def report_submitted(self, view: View) -> None:
+        """
+        Show the first state of a job. It may be deleted before its watch event is looked at; without a first state, the
+        streams would not be told of its end.
+        """
+        with self._wake:
+            self._submitted[view.id] = view
+        self._note(view.id)
+
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             for job_id in self._take(stop):
@@ -123,9 +133,12 @@ class StatusStreams:
         with self._writing:  # before the list: a stream that opens meanwhile gets the change in the same frame
             with self._wake:
                 streams = list(self._streams.values())
+                submitted = self._submitted.pop(job_id, None)
             if not streams:
                 self._shown.clear()  # nobody is told of the jobs that end from now on
                 return
+            if submitted is not None:
+                self._write(submitted, [each for each in streams if each.sees(submitted) and job_id not in each.sent])
             view = self._jobs.peek(job_id)
             if view is None:
                 self._write_gone(job_id, streams)

@@ -244,6 +244,26 @@ def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
     assert sink.messages()[-1]["status"] == "Finished"
 
 
+def test_a_job_that_is_deleted_before_its_first_state_was_shown() -> None:
+    """The Launcher knows it from the response, and would wait for its end."""
+    sink, jobs = Sink(), Jobs()
+    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+    streams.open(1, "*", "*")
+    streams.report_submitted(make_view("a-1"))
+    for changed in streams._take(threading.Event()):
+        streams._look(changed)
+    assert [message["status"] for message in sink.messages()] == ["Running", "Killed"]
+
+
+def test_the_first_state_of_a_job_does_not_replace_a_later_one() -> None:
+    sink, jobs = Sink(), Jobs(make_view("a-1", Status.FINISHED))
+    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+    streams.open(1, "*", "*")
+    streams.report_submitted(make_view("a-1"))
+    streams._look("a-1")
+    assert [message["status"] for message in sink.messages()] == ["Finished"]
+
+
 def test_changes_of_one_job_do_not_stop_the_measuring_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kns.launcher.streams.USAGE_INTERVAL_S", 0.0)
     jobs = Jobs(make_view("a-1"), make_view("a-2"))
