@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,7 @@ from bench.scale_watch import follow
 from kns.adapters.kube.client import MERGE, KubeClient
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.errors import ConflictError, ForbiddenError, KnsError, NotFoundError, RefusedError
+from kns.model.errors import AlreadyExistsError, ConflictError, ForbiddenError, KnsError, NotFoundError, RefusedError
 from kns.objects.init import RUN
 
 log = get_logger(__name__)
@@ -39,6 +40,7 @@ APP_LABEL = "bench"  # the label of a yardstick's pods
 _THREADS = 12
 _SPREAD = 0.35  # of the logarithm of the drawn times; the slowest of a hundred takes about twice the median
 _MARK_EVERY_S = 0.5  # as the init pod asks for its mark
+_REFUSED_EVERY_S = 1.0
 _LOG = b"[1/1] web, attempt 1\nservice/web created\ndeployment.apps/web created\n"
 
 
@@ -62,7 +64,7 @@ class Nodes:
         self._rng = random.Random(seed)
         self._kubelet = _Kubelet(folder)
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="nodes")
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, dict[str, Any], Callable[[], None]]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._known: set[str] = set()  # uids of pods whose start is under way
@@ -103,11 +105,11 @@ class Nodes:
 
     # --- timers
 
-    def _after(self, median_s: float, act: Callable[[], None]) -> None:
-        """Run `act` after a drawn time."""
+    def _after(self, median_s: float, pod: dict[str, Any], act: Callable[[], None]) -> None:
+        """Run `act` for a pod after a drawn time."""
         with self._changed:
             delay_s = self._rng.lognormvariate(math.log(median_s), _SPREAD)
-            heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._order), act))
+            heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._order), pod, act))
             self._changed.notify()
 
     def _run_timers(self) -> None:
@@ -117,21 +119,31 @@ class Nodes:
                     self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
                 if self._closed:
                     return
-                _, _, act = heapq.heappop(self._due)
-            self._submit(act)
+                _, _, pod, act = heapq.heappop(self._due)
+            self._submit(pod, act)
 
-    def _submit(self, act: Callable[[], None]) -> None:
+    def _submit(self, pod: dict[str, Any], act: Callable[[], None]) -> None:
         def run() -> None:
             try:
                 act()
-            except (NotFoundError, ConflictError, ForbiddenError, RefusedError):
-                return  # the pod or its namespace is gone, or is going
+            except (NotFoundError, ConflictError):
+                return  # the pod or its namespace is gone
+            except (ForbiddenError, RefusedError) as error:
+                # A namespace that is going refuses what is new, and so does a quota whose status the API server cannot
+                # write. Real nodes and syncers try again for as long as the pod lives.
+                log.info("node_refused", error=str(error))
+                if self._is_alive(pod):
+                    self._after(_REFUSED_EVERY_S, pod, act)
             except KnsError as error:
                 self.failures += 1
                 log.warning("node_failed", error=str(error))
 
         if not self._closed:
             self._executor.submit(run)
+
+    def _is_alive(self, pod: dict[str, Any]) -> bool:
+        uid = pod["metadata"]["uid"]
+        return uid in self._known and uid not in self._ending
 
     # --- the watch of all pods
 
@@ -149,10 +161,10 @@ class Nodes:
         if meta.get("deletionTimestamp") is not None:
             if uid not in self._ending:
                 self._ending.add(uid)
-                self._after(self._times.end_s, lambda: self._end(pod))
+                self._after(self._times.end_s, pod, lambda: self._end(pod))
         elif uid not in self._known:
             self._known.add(uid)
-            self._submit(lambda: self._place(pod))
+            self._submit(pod, lambda: self._place(pod))
 
     # --- the life of a pod
 
@@ -165,19 +177,20 @@ class Nodes:
             "metadata": {"name": meta["name"], "uid": meta["uid"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
         }
-        self._client.request("POST", f"{_path(pod)}/binding", body=binding)
+        with suppress(ConflictError):  # bound by the try before; if the pod is gone, the report says so
+            self._client.request("POST", f"{_path(pod)}/binding", body=binding)
         labels = meta.get("labels") or {}
         self._report(pod, "Pending", waiting=True)
         if labels.get("app") == "vcluster" and names.SYNCED_LABEL not in labels:
-            self._after(self._times.control_plane_s / 2, lambda: self._run_control_plane(pod))
+            self._after(self._times.control_plane_s / 2, pod, lambda: self._run_control_plane(pod))
         elif labels.get("batch.kubernetes.io/job-name") == names.INIT_JOB:
-            self._after(self._times.pod_s, lambda: self._run_init(pod))
+            self._after(self._times.pod_s, pod, lambda: self._run_init(pod))
         else:
-            self._after(self._times.pod_s, lambda: self._report(pod, "Running", ready=True))
+            self._after(self._times.pod_s, pod, lambda: self._report(pod, "Running", ready=True))
 
     def _run_control_plane(self, pod: dict[str, Any]) -> None:
         self._report(pod, "Running")
-        self._after(self._times.control_plane_s / 2, lambda: self._report(pod, "Running", ready=True))
+        self._after(self._times.control_plane_s / 2, pod, lambda: self._report(pod, "Running", ready=True))
 
     def _run_init(self, pod: dict[str, Any]) -> None:
         self._report(pod, "Running", ready=True, init_done=True)
@@ -190,9 +203,9 @@ class Nodes:
             return
         if mark.exists():
             mark.unlink(missing_ok=True)
-            self._after(self._times.templates_s, lambda: self._apply_templates(pod))
+            self._after(self._times.templates_s, pod, lambda: self._apply_templates(pod))
         else:
-            self._after(_MARK_EVERY_S, lambda: self._await_mark(pod, mark))
+            self._after(_MARK_EVERY_S, pod, lambda: self._await_mark(pod, mark))
 
     def _apply_templates(self, pod: dict[str, Any]) -> None:
         """The target Service and the tenant's pod, as the syncer copies them; then the init pod succeeds."""
@@ -205,7 +218,7 @@ class Nodes:
             "metadata": {"name": name, "labels": mark},
             "spec": {"selector": {"app": TARGET, **mark}, "ports": [{"name": "http", "port": TARGET_PORT}]},
         }
-        self._client.request("POST", f"/api/v1/namespaces/{namespace}/services", body=service)
+        self._ensure(f"/api/v1/namespaces/{namespace}/services", service)
         size = {"cpu": "100m", "memory": "64Mi"}
         container = {
             "name": "web",
@@ -222,8 +235,12 @@ class Nodes:
                 "automountServiceAccountToken": False,
             },
         }
-        self._client.request("POST", f"/api/v1/namespaces/{namespace}/pods", body=web)
+        self._ensure(f"/api/v1/namespaces/{namespace}/pods", web)
         self._report(pod, "Succeeded", init_done=True, done=True)
+
+    def _ensure(self, path: str, obj: dict[str, Any]) -> None:
+        with suppress(AlreadyExistsError):  # made by the try before
+            self._client.request("POST", path, body=obj)
 
     def _end(self, pod: dict[str, Any]) -> None:
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
