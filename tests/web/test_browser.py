@@ -6,6 +6,7 @@ Needs Debian's Chromium (`make browser`) and axe-core, whose file is in `KNS_AXE
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from kns.model.job.conditions import ConditionType
 from kns.model.job.job import JobState, StopReason
 from tests.builders import a_job
 from tests.chromium import FLAGS, find_chromium
+from tests.patience import PATIENCE_S
 from tests.web.serving import serving
 from tests.web.states import PICTURED, STATES, State
 from tests.web.ui import Ui
 
 TIMEOUT_MS = 90_000
+_LOOK_MS = 50
 REQUIRED = "KNS_WEB_TESTS_REQUIRED"
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -217,11 +220,19 @@ def test_a_server_that_is_gone_is_said_in_words_until_it_is_back(chromium: Brows
         page.context.close()
 
 
+def await_stream(page: Page) -> None:
+    """Not with `wait_for_function`: if it looks again, the page's own policy forbids it to evaluate a text."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.evaluate("stream !== null && stream.readyState === EventSource.OPEN"):
+        assert time.monotonic() < deadline, "the stream is not open"
+        page.wait_for_timeout(_LOOK_MS)
+
+
 def test_a_page_is_live_again_after_a_proxy_had_no_kns(chromium: Browser, ui: Ui) -> None:
     """An ingress controller answers 502 while kns restarts. A browser gives such a stream up for good."""
     with serving(ui) as address:
         page = open_page(chromium, address, ui, STATES["job-waits"])
-        page.wait_for_function("stream && stream.readyState === EventSource.OPEN")
+        await_stream(page)
         for path in ("**/ui/jobs/7/live", "**/ui/jobs/7"):
             page.route(path, lambda route: route.fulfill(status=502, body="bad gateway"))
         with page.expect_response("**/ui/jobs/7/live"):
