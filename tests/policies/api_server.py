@@ -5,6 +5,7 @@ Whoever needs it names the two programs in KNS_KUBE_APISERVER and KNS_ETCD.
 """
 
 import base64
+import itertools
 import json
 import os
 import secrets
@@ -31,6 +32,9 @@ _SERVICE_CIDR = "10.96.0.0/16"
 _READY_S = 300.0  # on an idle machine ten; more than one may start at the same time
 _STOP_S = 15.0
 _LOOK_S = 0.2
+_QUICK_LOOK_S = 0.01
+_RBAC = "/apis/rbac.authorization.k8s.io/v1/"
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
 def find_programs() -> tuple[str, str] | None:
@@ -89,14 +93,48 @@ class ApiServer:
         """The process ids of the programs, by name."""
         self.store_url = store_url
         """Where etcd answers, without authentication."""
+        self._probes = itertools.count(1)
 
     def call(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
         """
-        The decoded answer.
+        The decoded answer. Rights that the administrator has given count when this returns.
 
         Raises:
             RefusedError: the status is 400 or above.
         """
+        answer = self._request(method, path, body, user=user, content_type=content_type)
+        if not user and method in ("POST", "PUT", "PATCH") and path.startswith(_RBAC) and "dryRun" not in path:
+            self._await_rights()
+        return answer
+
+    def _await_rights(self) -> None:
+        """
+        The authorizer reads each of the four kinds by a watch of its own. It has read what was written before once it
+        knows a role and a binding of each scope that are written now.
+        """
+        name = f"probe-{next(self._probes)}"
+        rule = {"apiGroups": ["probe.example.org"], "resources": ["probes"], "verbs": ["get"]}
+        made = []
+        for folder, role, kind in ((_RBAC + "namespaces/default/", "Role", "one"), (_RBAC, "ClusterRole", "all")):
+            subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"{name}-{kind}"}
+            ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name}
+            for plural, content in (
+                (f"{role.lower()}s", {"rules": [rule]}),
+                (f"{role.lower()}bindings", {"roleRef": ref, "subjects": [subject]}),
+            ):
+                self._request("POST", folder + plural, {"metadata": {"name": name}, **content})
+                made.append(f"{folder}{plural}/{name}")
+        attributes = {"group": "probe.example.org", "resource": "probes", "verb": "get", "namespace": "default"}
+        deadline = time.monotonic() + PATIENCE_S
+        for kind in ("one", "all"):
+            review = {"spec": {"user": f"{name}-{kind}", "resourceAttributes": attributes}}
+            while not self._request("POST", _REVIEWS, review)["status"]["allowed"]:
+                assert time.monotonic() < deadline, f"the API server does not know the rights of {name}-{kind}"
+                time.sleep(_QUICK_LOOK_S)
+        for path in made:
+            self._request("DELETE", path)
+
+    def _request(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
         headers = {"Impersonate-User": user} if user else {}
         if body is not None:
             headers["Content-Type"] = content_type or "application/json"
