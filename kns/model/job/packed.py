@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.job.conditions import ConditionType
-from kns.model.job.job import Job, JobState, job_from_record, spec_to_record, status_to_record
+from kns.model.job.job import Job, JobState
+from kns.model.job.record import job_from_record, spec_to_record, status_to_record
 from kns.model.job.slim import slim_submission
 
 _REMEMBERED = 128
