@@ -126,11 +126,12 @@ class Nodes:
         def run() -> None:
             try:
                 act()
-            except (NotFoundError, ConflictError):
+            except NotFoundError:
                 return  # the pod or its namespace is gone
-            except (ForbiddenError, RefusedError) as error:
-                # A namespace that is going refuses what is new, and so does a quota whose status the API server cannot
-                # write. Real nodes and syncers try again for as long as the pod lives.
+            except (ConflictError, ForbiddenError, RefusedError) as error:
+                # A namespace that is going refuses what is new. So does a quota that the API server cannot write, or
+                # that another process has just written: that is 409. Real nodes and syncers try again for as long as
+                # the pod lives.
                 log.info("node_refused", error=str(error))
                 if self._is_alive(pod):
                     self._after(_REFUSED_EVERY_S, pod, act)
