@@ -1,5 +1,6 @@
 """What is kept in memory of an object: what stages read, and neither templates nor what others report."""
 
+import json
 from typing import Any
 
 import pytest
@@ -74,3 +75,17 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
 def test_objects_without_a_status_are_kept() -> None:
     for kind in (Kind.POD, Kind.DEPLOYMENT):
         assert choose_keeper(kind)({"metadata": {"namespace": "n", "name": "a"}})["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize("kind", [Kind.NAMESPACE, Kind.RESOURCE_QUOTA, Kind.INGRESS])
+def test_objects_share_their_keys(kind: Kind) -> None:
+    line = json.dumps({"metadata": META, "spec": {"hard": {"requests.cpu": "4"}, "rules": [{"host": "a.example.org"}]}})
+    one, two = (choose_keeper(kind)(json.loads(line)) for _ in range(2))
+    assert one == two == json.loads(line)
+    assert [id(key) for key in _keys(one)] == [id(key) for key in _keys(two)]
+
+
+def _keys(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [found for key, each in value.items() for found in (key, *_keys(each))]
+    return [found for each in value for found in _keys(each)] if isinstance(value, list) else []

@@ -43,7 +43,8 @@ def show_copy(kept: Object) -> Object:
 
 def _keep_own(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": meta}
+    shared: Object = _share_keys({**obj, "metadata": meta})
+    return shared
 
 
 def _keep_own_service(service: Object) -> Object:
@@ -116,6 +117,13 @@ def _keep_conditions(conditions: Iterable[Mapping[str, Any]]) -> list[dict[str, 
 
 def _keep_containers(containers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [_pick(each, ("name", "state", "lastState")) | {"name": _share(each["name"])} for each in containers]
+
+
+def _share_keys(value: Any) -> Any:
+    """The same with keys that all objects share. Each line of a watch has keys of its own, a third of its memory."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _share_keys(each) for key, each in value.items()}
+    return [_share_keys(each) for each in value] if isinstance(value, list) else value
 
 
 def _share(value: Any) -> Any:
