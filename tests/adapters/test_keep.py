@@ -50,8 +50,8 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
     ended = {"terminated": {"exitCode": 1, "message": "no such file"}}
     container = {"name": "syncer", "state": waiting, "lastState": ended}
     condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-05T14:15:31Z"}
-    pod = {
-        "metadata": {**META, "ownerReferences": [{"uid": "u0"}], "annotations": {"a": "b"}},
+    pod: Any = {
+        "metadata": {**META, "resourceVersion": "9", "annotations": {"a": "b"}},
         "spec": {"nodeName": "node-1", "containers": [{"name": "syncer", "image": "x"}]},
         "status": {
             "phase": "Pending",
@@ -61,15 +61,15 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
         },
     }
     kept = choose_keeper(Kind.POD)(pod)
-    assert kept["spec"] == {"nodeName": "node-1"}
+    assert "spec" not in kept
     assert kept["status"] == {
-        "phase": "Pending",
         "conditions": [condition],
         "initContainerStatuses": [],
         "containerStatuses": [container],
     }
-    assert "annotations" not in kept["metadata"]
-    assert kept["metadata"]["ownerReferences"] == [{"uid": "u0"}]
+    assert kept["metadata"] == {key: value for key, value in META.items() if key != "generation"}
+    pod["metadata"]["resourceVersion"], pod["status"]["podIP"] = "10", "10.0.0.2"
+    assert choose_keeper(Kind.POD)(pod) == kept
 
 
 def test_objects_without_a_status_are_kept() -> None:
