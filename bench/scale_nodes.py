@@ -93,7 +93,7 @@ class Nodes:
         size = {"cpu": "1000000", "memory": "1000000Gi", "pods": "1000000", "ephemeral-storage": "1000000Gi"}
         labels = {"appkind": "kns", "kubernetes.io/hostname": NODE}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": labels}}
-        self._client.request("POST", "/api/v1/nodes", body=node)
+        self._ensure("/api/v1/nodes", node)
         status = {
             "capacity": size,
             "allocatable": size,
@@ -200,7 +200,7 @@ class Nodes:
         self._await_mark(pod, self._marks / mark)
 
     def _await_mark(self, pod: dict[str, Any], mark: Path) -> None:
-        if pod["metadata"]["uid"] in self._ending:
+        if not self._is_alive(pod):
             return
         if mark.exists():
             mark.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from rich.console import Console
 
@@ -21,19 +20,16 @@ from bench.accounts import read_accounts, read_url
 from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
 from bench.errors import BenchError
 from bench.start_report import Row, Section, Table, write_section
+from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app, visit
 from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
-from demo.page import find_page_problem
-from demo.target import ROOT, Target, choose_target
-from demo.waiting import wait_until
-from kns.client import ENDED, Client
+from demo.target import ROOT, choose_target
+from kns.client import ENDED, Client, JobEntry
 
 MAX_ROUNDS = 100
 WAKE = Section("wake", "wake")
-_RUN_S = 180.0
-_PAGE_S = 90.0
-_LOOK_S = 0.05
 _CALM_S = 5.0  # between falling asleep and the visit, and after it: the host still removes pods
+_WAITING = 503  # of kns's page before the app
 _ASLEEP = "asleep"  # `job_substatus_text` of a job that sleeps
 
 
@@ -50,63 +46,60 @@ class Result:
         return len(self.awake_s) == self.wanted
 
 
-def measure(client: Client, target: Target, result: Result, *, machine: str, say: Callable[[str], None]) -> None:
+def measure(client: Client, ingress_url: str, result: Result, *, machine: str, say: Callable[[str], None]) -> None:
     """
     Run all rounds with one job, which is terminated at the end.
 
     Raises:
-        BenchError, DemoError, ClientError: the job did not serve, sleep or wake.
+        BenchError, ClientError: the job did not serve, sleep or wake.
     """
     label = f"bench-{secrets.token_hex(4)}"
     try:
         number = client.submit(client.build_submission("hello", machine, job_label=label)).number
         url = _await_url(client, number)
-        _await_page(url, target)
+        await_app(url, ingress_url, time.perf_counter())
         for count in range(1, result.wanted + 1):
             time.sleep(_CALM_S)
             result.asleep_s.append(_fall_asleep(client, number))
             time.sleep(_CALM_S)
-            result.awake_s.append(_await_page(url, target))
+            result.awake_s.append(_wake(url, ingress_url))
             say(f"round {count}: asleep after {result.asleep_s[-1]:.1f} s, awake after {result.awake_s[-1]:.1f} s")
     finally:
         terminate_labelled(client, label, say=say)
 
 
 def _await_url(client: Client, number: int) -> str:
-    found: dict[str, Any] = {}
-
-    def probe() -> str | None:
-        job = client.job(number)
-        if job["job_status"] in ENDED:
-            raise BenchError(f"job {number} ended: {' | '.join(client.output(number, lines=5))}")
-        found.update(client.info(number) or {})
-        return None if found else caption(job)
-
-    wait_until(probe, timeout_s=_RUN_S, what=f"job {number}", every_s=_LOOK_S)
-    return str(found["url"])
+    begun = time.perf_counter()
+    while (info := client.info(number)) is None:
+        job = _read(client, number)
+        if job["job_status"] in ENDED or time.perf_counter() - begun > LIMIT_S:
+            raise BenchError(f"job {number} does not serve: {caption(job)}")
+        time.sleep(PAGE_EVERY_S)
+    return str(info["url"])
 
 
 def _fall_asleep(client: Client, number: int) -> float:
     begun = time.perf_counter()
     client.sleep(number)
-
-    def probe() -> str | None:
-        job = client.job(number)
-        return None if job["job_substatus_text"] == _ASLEEP else caption(job)
-
-    wait_until(probe, timeout_s=_PAGE_S, what=f"job {number} asleep", every_s=_LOOK_S)
+    while (job := _read(client, number))["job_substatus_text"] != _ASLEEP:
+        if job["job_status"] in ENDED or time.perf_counter() - begun > LIMIT_S:
+            raise BenchError(f"job {number} does not fall asleep: {caption(job)}")
+        time.sleep(PAGE_EVERY_S)
     return time.perf_counter() - begun
 
 
-def _await_page(url: str, target: Target) -> float:
-    """Ask as a browser that reloads. Until the app answers, kns's waiting page has the status 503."""
+def _read(client: Client, number: int) -> JobEntry:
+    """Not `client.job`, which reads the list of all jobs."""
+    found: JobEntry = client.get("status", number=number)[str(number)]
+    return found
+
+
+def _wake(url: str, ingress_url: str) -> float:
+    """Visit the job, which must be asleep, and reload its page until the app answers."""
     begun = time.perf_counter()
-    wait_until(
-        lambda: find_page_problem(url, target.ingress_url),
-        timeout_s=_PAGE_S,
-        what=f"the page at {url}",
-        every_s=_LOOK_S,
-    )
+    if (page := visit(url, ingress_url))[0] != _WAITING:
+        raise BenchError(f"the job was not asleep: the first visit of {url} got {page[0]}")
+    await_app(url, ingress_url, begun)
     return time.perf_counter() - begun
 
 
@@ -123,7 +116,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     def run() -> None:
         with ExitStack() as stack:
             client = stack.enter_context(Client(read_url(environ), read_accounts(environ)[0], use_proxy=False))
-            measure(client, target, result, machine=options.machine, say=console.print)
+            measure(client, target.ingress_url, result, machine=options.machine, say=console.print)
 
     run_measurement("bench-wake", run, on_interrupt="the job was terminated")
     if not result.awake_s:

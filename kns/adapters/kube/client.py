@@ -29,6 +29,7 @@ READ_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 5.0  # of calls during an HTTP request, which must be answered within 20 s
 WATCH_TIMEOUT_S = 300  # the server ends a watch after this time, which limits the age of a silent one
 POOL_SIZE = 32
+
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
