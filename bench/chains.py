@@ -18,12 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from bench.errors import BenchError
+from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app
 from demo.errors import DemoError
 from demo.files import write_private
 from demo.kubectl import Kubectl
@@ -32,12 +31,9 @@ from kns.cli.nested import set_server
 from kns.client import ENDED, Client
 from kns.model.site import parse_jobs_domain
 
-PAGE_EVERY_S = 0.1
 _JOB_EVERY = 20  # requests for the URL between two for the status
-_PAGE_TIMEOUT_S = 5.0
 _MEMBER_EVERY_S = 1.0
 _CALM_S = 5.0
-LIMIT_S = 300.0  # of one chain, and of its removal
 _HELLO = Path(__file__).resolve().parent.parent / "examples/hello/templates/web.yml"
 _CROWDED_CPU = "100m"  # as kns requests; eight of the chart's 200m and their apps do not fit a node with two cores
 _TARGET, _TARGET_PORT = "web-x-default-x-{name}", 8080
@@ -116,7 +112,7 @@ class KnsChain:
                 marks["virtual cluster usable"] = time.perf_counter() - begun
             url = self._await_url(client, number, begun)
             marks["info answers"] = time.perf_counter() - begun
-            _await_page(url, self._ingress_url, begun)
+            await_app(url, self._ingress_url, begun)
             total_s = time.perf_counter() - begun
         namespace = f"kns-job-{number}"
         record = self._kubectl.get("nj", namespace, "--namespace=kns-system")
@@ -217,7 +213,7 @@ class HandChain:
             applied_s = time.perf_counter() - begun
             host = f"{name}.{self._domain}"
             self._kubectl.run("apply", "--filename=-", stdin=json.dumps(self._build_ingress(name, host)))
-            _await_page(f"http://{host}", self._ingress_url, begun)
+            await_app(f"http://{host}", self._ingress_url, begun)
             total_s = time.perf_counter() - begun
         marks = {"helm --wait returns": installed_s, "templates applied": applied_s}
         return Start(name, total_s, marks | read_pod_marks(self._kubectl, name, wall))
@@ -327,22 +323,6 @@ def read_log_marks(log: str, wall: float) -> dict[str, float]:
 def _since(stamp: str, wall: float) -> float:
     cut = re.sub(r"(\.\d{6})\d+", r"\1", stamp)  # nanoseconds
     return round(datetime.fromisoformat(cut).timestamp() - wall, 2)
-
-
-def _await_page(url: str, ingress_url: str, begun: float) -> None:
-    wanted, place = urlsplit(url), urlsplit(ingress_url or url)
-    while True:
-        with contextlib.suppress(OSError, HTTPException):
-            # Not httpx: a client for each request would use half a core of the machine that is measured.
-            connection = HTTPConnection(place.hostname or "", place.port or 80, timeout=_PAGE_TIMEOUT_S)
-            with contextlib.closing(connection):
-                connection.request("GET", wanted.path or "/", headers={"Host": wanted.netloc})
-                answer = connection.getresponse()
-                if answer.status == 200 and b"Hello" in answer.read():
-                    return
-        if time.perf_counter() - begun > LIMIT_S:
-            raise BenchError(f"{url} did not answer within {LIMIT_S:.0f} s")
-        time.sleep(PAGE_EVERY_S)
 
 
 def _await_gone(kubectl: Kubectl, namespace: str, begun: float) -> None:

@@ -35,7 +35,8 @@ from kns.model.catalog.catalog import Catalog, parse_catalog
 from kns.model.catalog.machine import Machine
 from kns.model.errors import NotFoundError
 from kns.model.job.conditions import Condition, ConditionType, Reason
-from kns.model.job.job import Accepted, JobSpec, JobState, JobStatus, MachineChoice, build_record, status_to_record
+from kns.model.job.job import Accepted, JobSpec, JobState, JobStatus, MachineChoice
+from kns.model.job.record import build_record, status_to_record
 from kns.model.job.tokens import TOKEN_LENGTHS
 from kns.model.submit.submission import Terms
 from kns.ports import Kind, Object

@@ -26,7 +26,8 @@ from bench.errors import BenchError
 from bench.page_server import build_catalog_files
 from bench.scheduler import Labels, parse_samples
 from demo.target import ROOT
-from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect
 from kns.model.errors import AlreadyExistsError, KnsError
 from testbed import audit
 from tests.policies.api_server import ApiServer, find_programs, run_beside, running

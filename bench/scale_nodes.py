@@ -93,7 +93,7 @@ class Nodes:
         size = {"cpu": "1000000", "memory": "1000000Gi", "pods": "1000000", "ephemeral-storage": "1000000Gi"}
         labels = {"appkind": "kns", "kubernetes.io/hostname": NODE}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": labels}}
-        self._client.request("POST", "/api/v1/nodes", body=node)
+        self._ensure("/api/v1/nodes", node)
         status = {
             "capacity": size,
             "allocatable": size,
@@ -126,11 +126,12 @@ class Nodes:
         def run() -> None:
             try:
                 act()
-            except (NotFoundError, ConflictError):
+            except NotFoundError:
                 return  # the pod or its namespace is gone
-            except (ForbiddenError, RefusedError) as error:
-                # A namespace that is going refuses what is new, and so does a quota whose status the API server cannot
-                # write. Real nodes and syncers try again for as long as the pod lives.
+            except (ConflictError, ForbiddenError, RefusedError) as error:
+                # A namespace that is going refuses what is new. So does a quota that the API server cannot write, or
+                # that another process has just written: that is 409. Real nodes and syncers try again for as long as
+                # the pod lives.
                 log.info("node_refused", error=str(error))
                 if self._is_alive(pod):
                     self._after(_REFUSED_EVERY_S, pod, act)
@@ -199,7 +200,7 @@ class Nodes:
         self._await_mark(pod, self._marks / mark)
 
     def _await_mark(self, pod: dict[str, Any], mark: Path) -> None:
-        if pod["metadata"]["uid"] in self._ending:
+        if not self._is_alive(pod):
             return
         if mark.exists():
             mark.unlink(missing_ok=True)

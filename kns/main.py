@@ -23,7 +23,8 @@ import uvicorn
 from kns import __version__, metrics
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect
 from kns.adapters.kube.watch import WatchCache
 from kns.http.server import listen
 from kns.logs import configure_logging, get_logger

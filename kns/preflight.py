@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from kns.adapters.catalog_dir import CatalogDirectory
 from kns.adapters.clock import SystemClock
 from kns.adapters.helm import TRIED_CHARTS, HelmRenderer, read_chart_version
-from kns.adapters.kube.client import connect, find_administrators_kubeconfig
+from kns.adapters.kube.connect import connect, find_administrators_kubeconfig
 from kns.adapters.kube.host_checks import Wanted, check_host
 from kns.logs import configure_logging
 from kns.model.catalog.catalog import CatalogError

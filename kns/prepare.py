@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from kns import metrics
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import connect, find_administrators_kubeconfig
 from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.connect import connect, find_administrators_kubeconfig
 from kns.adapters.kube.discovery import find_service_cidr
 from kns.adapters.kube.throttle import Throttle
 from kns.logs import configure_logging

@@ -249,11 +249,11 @@ class Plugin:
         )
         check_secrets(job, find_own_secret(self._read_token(), namespace=self._options.namespace))
         view = self._jobs.submit(job)
-        self._statuses.report_submitted(view)
         log.info(
             "job_submitted", job=view.id, user=user, requested_by=clip(str(request.data.get("requestUsername")), 64)
         )
         self._reply_jobs(request, [view])
+        self._statuses.report_submitted(view)
 
     def _get_jobs(self, request: Request) -> None:
         user = require_user(request)

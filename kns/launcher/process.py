@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import KubeClient, connect_with_token
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
 from kns.launcher.config.credentials import Account, TokenFileError, find_account, read_token_file
 from kns.launcher.frames import FrameReader, FrameTooLargeError, Outbox

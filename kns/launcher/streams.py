@@ -96,8 +96,8 @@ class StatusStreams:
 
     def report_submitted(self, view: View) -> None:
         """
-        Show the first state of a job. It may be deleted before its watch event is looked at; without a first state, the
-        streams would not be told of its end.
+        The Launcher knows the job from the response of its submission. If the job is deleted before the first look at
+        it, the streams that see it are told of its end, as if they had shown it.
         """
         with self._wake:
             self._submitted[view.id] = view
@@ -137,16 +137,18 @@ class StatusStreams:
             if not streams:
                 self._shown.clear()  # nobody is told of the jobs that end from now on
                 return
-            if submitted is not None:
-                self._write(submitted, [each for each in streams if each.sees(submitted) and job_id not in each.sent])
             view = self._jobs.peek(job_id)
             if view is None:
+                if submitted is not None:
+                    for stream in streams:
+                        if stream.sees(submitted):
+                            stream.sent.setdefault(job_id, _show(submitted))
                 self._write_gone(job_id, streams)
             else:
                 self._write(view, [stream for stream in streams if stream.sees(view)])
 
     def _write(self, view: View, streams: Iterable[_Stream]) -> None:
-        shown = (view.job.name, str(view.state.status), view.state.message)
+        shown = _show(view)
         known = self._shown.get(view.id)
         if known == shown:
             shown = known
@@ -177,6 +179,10 @@ class StatusStreams:
         if message:
             body["statusMessage"] = message
         self._outbox.send(ResponseType.JOB_STATUS, body)
+
+
+def _show(view: View) -> Shown:
+    return view.job.name, str(view.state.status), view.state.message
 
 
 class ResourceStreams:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kns.adapters.kube.client import HOST_BOUNDS, KubeClient, connect_to
+from kns.adapters.kube.client import HOST_BOUNDS, KubeClient
+from kns.adapters.kube.connect import connect_to
 from kns.adapters.kube.kinds import KINDS, KindRow
 from kns.adapters.kube.watch import WatchCache
 from kns.ports import Kind

@@ -12,7 +12,8 @@ from pathlib import Path
 import kns.main
 import kns.wiring
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import HOST_BOUNDS, connect_to
+from kns.adapters.kube.client import HOST_BOUNDS
+from kns.adapters.kube.connect import connect_to
 from kns.adapters.kube.records import KubeRecords
 
 _STEP_S = 0.05

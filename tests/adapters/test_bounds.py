@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from kns.adapters.kube.client import Bounds, KubeClient, connect_to
+from kns.adapters.kube.client import Bounds, KubeClient
+from kns.adapters.kube.connect import connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import UnavailableError
 from tests.adapters.conftest import kubeconfig_for

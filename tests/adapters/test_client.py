@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kns.adapters.kube import client as client_module
-from kns.adapters.kube.client import KubeClient, connect, connect_to
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect, connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import (
     AlreadyExistsError,

@@ -1,5 +1,6 @@
 """What is kept in memory of an object: what stages read, and neither templates nor what others report."""
 
+import json
 from typing import Any
 
 import pytest
@@ -49,8 +50,8 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
     ended = {"terminated": {"exitCode": 1, "message": "no such file"}}
     container = {"name": "syncer", "state": waiting, "lastState": ended}
     condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-05T14:15:31Z"}
-    pod = {
-        "metadata": {**META, "ownerReferences": [{"uid": "u0"}], "annotations": {"a": "b"}},
+    pod: Any = {
+        "metadata": {**META, "resourceVersion": "9", "annotations": {"a": "b"}},
         "spec": {"nodeName": "node-1", "containers": [{"name": "syncer", "image": "x"}]},
         "status": {
             "phase": "Pending",
@@ -60,17 +61,31 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
         },
     }
     kept = choose_keeper(Kind.POD)(pod)
-    assert kept["spec"] == {"nodeName": "node-1"}
+    assert "spec" not in kept
     assert kept["status"] == {
-        "phase": "Pending",
         "conditions": [condition],
         "initContainerStatuses": [],
         "containerStatuses": [container],
     }
-    assert "annotations" not in kept["metadata"]
-    assert kept["metadata"]["ownerReferences"] == [{"uid": "u0"}]
+    assert kept["metadata"] == {key: value for key, value in META.items() if key != "generation"}
+    pod["metadata"]["resourceVersion"], pod["status"]["podIP"] = "10", "10.0.0.2"
+    assert choose_keeper(Kind.POD)(pod) == kept
 
 
 def test_objects_without_a_status_are_kept() -> None:
     for kind in (Kind.POD, Kind.DEPLOYMENT):
         assert choose_keeper(kind)({"metadata": {"namespace": "n", "name": "a"}})["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize("kind", [Kind.NAMESPACE, Kind.RESOURCE_QUOTA, Kind.INGRESS])
+def test_objects_share_their_keys(kind: Kind) -> None:
+    line = json.dumps({"metadata": META, "spec": {"hard": {"requests.cpu": "4"}, "rules": [{"host": "a.example.org"}]}})
+    one, two = (choose_keeper(kind)(json.loads(line)) for _ in range(2))
+    assert one == two == json.loads(line)
+    assert [id(key) for key in _keys(one)] == [id(key) for key in _keys(two)]
+
+
+def _keys(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [found for key, each in value.items() for found in (key, *_keys(each))]
+    return [found for each in value for found in _keys(each)] if isinstance(value, list) else []

@@ -24,7 +24,7 @@ import pytest
 
 from kns.model.appdef.parameters import ParameterValue
 from kns.model.job.inputs import split_inputs
-from kns.model.job.job import spec_to_record, status_to_record
+from kns.model.job.record import spec_to_record, status_to_record
 from kns.model.job.slim import RECORD_BYTES, measure, slim_submission
 from kns.model.job.usage import MAX_REPORTS, Usage
 from tests.builders import JobBuilder, a_job

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import connect_with_token
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
 from kns.plain import names
 from kns.plain.kept import KEEP

@@ -18,8 +18,9 @@ from kns.adapters.kube.throttle import Throttle
 from kns.model import names
 from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError
 from kns.model.job.idempotency import digest_request
-from kns.model.job.job import Job, JobSpec, JobState, StopReason, build_record
+from kns.model.job.job import Job, JobSpec, JobState, StopReason
 from kns.model.job.output import JobOutput
+from kns.model.job.record import build_record
 from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Share, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records

@@ -14,7 +14,8 @@ from kns.adapters.kube.records import KubeRecords
 from kns.model import names
 from kns.model.errors import ConflictError, UnavailableError
 from kns.model.job.idempotency import digest_request, request_record
-from kns.model.job.job import AdoptedNamespace, Job, JobSpec, JobState, StopReason, build_record
+from kns.model.job.job import AdoptedNamespace, Job, JobSpec, JobState, StopReason
+from kns.model.job.record import build_record
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.faulty_server import LostAnswer, Meanwhile
 from tests.builders import JobBuilder, a_job

@@ -19,20 +19,10 @@ from kns.model.errors import AlreadyExistsError, ConflictError, InvalidInputErro
 from kns.model.job.conditions import ConditionType
 from kns.model.job.idempotency import find_first, request_record
 from kns.model.job.inputs import JobInputs, unpack_inputs
-from kns.model.job.job import (
-    Accepted,
-    DesiredState,
-    Job,
-    JobSpec,
-    JobState,
-    JobStatus,
-    StopReason,
-    build_record,
-    job_from_record,
-    status_to_record,
-)
+from kns.model.job.job import Accepted, DesiredState, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
+from kns.model.job.record import build_record, job_from_record, status_to_record
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
 from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally
 

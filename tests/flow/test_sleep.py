@@ -326,7 +326,7 @@ def test_a_job_without_a_page_sleeps_and_wakes_by_request(sim: Simulation, job: 
 
 
 def test_the_record_of_a_sleeping_job_says_so_to_kubectl(serving: Simulation) -> None:
-    from kns.model.job.job import status_to_record
+    from kns.model.job.record import status_to_record
 
     fall_asleep(serving)
     assert status_to_record(serving.job.status)["substatusText"] == "asleep"

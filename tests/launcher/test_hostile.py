@@ -252,10 +252,10 @@ def test_a_job_that_is_deleted_before_its_first_state_was_shown() -> None:
     streams.report_submitted(make_view("a-1"))
     for changed in streams._take(threading.Event()):
         streams._look(changed)
-    assert [message["status"] for message in sink.messages()] == ["Running", "Killed"]
+    assert [message["status"] for message in sink.messages()] == ["Killed"]
 
 
-def test_the_first_state_of_a_job_does_not_replace_a_later_one() -> None:
+def test_the_submission_of_a_job_does_not_replace_a_later_state() -> None:
     sink, jobs = Sink(), Jobs(make_view("a-1", Status.FINISHED))
     streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     streams.open(1, "*", "*")

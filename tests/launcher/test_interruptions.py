@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kns.adapters.kube.client import connect_with_token
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.plain import names
 from kns.plain.inputs import InputFiles

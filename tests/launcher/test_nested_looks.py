@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from kns.adapters.kube.client import connect_with_token
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.client import Client
 from kns.launcher.nested.cluster import NestedJobs

@@ -27,7 +27,7 @@ from kns.adapters.kube.kinds import RECORDS
 from kns.client import ApiKey, Client, ClientError, ResponseError, UnknownJobError
 from kns.main import EXIT_LOST
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
+from kns.model.errors import NotFoundError, UnavailableError
 from tests.loopback.kns import AHEAD
 from tests.loopback.proxy import Mode, Proxy
 from tests.loopback.trail import Answered, Trail
@@ -51,25 +51,19 @@ _TIMES = Times(control_plane_s=2.0, pod_s=0.5, templates_s=1.0, end_s=0.5)
 class PatientClient(KubeClient):
     """
     For the simulated nodes: a request is repeated until the API server answers it, as by the programs of a real node.
-    A conflict of a repetition means that the first try, whose answer was lost, had its effect.
+    What a first try did whose answer was lost, the nodes find done.
     """
 
     is_closed = False
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        is_repeated = False
         while True:
             try:
                 return super().request(method, path, **options)
             except UnavailableError:
                 if self.is_closed:
                     raise
-                is_repeated = True
                 time.sleep(_RETRY_S)
-            except (AlreadyExistsError, ConflictError):
-                if not is_repeated:
-                    raise
-                return {}
 
 
 @dataclass

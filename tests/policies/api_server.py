@@ -67,21 +67,6 @@ def await_refusal(call: Callable[[], object], what: str) -> None:
     raise AssertionError(f"{what}: still admitted after {PATIENCE_S:.0f} s")
 
 
-def await_permission(call: Callable[[], object], what: str) -> None:
-    """Repeat a call while it is forbidden: the API server hears of new rights a moment later."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            call()
-        except RefusedError as error:
-            if error.status != 403:
-                raise
-            time.sleep(_LOOK_S)
-        else:
-            return
-    raise AssertionError(f"{what}: still forbidden after {PATIENCE_S:.0f} s")
-
-
 class ApiServer:
     """Calls as the administrator, or as somebody whom the administrator impersonates."""
 
@@ -126,13 +111,15 @@ class ApiServer:
                 made.append(f"{folder}{plural}/{name}")
         attributes = {"group": "probe.example.org", "resource": "probes", "verb": "get", "namespace": "default"}
         deadline = time.monotonic() + PATIENCE_S
-        for kind in ("one", "all"):
-            review = {"spec": {"user": f"{name}-{kind}", "resourceAttributes": attributes}}
-            while not self._request("POST", _REVIEWS, review)["status"]["allowed"]:
-                assert time.monotonic() < deadline, f"the API server does not know the rights of {name}-{kind}"
-                time.sleep(_QUICK_LOOK_S)
-        for path in made:
-            self._request("DELETE", path)
+        try:
+            for kind in ("one", "all"):
+                review = {"spec": {"user": f"{name}-{kind}", "resourceAttributes": attributes}}
+                while not self._request("POST", _REVIEWS, review)["status"]["allowed"]:
+                    assert time.monotonic() < deadline, f"the API server does not know the rights of {name}-{kind}"
+                    time.sleep(_QUICK_LOOK_S)
+        finally:
+            for path in made:
+                self._request("DELETE", path)
 
     def _request(self, method: str, path: str, body: Any = None, *, user: str = "", content_type: str = "") -> Any:
         headers = {"Impersonate-User": user} if user else {}

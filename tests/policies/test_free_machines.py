@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kns.adapters.kube.client import KubeClient, connect_with_token
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.kinds import NODES
 from kns.adapters.kube.nodes import AGE_S, KubeFreeRoom
 from kns.model.catalog.free import count_fitting

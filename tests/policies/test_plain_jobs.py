@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from kns.adapters.clock import SystemClock
-from kns.adapters.kube.client import KubeClient, connect_with_token
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
 from kns.launcher.tools.roles import RoleKind, build_rbac
 from kns.model.errors import KnsError, MetricsMissingError, NotFoundError, RefusedError

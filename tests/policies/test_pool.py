@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.connect import connect
 from kns.adapters.kube.throttle import Throttle
 from kns.model import names
 from kns.model.errors import ConflictError

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from kns.adapters.kube.client import KubeClient, connect
+from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.connect import connect
 from kns.adapters.kube.owned import KubeInputs
 from kns.adapters.kube.records import KubeRecords
 from kns.model.errors import ConflictError, KnsError

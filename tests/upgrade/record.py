@@ -15,7 +15,8 @@ from typing import Any
 
 from kns import __version__
 from kns.model.appdef.limit_range import parse_limit_range
-from kns.model.job.job import Job, StopReason, Substatus, build_record, status_to_record
+from kns.model.job.job import Job, StopReason, Substatus
+from kns.model.job.record import build_record, status_to_record
 from kns.settings import Settings
 from tests.builders import a_catalog, a_job
 from tests.fakes.host import FakeHost

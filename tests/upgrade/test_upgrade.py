@@ -15,7 +15,8 @@ import yaml
 
 from kns.model import names
 from kns.model.job.conditions import ConditionType
-from kns.model.job.job import JobState, StopReason, job_from_record, spec_to_record, status_to_record
+from kns.model.job.job import JobState, StopReason
+from kns.model.job.record import job_from_record, spec_to_record, status_to_record
 from kns.ports import Kind
 from tests.flow.conftest import Simulation
 from tests.upgrade.record import STATES

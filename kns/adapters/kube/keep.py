@@ -43,7 +43,8 @@ def show_copy(kept: Object) -> Object:
 
 def _keep_own(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": meta}
+    shared: Object = _share_keys({**obj, "metadata": meta})
+    return shared
 
 
 def _keep_own_service(service: Object) -> Object:
@@ -76,7 +77,7 @@ def _keep_service(service: Object) -> Object:
 
 
 def _keep_workload(workload: Object) -> Object:
-    """Whether it has its pods or has ended. kns applied the rest and does not read it."""
+    """Whether it has its pods or has ended. Nothing else is read."""
     status = workload.get("status") or {}
     found = [each for each in status.get("conditions") or () if each.get("type") in _OF_WORKLOADS]
     return {
@@ -90,13 +91,11 @@ def _keep_workload(workload: Object) -> Object:
 
 
 def _keep_pod(pod: Object) -> Object:
-    """Why the pod does not start (`kns.stages.pods`), and when it ended or will end."""
+    """Why the pod does not start (`kns.stages.pods`), and how its containers ended."""
     status = pod.get("status") or {}
     return {
-        "metadata": _keep_identity(pod, (*_IDENTITY, "deletionGracePeriodSeconds", "ownerReferences")),
-        "spec": _pick(pod.get("spec"), ("nodeName",)),
+        "metadata": _keep_identity(pod, _LIFE),
         "status": {
-            **_pick(status, ("phase", "reason", "message")),
             "conditions": _keep_conditions(status.get("conditions") or ()),
             "initContainerStatuses": _keep_containers(status.get("initContainerStatuses") or ()),
             "containerStatuses": _keep_containers(status.get("containerStatuses") or ()),
@@ -110,16 +109,22 @@ def _keep_identity(obj: Object, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _keep_conditions(conditions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Most of their texts are the same for all jobs, and each line of a watch has texts of its own."""
-    return [{key: _share(value) for key, value in _pick(each, _CONDITION).items()} for each in conditions]
+    """Each line of a watch has texts of its own, so equal short ones become one object."""
+    return [
+        _pick(each, _CONDITION) | {key: sys.intern(each[key]) for key in ("type", "status", "reason") if each.get(key)}
+        for each in conditions
+    ]
 
 
 def _keep_containers(containers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [_pick(each, ("name", "state", "lastState")) | {"name": _share(each["name"])} for each in containers]
+    return [_pick(each, ("name", "state", "lastState")) | {"name": sys.intern(each["name"])} for each in containers]
 
 
-def _share(value: Any) -> Any:
-    return sys.intern(value) if isinstance(value, str) else value
+def _share_keys(value: Any) -> Any:
+    """The same with keys that all objects share: each line of a watch has keys of its own."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _share_keys(each) for key, each in value.items()}
+    return [_share_keys(each) for each in value] if isinstance(value, list) else value
 
 
 def keep_event(event: Object) -> Object:

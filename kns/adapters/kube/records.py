@@ -22,21 +22,9 @@ from kns.model.errors import (
     UnavailableError,
 )
 from kns.model.job.idempotency import find_first, is_remembered, read_request, request_record
-from kns.model.job.job import (
-    Accepted,
-    DesiredState,
-    Job,
-    JobSpec,
-    JobState,
-    JobStatus,
-    StopReason,
-    build_record,
-    job_from_record,
-    salvage_job,
-    spec_to_record,
-    status_to_record,
-)
+from kns.model.job.job import Accepted, DesiredState, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.packed import PackedJob, pack_job, read_packed, unpack_job
+from kns.model.job.record import build_record, job_from_record, salvage_job, spec_to_record, status_to_record
 from kns.ports import MOST_SURPLUS, Clock, Object, Share, Tally
 
 log = get_logger(__name__)

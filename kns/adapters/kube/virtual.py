@@ -8,15 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from kns.adapters.kube.client import (
-    APPLY,
-    MERGE,
-    METADATA,
-    METADATA_OF_ONE,
-    NESTED_BOUNDS,
-    Bounds,
-    connect_to,
-)
+from kns.adapters.kube.client import APPLY, MERGE, METADATA, METADATA_OF_ONE, NESTED_BOUNDS, Bounds
+from kns.adapters.kube.connect import connect_to
 from kns.adapters.kube.kinds import KINDS
 from kns.model import names
 from kns.model.errors import (

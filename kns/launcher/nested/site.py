@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kns.adapters.kube.client import Bounds, KubeClient, connect_with_header
+from kns.adapters.kube.client import Bounds, KubeClient
+from kns.adapters.kube.connect import connect_with_header
 from kns.client import ApiKey, Bearer, Client, ClientError, Credentials, NoResponseError, Renewed, ResponseError
 from kns.model.errors import ForbiddenError, InvalidInputError, KnsError, UnavailableError, clip
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kns.adapters.kube.client import connect
+from kns.adapters.kube.connect import connect
 from kns.launcher.config.arguments import Mode, parse_arguments
 from kns.launcher.config.problems import ConfigError
 from kns.launcher.config.settings import Settings, find_scratch_path, read_settings

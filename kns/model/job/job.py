@@ -7,12 +7,12 @@ the result. `job_status` changes only along `TRANSITIONS`; it never changes afte
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kns.model import names
@@ -20,12 +20,10 @@ from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.appdef.parameters import ParameterValue
 from kns.model.catalog.machine import Machine
 from kns.model.catalog.vault import AcceptedVault
-from kns.model.errors import InvalidInputError
 from kns.model.job.conditions import Condition, ConditionType, Reason, find_condition
 from kns.model.job.location import Location
 from kns.model.job.usage import Usage
 from kns.model.reading.duration import MAX_WALLTIME_S
-from kns.model.reading.parsing import parse_model
 
 
 class JobState(StrEnum):
@@ -339,110 +337,3 @@ class Job:
         """When the walltime ends; None if the job has no walltime or has not started."""
         walltime_s, start = self.walltime_s, self.status.start_time
         return None if walltime_s is None or start is None else start + timedelta(seconds=walltime_s)
-
-
-def job_from_record(record: Mapping[str, Any]) -> Job:
-    """
-    Read a NestedJob object (decoded JSON).
-
-    Raises:
-        InvalidInputError: spec or status is unreadable; the message has the key path.
-    """
-    meta = record["metadata"]
-    return Job(
-        record=meta["name"],
-        uid=meta["uid"],
-        resource_version=meta["resourceVersion"],
-        generation=meta.get("generation", 1),
-        created=_read_time(meta["creationTimestamp"]),
-        deleting=meta.get("deletionTimestamp") is not None,
-        finalizers=tuple(meta.get("finalizers") or ()),
-        spec=parse_model(JobSpec, record.get("spec") or {}, prefix="spec"),
-        status=parse_model(JobStatus, record.get("status") or {}, prefix="status"),
-    )
-
-
-def salvage_job(record: Mapping[str, Any], error: InvalidInputError) -> Job:
-    """
-    Read as much of an unreadable record as is needed to end the job with that error and to remove its objects.
-
-    Raises:
-        InvalidInputError: the record does not have even that much.
-    """
-    raw = record.get("spec") or {}
-    known = raw.get("accepted") or {}
-    spec = {
-        "user": str(raw.get("user") or "unknown"),
-        "app": str(raw.get("app") or "unknown"),
-        "machine": {"type": "unknown"},
-        "desiredState": raw.get("desiredState", DesiredState.RUNNING),
-    }
-    if isinstance(known.get("number"), int):
-        spec["accepted"] = {
-            "number": known["number"],
-            "name": str(known.get("name")),
-            "payer": str(known.get("payer")),
-            "submitTime": record["metadata"]["creationTimestamp"],
-            "image": str(known.get("image")),
-            "command": str(known.get("command")),
-            "machine": {"mc_name": "unknown", "mc_cores": 0, "mc_ram": 0},
-            "nested": {"templates": [{"name": "unknown", "type": "kubectl", "path": "unknown"}]},
-            **_salvage_adopted(known.get("adopted")),
-        }
-    try:
-        job = job_from_record({**record, "spec": spec})
-    except InvalidInputError:
-        job = job_from_record({**record, "spec": spec, "status": {}})
-    return replace(job, read_error=str(error))
-
-
-def _salvage_adopted(raw: Any) -> dict[str, Any]:
-    """
-    Without a readable value the job has the namespace of its number, which removal leaves alone if it is not its own.
-    """
-    try:
-        return {"adopted": AdoptedNamespace.model_validate(raw).model_dump()}
-    except ValidationError:
-        return {}
-
-
-def _read_time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise InvalidInputError("metadata.creationTimestamp", "is not a time") from error
-
-
-def spec_to_record(spec: JobSpec) -> dict[str, Any]:
-    """`spec` as stored: camelCase, without absent values, because the CRD's schema allows no null."""
-    data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if spec.accepted:  # these two keep the spelling of AppDef and catalogue
-        data["accepted"]["nested"] = spec.accepted.nested.model_dump(mode="json", exclude_none=True)
-        data["accepted"]["machine"] = spec.accepted.machine.model_dump(mode="json")
-    return data
-
-
-def status_to_record(status: JobStatus) -> dict[str, Any]:
-    data: dict[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    data["substatus"] = int(status.substatus)
-    data["substatusText"] = status.activity or ""
-    return data
-
-
-def build_record(*, record: str, spec: JobSpec, namespace: str) -> dict[str, Any]:
-    """A new NestedJob. It has the finalizer from the start, so that its deletion always waits for the cleanup."""
-    labels = {names.MANAGED_BY_LABEL: "kns", names.USER_LABEL: names.label_value(spec.user)}
-    if spec.accepted:
-        labels[names.JOB_LABEL] = str(spec.accepted.number)
-        labels[names.PUBLIC_NAME_LABEL] = names.label_value(spec.accepted.name)
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.RECORD_KIND,
-        "metadata": {
-            "name": record,
-            "namespace": namespace,
-            "labels": labels,
-            "finalizers": [names.FINALIZER],
-        },
-        "spec": spec_to_record(spec),
-    }

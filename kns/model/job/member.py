@@ -13,7 +13,8 @@ from typing import Any
 
 from kns.model import names
 from kns.model.errors import InvalidInputError
-from kns.model.job.job import AdoptedNamespace, JobStatus, status_to_record
+from kns.model.job.job import AdoptedNamespace, JobStatus
+from kns.model.job.record import status_to_record
 from kns.model.reading.parsing import parse_model
 
 

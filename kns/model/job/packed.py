@@ -17,19 +17,21 @@ from weakref import WeakValueDictionary
 
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.job.conditions import ConditionType
-from kns.model.job.job import Job, JobState, job_from_record, spec_to_record, status_to_record
+from kns.model.job.job import Job, JobState
+from kns.model.job.record import job_from_record, spec_to_record, status_to_record
 from kns.model.job.slim import slim_submission
 
 _REMEMBERED = 128
 _LEVEL = 1  # of compression; higher levels take longer and save little
-_WINDOW_BYTES = 32 * 1024  # how far zlib looks back
+_SAMPLE_BYTES = 24 * 1024  # zlib looks back 32 KiB
 
 # Stands for the part of a job that only its objects need, once these were removed.
 _NO_NESTED = NestedKubernetes.model_validate({"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]})
 
-# The text of the first job that this process packed. Most others are nearly the same, so of them only what differs
-# remains: a tenth of what each would have alone.
+# The text of a job, beside which others are compressed: most are nearly the same, so only what differs remains. It is
+# replaced by the first text that is much longer, because the first job of all has no status yet.
 _samples: list[bytes] = []
+_LONGER = 1.5
 
 _shared: WeakValueDictionary[bytes, NestedKubernetes] = WeakValueDictionary()
 
@@ -132,9 +134,9 @@ unpack_job: Callable[[PackedJob], Job] = lru_cache(_REMEMBERED)(read_packed)
 
 
 def _choose_sample(text: bytes) -> bytes:
-    if not _samples:
-        _samples.append(text[:_WINDOW_BYTES])
-    return _samples[0]
+    if not _samples or len(_samples[-1]) * _LONGER < min(len(text), _SAMPLE_BYTES):
+        _samples.append(text[:_SAMPLE_BYTES])
+    return _samples[-1]
 
 
 def _share(nested: NestedKubernetes) -> NestedKubernetes:

@@ -10,8 +10,9 @@ import yaml
 
 from kns.model import names
 from kns.model.errors import InvalidInputError
-from kns.model.job.job import AdoptedNamespace, build_record, job_from_record, salvage_job
+from kns.model.job.job import AdoptedNamespace
 from kns.model.job.location import Location
+from kns.model.job.record import build_record, job_from_record, salvage_job
 from tests.builders import a_job
 
 ADOPTED = AdoptedNamespace(name="kns-job-900", uid="u-1")

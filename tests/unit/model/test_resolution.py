@@ -14,7 +14,8 @@ from kns.model.appdef.parameters import KINDS, Parameter, ParameterValue
 from kns.model.catalog.catalog import Catalog, CatalogError, parse_catalog
 from kns.model.errors import InvalidInputError
 from kns.model.job.connection import substitute
-from kns.model.job.job import Accepted, build_record, job_from_record
+from kns.model.job.job import Accepted
+from kns.model.job.record import build_record, job_from_record
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.resolution import Constants, fill_api_key, resolve_parameters
 from kns.model.submit.submission import Submission, Terms, accept, build_spec, find_app

@@ -2,6 +2,7 @@
 
 import random
 import string
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from kns.model.appdef.parameters import ParameterValue
 from kns.model.errors import InvalidInputError
 from kns.model.job.inputs import MAX_PACKED_BYTES, inline_inputs, split_inputs, unpack_inputs
 from kns.model.job.job import JobSpec
-from kns.model.job.packed import pack_job, read_packed, unpack_job
+from kns.model.job.packed import _samples, pack_job, read_packed, unpack_job
 from kns.model.job.slim import RECORD_BYTES, VALUE_BYTES, measure, slim_submission
 from tests.builders import JobBuilder, a_job
 
@@ -212,6 +213,21 @@ def test_live_jobs_of_one_app_share_its_appdef() -> None:
     assert one.nested is other.nested is not None
     different = pack_job(a_job().with_nested(enable_gotty_shell=True).build())
     assert different.nested is not one.nested
+
+
+def test_a_job_beside_another_needs_little() -> None:
+    job = a_job().owned_by("user1").started().exposed()
+    pack_job(job.numbered(7).build())
+    packed = pack_job(job.numbered(8).build())
+    record = zlib.decompressobj(zdict=packed.sample).decompress(packed.data)
+    assert len(packed.data) * 3 < len(zlib.compress(record))
+
+
+def test_jobs_are_readable_whatever_others_came_between() -> None:
+    jobs = [a_job().numbered(number).with_spec(parameters={"p": "x" * 400 * number}).build() for number in range(1, 9)]
+    packed = [pack_job(job) for job in jobs]
+    assert [read_packed(each).spec.parameters for each in packed] == [job.spec.parameters for job in jobs]
+    assert len(_samples) < 10
 
 
 def test_the_submission_of_an_earlier_release_is_cut_when_it_is_read() -> None:
