@@ -24,7 +24,7 @@ from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app, visit
 from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
 from demo.target import ROOT, choose_target
-from kns.client import ENDED, Client, JobEntry
+from kns.client import Client, JobEntry
 
 MAX_ROUNDS = 100
 WAKE = Section("wake", "wake")
@@ -56,11 +56,11 @@ def measure(client: Client, ingress_url: str, result: Result, *, machine: str, s
     label = f"bench-{secrets.token_hex(4)}"
     try:
         number = client.submit(client.build_submission("hello", machine, job_label=label)).number
-        url = _await_url(client, number)
+        url = _await_url(client, number, label)
         await_app(url, ingress_url, time.perf_counter())
         for count in range(1, result.wanted + 1):
             time.sleep(_CALM_S)
-            result.asleep_s.append(_fall_asleep(client, number))
+            result.asleep_s.append(_fall_asleep(client, number, label))
             time.sleep(_CALM_S)
             result.awake_s.append(_wake(url, ingress_url))
             say(f"round {count}: asleep after {result.asleep_s[-1]:.1f} s, awake after {result.awake_s[-1]:.1f} s")
@@ -68,30 +68,31 @@ def measure(client: Client, ingress_url: str, result: Result, *, machine: str, s
         terminate_labelled(client, label, say=say)
 
 
-def _await_url(client: Client, number: int) -> str:
+def _await_url(client: Client, number: int, label: str) -> str:
     begun = time.perf_counter()
     while (info := client.info(number)) is None:
-        job = _read(client, number)
-        if job["job_status"] in ENDED or time.perf_counter() - begun > LIMIT_S:
+        job = _read(client, number, label)
+        if time.perf_counter() - begun > LIMIT_S:
             raise BenchError(f"job {number} does not serve: {caption(job)}")
         time.sleep(PAGE_EVERY_S)
     return str(info["url"])
 
 
-def _fall_asleep(client: Client, number: int) -> float:
+def _fall_asleep(client: Client, number: int, label: str) -> float:
     begun = time.perf_counter()
     client.sleep(number)
-    while (job := _read(client, number))["job_substatus_text"] != _ASLEEP:
-        if job["job_status"] in ENDED or time.perf_counter() - begun > LIMIT_S:
+    while (job := _read(client, number, label))["job_substatus_text"] != _ASLEEP:
+        if time.perf_counter() - begun > LIMIT_S:
             raise BenchError(f"job {number} does not fall asleep: {caption(job)}")
         time.sleep(PAGE_EVERY_S)
     return time.perf_counter() - begun
 
 
-def _read(client: Client, number: int) -> JobEntry:
-    """Not `client.job`, which reads the list of all jobs."""
-    found: JobEntry = client.get("status", number=number)[str(number)]
-    return found
+def _read(client: Client, number: int, label: str) -> JobEntry:
+    live = client.jobs(label=label)  # a list of one
+    if number not in live:
+        raise BenchError(f"job {number} has ended: {' | '.join(client.output(number, lines=5))}")
+    return live[number]
 
 
 def _wake(url: str, ingress_url: str) -> float:

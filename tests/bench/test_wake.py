@@ -35,8 +35,7 @@ class _Site:
             return httpx.Response(200, json={"number": 7})
         if route == "terminate":
             return httpx.Response(200, json={})
-        if route == "jobs":
-            return httpx.Response(200, json={"7": {"job_status": "PROCESSING STARTING"}})
+        assert route == "jobs"
         self._looks += 1
         text = "asleep" if self._sleeps and self._looks > 1 else ""
         job = {"job_status": "PROCESSING STARTING", "job_substatus_text": text}
