@@ -125,8 +125,12 @@ def _is_settled(cluster: Cluster) -> bool:
         for each in cluster.get("/api/v1/configmaps")["items"]
         if each["metadata"]["name"] == "kube-root-ca.crt"
     }
-    admin = cluster.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/admin")
-    return accounts >= spaces and roots >= spaces and len(admin.get("rules") or ()) > 10
+    view, edit, admin = (
+        cluster.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}").get("rules") or ()
+        for name in ("view", "edit", "admin")
+    )
+    are_joined = bool(view) and all(rule in edit for rule in view) and all(rule in admin for rule in edit)
+    return accounts >= spaces and roots >= spaces and are_joined
 
 
 def _await(is_there: Any, what: str) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,10 +80,20 @@ def test_a_run_with_failures_has_a_report(tmp_path: Path) -> None:
 
 def test_tests_that_do_not_end_are_killed_with_their_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite_module, "GRACE_S", 0.5)
-    suite = _suite(tmp_path, f"trap '' TERM\nsleep 1000 & echo $! >{tmp_path}/child; wait; wait")
+    child, real = tmp_path / "child", suite_module._wait
+    suite = _suite(tmp_path, f"trap '' TERM\nsleep 1000 & echo $! >{child}.new; mv {child}.new {child}; wait; wait")
+
+    def wait_from_the_child_on(*given: Any) -> None:
+        """At the lowest priority a program may need seconds to begin."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not child.exists():
+            assert time.monotonic() < deadline
+        real(*given)
+
+    monkeypatch.setattr(suite_module, "_wait", wait_from_the_child_on)
     with pytest.raises(ConformanceError, match="did not end"):
         _run(suite, tmp_path, [], limit_s=0.5)
-    _await_gone(int((tmp_path / "child").read_text()))
+    _await_gone(int(child.read_text()))
 
 
 def test_an_interruption_lets_ginkgo_write_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

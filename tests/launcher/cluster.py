@@ -47,6 +47,7 @@ class Cluster(ApiServer):
         self.silent = False  # watches are open and say nothing, as if the network had dropped them
         self.splits = False  # whether logs can be split into stdout and stderr
         self.exec_code = 0
+        self.ends_at = "2026-01-05T14:16:31Z"  # what ends
         self.exec_refusal = ""  # why no command can be started
         self.commands: list[list[str]] = []
         self.inputs: dict[str, bytes] = {}
@@ -132,7 +133,7 @@ class Cluster(ApiServer):
                 "exitCode": code,
                 "reason": reason or ("Completed" if code == 0 else "Error"),
                 "startedAt": "2026-01-05T14:15:31Z",
-                "finishedAt": "2026-01-05T14:16:31Z",
+                "finishedAt": self.ends_at,
             }
             status = {**pod["status"], "phase": "Succeeded" if code == 0 else "Failed"}
             status["containerStatuses"] = [{"name": name, "state": {"terminated": ended}}]
@@ -142,7 +143,7 @@ class Cluster(ApiServer):
 
     def set_condition(self, job_id: str, kind: str, **more: str) -> None:
         with self._changed:
-            condition = {"type": kind, "status": "True", "lastTransitionTime": "2026-01-05T14:16:32Z", **more}
+            condition = {"type": kind, "status": "True", "lastTransitionTime": self.ends_at, **more}
             self.put(*JOBS, {**self.job(job_id), "status": {"conditions": [condition]}})
 
     def write_log(self, job_id: str, text: str, stream: str = "Stdout") -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Site:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         self.lines: list[str] = []
+        cluster.ends_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # or the job would expire at once some day
         (folder / "launcher.conf").write_text("[cluster]\nname=Kubernetes\ntype=Kubernetes\n")
         (folder / "launcher.kubernetes.conf").write_text(
             f"api-url={cluster.url}\nauth-token=head.body.tail\nscratch-path={self.scratch}\nlogging-dir={folder}\n"
