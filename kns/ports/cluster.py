@@ -50,7 +50,8 @@ class Cluster(Protocol):
         One of kns's own objects from the watch cache, which may be a moment old; None if absent.
 
         Only for watched kinds: Namespace, ResourceQuota, Service (`kns-target` only), Deployment, StatefulSet, Pod,
-        Job, Ingress, PersistentVolume, and HTTPRoute on a site with a Gateway.
+        Job, Ingress, PersistentVolume, and HTTPRoute on a site with a Gateway. Deployment, StatefulSet, Job and Pod
+        have the fields that stages read: labels and no annotations, the replicas and no template. `read` returns all.
 
         Raises:
             UnavailableError: the cache is not filled. For HTTPRoute that may last, if the host does not have this kind.

@@ -1,12 +1,13 @@
 """
 What is kept in memory of an object on the host: the fields that kns reads.
 
-Copies have what a tenant wrote: a claim's labels, annotations and selector alone may have 1 MiB. kns's own pods repeat
-the template that made them. Both would fill the memory of every replica.
+Copies have what a tenant wrote: a claim's labels, annotations and selector alone may have 1 MiB. kns's own workloads
+and pods are mostly the template that made them. Both would fill the memory of every replica.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kns.model import names
@@ -14,6 +15,8 @@ from kns.ports import Kind, Object
 
 _LIFE = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
 _IDENTITY = (*_LIFE, "resourceVersion")
+_CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
+_OF_WORKLOADS = frozenset({"ReplicaFailure", "Complete", "Failed"})  # the conditions that stages read
 _SERVICE = ("type", "selector", "ports", "publishNotReadyAddresses")  # what `kns.objects.target` reads
 # What kns reads of a usual Service has 300 bytes. A job may have 500 Services, which then need a MiB of memory.
 _MOST_SERVICE_BYTES = 1024
@@ -22,7 +25,7 @@ _PACKED = "packedSpec"
 
 def choose_keeper(kind: Kind) -> Callable[[Object], Object]:
     """The conversion of each of kns's own objects of this kind for their cache."""
-    return {Kind.POD: _keep_pod, Kind.SERVICE: _keep_own_service}.get(kind, _keep_own)
+    return _KEEPERS.get(kind, _keep_own)
 
 
 def choose_copy_keeper(kind: Kind) -> Callable[[Object], Object]:
@@ -40,7 +43,8 @@ def show_copy(kept: Object) -> Object:
 
 def _keep_own(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    return {**obj, "metadata": meta}
+    shared: Object = _share_keys({**obj, "metadata": meta})
+    return shared
 
 
 def _keep_own_service(service: Object) -> Object:
@@ -72,13 +76,55 @@ def _keep_service(service: Object) -> Object:
     return {**kept, _PACKED: packed if len(packed) <= _MOST_SERVICE_BYTES else ""}
 
 
-def _keep_pod(pod: Object) -> Object:
-    """Why the pod does not start (`kns.stages.pods`), and when it ended or will end."""
+def _keep_workload(workload: Object) -> Object:
+    """Whether it has its pods or has ended. Nothing else is read."""
+    status = workload.get("status") or {}
+    found = [each for each in status.get("conditions") or () if each.get("type") in _OF_WORKLOADS]
     return {
-        "metadata": _pick(pod["metadata"], (*_IDENTITY, "deletionGracePeriodSeconds", "labels", "ownerReferences")),
-        "spec": _pick(pod.get("spec"), ("nodeName",)),
-        "status": dict(pod.get("status") or {}),
+        "metadata": _keep_identity(workload, (*_LIFE, "generation")),
+        "spec": _pick(workload.get("spec"), ("replicas",)),
+        "status": {
+            **_pick(status, ("replicas", "readyReplicas", "observedGeneration")),
+            "conditions": _keep_conditions(found),
+        },
     }
+
+
+def _keep_pod(pod: Object) -> Object:
+    """Why the pod does not start (`kns.stages.pods`), and how its containers ended."""
+    status = pod.get("status") or {}
+    return {
+        "metadata": _keep_identity(pod, _LIFE),
+        "status": {
+            "conditions": _keep_conditions(status.get("conditions") or ()),
+            "initContainerStatuses": _keep_containers(status.get("initContainerStatuses") or ()),
+            "containerStatuses": _keep_containers(status.get("containerStatuses") or ()),
+        },
+    }
+
+
+def _keep_identity(obj: Object, keys: Sequence[str]) -> dict[str, Any]:
+    labels = obj["metadata"].get("labels") or {}
+    return {**_pick(obj["metadata"], keys), "labels": {sys.intern(key): value for key, value in labels.items()}}
+
+
+def _keep_conditions(conditions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each line of a watch has texts of its own, so equal short ones become one object."""
+    return [
+        _pick(each, _CONDITION) | {key: sys.intern(each[key]) for key in ("type", "status", "reason") if each.get(key)}
+        for each in conditions
+    ]
+
+
+def _keep_containers(containers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [_pick(each, ("name", "state", "lastState")) | {"name": sys.intern(each["name"])} for each in containers]
+
+
+def _share_keys(value: Any) -> Any:
+    """The same with keys that all objects share: each line of a watch has keys of its own."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _share_keys(each) for key, each in value.items()}
+    return [_share_keys(each) for each in value] if isinstance(value, list) else value
 
 
 def keep_event(event: Object) -> Object:
@@ -93,3 +139,12 @@ def keep_event(event: Object) -> Object:
 
 def _pick(part: Any, keys: Sequence[str]) -> dict[str, Any]:
     return {key: part[key] for key in keys if key in part} if isinstance(part, Mapping) else {}
+
+
+_KEEPERS: Mapping[Kind, Callable[[Object], Object]] = {
+    Kind.POD: _keep_pod,
+    Kind.SERVICE: _keep_own_service,
+    Kind.DEPLOYMENT: _keep_workload,
+    Kind.STATEFUL_SET: _keep_workload,
+    Kind.JOB: _keep_workload,
+}
