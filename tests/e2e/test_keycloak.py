@@ -42,9 +42,9 @@ from tests.e2e.once import check_ran_once, look
 from tests.e2e.people import Person, open_browser, somebody
 from tests.e2e.program import Asked, Program
 from tests.e2e.relay import open_relay
-from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod
+from tests.e2e.scheduler import Settings, await_leader, await_whole, kill_leading_pod, read_log, scheduler_pods
 from tests.e2e.site import Site
-from tests.e2e.waiting import PATIENCE, NotYetError
+from tests.e2e.waiting import PATIENCE, NotYetError, wait_for
 
 pytestmark = pytest.mark.proves("main", "A Keycloak client per job, with a real Keycloak")
 
@@ -67,7 +67,7 @@ def _testbed(action: str) -> None:
 
 
 _LASTING_S = 60  # as Keycloak has it by default
-_TOKEN_S = 5  # less than a job takes until it needs its client, so that a revoked right has effect at once
+_TOKEN_S = 5  # so that a revoked right has effect soon
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +155,19 @@ def person(browser: Browser) -> Iterator[Person]:
 
 
 @pytest.fixture(scope="module")
-def job(realm: RealmAdmin, module_jobs: JobKeeper) -> Iterator[TrialJob]:
+def job(site: Site, realm: RealmAdmin, module_jobs: JobKeeper) -> Iterator[TrialJob]:
     """A job that is submitted while kns has lost its right in the realm."""
     realm.set_right(KNS_CLIENT, may_manage=False)
+    # A token that kns has keeps the right, and a job may need its client sooner than the token expires.
+    wait_for(lambda: _require_refused(site), timeout_s=60, what="Keycloak refuses the sweeper")
     yield module_jobs.submit(APP)
     realm.set_right(KNS_CLIENT, may_manage=True)
+
+
+def _require_refused(site: Site) -> None:
+    logs = [read_log(site.kubectl, pod["metadata"]["name"]) for pod in scheduler_pods(site.kubectl)]
+    if not any(line.get("event") == "sweep_list_failed" for log in logs for line in log):
+        raise NotYetError("the sweeper lists the clients")
 
 
 @pytest.fixture(scope="module")
