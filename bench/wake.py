@@ -11,7 +11,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
@@ -115,8 +114,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     result, console, target = Result(options.rounds), Console(), choose_target(environ)
 
     def run() -> None:
-        with ExitStack() as stack:
-            client = stack.enter_context(Client(read_url(environ), read_accounts(environ)[0], use_proxy=False))
+        with Client(read_url(environ), read_accounts(environ)[0], use_proxy=False) as client:
             measure(client, target.ingress_url, result, machine=options.machine, say=console.print)
 
     run_measurement("bench-wake", run, on_interrupt="the job was terminated")

@@ -41,7 +41,7 @@ class PackedJob:
     """
     `cores`, `gib` and `gpus` are those of its machines. `sleeps`: the job shall be asleep. `is_removed`: the job has
     ended and nothing of it is left on the host. `nested` is shared by all jobs with equal values, and None if
-    `is_removed`. `data` can be decompressed with `sample` only, which all share. Make it with `pack_job`.
+    `is_removed`. `data` can be decompressed with `sample` only, which many jobs share. Make it with `pack_job`.
     """
 
     record: str
