@@ -42,6 +42,7 @@ from kns.client import ApiKey
 from kns.model.errors import KnsError
 
 LEVELS = (100, 1000)
+_ENDED_FROM = 1000  # the goals for memory and restart are for this many live jobs and the ended records
 MAX_JOBS = 15_000
 _SETTLE_S = 65.0  # each stage's interval of a serving job has passed once
 _CAUGHT_UP_S = 300.0
@@ -69,17 +70,18 @@ class Run:
         load, phases = self._load, self._result.phases
         await self._jobs.churn(1, window=1)  # the first job starts helm
         self._result.empty_mib = self._memory()
+        ended = 0
         for index, live in enumerate(load.levels):
-            is_last = index == len(load.levels) - 1
-            if is_last and load.ended:
+            if load.ended and not ended and (live >= _ENDED_FROM or live == load.levels[-1]):
                 self._say(f"{load.ended} ended records are made")
                 self._kns.stop()  # it would start the job of a record that does not say yet that it ended
                 await asyncio.to_thread(make_ended_records, self._host.client, load.ended, users=self._kns.users)
                 self._kns.start()
+                ended = load.ended
             with self._phase(f"rise to {live}") as phase:
                 self._note(phase, await self._jobs.raise_to(live, window=load.window))
             phases[phase.name] = phase
-            await self._measure_level(live, ended=load.ended if is_last else 0)
+            await self._measure_level(live, ended=ended)
             if index == 0 and load.burst:
                 with self._phase(f"{load.burst} at once") as phase:
                     self._note(phase, await self._jobs.release(load.burst))
@@ -287,7 +289,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add(
         "--idle", type=between(float, 0, 3600), default=60.0, help="seconds in which nothing happens at each level (60)"
     )
-    add("--ended", type=between(int, 0, 100_000), default=10_000, help="ended records at the last level (10000)")
+    add("--ended", type=between(int, 0, 100_000), default=10_000, help="ended records from 1000 live on (10000)")
     add("--drain", type=between(int, 0, MAX_JOBS), default=300, help="whole lives at the end (300)")
     add("--window", type=between(int, 1, 2000), default=150, help="jobs at a time that are not ready (150)")
     add("--yardstick", type=between(int, 0, 5000), default=300, help="batch/v1 Jobs beside it (300; 0: none)")

@@ -12,7 +12,7 @@ class Load:
     """
     The sizes. At each of `levels` live jobs, `poisson_s` seconds of arrivals at `rate` a second. `burst` jobs are
     released together on the first level, `drain` is the number of whole lives at the end, `window` that of jobs at a
-    time which are not ready. `ended` records are there from the last level on.
+    time which are not ready. `ended` records are there from 1000 live jobs on, or at the last level.
     """
 
     levels: tuple[int, ...]
