@@ -157,6 +157,19 @@ class PlainJobs:
         obj = self._cluster.find_job(job_id)
         return None if obj is None else self._view(obj)
 
+    def reread(self, job_id: str) -> View | None:
+        """
+        The job with its Kubernetes Job from the API server. None if the job is gone.
+
+        The watch of the Jobs may be behind that of the pods. Then a pod is seen to end before the annotation of another
+        process that says who ended it.
+
+        Raises:
+            KnsError: the API server did not answer.
+        """
+        obj = self._cluster.read_job(job_id)
+        return None if obj is None else self._view(obj)
+
     def resolve(self, job_id: str) -> View | None:
         """
         The job whose state is unsure, after asking the API server for its pods. None if the job is gone.
