@@ -39,6 +39,22 @@ class _Others(_Ports):
     chosen = "SPDY/3.1+other"
 
 
+def build_kubeconfig(
+    server: str, certificate: Path, key: Path, *, token: str | None = None, authority: Path | None = None
+) -> dict[str, Any]:
+    """With the certificate as that of the client, and as the authority unless there is another one."""
+
+    def encode(path: Path) -> str:
+        return base64.b64encode(path.read_bytes()).decode()
+
+    cluster = {"server": server, "certificate-authority-data": encode(authority or certificate)}
+    user = {"client-certificate-data": encode(certificate), "client-key-data": encode(key)}
+    return {
+        "clusters": [{"cluster": cluster}],
+        "users": [{"user": user if token is None else {"token": token}}],
+    }
+
+
 class TenantServer:
     def __init__(self, certificate: Path, key: Path) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []  # request line and headers
@@ -57,21 +73,8 @@ class TenantServer:
         assert self._started.wait(PATIENCE_S)
 
     def kubeconfig(self, *, token: str | None = None, authority: Path | None = None) -> dict[str, Any]:
-        def encode(path: Path) -> str:
-            return base64.b64encode(path.read_bytes()).decode()
-
-        user = {"client-certificate-data": encode(self._certificate), "client-key-data": encode(self._key)}
-        return {
-            "clusters": [
-                {
-                    "cluster": {
-                        "server": f"https://127.0.0.1:{self.port}",
-                        "certificate-authority-data": encode(authority or self._certificate),
-                    }
-                }
-            ],
-            "users": [{"user": user if token is None else {"token": token}}],
-        }
+        server = f"https://127.0.0.1:{self.port}"
+        return build_kubeconfig(server, self._certificate, self._key, token=token, authority=authority)
 
     def say(self, line: bytes | None) -> None:
         """Send a line to all open watches; None ends them."""

@@ -80,6 +80,7 @@ class KubeJobClusters:
                     httpx.URL(link.server).copy_with(raw_path=request.target.encode("ascii")),
                     headers=[*request.headers, *link.credentials],
                     content=request.body or None,
+                    extensions={"trace": _Opening().watch},
                 )
                 async with asyncio.timeout(self._head_s):
                     response = await link.http.send(built, stream=True)
@@ -229,6 +230,25 @@ class _Link:
             self.is_retired = True
             if not self.users:
                 self._closing = asyncio.ensure_future(self.http.aclose())
+
+
+class _Opening:
+    """
+    Closes a connection whose TLS handshake does not end well.
+
+    The library leaves it to the garbage collector if the request is cancelled, because its client leaves or its time is
+    over. A job's cluster that never answers could hold as many sockets of kns as clients leave.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def watch(self, event: str, info: Mapping[str, Any]) -> None:
+        """A callback of the library, which documents these events as its extension `trace`."""
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed":
+            await self._stream.aclose()
 
 
 class _Answer:
