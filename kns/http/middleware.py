@@ -18,6 +18,7 @@ from kns.ports import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024 * 1024  # of all bodies at a time; the pod has 1 GiB, and a body takes its size twice
+MOST_DROPPED_BYTES = 64 * 1024 * 1024  # of a refused body before its answer closes the connection
 SMALL_BODY_BYTES = 64 * 1024  # accepted even above that limit, so that a few large bodies cannot block every submit
 
 _CLIENT_GONE = ErrorResponse(499, "Client gone")  # nginx's status, for the log only: the client has left
@@ -104,9 +105,13 @@ class BodyReader:
     """
     Reads the body into `request.state.body`, so that `def` routes have it, too.
 
-    It refuses a body above its limit. While all bodies together exceed theirs, it accepts only small ones. The server
-    reads and drops the rest of a refused body, so that a client that still writes gets the answer. Only a POST has one,
-    and below `relays` every method.
+    It refuses a body above its limit. While all bodies together exceed theirs, it accepts only small ones. Only a POST
+    has a body, and below `relays` every method.
+
+    The rest of a refused body is read and dropped, so that a client that still writes gets the answer. If the
+    connection stays open, the server does it after the answer. Otherwise it happens here, before the answer closes the
+    connection: a socket that is closed with unread bytes is reset, and the client may lose the answer. The server's
+    limit for a request ends both.
     """
 
     def __init__(self, app: ASGIApp, *, relays: tuple[str, ...] = ()) -> None:
@@ -128,28 +133,50 @@ class BodyReader:
         body = bytearray()
         try:
             has_body = scope["method"] == "POST" or scope["path"].startswith(self._relays)
-            error = await self._read(receive, into=body) if has_body else None
+            error, is_whole = await self._read(receive, into=body) if has_body else (None, True)
             if error is not None:
+                self._release(body)
+                if not is_whole and _closes(scope):
+                    await _drop_rest(receive)
                 await render_error(scope, error)(scope, receive, send)
                 return
             state: dict[str, Any] = scope.setdefault("state", {})
             state["body"] = bytes(body)
             await self._app(scope, receive, send)
         finally:
-            self._held_bytes -= len(body)
+            self._release(body)
 
-    async def _read(self, receive: Receive, *, into: bytearray) -> ErrorResponse | None:
+    async def _read(self, receive: Receive, *, into: bytearray) -> tuple[ErrorResponse | None, bool]:
+        """Why the body is refused, if it is, and whether nothing more of it will come."""
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return _CLIENT_GONE
+                return _CLIENT_GONE, True
+            more = message.get("more_body", False)
             part = message.get("body", b"")
             into += part
             self._held_bytes += len(part)
             if len(into) > MAX_BODY_BYTES:
-                return TOO_LARGE
+                return TOO_LARGE, not more
             if self._held_bytes > MAX_HELD_BYTES and len(into) > SMALL_BODY_BYTES:
-                return NOT_READY
-            more = message.get("more_body", False)
-        return None
+                return NOT_READY, not more
+        return None, True
+
+    def _release(self, body: bytearray) -> None:
+        self._held_bytes -= len(body)
+        body.clear()
+
+
+def _closes(scope: Scope) -> bool:
+    """Whether the client wants the connection to close after the answer. HTTP/1.0 always does, for h11."""
+    wants = [value.lower() for name, value in scope["headers"] if name == b"connection"]
+    return scope.get("http_version") == "1.0" or any(b"close" in value for value in wants)
+
+
+async def _drop_rest(receive: Receive) -> None:
+    dropped, more = 0, True
+    while more and dropped < MOST_DROPPED_BYTES:
+        message = await receive()  # ends with a disconnect when the server's time limit is over
+        more = message["type"] != "http.disconnect" and message.get("more_body", False)
+        dropped += len(message.get("body", b""))

@@ -121,6 +121,29 @@ def test_what_follows_a_refused_body_must_end_too(observed: StringIO) -> None:
         served.assert_unharmed()
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_a_refused_body_does_not_reset_the_connection_that_its_answer_closes(patient: Served, version: bytes) -> None:
+    """A socket that is closed with unread bytes answers with a reset, which destroys the answer on its way."""
+    request = post("submit", b"x" * (3 * MAX_BODY_BYTES)).replace(b"HTTP/1.1", version, 1)
+    if version == b"HTTP/1.0":
+        request = request.replace(b"Connection: close\r\n", b"", 1)
+    with patient.connect() as connection:
+        connection.sendall(request)
+        assert read_answer(connection).status == 413
+        assert read_to_the_end(connection) == b""
+    patient.assert_unharmed()
+
+
+def test_the_rest_of_a_refused_body_is_not_awaited_for_longer_than_a_request(observed: StringIO) -> None:
+    """The limit is longer here, because the body must arrive within it on a busy machine as well."""
+    with serve(Api(), request_limit_s=4) as served, served.connect() as connection:
+        connection.sendall(get("/jarvice/submit", f"Content-Length: {2 * MAX_BODY_BYTES}", method="POST"))
+        connection.sendall(b"x" * (MAX_BODY_BYTES + 1))
+        assert read_answer(connection).status == 408
+        served.log = observed
+        served.assert_unharmed()
+
+
 @pytest.mark.proves("security", "send a byte now and then, never finish a request, never read the answer")
 @pytest.mark.parametrize("behind", [b"", post("jobs", b"x" * 1_000_000), get("/live")], ids=["", "a body", "a request"])
 def test_an_answer_that_nobody_takes_is_dropped(hasty: Served, monkeypatch: pytest.MonkeyPatch, behind: bytes) -> None:
@@ -233,14 +256,14 @@ _A_POST: Scope = {
 }
 
 
-async def _tell(reader: BodyReader, receive: Receive) -> tuple[int, bytes]:
+async def _tell(reader: BodyReader, receive: Receive, *headers: tuple[bytes, bytes]) -> tuple[int, bytes]:
     """Status and body of the answer to a POST with this body."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await reader(_A_POST, receive, send)
+    await reader({**_A_POST, "headers": headers}, receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -257,6 +280,33 @@ def test_of_a_body_without_an_end_no_more_is_held_than_the_limit() -> None:
 
     assert asyncio.run(_tell(BodyReader(never), receive)) == (413, as_json({"error": "Request too large"}))
     assert asked == MAX_BODY_BYTES // 65536 + 1
+
+
+@pytest.mark.proves("security", "thousands of connections, or bodies that fill the memory")
+def test_what_is_dropped_of_a_refused_body_has_a_limit_and_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(middleware, "MAX_HELD_BYTES", 100)
+    monkeypatch.setattr(middleware, "SMALL_BODY_BYTES", 0)
+    monkeypatch.setattr(middleware, "MOST_DROPPED_BYTES", 600)
+    others: list[int] = []
+    asked = 0
+
+    async def receive_one() -> Message:
+        return {"type": "http.request", "body": b"x" * 100}
+
+    async def receive() -> Message:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            others.append((await _tell(reader, receive_one))[0])
+        return {"type": "http.request", "body": b"x" * 200, "more_body": True}
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await JsonAnswer({})(scope, receive, send)
+
+    reader = BodyReader(answer)
+    assert asyncio.run(_tell(reader, receive, (b"connection", b"close")))[0] == 413
+    assert (asked, others) == (4, [200] * 3)
 
 
 @pytest.mark.proves("security", "thousands of connections, or bodies that fill the memory")
