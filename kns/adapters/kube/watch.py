@@ -249,8 +249,8 @@ class WatchCache(Generic[KeptT]):
             }
             opened, spoke = self._clock.monotonic(), False
             for line in self._client.stream_lines(self._path, query=query, read_timeout_s=pace.silence_s):
+                self._heard_at = self._clock.monotonic()  # first: who is told of the change may ask for the age
                 version = self._take(line) or version
-                self._heard_at = self._clock.monotonic()
                 spoke, self._failures = True, 0
                 if stop.is_set():
                     return
