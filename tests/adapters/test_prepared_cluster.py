@@ -22,7 +22,8 @@ from kns.model.job.location import Location
 from kns.objects.certificates import build_certificates
 from kns.objects.control_plane import build_api_server_flags, build_controller_flags, build_kine_flags
 from kns.objects.prepared_state import build_database, read_log
-from tests.policies.api_server import _free_ports, run_beside
+from tests.policies.api_server import run_beside
+from tests.ports import find_ports
 from tests.states import a_log
 
 CIDR = "10.96.0.0/16"
@@ -164,7 +165,7 @@ def _read_database(folder: Path) -> bytes:
 @pytest.mark.timeout(1800)
 def test_a_prepared_cluster_has_the_objects_of_a_cold_one(tmp_path: Path) -> None:
     certificates = build_certificates(Location(7, "kns-job-7"), service_cidr=CIDR, now=datetime.now(UTC))
-    ports = _free_ports(3)  # the same for both, because a Service names one
+    ports = find_ports(3)  # the same for both, because a Service names one
     with _running(tmp_path / "cold", certificates, ports) as cluster:
         cold = cluster.objects()
     state = read_log(a_log(_read_database(tmp_path / "cold")), image="i", image_id="", now=datetime.now(UTC))

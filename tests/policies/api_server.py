@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -26,6 +25,7 @@ import yaml
 from kns.model.job.location import Location
 from kns.objects.certificates import build_certificates
 from tests.patience import PATIENCE_S
+from tests.ports import find_ports
 
 _SERVICE_CIDR = "10.96.0.0/16"
 
@@ -154,7 +154,7 @@ def running(
     API server's token file (`token,user,uid,"group,group"`).
     """
     apiserver, etcd = programs
-    client_port, peer_port, port = _free_ports(3)
+    client_port, peer_port, port = find_ports(3)
     token = secrets.token_hex(16)
     (folder / "tokens.csv").write_text("\n".join([f'{token},admin,admin,"system:masters"', *accounts, ""]))
     certificates = build_certificates(Location(1, "kns-job-1"), service_cidr=_SERVICE_CIDR, now=datetime.now(UTC))
@@ -267,14 +267,3 @@ def _await_ready(port: int, token: str, log: Path, server: subprocess.Popen[byte
             server.wait(0.2)
     tail = log.read_text(errors="replace")[-2000:]
     raise AssertionError(f"kube-apiserver is not ready, last seen: {seen}\n{tail}")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -7,7 +7,6 @@ sigs.k8s.io/gateway-api); KNS_TRAEFIK is a traefik that contains the provider ku
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from kns.objects.gateway import build_http_route, explain_refusal, is_answered
 from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer, RefusedError, run_beside
 from tests.policies.conftest import JOB
+from tests.ports import find_ports
 
 GROUP = "/apis/gateway.networking.k8s.io/v1"
 ROUTES = f"{GROUP}/namespaces/{JOB}/httproutes"
@@ -52,9 +52,7 @@ def traefik(gateways: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
     if program is None:
         pytest.skip("NOT TESTED against a real controller: set KNS_TRAEFIK")
     folder = tmp_path_factory.mktemp("traefik")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = find_ports(1)
     _make_gateway(gateways, port)
     argv = [
         program,

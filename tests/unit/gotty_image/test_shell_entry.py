@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from websocket import (
     WebSocketConnectionClosedException,
     create_connection,
 )
+
+from tests.ports import find_ports
 
 pytestmark = pytest.mark.timeout(60)  # a log is read until it says what it should
 
@@ -158,7 +159,7 @@ def shell(environ: dict[str, str], tmp_path: Path) -> Iterator[Shell]:
     assert _GOTTY is not None
     (tmp_path / "bin" / "gotty").unlink()
     (tmp_path / "bin" / "gotty").symlink_to(_GOTTY)
-    port = _free_port()
+    (port,) = find_ports(1)
     given = {"KNS_SHELL_ADDRESS": "127.0.0.1", "KNS_SHELL_PORT": str(port), "KNS_SHELL_PATH": "/7/gotty-shell"}
     with subprocess.Popen(
         ["kns-shell"],
@@ -243,10 +244,3 @@ def _read_line(terminal: WebSocket, words: str) -> str:
         message = str(terminal.recv())
         text += base64.b64decode(message[1:]).decode("utf-8", "replace") if message.startswith("1") else ""
     return text
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -1,6 +1,5 @@
 """The start of kns with faults: each on its own line on stderr, exit status 2, no secret."""
 
-import contextlib
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ import pytest
 from kns.main import EXIT_UNUSABLE, run
 from kns.settings import list_names
 from tests.builders import catalog_files
+from tests.ports import find_ports
 
 SECRET = "s3cr3t-key"
 
@@ -96,7 +96,7 @@ def test_no_way_to_the_host_is_reported(
 
 def _make_environment(folder: Path) -> dict[str, str]:
     """The environment of a kns on free ports of loopback: all is in order, but the host does not answer."""
-    api, http, metrics = _free_ports(3)
+    api, http, metrics = find_ports(3)
     (folder / "kubeconfig").write_text(
         f"""
 apiVersion: v1
@@ -181,11 +181,3 @@ def test_a_port_that_is_taken_is_reported(away: dict[str, str], variable: str) -
         )
     assert ended.returncode == EXIT_UNUSABLE
     assert ended.stderr.startswith(f"kns: {variable}: cannot listen on {away[variable]}: Address already in use")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
