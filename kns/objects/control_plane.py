@@ -58,11 +58,14 @@ _START_API_SERVER = f"""\
 until [ -S {_DATA}/kine.sock ]; do sleep 0.02; done
 exec {_PROGRAMS}/kube-apiserver "$@"
 """
-# The controller manager gives up after 10 s without an API server, so it starts when that listens: state 0A.
-_START_CONTROLLERS = (
-    f"until grep -q ':{_API_PORT:04X} 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done\n"
-    f'exec {_PROGRAMS}/kube-controller-manager "$@"\n'
-)
+_LISTENS = f"grep -q ':{_API_PORT:04X} 00000000:0000 0A' /proc/net/tcp"  # whether the API server does: state 0A
+# The controller manager gives up after 10 s without an API server.
+_START_CONTROLLERS = f"""\
+until {_LISTENS}; do sleep 0.1; done
+exec {_PROGRAMS}/kube-controller-manager "$@"
+"""
+# The API server deletes its lease before it stops listening. Without kine it would wait for that until it is killed.
+_AWAIT_END = f"while {_LISTENS}; do sleep 0.05; done"
 
 # Root, as in the syncer's container: the volume's files belong to it. No capability is needed.
 _SECURITY: dict[str, Any] = {
@@ -177,7 +180,8 @@ def _build_kine(copy: Mapping[str, Any], *, has_state: bool) -> dict[str, Any]:
     mounts: list[Mapping[str, Any]] = [_DATA_MOUNT]
     if has_state:
         mounts.append({"name": "prepared", "mountPath": _PREPARED, "readOnly": True})
-    return _build_container("kine", copy, args=build_kine_flags(), mounts=mounts, script=_START_KINE)
+    kine = _build_container("kine", copy, args=build_kine_flags(), mounts=mounts, script=_START_KINE)
+    return {**kine, "lifecycle": {"preStop": {"exec": {"command": ["/bin/sh", "-c", _AWAIT_END]}}}}
 
 
 def build_kine_flags() -> list[str]:
@@ -185,6 +189,8 @@ def build_kine_flags() -> list[str]:
         f"--endpoint=sqlite://{_DATA}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
         "--metrics-bind-address=127.0.0.1:2381",
         f"--listen-address={_SOCKET}",
+        # The default of 5 s sends 14 messages a second to an idle API server, which asks by itself when a read waits.
+        "--watch-progress-notify-interval=60s",
     ]
 
 

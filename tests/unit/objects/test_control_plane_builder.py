@@ -4,6 +4,7 @@ import base64
 import copy
 import gzip
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,21 @@ def test_the_api_server_is_reached_only_from_inside_the_pod() -> None:
 
 def test_the_api_server_counts_no_objects_for_a_metric() -> None:
     assert "--etcd-count-metric-poll-period=0" in _container("kube-apiserver")["args"]
+
+
+def test_kine_ends_after_the_api_server() -> None:
+    """The API server deletes its lease at its end. Without kine it would wait for that until it is killed."""
+    shell, flags, script = _container("kine")["lifecycle"]["preStop"]["exec"]["command"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = script.replace(f":{6443:04X} ", f":{server.getsockname()[1]:04X} ")
+        hook = subprocess.Popen([shell, flags, script])
+        with pytest.raises(subprocess.TimeoutExpired):
+            hook.wait(0.3)
+    assert hook.wait(10) == 0
+
+
+def test_kine_sends_few_messages_to_an_idle_api_server() -> None:
+    assert "--watch-progress-notify-interval=60s" in _container("kine")["args"]
 
 
 def test_both_layouts_request_the_same() -> None:
