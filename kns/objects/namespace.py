@@ -246,11 +246,19 @@ def list_claimable(shares: Mapping[str, str], vault: AcceptedVault | None) -> fr
     return frozenset(claimable | ({vault.storage_class} if vault else set()))
 
 
-def build_drain_quota(location: Location) -> dict[str, Any]:
-    """A quota of no pods. While a shutdown ends the tenant's pods, the tenant's controllers must not replace them."""
+def build_drain_quota(location: Location, *, is_over: bool = False) -> dict[str, Any]:
+    """
+    A quota of no pods. While kns ends the tenant's pods, the tenant's controllers must not replace them.
+
+    `is_over`: a quota that limits nothing.
+    """
     return {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": build_meta(names.DRAIN_QUOTA, location),
-        "spec": {"hard": {"pods": "0"}},
+        "spec": {"hard": {} if is_over else {"pods": "0"}},
     }
+
+
+def refuses_pods(drain_quota: Mapping[str, Any]) -> bool:
+    return "pods" in (drain_quota["spec"].get("hard") or {})

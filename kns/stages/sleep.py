@@ -4,11 +4,14 @@ Put a job to sleep and wake it: not a stage, but what the engine calls for a job
 Asleep, a job has no pods and no running control plane. Its namespace, volumes, certificates and address stay; the
 control plane's volume has everything that was in its API. So a job without that volume cannot sleep.
 
-The order matters. First the address leads to kns, so that nobody reaches pods that are about to end. Then the control
-plane ends, and only then the tenant's pods: a running syncer would take their end for the tenant's and make new ones.
+The order matters. First the address leads to kns, so that nobody reaches pods that are about to end. Then the tenant's
+pods end under a quota of no pods. The controllers inside replace them, but only inside: when the job wakes, the syncer
+finds pods that it only has to make, and need not wait for a controller. The control plane ends last.
+
 Every call may be repeated: what was done is read from the host, and only the record says what is wanted.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from kns.model import names
@@ -21,7 +24,7 @@ from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
-from kns.stages.tenant import OWN_GRACE_S
+from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, end_tenants_pods
 
 NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTER_STORAGE_CLASS of the site)"
 
@@ -39,19 +42,23 @@ def can_sleep(ctx: Context) -> bool:
 
 def sleep(ctx: Context) -> Outcome:
     """
-    End the control plane, then all pods. Skipped if the job cannot sleep. Repeated while the job is asleep, it keeps
-    the address leading to kns.
+    End the tenant's pods, then the control plane and all others. Skipped if the job cannot sleep. Repeated while the
+    job is asleep, it keeps the address leading to kns.
 
     What the host refuses, such as one more Service where the tenant has used up the quota, is no reason to end a job:
-    it stays awake if nothing of it has ended yet.
+    it stays awake if its control plane has not ended yet.
     """
     try:
         return _sleep(ctx)
     except (RefusedError, ForbiddenError) as error:
-        said, control_plane = f"the host cluster refused: {error}", _find_control_plane(ctx)
+        said = f"the host cluster refused: {error}"
+    with suppress(RefusedError, ForbiddenError):
+        control_plane = _find_control_plane(ctx)
         if control_plane is None or control_plane["spec"].get("replicas", 1):
+            allow_tenants_pods(ctx)
+            _scale(ctx, ctx.world.cluster.read(Kind.DEPLOYMENT, ctx.namespace, names.SHELL), 1)
             return Skipped(Reason.SLEEP_NOT_POSSIBLE, f"the job cannot sleep: {said}")
-        return Wait(_RETRY_AFTER_S, Reason.FALLING_ASLEEP, said)
+    return Wait(_RETRY_AFTER_S, Reason.FALLING_ASLEEP, said)
 
 
 def wake(ctx: Context) -> Outcome:
@@ -76,6 +83,10 @@ def _sleep(ctx: Context) -> Outcome:
         return _explain_missing(ctx)
     ingress.lead_to_kns(ctx)
     _scale_shell(ctx, 0)
+    if control_plane["spec"].get("replicas", 1):
+        left = end_tenants_pods(ctx, spare_dns=False)
+        if left:
+            return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, f"pods still ending: {left}")
     if not _has_replicas(control_plane, 0):
         _scale(ctx, control_plane, 0)
         return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, "the control plane is ending")
@@ -94,6 +105,7 @@ def _wake(ctx: Context) -> Outcome:
     control_plane = _find_control_plane(ctx)
     if control_plane is None:
         return _explain_missing(ctx)
+    allow_tenants_pods(ctx)
     if not _has_replicas(control_plane, 1):
         _scale(ctx, control_plane, 1)
         return Wait(_LOOK_AFTER_S, Reason.WAKING, CLUSTER_STARTS)
@@ -130,23 +142,23 @@ def _has_replicas(workload: Object, wanted: int) -> bool:
     return bool(workload["spec"].get("replicas", 1) == wanted) and has_seen
 
 
-def _scale(ctx: Context, workload: Object, replicas: int) -> None:
-    if workload["spec"].get("replicas", 1) == replicas:
+def _scale(ctx: Context, workload: Object | None, replicas: int) -> None:
+    """None: there is no such workload, as in a job without web shell."""
+    if workload is None or workload["spec"].get("replicas", 1) == replicas:
         return
     kind = Kind.DEPLOYMENT if workload["metadata"]["name"] == names.SHELL else Kind.STATEFUL_SET
     meta = workload["metadata"]
-    ctx.world.cluster.scale(kind, ctx.namespace, meta["name"], replicas, uid=meta["uid"])
+    if meta.get("deletionTimestamp") is None:
+        ctx.world.cluster.scale(kind, ctx.namespace, meta["name"], replicas, uid=meta["uid"])
 
 
 def _scale_shell(ctx: Context, replicas: int) -> None:
-    shell = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.namespace, names.SHELL)
-    if shell is not None and shell["metadata"].get("deletionTimestamp") is None:
-        _scale(ctx, shell, replicas)
+    _scale(ctx, ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.namespace, names.SHELL), replicas)
 
 
 def _end_pods(ctx: Context) -> int:
     """
-    End all pods of the namespace, the tenant's with the site's grace period. Returns how many are left.
+    End all pods that are left in the namespace, the tenant's with the site's grace period. Returns their number.
 
     Nothing makes new ones: the control plane is gone, the web shell's Deployment wants none, and the Kubernetes Job of
     the deployment has ended.

@@ -414,10 +414,10 @@ class FakeHost:
 
     def _may_create_pod(self, namespace: str) -> bool:
         """Neither a quota of no pods nor the end of the namespace refuses it."""
-        quota = (Kind.RESOURCE_QUOTA, namespace, names.DRAIN_QUOTA)
-        return quota not in self._objects and not self._objects[Kind.NAMESPACE, "", namespace]["metadata"].get(
-            "deletionTimestamp"
-        )
+        quota = self._objects.get((Kind.RESOURCE_QUOTA, namespace, names.DRAIN_QUOTA))
+        is_full = quota is not None and quota["spec"]["hard"].get("pods") == "0"
+        is_ending = self._objects[Kind.NAMESPACE, "", namespace]["metadata"].get("deletionTimestamp") is not None
+        return not is_full and not is_ending
 
     def _await_pods(self, namespace: str) -> bool:
         """A terminating namespace ends its pods, each with its own grace period. Returns whether one never ends."""

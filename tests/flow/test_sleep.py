@@ -88,14 +88,19 @@ def test_a_sleeping_job_is_still_running_for_the_portal(serving: Simulation) -> 
     assert (status.rest, status.activity) == (Rest.ASLEEP, "asleep")
 
 
-def test_the_tenants_pods_end_after_the_control_plane(serving: Simulation) -> None:
-    """A running syncer would make them again."""
+def test_the_tenants_pods_end_before_the_control_plane_and_nothing_replaces_them(serving: Simulation) -> None:
+    """So their replacements wait inside for the moment when the job wakes."""
     before = len(serving.host.calls)
     fall_asleep(serving)
     calls = serving.host.calls[before:]
     places = [
         next(place for place, call in enumerate(calls) if call.startswith(each))
-        for each in (f"apply Ingress {NAMESPACE}", f"scale StatefulSet {NAMESPACE}", f"delete_pods {NAMESPACE}")
+        for each in (
+            f"apply Ingress {NAMESPACE}",
+            f"apply ResourceQuota {NAMESPACE}",
+            f"delete_pods {NAMESPACE}",
+            f"scale StatefulSet {NAMESPACE}",
+        )
     ]
     assert places == sorted(places)
 
@@ -198,12 +203,15 @@ def test_a_job_does_not_fall_asleep_while_nothing_could_wake_it(serving: Simulat
     assert "no pod of kns is ready" in condition.message
 
 
-@pytest.mark.parametrize("kind", [Kind.ENDPOINT_SLICE, Kind.SERVICE, Kind.INGRESS, Kind.STATEFUL_SET])
+@pytest.mark.parametrize(
+    "kind", [Kind.ENDPOINT_SLICE, Kind.SERVICE, Kind.INGRESS, Kind.RESOURCE_QUOTA, Kind.STATEFUL_SET]
+)
 def test_a_host_that_refuses_the_sleep_does_not_end_the_job(serving: Simulation, kind: Kind) -> None:
-    """For example because the tenant has used up the quota of Services."""
+    """For example because the tenant has used up the quota of Services. Pods that have ended come back."""
     serving.host.refuse[kind] = "exceeded quota"
     ask(serving, asleep=True)
     serving.run(until="serving")
+    settle(serving)
     assert len(pods(serving)) == 4
     condition = serving.job.status.condition(ConditionType.ASLEEP)
     assert condition is not None

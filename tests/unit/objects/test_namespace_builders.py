@@ -12,6 +12,7 @@ from kns.objects.namespace import (
     build_resource_quota,
     build_role_binding,
     list_claimable,
+    refuses_pods,
     share_ephemeral,
     share_storage,
 )
@@ -209,6 +210,14 @@ def test_drain_quota() -> None:
         "metadata": meta("kns-drain"),
         "spec": {"hard": {"pods": "0"}},
     }
+    assert refuses_pods(build_drain_quota(a_location()))
+
+
+def test_a_drain_quota_that_is_over_limits_nothing() -> None:
+    over = build_drain_quota(a_location(), is_over=True)
+    assert over["spec"] == {"hard": {}}
+    assert not refuses_pods(over)
+    assert not refuses_pods({"spec": {}})  # the API server may leave out what is empty
 
 
 @pytest.mark.proves(
