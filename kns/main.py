@@ -119,6 +119,7 @@ class _Process:
         caches: tuple[WatchCache[Any], ...] = (parts.records.cache, *parts.cluster.caches)
         for cache in caches:
             metrics.watch_age(cache.kind, partial(getattr, cache, "age_s"))
+        gc.freeze()  # what was imported, or each full collection would visit it while the caches fill
         threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)
