@@ -25,8 +25,9 @@ _REMEMBERED = 128
 _LEVEL = 1  # of compression; higher levels take longer and save little
 _SAMPLE_BYTES = 24 * 1024  # zlib looks back 32 KiB
 
-# Stands for the part of a job that only its objects need, once these were removed.
-_NO_NESTED = NestedKubernetes.model_validate({"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]})
+# What stands in the text for the parts of a job that are beside it, and for those that only its objects need.
+_NO_NESTED = {"nested": {"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]}}
+_NOTHING_SETTLED: dict[str, list[str]] = {"parameters": [], "variables": [], "inheritedVariables": []}
 
 # The text of a job, beside which others are compressed: most are nearly the same, so only what differs remains. It is
 # replaced by the first text that is much longer, because the first job of all has no status yet.
@@ -73,12 +74,10 @@ def pack_job(job: Job) -> PackedJob:
     """
     accepted, nodes = job.spec.accepted, job.spec.machine.nodes
     is_removed = job.is_ended and job.status.is_true(ConditionType.REMOVED)
-    spec = job.spec.model_copy(update={"submission": slim_submission(job.spec.submission)})
+    spec = spec_to_record(job.spec)
+    spec["submission"] = slim_submission(job.spec.submission)
     if accepted is not None:
-        changes: dict[str, object] = {"nested": _NO_NESTED}
-        if is_removed:
-            changes |= {"parameters": [], "variables": [], "inherited_variables": []}
-        spec = spec.model_copy(update={"accepted": accepted.model_copy(update=changes)})
+        spec["accepted"] |= _NO_NESTED | (_NOTHING_SETTLED if is_removed else {})
     record = {
         "metadata": {
             "name": job.record,
@@ -89,7 +88,7 @@ def pack_job(job: Job) -> PackedJob:
             "deletionTimestamp": job.created.isoformat() if job.deleting else None,
             "finalizers": job.finalizers,
         },
-        "spec": spec_to_record(spec),
+        "spec": spec,
         "status": status_to_record(job.status),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
