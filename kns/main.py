@@ -119,6 +119,7 @@ class _Process:
         caches: tuple[WatchCache[Any], ...] = (parts.records.cache, *parts.cluster.caches)
         for cache in caches:
             metrics.watch_age(cache.kind, partial(getattr, cache, "age_s"))
+        gc.freeze()  # what was imported, or each full collection would visit it while the caches fill
         threading.Thread(target=parts.catalog.run, args=(stop,), name="watch-catalog", daemon=True).start()
         threading.Thread(target=parts.records.cache.run, args=(stop,), name="watch-records", daemon=True).start()
         parts.cluster.start(stop)
@@ -172,10 +173,13 @@ class _Process:
         return True
 
     def _start_work(self, work: LeaderWork) -> None:
-        """Queue every record once, whatever its state. Afterwards only changes are queued."""
-        work.start()
+        """
+        Queue every record once, whatever its state. Afterwards only changes are queued. This comes before the workers:
+        the list of the cache has queued the records already, and one that is done would be queued again.
+        """
         for record in self._parts.records.list_records():
             self._parts.queue.add(record)
+        work.start()
 
     def _fail(self) -> None:
         self._exit_status = EXIT_LOST

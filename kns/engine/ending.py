@@ -16,7 +16,7 @@ from kns.model.errors import KnsError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason, with_condition
 from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.site import Site
-from kns.ports import Context, JobStore, RecordWriter
+from kns.ports import Context, JobStore, RecordWriter, Retained
 from kns.stages.lifecycle import Lifecycle
 from kns.stages.outcome import Done, Failed, Wait
 
@@ -168,15 +168,21 @@ class Ending:
 
     def retain(self, job: Job, now: datetime) -> Result:
         """Keep the record and its output for the retention time, then delete the record."""
-        end = job.status.end_time or now
-        left_s = (end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
-        if left_s > 0:
-            self._expire_surplus(job.spec.user)
-            return Result("retained", left_s)
+        waiting = self.await_retention(Retained(job.spec.user, job.status.end_time or now), now)
+        if waiting is not None:
+            return waiting
         if not self.may_end_by_time(job):
             return Result("retained", CLOCK_RETRY_AFTER_S)
         self._writer.delete(job)
         return Result("expired")
+
+    def await_retention(self, retained: Retained, now: datetime) -> Result | None:
+        """`retain` for a job that need not be parsed; None if its record is due."""
+        left_s = (retained.end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
+        if left_s <= 0:
+            return None
+        self._expire_surplus(retained.user)
+        return Result("retained", left_s)
 
     def _expire_surplus(self, username: str) -> None:
         """Delete the user's oldest ended records beyond the site's limit. It costs nothing while there are fewer."""

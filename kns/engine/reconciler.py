@@ -95,6 +95,11 @@ class Reconciler:
         Raises:
             TransientError: the same call may succeed later; nothing is lost.
         """
+        retained = self._store.find_retained(record)  # most records are, so a new leader parses the others only
+        waiting = self._ending.await_retention(retained, self._clock.now()) if retained is not None else None
+        return waiting or self._reconcile(record)
+
+    def _reconcile(self, record: str) -> Result:
         job = self._store.get(record)
         if job is None:
             return Result("gone")

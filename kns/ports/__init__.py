@@ -12,7 +12,7 @@ from kns.ports.identity import Bearer, IdentityProvider, SessionKeys, SignInProv
 from kns.ports.owned import InputStore, OutputStore, TokenStore
 from kns.ports.pool import Members, PoolState
 from kns.ports.process import Clock, Health, Lease, RateLimit
-from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Share, Tally
+from kns.ports.records import MOST_SURPLUS, JobStore, RecordAuthority, RecordWriter, Retained, Share, Tally
 from kns.ports.relay import ClusterAnswer, ClusterChannel, ClusterRequest, JobClusters, RefusedChannel
 from kns.ports.room import FreeRoom
 from kns.ports.traffic import Traffic
@@ -49,6 +49,7 @@ __all__ = [
     "RecordWriter",
     "RefusedChannel",
     "Renderer",
+    "Retained",
     "RoomMemory",
     "SessionKeys",
     "Share",

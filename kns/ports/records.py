@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
@@ -27,6 +28,14 @@ class Tally:
     failures: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """An ended job of which only the record is left, and nobody has deleted that."""
+
+    user: str
+    end: datetime
+
+
 class JobStore(Protocol):
     """
     The records. Reads come from the watch cache and raise `UnavailableError` until it is filled. They show this
@@ -34,6 +43,10 @@ class JobStore(Protocol):
     """
 
     def get(self, record: str) -> Job | None: ...
+
+    def find_retained(self, record: str) -> Retained | None:
+        """What the retention of a record depends on; None if its job may need more. The job is not parsed for it."""
+        ...
 
     def find(self, number: int) -> Job | None: ...
 

@@ -14,11 +14,15 @@ from kns.stages.access import read_kubeconfig
 log = get_logger(__name__)
 
 _NEXT_PAGE_AFTER_S = 5.0  # the syncer has tried a page by then
+# A new leader first brings all records up to date. Then it asks the virtual clusters, at moments spread over a minute.
+_FIRST_ROUND_AFTER_S = 30.0
+_SPREAD_S = 60
 
 
 def retry_refused(ctx: Context) -> float | None:
     """
-    Retry one page of waiting pods, if the job's quota has more room than at the last look.
+    Retry one page of waiting pods, if the job's quota has more room than at the last look. Without a last look, the
+    first page is left to a later reconcile.
 
     Returns the seconds until the next page, None if there is none. An error must not stop the job.
     """
@@ -29,7 +33,11 @@ def retry_refused(ctx: Context) -> float | None:
     if not status.get("used"):
         return None
     mark = ctx.now.isoformat()
-    room = look(ctx.world.rooms.recall(ctx.job.uid), status, mark=mark)
+    before = ctx.world.rooms.recall(ctx.job.uid)
+    room = look(before, status, mark=mark)
+    if before is None and room.mark:
+        ctx.world.rooms.keep(ctx.job.uid, room)
+        return _FIRST_ROUND_AFTER_S + ctx.accepted.number % _SPREAD_S
     if room.mark:
         try:
             kubeconfig = read_kubeconfig(ctx)

@@ -3,6 +3,7 @@ Measures the memory of a replica that caches records of the worst allowed kind. 
 imports and the caches of kns count: `python -m tests.adapters.memory URL` prints one line of JSON.
 """
 
+import gc
 import json
 import sys
 import threading
@@ -38,6 +39,7 @@ def main(url: str) -> None:
     client = connect_to(kubeconfig, bounds=HOST_BOUNDS)
     records = KubeRecords(client, namespace="kns", clock=SystemClock())
     stop = threading.Event()
+    gc.freeze()  # as the scheduler does
     began = time.monotonic()
     threading.Thread(target=records.cache.run, args=(stop,), daemon=True).start()
     while not records.cache.is_synced:

@@ -21,7 +21,7 @@ from kns.model.job.idempotency import digest_request
 from kns.model.job.job import Job, JobSpec, JobState, StopReason
 from kns.model.job.output import JobOutput
 from kns.model.job.record import build_record
-from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Share, TokenStore
+from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Retained, Share, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
@@ -189,6 +189,17 @@ def test_the_oldest_ended_jobs_of_a_user_are_the_surplus(subject: Subject) -> No
     found = {most: [job.number for job in subject.store.list_surplus("user1", most=most)] for most in (5, 4, 3, 2, 0)}
     assert found == {5: [], 4: [], 3: [8], 2: [8, 9], 0: [8, 9, 10]}
     assert not subject.store.list_surplus("user2", most=0)
+
+
+def test_a_record_is_retained_once_nothing_else_of_its_job_is_left(subject: Subject) -> None:
+    subject.create(6)
+    end(subject, 7, removed=False)
+    end(subject, 8)
+    found = {number: subject.store.find_retained(f"kns-job-{number}") for number in (6, 7, 8, 9)}
+    ended = subject.store.find(8)
+    assert ended is not None
+    assert ended.status.end_time is not None
+    assert found == {6: None, 7: None, 8: Retained("user1", ended.status.end_time), 9: None}
 
 
 def test_jobs_are_walked_newest_first_by_state_and_user(subject: Subject) -> None:

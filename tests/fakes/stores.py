@@ -24,7 +24,7 @@ from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.record import build_record, job_from_record, status_to_record
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Share, Tally
+from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Retained, Share, Tally
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -120,6 +120,12 @@ class MemoryJobStore:
         self._fail("get")
         job = self._jobs.get(record)
         return None if job is None else _as_cached(job)
+
+    def find_retained(self, record: str) -> Retained | None:
+        self._fail("find_retained")
+        job = self._jobs.get(record)
+        since = None if job is None else pack_job(job).retained_since
+        return None if job is None or since is None else Retained(job.spec.user, since)
 
     def find(self, number: int) -> Job | None:
         self._fail("find")

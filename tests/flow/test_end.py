@@ -250,6 +250,20 @@ def test_no_record_goes_early_within_the_limit_or_without_one(sim: Simulation, j
     assert not [write for write in sim.store.writes if write.startswith("delete ")]
 
 
+def test_a_record_that_waits_for_the_end_of_its_retention_is_not_parsed(sim: Simulation, job: JobBuilder) -> None:
+    """A new leader looks at all records, and most of them wait."""
+    sim.submit(job)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    end = sim.job.status.end_time
+    assert end is not None
+    sim.store.faults["get"] = AssertionError("the record is parsed")
+    sim.clock.advance(60)
+    result = sim.step()
+    waited_s = (sim.clock.now() - end).total_seconds()
+    assert (result.summary, result.requeue_after_s) == ("retained", sim.site.retention_s - waited_s)
+
+
 @pytest.mark.proves("output", "Records and their output stay for 30 days")
 def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(retention_s=3600)

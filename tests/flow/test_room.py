@@ -21,7 +21,8 @@ def serve(sim: Simulation, job: JobBuilder, cores: str) -> None:
     sim.submit(job)
     sim.run(until="serving")
     use(sim, cores)
-    sim.step()
+    for _ in range(2):  # the first look, and the page that it leaves to the next reconcile
+        sim.step()
     sim.virtual.retried.clear()
 
 
@@ -43,7 +44,8 @@ def test_pods_that_the_templates_wait_for_are_tried_too(sim: Simulation, job: Jo
     sim.live(20)
     use(sim, "4")
     sim.virtual.add_pod("default", "hook")
-    sim.step()
+    for _ in range(2):
+        sim.step()
     sim.virtual.retried.clear()
     use(sim, "1")
     assert sim.step().summary == "wait"
@@ -87,6 +89,20 @@ def test_a_new_leader_looks_once_at_jobs_that_use_much(
     for _ in range(3):
         sim.step()
     assert sim.virtual.retried == (["default/second"] if asked else [])
+
+
+def test_a_new_leader_asks_virtual_clusters_after_it_has_seen_all_jobs(sim: Simulation, job: JobBuilder) -> None:
+    """Otherwise a thousand of them would be asked before the last record has its first reconcile."""
+    serve(sim, job, "4")
+    sim.virtual.add_pod("default", "second")
+    sim.rooms = Rooms()
+    after_s = sim.step().requeue_after_s
+    assert sim.virtual.retried == []
+    assert after_s is not None
+    assert 30 <= after_s <= 90
+    sim.clock.advance(after_s)
+    sim.step()
+    assert sim.virtual.retried == ["default/second"]
 
 
 def test_a_virtual_cluster_that_does_not_answer_stops_nothing(sim: Simulation, job: JobBuilder) -> None:

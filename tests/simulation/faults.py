@@ -103,6 +103,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "catalog.current": CRASH,
     "store.get": CACHED,
     "store.count_live": CACHED,
+    "store.find_retained": CACHED,
     "store.list_surplus": CACHED,
     "store.find_request": CACHED,
     "store.allot_number": WRITE,

@@ -25,7 +25,7 @@ from kns.model.job.idempotency import find_first, is_remembered, read_request, r
 from kns.model.job.job import Accepted, DesiredState, Job, JobSpec, JobState, JobStatus, StopReason
 from kns.model.job.packed import PackedJob, pack_job, read_packed, unpack_job
 from kns.model.job.record import build_record, job_from_record, salvage_job, spec_to_record, status_to_record
-from kns.ports import MOST_SURPLUS, Clock, Object, Share, Tally
+from kns.ports import MOST_SURPLUS, Clock, Object, Retained, Share, Tally
 
 log = get_logger(__name__)
 
@@ -120,6 +120,12 @@ class KubeRecords:
     def get(self, record: str) -> Job | None:
         kept = self._cache.get(self._namespace, record)
         return None if kept is None or kept[1] is None else unpack_job(kept[1])
+
+    def find_retained(self, record: str) -> Retained | None:
+        kept = self._cache.get(self._namespace, record)
+        if kept is None or kept[1] is None or kept[1].retained_since is None:
+            return None
+        return Retained(kept[1].user, kept[1].retained_since)
 
     def find(self, number: int) -> Job | None:
         return self._first("number", number)

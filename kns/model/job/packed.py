@@ -10,11 +10,13 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from sys import intern
 from weakref import WeakValueDictionary
 
+from kns.model import names
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Job, JobState
@@ -25,8 +27,9 @@ _REMEMBERED = 128
 _LEVEL = 1  # of compression; higher levels take longer and save little
 _SAMPLE_BYTES = 24 * 1024  # zlib looks back 32 KiB
 
-# Stands for the part of a job that only its objects need, once these were removed.
-_NO_NESTED = NestedKubernetes.model_validate({"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]})
+# What stands in the text for the parts of a job that are beside it, and for those that only its objects need.
+_NO_NESTED = {"nested": {"templates": [{"name": "removed", "type": "kubectl", "path": "removed"}]}}
+_NOTHING_SETTLED: dict[str, list[str]] = {"parameters": [], "variables": [], "inheritedVariables": []}
 
 # The text of a job, beside which others are compressed: most are nearly the same, so only what differs remains. It is
 # replaced by the first text that is much longer, because the first job of all has no status yet.
@@ -40,8 +43,9 @@ _shared: WeakValueDictionary[bytes, NestedKubernetes] = WeakValueDictionary()
 class PackedJob:
     """
     `cores`, `gib` and `gpus` are those of its machines. `sleeps`: the job shall be asleep. `is_removed`: the job has
-    ended and nothing of it is left on the host. `nested` is shared by all jobs with equal values, and None if
-    `is_removed`. `data` can be decompressed with `sample` only, which many jobs share. Make it with `pack_job`.
+    ended and nothing of it is left on the host. `retained_since` is the end of such a job, unless its record is being
+    deleted or has no finalizer yet. `nested` is shared by all jobs with equal values, and None if `is_removed`. `data`
+    can be decompressed with `sample` only, which many jobs share. Make it with `pack_job`.
     """
 
     record: str
@@ -59,6 +63,7 @@ class PackedJob:
     state: JobState
     reason: str | None
     is_removed: bool
+    retained_since: datetime | None
     sleeps: bool
     nested: NestedKubernetes | None = field(repr=False)
     read_error: str | None
@@ -73,12 +78,12 @@ def pack_job(job: Job) -> PackedJob:
     """
     accepted, nodes = job.spec.accepted, job.spec.machine.nodes
     is_removed = job.is_ended and job.status.is_true(ConditionType.REMOVED)
-    spec = job.spec.model_copy(update={"submission": slim_submission(job.spec.submission)})
+    is_retained = is_removed and not job.deleting and names.FINALIZER in job.finalizers
+    namespace = job.location.namespace if job.location else None
+    spec = spec_to_record(job.spec)
+    spec["submission"] = slim_submission(job.spec.submission)
     if accepted is not None:
-        changes: dict[str, object] = {"nested": _NO_NESTED}
-        if is_removed:
-            changes |= {"parameters": [], "variables": [], "inherited_variables": []}
-        spec = spec.model_copy(update={"accepted": accepted.model_copy(update=changes)})
+        spec["accepted"] |= _NO_NESTED | (_NOTHING_SETTLED if is_removed else {})
     record = {
         "metadata": {
             "name": job.record,
@@ -89,7 +94,7 @@ def pack_job(job: Job) -> PackedJob:
             "deletionTimestamp": job.created.isoformat() if job.deleting else None,
             "finalizers": job.finalizers,
         },
-        "spec": spec_to_record(spec),
+        "spec": spec,
         "status": status_to_record(job.status),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -103,7 +108,7 @@ def pack_job(job: Job) -> PackedJob:
         payer=intern(accepted.payer) if accepted else None,
         number=job.number,
         name=accepted.name if accepted else None,
-        namespace=job.location.namespace if job.location else None,
+        namespace=job.record if namespace == job.record else namespace,  # mostly equal, and then one object
         app=intern(job.spec.app),
         cores=accepted.machine.cores(nodes) if accepted else 0,
         gib=accepted.machine.memory_gib(nodes) if accepted else 0,
@@ -111,6 +116,7 @@ def pack_job(job: Job) -> PackedJob:
         state=job.status.job_status,
         reason=intern(job.status.reason) if job.status.reason else None,
         is_removed=is_removed,
+        retained_since=job.status.end_time if is_retained else None,
         sleeps=bool(job.spec.sleep) and not job.is_ended,
         nested=_share(accepted.nested) if accepted and not is_removed else None,
         read_error=job.read_error,

@@ -89,8 +89,11 @@ def _read_time(text: str) -> datetime:
 
 def spec_to_record(spec: JobSpec) -> dict[str, Any]:
     """`spec` as stored: camelCase, without absent values, because the CRD's schema allows no null."""
-    data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if spec.accepted:  # these two keep the spelling of AppDef and catalogue
+    own_spelling = {"nested", "machine"}  # that of AppDef and catalogue
+    data: dict[str, Any] = spec.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"accepted": own_spelling}
+    )
+    if spec.accepted:
         data["accepted"]["nested"] = spec.accepted.nested.model_dump(mode="json", exclude_none=True)
         data["accepted"]["machine"] = spec.accepted.machine.model_dump(mode="json")
     return data

@@ -208,6 +208,23 @@ def test_a_removed_job_loses_what_only_a_live_one_needs() -> None:
     assert (read.spec.submission, read.record, read.uid) == (job.spec.submission, job.record, job.uid)
 
 
+@pytest.mark.parametrize(
+    ("job", "is_retained"),
+    [
+        (a_job().started(), False),
+        (a_job().started().ended(), False),
+        (a_job().started().ended().removed(), True),
+        (a_job().not_accepted().ended().removed(), True),
+        (a_job().started().ended().removed().deleted(), False),
+        (replace(a_job().started().ended().removed(), finalizers=()), False),
+    ],
+    ids=["live", "not removed", "removed", "never accepted", "being deleted", "without the finalizer"],
+)
+def test_a_packed_job_says_since_when_only_its_record_is_left(job: JobBuilder, is_retained: bool) -> None:
+    built = job.build()
+    assert pack_job(built).retained_since == (built.status.end_time if is_retained else None)
+
+
 def test_live_jobs_of_one_app_share_its_appdef() -> None:
     one, other = (pack_job(a_job().numbered(number).build()) for number in (7, 8))
     assert one.nested is other.nested is not None

@@ -2,19 +2,23 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from kns.main import EXIT_UNUSABLE, run
+from kns.engine.queue import WorkQueue
+from kns.main import EXIT_UNUSABLE, _Process, run
 from kns.settings import list_names
 from tests.builders import catalog_files
+from tests.fakes.stores import FakeClock
 from tests.ports import find_ports
 
 SECRET = "s3cr3t-key"
@@ -181,3 +185,12 @@ def test_a_port_that_is_taken_is_reported(away: dict[str, str], variable: str) -
         )
     assert ended.returncode == EXIT_UNUSABLE
     assert ended.stderr.startswith(f"kns: {variable}: cannot listen on {away[variable]}: Address already in use")
+
+
+def test_a_leader_queues_every_record_before_a_worker_starts() -> None:
+    """A worker that runs already would be given the records twice that it is done with."""
+    queue, seen = WorkQueue(clock=FakeClock(), rng=random.Random(1)), list[int]()
+    process = object.__new__(_Process)
+    process._parts = SimpleNamespace(queue=queue, records=SimpleNamespace(list_records=lambda: ["a", "b"]))  # type: ignore[assignment]
+    process._start_work(SimpleNamespace(start=lambda: seen.append(queue.depth)))  # type: ignore[arg-type]
+    assert seen == [2]
