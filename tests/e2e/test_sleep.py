@@ -4,6 +4,7 @@ a request of its page brings the waiting page and then the app, what was in its 
 to sleep and woken by request, and ended in its sleep.
 """
 
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -115,6 +116,12 @@ def test_an_idle_job_falls_asleep_and_a_visit_wakes_it(site: Site, job: TrialJob
         assert inside.get("configmap", "kept", _IN)["data"] == {"word": "asleep"}
         (pod,) = inside.get("pods", _IN)["items"]
         assert pod["status"]["phase"] == "Running"
+    woken = job.condition("Asleep")
+    assert woken is not None
+    made, since = (
+        datetime.fromisoformat(text) for text in (pod["metadata"]["creationTimestamp"], woken["lastTransitionTime"])
+    )
+    assert made < since, "it waited inside, so that the wake need not wait for a controller"
     usage = job.record()["status"]["usage"]
     assert not usage.get("paused")
 
