@@ -14,9 +14,10 @@ from kns.stages.access import read_kubeconfig
 log = get_logger(__name__)
 
 _NEXT_PAGE_AFTER_S = 5.0  # the syncer has tried a page by then
-# A new leader first brings all records up to date. Then it asks the virtual clusters, at moments spread over a minute.
+# A new leader first brings all records up to date. Then it asks the virtual clusters, at moments spread over half a
+# minute, and before the reconciles that each serving job has every minute anyway.
 _FIRST_ROUND_AFTER_S = 30.0
-_SPREAD_S = 60
+_SPREAD_S = 30
 
 
 def retry_refused(ctx: Context) -> float | None:

@@ -12,7 +12,7 @@ Every call may be repeated: what was done is read from the host, and only the re
 """
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError
@@ -24,11 +24,13 @@ from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
+from kns.stages.room import retry_refused
 from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, end_tenants_pods
 
 NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTER_STORAGE_CLASS of the site)"
 
 _LOOK_AFTER_S = 0.5
+_LATE_S = 30.0  # after the grace period: the kubelet is slow, or the leader has changed
 _REQUEUE_AFTER_S = 2.0  # while the watch reports what happens
 _RETRY_AFTER_S = 30.0  # of what the host refused
 _EVENTS_AFTER_S = 10.0  # a pod exists within a second, unless the host refuses it
@@ -53,7 +55,7 @@ def sleep(ctx: Context) -> Outcome:
     except (RefusedError, ForbiddenError) as error:
         said = f"the host cluster refused: {error}"
     with suppress(RefusedError, ForbiddenError):
-        control_plane = _find_control_plane(ctx)
+        control_plane = ctx.world.cluster.read(Kind.STATEFUL_SET, ctx.namespace, ctx.location.vcluster)
         if control_plane is None or control_plane["spec"].get("replicas", 1):
             allow_tenants_pods(ctx)
             _scale(ctx, ctx.world.cluster.read(Kind.DEPLOYMENT, ctx.namespace, names.SHELL), 1)
@@ -84,8 +86,8 @@ def _sleep(ctx: Context) -> Outcome:
     ingress.lead_to_kns(ctx)
     _scale_shell(ctx, 0)
     if control_plane["spec"].get("replicas", 1):
-        left = end_tenants_pods(ctx, spare_dns=False)
-        if left:
+        left = end_tenants_pods(ctx) or end_tenants_pods(ctx, spare_dns=False)
+        if left and _elapsed_s(ctx) < ctx.site.grace_s + _LATE_S:
             return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, f"pods still ending: {left}")
     if not _has_replicas(control_plane, 0):
         _scale(ctx, control_plane, 0)
@@ -114,9 +116,10 @@ def _wake(ctx: Context) -> Outcome:
     is_ending = any(pod["metadata"].get("deletionTimestamp") is not None for pod in pods)  # it was falling asleep
     if is_ending or not (control_plane.get("status") or {}).get("readyReplicas") or not _answers(ctx):
         return _await_control_plane(ctx, control_plane)
-    waited = ctx.elapsed_since(_began(ctx))
-    if waited >= timedelta(seconds=ctx.site.target_limit_s) or _is_app_ready(ctx):
+    if _elapsed_s(ctx) >= ctx.site.target_limit_s or _is_app_ready(ctx):
         return Done()
+    # A job that was woken before its control plane ended has a syncer that waits before it tries refused pods again.
+    retry_refused(ctx)
     return Wait(_LOOK_AFTER_S, Reason.WAKING, APP_STARTS)
 
 
@@ -218,7 +221,12 @@ def _is_app_ready(ctx: Context) -> bool:
     return ctx.world.cluster.has_ready_pod(ctx.namespace, selector)
 
 
+def _elapsed_s(ctx: Context) -> float:
+    """Seconds since the job was asked to sleep or to wake."""
+    return ctx.elapsed_since(_began(ctx)).total_seconds()
+
+
 def _began(ctx: Context) -> datetime:
-    """When the job was woken."""
+    """When the job was asked to sleep or to wake."""
     condition = ctx.job.status.condition(ConditionType.ASLEEP)
     return condition.last_transition_time if condition is not None else ctx.now

@@ -73,6 +73,7 @@ class FakeHost:
         self.app_starts = True  # whether the app's pod becomes ready
         self.has_scaled = False
         self.target_appears = True
+        self.stuck_pods: set[str] = set()  # their node is lost, so they never go
         self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
@@ -393,7 +394,8 @@ class FakeHost:
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
             return  # Kubernetes protects a bound volume
-        if kind is Kind.POD and obj["metadata"].get("deletionGracePeriodSeconds", 0) > FOR_EVER_S:
+        meta = obj["metadata"]
+        if kind is Kind.POD and (name in self.stuck_pods or meta.get("deletionGracePeriodSeconds", 0) > FOR_EVER_S):
             return
         if kind is not Kind.NAMESPACE:
             del self._objects[kind, namespace, name]

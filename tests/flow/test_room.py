@@ -99,7 +99,7 @@ def test_a_new_leader_asks_virtual_clusters_after_it_has_seen_all_jobs(sim: Simu
     after_s = sim.step().requeue_after_s
     assert sim.virtual.retried == []
     assert after_s is not None
-    assert 30 <= after_s <= 90
+    assert 30 <= after_s <= 60
     sim.clock.advance(after_s)
     sim.step()
     assert sim.virtual.retried == ["default/second"]

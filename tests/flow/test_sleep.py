@@ -13,6 +13,7 @@ from tests.fakes.host import UNSCHEDULABLE
 from tests.flow.conftest import Simulation
 
 NAMESPACE = "kns-job-7"
+WEB = f"web-x-default-x-{NAMESPACE}"
 SHELL_IMAGE = "registry.example.org/kns-gotty:1"
 
 
@@ -105,6 +106,17 @@ def test_the_tenants_pods_end_before_the_control_plane_and_nothing_replaces_them
     assert places == sorted(places)
 
 
+def test_a_pod_that_never_ends_does_not_keep_the_control_plane_running(serving: Simulation) -> None:
+    """Its node is lost, for example."""
+    serving.host.stuck_pods = {WEB}
+    ask(serving, asleep=True)
+    with pytest.raises(AssertionError, match="never came to asleep"):
+        serving.run(until="asleep", limit=200)
+    assert pods(serving) == [WEB]
+    serving.host.stuck_pods.clear()
+    serving.run(until="asleep")
+
+
 def test_a_sleeping_job_costs_no_write(serving: Simulation) -> None:
     fall_asleep(serving)
     calls, writes = len(serving.host.calls), len(serving.store.writes)
@@ -142,7 +154,7 @@ def test_a_job_leads_to_its_app_again_only_when_the_app_is_ready(serving: Simula
     settle(serving, times=20)
     assert read_rest(serving) is Rest.WAKING
     assert backends(serving)["/"] == names.WAKE
-    serving.host.change(Kind.POD, NAMESPACE, f"web-x-default-x-{NAMESPACE}", lambda pod: pod.pop("status"))
+    serving.host.change(Kind.POD, NAMESPACE, WEB, lambda pod: pod.pop("status"))
     serving.host.app_starts = True
     serving.run(until="serving")
     assert read_rest(serving) is Rest.AWAKE
@@ -250,6 +262,30 @@ def test_a_job_is_woken_while_it_falls_asleep(serving: Simulation) -> None:
     serving.run(until="serving")
     assert read_rest(serving) is Rest.AWAKE
     assert backends(serving)["/"] == names.TARGET
+
+
+def test_pods_that_the_sleep_refused_are_tried_at_once_if_it_is_broken_off(serving: Simulation) -> None:
+    """Their syncer runs on, and would wait as long again as they have waited."""
+    count(serving, "4")
+    settle(serving)
+    serving.virtual.retried.clear()
+    ask(serving, asleep=True)
+    for _ in range(2):
+        serving.step()
+    serving.host.app_starts = False
+    serving.host.settle()
+    serving.virtual.add_pod("default", "replacement")
+    count(serving, "1")
+    ask(serving, asleep=False)
+    settle(serving)
+    assert read_rest(serving) is Rest.WAKING
+    assert serving.virtual.retried == ["default/replacement"]
+
+
+def count(sim: Simulation, cores: str) -> None:
+    """The host counts that the job uses so many cores of 4."""
+    status = {"hard": {"requests.cpu": "4"}, "used": {"requests.cpu": cores}}
+    sim.host.change(Kind.RESOURCE_QUOTA, NAMESPACE, names.RESOURCE_QUOTA, lambda quota: quota.update(status=status))
 
 
 @pytest.mark.parametrize(
