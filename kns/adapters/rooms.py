@@ -2,17 +2,24 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 from kns.model.job.room import Room
 
-MOST_JOBS = 5_000  # about one kilobyte each; the job that was looked at longest ago is dropped
+MOST_ENDED = 1000  # some kilobytes each
 
 
 class Rooms:
-    """Implements `ports.RoomMemory`."""
+    """
+    Implements `ports.RoomMemory`.
 
-    def __init__(self, *, most: int = MOST_JOBS) -> None:
-        self._most = most
+    It has room for all live jobs: with a fixed number, one job more would make each look at a job push out the one that
+    is looked at next. Ended jobs are looked at no more, so of them the oldest are dropped.
+    """
+
+    def __init__(self, *, count_live: Callable[[], int], most_ended: int = MOST_ENDED) -> None:
+        self._count_live = count_live
+        self._most_ended = most_ended
         self._lock = threading.Lock()
         self._rooms: OrderedDict[str, Room] = OrderedDict()
 
@@ -21,8 +28,9 @@ class Rooms:
             return self._rooms.get(uid)
 
     def keep(self, uid: str, room: Room) -> None:
+        most = self._count_live() + self._most_ended
         with self._lock:
             self._rooms[uid] = room
             self._rooms.move_to_end(uid)
-            while len(self._rooms) > self._most:
+            while len(self._rooms) > most:
                 self._rooms.popitem(last=False)

@@ -69,7 +69,7 @@ class Parts:
             inputs=KubeInputs(client, namespace=self.namespace),
             catalog=catalog,
             identity=build_identity_provider(settings, clock, may_work=self.may_work),
-            rooms=Rooms(),
+            rooms=Rooms(count_live=self.records.count_all_live),
             doors=OwnPods(self.cluster.list_objects, namespace=self.namespace, clock=clock),
         )
         self.site: Site | None = None

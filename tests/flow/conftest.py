@@ -27,6 +27,11 @@ from tests.fakes.vcluster import FakeRenderer, FakeVirtualClusters
 SITE = a_site(limit_range=(LimitRangeItem(default={"cpu": "1"}),), jobs_domain=parse_jobs_domain("jobs.example.org"))
 
 
+def new_rooms() -> Rooms:
+    """What a leader of one job remembers at its start."""
+    return Rooms(count_live=lambda: 1)
+
+
 @dataclass
 class Simulation:
     """One installation of kns over fakes. `record` is the record of the job under test."""
@@ -39,7 +44,7 @@ class Simulation:
     virtual: FakeVirtualClusters
     catalog: StaticCatalog
     identity: IdentityProvider | None = None
-    rooms: Rooms = field(default_factory=Rooms)
+    rooms: Rooms = field(default_factory=new_rooms)
     doors: FakeDoors = field(default_factory=FakeDoors)
     site: Site = SITE
     record: str = "kns-job-7"

@@ -8,7 +8,7 @@ from kns.model.errors import UnavailableError
 from kns.model.job.room import Room
 from kns.ports import Kind
 from tests.builders import JobBuilder
-from tests.flow.conftest import Simulation
+from tests.flow.conftest import Simulation, new_rooms
 
 
 def use(sim: Simulation, cores: str) -> None:
@@ -85,7 +85,7 @@ def test_a_new_leader_looks_once_at_jobs_that_use_much(
     """It does not know whether room appeared before it led."""
     serve(sim, job, cores)
     sim.virtual.add_pod("default", "second")
-    sim.rooms = Rooms()
+    sim.rooms = new_rooms()
     for _ in range(3):
         sim.step()
     assert sim.virtual.retried == (["default/second"] if asked else [])
@@ -95,7 +95,7 @@ def test_a_new_leader_asks_virtual_clusters_after_it_has_seen_all_jobs(sim: Simu
     """Otherwise a thousand of them would be asked before the last record has its first reconcile."""
     serve(sim, job, "4")
     sim.virtual.add_pod("default", "second")
-    sim.rooms = Rooms()
+    sim.rooms = new_rooms()
     after_s = sim.step().requeue_after_s
     assert sim.virtual.retried == []
     assert after_s is not None
@@ -128,11 +128,14 @@ def test_an_ended_job_is_not_looked_at(sim: Simulation, job: JobBuilder) -> None
     assert sim.virtual.retried == []
 
 
-def test_what_a_leader_remembers_is_bounded() -> None:
-    rooms = Rooms(most=2)
-    for uid in ("a", "b", "a", "c"):
+def test_a_leader_remembers_all_live_jobs_and_a_bounded_number_of_ended_ones() -> None:
+    live = 3
+    rooms = Rooms(count_live=lambda: live, most_ended=1)
+    for uid in ("ended", "a", "b", "c", "a", "b", "c"):
         rooms.keep(uid, Room({}))
-    assert [rooms.recall(uid) is not None for uid in "abc"] == [True, False, True]
+    assert [uid for uid in ("ended", "a", "b", "c") if rooms.recall(uid)] == ["ended", "a", "b", "c"]
+    rooms.keep("d", Room({}))
+    assert [uid for uid in ("ended", "a", "b", "c", "d") if rooms.recall(uid)] == ["a", "b", "c", "d"]
 
 
 def test_the_mark_is_no_label_of_kns(sim: Simulation, job: JobBuilder) -> None:

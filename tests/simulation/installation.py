@@ -187,7 +187,10 @@ class Process:
         self.reconciler = Reconciler(
             store=records,
             writer=records,
-            world=World(**{name: port.fenced(self._leads) for name, port in ports.items()}, rooms=Rooms(most=8)),
+            world=World(
+                **{name: port.fenced(self._leads) for name, port in ports.items()},
+                rooms=Rooms(count_live=lambda: 0, most_ended=8),
+            ),
             site=world.site,
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),
