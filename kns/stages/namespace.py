@@ -23,7 +23,7 @@ from kns.ports import Context, Kind, Object
 from kns.stages import credentials
 from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
-from kns.stages.ownership import find_namespace, is_own
+from kns.stages.ownership import find_namespace, is_own, is_terminating
 from kns.stages.patience import wait_at_most
 from kns.stages.tenant import end_all_pods
 from kns.stages.web_shell import has_web_shell
@@ -37,10 +37,10 @@ _SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
 def ensure(ctx: Context) -> Outcome:
     cluster, found = ctx.world.cluster, find_namespace(ctx)
     if ctx.job.status.is_true(ConditionType.NAMESPACE_READY):
-        if found is None or _is_terminating(found):
+        if found is None or is_terminating(found):
             return Failed(Reason.NAMESPACE_GONE, f"namespace {ctx.namespace} was removed by somebody else")
         return credentials.follow(ctx) if ctx.member is None else Done()
-    if found is not None and _is_terminating(found) and is_own(found, ctx):
+    if found is not None and is_terminating(found) and is_own(found, ctx):
         # It was made ahead and discarded before the record was stored. The job gets a new one of the same name.
         return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
     if found is not None and not is_own(found, ctx):
@@ -110,17 +110,13 @@ def remove(ctx: Context) -> Outcome:
     found = find_namespace(ctx)
     if found is None or not is_own(found, ctx):
         return Done()
-    if not _is_terminating(found):
+    if not is_terminating(found):
         ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.namespace, uid=found["metadata"]["uid"])
     try:
         end_all_pods(ctx)
     except KnsError as error:  # the next reconcile tries again
         log.warning("pods_not_ended", error=str(error))
     return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
-
-
-def _is_terminating(namespace: Object) -> bool:
-    return namespace["metadata"].get("deletionTimestamp") is not None
 
 
 def _describe(namespace: Object) -> str:

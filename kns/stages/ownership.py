@@ -43,3 +43,7 @@ def has_foreign_namespace(ctx: Context) -> bool:
     """Whether another record owns the namespace. Not from the cache, because deletions depend on the answer."""
     found = ctx.world.cluster.read(Kind.NAMESPACE, "", ctx.namespace)
     return found is not None and not is_own(found, ctx)
+
+
+def is_terminating(namespace: Object) -> bool:
+    return namespace["metadata"].get("deletionTimestamp") is not None

@@ -8,7 +8,7 @@ request with a shorter grace period ends the pod earlier, also if the pod is ter
 from kns.model import names
 from kns.objects.namespace import build_drain_quota, refuses_pods
 from kns.ports import Context, Kind, Object
-from kns.stages.ownership import has_foreign_namespace
+from kns.stages.ownership import has_foreign_namespace, is_own, is_terminating
 
 # The least grace period of a pod. With 0 its object is deleted while its containers may still run.
 OWN_GRACE_S = 1
@@ -46,10 +46,14 @@ def end_all_pods(ctx: Context) -> None:
     Delete all pods of the terminating namespace with the site's grace period, in one request.
 
     The namespace's removal waits for its pods, and it waits half of the longest grace period in their specs at a time.
+    In a namespace that is not terminating, because its deletion met a conflict, the host would make new pods.
     """
     cluster, grace_s = ctx.world.cluster, max(ctx.site.grace_s, OWN_GRACE_S)
-    found = cluster.list_metadata(Kind.POD, ctx.namespace)
-    if any(_stays_longer(pod, grace_s) for pod in found) and not has_foreign_namespace(ctx):
+    pods = cluster.list_metadata(Kind.POD, ctx.namespace)
+    if not any(_stays_longer(pod, grace_s) for pod in pods):
+        return
+    found = cluster.read(Kind.NAMESPACE, "", ctx.namespace)
+    if found is not None and is_own(found, ctx) and is_terminating(found):
         cluster.delete_pods(ctx.namespace, "", grace_s=grace_s)
 
 

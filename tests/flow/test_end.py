@@ -40,6 +40,23 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert "service/web created" in sim.outputs.read(sim.record).render()
 
 
+def test_pods_live_on_until_their_namespace_is_terminating(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion met a conflict. In a namespace that stays, the host would make each deleted pod again."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    sim.host.calls.clear()
+    with monkeypatch.context() as conflict:
+        conflict.setattr(sim.host, "delete", lambda *_, **__: None)
+        sim.step()
+    assert not [call for call in sim.host.calls if call.startswith("delete_pods")]
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
 @pytest.mark.parametrize("reason", [StopReason.TERMINATE, StopReason.WALLTIME])
 def test_the_namespace_goes_first_and_all_pods_with_the_sites_grace(
     sim: Simulation, job: JobBuilder, reason: StopReason
