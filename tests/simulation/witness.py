@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from kns.model import names
 from kns.model.job.job import TRANSITIONS, Job, JobStatus
 from kns.model.job.output import JobOutput
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
+from kns.objects.namespace import refuses_pods
 from kns.ports import Kind, Object
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
@@ -50,18 +52,21 @@ def _end_of(status: JobStatus) -> tuple[Any, ...]:
 
 class WitnessedHost(FakeHost):
     """
-    No object is created twice, such as the init job or the control plane. Only pods are, once something was scaled: a
-    job that wakes gets new ones.
+    No object is created twice, such as the init job or the control plane. Only pods are: all of them once something was
+    scaled, and the tenant's once the quota of a sleep was lifted. A job that wakes gets new ones.
     """
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.made: Counter[str] = Counter()
+        self._has_lifted = False
 
     def put(self, kind: Kind, namespace: str, name: str, obj: Mapping[str, Any]) -> Object:
         what = f"{kind} {namespace}/{name}"
         self.made[what] += (kind, namespace, name) not in self._objects
-        if kind is Kind.POD and self.has_scaled:
+        self._has_lifted |= name == names.DRAIN_QUOTA and not refuses_pods(obj)
+        is_tenants = names.SYNCED_LABEL in (obj.get("metadata") or {}).get("labels", ())
+        if kind is Kind.POD and (self.has_scaled or (self._has_lifted and is_tenants)):
             return super().put(kind, namespace, name, obj)
         assert self.made[what] == 1, f"{what} was made again"
         return super().put(kind, namespace, name, obj)
