@@ -12,7 +12,7 @@ from kns.stages.ownership import has_foreign_namespace, is_own, is_terminating
 
 # The least grace period of a pod. With 0 its object is deleted while its containers may still run.
 OWN_GRACE_S = 1
-_NOT_DNS = ",k8s-app!=vcluster-kube-dns"
+_NOT_DNS = "k8s-app!=vcluster-kube-dns"
 
 
 def end_tenants_pods(ctx: Context, *, spare_dns: bool = True) -> int:
@@ -22,7 +22,8 @@ def end_tenants_pods(ctx: Context, *, spare_dns: bool = True) -> int:
     A quota of no pods keeps the syncer from making the replacements that the tenant's controllers want. The pods that
     serve DNS to the terminating ones are spared; a tenant may label any pod so.
     """
-    selector = f"{names.SYNCED_LABEL}={ctx.location.vcluster}{_NOT_DNS if spare_dns else ''}"
+    synced = f"{names.SYNCED_LABEL}={ctx.location.vcluster}"
+    selector = f"{synced},{_NOT_DNS}" if spare_dns else synced
     pods = ctx.world.cluster.list_metadata(Kind.POD, ctx.namespace, selector)
     if any(_stays_longer(pod, ctx.site.grace_s) for pod in pods) and not has_foreign_namespace(ctx):
         ctx.world.cluster.apply(build_drain_quota(ctx.location))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -191,6 +192,8 @@ def test_a_leader_queues_every_record_before_a_worker_starts() -> None:
     """A worker that runs already would be given the records twice that it is done with."""
     queue, seen = WorkQueue(clock=FakeClock(), rng=random.Random(1)), list[int]()
     process = object.__new__(_Process)
-    process._parts = SimpleNamespace(queue=queue, records=SimpleNamespace(list_records=lambda: ["a", "b"]))  # type: ignore[assignment]
-    process._start_work(SimpleNamespace(start=lambda: seen.append(queue.depth)))  # type: ignore[arg-type]
+    parts: Any = SimpleNamespace(queue=queue, records=SimpleNamespace(list_records=lambda: ["a", "b"]))
+    work: Any = SimpleNamespace(start=lambda: seen.append(queue.depth))
+    process._parts = parts
+    process._start_work(work)
     assert seen == [2]
