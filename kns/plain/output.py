@@ -145,7 +145,7 @@ class Output:
                     break
             except NotFoundError as error:
                 if self._find_state(state).is_completed:
-                    if not reader.since:
+                    if not reader.has_read:
                         raise OutputMissingError(
                             f"Job {self._job_id} has no output, because its pod was deleted"
                         ) from error
