@@ -5,6 +5,7 @@ side of the same reasons.
 
 from collections.abc import Mapping
 
+from kns.model import names
 from kns.model.job.conditions import Reason
 
 _WAIT = "Nothing is wrong so far; wait some seconds."
@@ -86,11 +87,14 @@ WARNING_ADVICE: Mapping[str, str] = {
 NO_NODE_OF_MACHINE = (
     "No node of the host belongs to the job's machine. Choose another, or ask the site's administrator."
 )
+NO_PODS_NOW = "This pod was refused because the job ended, slept or began to wake. It needs nothing."
 _MISMATCHES = ("node affinity", "node selector", "untolerated taint")
 
 
 def find_warning_advice(reason: str, message: str) -> str:
     """What a user can do about a warning of the host; "" if nothing is known."""
+    if f"quota: {names.DRAIN_QUOTA}," in message:
+        return NO_PODS_NOW
     if reason == "FailedScheduling" and "Insufficient" not in message and any(each in message for each in _MISMATCHES):
         return NO_NODE_OF_MACHINE  # waiting for room does not help
     return WARNING_ADVICE.get(reason, "")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kns.model import names
 from kns.model.errors import ForbiddenError, NotFoundError, UnavailableError
 from kns.model.job.conditions import ConditionType as C
 from kns.model.job.conditions import Reason
@@ -12,7 +13,7 @@ from kns.model.job.job import AdoptedNamespace, JobState
 from kns.ports import Kind
 from kns.service.explain import MOST_SHOWN, Explanation, Standing, explain
 from kns.service.ports import ServicePorts
-from kns.service.words import ADVICE, NO_NODE_OF_MACHINE, WARNING_ADVICE
+from kns.service.words import ADVICE, NO_NODE_OF_MACHINE, NO_PODS_NOW, WARNING_ADVICE
 from tests.builders import JobBuilder, a_job
 from tests.fakes.pool import FakePool
 from tests.fakes.stores import FakeClock, MemoryNamespaces
@@ -205,4 +206,22 @@ def test_a_machine_without_nodes_is_told_from_one_that_is_full(
     ports: ServicePorts, host: MemoryNamespaces, cause: str, advice: str
 ) -> None:
     host.objects[Kind.EVENT, NAMESPACE] = [a_warning("FailedScheduling", NO_NODES.format(cause), second=1)]
+    assert ask(ports, a_job().exposed()).advice == (advice,)
+
+
+REFUSED = 'pods "p" is forbidden: exceeded quota: {}, requested: pods=1, used: pods=0, limited: pods=0'
+
+
+@pytest.mark.parametrize(
+    ("quota", "advice"),
+    [
+        (names.DRAIN_QUOTA, NO_PODS_NOW),
+        (names.RESOURCE_QUOTA, WARNING_ADVICE["FailedCreate"]),
+        (f"my-{names.DRAIN_QUOTA}", WARNING_ADVICE["FailedCreate"]),
+    ],
+)
+def test_a_pod_that_is_refused_in_a_sleep_needs_no_larger_machine(
+    ports: ServicePorts, host: MemoryNamespaces, quota: str, advice: str
+) -> None:
+    host.objects[Kind.EVENT, NAMESPACE] = [a_warning("FailedCreate", REFUSED.format(quota), second=1)]
     assert ask(ports, a_job().exposed()).advice == (advice,)
