@@ -106,7 +106,7 @@ class BodyReader:
     Reads the body into `request.state.body`, so that `def` routes have it, too.
 
     It refuses a body above its limit. While all bodies together exceed theirs, it accepts only small ones. Only a POST
-    has a body, and below `relays` every method.
+    has a body, and below `relays` every method. What another request sends as its body is not read.
 
     The rest of a refused body is read and dropped, so that a client that still writes gets the answer. If the
     connection stays open, the server does it after the answer. Otherwise it happens here, before the answer closes the
@@ -124,9 +124,8 @@ class BodyReader:
             await self._app(scope, receive, send)
             return
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            answer = render_error(
-                scope, BAD_REQUEST
-            )  # readers, such as a proxy in front, disagree on where the body ends
+            # Readers, such as a proxy in front, disagree on where the body ends.
+            answer = render_error(scope, BAD_REQUEST)
             answer.headers["connection"] = "close"
             await answer(scope, receive, send)
             return
@@ -136,8 +135,8 @@ class BodyReader:
             error, is_whole = await self._read(receive, into=body) if has_body else (None, True)
             if error is not None:
                 self._release(body)
-                if not is_whole and _closes(scope):
-                    await _drop_rest(receive)
+                if not is_whole and _closes(scope) and not await _drop_rest(receive):
+                    error = _CLIENT_GONE
                 await render_error(scope, error)(scope, receive, send)
                 return
             state: dict[str, Any] = scope.setdefault("state", {})
@@ -174,9 +173,13 @@ def _closes(scope: Scope) -> bool:
     return scope.get("http_version") == "1.0" or any(b"close" in value for value in wants)
 
 
-async def _drop_rest(receive: Receive) -> None:
+async def _drop_rest(receive: Receive) -> bool:
+    """Whether the client is still there. The server's time limit ends the wait with a disconnect, after its own 408."""
     dropped, more = 0, True
     while more and dropped < MOST_DROPPED_BYTES:
-        message = await receive()  # ends with a disconnect when the server's time limit is over
-        more = message["type"] != "http.disconnect" and message.get("more_body", False)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return False
+        more = message.get("more_body", False)
         dropped += len(message.get("body", b""))
+    return True

@@ -1,6 +1,7 @@
 """Clients that make the server wait, that never stop sending, or that are many."""
 
 import asyncio
+import json
 import re
 import socket
 import threading
@@ -142,6 +143,8 @@ def test_the_rest_of_a_refused_body_is_not_awaited_for_longer_than_a_request(obs
         assert read_answer(connection).status == 408
         served.log = observed
         served.assert_unharmed()
+    lines = [json.loads(line) for line in observed.getvalue().splitlines()]
+    assert [line["status"] for line in lines if line.get("path") == "/jarvice/submit"] == [499], "nobody got a 413"
 
 
 @pytest.mark.proves("security", "send a byte now and then, never finish a request, never read the answer")
