@@ -137,7 +137,7 @@ class StatusStreams:
             if not streams:
                 self._shown.clear()  # nobody is told of the jobs that end from now on
                 return
-            view = self._jobs.peek(job_id)
+            view = self._confirm(job_id)
             if view is None:
                 if submitted is not None:
                     for stream in streams:
@@ -146,6 +146,13 @@ class StatusStreams:
                 self._write_gone(job_id, streams)
             else:
                 self._write(view, [stream for stream in streams if stream.sees(view)])
+
+    def _confirm(self, job_id: str) -> View | None:
+        """An end is final for the Launcher. If the API server does not answer, the caches decide."""
+        try:
+            return self._jobs.confirm(job_id)
+        except KnsError:
+            return self._jobs.peek(job_id)
 
     def _write(self, view: View, streams: Iterable[_Stream]) -> None:
         shown = _show(view)

@@ -157,9 +157,9 @@ class PlainJobs:
         obj = self._cluster.find_job(job_id)
         return None if obj is None else self._view(obj)
 
-    def reread(self, job_id: str) -> View | None:
+    def confirm(self, job_id: str) -> View | None:
         """
-        The job with its Kubernetes Job from the API server. None if the job is gone.
+        Like `peek`, but a job that has ended, and whose end nobody has stored yet, is read from the API server.
 
         The watch of the Jobs may be behind that of the pods. Then a pod is seen to end before the annotation of another
         process that says who ended it.
@@ -167,6 +167,9 @@ class PlainJobs:
         Raises:
             KnsError: the API server did not answer.
         """
+        view = self.peek(job_id)
+        if view is None or not view.state.is_completed or view.stored.end:
+            return view
         obj = self._cluster.read_job(job_id)
         return None if obj is None else self._view(obj)
 

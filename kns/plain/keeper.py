@@ -71,9 +71,7 @@ class Keeper:
         Raises:
             KnsError: the cluster did not do it; the next look repeats it.
         """
-        view = self._jobs.peek(job_id)
-        if view is not None and view.state.is_completed and not view.stored.end:
-            view = self._jobs.reread(job_id)
+        view = self._jobs.confirm(job_id)
         if view is not None and view.state.is_unsure:
             view = self._jobs.resolve(job_id)
         if view is None or view.stored.is_deleted:

@@ -73,6 +73,9 @@ class Jobs:
     def peek(self, job_id: str) -> View | None:
         return self.views.get(job_id)
 
+    def confirm(self, job_id: str) -> View | None:
+        return self.peek(job_id)
+
     def has_failed(self, job_id: str) -> bool:
         return False
 

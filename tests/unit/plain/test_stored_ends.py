@@ -1,11 +1,16 @@
 """How a job ended is stored once and for good, although the watch of Jobs may be behind that of pods."""
 
+import io
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from kns.adapters.clock import SystemClock
+from kns.launcher.frames import FrameReader, Outbox
+from kns.launcher.streams import StatusStreams
+from kns.model.errors import UnavailableError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob
@@ -67,6 +72,11 @@ class Plugin:
         return str(annotations.get(names.END, ""))
 
 
+class Sink(io.BytesIO):
+    def statuses(self) -> list[str]:
+        return [json.loads(frame)["status"] for frame in FrameReader(max_bytes=1 << 20).feed(self.getvalue())]
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> Plugin:
     return Plugin(tmp_path)
@@ -79,6 +89,29 @@ def test_a_job_that_another_plugin_killed_is_killed(plugin: Plugin) -> None:
     plugin.keeper.look(plugin.job_id)
     assert f'"status": "{Status.KILLED}"' in plugin.read_end()
     assert '"message": "killed by its user"' in plugin.read_end()
+
+
+def test_the_launcher_is_told_of_one_end_only(plugin: Plugin) -> None:
+    """The end of a job is final for the Launcher."""
+    streams = StatusStreams(plugin.jobs, Outbox(sink := Sink(), max_bytes=1 << 20))
+    streams.open(1, "*", "*")
+    plugin.cluster.stop_watch_of_jobs()
+    plugin.annotate(names.ASKED, str(Asked.KILL))
+    plugin.end_pod()
+    streams._look(plugin.job_id)
+    assert sink.statuses() == ["Pending", "Killed"]
+
+
+def test_a_launcher_is_told_of_an_end_that_cannot_be_confirmed(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Kept | None:
+        raise UnavailableError(f"no answer about {name}")
+
+    streams = StatusStreams(plugin.jobs, Outbox(sink := Sink(), max_bytes=1 << 20))
+    streams.open(1, "*", "*")
+    monkeypatch.setattr(plugin.cluster, "read_job", fail)
+    plugin.end_pod()
+    streams._look(plugin.job_id)
+    assert sink.statuses() == ["Pending", "Finished"]
 
 
 def test_an_end_that_another_plugin_has_stored_stays(plugin: Plugin) -> None:
