@@ -5,10 +5,10 @@ Almost all objects of a job are in its namespace, so deleting the namespace remo
 is never touched.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from kns.logs import get_logger
-from kns.model.errors import KnsError
+from kns.model.errors import ForbiddenError, KnsError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.objects.namespace import (
     build_limit_range,
@@ -25,12 +25,13 @@ from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own, is_terminating
 from kns.stages.patience import wait_at_most
-from kns.stages.tenant import end_all_pods
+from kns.stages.tenant import end_all_pods, end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 log = get_logger(__name__)
 
 _REMOVAL_AFTER_S = 2.0
+_PODS_SHOWN = 3
 _SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
 
 
@@ -104,23 +105,36 @@ def _deliver_credentials(ctx: Context) -> Outcome:
 
 def remove(ctx: Context) -> Outcome:
     """
-    The namespace first: from then on nobody can create a pod in it. Then its pods, in the same reconcile, because a
-    tenant's pod may ask for a grace period of years. Kubernetes removes kns's rights in it only when no pod is left.
+    The tenant's pods first: the first request to end a pod decides how long its node waits for it, and in a terminating
+    namespace that may be the namespace controller's. Then the namespace: from then on nobody can create a pod in it.
+    Then all other pods, in the same reconcile. Kubernetes removes kns's rights in it only when no pod is left.
     """
     found = find_namespace(ctx)
     if found is None or not is_own(found, ctx):
         return Done()
     if not is_terminating(found):
+        try:
+            end_tenants_pods(ctx, spare_dns=False, insist=True)
+        except (ForbiddenError, RefusedError) as error:  # for example, kns ended before it gave itself rights in it
+            log.warning("pods_not_ended", error=str(error))
         ctx.world.cluster.delete(Kind.NAMESPACE, "", ctx.namespace, uid=found["metadata"]["uid"])
+    left: Sequence[str] = ()
     try:
-        end_all_pods(ctx)
+        left = end_all_pods(ctx)
     except KnsError as error:  # the next reconcile tries again
         log.warning("pods_not_ended", error=str(error))
-    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found)}")
+    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found, left)}")
 
 
-def _describe(namespace: Object) -> str:
-    """What delays the namespace's removal, in the API server's words. kns never strips a finalizer of others."""
+def _describe(namespace: Object, pods: Sequence[str] = ()) -> str:
+    """
+    What delays the namespace's removal: the API server's words, and the pods, of which it says nothing as long as there
+    are any. kns never strips a finalizer of others.
+    """
     conditions = (namespace.get("status") or {}).get("conditions") or ()
     messages = [c["message"] for c in conditions if c.get("status") == "True" and c.get("message")]
+    if pods:
+        # A number would make a new text, and a write, of each pod that goes.
+        others = " and others" if len(pods) > _PODS_SHOWN else ""
+        messages.append(f"pods still ending: {', '.join(sorted(pods)[:_PODS_SHOWN])}{others}")
     return f": {'; '.join(messages)}" if messages else ""

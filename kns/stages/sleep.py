@@ -25,7 +25,7 @@ from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
 from kns.stages.room import retry_refused
-from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, end_tenants_pods
+from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, choose_grace_s, end_tenants_pods, stays_longer
 
 NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTER_STORAGE_CLASS of the site)"
 
@@ -166,20 +166,15 @@ def _end_pods(ctx: Context) -> int:
     Nothing makes new ones: the control plane is gone, the web shell's Deployment wants none, and the Kubernetes Job of
     the deployment has ended.
     """
-    cluster, grace_s = ctx.world.cluster, ctx.site.grace_s
+    cluster, grace_s = ctx.world.cluster, choose_grace_s(ctx)
     tenants, own = f"{names.SYNCED_LABEL}={ctx.location.vcluster}", f"!{names.SYNCED_LABEL}"
     left = 0
     for selector, seconds in ((tenants, grace_s), (own, OWN_GRACE_S)):
         pods = cluster.list_metadata(Kind.POD, ctx.namespace, selector)
         left += len(pods)
-        if any(_stays_longer(pod, seconds) for pod in pods) and not has_foreign_namespace(ctx):
+        if any(stays_longer(pod, seconds) for pod in pods) and not has_foreign_namespace(ctx):
             cluster.delete_pods(ctx.namespace, selector, grace_s=seconds)
     return left
-
-
-def _stays_longer(pod: Object, grace_s: int) -> bool:
-    meta = pod["metadata"]
-    return meta.get("deletionTimestamp") is None or (meta.get("deletionGracePeriodSeconds") or 0) > grace_s
 
 
 def _answers(ctx: Context) -> bool:

@@ -8,10 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from kns.logs import get_logger
 from kns.model import names
+from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.job.member import is_member
 from kns.ports import Kind, Object, World
 from kns.stages.orphans import Find, Installation, Owner, SweptKind
+from kns.stages.tenant import OWN_GRACE_S
+
+log = get_logger(__name__)
 
 _BY_KNS = f"{names.MANAGED_BY_LABEL}=kns"
 _JOBS_BY_KNS = f"{names.JOB_LABEL},{_BY_KNS}"
@@ -139,6 +144,13 @@ def _list_clients(world: World, installation: Installation) -> Iterable[Find]:
 
 
 def _delete_namespace(world: World, _installation: Installation, find: Find) -> None:
+    """The tenant's pods first, as in `kns.stages.namespace.remove`; nobody knows the job's grace period any more."""
+    found = world.cluster.read(Kind.NAMESPACE, "", find.name)
+    if found is not None and found["metadata"]["uid"] == find.key:
+        try:
+            world.cluster.delete_pods(find.name, names.SYNCED_LABEL, grace_s=OWN_GRACE_S)
+        except (ForbiddenError, RefusedError) as error:  # after another error the next sweep tries again
+            log.warning("pods_not_ended", namespace=find.name, error=str(error))
     world.cluster.delete(Kind.NAMESPACE, "", find.name, uid=find.key)
 
 

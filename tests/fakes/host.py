@@ -27,7 +27,7 @@ from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
 CLUSTER_IP = "10.96.1.7"
-FOR_EVER_S = 3600  # longer than any test waits for a pod
+FOR_EVER_S = 600  # longer than any test waits for a pod
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
@@ -394,8 +394,7 @@ class FakeHost:
     def _finish_deletion(self, kind: Kind, namespace: str, name: str, obj: Object) -> None:
         if kind is Kind.PERSISTENT_VOLUME and self._claim_of(obj) is not None:
             return  # Kubernetes protects a bound volume
-        meta = obj["metadata"]
-        if kind is Kind.POD and (name in self.stuck_pods or meta.get("deletionGracePeriodSeconds", 0) > FOR_EVER_S):
+        if kind is Kind.POD and (name in self.stuck_pods or self._first_grace_s(obj) > FOR_EVER_S):
             return
         if kind is not Kind.NAMESPACE:
             del self._objects[kind, namespace, name]
@@ -409,10 +408,20 @@ class FakeHost:
 
     @staticmethod
     def _end_pod(pod: Object, grace_s: int) -> None:
-        """As Kubernetes does it: a running grace period can only become shorter."""
+        """
+        As Kubernetes does it: a running grace period can only become shorter, and does so in the pod's object only. Its
+        kubelet waits for the first one.
+        """
         meta = pod["metadata"]
         meta.setdefault("deletionTimestamp", "now")
-        meta["deletionGracePeriodSeconds"] = min(meta.get("deletionGracePeriodSeconds", grace_s), grace_s)
+        first_s = meta.get("deletionGracePeriodSeconds", grace_s)
+        pod.setdefault("kubelet", {"graceSeconds": first_s})
+        meta["deletionGracePeriodSeconds"] = min(first_s, grace_s)
+
+    @staticmethod
+    def _first_grace_s(pod: Object) -> int:
+        told = pod.get("kubelet", {}).get("graceSeconds")
+        return int(pod["metadata"].get("deletionGracePeriodSeconds", 0) if told is None else told)
 
     def _may_create_pod(self, namespace: str) -> bool:
         """Neither a quota of no pods nor the end of the namespace refuses it."""
@@ -426,7 +435,7 @@ class FakeHost:
         pods = [obj for (kind, ns, _), obj in self._objects.items() if (kind, ns) == (Kind.POD, namespace)]
         for pod in pods:
             self._end_pod(pod, pod.get("spec", {}).get("terminationGracePeriodSeconds", 30))
-        return any(pod["metadata"]["deletionGracePeriodSeconds"] > FOR_EVER_S for pod in pods)
+        return any(self._first_grace_s(pod) > FOR_EVER_S for pod in pods)
 
     def _claim_of(self, volume: Object) -> Object | None:
         """The claim that a volume names, if a claim with that uid exists."""

@@ -4,7 +4,7 @@ Every way to stop a job, and its removal: nothing is left on the simulated host.
 Some tests replace one method of their own host; mypy needs an ignore for each.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -40,30 +40,35 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert "service/web created" in sim.outputs.read(sim.record).render()
 
 
-def test_pods_live_on_until_their_namespace_is_terminating(
+def test_the_control_plane_lives_on_until_its_namespace_is_terminating(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The deletion met a conflict. In a namespace that stays, the host would make each deleted pod again."""
+    """
+    The deletion met a conflict. In a namespace that stays, the host would make the pod again. The tenant's pods have a
+    quota against that.
+    """
     sim.submit(job)
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="ended")
-    sim.host.calls.clear()
     with monkeypatch.context() as conflict:
         conflict.setattr(sim.host, "delete", lambda *_, **__: None)
-        sim.step()
-    assert not [call for call in sim.host.calls if call.startswith("delete_pods")]
+        for _ in range(3):
+            sim.step()
+            sim.host.settle()
+    pods = [obj["metadata"]["name"] for obj in sim.host.dump() if obj["kind"] == "Pod"]
+    assert sorted(pods) == ["kns-init-0", "kns-job-7-0"]
     sim.run(until="retained")
     assert sim.host.left == []
 
 
 @pytest.mark.parametrize("reason", [StopReason.TERMINATE, StopReason.WALLTIME])
-def test_the_namespace_goes_first_and_all_pods_with_the_sites_grace(
+def test_all_pods_end_with_the_sites_grace_and_the_tenants_before_their_namespace(
     sim: Simulation, job: JobBuilder, reason: StopReason
 ) -> None:
     """
-    Kubernetes removes a namespace in one go only if its pods are gone by then. In a terminating namespace no controller
-    replaces them. It takes two writes.
+    The first request to end a pod decides how long its kubelet waits. Kubernetes removes a namespace in one go only if
+    its pods are gone by then. In a terminating namespace no controller replaces those of kns. It takes four writes.
     """
     sim.submit(job)
     sim.run(until="serving")
@@ -76,64 +81,158 @@ def test_the_namespace_goes_first_and_all_pods_with_the_sites_grace(
     pods = {obj["metadata"]["name"]: obj["metadata"] for obj in sim.host.dump() if obj["kind"] == "Pod"}
     expected = dict.fromkeys(("dns", "kns-init-0", "kns-job-7-0", "web-x-default-x-kns-job-7"), sim.site.grace_s)
     assert {name: meta["deletionGracePeriodSeconds"] for name, meta in pods.items()} == expected
-    assert sim.host.calls == ["delete Namespace /kns-job-7", "delete_pods kns-job-7  grace=3"]
+    assert sim.host.calls == [
+        "apply ResourceQuota kns-job-7/kns-drain",
+        "delete_pods kns-job-7 vcluster.loft.sh/managed-by=kns-job-7 grace=3",
+        "delete Namespace /kns-job-7",
+        "delete_pods kns-job-7  grace=3",
+    ]
     sim.run(until="retained")
     assert sim.host.left == []
 
 
-def _stubborn(*, ending: bool) -> dict[str, Any]:
-    """A tenant's pod with a grace period of years; `ending`: the tenant deleted it already."""
+def _stubborn(*, ending: bool = False) -> dict[str, Any]:
+    """A tenant's pod with the longest grace period that the policy allows; `ending`: the tenant deleted it already."""
     meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
     if ending:
-        meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 10**8}
-    return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 10**8}}
+        meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 3600}
+    return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 3600}}
 
 
 @pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
-@pytest.mark.parametrize("ending", [False, True])
-@pytest.mark.parametrize("how", [*StopReason, "namespace deleted"])
+@pytest.mark.parametrize("reason", StopReason)
 def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
-    sim: Simulation, job: JobBuilder, how: StopReason | str, *, ending: bool
+    sim: Simulation, job: JobBuilder, reason: StopReason
 ) -> None:
     sim.submit(job)
     sim.run(until="serving")
     sim.host.target_appears = False  # nor the app's own pod, which would make kns act as well
     sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=ending))
-    if isinstance(how, StopReason):
-        sim.store.request_stop(sim.job, how)
-    else:
-        sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
+    sim.store.request_stop(sim.job, reason)
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def test_kns_ends_the_pods_of_a_namespace_that_somebody_deleted(sim: Simulation, job: JobBuilder) -> None:
+    """Kubernetes does so after five seconds, and with each pod's own grace period."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
+    sim.host.namespace_stuck = "the namespace controller has not begun"
+    for _ in range(3):
+        sim.step()
+    assert "delete_pods kns-job-7  grace=3" in sim.host.calls
+    sim.host.namespace_stuck = ""
     sim.run(until="retained")
     assert sim.host.left == []
 
 
 @pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
-def test_a_crash_between_namespace_and_pods_leaves_no_pod_to_its_own_grace(sim: Simulation, job: JobBuilder) -> None:
-    """The namespace is terminating, and nobody has ended its pods yet."""
+@pytest.mark.parametrize("call", ["apply", "delete_pods", "delete"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_in_the_removal_leaves_no_pod_to_its_own_grace(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, call: str, when: str
+) -> None:
+    """kns is killed at the first call of this kind, and for some time nobody leads: Kubernetes goes on."""
     sim.submit(job)
     sim.run(until="serving")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=False))
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="ended")
-    sim.host.delete(Kind.NAMESPACE, "", "kns-job-7")
-    sim.host.settle()
+    done = getattr(sim.host, call)
+
+    def die(*args: Any, **more: Any) -> NoReturn:
+        if when == "after":
+            done(*args, **more)
+        raise KilledError
+
+    with monkeypatch.context() as crash:
+        crash.setattr(sim.host, call, die)
+        with pytest.raises(KilledError):
+            sim.step()
+    for _ in range(3):
+        sim.host.settle()
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+class KilledError(BaseException):
+    """Nothing catches it, as nothing catches a signal."""
+
+
+def test_the_pod_that_keeps_the_namespace_is_named(sim: Simulation, job: JobBuilder) -> None:
+    """The tenant ended it before the job ended, so that its kubelet waits for as long as they said."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=True))
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    for _ in range(20):
+        sim.step()
+        sim.clock.advance(5)
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert removed.message.startswith("namespace kns-job-7 is terminating: pods still ending: ")
+    assert "stubborn" in removed.message
+    sim.host.drop(Kind.POD, "kns-job-7", "stubborn")
     sim.run(until="retained")
     assert sim.host.left == []
 
 
 @pytest.mark.parametrize("error", [ForbiddenError("no RoleBinding"), RefusedError("a webhook says no")], ids=repr)
+@pytest.mark.parametrize("call", ["apply", "delete_pods"])
 def test_what_keeps_kns_from_the_pods_does_not_keep_the_namespace(
-    sim: Simulation, job: JobBuilder, error: KnsError
+    sim: Simulation, job: JobBuilder, error: KnsError, call: str
 ) -> None:
     sim.submit(job)
     sim.run(until="serving")
 
-    def refuse(namespace: str, selector: str, *, grace_s: int) -> None:
+    def refuse(*_args: object, **_more: object) -> NoReturn:
         raise error
 
-    sim.host.delete_pods = refuse  # type: ignore[method-assign]
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    setattr(sim.host, call, refuse)
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def test_a_refused_quota_does_not_keep_kns_from_the_pods(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_more: object) -> NoReturn:
+        raise RefusedError("a webhook admits no quota")
+
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    monkeypatch.setattr(sim.host, "apply", refuse)
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+@pytest.mark.parametrize("call", ["list_metadata", "apply", "delete_pods", "delete"])
+def test_an_error_that_passes_leaves_no_pod_to_its_own_grace(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The host is slow for one reconcile, and Kubernetes goes on with what it was asked for."""
+
+    def time_out(*_args: object, **_more: object) -> NoReturn:
+        raise UnavailableError("no answer")
+
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    with monkeypatch.context() as slow:
+        slow.setattr(sim.host, call, time_out)
+        sim.step()
+    for _ in range(3):
+        sim.host.settle()
     sim.run(until="retained")
     assert sim.host.left == []
 

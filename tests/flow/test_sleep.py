@@ -106,13 +106,16 @@ def test_the_tenants_pods_end_before_the_control_plane_and_nothing_replaces_them
     assert places == sorted(places)
 
 
-def test_a_pod_that_never_ends_does_not_keep_the_control_plane_running(serving: Simulation) -> None:
-    """Its node is lost, for example."""
+@pytest.mark.parametrize("grace_s", [0, 3])
+def test_a_pod_that_never_ends_does_not_keep_the_control_plane_running(serving: Simulation, grace_s: int) -> None:
+    """Its node is lost, for example. With a grace period of 0 its object would go, and its containers might run on."""
+    serving.configure(grace_s=grace_s)
     serving.host.stuck_pods = {WEB}
     ask(serving, asleep=True)
     with pytest.raises(AssertionError, match="never came to asleep"):
         serving.run(until="asleep", limit=200)
     assert pods(serving) == [WEB]
+    assert not [call for call in serving.host.calls if call.endswith("grace=0")]
     serving.host.stuck_pods.clear()
     serving.run(until="asleep")
 

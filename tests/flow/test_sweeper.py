@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kns.engine.sweeper import Sweeper, SweepRules
+from kns.model import names
 from kns.model.errors import UnavailableError
 from kns.model.job.job import StopReason
 from kns.model.site import KeycloakSettings
@@ -73,6 +74,21 @@ def test_what_a_forced_deletion_leaves_is_swept(sim: Simulation, job: JobBuilder
         event["involvedObject"]["kind"]: event["count"] for event in one.host.list_objects(Kind.EVENT, "kns-system")
     }
     assert told == {"Namespace": 1, "PersistentVolume": 1, "KeycloakClient": 1}
+
+
+def test_the_pods_of_an_orphan_end_before_its_namespace(sim: Simulation, job: JobBuilder) -> None:
+    """Otherwise its controller gives each the grace period of the pod's own, and only the first one counts."""
+    one, _ = a_simulation(sim)
+    one.submit(job)
+    one.run(until="serving")
+    stubborn = {
+        "metadata": {"labels": {names.SYNCED_LABEL: "kns-job-7"}},
+        "spec": {"terminationGracePeriodSeconds": 3600},
+    }
+    one.host.put(Kind.POD, "kns-job-7", "stubborn", stubborn)
+    one.store.force_away(one.record)
+    sweep_until_quiet(one, a_sweeper(one))
+    assert left(one) == []
 
 
 def test_a_job_that_lives_is_not_touched(sim: Simulation, job: JobBuilder) -> None:

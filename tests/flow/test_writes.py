@@ -16,7 +16,7 @@ LIFE = {
     "apply RoleBinding": 2,  # kns's own rights, and the syncer's
     "apply NetworkPolicy": 3,
     "apply LimitRange": 1,
-    "apply ResourceQuota": 1,
+    "apply ResourceQuota": 2,  # the job's limits; no pods at its end
     "apply PodDisruptionBudget": 1,  # not of a control plane with a volume
     "apply Secret": 4,  # configuration and certificates of the control plane; files and environment of the init pod
     "apply Service": 3,  # the chart's; kns-target before and after the target is known
@@ -24,7 +24,7 @@ LIFE = {
     "apply Job": 1,
     "apply Ingress": 1,
     "delete Namespace": 1,
-    "delete_pods": 1,
+    "delete_pods": 2,  # the tenant's, and those that are left in the terminating namespace
     "tokens": 1,
     "output": 1,
     "request_stop": 1,

@@ -36,6 +36,11 @@ def a_container(resources: dict[str, Any]) -> dict[str, Any]:
     return {"name": "extra", "image": "example.org/app:1", "resources": resources}
 
 
+def with_probe(kind: str, grace_s: int) -> dict[str, Any]:
+    probe = {"exec": {"command": ["false"]}, "terminationGracePeriodSeconds": grace_s}
+    return {**a_container({}), kind: probe}
+
+
 def labelled(obj: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     return with_meta(obj, labels=labels)
 
@@ -246,6 +251,36 @@ REFUSED = {
         SYNCER,
         "with the label vcluster.loft.sh/managed-by=kns-job-7",
     ),
+    "a pod that asks for more than an hour to end": (
+        "pods",
+        build_pod(COPY, terminationGracePeriodSeconds=3601),
+        SYNCER,
+        "a pod of a job gets at most 3600 seconds to end, all of its containers together, and this one would get 3601; "
+        "lower the terminationGracePeriodSeconds of the pod, of its probes, or of the deletion",
+    ),
+    "a pod that gives each of its containers half an hour to end": (
+        "pods",
+        build_pod(
+            COPY,
+            containers=[{**a_container({}), "name": f"main-{n}"} for n in (1, 2)],
+            initContainers=[{**a_container({}), "restartPolicy": "Always"}],
+            terminationGracePeriodSeconds=1800,
+        ),
+        SYNCER,
+        "this one would get 5400",
+    ),
+    "a pod whose liveness probe gives it years to end": (
+        "pods",
+        build_pod(COPY, containers=[with_probe("livenessProbe", 10**9)]),
+        SYNCER,
+        "this one would get 1000000000",
+    ),
+    "a pod whose startup probe gives a side car years to end": (
+        "pods",
+        build_pod(COPY, initContainers=[{**with_probe("startupProbe", 10**9), "restartPolicy": "Always"}]),
+        SYNCER,
+        "this one would get 2000000000",
+    ),
     "a pod with the mark of another job": (
         "pods",
         labelled(build_pod(COPY), {"vcluster.loft.sh/managed-by": "kns-job-8"}),
@@ -320,6 +355,7 @@ REFUSED = {
 @pytest.mark.proves("security", "evict pods of others by a priority")
 @pytest.mark.proves("security", "take devices of the host: huge pages, other GPUs, claims of devices")
 @pytest.mark.proves("security", "outlive the job: a pod without the syncer's mark, a finalizer")
+@pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_in_the_namespace_of_a_job(api: ApiServer, name: str) -> None:
     plural, body, user, message = REFUSED[name]
@@ -335,6 +371,15 @@ ADMITTED = {
         build_pod(COPY, containers=[a_container({"limits": {"nvidia.com/gpu": "1", "cpu": "1", "memory": "1Gi"}})]),
     ),
     "a pod of a StatefulSet": ("pods", build_pod(COPY, hostname="web-0")),
+    "a pod with an hour to end": ("pods", build_pod(COPY, terminationGracePeriodSeconds=3600)),
+    "a pod with an hour to end after its init containers": (
+        "pods",
+        build_pod(COPY, initContainers=[a_container({})], terminationGracePeriodSeconds=3600),
+    ),
+    "a pod with a hook": (
+        "pods",
+        build_pod(COPY, containers=[{**a_container({}), "lifecycle": {"postStart": {"exec": {"command": ["true"]}}}}]),
+    ),
     "a pod that states its resources as a whole": (
         "pods",
         build_pod(COPY, resources={"limits": {"cpu": "1", "memory": "1Gi"}}),
@@ -424,6 +469,24 @@ def test_accounts_of_the_job_neither_change_nor_delete_a_service_of_kns(api: Api
     with pytest.raises(RefusedError, match="belongs to kns"):
         api.call("DELETE", path("services", "kns-target"), user=SYNCER)
     assert api.call("GET", path("services", "kns-target"))["spec"]["selector"] == {"app": "web"}
+
+
+@pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
+def test_accounts_of_the_job_end_a_pod_within_an_hour(api: ApiServer) -> None:
+    """The syncer passes the grace period on that the tenant names, and a kubelet hears of the first one only."""
+    api.call("POST", path("pods"), build_pod(COPY, terminationGracePeriodSeconds=3600), user=SYNCER)
+    try:
+        binding = build("Binding", COPY, target={"kind": "Node", "name": "node-1"})  # before that, it ends at once
+        api.call("POST", path("pods", COPY) + "/binding", binding)
+        with pytest.raises(
+            RefusedError, match=r"at most 3600 seconds to end.* would get 3601; lower .* of the deletion"
+        ):
+            api.call("DELETE", path("pods", COPY), {"gracePeriodSeconds": 3601}, user=SYNCER)
+        assert "deletionTimestamp" not in api.call("GET", path("pods", COPY))["metadata"]
+        api.call("DELETE", path("pods", COPY) + "?dryRun=All", {"gracePeriodSeconds": 3600}, user=SYNCER)
+        api.call("DELETE", path("pods", COPY) + "?dryRun=All", user=SYNCER)
+    finally:
+        api.call("DELETE", path("pods", COPY), {"gracePeriodSeconds": 0})
 
 
 RESTART = "vcluster.loft.sh/cert-rotation-at"
@@ -649,19 +712,41 @@ def test_the_refusal_of_a_site_s_own_policy_is_a_refusal_whatever_its_reason(api
     binding = {**meta, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound}
     api.apply(f"{policies.replace('policies', 'policybindings')}/{name}", binding)
     try:
-        error = _await_refusal(api, name)
+        error = _await_refusal(api, name, "limitranges", build("LimitRange", "probe", spec={"limits": []}))
     finally:
         api.call("DELETE", f"{policies.replace('policies', 'policybindings')}/{name}")
         api.call("DELETE", f"{policies}/{name}")
     assert type(error_from_status("apply", error.status, error.body, {})) is HostRefusedError
 
 
-def _await_refusal(api: ApiServer, policy: str) -> RefusedError:
+@pytest.mark.parametrize("where", ["containers", "initContainers"])
+def test_a_site_may_refuse_hooks_that_may_never_end(api: ApiServer, where: str) -> None:
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    spec = api.call("GET", f"{policies}/kns-job-objects")["spec"]
+    next(each for each in spec["variables"] if each["name"] == "allowPostStart")["expression"] = "false"
+    meta = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "no-hooks"}}
+    api.apply(f"{policies}/no-hooks", {**meta, "kind": "ValidatingAdmissionPolicy", "spec": spec})
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": JOB}}}
+    bound = {"policyName": "no-hooks", "validationActions": ["Deny"], "matchResources": here}
+    binding = {**meta, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound}
+    api.apply(f"{policies.replace('policies', 'policybindings')}/no-hooks", binding)
+    side_car = {"restartPolicy": "Always"} if where == "initContainers" else {}  # no other may have hooks
+    hooked = {**a_container({}), **side_car, "lifecycle": {"postStart": {"exec": {"command": ["true"]}}}}
+    try:
+        error = _await_refusal(api, "no-hooks", "pods", build_pod(COPY, **{where: [hooked]}), user=SYNCER)
+        harmless = {**a_container({}), "lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}
+        api.call("POST", path("pods") + "?dryRun=All", build_pod(COPY, containers=[harmless]), user=SYNCER)
+    finally:
+        api.call("DELETE", f"{policies.replace('policies', 'policybindings')}/no-hooks")
+        api.call("DELETE", f"{policies}/no-hooks")
+    assert "this site allows no postStart hooks; do in the command, or in an init container" in str(error)
+
+
+def _await_refusal(api: ApiServer, policy: str, plural: str, body: dict[str, Any], *, user: str = "") -> RefusedError:
     deadline = time.monotonic() + PATIENCE_S
-    body = build("LimitRange", "probe", spec={"limits": []})
     while time.monotonic() < deadline:
         try:
-            api.call("POST", path("limitranges") + "?dryRun=All", body)
+            api.call("POST", path(plural) + "?dryRun=All", body, user=user)
         except RefusedError as error:
             if policy in str(error):
                 return error
