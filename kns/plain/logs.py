@@ -30,7 +30,7 @@ class LogReader:
     _recent: deque[tuple[bytes, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """The last times that were passed on, each with its number of lines, one after the other."""
     _before: bytes = b""  # the greatest time that is no longer remembered
-    _since: bytes = b""
+    _since: bytes = b""  # the least of the remembered times, once there is an earlier one
     _left: Counter[bytes] = field(default_factory=Counter)  # after `restart`: the lines to be skipped, by their time
     _head: bytes = b""  # an incomplete time at the beginning of a line
     _line: "_Line | None" = None  # what the current line is; None until its time was read
@@ -123,7 +123,7 @@ class LogReader:
 
 class _Line(Enum):
     KNOWN = auto()  # passed on before
-    TIMED = auto()
+    TIMED = auto()  # is passed on, or the rest of it, and remembered
     UNTIMED = auto()  # an error of the node, or the rest of a line whose beginning is older than `since`
 
 

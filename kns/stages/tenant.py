@@ -23,7 +23,7 @@ _NOT_DNS = "k8s-app!=vcluster-kube-dns"
 
 
 def choose_grace_s(ctx: Context) -> int:
-    """The grace period of the tenant's pods."""
+    """The grace period of the tenant's pods in seconds: that of the site, and at least `OWN_GRACE_S`."""
     return max(ctx.site.grace_s, OWN_GRACE_S)
 
 

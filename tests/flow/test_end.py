@@ -91,12 +91,22 @@ def test_all_pods_end_with_the_sites_grace_and_the_tenants_before_their_namespac
     assert sim.host.left == []
 
 
-def _stubborn(*, ending: bool = False) -> dict[str, Any]:
-    """A tenant's pod with the longest grace period that the policy allows; `ending`: the tenant deleted it already."""
+def _put_stubborn_pod(sim: Simulation, *, is_ending: bool = False) -> None:
+    """A tenant's pod with the longest grace period that the policy admits. `is_ending`: the tenant deleted it."""
     meta: dict[str, Any] = {"labels": {names.SYNCED_LABEL: "kns-job-7", "k8s-app": "vcluster-kube-dns"}}
-    if ending:
+    if is_ending:
         meta |= {"deletionTimestamp": "then", "deletionGracePeriodSeconds": 3600}
-    return {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 3600}}
+    pod = {"metadata": meta, "spec": {"terminationGracePeriodSeconds": 3600}}
+    sim.host.put(Kind.POD, "kns-job-7", "stubborn", pod)
+
+
+def _end_with_a_stubborn_pod(sim: Simulation, job: JobBuilder, *, is_ending: bool = False) -> None:
+    """The job has ended, and its removal has not begun."""
+    sim.submit(job)
+    sim.run(until="serving")
+    _put_stubborn_pod(sim, is_ending=is_ending)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
 
 
 @pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
@@ -108,7 +118,7 @@ def test_no_pod_of_the_tenant_outlives_the_job_by_its_own_grace(
     sim.run(until="serving")
     sim.host.target_appears = False  # nor the app's own pod, which would make kns act as well
     sim.host.drop(Kind.POD, "kns-job-7", "web-x-default-x-kns-job-7")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
+    _put_stubborn_pod(sim)
     sim.store.request_stop(sim.job, reason)
     sim.run(until="retained")
     assert sim.host.left == []
@@ -135,11 +145,7 @@ def test_a_crash_in_the_removal_leaves_no_pod_to_its_own_grace(
     sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, call: str, when: str
 ) -> None:
     """kns is killed at the first call of this kind, and for some time nobody leads: Kubernetes goes on."""
-    sim.submit(job)
-    sim.run(until="serving")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
-    sim.store.request_stop(sim.job, StopReason.TERMINATE)
-    sim.run(until="ended")
+    _end_with_a_stubborn_pod(sim, job)
     done = getattr(sim.host, call)
 
     def die(*args: Any, **more: Any) -> NoReturn:
@@ -163,11 +169,7 @@ class KilledError(BaseException):
 
 def test_the_pod_that_keeps_the_namespace_is_named(sim: Simulation, job: JobBuilder) -> None:
     """The tenant ended it before the job ended, so that its kubelet waits for as long as they said."""
-    sim.submit(job)
-    sim.run(until="serving")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn(ending=True))
-    sim.store.request_stop(sim.job, StopReason.TERMINATE)
-    sim.run(until="ended")
+    _end_with_a_stubborn_pod(sim, job, is_ending=True)
     for _ in range(20):
         sim.step()
         sim.clock.advance(5)
@@ -204,11 +206,7 @@ def test_a_refused_quota_does_not_keep_kns_from_the_pods(
     def refuse(*_args: object, **_more: object) -> NoReturn:
         raise RefusedError("a webhook admits no quota")
 
-    sim.submit(job)
-    sim.run(until="serving")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
-    sim.store.request_stop(sim.job, StopReason.TERMINATE)
-    sim.run(until="ended")
+    _end_with_a_stubborn_pod(sim, job)
     monkeypatch.setattr(sim.host, "apply", refuse)
     sim.run(until="retained")
     assert sim.host.left == []
@@ -223,11 +221,7 @@ def test_an_error_that_passes_leaves_no_pod_to_its_own_grace(
     def time_out(*_args: object, **_more: object) -> NoReturn:
         raise UnavailableError("no answer")
 
-    sim.submit(job)
-    sim.run(until="serving")
-    sim.host.put(Kind.POD, "kns-job-7", "stubborn", _stubborn())
-    sim.store.request_stop(sim.job, StopReason.TERMINATE)
-    sim.run(until="ended")
+    _end_with_a_stubborn_pod(sim, job)
     with monkeypatch.context() as slow:
         slow.setattr(sim.host, call, time_out)
         sim.step()
