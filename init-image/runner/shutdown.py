@@ -26,7 +26,13 @@ class Shutdown:
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def install(self) -> None:
-        """Install the handler for SIGTERM. Call it in the main thread."""
+        """
+        Install the handler for SIGTERM. Call it in the main thread.
+
+        Python calls a handler only between two of its instructions. A signal just before a pause begins would not end
+        it, so Python writes into the pipe at once.
+        """
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def check(self) -> None:
@@ -61,8 +67,6 @@ class Shutdown:
             self._group = None
 
     def _on_sigterm(self, _signum: int, _frame: FrameType | None) -> None:
-        if not self.requested:
-            os.write(self._wake_write, b".")
         self.requested = True
         self._forward()
 
