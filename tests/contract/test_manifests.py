@@ -191,7 +191,7 @@ def scheduler_policy() -> dict[str, Any]:
     return spec
 
 
-def test_the_policy_sees_every_write_of_kns_wherever_it_is_installed() -> None:
+def test_the_policy_sees_the_writes_of_kns_wherever_it_is_installed() -> None:
     policy = scheduler_policy()
     (rule,) = policy["matchConstraints"]["resourceRules"]
     assert (rule["apiGroups"], rule["apiVersions"], rule["resources"]) == (["*"], ["*"], ["*/*"])
@@ -203,6 +203,29 @@ def test_the_policy_sees_every_write_of_kns_wherever_it_is_installed() -> None:
     assert re.search(pattern, f"system:serviceaccount:lab:{account}")
     assert not re.search(pattern, f"system:serviceaccount:kns-system:{account}-2")
     assert "matchResources" not in find("ValidatingAdmissionPolicyBinding", "kns-scheduler")["spec"]
+
+
+def _is_left_out(rule: dict[str, Any], group: str, resource: str) -> bool:
+    subresource = resource.partition("/")[2]
+    patterns = {resource, f"*/{subresource}"} if subresource else {resource}
+    return bool({"*", group} & set(rule["apiGroups"])) and bool(patterns & set(rule["resources"]))
+
+
+def test_what_the_policy_does_not_look_at_kns_writes_in_its_own_namespace_only() -> None:
+    """Everybody's statuses, Events and Leases: the API server would convert each of them for nothing."""
+    left_out = scheduler_policy()["matchConstraints"]["excludeResourceRules"]
+    reading = {"get", "list", "watch"}
+
+    def find_unseen(role: dict[str, Any]) -> set[str]:
+        return {
+            resource
+            for (group, resource), verbs in rules_of(role).items()
+            if verbs - reading and any(_is_left_out(rule, group, resource) for rule in left_out)
+        }
+
+    assert find_unseen(find("Role", "kns-scheduler")) == {"nestedjobs/status", "events", "leases"}
+    assert find_unseen(find("ClusterRole", "kns-scheduler")) == set()
+    assert find_unseen(find("ClusterRole", names.KNS_CLUSTER_ROLE)) == set()
 
 
 def test_the_policy_names_what_kns_names() -> None:
