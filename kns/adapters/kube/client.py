@@ -23,6 +23,7 @@ from kns.adapters.kube.deadline import deadline, use_deadlines
 from kns.adapters.kube.errors import error_from_status
 from kns.adapters.kube.server_time import ServerTime
 from kns.model.errors import UnavailableError, clip
+from kns.model.reading.json_text import read_json
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -109,7 +110,7 @@ class KubeClient:
         if not raw and method == "GET":
             raise UnavailableError(f"{method} {path}: the answer is empty")
         try:
-            return json.loads(raw) if raw else {}
+            return read_json(raw) if raw else {}
         except (ValueError, RecursionError) as error:  # for example the page of a gateway
             said = clip(raw[:200].decode("utf-8", "replace"))
             raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error

@@ -6,7 +6,6 @@ may allow events to be watched and not listed, so their watch begins without a l
 `namespace_calls`.
 """
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from kns.model.errors import (
     KnsError,
     clip,
 )
+from kns.model.reading.json_text import read_json
 from kns.ports import Clock, Object
 
 log = get_logger(__name__)
@@ -198,7 +198,7 @@ class _Warnings:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
+            event = read_json(line)
             kind, obj = event["type"], event["object"]
             if kind == "ERROR":
                 raise ExpiredError(f"watch of {_EVENTS}: {obj.get('message', obj)}")

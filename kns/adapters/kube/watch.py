@@ -6,7 +6,6 @@ Readers get objects from memory. `on_change` receives each changed object and mu
 again", so a surplus event does no harm, and the next list makes up for a lost one.
 """
 
-import json
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KindRow
 from kns.logs import get_logger
 from kns.model.errors import ExpiredError, KnsError, UnavailableError
+from kns.model.reading.json_text import read_json
 from kns.ports import Clock, Object
 
 log = get_logger(__name__)
@@ -260,7 +260,7 @@ class WatchCache(Generic[KeptT]):
     def _take(self, line: bytes) -> str:
         """Store one event, and return the version to continue from."""
         try:
-            event: Mapping[str, Any] = json.loads(line)
+            event: Mapping[str, Any] = read_json(line)
             kind, obj = event["type"], event["object"]
             if kind == "ERROR":
                 raise ExpiredError(f"watch of {self._called}: {obj.get('message', obj)}")

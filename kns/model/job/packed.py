@@ -6,7 +6,6 @@ takes a fraction of a millisecond. `unpack_job` remembers the last jobs, because
 reads a live job many times.
 """
 
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Job, JobState
 from kns.model.job.record import job_from_record, spec_to_record, status_to_record
 from kns.model.job.slim import slim_submission
+from kns.model.reading.json_text import read_json, write_json
 
 _REMEMBERED = 128
 _LEVEL = 1  # of compression; higher levels take longer and save little
@@ -97,7 +97,7 @@ def pack_job(job: Job) -> PackedJob:
         "spec": spec,
         "status": status_to_record(job.status),
     }
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text = write_json(record)
     sample = _choose_sample(text)
     packer = zlib.compressobj(_LEVEL, zdict=sample)
     return PackedJob(
@@ -128,7 +128,7 @@ def pack_job(job: Job) -> PackedJob:
 def read_packed(packed: PackedJob) -> Job:
     """The job, parsed anew. For lists, which would displace all that `unpack_job` remembers."""
     text = zlib.decompressobj(zdict=packed.sample).decompress(packed.data)
-    job = job_from_record(json.loads(text.decode("utf-8", "surrogatepass")))
+    job = job_from_record(read_json(text))
     job = replace(job, read_error=packed.read_error)
     if job.spec.accepted is None or packed.nested is None:
         return job
