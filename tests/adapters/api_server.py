@@ -30,13 +30,17 @@ def failure(status: int, reason: str, message: str = "", **headers: str) -> Answ
 
 
 class ApiServer(FaultyServer):
-    """`lists` and `watches` tell a waiting test of each list and of each open watch."""
+    """
+    `lists` and `watches` tell a waiting test of each list and of each open watch. `streams_lists`: it has the feature
+    WatchList, like Kubernetes since 1.34.
+    """
 
     def __init__(self) -> None:
         self.lists: queue.Queue[Seen] = queue.Queue()
         self.watches: queue.Queue[Seen] = queue.Queue()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource): what access reviews answer no to
         self.now = "2026-01-05T14:15:30Z"  # when what is stored next was made
+        self.streams_lists = False
         self.oldest = 0  # watches from before this version are 410
         self.expired = 0  # how many were
         self._objects: dict[tuple[str, str, str, str], Object] = {}
@@ -104,7 +108,27 @@ class ApiServer(FaultyServer):
         if scripted is not None:
             self.watches.put(seen)
             return scripted
+        if seen.query.get("sendInitialEvents"):
+            return self._stream_list(seen) if self.streams_lists else None
         return self._follow(seen) if seen.query.get("watch") else None
+
+    def _stream_list(self, seen: Seen) -> Iterator[bytes]:
+        """Each object, the bookmark that ends the list, and then nothing until the client leaves."""
+        match = _PATH.fullmatch(seen.path)
+        assert match is not None
+        with self._changed:
+            found = self._find_all(seen, (match["prefix"], match["plural"], match["ns"] or "", ""))
+            end = {"resourceVersion": str(self._version), "annotations": {"k8s.io/initial-events-end": "true"}}
+            era = self._era
+        self.lists.put(seen)
+
+        def send() -> Iterator[bytes]:
+            yield from (_line("ADDED", obj) for _, obj in found)
+            yield _line("BOOKMARK", {"metadata": end})
+            with self._changed:
+                self._changed.wait_for(lambda: era != self._era)
+
+        return send()
 
     def _follow(self, seen: Seen) -> Iterator[bytes]:
         match = _PATH.fullmatch(seen.path)
@@ -142,14 +166,10 @@ class ApiServer(FaultyServer):
             if full in self._objects:
                 return failure(409, "AlreadyExists", f'{plural} "{full[3]}" already exists')
             return Answer(201, self._store(full, seen.body))
-        found = [
-            (where, obj)
-            for where, obj in sorted(self._objects.items())
-            if where[:2] == (prefix, plural)
-            and namespace in ("", where[2])
-            and _selects(seen.query.get("labelSelector", ""), obj)
-            and _has_fields(seen.query.get("fieldSelector", ""), obj)
-        ]
+        if seen.query.get("sendInitialEvents"):
+            said = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+            return failure(422, "Invalid", f"ListOptions is invalid: sendInitialEvents: Forbidden: {said}")
+        found = self._find_all(seen, key)
         if seen.method == "DELETE":
             for where, _ in found:
                 self._delete(where)
@@ -165,6 +185,16 @@ class ApiServer(FaultyServer):
         items = [obj for _, obj in found[start : start + limit]]
         # So the real one says of no metadata (seen with 1.36, for kinds of a CustomResourceDefinition).
         return Answer(200, {"metadata": meta, "items": items or (None if metadata_only else [])})
+
+    def _find_all(self, seen: Seen, key: tuple[str, str, str, str]) -> list[tuple[tuple[str, str, str, str], Object]]:
+        return [
+            (where, obj)
+            for where, obj in sorted(self._objects.items())
+            if where[:2] == key[:2]
+            and key[2] in ("", where[2])
+            and _selects(seen.query.get("labelSelector", ""), obj)
+            and _has_fields(seen.query.get("fieldSelector", ""), obj)
+        ]
 
     def _answer_object(self, seen: Seen, key: tuple[str, str, str, str], sub: str) -> Answer:
         old = self._objects.get(key)

@@ -168,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif faulty.upgrade(seen, self):
             self.close_connection = True
         elif (lines := faulty.stream(seen, iter(fault.lines) if isinstance(fault, Lines) else None)) is not None:
+            if isinstance(fault, Meanwhile):
+                fault.act()
             self._stream(lines)
         else:
             answer = faulty.answer(seen)

@@ -11,7 +11,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.keep import choose_copy_keeper
 from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.watch import WatchCache
-from kns.model.errors import UnavailableError
+from kns.model.errors import ExpiredError, UnavailableError
 from kns.ports import Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, RunningCache, keep_whole
@@ -20,6 +20,29 @@ from tests.fakes.stores import FakeClock
 from tests.patience import PATIENCE_S
 
 RunCache = Callable[..., RunningCache]
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in pages", "as a stream"])
+def is_streamed(server: ApiServer, request: pytest.FixtureRequest) -> bool:
+    """How lists come."""
+    server.streams_lists = request.param
+    return server.streams_lists
+
+
+def event(kind: str, obj: Object) -> bytes:
+    return json.dumps({"type": kind, "object": obj}).encode()
+
+
+def end_of_list(version: str) -> bytes:
+    meta = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
+    return event("BOOKMARK", {"metadata": meta})
+
+
+def a_list(*items: Object, version: str, is_streamed: bool) -> Answer | Lines:
+    """A list that the server does not have."""
+    if is_streamed:
+        return Lines((*(event("ADDED", item) for item in items), end_of_list(version)))
+    return Answer(200, {"metadata": {"resourceVersion": version}, "items": items})
 
 
 def a_pod(name: str, **meta: object) -> Object:
@@ -48,11 +71,11 @@ def test_before_its_first_list_it_does_not_pretend_to_be_empty(client: KubeClien
         cache.all_objects()
 
 
-def test_it_lists_page_by_page_then_follows(server: ApiServer, run_cache: RunCache) -> None:
+def test_it_lists_then_follows(server: ApiServer, run_cache: RunCache, *, is_streamed: bool) -> None:
     for number in range(5):
         put(server, f"pod-{number}")
     running = run_cache(replace(PODS, page=2)).start()
-    assert server.lists.qsize() == 3
+    assert server.lists.qsize() == (1 if is_streamed else 3)
     assert names_of(running) == [f"pod-{number}" for number in range(5)]
     put(server, "new")
     assert running.next_change() == "new"
@@ -90,7 +113,7 @@ def test_the_selector_goes_with_list_and_watch(server: ApiServer, run_cache: Run
     assert names_of(running) == ["mine"]
 
 
-def test_every_list_asks_for_the_newest_state(server: ApiServer, run_cache: RunCache) -> None:
+def test_every_list_asks_for_the_newest_state(server: ApiServer, run_cache: RunCache, *, is_streamed: bool) -> None:
     """
     A list with a resourceVersion may be older than what this process, or the one before it, has already seen. A restart
     that reads the past could make again what was removed.
@@ -98,8 +121,55 @@ def test_every_list_asks_for_the_newest_state(server: ApiServer, run_cache: RunC
     for number in range(3):
         put(server, f"pod-{number}")
     run_cache(replace(PODS, page=2)).start()
-    for _ in range(2):
-        assert not server.lists.get().query.keys() & {"resourceVersion", "resourceVersionMatch"}
+    for _ in range(1 if is_streamed else 2):
+        query = server.lists.get(timeout=PATIENCE_S).query
+        assert "resourceVersion" not in query
+        assert query.get("resourceVersionMatch") == ("NotOlderThan" if is_streamed else None)
+
+
+def test_a_host_that_streams_no_lists_is_asked_once(
+    client: KubeClient, clock: FakeClock, server: ApiServer, *, is_streamed: bool
+) -> None:
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    for _ in range(3):
+        cache._list()
+    asked = ["sendInitialEvents" in seen.query for seen in server.seen]
+    assert asked == ([True] * 3 if is_streamed else [True, False, False, False])
+
+
+def test_changes_during_a_streamed_list_are_in_it(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """The server may send them before the end of the list, with bookmarks between them."""
+    one, two, new = (a_pod(name, resourceVersion="7") for name in ("one", "two", "new"))
+    between = event("BOOKMARK", {"metadata": {"resourceVersion": "8"}})
+    changed = a_pod("one", resourceVersion="9", labels={"a": "b"})
+    lines = [("ADDED", one), ("ADDED", two), ("MODIFIED", changed), ("DELETED", two), ("ADDED", new)]
+    events = [event(kind, obj) for kind, obj in lines]
+    server.script("GET", "/pods", Lines((*events[:3], between, *events[3:], end_of_list("10"))))
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    assert cache._list() == "10"
+    assert cache.all_objects() == [changed, new]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (event("ADDED", a_pod("one", resourceVersion="7")),),
+        (event("BOOKMARK", {"metadata": {"resourceVersion": "8"}}),),
+        (event("ERROR", failure(410, "Expired", "too old").body),),
+        (b"<html>",),
+        (),
+    ],
+    ids=["some objects", "a bookmark of another kind", "an error", "not JSON", "nothing"],
+)
+def test_half_a_streamed_list_is_none(
+    client: KubeClient, clock: FakeClock, server: ApiServer, lines: tuple[bytes, ...]
+) -> None:
+    """What the cache had stays, and it does not pretend to know more."""
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    server.script("GET", "/pods", Lines(lines))
+    with pytest.raises((ExpiredError, UnavailableError)):
+        cache._list()
+    assert not cache.is_synced
 
 
 def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_cache: RunCache) -> None:
@@ -217,7 +287,9 @@ def test_a_watch_that_ends_at_once_without_a_word_pauses_before_the_next(
     assert running.cache.is_synced
 
 
-def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+def test_backoff_grows_while_nothing_works(
+    client: KubeClient, clock: FakeClock, server: ApiServer, *, is_streamed: bool
+) -> None:
     """Also if only the watch is broken. The lists in between succeed and must not reset the backoff."""
 
     class Stop:
@@ -229,9 +301,10 @@ def test_backoff_grows_while_nothing_works(client: KubeClient, clock: FakeClock,
         def wait(self, timeout: float) -> None:
             self.waits.append(timeout)
 
+    if not is_streamed:
+        server.script("GET", "/pods", failure(422, "Invalid"))
     for _ in range(6):
-        server.script("GET", "/pods", Answer(200, {"metadata": {"resourceVersion": "1"}}))
-        server.script("GET", "/pods", Lines((b"garbage",)))
+        server.script("GET", "/pods", a_list(version="1", is_streamed=is_streamed), Lines((b"garbage",)))
     WatchCache(client, PODS, clock=clock, keep=keep_whole).run(Stop())  # type: ignore[arg-type]  # an Event in all that run() uses
     assert Stop.waits == [0.0, 1.0, 3.0, 8.0, 8.0, 8.0]
 
@@ -281,7 +354,9 @@ def test_a_write_during_a_list_survives_it(
 
 
 @pytest.mark.proves("faults", "etcd is restored from a backup while replicas run")
-def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+def test_a_restored_etcd_is_believed(
+    client: KubeClient, clock: FakeClock, server: ApiServer, *, is_streamed: bool
+) -> None:
     """
     Its versions are lower than the cached ones: objects created after the backup are gone, changed ones are as before.
     """
@@ -298,7 +373,8 @@ def test_a_restored_etcd_is_believed(client: KubeClient, clock: FakeClock, serve
     cache.put(newer(put(server, "by us"), by=1))
     told.clear()
 
-    server.script("GET", "/pods", Answer(200, backup))
+    version = backup["metadata"]["resourceVersion"]
+    server.script("GET", "/pods", a_list(*backup["items"], version=version, is_streamed=is_streamed))
     cache._list()
     assert sorted(obj["metadata"]["name"] for obj in cache.all_objects()) == ["changed", "same"]
     assert cache.get("a", "changed") == before

@@ -2,6 +2,10 @@
 A watch cache: list the objects of one kind, then watch from the version of that list. List again when the version has
 expired, when a line is not readable, and every few minutes.
 
+A list comes as a stream of its objects, one after the other, if the API server has `WatchList` (by default since
+Kubernetes 1.34). Neither side then needs the memory of a page, and both work at the same time. Otherwise it comes in
+pages.
+
 Readers get objects from memory. `on_change` receives each changed object and must not block. An event only means "read
 again", so a surplus event does no harm, and the next list makes up for a lost one.
 """
@@ -12,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kns import metrics
-from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
+from kns.adapters.kube.client import READ_TIMEOUT_S, WATCH_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KindRow
 from kns.logs import get_logger
-from kns.model.errors import ExpiredError, KnsError, UnavailableError
+from kns.model.errors import ExpiredError, KnsError, RefusedError, UnavailableError
 from kns.model.reading.json_text import read_json
 from kns.ports import Clock, Object
 
@@ -25,6 +29,13 @@ RESYNC_S = 480.0
 SILENCE_S = 150.0  # a server sends a bookmark about every minute
 _SHORTEST_S = 1.0  # a watch that ends sooner without an event has failed
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
+_STREAMED_LIST = {
+    "watch": "true",
+    "sendInitialEvents": "true",
+    "resourceVersionMatch": "NotOlderThan",  # than the newest version, because none is named
+    "allowWatchBookmarks": "true",
+}
+_END_OF_LIST = "k8s.io/initial-events-end"  # the annotation of the bookmark after the last object
 
 KeptT = TypeVar("KeptT")
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
@@ -85,6 +96,7 @@ class WatchCache(Generic[KeptT]):
         self._lock = threading.Lock()
         self._synced = threading.Event()
         self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
+        self._streams_lists = True  # until the API server refuses it
         self._failures = 0  # consecutive failures without an event between them
         self._problem = ""  # the error of the last attempt to list, until the first list succeeds
 
@@ -177,20 +189,7 @@ class WatchCache(Generic[KeptT]):
         """
         with self._lock:
             self._written = set()
-        found: dict[Key, _Entry[KeptT]] = {}
-        query = {**self._selector, "limit": str(self._row.page)}
-        while True:
-            page = self._client.request("GET", self._path, query=query)
-            items = page.get("items") or []
-            items.reverse()
-            while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
-                item = items.pop()
-                found[_key(item)] = self._reuse(item)
-            token = page["metadata"].get("continue")
-            if not token:
-                break
-            query["continue"] = token
-        version: str = page["metadata"]["resourceVersion"]
+        found, version = self._read_all()
         with self._lock:
             # Objects that this process wrote during the list request are newer than the list.
             late = {
@@ -211,6 +210,45 @@ class WatchCache(Generic[KeptT]):
         for entry in (*changed.values(), *gone.values()):
             self._on_change(entry.kept)
         return version
+
+    def _read_all(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
+        """All objects, and the version of which they are."""
+        if self._streams_lists:
+            try:
+                return self._read_stream()
+            except RefusedError as error:
+                self._streams_lists = False
+                log.info("list_not_streamed", kind=self._called, error=str(error), consequence="lists come in pages")
+        return self._read_pages()
+
+    def _read_stream(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
+        found: dict[Key, _Entry[KeptT]] = {}
+        query = {**self._selector, **_STREAMED_LIST}
+        for line in self._client.stream_lines(self._path, query=query, read_timeout_s=READ_TIMEOUT_S):
+            kind, obj = self._read_event(line)
+            if kind != "BOOKMARK":  # changes during the list are between its objects
+                if kind == "DELETED":
+                    found.pop(_key(obj), None)
+                else:
+                    found[_key(obj)] = self._reuse(obj)
+            elif (obj["metadata"].get("annotations") or {}).get(_END_OF_LIST) == "true":
+                return found, obj["metadata"]["resourceVersion"]
+        raise UnavailableError(f"list of {self._called}: the server ended it before its end")
+
+    def _read_pages(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
+        found: dict[Key, _Entry[KeptT]] = {}
+        query = {**self._selector, "limit": str(self._row.page)}
+        while True:
+            page = self._client.request("GET", self._path, query=query)
+            items = page.get("items") or []
+            items.reverse()
+            while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
+                item = items.pop()
+                found[_key(item)] = self._reuse(item)
+            token = page["metadata"].get("continue")
+            if not token:
+                return found, page["metadata"]["resourceVersion"]
+            query["continue"] = token
 
     def _reuse(self, obj: Object) -> _Entry[KeptT]:
         """
@@ -259,19 +297,32 @@ class WatchCache(Generic[KeptT]):
 
     def _take(self, line: bytes) -> str:
         """Store one event, and return the version to continue from."""
+        kind, obj = self._read_event(line)
+        version = _version(obj)
+        if kind != "BOOKMARK":
+            entry = _Entry(version, self._keep(obj))
+            if self._store(_key(obj), entry, deleted=kind == "DELETED"):
+                self._on_change(entry.kept)
+        return str(version) if version else ""
+
+    def _read_event(self, line: bytes) -> tuple[str, Object]:
+        """
+        The kind and the object of an event: one with a version, and with a name unless it is a bookmark.
+
+        Raises:
+            ExpiredError: it is none of these.
+        """
         try:
             event: Mapping[str, Any] = read_json(line)
             kind, obj = event["type"], event["object"]
             if kind == "ERROR":
                 raise ExpiredError(f"watch of {self._called}: {obj.get('message', obj)}")
-            version = _version(obj)
-            key = _key(obj) if kind != "BOOKMARK" else None
-            entry = _Entry(version, self._keep(obj)) if key is not None else None
+            _version(obj)
+            if kind != "BOOKMARK":
+                _key(obj)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExpiredError(f"watch of {self._called}: unreadable line") from error
-        if key is not None and entry is not None and self._store(key, entry, deleted=kind == "DELETED"):
-            self._on_change(entry.kept)
-        return str(version) if version else ""
+        return kind, obj
 
     def _store(self, key: Key, entry: _Entry[KeptT], *, deleted: bool) -> bool:
         """
