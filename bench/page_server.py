@@ -13,7 +13,7 @@ import random
 import secrets
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -33,7 +33,7 @@ from kns.model import names
 from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.catalog import Catalog, parse_catalog
 from kns.model.catalog.machine import Machine
-from kns.model.errors import NotFoundError
+from kns.model.errors import NotFoundError, RefusedError
 from kns.model.job.conditions import Condition, ConditionType, Reason
 from kns.model.job.job import Accepted, JobSpec, JobState, JobStatus, MachineChoice
 from kns.model.job.record import build_record, status_to_record
@@ -70,6 +70,9 @@ class MemoryHost:
         if path.endswith("-tokens"):
             return self._tokens
         raise NotFoundError(f"{method} {path}: 404")
+
+    def stream_lines(self, path: str, **_options: Any) -> Iterator[bytes]:
+        raise RefusedError(f"GET {path}: 422, this host streams no lists")
 
 
 def _encode(data: dict[str, bytes]) -> Object:

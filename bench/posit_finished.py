@@ -78,20 +78,23 @@ def _write_pages(folder: Path, count: int, *, variables: int) -> None:
             (folder / f"{plural}-{page}.json").write_text(json.dumps({"metadata": meta, "items": items}))
 
 
-class PagingClient:
-    """A `KubeClient` whose lists are the pages of a folder, and whose watches say nothing."""
+class StoredClient:
+    """A `KubeClient` that streams the objects of a folder as a list, and whose watches say nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def request(self, method: str, path: str, *, query: Mapping[str, str], **_: Any) -> Any:
-        del method
-        name = f"{path.rpartition('/')[2]}-{query.get('continue', '0')}.json"
-        return json.loads((self._folder / name).read_bytes())
-
-    def stream_lines(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        threading.Event().wait()
-        yield from ()
+    def stream_lines(self, path: str, *, query: Mapping[str, str], **_: Any) -> Iterator[bytes]:
+        if "sendInitialEvents" not in query:
+            threading.Event().wait()
+        page, version = "0", ""
+        while page:
+            content = json.loads((self._folder / f"{path.rpartition('/')[2]}-{page}.json").read_bytes())
+            page, version = content["metadata"]["continue"], content["metadata"]["resourceVersion"]
+            for item in content.pop("items"):
+                yield json.dumps({"type": "ADDED", "object": item}).encode()
+        end = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
+        yield json.dumps({"type": "BOOKMARK", "object": {"metadata": end}}).encode()
 
 
 def _make_job(number: int, variables: int) -> dict[str, Any]:
@@ -194,7 +197,7 @@ def _measure(folder: Path) -> Finished:
 
     options = Options(scratch_path=folder, api_url="http://127.0.0.1:9", auth_token="a.b.c")
     sink, stop = Sink(), threading.Event()
-    cluster = make_cluster(options, PagingClient(folder))  # type: ignore[arg-type]  # it has what lists use
+    cluster = make_cluster(options, StoredClient(folder))  # type: ignore[arg-type]  # it has what lists use
     outbox = Outbox(sink, max_bytes=options.max_message_bytes)  # type: ignore[arg-type]  # writes only
     parts = Parts(options, OneProfile(), BuiltObjects(), cluster, outbox, await_cluster=lambda: None)
     without = read_memory_mib(os.getpid(), peak=False)

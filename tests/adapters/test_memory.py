@@ -100,13 +100,17 @@ def test_the_records_of_this_test_are_of_the_worst_kind() -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Lists records that it makes page by page; a watch is silent."""
+    """Lists records that it makes meanwhile, in pages or as a stream; a watch is silent."""
 
     protocol_version = "HTTP/1.1"
     closing = threading.Event()
+    streams_lists = False
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
+        if "sendInitialEvents" in query:
+            self._stream() if self.streams_lists else self.send_error(422)
+            return
         if "watch" in query:
             self.closing.wait()
             self.close_connection = True
@@ -121,12 +125,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _stream(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        for number in range(RETAINED + LIVE):
+            self._send_event("ADDED", build_worst(number + 1, live=number >= RETAINED))
+        end = {"resourceVersion": str(RETAINED + LIVE + 1), "annotations": {"k8s.io/initial-events-end": "true"}}
+        self._send_event("BOOKMARK", {"metadata": end})
+
+    def _send_event(self, kind: str, obj: dict[str, Any]) -> None:
+        self.wfile.write(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
+
     def log_message(self, *_args: Any) -> None:
         """Nothing."""
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
+@pytest.fixture(params=[False, True], ids=["in pages", "as a stream"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    _Handler.streams_lists = request.param
     _Handler.closing.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads, server.block_on_close = True, False
@@ -144,7 +161,7 @@ def test_a_replica_with_many_records_of_the_worst_kind_stays_small(url: str) -> 
     done = subprocess.run(
         [sys.executable, "-m", "tests.adapters.memory", url], check=True, capture_output=True, text=True, timeout=900
     )
-    seen = json.loads(done.stdout)
+    seen = json.loads(done.stdout.splitlines()[-1])  # log lines are before it
     sys.stdout.write(f"{seen}\n")
     assert (seen["records"], seen["live"], seen["shown"]) == (RETAINED + LIVE, LIVE, RETAINED // _USERS)
     per_record = (seen["after_bytes"] - seen["before_bytes"]) / seen["records"]

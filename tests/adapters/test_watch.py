@@ -15,7 +15,7 @@ from kns.model.errors import ExpiredError, UnavailableError
 from kns.ports import Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, RunningCache, keep_whole
-from tests.adapters.faulty_server import Answer, Lines, Meanwhile, Reset
+from tests.adapters.faulty_server import Answer, Fault, Hang, Lines, Meanwhile, Reset
 from tests.fakes.stores import FakeClock
 from tests.patience import PATIENCE_S
 
@@ -135,6 +135,24 @@ def test_a_host_that_streams_no_lists_is_asked_once(
         cache._list()
     asked = ["sendInitialEvents" in seen.query for seen in server.seen]
     assert asked == ([True] * 3 if is_streamed else [True, False, False, False])
+
+
+@pytest.mark.parametrize("fault", [Hang(), Reset(), Lines(()), failure(503, "ServiceUnavailable")], ids=str)
+def test_after_a_list_that_did_not_end_the_next_comes_the_other_way(
+    client: KubeClient, clock: FakeClock, server: ApiServer, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """A gateway between kns and the host may keep a stream back. Then lists in pages keep the cache alive."""
+    monkeypatch.setattr("kns.adapters.kube.watch.READ_TIMEOUT_S", 0.05)
+    server.streams_lists = True
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    for _ in range(2):
+        server.script("GET", "/pods", fault)
+        with pytest.raises(UnavailableError):
+            cache._list()
+        cache._list()
+        cache._list()
+    asked = ["sendInitialEvents" in seen.query for seen in server.seen]
+    assert asked == [True, False, True] * 2
 
 
 def test_changes_during_a_streamed_list_are_in_it(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:

@@ -97,6 +97,7 @@ class WatchCache(Generic[KeptT]):
         self._synced = threading.Event()
         self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
         self._streams_lists = True  # until the API server refuses it
+        self._stream_failed = False  # the last list was a stream without an end, so the next one comes in pages
         self._failures = 0  # consecutive failures without an event between them
         self._problem = ""  # the error of the last attempt to list, until the first list succeeds
 
@@ -213,12 +214,17 @@ class WatchCache(Generic[KeptT]):
 
     def _read_all(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
         """All objects, and the version of which they are."""
-        if self._streams_lists:
+        if self._streams_lists and not self._stream_failed:
+            self._stream_failed = True
             try:
-                return self._read_stream()
+                found = self._read_stream()
             except RefusedError as error:
                 self._streams_lists = False
                 log.info("list_not_streamed", kind=self._called, error=str(error), consequence="lists come in pages")
+            else:
+                self._stream_failed = False
+                return found
+        self._stream_failed = False
         return self._read_pages()
 
     def _read_stream(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
