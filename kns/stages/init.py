@@ -55,6 +55,7 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
 _FIRST_LOOK_AFTER_S = 0.3  # then half of the time that it takes; small templates are applied in half a second
+_LOOKS_FOR_S = 10.0  # later the end may be seen a second late; each look is a request to the kubelet
 _FIRST_LOG_AFTER_S = 2.0  # before that, the end of a short log would be stored beside its beginning
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
@@ -91,9 +92,9 @@ def ensure(ctx: Context) -> Outcome:
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
     ended = _ended_at(job, pods)
     output = ctx.world.outputs.read(ctx.job.record)
-    is_applied = ended is None and _says_applied(ctx, pods)
-    succeeded = is_applied or _ended_condition(job) == "Complete" or _has_succeeded(pods)
     ran_s = _applied_for_s(ctx)
+    is_applied = ended is None and ran_s < _LOOKS_FOR_S and _says_applied(ctx, pods)
+    succeeded = is_applied or _ended_condition(job) == "Complete" or _has_succeeded(pods)
     log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ran_s, ctx.now)
     read = log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
     if not read and (is_applied or (ended is not None and ctx.now - ended < _LOG_PATIENCE)):
@@ -299,8 +300,8 @@ def _ended_at(job: Object, pods: Sequence[Object]) -> datetime | None:
 
 def _says_applied(ctx: Context, pods: Sequence[Object]) -> bool:
     """
-    Whether the container that runs says that all items are applied. The status says so later, and has the last word on
-    failures. A job could print this line itself; it would only publish its own URL early.
+    Whether the container that runs says that all items are applied. A template could print this line itself: then its
+    own job has its URL early, and what fails later does not end the job.
     """
     if not _is_running(pods):
         return False
@@ -316,9 +317,15 @@ def _is_running(pods: Sequence[Object]) -> bool:
 
 
 def _applied_for_s(ctx: Context) -> float:
-    """For how long items may have been applied: since stage prepare was done."""
+    """
+    For how long items may have been applied: since stage prepare was done. It ends no job, so it also counts by a clock
+    that is not trusted; before a clock that was set back it counts as long.
+    """
     prepared = ctx.job.status.condition(ConditionType.PREPARED)
-    return ctx.elapsed_since(prepared.last_transition_time).total_seconds() if prepared else 0.0
+    if prepared is None or not prepared.is_true:
+        return 0.0
+    ran_s = (ctx.now - prepared.last_transition_time).total_seconds()
+    return ran_s if ran_s >= 0 else _LOOKS_FOR_S
 
 
 def _has_succeeded(pods: Sequence[Object]) -> bool:

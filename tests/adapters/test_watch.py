@@ -1,8 +1,9 @@
 """The watch cache in its own thread, with a server that compacts, sends invalid data, falls silent and loses data."""
 
+import itertools
 import json
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -155,6 +156,60 @@ def test_after_a_list_that_did_not_end_the_next_comes_the_other_way(
     assert asked == [True, False, True] * 2
 
 
+def test_an_object_that_cannot_be_kept_is_an_unreadable_line(
+    client: KubeClient, clock: FakeClock, server: ApiServer
+) -> None:
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=lambda obj: {"spec": obj["spec"]})
+    with pytest.raises(ExpiredError, match="an object of pods is unreadable: KeyError"):
+        cache._take(event("ADDED", a_pod("one", resourceVersion="7")))
+    put(server, "one")
+    with pytest.raises(ExpiredError, match="an object of pods is unreadable: KeyError"):
+        cache._list()
+
+
+def test_a_stream_that_never_works_is_given_up(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """Otherwise every list would first wait for it."""
+    server.streams_lists = True
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    for _ in range(2):
+        server.script("GET", "/pods", Lines(()))
+        with pytest.raises(UnavailableError):
+            cache._list()
+        cache._list()
+    for _ in range(2):
+        cache._list()
+    asked = ["sendInitialEvents" in seen.query for seen in server.seen]
+    assert asked == [True, False, True, False, False, False]
+
+
+def test_a_host_that_fails_is_no_fault_of_its_streams(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """A replica that starts before its host still gets streams, when it needs them most."""
+    server.streams_lists = True
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    for _ in range(6):
+        server.script("GET", "/pods", Reset())
+        with pytest.raises(UnavailableError):
+            cache._list()
+    cache._list()
+    assert "sendInitialEvents" in server.seen[-1].query
+
+
+def test_a_stream_that_goes_on_without_an_end_is_left(
+    client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a server that does not know the parameter sends it: objects, then changes and bookmarks for ever."""
+
+    def stream_lines(*_args: object, **_options: object) -> Iterator[bytes]:
+        for number in itertools.count(1):
+            clock.advance(1)
+            yield event("MODIFIED", a_pod("one", resourceVersion=str(number)))
+
+    monkeypatch.setattr(client, "stream_lines", stream_lines)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    with pytest.raises(UnavailableError, match="the server did not send its end"):
+        cache._list()
+
+
 def test_changes_during_a_streamed_list_are_in_it(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """The server may send them before the end of the list, with bookmarks between them."""
     one, two, new = (a_pod(name, resourceVersion="7") for name in ("one", "two", "new"))
@@ -174,20 +229,29 @@ def test_changes_during_a_streamed_list_are_in_it(client: KubeClient, clock: Fak
         (event("ADDED", a_pod("one", resourceVersion="7")),),
         (event("BOOKMARK", {"metadata": {"resourceVersion": "8"}}),),
         (event("ERROR", failure(410, "Expired", "too old").body),),
+        (
+            event(
+                "BOOKMARK", {"metadata": {"resourceVersion": "z", "annotations": {"k8s.io/initial-events-end": "true"}}}
+            ),
+        ),
         (b"<html>",),
+        (b"[" * 2000 + b"]" * 2000,),
         (),
     ],
-    ids=["some objects", "a bookmark of another kind", "an error", "not JSON", "nothing"],
+    ids=["some objects", "a bookmark of another kind", "an error", "no version", "not JSON", "too deep", "nothing"],
 )
 def test_half_a_streamed_list_is_none(
     client: KubeClient, clock: FakeClock, server: ApiServer, lines: tuple[bytes, ...]
 ) -> None:
     """What the cache had stays, and it does not pretend to know more."""
     cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    server.streams_lists = True
+    known = put(server, "known")
+    cache._list()
     server.script("GET", "/pods", Lines(lines))
     with pytest.raises((ExpiredError, UnavailableError)):
         cache._list()
-    assert not cache.is_synced
+    assert cache.all_objects() == [known]
 
 
 def test_a_bookmark_moves_the_version_without_a_change(server: ApiServer, run_cache: RunCache) -> None:

@@ -214,6 +214,8 @@ def _is_left_out(rule: dict[str, Any], group: str, resource: str) -> bool:
 def test_what_the_policy_does_not_look_at_kns_writes_in_its_own_namespace_only() -> None:
     """Everybody's statuses, Events and Leases: the API server would convert each of them for nothing."""
     left_out = scheduler_policy()["matchConstraints"]["excludeResourceRules"]
+    named = {resource for rule in left_out for resource in rule["resources"]}
+    assert named == {"*/status", "pods/binding", "events", "leases"}
     reading = {"get", "list", "watch"}
 
     def find_unseen(role: dict[str, Any]) -> set[str]:

@@ -252,8 +252,7 @@ class FakeHost:
         return f"{self.take_log or ''}{TAKEN_MARK}{log or ''}" if mounts_app(found) else log
 
     def last_log_line(self, namespace: str, pod: str, container: str) -> str:
-        lines = (self.pod_log(namespace, pod, container) or "").splitlines()
-        return lines[-1] if lines else ""
+        return (self.pod_log(namespace, pod, container) or "").removesuffix("\n").rpartition("\n")[2]
 
     # --- a watch cache that is behind
 
@@ -568,7 +567,8 @@ class FakeHost:
         for claim, storage_class in self.claims.items():
             if (Kind.PERSISTENT_VOLUME_CLAIM, namespace, claim) not in self._objects:
                 self.put_claim(namespace, claim, storage_class)
-        if self.init_exit is None or not self.sees_init_end:
+        had_ended, pod["hasEnded"] = pod.get("hasEnded", False), succeeds
+        if self.init_exit is None or not self.sees_init_end or had_ended < succeeds:  # the kubelet looks later
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": self._running_since(pod)}]}
             if succeeds:
                 self._sync_app(namespace)

@@ -319,7 +319,7 @@ def test_a_log_that_cannot_be_read_while_it_ends_is_read_later(
     sim.submit(job)
     with monkeypatch.context() as patch:
         patch.setattr(sim.host, method, Mock(side_effect=UnavailableError("GET log: 502, dial tcp: timeout")))
-        assert sim.wait_for_end(20, step_s=2) == "wait"
+        assert sim.wait_for_end(4, step_s=1) == "wait"
         assert not sim.job.status.is_true(ConditionType.DEPLOYED)
     sim.run(until="serving")
     assert sim.outputs.read(sim.record).lines() == ["[1/1] web, attempt 1", "service/web created"]
@@ -351,6 +351,28 @@ def test_what_is_printed_in_the_first_two_seconds_is_stored_after_them(sim: Simu
     sim.clock.advance(2)
     sim.step()
     assert sim.outputs.read(sim.record).log == sim.host.init_log
+
+
+def test_a_clock_that_was_set_back_keeps_no_output_away(sim: Simulation, job: JobBuilder) -> None:
+    _await_items(sim, job)
+    sim.clock.advance(-200)
+    sim.step()
+    assert sim.outputs.read(sim.record).log == sim.host.init_log
+
+
+def test_a_long_deployment_is_not_looked_at_for_its_last_line(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look is a request to a kubelet, and changes inside make kns reconcile as often as a tenant likes."""
+    _await_items(sim, job)
+    sim.clock.advance(10)
+    look = Mock(side_effect=AssertionError)
+    monkeypatch.setattr(sim.host, "last_log_line", look)
+    for _ in range(5):
+        sim.step()
+    look.assert_not_called()
+    sim.host.init_exit = {"exitCode": 0}
+    sim.run(until="serving")
 
 
 def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> None:

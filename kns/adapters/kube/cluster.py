@@ -305,7 +305,7 @@ class KubeCluster:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
         query = {"container": container, "tailLines": "1", "limitBytes": str(_LINE_BYTES)}
         try:
-            raw = self._client.request_raw("GET", path, query=query)
+            raw = self._client.request_raw("GET", path, query=query, read_timeout_s=ANSWER_TIMEOUT_S)
         except (NotFoundError, RefusedError):  # 400 while the container waits to start
             return ""
         return raw.decode("utf-8", "replace").removesuffix("\n")

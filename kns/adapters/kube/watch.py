@@ -3,8 +3,7 @@ A watch cache: list the objects of one kind, then watch from the version of that
 expired, when a line is not readable, and every few minutes.
 
 A list comes as a stream of its objects, one after the other, if the API server has `WatchList` (by default since
-Kubernetes 1.34). Neither side then needs the memory of a page, and both work at the same time. Otherwise it comes in
-pages.
+Kubernetes 1.34). Neither side then holds a page, and both work at the same time. Otherwise it comes in pages.
 
 Readers get objects from memory. `on_change` receives each changed object and must not block. An event only means "read
 again", so a surplus event does no harm, and the next list makes up for a lost one.
@@ -29,12 +28,15 @@ RESYNC_S = 480.0
 SILENCE_S = 150.0  # a server sends a bookmark about every minute
 _SHORTEST_S = 1.0  # a watch that ends sooner without an event has failed
 _BACKOFF_S = (0.2, 1.0, 3.0, 8.0)
+_STREAM_S = 60.0  # of a streamed list; ten thousand records take four
 _STREAMED_LIST = {
     "watch": "true",
     "sendInitialEvents": "true",
     "resourceVersionMatch": "NotOlderThan",  # than the newest version, because none is named
     "allowWatchBookmarks": "true",
+    "timeoutSeconds": str(round(_STREAM_S)),
 }
+_MOST_STREAM_FAILURES = 2  # in a row; then lists come in pages
 _END_OF_LIST = "k8s.io/initial-events-end"  # the annotation of the bookmark after the last object
 
 KeptT = TypeVar("KeptT")
@@ -96,8 +98,9 @@ class WatchCache(Generic[KeptT]):
         self._lock = threading.Lock()
         self._synced = threading.Event()
         self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
-        self._streams_lists = True  # until the API server refuses it
-        self._stream_failed = False  # the last list was a stream without an end, so the next one comes in pages
+        self._streams_lists = True  # until the API server refuses it, or it has failed too often
+        self._stream_failures = 0  # in a row
+        self._stream_next = True  # after a stream without an end the next list comes in pages
         self._failures = 0  # consecutive failures without an event between them
         self._problem = ""  # the error of the last attempt to list, until the first list succeeds
 
@@ -214,32 +217,50 @@ class WatchCache(Generic[KeptT]):
 
     def _read_all(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
         """All objects, and the version of which they are."""
-        if self._streams_lists and not self._stream_failed:
-            self._stream_failed = True
+        if self._streams_lists and self._stream_next:
+            self._stream_next = False
             try:
                 found = self._read_stream()
             except RefusedError as error:
-                self._streams_lists = False
-                log.info("list_not_streamed", kind=self._called, error=str(error), consequence="lists come in pages")
+                self._stop_streams(error)
+            except (ExpiredError, UnavailableError) as error:
+                self._stream_failures += 1
+                if self._stream_failures >= _MOST_STREAM_FAILURES:
+                    self._stop_streams(error)
+                raise
             else:
-                self._stream_failed = False
+                self._stream_next, self._stream_failures = True, 0
                 return found
-        self._stream_failed = False
-        return self._read_pages()
+        self._stream_next = True
+        try:
+            return self._read_pages()
+        except KnsError:
+            self._stream_failures = 0  # the host fails, not the stream
+            raise
+
+    def _stop_streams(self, error: KnsError) -> None:
+        self._streams_lists = False
+        log.info("list_not_streamed", kind=self._called, error=str(error), consequence="lists come in pages")
 
     def _read_stream(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
+        """
+        Raises:
+            UnavailableError: the stream has no end. A server that does not know the parameter sends events for ever.
+        """
         found: dict[Key, _Entry[KeptT]] = {}
-        query = {**self._selector, **_STREAMED_LIST}
+        began, query = self._clock.monotonic(), {**self._selector, **_STREAMED_LIST}
         for line in self._client.stream_lines(self._path, query=query, read_timeout_s=READ_TIMEOUT_S):
             kind, obj = self._read_event(line)
-            if kind != "BOOKMARK":  # changes during the list are between its objects
-                if kind == "DELETED":
-                    found.pop(_key(obj), None)
-                else:
-                    found[_key(obj)] = self._reuse(obj)
-            elif (obj["metadata"].get("annotations") or {}).get(_END_OF_LIST) == "true":
-                return found, obj["metadata"]["resourceVersion"]
-        raise UnavailableError(f"list of {self._called}: the server ended it before its end")
+            meta = obj["metadata"]
+            if kind == "BOOKMARK" and _END_OF_LIST in (meta.get("annotations") or {}):
+                return found, str(_version(obj))
+            if kind == "DELETED":  # changes during the list are between its objects
+                found.pop(_key(obj), None)
+            elif kind != "BOOKMARK":
+                found[_key(obj)] = self._reuse(obj)
+            if self._clock.monotonic() - began > _STREAM_S:
+                break
+        raise UnavailableError(f"list of {self._called}: the server did not send its end")
 
     def _read_pages(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
         found: dict[Key, _Entry[KeptT]] = {}
@@ -264,7 +285,17 @@ class WatchCache(Generic[KeptT]):
         version = _version(obj)
         with self._lock:
             known = self._objects.get(_key(obj))
-        return known if known is not None and known.version == version else _Entry(version, self._keep(obj))
+        return known if known is not None and known.version == version else self._convert(obj)
+
+    def _convert(self, obj: Object) -> _Entry[KeptT]:
+        """
+        Raises:
+            ExpiredError: the object is not one of its kind.
+        """
+        try:
+            return _Entry(_version(obj), self._keep(obj))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ExpiredError(f"an object of {self._called} is unreadable: {error!r}") from error
 
     def _set(self, key: Key, entry: _Entry[KeptT]) -> None:
         known = self._objects.get(key)
@@ -306,7 +337,7 @@ class WatchCache(Generic[KeptT]):
         kind, obj = self._read_event(line)
         version = _version(obj)
         if kind != "BOOKMARK":
-            entry = _Entry(version, self._keep(obj))
+            entry = self._convert(obj)
             if self._store(_key(obj), entry, deleted=kind == "DELETED"):
                 self._on_change(entry.kept)
         return str(version) if version else ""
@@ -326,7 +357,7 @@ class WatchCache(Generic[KeptT]):
             _version(obj)
             if kind != "BOOKMARK":
                 _key(obj)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ExpiredError(f"watch of {self._called}: unreadable line") from error
         return kind, obj
 

@@ -41,7 +41,7 @@ def test_what_is_no_json_is_an_error(raw: bytes) -> None:
 
 
 def test_equal_strings_are_one_object() -> None:
-    """A list of jobs has the same keys and values thousands of times."""
+    """Of short strings: a list of jobs has the same keys and values thousands of times."""
     first, second = read_json(b'[{"kind":"Pod","name":"web"},{"kind":"Pod","name":"web"}]')
     assert first["name"] is second["name"]
     assert [key is other for key, other in zip(first, second, strict=True)] == [True, True]
