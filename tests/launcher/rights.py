@@ -26,6 +26,8 @@ _ANSWER_S = 60.0  # of the API server; some tests shorten the wait for its log
 
 # Without these, the API server refuses a command or an input in a container; but no entry ever has them.
 NEVER_LOGGED = frozenset({"create pods/exec", "create pods/attach"})
+# Hosts before Kubernetes 1.34 send lists in pages; the others stream them, by the right to watch.
+IN_PAGES = frozenset({"list jobs.batch", "list pods", "list services"})
 # What Kubernetes lets every account read (ClusterRoles system:discovery and system:public-info-viewer).
 _OPEN_TO_ALL = frozenset({"/version", "/apis/metrics.k8s.io/v1beta1"})
 _REFUSED = (401, 403)

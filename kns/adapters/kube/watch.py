@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kns import metrics
-from kns.adapters.kube.client import READ_TIMEOUT_S, WATCH_TIMEOUT_S, KubeClient
+from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KindRow
 from kns.logs import get_logger
 from kns.model.errors import ExpiredError, KnsError, RefusedError, UnavailableError
@@ -34,8 +34,8 @@ _STREAMED_LIST = {
     "sendInitialEvents": "true",
     "resourceVersionMatch": "NotOlderThan",  # than the newest version, because none is named
     "allowWatchBookmarks": "true",
-    "timeoutSeconds": str(round(_STREAM_S)),
 }
+_STREAM_SILENCE_S = 10.0  # the server sends an object or the end at once; it may wait 3 s to be as new as its store
 _MOST_STREAM_FAILURES = 2  # in a row; then lists come in pages
 _END_OF_LIST = "k8s.io/initial-events-end"  # the annotation of the bookmark after the last object
 
@@ -100,7 +100,6 @@ class WatchCache(Generic[KeptT]):
         self._heard_at = float("-inf")  # monotonic time of the end of the last list, or of the last line of the watch
         self._streams_lists = True  # until the API server refuses it, or it has failed too often
         self._stream_failures = 0  # in a row
-        self._stream_next = True  # after a stream without an end the next list comes in pages
         self._failures = 0  # consecutive failures without an event between them
         self._problem = ""  # the error of the last attempt to list, until the first list succeeds
 
@@ -216,31 +215,24 @@ class WatchCache(Generic[KeptT]):
         return version
 
     def _read_all(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
-        """All objects, and the version of which they are."""
-        if self._streams_lists and self._stream_next:
-            self._stream_next = False
-            try:
-                found = self._read_stream()
-            except RefusedError as error:
-                self._stop_streams(error)
-            except (ExpiredError, UnavailableError) as error:
-                self._stream_failures += 1
-                if self._stream_failures >= _MOST_STREAM_FAILURES:
-                    self._stop_streams(error)
-                raise
-            else:
-                self._stream_next, self._stream_failures = True, 0
-                return found
-        self._stream_next = True
-        try:
+        """
+        All objects, and the version of which they are. In pages if the stream has no end, and from then on if the host
+        refuses it or it fails twice in a row. A host that has just started, or a kind that is new, may answer 429.
+        """
+        if not self._streams_lists:
             return self._read_pages()
-        except KnsError:
-            self._stream_failures = 0  # the host fails, not the stream
-            raise
-
-    def _stop_streams(self, error: KnsError) -> None:
-        self._streams_lists = False
-        log.info("list_not_streamed", kind=self._called, error=str(error), consequence="lists come in pages")
+        try:
+            found = self._read_stream()
+        except (RefusedError, ExpiredError, UnavailableError) as error:
+            refusal = error
+        else:
+            self._stream_failures = 0
+            return found
+        found = self._read_pages()  # fails as well if the host does, and then nothing is said about streams
+        self._stream_failures += 1
+        self._streams_lists = not isinstance(refusal, RefusedError) and self._stream_failures < _MOST_STREAM_FAILURES
+        log.info("list_not_streamed", kind=self._called, error=str(refusal), tried_again=self._streams_lists)
+        return found
 
     def _read_stream(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
         """
@@ -249,7 +241,7 @@ class WatchCache(Generic[KeptT]):
         """
         found: dict[Key, _Entry[KeptT]] = {}
         began, query = self._clock.monotonic(), {**self._selector, **_STREAMED_LIST}
-        for line in self._client.stream_lines(self._path, query=query, read_timeout_s=READ_TIMEOUT_S):
+        for line in self._client.stream_lines(self._path, query=query, read_timeout_s=_STREAM_SILENCE_S):
             kind, obj = self._read_event(line)
             meta = obj["metadata"]
             if kind == "BOOKMARK" and _END_OF_LIST in (meta.get("annotations") or {}):
