@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from heapq import nlargest
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, MERGE, METADATA, KubeClient
+from kns.adapters.kube.indexes import Index
 from kns.adapters.kube.kinds import RECORDS
 from kns.adapters.kube.numbers import JobNumbers
 from kns.adapters.kube.owned import KubeInputs
-from kns.adapters.kube.watch import Index, WatchCache
+from kns.adapters.kube.watch import WatchCache
 from kns.adapters.retry import retry_on_conflict
 from kns.logs import get_logger
 from kns.model import names

@@ -10,12 +10,13 @@ again", so a surplus event does no harm, and the next list makes up for a lost o
 """
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kns import metrics
 from kns.adapters.kube.client import WATCH_TIMEOUT_S, KubeClient
+from kns.adapters.kube.indexes import Index, Key, KeyIndex
 from kns.adapters.kube.kinds import KindRow
 from kns.logs import get_logger
 from kns.model.errors import ExpiredError, KnsError, RefusedError, UnavailableError
@@ -40,8 +41,6 @@ _MOST_STREAM_FAILURES = 2  # in a row; then lists come in pages
 _END_OF_LIST = "k8s.io/initial-events-end"  # the annotation of the bookmark after the last object
 
 KeptT = TypeVar("KeptT")
-Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
-Index = Callable[[KeptT], Iterable[Hashable]]  # the values of an object in an index
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class WatchCache(Generic[KeptT]):
         self._on_change = on_change
         self._keep = keep
         self._objects: dict[Key, _Entry[KeptT]] = {}
-        self._indexes = {name: _Index(read) for name, read in (indexes or {}).items()}
+        self._indexes = {name: KeyIndex(read) for name, read in (indexes or {}).items()}
         self._tombstones: dict[Key, int] = {}  # deletions since the last list; they refuse outdated `put` calls
         self._written: set[Key] = set()  # keys that `put` stored since the last list began
         self._listed = 0  # version of the last list: older objects that are not in it are deleted
@@ -292,13 +291,13 @@ class WatchCache(Generic[KeptT]):
     def _set(self, key: Key, entry: _Entry[KeptT]) -> None:
         known = self._objects.get(key)
         for index in self._indexes.values():
-            index.replace(key, known, entry)
+            index.replace(key, known.kept if known is not None else None, entry.kept)
         self._objects[key] = entry
 
     def _drop(self, key: Key) -> None:
         known = self._objects.pop(key, None)
         for index in self._indexes.values():
-            index.replace(key, known, None)
+            index.replace(key, known.kept if known is not None else None, None)
 
     def _differs(self, key: Key, entry: _Entry[KeptT]) -> bool:
         known = self._objects.get(key)
@@ -370,39 +369,6 @@ class WatchCache(Generic[KeptT]):
                 self._set(key, entry)
             # An object of the same version was written by this process, and nobody was told.
             return deleted or known is None or known.version == entry.version or known.kept != entry.kept
-
-
-class _Index(Generic[KeptT]):
-    """The keys of objects by the values that `read` returns for them."""
-
-    def __init__(self, read: Index[KeptT]) -> None:
-        self._read = read
-        # Most values have one object, and a dict of one key needs ten times the memory of the key.
-        self._keys: dict[Hashable, Key | dict[Key, None]] = {}
-
-    def find(self, value: Hashable) -> Collection[Key]:
-        found = self._keys.get(value, {})
-        return (found,) if isinstance(found, tuple) else found
-
-    def count_all(self) -> dict[str, int]:
-        return {str(value): 1 if isinstance(found, tuple) else len(found) for value, found in self._keys.items()}
-
-    def replace(self, key: Key, old: _Entry[KeptT] | None, new: _Entry[KeptT] | None) -> None:
-        """Replace the object of a key. `old` or `new` is None if there is none."""
-        before = set(self._read(old.kept)) if old is not None else set()
-        after = set(self._read(new.kept)) if new is not None else set()
-        for value in before - after:
-            found = self._keys[value]
-            if isinstance(found, dict) and len(found) > 1:
-                del found[key]
-            else:
-                del self._keys[value]
-        for value in after - before:
-            known = self._keys.get(value)
-            if isinstance(known, dict):
-                known[key] = None
-            else:
-                self._keys[value] = key if known is None else {known: None, key: None}
 
 
 def _key(obj: Object) -> Key:
