@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,8 +28,6 @@ DEFAULT_PLAN = Path("/etc/kns/plan/plan.json")
 DEFAULT_KUBECONFIG = "/etc/kns/secret/kubeconfig"
 DEFAULT_WORK_DIR = "/work"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
-APPLIED = "--- templates applied"
-"""The last line after a success. kns reads it up to a second before the kubelet reports the end of the container."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,7 +96,7 @@ def run_plan(
 
 def conclude(run: Callable[[Output], int], *, output: Output, termination_log: Path) -> int:
     """
-    Run the plan and report the result: the termination message, a last line, the exit code.
+    Run the plan and report the result: a last line, the termination message, the exit code.
 
     No exception leaves this function, because Python's exit code for an exception, 1, has another meaning (`ExitCode`).
     """
@@ -115,7 +113,4 @@ def conclude(run: Callable[[Output], int], *, output: Output, termination_log: P
         write_termination_message(outcome, termination_log)
     except OSError as err:
         output.last(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
-    if outcome.code is ExitCode.OK:
-        with suppress(OSError):  # whoever does not read it waits for the exit code
-            output.last(APPLIED)
     return outcome.code

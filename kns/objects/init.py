@@ -27,7 +27,6 @@ COMPONENT = "init"
 PROVIDE, TAKE, RUN = "tool", "templates", "init"  # the containers
 HELP_MARK = "--- /etc/NAE/help.html\n"  # the rest of TAKE's log is this file of the app image
 TAKEN_MARK = "\n--- templates taken\n"  # in the log of a pod that mounts the app image: below it is the job's output
-APPLIED_MARK = "--- templates applied"  # the last line of RUN's log, if all items were applied
 ATTEMPTS_LIMIT = 6  # replacements for pods lost to eviction or node failure; a failed step is not repeated
 FILES = {  # key of the init Secret -> path in the container
     "kubeconfig": "/etc/kns/secret/kubeconfig",

@@ -162,10 +162,6 @@ class Cluster(Protocol):
         """The last lines of a container's log; None if it has no log yet."""
         ...
 
-    def last_log_line(self, namespace: str, pod: str, container: str) -> str:
-        """The last line of a container's log, without its end and cut to 16 KiB; "" if it has no log yet."""
-        ...
-
 
 class NamespaceReader(Protocol):
     """The part of `Cluster` for HTTP answers: every call ends within 15 s, with a result or an error."""

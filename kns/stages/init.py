@@ -2,8 +2,6 @@
 The init job: runs the AppDef's template items in the virtual cluster; its log becomes the job's output.
 
 The Kubernetes Job's condition says whether it ended; the pod's termination message says which item failed and why.
-The last line of the log says of a success up to a second earlier, because the kubelet looks at its containers once a
-second.
 """
 
 import json
@@ -18,7 +16,6 @@ from kns.model.errors import TransientError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.output import JobOutput, merge_log
 from kns.objects.init import (
-    APPLIED_MARK,
     HELP_MARK,
     PROVIDE,
     RUN,
@@ -54,9 +51,6 @@ from kns.stages.web_shell import find_web_shell
 log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
-_FIRST_LOOK_AFTER_S = 0.3  # then half of the time that it takes; small templates are applied in half a second
-_LOOKS_FOR_S = 10.0  # later the end may be seen a second late; each look is a request to the kubelet
-_FIRST_LOG_AFTER_S = 2.0  # before that, the end of a short log would be stored beside its beginning
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
@@ -92,12 +86,10 @@ def ensure(ctx: Context) -> Outcome:
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
     ended = _ended_at(job, pods)
     output = ctx.world.outputs.read(ctx.job.record)
-    ran_s = _applied_for_s(ctx)
-    is_applied = ended is None and ran_s < _LOOKS_FOR_S and _says_applied(ctx, pods)
-    succeeded = is_applied or _ended_condition(job) == "Complete" or _has_succeeded(pods)
-    log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ran_s, ctx.now)
+    succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
+    log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
     read = log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
-    if not read and (is_applied or (ended is not None and ctx.now - ended < _LOG_PATIENCE)):
+    if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
     if succeeded:
         return Done()
@@ -105,9 +97,7 @@ def ensure(ctx: Context) -> Outcome:
         return _failure(pods, job)
     reason, message = _describe(ctx, pods, job)
     if reason is Reason.INIT_RUNNING:
-        first_look_s = min(max(_FIRST_LOOK_AFTER_S, ran_s / 2), _REQUEUE_AFTER_S)
-        after_s = first_look_s if output.log_time is None else max(_REQUEUE_AFTER_S, log_after_s)
-        return Wait(after_s, reason, message)
+        return Wait(max(_REQUEUE_AFTER_S, log_after_s), reason, message)
     return _await_start(ctx, pods, reason, message)
 
 
@@ -211,13 +201,10 @@ def _warnings(ctx: Context) -> str:
     return "\n".join(lines)
 
 
-def _until_next_log(output: JobOutput, ran_s: float, now: datetime) -> float:
-    """
-    Seconds until the log may be stored, if items have been applied for `ran_s`. The longer it is, the more rarely it is
-    stored.
-    """
+def _until_next_log(output: JobOutput, now: datetime) -> float:
+    """Seconds until the log may be stored again. The longer it is, the more rarely it is stored."""
     if output.log_time is None:
-        return max(0.0, _FIRST_LOG_AFTER_S - ran_s)
+        return 0.0
     interval = timedelta(seconds=len(output.log) / _LOG_BYTES_PER_S)
     return max(0.0, (output.log_time + interval - now).total_seconds())
 
@@ -251,7 +238,6 @@ def _read_log(ctx: Context, pod: Object, *, has_begun: bool) -> str:
     The kubelet serves only the newest file of a log, and that has no mark.
     """
     text = ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN) or ""
-    text = text.removesuffix(f"{APPLIED_MARK}\n")
     is_rotated = has_begun and TAKEN_MARK not in text and HELP_MARK not in text
     return split_taken(text)[1] if mounts_app(pod) and not is_rotated else text
 
@@ -296,36 +282,6 @@ def _ended_at(job: Object, pods: Sequence[Object]) -> datetime | None:
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
     ]
     return max((_read_time(text) for text in times if text), default=None)
-
-
-def _says_applied(ctx: Context, pods: Sequence[Object]) -> bool:
-    """
-    Whether the container that runs says that all items are applied. A template could print this line itself: then its
-    own job has its URL early, and what fails later does not end the job.
-    """
-    if not _is_running(pods):
-        return False
-    try:
-        return ctx.world.cluster.last_log_line(ctx.namespace, pods[-1]["metadata"]["name"], RUN) == APPLIED_MARK
-    except TransientError:  # the host's API server may not reach a kubelet; its status comes another way
-        return False
-
-
-def _is_running(pods: Sequence[Object]) -> bool:
-    """Whether the container of the newest pod runs that applies the templates."""
-    return bool(pods) and "running" in (_containers(pods[-1]).get(RUN) or {})
-
-
-def _applied_for_s(ctx: Context) -> float:
-    """
-    For how long items may have been applied: since stage prepare was done. It ends no job, so it also counts by a clock
-    that is not trusted; before a clock that was set back it counts as long.
-    """
-    prepared = ctx.job.status.condition(ConditionType.PREPARED)
-    if prepared is None or not prepared.is_true:
-        return 0.0
-    ran_s = (ctx.now - prepared.last_transition_time).total_seconds()
-    return ran_s if ran_s >= 0 else _LOOKS_FOR_S
 
 
 def _has_succeeded(pods: Sequence[Object]) -> bool:
@@ -376,7 +332,7 @@ def _describe(ctx: Context, pods: Sequence[Object], job: Object) -> tuple[Reason
         return _BLOCKED[blocker.kind], _describe_blocker(ctx, blocker, mounted=bool(pods) and mounts_app(pods[-1]))
     if not pods:
         return Reason.INIT_STARTING, "the init pod does not exist yet"
-    if _is_running(pods):
+    if "running" in (_containers(pods[-1]).get(RUN) or {}):
         return Reason.INIT_RUNNING, "templates are being applied"
     return Reason.INIT_STARTING, "the init pod is starting"
 

@@ -164,7 +164,7 @@ def _end_pods(ctx: Context) -> int:
     End all pods that are left in the namespace, the tenant's with the site's grace period. Returns their number.
 
     Nothing makes new ones: the control plane is gone, the web shell's Deployment wants none, and the Kubernetes Job of
-    the deployment has ended, or is about to.
+    the deployment has ended.
     """
     cluster, grace_s = ctx.world.cluster, choose_grace_s(ctx)
     tenants, own = f"{names.SYNCED_LABEL}={ctx.location.vcluster}", f"!{names.SYNCED_LABEL}"

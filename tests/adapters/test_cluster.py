@@ -348,25 +348,6 @@ def test_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -
     assert host.cluster.pod_log("n", "p", "init") == log
 
 
-@pytest.mark.parametrize(
-    ("answer", "line"),
-    [
-        (Answer(200, b"two \xff\n"), "two \ufffd"),
-        (Answer(200, b"cut"), "cut"),
-        (Answer(200, b""), ""),
-        (failure(400, "BadRequest", 'container "init" in pod "p" is waiting to start'), ""),
-        (failure(404, "NotFound", 'pods "p" not found'), ""),
-    ],
-    ids=["text of any bytes", "a line that goes on", "nothing yet", "waiting to start", "pod gone"],
-)
-def test_the_last_line_of_a_log(server: ApiServer, host: Host, answer: Answer, line: str) -> None:
-    """It costs one line, however long the log is."""
-    server.script("GET", "/log", answer)
-    assert host.cluster.last_log_line("n", "p", "init") == line
-    (asked,) = (seen for seen in server.seen if seen.path.endswith("/log"))
-    assert (asked.query["tailLines"], asked.query["limitBytes"]) == ("1", "16384")
-
-
 @pytest.mark.proves(
     "output",
     "The last 10000 lines of output are kept, and fewer if the log exceeds 2 MiB or does not compress, because "

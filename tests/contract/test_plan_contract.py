@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runner.app import APPLIED
 from runner.cluster import _MARKED as MARKED
 from runner.outcome import _REASONS as RUNNER_REASONS
 from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Plan, Script, parse_plan
@@ -17,7 +16,7 @@ from runner.plan import SUPPORTED_VERSION, Apply, ApplyInline, Plan, Script, par
 from kns.model.appdef.appdef import NestedKubernetes, parse_appdef
 from kns.model.errors import InvalidInputError
 from kns.model.reading.parsing import parse_model
-from kns.objects.init import APPLIED_MARK, build_plan_file
+from kns.objects.init import build_plan_file
 from kns.objects.inside import build_job_info
 from kns.objects.plan import PLAN_VERSION, TEMPLATES_DIR, build_plan
 from kns.stages.init import _REASONS as STAGE_REASONS
@@ -63,10 +62,6 @@ def test_every_kind_of_item_means_the_same_on_both_sides(item: dict[str, Any], a
 
 def test_versions_agree() -> None:
     assert PLAN_VERSION == SUPPORTED_VERSION
-
-
-def test_the_line_that_says_so_agrees() -> None:
-    assert APPLIED == APPLIED_MARK
 
 
 @pytest.mark.proves("appdef", "The default is 20 retries, 15 s apart")

@@ -20,7 +20,7 @@ from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
-from kns.objects.init import APPLIED_MARK, RUN, TAKE, TAKEN_MARK, mounts_app
+from kns.objects.init import RUN, TAKE, TAKEN_MARK, mounts_app
 from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.objects.shell import COMPONENT as SHELL
 from kns.ports import MOST_EVENTS, Kind, Object
@@ -59,7 +59,6 @@ class FakeHost:
     def __init__(self, clock: FakeClock) -> None:
         self.schedulable = True
         self.init_exit: dict[str, Any] | None = {"exitCode": 0}  # None: the init pod never ends
-        self.sees_init_end = True  # False: the kubelet has not looked at the init pod since its program ended
         self.init_log = "[1/1] web, attempt 1\nservice/web created\n"
         self.take_log: str | None = None
         self.prepare_log: str | None = None
@@ -250,9 +249,6 @@ class FakeHost:
         log = found.get("log")
         # A pod that mounts the app image takes the templates itself, and prints what the container TAKE would.
         return f"{self.take_log or ''}{TAKEN_MARK}{log or ''}" if mounts_app(found) else log
-
-    def last_log_line(self, namespace: str, pod: str, container: str) -> str:
-        return (self.pod_log(namespace, pod, container) or "").removesuffix("\n").rpartition("\n")[2]
 
     # --- a watch cache that is behind
 
@@ -527,8 +523,7 @@ class FakeHost:
             return
         pod_key = (Kind.POD, namespace, f"{name}-0")
         if job.get("status") and pod_key not in self._objects:  # a Job that has ended makes no pod again
-            if job["status"]["conditions"][0]["type"] == "Complete":
-                self._sync_app(namespace)
+            self._sync_app(namespace, job)
             return
         labels = {**job["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         if pod_key not in self._objects:
@@ -560,18 +555,14 @@ class FakeHost:
             return
         plan = json.loads(self._read_plan(namespace))
         if "awaits" in plan and not self.is_prepared(plan["awaits"]["value"]):  # the container waits inside
-            pod["status"] = {"containerStatuses": [{"name": RUN, "state": self._running_since(pod)}]}
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
-        succeeds = self.init_exit is not None and not self.init_exit["exitCode"]
-        pod["log"] = f"{self.init_log}{APPLIED_MARK}\n" if succeeds else self.init_log
+        pod["log"] = self.init_log
         for claim, storage_class in self.claims.items():
             if (Kind.PERSISTENT_VOLUME_CLAIM, namespace, claim) not in self._objects:
                 self.put_claim(namespace, claim, storage_class)
-        had_ended, pod["hasEnded"] = pod.get("hasEnded", False), succeeds
-        if self.init_exit is None or not self.sees_init_end or had_ended < succeeds:  # the kubelet looks later
-            pod["status"] = {"containerStatuses": [{"name": RUN, "state": self._running_since(pod)}]}
-            if succeeds:
-                self._sync_app(namespace)
+        if self.init_exit is None:
+            pod["status"] = {"containerStatuses": [{"name": RUN, "state": {"running": {}}}]}
             return
         kind = "Failed" if self.init_exit["exitCode"] else "Complete"
         if not job.get("status"):
@@ -579,14 +570,7 @@ class FakeHost:
             end = {"terminated": {**self.init_exit, "finishedAt": now}}
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}
-        if succeeds:
-            self._sync_app(namespace)
-
-    def _running_since(self, pod: Object) -> Object:
-        """The state of a container that runs, since the first time that it was seen to."""
-        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-        known = next((status["state"]["running"] for status in statuses if "running" in status["state"]), None)
-        return {"running": known or {"startedAt": self._now()}}
+        self._sync_app(namespace, job)
 
     def _read_plan(self, namespace: str) -> str:
         secret = self._objects[Kind.SECRET, namespace, names.INIT_SECRET]
@@ -595,10 +579,11 @@ class FakeHost:
             text = self._objects[Kind.CONFIG_MAP, namespace, "kns-init-plan"]["data"]["plan.json"]
         return str(text)
 
-    def _sync_app(self, namespace: str) -> None:
+    def _sync_app(self, namespace: str, job: Object) -> None:
         """What the templates made inside: a running syncer copies it, and makes a pod again that somebody deleted."""
+        is_complete = job["status"]["conditions"][0]["type"] == "Complete"
         control_plane = self._objects.get((Kind.POD, namespace, f"{namespace}-0"))
-        if not self.target_appears or control_plane is None:
+        if not (is_complete and self.target_appears) or control_plane is None:
             return
         self.put(Kind.SERVICE, namespace, names.host_name("web", "default", namespace), a_copy(namespace))
         web = (Kind.POD, namespace, f"web-x-default-x-{namespace}")

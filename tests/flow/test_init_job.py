@@ -5,7 +5,6 @@ Some tests replace one method of their own host; mypy needs an ignore for each.
 """
 
 import json
-from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +12,6 @@ from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.job.output import GAP
-from kns.objects.init import APPLIED_MARK
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
@@ -289,90 +287,6 @@ def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBu
     sim.submit(job)
     sim.run(until="serving" if exit_code == 0 else "ended")
     assert sim.outputs.read(sim.record).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
-
-
-def test_a_job_serves_before_the_kubelet_sees_the_end_of_its_init_pod(sim: Simulation, job: JobBuilder) -> None:
-    """The kubelet looks once a second. The log says at once that all items are applied; the output has no such line."""
-    sim.host.sees_init_end = False
-    sim.submit(job)
-    sim.run(until="serving")
-    assert sim.outputs.read(sim.record).lines() == ["[1/1] web, attempt 1", "service/web created"]
-    writes = sim.outputs.writes
-    sim.host.sees_init_end = True
-    sim.run(until="serving")
-    assert sim.outputs.writes == writes
-
-
-def test_a_program_that_still_runs_may_not_have_applied_all(sim: Simulation, job: JobBuilder) -> None:
-    """Only the very last line counts, and a failure is the kubelet's to report."""
-    sim.host.init_exit, sim.host.init_log = None, f"{APPLIED_MARK}\n[2/2] db, attempt 1\n"
-    sim.submit(job)
-    assert sim.wait_for_end(60, step_s=2) == "wait"
-    assert not sim.job.status.is_true(ConditionType.DEPLOYED)
-
-
-@pytest.mark.parametrize("method", ["last_log_line", "pod_log"])
-def test_a_log_that_cannot_be_read_while_it_ends_is_read_later(
-    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    sim.host.sees_init_end = False
-    sim.submit(job)
-    with monkeypatch.context() as patch:
-        patch.setattr(sim.host, method, Mock(side_effect=UnavailableError("GET log: 502, dial tcp: timeout")))
-        assert sim.wait_for_end(4, step_s=1) == "wait"
-        assert not sim.job.status.is_true(ConditionType.DEPLOYED)
-    sim.run(until="serving")
-    assert sim.outputs.read(sim.record).lines() == ["[1/1] web, attempt 1", "service/web created"]
-
-
-def _await_items(sim: Simulation, job: JobBuilder) -> None:
-    """Reconcile until items may be applied."""
-    sim.host.init_exit = None
-    sim.submit(job)
-    sim.live_until(lambda: sim.job.status.is_true(ConditionType.PREPARED))
-    sim.host.settle()
-
-
-def test_items_that_have_just_begun_are_looked_at_soon(sim: Simulation, job: JobBuilder) -> None:
-    """Small templates are applied in half a second. The looks become rarer."""
-    _await_items(sim, job)
-    first = sim.step().requeue_after_s or 0
-    for _ in range(10):
-        sim.clock.advance(2)
-        last = sim.step().requeue_after_s or 0
-    assert (first < 0.5, last) == (True, 2)
-
-
-def test_what_is_printed_in_the_first_two_seconds_is_stored_after_them(sim: Simulation, job: JobBuilder) -> None:
-    """So what a short run prints is stored once."""
-    _await_items(sim, job)
-    sim.step()
-    assert sim.outputs.read(sim.record).log == ""
-    sim.clock.advance(2)
-    sim.step()
-    assert sim.outputs.read(sim.record).log == sim.host.init_log
-
-
-def test_a_clock_that_was_set_back_keeps_no_output_away(sim: Simulation, job: JobBuilder) -> None:
-    _await_items(sim, job)
-    sim.clock.advance(-200)
-    sim.step()
-    assert sim.outputs.read(sim.record).log == sim.host.init_log
-
-
-def test_a_long_deployment_is_not_looked_at_for_its_last_line(
-    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each look is a request to a kubelet, and changes inside make kns reconcile as often as a tenant likes."""
-    _await_items(sim, job)
-    sim.clock.advance(10)
-    look = Mock(side_effect=AssertionError)
-    monkeypatch.setattr(sim.host, "last_log_line", look)
-    for _ in range(5):
-        sim.step()
-    look.assert_not_called()
-    sim.host.init_exit = {"exitCode": 0}
-    sim.run(until="serving")
 
 
 def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> None:

@@ -148,7 +148,7 @@ def test_a_config_map_of_300_kib_is_applied_and_applied_again(api: ApiServer, to
     """Client-side apply would copy it into an annotation of at most 256 KiB, at every attempt."""
     for size in (300 * 1024, 310 * 1024):
         ended = tools.apply(_as_yaml(_config_map("small", 1), _config_map("big", size)))
-        assert (ended.code, ended.lines[-2]) == (0, "configmap/big serverside-applied")
+        assert (ended.code, ended.lines[-1]) == (0, "configmap/big serverside-applied")
         assert len(api.call("GET", CONFIG_MAPS + "/big")["data"]["a"]) == size
 
 

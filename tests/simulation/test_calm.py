@@ -128,7 +128,6 @@ def test_all_calls_are_reads_or_writes() -> None:
         "is_ready",
         "has_ready",
         "pod_log",
-        "last_log",
     )
     others = {call for call in FAULTS if not call.partition(".")[2].startswith(reads)}
     assert others == WRITES | {"tokens.ensure"}

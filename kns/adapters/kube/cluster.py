@@ -22,7 +22,6 @@ from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.model.reading.quantity import parse_quantity
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
 
-_LINE_BYTES = 16 * 1024  # container runtimes split longer lines
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
 _REQUESTS = ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu")
@@ -300,15 +299,6 @@ class KubeCluster:
         if lines <= MAX_LINES:
             return f"{CUT}\n{text}"
         return text if text.count("\n") < lines else CUT + "\n" + text.partition("\n")[2]
-
-    def last_log_line(self, namespace: str, pod: str, container: str) -> str:
-        path = KINDS[Kind.POD].path(namespace, pod) + "/log"
-        query = {"container": container, "tailLines": "1", "limitBytes": str(_LINE_BYTES)}
-        try:
-            raw = self._client.request_raw("GET", path, query=query, read_timeout_s=ANSWER_TIMEOUT_S)
-        except (NotFoundError, RefusedError):  # 400 while the container waits to start
-            return ""
-        return raw.decode("utf-8", "replace").removesuffix("\n")
 
     def _select_members(self, *values: str) -> Sequence[Member]:
         found = self._caches[Kind.NAMESPACE].select(_MEMBER, values)
