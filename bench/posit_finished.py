@@ -1,8 +1,8 @@
 """
 The memory of finished jobs in the plugin: `python -m bench.posit_finished --finished 10000`.
 
-The jobs come in pages, as an API server sends them, with managed fields and all else that a real Job and its pod have.
-They pass through the plugin's own adapter, cache and answers, in a process of their own.
+The jobs come as the stream of a list, as an API server sends it, with managed fields and all else that a real Job and
+its pod have. They pass through the plugin's own adapter, cache and answers, in a process of their own.
 """
 
 import argparse
@@ -34,7 +34,6 @@ from kns.plain.objects import build_job, mark_job
 from kns.plain.state import State, Status, encode_end
 
 _START_S = 600.0
-_PAGE = 500  # objects of one list answer, as the plugin's default
 _FIRST = 1_000_000  # the resource version of the first object
 
 
@@ -53,33 +52,32 @@ class Finished:
 
 def measure_finished(count: int, *, variables: int) -> Finished:
     """
-    Write the pages, and measure in a process of its own, which has nothing of what made them.
+    Write the lists, and measure in a process of its own, which has nothing of what made them.
 
     Raises:
         BenchError: it failed.
     """
     with tempfile.TemporaryDirectory(prefix="kns-bench-posit-") as folder:
-        _write_pages(Path(folder), count, variables=variables)
-        argv = [sys.executable, "-m", "bench.posit_finished", "--pages", folder]
+        _write_lists(Path(folder), count, variables=variables)
+        argv = [sys.executable, "-m", "bench.posit_finished", "--lists", folder]
         done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=_START_S, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(argv[1:])} failed with exit status {done.returncode}")
     return Finished(**json.loads(done.stdout.splitlines()[-1]))  # log lines are before it
 
 
-def _write_pages(folder: Path, count: int, *, variables: int) -> None:
-    """`jobs-0.json`, `jobs-1.json` and so on, as the API server would answer; the last has no token to continue."""
-    for plural, make in (("jobs", _make_job), ("pods", _make_pod), ("services", None)):
-        pages = -(-count // _PAGE) if make else 1
-        for page in range(pages):
-            numbers = range(page * _PAGE, min(count, (page + 1) * _PAGE)) if make else range(0)
-            items = [make(number, variables) for number in numbers] if make else []
-            meta = {"resourceVersion": str(2 * _FIRST), "continue": str(page + 1) if page + 1 < pages else ""}
-            (folder / f"{plural}-{page}.json").write_text(json.dumps({"metadata": meta, "items": items}))
+def _write_lists(folder: Path, count: int, *, variables: int) -> None:
+    """`jobs.json` and so on: the lines of a streamed list, as the API server sends them."""
+    end = {"resourceVersion": str(2 * _FIRST), "annotations": {"k8s.io/initial-events-end": "true"}}
+    for plural, make, number_of in (("jobs", _make_job, count), ("pods", _make_pod, count), ("services", _make_pod, 0)):
+        with (folder / f"{plural}.json").open("w") as lines:
+            for number in range(number_of):
+                lines.write(json.dumps({"type": "ADDED", "object": make(number, variables)}) + "\n")
+            lines.write(json.dumps({"type": "BOOKMARK", "object": {"metadata": end}}) + "\n")
 
 
 class StoredClient:
-    """A `KubeClient` that streams the objects of a folder as a list, and whose watches say nothing."""
+    """A `KubeClient` that streams the lists of a folder, and whose watches say nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -87,14 +85,8 @@ class StoredClient:
     def stream_lines(self, path: str, *, query: Mapping[str, str], **_: Any) -> Iterator[bytes]:
         if "sendInitialEvents" not in query:
             threading.Event().wait()
-        page, version = "0", ""
-        while page:
-            content = json.loads((self._folder / f"{path.rpartition('/')[2]}-{page}.json").read_bytes())
-            page, version = content["metadata"]["continue"], content["metadata"]["resourceVersion"]
-            for item in content.pop("items"):
-                yield json.dumps({"type": "ADDED", "object": item}).encode()
-        end = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
-        yield json.dumps({"type": "BOOKMARK", "object": {"metadata": end}}).encode()
+        with (self._folder / f"{path.rpartition('/')[2]}.json").open("rb") as lines:
+            yield from lines
 
 
 def _make_job(number: int, variables: int) -> dict[str, Any]:
@@ -223,12 +215,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.posit_finished", description=__doc__)
     parser.add_argument("--finished", type=between(int, 1, 50_000), default=10_000, help="finished jobs (10000)")
     parser.add_argument("--variables", type=between(int, 0, 500), default=40, help="variables of each (40)")
-    parser.add_argument("--pages", type=Path, help="measure with the pages of this folder, in this process")
+    parser.add_argument("--lists", type=Path, help="measure with the lists of this folder, in this process")
     given = parser.parse_args()
-    if given.pages is None:
+    if given.lists is None:
         result = measure_finished(given.finished, variables=given.variables)
     else:
-        result = _measure(given.pages)
+        result = _measure(given.lists)
     sys.stdout.write(json.dumps(asdict(result)) + "\n")
     sys.stdout.flush()
     os._exit(0)  # the watches wait

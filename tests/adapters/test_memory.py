@@ -109,7 +109,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
         if "sendInitialEvents" in query:
-            self._stream() if self.streams_lists else self.send_error(422)
+            if self.streams_lists:
+                self._stream()
+            else:
+                self.send_error(422)
             return
         if "watch" in query:
             self.closing.wait()
