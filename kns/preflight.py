@@ -24,6 +24,7 @@ from kns.start_checks import render_sample
 from kns.wiring import build_identity_provider
 
 _NO_SUCH_CLIENT = "kns-preflight"
+_SAMPLE_CIDR = "10.96.0.0/16"  # kns asks the host for its own
 
 
 def check_site() -> Iterator[Finding]:
@@ -104,7 +105,7 @@ def _check_files(settings: Settings) -> Iterator[Finding]:
 def _check_chart(settings: Settings, helm: str) -> Finding:
     """The chart's version, and whether its schema accepts the values of a job."""
     check, tried = "vcluster chart", ", ".join(TRIED_CHARTS)
-    virtual = build_site(settings, service_cidr=settings.service_cidr or "", installation_uid="").virtual
+    virtual = build_site(settings, service_cidr=settings.service_cidr or _SAMPLE_CIDR, installation_uid="").virtual
     try:
         version = read_chart_version(settings.chart)
         render_sample(HelmRenderer(helm=helm, chart=settings.chart), virtual)

@@ -101,6 +101,11 @@ def prepare_site(*, all_versions: bool) -> Iterator[Finding]:
     try:
         cidr = settings.service_cidr or find_service_cidr(client)
         site = build_site(settings, service_cidr=cidr, installation_uid="")
+        if not site.virtual.fast_start:
+            said = "KNS_FAST_START is false" if cidr else "the host does not tell its range of ClusterIPs"
+            todo = "set KNS_FAST_START=true" if cidr else "set KNS_SERVICE_CIDR"
+            yield Finding("prepared state", Severity.FAULT, f"{said}, so no job would use a prepared state", todo)
+            return
         throttle = Throttle(settings.writes_per_second, burst=1, clock=clock, may_work=lambda: True)
         cluster = KubeCluster(client, clock=clock, on_change=lambda *_: None, throttle=throttle)
         versions = list(site.virtual.versions.values()) if all_versions else [site.virtual.version("")]

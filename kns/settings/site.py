@@ -4,7 +4,7 @@ Build the model's values from the settings.
 `_take` matches fields by name, so a new setting for the stages is one row in the table and one field in the model.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from kns.model.site import (
@@ -28,8 +28,10 @@ def build_site(settings: Settings, *, service_cidr: str, installation_uid: str, 
     """
     The settings that stages may see. They contain no secret.
 
-    `mounts_images`: whether the host can mount images as volumes, if the settings do not say it.
+    `mounts_images`: whether the host can mount images as volumes, if the settings do not say it. `service_cidr` is ""
+    if nothing tells it. Then there is no fast start, because its certificates and processes need the range.
     """
+    virtual = _take(VirtualKubernetes, settings, prefix="virtual_", service_cidr=service_cidr)
     keycloak = settings.keycloak_url is not None and settings.keycloak_realm is not None
     return _take(
         Site,
@@ -40,7 +42,7 @@ def build_site(settings: Settings, *, service_cidr: str, installation_uid: str, 
         mounts_images=mounts_images if settings.image_volumes is None else settings.image_volumes,
         shell_image=settings.full_gotty_image if settings.allow_gotty_shell else None,
         retention_s=settings.retention_days * _DAY_S,
-        virtual=_take(VirtualKubernetes, settings, prefix="virtual_", service_cidr=service_cidr),
+        virtual=virtual if service_cidr else replace(virtual, fast_start=False),
         ingress=_take(IngressSettings, settings, prefix="ingress_", ingress_class=settings.ingress_class),
         classes=_take(ClassSettings, settings, prefix="classes_"),
         keycloak=_take(KeycloakSettings, settings, prefix="keycloak_") if keycloak else None,

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
 from kns.model import names
-from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, UnavailableError
+from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, TransientError, UnavailableError
 from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
@@ -494,6 +494,17 @@ def test_or_it_does_not(server: ApiServer, client: KubeClient, answer: Answer | 
     if answer is not None:
         server.script("GET", "/kubernetes", answer)
     assert find_service_cidr(client) == ""
+
+
+@pytest.mark.parametrize("ask", [find_service_cidr, can_mount_images])
+def test_a_host_that_does_not_answer_now_tells_nothing_wrong(
+    server: ApiServer, client: KubeClient, ask: Callable[[KubeClient], object]
+) -> None:
+    """What the answer is for is decided once in the life of a process, so the process must not go on without it."""
+    for path in ("/kubernetes", "/version"):
+        server.script("GET", path, *[failure(503, "ServiceUnavailable", "etcd is not ready")] * 9)
+    with pytest.raises(TransientError):
+        ask(client)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import KINDS
 from kns.logs import get_logger
-from kns.model.errors import KnsError
+from kns.model.errors import ForbiddenError, NotFoundError
 from kns.ports import Kind
 
 log = get_logger(__name__)
@@ -13,14 +13,20 @@ _SERVICE_CIDR = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes"
 
 def find_service_cidr(client: KubeClient) -> str:
     """
-    The host's range of ClusterIPs (ServiceCIDR API, Kubernetes 1.33 or later), or "" if it is not available.
+    The host's range of ClusterIPs (ServiceCIDR API, Kubernetes 1.33 or later), or "" if the host does not tell it.
 
-    With "", vcluster determines the range itself with Services that the host refuses, which is slower.
+    With "", vcluster determines the range itself with Services that the host refuses, and kns leaves out its fast
+    start, which needs the range.
+
+    Raises:
+        TransientError: the host does not answer now. To go on without the range would make every start slow, and no
+            member of the warm pool would fit, until this process ends.
     """
     try:
         cidrs = client.request("GET", _SERVICE_CIDR)["spec"]["cidrs"]
-    except (KnsError, KeyError) as error:
-        log.warning("service_cidr_unknown", error=str(error), help="set KNS_SERVICE_CIDR to speed up spawns")
+    except (NotFoundError, ForbiddenError, KeyError) as error:
+        effect = "virtual clusters start slower: no fast start, no prepared state"
+        log.warning("service_cidr_unknown", error=str(error), effect=effect, help="set KNS_SERVICE_CIDR")
         return ""
     return ",".join(cidrs)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kns.adapters.kube.client import KubeClient
 from kns.logs import get_logger
-from kns.model.errors import KnsError
+from kns.model.errors import ForbiddenError, NotFoundError
 from kns.model.findings import Finding, Severity
 
 log = get_logger(__name__)
@@ -21,10 +21,15 @@ _NODES_SHOWN = 5
 
 
 def can_mount_images(client: KubeClient) -> bool:
-    """Whether the version of the host says so. False if the host does not tell its version."""
+    """
+    Whether the version of the host says so. False if the host does not tell its version.
+
+    Raises:
+        TransientError: the host does not answer now.
+    """
     try:
         return _has_image_volumes(client.request("GET", "/version"))
-    except KnsError as error:
+    except (NotFoundError, ForbiddenError) as error:
         log.warning("host_version_unknown", error=str(error), help="set KNS_IMAGE_VOLUMES to speed up starts")
         return False
 

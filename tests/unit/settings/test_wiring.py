@@ -129,6 +129,12 @@ def test_both_service_ranges_of_a_dual_stack_cluster_are_reached_without_a_proxy
     assert {"10.96.0.0/16", "fd00:10:96::/112", "127.0.0.1", "::1"} <= set(direct)
 
 
+def test_a_site_whose_range_of_services_nobody_knows_has_no_fast_start() -> None:
+    virtual = build_site(load_settings(), service_cidr="", installation_uid="u").virtual
+    assert not virtual.fast_start
+    assert a_site().virtual.fast_start
+
+
 def test_the_sweeper_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_sweep_rules(load_settings(), installation_uid="u") == SweepRules(
         installation=Installation("kns-system", "u"), interval_s=300, grace_s=900, max_share=50, dry_run=False
