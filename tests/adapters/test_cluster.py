@@ -20,7 +20,14 @@ from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import OBJECT_AGE_S
 from kns.model import names
-from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, TransientError, UnavailableError
+from kns.model.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    TransientError,
+    UnavailableError,
+)
 from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
 from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
