@@ -173,10 +173,8 @@ class _Process:
         return True
 
     def _start_work(self, work: LeaderWork) -> None:
-        """
-        Queue every record once, whatever its state. Afterwards only changes are queued. This comes before the workers:
-        the list of the cache has queued the records already, and one that is done would be queued again.
-        """
+        """Queue every record once, whatever its state. Afterwards only changes are queued."""
+        self._parts.queue.open()
         for record in self._parts.records.list_records():
             self._parts.queue.add(record)
         work.start()

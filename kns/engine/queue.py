@@ -2,7 +2,8 @@
 The work queue: keys (record names) with delays and backoff. At most one worker has a key at a time.
 
 A key that is added while a worker has it is handed out again after that worker is done, so no change is missed. The
-queue is not stored: a new leader adds every key at its start.
+queue is not stored: a new leader opens it and adds every key. Before that it takes none, because nobody would take them
+out, and they would seem to wait for ever.
 """
 
 import heapq
@@ -18,7 +19,7 @@ _LONGEST_WAIT_S = 3600.0  # a walltime may end years ahead, which is more than a
 
 
 class WorkQueue:
-    def __init__(self, *, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, *, clock: Clock, rng: random.Random, opened: bool = True) -> None:
         self._clock = clock
         self._rng = rng
         self._changed = threading.Condition()
@@ -28,12 +29,20 @@ class WorkQueue:
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._opened = opened
         self._closed = False
+
+    def open(self) -> None:
+        """Take keys from now on."""
+        with self._changed:
+            self._opened = True
 
     def add(self, key: str) -> None:
         """Hand out `key` as soon as a worker is free."""
         with self._changed:
             self._due.pop(key, None)
+            if not self._opened:
+                return
             if key in self._busy:
                 self._again.add(key)
             else:
@@ -46,7 +55,7 @@ class WorkQueue:
             return self.add(key)
         due = self._clock.monotonic() + delay_s
         with self._changed:
-            if key in self._ready or self._due.get(key, due + 1) <= due:
+            if not self._opened or key in self._ready or self._due.get(key, due + 1) <= due:
                 return None
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))

@@ -42,7 +42,7 @@ class Parts:
         self.namespace = settings.system_namespace
         self.rng = random.SystemRandom()
         self.terms = build_terms(settings)
-        self.queue = WorkQueue(clock=clock, rng=self.rng)
+        self.queue = WorkQueue(clock=clock, rng=self.rng, opened=False)
         self.pages = LivePages(read_job=self._read_job, read_mark=self._read_output_mark)
         self.records = KubeRecords(
             client,

@@ -210,3 +210,17 @@ def test_the_age_of_the_oldest_key_counts_from_the_moment_it_was_due(queue: Work
     clock.advance(10)
     assert queue.take() == "b"
     assert queue.oldest_s == 9
+
+
+def test_a_replica_that_stands_by_has_nothing_that_waits(clock: FakeClock) -> None:
+    """Its caches report changes all the time, and nobody takes a key. An alert looks at the age of the oldest one."""
+    queue = WorkQueue(clock=clock, rng=random.Random(1), opened=False)
+    queue.add("a")
+    queue.add_after("b", 1.0)
+    clock.advance(86_400)
+    assert (queue.depth, queue.oldest_s) == (0, 0.0)
+    queue.open()
+    queue.add("a")
+    queue.add_after("b", 1.0)
+    clock.advance(2)
+    assert drain(queue) == ["a", "b"]
