@@ -39,6 +39,10 @@ _QUEUE_WAIT = Histogram(
 _WATCH_AGE = Gauge(
     "kns_watch_age_seconds", "Time since the last data from the API server, bookmarks included, by kind.", ("kind",)
 )
+_CATALOG_REJECTED = Gauge(
+    "kns_catalog_rejected",
+    "1 while the catalogue's files have a fault, so this replica keeps an older version. It would not start again.",
+)
 _LEADER = Gauge("kns_leader", "1 while this replica reconciles.")
 _WATCH_RESTARTS = Counter(
     "kns_watch_restarts_total", "Watches that failed and were restarted with a list, by kind.", ("kind",)
@@ -127,6 +131,10 @@ def set_queue_depth(depth: int) -> None:
 def watch_oldest_key(age_s: Callable[[], float]) -> None:
     """Call `age_s` at each scrape."""
     _QUEUE_OLDEST.set_function(age_s)
+
+
+def set_catalog_rejected(*, rejected: bool) -> None:
+    _CATALOG_REJECTED.set(rejected)
 
 
 def observe_queue_wait(wait_s: float) -> None:

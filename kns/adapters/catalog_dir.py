@@ -8,6 +8,7 @@ problem has file, key path and position, and no value.
 from pathlib import Path
 from threading import Event
 
+from kns import metrics
 from kns.catalog_files import file_name, list_files, read_files
 from kns.logs import get_logger
 from kns.model.catalog.catalog import Catalog, CatalogError, check_catalog
@@ -70,10 +71,12 @@ class CatalogDirectory:
         try:
             self._catalog = self._read_catalog()
         except CatalogError as error:
+            metrics.set_catalog_rejected(rejected=True)
             log.error(  # noqa: TRY400 - no stack
                 "catalog_rejected", problem=str(error), faults=len(error.problems), kept="the last good version"
             )
             return
+        metrics.set_catalog_rejected(rejected=False)
         log.info("catalog_loaded", users=len(self._catalog.users), apps=len(self._catalog.apps))
 
     def _read_stamp(self) -> Stamp:

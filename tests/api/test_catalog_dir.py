@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from kns.adapters import catalog_dir
@@ -190,10 +191,12 @@ def test_a_bad_version_keeps_the_old_one_and_is_logged_once(
     (line,) = [line for line in logs if line["event"] == "catalog_rejected"]
     assert problem in line["problem"]
     assert "key-user1" not in str(logs)
+    assert REGISTRY.get_sample_value("kns_catalog_rejected") == 1
 
     mount.write(catalog_files(apps={"fresh": an_app()}))
     directory.refresh()
     assert "fresh" in directory.current().apps
+    assert REGISTRY.get_sample_value("kns_catalog_rejected") == 0
 
 
 @pytest.mark.parametrize(("sentence", "changes", "problem"), BAD, ids=[row[0] for row in BAD])
