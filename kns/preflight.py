@@ -127,10 +127,9 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         pod_security=settings.pod_security,
         ingress_class=settings.ingress_class,
         gateway=settings.gateway,
-        storage_classes=tuple(
-            name for name in (settings.classes_default_storage_class, settings.virtual_storage_class) if name
-        ),
-        runtime_classes=settings.classes_runtime_classes,
+        storage_classes=_list_given(settings.classes_default_storage_class, settings.virtual_storage_class),
+        runtime_classes=_list_given(*settings.classes_runtime_classes, settings.virtual_runtime_class),
+        priority_classes=_list_given(settings.virtual_priority_class),
         machines=machines,
         image_volumes=settings.image_volumes,
         lists_nodes=settings.free_machines,
@@ -144,6 +143,10 @@ def _check_cluster(settings: Settings, machines: tuple[Machine, ...]) -> Iterato
         yield from check_host(client, wanted)
     finally:
         client.close()
+
+
+def _list_given(*names: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def _check_keycloak(settings: Settings) -> Iterator[Finding]:

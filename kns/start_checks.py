@@ -15,7 +15,7 @@ from kns.model.appdef.appdef import NestedKubernetes
 from kns.model.catalog.machine import Machine
 from kns.model.errors import KnsError
 from kns.model.job.job import Accepted
-from kns.model.site import ClassSettings, VirtualKubernetes
+from kns.model.site import Site, VirtualKubernetes
 from kns.objects.vcluster import build_values
 from kns.ports import Cluster, Kind, Renderer
 
@@ -67,16 +67,27 @@ def render_sample(renderer: Renderer, virtual: VirtualKubernetes) -> None:
     renderer.render(accepted.location, values)
 
 
-def warn_of_missing_classes(cluster: Cluster, classes: ClassSettings) -> None:
-    """Log a warning for each configured class that the host does not have. Jobs start without it."""
-    wanted = [(Kind.RUNTIME_CLASS, name) for name in classes.runtime_classes]
-    if classes.default_storage_class:
-        wanted.append((Kind.STORAGE_CLASS, classes.default_storage_class))
-    for kind, name in wanted:
+def warn_of_missing_classes(cluster: Cluster, site: Site) -> None:
+    """
+    Log each class in the settings that the host does not have: a warning if jobs only cannot use it, an error if every
+    job needs it. The class of the control planes' priority is not among them, because kns may not read it.
+    """
+    needed = {
+        (Kind.RUNTIME_CLASS, site.virtual.runtime_class): "the host refuses every pod of a tenant",
+        (Kind.STORAGE_CLASS, site.virtual.storage_class): "no virtual cluster gets the volume for its state",
+    }
+    offered = [(Kind.RUNTIME_CLASS, name) for name in site.classes.runtime_classes]
+    offered.append((Kind.STORAGE_CLASS, site.classes.default_storage_class))
+    for kind, name in dict.fromkeys([*offered, *needed]):
+        if not name:
+            continue
         try:
             missing = cluster.read(kind, "", name) is None
         except KnsError as error:
             log.warning("class_not_checked", kind=str(kind), name=name, error=str(error))
             continue
-        if missing:
+        effect = needed.get((kind, name))
+        if missing and effect is not None:
+            log.error("class_missing", kind=str(kind), name=name, effect=effect)
+        elif missing:
             log.warning("class_missing", kind=str(kind), name=name, effect="jobs cannot use it until the host has it")

@@ -25,6 +25,7 @@ from kns.settings.values import (
     Annotations,
     BaseUrl,
     Bool,
+    ClosedRanges,
     File,
     IdleSleep,
     Image,
@@ -194,7 +195,7 @@ class Settings(BaseModel):
         "minor version. The first is the default.",
         validate_default=True,
     )
-    virtual_registry: str = _variable(
+    virtual_registry: Repository = _variable(
         "KNS_IMAGE_REGISTRY", "", "Registry that serves the images of vcluster, in place of their public registries."
     )
     virtual_syncer_image_tag: Tag = _variable(
@@ -354,7 +355,7 @@ class Settings(BaseModel):
         "Keycloak, an ingress controller in the nodes' network.",
         validate_default=True,
     )
-    network_closed_ranges: Ranges = _variable(
+    network_closed_ranges: ClosedRanges = _variable(
         "KNS_CLOSED_RANGES",
         "",
         "Comma-separated public address ranges that jobs may not reach: those of the cluster's own pods, Services and "
@@ -446,7 +447,7 @@ class Settings(BaseModel):
         "KNS_SWEEP_DRY_RUN", False, "`true`: report orphans by event, metric and log, and do not remove them."
     )
     retention_days: Whole = _variable(
-        "KNS_RETENTION_DAYS", 30, "Days that kns keeps the records of ended jobs and their output.", ge=1
+        "KNS_RETENTION_DAYS", 30, "Days that kns keeps the records of ended jobs and their output.", ge=1, le=36_500
     )
     target_limit_s: Whole = _variable(
         "KNS_TARGET_LIMIT",

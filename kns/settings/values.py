@@ -35,6 +35,7 @@ from kns.model.reading.quantity import parse_quantity
 from kns.model.site import parse_gateway, parse_jobs_domain
 
 MOST_METRICS_URLS = 20  # replicas of an ingress controller; each is scraped in every round
+_FEWEST_ADDRESSES = 8  # of a range of Services: the second one is that of the API server
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -44,7 +45,10 @@ _IMAGE = re.compile(
     r"(?P<name>[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5}(?=/))?(?:/[a-z0-9._-]+)*)"
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
-_REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
+_REPOSITORY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*")
+_ANNOTATION_KEY = re.compile(
+    r"(?:[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
 
 
 def _read_bool(value: Any) -> Any:
@@ -111,6 +115,8 @@ def _parse_annotations(text: str) -> dict[str, str]:
         raise InvalidInputError("", "is not JSON") from error
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
         raise InvalidInputError("", "must be a JSON object whose values are strings")
+    if not all(_ANNOTATION_KEY.fullmatch(key) for key in data):
+        raise InvalidInputError("", "has a key that is no annotation key, like example.org/name")
     return data
 
 
@@ -155,9 +161,12 @@ def _check_service_ranges(value: str) -> str:
     """One range, or two of different families, as the API server takes them."""
     ranges = [part.strip() for part in value.split(",")]
     try:
-        versions = [ip_network(part).version for part in ranges]
+        networks = [ip_network(part) for part in ranges]
     except ValueError as error:
         raise ValueError("is not an address range like 10.96.0.0/16") from error
+    if any(network.num_addresses < _FEWEST_ADDRESSES for network in networks):
+        raise ValueError(f"has fewer than {_FEWEST_ADDRESSES} addresses; give a range like 10.96.0.0/16")
+    versions = [network.version for network in networks]
     if len(versions) != len(set(versions)):
         raise ValueError("has two ranges of the same family; a dual-stack cluster has one of IPv4 and one of IPv6")
     return ",".join(ranges)
@@ -173,6 +182,13 @@ def _parse_ranges(value: str) -> tuple[str, ...]:
         return tuple(str(ip_network(part.strip())) for part in value.split(","))
     except ValueError as error:
         raise ValueError("must be a comma-separated list of addresses and ranges like 10.0.0.0/8") from error
+
+
+def _check_closed_ranges(ranges: tuple[str, ...]) -> tuple[str, ...]:
+    """An exception in a NetworkPolicy must be smaller than what it is taken from, which is every address."""
+    if any(ip_network(each).prefixlen == 0 for each in ranges):
+        raise ValueError("has a range of all addresses; KNS_INTERNET_EGRESS=false closes the internet")
+    return ranges
 
 
 def _read_public_key(text: str) -> str:
@@ -224,6 +240,7 @@ PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 File = Annotated[Path, AfterValidator(_check_readable)]
 ServiceRanges = Annotated[str, AfterValidator(_check_service_ranges)]
 Ranges = Annotated[tuple[str, ...], BeforeValidator(lambda value: _parse_ranges(value) if value else ())]
+ClosedRanges = Annotated[Ranges, AfterValidator(_check_closed_ranges)]
 ProxyList = Annotated[str, AfterValidator(_check_proxies)]
 PublicKey = Annotated[str, AfterValidator(_read_public_key)]
 Size = Annotated[str, _read(_parse_size, "must be a quantity with a unit, like 100Gi")]

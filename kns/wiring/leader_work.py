@@ -87,7 +87,7 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
     site = parts.site = build_site(
         settings, service_cidr=cidr, installation_uid=uid, mounts_images=can_mount_images(parts.client)
     )
-    warn_of_missing_classes(parts.cluster, site.classes)
+    warn_of_missing_classes(parts.cluster, site)
     warn_of_unfit_chart(settings.chart, parts.world.renderer, site.virtual)
     fenced = fence_world(parts.world, may_work)
     reconciler = Reconciler(

@@ -36,6 +36,7 @@ WANTED = Wanted(
     gateway=None,
     storage_classes=("fast",),
     runtime_classes=("nvidia",),
+    priority_classes=("control-planes",),
     machines=(SMALL,),
     image_volumes=None,
     lists_nodes=False,
@@ -113,6 +114,7 @@ def site(server: ApiServer) -> ApiServer:
     server.put(PRIORITY, "priorityclasses", a_priority_class("urgent", 1_000_000))
     server.put(PRIORITY, "priorityclasses", a_priority_class("low", -1, default=True))
     server.put("/apis/node.k8s.io/v1", "runtimeclasses", {"metadata": {"name": "nvidia"}})
+    server.put(PRIORITY, "priorityclasses", a_priority_class("control-planes", 0))
     server.put("/apis/networking.k8s.io/v1", "ingressclasses", {"metadata": {"name": "traefik"}})
     server.put("/api/v1", "nodes", a_node())
     server.denied.add(("get", "secrets"))
@@ -233,6 +235,13 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         "a class that is not there",
         lambda s: s.drop("/apis/storage.k8s.io/v1", "storageclasses", "", "fast"),
         "StorageClass fast",
+        Severity.FAULT,
+        "does not exist on the host",
+    ),
+    (
+        "no class of the priority of control planes",
+        lambda s: s.drop("/apis/scheduling.k8s.io/v1", "priorityclasses", "", "control-planes"),
+        "PriorityClass control-planes",
         Severity.FAULT,
         "does not exist on the host",
     ),

@@ -77,6 +77,7 @@ class Wanted:
     gateway: GatewayRef | None
     storage_classes: tuple[str, ...]
     runtime_classes: tuple[str, ...]
+    priority_classes: tuple[str, ...]
     machines: tuple[Machine, ...]
     image_volumes: bool | None
     lists_nodes: bool
@@ -203,6 +204,7 @@ def _check_classes(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     rows = [
         *(("StorageClass", f"/apis/storage.k8s.io/v1/storageclasses/{name}") for name in wanted.storage_classes),
         *(("RuntimeClass", f"/apis/node.k8s.io/v1/runtimeclasses/{name}") for name in wanted.runtime_classes),
+        *(("PriorityClass", f"/apis/scheduling.k8s.io/v1/priorityclasses/{name}") for name in wanted.priority_classes),
     ]
     if wanted.ingress_class and not wanted.gateway:
         rows.append(("IngressClass", f"/apis/networking.k8s.io/v1/ingressclasses/{wanted.ingress_class}"))
