@@ -139,4 +139,4 @@ def await_states(
         if report.outcome is StateOutcome.READY:
             yield Finding(version, Severity.OK, "has a prepared state")
         else:
-            yield Finding(version, Severity.FAULT, report.detail, "read the log of the Job; see docs/operations.md")
+            yield Finding(version, Severity.FAULT, report.detail, "see docs/operations.md, the prepared state")

@@ -119,7 +119,7 @@ def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
     """The Events about a pod, oldest first."""
     uid = pod["metadata"]["uid"]
     events = ctx.world.cluster.list_events(ctx.namespace, pod["metadata"]["name"])
-    return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=_event_time)
+    return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=event_time)
 
 
 def is_pulling(events: Sequence[Object]) -> bool:
@@ -140,7 +140,7 @@ def find_warning(events: Sequence[Object]) -> str | None:
     return str(events[-1].get("message"))
 
 
-def _event_time(event: Object) -> str:
+def event_time(event: Object) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 

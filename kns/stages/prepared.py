@@ -19,6 +19,7 @@ from kns.objects.certificates import build_certificates
 from kns.objects.prepare_job import CONTAINER, build_prepare_input, build_prepare_job
 from kns.objects.prepared_state import PreparedState, build_state_map, read_log, read_state_map
 from kns.ports import Cluster, Kind, Object
+from kns.stages.pods import event_time
 
 log = get_logger(__name__)
 
@@ -81,8 +82,10 @@ def _prepare(cluster: Cluster, namespace: str, virtual: VirtualKubernetes, versi
     status = job.get("status") or {}
     if not status and cluster.read(Kind.CONFIG_MAP, namespace, name) is None:  # kns ended between the two writes
         _apply_input(cluster, job, virtual, now)
-    if status.get("failed"):
-        return _fail(version, f"Job {name} in {namespace} failed: {_read_end(cluster, namespace, name)}")
+    failure = _find_failure(status)
+    if failure is not None:
+        said = f"{failure} {_read_end(cluster, namespace, name)}".strip()
+        return _fail(version, f"Job {name} in {namespace} failed: {clip(said)}")
     if not status.get("succeeded"):
         return StateReport(version, StateOutcome.RUNNING, "the Job runs")
     try:
@@ -120,11 +123,27 @@ def _read_result(cluster: Cluster, namespace: str, name: str, image: str, now: d
     raise InvalidInputError("", "its pod is gone")
 
 
+def _find_failure(status: Object) -> str | None:
+    """
+    What the Job's status says about its failure, which may be nothing; None if it has not failed. A Job whose pod was
+    never created has a condition and no count of failed pods.
+    """
+    for condition in status.get("conditions") or ():
+        if condition["type"] in ("Failed", "FailureTarget") and condition["status"] == "True":
+            return f"{condition.get('message', '')}."
+    return "" if status.get("failed") else None
+
+
 def _read_end(cluster: Cluster, namespace: str, name: str) -> str:
-    """The end of the log of the Job's pod, which is soon deleted."""
+    """The end of the log of the Job's pod, which is soon deleted, or else the last Event about the pod or the Job."""
     pods = cluster.list_objects(Kind.POD, namespace, f"batch.kubernetes.io/job-name={name}")
     texts = [cluster.pod_log(namespace, pod["metadata"]["name"], CONTAINER) for pod in pods]
-    return clip("".join(text or "" for text in texts)[-CLIP:]) or "its pod has no log"
+    log_end = clip("".join(text or "" for text in texts)[-CLIP:])
+    if log_end:
+        return log_end
+    abouts = [*(pod["metadata"]["name"] for pod in pods), name]
+    events = sorted((event for about in abouts for event in cluster.list_events(namespace, about)), key=event_time)
+    return " ".join(["Its pod has no log.", *(str(event.get("message") or "") for event in events[-1:])])
 
 
 def _image_id(pod: Object) -> str:

@@ -172,6 +172,22 @@ def test_a_job_that_fails_is_reported_with_the_end_of_its_log(sim: Simulation) -
     assert "no space left on device" in report.detail
 
 
+def test_a_job_whose_pod_is_refused_is_reported_with_the_reason(sim: Simulation) -> None:
+    """Such a Job has no failed pod, only a condition at the end of its time, and then goes and is made again."""
+    keeper = _keeper(sim)
+    keeper.step()
+    ended = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
+    sim.host.change(*JOB, lambda job: job.update(status={"conditions": [ended]}))
+    refusal = "pods is forbidden: exceeded quota: tight"
+    event = {"reason": "FailedCreate", "message": refusal, "involvedObject": {"name": names.prepare_job(VERSION)}}
+    sim.host.put(Kind.EVENT, SYSTEM, "refused", event)
+    assert keeper.step() == FAILED_S
+    (report,) = prepare_states(sim.host, SYSTEM, sim.site.virtual, [VERSION], now=sim.clock.now())
+    assert report.outcome is StateOutcome.FAILED
+    assert "Job was active too long. " in report.detail
+    assert refusal in report.detail
+
+
 def test_a_result_that_cannot_be_used_is_a_failure(sim: Simulation) -> None:
     sim.host.prepare_log = "nothing"
     _prepare(sim)
