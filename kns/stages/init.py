@@ -34,12 +34,14 @@ from kns.stages.delivery import read_init_input, read_job_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import is_own
-from kns.stages.patience import wait_at_most
+from kns.stages.patience import growing_delay_s, wait_at_most
 from kns.stages.pods import (
     Blocker,
     BlockerKind,
+    explain_end,
     find_blocker,
     find_warning,
+    is_node_lost,
     is_pulling,
     is_unscheduled,
     list_pod_events,
@@ -88,17 +90,23 @@ def ensure(ctx: Context) -> Outcome:
     output = ctx.world.outputs.read(ctx.job.record)
     succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
     log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
-    read = log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
+    is_lost = any(map(is_node_lost, pods[-1:]))
+    read = is_lost or log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
     if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
     if succeeded:
         return Done()
     if _ended_condition(job) == "Failed":
         return _failure(pods, job)
+    after_s = _REQUEUE_AFTER_S if read else _until_next_try(ctx, output)
+    ending = explain_end(pods[-1]) if pods else None
+    if ending is not None:
+        return _await_end(ctx, ending, after_s)
     reason, message = _describe(ctx, pods, job)
+    waiting = Wait(after_s, reason, message)
     if reason is Reason.INIT_RUNNING:
-        return Wait(max(_REQUEUE_AFTER_S, log_after_s), reason, message)
-    return _await_start(ctx, pods, reason, message)
+        return replace(waiting, requeue_after_s=max(after_s, log_after_s))
+    return _await_start(ctx, pods, waiting)
 
 
 def ahead(ctx: Context) -> Outcome:
@@ -145,16 +153,31 @@ def _create(ctx: Context) -> Wait:
     return Wait(_REQUEUE_AFTER_S, Reason.INIT_STARTING, "init job created")
 
 
-def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: str) -> Outcome:
+def _await_end(ctx: Context, message: str, after_s: float) -> Outcome:
+    """
+    Wait until the node of the init pod is back or the pod is gone. The Kubernetes Job makes another pod only when this
+    one is gone, and a pod whose node stays away never is.
+    """
+    return wait_at_most(
+        ctx,
+        ctx.site.spawn_delay_s,
+        end=Reason.INIT_FAILED,
+        reason=Reason.INIT_STARTING,
+        message=message,
+        requeue_after_s=after_s,
+    )
+
+
+def _await_start(ctx: Context, pods: Sequence[Object], waiting: Wait) -> Outcome:
     """
     Wait for the init pod, at most for the limit of its problem.
 
     A pod without a known problem may be waiting for a node, so it has the time of a scale-up of the host. Pulling an
     image takes as long as it takes, but `_SILENT_LIMIT_S` at most if no Event is left that says so.
     """
-    waiting = Wait(_REQUEUE_AFTER_S, reason, message)
     if _has_progress(pods):
         return waiting
+    reason, message = waiting.reason, waiting.message
     is_starting = reason is Reason.INIT_STARTING
     outcome = wait_at_most(
         ctx,
@@ -162,7 +185,7 @@ def _await_start(ctx: Context, pods: Sequence[Object], reason: Reason, message: 
         end=Reason.INIT_NOT_STARTED if is_starting else reason,
         reason=reason,
         message=message,
-        requeue_after_s=_REQUEUE_AFTER_S,
+        requeue_after_s=waiting.requeue_after_s,
     )
     if not isinstance(outcome, Failed) or not pods or is_unscheduled(pods[-1]):
         return outcome
@@ -207,6 +230,13 @@ def _until_next_log(output: JobOutput, now: datetime) -> float:
         return 0.0
     interval = timedelta(seconds=len(output.log) / _LOG_BYTES_PER_S)
     return max(0.0, (output.log_time + interval - now).total_seconds())
+
+
+def _until_next_try(ctx: Context, output: JobOutput) -> float:
+    """Seconds until the log is read again after an error, because each try may occupy a worker for seconds."""
+    turn = ctx.job.status.condition(ConditionType.DEPLOYED)
+    since = output.log_time or (turn.last_transition_time if turn else ctx.now)
+    return growing_delay_s((ctx.now - since).total_seconds(), first_s=_REQUEUE_AFTER_S)
 
 
 def _collect(ctx: Context, pods: Sequence[Object], output: JobOutput, *, with_help: bool) -> bool:

@@ -1,5 +1,5 @@
 """
-The end of a wait without progress.
+How long a stage waits: the pause between two looks, and the end of a wait without progress.
 
 The record stores since when the job is stuck, so a restart of kns does not extend the wait. The time starts again if
 the job makes progress or is stuck for another reason.
@@ -18,6 +18,16 @@ def wait_at_most(
     if left_s <= 0:
         return Failed(end, f"after {limit_s} s: {message}")
     return Wait(min(requeue_after_s, left_s), reason, message, stuck=end)
+
+
+def growing_delay_s(waited_s: float, *, first_s: float, longest_s: float = 60.0) -> float:
+    """
+    The pause before the next look: half of the time waited so far, which needs no stored number of tries.
+
+    >>> [growing_delay_s(waited_s, first_s=2.0) for waited_s in (0, 10, 3600)]
+    [2.0, 5.0, 60.0]
+    """
+    return min(max(waited_s / 2, first_s), longest_s)
 
 
 def stuck_for_s(ctx: Context, end: Reason) -> float:

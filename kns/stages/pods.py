@@ -101,6 +101,28 @@ def read_blocker(pod: Object) -> Blocker | None:
     return None
 
 
+def is_node_lost(pod: Object) -> bool:
+    """
+    Whether the host has lost the pod's node: its node controller sets condition Ready to False, and leaves the rest as
+    the kubelet reported it. A kubelet changes Ready together with ContainersReady, unless the pod has readiness gates.
+    """
+    conditions = {each.get("type"): each for each in (pod.get("status") or {}).get("conditions") or ()}
+    ready, containers = conditions.get("Ready", {}), conditions.get("ContainersReady", {})
+    return (ready.get("status"), containers.get("status")) == ("False", "True") and (
+        ready.get("reason") != "ReadinessGatesNotReady"
+    )
+
+
+def explain_end(pod: Object) -> str | None:
+    """Why a pod that runs makes no progress: its node is lost, or it is terminating. None if neither is known."""
+    name = pod["metadata"]["name"]
+    if is_node_lost(pod):
+        return f"the node of pod {name} does not answer"
+    if pod["metadata"].get("deletionTimestamp") is not None:
+        return f"pod {name} is terminating, and another one starts when it is gone"
+    return None
+
+
 def is_unscheduled(pod: Object) -> bool:
     blocker = read_blocker(pod)
     return blocker is not None and blocker.kind is BlockerKind.UNSCHEDULED

@@ -21,12 +21,11 @@ from kns.stages.credentials import is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Outcome
-from kns.stages.patience import stuck_for_s, wait_at_most
+from kns.stages.patience import growing_delay_s, stuck_for_s, wait_at_most
 
 log = get_logger(__name__)
 
-_REQUEUE_AFTER_S = 0.2  # the first time; then half of the time waited
-_MAX_REQUEUE_AFTER_S = 60.0
+_REQUEUE_AFTER_S = 0.2  # the first time
 _FOLLOW_AFTER_S = 10.0
 _FIRST = "default"
 
@@ -61,7 +60,7 @@ def ensure(ctx: Context) -> Outcome:
 def _wait(ctx: Context, message: str) -> Outcome:
     """Try again ever less often, because each try may occupy a worker for seconds."""
     end = Reason.CONTROL_PLANE_UNAVAILABLE
-    after_s = max(_REQUEUE_AFTER_S, min(stuck_for_s(ctx, end) / 2, _MAX_REQUEUE_AFTER_S))
+    after_s = growing_delay_s(stuck_for_s(ctx, end), first_s=_REQUEUE_AFTER_S)
     limit_s = ctx.site.control_plane_limit_s
     return wait_at_most(ctx, limit_s, end=end, reason=Reason.PREPARING, message=message, requeue_after_s=after_s)
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from kns.adapters.clock import SystemClock
+from kns.adapters.kube import cluster
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
 from kns.adapters.kube.cluster import _LIST_TIMEOUT_S, KubeCluster
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -378,8 +379,8 @@ class LogOf:
         self.lines = lines
         self.asked: list[int] = []
 
-    def __call__(self, method: str, path: str, *, query: dict[str, str]) -> bytes:
-        del method, path
+    def __call__(self, method: str, path: str, *, query: dict[str, str], read_timeout_s: float) -> bytes:
+        del method, path, read_timeout_s
         self.asked.append(int(query["tailLines"]))
         text = "".join(f"{line}\n" for line in self.lines[-int(query["tailLines"]) :])
         return text.encode()[: int(query["limitBytes"])]
@@ -418,6 +419,16 @@ def test_of_lines_that_grow_the_newest_are_read(
 def test_a_log_that_may_not_be_read_is_an_error(server: ApiServer, host: Host) -> None:
     server.script("GET", "/log", failure(403, "Forbidden", 'pods "p" is forbidden: User "x" cannot get resource'))
     with pytest.raises(ForbiddenError):
+        host.cluster.pod_log("n", "p", "init")
+
+
+def test_a_log_that_nobody_answers_is_given_up_early(
+    server: ApiServer, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet of a lost node never answers, and a worker waits. The limit is its own, not that of all calls."""
+    monkeypatch.setattr(cluster, "_LOG_TIMEOUT_S", 0.05)
+    server.script("GET", "/log", Hang())
+    with pytest.raises(UnavailableError, match="ReadTimeoutError"):
         host.cluster.pod_log("n", "p", "init")
 
 

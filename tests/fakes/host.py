@@ -73,7 +73,7 @@ class FakeHost:
         self.app_starts = True  # whether the app's pod becomes ready
         self.has_scaled = False
         self.target_appears = True
-        self.stuck_pods: set[str] = set()  # their node is lost, so they never go
+        self.stuck_pods: set[str] = set()  # their node is lost: they never go, and nobody can read their logs
         self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
@@ -246,6 +246,8 @@ class FakeHost:
         if container == SHELL:
             return self.shell_log
         assert container in (RUN, PREPARE)
+        if pod in self.stuck_pods:
+            raise UnavailableError(f"GET pods/{pod}/log: no answer (ReadTimeoutError)")
         log = found.get("log")
         # A pod that mounts the app image takes the templates itself, and prints what the container TAKE would.
         return f"{self.take_log or ''}{TAKEN_MARK}{log or ''}" if mounts_app(found) else log
@@ -532,6 +534,8 @@ class FakeHost:
             template = job["spec"]["template"]
             self.put(*pod_key, {"metadata": {**template["metadata"], "labels": labels}, "spec": template["spec"]})
         pod = self._objects[pod_key]
+        if pod["metadata"]["name"] in self.stuck_pods:
+            return
         if self.init_pod_status is not None:
             pod["status"] = self.init_pod_status
             return

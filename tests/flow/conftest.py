@@ -1,8 +1,9 @@
 """The whole engine over fakes: the real stages and reconciler, a simulated host and clock."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -116,6 +117,14 @@ class Simulation:
             self.host.settle()
             self.clock.advance(1)
 
+    def go_on(self, seconds: float) -> None:
+        """Reconcile for a while, only when the last result asked for it: no event of the host is reported."""
+        end = self.clock.now() + timedelta(seconds=seconds)
+        while self.clock.now() < end:
+            left_s, after_s = (end - self.clock.now()).total_seconds(), self.step().requeue_after_s
+            self.host.settle()
+            self.clock.advance(left_s if after_s is None else min(max(after_s, 0.1), left_s))
+
     def wait_for_end(self, seconds: int, *, step_s: int) -> str:
         """Reconcile with these steps of time until the job ends or the time is over. Returns the last result."""
         summary = ""
@@ -165,6 +174,36 @@ def new_fakes(clock: FakeClock) -> dict[str, Any]:
         "tokens": MemoryTokenStore(),
         "virtual": virtual,
     }
+
+
+# The methods of the two ports that make a request each time. `read_shared` makes few for all jobs together.
+_REQUESTS = {
+    "host": (
+        *("read", "list_objects", "list_events", "list_metadata", "has_ready_pod", "pod_log"),
+        *("apply", "delete", "delete_pods", "scale", "claim"),
+    ),
+    "virtual": ("is_ready", "apply", "find_namespaces", "retry_pods"),
+}
+
+
+@pytest.fixture
+def requests(sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each request was made, as `<port>.<method>`. Calls of the watch caches are none."""
+    made: Counter[str] = Counter()
+
+    def count(port: str, method: str) -> None:
+        call = getattr(getattr(sim, port), method)
+
+        def counted(*args: Any, **rest: Any) -> Any:
+            made[f"{port}.{method}"] += 1
+            return call(*args, **rest)
+
+        monkeypatch.setattr(getattr(sim, port), method, counted)
+
+    for port, methods in _REQUESTS.items():
+        for method in methods:
+            count(port, method)
+    return made
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ Some tests replace one method of their own host; mypy needs an ignore for each.
 """
 
 import json
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -348,3 +350,87 @@ def test_the_stage_that_failed_says_so_too(sim: Simulation, job: JobBuilder) -> 
     condition = sim.job.status.condition(ConditionType.DEPLOYED)
     assert condition is not None
     assert (condition.status, condition.reason) == ("False", Reason.ITEM_OUT_OF_RETRIES)
+
+
+POD = "kns-init-0"
+RUNNING = {"containerStatuses": [{"name": "init", "state": {"running": {}}}]}
+
+
+def _lose_node(sim: Simulation) -> None:
+    """As the host's node controller reports it: the containers keep what the kubelet said last."""
+    conditions = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+    sim.host.change(Kind.POD, "kns-job-7", POD, lambda pod: pod.update(status={**RUNNING, "conditions": conditions}))
+    sim.host.stuck_pods = {POD}
+
+
+def _end_without_end(sim: Simulation) -> None:
+    """Its node is lost before the pod was ready, so only the eviction after five minutes shows it."""
+    sim.host.delete(Kind.POD, "kns-job-7", POD)
+    sim.host.stuck_pods = {POD}
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        (_lose_node, "the node of pod kns-init-0 does not answer"),
+        (_end_without_end, "pod kns-init-0 is terminating, and another one starts when it is gone"),
+    ],
+    ids=["node lost", "terminating"],
+)
+def test_an_init_pod_that_cannot_end_is_named_and_ends_the_job(
+    sim: Simulation, job: JobBuilder, lose: Callable[[Simulation], None], said: str
+) -> None:
+    """Its Kubernetes Job makes another pod only when this one is gone."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = RUNNING
+    sim.host.settle()
+    sim.step()
+    lose(sim)
+    assert sim.wait_for_end(sim.site.spawn_delay_s - 10, step_s=2) == "wait"
+    assert sim.job.status.message == said
+    assert sim.wait_for_end(20, step_s=2) == "ended"
+    assert sim.job.status.reason == Reason.INIT_FAILED
+    assert sim.job.status.message == f"after {sim.site.spawn_delay_s} s: {said}"
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["node back", "pod gone"])
+def test_an_init_pod_whose_node_is_lost_for_a_while_ends_nothing(
+    sim: Simulation, job: JobBuilder, *, is_back: bool
+) -> None:
+    _start_init(sim, job)
+    sim.host.init_pod_status = RUNNING
+    sim.host.settle()
+    _lose_node(sim)
+    assert sim.wait_for_end(sim.site.spawn_delay_s - 10, step_s=2) == "wait"
+    sim.host.stuck_pods.clear()
+    if not is_back:
+        sim.host.drop(Kind.POD, "kns-job-7", POD)
+    assert sim.wait_for_end(20, step_s=2) == "wait"
+    assert (sim.job.status.message, sim.job.status.stuck) == ("templates are being applied", None)
+    sim.host.init_pod_status, sim.host.init_exit = None, {"exitCode": 0}
+    sim.run(until="serving")
+
+
+def test_nobody_reads_the_log_on_a_lost_node(sim: Simulation, job: JobBuilder, requests: Counter[str]) -> None:
+    """Each try would occupy a worker until its timeout."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = RUNNING
+    sim.host.settle()
+    _lose_node(sim)
+    requests.clear()
+    sim.go_on(sim.site.spawn_delay_s - 10)
+    assert (sim.job.status.job_status, requests["host.pod_log"]) == (JobState.PROCESSING, 0)
+
+
+def test_a_log_that_cannot_be_read_is_tried_ever_less_often(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    """The node is lost, and the host does not know it yet; or its API server does not reach the kubelet at all."""
+    _start_init(sim, job)
+    sim.host.init_pod_status = RUNNING
+    sim.host.settle()
+    sim.host.stuck_pods = {POD}
+    requests.clear()
+    sim.go_on(3600)
+    assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.PROCESSING, Reason.INIT_RUNNING)
+    assert 60 <= requests["host.pod_log"] <= 75

@@ -27,6 +27,7 @@ _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes 
 _REQUESTS = ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu")
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
+_LOG_TIMEOUT_S = 5.0  # without a byte, however long the log takes: a lost node's kubelet never answers
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
@@ -287,7 +288,7 @@ class KubeCluster:
         for attempt in itertools.count(1):
             query = {"container": container, "tailLines": str(lines), "limitBytes": str(MAX_BYTES)}
             try:
-                raw = self._client.request_raw("GET", path, query=query)
+                raw = self._client.request_raw("GET", path, query=query, read_timeout_s=_LOG_TIMEOUT_S)
             except (NotFoundError, RefusedError):  # 400 while the container waits to start
                 return None
             if len(raw) < MAX_BYTES or lines == 1:

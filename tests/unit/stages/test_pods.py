@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kns.ports import Kind, Object
-from kns.stages.pods import Blocker, BlockerKind, find_blocker, find_refusal, read_blocker
+from kns.stages.pods import Blocker, BlockerKind, find_blocker, find_refusal, is_node_lost, read_blocker
 from tests.builders import a_job
 from tests.flow.conftest import Simulation
 
@@ -129,3 +129,25 @@ def test_who_knows_why_there_is_no_running_pod(
     event = {"reason": "FailedCreate", "message": QUOTA, "involvedObject": {"name": "web"}}
     sim.host.put(Kind.EVENT, ctx.namespace, "refused", event)
     assert find_blocker(ctx, pods, owner, read_events=read_events) == blocker
+
+
+@pytest.mark.parametrize(
+    ("ready", "containers", "is_lost"),
+    [
+        pytest.param({"status": "True"}, {"status": "True"}, False, id="ready"),
+        pytest.param({"status": "False"}, {"status": "True"}, True, id="the node controller changed one of the two"),
+        pytest.param(
+            {"status": "False", "reason": "ContainersNotReady"},
+            {"status": "False", "reason": "ContainersNotReady"},
+            False,
+            id="the kubelet changed both",
+        ),
+        pytest.param(
+            {"status": "False", "reason": "ReadinessGatesNotReady"}, {"status": "True"}, False, id="a readiness gate"
+        ),
+        pytest.param({}, {}, False, id="not known yet"),
+    ],
+)
+def test_a_pod_says_that_its_node_is_lost(ready: Object, containers: Object, is_lost: bool) -> None:
+    conditions = [{"type": "Ready", **ready}, {"type": "ContainersReady", **containers}]
+    assert is_node_lost({"metadata": {"name": "p"}, "status": {"conditions": conditions}}) is is_lost
