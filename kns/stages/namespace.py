@@ -6,6 +6,7 @@ is never touched.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from kns.logs import get_logger
 from kns.model.errors import ForbiddenError, KnsError, RefusedError
@@ -24,13 +25,13 @@ from kns.stages import credentials
 from kns.stages.member import build_own_namespace, share_host_storage
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.ownership import find_namespace, is_own, is_terminating
-from kns.stages.patience import wait_at_most
+from kns.stages.patience import growing_delay_s, wait_at_most
 from kns.stages.tenant import end_all_pods, end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 log = get_logger(__name__)
 
-_REMOVAL_AFTER_S = 2.0
+_REMOVAL_AFTER_S = 2.0  # at first; the watch reports the end of the namespace
 _PODS_SHOWN = 3
 _SECRET_AFTER_S = 30.0  # no watch covers the Secrets in kns's own namespace
 
@@ -123,7 +124,14 @@ def remove(ctx: Context) -> Outcome:
         left = end_all_pods(ctx)
     except KnsError as error:  # the next reconcile tries again
         log.warning("pods_not_ended", error=str(error))
-    return Wait(_REMOVAL_AFTER_S, Reason.REMOVING, f"namespace {ctx.namespace} is terminating{_describe(found, left)}")
+    message = f"namespace {ctx.namespace} is terminating{_describe(found, left)}"
+    return Wait(_until_next_look(found, ctx.now), Reason.REMOVING, message)
+
+
+def _until_next_look(namespace: Object, now: datetime) -> float:
+    began = namespace["metadata"].get("deletionTimestamp")
+    waited_s = (now - datetime.fromisoformat(began)).total_seconds() if began else 0.0
+    return growing_delay_s(waited_s, first_s=_REMOVAL_AFTER_S)
 
 
 def _describe(namespace: Object, pods: Sequence[str] = ()) -> str:

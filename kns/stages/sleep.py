@@ -23,6 +23,7 @@ from kns.stages import ingress, namespace
 from kns.stages.access import read_kubeconfig
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
+from kns.stages.patience import growing_delay_s
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
 from kns.stages.room import retry_refused
 from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, choose_grace_s, end_tenants_pods, stays_longer
@@ -31,7 +32,7 @@ NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTE
 
 _LOOK_AFTER_S = 0.5
 _LATE_S = 30.0  # after the grace period: the kubelet is slow, or the leader has changed
-_REQUEUE_AFTER_S = 2.0  # while the watch reports what happens
+_REQUEUE_AFTER_S = 2.0  # at first; the watch reports what happens
 _RETRY_AFTER_S = 30.0  # of what the host refused
 _EVENTS_AFTER_S = 10.0  # a pod exists within a second, unless the host refuses it
 _ASLEEP_LOOK_S = 600.0  # somebody may have changed what leads to kns
@@ -91,12 +92,12 @@ def _sleep(ctx: Context) -> Outcome:
             return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, f"pods still ending: {left}")
     if not _has_replicas(control_plane, 0):
         _scale(ctx, control_plane, 0)
-        return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, "the control plane is ending")
+        return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, "the control plane is ending")
     if (control_plane.get("status") or {}).get("replicas") or list_pods(ctx, ctx.location.control_plane_selector):
-        return Wait(_REQUEUE_AFTER_S, Reason.FALLING_ASLEEP, "the control plane is ending")
+        return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, "the control plane is ending")
     left = _end_pods(ctx)
     if left:
-        return Wait(_LOOK_AFTER_S, Reason.FALLING_ASLEEP, f"pods still ending: {left}")
+        return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, f"pods still ending: {left}")
     return Done("the next request of its page wakes it", requeue_after_s=_ASLEEP_LOOK_S)
 
 
@@ -192,7 +193,8 @@ def _await_control_plane(ctx: Context, control_plane: Object) -> Outcome:
     waited_s = ctx.elapsed_since(max(began, ctx.leading_since or began)).total_seconds()
     blocker = find_blocker(ctx, pods, control_plane, read_events=waited_s > _EVENTS_AFTER_S)
     if blocker is not None and blocker.kind in (BlockerKind.UNSCHEDULED, BlockerKind.REFUSED):
-        return Wait(_REQUEUE_AFTER_S, Reason.WAKING, blocker.describe("control-plane pod"))
+        after_s = growing_delay_s((ctx.now - began).total_seconds(), first_s=_REQUEUE_AFTER_S)
+        return Wait(after_s, Reason.WAKING, blocker.describe("control-plane pod"))
     if pods:
         waited_s = min(waited_s, placed_for_s(pods[-1], ctx.now))
     left_s = limit_s - waited_s
@@ -214,6 +216,12 @@ def _is_app_ready(ctx: Context) -> bool:
     labels = select_target_pods(ctx.location, targets[0], copy)
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
     return ctx.world.cluster.has_ready_pod(ctx.namespace, selector)
+
+
+def _until_next_look(ctx: Context) -> float:
+    """Seconds until kns looks again at what ends. The later it is, the longer, because a lost node may stay away."""
+    late_s = (ctx.now - _began(ctx)).total_seconds() - ctx.site.grace_s - _LATE_S
+    return growing_delay_s(late_s, first_s=_LOOK_AFTER_S)
 
 
 def _elapsed_s(ctx: Context) -> float:

@@ -4,6 +4,7 @@ Every way to stop a job, and its removal: nothing is left on the simulated host.
 Some tests replace one method of their own host; mypy needs an ignore for each.
 """
 
+from collections import Counter
 from typing import Any, NoReturn
 
 import pytest
@@ -12,8 +13,10 @@ from kns.model import names
 from kns.model.errors import ForbiddenError, KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason
+from kns.model.site import KeycloakSettings
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder, a_job
+from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import Simulation
 
 
@@ -178,6 +181,29 @@ def test_the_pod_that_keeps_the_namespace_is_named(sim: Simulation, job: JobBuil
     assert removed.message.startswith("namespace kns-job-7 is terminating: pods still ending: ")
     assert "stubborn" in removed.message
     sim.host.drop(Kind.POD, "kns-job-7", "stubborn")
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
+def test_a_removal_that_cannot_finish_is_looked_at_ever_less_often(
+    sim: Simulation, job: JobBuilder, requests: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host and Keycloak get a request a minute for it, however long it lasts. The watch reports its end."""
+    realm = MemoryRealm()
+    sim.identity = realm
+    sim.configure(keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", 60))
+    sim.submit(job.with_nested(keycloak={"namespace": "default"}))
+    sim.run(until="serving")
+    sim.host.namespace_stuck = "a finalizer holds it"
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removing")
+    asked: list[str] = []
+    monkeypatch.setattr(realm, "find_client", asked.append)
+    requests.clear()
+    sim.go_on(3600)
+    assert 60 <= len(asked) <= 75
+    assert +requests == {"host.list_metadata": len(asked)}
+    sim.host.namespace_stuck = None
     sim.run(until="retained")
     assert sim.host.left == []
 

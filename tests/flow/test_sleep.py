@@ -1,5 +1,6 @@
 """A job falls asleep and wakes up, over a simulated host."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -118,6 +119,34 @@ def test_a_pod_that_never_ends_does_not_keep_the_control_plane_running(serving: 
     assert not [call for call in serving.host.calls if call.endswith("grace=0")]
     serving.host.stuck_pods.clear()
     serving.run(until="asleep")
+
+
+@pytest.mark.parametrize("stuck", [WEB, f"{NAMESPACE}-0"], ids=["the app's", "the control plane's"])
+def test_a_pod_that_never_ends_is_looked_at_ever_less_often(
+    serving: Simulation, requests: Counter[str], stuck: str
+) -> None:
+    serving.host.stuck_pods = {stuck}
+    ask(serving, asleep=True)
+    serving.go_on(120)
+    requests.clear()
+    serving.go_on(3600)
+    assert read_rest(serving) is Rest.FALLING_ASLEEP
+    assert 60 <= requests["host.read"] / 2 <= 65  # the EndpointSlice and the Service that lead to kns
+    assert requests["host.list_metadata"] <= 2 * 65
+    serving.host.stuck_pods.clear()
+    serving.run(until="asleep")
+
+
+def test_a_job_that_waits_for_room_when_it_wakes_is_looked_at_ever_less_often(
+    serving: Simulation, requests: Counter[str]
+) -> None:
+    fall_asleep(serving)
+    serving.host.schedulable = False
+    ask(serving, asleep=False)
+    serving.go_on(120)
+    requests.clear()
+    serving.go_on(3600)
+    assert 60 <= requests["host.read"] <= 65  # the quota of its sleep
 
 
 def test_a_sleeping_job_costs_no_write(serving: Simulation) -> None:
