@@ -18,6 +18,8 @@ from kns.stages.outcome import Done
 
 log = get_logger(__name__)
 
+AND = "; "  # between the parts of a condition's message
+
 _FOLLOW_AFTER_S = 60.0  # no watch covers the Secrets in kns's own namespace, nor the catalogue
 _PULL_KEY = ".dockerconfigjson"
 
@@ -68,7 +70,7 @@ def read_app_config(ctx: Context) -> str | None:
 
 
 def mark(ctx: Context, config: str | None) -> str | None:
-    """The message of the condition of a stage that has delivered `config`; None if there was nothing to deliver."""
+    """What the message of a condition says when `config` is delivered; None if there was nothing to deliver."""
     if config is None:
         return None
     return f"registry credentials {mark_config(config, salt=ctx.site.installation_uid)}"
@@ -77,7 +79,7 @@ def mark(ctx: Context, config: str | None) -> str | None:
 def is_delivered(ctx: Context, kind: ConditionType, config: str | None) -> bool:
     """Whether the stage with this condition has delivered `config`. Sources that are gone need no delivery."""
     condition = ctx.job.status.condition(kind)
-    return config is None or (condition is not None and condition.message == mark(ctx, config))
+    return config is None or (condition is not None and mark(ctx, config) in condition.message.split(AND))
 
 
 def _merge(ctx: Context, secret: Object | None) -> str | None:

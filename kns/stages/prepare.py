@@ -6,7 +6,13 @@ The init pod starts ahead, beside the spawn, and waits inside for the mark that 
 
 The app's templates make the namespaces of its targets and of its Keycloak client. As soon as one of them exists, it
 gets the same ConfigMap and Secrets as namespace `default`.
+
+Once all of them have these, the condition says so, and a reconcile of a deployed job asks nothing. It also says for
+which Services of the targets: a namespace that was deleted and made again has other ones, and the watch reports them.
+A namespace without a target's Service is looked at every few minutes.
 """
+
+import hashlib
 
 from kns.logs import get_logger
 from kns.model import names
@@ -17,7 +23,7 @@ from kns.objects.inside import build_default_storage_class, build_job_info, buil
 from kns.objects.vault import build_vault_class
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_kubeconfig
-from kns.stages.credentials import is_delivered, mark, read_app_config
+from kns.stages.credentials import AND, is_delivered, mark, read_app_config
 from kns.stages.delivery import read_default_class, read_job_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Outcome
@@ -27,6 +33,8 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 0.2  # the first time
 _FOLLOW_AFTER_S = 10.0
+# Without a memory: a job looks during one minute of each ten. It has a reconcile in every minute anyway.
+_LOOK_EVERY_S, _LOOK_FOR_S = 600.0, 60.0
 _FIRST = "default"
 
 
@@ -40,7 +48,7 @@ def ensure(ctx: Context) -> Outcome:
     later = _name_namespaces(ctx.accepted.nested) - {_FIRST}
     config = read_app_config(ctx)
     is_new = not is_delivered(ctx, ConditionType.PREPARED, config)
-    if prepared and not later and not is_new:
+    if prepared and not is_new and (not later or _is_settled(ctx, later)):
         return Done()
     kubeconfig = read_kubeconfig(ctx)
     if prepared:
@@ -83,6 +91,7 @@ def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str], config: s
     The app may have webhooks by now that refuse or delay requests, so an error does not stop the job.
     """
     clusters, everywhere = ctx.world.virtual_clusters, sorted({_FIRST} | namespaces)
+    note = _note_placed(ctx, namespaces)  # before the request, so that it never knows more than that
     try:
         found = clusters.find_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces) if namespaces else set()
         objects = [obj for each in sorted(namespaces - found) for obj in _build_for(ctx, each, config)]
@@ -93,7 +102,35 @@ def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str], config: s
     except KnsError as error:
         log.warning("job_info_not_placed", namespaces=everywhere, error=str(error))
         return Done(requeue_after_s=_FOLLOW_AFTER_S if namespaces else None)
-    return Done(mark(ctx, config))
+    return Done(AND.join(filter(None, (mark(ctx, config), note if namespaces and namespaces <= found else None))))
+
+
+def _is_settled(ctx: Context, namespaces: frozenset[str]) -> bool:
+    """Whether all namespaces have the objects, and nothing says that this changed since it was noted."""
+    prepared = ctx.job.status.condition(ConditionType.PREPARED)
+    if prepared is None or not ctx.job.status.is_true(ConditionType.DEPLOYED):
+        return False
+    if _note_placed(ctx, namespaces) not in prepared.message.split(AND):
+        return False
+    is_due = (ctx.now - prepared.last_transition_time).total_seconds() % _LOOK_EVERY_S < _LOOK_FOR_S
+    return not is_due or {namespace for namespace, _ in _observe_targets(ctx)} >= namespaces
+
+
+def _note_placed(ctx: Context, namespaces: frozenset[str]) -> str:
+    """What the condition says when all namespaces have the objects. It changes with the targets' Services."""
+    uids = sorted(uid for namespace, uid in _observe_targets(ctx) if namespace in namespaces)
+    services = hashlib.sha256(",".join(uids).encode()).hexdigest()[:16]
+    return f"all namespaces have {names.JOB_INFO}, for Services {services}"
+
+
+def _observe_targets(ctx: Context) -> list[tuple[str, str]]:
+    """Namespace and uid of each target's Service that exists. The uid is that of its copy on the host."""
+    observe, location = ctx.world.cluster.observe_copy, ctx.location
+    return [
+        (target.service_namespace, copy["metadata"]["uid"])
+        for target in ctx.accepted.nested.targets
+        if (copy := observe(Kind.SERVICE, location, location.copy_name(target.service_name, target.service_namespace)))
+    ]
 
 
 def _build_for(ctx: Context, namespace: str, config: str | None, *, init_mark: str = "") -> list[Object]:

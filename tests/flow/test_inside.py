@@ -1,9 +1,11 @@
 """The objects that kns puts into a job's virtual cluster, and the job's usage."""
 
 import base64
+from collections import Counter
 
 import pytest
 
+from kns.model import names
 from kns.model.appdef.parameters import ParameterValue
 from kns.model.appdef.resources import COREDNS, SYNCER
 from kns.model.errors import ForbiddenError, KnsError, UnavailableError
@@ -11,9 +13,11 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.inputs import split_inputs
 from kns.model.job.job import Job, JobState, StopReason
 from kns.model.reading.quantity import add_quantities
-from kns.model.site import ClassSettings
+from kns.model.site import ClassSettings, KeycloakSettings
 from kns.ports import Kind
 from tests.builders import WEB_TARGET, JobBuilder, a_catalog, an_app
+from tests.fakes.host import a_copy
+from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import StaticCatalog
 from tests.flow.conftest import Simulation
 
@@ -49,6 +53,73 @@ def test_a_target_namespace_gets_it_whenever_it_appears(sim: Simulation, job: Jo
         sim.step()
         assert {("Secret", "lab", "kns-job"), ("ConfigMap", "lab", "kns-job")} <= sim.virtual.objects.keys()
         sim.virtual.drop_namespace("lab")
+
+
+WEB_OF_LAB = names.host_name("web", "lab", "kns-job-7")
+
+
+def _make_lab(sim: Simulation) -> None:
+    """The namespace with the target's Service, as the app makes it."""
+    sim.virtual.namespaces.add("lab")
+    sim.host.put(Kind.SERVICE, "kns-job-7", WEB_OF_LAB, a_copy("kns-job-7", namespace="lab"))
+
+
+def _serve_in_lab(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job.with_nested(targets=[LAB]))
+    sim.run(until="wait")
+    _make_lab(sim)
+    sim.run(until="serving")
+    sim.go_on(60)
+
+
+def test_a_serving_job_with_a_target_in_another_namespace_makes_no_request(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    """Everything was placed once, and the watches report what could change it."""
+    _serve_in_lab(sim, job)
+    assert ("Secret", "lab", "kns-job") in sim.virtual.objects
+    requests.clear()
+    writes = len(sim.store.writes)
+    for _ in range(100):  # a change of something else
+        sim.step()
+    sim.go_on(3000)
+    assert (+requests, sim.store.writes[writes:]) == (Counter(), [])
+
+
+@pytest.mark.proves(
+    "parameters",
+    "ConfigMap and Secret `kns-job` are in `default`, and in each target's namespace as soon as it exists",
+)
+@pytest.mark.parametrize("is_seen", [True, False], ids=["kns sees it gone", "between two looks"])
+def test_the_namespace_of_a_serving_job_gets_it_again(sim: Simulation, job: JobBuilder, *, is_seen: bool) -> None:
+    """Somebody installs the app anew."""
+    _serve_in_lab(sim, job)
+    sim.virtual.drop_namespace("lab")
+    sim.host.drop(Kind.SERVICE, "kns-job-7", WEB_OF_LAB)
+    if is_seen:
+        sim.step()
+    _make_lab(sim)
+    sim.step()
+    assert {("Secret", "lab", "kns-job"), ("ConfigMap", "lab", "kns-job")} <= sim.virtual.objects.keys()
+
+
+def test_a_namespace_without_a_target_is_looked_at_now_and_then(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    """Nothing tells that somebody made it again."""
+    sim.identity = MemoryRealm()
+    sim.configure(keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", 60))
+    sim.virtual.namespaces.add("lab")
+    sim.submit(job.with_nested(keycloak={"namespace": "lab"}))
+    sim.run(until="serving")
+    sim.go_on(120)
+    requests.clear()
+    sim.go_on(3600)
+    assert 6 <= requests["virtual.find_namespaces"] <= 12
+    sim.virtual.drop_namespace("lab")
+    sim.virtual.namespaces.add("lab")
+    sim.go_on(660)
+    assert ("Secret", "lab", "kns-job") in sim.virtual.objects
 
 
 def test_large_parameters_reach_the_app_from_beside_the_record(sim: Simulation, job: JobBuilder) -> None:
