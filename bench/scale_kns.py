@@ -26,26 +26,28 @@ class SimulatedVirtualClusters:
     def __init__(self, **_options: object) -> None:
         self._marks = Path(os.environ["BENCH_MARKS"])
 
-    def is_ready(self, kubeconfig: str) -> bool:
-        del kubeconfig
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
+        del namespace, kubeconfig
         time.sleep(_CALL_S)
         return True
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
-        del kubeconfig
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
+        del namespace, kubeconfig
         time.sleep(_CALL_S * len(objects))
         for obj in objects:
             mark = (obj["metadata"].get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
             if mark:
                 (self._marks / mark).touch()
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
-        del kubeconfig, kind, name
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
+        del namespace, kubeconfig, kind, name
         time.sleep(_CALL_S)
         return frozenset(namespaces)
 
-    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
-        del kubeconfig, mark, page
+    def retry_pods(self, namespace: str, kubeconfig: str, mark: str, page: str) -> str:
+        del namespace, kubeconfig, mark, page
         time.sleep(_CALL_S)
         return ""
 

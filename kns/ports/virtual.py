@@ -23,11 +23,16 @@ class Renderer(Protocol):
 
 
 class VirtualClusters(Protocol):
-    def is_ready(self, kubeconfig: str) -> bool:
+    """
+    Each call takes the job's namespace on the host and a kubeconfig. The namespace identifies the cluster, because a
+    tenant can change what the kubeconfig is made from.
+    """
+
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         """Whether the virtual cluster's API answers and its default ServiceAccount exists."""
         ...
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
         """
         Server-side apply in the virtual cluster. Objects whose namespace does not exist are skipped.
 
@@ -36,11 +41,13 @@ class VirtualClusters(Protocol):
         """
         ...
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
         """Those of `namespaces` in the virtual cluster that contain an object of this kind and name."""
         ...
 
-    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+    def retry_pods(self, namespace: str, kubeconfig: str, mark: str, page: str) -> str:
         """
         Make the syncer try pods again that have no node yet, the oldest of a page first.
 

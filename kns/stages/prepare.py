@@ -59,7 +59,7 @@ def ensure(ctx: Context) -> Outcome:
         return _wait(ctx, "waiting for the virtual cluster's certificates and Service")
     objects = [*_read_classes(ctx), *_build_for(ctx, _FIRST, config, init_mark=ctx.job.uid)]
     try:
-        ctx.world.virtual_clusters.apply(kubeconfig, objects)
+        ctx.world.virtual_clusters.apply(ctx.namespace, kubeconfig, objects)
     except TransientError as error:
         return _wait(ctx, f"the virtual cluster's API does not answer: {error}")
     return Done(mark(ctx, config))
@@ -93,12 +93,16 @@ def _follow(ctx: Context, kubeconfig: str, namespaces: frozenset[str], config: s
     clusters, everywhere = ctx.world.virtual_clusters, sorted({_FIRST} | namespaces)
     note = _note_placed(ctx, namespaces)  # before the request, so that it never knows more than that
     try:
-        found = clusters.find_namespaces(kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces) if namespaces else set()
+        found = (
+            clusters.find_namespaces(ctx.namespace, kubeconfig, Kind.SECRET, names.JOB_INFO, namespaces)
+            if namespaces
+            else set()
+        )
         objects = [obj for each in sorted(namespaces - found) for obj in _build_for(ctx, each, config)]
         if config and is_new:
             objects += [build_pull_secret(each, config) for each in everywhere]
         if objects:
-            clusters.apply(kubeconfig, objects)
+            clusters.apply(ctx.namespace, kubeconfig, objects)
     except KnsError as error:
         log.warning("job_info_not_placed", namespaces=everywhere, error=str(error))
         return Done(requeue_after_s=_FOLLOW_AFTER_S if namespaces else None)

@@ -42,7 +42,8 @@ def retry_refused(ctx: Context) -> float | None:
     if room.mark:
         try:
             kubeconfig = read_kubeconfig(ctx)
-            next_page = ctx.world.virtual_clusters.retry_pods(kubeconfig, room.mark, room.page) if kubeconfig else ""
+            retry_pods = ctx.world.virtual_clusters.retry_pods
+            next_page = retry_pods(ctx.namespace, kubeconfig, room.mark, room.page) if kubeconfig else ""
             room = after_page(room, next_page, mark=mark)
         except KnsError as error:
             log.info("pods_not_retried", error=str(error))

@@ -180,7 +180,7 @@ def _end_pods(ctx: Context) -> int:
 
 def _answers(ctx: Context) -> bool:
     kubeconfig = read_kubeconfig(ctx)
-    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(kubeconfig)
+    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(ctx.namespace, kubeconfig)
 
 
 def _await_control_plane(ctx: Context, control_plane: Object) -> Outcome:

@@ -152,7 +152,7 @@ def _build_state(ctx: Context, objects: Sequence[Object]) -> Mapping[str, bytes]
 
 def _answers(ctx: Context) -> bool:
     kubeconfig = read_kubeconfig(ctx)
-    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(kubeconfig)
+    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(ctx.namespace, kubeconfig)
 
 
 def _has_ready(control_plane: Object) -> bool:

@@ -90,7 +90,7 @@ def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None
         with pytest.raises(UnavailableError):
             client.request("GET", "/api", read_timeout_s=PATIENCE_S)
         client.close()
-        assert not KubeVirtualClusters(bounds).is_ready(json.dumps(kubeconfig_for(url)))
+        assert not KubeVirtualClusters(bounds).is_ready("kns-job-7", json.dumps(kubeconfig_for(url)))
 
 
 def test_a_host_that_sends_without_end_is_cut_off() -> None:

@@ -235,11 +235,11 @@ def test_a_kubeconfig_that_could_run_programs_or_send_files_is_refused(kind: str
 def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(server: ApiServer) -> None:
     text = str(kubeconfig_for(server.url)).replace("'", '"')
     probe = KubeVirtualClusters()
-    assert not probe.is_ready(text)
+    assert not probe.is_ready("kns-job-7", text)
     server.put("/api/v1", "serviceaccounts", {"metadata": {"name": "default", "namespace": "default"}})
-    assert probe.is_ready(text)
+    assert probe.is_ready("kns-job-7", text)
     server.script("GET", "/default", Reset())
-    assert not probe.is_ready(text)
+    assert not probe.is_ready("kns-job-7", text)
 
 
 def test_a_virtual_cluster_that_does_not_listen_costs_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_a_virtual_cluster_that_does_not_listen_costs_no_client(monkeypatch: pyt
     with socket.socket() as taken:  # bound, and nobody listens
         taken.bind(("127.0.0.1", 0))
         address = f"https://127.0.0.1:{taken.getsockname()[1]}"
-        assert not KubeVirtualClusters().is_ready(json.dumps(kubeconfig_for(address)))
+        assert not KubeVirtualClusters().is_ready("kns-job-7", json.dumps(kubeconfig_for(address)))
     assert made == []
 
 

@@ -23,7 +23,7 @@ A_CONFIG_MAP: Object = {"kind": "ConfigMap", "metadata": {"name": "kns-job", "na
 
 
 class Stalling(FakeVirtualClusters):
-    """Calls with a kubeconfig that begins with `slow` last until `go_on` is set."""
+    """Calls for a namespace that begins with `slow` last until `go_on` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,22 +31,24 @@ class Stalling(FakeVirtualClusters):
         self.began: list[str] = []
         self._lock = threading.Lock()
 
-    def is_ready(self, kubeconfig: str) -> bool:
-        self._stall(kubeconfig)
-        return super().is_ready(kubeconfig)
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
+        self._stall(namespace)
+        return super().is_ready(namespace, kubeconfig)
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
-        self._stall(kubeconfig)
-        super().apply(kubeconfig, objects)
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
+        self._stall(namespace)
+        super().apply(namespace, kubeconfig, objects)
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
-        self._stall(kubeconfig)
-        return super().find_namespaces(kubeconfig, kind, name, namespaces)
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
+        self._stall(namespace)
+        return super().find_namespaces(namespace, kubeconfig, kind, name, namespaces)
 
-    def _stall(self, kubeconfig: str) -> None:
+    def _stall(self, namespace: str) -> None:
         with self._lock:
-            self.began.append(kubeconfig)
-        if kubeconfig.startswith("slow"):
+            self.began.append(namespace)
+        if namespace.startswith("slow"):
             assert self.go_on.wait(30)
 
 
@@ -78,29 +80,48 @@ def test_eight_stalling_clusters_delay_nobody_else(stalling: Stalling) -> None:
     """Eight is the number of workers. The workers come back at once, and another job's call is answered."""
     isolated = isolate(stalling)
     with ThreadPoolExecutor(8) as workers:
-        answers = list(workers.map(lambda number: isolated.is_ready(f"slow {number}"), range(8)))
+        answers = list(workers.map(lambda number: isolated.is_ready(f"slow {number}", "{}"), range(8)))
         assert answers == [False] * 8
         assert not stalling.go_on.is_set()
-        assert be_patient(isolated).is_ready("quick")
+        assert be_patient(isolated).is_ready("quick", "{}")
 
 
 def test_a_job_has_one_call_at_a_time(stalling: Stalling) -> None:
     isolated = isolate(stalling)
     for _ in range(5):
-        assert not isolated.is_ready("slow")
+        assert not isolated.is_ready("slow", "{}")
         with pytest.raises(UnavailableError):
-            isolated.apply("slow", [A_CONFIG_MAP])
+            isolated.apply("slow", "{}", [A_CONFIG_MAP])
     assert stalling.began == ["slow"]
+
+
+@pytest.mark.proves("security", "answer kns slowly or never from the job's own API")
+def test_a_job_whose_certificates_change_all_the_time_has_one_call_at_a_time(stalling: Stalling) -> None:
+    """The kubeconfig is made from a Secret that the tenant can write. Another job's call finds a free thread."""
+    isolated = isolate(stalling, threads=2)
+    assert [isolated.is_ready("slow", f"{{}}{version}") for version in range(4)] == [False] * 4
+    assert be_patient(isolated).is_ready("quick", "{}")
+    assert stalling.began == ["slow", "quick"]
+
+
+def test_an_answer_to_another_kubeconfig_is_not_taken(stalling: Stalling) -> None:
+    """After the cluster has got new certificates, kns asks with these."""
+    isolated = isolate(stalling)
+    assert not isolated.is_ready("slow", "{}")
+    stalling.go_on.set()
+    settle(isolated)
+    assert be_patient(isolated).is_ready("slow", "{} ")
+    assert stalling.asked == ["{}", "{} "]
 
 
 def test_a_later_reconcile_collects_the_result(stalling: Stalling) -> None:
     """The call is not made again, so a slow but honest API makes progress."""
     isolated = isolate(stalling)
     with pytest.raises(UnavailableError):
-        isolated.apply("slow", [A_CONFIG_MAP])
+        isolated.apply("slow", "{}", [A_CONFIG_MAP])
     stalling.go_on.set()
     settle(isolated)
-    be_patient(isolated).apply("slow", [A_CONFIG_MAP])
+    be_patient(isolated).apply("slow", "{}", [A_CONFIG_MAP])
     assert stalling.began == ["slow"]
     assert stalling.objects.keys() == {("ConfigMap", "default", "kns-job")}
 
@@ -109,18 +130,18 @@ def test_an_error_reaches_the_reconcile_and_the_next_call_is_new(stalling: Stall
     isolated = be_patient(isolate(stalling))
     stalling.fault = RefusedError("webhook says no")
     with pytest.raises(RefusedError, match="webhook says no"):
-        isolated.apply("quick", [A_CONFIG_MAP])
+        isolated.apply("quick", "{}", [A_CONFIG_MAP])
     stalling.fault = None
-    isolated.apply("quick", [A_CONFIG_MAP])
-    assert isolated.find_namespaces("quick", Kind.CONFIG_MAP, "kns-job", {"default", "lab"}) == {"default"}
+    isolated.apply("quick", "{}", [A_CONFIG_MAP])
+    assert isolated.find_namespaces("quick", "{}", Kind.CONFIG_MAP, "kns-job", {"default", "lab"}) == {"default"}
 
 
 def test_the_result_of_another_call_is_never_taken_for_this_one(stalling: Stalling) -> None:
     isolated = isolate(stalling)
-    assert not isolated.is_ready("slow")
+    assert not isolated.is_ready("slow", "{}")
     stalling.go_on.set()
     settle(isolated)
-    assert be_patient(isolated).find_namespaces("slow", Kind.CONFIG_MAP, "kns-job", {"default"}) == frozenset()
+    assert be_patient(isolated).find_namespaces("slow", "{}", Kind.CONFIG_MAP, "kns-job", {"default"}) == frozenset()
     assert stalling.began == ["slow", "slow"]
 
 
@@ -128,7 +149,7 @@ def test_a_call_that_ends_during_the_wait_of_another_is_not_its_result(
     stalling: Stalling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolated = isolate(stalling)
-    assert not isolated.is_ready("slow")
+    assert not isolated.is_ready("slow", "{}")
 
     def end_and_wait(calls: list[Future[object]], timeout: float) -> None:
         del timeout
@@ -137,7 +158,7 @@ def test_a_call_that_ends_during_the_wait_of_another_is_not_its_result(
 
     monkeypatch.setattr(isolation, "wait", end_and_wait)
     with pytest.raises(UnavailableError, match="an earlier call"):
-        isolated.find_namespaces("slow", Kind.CONFIG_MAP, "kns-job", {"default"})
+        isolated.find_namespaces("slow", "{}", Kind.CONFIG_MAP, "kns-job", {"default"})
 
 
 def test_results_that_nobody_collects_are_dropped(stalling: Stalling) -> None:
@@ -145,11 +166,11 @@ def test_results_that_nobody_collects_are_dropped(stalling: Stalling) -> None:
     clock = FakeClock()
     isolated = isolate(stalling, clock)
     for number in range(20):
-        assert not isolated.is_ready(f"slow {number}")
+        assert not isolated.is_ready(f"slow {number}", "{}")
     stalling.go_on.set()
     settle(isolated)
     clock.advance(91)
-    assert be_patient(isolated).is_ready("quick")
+    assert be_patient(isolated).is_ready("quick", "{}")
     assert isolated._calls == {}
 
 
@@ -159,14 +180,14 @@ def test_no_request_starts_without_the_lead(server: ApiServer) -> None:
     virtual = KubeVirtualClusters(may_work=lambda: next(answers))
     second = {"kind": "Secret", "metadata": {"name": "kns-job", "namespace": "default"}}
     with pytest.raises(UnavailableError, match="no longer the leader"):
-        virtual.apply(json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP, second])
+        virtual.apply("kns-job-7", json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP, second])
     assert [request.method for request in server.seen] == ["PATCH"]
 
 
 def test_a_call_of_many_requests_has_one_limit(server: ApiServer) -> None:
     virtual = KubeVirtualClusters(Bounds(max_bytes=65536, total_s=0.0))
     with pytest.raises(UnavailableError, match="the requests before took"):
-        virtual.apply(json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP])
+        virtual.apply("kns-job-7", json.dumps(kubeconfig_for(server.url)), [A_CONFIG_MAP])
     assert server.seen == []
 
 
@@ -175,7 +196,7 @@ def test_only_the_named_namespaces_are_asked_for_and_only_for_metadata(server: A
         server.put("/api/v1", "secrets", {"metadata": {"name": "kns-job", "namespace": namespace}})
     virtual = KubeVirtualClusters()
     kubeconfig = json.dumps(kubeconfig_for(server.url))
-    assert virtual.find_namespaces(kubeconfig, Kind.SECRET, "kns-job", {"lab", "later"}) == {"lab"}
+    assert virtual.find_namespaces("kns-job-7", kubeconfig, Kind.SECRET, "kns-job", {"lab", "later"}) == {"lab"}
     assert [request.path for request in server.seen] == [
         "/api/v1/namespaces/lab/secrets/kns-job",
         "/api/v1/namespaces/later/secrets/kns-job",

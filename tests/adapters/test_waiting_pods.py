@@ -36,7 +36,7 @@ class Subject:
         self.server.put("/api/v1", "pods", {"metadata": meta, "spec": spec, "status": {"phase": phase}})
 
     def retry(self, mark: str, page: str = "") -> str:
-        return self.port.retry_pods(self.kubeconfig, mark, page)
+        return self.port.retry_pods("kns-job-7", self.kubeconfig, mark, page)
 
     def mark_of(self, namespace: str, name: str) -> str | None:
         found: Any

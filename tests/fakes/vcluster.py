@@ -58,11 +58,11 @@ class FakeVirtualClusters:
         self.marks: set[str] = set()  # of stage prepare, of all jobs
         self.fault: Exception | None = None
 
-    def is_ready(self, kubeconfig: str) -> bool:
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         self.asked.append(kubeconfig)
         return self.ready
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
         self._fail()
         for obj in objects:
             namespace = obj["metadata"].get("namespace", "")
@@ -72,7 +72,9 @@ class FakeVirtualClusters:
                 if mark and namespace == "default":
                     self.marks.add(mark)
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
         self._fail()
         return frozenset(each for each in namespaces if (str(kind), each, name) in self.objects)
 
@@ -82,7 +84,7 @@ class FakeVirtualClusters:
         spec = {"nodeName": node} if node else {}
         self.objects["Pod", namespace, name] = {"metadata": meta, "spec": spec, "status": {"phase": phase}}
 
-    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+    def retry_pods(self, namespace: str, kubeconfig: str, mark: str, page: str) -> str:
         self._fail()
         waiting = sorted(
             key

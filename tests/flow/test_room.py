@@ -69,8 +69,8 @@ def test_an_idle_job_costs_no_request(sim: Simulation, job: JobBuilder) -> None:
     """Neither of the host nor of its virtual cluster, also when its quota is full."""
     serve(sim, job, "4")
 
-    def fail(kubeconfig: str, mark: str, page: str) -> str:
-        raise AssertionError(f"asked the virtual cluster: {kubeconfig} {mark} {page}")
+    def fail(namespace: str, kubeconfig: str, mark: str, page: str) -> str:
+        raise AssertionError(f"asked the virtual cluster: {namespace} {kubeconfig} {mark} {page}")
 
     sim.virtual.retry_pods = fail  # type: ignore[method-assign]
     for _ in range(3):

@@ -17,7 +17,7 @@ def test_a_fault_of_ours_is_told_in_the_record(
 ) -> None:
     """Only its type, because its text may contain anything. It is raised, so that the log has all of it."""
 
-    def crash(_: str) -> bool:
+    def crash(*_: str) -> bool:
         raise ZeroDivisionError(SECRET)
 
     sim.submit(job)

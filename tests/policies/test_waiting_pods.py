@@ -33,9 +33,9 @@ def test_pods_without_a_node_get_the_mark_and_each_mark_is_a_change(api: ApiServ
     kubeconfig, port = read_kubeconfig(api), KubeVirtualClusters(Bounds(max_bytes=512 * 1024, total_s=120.0))
     versions = set()
     for mark in ("first", "second"):
-        page = port.retry_pods(kubeconfig, mark, "")
+        page = port.retry_pods("kns-job-7", kubeconfig, mark, "")
         while page:
-            page = port.retry_pods(kubeconfig, mark, page)
+            page = port.retry_pods("kns-job-7", kubeconfig, mark, page)
         found = api.call("GET", f"{PODS}/refused")["metadata"]
         assert found["annotations"][RETRIED_ANNOTATION] == mark
         versions.add(found["resourceVersion"])

@@ -3,8 +3,9 @@ Calls into virtual clusters run in threads of their own, so that a slow or hosti
 
 A tenant controls the API of its virtual cluster and can make every call last until its time limit. A reconcile waits
 only `_PATIENCE_S` for a call. If the call takes longer, the reconcile gets an error that can be retried, and the next
-one for this job collects the result. A job has at most one call at a time, so it occupies at most one thread, and a
-call of another job waits at most as long as there are more hostile jobs than threads.
+one for this job collects the result. A job has at most one call at a time, running or queued, whatever its kubeconfig
+says. So it occupies at most one thread, the queue holds at most one call for each job, and a call of another job waits
+only if there are more hostile jobs than threads.
 """
 
 import threading
@@ -25,9 +26,9 @@ _KEPT_S = 90.0  # how long a result waits for its reconcile; longer than the lon
 
 @dataclass(slots=True)
 class _Call:
-    """The newest call of one job. Two calls with the same `request` are interchangeable."""
+    """The newest call of one job. Two calls with the same `request` and kubeconfig are interchangeable."""
 
-    request: str
+    request: tuple[str, str]
     began: float
     result: "Future[Any]"
 
@@ -47,27 +48,32 @@ class IsolatedVirtualClusters:
         self._clock = clock
         self._patience_s = patience_s
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="nested")
-        self._calls: dict[str, _Call] = {}  # kubeconfig -> its newest call
+        self._calls: dict[str, _Call] = {}  # namespace of a job -> its newest call
         self._lock = threading.Lock()
 
-    def is_ready(self, kubeconfig: str) -> bool:
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         try:
-            return self._call(kubeconfig, "is_ready", lambda: self._inner.is_ready(kubeconfig))
+            return self._call(namespace, (kubeconfig, "is_ready"), lambda: self._inner.is_ready(namespace, kubeconfig))
         except UnavailableError:
             return False
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
-        self._call(kubeconfig, f"apply {objects!r}", lambda: self._inner.apply(kubeconfig, objects))
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
+        request = f"apply {objects!r}"
+        self._call(namespace, (kubeconfig, request), lambda: self._inner.apply(namespace, kubeconfig, objects))
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
         request = f"find_namespaces {kind} {name} {sorted(namespaces)}"
-        return self._call(kubeconfig, request, lambda: self._inner.find_namespaces(kubeconfig, kind, name, namespaces))
+        find = self._inner.find_namespaces
+        return self._call(namespace, (kubeconfig, request), lambda: find(namespace, kubeconfig, kind, name, namespaces))
 
-    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+    def retry_pods(self, namespace: str, kubeconfig: str, mark: str, page: str) -> str:
         request = f"retry_pods {mark} {page}"
-        return self._call(kubeconfig, request, lambda: self._inner.retry_pods(kubeconfig, mark, page))
+        retry = self._inner.retry_pods
+        return self._call(namespace, (kubeconfig, request), lambda: retry(namespace, kubeconfig, mark, page))
 
-    def _call(self, kubeconfig: str, request: str, call: Callable[[], ResultT]) -> ResultT:
+    def _call(self, namespace: str, request: tuple[str, str], call: Callable[[], ResultT]) -> ResultT:
         """
         Raises:
             UnavailableError: the call, or an earlier one of this job, is still running.
@@ -75,16 +81,16 @@ class IsolatedVirtualClusters:
         with self._lock:
             now = self._clock.monotonic()
             self._forget_old(now)
-            known = self._calls.get(kubeconfig)
+            known = self._calls.get(namespace)
             if known is None or (known.result.done() and known.request != request):
                 known = _Call(request, now, self._executor.submit(call))
-                self._calls[kubeconfig] = known
+                self._calls[namespace] = known
         wait([known.result], timeout=self._patience_s)
         if not known.result.done():
             raise UnavailableError("the virtual cluster has not answered yet; kns asks again")
         with self._lock:
-            if self._calls.get(kubeconfig) is known:
-                del self._calls[kubeconfig]
+            if self._calls.get(namespace) is known:
+                del self._calls[namespace]
         if known.request != request:
             raise UnavailableError("an earlier call to the virtual cluster has just ended; kns asks again")
         return cast(ResultT, known.result.result())

@@ -45,7 +45,8 @@ class KubeVirtualClusters:
         self._bounds = bounds
         self._may_work = may_work
 
-    def is_ready(self, kubeconfig: str) -> bool:
+    def is_ready(self, namespace: str, kubeconfig: str) -> bool:
+        del namespace
         if not _listens(kubeconfig):
             return False
         with self._connect(kubeconfig) as request:
@@ -55,7 +56,8 @@ class KubeVirtualClusters:
                 return False
         return True
 
-    def apply(self, kubeconfig: str, objects: Sequence[Object]) -> None:
+    def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
+        del namespace
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         with self._connect(kubeconfig) as request:
             for obj in objects:
@@ -66,12 +68,16 @@ class KubeVirtualClusters:
                 except NotFoundError:
                     continue
 
-    def find_namespaces(self, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]) -> frozenset[str]:
+    def find_namespaces(
+        self, namespace: str, kubeconfig: str, kind: Kind, name: str, namespaces: Collection[str]
+    ) -> frozenset[str]:
+        del namespace
         # One request for each, and only for metadata: a list of all namespaces is as long as the tenant makes it.
         with self._connect(kubeconfig) as request:
             return frozenset(each for each in sorted(namespaces) if _exists(request, KINDS[kind].path(each, name)))
 
-    def retry_pods(self, kubeconfig: str, mark: str, page: str) -> str:
+    def retry_pods(self, namespace: str, kubeconfig: str, mark: str, page: str) -> str:
+        del namespace
         query = {"fieldSelector": _WAITING, "limit": str(PODS_PER_PAGE), **({"continue": page} if page else {})}
         with self._connect(kubeconfig) as request:
             try:

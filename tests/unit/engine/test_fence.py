@@ -50,7 +50,7 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
     calls: list[Callable[[], object]] = [
         lambda: world.cluster.read(Kind.POD, "x", "y"),
         lambda: world.renderer.render(a_location(), lambda _: {}),
-        lambda: world.virtual_clusters.is_ready(""),
+        lambda: world.virtual_clusters.is_ready("", ""),
         lambda: world.outputs.read("x"),
         lambda: world.tokens.read("x"),
         world.catalog.current,
