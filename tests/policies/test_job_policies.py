@@ -164,6 +164,24 @@ REFUSED = {
         "services kns-target belongs to kns",
     ),
     "a Secret of kns's": ("secrets", build("Secret", "kns-pull"), SYNCER, "secrets kns-pull belongs to kns"),
+    "the certificate of its Ingress": (
+        "secrets",
+        build("Secret", "tls-kns-job-7.jobs.example.org"),
+        SYNCER,
+        "Secrets of its virtual cluster only, and tls-kns-job-7.jobs.example.org is none of these",
+    ),
+    "the certificate of an Ingress below a domain that looks like a copy": (
+        "secrets",
+        build("Secret", f"tls-kns-job-7.a-x-{JOB}.example.org"),
+        SYNCER,
+        "Secrets of its virtual cluster only",
+    ),
+    "the site's own certificate": (
+        "secrets",
+        build("Secret", "wildcard"),
+        SYNCER,
+        "Secrets of its virtual cluster only, and wildcard is none of these",
+    ),
     "a pod that looks like the init pod": ("pods", build_pod("kns-init-abcde"), SYNCER, "belongs to kns"),
     "a ConfigMap of 300 KiB": (
         "configmaps",
@@ -419,6 +437,11 @@ ADMITTED = {
     "a copy whose long name was cut": ("services", build_service("kns-" + "a" * 48 + "-735bb619dd")),
     "the virtual cluster's certificates": ("secrets", build("Secret", "kns-job-7-certs")),
     "the shell's access": ("secrets", build("Secret", "kns-shell-access")),
+    "the virtual cluster's kubeconfig": ("secrets", build("Secret", f"vc-{JOB}")),
+    "the virtual cluster's configuration": ("secrets", build("Secret", f"vc-config-{JOB}")),
+    "a Secret that the tenant called tls-web": ("secrets", build("Secret", f"tls-web-x-default-x-{JOB}")),
+    "a Secret whose long name was cut": ("secrets", build("Secret", "tls-" + "a" * 48 + "-735bb619dd")),
+    "a Secret whose long name was cut after a dot": ("secrets", build("Secret", "tls-" + "a" * 47 + "-735bb619dd")),
 }
 
 
@@ -460,6 +483,38 @@ def test_a_job_without_storage_claims_none_and_one_of_an_older_release_is_left_a
             api.call("POST", "/api/v1/namespaces/kns-job-8/persistentvolumeclaims?dryRun=All", claim)
         claim["metadata"]["namespace"] = "kns-job-9"
         api.call("POST", "/api/v1/namespaces/kns-job-9/persistentvolumeclaims?dryRun=All", claim)
+
+
+CERT_MANAGER = "system:serviceaccount:cert-manager:cert-manager"
+
+
+@pytest.fixture(scope="module")
+def _cert_manager(api: ApiServer) -> None:
+    """It may write Secrets here, like the syncer."""
+    kind, group = "ClusterRole", "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "cert-manager", "namespace": JOB},
+        "roleRef": {"apiGroup": group, "kind": kind, "name": "kns-vcluster-syncer"},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": CERT_MANAGER}],
+    }
+    api.call("POST", f"/apis/{group}/v1/namespaces/{JOB}/rolebindings", binding)
+
+
+@pytest.mark.usefixtures("_cert_manager")
+@pytest.mark.proves("security", "replace or remove the certificate of the job's Ingress")
+@pytest.mark.parametrize("name", ["tls-kns-job-7.jobs.example.org", "wildcard"])
+def test_accounts_of_the_job_neither_change_nor_delete_a_certificate(api: ApiServer, name: str) -> None:
+    """Whoever makes certificates, such as cert-manager, still does."""
+    first, second = (build("Secret", name, data={"tls.crt": each}) for each in ("b2xk", "bmV3"))
+    api.apply(path("secrets", name), first, user=CERT_MANAGER)
+    with pytest.raises(RefusedError, match="is none of these"):
+        api.apply(path("secrets", name), second, user=SYNCER)
+    with pytest.raises(RefusedError, match="is none of these"):
+        api.call("DELETE", path("secrets", name), user=SYNCER)
+    api.apply(path("secrets", name), second, user=CERT_MANAGER)
+    assert api.call("GET", path("secrets", name))["data"] == {"tls.crt": "bmV3"}
 
 
 def test_accounts_of_the_job_neither_change_nor_delete_a_service_of_kns(api: ApiServer) -> None:
