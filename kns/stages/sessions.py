@@ -13,7 +13,10 @@ from kns.ports import Context
 from kns.stages.pods import list_pods
 
 # gotty v1.5.0: "New client connected: 10.0.0.1:4711, connections: 1/10", "Connection closed by client: ...".
-_CHANGE = re.compile(r"^[0-9/]+ [0-9:]+ (?:New client connected|Connection closed by)\b.*, connections: (\d+)/\d+$")
+# A user of the shell may write lines like these, but no number that Python cannot read.
+_CHANGE = re.compile(
+    r"^[0-9/]+ [0-9:]+ (?:New client connected|Connection closed by)\b.*, connections: (\d{1,4})/\d{1,4}$", re.ASCII
+)
 
 
 def has_open_shell(ctx: Context) -> bool:

@@ -208,6 +208,21 @@ def test_a_job_that_cannot_be_stored_does_not_stop_the_others() -> None:
     assert leader.asleep == [7]
 
 
+def test_a_job_that_meets_a_bug_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader = Leader(serving(7), serving(8))
+    is_in_use = leader._is_in_use
+
+    def crash(ctx: Context) -> bool:
+        if ctx.job.number == 7:
+            raise ValueError("Exceeds the limit (4300 digits) for integer string conversion")
+        return is_in_use(ctx)
+
+    monkeypatch.setattr(leader, "_is_in_use", crash)
+    leader.take_over()
+    leader.go_on(LIMIT_S + 20)
+    assert leader.asleep == [8]
+
+
 def test_sleeping_jobs_are_looked_at_when_the_pods_of_kns_change() -> None:
     addresses, sleeping, looked = [["a", "b"]], ["kns-job-7"], list[str]()
     watch = DoorWatch(lambda: addresses[0], lambda: sleeping, look_again=looked.append)

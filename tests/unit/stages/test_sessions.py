@@ -17,6 +17,8 @@ CLOSED = "2026/11/28 10:05:00 Connection closed by client: 10.0.0.9:41234, conne
         ([OPENED.format(1), OPENED.format(2), CLOSED.format(1), "2026/11/28 10:06:00 10.0.0.9:1 401 GET /"], 1),
         ([OPENED.format(1), CLOSED.format(0), "kns-shell: refused logins: 3"], 0),
         ([OPENED.format(1), CLOSED.format(0), OPENED.format(1)], 1),
+        ([OPENED.format(1), CLOSED.format("0" * 5000)], 1),
+        ([OPENED.format(1), CLOSED.format("\N{ARABIC-INDIC DIGIT ZERO}")], 1),
         (["a log that speaks of connections: 3/10"], 0),
     ],
 )
