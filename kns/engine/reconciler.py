@@ -6,6 +6,7 @@ killed after any call. The end of a job has a module of its own (`kns.engine.end
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -210,11 +211,10 @@ class Reconciler:
         if rest is Rest.WAKING and not isinstance(outcome, Wait):
             metrics.observe_wake(waking_for_s(job.status, now))
             return note_awake(job.status, now), None
-        status, metering_s = note_message(job.status, outcome.message or "", now), None
+        status = note_message(job.status, outcome.message or "", now)
         if isinstance(outcome, Done):
             status = note_asleep(status, outcome.message or "", now)
-        if status.rest is not Rest.ASLEEP:
-            status, metering_s = self._meter(ctx, status)
+        status, metering_s = self._meter(ctx, status)
         write_changed(self._writer, job, status)
         requeues_s = (outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
         requeue_after_s = min((delay_s for delay_s in requeues_s if delay_s is not None), default=None)
@@ -277,8 +277,8 @@ class Reconciler:
         return self._ending.end(ctx.job, JobState.FAILED, outcome.reason, outcome.message, now=ctx.now, status=status)
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
-        """Usage counts from the start of the job."""
-        if status.job_status is not JobState.PROCESSING:
+        """Usage counts from the start of the job, and not while it is asleep."""
+        if status.job_status is not JobState.PROCESSING or status.rest is Rest.ASLEEP:
             return status, None
         return meter(status, self._lifecycle.measure(ctx, status), site=ctx.site, now=ctx.now)
 
@@ -302,12 +302,18 @@ class Reconciler:
         except InvalidInputError as error:  # an input of the accepted job is no longer there
             return Failed(Reason.NOT_ACCEPTED, str(error))
         except TransientError as error:  # the record says why the job hangs; the queue's backoff times the next try
-            write_changed(self._writer, ctx.job, note_error(str(error), ctx.now))
+            self._write_error(ctx, note_error(str(error), ctx.now))
             raise
         except Exception as error:  # a bug in kns; only the log gets its text, which may contain anything
             message = f"unexpected error, see kns's log: {type(error).__name__}"
-            write_changed(self._writer, ctx.job, note_error(message, ctx.now))
+            self._write_error(ctx, note_error(message, ctx.now))
             raise
+
+    def _write_error(self, ctx: Context, status: JobStatus) -> None:
+        """Usage goes on to count, so that no error that a tenant can cause makes a machine free of charge."""
+        with suppress(TransientError):  # what the caches do not know now is counted by the next reconcile
+            status, _ = self._meter(ctx, status)
+        write_changed(self._writer, ctx.job, status)
 
     def _note_done(self, job: Job, status: JobStatus, stage: Stage, outcome: Done, now: datetime) -> JobStatus:
         changes = outcome.status_changes()

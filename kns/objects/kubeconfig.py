@@ -47,7 +47,8 @@ def _build_admin(encoded: str, server: str) -> str | None:
 
 def build_shell_kubeconfig(location: Location, access: Mapping[str, Any], service: Mapping[str, Any]) -> str | None:
     """
-    A kubeconfig (JSON, which is YAML) for ServiceAccount `kns-shell` inside; None while there is no token for it.
+    A kubeconfig (JSON, which is YAML) for ServiceAccount `kns-shell` inside; None while there is no token for it, or
+    one that is no text.
 
     `access` is the Secret that the syncer writes for that account. Only authority and token are taken from it.
     """
@@ -56,7 +57,10 @@ def build_shell_kubeconfig(location: Location, access: Mapping[str, Any], servic
     server = _server(service)
     if not authority or not token or not server:
         return None
-    user = {"token": base64.b64decode(token).decode()}
+    try:
+        user = {"token": base64.b64decode(token).decode()}
+    except ValueError:
+        return None
     return _build(location.vcluster, server, authority, user_name=names.SHELL, user=user)
 
 

@@ -342,7 +342,7 @@ def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
     try:
         data = json.loads(text)
         return Failed(_REASONS.get(data["reason"], Reason.INIT_FAILED), str(data["message"]))
-    except (ValueError, KeyError, TypeError):  # not from this release's init image, or the container was killed
+    except (ValueError, KeyError, TypeError, RecursionError):  # not from this init image, or the container was killed
         detail = f": {text}" if text else ""
         return Failed(
             Reason.INIT_FAILED,

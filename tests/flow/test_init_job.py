@@ -68,6 +68,16 @@ def test_an_init_image_that_speaks_another_protocol_is_named(sim: Simulation, jo
     )
 
 
+def test_a_termination_message_of_too_many_levels_fails_the_job(sim: Simulation, job: JobBuilder) -> None:
+    """A container may write what it likes, 4 KiB of it."""
+    sim.host.init_exit = {"exitCode": 1, "message": "[" * 4096}
+    sim.submit(job)
+    sim.run(until="retained")
+    assert sim.job.status.job_status is JobState.FAILED
+    assert sim.job.status.reason == Reason.INIT_FAILED
+    assert "container init of the init job ended with exit code 1 (Error): [[[" in str(sim.job.status.message)
+
+
 def test_an_image_that_cannot_be_pulled_fails_the_job_after_the_limit(sim: Simulation, job: JobBuilder) -> None:
     sim.host.pull_error = "manifest unknown"
     sim.submit(job)

@@ -2,6 +2,7 @@
 
 import base64
 from collections import Counter
+from typing import NoReturn
 
 import pytest
 
@@ -274,6 +275,27 @@ def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder, mounts_ima
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="retained")
     assert sim.outputs.read(sim.record).help == output.help
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), UnavailableError("injected")], ids=["bug", "outage"])
+def test_usage_is_counted_while_a_stage_raises(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The last stages of a job depend on what the tenant does, so an error of theirs must not stop its meter."""
+    sim.submit(job)
+    sim.run(until="serving")
+    _request(sim, "2", "1Gi")
+    sim.clock.advance(61)
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(sim.host, "observe_copy", fail)
+    with pytest.raises(type(error)):
+        sim.step()
+    assert sim.job.status.reason == Reason.RETRYING
+    assert sim.job.status.usage is not None
+    assert (sim.job.status.usage.time, sim.job.status.usage.rates) == (sim.clock.now(), (2.0, 1.0, 0.0, 0.0))
 
 
 @pytest.mark.proves(

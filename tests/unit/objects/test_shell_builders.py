@@ -124,10 +124,17 @@ def test_the_kubeconfig_is_a_token_and_never_a_certificate() -> None:
     [
         ({}, {"spec": {"clusterIP": "10.96.1.7"}}),
         ({"data": {"certificate-authority": "Y2E=", "token": ""}}, {"spec": {"clusterIP": "10.96.1.7"}}),
+        ({"data": {**ACCESS["data"], "token": "//4="}}, {"spec": {"clusterIP": "10.96.1.7"}}),
         (ACCESS, {}),
         (ACCESS, {"spec": {"clusterIP": "None"}}),
     ],
-    ids=["no Secret", "a Secret of a certificate", "no Service", "a Service without address"],
+    ids=[
+        "no Secret",
+        "a Secret of a certificate",
+        "a token that is no text",
+        "no Service",
+        "a Service without address",
+    ],
 )
 def test_there_is_no_kubeconfig_before_its_parts(access: dict[str, Any], service: dict[str, Any]) -> None:
     assert build_shell_kubeconfig(a_location(), access, service) is None
