@@ -23,7 +23,7 @@ from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.rooms import Rooms
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
-from kns.model.job.job import Job
+from kns.model.job.job import Job, Rest
 from kns.model.site import Site
 from kns.ports import Kind, World
 from kns.settings import Settings, build_terms
@@ -31,6 +31,7 @@ from kns.web.live import LivePages
 from kns.wiring.keycloak import build_identity_provider
 
 _QUOTA_DELAY_S = 5.0  # changes of one quota within it are handled together
+_SERVING_DELAY_S = 1.0  # so are those of a serving job: a tenant can make any number, and each may cost a write
 _WATCHED_AT_END = frozenset({Kind.NAMESPACE, Kind.PERSISTENT_VOLUME})
 
 
@@ -98,11 +99,14 @@ class Parts:
 def _wake(records: KubeRecords, queue: WorkQueue, kind: Kind, namespace: str) -> None:
     """
     Queue the job of a host object that changed, if the job has a record. Every pod changes its job's quota, so a
-    change of a quota waits a while and is handled together with those that follow. An ended job waits only until its
+    change of a quota waits a while and is handled together with those that follow, and so does any change of a job that
+    serves. Somebody waits for a job that starts, wakes, falls asleep or ends. An ended job waits only until its
     namespace and its volumes are gone; each of its other objects that goes would cost a look for nothing.
     """
     if not records.cache.is_synced:
         return
     job = records.find_by_namespace(namespace)
     if job is not None and not (job.is_ended and kind not in _WATCHED_AT_END):
-        queue.add_after(job.record, _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else 0.0)
+        is_calm = job.has_served and job.stop_reason is None and job.status.rest is Rest.AWAKE
+        delay_s = _QUOTA_DELAY_S if kind is Kind.RESOURCE_QUOTA else _SERVING_DELAY_S if is_calm else 0.0
+        queue.add_after(job.record, delay_s)

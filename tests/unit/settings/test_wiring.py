@@ -10,6 +10,8 @@ import pytest
 from kns.engine.queue import WorkQueue
 from kns.engine.sweeper import SweepRules
 from kns.model.catalog.catalog import App
+from kns.model.job.conditions import Reason
+from kns.model.job.job import Job
 from kns.model.site import Site
 from kns.ports import Kind
 from kns.settings import build_site, build_terms, list_names, load_settings
@@ -17,7 +19,7 @@ from kns.stages.environment import build_proxy_env
 from kns.stages.orphans import Installation
 from kns.wiring import build_sweep_rules
 from kns.wiring.parts import _wake
-from tests.builders import a_job, an_app
+from tests.builders import JobBuilder, a_job, an_app
 from tests.fakes.stores import FakeClock
 
 PROXY = "http://proxy.example.org:3128"
@@ -167,7 +169,42 @@ def test_an_ended_job_looks_again_only_when_its_namespace_or_a_volume_goes(
 ) -> None:
     """Everything else goes with the namespace, and each look asks the API server."""
     job = (a_job().ended() if ended else a_job()).build()
-    records: Any = SimpleNamespace(cache=SimpleNamespace(is_synced=True), find_by_namespace=lambda _: job)
     queue = WorkQueue(clock=FakeClock(), rng=random.Random(1))
-    _wake(records, queue, kind, "kns-job-7")
+    _wake(_records_of(job), queue, kind, "kns-job-7")
     assert queue.depth == int(wakes)
+
+
+@pytest.mark.proves("security", "use up what kns may write, by a Service or control plane that changes all the time")
+@pytest.mark.parametrize("kind", [Kind.SERVICE, Kind.PERSISTENT_VOLUME_CLAIM, Kind.POD, Kind.DEPLOYMENT])
+def test_changes_of_a_serving_job_are_handled_together(kind: Kind) -> None:
+    clock = FakeClock()
+    queue = WorkQueue(clock=clock, rng=random.Random(1))
+    records = _records_of(a_job().started().exposed().build())
+    for _ in range(10):
+        _wake(records, queue, kind, "kns-job-7")
+        clock.advance(0.09)
+    assert queue.depth == 0
+    clock.advance(0.1)
+    queue.add("other")
+    assert (queue.take(), queue.depth) == ("other", 1)
+    assert (queue.take(), queue.depth) == (a_job().build().record, 0)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        a_job().started(),
+        a_job().started().exposed().stopping(),
+        a_job().started().exposed().resting(Reason.FALLING_ASLEEP),
+        a_job().started().exposed().resting(Reason.WAKING, sleep=False),
+    ],
+    ids=["starting", "stopping", "falling asleep", "waking"],
+)
+def test_a_job_that_somebody_waits_for_looks_at_once(job: JobBuilder) -> None:
+    queue = WorkQueue(clock=FakeClock(), rng=random.Random(1))
+    _wake(_records_of(job.build()), queue, Kind.SERVICE, "kns-job-7")
+    assert queue.depth == 1
+
+
+def _records_of(job: Job) -> Any:
+    return SimpleNamespace(cache=SimpleNamespace(is_synced=True), find_by_namespace=lambda _: job)
