@@ -145,7 +145,7 @@ def _volumes_allowed() -> set[str]:
 def test_no_pod_of_a_job_names_storage_by_itself() -> None:
     """Volumes that the node would mount with its own rights, above all NFS. Only claims are allowed."""
     assert _volumes_allowed() == {
-        *("configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"),
+        *("configMap", "downwardAPI", "emptyDir", "image", "persistentVolumeClaim", "projected", "secret"),
     }
     (validation,) = find("ValidatingAdmissionPolicy", "kns-job-volumes")["spec"]["validations"]
     assert set(re.findall(r"has\(v\.(\w+)\)", validation["messageExpression"])) == _volumes_allowed()

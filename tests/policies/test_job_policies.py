@@ -19,6 +19,11 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
+CLAIM = {
+    "accessModes": ["ReadWriteOnce"],
+    "resources": {"requests": {"storage": "1Gi"}},
+    "storageClassName": STORAGE_CLASSES[0],
+}
 HUGE = {"hugepages-2Mi": "64Mi", "cpu": "1", "memory": "64Mi"}
 
 
@@ -54,8 +59,7 @@ def build_service(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def build_claim(*, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    claim = build("PersistentVolumeClaim", COPY, spec={**wanted, "storageClassName": STORAGE_CLASSES[0], **spec})
+    claim = build("PersistentVolumeClaim", COPY, spec={**CLAIM, **spec})
     claim["metadata"]["labels"] = labels or {}
     return claim
 
@@ -262,6 +266,12 @@ REFUSED = {
         build_claim(storageClassName="by-hand"),
         "system:serviceaccount:kube-system:ephemeral-volume-controller",
         'may not claim storage of class "by-hand"',
+    ),
+    "a pod whose claim a controller of the host would make": (
+        "pods",
+        build_pod(COPY, volumes=[{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": CLAIM}}}]),
+        SYNCER,
+        "claim it instead; volumes refused: scratch",
     ),
     "a pod without the syncer's mark, which no removal finds": (
         "pods",
