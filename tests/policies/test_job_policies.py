@@ -186,6 +186,15 @@ REFUSED = {
         SYNCER,
         "Secrets of its virtual cluster only, and wildcard is none of these",
     ),
+    "a Secret that gets a token without an end": (
+        "secrets",
+        with_meta(
+            build("Secret", COPY, type="kubernetes.io/service-account-token"),
+            annotations={"kubernetes.io/service-account.name": f"vc-{JOB}"},
+        ),
+        SYNCER,
+        "Kubernetes would put a token of an account of the host into this Secret",
+    ),
     "a pod that looks like the init pod": ("pods", build_pod("kns-init-abcde"), SYNCER, "belongs to kns"),
     "a ConfigMap of 300 KiB": (
         "configmaps",
@@ -381,6 +390,7 @@ REFUSED = {
 )
 @pytest.mark.proves("security", "publish names or join networks through controllers of the host, by annotations")
 @pytest.mark.proves("security", "evict pods of others by a priority")
+@pytest.mark.proves("security", "keep its token: a Secret for which Kubernetes makes a lasting one")
 @pytest.mark.proves("security", "take devices of the host: huge pages, other GPUs, claims of devices")
 @pytest.mark.proves("security", "outlive the job: a pod without the syncer's mark, a finalizer")
 @pytest.mark.proves("security", "outlive the job: a pod with a grace period of years that ignores every signal")
@@ -447,6 +457,10 @@ ADMITTED = {
     "a copy whose long name was cut": ("services", build_service("kns-" + "a" * 48 + "-735bb619dd")),
     "the virtual cluster's certificates": ("secrets", build("Secret", "kns-job-7-certs")),
     "the shell's access": ("secrets", build("Secret", "kns-shell-access")),
+    "the copy of a token of an account inside": (
+        "secrets",
+        build("Secret", COPY, data={"token": "dG9r"}, type="Opaque"),
+    ),
     "the virtual cluster's kubeconfig": ("secrets", build("Secret", f"vc-{JOB}")),
     "the virtual cluster's configuration": ("secrets", build("Secret", f"vc-config-{JOB}")),
     "a Secret that the tenant called tls-web": ("secrets", build("Secret", f"tls-web-x-default-x-{JOB}")),
