@@ -49,27 +49,14 @@ def ensure(ctx: Context) -> Outcome:
         return _check_control_plane(ctx)
     started = ctx.job.status.spawn_start_time or ctx.now
     left_s = ctx.site.spawn_delay_s - ctx.elapsed_since(started).total_seconds()
-    if left_s <= 0:
+    outcome = _spawn(ctx, started, left_s)
+    # The control plane decides first: it may have come up while there was no leader.
+    if isinstance(outcome, Wait) and left_s <= 0:
         return Failed(
             Reason.SPAWN_DELAY_PASSED,
-            f"the virtual cluster was not running after {ctx.site.spawn_delay_s} s: {_describe(ctx)}",
+            f"the virtual cluster was not running after {ctx.site.spawn_delay_s} s: {outcome.message}",
         )
-    control_plane = _observe_control_plane(ctx)
-    if control_plane is None:
-        _create(ctx)
-        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
-    # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
-    pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
-    if not is_ready and not _runs_syncer(pods):
-        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
-    after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
-    if not _answers(ctx):
-        if is_ready:
-            return Wait(after_s, Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
-        return Wait(after_s, Reason.SPAWNING, _describe(ctx))
-    if not pods:  # the cache is behind; without the pod's uid its loss could not be detected later
-        return Wait(after_s, Reason.WAITING_FOR_API, "looking for the control-plane pod")
-    return Done(control_plane_uid=pods[-1]["metadata"]["uid"])
+    return outcome
 
 
 def remove(ctx: Context) -> Outcome:
@@ -89,6 +76,26 @@ def drain(ctx: Context) -> Outcome:
         return Done()
     left = end_tenants_pods(ctx)
     return Wait(_DRAIN_AFTER_S, Reason.GRACE, f"pods still ending: {left}") if left else Done()
+
+
+def _spawn(ctx: Context, started: datetime, left_s: float) -> Outcome:
+    control_plane = _observe_control_plane(ctx)
+    if control_plane is None:
+        if left_s > 0:
+            _create(ctx)
+        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
+    # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
+    pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
+    if not is_ready and not _runs_syncer(pods):
+        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
+    after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
+    if not _answers(ctx):
+        if is_ready:
+            return Wait(after_s, Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
+        return Wait(after_s, Reason.SPAWNING, _describe(ctx))
+    if not pods:  # the cache is behind; without the pod's uid its loss could not be detected later
+        return Wait(after_s, Reason.WAITING_FOR_API, "looking for the control-plane pod")
+    return Done(control_plane_uid=pods[-1]["metadata"]["uid"])
 
 
 def _create(ctx: Context) -> None:

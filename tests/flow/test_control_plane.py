@@ -32,6 +32,28 @@ def test_spawn_delay_ends_the_job_with_the_pods_own_words(sim: Simulation, job: 
     assert sim.host.left == []
 
 
+def test_a_control_plane_that_came_up_without_a_leader_starts_the_job(sim: Simulation, job: JobBuilder) -> None:
+    """The host's controllers work on while kns is away for longer than the spawn delay."""
+    sim.submit(job)
+    sim.run(until="wait")
+    for _ in range(10):
+        sim.host.settle()
+    sim.clock.advance(sim.site.spawn_delay_s + 1)
+    sim.run(until="serving")
+
+
+def test_nothing_is_made_for_a_control_plane_that_is_too_late(sim: Simulation, job: JobBuilder) -> None:
+    """The job ends for the delay, although the host lost its control plane meanwhile."""
+    sim.submit(job)
+    sim.run(until="wait")
+    sim.host.drop(Kind.DEPLOYMENT, "kns-job-7", "kns-job-7")
+    made = [call for call in sim.host.calls if "Deployment" in call]
+    sim.clock.advance(sim.site.spawn_delay_s + 1)
+    assert sim.step().summary == "ended"
+    assert sim.job.status.reason == Reason.SPAWN_DELAY_PASSED
+    assert [call for call in sim.host.calls if "Deployment" in call] == made
+
+
 def test_a_lost_control_plane_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
     """Another control-plane pod means an empty cluster, which must not be taken for the old one."""
     sim.submit(job)
