@@ -8,6 +8,7 @@ before its next call (`engine/fence.py`).
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from kns import metrics
 from kns.logs import get_logger
@@ -28,6 +29,12 @@ class Leader:
         self._clock = clock
         self._leading = threading.Event()
         self._renewed_at = 0.0
+        self._leading_since: datetime | None = None
+
+    @property
+    def leading_since(self) -> datetime | None:
+        """When this replica took the Lease; None if it never did."""
+        return self._leading_since
 
     @property
     def is_leading(self) -> bool:
@@ -60,6 +67,7 @@ class Leader:
             if held:
                 self._renewed_at = began
                 if not self.is_leading:
+                    self._leading_since = self._clock.now()
                     self._leading.set()
                     metrics.set_leader(leading=True)
                     log.info("leading", holder=self._holder)

@@ -51,11 +51,11 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Term:
     """
-    One leadership of this process: since when, and whether this machine's clock agrees with the host API's. Both decide
-    about limits of time only.
+    The leadership of this process: since when, and whether this machine's clock agrees with the host API's. Both decide
+    about limits of time only. A standby builds its reconciler long before it leads, so each reconcile asks for both.
     """
 
-    since: datetime | None = None
+    since: Callable[[], datetime | None] = lambda: None
     is_clock_trusted: Callable[[], bool] = lambda: True
 
 
@@ -120,7 +120,7 @@ class Reconciler:
             site=self._site,
             world=self._world,
             is_time_trusted=self._term.is_clock_trusted(),
-            leading_since=self._term.since,
+            leading_since=self._term.since(),
         )
         return self._ending.after_end(ctx) if job.is_ended else self._advance(ctx)
 

@@ -98,7 +98,7 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
         clock=clock,
         intake=Intake(store=parts.records, catalog=parts.catalog, terms=parts.terms, rng=parts.rng),
         lifecycle=NESTED_JOB,
-        term=Term(since=clock.now(), is_clock_trusted=parts.client.server_time.is_trusted),
+        term=Term(since=lambda: parts.leader.leading_since, is_clock_trusted=parts.client.server_time.is_trusted),
     )
     resting = _build_resting(parts, site, fenced)
     list_wanted = partial(list_wanted_versions, parts.records, settings.pools)

@@ -91,7 +91,7 @@ class Simulation:
             clock=self.clock,
             intake=_no_intake,
             lifecycle=self.lifecycle,
-            term=Term(since=self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
+            term=Term(since=lambda: self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
         )
         return reconciler.reconcile(self.record)
 
