@@ -16,7 +16,7 @@ from kns.model.errors import KnsError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason, with_condition
 from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus
 from kns.model.site import Site
-from kns.ports import Context, JobStore, RecordWriter, Retained
+from kns.ports import MOST_SURPLUS, Context, JobStore, RecordWriter, Retained
 from kns.stages.lifecycle import Lifecycle
 from kns.stages.outcome import Done, Failed, Wait
 
@@ -24,6 +24,7 @@ log = get_logger(__name__)
 
 CLOCK_RETRY_AFTER_S = 60.0
 _REMOVAL_RETRY_AFTER_S = 5.0
+_SURPLUS_AFTER_S = 1.0
 _REMOVAL_NOTED_AFTER = timedelta(seconds=20)  # twice what a removal usually takes: only a slow one is worth a write
 
 ENDS: dict[StopReason, tuple[Reason, str]] = {
@@ -181,16 +182,21 @@ class Ending:
         left_s = (retained.end + timedelta(seconds=self._site.retention_s) - now).total_seconds()
         if left_s <= 0:
             return None
-        self._expire_surplus(retained.user)
-        return Result("retained", left_s)
+        may_be_more = self._expire_surplus(retained.user)
+        return Result("retained", min(left_s, _SURPLUS_AFTER_S) if may_be_more else left_s)
 
-    def _expire_surplus(self, username: str) -> None:
-        """Delete the user's oldest ended records beyond the site's limit. It costs nothing while there are fewer."""
+    def _expire_surplus(self, username: str) -> bool:
+        """
+        Delete the user's oldest ended records beyond the site's limit, a few at once; whether there may be more. It
+        costs nothing while there are fewer.
+        """
         if self._site.retained_jobs == 0:
-            return
-        for job in self._store.list_surplus(username, most=self._site.retained_jobs):
+            return False
+        surplus = self._store.list_surplus(username, most=self._site.retained_jobs)
+        for job in surplus:
             log.info("record_surplus", surplus=job.record, user=username)
             self._writer.delete(job)
+        return len(surplus) == MOST_SURPLUS
 
 
 def _is_slow(ctx: Context) -> bool:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kns.model.job.job import Accepted, Job, JobSpec, JobState, JobStatus, StopReason
 
-MOST_SURPLUS = 100  # records in one answer of `list_surplus`, so that one reconcile does not last minutes
+MOST_SURPLUS = 5  # records in one answer of `list_surplus`: each is a request, and many reconciles may ask at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class JobStore(Protocol):
     def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
         """
         The oldest ended jobs of this user beyond the newest `most`, at most `MOST_SURPLUS`. Jobs that still have
-        objects on the host count, but are left out.
+        objects on the host count, but are left out. A record that is being deleted does not count.
         """
         ...
 

@@ -208,7 +208,7 @@ class ApiServer(FaultyServer):
             if old and any(value != old["metadata"][key] for key, value in wanted.items()):
                 return failure(409, "Conflict", "the UID or the resourceVersion in the precondition does not match")
             self._delete(key)
-            return Answer(200, {"kind": "Status"})
+            return Answer(200, self._objects.get(key, {"kind": "Status"}))  # an object that waits for its finalizers
         uid, version = (seen.body.get("metadata", {}).get(key) for key in ("uid", "resourceVersion"))
         if old and uid is not None and uid != old["metadata"]["uid"]:
             return failure(409, "Conflict", "the UID in the precondition does not match")

@@ -21,7 +21,7 @@ from kns.model.job.idempotency import digest_request
 from kns.model.job.job import Job, JobSpec, JobState, StopReason
 from kns.model.job.output import JobOutput
 from kns.model.job.record import build_record
-from kns.ports import JobStore, OutputStore, RecordAuthority, RecordWriter, Retained, Share, TokenStore
+from kns.ports import MOST_SURPLUS, JobStore, OutputStore, RecordAuthority, RecordWriter, Retained, Share, TokenStore
 from tests.adapters.api_server import ApiServer
 from tests.adapters.test_records import Records
 from tests.builders import a_job
@@ -189,6 +189,21 @@ def test_the_oldest_ended_jobs_of_a_user_are_the_surplus(subject: Subject) -> No
     found = {most: [job.number for job in subject.store.list_surplus("user1", most=most)] for most in (5, 4, 3, 2, 0)}
     assert found == {5: [], 4: [], 3: [8], 2: [8, 9], 0: [8, 9, 10]}
     assert not subject.store.list_surplus("user2", most=0)
+
+
+def test_a_record_that_is_being_deleted_is_no_surplus(subject: Subject) -> None:
+    """Neither is it deleted again nor does another one go in its place, even before a watch reports the deletion."""
+    for number in (7, 8, 9):
+        end(subject, number)
+    subject.store.delete(subject.read("kns-job-7"))
+    found = {most: [job.number for job in subject.store.list_surplus("user1", most=most)] for most in (2, 1, 0)}
+    assert found == {2: [], 1: [8], 0: [8, 9]}
+
+
+def test_the_surplus_comes_in_small_parts(subject: Subject) -> None:
+    for number in range(1, MOST_SURPLUS + 3):
+        end(subject, number)
+    assert len(subject.store.list_surplus("user1", most=1)) == MOST_SURPLUS
 
 
 def test_a_record_is_retained_once_nothing_else_of_its_job_is_left(subject: Subject) -> None:

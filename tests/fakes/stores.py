@@ -152,7 +152,8 @@ class MemoryJobStore:
 
     def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
         self._fail("list_surplus")
-        ended = [job for job in self.list_jobs() if job.spec.user == username and job.is_ended]
+        jobs = self.list_jobs()
+        ended = [job for job in jobs if job.spec.user == username and job.is_ended and not job.deleting]
         oldest = sorted(ended, key=lambda job: job.number or 0)
         gone = [job for job in oldest if job.number is None or job.status.is_true(ConditionType.REMOVED)]
         return gone[: min(max(0, len(ended) - most), MOST_SURPLUS)]

@@ -14,7 +14,7 @@ from kns.model.errors import ForbiddenError, KnsError, RefusedError, Unavailable
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason
 from kns.model.site import KeycloakSettings
-from kns.ports import Kind, Object
+from kns.ports import MOST_SURPLUS, Kind, Object
 from tests.builders import JobBuilder, a_job
 from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import Simulation
@@ -373,6 +373,27 @@ def test_the_oldest_records_of_a_user_go_when_another_job_ends(sim: Simulation, 
         "delete kns-job-1",
         "delete kns-job-2",
     ]
+
+
+def test_a_large_surplus_goes_in_small_parts_and_each_record_once(sim: Simulation, job: JobBuilder) -> None:
+    """Many reconciles see the same surplus, for example after the limit was lowered. Deletions take their time."""
+    sim.configure(retained_jobs=1)
+    surplus = 2 * MOST_SURPLUS + 1
+    for number in range(101, 101 + surplus):
+        sim.store.add(a_job().numbered(number).ended().removed().build())
+    sim.submit(job.numbered(200))
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    result, parts = sim.run(until="retained"), []
+    while True:
+        deleted = [write for write in sim.store.writes if write.startswith("delete ")]
+        parts.append(len(deleted))
+        assert result.requeue_after_s is not None
+        if result.requeue_after_s > 1:
+            break
+        sim.clock.advance(result.requeue_after_s)
+        result = sim.step()
+    assert parts == [MOST_SURPLUS, 2 * MOST_SURPLUS, surplus]
+    assert deleted == [f"delete kns-job-{number}" for number in range(101, 101 + surplus)]
 
 
 @pytest.mark.parametrize("most", [0, 4])

@@ -60,6 +60,7 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "sleeps": _index(lambda job: True if job.sleeps else None),
     "failure": _index(lambda job: (job.reason or "") if job.state is JobState.FAILED else None),
     "ended user": _index(lambda job: job.user if job.state.is_ended else None),
+    "retained user": _index(lambda job: job.user if job.state.is_ended and not job.deleting else None),
 }
 
 
@@ -163,10 +164,10 @@ class KubeRecords:
         return [(job.number, job.name) for job in found if job.number is not None and job.name is not None]
 
     def list_surplus(self, username: str, *, most: int) -> Sequence[Job]:
-        surplus = self._cache.count("ended user", username) - most
+        surplus = self._cache.count("retained user", username) - most
         if surplus <= 0:
             return []
-        ended = sorted(self._select("ended user", username), key=lambda job: job.number or 0)
+        ended = sorted(self._select("retained user", username), key=lambda job: job.number or 0)
         oldest = [job for job in ended if job.is_removed or job.number is None]
         return [read_packed(job) for job in oldest[: min(surplus, MOST_SURPLUS)]]
 
@@ -290,11 +291,13 @@ class KubeRecords:
 
     def delete(self, job: Job) -> None:
         try:
-            self._client.request(
+            answer = self._client.request(
                 "DELETE", RECORDS.path(self._namespace, job.record), body={"preconditions": {"uid": job.uid}}
             )
         except NotFoundError:
             return
+        if answer.get("kind") == names.RECORD_KIND:  # it waits for its finalizers; otherwise the answer is a Status
+            self._cache.put(answer)
 
     # --- inside
 

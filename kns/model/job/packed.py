@@ -61,6 +61,7 @@ class PackedJob:
     gib: int
     gpus: int
     state: JobState
+    deleting: bool
     reason: str | None
     is_removed: bool
     retained_since: datetime | None
@@ -114,6 +115,7 @@ def pack_job(job: Job) -> PackedJob:
         gib=accepted.machine.memory_gib(nodes) if accepted else 0,
         gpus=accepted.machine.gpus(nodes) if accepted else 0,
         state=job.status.job_status,
+        deleting=job.deleting,
         reason=intern(job.status.reason) if job.status.reason else None,
         is_removed=is_removed,
         retained_since=job.status.end_time if is_retained else None,
