@@ -119,6 +119,8 @@ class IdleWatch:
         """Whether nothing but traffic would keep the job awake. Requests are made only for a job that is idle."""
         if job.spec.sleep or job.spec.accepted is None or not job.has_served or job.stop_reason is not None:
             return False
+        if job.status.was_sleep_refused:  # each try may end its pods, so only a person asks again
+            return False
         if job.status.url is None:  # it has no page, so it never has requests
             return False
         wall = self._clock.now()

@@ -20,6 +20,7 @@ from kns.engine.resting import (
     begin_to_wake,
     must_begin_to_sleep,
     must_begin_to_wake,
+    must_withdraw_sleep,
     note_asleep,
     note_awake,
     note_message,
@@ -197,6 +198,9 @@ class Reconciler:
         if must_begin_to_wake(job):
             write_changed(self._writer, job, begin_to_wake(job.status, now))
             return job.status, Result(str(Rest.WAKING), IMMEDIATELY_S)
+        if must_withdraw_sleep(job):
+            self._store.set_sleep(job, asleep=False)
+            return job.status, Result("sleep_withdrawn", IMMEDIATELY_S)
         if rest is Rest.AWAKE:
             return job.status, None
         outcome = self._call(

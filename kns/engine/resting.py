@@ -14,7 +14,15 @@ SLEEPING = frozenset({Rest.FALLING_ASLEEP, Rest.ASLEEP})
 
 
 def must_begin_to_sleep(job: Job) -> bool:
-    return job.shall_sleep and job.status.rest not in SLEEPING and not _was_refused(job)
+    return job.shall_sleep and job.status.rest not in SLEEPING and not must_withdraw_sleep(job)
+
+
+def must_withdraw_sleep(job: Job) -> bool:
+    """
+    Whether the request to sleep was refused, and still stands. It must not come true at a later change of the record,
+    and whoever asks again must make a change. The generation tells a refused request from a new one.
+    """
+    return job.shall_sleep and job.status.was_sleep_refused and job.status.observed_generation == job.generation
 
 
 def must_begin_to_wake(job: Job) -> bool:
@@ -70,10 +78,3 @@ def waking_for_s(status: JobStatus, now: datetime) -> float:
 
 def note_refusal(status: JobStatus, message: str, now: datetime) -> JobStatus:
     return note_rest(status, Reason.SLEEP_NOT_POSSIBLE, message, now)
-
-
-def _was_refused(job: Job) -> bool:
-    """A job that cannot sleep is not asked again, until somebody changes its record."""
-    condition = job.status.condition(ConditionType.ASLEEP)
-    is_refused = condition is not None and condition.reason == Reason.SLEEP_NOT_POSSIBLE
-    return is_refused and job.status.observed_generation == job.generation

@@ -214,6 +214,8 @@ def test_a_job_without_a_volume_stays_awake_and_says_why(sim: Simulation, job: J
     assert condition is not None
     assert (condition.status, condition.reason) == ("False", Reason.SLEEP_NOT_POSSIBLE)
     assert "no volume" in condition.message
+    assert sim.step().summary == "sleep_withdrawn"
+    assert sim.step().summary == "serving"
     writes = len(sim.store.writes)
     assert sim.step().summary == "serving"
     assert len(sim.store.writes) == writes, "it is not asked again and again"
@@ -264,6 +266,41 @@ def test_a_host_that_refuses_the_sleep_does_not_end_the_job(serving: Simulation,
     serving.host.refuse.clear()
     serving.run(until="serving")
     assert backends(serving)["/"] == names.TARGET
+
+
+def _refuse_to_sleep(sim: Simulation) -> None:
+    sim.host.refuse[Kind.ENDPOINT_SLICE] = "exceeded quota"
+    ask(sim, asleep=True)
+    sim.run(until="sleep_withdrawn")
+    sim.run(until="serving")
+    sim.host.refuse.clear()
+
+
+def test_a_refused_sleep_does_not_come_true_at_another_change(serving: Simulation) -> None:
+    """For example when its user extends the walltime, and uses the job."""
+    _refuse_to_sleep(serving)
+    serving.store.set_keep(serving.job, keep=True)
+    assert serving.step().summary == "serving"
+    assert len(pods(serving)) == 4
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert "exceeded quota" in condition.message
+
+
+def test_a_job_that_could_not_sleep_may_be_asked_again(serving: Simulation) -> None:
+    _refuse_to_sleep(serving)
+    fall_asleep(serving)
+    assert pods(serving) == []
+
+
+def test_a_job_that_is_asked_again_at_once_is_not_taken_for_refused(serving: Simulation) -> None:
+    """The new request comes before a reconcile has seen that the old one was withdrawn."""
+    serving.host.refuse[Kind.ENDPOINT_SLICE] = "exceeded quota"
+    ask(serving, asleep=True)
+    serving.run(until="sleep_withdrawn")
+    serving.host.refuse.clear()
+    ask(serving, asleep=True)
+    serving.run(until="asleep")
 
 
 def test_a_host_that_refuses_to_wake_a_job_does_not_end_it(serving: Simulation) -> None:

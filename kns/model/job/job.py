@@ -255,6 +255,12 @@ class JobStatus(_Stored):
         return _RESTS.get(condition.reason, Rest.AWAKE) if condition is not None else Rest.AWAKE
 
     @property
+    def was_sleep_refused(self) -> bool:
+        """Whether the job could not follow the last request to sleep."""
+        condition = self.condition(ConditionType.ASLEEP)
+        return condition is not None and condition.reason == Reason.SLEEP_NOT_POSSIBLE
+
+    @property
     def activity(self) -> str | None:
         """What the job does at this moment, in a few words; None if it serves or has ended."""
         if self.job_status is JobState.PROCESSING and self.rest is not Rest.AWAKE:

@@ -105,9 +105,10 @@ def test_requests_keep_a_job_awake() -> None:
         (a_job().started(), LIMIT_S),
         (a_job().started().exposed(url=None), LIMIT_S),
         (serving().stopping(), LIMIT_S),
+        (serving().resting(Reason.SLEEP_NOT_POSSIBLE, sleep=False), LIMIT_S),
         (serving().ended(), LIMIT_S),
     ],
-    ids=["site never", "app never", "app later", "not serving", "no page", "ending", "ended"],
+    ids=["site never", "app never", "app later", "not serving", "no page", "ending", "refused", "ended"],
 )
 def test_it_stays_awake(builder: JobBuilder, default_s: int) -> None:
     leader = Leader(builder, default_s=default_s)
