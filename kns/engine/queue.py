@@ -1,9 +1,10 @@
 """
 The work queue: keys (record names) with delays and backoff. At most one worker has a key at a time.
 
-A key that is added while a worker has it is handed out again after that worker is done, so no change is missed. The
-queue is not stored: a new leader opens it and adds every key. Before that it takes none, because nobody would take them
-out, and they would seem to wait for ever.
+A key that is added while a worker has it is handed out again after that worker is done, so no change is missed. After
+failures in a row a key that is added waits a while: a failing reconcile writes why, and its own write is a change, too.
+The queue is not stored: a new leader opens it and adds every key. Before that it takes none, because nobody would take
+them out, and they would seem to wait for ever.
 """
 
 import heapq
@@ -15,6 +16,7 @@ from kns.ports import Clock
 
 BASE_DELAY_S = 0.25
 MAX_DELAY_S = 60.0
+MAX_HELD_S = 5.0  # so long a user's request may wait behind failures
 _LONGEST_WAIT_S = 3600.0  # a walltime may end years ahead, which is more than a thread can wait in one call
 
 
@@ -29,6 +31,7 @@ class WorkQueue:
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._held: dict[str, float] = {}  # key -> when it may be handed out at the earliest
         self._opened = opened
         self._closed = False
 
@@ -38,28 +41,26 @@ class WorkQueue:
             self._opened = True
 
     def add(self, key: str) -> None:
-        """Hand out `key` as soon as a worker is free."""
+        """
+        Hand out `key` as soon as a worker is free. After failures in a row, that is shortened no further than to
+        `MAX_HELD_S` of their backoff.
+        """
         with self._changed:
-            self._due.pop(key, None)
             if not self._opened:
                 return
             if key in self._busy:
+                self._due.pop(key, None)
                 self._again.add(key)
             else:
-                self._ready.setdefault(key, self._clock.monotonic())
-                self._changed.notify()
+                self._make_ready(key)
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Hand out `key` after `delay_s`, or earlier if it is already due earlier."""
         if delay_s <= 0:
             return self.add(key)
-        due = self._clock.monotonic() + delay_s
         with self._changed:
-            if not self._opened or key in self._ready or self._due.get(key, due + 1) <= due:
-                return None
-            self._due[key] = due
-            heapq.heappush(self._heap, (due, key))
-            self._changed.notify()
+            if self._opened:
+                self._plan(key, self._clock.monotonic() + delay_s)
         return None
 
     def add_failed(self, key: str, *, at_least_s: float = 0.0) -> float:
@@ -74,12 +75,16 @@ class WorkQueue:
             self._failures[key] = failures + 1
         delay_s = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20)) * self._rng.uniform(0.7, 1.3)
         delay_s = max(delay_s, min(at_least_s, MAX_DELAY_S))
-        self.add_after(key, delay_s)
+        with self._changed:
+            if failures:  # one alone is usually a conflict, which is over with the event of the change
+                self._held[key] = self._clock.monotonic() + min(delay_s, MAX_HELD_S)
+            self._plan(key, self._clock.monotonic() + delay_s)
         return delay_s
 
     def forget_failures(self, key: str) -> None:
         with self._changed:
             self._failures.pop(key, None)
+            self._held.pop(key, None)
 
     def take(self) -> str | None:
         """Wait for the next key; None after `close`. The caller must call `done` with the key."""
@@ -101,9 +106,7 @@ class WorkQueue:
             self._busy.discard(key)
             if key in self._again:
                 self._again.discard(key)
-                self._due.pop(key, None)
-                self._ready[key] = self._clock.monotonic()
-                self._changed.notify()
+                self._make_ready(key)
 
     def close(self) -> None:
         """Hand out no more keys, effective immediately."""
@@ -121,6 +124,24 @@ class WorkQueue:
         """How long the key that waits longest for a worker has waited; 0 if none waits."""
         with self._changed:
             return max(0.0, self._clock.monotonic() - next(iter(self._ready.values()))) if self._ready else 0.0
+
+    def _make_ready(self, key: str) -> None:
+        now = self._clock.monotonic()
+        held_until = self._held.get(key, now)
+        if held_until > now:
+            self._plan(key, held_until)
+            return
+        self._due.pop(key, None)
+        self._ready.setdefault(key, now)
+        self._changed.notify()
+
+    def _plan(self, key: str, due: float) -> None:
+        """Make `key` due, unless it is due earlier."""
+        if key in self._ready or self._due.get(key, due + 1) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
+        self._changed.notify()
 
     def _promote_due(self) -> float | None:
         """Make all due keys ready. Returns the seconds until the next key is due."""

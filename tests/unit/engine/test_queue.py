@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kns.engine.queue import BASE_DELAY_S, MAX_DELAY_S, WorkQueue
+from kns.engine.queue import BASE_DELAY_S, MAX_DELAY_S, MAX_HELD_S, WorkQueue
 from tests.fakes.stores import FakeClock
 from tests.patience import PATIENCE_S
 
@@ -114,6 +114,54 @@ def test_backoff_grows_per_key_to_its_limit_and_is_forgotten(queue: WorkQueue) -
     assert queue.add_failed("b") < 2 * BASE_DELAY_S
     queue.forget_failures("a")
     assert queue.add_failed("a") < 2 * BASE_DELAY_S
+
+
+def test_an_event_ends_the_backoff_of_one_failure(queue: WorkQueue) -> None:
+    """Usually a conflict, and the event is the change that it conflicted with."""
+    queue.add_failed("a")
+    queue.add("a")
+    assert drain(queue) == ["a"]
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["while it fails", "after it failed"])
+def test_an_event_does_not_end_the_backoff_of_failures_in_a_row(queue: WorkQueue, clock: FakeClock, busy: bool) -> None:
+    """A reconcile that fails each time with another text causes an event each time. A user's request is an event."""
+    for _ in range(9):
+        queue.add_failed("a")
+    clock.advance(MAX_DELAY_S)
+    queue.add("a")
+    assert queue.take() == "a"
+    if busy:
+        queue.add("a")
+    assert queue.add_failed("a") > MAX_HELD_S
+    queue.done("a")
+    if not busy:
+        queue.add("a")
+    assert drain(queue) == []
+    clock.advance(MAX_HELD_S - 0.1)
+    queue.add("a")
+    assert drain(queue) == []
+    clock.advance(0.1)
+    assert drain(queue) == ["a"]
+    clock.advance(10 * MAX_DELAY_S)
+    assert drain(queue) == []
+
+
+def test_a_short_backoff_holds_an_event_no_longer_than_itself(queue: WorkQueue, clock: FakeClock) -> None:
+    queue.add_failed("a")
+    delay_s = queue.add_failed("a")
+    queue.add("a")
+    assert drain(queue) == []
+    clock.advance(delay_s)
+    assert drain(queue) == ["a"]
+
+
+def test_an_event_after_a_success_waits_for_nothing(queue: WorkQueue) -> None:
+    for _ in range(9):
+        queue.add_failed("a")
+    queue.forget_failures("a")
+    queue.add("a")
+    assert drain(queue) == ["a"]
 
 
 def test_backoff_is_never_below_what_the_server_asks_for(queue: WorkQueue, clock: FakeClock) -> None:

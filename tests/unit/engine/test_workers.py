@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from kns.engine.queue import BASE_DELAY_S, WorkQueue
+from kns.engine.queue import BASE_DELAY_S, MAX_HELD_S, WorkQueue
 from kns.engine.reconciler import Reconciler
 from kns.engine.result import Result
 from kns.engine.workers import Workers
@@ -130,6 +130,7 @@ def test_a_crash_is_logged_with_its_traceback(shop: Shop) -> None:
 def test_a_success_ends_the_backoff(shop: Shop) -> None:
     for _ in range(8):
         shop.queue.add_failed("a")
+    shop.clock.advance(MAX_HELD_S)
     shop.queue.add("a")
     shop.work()
     assert shop.queue.add_failed("a") <= 1.3 * BASE_DELAY_S
@@ -139,6 +140,7 @@ def test_a_failure_lets_it_grow(shop: Shop) -> None:
     shop.queue.add_failed("a")
     shop.queue.add_failed("a")
     shop.acts = {"a": [raising(UnavailableError("x"))]}
+    shop.clock.advance(MAX_HELD_S)
     shop.queue.add("a")
     shop.work()
     assert (planned_s(shop, "a") or 0) >= 0.7 * 4 * BASE_DELAY_S
