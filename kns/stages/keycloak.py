@@ -27,11 +27,11 @@ from kns.stages.outcome import Done, Failed, Outcome, Wait
 
 log = get_logger(__name__)
 
-_IMMEDIATELY_S = 0.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 30.0
 _REASONS: dict[type[TransientError], Reason] = {
     UnauthorizedError: Reason.KEYCLOAK_UNAUTHORIZED,
     ForbiddenError: Reason.KEYCLOAK_FORBIDDEN,
+    AlreadyExistsError: Reason.KEYCLOAK_REFUSED,
 }
 
 
@@ -95,13 +95,11 @@ def _ensure(ctx: Context) -> Outcome:
         ctx.world.cluster.apply(build_client_secret(ctx.location, wanted))
     try:
         return _ensure_client(ctx, provider, secret)
-    except AlreadyExistsError:  # an earlier create took effect although its response was lost
-        return Wait(
-            _IMMEDIATELY_S, Reason.PREPARING, f"Keycloak client {ctx.public_name} appeared meanwhile, looking again"
-        )
     except RefusedError as error:
         return Failed(Reason.KEYCLOAK_REFUSED, str(error))
-    except TransientError as error:
+    except (
+        TransientError
+    ) as error:  # also a name that is taken: the next look finds whose client it is, if kns may see it
         return _wait_or_give_up(ctx, error, limit_s=settings.limit_s)
 
 

@@ -47,6 +47,27 @@ def job() -> JobBuilder:
     return a_job().with_nested(keycloak={"redirect_paths": ["/oauth/callback", "/other"], "namespace": "lab"})
 
 
+def test_a_name_that_is_taken_by_a_client_that_kns_cannot_see_ends_the_job_at_the_limit(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Creating it is refused and looking it up finds nothing, for example because of permissions inside the realm."""
+    realm.clients[NAME] = {"id": "key-0", "clientId": NAME}
+    seen = 0
+
+    def find_client(client_id: str) -> None:
+        nonlocal seen
+        assert client_id == NAME
+        seen += 1
+
+    monkeypatch.setattr(realm, "find_client", find_client)
+    sim.submit(job)
+    sim.run(until="ended")
+    status = sim.job.status
+    assert (status.job_status, status.reason) == (JobState.FAILED, Reason.KEYCLOAK_REFUSED)
+    assert "already exists" in str(status.message)
+    assert seen < LIMIT_S
+
+
 def test_the_client_is_as_the_contract_says(sim: Simulation, realm: MemoryRealm, job: JobBuilder) -> None:
     sim.submit(job)
     sim.run(until="serving")
