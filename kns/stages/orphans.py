@@ -41,15 +41,13 @@ class SweptKind:
     A kind of object that the sweeper looks for.
 
     `name` is the kind in Events, logs and metrics. `list_all` yields every object that may be an orphan, and `delete`
-    removes one of them. `stays_with_record`: its objects stay as long as the record, even after the job was removed.
-    `one_per_job`: every job that is not removed has one, so the share of orphans among them shows whether the records
-    can be right.
+    removes one of them. `one_per_job`: every job that is not removed has one, so the share of orphans among them shows
+    whether the records can be right.
     """
 
     name: str
     list_all: "Callable[[World, Installation], Iterable[Find]]"
     delete: "Callable[[World, Installation, Find], None]"
-    stays_with_record: bool = False
     one_per_job: bool = False
 
     def __str__(self) -> str:
@@ -62,8 +60,8 @@ class Find:
     One object that may be an orphan.
 
     Deletion is bound to `key` (the uid; in Keycloak the id). `number` identifies the record of an object that was made
-    before its record, by the number of the job.
-    `terminating`: its deletion was requested already.
+    before its record, by the number of the job. `stays_with_record`: it stays as long as the record, even after the job
+    was removed. `terminating`: its deletion was requested already.
     """
 
     kind: SweptKind
@@ -72,6 +70,7 @@ class Find:
     owner: Owner
     record_uid: str | None
     number: int | None = None
+    stays_with_record: bool = False
     terminating: bool = False
 
 
@@ -81,7 +80,7 @@ def judge(find: Find, *, removed: bool | None) -> Judgement:
         return Judgement.KEEP
     if removed is not None:
         # The record is one of this installation, so the object is, too, with or without a mark.
-        return Judgement.ORPHAN if removed and not find.kind.stays_with_record else Judgement.KEEP
+        return Judgement.ORPHAN if removed and not find.stays_with_record else Judgement.KEEP
     if find.owner is Owner.US and (find.record_uid is not None or find.number is not None):
         return Judgement.ORPHAN
     return Judgement.UNMARKED

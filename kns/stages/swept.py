@@ -52,7 +52,7 @@ def read_secret(obj: Object) -> Find | None:
     """
     The Secret with a record's tokens, output or inputs, in kns's own namespace; None for any other Secret.
 
-    The inputs are stored before the record, so they may have no owner.
+    The inputs are stored before the record, so they may have no owner, and nobody reads them after the job's end.
     """
     meta = obj["metadata"]
     owners = [ref["uid"] for ref in meta.get("ownerReferences") or () if _is_record(ref)]
@@ -60,9 +60,9 @@ def read_secret(obj: Object) -> Find | None:
         return None
     find = _read(SECRET, meta, owner=Owner.US, record_uid=owners[0] if owners else None)
     label = str((meta.get("labels") or {}).get(names.JOB_LABEL))
-    if not owners and label.isdecimal() and meta["name"] == names.job_inputs(int(label)):
-        return replace(find, number=int(label))
-    return find
+    if label.isdecimal() and meta["name"] == names.job_inputs(int(label)):
+        return find if owners else replace(find, number=int(label))
+    return replace(find, stays_with_record=True)
 
 
 def read_client(client: Object, installation: Installation) -> Find | None:
@@ -169,7 +169,7 @@ def _delete_client(world: World, _installation: Installation, find: Find) -> Non
 
 NAMESPACE = SweptKind(name="Namespace", list_all=_list_namespaces, delete=_delete_namespace, one_per_job=True)
 VOLUME = SweptKind(name="PersistentVolume", list_all=_list_volumes, delete=_delete_volume)
-SECRET = SweptKind(name="Secret", list_all=_list_secrets, delete=_delete_secret, stays_with_record=True)
+SECRET = SweptKind(name="Secret", list_all=_list_secrets, delete=_delete_secret)
 CLIENT = SweptKind(name="KeycloakClient", list_all=_list_clients, delete=_delete_client)
 
 SWEPT = (NAMESPACE, VOLUME, SECRET, CLIENT)

@@ -9,11 +9,7 @@ from kns.model import names
 from kns.ports import Object
 from kns.stages.orphans import Find, Installation, Judgement, Owner, SweptKind, judge
 from kns.stages.swept import (
-    CLIENT,
-    NAMESPACE,
-    SECRET,
     SWEPT,
-    VOLUME,
     read_client,
     read_namespace,
     read_secret,
@@ -30,7 +26,6 @@ RECORD = "uid-of-a-record"
 LIVE = ENDED = False  # whether the job was removed
 REMOVED = True
 EVERY = SWEPT
-NOT_SECRETS = [NAMESPACE, VOLUME, CLIENT]
 
 JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, bool | None, Judgement]] = [
     ("ours, and its record is gone", EVERY, Owner.US, RECORD, None, Judgement.ORPHAN),
@@ -49,9 +44,8 @@ JUDGEMENTS: list[tuple[str, Sequence[SweptKind], Owner, str | None, bool | None,
     ("of a job that lives", EVERY, Owner.US, RECORD, LIVE, Judgement.KEEP),
     ("of a job that lives, made by an older release", EVERY, Owner.UNKNOWN, RECORD, LIVE, Judgement.KEEP),
     ("of a job that has ended and is being removed", EVERY, Owner.US, RECORD, ENDED, Judgement.KEEP),
-    ("left of a removed job", NOT_SECRETS, Owner.US, RECORD, REMOVED, Judgement.ORPHAN),
-    ("left of a removed job, by an older release", NOT_SECRETS, Owner.UNKNOWN, RECORD, REMOVED, Judgement.ORPHAN),
-    ("output and tokens of a removed job", [SECRET], Owner.US, RECORD, REMOVED, Judgement.KEEP),
+    ("left of a removed job", EVERY, Owner.US, RECORD, REMOVED, Judgement.ORPHAN),
+    ("left of a removed job, by an older release", EVERY, Owner.UNKNOWN, RECORD, REMOVED, Judgement.ORPHAN),
 ]
 
 
@@ -66,6 +60,23 @@ def test_the_judgement(
     for kind in kinds:
         find = Find(kind=kind, name="kns-job-7", key="uid-7", owner=owner, record_uid=record_uid)
         assert judge(find, removed=removed) is judgement, kind
+
+
+@pytest.mark.parametrize(
+    ("name", "judgement"),
+    [
+        ("kns-job-7-tokens", Judgement.KEEP),
+        ("kns-job-7-output", Judgement.KEEP),
+        ("kns-job-7-inputs", Judgement.ORPHAN),
+        ("kns-job-8-inputs", Judgement.KEEP),
+    ],
+)
+def test_only_the_inputs_of_a_removed_job_go_before_its_record(name: str, judgement: Judgement) -> None:
+    """Job 7's. The record may say Removed a moment before the job's end could delete them."""
+    find = read_secret(an_object(name, owner=an_owner()))
+    assert find is not None
+    assert judge(find, removed=ENDED) is Judgement.KEEP
+    assert judge(find, removed=REMOVED) is judgement
 
 
 def an_object(
