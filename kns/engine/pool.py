@@ -161,9 +161,13 @@ class Pool(Background):
         if self._stop.is_set() or not self._may_work():
             return
         try:
-            self._world.cluster.delete(Kind.NAMESPACE, "", member.namespace, uid=member.uid, version=member.version)
+            deleted = self._world.cluster.delete(
+                Kind.NAMESPACE, "", member.namespace, uid=member.uid, version=member.version
+            )
         except KnsError as error:
             log.warning("member_not_discarded", member=member.namespace, reason=str(verdict), error=str(error))
+            return
+        if not deleted:  # a claim was faster, for example
             return
         metrics.count_discarded_member(str(verdict))
         log.info("member_discarded", member=member.namespace, pool=member.pool_label, reason=str(verdict))

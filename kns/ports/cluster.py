@@ -139,8 +139,11 @@ class Cluster(Protocol):
 
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
-    ) -> None:
-        """Request deletion. An absent object is a success; an object with another uid or resourceVersion stays."""
+    ) -> bool:
+        """
+        Request deletion. An absent object is a success; an object with another uid or resourceVersion stays. Returns
+        whether this request deletes an object.
+        """
         ...
 
     def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:

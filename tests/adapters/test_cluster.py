@@ -282,10 +282,11 @@ def test_applying_into_a_namespace_that_went_is_a_refusal(server: ApiServer, hos
 
 def test_deleting_is_safe_to_repeat_and_spares_another_of_that_name(server: ApiServer, host: Host) -> None:
     stored = host.cluster.apply(an_ingress())
-    host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid="another")
+    assert not host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid="another")
     assert host.cluster.read(Kind.INGRESS, "kns-job-7", "kns-job-7") == stored
-    for _ in range(2):
-        host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid=stored["metadata"]["uid"])
+    uid = stored["metadata"]["uid"]
+    deleted = [host.cluster.delete(Kind.INGRESS, "kns-job-7", "kns-job-7", uid=uid) for _ in range(2)]
+    assert deleted == [True, False]
     assert host.cluster.read(Kind.INGRESS, "kns-job-7", "kns-job-7") is None
 
 
@@ -792,7 +793,7 @@ def test_what_was_changed_since_it_was_judged_is_neither_deleted_nor_changed(ser
     host.wait_for(1)
     (member,) = host.cluster.observe_free_members("kns", "s1")
     host.cluster.claim(member, {"kns.io/pool-claim": "c1"})
-    host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid=member.uid, version=member.version)
+    assert not host.cluster.delete(Kind.NAMESPACE, "", "kns-job-7", uid=member.uid, version=member.version)
     assert host.cluster.read(Kind.NAMESPACE, "", "kns-job-7") is not None
     meta = {"name": "kns-job-7", "resourceVersion": member.version}
     with pytest.raises(ConflictError):

@@ -209,15 +209,16 @@ class FakeHost:
 
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
-    ) -> None:
+    ) -> bool:
         found = self._objects.get((kind, namespace, name))
         if found is None or (uid is not None and found["metadata"]["uid"] != uid):
-            return
+            return False
         if version is not None and self._version_of(found) != version:
-            return
+            return False
         self.calls.append(f"delete {kind} {namespace}/{name}")
         found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
         self._touch(found)
+        return True
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
         self.calls.append(f"delete_pods {namespace} {selector} grace={grace_s}")

@@ -322,6 +322,29 @@ def test_the_pool_is_measured(pool: PoolSimulation) -> None:
     assert value("claim_duration_seconds_count") == claims + 1
 
 
+def test_a_member_that_is_claimed_while_it_is_discarded_is_not_counted(
+    pool: PoolSimulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("kns_pool_discarded_total", {"reason": "surplus"}) or 0.0
+
+    pool.fill()
+    draft, before, delete = a_job().build().spec, count(), pool.sim.host.delete
+    accepted = draft.accepted
+    assert accepted is not None
+
+    def claim_first(*args: Any, **options: Any) -> bool:
+        for _ in pool.free:
+            pool.claims.claim(draft, accepted)
+        return delete(*args, **options)
+
+    monkeypatch.setattr(pool.sim.host, "delete", claim_first)
+    pool.restart(pools="any=1")
+    pool.work(1)
+    assert not any(member.terminating for member in pool.members)
+    assert count() == before
+
+
 def test_the_pools_are_listed_with_their_members(pool: PoolSimulation) -> None:
     pool.restart(pools="kns-large=1,any=2,any@1.35=0")
     pool.fill()

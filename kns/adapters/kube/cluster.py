@@ -229,14 +229,15 @@ class KubeCluster:
 
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None
-    ) -> None:
+    ) -> bool:
         wanted = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         body = {"preconditions": wanted} if wanted else None
         self._throttle.wait()
         try:
             self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
-            return  # deleted, changed, replaced by another object of that name, or already terminating
+            return False  # deleted, changed, replaced by another object of that name, or already terminating
+        return True
 
     def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:
         # A merge patch: with server-side apply, kns would have to repeat everything else that it ever applied. The
