@@ -97,9 +97,7 @@ def _ensure(ctx: Context) -> Outcome:
         return _ensure_client(ctx, provider, secret)
     except RefusedError as error:
         return Failed(Reason.KEYCLOAK_REFUSED, str(error))
-    except (
-        TransientError
-    ) as error:  # also a name that is taken: the next look finds whose client it is, if kns may see it
+    except TransientError as error:  # also a taken name: the next look finds whose client it is, if kns may see it
         return _wait_or_give_up(ctx, error, limit_s=settings.limit_s)
 
 
