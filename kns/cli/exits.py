@@ -88,8 +88,13 @@ def _end_usage(error: typer.BadParameter) -> NoReturn:
 
 
 def _end(status: Exit, message: str) -> NoReturn:
-    typer.echo(f"kns: {escape(message)}", err=True)
+    print_error(message)
     raise typer.Exit(status) from None
+
+
+def print_error(message: str) -> None:
+    """The line of an error. It does not end the program."""
+    typer.echo(f"kns: {escape(message)}", err=True)
 
 
 _UNKNOWN_ROUTE = "Not found"

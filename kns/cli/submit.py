@@ -4,21 +4,23 @@ import base64
 import json
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from kns.cli.exits import CommandError, Exit
+from kns.cli.children import ending_in_order
+from kns.cli.exits import CommandError, Exit, Terminated, explain_client_error, print_error
 from kns.cli.jobs import finish
 from kns.cli.offers import find_app, list_fit_machines
 from kns.cli.options import Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import get_session
-from kns.cli.waiting import Until, wait_for
-from kns.client import Client, NoResponseError, Submitted
+from kns.cli.waiting import Until, describe_living, wait_for
+from kns.client import Client, ClientError, NoResponseError, Submitted
 
 _TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
 _RETRY_AFTER_S = 2.0
@@ -121,8 +123,24 @@ def submit(
                 screen.dump({"number": submitted.number, "name": submitted.name})
             return
         screen.note(f"job {submitted.number}")
-        found = wait_for(session, screen, client, submitted.number, until=until, timeout_s=timeout)
-        finish(screen, client, found)
+        with ending_in_order(), _naming(submitted.number):
+            found = wait_for(session, screen, client, submitted.number, until=until, timeout_s=timeout)
+            finish(screen, client, found)
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """An error or a signal ends the command and not the job, whose number a script has from nowhere else."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        print_error(describe_living(number))
+        raise
+    except ClientError as error:
+        status, sentence = explain_client_error(error)
+        if status is Exit.NOT_FOUND:  # an administrator has deleted its record
+            raise
+        raise CommandError(status, f"{sentence}; {describe_living(number)}") from error
 
 
 def read_submission(client: Client, job: str) -> dict[str, Any]:

@@ -28,9 +28,9 @@ class Until(StrEnum):
     ENDED = "ended"
 
 
-def poll(session: Session, *, timeout_s: float | None = None) -> Iterator[None]:
+def poll(session: Session, *, timeout_s: float | None = None, goes_on: str = "the job goes on") -> Iterator[None]:
     """
-    Yields at once, and then after growing delays.
+    Yields at once, and then after growing delays. `goes_on` is for the error.
 
     Raises:
         CommandError: `timeout_s` is over.
@@ -42,7 +42,7 @@ def poll(session: Session, *, timeout_s: float | None = None) -> Iterator[None]:
         if deadline is not None:
             left_s = deadline - machine.monotonic()
             if left_s <= 0:
-                raise CommandError(Exit.TIMED_OUT, f"gave up after {timeout_s:g} s; the job goes on")
+                raise CommandError(Exit.TIMED_OUT, f"gave up after {timeout_s:g} s; {goes_on}")
             delay_s = min(delay_s, left_s)
         machine.sleep(delay_s)
         delay_s = min(delay_s * _GROWTH, LONGEST_POLL_S)
@@ -101,7 +101,7 @@ def _follow(
     show: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     patient = Patient()
-    for _ in poll(session, timeout_s=timeout_s):
+    for _ in poll(session, timeout_s=timeout_s, goes_on=describe_living(job)):
         found = patient.ask(lambda: client.detail(job))
         if found is None:
             continue
@@ -133,6 +133,16 @@ def status_of(job: Mapping[str, Any]) -> Exit:
     if not is_over(job):
         return Exit.OK
     return _STATUSES.get(job["status"], Exit.STOPPED)
+
+
+def describe_living(job: JobRef) -> str:
+    """
+    What a command says that ends before the job.
+
+    >>> describe_living(7)
+    'job 7 goes on; end it with `kns terminate 7`'
+    """
+    return f"job {job} goes on; end it with `kns terminate {job}`"
 
 
 def describe_end(job: Mapping[str, Any]) -> str:

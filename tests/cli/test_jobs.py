@@ -311,7 +311,7 @@ def test_watch_gives_up_after_its_timeout(api: Api, terminal: Terminal) -> None:
     terminal.steps = [lambda: None] * 100
     result = terminal.run("watch", "7", "--timeout", "10")
     assert result.exit_code == 7
-    assert result.stderr == "kns: gave up after 10 s; the job goes on\n"
+    assert result.stderr == "kns: gave up after 10 s; job 7 goes on; end it with `kns terminate 7`\n"
 
 
 def test_watch_survives_a_restart_of_kns(api: Api, terminal: Terminal) -> None:

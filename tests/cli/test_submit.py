@@ -2,10 +2,12 @@
 
 import base64
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from kns.model.catalog.catalog import parse_catalog
@@ -117,6 +119,47 @@ def test_submit_with_wait_follows_the_job_and_ends_as_it_does(api: Api, terminal
     terminal.steps = [lambda: _advance(api, 2, a_job().ended(JobState.FAILED).with_status(message="why"))]
     result = terminal.run("submit", "hello", "-m", "kns-small", "--wait")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "job 2 ended COMPLETED WITH ERROR: why")
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_submit_with_wait_that_ends_before_the_job_names_it(api: Api, terminal: Terminal, output: str) -> None:
+    """A script knows the number from nowhere else."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def terminate() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    def leave() -> None:
+        terminal.bridge.unreachable = "/kns/job"
+
+    def revoke() -> None:
+        terminal.bridge.other = lambda _: httpx.Response(401, json={"error": "no"})
+
+    for number, (status, steps) in enumerate(
+        [(7, [lambda: None] * 9), (130, [interrupt]), (143, [terminate]), (6, [leave, *[lambda: None] * 20]),
+         (3, [revoke])], start=1
+    ):  # fmt: skip
+        terminal.bridge.unreachable, terminal.bridge.other, terminal.steps = "", None, list(steps)
+        timeout = ("--timeout", "5") if status == 7 else ()
+        result = terminal.run("submit", "hello", "-m", "kns-small", "--wait", *timeout, "-o", output)
+        assert result.exit_code == status
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("kns: ")
+        assert line.endswith(f"job {number} goes on; end it with `kns terminate {number}`")
+        assert result.stdout == "" or output == "table"
+
+
+def test_submit_with_wait_does_not_offer_to_end_a_job_whose_record_is_deleted(api: Api, terminal: Terminal) -> None:
+    def delete() -> None:
+        (job,) = api.jobs.list_jobs()
+        api.jobs.set_finalizer(job, present=False)
+        api.jobs.delete(job)
+
+    terminal.steps = [delete]
+    result = terminal.run("submit", "hello", "-m", "kns-small", "--wait")
+    assert (result.exit_code, "goes on" in result.stderr) == (4, False)
 
 
 @pytest.mark.parametrize(
