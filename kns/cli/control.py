@@ -1,20 +1,24 @@
 """Commands that end jobs, let them run longer, or decide what stays of them."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from kns.cli.exits import CommandError, Exit
+from kns.cli.exits import CommandError, Exit, explain_client_error, print_error
 from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
 from kns.cli.screen import Format, Screen
 from kns.cli.session import Session, get_session
 from kns.cli.waiting import Patient, describe_end, poll
-from kns.client import Client
+from kns.client import Client, ClientError, ResponseError
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import JobState, Rest
 from kns.model.reading.duration import format_walltime, parse_walltime
+
+_NOT_FOUND = 404
 
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended and everything of it is removed.")]
 
@@ -172,20 +176,31 @@ def _end_all(
     wait: bool,
     timeout_s: float | None,
 ) -> None:
-    with session.connect() as client:
-        ended = [_end_one(session, client, job, end) for job in jobs]
-        if wait:
-            for number in ended:
-                with session.screen.busy(f"waiting for the removal of job {number}"):
-                    _await_removal(session, client, number, timeout_s=timeout_s)
-        _record(session.screen_for(output), client, ended)
+    def act(client: Client, found: dict[str, Any]) -> None:
+        number = found["number"]
+        if found["ended"] is None:
+            try:
+                end(client, found)
+            except ResponseError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                found = client.detail(number)  # it may have ended since the first look
+                if found["ended"] is None:
+                    raise
+            else:
+                session.screen.note(f"job {number}: end requested")
+                return
+        session.screen.note(f"{describe_end(found)}, before this command")
 
+    def is_done(found: dict[str, Any]) -> bool:
+        if found["ended"] is None or any(
+            step["name"] == "remove" and step["state"] == "active" for step in found["steps"]
+        ):
+            return False
+        session.screen.note(describe_end(found))
+        return True
 
-def _record(screen: Screen, client: Client, numbers: Sequence[int]) -> None:
-    """The jobs as they are now."""
-    if screen.output is not Format.TABLE:
-        keys = ("number", "name", "status", "rest", "ended", "message")
-        screen.dump([{key: found.get(key) for key in keys} for found in map(client.detail, numbers)])
+    _act_on_all(session, jobs, act, output, is_done=is_done if wait else None, timeout_s=timeout_s)
 
 
 def _rest_all(
@@ -198,47 +213,106 @@ def _rest_all(
     wait: bool,
     timeout_s: float | None,
 ) -> None:
+    def act(client: Client, found: dict[str, Any]) -> None:
+        ask(client, found["number"])
+        session.screen.note(f"job {found['number']}: {'sleep' if wanted is Rest.ASLEEP else 'wake'} requested")
+
+    def is_done(found: dict[str, Any]) -> bool:
+        if found["ended"] is not None:
+            raise CommandError(Exit.REFUSED, describe_end(found))
+        if found["rest"] != wanted:
+            return False
+        session.screen.note(f"job {found['number']}: {wanted}")
+        return True
+
+    _act_on_all(session, jobs, act, output, is_done=is_done if wait else None, timeout_s=timeout_s)
+
+
+class _Errors:
+    """The errors of a command that goes on with its other jobs. Each is a line at once; the first one is the status."""
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+        self._first: Exit | None = None
+
+    @contextmanager
+    def collected(self, job: object = None) -> Iterator[None]:
+        """An error ends the block. The client's errors do not name the job, so `job` does if there are several."""
+        try:
+            yield
+        except CommandError as error:
+            self._add(error.status, str(error))
+        except ClientError as error:
+            status, sentence = explain_client_error(error)
+            self._add(status, f"job {job}: {sentence}" if self._several else sentence)
+
+    def _add(self, status: Exit, message: str) -> None:
+        print_error(message)
+        self._first = self._first or status
+
+    def end(self) -> None:
+        """End the command if there was an error."""
+        if self._first is not None:
+            raise typer.Exit(self._first)
+
+
+def _act_on_all(
+    session: Session,
+    jobs: list[str],
+    act: Callable[[Client, dict[str, Any]], None],
+    output: Format | None,
+    *,
+    is_done: Callable[[dict[str, Any]], bool] | None,
+    timeout_s: float | None,
+) -> None:
+    """Act on each job, also after an error, and wait until `is_done` for each with which there was none."""
+    errors = _Errors(several=len(jobs) > 1)
+    numbers: list[int] = []
     with session.connect() as client:
-        numbers = [int(client.detail(read_job(job))["number"]) for job in jobs]
-        for number in numbers:
-            ask(client, number)
-            session.screen.note(f"job {number}: {'sleep' if wanted is Rest.ASLEEP else 'wake'} requested")
-        for number in numbers if wait else ():
-            with session.screen.busy(f"waiting until job {number} is {wanted}"):
-                _await_rest(session, client, number, wanted, timeout_s=timeout_s)
+        for job in jobs:
+            with errors.collected(job):
+                found = client.detail(read_job(job))
+                act(client, found)
+                numbers.append(found["number"])
+        if is_done is not None and numbers:
+            with errors.collected():
+                _await_all(session, client, numbers, is_done, errors, timeout_s=timeout_s)
+        errors.end()
         _record(session.screen_for(output), client, numbers)
 
 
-def _await_rest(session: Session, client: Client, number: int, wanted: Rest, *, timeout_s: float | None) -> None:
-    patient = Patient()
-    for _ in poll(session, timeout_s=timeout_s):
-        found = patient.ask(lambda: client.detail(number))
-        if found is None:
-            continue
-        if found["ended"] is not None:
-            raise CommandError(Exit.REFUSED, describe_end(found))
-        if found["rest"] == wanted:
-            session.screen.note(f"job {number}: {wanted}")
-            return
+def _await_all(
+    session: Session,
+    client: Client,
+    numbers: Sequence[int],
+    is_done: Callable[[dict[str, Any]], bool],
+    errors: _Errors,
+    *,
+    timeout_s: float | None,
+) -> None:
+    """
+    Raises:
+        CommandError: `timeout_s`, which is for all together, is over.
+    """
+    waiting = {number: Patient() for number in numbers}
+
+    def list_waiting() -> str:
+        return f"job {', '.join(map(str, waiting))}"
+
+    with session.screen.busy(f"waiting for {list_waiting()}"):
+        for _ in poll(session, timeout_s=timeout_s, goes_on=lambda: f"not done yet: {list_waiting()}"):
+            for number, patient in list(waiting.items()):
+                with errors.collected(number):
+                    found = patient.ask(partial(client.detail, number))
+                    if found is None or not is_done(found):
+                        continue
+                del waiting[number]
+            if not waiting:
+                return
 
 
-def _end_one(session: Session, client: Client, job: str, end: Callable[[Client, dict[str, Any]], None]) -> int:
-    found = client.detail(read_job(job))
-    number = int(found["number"])
-    if found["ended"] is not None:
-        session.screen.note(f"{describe_end(found)}, before this command")
-        return number
-    end(client, found)
-    session.screen.note(f"job {number}: end requested")
-    return number
-
-
-def _await_removal(session: Session, client: Client, number: int, *, timeout_s: float | None) -> None:
-    patient = Patient()
-    for _ in poll(session, timeout_s=timeout_s):
-        found = patient.ask(lambda: client.detail(number))
-        if found is None or found["ended"] is None:
-            continue
-        if not any(step["name"] == "remove" and step["state"] == "active" for step in found["steps"]):
-            session.screen.note(describe_end(found))
-            return
+def _record(screen: Screen, client: Client, numbers: Sequence[int]) -> None:
+    """The jobs as they are now."""
+    if screen.output is not Format.TABLE:
+        keys = ("number", "name", "status", "rest", "ended", "message")
+        screen.dump([{key: found.get(key) for key in keys} for found in map(client.detail, numbers)])

@@ -28,9 +28,11 @@ class Until(StrEnum):
     ENDED = "ended"
 
 
-def poll(session: Session, *, timeout_s: float | None = None, goes_on: str = "the job goes on") -> Iterator[None]:
+def poll(
+    session: Session, *, timeout_s: float | None = None, goes_on: Callable[[], str] = lambda: "the job goes on"
+) -> Iterator[None]:
     """
-    Yields at once, and then after growing delays. `goes_on` is for the error.
+    Yields at once, and then after growing delays. `goes_on` is for the error: it says what is not done yet.
 
     Raises:
         CommandError: `timeout_s` is over.
@@ -42,7 +44,7 @@ def poll(session: Session, *, timeout_s: float | None = None, goes_on: str = "th
         if deadline is not None:
             left_s = deadline - machine.monotonic()
             if left_s <= 0:
-                raise CommandError(Exit.TIMED_OUT, f"gave up after {timeout_s:g} s; {goes_on}")
+                raise CommandError(Exit.TIMED_OUT, f"gave up after {timeout_s:g} s; {goes_on()}")
             delay_s = min(delay_s, left_s)
         machine.sleep(delay_s)
         delay_s = min(delay_s * _GROWTH, LONGEST_POLL_S)
@@ -101,7 +103,7 @@ def _follow(
     show: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     patient = Patient()
-    for _ in poll(session, timeout_s=timeout_s, goes_on=describe_living(job)):
+    for _ in poll(session, timeout_s=timeout_s, goes_on=lambda: describe_living(job)):
         found = patient.ask(lambda: client.detail(job))
         if found is None:
             continue

@@ -291,12 +291,13 @@ def test_wrong_arguments_and_variables_are_status_2(row: Row, world: World) -> N
 
 
 def _refuse(world: World, row: Row, status: int, *options: str) -> str:
-    """The one line with which the command fails; nothing is on standard output."""
+    """The one line with which the command fails, of several jobs the first; nothing is on standard output."""
     result = world.run(row, *options)
     assert (result.exit_code, result.stdout) == (status, ""), result.output
-    (line,) = str(result.stderr).splitlines()
-    assert line.startswith("kns: ")
-    return line.removeprefix("kns: ")
+    lines = str(result.stderr).splitlines()
+    assert len(lines) == 1 or [line.startswith("kns: job ") for line in lines] == [True] * len(row.words[1:])
+    assert lines[0].startswith("kns: ")
+    return lines[0].removeprefix("kns: ")
 
 
 OF_SITE = [row for row in TABLE if row.site]

@@ -59,6 +59,14 @@ def test_a_job_that_ends_meanwhile_is_not_waited_for(volumes: Api, terminal: Ter
     assert "job 7 ended COMPLETED" in terminal.run("sleep", "7", "--wait").stderr
 
 
+def test_an_error_with_one_job_keeps_no_other_awake(volumes: Api, terminal: Terminal) -> None:
+    volumes.add(a_job())
+    volumes.add(a_job().numbered(8).exposed())
+    line = terminal.refuse(5, "sleep", "7", "8")
+    assert line.startswith("job 7: ")
+    assert [job.spec.sleep for job in volumes.jobs.list_jobs()] == [None, True]
+
+
 def test_lists_say_that_it_sleeps(api: Api, terminal: Terminal) -> None:
     api.add(a_job().resting(Reason.ASLEEP))
     assert "asleep" in terminal.run("list").stdout

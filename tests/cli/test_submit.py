@@ -211,6 +211,60 @@ def test_stop_with_wait_returns_when_everything_is_removed(api: Api, terminal: T
     assert terminal.steps == []
 
 
+def test_an_error_with_one_job_keeps_no_other_from_its_end(api: Api, terminal: Terminal) -> None:
+    """Each error is a line that names the job, and the first one is the status."""
+    api.add(a_job().numbered(8).exposed())
+    api.add(a_job().numbered(9))
+    terminal.bridge.unreachable = "/jarvice/shutdown"
+    unknown, unreachable = "kns: job 99: there is no such job", "kns: job 8: GET https://kns.example.org/jarvice/shut"
+    for jobs, status, starts in (
+        (("99", "8", "9"), 4, [unknown, unreachable]),
+        (("8", "99", "9"), 6, [unreachable, unknown]),
+    ):
+        result = terminal.run("stop", *jobs, "-o", "json")
+        assert (result.exit_code, result.stdout) == (status, "")
+        assert [line[: len(start)] for line, start in zip(result.stderr.splitlines(), starts, strict=True)] == starts
+        assert [str(job.stop_reason) for job in api.jobs.list_jobs()] == ["None", "Terminate"]
+    terminal.bridge.unreachable = ""
+    terminal.steps = [lambda: api.add(a_job().numbered(8).exposed().ended().removed())]
+    result = terminal.run("stop", "99", "8", "--wait")
+    assert (result.exit_code, len(result.stderr.splitlines()), terminal.steps) == (4, 1, [])
+
+
+def test_a_job_that_ends_just_before_the_request_has_ended(api: Api, terminal: Terminal) -> None:
+    api.add(a_job().exposed())
+
+    def end(answer: Any) -> Any:
+        api.add(a_job().exposed().ended())
+        return answer
+
+    terminal.bridge.change = end
+    result = terminal.run("stop", "7")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [request.url.path for request in terminal.bridge.seen] == ["/kns/job", "/jarvice/shutdown", "/kns/job"]
+
+
+def test_a_job_that_lives_although_it_is_not_running_is_refused(api: Api, terminal: Terminal) -> None:
+    api.add(a_job())
+    terminal.bridge.change = lambda answer: {**answer, "status": JobState.PROCESSING} if "steps" in answer else answer
+    assert terminal.refuse(5, "stop", "7").startswith("the job is not running")
+
+
+def test_the_timeout_of_stop_is_for_all_jobs_together(api: Api, terminal: Terminal) -> None:
+    for number in (7, 8, 9):
+        api.add(a_job().numbered(number).exposed())
+    begun = api.clock.monotonic()
+
+    def remove() -> None:
+        api.add(a_job().numbered(7).exposed().ended().removed())
+
+    terminal.steps = [lambda: None, lambda: None, remove, *[lambda: None] * 20]
+    assert terminal.refuse(7, "stop", "7", "8", "9", "--wait", "--timeout", "5") == (
+        "gave up after 5 s; not done yet: job 8, 9"
+    )
+    assert api.clock.monotonic() - begun == pytest.approx(5)
+
+
 def add_title(api: Api) -> None:
     command = a_command(parameters={"title": {"type": "STR", "name": "Title"}})
     api.catalog.catalog = a_catalog(apps={"hello": an_app(an_appdef(commands={"Hello": command}))})
