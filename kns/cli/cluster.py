@@ -41,8 +41,8 @@ from kns.cli.submit import (
     read_uploads,
     send,
 )
-from kns.cli.waiting import Until, describe_end, status_of, wait_for
-from kns.client import Client, ClientError, NoResponseError, ResponseError
+from kns.cli.waiting import Until, describe_end, is_passing, status_of, wait_for
+from kns.client import Client, ClientError, ResponseError
 
 _NOT_FOUND = 404
 _LOOK_S = 30.0  # between two looks whether the job still lives
@@ -104,8 +104,10 @@ def _wait_for_end(session: Session, client: Client, number: int) -> None:
         try:
             if is_over(client.detail(number)):
                 return
-        except NoResponseError:
-            continue  # the cluster may be reachable without kns
+        except ClientError as error:
+            if not is_passing(error):
+                raise
+            # The cluster may be reachable without kns.
 
 
 @clusters.command(rich_help_panel=_PANEL)

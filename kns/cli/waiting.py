@@ -11,12 +11,13 @@ from kns.cli.exits import CommandError, Exit
 from kns.cli.screen import Format, Screen
 from kns.cli.session import Session
 from kns.cli.steps import build_timeline, describe_offset, is_over, is_serving, list_changes
-from kns.client import Client, JobRef, NoResponseError, ResponseError
+from kns.client import Client, ClientError, JobRef, NoResponseError, ResponseError
 from kns.model.job.job import JobState
 
 FIRST_POLL_S, LONGEST_POLL_S = 1.0, 5.0  # a start takes some ten seconds; a job may then run for days
 _GROWTH = 1.1
 _PATIENCE = 20  # polls in a row without an answer: kns restarts in that time
+_SERVER_ERROR = 500
 _STATUSES: dict[str, Exit] = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
 
 
@@ -50,6 +51,11 @@ def poll(
         delay_s = min(delay_s * _GROWTH, LONGEST_POLL_S)
 
 
+def is_passing(error: ClientError) -> bool:
+    """Whether it may be over soon: kns does not answer, or the proxy before it says so, while it restarts."""
+    return isinstance(error, NoResponseError) or (isinstance(error, ResponseError) and error.status >= _SERVER_ERROR)
+
+
 class Patient:
     """
     Repeats a call while kns does not answer: a replica may restart at any moment. With `after_first` only once it has
@@ -64,14 +70,9 @@ class Patient:
         """The answer; None if there was none this time."""
         try:
             found = call()
-        except NoResponseError:
+        except ClientError as error:
             self._failures += 1
-            if self._failures >= self._most:
-                raise
-            return None
-        except ResponseError as error:
-            self._failures += 1
-            if error.status < 500 or self._failures >= self._most:
+            if not is_passing(error) or self._failures >= self._most:
                 raise
             return None
         self._failures, self._most = 0, _PATIENCE

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -191,6 +192,35 @@ def test_a_kubeconfig_lasts_as_long_as_the_job(api: Api, terminal: Terminal, hos
     assert not file.exists()
     assert not file.is_symlink()
     host.check_nothing_runs()
+
+
+def test_a_kubeconfig_outlasts_a_restart_of_kns(api: Api, terminal: Terminal, host: Host, tmp_path: Path) -> None:
+    """A proxy before kns answers for it meanwhile, and a replica that has just started is not ready."""
+    api.add(serving())
+    file = tmp_path / "job.conf"
+
+    def answer(status: int) -> None:
+        assert file.exists()
+        terminal.bridge.other = lambda _request: httpx.Response(status, text="<h1>Bad Gateway</h1>")
+
+    def end() -> None:
+        terminal.bridge.other = None
+        api.add(serving().ended())
+
+    terminal.steps = [lambda: answer(502), lambda: answer(503), end]
+    result = terminal.run("kubeconfig", "7", "--file", str(file))
+    assert (result.exit_code, result.stderr, terminal.steps) == (0, "", [])
+    host.check_nothing_runs()
+
+
+def test_a_kubeconfig_of_a_job_that_is_no_longer_the_users_ends(api: Api, terminal: Terminal) -> None:
+    api.add(serving())
+
+    def delete() -> None:
+        terminal.bridge.other = lambda _request: httpx.Response(404, json={"error": "x"})
+
+    terminal.steps = [delete]
+    assert terminal.run("kubeconfig", "7").exit_code == 4
 
 
 def test_a_file_that_exists_is_never_replaced(api: Api, terminal: Terminal, host: Host, tmp_path: Path) -> None:
