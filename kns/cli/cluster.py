@@ -23,6 +23,7 @@ from kns.cli.options import JobArgument, Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import Session, get_session
 from kns.cli.steps import is_over
+from kns.cli.submission_file import read_file
 from kns.cli.submit import (
     CommandOption,
     Label,
@@ -36,7 +37,6 @@ from kns.cli.submit import (
     Walltime,
     ensure_machine,
     merge_options,
-    read_file,
     read_pairs,
     read_uploads,
     send,

@@ -11,6 +11,7 @@ from kns.cli.exits import CommandError, Exit
 from kns.cli.options import AUTHORS, Output
 from kns.cli.screen import Format
 from kns.cli.session import get_session
+from kns.cli.submission_file import read_file
 from kns.cli.submit import (
     CommandOption,
     Label,
@@ -22,7 +23,6 @@ from kns.cli.submit import (
     Vault,
     Walltime,
     merge_options,
-    read_file,
     read_pairs,
     read_uploads,
 )

@@ -1,16 +1,13 @@
 """`kns submit`: build a submission from arguments or a file, send it, and perhaps wait."""
 
 import base64
-import json
 import secrets
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from kns.cli.children import ending_in_order
 from kns.cli.exits import CommandError, Exit, Terminated, explain_client_error, print_error
@@ -19,8 +16,11 @@ from kns.cli.offers import find_app, list_fit_machines
 from kns.cli.options import Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import get_session
+from kns.cli.submission_file import read_file
 from kns.cli.waiting import Until, describe_living, wait_for
 from kns.client import Client, ClientError, NoResponseError, Submitted
+from kns.model.errors import InvalidInputError
+from kns.model.job.idempotency import digest_request
 
 _TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
 _RETRY_AFTER_S = 2.0
@@ -91,6 +91,8 @@ def submit(
     screen = session.screen_for(output)
     if file is not None and again is not None:
         raise CommandError(Exit.USAGE, "give --file or --again, not both")
+    if key is not None:
+        check_key(key)
     given = read_file(file) if file is not None else {}
     with session.connect() as client:
         if again is not None:
@@ -165,6 +167,17 @@ def require_known(parameters: Mapping[str, Any]) -> None:
         raise CommandError(
             Exit.USAGE, f"kns has not kept {', '.join(lost)} of that job; give it again with --param or --upload"
         )
+
+
+def check_key(key: str) -> None:
+    """
+    Raises:
+        CommandError: kns would refuse the idempotency key, or no header can have it.
+    """
+    try:
+        digest_request("", key)
+    except InvalidInputError as error:
+        raise CommandError(Exit.USAGE, f"--idempotency-key {error.problem}") from error
 
 
 def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None = None) -> Submitted:
@@ -260,17 +273,3 @@ def read_uploads(options: Iterable[str] | None) -> dict[str, str]:
         except OSError as error:
             raise CommandError(Exit.USAGE, f"--upload {key}: cannot read {path}: {error.strerror}") from error
     return uploads
-
-
-def read_file(path: str) -> dict[str, Any]:
-    """A submission as JSON or YAML."""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
-        data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except OSError as error:
-        raise CommandError(Exit.USAGE, f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CommandError(Exit.USAGE, f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise CommandError(Exit.USAGE, f"{path} must hold one object: the body of a submission")
-    return data

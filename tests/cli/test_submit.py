@@ -186,6 +186,60 @@ def test_a_file_that_is_no_submission_is_refused(terminal: Terminal, text: str) 
     terminal.refuse(2, "submit", "-f", "-", text=text)
 
 
+def _read_parameters(terminal: Terminal, text: str) -> dict[str, Any]:
+    lines = "".join(f"    {line}\n" for line in text.splitlines())
+    body = f"app: hello\nmachine: {{type: kns-small}}\napplication:\n  parameters:\n{lines}"
+    result = terminal.run("submit", "-f", "-", "--dry-run", "-o", "json", text=body)
+    assert result.exit_code == 0, result.output
+    parameters: dict[str, Any] = json.loads(result.stdout)["application"]["parameters"]
+    return parameters
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-01-31", "2026-01-31T10:00:00Z", "12:00:00", "0123", "0x1f", "0o17", "0b1", "1_000", "+5", "1.10"),
+        *("1e3", "1e400", ".5", "5.", ".nan", ".inf", "-0", "no", "on", "Yes", "True", "NULL", "=", "NaN"),
+    ],
+)
+def test_a_text_of_yaml_stays_as_it_is_written(terminal: Terminal, text: str) -> None:
+    assert _read_parameters(terminal, f"x: {text}") == {"x": text}
+
+
+def test_a_value_of_yaml_has_the_type_that_json_has(terminal: Terminal) -> None:
+    text = "a: 5\nb: -1.5\nc: true\nd: false\ne: null\nf:\ng: ~\nh: '5'\ni: [1, {j: x}]\n2: y\nk: !!str 7"
+    assert _read_parameters(terminal, text) == {
+        **{"a": 5, "b": -1.5, "c": True, "d": False, "e": None, "f": None, "g": None, "h": "5"},
+        **{"i": [1, {"j": "x"}], "2": "y", "k": "7"},
+    }
+    assert _read_parameters(terminal, "a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"app": "hello", "application": {"parameters": {"x": NaN}}}', "-: application.parameters.x: is not a JSON "),
+        ('{"app": "hello", "application": {"parameters": {"x": "\\ud800"}}}', "-: application.parameters.x: has half"),
+        ('app: hello\nx: ["\\ud800"]', "-: x[0]: has half of a surrogate pair"),
+        ("app: hello\nx: 123456789012345678901", "-: x: is a larger number than 64 bits hold"),
+        ('{"app": "hello", "app": "lab"}', "-: app: appears twice"),
+        ("app: hello\nx: !!timestamp 2026-01-31", "- is neither JSON nor YAML: could not determine a constructor"),
+        ("app: hello\nx: !!bool maybe", "- is neither JSON nor YAML: could not determine a constructor"),
+        ("&a [*a]", "- is neither JSON nor YAML: Circular reference"),
+    ],
+)
+def test_what_json_cannot_say_is_refused_with_its_key_path(terminal: Terminal, text: str, words: str) -> None:
+    assert terminal.refuse(2, "submit", "-f", "-", text=text).startswith(words)
+    assert terminal.bridge.seen == []
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "", "a\nb", "k" * 256])
+def test_an_idempotency_key_that_no_header_has_is_refused_before_anything_is_sent(terminal: Terminal, key: str) -> None:
+    line = terminal.refuse(2, "submit", "hello", "-m", "kns-small", "--idempotency-key", key)
+    assert line == "--idempotency-key must be 1 to 255 printable ASCII characters"
+    assert terminal.bridge.seen == []
+
+
 # --- stop, terminate
 
 

@@ -1,0 +1,61 @@
+"""
+The file of a submission, as JSON or YAML.
+
+YAML 1.1 reads `no` as false, `0123` as 83, `12:00:00` as 43200 and a date as an object that JSON does not have. Here
+only the plain scalars of JSON have a type, and every other one is a text.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kns.cli.exits import CommandError, Exit
+from kns.model.reading.strict_json import NotJsonError, decode_json
+
+_PLAIN = "kns.io/plain"  # the tag of a scalar without quotes that JSON has too
+_NULLS = ("", "~")  # as YAML writes it
+_JSON_SCALAR = re.compile(r"(?:~|null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)?$")
+_KEPT = (None, *(f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")))
+
+
+class _Loader(yaml.SafeLoader):
+    """Any other tag is refused, because it could make an object that JSON does not have."""
+
+
+def _construct_plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """A number that JSON would write in another way stays a text: `1.10` may be a version."""
+    text = str(loader.construct_scalar(node))
+    value = None if text in _NULLS else json.loads(text)
+    return value if value is None or json.dumps(value) == text else text
+
+
+_Loader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<$"))]}
+_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _KEPT}
+_Loader.add_implicit_resolver(_PLAIN, _JSON_SCALAR, None)
+_Loader.add_constructor(_PLAIN, _construct_plain)
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """
+    A submission that can be sent as JSON.
+
+    Raises:
+        CommandError: there is no such file, or what it has is no submission. The message has the key path.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        is_json = text.lstrip().startswith("{")
+        decoded = decode_json(text if is_json else json.dumps(yaml.load(text, _Loader)))  # noqa: S506 - a safe one
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"cannot read {path}: {error.strerror}") from error
+    except (NotJsonError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CommandError(Exit.USAGE, f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    if decoded.problems:
+        raise CommandError(Exit.USAGE, f"{path}: {decoded.problems[0]}")
+    if not isinstance(decoded.data, dict):
+        raise CommandError(Exit.USAGE, f"{path} must hold one object: the body of a submission")
+    return decoded.data
