@@ -75,43 +75,54 @@ def _read_output(client: Client, job: dict[str, Any], *, lines: int) -> list[str
 
 def list_new_lines(before: list[str], after: list[str]) -> list[str]:
     """
-    The lines of `after` that follow those of `before`. Once lines at the beginning were cut, they are found by the
-    last ones that both have.
+    The lines of `after` that `before` does not have. Warnings of kns are above the lines of the log and may become
+    more, and lines of the log were cut between both, so the log goes on after the first lines that are the last ones of
+    `before`.
 
     >>> list_new_lines(["a", "b"], ["a", "b", "c"])
     ['c']
     >>> list_new_lines(["a", "b", "c"], ["[earlier lines were cut]", "b", "c", "d"])
     ['d']
+    >>> list_new_lines(["a"], ["warning", "a", "b"])
+    ['warning', 'b']
     >>> list_new_lines(["a"], ["x", "y"])
     ['x', 'y']
     """
     if after[: len(before)] == before:
         return after[len(before) :]
-    start = 1 if after[:1] == [CUT] else 0
-    shared = _count_shared(before, after[start:])
-    return after[start + shared :] if shared else after
+    start, end = _find_last(before, after)
+    if start == end:
+        return after
+    known = {CUT, *before}
+    return [*(line for line in after[:start] if line not in known), *after[end:]]
 
 
-def _count_shared(before: Sequence[str], after: Sequence[str]) -> int:
+def _find_last(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
     """
-    How many lines at the end of `before` are those at the beginning of `after`, at most. The time is linear (the prefix
-    function of Knuth, Morris and Pratt), because a server could send millions of equal lines.
+    Where `after` first has lines, as many as possible, that are the last ones of `before`: their start and their end;
+    (0, 0) if it has none. The time is linear (the prefix function of Knuth, Morris and Pratt, on both from their ends),
+    because a server could send millions of equal lines.
 
-    >>> _count_shared("xab", "abc"), _count_shared("aaa", "aa"), _count_shared("a", "b"), _count_shared("", "b")
-    (2, 2, 0, 0)
+    >>> _find_last("xab", "abc"), _find_last("aaa", "aa"), _find_last("a", "b"), _find_last("", "b")
+    ((0, 2), (0, 2), (0, 0), (0, 0))
+    >>> _find_last("hab", "whabc"), _find_last("hab", "hbc")
+    ((1, 4), (1, 2))
     """
-    lengths: list[int] = []  # of the longest own beginning that also ends at each line of `after`
-    for line in after:
+    wanted = before[::-1]
+    lengths: list[int] = []  # of the longest own beginning that also ends at each line of `wanted`
+    for line in wanted:
         length = lengths[-1] if lengths else 0
-        while length and (length == len(after) or after[length] != line):
+        while length and (length == len(wanted) or wanted[length] != line):
             length = lengths[length - 1]
-        lengths.append(length + (len(lengths) > length and after[length] == line))
-    shared = 0
-    for line in before:
-        while shared and (shared == len(after) or after[shared] != line):
+        lengths.append(length + (len(lengths) > length and wanted[length] == line))
+    found, shared = (0, 0), 0
+    for start in range(len(after) - 1, -1, -1):
+        while shared and (shared == len(wanted) or wanted[shared] != after[start]):
             shared = lengths[shared - 1]
-        shared += shared < len(after) and after[shared] == line
-    return shared
+        shared += shared < len(wanted) and wanted[shared] == after[start]
+        if shared:
+            found = start, start + shared
+    return found
 
 
 @outputs.command(rich_help_panel=ADMINISTRATORS)

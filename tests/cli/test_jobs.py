@@ -369,6 +369,37 @@ def test_lines_that_were_cut_meanwhile_are_not_repeated() -> None:
     assert list_new_lines(["x"] * 3, ["x"] * 5) == ["x", "x"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        (["a"], ["w", "a", "b"], ["w", "b"]),
+        (["a"], ["w", "a"], ["w"]),
+        (["v", "a", "a"], ["v", "w", "a", "a", "b"], ["w", "b"]),
+        (["w", "a", "b", "c"], [CUT, "w", "c", "d"], ["d"]),
+        ([CUT, "w", "c", "d"], [CUT, "w", "d", "e"], ["e"]),
+        (["a", "b", "c"], [CUT, "w", "c", "d"], ["w", "d"]),
+        (["a", "b", "a", "b"], [CUT, "a", "b", "c"], ["c"]),
+        (["p", "q", "r"], [CUT, "r", "s", "q", "r", "t"], ["s", "q", "r", "t"]),
+    ],
+)
+def test_warnings_above_the_lines_repeat_none_of_them(before: list[str], after: list[str], new: list[str]) -> None:
+    assert list_new_lines(before, after) == new
+
+
+def test_followed_logs_have_each_line_once_although_a_warning_comes_above_them(api: Api, terminal: Terminal) -> None:
+    job = api.add(serving(), output="1\n2\n")
+
+    def warn() -> None:
+        api.outputs.write(job, JobOutput(head="warning\n", log="1\n2\n3\n"))
+
+    def cut() -> None:
+        api.add(serving().ended().with_status(message="over"))
+        api.outputs.write(job, JobOutput(head="warning\n", log=f"{CUT}\n3\n4\n"))
+
+    terminal.steps = [warn, cut]
+    assert terminal.run("logs", "-f", "7").stdout.splitlines() == ["1", "2", "warning", "3", "4", "over"]
+
+
 # --- events, open, shell
 
 
