@@ -9,7 +9,7 @@ because kns runs only nested apps.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -44,6 +44,8 @@ NEVER = "never"
 LEAST_IDLE_S = 30  # two scrapes of the ingress controllers; a job that wakes takes some seconds
 _MAX_RETRY = 10**9  # retries or seconds; as seconds, thirty years
 
+# The path and the query of a URI (RFC 3986), without `*`, which means any rest at the end and nothing elsewhere.
+_REDIRECT_PATH = re.compile(r"/([A-Za-z0-9._~!$&'()+,;=:@/?-]|%[0-9A-Fa-f]{2})*\*?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -59,6 +61,13 @@ def _check_redirect_path(value: str) -> str:
     if not re.fullmatch(r"/[!-~]*", value):
         raise ValueError("must start with '/' and contain no spaces")
     return value
+
+
+def _find_redirect_problems(paths: Iterable[str]) -> Iterator[Problem]:
+    for index, path in enumerate(paths):
+        if not _REDIRECT_PATH.fullmatch(path):
+            message = "must be a path that a URL may have, without '#', and with '*' only at the end"
+            yield Problem(("keycloak", "redirect_paths", index), message)
 
 
 def _check_dns_label(value: str) -> str:
@@ -272,6 +281,7 @@ class Command(_Strict):
         """`NestedKubernetes` does not check this, because stored records must stay readable when the rules change."""
         nested = self.nested_kubernetes
         problems = [problem.below(("limit_range",)) for problem in find_limit_range_problems(nested.limit_range or ())]
+        problems += _find_redirect_problems(nested.keycloak.redirect_paths if nested.keycloak else ())
         if (
             sum(len(item.name) + len(item.path or "") + len(item.cmd or "") for item in nested.templates)
             > MAX_TEMPLATES

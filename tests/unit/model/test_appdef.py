@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kns.model.appdef.appdef import KeycloakClient, parse_appdef
+from kns.model.appdef.appdef import KeycloakClient, NestedKubernetes, parse_appdef
 from kns.model.appdef.limit_range import parse_limit_range
 from kns.model.errors import InvalidInputError, UnknownAppError
 from tests.builders import WEB_TARGET, a_command, an_appdef
@@ -109,6 +109,14 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         f"{NESTED}.keycloak.redirect_paths[1]",
         "must start with '/'",
     ),
+    **{
+        f"a redirect like {path}": (
+            with_nested(keycloak={"redirect_paths": ["/a", path]}),
+            f"{NESTED}.keycloak.redirect_paths[1]",
+            "'*' only at the end",
+        )
+        for path in ("/*/b", "/**", "/a#b", "/a<b>", '/"', "/a\\b", "/a|b", "/{id}", "/[a]", "/50%", "/%zz", "/^", "/`")
+    },
     "a keycloak namespace that is no DNS label": (
         with_nested(keycloak={"namespace": "A b"}),
         f"{NESTED}.keycloak.namespace",
@@ -191,6 +199,17 @@ GOOD: dict[str, tuple[dict[str, Any], str, Any]] = {
 @pytest.mark.parametrize(("appdef", "field", "value"), GOOD.values(), ids=GOOD.keys())
 def test_what_published_appdefs_do(appdef: dict[str, Any], field: str, value: Any) -> None:
     assert getattr(parse_appdef(appdef), field) == value
+
+
+@pytest.mark.parametrize("path", ["/*", "/", "/a/b*", "/a%2Fb/c.d_~-", "/a?b=c&d=*", "/(a);b,c:d@e!$'+="])
+def test_a_redirect_path_may_be_any_of_a_url(path: str) -> None:
+    assert parse_appdef(with_nested(keycloak={"redirect_paths": [path]}))
+
+
+def test_a_stored_job_stays_readable_whatever_its_redirect_paths() -> None:
+    """The rules of an earlier kns were others."""
+    nested = {"templates": [ITEM], "keycloak": {"redirect_paths": ["/*/b#c"]}}
+    assert NestedKubernetes.model_validate(nested).keycloak == KeycloakClient(redirect_paths=["/*/b#c"])
 
 
 @pytest.mark.proves("appdef", "`keycloak` is a flag or an object")
