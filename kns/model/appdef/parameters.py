@@ -309,7 +309,9 @@ class UploadParameter(Parameter):
         return self.target
 
     def build_value(self, key: str, value: Value) -> ParameterValue:
-        return ParameterValue(key=key, type=self.type, positional=False, target=str(value))
+        return ParameterValue(
+            key=key, type=self.type, positional=self.positional, variable=self.variable, target=str(value)
+        )
 
 
 KINDS: dict[str, type[Parameter]] = {

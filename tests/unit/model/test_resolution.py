@@ -19,6 +19,7 @@ from kns.model.job.record import build_record, job_from_record
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.resolution import Constants, fill_api_key, resolve_parameters
 from kns.model.submit.submission import Submission, Terms, accept, build_spec, find_app
+from kns.stages.environment import build_parameter_env, build_parameters_json
 from tests.builders import a_command, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START
 
@@ -145,8 +146,18 @@ def test_a_value_that_is_refused(parameter: dict[str, Any], given_value: Any, pr
 
 @pytest.mark.proves("parameters", "An upload is base64 and becomes a file below `/opt`")
 def test_an_upload_keeps_its_content_out() -> None:
+    found = resolve({"p": SIZED}, p=b64(b"abc"))["p"]
+    assert (found.value, found.target) == (None, "x")
+
+
+def test_an_upload_is_delivered_as_other_parameters_are_with_its_path_as_the_value() -> None:
     found = resolve({"p": {**SIZED, "variable": True}}, p=b64(b"abc"))["p"]
-    assert (found.value, found.target, found.positional, found.variable) == (None, "x", False, False)
+    assert build_parameter_env([found]) == {"KNS_PARAM_P": "/opt/x", "p": "/opt/x"}
+    assert json.loads(build_parameters_json([found])) == [
+        {"key": "p", "type": "UPLOAD", "value": "/opt/x", "positional": True}
+    ]
+    found = resolve({"p": {**SIZED, "positional": False}}, p=b64(b"abc"))["p"]
+    assert (found.positional, found.variable) == (False, False)
 
 
 def test_an_unknown_key_is_refused_and_null_is_absent() -> None:
