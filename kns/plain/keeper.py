@@ -9,6 +9,7 @@ it decides from the cluster alone, and what it did is in the cluster.
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kns.logs import get_logger
@@ -116,11 +117,12 @@ class Keeper:
 
     def _is_done(self, view: View, now: datetime) -> bool:
         """Whether nothing is left to do before the job expires. Most jobs of a namespace are such ones."""
-        return view.state.is_completed and bool(view.stored.end) and now < self._expires(view)
+        ended = view.state.changed
+        return view.state.is_completed and bool(view.stored.end) and ended is not None and now < self._expires(ended)
 
-    def _expires(self, view: View) -> datetime:
+    def _expires(self, ended: datetime) -> datetime:
         try:
-            return (view.state.changed or view.stored.submitted) + self._expiry
+            return ended + self._expiry
         except OverflowError:  # somebody changed the annotation
             return datetime.max.replace(tzinfo=UTC)
 
@@ -172,13 +174,15 @@ class Keeper:
 
     def _look_after_the_end(self, view: View) -> None:
         self._inputs.discard(view.id)
+        ended = view.state.changed or self._clock.now()  # an end of unknown time counts from now on
         if not view.stored.end:
             if view.state.pod and view.state.has_run and self._has_side_cars(view):
                 self._cluster.patch_pod(view.state.pod, END_NOW)
             if view.job.service_ports and self._cluster.find_service(names.service_name(view.id)) is not None:
                 self._cluster.delete_service(names.service_name(view.id))
-            self._cluster.patch_job(view.id, {"metadata": {"annotations": {names.END: encode_end(view.state)}}})
-        if self._clock.now() >= self._expires(view):
+            end = encode_end(replace(view.state, changed=ended))
+            self._cluster.patch_job(view.id, {"metadata": {"annotations": {names.END: end}}})
+        if self._clock.now() >= self._expires(ended):
             self._cluster.delete_job(view.id, uid=view.stored.uid)
 
     def _has_side_cars(self, view: View) -> bool:

@@ -19,7 +19,7 @@ from kns.plain.stored import Object, Stored, find_container, read_stored
 
 _COMPRESSION = 6  # a fifth of the size of a Job with 40 variables, for 0.1 ms
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
-_CONDITIONS_OF_JOBS = frozenset({"Complete", "Failed", "Suspended"})
+_CONDITIONS_OF_JOBS = frozenset({"Complete", "Failed"})
 _NOTES_OF_NESTED = (names.NESTED, names.NESTED_OVER, names.END)
 _NOTES = (names.STORED, names.ASKED, names.SUSPENDED, names.STDIN, *_NOTES_OF_NESTED)
 
@@ -154,10 +154,8 @@ def keep_pod(obj: Mapping[str, Any]) -> Object:
 
 
 def _conditions_of_pod(status: Mapping[str, Any]) -> frozenset[str]:
-    """Whether a node was found is asked for before there is one, and when a pod was ready after it failed."""
-    phase = status.get("phase")
-    more = {"PodScheduled"} if phase == "Pending" else {"Ready"} if phase == "Failed" else set()
-    return frozenset({"DisruptionTarget", *more})
+    """Whether a node was found is asked for before there is one."""
+    return frozenset({"DisruptionTarget", "PodScheduled"} if status.get("phase") == "Pending" else {"DisruptionTarget"})
 
 
 def keep_service(obj: Mapping[str, Any]) -> Object:

@@ -17,6 +17,7 @@ from kns.plain.ports import Kept
 from kns.plain.stored import Stored, find_container, read_time
 
 OUT_OF_MEMORY = "OOMKilled"
+_END_UNKNOWN = "ContainerStatusUnknown"  # the node lost the container, mostly at a restart: 137 and no times
 _COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
 _BY_KUBELET = frozenset({"Evicted", "DeadlineExceeded", "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
 
@@ -47,7 +48,8 @@ class State:
     """
     `message` is for people, "" if there is nothing to say. `pod` and `host` are "" while there are none.
 
-    `has_run`: its process was started, so that there is output. `changed` is when the state began, if that is known.
+    `has_run`: its process was started, so that there is output. `changed` is when the state began, None if no object
+    says it.
     `is_unsure`: the Kubernetes Job has ended, and its pod was not seen to end. Its pod may be gone, or the watch of the
     pods may be behind that of the Jobs. Only the API server knows, and `is_certain` of `read_state` is for its answer.
     """
@@ -82,13 +84,13 @@ def read_state(
         return _read_end(stored, pod)
     base = _read_place(pod)
     state = _container_state(pod)
-    if isinstance(state.get("terminated"), dict):
-        return _read_terminated(stored, pod or {}, state["terminated"], base)
-    if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
-        return _read_failed_pod(stored, pod, base)
-    if stored.asked == Asked.CANCEL:
-        return State(Status.CANCELED, "canceled before it started", changed=_condition_time(obj, "Suspended"))
     ended = _condition(obj, "Failed") or _condition(obj, "Complete")
+    if isinstance(state.get("terminated"), dict):
+        return _read_terminated(stored, pod or {}, state["terminated"], base, _read_end_time(ended))
+    if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
+        return _read_failed_pod(stored, pod, base, _read_end_time(ended))
+    if stored.asked == Asked.CANCEL:  # no time: a template may have suspended the Job long before
+        return State(Status.CANCELED, "canceled before it started")
     if ended is not None and not is_certain:
         return _replace(base, Status.RUNNING, has_run=True, changed=stored.submitted, is_unsure=True)
     if ended is not None and (pod is None or "deletionTimestamp" in pod["metadata"]):
@@ -179,12 +181,14 @@ def _container_state(pod: Kept | None) -> Mapping[str, Any]:
     return state
 
 
-def _read_terminated(stored: Stored, pod: Kept, terminated: Mapping[str, Any], base: State) -> State:
+def _read_terminated(
+    stored: Stored, pod: Kept, terminated: Mapping[str, Any], base: State, job_ended: datetime | None
+) -> State:
     reason, said = str(terminated.get("reason", "")), str(terminated.get("message", ""))
     code = terminated.get("exitCode")
     times = {
         "started": read_time(terminated.get("startedAt")),
-        "changed": read_time(terminated.get("finishedAt")) or stored.submitted,
+        "changed": read_time(terminated.get("finishedAt")) or job_ended,
     }
     if reason in _COULD_NOT_START:
         return _replace(base, Status.FAILED, said or reason, **times)
@@ -197,8 +201,8 @@ def _read_terminated(stored: Stored, pod: Kept, terminated: Mapping[str, Any], b
         allowed = f" of {limit['memory']}" if "memory" in limit else ""
         return _replace(base, Status.KILLED, f"used more memory than its limit{allowed}", **more)
     cause = str((pod.get("status") or {}).get("reason", ""))
-    if cause in _BY_KUBELET or _is_disrupted(pod):
-        why = (pod.get("status") or {}).get("message") or _disruption(pod) or cause
+    if reason == _END_UNKNOWN or cause in _BY_KUBELET or _is_disrupted(pod):
+        why = (pod.get("status") or {}).get("message") or _disruption(pod) or cause or said or reason
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
     return _replace(base, Status.FINISHED, said if code else "", **more)
 
@@ -217,7 +221,7 @@ def _disruption(pod: Kept) -> str:
 
 def _read_lost(stored: Stored, ended: Mapping[str, Any]) -> State:
     """The Kubernetes Job has ended, and its pod is gone or on a node that does not answer: the exit code is lost."""
-    changed = read_time(ended.get("lastTransitionTime")) or stored.submitted
+    changed = _read_end_time(ended)
     if ended.get("type") == "Complete":
         message = "its pod was deleted, so that its exit code is unknown"
         return State(Status.FINISHED, message, has_run=True, changed=changed)
@@ -227,11 +231,11 @@ def _read_lost(stored: Stored, ended: Mapping[str, Any]) -> State:
     return State(Status.KILLED, f"its pod was deleted ({said})", has_run=True, changed=changed)
 
 
-def _read_failed_pod(stored: Stored, pod: Kept, base: State) -> State:
+def _read_failed_pod(stored: Stored, pod: Kept, base: State, job_ended: datetime | None) -> State:
     """The pod failed, and its container has no end: it never ran, or the node was lost."""
     status = pod.get("status") or {}
     why = str(status.get("message") or _disruption(pod) or status.get("reason") or "the pod failed")
-    more = {"changed": _ready_time(pod) or stored.submitted}
+    more = {"changed": job_ended}
     if stored.asked:
         return _replace(base, Status.KILLED, "ended by its user", **more)
     if status.get("reason") in _BY_KUBELET and _container_status(pod).get("started"):
@@ -287,13 +291,5 @@ def _condition(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _condition_time(obj: Mapping[str, Any], kind: str) -> datetime | None:
-    condition = _condition(obj, kind)
-    return read_time(condition.get("lastTransitionTime")) if condition else None
-
-
-def _ready_time(pod: Kept) -> datetime | None:
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") in ("Ready", "DisruptionTarget"):
-            return read_time(condition.get("lastTransitionTime"))
-    return None
+def _read_end_time(ended: Mapping[str, Any] | None) -> datetime | None:
+    return read_time(ended.get("lastTransitionTime")) if ended else None

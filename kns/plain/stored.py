@@ -28,6 +28,7 @@ from kns.plain.job import (
 
 Object = dict[str, Any]
 MAX_STORED_BYTES = 128 * 1024  # the annotations of an object may have 256 KiB together, and templates add theirs
+_YEAR_ZERO = 1970  # of Unix; Go's zero is in the year 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,15 @@ def read_stored(obj: Mapping[str, Any]) -> Stored:
 
 
 def read_time(text: object) -> datetime | None:
-    """A time of the API server, which always has a zone; None if it is missing or unreadable."""
+    """
+    A time of the API server, which always has a zone; None if it is missing, unreadable or zero, which container
+    runtimes write for a time that they do not know.
+    """
     try:
         time = datetime.fromisoformat(str(text))
     except ValueError:
+        return None
+    if time.year <= _YEAR_ZERO:
         return None
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 

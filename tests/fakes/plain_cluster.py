@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from kns.adapters.clock import SystemClock
 from kns.model.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -22,6 +23,7 @@ from kns.model.errors import (
 )
 from kns.plain.kept import KEEP
 from kns.plain.ports import Kept, Object
+from kns.ports import Clock
 
 NAMESPACE = "rstudio"
 Log = Sequence[tuple[str, bytes]]
@@ -30,7 +32,8 @@ Log = Sequence[tuple[str, bytes]]
 class MemoryCluster:
     """`node_starts` and the others after "what tests do" are the Job controller, the node and other clients."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self.is_synced = True
         self.splits = True
         self.has_metrics = True
@@ -153,6 +156,14 @@ class MemoryCluster:
     def set_job_status(self, name: str, status: Object) -> None:
         self._patch("jobs", name, {"status": status})
 
+    def suspend(self, name: str) -> None:
+        """The Job controller deletes the pods of a suspended Job and notes it, a moment after the patch."""
+        assert self._objects["jobs"][name]["spec"]["suspend"] is True
+        for pod in self.read_pods(name):
+            self._delete("pods", pod["metadata"]["name"])
+        condition = {"type": "Suspended", "status": "True", "lastTransitionTime": self._now()}
+        self.set_job_status(name, {"conditions": [condition]})
+
     def warn(self, name: str, text: str) -> None:
         self._warnings[name] = (datetime.now(UTC).isoformat(), text)
         self._announce(name if name in self._objects["jobs"] else self._job_of(name))
@@ -161,6 +172,9 @@ class MemoryCluster:
         self._logs[pod] = lines
 
     # --- inside
+
+    def _now(self) -> str:
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _cache(self, kind: str) -> dict[str, Kept]:
         if not self.is_synced:
@@ -172,8 +186,7 @@ class MemoryCluster:
             name = obj["metadata"]["name"]
             if name in self._objects[kind]:
                 raise AlreadyExistsError(f"create {kind} {name}: it exists")
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            made = {"uid": f"uid-{next(self._versions)}", "creationTimestamp": now, "namespace": NAMESPACE}
+            made = {"uid": f"uid-{next(self._versions)}", "creationTimestamp": self._now(), "namespace": NAMESPACE}
             return self._store(kind, {**copy.deepcopy(obj), "metadata": {**obj["metadata"], **made}})
 
     def _store(self, kind: str, obj: Object) -> Kept:

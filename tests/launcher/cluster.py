@@ -125,15 +125,16 @@ class Cluster(ApiServer):
             self.put(*PODS, {**pod, "spec": {**pod["spec"], "nodeName": NODE}, "status": status})
 
     def end_pod(self, job_id: str, code: int = 0, *, reason: str = "") -> None:
-        """The container ends, then the Job."""
+        """The container ends, then the Job. Nobody knows the times of a container that the node has lost."""
         with self._changed:
             pod = self.pod(job_id)
             name = pod["spec"]["containers"][0]["name"]
+            is_lost = reason == "ContainerStatusUnknown"
             ended = {
                 "exitCode": code,
                 "reason": reason or ("Completed" if code == 0 else "Error"),
-                "startedAt": "2026-01-05T14:15:31Z",
-                "finishedAt": self.ends_at,
+                "startedAt": None if is_lost else "2026-01-05T14:15:31Z",
+                "finishedAt": None if is_lost else self.ends_at,
             }
             status = {**pod["status"], "phase": "Succeeded" if code == 0 else "Failed"}
             status["containerStatuses"] = [{"name": name, "state": {"terminated": ended}}]
@@ -270,10 +271,14 @@ class Cluster(ApiServer):
         return Answer(200, {"metadata": {"name": NODE}, "status": {"addresses": addresses}})
 
     def _suspend(self, job: dict[str, Any]) -> None:
-        """The Job controller deletes the pods of a suspended Job."""
+        """The Job controller deletes the pods of a suspended Job, and notes it after the answer to the patch."""
         name = job["metadata"]["name"]
-        if (job.get("spec") or {}).get("suspend") and self.find(*PODS, NAMESPACE, pod_name(name)):
+        conditions = (job.get("status") or {}).get("conditions") or ()
+        if not (job.get("spec") or {}).get("suspend") or any(each["type"] == "Suspended" for each in conditions):
+            return
+        if self.find(*PODS, NAMESPACE, pod_name(name)):
             self.drop(*PODS, NAMESPACE, pod_name(name))
+        self.set_condition(name, "Suspended")
 
     def upgrade(self, seen: Seen, handler: BaseHTTPRequestHandler) -> bool:
         sub = _SUB.fullmatch(seen.path)

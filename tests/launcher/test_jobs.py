@@ -333,6 +333,17 @@ def test_why_a_job_waits(launcher: Launcher, cluster: Cluster) -> None:
     shown("no such file")
 
 
+def test_a_container_that_its_node_lost(launcher: Launcher, cluster: Cluster) -> None:
+    """Its end has no time."""
+    job = launcher.submit(command="true")
+    cluster.run_pod(job["id"])
+    launcher.wait_status(job["id"], "Running")
+    cluster.end_pod(job["id"], 137, reason="ContainerStatusUnknown")
+    assert "ended by the cluster" in launcher.wait_status(job["id"], "Killed")["statusMessage"]
+    launcher.until(lambda: names.END in cluster.job(job["id"])["metadata"]["annotations"])
+    assert launcher.state(job["id"])["lastUpdateTime"] == "2026-01-05T14:16:31.000000Z"
+
+
 def test_a_job_that_somebody_deletes(launcher: Launcher, cluster: Cluster) -> None:
     """The Launcher would wait for its end forever."""
     job = launcher.submit(command="true")

@@ -1,5 +1,6 @@
 """The state of a job and its reason, as a table: Kubernetes Job and pod in, status and words out."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def read(obj: dict[str, Any], pod: dict[str, Any] | None, warning: str = "") -> 
     return read_state(read_stored(obj), obj, pod, warning=warning, is_certain=True)
 
 
+LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "message": "preempted by x"}]
 UNFIT = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]
 TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
@@ -69,6 +71,20 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
         a_pod(ended(137), reason="Evicted", message="The node was low on memory"),
         Status.KILLED,
         "ended by the cluster: The node was low on memory",
+    ),
+    (
+        "lost by its node",
+        a_job("Failed"),
+        a_pod({"terminated": {**LOST, "message": "could not be located"}}, phase="Failed"),
+        Status.KILLED,
+        "ended by the cluster: could not be located",
+    ),
+    (
+        "killed, and lost by its node",
+        a_job("Failed", asked="kill"),
+        a_pod({"terminated": LOST}),
+        Status.KILLED,
+        "killed by its user",
     ),
     (
         "preempted",
@@ -114,6 +130,34 @@ def test_a_watch_that_is_behind_decides_nothing(pod: dict[str, Any] | None, cond
     obj = a_job(condition)
     state = read_state(read_stored(obj), obj, pod)
     assert (state.is_unsure, state.is_completed) == (True, False)
+
+
+READY = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-05T14:15:31Z"}
+
+
+@pytest.mark.parametrize("unknown", [None, "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_an_end_of_unknown_time_is_not_the_submission(unknown: str | None, phase: str) -> None:
+    """It counts until the job expires. A pod that was never ready has been so since its start."""
+    pod = a_pod({"terminated": {**LOST, "finishedAt": unknown}}, phase=phase, conditions=[READY])
+    assert read(a_job(), pod).changed is None
+    obj = a_job("Failed")
+    obj["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-08T14:15:31Z"
+    assert read(obj, pod).changed == datetime(2026, 1, 8, 14, 15, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("obj", "pod"),
+    [
+        (a_job(), a_pod(phase="Failed", conditions=[READY])),
+        (a_job("Suspended", asked="cancel"), None),
+        (a_job("Failed"), None),
+    ],
+    ids=["pod failed", "canceled", "pod deleted"],
+)
+def test_ends_without_a_time(obj: dict[str, Any], pod: dict[str, Any] | None) -> None:
+    state = read(obj, pod)
+    assert (state.is_completed, state.changed) == (True, None)
 
 
 def test_a_pod_of_a_lost_node() -> None:
