@@ -13,17 +13,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kns.logs import get_logger
-from kns.model.errors import KnsError, NotFoundError, RefusedError, UnavailableError
+from kns.model.errors import KnsError, UnavailableError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
 from kns.plain.jobs import END_NOW, PlainJobs, View
 from kns.plain.ports import Cluster
+from kns.plain.sender import InputSender
 from kns.plain.state import Status, encode_end
 from kns.ports import Clock
 
 log = get_logger(__name__)
 
-_WORKERS = 4  # a node that does not answer holds one up for some seconds
+_WORKERS = 4  # an API server that does not answer holds one up for some seconds
 _RESYNC_S = 30.0  # expiry, and what failed before
 _LEFT_INPUT_S = 3600.0  # far longer than a submission takes
 
@@ -43,6 +44,7 @@ class Keeper:
         self._jobs = jobs
         self._cluster = cluster
         self._inputs = inputs
+        self._sender = InputSender(cluster, inputs)
         self._clock = clock
         self._expiry = expiry
         self._due: set[str] = set()
@@ -60,6 +62,7 @@ class Keeper:
                     next_resync = self._clock.monotonic() + _RESYNC_S
                 for job_id in self._take(stop, next_resync):
                     pool.submit(self._look_safely, job_id)
+            self._sender.close()
 
     def wake(self) -> None:
         with self._wake:
@@ -72,23 +75,27 @@ class Keeper:
         Raises:
             KnsError: the cluster did not do it; the next look repeats it.
         """
+        if (view := self._keep(job_id)) is not None:
+            self._sender.send(view)
+
+    def _keep(self, job_id: str) -> View | None:
+        """Do what the job needs now, except for its input: the job is returned if it may have one to be sent."""
         view = self._jobs.confirm(job_id)
         if view is not None and view.state.is_unsure:
             view = self._jobs.resolve(job_id)
         if view is None or view.stored.is_deleted:
             if view is None:
                 self._inputs.discard(job_id)
-            return
+            return None
         if self._jobs.has_failed(view.id):
             log.warning("failed_submission_appeared", job=view.id, consequence="the job is deleted")
             self._cluster.delete_job(view.id, uid=view.stored.uid)
-            return
+            return None
         if view.state.is_completed:
             self._look_after_the_end(view)
-            return
+            return None
         self._ensure_service(view)
-        if view.state.status is Status.RUNNING and view.stored.stdin_token:
-            self._send_input(view)
+        return view if view.state.status is Status.RUNNING and view.stored.stdin_token else None
 
     def look_at_all(self) -> None:
         """Look at every job, and remove inputs that no job needs. For tests, and for the periodic look."""
@@ -143,7 +150,8 @@ class Keeper:
 
     def _look_safely(self, job_id: str) -> None:
         try:
-            self.look(job_id)
+            if (view := self._keep(job_id)) is not None:
+                self._sender.offer(view)
         except KnsError as error:
             log.warning("job_not_kept", job=job_id, error=str(error))
         except Exception:  # a bug; the other jobs must still be kept
@@ -159,18 +167,6 @@ class Keeper:
         obj = self._cluster.find_job(view.id)
         if obj is not None:
             self._jobs.ensure_service(obj, view.job)
-
-    def _send_input(self, view: View) -> None:
-        data = self._inputs.read(view.id)
-        if data is None:
-            return  # another process has it, or it was sent and only the note below is missing
-        try:
-            self._cluster.send_input(view.state.pod, view.state.container, data)
-        except NotFoundError:
-            return  # the pod has just ended
-        except RefusedError as error:  # a process that does not read its input would hold up a worker again and again
-            log.warning("input_not_sent", job=view.id, error=str(error))
-        self._inputs.discard(view.id)
 
     def _look_after_the_end(self, view: View) -> None:
         self._inputs.discard(view.id)

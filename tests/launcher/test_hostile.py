@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube import channel
@@ -375,19 +376,70 @@ def _with_stdin(view: View) -> Any:
     return type(view.stored)(**{**stored, "stdin_token": "true"})
 
 
+class Socket:
+    """A connection to a container. Each call takes some of its time limit, but not all of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 0.0
+        self.limit_s = 0.0
+        self.calls = 0
+        monkeypatch.setattr(channel, "_connect", lambda *_, **__: self)
+        monkeypatch.setattr(channel, "time", self)
+
+    def __enter__(self) -> "Socket":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def settimeout(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+
+    def getsubprotocol(self) -> str:
+        return channel.V5
+
+    def send_binary(self, data: bytes) -> None:
+        self._take_time()
+
+    def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
+        self._take_time()
+        while not control_frame:
+            self._take_time()  # as the library, which answers pings and goes on
+        return websocket.ABNF.OPCODE_PING, b"?"
+
+    def _take_time(self) -> None:
+        self.calls += 1
+        assert self.calls < 50, "it does not end"
+        self.now_s += min(4.0, self.limit_s)
+
+
 def test_a_part_of_an_input_is_no_reason_to_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent:
-        def __enter__(self) -> "Silent":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
+    class Silent(Socket):
         def send_binary(self, data: bytes) -> None:
             raise TimeoutError("the socket is full")
 
-    monkeypatch.setattr(channel, "_connect", lambda *_, **__: Silent())
+    Silent(monkeypatch)
     with pytest.raises(RefusedError, match="may be missing"):
         channel.send_input(None, "/x", container="c", data=b"x", timeout_s=1.0)  # type: ignore[arg-type]  # nothing is connected
+
+
+def test_a_process_that_reads_slowly_does_not_get_more_time_for_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Socket(monkeypatch)
+    with pytest.raises(RefusedError, match="deadline"):
+        channel.send_input(None, "/x", container="c", data=b"x" * 5_000_000, timeout_s=15.0)  # type: ignore[arg-type]  # nothing is connected
+    assert slow.now_s == 15.0
+
+
+def test_a_server_that_only_pings_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nested job's user controls its API server."""
+    pinging = Socket(monkeypatch)
+    with pytest.raises(RefusedError, match="deadline"):
+        channel.send_input(None, "/x", container="c", data=b"", timeout_s=15.0)  # type: ignore[arg-type]  # nothing is connected
+    with pytest.raises(UnavailableError, match="deadline"):
+        channel.run_command(None, "/x", container="c", command=("true",), timeout_s=15.0)  # type: ignore[arg-type]  # nothing is connected
+    assert pinging.now_s == 30.0
 
 
 def test_a_bug_in_a_list_does_not_end_the_keeper(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from kns.model.errors import RefusedError, UnavailableError, clip
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 _INPUT, _OUTPUT, _ERRORS, _END, _CLOSE = 0, 1, 2, 3, 255
-_PIECE_BYTES = 32 * 1024  # of an input; far below any limit of a message
+# Of an input. A socket takes a piece this small at once when it has room, so the deadline is checked after each wait.
+_PIECE_BYTES = 8 * 1024
 _MOST_OUTPUT_BYTES = 4096  # of a command, which is shown to people; the rest is read and dropped
 _UNKNOWN_CODE = -1
 
@@ -42,8 +43,9 @@ def run_command(
     """
     query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", c) for c in command)]
     said = bytearray()
+    deadline = time.monotonic() + timeout_s
     with _connect(client, f"{path}/exec", query, timeout_s=timeout_s) as connection:
-        for stream, data in _messages(connection, f"exec in {path}", timeout_s):
+        for stream, data in _messages(connection, f"exec in {path}", deadline):
             if stream in (_OUTPUT, _ERRORS):
                 said += data[: _MOST_OUTPUT_BYTES - len(said)]
             elif stream == _END:
@@ -53,24 +55,27 @@ def run_command(
 
 def send_input(client: KubeClient, path: str, *, container: str, data: bytes, timeout_s: float) -> None:
     """
-    Write `data` to the input of a running container that has one, then close its input.
+    Write `data` to the input of a running container that has one, then close its input; in all within `timeout_s`.
 
     Raises:
         RefusedError: a part of the data may be missing. The input ends with its first client, so do not repeat it.
         KnsError: no connection, or no right. Nothing was written.
     """
     query = [("container", container), ("stdin", "true"), ("stdout", "false"), ("stderr", "false")]
+    deadline = time.monotonic() + timeout_s
     with _connect(client, f"{path}/attach", query, timeout_s=timeout_s) as connection:
         what = f"attach to {path}"
         try:
             for start in range(0, len(data), _PIECE_BYTES):
+                _limit(connection, what, deadline)
                 connection.send_binary(bytes([_INPUT]) + data[start : start + _PIECE_BYTES])
+            _limit(connection, what, deadline)
             if connection.getsubprotocol() == V5:
                 connection.send_binary(bytes([_CLOSE, _INPUT]))
             else:
                 connection.send_close()  # in order, so it cannot overtake the data
             # The node ends the connection once it has passed everything on.
-            for stream, said in _messages(connection, what, timeout_s):
+            for stream, said in _messages(connection, what, deadline):
                 if stream == _END and (problem := _read_failure(said)):
                     raise RefusedError(f"{what}: {clip(problem)}")
         except (websocket.WebSocketException, OSError, UnavailableError) as error:
@@ -123,24 +128,35 @@ def _ssl_options(configuration: Any) -> dict[str, Any]:
     return options
 
 
-def _messages(connection: websocket.WebSocket, what: str, timeout_s: float) -> Iterator[tuple[int, bytes]]:
+def _limit(connection: websocket.WebSocket, what: str, deadline: float) -> None:
+    """
+    Let the next call on the connection end at the deadline, in the time of `time.monotonic`.
+
+    Raises:
+        UnavailableError: it has passed.
+    """
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise UnavailableError(f"{what}: no end before its deadline")
+    connection.settimeout(left_s)
+
+
+def _messages(connection: websocket.WebSocket, what: str, deadline: float) -> Iterator[tuple[int, bytes]]:
     """The messages until the server closes the connection."""
-    deadline = time.monotonic() + timeout_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        connection.settimeout(left_s)
+    while True:
+        _limit(connection, what, deadline)
         try:
-            code, data = connection.recv_data()
+            code, data = connection.recv_data(control_frame=True)  # otherwise a server that pings is waited for forever
         except websocket.WebSocketTimeoutException:
-            break
+            continue
         except websocket.WebSocketConnectionClosedException:
             return
         except (websocket.WebSocketException, OSError) as error:
             raise UnavailableError(f"{what}: {clip(str(error))}") from error
         if code == websocket.ABNF.OPCODE_CLOSE:
             return
-        if data:
+        if data and code not in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
             yield data[0], data[1:]
-    raise UnavailableError(f"{what}: no end within {timeout_s:.0f} s")
 
 
 def _read_end(data: bytes, path: str) -> int:
