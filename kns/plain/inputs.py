@@ -4,19 +4,33 @@ The inputs (stdin) of jobs whose container does not run yet: one file per job, f
 The Role of the Posit plugin has no right on Secrets, and everybody who may describe a pod can read its annotations. The
 file is written before the job is created and removed once its content was sent, so a restart of this process loses
 nothing.
+
+Several processes may share the folder. Each renames a file before it sends the content, so that one of them does: two
+at a time would mix up the input. The name then has the time, because the process may be killed before it sends.
 """
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from kns.model.errors import KnsError
 
 _FOLDER = "stdin"
+_BETWEEN = "~"  # the parts of a file's name; no id has it
+CLAIM_S = 300.0  # far longer than an input is sent, and than the clocks of two machines differ
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The input of a job, which nobody else sends for `CLAIM_S`."""
+
+    path: Path
+    data: bytes
 
 
 class InputFiles:
-    """Files in `<scratch>/stdin`, named by the job's id."""
+    """Files in `<scratch>/stdin`, named by the job's id, and by the time (seconds since 1970) of a claim."""
 
     def __init__(self, scratch: Path) -> None:
         self._folder = scratch / _FOLDER
@@ -34,25 +48,57 @@ class InputFiles:
         except OSError as error:
             raise KnsError(f"cannot keep the stdin of job {job_id} in {path}: {error}; check scratch-path") from error
 
-    def read(self, job_id: str) -> bytes | None:
-        """The input; None if there is none, or if it was sent."""
+    def claim(self, job_id: str, *, now: float) -> Claim | None:
+        """
+        The input, for the caller alone; None if there is none, if it was sent, or if another process has it. `now` is
+        in seconds since 1970.
+
+        Raises:
+            KnsError: the folder is not readable or not writable.
+        """
         try:
-            return (self._folder / job_id).read_bytes()
-        except FileNotFoundError:
-            return None
+            for path in self._find(job_id):
+                if now - _claim_time(path) < CLAIM_S:
+                    continue
+                taken = self._folder / f"{job_id}{_BETWEEN}{int(now)}"
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    path.rename(taken)
+                    return Claim(taken, taken.read_bytes())
         except OSError as error:
             raise KnsError(f"cannot read the stdin of job {job_id} in {self._folder}: {error}") from error
+        return None
+
+    def release(self, claim: Claim) -> None:
+        """Let any process claim the input again: nothing of it was sent."""
+        with contextlib.suppress(OSError):
+            claim.path.rename(self._folder / _job_id(claim.path))
 
     def discard(self, job_id: str) -> None:
         with contextlib.suppress(OSError):
-            (self._folder / job_id).unlink()
+            for path in self._find(job_id):
+                path.unlink()
+
+    def _find(self, job_id: str) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return [path for path in self._folder.iterdir() if _job_id(path) == job_id]
 
     def remove_left(self, job_ids: frozenset[str], *, before: float) -> None:
         """
-        Remove the inputs of other jobs that were written before a time (seconds since 1970): a process left them that
-        was killed while it created a job.
+        Remove the inputs of other jobs that were written before a time (seconds since 1970): a process was killed while
+        it created a job, or somebody deleted the job. A younger one may be of a job that this process does not see yet.
         """
         with contextlib.suppress(OSError):
             for path in list(self._folder.iterdir()):
-                if path.name not in job_ids and path.stat().st_mtime < before:
+                if _job_id(path) not in job_ids and path.stat().st_mtime < before:
                     path.unlink()
+
+
+def _job_id(path: Path) -> str:
+    return path.name.partition(_BETWEEN)[0]
+
+
+def _claim_time(path: Path) -> float:
+    """In seconds since 1970; 0 if nobody has claimed the input."""
+    text = path.name.partition(_BETWEEN)[2]
+    return float(text) if text.isdecimal() else 0.0

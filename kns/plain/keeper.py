@@ -44,7 +44,7 @@ class Keeper:
         self._jobs = jobs
         self._cluster = cluster
         self._inputs = inputs
-        self._sender = InputSender(cluster, inputs)
+        self._sender = InputSender(cluster, inputs, clock)
         self._clock = clock
         self._expiry = expiry
         self._due: set[str] = set()
@@ -83,12 +83,11 @@ class Keeper:
         view = self._jobs.confirm(job_id)
         if view is not None and view.state.is_unsure:
             view = self._jobs.resolve(job_id)
-        if view is None or view.stored.is_deleted:
-            if view is None:
-                self._inputs.discard(job_id)
+        if view is None or view.stored.is_deleted:  # its input may be of a job that another process has just created
             return None
         if self._jobs.has_failed(view.id):
             log.warning("failed_submission_appeared", job=view.id, consequence="the job is deleted")
+            self._inputs.discard(view.id)
             self._cluster.delete_job(view.id, uid=view.stored.uid)
             return None
         if view.state.is_completed:
@@ -169,7 +168,8 @@ class Keeper:
             self._jobs.ensure_service(obj, view.job)
 
     def _look_after_the_end(self, view: View) -> None:
-        self._inputs.discard(view.id)
+        if view.stored.stdin_token:
+            self._inputs.discard(view.id)
         ended = view.state.changed or self._clock.now()  # an end of unknown time counts from now on
         if not view.stored.end:
             if view.state.pod and view.state.has_run and self._has_side_cars(view):

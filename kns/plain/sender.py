@@ -9,10 +9,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from kns.logs import get_logger
-from kns.model.errors import KnsError, NotFoundError, RefusedError
+from kns.model.errors import KnsError, RefusedError, TransientError
 from kns.plain.inputs import InputFiles
 from kns.plain.jobs import View
 from kns.plain.ports import Cluster
+from kns.ports import Clock
 
 log = get_logger(__name__)
 
@@ -22,9 +23,10 @@ _WORKERS = 8  # the number of users whose inputs are sent at a time
 class InputSender:
     """Safe for use in many threads."""
 
-    def __init__(self, cluster: Cluster, inputs: InputFiles) -> None:
+    def __init__(self, cluster: Cluster, inputs: InputFiles, clock: Clock) -> None:
         self._cluster = cluster
         self._inputs = inputs
+        self._clock = clock
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="input")
         self._waiting: dict[str, dict[str, View]] = {}  # by user and job; a user who is here has one worker at most
         self._lock = threading.Lock()
@@ -51,13 +53,14 @@ class InputSender:
         Raises:
             KnsError: nothing was sent; the next look repeats it.
         """
-        data = self._inputs.read(view.id)
-        if data is None:
-            return  # another process has it, or it was sent and only its removal is missing
+        claim = self._inputs.claim(view.id, now=self._clock.now().timestamp())
+        if claim is None:
+            return
         try:
-            self._cluster.send_input(view.state.pod, view.state.container, data)
-        except NotFoundError:
-            return  # the pod has just ended
+            self._cluster.send_input(view.state.pod, view.state.container, claim.data)
+        except TransientError:
+            self._inputs.release(claim)
+            raise
         except RefusedError as error:  # a process that does not read its input would hold up a worker again and again
             log.warning("input_not_sent", job=view.id, error=str(error))
         self._inputs.discard(view.id)

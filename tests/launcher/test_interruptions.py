@@ -17,7 +17,7 @@ import pytest
 from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.plain import names
-from kns.plain.inputs import InputFiles
+from kns.plain.inputs import CLAIM_S, InputFiles
 from kns.plain.job import Container, PlainJob, Port
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
@@ -125,6 +125,9 @@ class Life:
     def keep_running(self, process: Process) -> None:
         process.keeper.look_at_all()
         process.see(lambda: self.server.find(*SERVICES, NAMESPACE, self.id()) is not None)
+        if pod_name(self.id()) not in self.server.inputs:  # the killed process had claimed it
+            process.clock.advance(CLAIM_S)
+            process.keeper.look_at_all()
         assert self.server.inputs[pod_name(self.id())] == b"text"
 
     def end(self, process: Process) -> None:

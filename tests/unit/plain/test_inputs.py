@@ -3,12 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from kns.model.errors import UnavailableError
 from kns.plain import names
+from kns.plain.inputs import CLAIM_S
 from tests.fakes.plain_cluster import MemoryCluster
+from tests.fakes.stores import FakeClock
 from tests.patience import PATIENCE_S
 from tests.unit.plain.rig import Plugin
 
@@ -68,3 +72,102 @@ def test_inputs_that_nobody_reads_hold_up_one_user_alone(tmp_path: Path, unread:
         stop.set()
         plugin.keeper.wake()
         thread.join(PATIENCE_S)
+
+
+class Slow(MemoryCluster):
+    """What happens while an input is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def send_input(self, pod: str, container: str, data: bytes) -> None:
+        self.sent += 1
+        self.meanwhile()
+        super().send_input(pod, container, data)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def plugins(slow: Slow, tmp_path: Path) -> tuple[Plugin, Plugin]:
+    """Two plugins that share their folder."""
+    clock = FakeClock()
+    return Plugin(tmp_path, slow, clock), Plugin(tmp_path, slow, clock)
+
+
+def fail() -> None:
+    raise UnavailableError("no connection")
+
+
+def test_two_plugins_send_an_input_once(slow: Slow, plugins: tuple[Plugin, Plugin]) -> None:
+    """Both would attach, and what the process reads would be mixed up."""
+    one, other = plugins
+    job_id = one.submit(stdin="x")
+    one.run_pod(job_id)
+    slow.meanwhile = other.look
+    one.look()
+    assert (slow.sent, slow.inputs) == (1, {f"{job_id}-pod": b"x"})
+
+
+def test_an_input_is_kept_by_a_plugin_that_does_not_know_its_job_yet(
+    slow: Slow, plugins: tuple[Plugin, Plugin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = plugins
+    job_id = one.submit(stdin="x")
+    with monkeypatch.context() as behind:
+        behind.setattr(slow, "find_job", lambda name: None)
+        other.keeper.look(job_id)
+    one.run_pod(job_id)
+    one.look()
+    assert slow.inputs == {f"{job_id}-pod": b"x"}
+
+
+def test_an_input_that_was_not_sent_is_sent_by_the_next_look(slow: Slow, plugins: tuple[Plugin, Plugin]) -> None:
+    one, other = plugins
+    job_id = one.submit(stdin="x")
+    one.run_pod(job_id)
+    slow.meanwhile = fail
+    with pytest.raises(UnavailableError):
+        one.look()
+    slow.meanwhile = lambda: None
+    other.look()
+    assert slow.inputs == {f"{job_id}-pod": b"x"}
+
+
+def test_an_input_whose_sender_was_killed_is_sent_later(slow: Slow, plugins: tuple[Plugin, Plugin]) -> None:
+    one, other = plugins
+    job_id = one.submit(stdin="x")
+    one.run_pod(job_id)
+    assert one.inputs.claim(job_id, now=one.clock.now().timestamp()) is not None
+    other.look()
+    assert slow.inputs == {}
+    other.clock.advance(CLAIM_S)
+    other.look()
+    assert slow.inputs == {f"{job_id}-pod": b"x"}
+
+
+def test_the_input_of_a_job_that_ended_is_removed(slow: Slow, plugins: tuple[Plugin, Plugin], tmp_path: Path) -> None:
+    one, other = plugins
+    for number, job_id in enumerate([one.submit(stdin="x") for _ in range(2)]):
+        if number:
+            one.inputs.claim(job_id, now=one.clock.now().timestamp())
+        one.put_state(job_id, ENDED)
+    other.look()
+    assert list((tmp_path / "stdin").iterdir()) == []
+
+
+def test_the_input_of_a_job_that_is_gone_is_removed_after_an_hour(slow: Slow, tmp_path: Path) -> None:
+    now = datetime.now(UTC)  # the files have the machine's time
+    plugin = Plugin(tmp_path, slow, FakeClock(now))
+    gone, left = plugin.submit(stdin="x"), plugin.submit(stdin="x")
+    slow.delete_job(gone, uid=slow.stored("jobs", gone)["metadata"]["uid"])
+    plugin.look()
+    assert len(list((tmp_path / "stdin").iterdir())) == 2
+    plugin.clock.advance(3700)
+    plugin.look()
+    assert [path.name for path in (tmp_path / "stdin").iterdir()] == [left]

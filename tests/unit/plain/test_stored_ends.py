@@ -131,7 +131,6 @@ def test_a_job_that_is_gone_needs_nothing(plugin: Plugin) -> None:
     plugin.cluster.put_pod(pod)
     plugin.keeper.look(plugin.job_id)
     assert plugin.cluster.list_jobs() == []
-    assert plugin.inputs.read(plugin.job_id) is None
 
 
 def test_the_job_is_read_once_for_its_end(plugin: Plugin) -> None:
