@@ -35,7 +35,7 @@ from kns.plain.job import PlainJob, Protocol
 from kns.plain.kept import read_kept, read_name, unpack
 from kns.plain.objects import mark_job, mark_service
 from kns.plain.ports import Cluster, Kept
-from kns.plain.state import State, Status, choose_pod, read_state
+from kns.plain.state import Asked, State, Status, choose_pod, read_state
 from kns.plain.stored import Object, Stored, is_own
 
 EVERYBODY = "*"  # as a user: all jobs
@@ -375,7 +375,8 @@ class PlainJobs:
         return Controlled(is_complete=True)
 
     def _end(self, view: View, signal: str, asked: str) -> Controlled:
-        self._annotate(view.id, {names.ASKED: asked})  # first: otherwise a job that ends at once looks finished
+        if view.stored.asked != Asked.KILL:  # which the keeper enforces
+            self._annotate(view.id, {names.ASKED: asked})  # first: otherwise a job that ends at once looks finished
         problem = "its containers do not share a process namespace"
         if view.job.share_process_namespace:
             problem = self._signal(view, signal)

@@ -1,6 +1,6 @@
 """
-What a plain job needs without a request: its Service, its input once the container runs, the note of how it ended, the
-end of side-cars, and its removal when it expires.
+What a plain job needs without a request: its Service, its input once the container runs, its end by the node if a kill
+had no effect, the note of how it ended, the end of side-cars, and its removal when it expires.
 
 `Keeper.look` does what one job needs now. It is safe to run twice, in two processes, and to be killed after any call:
 it decides from the cluster alone, and what it did is in the cluster.
@@ -19,13 +19,14 @@ from kns.plain.inputs import InputFiles
 from kns.plain.jobs import END_NOW, PlainJobs, View
 from kns.plain.ports import Cluster
 from kns.plain.sender import InputSender
-from kns.plain.state import Status, encode_end
+from kns.plain.state import Asked, Status, encode_end
 from kns.ports import Clock
 
 log = get_logger(__name__)
 
 _WORKERS = 4  # an API server that does not answer holds one up for some seconds
 _RESYNC_S = 30.0  # expiry, and what failed before
+_KILL_S = 5.0  # from the first look at a killed job; a container that gets SIGKILL ends within a second or two
 _LEFT_INPUT_S = 3600.0  # far longer than a submission takes
 
 
@@ -48,6 +49,7 @@ class Keeper:
         self._clock = clock
         self._expiry = expiry
         self._due: set[str] = set()
+        self._kills: dict[str, float] = {}  # when this process first saw that a job that runs was killed
         self._busy: set[str] = set()
         self._wake = threading.Condition()
         jobs.subscribe(self._add)
@@ -93,6 +95,7 @@ class Keeper:
         if view.state.is_completed:
             self._look_after_the_end(view)
             return None
+        self._ensure_killed(view)
         self._ensure_service(view)
         return view if view.state.status is Status.RUNNING and view.stored.stdin_token else None
 
@@ -117,7 +120,9 @@ class Keeper:
         except Exception:  # a bug; jobs that change must still be kept
             log.exception("keeper_crashed")
             return
+        live = {view.id for view in views if not view.state.is_completed}
         with self._wake:
+            self._kills = {job_id: since for job_id, since in self._kills.items() if job_id in live}
             self._due.update(view.id for view in views if not self._is_done(view, now))
         self._remove_left_inputs(views)
 
@@ -159,6 +164,16 @@ class Keeper:
             with self._wake:
                 self._busy.discard(job_id)
                 self._wake.notify_all()
+
+    def _ensure_killed(self, view: View) -> None:
+        """The signal is sent by the shell of the job's image, which may be any program that says that it did so."""
+        if view.stored.asked != Asked.KILL or not view.state.has_run:
+            return
+        now = self._clock.monotonic()
+        with self._wake:
+            since = self._kills.setdefault(view.id, now)
+        if now - since >= _KILL_S:
+            self._cluster.patch_pod(view.state.pod, END_NOW)
 
     def _ensure_service(self, view: View) -> None:
         if not view.job.service_ports:
