@@ -10,7 +10,9 @@ at a time would mix up the input. The name then has the time, because the proces
 """
 
 import contextlib
+import hashlib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from kns.model.errors import KnsError
 
 _FOLDER = "stdin"
 _BETWEEN = "~"  # the parts of a file's name; no id has it
+# Jobs that fit no node keep their inputs. A message of the Launcher has 5 MiB at most.
+MOST_BYTES, MOST_BYTES_OF_USER = 1024 * 1024 * 1024, 128 * 1024 * 1024
+_LEAST_BYTES = 16 * 1024  # that each input counts, so that the number of files is bounded, too
 CLAIM_S = 300.0  # far longer than an input is sent, and than the clocks of two machines differ
 
 
@@ -30,23 +35,44 @@ class Claim:
 
 
 class InputFiles:
-    """Files in `<scratch>/stdin`, named by the job's id, and by the time (seconds since 1970) of a claim."""
+    """
+    Files in `<scratch>/stdin`, named by the job's id, a digest of its user, and the time of a claim (seconds since
+    1970). Safe for use in many threads.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self._folder = scratch / _FOLDER
+        self._lock = threading.Lock()
 
-    def store(self, job_id: str, text: str) -> None:
+    def store(self, job_id: str, text: str, *, user: str) -> None:
         """
         Raises:
-            KnsError: the folder is not writable.
+            KnsError: the inputs of this user, or of all, are too large together, or the folder is not writable.
         """
-        path = self._folder / job_id
+        data, owner = text.encode("utf-8", "replace"), hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()[:16]
+        path = self._folder / f"{job_id}{_BETWEEN}{owner}"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode("utf-8", "replace"))
+            with self._lock:
+                self._check_room(len(data), owner)
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(data)
         except OSError as error:
             raise KnsError(f"cannot keep the stdin of job {job_id} in {path}: {error}; check scratch-path") from error
+
+    def _check_room(self, size: int, owner: str) -> None:
+        of_all = of_user = max(size, _LEAST_BYTES)
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was sent
+                counted = max(path.stat().st_size, _LEAST_BYTES)
+                of_all += counted
+                of_user += counted if path.name.split(_BETWEEN)[1:2] == [owner] else 0
+        for found, most, whose in ((of_user, MOST_BYTES_OF_USER, "this user"), (of_all, MOST_BYTES, "all users")):
+            if found > most:
+                raise KnsError(
+                    f"stdin: the inputs of {whose} that wait for their jobs to start would have {found} bytes, and "
+                    f"{most} are possible; wait for jobs to start, cancel some, or let the job read a file"
+                )
 
     def claim(self, job_id: str, *, now: float) -> Claim | None:
         """
@@ -60,7 +86,7 @@ class InputFiles:
             for path in self._find(job_id):
                 if now - _claim_time(path) < CLAIM_S:
                     continue
-                taken = self._folder / f"{job_id}{_BETWEEN}{int(now)}"
+                taken = self._folder / f"{_waiting_name(path)}{_BETWEEN}{int(now)}"
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
                     path.rename(taken)
                     return Claim(taken, taken.read_bytes())
@@ -71,7 +97,7 @@ class InputFiles:
     def release(self, claim: Claim) -> None:
         """Let any process claim the input again: nothing of it was sent."""
         with contextlib.suppress(OSError):
-            claim.path.rename(self._folder / _job_id(claim.path))
+            claim.path.rename(self._folder / _waiting_name(claim.path))
 
     def discard(self, job_id: str) -> None:
         with contextlib.suppress(OSError):
@@ -98,7 +124,11 @@ def _job_id(path: Path) -> str:
     return path.name.partition(_BETWEEN)[0]
 
 
+def _waiting_name(path: Path) -> str:
+    return _BETWEEN.join(path.name.split(_BETWEEN)[:2])
+
+
 def _claim_time(path: Path) -> float:
     """In seconds since 1970; 0 if nobody has claimed the input."""
-    text = path.name.partition(_BETWEEN)[2]
-    return float(text) if text.isdecimal() else 0.0
+    claimed = path.name.split(_BETWEEN)[2:]
+    return float(claimed[0]) if claimed and claimed[0].isdecimal() else 0.0

@@ -263,7 +263,7 @@ class PlainJobs:
         for _ in range(_NAME_TRIES):
             job_id = stem + "".join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))
             if job.stdin:
-                self._inputs.store(job_id, job.stdin)
+                self._inputs.store(job_id, job.stdin, user=job.user)
             try:
                 return self._create_named({**marked, "metadata": {**meta, "name": job_id}}, job_id)
             except UnavailableError:

@@ -365,7 +365,7 @@ def test_an_input_that_nobody_reads_is_sent_once(tmp_path: Path) -> None:
     view = make_view("a-1")
     view = View(view.id, view.job, _with_stdin(view), view.state, {})
     keeper = Keeper(Jobs(view), cluster, inputs=inputs, clock=SystemClock(), expiry=timedelta(1))  # type: ignore[arg-type]  # stand-ins have what is called here
-    inputs.store("a-1", "x")
+    inputs.store("a-1", "x", user="ana")
     for _ in range(3):
         keeper.look("a-1")
     assert cluster.sent == 1

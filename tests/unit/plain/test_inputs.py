@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kns.model.errors import UnavailableError
+from kns.model.errors import KnsError, UnavailableError
 from kns.plain import names
 from kns.plain.inputs import CLAIM_S
 from tests.fakes.plain_cluster import MemoryCluster
@@ -170,4 +170,28 @@ def test_the_input_of_a_job_that_is_gone_is_removed_after_an_hour(slow: Slow, tm
     assert len(list((tmp_path / "stdin").iterdir())) == 2
     plugin.clock.advance(3700)
     plugin.look()
-    assert [path.name for path in (tmp_path / "stdin").iterdir()] == [left]
+    assert [path.name.partition("~")[0] for path in (tmp_path / "stdin").iterdir()] == [left]
+
+
+@pytest.mark.parametrize(
+    ("least", "most_of_user", "most", "whose"),
+    [(0, 10, 100, "this user"), (0, 100, 13, "all users"), (5, 10, 100, "this user")],
+    ids=["of a user", "of all", "many small ones"],
+)
+def test_inputs_that_wait_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int, most_of_user: int, most: int, whose: str
+) -> None:
+    """Jobs that fit no node keep theirs on the disk of the Launcher."""
+    for name, value in (("_LEAST_BYTES", least), ("MOST_BYTES_OF_USER", most_of_user), ("MOST_BYTES", most)):
+        monkeypatch.setattr(f"kns.plain.inputs.{name}", value)
+    plugin = Plugin(tmp_path)
+    text = "ü" if least else "12345"
+    waits, _ = (plugin.submit("mallory", stdin=text) for _ in range(2))
+    plugin.submit("ana", stdin="123")
+    plugin.inputs.claim(waits, now=plugin.clock.now().timestamp())
+    with pytest.raises(KnsError, match=f"^stdin: the inputs of {whose}.*cancel some"):
+        plugin.submit("mallory", stdin="1")
+    assert len(plugin.jobs.list_views()) == len(list((tmp_path / "stdin").iterdir())) == 3
+    plugin.submit("mallory")
+    plugin.inputs.discard(waits)
+    plugin.submit("mallory", stdin="1")
