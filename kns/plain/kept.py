@@ -19,7 +19,7 @@ from kns.plain.stored import Object, Stored, find_container, read_stored
 
 _COMPRESSION = 6  # a fifth of the size of a Job with 40 variables, for 0.1 ms
 _CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
-_CONDITIONS_OF_JOBS = frozenset({"Complete", "Failed"})
+_CONDITIONS_OF_JOBS = frozenset({"Complete", "Failed", "FailureTarget"})
 _NOTES_OF_NESTED = (names.NESTED, names.NESTED_OVER, names.END)
 _NOTES = (names.STORED, names.ASKED, names.SUSPENDED, names.STDIN, *_NOTES_OF_NESTED)
 

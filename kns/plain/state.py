@@ -91,15 +91,17 @@ def read_state(
         return _read_failed_pod(stored, pod, base, _read_end_time(ended))
     if stored.asked == Asked.CANCEL:  # no time: a template may have suspended the Job long before
         return State(Status.CANCELED, "canceled before it started")
-    if ended is not None and not is_certain:
+    ends = ended or (_condition(obj, "FailureTarget") if pod is None else None)  # which precedes `Failed`
+    if ends is not None and not is_certain:
         return _replace(base, Status.RUNNING, has_run=True, changed=stored.submitted, is_unsure=True)
-    if ended is not None and (pod is None or "deletionTimestamp" in pod["metadata"]):
-        return _read_lost(stored, ended)
+    if ends is not None and (pod is None or "deletionTimestamp" in pod["metadata"]):
+        return _read_lost(stored, ends, _read_end_time(ended))
     if pod is None:
         return State(Status.PENDING, _explain_no_pod(stored, warning), changed=stored.submitted)
     if isinstance(state.get("running"), dict):
-        return _read_running(stored, state["running"], base)
-    return _replace(base, Status.PENDING, _explain_pending(pod, warning), changed=stored.submitted)
+        return _read_running(stored, pod, state["running"], base)
+    message = _explain_deletion(pod) or _explain_pending(pod, warning)
+    return _replace(base, Status.PENDING, message, changed=stored.submitted)
 
 
 def encode_end(state: State) -> str:
@@ -219,9 +221,8 @@ def _disruption(pod: Kept) -> str:
     return ""
 
 
-def _read_lost(stored: Stored, ended: Mapping[str, Any]) -> State:
+def _read_lost(stored: Stored, ended: Mapping[str, Any], changed: datetime | None) -> State:
     """The Kubernetes Job has ended, and its pod is gone or on a node that does not answer: the exit code is lost."""
-    changed = _read_end_time(ended)
     if ended.get("type") == "Complete":
         message = "its pod was deleted, so that its exit code is unknown"
         return State(Status.FINISHED, message, has_run=True, changed=changed)
@@ -243,12 +244,31 @@ def _read_failed_pod(stored: Stored, pod: Kept, base: State, job_ended: datetime
     return _replace(base, Status.FAILED, why, **more)
 
 
-def _read_running(stored: Stored, running: Mapping[str, Any], base: State) -> State:
+def _read_running(stored: Stored, pod: Kept, running: Mapping[str, Any], base: State) -> State:
     started = read_time(running.get("startedAt"))
     more = {"has_run": True, "started": started, "changed": started or stored.submitted}
+    status, doing = Status.RUNNING, "stopping" if stored.asked else ""
     if stored.is_suspended:
-        return _replace(base, Status.SUSPENDED, "suspended by its user", **more)
-    return _replace(base, Status.RUNNING, "stopping" if stored.asked else "", **more)
+        status, doing = Status.SUSPENDED, "suspended by its user"
+    return _replace(base, status, "; ".join(filter(None, (doing, _explain_deletion(pod)))), **more)
+
+
+def _explain_deletion(pod: Kept) -> str:
+    """
+    "" for a pod that nobody deletes. Pod and Kubernetes Job stay as they are until the node has ended the container,
+    which a lost node never does.
+    """
+    until = read_time(pod["metadata"].get("deletionTimestamp"))
+    if until is None:
+        return ""
+    why, node = _disruption(pod), (pod.get("spec") or {}).get("nodeName")
+    deleted = f"its pod is being deleted ({why})" if why else "its pod is being deleted"
+    if not node:
+        return deleted
+    return (
+        f"{deleted}; if it does not end by {until:%Y-%m-%d %H:%M:%S} UTC, its node {node} may be lost: "
+        "ask an administrator"
+    )
 
 
 def _explain_no_pod(stored: Stored, warning: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from kns.plain import names
 from kns.plain.job import Container, PlainJob
+from kns.plain.kept import PackedJob, keep_pod, unpack
 from kns.plain.objects import build_job, mark_job
 from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
 from kns.plain.stored import read_stored
@@ -160,7 +161,57 @@ def test_ends_without_a_time(obj: dict[str, Any], pod: dict[str, Any] | None) ->
     assert (state.is_completed, state.changed) == (True, None)
 
 
-def test_a_pod_of_a_lost_node() -> None:
+LOST_NODE = (
+    "its pod is being deleted (deleting due to NoExecute taint); if it does not end by 2026-01-05 14:21:31 UTC, "
+    "its node n1 may be lost: ask an administrator"
+)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "state", "status", "message"),
+    [
+        ({}, RUNNING, Status.RUNNING, LOST_NODE),
+        ({"asked": "kill"}, RUNNING, Status.RUNNING, f"stopping; {LOST_NODE}"),
+        ({"suspended": "true"}, RUNNING, Status.SUSPENDED, f"suspended by its user; {LOST_NODE}"),
+        ({}, None, Status.PENDING, LOST_NODE),
+    ],
+    ids=["runs", "was killed", "is held", "had not started"],
+)
+def test_a_pod_of_a_lost_node(
+    annotations: dict[str, str], state: dict[str, Any] | None, status: Status, message: str
+) -> None:
+    """
+    The control plane deletes it, and the node does not answer. Since Kubernetes 1.31 a Job that will fail has the
+    condition `FailureTarget` until its pods have ended, and `Failed` only then.
+    """
+    taint = {"type": "DisruptionTarget", "status": "True", "message": "deleting due to NoExecute taint"}
+    pod = a_pod(state, phase="Running" if state else "Pending", conditions=[READY, taint])
+    pod["metadata"]["deletionTimestamp"] = "2026-01-05T14:21:31Z"
+    found = read(a_job("FailureTarget", **annotations), keep_pod(pod))
+    assert (found.status, found.message) == (status, message)
+
+
+def test_a_pod_that_is_deleted_before_it_has_a_node() -> None:
+    pod = a_pod()
+    del pod["spec"]["nodeName"]
+    pod["metadata"]["deletionTimestamp"] = "2026-01-05T14:21:31Z"
+    assert read(a_job(), pod).message == "its pod is being deleted"
+
+
+def test_a_pod_of_a_lost_node_that_an_administrator_removed() -> None:
+    """A node may be lost for days before. Then the job must not expire at once, and nobody can cancel it."""
+    for conditions in (("FailureTarget",), ("FailureTarget", "Failed")):
+        obj = a_job(*conditions)
+        obj["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-05T14:21:31Z"
+        kept = unpack(PackedJob(obj))
+        unsure = read_state(read_stored(kept), kept, None)
+        assert (unsure.status, unsure.is_unsure) == (Status.RUNNING, True)
+        state = read_state(read_stored(kept), kept, None, is_certain=True)
+        assert (state.status, state.message, state.changed) == (Status.KILLED, "its pod was deleted (said)", None)
+
+
+def test_a_pod_that_is_left_of_a_job_that_failed() -> None:
+    """Before Kubernetes 1.31 a Job failed at once."""
     pod = a_pod(RUNNING)
     pod["metadata"]["deletionTimestamp"] = "2026-01-05T14:16:31Z"
     assert read(a_job("Failed"), pod).status is Status.KILLED
