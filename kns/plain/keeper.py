@@ -185,7 +185,10 @@ class Keeper:
     def _look_after_the_end(self, view: View) -> None:
         if view.stored.stdin_token:
             self._inputs.discard(view.id)
-        ended = view.state.changed or self._clock.now()  # an end of unknown time counts from now on
+        now = self._clock.now()
+        # An end of unknown time counts from now on. So does one in the future: the clock of a node may be wrong, and
+        # whoever is administrator of a nested job's cluster chooses the time.
+        ended = min(view.state.changed or now, now)
         if not view.stored.end:
             if view.state.pod and view.state.has_run and self._has_side_cars(view):
                 self._cluster.patch_pod(view.state.pod, END_NOW)
@@ -193,7 +196,7 @@ class Keeper:
                 self._cluster.delete_service(names.service_name(view.id))
             end = encode_end(replace(view.state, changed=ended))
             self._cluster.patch_job(view.id, {"metadata": {"annotations": {names.END: end}}})
-        if self._clock.now() >= self._expires(ended):
+        if now >= self._expires(ended):
             self._cluster.delete_job(view.id, uid=view.stored.uid)
 
     def _has_side_cars(self, view: View) -> bool:

@@ -126,16 +126,15 @@ def read_stored(obj: Mapping[str, Any]) -> Stored:
 
 def read_time(text: object) -> datetime | None:
     """
-    A time of the API server, which always has a zone; None if it is missing, unreadable or zero, which container
-    runtimes write for a time that they do not know.
+    A time of the API server, in UTC; None if it is missing, unreadable or zero, which container runtimes write for a
+    time that they do not know.
     """
     try:
         time = datetime.fromisoformat(str(text))
-    except ValueError:
+        time = time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # at the ends of the calendar, another zone is in another year
         return None
-    if time.year <= _YEAR_ZERO:
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return None if time.year <= _YEAR_ZERO else time
 
 
 def find_container(pod_spec: Mapping[str, Any]) -> Object:

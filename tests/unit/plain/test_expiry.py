@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kns.launcher.shapes import format_time
 from kns.plain import names
 from kns.plain.control import Operation
 from kns.plain.ports import Object
@@ -85,4 +86,12 @@ def test_a_job_that_a_template_suspended_counts_from_the_cancel(plugin: Plugin, 
     plugin.cluster.suspend(job_id)
     plugin.clock.advance(DAY_S + 3600)
     plugin.jobs.control(job_id, Operation.CANCEL)
+    expires_a_day_after(plugin, job_id, plugin.clock.now())
+
+
+@pytest.mark.parametrize("time", ["2126-01-05T14:16:31Z", "9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00"])
+def test_no_job_stays_for_a_clock_that_is_wrong(plugin: Plugin, job_id: str, time: str) -> None:
+    """Whoever is administrator of a nested job's cluster chooses the time there."""
+    plugin.put_state(job_id, {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": time}})
+    assert format_time(plugin.jobs.find(job_id).state.changed) in (None, "2126-01-05T14:16:31.000000Z")
     expires_a_day_after(plugin, job_id, plugin.clock.now())
