@@ -14,7 +14,7 @@ from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import TransientError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.model.job.output import JobOutput, merge_log
+from kns.model.job.output import CUT, JobOutput, merge_log
 from kns.objects.init import (
     HELP_MARK,
     PROVIDE,
@@ -265,11 +265,11 @@ def _read_log(ctx: Context, pod: Object, *, has_begun: bool) -> str:
     """
     The part of this pod in the output of the job. `has_begun`: some of the output is stored.
 
-    The kubelet serves only the newest file of a log, and that has no mark.
+    The kubelet serves only the newest file of a log, and kns reads only the end of a long one. Neither has a mark.
     """
     text = ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN) or ""
-    is_rotated = has_begun and TAKEN_MARK not in text and HELP_MARK not in text
-    return split_taken(text)[1] if mounts_app(pod) and not is_rotated else text
+    is_end = text.startswith(f"{CUT}\n") or (has_begun and HELP_MARK not in text)
+    return split_taken(text)[1] if mounts_app(pod) and (TAKEN_MARK in text or not is_end) else text
 
 
 def _read_taking(ctx: Context, pod: Object) -> str:

@@ -20,6 +20,7 @@ from kns.model import names
 from kns.model.errors import ConflictError, ForbiddenError, RefusedError, UnavailableError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
+from kns.model.job.output import CUT, keep_recent, split_lines
 from kns.objects.init import RUN, TAKE, TAKEN_MARK, mounts_app
 from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.objects.shell import COMPONENT as SHELL
@@ -241,6 +242,10 @@ class FakeHost:
         return any(_is_ready(pod) and "deletionTimestamp" not in pod["metadata"] for pod in pods)
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
+        log = self._read_log(namespace, pod, container)
+        return None if log is None else _cut(log)
+
+    def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
         found = self._objects.get((Kind.POD, namespace, pod))
         if found is None or container == TAKE:
             return self.take_log if found else None
@@ -599,6 +604,12 @@ class FakeHost:
         elif self._may_create_pod(namespace):
             labels = {"app": "web", names.SYNCED_LABEL: namespace, names.SYNCED_NAMESPACE_LABEL: "default"}
             self.put(*web, {"metadata": {"labels": labels}})
+
+
+def _cut(log: str) -> str:
+    """The end of a log within the bounds of `KubeCluster.pod_log`."""
+    kept = keep_recent(split_lines(log))
+    return "".join(f"{line}\n" for line in kept) if kept[:1] == [CUT] else log
 
 
 def _is_ready(pod: Object) -> bool:

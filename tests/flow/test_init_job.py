@@ -13,7 +13,7 @@ import pytest
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
-from kns.model.job.output import GAP
+from kns.model.job.output import CUT, GAP, MAX_LINES
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
@@ -107,6 +107,19 @@ def test_a_log_without_mark_belongs_to_the_taking_of_the_templates(sim: Simulati
     assert sim.wait_for_end(10, step_s=2) == "wait"
     assert sim.outputs.read(sim.record).lines() == ["one"]
     sim.host.pod_log = read  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["while it runs", "at its end"])
+def test_output_that_exceeds_the_bounds_before_its_first_read_is_stored(
+    sim: Simulation, job: JobBuilder, *, ends: bool
+) -> None:
+    """Its end has no mark that the templates are taken, and no later read has one."""
+    _start_init(sim, job)
+    sim.host.init_log = "".join(f"{number}\n" for number in range(2 * MAX_LINES))
+    sim.host.init_pod_status, sim.host.init_exit = None, {"exitCode": 0} if ends else None
+    sim.live_until(lambda: sim.outputs.read(sim.record).log != "")
+    lines = sim.outputs.read(sim.record).lines()
+    assert (lines[0], lines[-1], len(lines)) == (CUT, str(2 * MAX_LINES - 1), MAX_LINES)
 
 
 def _put_event(sim: Simulation, reason: str, *, kind: str = "Normal", message: str = "") -> None:
