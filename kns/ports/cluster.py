@@ -165,6 +165,10 @@ class Cluster(Protocol):
         """The last lines of a container's log; None if it has no log yet."""
         ...
 
+    def pod_log_start(self, namespace: str, pod: str, container: str, *, limit_bytes: int) -> str | None:
+        """The first bytes of a container's log, about `limit_bytes` and within a line; None if it has no log yet."""
+        ...
+
 
 class NamespaceReader(Protocol):
     """The part of `Cluster` for HTTP answers: every call ends within 15 s, with a result or an error."""

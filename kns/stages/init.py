@@ -54,6 +54,7 @@ log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
+_TAKING_BYTES = 96 * 1024  # the app's help page of at most 64 KiB, warnings about it, and the mark below it
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
 _LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
 _REASONS = {  # reasons of the init image -> reasons of the record
@@ -273,9 +274,10 @@ def _read_log(ctx: Context, pod: Object, *, has_begun: bool) -> str:
 
 
 def _read_taking(ctx: Context, pod: Object) -> str:
-    """What was printed while this pod took the templates."""
-    mounted = mounts_app(pod)
-    text = ctx.world.cluster.pod_log(ctx.namespace, pod["metadata"]["name"], RUN if mounted else TAKE) or ""
+    """What was printed while this pod took the templates. It is at the start of the log, whatever follows it."""
+    mounted, name = mounts_app(pod), pod["metadata"]["name"]
+    container = RUN if mounted else TAKE
+    text = ctx.world.cluster.pod_log_start(ctx.namespace, name, container, limit_bytes=_TAKING_BYTES) or ""
     return split_taken(text)[0] if mounted else text
 
 

@@ -373,6 +373,23 @@ def test_of_a_long_log_the_last_lines_and_that_there_are_more(
     assert asked.query["tailLines"] == str(MAX_LINES + 1)
 
 
+@pytest.mark.parametrize(
+    ("answer", "log"),
+    [
+        (Answer(200, b"one\ntwo \xff"), "one\ntwo \ufffd"),
+        (failure(400, "BadRequest", 'container "init" in pod "p" is waiting to start'), None),
+        (failure(404, "NotFound", 'pods "p" not found'), None),
+    ],
+    ids=["text of any bytes", "waiting to start", "pod gone"],
+)
+def test_the_start_of_a_log(server: ApiServer, host: Host, answer: Answer, log: str | None) -> None:
+    """With `tailLines`, the kubelet would begin further down."""
+    server.script("GET", "/log", answer)
+    assert host.cluster.pod_log_start("n", "p", "init", limit_bytes=9) == log
+    (asked,) = (seen for seen in server.seen if seen.path.endswith("/log"))
+    assert asked.query == {"container": "init", "limitBytes": "9"}
+
+
 class LogOf:
     """The kubelet's answer for a log with these lines: the last `tailLines`, of which the first `limitBytes`."""
 

@@ -245,6 +245,10 @@ class FakeHost:
         log = self._read_log(namespace, pod, container)
         return None if log is None else _cut(log)
 
+    def pod_log_start(self, namespace: str, pod: str, container: str, *, limit_bytes: int) -> str | None:
+        log = self._read_log(namespace, pod, container)
+        return None if log is None else log.encode()[:limit_bytes].decode("utf-8", "replace")
+
     def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
         found = self._objects.get((Kind.POD, namespace, pod))
         if found is None or container == TAKE:

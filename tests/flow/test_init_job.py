@@ -14,6 +14,7 @@ from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.job.output import CUT, GAP, MAX_LINES
+from kns.objects.init import HELP_MARK
 from kns.ports import Kind
 from tests.builders import JobBuilder
 from tests.flow.conftest import Simulation
@@ -120,6 +121,17 @@ def test_output_that_exceeds_the_bounds_before_its_first_read_is_stored(
     sim.live_until(lambda: sim.outputs.read(sim.record).log != "")
     lines = sim.outputs.read(sim.record).lines()
     assert (lines[0], lines[-1], len(lines)) == (CUT, str(2 * MAX_LINES - 1), MAX_LINES)
+
+
+@pytest.mark.parametrize("page", ["<p>Hi</p>\n", "\n" * 65_536], ids=["usual page", "page of many lines"])
+def test_the_help_page_above_output_that_exceeds_the_bounds_is_kept(
+    sim: Simulation, job: JobBuilder, page: str
+) -> None:
+    sim.host.take_log = f"warning: cut\n{HELP_MARK}{page}"
+    sim.host.init_log = "line\n" * 2 * MAX_LINES
+    sim.submit(job)
+    sim.run(until="serving")
+    assert sim.outputs.read(sim.record).help == page
 
 
 def _put_event(sim: Simulation, reason: str, *, kind: str = "Normal", message: str = "") -> None:

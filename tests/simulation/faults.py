@@ -80,6 +80,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.list_events": READ,
     "cluster.list_metadata": READ,
     "cluster.pod_log": READ,
+    "cluster.pod_log_start": READ,
     "cluster.apply": WRITE,
     "cluster.delete": {**WRITE, "409 before": Fault(), "409 after": Fault(after=True)},
     "cluster.delete_pods": WRITE,

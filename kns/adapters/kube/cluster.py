@@ -1,6 +1,5 @@
 """The host cluster: watch caches for objects that are read often, direct calls for all others."""
 
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -282,15 +281,14 @@ class KubeCluster:
         )
 
     def pod_log(self, namespace: str, pod: str, container: str) -> str | None:
-        path = KINDS[Kind.POD].path(namespace, pod) + "/log"
         lines = MAX_LINES + 1  # one line more than kns stores shows that the log is longer
         # The byte limit cuts off the newest lines, so a log that reaches it is requested again with as many lines as
         # fitted: usually the newest are as long as those before.
-        for attempt in itertools.count(1):
-            query = {"container": container, "tailLines": str(lines), "limitBytes": str(MAX_BYTES)}
-            try:
-                raw = self._client.request_raw("GET", path, query=query, read_timeout_s=_LOG_TIMEOUT_S)
-            except (NotFoundError, RefusedError):  # 400 while the container waits to start
+        attempt = 0
+        while True:
+            attempt += 1
+            raw = self._read_log(namespace, pod, container, {"tailLines": str(lines), "limitBytes": str(MAX_BYTES)})
+            if raw is None:
                 return None
             if len(raw) < MAX_BYTES or lines == 1:
                 break
@@ -301,6 +299,18 @@ class KubeCluster:
         if lines <= MAX_LINES:
             return f"{CUT}\n{text}"
         return text if text.count("\n") < lines else CUT + "\n" + text.partition("\n")[2]
+
+    def pod_log_start(self, namespace: str, pod: str, container: str, *, limit_bytes: int) -> str | None:
+        raw = self._read_log(namespace, pod, container, {"limitBytes": str(limit_bytes)})
+        return None if raw is None else raw.decode("utf-8", "replace")
+
+    def _read_log(self, namespace: str, pod: str, container: str, bounds: Mapping[str, str]) -> bytes | None:
+        path = KINDS[Kind.POD].path(namespace, pod) + "/log"
+        query = {"container": container, **bounds}
+        try:
+            return self._client.request_raw("GET", path, query=query, read_timeout_s=_LOG_TIMEOUT_S)
+        except (NotFoundError, RefusedError):  # 400 while the container waits to start
+            return None
 
     def _select_members(self, *values: str) -> Sequence[Member]:
         found = self._caches[Kind.NAMESPACE].select(_MEMBER, values)
