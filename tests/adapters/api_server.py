@@ -219,7 +219,9 @@ class ApiServer(FaultyServer):
             apart = {"status": new.get("status", {})}
             kept = {"status": old["status"]} if "status" in old else {}
             new = {**old, **apart} if sub == "status" else {**{k: v for k, v in new.items() if k != "status"}, **kept}
-        return Answer(200, self._store(key, new))
+        stored = self._store(key, new)
+        metadata_only = "as=PartialObjectMetadata;" in seen.headers.get("accept", "")
+        return Answer(200, {"metadata": stored["metadata"]} if metadata_only else stored)
 
     # --- storage
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kns.adapters.kube import client as client_module
-from kns.adapters.kube.client import KubeClient
+from kns.adapters.kube.client import NESTED_BOUNDS, KubeClient
 from kns.adapters.kube.connect import connect, connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import (
@@ -240,6 +240,20 @@ def test_a_virtual_cluster_is_ready_when_its_default_service_account_is_there(se
     assert probe.is_ready("kns-job-7", text)
     server.script("GET", "/default", Reset())
     assert not probe.is_ready("kns-job-7", text)
+
+
+def test_an_object_larger_than_the_bounds_of_an_answer_is_applied(server: ApiServer) -> None:
+    """ConfigMap `kns-job` may have almost 1 MiB, and the API server answers with the whole object by default."""
+    info = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kns-job", "namespace": "default"},
+        "data": {"a": "x" * NESTED_BOUNDS.max_bytes},
+    }
+    KubeVirtualClusters().apply(json.dumps(kubeconfig_for(server.url)), [info])
+    stored = server.find("/api/v1", "configmaps", "default", "kns-job")
+    assert stored is not None
+    assert stored["data"] == info["data"]
 
 
 def test_a_virtual_cluster_that_does_not_listen_costs_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
