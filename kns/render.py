@@ -28,6 +28,7 @@ from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
 from kns.model.reading.parsing import parse_model
 from kns.model.site import JobAddress, Site
 from kns.model.submit.resolution import fill_api_key
+from kns.model.submit.script_data import build_parameter_env, build_secret_parameter_env
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.objects.certificates import build_certificates, build_certs_secret
 from kns.objects.control_plane import WORKLOADS, rebuild_chart
@@ -55,14 +56,7 @@ from kns.objects.vcluster import build_disruption_budget, build_syncer_binding, 
 from kns.ports import Object, Renderer
 from kns.settings import SettingsError, build_site, load_settings
 from kns.settings.site import build_terms
-from kns.stages.environment import (
-    build_parameter_env,
-    build_proxy_env,
-    build_public_env,
-    build_secret_env,
-    build_secret_parameter_env,
-    build_uploads,
-)
+from kns.stages.environment import build_proxy_env, build_public_env, build_secret_env, build_uploads
 
 PLACEHOLDER = "made-when-the-job-starts"
 UID = "00000000-0000-0000-0000-000000000000"

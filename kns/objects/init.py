@@ -46,7 +46,8 @@ _SECURITY = {
 
 def build_plan_file(accepted: Accepted, *, record_uid: str, wait_limit_s: int) -> str:
     """The text of file `plan.json`; see `build_plan`."""
-    return json.dumps(build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s), indent=1)
+    plan = build_plan(accepted.nested, record_uid=record_uid, wait_limit_s=wait_limit_s)
+    return json.dumps(plan, indent=1, ensure_ascii=False)
 
 
 def build_init_uploads(location: Location, uploads: Mapping[str, bytes]) -> dict[str, Any]:

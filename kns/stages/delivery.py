@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from kns.model import names
 from kns.model.job.inputs import JobInputs, inline_inputs
 from kns.model.submit.resolution import fill_api_key
-from kns.ports import Context, Kind, Object
-from kns.stages.environment import (
+from kns.model.submit.script_data import (
     build_jobenv,
     build_parameter_env,
     build_parameters_json,
-    build_proxy_env,
-    build_public_env,
-    build_secret_env,
     build_secret_parameter_env,
-    build_uploads,
 )
+from kns.ports import Context, Kind, Object
+from kns.stages.environment import build_proxy_env, build_public_env, build_secret_env, build_uploads
 
 CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a name
 

@@ -1,16 +1,12 @@
 """
-Environment variables and files for the app's templates and scripts (contract C.4, C.6).
+The variables of a job for its app's templates and scripts (contract C.4, C.6), and the uploaded files.
 
-All parameters come from `resolution.fill_api_key`. Values that may be secret (account variables, a parameter with the
-API key) are built separately, because they belong into a Secret. Both files belong into a Secret, too.
+What is made from the parameters is in `kns.model.submit.script_data`, because a submission must fit into it.
 """
 
-import json
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kns.model.appdef.env_names import is_legal, parameter_name
 from kns.model.appdef.parameters import ParameterValue, decode_upload
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import Accepted, JobSpec
@@ -58,36 +54,6 @@ def build_proxy_env(site: Site) -> dict[str, str]:
     return {**env, "no_proxy": ",".join(filter(None, (proxies.no_proxy, *direct)))} if env else env
 
 
-def build_parameter_env(parameters: Iterable[ParameterValue]) -> dict[str, str]:
-    """
-    The parameters without secrets: as `KNS_PARAM_<KEY>`, and also under their own key if the AppDef says `variable`.
-
-    A key that is not a valid shell name only gets the first form. An AppDef whose key is a reserved name is refused
-    earlier.
-    """
-    return _name(value for value in parameters if not value.needs_key)
-
-
-def build_secret_parameter_env(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> dict[str, str]:
-    """The parameters with secrets, and the account variables (name -> value)."""
-    return {**_name(value for value in parameters if value.needs_key), **variables}
-
-
-def build_jobenv(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> str:
-    """/etc/JARVICE/jobenv.sh: the same names and values, for a shell to source."""
-    env = {**_name(parameters), **variables}
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items())
-
-
-def build_parameters_json(parameters: Iterable[ParameterValue]) -> str:
-    """/etc/kns/parameters.json: a list in the AppDef's order; values have their JSON types."""
-    entries = [
-        {"key": value.key, "type": value.type, "value": value.delivered, "positional": value.positional}
-        for value in parameters
-    ]
-    return json.dumps(entries, indent=1)
-
-
 def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]) -> dict[str, bytes]:
     """
     The content of every uploaded file, by its path below /opt. `given` are the values as submitted.
@@ -105,12 +71,3 @@ def build_uploads(parameters: Iterable[ParameterValue], given: Mapping[str, Any]
                     f"spec.parameters.{value.key}", "the uploaded content is missing in the record"
                 ) from error
     return uploads
-
-
-def _name(parameters: Iterable[ParameterValue]) -> dict[str, str]:
-    env = {}
-    for value in parameters:
-        env[parameter_name(value.key)] = value.text
-        if value.variable and is_legal(value.key):
-            env[value.key] = value.text
-    return env

@@ -254,6 +254,19 @@ def test_a_submission_that_no_record_can_hold(api: Api) -> None:
     assert_refused(api.submit(body), 400, f"{MALFORMED}: the submission has {size} bytes, a job holds at most 524288")
 
 
+def test_parameters_that_no_secret_of_the_job_can_hold(api: Api) -> None:
+    """Packed they have some hundred bytes. The scripts get each four times: two variables, and both again in a file."""
+    kinds = {f"p{number}": {"type": "STR", "variable": True} for number in range(8)}
+    api.catalog.catalog = a_catalog(apps={"hello": an_app(an_appdef(commands={"Hello": a_command(parameters=kinds)}))})
+    parameters = {key: "x" * (60_000 + (key == "p5")) for key in kinds}
+    answer = api.submit(a_submission(application={"command": "Hello", "parameters": parameters}))
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(
+        f"{MALFORMED}: application.parameters.p5: is the longest of values that need "
+    )
+    assert api.jobs.writes == []
+
+
 def test_parameters_at_the_edge_of_what_json_can_say_are_kept(api: Api) -> None:
     parameters = {"big": 2**63 - 1, "text": "\u0001\u2028\U0001f600", "float": 1e300, "none": None}
     kinds = {"big": {"type": "INT"}, "text": {"type": "STR"}, "float": {"type": "FLOAT"}}

@@ -28,6 +28,9 @@ from kns.ports import MOST_EVENTS, Kind, Object
 from tests.fakes.stores import FakeClock
 
 CLUSTER_IP = "10.96.1.7"
+MAX_DATA_BYTES = 1024 * 1024
+MAX_STORED_BYTES = MAX_DATA_BYTES * 3 // 2
+MAX_BODY_BYTES = 3 * MAX_DATA_BYTES
 FOR_EVER_S = 600  # longer than any test waits for a pod
 Key = tuple[Kind, str, str]
 ValueT = TypeVar("ValueT")
@@ -192,6 +195,7 @@ class FakeHost:
         version = meta.get("resourceVersion")
         if version is not None and (old is None or self._version_of(old) != version):
             raise ConflictError(f"PATCH {kind} {namespace}/{name}: 409, changed since {version}")
+        require_size(obj)
         self.calls.append(f"apply {kind} {namespace}/{name}")
         if kind is Kind.NAMESPACE and old is not None:
             obj = self._keep_fields_of_others(obj, old)
@@ -628,6 +632,24 @@ def _is_of(namespace: Object, installation: str) -> bool:
 def _as_cached(kind: Kind, obj: Object) -> Object:
     """A copy of the fields that the watch caches hold."""
     return choose_keeper(kind)(copy_of(obj))
+
+
+def require_size(obj: Object) -> None:
+    """The API server's limits of a request and of the data of a Secret or a ConfigMap, and etcd's of other objects."""
+    where = f"PATCH {obj['kind']} {obj['metadata']['name']}"
+    sent = len(json.dumps(obj))
+    if sent > MAX_BODY_BYTES:
+        raise RefusedError(f"{where}: 413, Request entity too large: limit is {MAX_BODY_BYTES}")
+    if obj["kind"] not in (Kind.SECRET, Kind.CONFIG_MAP):
+        if sent > MAX_STORED_BYTES:
+            raise UnavailableError(f"{where}: 500, etcdserver: request is too large")
+        return
+    is_secret = obj["kind"] == Kind.SECRET
+    texts = (obj.get("stringData" if is_secret else "data") or {}).values()
+    encoded = (obj.get("data" if is_secret else "binaryData") or {}).values()
+    sizes = [*(len(text.encode()) for text in texts), *(len(base64.b64decode(text)) for text in encoded)]
+    if sum(sizes) > MAX_DATA_BYTES:
+        raise RefusedError(f"{where}: 422, data: Too long: may not be more than {MAX_DATA_BYTES} bytes")
 
 
 def copy_of(value: ValueT) -> ValueT:

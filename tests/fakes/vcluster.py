@@ -7,7 +7,7 @@ from kns.adapters.kube.virtual import PODS_PER_PAGE
 from kns.model import names
 from kns.model.job.location import Location
 from kns.ports import Kind, Object
-from tests.fakes.host import copy_of
+from tests.fakes.host import copy_of, require_size
 
 
 class FakeRenderer:
@@ -65,6 +65,7 @@ class FakeVirtualClusters:
     def apply(self, namespace: str, kubeconfig: str, objects: Sequence[Object]) -> None:
         self._fail()
         for obj in objects:
+            require_size(obj)
             namespace = obj["metadata"].get("namespace", "")
             if not namespace or namespace in self.namespaces:
                 self.objects[obj["kind"], namespace, obj["metadata"]["name"]] = copy_of(obj)

@@ -15,6 +15,7 @@ from kns.model.job.inputs import split_inputs
 from kns.model.job.job import Job, JobState, StopReason
 from kns.model.reading.quantity import add_quantities
 from kns.model.site import ClassSettings, KeycloakSettings
+from kns.model.submit.script_data import check_script_size
 from kns.ports import Kind
 from tests.builders import WEB_TARGET, JobBuilder, a_catalog, an_app
 from tests.fakes.host import a_copy
@@ -170,6 +171,22 @@ def test_large_parameters_go_with_the_objects_of_their_job(
     sim.host.namespace_stuck = None
     sim.run(until="retained")
     assert (sim.store.inputs.packed, removals) == ({}, [sim.record])
+
+
+@pytest.mark.parametrize("text", ["x" * 60_000, "\u6f22" * 20_000], ids=["ascii", "chinese"])
+def test_the_longest_inputs_that_a_submission_can_have_reach_the_job(
+    sim: Simulation, job: JobBuilder, text: str
+) -> None:
+    """A host refuses a Secret above 1 MiB."""
+    values = [ParameterValue(key=f"p{number}", type="STR", value=text) for number in range(8)]
+    accepted = job.with_accepted(parameters=values).build().spec
+    assert accepted.accepted is not None
+    check_script_size(values, {}, accepted.accepted.nested)
+    spec, packed = split_inputs(accepted)
+    assert packed is not None
+    sim.store.inputs.packed[7] = packed
+    sim.store.add_spec(spec, record=sim.record)
+    sim.run(until="serving")
 
 
 @pytest.mark.parametrize("packed", [None, b"changed"])

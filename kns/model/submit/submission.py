@@ -25,7 +25,8 @@ from kns.model.job.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.job.slim import slim_submission
 from kns.model.reading.duration import parse_walltime
 from kns.model.reading.scalars import check_text
-from kns.model.submit.resolution import build_constants, resolve_parameters
+from kns.model.submit.resolution import build_constants, fill_api_key, resolve_parameters
+from kns.model.submit.script_data import check_script_size
 from kns.model.submit.token_claims import TokenClaims
 
 EPHEMERAL_VAULT = "ephemeral"
@@ -198,7 +199,7 @@ def accept(
     walltime = spec.walltime or command.walltime or app.data.walltime
     walltime_s = parse_walltime(walltime, path="application.walltime") if walltime else None
     variables = app.data.variables_of(command)
-    _check_variables(catalog, user, variables)
+    account_variables = _find_variables(catalog, user, variables)
     vault_name = spec.vault.name if spec.vault else None
     constants = build_constants(
         app=app,
@@ -211,6 +212,7 @@ def accept(
         api_url=terms.api_url,
     )
     parameters = resolve_parameters(command.parameters, spec.parameters, constants)
+    check_script_size(fill_api_key(parameters, user.apikey), account_variables, command.nested_kubernetes)
     interactive = command.interactive if command.interactive is not None else True
     return Accepted(
         number=allot_number(),
@@ -297,7 +299,7 @@ def _accept_vault(catalog: Catalog, spec: JobSpec) -> AcceptedVault | None:
     return accept_vault(vault, user=spec.user, name=choice.name, readonly=choice.readonly)
 
 
-def _check_variables(catalog: Catalog, user: User, variables: Mapping[str, Variable]) -> None:
+def _find_variables(catalog: Catalog, user: User, variables: Mapping[str, Variable]) -> dict[str, str]:
     found = catalog.find_variables(user.username, variables, inherited=_inherited(variables))
     for name, variable in variables.items():
         if variable.required and name not in found:
@@ -305,6 +307,7 @@ def _check_variables(catalog: Catalog, user: User, variables: Mapping[str, Varia
                 f"variables.{name}",
                 f"the app needs this account variable and {user.username} has none; ask your administrator to set it",
             )
+    return found
 
 
 def _inherited(variables: Mapping[str, Variable]) -> list[str]:

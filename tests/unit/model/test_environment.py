@@ -20,16 +20,14 @@ from kns.model.errors import InvalidInputError
 from kns.model.job.tokens import make_tokens
 from kns.model.site import KeycloakSettings
 from kns.model.submit.resolution import Constants, resolve_parameters
-from kns.objects.keycloak import build_client_info
-from kns.stages.environment import (
+from kns.model.submit.script_data import (
     build_jobenv,
     build_parameter_env,
     build_parameters_json,
-    build_public_env,
-    build_secret_env,
     build_secret_parameter_env,
-    build_uploads,
 )
+from kns.objects.keycloak import build_client_info
+from kns.stages.environment import build_public_env, build_secret_env, build_uploads
 from tests.builders import a_command, a_job, an_appdef
 
 
