@@ -128,7 +128,7 @@ def _find_last(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
 @outputs.command(rich_help_panel=ADMINISTRATORS)
 def events(ctx: typer.Context, job: JobArgument, output: Output = None) -> None:
     """
-    Print the Kubernetes events of a live job's namespace, oldest first. Only for system administrators.
+    Print the newest Kubernetes events of a live job's namespace, oldest first. Only for system administrators.
 
     `kns explain` shows the newest warnings to everybody who may see the job.
     """

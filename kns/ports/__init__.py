@@ -6,7 +6,7 @@ Each port has one adapter and one in-memory fake; the same contract tests run on
 """
 
 from kns.ports.catalog import CatalogSource
-from kns.ports.cluster import MOST_EVENTS, MOST_WARNINGS, Cluster, Kind, NamespaceReader, Object
+from kns.ports.cluster import MOST_EVENTS, MOST_EVENTS_READ, MOST_WARNINGS, Cluster, Kind, NamespaceReader, Object
 from kns.ports.context import Context, Doors, RoomMemory, World
 from kns.ports.identity import Bearer, IdentityProvider, SessionKeys, SignInProvider
 from kns.ports.owned import InputStore, OutputStore, TokenStore
@@ -20,6 +20,7 @@ from kns.ports.virtual import Renderer, VirtualClusters
 
 __all__ = [
     "MOST_EVENTS",
+    "MOST_EVENTS_READ",
     "MOST_SURPLUS",
     "MOST_WARNINGS",
     "Bearer",

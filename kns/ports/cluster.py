@@ -10,6 +10,9 @@ from kns.model.job.member import Member
 Object = dict[str, Any]  # a Kubernetes object as decoded JSON
 MOST_WARNINGS = 50  # Events in one answer of `list_warnings`; each has up to 2 KiB, and people read a few
 MOST_EVENTS = 500  # in one answer of `list_events`; many more than a usual job has, and 1 MiB at most
+# Of which these are the newest. The API server lists Events in the order of their names, so all have to be read for
+# that; a tenant may cause any number of them.
+MOST_EVENTS_READ = 5_000
 
 
 class Kind(StrEnum):
@@ -123,7 +126,7 @@ class Cluster(Protocol):
         ...
 
     def list_events(self, namespace: str, about: str) -> Sequence[Object]:
-        """The Events about objects of this name, at most `MOST_EVENTS`, read from the API server."""
+        """The newest Events about objects of this name, as `NamespaceReader.list_events`."""
         ...
 
     def apply(self, obj: Object) -> Object:
@@ -184,11 +187,12 @@ class NamespaceReader(Protocol):
         ...
 
     def list_events(self, namespace: str) -> Sequence[Object]:
-        """The Events of one namespace, at most `MOST_EVENTS`, in any order. Errors as `list_objects`."""
+        """
+        The newest `MOST_EVENTS` Events of one namespace, in any order, of the first `MOST_EVENTS_READ` by name, or of
+        fewer if the API server is slow. Errors as `list_objects`.
+        """
         ...
 
     def list_warnings(self, namespace: str) -> Sequence[Object]:
-        """
-        The Events of type Warning in one namespace, at most `MOST_WARNINGS`, in any order. Errors as `list_objects`.
-        """
+        """Like `list_events`, the newest `MOST_WARNINGS` of type Warning."""
         ...

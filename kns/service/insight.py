@@ -14,6 +14,7 @@ from functools import cache
 from kns.logs import get_logger
 from kns.model.errors import ForbiddenError, NotFoundError
 from kns.model.job.job import Job
+from kns.model.reading.event_time import read_event_time
 from kns.model.reading.quantity import parse_quantity
 from kns.ports import Kind, Object
 from kns.service.errors import NotRunningError
@@ -21,7 +22,6 @@ from kns.service.find import accepted_of, require_running
 from kns.service.ports import ServicePorts
 
 _KIB = 1024
-_NEVER = "1970-01-01T00:00:00Z"  # sorts an event without a time first
 
 log = get_logger(__name__)
 
@@ -45,7 +45,7 @@ class Measurement:
 
 def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
     """
-    The events of a live job's namespace, oldest first.
+    The newest events of a live job's namespace, oldest first: at most `MOST_EVENTS`.
 
     Raises:
         NotRunningError: the job has ended, and its namespace with it.
@@ -56,30 +56,16 @@ def read_events(ports: ServicePorts, job: Job) -> list[JobEvent]:
         found = ports.namespaces.list_events(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
-    return sorted(JobEvent(time_of_event(event), _line_of(event)) for event in found)
+    return sorted(JobEvent(read_event_time(event), _line_of(event)) for event in found)
 
 
 def read_warnings(ports: ServicePorts, job: Job) -> list[tuple[datetime, Object]]:
-    """Time and object of a live job's warnings, oldest first: at most `MOST_WARNINGS`, which may be a moment old."""
+    """Time and object of a live job's newest warnings, oldest first: at most `MOST_WARNINGS`, perhaps a moment old."""
     try:
         found = ports.namespaces.list_warnings(accepted_of(job).location.namespace)
     except (NotFoundError, ForbiddenError):
         found = ()
-    return sorted(((time_of_event(event), event) for event in found), key=lambda pair: pair[0])
-
-
-def time_of_event(event: Object) -> datetime:
-    """When it happened last. Each generation of the events API has its own key for this."""
-    series = event.get("series") or {}
-    meta = event.get("metadata") or {}
-    times = (
-        series.get("lastObservedTime"),
-        event.get("lastTimestamp"),
-        event.get("eventTime"),
-        event.get("firstTimestamp"),
-        meta.get("creationTimestamp"),
-    )
-    return datetime.fromisoformat(next((time for time in times if time), _NEVER))
+    return sorted(((read_event_time(event), event) for event in found), key=lambda pair: pair[0])
 
 
 def _line_of(event: Object) -> str:

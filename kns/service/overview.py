@@ -15,9 +15,9 @@ from kns.model.catalog.catalog import User
 from kns.model.errors import ForbiddenError, NotFoundError, TransientError, clip
 from kns.model.job.job import Job, JobState
 from kns.model.job.timeline import StepState, build_timeline
+from kns.model.reading.event_time import read_event_time
 from kns.ports import Clock, JobStore, PoolState, Share, Tally
 from kns.service.catalog import require_admin
-from kns.service.insight import time_of_event
 from kns.service.ports import ServicePorts
 
 SAMPLES = 20  # newest ended jobs of an app; reading one takes a fraction of a millisecond
@@ -101,7 +101,7 @@ def _read_orphans(ports: ServicePorts) -> tuple[Orphan, ...] | None:
         return None  # all the rest is in memory
     found = [
         Orphan(
-            time_of_event(event), str(event["reason"]), clip(str(event.get("message") or "")), event.get("count") or 1
+            read_event_time(event), str(event["reason"]), clip(str(event.get("message") or "")), event.get("count") or 1
         )
         for event in events
         if str(event.get("reason") or "").startswith(_ORPHAN)

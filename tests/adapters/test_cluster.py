@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -31,12 +32,12 @@ from kns.model.errors import (
 )
 from kns.model.job.member import read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
-from kns.ports import MOST_EVENTS, MOST_WARNINGS, Kind
+from kns.ports import MOST_EVENTS, MOST_EVENTS_READ, MOST_WARNINGS, Kind
 from tests.adapters.api_server import ApiServer, Object, failure
 from tests.adapters.conftest import PODS, keep_whole
 from tests.adapters.faulty_server import Answer, Hang
 from tests.builders import a_location
-from tests.fakes.stores import FakeClock
+from tests.fakes.stores import START, FakeClock
 from tests.patience import PATIENCE_S
 
 MINE = {"kns.io/job": "7"}
@@ -605,6 +606,43 @@ def test_events_are_asked_for_in_a_bounded_number(
     assert kept["metadata"] == {"name": "web.1"}
 
 
+def put_events(server: ApiServer, count: int) -> None:
+    """Each is a second newer than those before it in the order of the names."""
+    for number in range(count):
+        meta = {"name": f"web-{number:05}", "namespace": "a"}
+        time = (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+        server.put("/api/v1", "events", {"metadata": meta, "type": "Warning", "lastTimestamp": time})
+
+
+@pytest.mark.proves("routes", "`events` and `explain` show the newest events, whatever their names")
+def test_of_many_events_the_newest_are_kept(server: ApiServer, host: Host) -> None:
+    """The API server lists them in the order of their names."""
+    put_events(server, 1200)
+    for found, most in (
+        (host.cluster.list_events("a"), MOST_EVENTS),
+        (host.cluster.list_warnings("a"), MOST_WARNINGS),
+    ):
+        names = sorted(event["metadata"]["name"] for event in found)
+        assert (len(names), names[0], names[-1]) == (most, f"web-{1200 - most:05}", "web-01199")
+
+
+@pytest.mark.parametrize(("page_s", "pages"), [(0.1, MOST_EVENTS_READ // MOST_EVENTS), (3.0, 3), (9.0, 1)])
+def test_pages_of_events_end(
+    host: Host, client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, page_s: float, pages: int
+) -> None:
+    """A tenant may cause any number of them, and an HTTP answer waits for this."""
+    timeouts = []
+
+    def answer(method: str, path: str, *, query: dict[str, str], read_timeout_s: float) -> Object:
+        timeouts.append(read_timeout_s)
+        clock.advance(page_s)
+        return {"metadata": {"continue": "more"}, "items": [{"metadata": {"name": query.get("continue", "first")}}]}
+
+    monkeypatch.setattr(client, "request", answer)
+    assert len(host.cluster.list_events("a")) == len(timeouts) == pages
+    assert timeouts == pytest.approx([_LIST_TIMEOUT_S - page_s * number for number in range(pages)])
+
+
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
     """There are many records and outputs, and their contents are not needed here."""
     assert list(host.cluster.list_metadata(Kind.SECRET, "kns")) == []
@@ -720,7 +758,7 @@ def test_warnings_are_asked_for_in_a_bounded_number(server: ApiServer, host: Hos
     assert host.cluster.list_warnings("kns-job-7") == []
     asked = next(seen for seen in reversed(server.seen) if seen.path.endswith("/events"))
     assert asked.path == "/api/v1/namespaces/kns-job-7/events"
-    assert asked.query == {"fieldSelector": "type=Warning", "limit": str(MOST_WARNINGS)}
+    assert asked.query == {"fieldSelector": "type=Warning", "limit": str(MOST_EVENTS)}
 
 
 def test_a_warning_is_kept_without_what_nobody_reads(server: ApiServer, host: Host) -> None:

@@ -69,6 +69,8 @@ TIMES: list[tuple[str, dict[str, Any], str]] = [
      "2026-01-05T14:04:00Z"),
     ("of the newer API", {"lastTimestamp": None, "eventTime": "2026-01-05T14:02:00.123456Z"}, "2026-01-05T14:02:00Z"),
     ("seen once", {"firstTimestamp": "2026-01-05T14:01:00Z"}, "2026-01-05T14:01:00Z"),
+    ("years that Python does not know", {"lastTimestamp": "10000-01-01T00:00:00Z", "eventTime": "0000-01-01T00:00:00Z"},
+     "2026-01-05T14:00:00Z"),
     ("without any", {}, "2026-01-05T14:00:00Z"),
     ("without even an age", {"metadata": {}}, "1970-01-01T00:00:00Z"),
 ]  # fmt: skip

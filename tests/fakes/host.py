@@ -25,7 +25,7 @@ from kns.objects.init import RUN, TAKE, TAKEN_MARK, mounts_app
 from kns.objects.prepare_job import CONTAINER as PREPARE
 from kns.objects.shell import COMPONENT as SHELL
 from kns.ports import MOST_EVENTS, Kind, Object
-from tests.fakes.stores import FakeClock
+from tests.fakes.stores import FakeClock, choose_newest
 
 CLUSTER_IP = "10.96.1.7"
 MAX_DATA_BYTES = 1024 * 1024
@@ -174,7 +174,7 @@ class FakeHost:
 
     def list_events(self, namespace: str, about: str) -> Sequence[Object]:
         events = self.list_objects(Kind.EVENT, namespace)
-        return [event for event in events if event["involvedObject"].get("name") == about][:MOST_EVENTS]
+        return choose_newest([event for event in events if event["involvedObject"].get("name") == about], MOST_EVENTS)
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         dropped = {"annotations", "labels", "managedFields"} if kind is Kind.POD else set()

@@ -8,7 +8,7 @@ converts the job to JSON and back, so a value that cannot be stored is lost here
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import RLock
@@ -24,7 +24,8 @@ from kns.model.job.output import JobOutput
 from kns.model.job.packed import pack_job, read_packed
 from kns.model.job.record import build_record, job_from_record, status_to_record
 from kns.model.job.tokens import TOKEN_LENGTHS, Tokens
-from kns.ports import MOST_EVENTS, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Retained, Share, Tally
+from kns.model.reading.event_time import read_event_time
+from kns.ports import MOST_EVENTS, MOST_EVENTS_READ, MOST_SURPLUS, MOST_WARNINGS, Kind, Object, Retained, Share, Tally
 
 START = datetime(2026, 1, 5, 14, 15, 30, tzinfo=UTC)
 
@@ -483,8 +484,14 @@ class MemoryNamespaces:
         return self.objects.get((kind, namespace), [])
 
     def list_events(self, namespace: str) -> Sequence[Object]:
-        return self.list_objects(Kind.EVENT, namespace)[:MOST_EVENTS]
+        return choose_newest(self.list_objects(Kind.EVENT, namespace), MOST_EVENTS)
 
     def list_warnings(self, namespace: str) -> Sequence[Object]:
         events = self.list_objects(Kind.EVENT, namespace)
-        return [event for event in events if event.get("type") == "Warning"][:MOST_WARNINGS]
+        return choose_newest([event for event in events if event.get("type") == "Warning"], MOST_WARNINGS)
+
+
+def choose_newest(events: Iterable[Object], most: int) -> list[Object]:
+    """What `KubeCluster` keeps of the pages, which the API server gives in the order of the names."""
+    paged = sorted(events, key=lambda event: str((event.get("metadata") or {}).get("name")))[:MOST_EVENTS_READ]
+    return sorted(paged, key=read_event_time, reverse=True)[:most]

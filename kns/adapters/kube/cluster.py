@@ -1,5 +1,6 @@
 """The host cluster: watch caches for objects that are read often, direct calls for all others."""
 
+import heapq
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,8 +19,9 @@ from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, Refus
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
+from kns.model.reading.event_time import read_event_time
 from kns.model.reading.quantity import parse_quantity
-from kns.ports import MOST_EVENTS, MOST_WARNINGS, Clock, Kind, Object
+from kns.ports import MOST_EVENTS, MOST_EVENTS_READ, MOST_WARNINGS, Clock, Kind, Object
 
 _CLOSE_TRIES = 3  # of a log that is too long, before its length is reduced quickly
 _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes of the caches
@@ -27,6 +29,7 @@ _REQUESTS = ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu")
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LOG_TIMEOUT_S = 5.0  # without a byte, however long the log takes: a lost node's kubelet never answers
+_LEAST_S = 2.0  # for another page of Events
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 
@@ -49,6 +52,7 @@ class KubeCluster:
         optional: Sequence[Kind] = (),
     ) -> None:
         self._client = client
+        self._clock = clock
         self._throttle = throttle
         self._on_change = on_change
         self._shared = RecentObjects(self.read, clock=clock)
@@ -180,10 +184,20 @@ class KubeCluster:
         return self._list_events(namespace, "type=Warning", most=MOST_WARNINGS)
 
     def _list_events(self, namespace: str, selector: str, *, most: int) -> Sequence[Object]:
-        query = {"limit": str(most), **({"fieldSelector": selector} if selector else {})}
+        """The newest, one page in memory at a time. All pages together have the time of one list."""
+        query = {"limit": str(MOST_EVENTS), **({"fieldSelector": selector} if selector else {})}
         path = KINDS[Kind.EVENT].path(namespace)
-        found = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)
-        return [keep_event(event) for event in found["items"] or ()]  # null if the list is empty
+        newest: list[Object] = []
+        end, left_s = self._clock.monotonic() + _LIST_TIMEOUT_S, _LIST_TIMEOUT_S
+        for _ in range(MOST_EVENTS_READ // MOST_EVENTS):
+            found = self._client.request("GET", path, query=query, read_timeout_s=left_s)
+            page = map(keep_event, found["items"] or ())  # null if the list is empty
+            newest = heapq.nlargest(most, [*newest, *page], key=read_event_time)
+            token, left_s = (found.get("metadata") or {}).get("continue"), end - self._clock.monotonic()
+            if not token or left_s < _LEAST_S:
+                break
+            query["continue"] = token
+        return newest
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         row = KINDS[kind]
