@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from kns.model.reading.event_time import read_event_time
 from kns.ports import Context, Kind, Object
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -141,7 +142,7 @@ def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
     """The Events about a pod, oldest first."""
     uid = pod["metadata"]["uid"]
     events = ctx.world.cluster.list_events(ctx.namespace, pod["metadata"]["name"])
-    return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=event_time)
+    return sorted((event for event in events if event["involvedObject"].get("uid") == uid), key=read_event_time)
 
 
 def is_pulling(events: Sequence[Object]) -> bool:
@@ -160,10 +161,6 @@ def find_warning(events: Sequence[Object]) -> str | None:
     if not events or events[-1].get("type") != "Warning":
         return None
     return str(events[-1].get("message"))
-
-
-def event_time(event: Object) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _read_condition(owner: Object) -> str | None:

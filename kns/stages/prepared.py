@@ -14,12 +14,12 @@ from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import CLIP, InvalidInputError, clip
 from kns.model.job.location import Location
+from kns.model.reading.event_time import read_event_time
 from kns.model.site import VirtualKubernetes
 from kns.objects.certificates import build_certificates
 from kns.objects.prepare_job import CONTAINER, build_prepare_input, build_prepare_job
 from kns.objects.prepared_state import PreparedState, build_state_map, read_log, read_state_map
 from kns.ports import Cluster, Kind, Object
-from kns.stages.pods import event_time
 
 log = get_logger(__name__)
 
@@ -142,7 +142,7 @@ def _read_end(cluster: Cluster, namespace: str, name: str) -> str:
     if log_end:
         return log_end
     abouts = [*(pod["metadata"]["name"] for pod in pods), name]
-    events = sorted((event for about in abouts for event in cluster.list_events(namespace, about)), key=event_time)
+    events = sorted((event for about in abouts for event in cluster.list_events(namespace, about)), key=read_event_time)
     return " ".join(["Its pod has no log.", *(str(event.get("message") or "") for event in events[-1:])])
 
 
