@@ -3,12 +3,15 @@ The streams of the Launcher: status, resource use and output. Each belongs to a 
 same id that cancels it.
 
 Watches tell only that a job changed. One thread reads the state of the jobs that changed and writes what differs from
-what each stream has sent, so that a slow Launcher holds up no watch, and several requests share one response.
+what each stream has sent, so that a slow Launcher holds up no watch, and several requests share one response. It waits
+for no API server: an end that must be confirmed there is written by a thread of a small pool.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +33,7 @@ MOST_STREAMS_OF_ONE = 100  # of one kind and one user: far more than pages that 
 MOST_OUTPUTS = 300  # each is a thread and a connection
 MOST_OUTPUTS_OF_ONE = 50
 _MOST_USAGE_FAILURES = 3  # of one job, one after the other, before its streams end
+_CONFIRMERS = 8  # threads; each waits for the API server about one job
 _LEASE_S = 30.0  # how long a thread waits at most before it looks whether it shall end
 
 Shown = tuple[str, str, str]  # name of the job, status and message, as the Launcher has them
@@ -62,12 +66,14 @@ class StatusStreams:
         self._submitted: dict[str, View] = {}  # by job, until the thread has written them
         self._shown: dict[str, Shown] = {}  # by job: one object for all streams, which may be many
         self._wake = threading.Condition()
-        self._writing = threading.Lock()  # orders what is sent about one job
+        self._writing = threading.Lock()  # orders what is sent about one job; nobody waits for the cluster with it
+        self._confirming: set[str] = set()  # jobs about which the API server is asked
         jobs.subscribe(self._note)
 
     def open(self, request_id: int, user: str, job_id: str) -> None:
         """
-        Send the state of every job that the stream sees, and each change from then on.
+        Send the state of every job that the stream sees, and each change from then on. An end is sent once it is
+        confirmed.
 
         Raises:
             UnknownJobError: the stream is of one job, which does not exist.
@@ -85,7 +91,10 @@ class StatusStreams:
                 self._wake.notify_all()
             try:
                 for view in self._jobs.list_views(user) if job_id == ALL_JOBS else views:
-                    self._write(view, [stream])
+                    if _is_unconfirmed(view):
+                        self._note(view.id)
+                    else:
+                        self._write(view, [stream])
             except KnsError:
                 self.cancel(request_id)
                 raise
@@ -104,14 +113,12 @@ class StatusStreams:
         self._note(view.id)
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            for job_id in self._take(stop):
-                try:
-                    self._look(job_id)
-                except UnavailableError:  # the caches are not filled yet; the list announces every job again
-                    continue
-                except Exception:  # a bug; the other jobs must still be reported
-                    log.exception("status_stream_crashed", job=job_id)
+        with ThreadPoolExecutor(_CONFIRMERS, thread_name_prefix="status") as pool:
+            while not stop.is_set():
+                for job_id in self._take(stop):
+                    with _going_on(job_id):
+                        if not self._look(job_id):
+                            pool.submit(self._confirm, job_id)
 
     def wake(self) -> None:
         with self._wake:
@@ -129,30 +136,48 @@ class StatusStreams:
             taken, self._changed = sorted(self._changed), set()
             return taken
 
-    def _look(self, job_id: str) -> None:
+    def _look(self, job_id: str) -> bool:
+        """Write the job's state from memory. False if that is an end, which the caller must have confirmed."""
         with self._writing:  # before the list: a stream that opens meanwhile gets the change in the same frame
-            with self._wake:
-                streams = list(self._streams.values())
-                submitted = self._submitted.pop(job_id, None)
-            if not streams:
-                self._shown.clear()  # nobody is told of the jobs that end from now on
-                return
-            view = self._confirm(job_id)
-            if view is None:
-                if submitted is not None:
-                    for stream in streams:
-                        if stream.sees(submitted):
-                            stream.sent.setdefault(job_id, _show(submitted))
-                self._write_gone(job_id, streams)
-            else:
-                self._write(view, [stream for stream in streams if stream.sees(view)])
+            view = self._jobs.peek(job_id)
+            if view is None or not _is_unconfirmed(view) or not self._streams:
+                self._report(job_id, view)
+                return True
+            is_asked = job_id in self._confirming
+            self._confirming.add(job_id)
+            return is_asked
 
-    def _confirm(self, job_id: str) -> View | None:
-        """An end is final for the Launcher. If the API server does not answer, the caches decide."""
-        try:
-            return self._jobs.confirm(job_id)
-        except KnsError:
-            return self._jobs.peek(job_id)
+    def _confirm(self, job_id: str) -> None:
+        """
+        Ask the API server, then write the job's state: an end is final for the Launcher. If it does not answer, the
+        caches decide.
+        """
+        with _going_on(job_id):
+            is_gone = False
+            try:
+                with contextlib.suppress(KnsError):
+                    is_gone = self._jobs.confirm(job_id) is None
+            finally:
+                with self._writing:
+                    self._confirming.discard(job_id)
+            with self._writing:  # from the caches, which have the answer, and what changed since
+                self._report(job_id, None if is_gone else self._jobs.peek(job_id))
+
+    def _report(self, job_id: str, view: View | None) -> None:
+        with self._wake:
+            streams = list(self._streams.values())
+            submitted = self._submitted.pop(job_id, None)
+        if not streams:
+            self._shown.clear()  # nobody is told of the jobs that end from now on
+            return
+        if view is not None:
+            self._write(view, [stream for stream in streams if stream.sees(view)])
+            return
+        if submitted is not None:
+            for stream in streams:
+                if stream.sees(submitted):
+                    stream.sent.setdefault(job_id, _show(submitted))
+        self._write_gone(job_id, streams)
 
     def _write(self, view: View, streams: Iterable[_Stream]) -> None:
         shown = _show(view)
@@ -186,6 +211,22 @@ class StatusStreams:
         if message:
             body["statusMessage"] = message
         self._outbox.send(ResponseType.JOB_STATUS, body)
+
+
+@contextlib.contextmanager
+def _going_on(job_id: str) -> Iterator[None]:
+    """The other jobs must be reported whatever happens with this one."""
+    try:
+        yield
+    except UnavailableError:  # the caches are not filled yet; the list announces every job again
+        return
+    except Exception:  # a bug
+        log.exception("status_stream_crashed", job=job_id)
+
+
+def _is_unconfirmed(view: View) -> bool:
+    """Whether nobody has stored this end, so that `PlainJobs.confirm` asks the API server."""
+    return view.state.is_completed and not view.stored.end
 
 
 def _show(view: View) -> Shown:

@@ -225,6 +225,13 @@ def test_a_refused_stream_leaves_nothing() -> None:
     assert plugin._opening == set()
 
 
+def report(streams: StatusStreams, job_ids: list[str]) -> None:
+    """What `run` does with the jobs that changed, in one thread."""
+    for job_id in job_ids:
+        if not streams._look(job_id):
+            streams._confirm(job_id)
+
+
 @pytest.mark.parametrize("job_id", ["*", "a-1"])
 def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
     """Before its first message, and after its state was read: otherwise the stream would show the old one for hours."""
@@ -237,15 +244,104 @@ def test_a_change_while_a_status_stream_opens(job_id: str) -> None:
         jobs.views["a-1"] = make_view("a-1", Status.FINISHED)
         streams._note("a-1")
         if not streams._writing.locked():  # the thread that writes changes is quick
-            for changed in streams._take(stop):
-                streams._look(changed)
+            report(streams, streams._take(stop))
 
     jobs.before_answer = change
     streams.open(1, "*", job_id)
     stop.set()
-    for changed in streams._take(stop):
-        streams._look(changed)
+    report(streams, streams._take(stop))
     assert sink.messages()[-1]["status"] == "Finished"
+
+
+class SlowJobs(Jobs):
+    """The API server does not answer about any end until `answers` is set."""
+
+    def __init__(self, *views: View) -> None:
+        super().__init__(*views)
+        self.is_asked, self.answers = threading.Event(), threading.Event()
+
+    def confirm(self, job_id: str) -> View | None:
+        read = self.peek(job_id)
+        self.is_asked.set()
+        assert self.answers.wait(PATIENCE_S)
+        return read
+
+
+class Followed(Sink):
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = threading.Condition()
+
+    def write(self, frame: Any) -> int:
+        with self._written:
+            self._written.notify_all()
+            return super().write(frame)
+
+    def states(self, job_id: str) -> list[str]:
+        return [message["status"] for message in self.messages() if message["id"] == job_id]
+
+    def wait_for(self, job_id: str, *statuses: str) -> None:
+        """Until these are all states that were sent of a job."""
+        with self._written:
+            assert self._written.wait_for(lambda: self.states(job_id) == list(statuses), PATIENCE_S), self.messages()
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[SlowJobs, StatusStreams, Followed]]:
+    """Two jobs, the end of one of which waits for the API server, and a stream of both."""
+    sink, jobs, stop = Followed(), SlowJobs(make_view("a-1"), make_view("a-2")), threading.Event()
+    streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+    streams.open(1, "*", "*")
+    thread = threading.Thread(target=streams.run, args=(stop,), daemon=True)
+    thread.start()
+    jobs.views["a-1"] = make_view("a-1", Status.FINISHED)
+    streams._note("a-1")
+    assert jobs.is_asked.wait(PATIENCE_S)
+    yield jobs, streams, sink
+    stop.set()
+    jobs.answers.set()
+    streams.wake()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def test_a_slow_api_server_holds_up_the_end_of_a_job_and_no_other_state(
+    slow: tuple[SlowJobs, StatusStreams, Followed],
+) -> None:
+    jobs, streams, sink = slow
+    jobs.views["a-2"] = make_view("a-2", Status.SUSPENDED)
+    streams._note("a-2")
+    sink.wait_for("a-2", "Running", "Suspended")
+    opener = threading.Thread(target=streams.open, args=(2, "*", "*"), daemon=True)
+    opener.start()
+    opener.join(PATIENCE_S)
+    assert not opener.is_alive()
+    sink.wait_for("a-2", "Running", "Suspended", "Suspended")
+    assert sink.states("a-1") == ["Running"]
+    for _ in range(3):
+        assert streams._look("a-1"), "it is asked about already"
+    jobs.answers.set()
+    sink.wait_for("a-1", "Running", "Finished")
+    (end,) = [message for message in sink.messages() if message["status"] == "Finished"]
+    assert [each["requestId"] for each in end["sequences"]] == [1, 2]
+
+
+def test_what_changed_while_an_end_was_confirmed_is_what_the_launcher_reads(
+    slow: tuple[SlowJobs, StatusStreams, Followed],
+) -> None:
+    jobs, _, sink = slow
+    jobs.views["a-1"] = make_view("a-1", Status.KILLED)
+    jobs.answers.set()
+    sink.wait_for("a-1", "Running", "Killed")
+
+
+def test_a_job_that_the_api_server_does_not_have_is_gone(slow: tuple[SlowJobs, StatusStreams, Followed]) -> None:
+    """Its watch may be behind."""
+    jobs, streams, sink = slow
+    jobs.confirm = lambda job_id: None  # type: ignore[method-assign]
+    jobs.views["a-2"] = make_view("a-2", Status.FINISHED)
+    streams._note("a-2")
+    sink.wait_for("a-2", "Running", "Killed")
 
 
 def test_a_job_that_is_deleted_before_its_first_state_was_shown() -> None:
@@ -264,7 +360,7 @@ def test_the_submission_of_a_job_does_not_replace_a_later_state() -> None:
     streams = StatusStreams(jobs, Outbox(sink, max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     streams.open(1, "*", "*")
     streams.report_submitted(make_view("a-1"))
-    streams._look("a-1")
+    report(streams, ["a-1"])
     assert [message["status"] for message in sink.messages()] == ["Finished"]
 
 

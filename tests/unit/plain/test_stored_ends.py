@@ -39,8 +39,12 @@ class Behind(MemoryCluster):
         return super().find_job(name) if self._seen is None else self._seen.get(name)
 
     def read_job(self, name: str) -> Kept | None:
+        """The job is kept, as the port says."""
         self.reads += 1
-        return super().read_job(name)
+        read = super().read_job(name)
+        if read is not None and self._seen is not None:
+            self._seen[name] = read
+        return read
 
 
 class Plugin:
@@ -98,7 +102,8 @@ def test_the_launcher_is_told_of_one_end_only(plugin: Plugin) -> None:
     plugin.cluster.stop_watch_of_jobs()
     plugin.annotate(names.ASKED, str(Asked.KILL))
     plugin.end_pod()
-    streams._look(plugin.job_id)
+    assert not streams._look(plugin.job_id)
+    streams._confirm(plugin.job_id)
     assert sink.statuses() == ["Pending", "Killed"]
 
 
@@ -110,7 +115,8 @@ def test_a_launcher_is_told_of_an_end_that_cannot_be_confirmed(plugin: Plugin, m
     streams.open(1, "*", "*")
     monkeypatch.setattr(plugin.cluster, "read_job", fail)
     plugin.end_pod()
-    streams._look(plugin.job_id)
+    assert not streams._look(plugin.job_id)
+    streams._confirm(plugin.job_id)
     assert sink.statuses() == ["Pending", "Finished"]
 
 
