@@ -73,12 +73,12 @@ class World:
         self.host.close()
         self.kns.close()
 
-    def submit(self) -> str:
-        job = PlainJob(name="x", user="ana", container=Container("debian"), command="true", nested=True)
+    def submit(self, user: str = "ana") -> str:
+        job = PlainJob(name="x", user=user, container=Container("debian"), command="true", nested=True)
         return self.jobs.submit(job).id
 
-    def run(self) -> str:
-        job_id = self.submit()
+    def run(self, user: str = "ana") -> str:
+        job_id = self.submit(user)
         self.kns.raise_cluster(job_id)
         self.nested.looks.look(job_id)
         self.kns.run_pod(job_id)
@@ -99,6 +99,48 @@ class World:
 
     def is_over(self, job_id: str) -> bool:
         return names.NESTED_OVER in self.host.job(job_id)["metadata"]["annotations"]
+
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline
+            self.stop.wait(0.01)
+
+
+class SlowLogs:
+    """The outputs of some jobs do not come to their end until `ends` is set."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.slow: list[str] = []
+        self.opened: list[str] = []  # pods
+        self.ends = threading.Event()
+        self._read = world.kns._read_log
+        monkeypatch.setattr(world.kns, "_read_log", self._read_slowly)
+
+    def _read_slowly(self, pod: str, seen: Seen) -> Iterator[bytes]:
+        yield from self._read(pod, seen)
+        if pod in map(pod_name, self.slow):
+            self.opened.append(pod)
+            self.ends.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def logs(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLogs]:
+    logs = SlowLogs(world, monkeypatch)
+    yield logs
+    logs.ends.set()
+
+
+@pytest.fixture
+def look_at_all(world: World, logs: SlowLogs) -> Iterator[Callable[[], None]]:
+    """Starts the thread that looks at all jobs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=world.nested.looks.run, args=(stop,), daemon=True)
+    yield thread.start
+    stop.set()
+    logs.ends.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -412,6 +454,62 @@ def test_an_output_that_is_sent_slowly_is_given_up(world: World, monkeypatch: py
     monkeypatch.undo()
     world.nested.looks.look(job_id)
     assert world.outputs.has(job_id)
+
+
+@pytest.mark.proves("security", "break the cluster of their own nested job, to hold up others' jobs")
+def test_an_output_that_is_sent_slowly_holds_up_no_other_job(
+    world: World, logs: SlowLogs, look_at_all: Callable[[], None]
+) -> None:
+    job_id = world.run()
+    logs.slow.append(job_id)
+    world.end(job_id)
+    other = world.submit()
+    world.kns.raise_cluster(other)
+    look_at_all()
+    world.wait_for(lambda: bool(logs.opened) and world.kns.has_inside(other))
+    known = world.nested._known.find(other)
+    assert known is not None
+    with known.lock:  # after the first look
+        world.kns.run_pod(other)
+        world.clock.advance(3)
+    world.wait_for(lambda: world.status(other) is Status.RUNNING)
+    assert world.nested.looks.is_synced, "the start of a plugin waits for jobs that live"
+    assert not world.outputs.has(job_id)
+    logs.ends.set()
+    world.wait_for(lambda: world.outputs.has(job_id))
+
+
+def test_an_output_that_sends_nothing_more_is_closed_when_its_time_is_over(
+    world: World, logs: SlowLogs, look_at_all: Callable[[], None]
+) -> None:
+    job_id = world.run()
+    logs.slow.append(job_id)
+    world.end(job_id)
+    look_at_all()
+    world.wait_for(lambda: bool(logs.opened))
+    world.wait_for(lambda: bool(world.nested.looks._logs))
+    world.clock.advance(61)
+    world.wait_for(lambda: not world.nested.looks._busy)
+    assert not world.outputs.has(job_id), "a part of an output is none"
+    logs.slow.clear()
+    world.clock.advance(11)
+    world.wait_for(lambda: world.outputs.has(job_id))
+
+
+def test_one_user_has_a_share_of_the_savers(
+    world: World, logs: SlowLogs, look_at_all: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the outputs of others would be lost with their clusters, ten minutes after their ends."""
+    monkeypatch.setattr("kns.launcher.nested.looks._SAVERS", 3)
+    for _ in range(5):
+        job_id = world.run()
+        logs.slow.append(job_id)
+        world.end(job_id)
+    other = world.run("bob")
+    world.end(other)
+    look_at_all()
+    world.wait_for(lambda: world.outputs.has(other))
+    assert len(logs.opened) == 2
 
 
 def test_a_cluster_whose_record_this_process_has_not_seen_is_not_ended(

@@ -2,11 +2,14 @@
 Looks at nested jobs: what happens to each over time, from its cluster's start to its end.
 
 No watch reports changes in a job's cluster, so `Looks.run` looks at each nested job in turn, at most `LOOKS_PER_S`
-times a second in all. A look is safe to run twice, in two processes, and to be killed after any call: it decides from
-the record, from kns and from the job's cluster.
+times a second in all. A look that takes long holds up no other: looks at jobs that have ended, which may save an
+output, have workers of their own. A look is safe to run twice, in two processes, and to be killed after any call: it
+decides from the record, from kns and from the job's cluster.
 """
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,7 +33,7 @@ from kns.model.errors import (
     clip,
 )
 from kns.plain import names
-from kns.plain.kept import read_name
+from kns.plain.kept import read_name, read_nested_note
 from kns.plain.ports import MIXED, Cluster, Kept, LogStream
 from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
 from kns.plain.stored import Stored, find_container, read_stored, read_time
@@ -46,9 +49,11 @@ _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answe
 _LATE_S = 10.0  # between two looks at a job that has ended and whose cluster remains
 LINGER_S = 60.0  # from the end of a job to the end of its cluster: each plugin that knows the job saves the output
 GIVE_UP_S = 600.0  # an output that cannot be read does not keep the cluster longer
-_MOST_SAVE_S = 60.0  # for one output: whoever sends it slowly holds one of the workers
+_MOST_SAVE_S = 60.0  # for one output: whoever sends it slowly holds one of the savers
 ORPHAN_S = 600.0  # how often clusters without a record are looked for, and how old they must be
 _WORKERS = 8
+_SAVERS = 16  # workers for jobs that have ended
+_MOST_SAVES_OF_ONE = 2  # of one user, at a time; whoever sends outputs slowly must not make others lose theirs
 _MOST_WARNINGS = 50
 
 
@@ -65,29 +70,57 @@ class Looks:
         self._outputs = outputs
         self._clock = clock
         self._mark = mark
-        self._looked = threading.Event()
+        self._busy: set[str] = set()  # jobs that a worker has or will look at
+        self._unseen: set[str] | None = None  # live jobs of the first list that were not looked at; None before it
+        self._saves: Counter[str] = Counter()  # by user
+        self._logs: dict[str, tuple[float, LogStream]] = {}  # by job: until when its output may be read
+        self._lock = threading.Lock()  # of all these
         self._orphans_at = clock.monotonic() + ORPHAN_S
         self._suspects: frozenset[int] = frozenset()
 
     @property
     def is_synced(self) -> bool:
         """Whether every nested job that lives was looked at once."""
-        return self._looked.is_set()
+        return self._unseen == set()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. In a thread of its own."""
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="nested") as pool:
+        with (
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="nested") as pool,
+            ThreadPoolExecutor(_SAVERS, thread_name_prefix="nested-output") as savers,
+        ):
             while not stop.is_set():
+                self._close_slow_logs()
                 try:
                     due = self._list_due()
                 except UnavailableError:  # before the caches are filled
                     stop.wait(_SOON_S)
                     continue
-                list(pool.map(self._look_safely, due[: int(LOOKS_PER_S)]))
-                if len(due) <= LOOKS_PER_S:
-                    self._looked.set()
+                for job_id in self._take(due):
+                    (savers if self._has_ended(job_id) else pool).submit(self._look_safely, job_id)
                 self._end_orphans_safely()
                 stop.wait(max(_SOON_S, min(1.0, len(due) / LOOKS_PER_S)))
+
+    def _take(self, due: Sequence[str]) -> Sequence[str]:
+        """The next jobs, each for one worker at a time."""
+        with self._lock:
+            if self._unseen is None:
+                self._unseen = {job_id for job_id in due if not self._has_ended(job_id)}
+            self._unseen &= {*due, *self._busy}
+            taken = due[: int(LOOKS_PER_S)]
+            self._busy.update(taken)
+            return taken
+
+    def _has_ended(self, job_id: str) -> bool:
+        obj = self._records.find_job(job_id)
+        return obj is not None and bool(read_nested_note(obj, names.END))
+
+    def _close_slow_logs(self) -> None:
+        """A reader that waits for the next part of an output would not notice that its time is over."""
+        with self._lock:
+            slow = [stream for until, stream in self._logs.values() if self._clock.monotonic() > until]
+        for stream in slow:
+            stream.close()
 
     def _list_records(self) -> list[Kept]:
         return [obj for obj in self._records.list_jobs() if read_number(obj) is not None]
@@ -102,7 +135,7 @@ class Looks:
         for obj in records:
             job_id = read_name(obj)
             known = self._known.find(job_id)
-            if not is_over(obj) and (known is None or known.due <= now):
+            if job_id not in self._busy and not is_over(obj) and (known is None or known.due <= now):
                 due[job_id] = 0.0 if known is None else known.due
         return sorted(due, key=lambda job_id: due[job_id])
 
@@ -113,6 +146,11 @@ class Looks:
             log.warning("nested_job_not_kept", job=job_id, error=clip(str(error)))
         except Exception:  # a bug; the other jobs must still be kept
             log.exception("nested_jobs_crashed", job=job_id)
+        finally:
+            with self._lock:
+                self._busy.discard(job_id)
+                if self._unseen is not None:
+                    self._unseen.discard(job_id)
 
     def look(self, job_id: str) -> None:
         """
@@ -205,17 +243,35 @@ class Looks:
             self._known.forget(stored.id)
 
     def _save(self, stored: Stored, known: KnownJob, pod: str) -> bool:
-        """Whether there is nothing left to save."""
+        """Whether there is nothing left to save. False also if the user's other outputs must be saved first."""
+        user = stored.job.user
+        with self._lock:
+            if self._saves[user] >= _MOST_SAVES_OF_ONE:
+                return False
+            self._saves[user] += 1
+        try:
+            return self._read_output(stored, known, pod)
+        finally:
+            with self._lock:
+                self._saves[user] -= 1
+                if not self._saves[user]:
+                    del self._saves[user]
+
+    def _read_output(self, stored: Stored, known: KnownJob, pod: str) -> bool:
         try:
             pods = [each for each in known.inner.read_pods(stored.id) if each["metadata"]["name"] == pod]
             container = str(find_container(pods[0]["spec"]).get("name") or "") if pods else ""
             if not container:
                 return True
-            began = self._clock.monotonic()
+            until = self._clock.monotonic() + _MOST_SAVE_S
             stream = known.inner.open_log(pod, container, stream=MIXED, since="", follow=False)
+            with self._lock:
+                self._logs[stored.id] = (until, stream)
             try:
-                self._outputs.store(stored.id, self._read_in_time(stream, began))
+                self._outputs.store(stored.id, self._read_in_time(stream, until))
             finally:
+                with self._lock:
+                    del self._logs[stored.id]
                 stream.close()
         except (NotFoundError, RefusedError, KeyError, TypeError, AttributeError):
             return True  # the pod, or its log, is gone, or it is none that Kubernetes makes
@@ -225,15 +281,15 @@ class Looks:
             return found is None or found.is_ended
         return True
 
-    def _read_in_time(self, stream: LogStream, began: float) -> Iterator[bytes]:
+    def _read_in_time(self, stream: LogStream, until: float) -> Iterator[bytes]:
         """
         The parts of an output.
 
         Raises:
             UnavailableError: it takes too long.
         """
-        for part in stream:
-            if self._clock.monotonic() - began > _MOST_SAVE_S:
+        for part in itertools.chain(stream, (b"",)):  # a stream that was closed ends like a complete one
+            if self._clock.monotonic() > until:
                 raise UnavailableError(f"the output is not complete after {_MOST_SAVE_S:.0f} s")
             yield part
 
