@@ -49,6 +49,7 @@ log = get_logger(__name__)
 _MOST_WAITING = 1000  # requests that no worker has taken yet; then the Launcher waits to write
 _MOST_WAITING_BYTES = 16 * 1024 * 1024  # their messages; decoded, some kinds of JSON need thirty times as much
 _MOST_WAITING_OF_ONE = 200  # of one user; more are refused, so that one user's burst leaves room for the others
+_MOST_WAITING_BYTES_OF_ONE = 6 * 1024 * 1024  # one message of the largest, and small ones beside it
 _MOST_CONTROLS = 100  # operations that no worker has taken yet; more are refused
 _MOST_CONTROLS_OF_ONE = 20  # of one user
 _CONTROL_WORKERS = 8  # of their own, because a user's container may hold up one for ten seconds
@@ -90,7 +91,7 @@ class Plugin:
         self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # answered from memory
         self._calls: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # need the cluster, which may be slow
         self._controls: queue.Queue[Request] = queue.Queue(_MOST_CONTROLS)
-        self._held_bytes = 0
+        self._held_bytes: Counter[str] = Counter()  # of the messages below, by user
         self._held: Counter[tuple[bool, str]] = Counter()  # requests that wait or are answered, by control and user
         self._room = threading.Condition()
         self._answers: dict[int, Callable[[Request], None]] = {
@@ -157,8 +158,10 @@ class Plugin:
             with self._lock:
                 self._opening.add((request.type, request.id))
         with self._room:
-            self._room.wait_for(lambda: not self._held_bytes or self._held_bytes + request.size <= _MOST_WAITING_BYTES)
-            self._held_bytes += request.size
+            self._room.wait_for(
+                lambda: not self._held_bytes or self._held_bytes.total() + request.size <= _MOST_WAITING_BYTES
+            )
+            self._held_bytes[request.user] += request.size
             self._held[_holder(request)] += 1
         self._choose_queue(request).put(request)
 
@@ -188,21 +191,25 @@ class Plugin:
             return Code.CONTROL_FAILURE, "too many operations wait; try again"
         most = _MOST_CONTROLS_OF_ONE if is_control else _MOST_WAITING_OF_ONE
         with self._room:
-            has_share = request.user in ("", EVERYBODY) or self._held[_holder(request)] < most
-        if has_share:
+            count, size = self._held[_holder(request)], self._held_bytes[request.user]
+        if request.user in ("", EVERYBODY):
             return None
         what = "operations" if is_control else "requests"
-        return Code.CONTROL_FAILURE if is_control else Code.UNKNOWN, f"{most} {what} of this user wait; try again"
+        code = Code.CONTROL_FAILURE if is_control else Code.UNKNOWN
+        if count >= most:
+            return code, f"{most} {what} of this user wait; try again"
+        if size and size + request.size > _MOST_WAITING_BYTES_OF_ONE:
+            return code, f"the {what} of this user that wait are too large together ({size} bytes); try again"
+        return None
 
     def _work(self, requests: "queue.Queue[Request]", stop: threading.Event) -> None:
         while not stop.is_set():
             request = requests.get()
             self.answer(request)
             with self._room:
-                self._held_bytes -= request.size
+                self._held_bytes[request.user] -= request.size
                 self._held[_holder(request)] -= 1
-                if not self._held[_holder(request)]:
-                    del self._held[_holder(request)]
+                self._held_bytes, self._held = +self._held_bytes, +self._held  # without users who hold nothing
                 self._room.notify_all()
 
     def answer(self, request: Request) -> None:

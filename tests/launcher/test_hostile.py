@@ -711,6 +711,38 @@ def test_one_user_has_a_share_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> 
     assert 30 not in [each["requestId"] for each in sink.messages() if each["messageType"] == -1]
 
 
+@pytest.mark.proves("security", "use up streams, requests or operations")
+def test_one_user_has_a_share_of_the_bytes_that_wait() -> None:
+    """Three large submissions of one user, which wait for a slow API server, would hold up what everybody sends."""
+    plugin, sink = make_plugin(Jobs())
+
+    def accept(user: str, number: int, size: int, message_type: int = 2) -> None:
+        message = {"messageType": message_type, "requestId": number, "username": user, "jobId": "a", "operation": 2}
+        plugin.accept(json.dumps({**message, "job": {"stdin": "x" * size}}).encode())
+
+    def accept_all() -> None:
+        for number in range(3):
+            accept("ana", number, 5_000_000)
+        accept("ana", 3, 100)
+        accept("berta", 4, 5_000_000)
+        accept("berta", 5, 2_000_000, message_type=5)
+        accept("*", 6, 5_000_000)
+
+    reader = threading.Thread(target=accept_all, daemon=True)
+    reader.start()
+    reader.join(PATIENCE_S)
+    assert not reader.is_alive()
+    refused = [(each["requestId"], each["errorCode"]) for each in sink.messages()]
+    assert refused == [(1, 0), (2, 0), (5, 9)]
+    assert "too large together" in sink.messages()[0]["errorMessage"]
+    stop = threading.Event()
+    threading.Thread(target=plugin._work, args=(plugin._calls, stop), daemon=True).start()
+    with plugin._room:
+        assert plugin._room.wait_for(lambda: not plugin._held and not plugin._held_bytes, PATIENCE_S)
+    accept("ana", 7, 5_000_000)
+    assert "too large together" not in sink.messages()[-1]["errorMessage"]
+
+
 def test_commands_in_containers_do_not_hold_up_other_requests() -> None:
     """A shell of a user's image may hang until its time is over, and the user may ask again and again."""
     plugin, sink = make_plugin(Jobs())
