@@ -47,8 +47,9 @@ def apply_profile(
     """
     if profile.nested and not can_nest:
         raise InvalidInputError("nested", "no job can run in a virtual cluster: set nested-url in the configuration")
-    named = _choose_resource_profile(data, profile)
-    amounts = _read_amounts(data, profile, named)
+    given = _read_given(data)
+    named = _choose_resource_profile(read_text(data, PROFILE), given, profile)
+    amounts = _read_amounts(given if named is None else named.limits, profile, named)
     wanted = tuple(read_constraints(data))
     if named is not None:
         wanted = (*wanted, *(Constraint(name, value) for name, value in named.constraints))
@@ -140,18 +141,25 @@ def _check_constraints(wanted: Sequence[Constraint], profile: Profile, *, given:
             raise InvalidInputError("placementConstraints", f"{first.name} is given twice, with different values")
 
 
-def _choose_resource_profile(data: Json, profile: Profile) -> ResourceProfile | None:
-    """The named resources that the job asks for; without a name and without limits of its own, the default ones."""
-    name = read_text(data, PROFILE)
+def _choose_resource_profile(name: str, given: Mapping[str, str], profile: Profile) -> ResourceProfile | None:
+    """
+    The named resources that the job asks for; without a name and without limits of its own, the default ones. A user
+    who may not set limits always gets named ones: the first ones without a name.
+    """
     known = {each.name: each for each in profile.resource_profiles}
-    has_limits = any(read_text(item, "value", path=LIMITS) not in ("", "0") for item in read_objects(data, LIMITS))
+    allowed = ", ".join(known) or "none"
     if name and name != "custom":
         if name not in known:
-            raise InvalidInputError(PROFILE, f"{name} is unknown; the profile allows: {', '.join(known) or 'none'}")
+            raise InvalidInputError(PROFILE, f"{name} is unknown; the profile allows: {allowed}")
         return known[name]
-    if known and has_limits and not profile.allow_custom_resources:
-        raise InvalidInputError(LIMITS, f"may not be set by this user; choose one of: {', '.join(known)}")
-    return None if has_limits else known.get(DEFAULT_PROFILE)
+    has_limits = any(_read_amount(value, kind) for kind, value in given.items())
+    if profile.allow_custom_resources:
+        return None if has_limits else known.get(DEFAULT_PROFILE)
+    if has_limits:
+        raise InvalidInputError(LIMITS, f"may not be set by this user; choose one of: {allowed}")
+    if not known:
+        raise InvalidInputError(PROFILE, "is required, and no resource profile is available to this user")
+    return profile.resource_profiles[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +168,9 @@ class _Rule:
     maximum: Decimal
 
 
-def _read_amounts(data: Json, profile: Profile, named: ResourceProfile | None) -> dict[str, Decimal]:
+def _read_amounts(given: Mapping[str, str], profile: Profile, named: ResourceProfile | None) -> dict[str, Decimal]:
     """The amount of each resource that is limited, after defaults and maxima."""
     amounts: dict[str, Decimal] = {}
-    given = dict(named.limits) if named is not None else _read_given(data)
     for kind in given:
         if kind not in _TYPES:
             raise InvalidInputError(LIMITS, f"{kind} is not a resource of this cluster; use one of {', '.join(_TYPES)}")

@@ -47,6 +47,7 @@ _CPUS, _MEM_MB = values.read_amount(MAX_CPUS), values.read_amount(MAX_MEM_MB)
 _GPUS = values.read_count(0, MAX_GPUS)
 _OVERRIDES = "job-json-overrides"
 _RESOURCE_PROFILES = "resource-profiles"
+_CUSTOM = "allow-custom-resources"
 
 PROFILE_KEYS: Mapping[str, Reader[Any]] = MappingProxyType(
     {
@@ -71,7 +72,7 @@ PROFILE_KEYS: Mapping[str, Reader[Any]] = MappingProxyType(
         "max-cpus-request": _CPUS,
         "max-mem-mb-request": _MEM_MB,
         _RESOURCE_PROFILES: values.read_list,
-        "allow-custom-resources": values.read_flag,
+        _CUSTOM: values.read_flag,
         # kns.
         "nested": values.read_flag,
     }
@@ -154,7 +155,7 @@ def build_profile(merged: Mapping[str, Any], resources: Sequence[ResourceProfile
         cpu_request_ratio=float(merged.get("cpu-request-ratio", 1)),
         memory_request_ratio=float(merged.get("memory-request-ratio", 1)),
         resource_profiles=tuple(each for each in resources if names is None or each.name in names),
-        allow_custom_resources=merged.get("allow-custom-resources", True),
+        allow_custom_resources=merged.get(_CUSTOM, True),
         json_overrides=merged.get(_OVERRIDES, ()),
         nested=merged.get("nested", nested),
     )
@@ -266,6 +267,9 @@ def _check_entry(
             for name in settings.get(entry.key, ())
             if name not in known
         )
+    elif entry.key == _CUSTOM and settings.get(_CUSTOM) is False and not resources:
+        said = "is 0, and there is no resource profile that a job could have; write one to the file of these profiles"
+        problems.append(Problem(conf.path, entry.line, entry.key, said))
 
 
 def read_resources(path: Path, problems: list[Problem]) -> tuple[ResourceProfile, ...]:

@@ -149,11 +149,13 @@ def test_p29_gpus_are_none_unless_a_maximum_says_otherwise(profiles: Profiles) -
 
 
 def test_p42_requests_of_later_versions(profiles: Profiles) -> None:
+    profiles.resources.write_text("[small]\ncpus=1\n")
     file = profiles.read("[*]\ndefault-cpus-request=0.5\nmax-mem-mb-request=64\nallow-custom-resources=0\n")
 
     assert limit(file, "ann", "CPU Request") == ResourceLimit("CPU Request", "0.5", "")
     assert limit(file, "ann", "Memory Request") == ResourceLimit("Memory Request", "", "64")
     assert not file.for_user("ann").allow_custom_resources
+    assert profiles.problems == []
 
 
 def test_p43_resource_profiles(profiles: Profiles) -> None:
@@ -182,6 +184,12 @@ def test_nested_by_the_main_file_and_by_profile(profiles: Profiles) -> None:
     assert [file.for_user(user).nested for user in ("ann", "power", "jsmith")] == [False, True, False]
     file = profiles.read(text, nested=True)
     assert [file.for_user(user).nested for user in ("ann", "power", "jsmith")] == [True, True, False]
+
+
+def test_p42_without_a_resource_profile_no_job_could_run(profiles: Profiles) -> None:
+    (problem,) = profiles.said("[*]\nallow-custom-resources=0\n")
+
+    assert problem.startswith("profiles.conf:2: allow-custom-resources: is 0, and there is no resource profile")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""What a profile makes of a submission: resources that a user may choose."""
+
+from typing import Any
+
+import pytest
+
+from kns.launcher.policy import apply_profile
+from kns.launcher.ports import Profile, ResourceLimit, ResourceProfile
+from kns.model.errors import InvalidInputError
+from kns.plain.job import PlainJob
+
+SMALL = ResourceProfile("small", limits={"cpuCount": "1", "memory": "512"})
+LARGE = ResourceProfile("large", limits={"cpuCount": "8", "memory": "4096"})
+NAMED_ONLY = Profile(resource_profiles=(SMALL, LARGE), allow_custom_resources=False)
+
+
+def submit(profile: Profile, **given: Any) -> PlainJob:
+    data = {"name": "a", "container": {"image": "i"}, **given}
+    return apply_profile(data, profile, user="ana", share_process_namespace=True)
+
+
+def limit(value: object, kind: str = "cpuCount") -> dict[str, object]:
+    return {"type": kind, "value": value}
+
+
+@pytest.mark.parametrize(
+    ("given", "cpus"),
+    [
+        ({}, "1"),
+        ({"resourceProfile": ""}, "1"),
+        ({"resourceProfile": "custom"}, "1"),
+        ({"resourceProfile": "custom", "resourceLimits": [limit("0"), limit(0, "memory")]}, "1"),
+        ({"resourceProfile": "large"}, "8"),
+        ({"resourceProfile": "large", "resourceLimits": [limit("64")]}, "8"),
+    ],
+)
+def test_without_custom_resources_every_job_has_named_ones(given: dict[str, Any], cpus: str) -> None:
+    """The first ones if it names none: a job without limits could use a whole node."""
+    assert submit(NAMED_ONLY, **given).resources.limits["cpu"] == cpus
+
+
+@pytest.mark.parametrize("value", ["2", 2, 0.5])
+@pytest.mark.parametrize("profiles", [(SMALL,), ()])
+def test_without_custom_resources_no_limits_are_taken(value: object, profiles: tuple[ResourceProfile, ...]) -> None:
+    profile = Profile(resource_profiles=profiles, allow_custom_resources=False)
+    with pytest.raises(InvalidInputError, match="resourceLimits: may not be set by this user"):
+        submit(profile, resourceLimits=[limit(value)])
+
+
+@pytest.mark.parametrize("name", ["", "custom"])
+def test_a_user_without_a_resource_profile_submits_nothing(name: str) -> None:
+    """The section of this user may hide those that the file has."""
+    with pytest.raises(InvalidInputError, match="no resource profile is available to this user"):
+        submit(Profile(allow_custom_resources=False), resourceProfile=name)
+
+
+def test_limits_may_be_numbers_and_an_error_names_the_item() -> None:
+    profile = Profile(limits=(ResourceLimit("cpuCount", "", "4"),))
+    assert submit(profile, resourceLimits=[limit(2)]).resources.limits == {"cpu": "2"}
+    with pytest.raises(InvalidInputError, match=r"resourceLimits\[1\].value: is a list"):
+        submit(profile, resourceLimits=[limit(2), limit([], "memory")])
+
+
+def test_with_custom_resources_the_default_ones_are_for_jobs_without_limits() -> None:
+    default = ResourceProfile("default", limits={"cpuCount": "3"})
+    profile = Profile(resource_profiles=(default, LARGE))
+    assert submit(profile).resources.limits == {"cpu": "3"}
+    assert submit(profile, resourceLimits=[limit("2")]).resources.limits == {"cpu": "2"}
+    assert submit(Profile(resource_profiles=(LARGE,))).resources.limits == {}
