@@ -54,7 +54,10 @@ def apply_profile(
     if named is not None:
         wanted = (*wanted, *(Constraint(name, value) for name, value in named.constraints))
     _check_constraints(wanted, profile, given=named)
-    _check_image(read_container(data, default_image=profile.default_image).image, profile)
+    image = read_container(data, default_image=profile.default_image).image
+    if not image:
+        raise InvalidInputError("container.image", "is required, because the profile has no default-container-image")
+    _check_image(image, profile, path="container.image")
     job = read_job(
         data,
         user=user,
@@ -64,6 +67,10 @@ def apply_profile(
         resources=_build_resources(amounts, profile),
         share_process_namespace=share_process_namespace,
     )
+    for index, mount in enumerate(job.mounts):
+        if "image" in mount.volume:  # the job would read its files, and interpret its scripts
+            path = f"mounts[{index}].source.image.reference"
+            _check_image(read_text(mount.volume["image"], "reference", path=path), profile, path=path)
     return replace(job, nested=True) if profile.nested else job
 
 
@@ -110,13 +117,11 @@ def _build_limit(limit: ResourceLimit) -> dict[str, str]:
     return shape
 
 
-def _check_image(image: str, profile: Profile) -> None:
-    if not image:
-        raise InvalidInputError("container.image", "is required, because the profile has no default-container-image")
-    known = {*profile.images, profile.default_image}
+def _check_image(image: str, profile: Profile, *, path: str) -> None:
+    known = set(filter(None, (*profile.images, profile.default_image)))
     if not profile.allow_unknown_images and image not in known:
-        allowed = ", ".join(sorted(filter(None, known))) or "none"
-        raise InvalidInputError("container.image", f"{image} is not allowed; the images for this user are: {allowed}")
+        allowed = ", ".join(sorted(known)) or "none"
+        raise InvalidInputError(path, f"{image} is not allowed; the images for this user are: {allowed}")
 
 
 def _check_constraints(wanted: Sequence[Constraint], profile: Profile, *, given: ResourceProfile | None) -> None:

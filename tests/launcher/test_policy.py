@@ -1,4 +1,4 @@
-"""What a profile makes of a submission: resources that a user may choose."""
+"""What a profile makes of a submission: the resources and the images that a user may choose."""
 
 from typing import Any
 
@@ -17,6 +17,10 @@ NAMED_ONLY = Profile(resource_profiles=(SMALL, LARGE), allow_custom_resources=Fa
 def submit(profile: Profile, **given: Any) -> PlainJob:
     data = {"name": "a", "container": {"image": "i"}, **given}
     return apply_profile(data, profile, user="ana", share_process_namespace=True)
+
+
+def image_mount(**image: object) -> dict[str, object]:
+    return {"mountPath": "/x", "type": "passthrough", "source": {"image": image}}
 
 
 def limit(value: object, kind: str = "cpuCount") -> dict[str, object]:
@@ -67,3 +71,19 @@ def test_with_custom_resources_the_default_ones_are_for_jobs_without_limits() ->
     assert submit(profile).resources.limits == {"cpu": "3"}
     assert submit(profile, resourceLimits=[limit("2")]).resources.limits == {"cpu": "2"}
     assert submit(Profile(resource_profiles=(LARGE,))).resources.limits == {}
+
+
+@pytest.mark.proves("security", "mount an image that their profile does not allow")
+@pytest.mark.parametrize("image", [{"reference": "evil"}, {"reference": ""}, {}, {"reference": ["i"]}])
+def test_the_image_of_a_volume_is_one_of_the_user_s_images(image: dict[str, object]) -> None:
+    """A job could read the files of any image otherwise, and interpret its scripts."""
+    profile = Profile(images=("i", "data"), allow_unknown_images=False)
+    (mount,) = submit(profile, mounts=[image_mount(reference="data", pullPolicy="Always")]).mounts
+    assert mount.volume == {"image": {"reference": "data", "pullPolicy": "Always"}}
+    with pytest.raises(InvalidInputError, match=r"mounts\[1\].source.image.reference"):
+        submit(profile, mounts=[image_mount(reference="data"), image_mount(**image)])
+
+
+def test_any_image_may_be_a_volume_where_any_image_may_run() -> None:
+    (mount,) = submit(Profile(), mounts=[image_mount(reference="any")]).mounts
+    assert mount.volume == {"image": {"reference": "any"}}
