@@ -6,14 +6,14 @@ later section that applies replaces single keys of an earlier one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from kns.launcher.config import values
-from kns.launcher.config.groups import list_groups
+from kns.launcher.config.groups import RememberedGroups
 from kns.launcher.config.lines import ConfFile, Entry, Section, read_conf
 from kns.launcher.config.pointer import find_protected, read_overrides
 from kns.launcher.config.problems import Problem, suggest
@@ -130,7 +130,7 @@ class ProfileFile:
     resources: tuple[ResourceProfile, ...] = ()
     nested: bool = False
     warnings: tuple[Problem, ...] = ()
-    groups: Groups = list_groups
+    groups: Groups = field(default_factory=RememberedGroups)
 
     def for_user(self, user: str) -> Profile:
         """The merged profile. `*` and "" are users without a section and without groups."""

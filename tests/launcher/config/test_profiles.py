@@ -1,13 +1,16 @@
 """Profiles of users and groups, and resource profiles."""
 
 import dataclasses
+import grp
 import json
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 
-from kns.launcher.config.groups import list_groups
+from kns.launcher.config.groups import RememberedGroups, list_groups
 from kns.launcher.config.problems import Problem
 from kns.launcher.config.profiles import ProfileFile, read_profiles
 from kns.launcher.ports import ResourceLimit
@@ -267,3 +270,57 @@ def test_groups_are_those_of_the_operating_system() -> None:
     assert "root" in list_groups("root")
     assert list_groups("nobody-of-this-name") == ()
     assert list_groups("a\0b") == ()
+
+
+def test_a_group_restricts_while_the_directory_does_not_answer(
+    profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system says the same of an unknown user, and whoever has no group has the rights of everybody."""
+    monkeypatch.setattr("pwd.getpwnam", lambda user: pwd.struct_passwd((user, "x", 1, 1, "", "/", "/bin/sh")))
+    monkeypatch.setattr("os.getgrouplist", lambda *_: [1])
+    monkeypatch.setattr("grp.getgrgid", lambda _: grp.struct_group(("interns", "x", 1, [])))
+    profiles.path.write_text("[*]\nmax-cpus=64\n[@interns]\nmax-cpus=1\n")
+    file = read_profiles(profiles.path, profiles.resources, profiles.problems, must_exist=True)
+    assert limit(file, "ann", "cpuCount").maximum == "1"
+
+    def fail(user: str) -> None:
+        raise KeyError(f"getpwnam(): name not found: {user!r}")
+
+    monkeypatch.setattr("pwd.getpwnam", fail)
+    with structlog.testing.capture_logs() as logs:
+        found = [limit(file, user, "cpuCount").maximum for user in ("ann", "ann", "bob", "bob")]
+    assert found == ["1", "1", "64", "64"]
+    assert [(each["event"], each["user"], each["consequence"]) for each in logs] == [
+        ("groups_unknown", "ann", "the last known groups are used"),
+        ("groups_unknown", "bob", "no section of a group applies"),
+    ]
+
+
+def test_groups_of_a_directory_that_answers_again_are_the_new_ones() -> None:
+    answers = {"ann": ("old",)}
+    groups = RememberedGroups(lambda user: answers.get(user, ()))
+    assert groups("ann") == ("old",)
+    for _ in range(2):
+        answers.clear()
+        with structlog.testing.capture_logs() as logs:
+            groups("ann")
+        assert len(logs) == 1, "each time that it is lost"
+        answers["ann"] = ("new",)
+        assert groups("ann") == ("new",)
+
+
+def test_what_is_remembered_of_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request may name anybody."""
+    monkeypatch.setattr("kns.launcher.config.groups._MOST_USERS", 2)
+    monkeypatch.setattr("kns.launcher.config.groups._MOST_UNKNOWN", 2)
+    answers = dict.fromkeys("abc", ("group",))
+    groups = RememberedGroups(lambda user: answers.get(user, ()))
+    for name in "abc":
+        groups(name)
+    answers.clear()
+    assert [groups(name) for name in "abc"] == [(), ("group",), ("group",)]
+    with structlog.testing.capture_logs() as logs:
+        for name in "defg":
+            groups(name)
+    assert len(logs) == 1, "a has been one of the two"
+    assert (len(groups._known), len(groups._lost), len(groups._unknown)) == (2, 2, 2)
