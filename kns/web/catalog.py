@@ -30,7 +30,7 @@ from kns.web.errors import ERRORS, UNKNOWN_FILE
 from kns.web.lookup import find_visible_job, read_number
 from kns.web.pages import HEADERS, MAX_SEARCH, redirect, render_page
 from kns.web.site import PREFIX
-from kns.web.visitor import FORM_TOKEN, FromHere, Member, PostedForm, SignedIn, Visited, Visitor, sign_in_first
+from kns.web.visitor import FORM_TOKEN, FromHereWithFiles, Member, PostedForm, SignedIn, Visited, Visitor, sign_in_first
 
 MAX_ICON_BYTES = 256 * 1024  # of the base64 text; a larger one is not shown. Icons of published apps have up to 100 KiB
 _ICON_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # no SVG, which may contain script
@@ -107,7 +107,7 @@ def _choose(app: App, wanted: str | None) -> tuple[str, Command]:
 
 
 @routes.add(Route("apps/{app_id}", "Submit a job of an app.", methods=POST))
-def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: FromHere) -> Response:
+def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: FromHereWithFiles) -> Response:
     """If the session has ended or changed since the form was made, nothing is submitted, and nothing typed is lost."""
     form, member = sent.form, visitor.member
     if member is None:

@@ -1,5 +1,6 @@
 """Who sends a request to the page, and whether a form came from it."""
 
+import asyncio
 import hmac
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -9,12 +10,14 @@ from typing import Annotated
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import Depends, Request, Response
-from starlette.datastructures import FormData, UploadFile
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from kns.http.dependencies import Ports, RawBody
-from kns.http.errors import ErrorResponse, HttpError
+from kns.http.errors import TOO_LARGE, ErrorResponse, HttpError
+from kns.http.middleware import MAX_BODY_BYTES
 from kns.http.parameters import MAX_FIELDS
 from kns.model.catalog.catalog import User
 from kns.service.catalog import require_admin
@@ -25,12 +28,14 @@ from kns.web.site import PREFIX, Web, WebSite
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 MAX_PATH = 500  # characters of an address to return to after the sign-in
+MAX_FORM_BYTES = 16 * 1024  # of a form that has only short texts. Anybody may send it, with or without a session
 MAX_FIELD_BYTES = 64 * 1024  # of one field of a form with files, as of a text in an AppDef
 
 _COOKIE, _SECURE_COOKIE = "kns_session", "__Host-kns_session"  # a host cannot set the second one for another host
 _OWN_SITE = frozenset({"same-origin", "none"})  # "none": the user typed the address
 _OF_JOB = re.compile(rf"({PREFIX}/jobs/[0-9]{{1,18}})/([a-z]+)")
 _NO_PAGES = frozenset({"open", "live"})  # what a job has below its page to which nobody can be led back
+_OTHER_CHARSET = re.compile(r'charset(?!\s*=\s*"?utf-8"?\s*(?:;|$))', re.IGNORECASE)  # also `charset*` of RFC 2231
 _SIGN_IN_FIRST = ErrorResponse(303, "Sign in first.")
 
 
@@ -138,19 +143,28 @@ class SentForm:
     is_current: bool
 
 
-async def _read_sent_form(request: Request, raw: RawBody, visitor: Visited, site: Web) -> SentForm:
-    """
-    Raises:
-        HttpError: it came from another site, or cannot be read.
-    """
-    if not _is_from_here(request, site):
-        raise HttpError(FORGED)
-    form = await _decode_form(request, raw)
-    own, token = visitor.session.form_token.encode(), form.text(FORM_TOKEN).encode("utf-8", "surrogatepass")
-    return SentForm(form, visitor.is_known and hmac.compare_digest(token, own))
+class _SentFormReader:
+    """The dependency that reads a form of at most `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+
+    async def __call__(self, request: Request, raw: RawBody, visitor: Visited, site: Web) -> SentForm:
+        """
+        Raises:
+            HttpError: it came from another site, is too large, or cannot be read.
+        """
+        if not _is_from_here(request, site):
+            raise HttpError(FORGED)
+        if len(raw) > self._most_bytes:
+            raise HttpError(TOO_LARGE)
+        form = await run_in_threadpool(_decode_form, request.headers, raw)  # a large one takes a second
+        own, token = visitor.session.form_token.encode(), form.text(FORM_TOKEN).encode("utf-8", "surrogatepass")
+        return SentForm(form, visitor.is_known and hmac.compare_digest(token, own))
 
 
-FromHere = Annotated[SentForm, Depends(_read_sent_form)]
+FromHere = Annotated[SentForm, Depends(_SentFormReader(MAX_FORM_BYTES))]
+FromHereWithFiles = Annotated[SentForm, Depends(_SentFormReader(MAX_BODY_BYTES))]
 
 
 async def _read_form(sent: FromHere) -> PostedForm:
@@ -182,21 +196,31 @@ def _is_from_here(request: Request, site: WebSite) -> bool:
     return origin == site.url or urlsplit(origin).netloc == request.headers.get("host")
 
 
-async def _decode_form(request: Request, raw: bytes) -> PostedForm:
-    kind = request.headers.get("content-type", "")
+def _decode_form(headers: Headers, raw: bytes) -> PostedForm:
+    """
+    Browsers send the page's forms in UTF-8. Another charset is refused: Python has codecs whose time is quadratic.
+
+    Raises:
+        HttpError: the form cannot be read.
+    """
+    kind = headers.get("content-type", "")
+    if _OTHER_CHARSET.search(kind):
+        raise HttpError(UNREADABLE_FORM)
     try:
         if kind.startswith("multipart/form-data"):
-            parser = MultiPartParser(
-                request.headers, _stream(raw), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
-            )
-            async with _closing(await parser.parse()) as data:
-                texts = {key: value for key, value in data.multi_items() if isinstance(value, str)}
-                chosen = [(key, value) for key, value in data.multi_items() if isinstance(value, UploadFile)]
-                return PostedForm(texts, {key: await value.read() for key, value in chosen if value.filename})
+            return asyncio.run(_read_parts(headers, raw))
         pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except (MultiPartException, HTTPException, ValueError) as error:
         raise HttpError(UNREADABLE_FORM) from error
     return PostedForm(dict(pairs))
+
+
+async def _read_parts(headers: Headers, raw: bytes) -> PostedForm:
+    parser = MultiPartParser(headers, _stream(raw), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    async with _closing(await parser.parse()) as data:
+        texts = {key: value for key, value in data.multi_items() if isinstance(value, str)}
+        chosen = [(key, value) for key, value in data.multi_items() if isinstance(value, UploadFile)]
+        return PostedForm(texts, {key: await value.read() for key, value in chosen if value.filename})
 
 
 async def _stream(raw: bytes) -> AsyncGenerator[bytes, None]:

@@ -17,6 +17,7 @@ from io import StringIO
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from kns.http.server import ServerConfig, listen
 from tests.api.client import Api, as_json
@@ -133,13 +134,21 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 
 @contextmanager
 def serve(
-    api: Api, *, request_limit_s: float = 30, trusted_proxies: str = "127.0.0.1", max_waiting: int = 1000
+    api: Api,
+    *,
+    app: FastAPI | None = None,
+    request_limit_s: float = 30,
+    trusted_proxies: str = "127.0.0.1",
+    max_waiting: int = 1000,
 ) -> Iterator[Served]:
-    """Clients can connect at once, because the socket listens before the server runs."""
+    """
+    `app` is one over the stores of `api`; without it, the APIs. Clients can connect at once, because the socket listens
+    before the server runs.
+    """
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         config = ServerConfig(
-            api.app,
+            app or api.app,
             host="127.0.0.1",
             port=port,
             trusted_proxies=trusted_proxies,
