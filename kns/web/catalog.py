@@ -213,6 +213,7 @@ def _render_form(
         fields=shown,
         has_file=any(each.kind == "file" for each in shown),
         settings={**dict.fromkeys(fields.SETTINGS, ""), **filled.settings},
+        default_walltime=fields.default_walltime(app.data, command),
         machines=list_fit_machines(ports, app.data, command),
         catalog_machines=ports.catalog.current().machines,
         **_describe_free(ports),

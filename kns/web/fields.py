@@ -262,4 +262,5 @@ def repeat_settings(job: Job) -> dict[str, str]:
 
 
 def default_walltime(appdef: AppDef, command: Command) -> str:
+    """What a submission without a walltime gets; `""` is no limit."""
     return command.walltime or appdef.walltime or ""

@@ -103,6 +103,32 @@ def test_a_box_that_is_on_by_default_can_be_turned_off(ui: Ui) -> None:
     assert submitted(ui, **{"p:on": None, "p:title": None}).spec.parameters == {"on": False}
 
 
+@pytest.mark.parametrize(
+    ("of_command", "of_app", "said"),
+    [
+        (None, None, "Empty: no limit."),
+        ("01:00:00", "02:00:00", "Empty: the app’s default, 01:00:00."),
+        (None, "02:00:00", "Empty: the app’s default, 02:00:00."),
+    ],
+)
+def test_the_form_says_what_an_empty_walltime_does(
+    ui: Ui, of_command: str | None, of_app: str | None, said: str
+) -> None:
+    """On a new form, on one that repeats a job, and on one that was refused. The job has the walltime that it says."""
+    command = a_command(walltime=of_command) if of_command else a_command()
+    data = an_appdef(commands={"Run": command}, **({"walltime": of_app} if of_app else {}))
+    ui.api.catalog.catalog = a_catalog(apps={"forms": an_app(data)})
+    browser = ui.browser("user1")
+    page = browser.get(FORMS)
+    assert said in page.text
+    answer = browser.send(page, FORMS, fill={"walltime": ""})
+    job = ui.api.jobs.find(int(answer.headers["location"].rpartition("/")[2]))
+    assert job is not None
+    assert job.walltime_s == (None if said == "Empty: no limit." else 3600 if of_command else 7200)
+    assert said in browser.get(f"{FORMS}?again={job.number}").text
+    assert said in browser.send(browser.get(FORMS), FORMS, fill={"walltime": "soon"}).text
+
+
 def test_a_file_is_uploaded(ui: Ui) -> None:
     browser = ui.browser("user1")
     page = browser.get(FORMS)
