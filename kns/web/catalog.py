@@ -14,19 +14,19 @@ from kns.http.errors import HttpError
 from kns.http.routes import GET, POST, Route, Routes
 from kns.model.appdef.appdef import Command
 from kns.model.catalog.catalog import App
-from kns.model.errors import InvalidInputError, TransientError
+from kns.model.errors import InvalidInputError
 from kns.model.job.job import Job
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission
 from kns.service.catalog import count_free, get_app, list_apps, list_fit_machines, list_vaults
-from kns.service.errors import InactiveAccountError, NotStoredError, TooManyJobsError, TooManyRequestsError
+from kns.service.errors import NotStoredError
 from kns.service.find import accepted_of
 from kns.service.overview import read_allowance
 from kns.service.ports import ServicePorts
 from kns.service.submit import Request as SubmitRequest
 from kns.service.submit import submit_job
 from kns.web import fields
-from kns.web.errors import ERRORS, UNKNOWN_FILE
+from kns.web.errors import ERRORS, SUBMITTING, UNKNOWN_FILE
 from kns.web.lookup import find_visible_job, read_number
 from kns.web.pages import HEADERS, MAX_SEARCH, redirect, render_page
 from kns.web.site import PREFIX
@@ -36,7 +36,6 @@ MAX_ICON_BYTES = 256 * 1024  # of the base64 text; a larger one is not shown. Ic
 _ICON_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # no SVG, which may contain script
 MAX_KEPT = 256 * 1024  # characters of a form that are shown again to somebody who must sign in first
 _SEEN_ICON_S = 3600
-_AWAY = "kns cannot reach its cluster at this moment. Submit once more in a minute; that makes one job and not two."
 _OTHER_SESSION = (
     "You signed in again after this form was made. Check what is filled in, choose files again, and submit once more."
 )
@@ -115,8 +114,11 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
     app = get_app(ports, app_id, member.user)
     key, command = _choose(app, form.text("command"))
     parameters = fields.read_parameters(command, form)
+    # It stays the same form, however often it is sent: whether the job was stored may be unknown.
+    once = form.text("once") if _read_once(form) else ""
     if not sent.is_current:
-        filled = Filled(values=parameters, settings=fields.read_settings(form), refused=Refusal(_OTHER_SESSION))
+        refused = Refusal(_OTHER_SESSION)
+        filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
         return _render_form(ports, member, app, key, filled, status=403)
     body = fields.build_submission(app.id, key, parameters, form)
     try:
@@ -130,15 +132,12 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
     except InvalidInputError as error:
         refused = _describe_refusal(error, command)
         status = 400
-    except (TooManyRequestsError, TooManyJobsError, InactiveAccountError, NotStoredError) as error:
-        refused = Refusal(str(error))
-        status = 503 if isinstance(error, NotStoredError) else 403 if isinstance(error, InactiveAccountError) else 429
-    except TransientError:
-        refused, status = Refusal(_AWAY), 503
+    except tuple(SUBMITTING) as error:
+        answer = SUBMITTING[type(error)]
+        refused = Refusal(answer.error, is_certain=not isinstance(error, NotStoredError))
+        status = answer.status
     else:
         return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
-    # Whether a job was stored may be unknown, and then sending the form once more must not make another one.
-    once = form.text("once") if status == 503 and _read_once(form) else ""
     filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
     return _render_form(ports, member, app, key, filled, status=status)
 
@@ -157,10 +156,14 @@ def _keep_form(request: Request, visitor: Visitor, form: PostedForm) -> Response
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a form was refused: the text, and the field that it is about if there is one."""
+    """
+    Why a form was refused: the text, and the field that it is about if there is one. If it is not `is_certain`, a job
+    may have been stored.
+    """
 
     text: str
     field: str | None = None
+    is_certain: bool = True
 
 
 def _describe_refusal(error: InvalidInputError, command: Command) -> Refusal:
@@ -203,7 +206,7 @@ def _render_form(
     title = f"Run {app.data.name}"
     return render_page(
         "app.html",
-        title=f"Not submitted: {title}" if refused else title,
+        title=f"{'Not submitted' if refused.is_certain else 'Not confirmed'}: {title}" if refused else title,
         current="apps",
         member=member,
         status=status,

@@ -1,8 +1,10 @@
 """The error table of the page: what went wrong in words, for people. `pages.render_error` makes pages of them."""
 
+from collections.abc import Mapping
+
 from kns.http.errors import COMMON_ERRORS, ErrorResponse, ErrorTable
 from kns.http.routes import Expected
-from kns.model.errors import TransientError, UnknownAppError
+from kns.model.errors import KnsError, TransientError, UnknownAppError
 from kns.service.errors import (
     CannotSleepError,
     InactiveAccountError,
@@ -29,25 +31,33 @@ UNREADABLE_FORM = ErrorResponse(400, "The form could not be read. Go back, reloa
 NO_KEYCLOAK = ErrorResponse(404, "This site has no sign-in by Keycloak.")
 NO_LIVE_UPDATES = ErrorResponse(429, "Too many pages are open. Close some, then reload this one.", retry_after_s=60)
 
+# Why a submission was refused, other than for what was filled in.
+SUBMITTING: Mapping[type[KnsError], ErrorResponse] = {
+    TooManyRequestsError: ErrorResponse(429, "That was too often. Wait a minute, then try again."),
+    InactiveAccountError: ErrorResponse(403, "Your account is not active, so it cannot submit jobs."),
+    TooManyJobsError: ErrorResponse(
+        429, "You have as many live jobs as this site allows. Stop one, then submit again."
+    ),
+    NotStoredError: ErrorResponse(
+        503,
+        "kns cannot say whether the job was stored, because its cluster did not confirm it. Submit once more in a "
+        "minute; that makes one job and not two. If this happens again, ask your administrator.",
+    ),
+}
 ERRORS: ErrorTable = {
     **COMMON_ERRORS,
+    **SUBMITTING,
     TransientError: ErrorResponse(
         503, "kns cannot reach its cluster at this moment. Jobs go on. Try again in a minute."
     ),
-    TooManyRequestsError: ErrorResponse(429, "That was too often. Wait a minute, then try again."),
     WrongCredentialsError: ErrorResponse(401, "The user name or the key is wrong."),
     NotPermittedError: ErrorResponse(403, "Only administrators of this site can see this page."),
-    InactiveAccountError: ErrorResponse(403, "Your account is not active, so it cannot submit jobs."),
     NoJobNamedError: UNKNOWN_JOB,
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: ErrorResponse(409, "The job is not running, so this is not possible now."),
     CannotSleepError: ErrorResponse(409, "The job cannot sleep: its cluster has no volume to keep its state in."),
     NotEndedError: ErrorResponse(409, "The job has not ended yet."),
     UnknownAppError: ErrorResponse(404, "There is no such app, or you cannot use it."),
-    TooManyJobsError: ErrorResponse(
-        429, "You have as many live jobs as this site allows. Stop one, then submit again."
-    ),
-    NotStoredError: ErrorResponse(503, "The job could not be stored. Try again in a minute."),
     TooManyPagesError: NO_LIVE_UPDATES,
 }
 

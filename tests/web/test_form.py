@@ -226,7 +226,15 @@ def test_too_many_live_jobs_are_refused_in_words(ui: Ui) -> None:
     browser = ui.browser("user1")
     answer = browser.send(browser.get(FORMS), FORMS, fill=FILLED)
     assert answer.status_code == 429
-    assert "user1 has 1 live jobs, which is the limit" in answer.text
+    assert "The job was not submitted. You have as many live jobs as this site allows. Stop one, then" in answer.text
+
+
+def assert_unconfirmed(page: str) -> None:
+    assert "kns cannot say whether the job was stored" in page
+    assert "Submit once more in a minute; that makes one job and not two." in page
+    assert "<title>Not confirmed: " in page
+    assert "not submitted" not in page.lower()
+    assert "the host does not answer" not in page
 
 
 @pytest.mark.parametrize("call", ["find_request", "allot_number", "create"])
@@ -236,12 +244,47 @@ def test_nothing_typed_is_lost_while_the_host_is_away(ui: Ui, call: str) -> None
     ui.api.jobs.faults[call] = UnavailableError("the host does not answer")
     answer = browser.send(browser.get(FORMS), FORMS, fill={**FILLED, "label": "kept"})
     assert answer.status_code == 503
-    assert "The job was not submitted." in answer.text
+    assert_unconfirmed(answer.text)
     ui.api.jobs.faults.clear()
     first, second = (browser.send(answer, FORMS).headers["location"] for _ in range(2))
     assert first == second
     (job,) = ui.api.jobs.list_jobs()
     assert (job.spec.label, job.spec.parameters["title"]) == ("kept", "Mine")
+
+
+@pytest.mark.parametrize("between", ["nothing", "too often", "a mistake", "another session"])
+def test_a_job_whose_storing_was_not_confirmed_is_not_made_twice(
+    ui: Ui, between: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host stored it, but neither that answer nor the next look arrived. Whatever the next form meets keeps it."""
+    create = ui.api.jobs.create
+
+    def create_unheard(*given: Any, **options: Any) -> Job:
+        create(*given, **options)
+        raise UnavailableError("the host does not answer")
+
+    monkeypatch.setattr(ui.api.jobs, "create", create_unheard)
+    browser = ui.browser("user1")
+    page = browser.send(browser.get(FORMS), FORMS, fill=FILLED)
+    assert_unconfirmed(page.text)
+    monkeypatch.undo()
+    if between == "too often":
+        while not ui.api.ports.limits.submits.take("user1"):
+            pass
+        page = browser.send(page, FORMS)
+        assert page.status_code == 429
+        ui.api.clock.advance(60)
+    if between == "a mistake":
+        page = browser.send(page, FORMS, fill={"nodes": "many"})
+        assert page.status_code == 400
+    if between == "another session":
+        browser.cookies.clear()
+        browser.sign_in("user1")
+        page = browser.send(page, FORMS)
+        assert page.status_code == 403
+    answer = browser.send(page, FORMS, fill={"nodes": "1"})
+    assert answer.headers["location"] == f"{PREFIX}/jobs/1"
+    assert len(ui.api.jobs.list_jobs()) == 1
 
 
 def test_a_form_in_another_charset_is_refused(ui: Ui) -> None:
