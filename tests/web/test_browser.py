@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import JobState, StopReason
-from tests.builders import a_job
+from tests.builders import a_catalog, a_command, a_job, a_submission, an_app, an_appdef
 from tests.chromium import FLAGS, find_chromium
 from tests.patience import PATIENCE_S
 from tests.web.serving import serving
@@ -284,6 +284,34 @@ def test_a_field_that_is_not_used_does_not_hold_up_the_form(chromium: Browser, u
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#state")).to_be_visible()
     page.context.close()
+
+
+CHAIN: dict[str, Any] = {
+    "a": {"type": "BOOL", "name": "Outer box"},
+    "b": {"type": "BOOL", "name": "Inner box", "value": True, "if": "a"},
+    "n": {"type": "INT", "name": "Number", "value": 3, "required": True, "if": "b"},
+}
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_a_box_counts_while_it_is_not_used(script: bool, chromium: Browser, ui: Ui, served: str) -> None:
+    """Whatever depends on it is the same in the page, with script or without, and in the API."""
+
+    def offer_chain(ui: Ui) -> None:
+        app = an_app(an_appdef(name="Forms", commands={"Run": a_command(parameters=CHAIN)}))
+        ui.api.catalog.catalog = a_catalog(apps={"forms": app})
+
+    state = State("/ui/apps/forms", "Forms", prepare=offer_chain)
+    page = open_page(chromium, served, ui, state, java_script_enabled=script)
+    expect(page.get_by_label("Inner box")).to_be_visible(visible=not script)
+    page.get_by_label("Number").fill("5")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#state")).to_be_visible()
+    page.context.close()
+    body = a_submission(app="forms", application={"command": "Run", "parameters": {"n": 5}})
+    assert ui.browser().post("/jarvice/submit", json=body).status_code == 200
+    values = [job.spec.accepted.parameters for job in ui.api.jobs.list_jobs() if job.spec.accepted]
+    assert [[(each.key, each.value) for each in given] for given in values] == [[("a", False), ("n", 5)]] * 2
 
 
 def test_a_file_that_is_too_large_is_refused_before_the_form_is_sent(

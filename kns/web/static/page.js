@@ -193,8 +193,9 @@ function settle() {
     const needsNot = JSON.parse(field.dataset.needsNot || "[]");
     const used = needs.every(isOn) && !needsNot.some(isOn);
     field.hidden = !used;
-    // A field that cannot be seen must not hold up the form. Browsers do not check one that is disabled.
-    for (const input of field.querySelectorAll("input, select, textarea")) input.disabled = !used;
+    // A field that cannot be seen must not hold up the form. Browsers do not check one that is disabled. A checkbox is
+    // always right, and others may depend on it, so it is sent.
+    for (const input of field.querySelectorAll("input:not([type=checkbox]), select, textarea")) input.disabled = !used;
     for (const input of field.querySelectorAll("[data-required]")) input.required = used;
   }
 }
