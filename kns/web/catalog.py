@@ -201,7 +201,6 @@ def _render_form(
 ) -> Response:
     refused, repeated = filled.refused, filled.repeated
     command = app.data.commands[key]
-    inputs = accepted_of(repeated).inputs if repeated else None
     shown = fields.build_fields(command, filled.values)
     title = f"Run {app.data.name}"
     return render_page(
@@ -223,7 +222,7 @@ def _render_form(
         vaults=list_vaults(ports, member.user),
         refused=refused,
         repeated=repeated,
-        left_out=inputs.keys if inputs else (),
+        left_out=fields.list_left_out(repeated, command) if repeated else (),
         once=filled.once or secrets.token_hex(16),
     )
 

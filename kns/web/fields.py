@@ -87,7 +87,7 @@ def _build_field(key: str, parameter: Parameter, value: Any, command: Command) -
         given = parameter.value or parameter.values[0]
     common: dict[str, Any] = {
         "name": PREFIX + key,
-        "label": choose_visible(parameter.name, key),
+        "label": _label_of(command, key),
         "help": parameter.description,
         "required": parameter.required,
         "value": "" if given is None else given if isinstance(given, str) else _write(given),
@@ -109,7 +109,13 @@ def _describe_condition(parameter: Parameter, command: Command) -> str:
 
 
 def _name_of(command: Command, key: str) -> str:
-    return f"“{choose_visible(command.parameters[key].name, key)}”"
+    return f"“{_label_of(command, key)}”"
+
+
+def _label_of(command: Command, key: str) -> str:
+    """The app may have changed since the key was given."""
+    parameter = command.parameters.get(key)
+    return choose_visible(parameter.name, key) if parameter else key
 
 
 def _describe_kind(parameter: Parameter, given: Any) -> dict[str, Any]:
@@ -259,6 +265,18 @@ def repeat_settings(job: Job) -> dict[str, str]:
         "vault": spec.vault.name if spec.vault else "",
         "readonly": "on" if spec.vault and spec.vault.readonly else "",
     }
+
+
+def list_left_out(job: Job, command: Command) -> list[str]:
+    """
+    The labels of what a job was given and a form cannot repeat: files, however small, and values that were too large
+    for the record.
+    """
+    accepted = job.spec.accepted
+    large = accepted.inputs.keys if accepted and accepted.inputs else []
+    files = {key for key, parameter in command.parameters.items() if isinstance(parameter, UploadParameter)}
+    given = [key for key in command.parameters if key in large or (key in files and job.spec.parameters.get(key))]
+    return [_label_of(command, key) for key in dict.fromkeys((*given, *large))]
 
 
 def default_walltime(appdef: AppDef, command: Command) -> str:

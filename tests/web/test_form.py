@@ -205,6 +205,26 @@ def test_a_job_can_be_submitted_again_with_its_parameters(ui: Ui) -> None:
     assert second.spec.label == "again"
 
 
+@pytest.mark.parametrize("size", [8, 1000], ids=["in the record", "beside the record"])
+def test_a_form_that_repeats_a_job_names_the_files_and_long_texts_that_it_lacks(ui: Ui, size: int) -> None:
+    browser = ui.browser("user1")
+    files = {"p:upload": ("mine.ini", b"x" * size)}
+    fill = {**FILLED, "p:text": "long " * 1000 if size > 8 else "short"}
+    answer = browser.send(browser.get(FORMS), FORMS, fill=fill, files=files)
+    number = answer.headers["location"].rpartition("/")[2]
+    job = ui.api.jobs.find(int(number))
+    assert job is not None
+    assert ("upload" in job.spec.parameters) is (size == 8)
+    page = browser.get(f"{FORMS}?again={number}").text
+    names = "<bdi>Configuration</bdi>, <bdi>Settings file</bdi>." if size > 8 else "<bdi>Settings file</bdi>."
+    assert f"Fill these in again: {names}" in page
+
+
+def test_a_form_that_repeats_all_of_a_job_says_nothing_of_files(ui: Ui) -> None:
+    number = submitted(ui).number
+    assert "Fill these in again" not in ui.browser("user1").get(f"{FORMS}?again={number}").text
+
+
 def test_the_job_of_another_user_cannot_be_repeated(ui: Ui) -> None:
     ui.api.add(a_job().owned_by("user3", payer="user3").with_spec(app="forms", parameters={"title": "theirs"}))
     answer = ui.browser("user1").get(f"{FORMS}?again=7")
