@@ -39,6 +39,10 @@ _SEEN_ICON_S = 3600
 _OTHER_SESSION = (
     "You signed in again after this form was made. Check what is filled in, choose files again, and submit once more."
 )
+_OTHER_COMMAND = (
+    "The app has changed and no longer has the command of this form. Check that the command below is the one you want, "
+    "choose files again, and submit once more."
+)
 
 routes = Routes(ERRORS)
 
@@ -116,10 +120,11 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
     parameters = fields.read_parameters(command, form)
     # It stays the same form, however often it is sent: whether the job was stored may be unknown.
     once = form.text("once") if _read_once(form) else ""
-    if not sent.is_current:
-        refused = Refusal(_OTHER_SESSION)
+    is_offered = key == form.text("command")
+    if not is_offered or not sent.is_current:
+        refused = Refusal(_OTHER_SESSION if is_offered else _OTHER_COMMAND)
         filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
-        return _render_form(ports, member, app, key, filled, status=403)
+        return _render_form(ports, member, app, key, filled, status=403 if is_offered else 400)
     body = fields.build_submission(app.id, key, parameters, form)
     try:
         wanted = SubmitRequest(

@@ -10,7 +10,7 @@ from kns.web.catalog import MAX_KEPT
 from kns.web.fields import MAX_FILE_BYTES, Field, build_fields
 from kns.web.site import PREFIX
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
-from tests.web.states import APPS
+from tests.web.states import APPS, PARAMETERS
 from tests.web.ui import Ui, read_page
 
 FORMS = f"{PREFIX}/apps/forms"
@@ -223,6 +223,41 @@ def test_a_form_that_repeats_a_job_names_the_files_and_long_texts_that_it_lacks(
 def test_a_form_that_repeats_all_of_a_job_says_nothing_of_files(ui: Ui) -> None:
     number = submitted(ui).number
     assert "Fill these in again" not in ui.browser("user1").get(f"{FORMS}?again={number}").text
+
+
+@pytest.mark.parametrize("is_current", [True, False], ids=["same session", "another session"])
+def test_a_command_that_the_app_no_longer_has_starts_nothing(ui: Ui, is_current: bool) -> None:
+    """The first command of the app would be another one than its user chose."""
+    browser = ui.browser("user1")
+    page = browser.get(f"{FORMS}?command=Other")
+    command = a_command(name="Erase", parameters=PARAMETERS)
+    ui.api.catalog.catalog = a_catalog(apps={"forms": an_app(an_appdef(commands={"Erase": command}))})
+    if not is_current:
+        browser.cookies.clear()
+        browser.sign_in("user1")
+    answer = browser.send(page, FORMS, fill={**FILLED, "label": "kept"})
+    assert answer.status_code == 400
+    assert "The job was not submitted. The app has changed and no longer has the command of this form." in answer.text
+    assert ui.api.jobs.list_jobs() == []
+    (form,) = [each for each in read_page(answer).forms if each.action == FORMS]
+    assert (form.fields["command"], form.fields["p:title"], form.fields["label"]) == ("Erase", "Mine", "kept")
+    assert browser.send(answer, FORMS).status_code == 303
+
+
+def test_a_form_without_a_command_starts_nothing(ui: Ui) -> None:
+    browser = ui.browser("user1")
+    assert browser.send(browser.get(FORMS), FORMS, fill={**FILLED, "command": None}).status_code == 400
+    assert ui.api.jobs.list_jobs() == []
+
+
+def test_a_form_that_repeats_a_job_says_if_it_has_another_command(ui: Ui) -> None:
+    number = submitted(ui).number
+    browser = ui.browser("user1")
+    said = "The app no longer has the command of that job"
+    assert said not in browser.get(f"{FORMS}?again={number}").text
+    app = an_app(an_appdef(commands={"Erase": a_command(name="Erase")}))
+    ui.api.catalog.catalog = a_catalog(apps={"forms": app})
+    assert said in browser.get(f"{FORMS}?again={number}").text
 
 
 def test_the_job_of_another_user_cannot_be_repeated(ui: Ui) -> None:
