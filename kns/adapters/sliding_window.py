@@ -39,6 +39,12 @@ class SlidingWindow:
                 self._events[hashed] = events
             return wait_s
 
+    def give_back(self, *key: str) -> None:
+        with self._lock:
+            events = self._read(_hash(key))
+            if events:
+                events.pop()
+
     def _read(self, hashed: bytes) -> deque[float]:
         """The key's events inside the window."""
         events = self._events.get(hashed, deque())

@@ -36,6 +36,10 @@ class RateLimit(Protocol):
         """Count one event and return 0. Over the limit, count nothing and return the seconds to wait."""
         ...
 
+    def give_back(self, *key: str) -> None:
+        """Uncount the newest event, after what was counted in advance turned out not to be one."""
+        ...
+
 
 class Health(Protocol):
     def is_ready(self) -> bool:

@@ -29,6 +29,9 @@ FORGED = ErrorResponse(
 )
 UNREADABLE_FORM = ErrorResponse(400, "The form could not be read. Go back, reload the page, and try again.")
 NO_KEYCLOAK = ErrorResponse(404, "This site has no sign-in by Keycloak.")
+KEYCLOAK_BUSY = ErrorResponse(
+    503, "Many people are signing in by Keycloak at this moment. Reload this page in some seconds.", retry_after_s=5
+)
 NO_LIVE_UPDATES = ErrorResponse(429, "Too many pages are open. Close some, then reload this one.", retry_after_s=60)
 
 # Why a submission was refused, other than for what was filled in.

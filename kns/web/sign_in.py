@@ -2,6 +2,8 @@
 
 import hmac
 import secrets
+from dataclasses import replace
+from threading import BoundedSemaphore
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -11,9 +13,11 @@ from kns.http.errors import HttpError
 from kns.http.routes import GET, POST, Route, Routes
 from kns.logs import get_logger
 from kns.model.errors import RefusedError, UnavailableError, clip
+from kns.ports import SignInProvider
 from kns.service.errors import TooManyRequestsError, WrongCredentialsError
 from kns.service.identity import Identity, verify_key, verify_token
-from kns.web.errors import ERRORS, FORGED, NO_KEYCLOAK
+from kns.service.ports import ServicePorts
+from kns.web.errors import ERRORS, FORGED, KEYCLOAK_BUSY, NO_KEYCLOAK
 from kns.web.pages import redirect, render_page
 from kns.web.session import start_session
 from kns.web.site import PREFIX, Web, WebSite
@@ -21,6 +25,7 @@ from kns.web.visitor import Form, FromHere, Visited, Visitor, clear_session, rea
 
 _BACK = f"{PREFIX}/sign-in/keycloak/back"
 _RANDOM_BYTES = 32
+_REDEEMING = BoundedSemaphore(4)  # each may hold a thread for the 10 s that the realm has to answer
 _WRONG = "The user name or the key is wrong. The key is the API key of your account, not the password of the portal."
 _REALM_FAILED = "The sign-in by Keycloak did not work. Try again, or use your API key."
 _REALM_UNKNOWN = (
@@ -131,23 +136,59 @@ def come_back(request: Request, ports: Ports, sender: Sent, site: Web, visitor: 
     if not code:
         problem = _REALM_DENIED if query.get("error") == _DENIED else _REALM_FAILED
         return _render(request, site, visitor, target=target, problem=problem, status=401)
-    guesser = ("page", "keycloak", sender.address)  # three parts: no key of `verify_key`
-    wait_s = ports.limits.failed_logins.wait_s(*guesser)
-    if wait_s > 0:
-        raise TooManyRequestsError(wait_s)
-    problem = _REALM_UNKNOWN
+    if not _REDEEMING.acquire(blocking=False):
+        raise HttpError(KEYCLOAK_BUSY)
     try:
-        token = site.provider.redeem(code, redirect_url=f"{site.url}{_BACK}", verifier=pending["verifier"])
-        identity = verify_token(ports, token)
-        if identity.may_read:
-            return _enter(request, site, visitor, identity, target)
+        identity = _redeem(
+            ports,
+            site.provider,
+            code=code,
+            redirect_url=f"{site.url}{_BACK}",
+            verifier=pending["verifier"],
+            address=sender.address,
+        )
     except WrongCredentialsError as error:
         log.info("web_sign_in_refused", reason=str(error))
+        problem = _REALM_UNKNOWN
     except (RefusedError, UnavailableError) as error:
         log.warning("web_sign_in_failed", error=clip(str(error)))
         problem = _REALM_FAILED
-    ports.limits.failed_logins.take(*guesser)
-    return _render(request, site, visitor, target=target, problem=problem, status=401)
+    else:
+        return _enter(request, site, visitor, identity, target)
+    finally:
+        _REDEEMING.release()
+    page = _render(request, site, visitor, target=target, problem=problem, status=401)
+    set_session(page, request, site, visitor.signer, replace(visitor.session, pending=None))  # a code works only once
+    return page
+
+
+def _redeem(
+    ports: ServicePorts, provider: SignInProvider, *, code: str, redirect_url: str, verifier: str, address: str
+) -> Identity:
+    """
+    The user who signed in in the realm.
+
+    A wrong code counts as a failed login from that address. It counts before the realm is asked, because it may take
+    long to answer, and is given back if nobody has guessed.
+
+    Raises:
+        TooManyRequestsError, WrongCredentialsError.
+        RefusedError, UnavailableError: as `SignInProvider.redeem`.
+    """
+    failures, guesser = ports.limits.failed_logins, ("page", "keycloak", address)  # three parts: no key of `verify_key`
+    wait_s = failures.take(*guesser)
+    if wait_s > 0:
+        raise TooManyRequestsError(wait_s)
+    try:
+        token = provider.redeem(code, redirect_url=redirect_url, verifier=verifier)
+    except UnavailableError:
+        failures.give_back(*guesser)
+        raise
+    identity = verify_token(ports, token)
+    if not identity.may_read:
+        raise WrongCredentialsError("the account is not active")
+    failures.give_back(*guesser)
+    return identity
 
 
 def _build_leave_url(site: WebSite) -> str | None:

@@ -47,6 +47,16 @@ def test_asking_counts_nothing(window: SlidingWindow) -> None:
     assert window.take("a") == 0
 
 
+def test_what_was_given_back_was_never_counted(window: SlidingWindow, clock: FakeClock) -> None:
+    window.take("a")
+    clock.advance(10)
+    for _ in range(9):
+        assert window.take("a") == 0
+        window.give_back("a")
+    assert [window.take("a") for _ in range(3)] == [0, 0, 50]
+    window.give_back("unknown")
+
+
 def test_keys_do_not_mix(window: SlidingWindow) -> None:
     for _ in range(3):
         window.take("a", "b")

@@ -1,5 +1,6 @@
 """In-memory parts of the page: the keys of its sessions, and a realm to sign in to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -21,11 +22,16 @@ class StaticKeys:
 
 @dataclass
 class FakeRealm:
-    """The port `SignInProvider`. `codes` has a token for each code with its verifier and address; each works once."""
+    """
+    The port `SignInProvider`. `codes` has a token for each code with its verifier and address; each works once.
+    `answer` is called before each answer, and may wait.
+    """
 
     url: str = "https://realm.example.org/auth"
     codes: dict[tuple[str, str, str], str] = field(default_factory=dict)
     fault: Exception | None = None
+    answer: Callable[[], None] = lambda: None
+    asked: list[str] = field(default_factory=list)  # the codes that were to be redeemed
 
     def build_url(self, *, redirect_url: str, state: str, verifier: str) -> str:
         return f"{self.url}?{urlencode({'redirect_uri': redirect_url, 'state': state, 'challenge': verifier[::-1]})}"
@@ -34,6 +40,8 @@ class FakeRealm:
         return f"{self.url}/logout?{urlencode({'redirect_uri': redirect_url})}"
 
     def redeem(self, code: str, *, redirect_url: str, verifier: str) -> str:
+        self.asked.append(code)
+        self.answer()
         if self.fault is not None:
             raise self.fault
         try:

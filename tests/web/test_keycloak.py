@@ -1,6 +1,8 @@
 """Sign-in in the realm: the authorization code flow with PKCE, as a browser goes through it."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,6 +13,7 @@ from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.web.site import PREFIX
 from tests.api.client import Api
 from tests.fakes.web import FakeRealm
+from tests.patience import PATIENCE_S
 from tests.tokens import a_token, public_pem
 from tests.web.ui import Browser, Ui, read_page
 
@@ -179,10 +182,90 @@ def test_a_realm_that_fails_is_said_in_words(realm: FakeRealm, browser: Browser,
 
 def test_codes_cannot_be_guessed_without_limit(realm: FakeRealm, browser: Browser) -> None:
     """Each costs the realm a request."""
-    state, _ = begin(browser)
     for _ in range(10):
+        state, _ = begin(browser)
         assert come_back(browser, code="x", state=state).status_code == 401
+    state, _ = begin(browser)
     assert come_back(browser, code="x", state=state).status_code == 429
+    assert len(realm.asked) == 10
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("no answer"), RefusedError("invalid_grant")], ids=str)
+def test_a_sign_in_that_failed_has_to_begin_again(realm: FakeRealm, browser: Browser, fault: KnsError) -> None:
+    """A code works once, so a reload of the page could only fail again."""
+    state, _ = begin(browser)
+    realm.fault = fault
+    for _ in range(3):
+        assert come_back(browser, code="x", state=state).status_code == 401
+    assert len(realm.asked) == 1
+    page = browser.get(f"{PREFIX}/sign-in")
+    assert browser.send(page, f"{PREFIX}/sign-in/key", fill={"username": "user1", "apikey": "key-user1"}).is_redirect
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("no answer"), None], ids=["no answer", "success"])
+def test_only_who_is_wrong_is_counted(ui: Ui, realm: FakeRealm, fault: KnsError | None) -> None:
+    """Many people may have the address of one proxy."""
+    realm.fault = fault
+    for _ in range(11):
+        browser = Browser(ui, host=URL)
+        state, verifier = begin(browser)
+        realm.codes["c", BACK, verifier] = a_token(preferred_username="user1")
+        assert come_back(browser, code="c", state=state).status_code == (401 if fault else 303)
+
+
+class Held:
+    """Answers of the realm that wait until they are released: so many, and no more."""
+
+    def __init__(self, most: int) -> None:
+        self.released = threading.Event()
+        self._free = threading.Semaphore(most)
+        self._asked = threading.Semaphore(0)
+
+    def wait(self) -> None:
+        if self._free.acquire(blocking=False):
+            self._asked.release()
+            assert self.released.wait(PATIENCE_S)
+
+    def await_questions(self, count: int) -> None:
+        for _ in range(count):
+            assert self._asked.acquire(timeout=PATIENCE_S)
+
+
+@pytest.mark.proves("security", "hold the threads of kns with sign-ins that Keycloak does not answer")
+def test_few_wait_for_the_realm_at_a_time(ui: Ui, realm: FakeRealm) -> None:
+    held = Held(4)
+    realm.answer = held.wait
+    begun = []
+    for _ in range(5):
+        browser = Browser(ui, host=URL)
+        state, verifier = begin(browser)
+        realm.codes["c", BACK, verifier] = a_token(preferred_username="user1")
+        begun.append((browser, state))
+    with ThreadPoolExecutor(4) as threads:
+        first = [threads.submit(come_back, browser, code="c", state=state) for browser, state in begun[:4]]
+        held.await_questions(4)
+        last, state = begun[4]
+        answer = come_back(last, code="c", state=state)
+        held.released.set()
+        assert answer.status_code == 503
+        assert "Reload this page in some seconds" in answer.text
+        assert [each.result().status_code for each in first] == [303] * 4
+    assert come_back(last, code="c", state=state).status_code == 303, "a reload goes on, as the page says"
+
+
+def test_guesses_at_the_same_moment_are_counted_together(realm: FakeRealm) -> None:
+    ui = Ui(Api(bearer=RealmTokens(public_pem()), failed_logins=2), url=URL, provider=realm)
+    held = Held(2)
+    realm.answer = held.wait
+    begun = [(browser, begin(browser)[0]) for browser in (Browser(ui, host=URL) for _ in range(3))]
+    with ThreadPoolExecutor(2) as threads:
+        first = [threads.submit(come_back, browser, code="x", state=state) for browser, state in begun[:2]]
+        held.await_questions(2)
+        browser, state = begun[2]
+        answer = come_back(browser, code="x", state=state)
+        held.released.set()
+        assert answer.status_code == 429
+        assert [each.result().status_code for each in first] == [401, 401]
 
 
 def test_without_the_settings_there_is_no_such_sign_in(realm: FakeRealm) -> None:
