@@ -2,11 +2,12 @@
 The two kinds of answer, in exactly the bytes that published clients expect.
 
 The Content-Type has no charset, because clients compare the whole header. JSON has an indent of four and a final
-newline, because clients compare the text of errors.
+newline, because clients compare the text of errors. No cache may store an answer: some have passwords, and a cache
+that is shared does not know the headers that hold credentials.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -16,12 +17,16 @@ from fastapi.responses import StreamingResponse
 JSON = "application/json"
 TEXT = "text/plain"
 
+_NO_STORE = {"Cache-Control": "no-store"}
 _INDENT = 4
 _CHUNK_BYTES = 64 * 1024  # rendered at a time; a longer map leaves in several parts
 
 
 class JsonAnswer(Response):
     media_type = JSON
+
+    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content, status_code, {**_NO_STORE, **(headers or {})})
 
     def render(self, content: Any) -> bytes:
         return _encode(json.dumps(content, indent=_INDENT, ensure_ascii=False, allow_nan=False) + "\n")
@@ -37,8 +42,8 @@ def answer_map(members: Iterable[tuple[str, Any]]) -> Response:
     first = next(parts)
     second = next(parts, None)
     if second is None:
-        return Response(first, media_type=JSON)
-    return StreamingResponse(chain((first, second), parts), media_type=JSON)
+        return Response(first, headers=_NO_STORE, media_type=JSON)
+    return StreamingResponse(chain((first, second), parts), headers=_NO_STORE, media_type=JSON)
 
 
 def _render_parts(members: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
@@ -62,4 +67,4 @@ class TextAnswer(Response):
     """Plain text. The header is set by hand because the framework would add a charset."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text.encode("utf-8", "replace"), headers={"content-type": TEXT})
+        super().__init__(text.encode("utf-8", "replace"), headers={"content-type": TEXT, **_NO_STORE})

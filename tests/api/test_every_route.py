@@ -100,6 +100,25 @@ def test_a_route_answers_the_same_however_it_is_asked(api: Api, route: str) -> N
     )
 
 
+@pytest.mark.proves("security", "find the passwords of others in a cache that is shared")
+@pytest.mark.parametrize("route", [*ROUTES, "submit", "batch", "validate", "openapi.json", "unknown"])
+@pytest.mark.parametrize("knows_sender", [True, False])
+def test_no_cache_stores_an_answer(api: Api, route: str, knows_sender: bool) -> None:
+    """Credentials may be in headers that a shared cache does not take for such. Errors and unknown routes, too."""
+    params = _params(route) if route in ROUTES and knows_sender else {}
+    for method in ("GET", "POST"):
+        assert api.call(method, f"/jarvice/{route}", params=params).headers["cache-control"] == "no-store"
+
+
+def test_no_cache_stores_an_answer_of_several_parts(api: Api) -> None:
+    """A long list is not sent at once."""
+    for number in range(100, 400):
+        api.add(a_job().numbered(number).labelled("x" * 255))
+    answer = api.get("jobs")
+    assert len(answer.content) > 64 * 1024
+    assert answer.headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize("route", sorted(ROUTES.keys() - TEXT))
 def test_json_is_printed_with_four_spaces_and_a_last_line_break(api: Api, route: str) -> None:
     answer = api.call("GET", f"/jarvice/{route}", params=_params(route))

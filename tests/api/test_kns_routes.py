@@ -295,6 +295,13 @@ def test_a_host_that_does_not_answer_is_not_ready(api: Api) -> None:
     assert_refused(ask(api, "explain", number=7), 503, "not ready")
 
 
+@pytest.mark.parametrize("route", [*ROUTES, "overview", "usage", "limits", "machines", "unknown"])
+@pytest.mark.parametrize("user", ["admin1", "user2", None])
+def test_no_cache_stores_an_answer(api: Api, route: str, user: str | None) -> None:
+    """`connection` has the password of a job."""
+    assert ask(api, route, as_user=user, number=7).headers["cache-control"] == "no-store"
+
+
 def test_the_table_has_every_route(api: Api) -> None:
     (found,) = (part.kwargs["routes"] for part in api.app.user_middleware if "routes" in part.kwargs)
     paths = cast(frozenset[str], found)
