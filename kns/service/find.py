@@ -12,8 +12,8 @@ from kns.model.job.job import Accepted, Job, JobState
 from kns.service.errors import NoJobNamedError, NotRunningError, TooManyRequestsError, UnknownJobError
 from kns.service.ports import ServicePorts
 
-# Jobs that a user names and the replica does not know, for each replica. The host searches all records for each of
-# them. A client that follows a new job on the other replica needs one or two.
+# Jobs that a user names and the replica does not know, or that the user may not see, for each replica. The host
+# searches all records for each of them. A client that follows a new job on the other replica needs one or two.
 LOOKUPS_PER_MINUTE = 60
 
 
@@ -36,30 +36,35 @@ class JobRef:
 
 def find_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job | None:
     """
-    The job in this replica's cache. It never blocks. None means that only the host knows: call `fetch_job` then.
+    The job in this replica's cache. It never blocks.
+
+    None means to call `fetch_job`: only the host knows the job, or the viewer may not see it. Both then take the same
+    way, because a limit that counts one of them only would tell which jobs exist.
 
     Raises:
         NoJobNamedError: `ref` is empty.
-        UnknownJobError: the viewer may not see the job, or its name is another.
+        UnknownJobError: the job, which the viewer may see, has another name.
     """
     if ref.number is not None:
         job = ports.jobs.find(ref.number)
-        return None if job is None else _check(ports, viewer, ref, job)
-    if ref.name is None:
+    elif ref.name is not None:
+        job = ports.jobs.find_by_name(ref.name)
+    else:
         raise NoJobNamedError("the request has neither the number nor the name of a job")
-    job = ports.jobs.find_by_name(ref.name)
-    return None if job is None else _check(ports, viewer, ref, job)
+    if job is None or not may_see(viewer, job, ports.catalog.current()):
+        return None
+    return _check(ports, viewer, ref, job)
 
 
 def fetch_job(ports: ServicePorts, viewer: Viewer, ref: JobRef) -> Job:
     """
-    The job as the host has it, for a number or name that this replica has not seen yet. It may block.
+    The job as the host has it, for a number or name for which `find_job` has no answer. It may block.
 
     A client often submits to one replica and asks the other a moment later. It must not get "unknown job" then,
     because it would give the job up.
 
     Raises:
-        TooManyRequestsError: the user has asked for too many unknown jobs in the last minute.
+        TooManyRequestsError: the user has asked for too many jobs of others, or unknown ones, in the last minute.
         UnknownJobError: there is no such job, or the viewer may not see it.
     """
     if isinstance(viewer, User):

@@ -1,5 +1,7 @@
 """Who may see which job, and how a job is found, without HTTP."""
 
+from collections.abc import Callable
+
 import pytest
 
 from kns.service.errors import NoJobNamedError, TooManyRequestsError, UnknownJobError
@@ -96,3 +98,30 @@ def test_unknown_jobs_are_looked_up_on_the_host_so_many_times_a_minute(
     clock.advance(60)
     store.add(a_job().build())
     assert fetch_job(ports, viewer("user1"), JobRef(7)).number == 7
+
+
+@pytest.mark.proves("security", "learn from the limit of look-ups which jobs of others exist")
+@pytest.mark.parametrize("named", [JobRef, lambda job: JobRef(name=NAME if job == 7 else "x")])
+def test_a_job_of_somebody_else_is_counted_like_one_that_does_not_exist(
+    ports: ServicePorts, store: MemoryJobStore, named: Callable[[int], JobRef]
+) -> None:
+    """Job 7 exists, job 8 does not. Each costs the host the same, too."""
+    store.add(a_job().build())
+    refused = []
+    for number, caller in ((7, "user2"), (8, "user3")):
+        answers = list[type[Exception]]()
+        for _ in range(11):
+            with pytest.raises((UnknownJobError, TooManyRequestsError)) as caught:
+                find_job(ports, viewer(caller), named(number)) or fetch_job(ports, viewer(caller), named(number))
+            answers.append(caught.type)
+        refused.append(answers)
+    assert refused == [[UnknownJobError] * 10 + [TooManyRequestsError]] * 2
+
+
+def test_the_own_job_is_never_counted(ports: ServicePorts, store: MemoryJobStore) -> None:
+    """Neither is a name that is not its own: it says nothing about jobs of others."""
+    job = store.add(a_job().build())
+    for _ in range(11):
+        assert find_job(ports, viewer("user1"), JobRef(7)) == job
+        with pytest.raises(UnknownJobError):
+            find_job(ports, viewer("user1"), JobRef(7, "x"))
