@@ -5,6 +5,8 @@ The app's page comes from an image, so nobody trusts it. A portal shows it insid
 session. Only text, tables and links remain of it.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
@@ -16,7 +18,9 @@ from kns.model.job.connection import substitute
 from kns.service.view import Connection
 
 MAX_FILLED_CHARACTERS = 256 * 1024  # a page has at most 64 KiB, and a placeholder of 11 bytes can become 128
-TOO_LARGE = "<p>The help page of the app is too large to be shown.</p>\n"
+MAX_SHOWN_CHARACTERS = 5 * MAX_FILLED_CHARACTERS  # of a page that consists of `<`
+MAX_DEPTH = 500  # of open tags; the time of the library is quadratic in it
+TOO_LARGE = "<p>The help page of the app is too large or too deeply nested to be shown.</p>\n"
 
 KEPT_TAGS = frozenset((
     "a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "dd", "del", "details", "dfn", "div", "dl",
@@ -38,7 +42,22 @@ _REMOVED_WITH_CONTENT = frozenset((
     "script", "style", "title", "template", "noscript", "iframe", "noembed", "noframes", "object", "svg", "math",
     "textarea", "select", "xmp", "plaintext",
 ))  # fmt: skip
-_PAGES_KEPT = 16  # of the last pages; each has at most 1.3 MiB, if the page consists of `<`
+_PAGES_KEPT = 16  # of the last pages; each has at most 1.3 MiB
+
+_TAG = re.compile(r"<(/?)([a-z][^ \t\n\f\r/>]*)([^>]*)", re.IGNORECASE)
+# Tags whose end may be left out: an element of the same kind ends them, or they have no content.
+_ENDED_BY_NEXT = frozenset((
+    "br", "col", "dd", "dt", "hr", "img", "input", "li", "link", "meta", "option", "p", "tbody", "td", "tfoot", "th",
+    "thead", "tr", "wbr",
+))  # fmt: skip
+# HTML opens these again in each next block while their end is missing, up to three of equal ones, and of `a` only one
+# (https://html.spec.whatwg.org/#reconstruct-the-active-formatting-elements): 64 KiB become gigabytes.
+_OPENED_AGAIN = frozenset((
+    "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u",
+))  # fmt: skip
+_MOST_EQUAL = 3
+_TAG_COSTS = 16  # characters, beside those of the tag itself: each has a place in memory
+_MOST_OPENED_AGAIN = 4 * 1024 * 1024  # characters, for the worst page with such tags
 
 _CLEANER = nh3.Cleaner(
     tags=set(KEPT_TAGS),
@@ -68,13 +87,45 @@ def _render_page(connection: Connection) -> str:
     filled = substitute(connection.help, {key: escape(value) for key, value in connection.substitutions.items()})
     if len(filled) > MAX_FILLED_CHARACTERS:
         return TOO_LARGE
-    with _LOCK:  # a page of thousands of nested tags takes a second, so that such pages occupy one core and no more
+    with _LOCK:  # so that large pages occupy one core and no more
         return _sanitize(filled)
 
 
 @lru_cache(maxsize=_PAGES_KEPT)
 def _sanitize(page: str) -> str:
-    return _CLEANER.clean(page)
+    if not _is_modest(page):
+        return TOO_LARGE
+    cleaned = _CLEANER.clean(page)
+    return cleaned if len(cleaned) <= MAX_SHOWN_CHARACTERS else TOO_LARGE
+
+
+def _is_modest(page: str) -> bool:
+    """
+    Whether the library can clean the page in little time and memory. In time that is linear.
+
+    It finds each tag that the library finds. Some of what it takes for an end may be none, in a comment for example. A
+    page can be deeper by that, but each level then needs so many characters that its time stays small.
+    """
+    tags, depth, opened, again = 0, 0, Counter[str](), Counter[str]()
+    link = 0
+    for tag in _TAG.finditer(page):
+        tags += 1
+        name = tag[2].lower()
+        if tag[1]:
+            depth -= bool(opened[name])
+            opened[name] -= bool(opened[name])
+            continue
+        if name not in _ENDED_BY_NEXT:
+            depth += 1
+            opened[name] += 1
+        if depth > MAX_DEPTH:
+            return False
+        if name == "a":
+            link = max(link, len(tag[0]) + _TAG_COSTS)
+        elif name in _OPENED_AGAIN:
+            again[tag[0]] += 1
+    text = link + sum(min(count, _MOST_EQUAL) * (len(each) + _TAG_COSTS) for each, count in again.items())
+    return text * tags <= _MOST_OPENED_AGAIN
 
 
 def _render_urls(connection: Connection) -> str:

@@ -12,6 +12,7 @@ from kns.http.help_page import (
     KEPT_ATTRIBUTES,
     KEPT_TAGS,
     LINK_SCHEMES,
+    MAX_DEPTH,
     MAX_FILLED_CHARACTERS,
     TOO_LARGE,
     render_help,
@@ -246,6 +247,49 @@ def test_a_page_that_its_values_make_enormous_is_left_out() -> None:
     count = MAX_FILLED_CHARACTERS // 128
     assert render("%RANDOM128%" * count) == "R" * 128 * count
     assert render("%RANDOM128%" * (count + 1)) == TOO_LARGE
+
+
+BOLD = "".join(f"<b title={number}>" for number in range(100))
+
+
+@pytest.mark.proves("security", "fill kns's memory or time with a help page")
+@pytest.mark.parametrize(
+    ("sentence", "page"),
+    [
+        ("nested tags", "<div>" * (MAX_DEPTH + 1)),
+        ("nested tags that are removed", "<x>" * (MAX_DEPTH + 1)),
+        ("nested tags that end themselves, which HTML does not know", "<div/>" * (MAX_DEPTH + 1)),
+        ("nested tags in capitals", "<DIV>" * (MAX_DEPTH + 1)),
+        ("nested tags with an end of their own between them", "<div></p><p>" * (MAX_DEPTH + 1)),
+        ("nested lists", "<dl><dd>" * (MAX_DEPTH + 1)),
+        ("nested tables", "<table><td>" * (MAX_DEPTH + 1)),
+        ("nested tags of all kinds", "<div><span><b><section><x1>" * (MAX_DEPTH // 5 + 1)),
+        ("bold tags without an end, which each paragraph opens again", f"<p>{BOLD}" + "<p>x" * 3000),
+        ("the same, ended where they cannot be", f"<p>{BOLD}<table><td>{'</b>' * 100}</table>" + "<p>x" * 3000),
+        ("the same, ended in a comment", f"<p>{BOLD}<!-- {'</b>' * 100} -->" + "<p>x" * 3000),
+        ("one bold tag with a long attribute", f"<p><b title={'x' * 30_000}>" + "<p>x" * 3000),
+        ("a long link, which each block opens again", f"<a title={'x' * 30_000}>" + "<div>" * 400 + "</a>" * 100),
+    ],
+)
+def test_a_page_that_is_costly_to_clean_is_left_out(sentence: str, page: str) -> None:
+    """64 KiB can nest so deep that they take a second, or become gigabytes."""
+    assert render(page) == TOO_LARGE, sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "page"),
+    [
+        ("nested tags", "<div>" * MAX_DEPTH),
+        ("a list whose items have no end", "<ul>" + "<li>item <b>one</b><br>" * 2000 + "</ul>"),
+        ("a table whose cells have no end", "<table>" + "<tr><td>a<td><code>b</code>" * 2000 + "</table>"),
+        ("paragraphs without an end", "<p>text <em>x</em>" * 3000),
+        ("many links", "".join(f'<p><a href="https://h.example.org/{page}">{page}</a></p>' for page in range(1000))),
+        ("a long text", "<p>" + "word " * 12_000),
+    ],
+)
+def test_a_long_page_is_shown(sentence: str, page: str) -> None:
+    assert len(page) < 64 * 1024
+    assert render(page) != TOO_LARGE, sentence
 
 
 def test_info_gives_the_sanitized_page() -> None:
