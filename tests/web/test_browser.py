@@ -8,6 +8,7 @@ Needs Debian's Chromium (`make browser`) and axe-core, whose file is in `KNS_AXE
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,48 @@ def test_a_page_renews_itself_and_leaves_the_reader_alone(chromium: Browser, ui:
     expect(page.locator("#state")).to_have_text("Ready")
     expect(page.locator("#announce")).to_contain_text("Job 7: Ready")
     page.context.close()
+
+
+@pytest.mark.parametrize("where", ["#steps-table", "#sleep", "#help summary", ".foreign summary", "#kubectl-commands"])
+def test_the_focus_stays_where_it_is_at_a_renewal(where: str, chromium: Browser, ui: Ui, served: str) -> None:
+    """On a table, a button, and in the help of an app, which has no ids. What is open there stays open."""
+
+    def help_page(ui: Ui) -> None:
+        STATES["job-can-sleep"].prepare(ui)
+        stored = ui.api.outputs.outputs["kns-job-7"]
+        page = "<details><summary>first</summary>1</details><details><summary>second</summary>2</details>"
+        ui.api.outputs.outputs["kns-job-7"] = replace(stored, help=page)
+
+    page = open_page(chromium, served, ui, replace(STATES["job-can-sleep"], prepare=help_page))
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    count = page.locator("details[open]").count()
+    page.locator(where).last.focus()
+    name = page.evaluate(FOCUSED)
+    renew(page, ui)
+    assert page.evaluate(FOCUSED) == name
+    assert page.evaluate("document.activeElement.id") != "main"
+    assert page.locator("details[open]").count() == count > 4
+    page.context.close()
+
+
+def test_a_table_stays_scrolled_at_a_renewal(chromium: Browser, ui: Ui, served: str) -> None:
+    page = open_page(chromium, served, ui, STATES["job-serves"])
+    page.evaluate("document.styleSheets[0].insertRule('.steps { min-width: 200vw }')")
+    page.evaluate("document.getElementById('steps-table').scrollLeft = 60")
+    assert page.evaluate("document.getElementById('steps-table').scrollLeft") == 60
+    renew(page, ui)
+    assert page.evaluate("document.getElementById('steps-table').scrollLeft") == 60
+    page.context.close()
+
+
+def renew(page: Page, ui: Ui) -> None:
+    """Everything live in the page is replaced: its parts have a mark that the fresh ones lack."""
+    page.evaluate("for (const each of document.querySelectorAll('[data-live]')) each.append('old')")
+    await_stream(page)
+    job = ui.api.jobs.find(7)
+    assert job is not None
+    ui.live.wake(job.record)
+    expect(page.locator("#use")).not_to_contain_text("old")
 
 
 def test_a_session_that_ends_is_said_in_words(chromium: Browser, ui: Ui, served: str) -> None:

@@ -1,10 +1,13 @@
 """What strangers write is shown as text: users name jobs, authors name apps, apps print what they like."""
 
+from html.parser import HTMLParser
+
 import pytest
 
 from kns.web.site import PREFIX
 from kns.web.text import MOST_SHOWN
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
+from tests.web.states import STATES
 from tests.web.ui import Ui, read_page
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onmouseover='alert(1)"
@@ -151,3 +154,36 @@ def test_a_search_compares_a_bounded_number_of_words() -> None:
     text = ui.browser("user1").get(f"{PREFIX}/apps", params={"q": "e " * 10_000}).text
     assert len(text) < 10_000
     assert 'maxlength="200"' in text
+
+
+class _Live(HTMLParser):
+    """What can have the focus in the parts of a page that are replaced, and whether the script finds it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+        self._open: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        is_foreign = any("foreign" in (each.get("class") or "") for each in self._open)
+        if any("data-live" in each for each in self._open) and not is_foreign:
+            takes_focus = tag in {"a", "button", "select", "textarea", "summary", "details"} or "tabindex" in given
+            takes_focus |= tag == "input" and given.get("type") != "hidden"
+            owner = self._open[-1] if tag == "summary" else given
+            if takes_focus and not owner.get("id") and not given.get("href"):
+                self.lost.append(f"{tag} {given}")
+        if tag not in {"input", "meta", "link", "br"}:
+            self._open.append(given)
+
+    def handle_endtag(self, _tag: str) -> None:
+        self._open.pop()
+
+
+@pytest.mark.parametrize("name", [name for name, state in STATES.items() if not state.press])
+def test_what_can_have_the_focus_is_found_again_after_a_renewal(name: str) -> None:
+    ui, state = Ui(), STATES[name]
+    state.prepare(ui)
+    live = _Live()
+    live.feed(ui.browser(state.user).get(state.path).text)
+    assert live.lost == []

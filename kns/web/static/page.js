@@ -1,7 +1,8 @@
 // Keeps an open page current. Without this script the page works the same and is renewed by the browser's reload.
 //
 // The server says only that something changed. The page is then fetched again like a reload, and the parts marked with
-// data-live are replaced. Focus, open details, the scroll position of the output and the selection stay.
+// data-live are replaced. Focus, open details, scroll positions and the selection stay: what can have one of them in such
+// a part has an id or an address, or is in the help of an app.
 "use strict";
 
 const RETRY_MS = 5000; // after the server did not answer; up to twice as long, so that not all pages come back at once
@@ -81,14 +82,15 @@ function replace(next) {
     const fresh = next.getElementById(old.id);
     if (!fresh || fresh.isEqualNode(old)) continue;
     const focus = old.contains(document.activeElement) ? place(old, document.activeElement) : null;
-    const open = [...old.querySelectorAll("details[open]")].map((each) => each.id);
-    const text = old.querySelector("pre");
+    const open = [...old.querySelectorAll("details[open]")].map((each) => place(old, each));
+    const text = old.querySelector("#text");
     const atEnd = !text || text.scrollTop + text.clientHeight >= text.scrollHeight - 5;
-    const top = text ? text.scrollTop : 0;
+    const scrolled = [...old.querySelectorAll("[tabindex]")].map((each) => [each.id, each.scrollLeft, each.scrollTop]);
     old.replaceChildren(...fresh.childNodes);
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    const renewed = old.querySelector("pre");
-    if (renewed) renewed.scrollTop = atEnd ? renewed.scrollHeight : top;
+    for (const each of open) find(old, each)?.setAttribute("open", "");
+    for (const [id, left, top] of scrolled) document.getElementById(id)?.scrollTo(left, top);
+    const renewed = old.querySelector("#text");
+    if (renewed && atEnd) renewed.scrollTop = renewed.scrollHeight;
     if (focus) (find(old, focus) || document.getElementById("main")).focus({ preventScroll: true });
   }
   document.title = next.title;
@@ -97,17 +99,20 @@ function replace(next) {
   else announceList();
 }
 
-// Where the focus is: by id, else by the address of a link.
+// Where an element is: by id, else by the address of a link. The help of an app has no ids, but it does not change either.
 function place(root, element) {
   if (element.id) return { id: element.id };
   if (element.tagName === "SUMMARY" && element.parentElement.id) return { summary: element.parentElement.id };
-  return { href: element.getAttribute("href") };
+  if (element.hasAttribute("href")) return { href: element.getAttribute("href") };
+  const like = `.foreign ${element.localName}`;
+  return { like, index: [...root.querySelectorAll(like)].indexOf(element) };
 }
 
-function find(root, { id, summary, href }) {
+function find(root, { id, summary, href, like, index }) {
   if (id) return document.getElementById(id);
   if (summary) return document.getElementById(summary)?.querySelector("summary");
-  return href ? [...root.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === href) : null;
+  if (like) return root.querySelectorAll(like)[index];
+  return [...root.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === href);
 }
 
 let listed = describeList();
