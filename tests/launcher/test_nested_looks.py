@@ -463,6 +463,7 @@ def test_an_output_that_is_sent_slowly_holds_up_no_other_job(
     job_id = world.run()
     logs.slow.append(job_id)
     world.end(job_id)
+    world.clock.advance(11)  # the next look at it is due
     other = world.submit()
     world.kns.raise_cluster(other)
     look_at_all()
@@ -485,6 +486,7 @@ def test_an_output_that_sends_nothing_more_is_closed_when_its_time_is_over(
     job_id = world.run()
     logs.slow.append(job_id)
     world.end(job_id)
+    world.clock.advance(11)
     look_at_all()
     world.wait_for(lambda: bool(logs.opened))
     world.wait_for(lambda: bool(world.nested.looks._logs))
@@ -507,6 +509,7 @@ def test_one_user_has_a_share_of_the_savers(
         world.end(job_id)
     other = world.run("bob")
     world.end(other)
+    world.clock.advance(11)
     look_at_all()
     world.wait_for(lambda: world.outputs.has(other))
     assert len(logs.opened) == 2
