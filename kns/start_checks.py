@@ -77,8 +77,7 @@ def warn_of_missing_classes(cluster: Cluster, site: Site) -> None:
         (Kind.STORAGE_CLASS, site.virtual.storage_class): "no virtual cluster gets the volume for its state",
     }
     offered = [(Kind.RUNTIME_CLASS, name) for name in site.classes.runtime_classes]
-    offered.append((Kind.STORAGE_CLASS, site.classes.default_storage_class))
-    for kind, name in dict.fromkeys([*offered, *needed]):
+    for kind, name in dict.fromkeys([*offered, (Kind.STORAGE_CLASS, site.classes.default_storage_class), *needed]):
         if not name:
             continue
         try:

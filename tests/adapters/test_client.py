@@ -250,7 +250,7 @@ def test_an_object_larger_than_the_bounds_of_an_answer_is_applied(server: ApiSer
         "metadata": {"name": "kns-job", "namespace": "default"},
         "data": {"a": "x" * NESTED_BOUNDS.max_bytes},
     }
-    KubeVirtualClusters().apply(json.dumps(kubeconfig_for(server.url)), [info])
+    KubeVirtualClusters().apply("kns-job-7", json.dumps(kubeconfig_for(server.url)), [info])
     stored = server.find("/api/v1", "configmaps", "default", "kns-job")
     assert stored is not None
     assert stored["data"] == info["data"]

@@ -18,8 +18,8 @@ from kns.model.job.job import Accepted
 from kns.model.job.record import build_record, job_from_record
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.resolution import Constants, fill_api_key, resolve_parameters
+from kns.model.submit.script_data import build_parameter_env, build_parameters_json
 from kns.model.submit.submission import Submission, Terms, accept, build_spec, find_app
-from kns.stages.environment import build_parameter_env, build_parameters_json
 from tests.builders import a_command, a_submission, an_app, an_appdef, catalog_files
 from tests.fakes.stores import START
 
