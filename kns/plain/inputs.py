@@ -125,7 +125,9 @@ def _job_id(path: Path) -> str:
 
 
 def _waiting_name(path: Path) -> str:
-    return _BETWEEN.join(path.name.split(_BETWEEN)[:2])
+    """Without the time of a claim. A file of an earlier release has no user."""
+    job_id, _, rest = path.name.partition(_BETWEEN)
+    return f"{job_id}{_BETWEEN}{rest.partition(_BETWEEN)[0]}"
 
 
 def _claim_time(path: Path) -> float:

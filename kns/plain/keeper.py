@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 _WORKERS = 4  # an API server that does not answer holds one up for some seconds
 _RESYNC_S = 30.0  # expiry, and what failed before
+_MOST_KILL_S = 600.0  # between two tries to end such a container
 _KILL_S = 5.0  # from the first look at a killed job; a container that gets SIGKILL ends within a second or two
 _LEFT_INPUT_S = 3600.0  # far longer than a submission takes
 
@@ -49,7 +50,7 @@ class Keeper:
         self._clock = clock
         self._expiry = expiry
         self._due: set[str] = set()
-        self._kills: dict[str, float] = {}  # when this process first saw that a job that runs was killed
+        self._kills: dict[str, tuple[float, float]] = {}  # of a killed job that runs: next try, delay after it
         self._busy: set[str] = set()
         self._wake = threading.Condition()
         jobs.subscribe(self._add)
@@ -122,7 +123,7 @@ class Keeper:
             return
         live = {view.id for view in views if not view.state.is_completed}
         with self._wake:
-            self._kills = {job_id: since for job_id, since in self._kills.items() if job_id in live}
+            self._kills = {job_id: next_try for job_id, next_try in self._kills.items() if job_id in live}
             self._due.update(view.id for view in views if not self._is_done(view, now))
         self._remove_left_inputs(views)
 
@@ -166,14 +167,20 @@ class Keeper:
                 self._wake.notify_all()
 
     def _ensure_killed(self, view: View) -> None:
-        """The signal is sent by the shell of the job's image, which may be any program that says that it did so."""
+        """
+        The signal is sent by the shell of the job's image, which may be any program that says that it did so.
+
+        The cluster of a nested job is its user's, and may not answer: each further try comes later.
+        """
         if view.stored.asked != Asked.KILL or not view.state.has_run:
             return
         now = self._clock.monotonic()
         with self._wake:
-            since = self._kills.setdefault(view.id, now)
-        if now - since >= _KILL_S:
-            self._cluster.patch_pod(view.state.pod, END_NOW)
+            due, delay_s = self._kills.setdefault(view.id, (now + _KILL_S, _KILL_S))
+            if now < due:
+                return
+            self._kills[view.id] = (now + delay_s, min(2 * delay_s, _MOST_KILL_S))
+        self._cluster.patch_pod(view.state.pod, END_NOW)
 
     def _ensure_service(self, view: View) -> None:
         if not view.job.service_ports:

@@ -100,7 +100,7 @@ def read_state(
         return State(Status.PENDING, _explain_no_pod(stored, warning), changed=stored.submitted)
     if isinstance(state.get("running"), dict):
         return _read_running(stored, pod, state["running"], base)
-    message = _explain_deletion(pod) or _explain_pending(pod, warning)
+    message = _explain_deletion(stored, pod) or _explain_pending(pod, warning)
     return _replace(base, Status.PENDING, message, changed=stored.submitted)
 
 
@@ -250,10 +250,10 @@ def _read_running(stored: Stored, pod: Kept, running: Mapping[str, Any], base: S
     status, doing = Status.RUNNING, "stopping" if stored.asked else ""
     if stored.is_suspended:
         status, doing = Status.SUSPENDED, "suspended by its user"
-    return _replace(base, status, "; ".join(filter(None, (doing, _explain_deletion(pod)))), **more)
+    return _replace(base, status, "; ".join(filter(None, (doing, _explain_deletion(stored, pod)))), **more)
 
 
-def _explain_deletion(pod: Kept) -> str:
+def _explain_deletion(stored: Stored, pod: Kept) -> str:
     """
     "" for a pod that nobody deletes. Pod and Kubernetes Job stay as they are until the node has ended the container,
     which a lost node never does.
@@ -261,14 +261,13 @@ def _explain_deletion(pod: Kept) -> str:
     until = read_time(pod["metadata"].get("deletionTimestamp"))
     if until is None:
         return ""
-    why, node = _disruption(pod), (pod.get("spec") or {}).get("nodeName")
+    why = _disruption(pod)
     deleted = f"its pod is being deleted ({why})" if why else "its pod is being deleted"
-    if not node:
+    name = (pod.get("spec") or {}).get("nodeName")
+    if not name:
         return deleted
-    return (
-        f"{deleted}; if it does not end by {until:%Y-%m-%d %H:%M:%S} UTC, its node {node} may be lost: "
-        "ask an administrator"
-    )
+    node = "its node" if stored.job.nested else f"its node {name}"  # a cluster inside does not say which one
+    return f"{deleted}; if it does not end by {until:%Y-%m-%d %H:%M:%S} UTC, {node} may be lost: ask an administrator"
 
 
 def _explain_no_pod(stored: Stored, warning: str) -> str:

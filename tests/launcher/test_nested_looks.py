@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -490,11 +491,14 @@ def test_an_output_that_sends_nothing_more_is_closed_when_its_time_is_over(
     look_at_all()
     world.wait_for(lambda: bool(logs.opened))
     world.wait_for(lambda: bool(world.nested.looks._logs))
+    known = world.nested._known.find(job_id)
+    assert known is not None
+    known.due += 120  # or the next look may begin before this test sees the end of this one
     world.clock.advance(61)
     world.wait_for(lambda: not world.nested.looks._busy)
     assert not world.outputs.has(job_id), "a part of an output is none"
     logs.slow.clear()
-    world.clock.advance(11)
+    world.clock.advance(121)
     world.wait_for(lambda: world.outputs.has(job_id))
 
 
@@ -513,6 +517,27 @@ def test_one_user_has_a_share_of_the_savers(
     look_at_all()
     world.wait_for(lambda: world.outputs.has(other))
     assert len(logs.opened) == 2
+
+
+def test_an_output_that_waits_for_its_turn_is_not_given_up(world: World, logs: SlowLogs) -> None:
+    """After an outage of more than ten minutes, all outputs of a user are old and come at once."""
+    ended = []
+    for _ in range(3):
+        ended.append(world.run())
+        world.end(ended[-1])
+    world.clock.advance(GIVE_UP_S + 1)
+    logs.slow += ended[:2]
+    with ThreadPoolExecutor(2) as pool:
+        saves = [pool.submit(world.nested.looks.look, job_id) for job_id in ended[:2]]
+        world.wait_for(lambda: len(logs.opened) == 2)
+        world.nested.looks.look(ended[2])
+        assert not world.is_over(ended[2])
+        logs.ends.set()
+        for save in saves:
+            save.result(PATIENCE_S)
+    world.nested.looks.look(ended[2])
+    assert world.outputs.has(ended[2])
+    assert world.is_over(ended[2])
 
 
 def test_a_cluster_whose_record_this_process_has_not_seen_is_not_ended(

@@ -32,6 +32,7 @@ from kns.model.errors import (
     UnavailableError,
     clip,
 )
+from kns.model.reading.event_time import read_event_time
 from kns.plain import names
 from kns.plain.kept import read_name, read_nested_note
 from kns.plain.ports import MIXED, Cluster, Kept, LogStream
@@ -70,7 +71,7 @@ class Looks:
         self._outputs = outputs
         self._clock = clock
         self._mark = mark
-        self._busy: set[str] = set()  # jobs that a worker has or will look at
+        self._busy: dict[str, bool] = {}  # jobs that a worker has or will look at: whether they have ended
         self._unseen: set[str] | None = None  # live jobs of the first list that were not looked at; None before it
         self._saves: Counter[str] = Counter()  # by user
         self._logs: dict[str, tuple[float, LogStream]] = {}  # by job: until when its output may be read
@@ -96,18 +97,27 @@ class Looks:
                 except UnavailableError:  # before the caches are filled
                     stop.wait(_SOON_S)
                     continue
-                for job_id in self._take(due):
-                    (savers if self._has_ended(job_id) else pool).submit(self._look_safely, job_id)
+                for job_id, has_ended in self._take(due).items():
+                    (savers if has_ended else pool).submit(self._look_safely, job_id)
                 self._end_orphans_safely()
                 stop.wait(max(_SOON_S, min(1.0, len(due) / LOOKS_PER_S)))
 
-    def _take(self, due: Sequence[str]) -> Sequence[str]:
-        """The next jobs, each for one worker at a time."""
+    def _take(self, due: Sequence[str]) -> Mapping[str, bool]:
+        """
+        The next jobs, each for one worker at a time, and whether each has ended. No more than workers can begin soon: a
+        job that is submitted meanwhile comes before those that wait here.
+        """
         with self._lock:
             if self._unseen is None:
                 self._unseen = {job_id for job_id in due if not self._has_ended(job_id)}
             self._unseen &= {*due, *self._busy}
-            taken = due[: int(LOOKS_PER_S)]
+            busy, taken = Counter(self._busy.values()), dict[str, bool]()
+            room = {True: 2 * _SAVERS - busy[True], False: 2 * _WORKERS - busy[False]}
+            for job_id in due:
+                has_ended = self._has_ended(job_id)
+                if room[has_ended] > 0 and len(taken) < LOOKS_PER_S:
+                    taken[job_id] = has_ended
+                    room[has_ended] -= 1
             self._busy.update(taken)
             return taken
 
@@ -148,7 +158,7 @@ class Looks:
             log.exception("nested_jobs_crashed", job=job_id)
         finally:
             with self._lock:
-                self._busy.discard(job_id)
+                self._busy.pop(job_id, None)
                 if self._unseen is not None:
                     self._unseen.discard(job_id)
 
@@ -234,7 +244,11 @@ class Looks:
         pod = str(stored.end.get("pod") or "")
         is_saved = not (stored.end.get("hasRun") and pod) or self._outputs.has(stored.id)
         if not is_saved:
-            is_saved = self._save(stored, known, pod)
+            saved = self._save(stored, known, pod)
+            if saved is None:  # it has its turn
+                known.due = self._clock.monotonic() + _EACH_S
+                return
+            is_saved = saved
         age_s = (self._clock.now() - ended).total_seconds() if ended else LINGER_S
         lingers = bool(stored.end.get("hasRun")) and age_s < LINGER_S
         if (is_saved and not lingers) or age_s > GIVE_UP_S:
@@ -242,12 +256,12 @@ class Looks:
             self._records.patch_job(stored.id, {"metadata": {"annotations": {names.NESTED_OVER: "true"}}})
             self._known.forget(stored.id)
 
-    def _save(self, stored: Stored, known: KnownJob, pod: str) -> bool:
-        """Whether there is nothing left to save. False also if the user's other outputs must be saved first."""
+    def _save(self, stored: Stored, known: KnownJob, pod: str) -> bool | None:
+        """Whether there is nothing left to save; None if the user's other outputs must be saved first."""
         user = stored.job.user
         with self._lock:
             if self._saves[user] >= _MOST_SAVES_OF_ONE:
-                return False
+                return None
             self._saves[user] += 1
         try:
             return self._read_output(stored, known, pod)
@@ -315,20 +329,19 @@ class Looks:
             self._known.announce(job_id)
 
     def _read_warning(self, known: KnownJob, job_id: str) -> str:
-        query = {"fieldSelector": "type=Warning", "limit": str(_MOST_WARNINGS)}
+        """
+        The newest warning about the job's pod, or about its Kubernetes Job if there is no pod. Of one object alone: a
+        list has the Events in the order of their names, and the user's other objects may have any number of them.
+        """
+        pod = choose_pod(known.pods)
+        about = job_id if pod is None else pod["metadata"]["name"]
+        query = {"fieldSelector": f"type=Warning,involvedObject.name={about}", "limit": str(_MOST_WARNINGS)}
         try:
             found = known.client.request("GET", f"/api/v1/namespaces/{INSIDE}/events", query=query)
-            about = [
-                (str(each.get("lastTimestamp") or each["metadata"].get("creationTimestamp") or ""), each)
-                for each in found.get("items") or ()
-                if str((each.get("involvedObject") or {}).get("name", "")).startswith(job_id)
-            ]
+            newest = max(found.get("items") or (), key=read_event_time, default=None)
         except (KnsError, KeyError, TypeError, AttributeError):
             return known.text
-        if not about:
-            return ""
-        newest = max(about, key=lambda pair: pair[0])[1]
-        return clip(f"{newest.get('reason', '')}: {newest.get('message', '')}")
+        return "" if newest is None else clip(f"{newest.get('reason', '')}: {newest.get('message', '')}")
 
     def _end_orphans_safely(self) -> None:
         if self._clock.monotonic() < self._orphans_at:
