@@ -12,13 +12,13 @@ from kns.cli.exits import CommandError, Exit, explain_client_error, print_error
 from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
 from kns.cli.screen import Format, Screen
 from kns.cli.session import Session, get_session
-from kns.cli.waiting import Patient, describe_end, poll
+from kns.cli.waiting import Patient, describe_end, is_passing, poll
 from kns.client import Client, ClientError, ResponseError
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import JobState, Rest
 from kns.model.reading.duration import format_walltime, parse_walltime
 
-_NOT_FOUND = 404
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
 
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the job has ended and everything of it is removed.")]
 
@@ -237,12 +237,20 @@ class _Errors:
 
     @contextmanager
     def collected(self, job: object = None) -> Iterator[None]:
-        """An error ends the block. The client's errors do not name the job, so `job` does if there are several."""
+        """
+        An error ends the block. The client's errors do not name the job, so `job` does if there are several.
+
+        Raises:
+            ClientError: kns does not answer, or does not accept the credentials. It would be the same with other jobs,
+                and each try with a wrong key counts as a failed login.
+        """
         try:
             yield
         except CommandError as error:
             self._add(error.status, str(error))
         except ClientError as error:
+            if is_passing(error) or (isinstance(error, ResponseError) and error.status == _UNAUTHORIZED):
+                raise
             status, sentence = explain_client_error(error)
             self._add(status, f"job {job}: {sentence}" if self._several else sentence)
 
@@ -294,17 +302,19 @@ def _await_all(
     Raises:
         CommandError: `timeout_s`, which is for all together, is over.
     """
-    waiting = {number: Patient() for number in numbers}
+    waiting, patient = dict.fromkeys(numbers), Patient()
 
     def list_waiting() -> str:
         return f"job {', '.join(map(str, waiting))}"
 
     with session.screen.busy(f"waiting for {list_waiting()}"):
         for _ in poll(session, timeout_s=timeout_s, goes_on=lambda: f"not done yet: {list_waiting()}"):
-            for number, patient in list(waiting.items()):
+            for number in list(waiting):
                 with errors.collected(number):
                     found = patient.ask(partial(client.detail, number))
-                    if found is None or not is_done(found):
+                    if found is None:  # kns does not answer now, also about the others
+                        break
+                    if not is_done(found):
                         continue
                 del waiting[number]
             if not waiting:

@@ -239,9 +239,8 @@ class Reconciler:
             requeues_s += made
         status, _ = self._meter(ctx, status)
         write_changed(self._writer, ctx.job, status)
-        follow_s = self._follow(ctx, status)
-        if follow_s is not None:
-            requeues_s.append(follow_s)
+        others_s = (self._follow(ctx, status), self._until_walltime(ctx.job, status, ctx.now))
+        requeues_s += [delay_s for delay_s in others_s if delay_s is not None]
         return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
 
     def _start_adopted(self, ctx: Context, status: JobStatus, index: int) -> Result:

@@ -44,7 +44,11 @@ _REMOVED_WITH_CONTENT = frozenset((
 ))  # fmt: skip
 _PAGES_KEPT = 16  # of the last pages; each has at most 1.3 MiB
 
-_TAG = re.compile(r"<(/?)([a-z][^ \t\n\f\r/>]*)([^>]*)", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][^ \t\n\f\r/>]*)", re.IGNORECASE)
+# The attributes of a tag, up to its `>`. A value in quotes may have one, too. No `<` elsewhere keeps the time linear.
+_SPACE, _WORD = r"[ \t\n\f\r]", r"""[^ \t\n\f\r"'<>]"""
+_ATTRIBUTE = rf"""(?![/=]){_WORD}+?(?:{_SPACE}*+={_SPACE}*+(?:"[^"]*+"|'[^']*+'|{_WORD}++)|(?=[ \t\n\f\r/>]))"""
+_ATTRIBUTES = re.compile(rf"(?:{_SPACE}++{_ATTRIBUTE})*+{_SPACE}*+/?(?=>)")
 # Tags whose end may be left out: an element of the same kind ends them, or they have no content.
 _ENDED_BY_NEXT = frozenset((
     "br", "col", "dd", "dt", "hr", "img", "input", "li", "link", "meta", "option", "p", "tbody", "td", "tfoot", "th",
@@ -120,10 +124,15 @@ def _is_modest(page: str) -> bool:
             opened[name] += 1
         if depth > MAX_DEPTH:
             return False
+        if name not in _OPENED_AGAIN:
+            continue
+        attributes = _ATTRIBUTES.match(page, tag.end())
+        if attributes is None:  # where the tag ends is not clear
+            return False
         if name == "a":
-            link = max(link, len(tag[0]) + _TAG_COSTS)
-        elif name in _OPENED_AGAIN:
-            again[tag[0]] += 1
+            link = max(link, len(tag[0] + attributes[0]) + _TAG_COSTS)
+        else:
+            again[tag[0] + attributes[0]] += 1
     text = link + sum(min(count, _MOST_EQUAL) * (len(each) + _TAG_COSTS) for each, count in again.items())
     return text * tags <= _MOST_OPENED_AGAIN
 

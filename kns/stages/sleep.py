@@ -94,7 +94,9 @@ def _sleep(ctx: Context) -> Outcome:
         _scale(ctx, control_plane, 0)
         return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, "the control plane is ending")
     if (control_plane.get("status") or {}).get("replicas") or list_pods(ctx, ctx.location.control_plane_selector):
-        return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, "the control plane is ending")
+        return Wait(
+            _until_next_look(ctx, first_s=_REQUEUE_AFTER_S), Reason.FALLING_ASLEEP, "the control plane is ending"
+        )
     left = _end_pods(ctx)
     if left:
         return Wait(_until_next_look(ctx), Reason.FALLING_ASLEEP, f"pods still ending: {left}")
@@ -218,10 +220,10 @@ def _is_app_ready(ctx: Context) -> bool:
     return ctx.world.cluster.has_ready_pod(ctx.namespace, selector)
 
 
-def _until_next_look(ctx: Context) -> float:
+def _until_next_look(ctx: Context, *, first_s: float = _LOOK_AFTER_S) -> float:
     """Seconds until kns looks again at what ends. The later it is, the longer, because a lost node may stay away."""
     late_s = (ctx.now - _began(ctx)).total_seconds() - ctx.site.grace_s - _LATE_S
-    return growing_delay_s(late_s, first_s=_LOOK_AFTER_S)
+    return growing_delay_s(late_s, first_s=first_s)
 
 
 def _elapsed_s(ctx: Context) -> float:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kns.model import names
+from kns.model.errors import TransientError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.model.site import VirtualKubernetes
@@ -38,6 +39,7 @@ _PROBE_AFTER_S = 0.2  # each try costs two reads of the host and one request ins
 _PROBE_SHARE = 0.05  # of the time since the start: a slow one is asked ever less often
 _SETTLE_S = 30.0  # the kubelet's probes report what kns asked itself one or two seconds later, on a busy node ten
 _DRAIN_AFTER_S = 1.0
+_LATE_LOOKS_S = 30.0  # of a new leader at a cluster that should have been there already
 _STARTING = "the control plane is starting"  # the same text until something blocks it: each new text is a write
 _STABLE_S = 60.0  # longer than a crashing control plane is ready between two crashes
 # Without a volume, and with one. The kind was decided when the job was made; the setting may have changed since.
@@ -49,14 +51,12 @@ def ensure(ctx: Context) -> Outcome:
         return _check_control_plane(ctx)
     started = ctx.job.status.spawn_start_time or ctx.now
     left_s = ctx.site.spawn_delay_s - ctx.elapsed_since(started).total_seconds()
-    outcome = _spawn(ctx, started, left_s)
-    # The control plane decides first: it may have come up while there was no leader.
-    if isinstance(outcome, Wait) and left_s <= 0:
-        return Failed(
-            Reason.SPAWN_DELAY_PASSED,
-            f"the virtual cluster was not running after {ctx.site.spawn_delay_s} s: {outcome.message}",
-        )
-    return outcome
+    if left_s <= 0:
+        return _look_late(ctx, started)
+    if _observe_control_plane(ctx) is None:
+        _create(ctx)
+        return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
+    return _look(ctx, started, left_s)
 
 
 def remove(ctx: Context) -> Outcome:
@@ -78,15 +78,38 @@ def drain(ctx: Context) -> Outcome:
     return Wait(_DRAIN_AFTER_S, Reason.GRACE, f"pods still ending: {left}") if left else Done()
 
 
-def _spawn(ctx: Context, started: datetime, left_s: float) -> Outcome:
+def _look_late(ctx: Context, started: datetime) -> Outcome:
+    """
+    The end of the spawn, unless the virtual cluster came up while there was no leader. A new leader gives one whose
+    syncer runs some looks, because it may answer slowly after an outage.
+    """
+    try:
+        outcome = _look(ctx, started, _REQUEUE_AFTER_S)
+    except UnavailableError:  # the host does not answer, so nothing is known
+        raise
+    except TransientError as error:
+        outcome = Wait(_REQUEUE_AFTER_S, Reason.SPAWNING, str(error))
+    is_new = ctx.leading_since is not None and (ctx.now - ctx.leading_since).total_seconds() < _LATE_LOOKS_S
+    if not isinstance(outcome, Wait) or (is_new and _is_up(ctx, _observe_control_plane(ctx))):
+        return outcome
+    limit_s = ctx.site.spawn_delay_s
+    said = f"the virtual cluster was not running after {limit_s} s: {outcome.message}"
+    return Failed(Reason.SPAWN_DELAY_PASSED, said)
+
+
+def _is_up(ctx: Context, control_plane: Object | None) -> bool:
+    """Whether the virtual cluster's API may answer."""
+    return control_plane is not None and (_has_ready(control_plane) or _runs_syncer(_control_plane_pods(ctx)))
+
+
+def _look(ctx: Context, started: datetime, left_s: float) -> Outcome:
+    """Whether the virtual cluster runs. `left_s`: the longest wait until the next look."""
     control_plane = _observe_control_plane(ctx)
     if control_plane is None:
-        if left_s > 0:
-            _create(ctx)
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
     # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
     pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
-    if not is_ready and not _runs_syncer(pods):
+    if not _is_up(ctx, control_plane):
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
     after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
     if not _answers(ctx):

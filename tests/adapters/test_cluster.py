@@ -643,6 +643,18 @@ def test_pages_of_events_end(
     assert timeouts == pytest.approx([_LIST_TIMEOUT_S - page_s * number for number in range(pages)])
 
 
+def test_a_page_of_events_that_does_not_come_leaves_those_before(
+    host: Host, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(method: str, path: str, *, query: dict[str, str], read_timeout_s: float) -> Object:
+        if "continue" in query:
+            raise UnavailableError("no answer")
+        return {"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "first"}}]}
+
+    monkeypatch.setattr(client, "request", answer)
+    assert [event["metadata"]["name"] for event in host.cluster.list_events("a")] == ["first"]
+
+
 def test_metadata_is_all_that_is_read_of_a_secret(host: Host, server: ApiServer) -> None:
     """There are many records and outputs, and their contents are not needed here."""
     assert list(host.cluster.list_metadata(Kind.SECRET, "kns")) == []

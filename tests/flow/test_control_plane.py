@@ -1,10 +1,11 @@
 """The control plane of a virtual cluster over a simulated host: it is late, lost or replaced."""
 
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
-from kns.model.errors import UnavailableError
+from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.ports import Kind, Object
@@ -40,6 +41,43 @@ def test_a_control_plane_that_came_up_without_a_leader_starts_the_job(sim: Simul
         sim.host.settle()
     sim.clock.advance(sim.site.spawn_delay_s + 1)
     sim.run(until="serving")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_new_leader_looks_more_than_once_at_a_late_control_plane(
+    sim: Simulation, job: JobBuilder, answers: bool
+) -> None:
+    """After an outage of the whole host a call into a virtual cluster takes longer than a reconcile waits for it."""
+    sim.submit(job)
+    sim.run(until="wait")
+    for _ in range(10):
+        sim.host.settle()
+    sim.clock.advance(sim.site.spawn_delay_s + 1)
+    sim.leading_since, sim.virtual.ready = sim.clock.now(), False
+    assert sim.step().summary == "wait"
+    sim.virtual.ready = answers
+    sim.clock.advance(31)
+    assert (sim.step().summary == "ended") is not answers
+
+
+def test_an_error_of_each_look_does_not_outlast_the_spawn_delay(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim.submit(job)
+    sim.run(until="wait")
+    for _ in range(10):
+        sim.host.settle()
+
+    def refuse(*_: object) -> NoReturn:
+        raise ForbiddenError("secrets is forbidden")
+
+    monkeypatch.setattr("kns.stages.vcluster.read_kubeconfig", refuse)
+    with pytest.raises(ForbiddenError):
+        sim.step()
+    sim.clock.advance(sim.site.spawn_delay_s + 1)
+    assert sim.step().summary == "ended"
+    assert sim.job.status.reason == Reason.SPAWN_DELAY_PASSED
+    assert "forbidden" in str(sim.job.status.message)
 
 
 def test_nothing_is_made_for_a_control_plane_that_is_too_late(sim: Simulation, job: JobBuilder) -> None:

@@ -15,7 +15,7 @@ from kns.adapters.recent import RecentObjects
 from kns.adapters.retry import retry_while_forbidden
 from kns.model import names
 from kns.model.catalog.free import NOTHING, Amounts, Selector, add_amounts, read_selector
-from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError
+from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, TransientError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
@@ -28,7 +28,7 @@ _NAMESPACE, _ADDRESS, _MEMBER = "namespace", "address", "member"  # the indexes 
 _REQUESTS = ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu")
 _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
-_LOG_TIMEOUT_S = 5.0  # without a byte, however long the log takes: a lost node's kubelet never answers
+_LOG_TIMEOUT_S = 10.0  # without a byte, however long the log takes: a lost node's kubelet never answers
 _LEAST_S = 2.0  # for another page of Events
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
@@ -190,7 +190,12 @@ class KubeCluster:
         newest: list[Object] = []
         end, left_s = self._clock.monotonic() + _LIST_TIMEOUT_S, _LIST_TIMEOUT_S
         for _ in range(MOST_EVENTS_READ // MOST_EVENTS):
-            found = self._client.request("GET", path, query=query, read_timeout_s=left_s)
+            try:
+                found = self._client.request("GET", path, query=query, read_timeout_s=left_s)
+            except TransientError:
+                if newest:  # what was read is an answer
+                    break
+                raise
             page = map(keep_event, found["items"] or ())  # null if the list is empty
             newest = heapq.nlargest(most, [*newest, *page], key=read_event_time)
             token, left_s = (found.get("metadata") or {}).get("continue"), end - self._clock.monotonic()

@@ -268,6 +268,9 @@ BOLD = "".join(f"<b title={number}>" for number in range(100))
         ("the same, ended where they cannot be", f"<p>{BOLD}<table><td>{'</b>' * 100}</table>" + "<p>x" * 3000),
         ("the same, ended in a comment", f"<p>{BOLD}<!-- {'</b>' * 100} -->" + "<p>x" * 3000),
         ("one bold tag with a long attribute", f"<p><b title={'x' * 30_000}>" + "<p>x" * 3000),
+        ("a long attribute that seems to end early", f"<p><b title='>{'x' * 30_000}'>" + "<p>x" * 3000),
+        ("the same behind a quote in quotes", f"""<p><b lang='"' title=">{"x" * 30_000}">""" + "<p>x" * 3000),
+        ("the same behind a value that has a quote", f"""<p><b lang=y=" title=">{"x" * 30_000}">""" + "<p>x" * 3000),
         ("a long link, which each block opens again", f"<a title={'x' * 30_000}>" + "<div>" * 400 + "</a>" * 100),
     ],
 )
@@ -285,6 +288,7 @@ def test_a_page_that_is_costly_to_clean_is_left_out(sentence: str, page: str) ->
         ("paragraphs without an end", "<p>text <em>x</em>" * 3000),
         ("many links", "".join(f'<p><a href="https://h.example.org/{page}">{page}</a></p>' for page in range(1000))),
         ("a long text", "<p>" + "word " * 12_000),
+        ("attributes of all forms", """<p><a href=https://h.example.org/?a=b title = 'x > y' hidden >""" + "x</a>"),
     ],
 )
 def test_a_long_page_is_shown(sentence: str, page: str) -> None:
