@@ -53,7 +53,9 @@ def _end_of(status: JobStatus) -> tuple[Any, ...]:
 class WitnessedHost(FakeHost):
     """
     No object is created twice, such as the init job or the control plane. Only pods are: all of them once something was
-    scaled, and the tenant's once the quota of a sleep was lifted. A job that wakes gets new ones.
+    scaled, and the tenant's once the quota of a sleep was lifted: a job that wakes gets new ones. A removal goes on if
+    the host refuses that quota. If the deletion of the namespace fails as well, the syncer replaces the tenant's pods,
+    and the next try ends them, too.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -70,6 +72,10 @@ class WitnessedHost(FakeHost):
             return super().put(kind, namespace, name, obj)
         assert self.made[what] == 1, f"{what} was made again"
         return super().put(kind, namespace, name, obj)
+
+    def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
+        self._has_lifted |= self._may_create_pod(namespace)
+        super().delete_pods(namespace, selector, grace_s=grace_s)
 
     def settle(self) -> None:
         """The quota of each job is used so much that it may have refused pods."""
