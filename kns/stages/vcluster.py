@@ -90,16 +90,16 @@ def _look_late(ctx: Context, started: datetime) -> Outcome:
     except TransientError as error:
         outcome = Wait(_REQUEUE_AFTER_S, Reason.SPAWNING, str(error))
     is_new = ctx.leading_since is not None and (ctx.now - ctx.leading_since).total_seconds() < _LATE_LOOKS_S
-    if not isinstance(outcome, Wait) or (is_new and _is_up(ctx, _observe_control_plane(ctx))):
+    if not isinstance(outcome, Wait) or (is_new and _is_up(_observe_control_plane(ctx), _control_plane_pods(ctx))):
         return outcome
     limit_s = ctx.site.spawn_delay_s
     said = f"the virtual cluster was not running after {limit_s} s: {outcome.message}"
     return Failed(Reason.SPAWN_DELAY_PASSED, said)
 
 
-def _is_up(ctx: Context, control_plane: Object | None) -> bool:
+def _is_up(control_plane: Object | None, pods: Sequence[Object]) -> bool:
     """Whether the virtual cluster's API may answer."""
-    return control_plane is not None and (_has_ready(control_plane) or _runs_syncer(_control_plane_pods(ctx)))
+    return control_plane is not None and (_has_ready(control_plane) or _runs_syncer(pods))
 
 
 def _look(ctx: Context, started: datetime, left_s: float) -> Outcome:
@@ -109,7 +109,7 @@ def _look(ctx: Context, started: datetime, left_s: float) -> Outcome:
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _STARTING)
     # kns asks the API itself. The kubelet's probes say a second or more later that it answers.
     pods, is_ready = _control_plane_pods(ctx), _has_ready(control_plane)
-    if not _is_up(ctx, control_plane):
+    if not _is_up(control_plane, pods):
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
     after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
     if not _answers(ctx):
