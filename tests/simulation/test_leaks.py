@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import pytest
 
 from kns.model.job.job import StopReason
+from kns.model.reading.json_text import read_json
 from tests.builders import a_job
 from tests.simulation.faults import FAULTS, Fault
 from tests.simulation.installation import Installation
@@ -48,6 +49,8 @@ def test_lives_with_faults_leave_nothing_behind(deaths: bool) -> None:
     world.gate.plan = plan
     first = world.process
     _live(world, chance, range(1, WARM_UP))  # objects that are created once, at first use, exist by now
+    for number in range(100_000):  # the parser keeps short strings in a table of 16 384, which lives fill slowly
+        read_json(b'"%d"' % number)
     objects, blocks = _count_objects(), sys.getallocatedblocks()
     _live(world, chance, range(WARM_UP, WARM_UP + LIVES))
     assert world.gate.struck > LIVES
