@@ -32,7 +32,7 @@ def build_admin_kubeconfig(certs: Mapping[str, Any], service: Mapping[str, Any])
     read. The server is the Service's ClusterIP: the serving certificate includes it, and it needs no DNS.
     """
     encoded = (certs.get("data") or {}).get("admin.conf")
-    server = _server(service)
+    server = find_server(service)
     return _build_admin(encoded, server) if encoded and server else None
 
 
@@ -54,7 +54,7 @@ def build_shell_kubeconfig(location: Location, access: Mapping[str, Any], servic
     """
     data = access.get("data") or {}
     authority, token = data.get("certificate-authority"), data.get("token")
-    server = _server(service)
+    server = find_server(service)
     if not authority or not token or not server:
         return None
     try:
@@ -62,6 +62,14 @@ def build_shell_kubeconfig(location: Location, access: Mapping[str, Any], servic
     except ValueError:
         return None
     return _build(location.vcluster, server, authority, user_name=names.SHELL, user=user)
+
+
+def find_server(service: Mapping[str, Any]) -> str | None:
+    """The URL of the virtual cluster's API: the ClusterIP of its Service `Location.vcluster`; None if it has none."""
+    address = (service.get("spec") or {}).get("clusterIP")
+    if not address or address == "None":
+        return None
+    return f"https://[{address}]:{API_PORT}" if ":" in address else f"https://{address}:{API_PORT}"
 
 
 def _read_certificates(encoded: str) -> tuple[str, dict[str, str]] | None:
@@ -92,10 +100,3 @@ def _build(name: str, server: str, authority: str, *, user_name: str, user: Mapp
         "current-context": name,
     }
     return json.dumps(config, indent=1)
-
-
-def _server(service: Mapping[str, Any]) -> str | None:
-    address = (service.get("spec") or {}).get("clusterIP")
-    if not address or address == "None":
-        return None
-    return f"https://[{address}]:{API_PORT}" if ":" in address else f"https://{address}:{API_PORT}"

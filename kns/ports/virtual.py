@@ -28,6 +28,10 @@ class VirtualClusters(Protocol):
     tenant can change what the kubeconfig is made from.
     """
 
+    def listens(self, namespace: str, server: str) -> bool:
+        """Whether something accepts connections at the address of this URL (`https://10.96.0.7:443`)."""
+        ...
+
     def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         """Whether the virtual cluster's API answers and its default ServiceAccount exists."""
         ...

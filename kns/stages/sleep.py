@@ -20,7 +20,7 @@ from kns.model.job.conditions import APP_STARTS, CLUSTER_STARTS, ConditionType, 
 from kns.objects.target import explain_unfit, select_target_pods
 from kns.ports import Context, Kind, Object
 from kns.stages import ingress, namespace
-from kns.stages.access import read_kubeconfig
+from kns.stages.access import answers
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.patience import growing_delay_s
@@ -117,7 +117,7 @@ def _wake(ctx: Context) -> Outcome:
     _scale_shell(ctx, 1)
     pods = list_pods(ctx, ctx.location.control_plane_selector)
     is_ending = any(pod["metadata"].get("deletionTimestamp") is not None for pod in pods)  # it was falling asleep
-    if is_ending or not (control_plane.get("status") or {}).get("readyReplicas") or not _answers(ctx):
+    if is_ending or not (control_plane.get("status") or {}).get("readyReplicas") or not answers(ctx):
         return _await_control_plane(ctx, control_plane)
     if _elapsed_s(ctx) >= ctx.site.target_limit_s or _is_app_ready(ctx):
         return Done()
@@ -178,11 +178,6 @@ def _end_pods(ctx: Context) -> int:
         if any(stays_longer(pod, seconds) for pod in pods) and not has_foreign_namespace(ctx):
             cluster.delete_pods(ctx.namespace, selector, grace_s=seconds)
     return left
-
-
-def _answers(ctx: Context) -> bool:
-    kubeconfig = read_kubeconfig(ctx)
-    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(ctx.namespace, kubeconfig)
 
 
 def _await_control_plane(ctx: Context, control_plane: Object) -> Outcome:

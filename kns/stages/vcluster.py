@@ -26,7 +26,7 @@ from kns.objects.namespace import counts_own_pods
 from kns.objects.prepared_state import build_database, build_state_files
 from kns.objects.vcluster import build_syncer_binding
 from kns.ports import Context, Kind, Object
-from kns.stages.access import read_kubeconfig
+from kns.stages.access import answers
 from kns.stages.layout import build_chart_values, choose_layout
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.pods import find_blocker, list_pods
@@ -112,7 +112,7 @@ def _look(ctx: Context, started: datetime, left_s: float) -> Outcome:
     if not _is_up(control_plane, pods):
         return Wait(min(_REQUEUE_AFTER_S, left_s), Reason.SPAWNING, _describe(ctx))
     after_s = min(max(_PROBE_AFTER_S, _PROBE_SHARE * ctx.elapsed_since(started).total_seconds()), left_s)
-    if not _answers(ctx):
+    if not answers(ctx):
         if is_ready:
             return Wait(after_s, Reason.WAITING_FOR_API, "waiting for the virtual cluster's API")
         return Wait(after_s, Reason.SPAWNING, _describe(ctx))
@@ -178,11 +178,6 @@ def _build_state(ctx: Context, objects: Sequence[Object]) -> Mapping[str, bytes]
     # The same content at each try: the pod may exist already, although this replica does not see it.
     database = build_database(state, now=ctx.job.status.spawn_start_time or ctx.now, seed=ctx.job.uid)
     return build_state_files(state, database)
-
-
-def _answers(ctx: Context) -> bool:
-    kubeconfig = read_kubeconfig(ctx)
-    return kubeconfig is not None and ctx.world.virtual_clusters.is_ready(ctx.namespace, kubeconfig)
 
 
 def _has_ready(control_plane: Object) -> bool:

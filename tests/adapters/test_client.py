@@ -256,14 +256,16 @@ def test_an_object_larger_than_the_bounds_of_an_answer_is_applied(server: ApiSer
     assert stored["data"] == info["data"]
 
 
-def test_a_virtual_cluster_that_does_not_listen_costs_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr("kns.adapters.kube.virtual.connect_to", lambda *args, **rest: made.append(args))
-    with socket.socket() as taken:  # bound, and nobody listens
-        taken.bind(("127.0.0.1", 0))
-        address = f"https://127.0.0.1:{taken.getsockname()[1]}"
-        assert not KubeVirtualClusters().is_ready("kns-job-7", json.dumps(kubeconfig_for(address)))
-    assert made == []
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "[::1]")])
+def test_a_virtual_cluster_listens_when_it_accepts_connections(family: socket.AddressFamily, host: str) -> None:
+    with socket.socket(family) as taken:
+        taken.bind((host.strip("[]"), 0))
+        server = f"https://{host}:{taken.getsockname()[1]}"
+        assert not KubeVirtualClusters().listens("kns-job-7", server)
+        taken.listen()
+        assert KubeVirtualClusters().listens("kns-job-7", server)
+        with pytest.raises(UnavailableError, match="no longer the leader"):
+            KubeVirtualClusters(may_work=lambda: False).listens("kns-job-7", server)
 
 
 def test_every_call_has_a_timeout() -> None:

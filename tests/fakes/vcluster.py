@@ -50,6 +50,7 @@ def _build_pod(name: str, values: Mapping[str, Any]) -> Object:
 
 class FakeVirtualClusters:
     def __init__(self) -> None:
+        self.listening = True
         self.ready = True
         self.asked: list[str] = []
         self.namespaces = {"default"}
@@ -57,6 +58,9 @@ class FakeVirtualClusters:
         self.retried: list[str] = []  # "namespace/name" of each pod whose syncer was woken
         self.marks: set[str] = set()  # of stage prepare, of all jobs
         self.fault: Exception | None = None
+
+    def listens(self, namespace: str, server: str) -> bool:
+        return self.listening
 
     def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         self.asked.append(kubeconfig)

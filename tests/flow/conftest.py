@@ -182,7 +182,7 @@ _REQUESTS = {
         *("read", "list_objects", "list_events", "list_metadata", "has_ready_pod", "pod_log"),
         *("apply", "delete", "delete_pods", "scale", "claim"),
     ),
-    "virtual": ("is_ready", "apply", "find_namespaces", "retry_pods"),
+    "virtual": ("listens", "is_ready", "apply", "find_namespaces", "retry_pods"),
 }
 
 

@@ -1,5 +1,6 @@
 """The control plane of a virtual cluster over a simulated host: it is late, lost or replaced."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import NoReturn
 
@@ -43,6 +44,27 @@ def test_a_control_plane_that_came_up_without_a_leader_starts_the_job(sim: Simul
     sim.run(until="serving")
 
 
+def test_a_look_at_a_cluster_that_does_not_listen_yet_reads_nothing(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    """A start looks at it some ten times. Secret and Service at each look were a third of the reads of a start."""
+    sim.virtual.listening = False
+    sim.submit(job)
+    sim.run(until="wait")
+    for _ in range(10):
+        sim.host.settle()
+    sim.step()
+    requests.clear()
+    for _ in range(5):
+        sim.clock.advance(1)
+        assert sim.step().summary == "wait"
+    assert +requests == {"virtual.listens": 5}
+    assert sim.virtual.asked == []
+
+    sim.virtual.listening = True
+    sim.run(until="serving")
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_new_leader_looks_more_than_once_at_a_late_control_plane(
     sim: Simulation, job: JobBuilder, answers: bool
@@ -71,7 +93,7 @@ def test_an_error_of_each_look_does_not_outlast_the_spawn_delay(
     def refuse(*_: object) -> NoReturn:
         raise ForbiddenError("secrets is forbidden")
 
-    monkeypatch.setattr("kns.stages.vcluster.read_kubeconfig", refuse)
+    monkeypatch.setattr("kns.stages.vcluster.answers", refuse)
     with pytest.raises(ForbiddenError):
         sim.step()
     sim.clock.advance(sim.site.spawn_delay_s + 1)

@@ -88,6 +88,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "cluster.has_ready_pod": READ,
     "doors.list_addresses": READ,
     "renderer.render": CRASH | {"helm killed": Fault(_unavailable)},
+    "virtual_clusters.listens": CRASH | {"any error": Fault()},
     "virtual_clusters.is_ready": CRASH | {"any error": Fault()},
     "virtual_clusters.apply": WRITE,
     "virtual_clusters.find_namespaces": READ,

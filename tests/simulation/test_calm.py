@@ -125,6 +125,7 @@ def test_all_calls_are_reads_or_writes() -> None:
         "get",
         "current",
         "render",
+        "listens",
         "is_ready",
         "has_ready",
         "pod_log",

@@ -26,7 +26,7 @@ _KEPT_S = 90.0  # how long a result waits for its reconcile; longer than the lon
 
 @dataclass(slots=True)
 class _Call:
-    """The newest call of one job. Two calls with the same `request` and kubeconfig are interchangeable."""
+    """The newest call of one job. Two calls with the same `request`, which has the kubeconfig or URL, are one."""
 
     request: tuple[str, str]
     began: float
@@ -50,6 +50,12 @@ class IsolatedVirtualClusters:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="nested")
         self._calls: dict[str, _Call] = {}  # namespace of a job -> its newest call
         self._lock = threading.Lock()
+
+    def listens(self, namespace: str, server: str) -> bool:
+        try:
+            return self._call(namespace, (server, "listens"), lambda: self._inner.listens(namespace, server))
+        except UnavailableError:
+            return False
 
     def is_ready(self, namespace: str, kubeconfig: str) -> bool:
         try:

@@ -48,9 +48,10 @@ def _keep_own(obj: Object) -> Object:
 
 
 def _keep_own_service(service: Object) -> Object:
-    """Stages read `kns-target` only. Each job has more Services, of its control plane and its web shell."""
-    is_read = service["metadata"]["name"] == names.TARGET
-    return _keep_own(service) if is_read else {"metadata": _pick(service["metadata"], _IDENTITY)}
+    """Stages read all of `kns-target`, and the address of the control plane's Service. Each job may have more."""
+    if service["metadata"]["name"] == names.TARGET:
+        return _keep_own(service)
+    return {"metadata": _pick(service["metadata"], _IDENTITY), "spec": _pick(service.get("spec"), ("clusterIP",))}
 
 
 def _keep_claim(claim: Object) -> Object:
