@@ -67,7 +67,7 @@ def read_job_info(ctx: Context) -> JobInfo:
 def read_default_class(ctx: Context) -> Object | None:
     """The host's storage class for jobs; None if the site configures none or the host does not have it."""
     name = ctx.site.classes.default_storage_class
-    return ctx.world.cluster.read(Kind.STORAGE_CLASS, "", name) if name else None
+    return ctx.world.cluster.read_shared(Kind.STORAGE_CLASS, "", name) if name else None
 
 
 def read_client_info(ctx: Context) -> dict[str, str]:
