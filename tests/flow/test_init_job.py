@@ -338,6 +338,22 @@ def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> N
     assert sim.outputs.read(sim.record).lines() == ["one", "two", GAP, "four", "five"]
 
 
+def test_a_log_is_read_once_a_second_however_often_the_pod_changes(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    _start_init(sim, job)
+    sim.host.init_pod_status, sim.host.init_log = None, "one\n"
+    sim.host.settle()
+    sim.step()
+    requests.clear()
+    for number in range(30):
+        sim.host.init_log += f"{number}\n"
+        sim.host.settle()
+        sim.clock.advance(0.25)
+        sim.step()
+    assert 7 <= requests["host.pod_log"] <= 9
+
+
 def test_a_long_log_is_stored_rarely_and_at_its_end(sim: Simulation, job: JobBuilder) -> None:
     """Each time the whole log is written to the host's store, whatever makes kns reconcile meanwhile."""
     _start_init(sim, job)
