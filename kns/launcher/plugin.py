@@ -38,7 +38,8 @@ from kns.launcher.requests import (
     require_user,
 )
 from kns.launcher.shapes import build_state
-from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams, StatusStreams
+from kns.launcher.status_streams import StatusStreams
+from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, clip
 from kns.plain.jobs import EVERYBODY, PlainJobs, View

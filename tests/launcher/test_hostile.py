@@ -23,7 +23,8 @@ from kns.launcher.plugin import Plugin
 from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Options, Profile
 from kns.launcher.requests import TooManyError, parse_request
-from kns.launcher.streams import OutputStreams, ResourceStreams, StatusStreams
+from kns.launcher.status_streams import StatusStreams
+from kns.launcher.streams import OutputStreams, ResourceStreams
 from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
 from kns.plain import jobs as plain_jobs
 from kns.plain import names
@@ -648,8 +649,8 @@ def test_one_user_has_a_share_of_the_streams(
     kind: type[StatusStreams | ResourceStreams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An administrator, and a Launcher without authorization, ask as everybody and have no share but the whole."""
-    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 2)
-    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS", 6)
+    monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS_OF_ONE", 2)
+    monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS", 6)
     streams = kind(Jobs(make_view("a-1")), Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "ana", "a-1")
@@ -664,7 +665,7 @@ def test_one_user_has_a_share_of_the_streams(
 
 
 def test_a_refused_stream_is_an_error_of_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 0)
+    monkeypatch.setattr("kns.launcher.status_streams.MOST_STREAMS_OF_ONE", 0)
     plugin, sink = make_plugin(Jobs(make_view("a-1")))
     ask(plugin, 4, username="ana", jobId="*")
     (answer,) = sink.messages()

@@ -9,7 +9,7 @@ import pytest
 
 from kns.adapters.clock import SystemClock
 from kns.launcher.frames import FrameReader, Outbox
-from kns.launcher.streams import StatusStreams
+from kns.launcher.status_streams import StatusStreams
 from kns.model.errors import UnavailableError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
