@@ -168,6 +168,23 @@ def test_a_cluster_stays_a_minute_for_other_plugins_and_no_longer(world: World) 
     assert len(world.kns.seen) == calls, "a job that is over costs nothing"
 
 
+def test_a_side_car_that_cannot_be_ended_does_not_keep_the_cluster(world: World) -> None:
+    """Whoever is administrator inside may refuse changes of pods, and would have the cluster without an end."""
+    job_id = world.run()
+    world.kns.end_pod(job_id)
+    ended = world.kns.pod(job_id)["status"]["containerStatuses"]
+    world.kns.set_pod(job_id, containerStatuses=[*ended, {"name": "side-car", "state": {"running": {}}}])
+    world.kns.script(
+        "PATCH", pod_name(job_id), *[Answer(403, {"message": "admission webhook denied the request"})] * 10
+    )
+    world.nested.looks.look(job_id)
+    world.keeper.look(job_id)
+    assert world.jobs.find(job_id).stored.end
+    world.clock.advance(LINGER_S + 61)
+    world.nested.looks.look(job_id)
+    assert world.is_over(job_id)
+
+
 def test_an_output_that_cannot_be_read_does_not_keep_the_cluster(world: World) -> None:
     job_id = world.run()
     world.end(job_id)
