@@ -185,6 +185,35 @@ def test_a_side_car_that_cannot_be_ended_does_not_keep_the_cluster(world: World)
     assert world.is_over(job_id)
 
 
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_kill_that_its_cluster_does_not_carry_out_ends_the_cluster(world: World, *, is_up: bool) -> None:
+    """The cluster does not answer, or its administrator has a program of their own in the place of the shell."""
+    job_id = world.run()
+    world.jobs.control(job_id, Operation.KILL)
+    detail = build_detail(world.kns.find_one(job_id))
+    world.kns.script("GET", "/kns/job", *[Answer(200, detail, {"Content-Type": "application/json"})] * 3)
+    world.kns.find_one(job_id).is_up = is_up
+    world.nested.looks.look(job_id)
+    world.clock.advance(119)
+    world.nested.looks.look(job_id)
+    assert world.status(job_id) is Status.RUNNING
+    world.clock.advance(1)
+    world.nested.looks.look(job_id)
+    assert world.kns.find_one(job_id).ended
+    assert world.status(job_id) is Status.KILLED
+
+
+def test_a_kill_that_its_cluster_carries_out_leaves_the_output(world: World) -> None:
+    job_id = world.run()
+    world.jobs.control(job_id, Operation.KILL)
+    world.nested.looks.look(job_id)
+    world.end(job_id)
+    world.clock.advance(61)
+    world.nested.looks.look(job_id)
+    assert world.outputs.has(job_id)
+    assert world.status(job_id) is Status.KILLED
+
+
 def test_an_output_that_cannot_be_read_does_not_keep_the_cluster(world: World) -> None:
     job_id = world.run()
     world.end(job_id)

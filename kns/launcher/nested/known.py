@@ -19,7 +19,10 @@ from kns.plain.ports import Kept
 
 @dataclass(slots=True)
 class KnownJob:
-    """`inner` is the job's cluster. Whoever changes the fields holds `lock`."""
+    """
+    `inner` is the job's cluster. `due` and `killed` are monotonic times: of the next look, and of the first look after
+    a kill. Whoever changes the fields holds `lock`.
+    """
 
     number: int
     client: KubeClient
@@ -29,6 +32,7 @@ class KnownJob:
     text: str = ""
     failures: int = 0  # looks without an answer, one after the other
     due: float = 0.0
+    killed: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

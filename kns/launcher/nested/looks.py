@@ -47,6 +47,7 @@ _SOON_S = 0.5  # between two looks at a job that starts
 _EACH_S = 2.0  # between two looks at a job that runs
 _MOST_DOUBLINGS = 10  # of that; enough for the limit below, and a float holds no more than a thousand
 _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answer: its user may have broken it
+_KILL_S = 120.0  # for a kill to take effect inside: a try after at most 35 s, and the pod's grace period
 _LATE_S = 10.0  # between two looks at a job that has ended and whose cluster remains
 LINGER_S = 60.0  # from the end of a job to the end of its cluster: each plugin that knows the job saves the output
 GIVE_UP_S = 600.0  # an output that cannot be read does not keep the cluster longer
@@ -181,6 +182,8 @@ class Looks:
                 self._look_after_the_end(stored, known)
             else:
                 self._look_while_it_lives(obj, stored, known)
+                if stored.asked == Asked.KILL:
+                    self._ensure_killed(obj, stored, known)
 
     def _look_while_it_lives(self, obj: Kept, stored: Stored, known: KnownJob) -> None:
         try:
@@ -233,6 +236,16 @@ class Looks:
         why = "kns does not know it any more" if found is None else found.text
         status = Status.KILLED if had_run else Status.FAILED
         self._note_end(obj, status, f"its cluster has ended: {why}", has_run=had_run)
+
+    def _ensure_killed(self, obj: Kept, stored: Stored, known: KnownJob) -> None:
+        """The cluster is its user's, and may be broken or refuse a kill. Then the job ends with the whole cluster."""
+        now = self._clock.monotonic()
+        known.killed = now if known.killed is None else known.killed
+        if now - known.killed < _KILL_S or read_state(stored, obj, choose_pod(known.pods)).is_completed:
+            return
+        log.warning("nested_job_not_killed", job=stored.id, consequence="its cluster is ended")
+        self._site.terminate(known.number)
+        self._note_end(obj, Status.KILLED, "killed by its user, with its cluster, which did not do it", has_run=True)
 
     def _note_end(self, obj: Kept, status: Status, message: str, *, has_run: bool = False) -> None:
         state = State(status, clip(message), has_run=has_run, changed=self._clock.now())
