@@ -43,7 +43,7 @@ _ID = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # as the API server's: no word can come out
 _SUFFIX = 5
 _LONGEST_NAME = 63  # the name of a Kubernetes Job is also a label of its pod
-_NAME_TRIES = 5
+_CREATE_TRIES = 5
 _CONFLICT_TRIES = 5
 # A patch of a pod. Its deadline counts from its start, so the node ends its containers at once. The pod and its logs
 # stay.
@@ -260,7 +260,8 @@ class PlainJobs:
         stem = str(meta.pop("generateName", "") or meta.get("name", ""))[: _LONGEST_NAME - _SUFFIX]
         if not _ID.fullmatch(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
             raise InvalidInputError("job.tpl", f"makes the name {clip(stem)!r}; use lower-case letters, digits and -")
-        for _ in range(_NAME_TRIES):
+        problem: KnsError | None = None
+        for _ in range(_CREATE_TRIES):
             job_id = stem + "".join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))
             if job.stdin:
                 self._inputs.store(job_id, job.stdin, user=job.user)
@@ -270,12 +271,13 @@ class PlainJobs:
                 # The job may appear yet, though its user reads that it failed, and may submit it again.
                 self._note_failed(job_id)
                 raise
-            except AlreadyExistsError:
+            except (AlreadyExistsError, ConflictError) as error:  # a conflict is about a quota that many jobs change
                 self._inputs.discard(job_id)
+                problem = error
             except KnsError:
                 self._inputs.discard(job_id)
                 raise
-        raise UnavailableError(f"create Job {stem}...: {_NAME_TRIES} names are taken; submit the job again")
+        raise UnavailableError(f"{problem}; submit the job again") from problem
 
     def _note_failed(self, job_id: str) -> None:
         with self._lock:
