@@ -6,6 +6,7 @@ from the cluster, through its watch caches.
 `kns.plain.keeper`.
 """
 
+import contextlib
 import re
 import secrets
 import threading
@@ -304,7 +305,10 @@ class PlainJobs:
         try:
             self.ensure_service(created, job)
         except (RefusedError, InvalidInputError, ForbiddenError):
-            self._cluster.delete_job(created["metadata"]["name"], uid=created["metadata"]["uid"])
+            self._note_failed(read_name(created))  # so that the keeper deletes the job if this call does not
+            self._inputs.discard(read_name(created))
+            with contextlib.suppress(KnsError):
+                self._cluster.delete_job(read_name(created), uid=created["metadata"]["uid"])
             raise
         except KnsError:
             return

@@ -9,14 +9,17 @@ from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
-from kns.plain.objects import build_job
+from kns.plain.objects import build_job, build_service
 from kns.plain.ports import Object
 from tests.fakes.plain_cluster import MemoryCluster
 from tests.fakes.stores import FakeClock
 
 DAY_S = 24 * 3600
 RUNNING: Object = {"running": {"startedAt": "2026-01-05T14:15:31Z"}}
-BUILD = Build(lambda job, generate_name: build_job(job, generate_name=generate_name), lambda *_: {})
+BUILD = Build(
+    lambda job, generate_name: build_job(job, generate_name=generate_name),
+    lambda job, job_id, service: build_service(job, job_id=job_id, service=service),
+)
 
 
 class Plugin:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kns.model.errors import ConflictError, KnsError, UnavailableError
+from kns.model.errors import ConflictError, KnsError, RefusedError, UnavailableError
+from kns.plain.job import Container, PlainJob, Port
 from kns.plain.ports import Kept, Object
 from tests.fakes.plain_cluster import MemoryCluster
 from tests.unit.plain.rig import Plugin
@@ -21,6 +22,20 @@ class Refusing(MemoryCluster):
         if self.errors:
             raise self.errors.pop(0)
         return super().create_job(obj)
+
+
+class FullOfServices(MemoryCluster):
+    """Has no room for a Service, and is slow at that moment."""
+
+    is_slow = True
+
+    def create_service(self, obj: Object) -> None:
+        raise RefusedError("create Service: 403, exceeded quota: services.nodeports")
+
+    def delete_job(self, name: str, *, uid: str) -> None:
+        if self.is_slow:
+            raise UnavailableError("no answer")
+        super().delete_job(name, uid=uid)
 
 
 CONFLICT = ConflictError("create Job a: 409, Operation cannot be fulfilled on resourcequotas: the object was modified")
@@ -43,3 +58,14 @@ def test_conflicts_that_do_not_end_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"resourcequotas.*; submit the job again"):
         Plugin(tmp_path, Refusing(*[CONFLICT] * 9)).submit(stdin="x")
     assert list_inputs(tmp_path) == []
+
+
+def test_a_job_whose_service_is_refused_does_not_stay(tmp_path: Path) -> None:
+    """Its user reads that the submission failed, and why."""
+    plugin = Plugin(tmp_path, cluster := FullOfServices())
+    with pytest.raises(RefusedError, match="exceeded quota"):
+        plugin.jobs.submit(PlainJob("a", "ana", Container("i"), ports=(Port(80),), stdin="x"))
+    assert list_inputs(tmp_path) == []
+    cluster.is_slow = False
+    plugin.look()
+    assert cluster.list_jobs() == []
