@@ -202,8 +202,10 @@ def choose_user(named: str, request: Request, *, server_user: str) -> str:
     of everybody, and Workbench's own user submit for the user that the job names. Anybody else submits for themselves.
 
     Raises:
-        InvalidInputError: nobody is named, or somebody else.
+        InvalidInputError: nobody is named, or somebody else, or the user of the request is none.
     """
+    if not request.user and request.data.get("username") not in (None, ""):  # an error must not give rights
+        raise InvalidInputError("username", f"is not a text of at most {MOST_USER} characters")
     user = named or request.user
     if user in ("", EVERYBODY):
         raise InvalidInputError("", "User must not be empty.")

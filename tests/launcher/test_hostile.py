@@ -805,6 +805,16 @@ def test_a_user_that_no_reader_could_read_submits_nothing(user: str, place: str)
     assert sink.messages()[0]["errorCode"] == 2
 
 
+@pytest.mark.parametrize("user", ["x" * 300, 7, ["ana"], False])
+def test_a_user_that_is_none_submits_for_nobody_else(user: object) -> None:
+    """A request without a user may name anybody, as one of everybody."""
+    plugin, sink = make_plugin(Jobs())
+    ask(plugin, 2, username=user, job={"name": "a", "user": "berta", "container": {"image": "i"}})
+    (answer,) = sink.messages()
+    assert (answer["requestId"], answer["errorCode"]) == (7, 2)
+    assert answer["errorMessage"].startswith("username: is not a text")
+
+
 def test_large_requests_wait_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand submissions of five mebibytes would need all memory while the cluster does not answer."""
     blocked = threading.Event()
