@@ -72,7 +72,9 @@ def _serve(settings: Settings) -> int:
     configure_logging(logging.DEBUG if options.debug else _LEVELS[settings.log_level])
     for warning in (*settings.warnings, *settings.profiles.warnings):
         log.warning("configuration", problem=str(warning))
-    templates = TemplateRenderer(options.scratch_path, warn=log.warning) if options.use_templating else None
+    templates = None
+    if options.use_templating:
+        templates = TemplateRenderer(options.scratch_path, warn=log.warning, groups=settings.profiles.groups)
     renderer: Renderer = templates or BuiltObjects()
     return run_plugin(
         options,

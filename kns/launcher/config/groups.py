@@ -14,6 +14,7 @@ log = get_logger(__name__)
 
 _MOST_USERS = 10_000  # whose groups are remembered
 _MOST_UNKNOWN = 1000  # users that are logged; a request may name anybody
+_NO_GROUPS = "no section of a group applies, and templates that ask for the groups fail"
 MAX_GROUPS = 1000  # of one user; Linux allows 65 536, and a directory service that returns so many is broken
 
 
@@ -63,7 +64,7 @@ class RememberedGroups:
             if is_new:
                 noted.add(user)
         if is_new:
-            consequence = "the last known groups are used" if last else "no section of a group applies"
+            consequence = "the last known groups are used" if last else _NO_GROUPS
             log.warning("groups_unknown", user=clip(user, 64), consequence=consequence)
         return last
 

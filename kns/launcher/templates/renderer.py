@@ -5,12 +5,12 @@ A reload keeps the old templates if the new ones are not valid.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kns.launcher.config.groups import list_groups
+from kns.launcher.config.groups import RememberedGroups, list_groups
 from kns.launcher.ports import Names, Profile, Warnings
 from kns.launcher.templates.engine import Engine, Groups
 from kns.launcher.templates.errors import TemplateError
@@ -86,12 +86,15 @@ class TemplateRenderer:
 
     Templates that are not valid do not stop the plugin: jobs that exist are not affected. New jobs fail with the reason
     until a reload finds valid templates.
+
+    A template that asks for the groups of a user who is not known fails: what it does by a group may be a restriction,
+    and the system says the same while its directory service does not answer.
     """
 
-    def __init__(self, folder: Path, *, warn: Warnings, groups: Groups = list_groups) -> None:
+    def __init__(self, folder: Path, *, warn: Warnings, groups: Groups | None = None) -> None:
         self._folder = folder
         self._warn = warn
-        self._groups = groups
+        self._ask_groups = groups or RememberedGroups()
         self._lock = threading.Lock()
         self._current: Templates | TemplateError
         try:
@@ -104,14 +107,23 @@ class TemplateRenderer:
 
     def _load(self) -> Templates:
         generate(self._folder)
-        return Templates(read_snapshot(self._folder), self._folder, self._groups)
+        return Templates(read_snapshot(self._folder), self._folder, self._require_groups)
+
+    def _require_groups(self, user: str) -> Sequence[str]:
+        found = self._ask_groups(user)
+        if not found:
+            raise ValueError(
+                f"the groups of {user[:64]!r} are not known: the system does not know the user, or its directory "
+                "service does not answer; try again, or ask an administrator to run `groups USER`"
+            )
+        return found
 
     def reload(self) -> bool:
         """Read the templates again, as SIGHUP asks for. False if the old ones stay, because the new are not valid."""
         with self._lock:
             try:
                 templates = self._load()
-                check_renders(templates)
+                check_renders(Templates(templates.snapshot, self._folder))  # the user of the sample has no groups
             except TemplateError as error:
                 self._warn("templates_kept", error=str(error), todo="correct the template and send SIGHUP again")
                 return False

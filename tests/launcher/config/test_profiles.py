@@ -292,7 +292,7 @@ def test_a_group_restricts_while_the_directory_does_not_answer(
     assert found == ["1", "1", "64", "64"]
     assert [(each["event"], each["user"], each["consequence"]) for each in logs] == [
         ("groups_unknown", "ann", "the last known groups are used"),
-        ("groups_unknown", "bob", "no section of a group applies"),
+        ("groups_unknown", "bob", "no section of a group applies, and templates that ask for the groups fail"),
     ]
 
 

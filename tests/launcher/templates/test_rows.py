@@ -554,7 +554,7 @@ def test_t13_a_program_that_does_not_run(scratch: Scratch) -> None:
     assert found == {"n": "-1 exec: '/no/program': No such file or directory", "e": ""}
 
 
-@pytest.mark.parametrize(("user", "note"), [("ann", "true"), ("bob", None), ("nobody", None)])
+@pytest.mark.parametrize(("user", "note"), [("ann", "true"), ("bob", None)])
 def test_t14_groups(scratch: Scratch, user: str, note: str | None) -> None:
     notes = scratch.notes(
         '    n: "x"\n    {{- $grp := groups .Job.user }}\n'
@@ -563,6 +563,19 @@ def test_t14_groups(scratch: Scratch, user: str, note: str | None) -> None:
     )
 
     assert note == notes.get("my.org/admin")
+
+
+@pytest.mark.parametrize(("name", "ask"), [("job.tpl", "{{ groups .Job.user }}"), ("job.j2", "{{ groups(Job.user) }}")])
+def test_t14_a_rule_by_group_is_not_skipped_while_the_directory_does_not_answer(
+    scratch: Scratch, name: str, ask: str
+) -> None:
+    """The system says the same of an unknown user."""
+    scratch.write(name, f"{HEAD}metadata: {{name: x}} # {ask}\n")
+    renderer = scratch.renderer()
+    assert renderer.render_job(a_job(user="bob"), NAMES, Profile())["kind"] == "Job"
+    with pytest.raises(TemplateError, match=r"groups of 'nobody' are not known: .* directory service does not answer"):
+        renderer.render_job(a_job(user="nobody"), NAMES, Profile())
+    assert renderer.reload(), "the user of the sample job is nobody's"
 
 
 @pytest.mark.parametrize(("user", "role"), [("ann", "rs-admin-role"), ("bob", "rs-user-role")])
