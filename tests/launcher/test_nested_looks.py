@@ -253,7 +253,13 @@ HOSTILE: list[Callable[[dict[str, Any]], object]] = [
     lambda pod: pod["status"].update(podIP="not an address"),
     lambda pod: pod["status"].update(message="x" * 100_000),
     lambda pod: pod["status"].update(containerStatuses=[{"name": [], "state": {"terminated": {"exitCode": {}}}}]),
+    lambda pod: pod["status"].update(containerStatuses=[end_with(pod, exitCode=10**400)]),
+    lambda pod: pod["status"].update(containerStatuses=[end_with(pod, exitCode=1, message="\ud800")]),
 ]
+
+
+def end_with(pod: dict[str, Any], **terminated: Any) -> dict[str, Any]:
+    return {"name": pod["spec"]["containers"][0]["name"], "state": {"terminated": terminated}}
 
 
 @pytest.mark.parametrize("change", HOSTILE)
@@ -272,6 +278,7 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     state = world.jobs.find(job_id).state
     assert state.addresses in (("10.244.0.9",), ())
     assert state.exit_code is None
+    assert state.message == ""
 
 
 @pytest.mark.proves(

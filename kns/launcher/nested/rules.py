@@ -29,6 +29,7 @@ _SERVER_LABELS = frozenset(
 _META = ("name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
 _MOST_POD_BYTES = 64 * 1024  # in memory, one for each job; a pod with ten containers has a tenth of it
+_EXIT_CODES = range(-(2**31), 2**31)
 _MOST_OF_NAME = 58  # characters of a Job's name and its dash in the name of its pod, of which 63 are allowed
 _SPEC_OF_SERVER = ("suspend", "selector", "manualSelector")
 
@@ -172,12 +173,13 @@ def place_pod(pod: Kept, job_id: str) -> Object:
         }
         for each in status.get("containerStatuses") or ():
             ended = (each.get("state") or {}).get("terminated")
-            if ended is not None and type(ended.get("exitCode")) is not int:
-                raise ValueError("its exit code is no number")
+            if ended is not None and (type(code := ended.get("exitCode")) is not int or code not in _EXIT_CODES):
+                raise ValueError("its exit code is no number of 32 bits")
         name = placed["metadata"]["name"]
         if not NAME.fullmatch(name) or not name.startswith(f"{job_id}-"[:_MOST_OF_NAME]):
             raise ValueError("its name is not that of a pod of the job")
-        if len(json.dumps(placed)) > _MOST_POD_BYTES:
+        # Raises for numbers that are none, and for halves of surrogate pairs: every reader must take them.
+        if len(json.dumps(placed, allow_nan=False, ensure_ascii=False).encode()) > _MOST_POD_BYTES:
             raise ValueError("it is too large")
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it has no {error}") from error
