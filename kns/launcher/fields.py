@@ -45,6 +45,16 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
+def replace_halves(text: str) -> str:
+    """
+    The text with a question mark for each half of a surrogate pair, which other readers of JSON refuse.
+
+    >>> replace_halves("a\\ud800b")
+    'a?b'
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
 def read_list(data: Json, key: str) -> Sequence[Any]:
     """The list of a key; empty if it is missing or null. Raises InvalidInputError for another type."""
     value = data.get(key)

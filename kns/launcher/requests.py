@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-from kns.launcher.fields import is_text
+from kns.launcher.fields import is_text, replace_halves
 from kns.model.errors import (
     ForbiddenError,
     InvalidInputError,
@@ -124,7 +124,11 @@ def choose_code(error: Exception) -> Code:
 
 def describe(error: Exception) -> str:
     """What the user sees. An unexpected error is described in the log alone."""
-    return clip(str(error)) if isinstance(error, KnsError) else "the plugin failed; its log has the details"
+    return (
+        replace_halves(clip(str(error)))
+        if isinstance(error, KnsError)
+        else "the plugin failed; its log has the details"
+    )
 
 
 @dataclass(frozen=True, slots=True)

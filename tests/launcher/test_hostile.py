@@ -815,6 +815,12 @@ def test_a_user_that_is_none_submits_for_nobody_else(user: object) -> None:
     assert answer["errorMessage"].startswith("username: is not a text")
 
 
+def test_an_error_can_be_read_whatever_it_repeats() -> None:
+    plugin, sink = make_plugin(Jobs())
+    ask(plugin, 3, username="ana", jobId="\ud800")
+    assert sink.messages()[0]["errorMessage"] == "Job ? could not be found for user ana"
+
+
 def test_large_requests_wait_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand submissions of five mebibytes would need all memory while the cluster does not answer."""
     blocked = threading.Event()

@@ -281,6 +281,14 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     assert state.message == ""
 
 
+def test_a_reason_that_its_administrator_has_written_breaks_no_list(world: World) -> None:
+    job_id = world.submit()
+    world.kns.raise_cluster(job_id)
+    world.kns.script("POST", "/jobs", Answer(403, {"message": "denied \ud800"}))
+    world.nested.looks.look(job_id)
+    assert "denied ?" in world.jobs.find(job_id).state.message
+
+
 @pytest.mark.proves(
     "security", "call a pod of their nested job like the pod of another job, to get its signals, input or output"
 )

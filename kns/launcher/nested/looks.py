@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from kns.launcher.fields import replace_halves
 from kns.launcher.nested.known import KnownJob, KnownJobs
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import is_marked, is_over, read_job_id, read_number
@@ -248,7 +249,7 @@ class Looks:
         self._note_end(obj, Status.KILLED, "killed by its user, with its cluster, which did not do it", has_run=True)
 
     def _note_end(self, obj: Kept, status: Status, message: str, *, has_run: bool = False) -> None:
-        state = State(status, clip(message), has_run=has_run, changed=self._clock.now())
+        state = State(status, replace_halves(clip(message)), has_run=has_run, changed=self._clock.now())
         self._records.patch_job(read_name(obj), {"metadata": {"annotations": {names.END: encode_end(state)}}})
 
     def _look_after_the_end(self, stored: Stored, known: KnownJob) -> None:
@@ -337,6 +338,7 @@ class Looks:
         return has_run
 
     def _say(self, job_id: str, known: KnownJob, text: str) -> None:
+        text = replace_halves(text)  # the cluster's user may have written it, and it is in the list of all jobs
         if text != known.text:
             known.text = text
             self._known.announce(job_id)
