@@ -86,9 +86,11 @@ class Plugin:
         self._outbox = outbox
         self._await_cluster = await_cluster
         self._read_token = read_token
-        self._statuses = StatusStreams(jobs, outbox)
-        self._resources = ResourceStreams(jobs, outbox)
-        self._outputs = OutputStreams(make_output, outbox)
+        # Administrators ask as everybody, and so does a Launcher without authorization. Workbench may ask as itself.
+        self._shared = frozenset({"", EVERYBODY, options.server_user})
+        self._statuses = StatusStreams(jobs, outbox, shared=self._shared)
+        self._resources = ResourceStreams(jobs, outbox, shared=self._shared)
+        self._outputs = OutputStreams(make_output, outbox, shared=self._shared)
         self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # answered from memory
         self._calls: queue.Queue[Request] = queue.Queue(_MOST_WAITING)  # need the cluster, which may be slow
         self._controls: queue.Queue[Request] = queue.Queue(_MOST_CONTROLS)
@@ -193,7 +195,7 @@ class Plugin:
         most = _MOST_CONTROLS_OF_ONE if is_control else _MOST_WAITING_OF_ONE
         with self._room:
             count, size = self._held[_holder(request)], self._held_bytes[request.user]
-        if request.user in ("", EVERYBODY):
+        if request.user in self._shared:
             return None
         what = "operations" if is_control else "requests"
         code = Code.CONTROL_FAILURE if is_control else Code.UNKNOWN

@@ -8,7 +8,7 @@ for no API server: an end that must be confirmed there is written by a thread of
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +25,7 @@ from kns.launcher.streams import (
 )
 from kns.logs import get_logger
 from kns.model.errors import KnsError, UnavailableError
-from kns.plain.jobs import PlainJobs, View
+from kns.plain.jobs import EVERYBODY, PlainJobs, View
 from kns.plain.state import COMPLETED, Status
 
 log = get_logger(__name__)
@@ -37,9 +37,11 @@ _LEASE_S = 30.0  # how long a thread waits at most before it looks whether it sh
 class StatusStreams:
     """All status streams. `run` is the thread that writes changes."""
 
-    def __init__(self, jobs: PlainJobs, outbox: Outbox) -> None:
+    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+        """`shared` are users who ask for many, and have no share."""
         self._jobs = jobs
         self._outbox = outbox
+        self._shared = shared
         self._streams: dict[int, Stream] = {}
         self._changed: set[str] = set()
         self._submitted: dict[str, View] = {}  # by job, until the thread has written them
@@ -63,7 +65,9 @@ class StatusStreams:
         with self._writing:
             with self._wake:
                 require_room(self._streams, request_id, MOST_STREAMS)
-                require_share([each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE)
+                require_share(
+                    [each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE, shared=self._shared
+                )
                 self._streams[request_id] = stream
                 # What changed before this moment was not reported to the stream.
                 self._changed.update(view.id for view in views)

@@ -5,7 +5,7 @@ ends with a request of the same id that cancels it.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,9 +50,11 @@ class Stream:
 class ResourceStreams:
     """All streams of what jobs use. `run` is the thread that measures: each job once, for all its streams."""
 
-    def __init__(self, jobs: PlainJobs, outbox: Outbox) -> None:
+    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+        """`shared` are users who ask for many, and have no share."""
         self._jobs = jobs
         self._outbox = outbox
+        self._shared = shared
         self._streams: dict[int, Stream] = {}
         self._failures: dict[str, int] = {}
         self._due: set[str] = set()
@@ -72,7 +74,9 @@ class ResourceStreams:
             raise NotRunningError(f"Job {job_id} is not running.")
         with self._wake:
             require_room(self._streams, request_id, MOST_STREAMS)
-            require_share([each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE)
+            require_share(
+                [each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE, shared=self._shared
+            )
             self._streams[request_id] = Stream(request_id, user, job_id)
             self._due.add(job_id)
             self._wake.notify_all()
@@ -158,9 +162,13 @@ def _build_usage(usage: Usage) -> dict[str, float]:
 class OutputStreams:
     """All streams of output, each with a thread of its own: a log may be silent for hours."""
 
-    def __init__(self, make: Callable[[str, Kind], Output], outbox: Outbox) -> None:
+    def __init__(
+        self, make: Callable[[str, Kind], Output], outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)
+    ) -> None:
+        """`shared` are users who ask for many, and have no share."""
         self._make = make
         self._outbox = outbox
+        self._shared = shared
         self._outputs: dict[int, Output] = {}
         self._running: list[str] = []  # the users of threads; one of a cancelled stream may wait for the API server
         self._lock = threading.Lock()
@@ -173,7 +181,7 @@ class OutputStreams:
         output = self._make(job_id, kind)
         with self._lock:
             require_room(self._outputs, request_id, MOST_OUTPUTS, used=len(self._running))
-            require_share(self._running, user, MOST_OUTPUTS_OF_ONE)
+            require_share(self._running, user, MOST_OUTPUTS_OF_ONE, shared=self._shared)
             self._running.append(user)
             self._outputs[request_id] = output
         threading.Thread(
@@ -232,7 +240,7 @@ def require_room(streams: Mapping[int, object], request_id: int, most: int, *, u
         raise TooManyError(f"{most} streams of this kind are open; cancel some of them")
 
 
-def require_share(users: Sequence[str], user: str, most: int) -> None:
-    """Administrators ask as everybody, and so does a Launcher without authorization: they have what all have."""
-    if user != EVERYBODY and users.count(user) >= most:
+def require_share(users: Sequence[str], user: str, most: int, *, shared: Collection[str]) -> None:
+    """Those who ask for many users (`shared`) have what all have."""
+    if user not in shared and users.count(user) >= most:
         raise TooManyError(f"{most} streams of this kind are open for this user; cancel some of them")

@@ -648,16 +648,17 @@ def test_jobs_that_go_while_nobody_listens_are_forgotten() -> None:
 def test_one_user_has_a_share_of_the_streams(
     kind: type[StatusStreams | ResourceStreams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An administrator, and a Launcher without authorization, ask as everybody and have no share but the whole."""
+    """Administrators, a Launcher without authorization, and Workbench itself ask for many users."""
     monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS_OF_ONE", 2)
     monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS", 6)
-    streams = kind(Jobs(make_view("a-1")), Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+    outbox = Outbox(Sink(), max_bytes=1 << 20)
+    streams = kind(Jobs(make_view("a-1")), outbox, shared=("*", "rstudio-server"))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
         streams.open(number, "ana", "a-1")
     with pytest.raises(TooManyError, match="for this user"):
         streams.open(3, "ana", "a-1")
-    for number in (4, 5, 6, 7):
-        streams.open(number, "*", "a-1")
+    for number, user in enumerate(("*", "*", "rstudio-server", "rstudio-server"), 4):
+        streams.open(number, user, "a-1")
     with pytest.raises(TooManyError, match="6 streams"):
         streams.open(8, "*", "a-1")
     streams.cancel(1)
@@ -702,6 +703,8 @@ def test_one_user_has_a_share_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> 
         accept(5, "ana", 10 + number)
     accept(9, "berta", 20)
     accept(9, "*", 21)
+    for number in range(22, 27):  # Workbench itself, for many users
+        accept(9, "rstudio-server", number)
     refused = [(each["requestId"], each["errorCode"]) for each in sink.messages()]
     assert refused == [(12, 9), (3, 0), (13, 9), (4, 0), (14, 9)]
     stop = threading.Event()
