@@ -5,7 +5,6 @@ Pure builders: a plain job to its Kubernetes objects.
 site's template. kns finds a job by them alone.
 """
 
-import base64
 import copy
 import json
 from collections.abc import Mapping
@@ -147,14 +146,14 @@ def build_volume_mounts(mounts: tuple[Mount, ...]) -> list[Object]:
     ]
 
 
-def build_service(job: PlainJob, *, job_id: str, service: str, service_type: str = "NodePort") -> Object:
+def build_service(job: PlainJob, *, job_id: str, service: str) -> Object:
     """The Service of the ports that are not ports of the node."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": service},
         "spec": {
-            "type": service_type,
+            "type": "NodePort",
             "selector": {names.JOB_NAME_LABEL: job_id},
             "ports": [
                 {
@@ -169,21 +168,7 @@ def build_service(job: PlainJob, *, job_id: str, service: str, service_type: str
     }
 
 
-def build_secret(name: str, data: Mapping[str, bytes], *, owner: Mapping[str, Any] | None = None) -> Object:
-    """A Secret with files of a job; with `owner`, the Kubernetes Job, it is deleted with the job."""
-    meta: Object = {"name": name}
-    if owner is not None:
-        meta["ownerReferences"] = [owner_reference(owner)]
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": meta,
-        "type": "Opaque",
-        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
-    }
-
-
-def owner_reference(job_object: Mapping[str, Any]) -> Object:
+def _owner_reference(job_object: Mapping[str, Any]) -> Object:
     """
     The Kubernetes Job as the owner of another object. Without `blockOwnerDeletion`, which would need a right on the
     Job's finalizers.
@@ -244,7 +229,7 @@ def mark_service(obj: Object, *, cluster: str, service: str, job_object: Mapping
     meta.pop("generateName", None)
     meta["name"] = service
     meta["labels"] = {**_texts(meta.get("labels")), names.LABEL: kns_names.label_value(cluster)}
-    meta["ownerReferences"] = [owner_reference(job_object)]
+    meta["ownerReferences"] = [_owner_reference(job_object)]
     return marked
 
 

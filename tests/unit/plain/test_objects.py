@@ -19,7 +19,7 @@ from kns.plain.job import (
     SecretVariable,
     Variable,
 )
-from kns.plain.objects import build_job, build_secret, build_service, escape_references, mark_job, mark_service
+from kns.plain.objects import build_job, build_service, escape_references, mark_job, mark_service
 from kns.plain.stored import read_stored, unescape_references
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -128,7 +128,7 @@ def test_a_job_that_is_too_large() -> None:
         mark_job(build_job(job, generate_name="a-"), job, cluster="c", generate_name="a-")
 
 
-def test_service_and_secret_belong_to_the_job() -> None:
+def test_a_service_belongs_to_its_job() -> None:
     job = PlainJob(name="a", user="ana", container=Container("i"), ports=(Port(80), Port(81, 8081)))
     owner = {"metadata": {"name": "a-1", "uid": "u"}}
     service = mark_service(
@@ -138,9 +138,6 @@ def test_service_and_secret_belong_to_the_job() -> None:
     assert service["metadata"]["ownerReferences"] == [
         {"apiVersion": "batch/v1", "kind": "Job", "name": "a-1", "uid": "u"}
     ]
-    secret = build_secret("s", {"file": b"\xff"}, owner=owner)
-    assert secret["data"] == {"file": "/w=="}
-    assert secret["metadata"]["ownerReferences"] == service["metadata"]["ownerReferences"]
 
 
 @pytest.mark.parametrize(("command", "exe"), [("a", "b"), ("x", "y")])
