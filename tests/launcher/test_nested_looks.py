@@ -16,7 +16,7 @@ import pytest
 from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster
 from kns.client import Client
-from kns.launcher.nested.cluster import NestedJobs
+from kns.launcher.nested.cluster import NestedJobs, _saved_pod
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import read_job_id, read_number
@@ -633,6 +633,19 @@ def test_an_output_whose_record_another_plugin_has_deleted_is_removed(world: Wor
     world.nested.looks.remove_left_outputs()
     assert world.outputs.has(job_id)
     assert not world.outputs.has("lost")
+
+
+def test_what_is_remembered_of_jobs_with_a_saved_output_is_bounded(world: World) -> None:
+    """Another plugin deletes the records of some, and this one does nothing for them any more."""
+    job_id = world.run()
+    world.end(job_id)
+    world.nested.looks.look(job_id)
+    world.clock.advance(LINGER_S)
+    world.nested.looks.look(job_id)
+    assert world.is_over(job_id)
+    (pod,) = world.nested.list_pods(job_id)
+    assert world.nested.list_pods(job_id)[0] is pod, "views are made once"
+    assert _saved_pod.cache_info().maxsize == 10_000
 
 
 def test_two_sites_whose_api_servers_have_one_address_end_no_clusters_of_each_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ pod of a nested job go through kns to the job's own cluster. What happens to a n
 `kns.launcher.nested.looks`.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from kns.plain.state import choose_pod
 from kns.plain.stored import Object, is_own, read_stored
 from kns.ports import Clock
 
+_MOST_SAVED = 10_000  # pods of jobs that have ended
 _NO_SERVICE: Kept = {"spec": {"ports": []}}  # a nested job is reached at its pod's address
 
 
@@ -54,7 +56,6 @@ class NestedJobs:
         self._machine = machine
         self._mark = build_mark(place)
         self._known = KnownJobs(site)
-        self._saved: dict[str, tuple[Kept]] = {}
         self.looks = Looks(records, site, self._known, outputs=outputs, clock=clock, mark=self._mark)
 
     def close(self) -> None:
@@ -97,7 +98,6 @@ class NestedJobs:
             self._site.terminate(number)
         self._records.delete_job(name, uid=uid)
         self._outputs.discard(name)
-        self._saved.pop(name, None)
         self._known.forget(name)
 
     # --- what belongs to a job
@@ -114,12 +114,7 @@ class NestedJobs:
     def _find_saved(self, job: str, obj: Kept) -> Sequence[Kept]:
         """After the end of its cluster, a job has a pod in name only, as long as its output is here."""
         pod = read_end_pod(obj)
-        if not pod or not self._outputs.has(job):
-            return ()
-        known = self._saved.get(job)
-        if known is None or known[0]["metadata"]["name"] != pod:
-            known = self._saved[job] = (_saved_pod(pod, job),)  # the same object each time: views are made once
-        return known
+        return (_saved_pod(pod, job),) if pod and self._outputs.has(job) else ()
 
     def read_pods(self, job: str) -> Sequence[Kept]:
         obj = self._records.find_job(job)
@@ -214,7 +209,9 @@ class NestedJobs:
         return inner
 
 
+@functools.lru_cache(_MOST_SAVED)
 def _saved_pod(name: str, job: str) -> Kept:
+    """The same object each time, so that views are made once."""
     return {
         "metadata": {"name": name, "labels": {names.JOB_NAME_LABEL: job}},
         "spec": {"containers": [{"name": names.CONTAINER}]},
