@@ -243,6 +243,26 @@ def test_a_broken_cluster_is_asked_less_and_less_often(world: World) -> None:
     assert world.status(job_id) is Status.RUNNING, "what was seen last"
 
 
+@pytest.mark.proves("security", "break the cluster of their own nested job, to hold up others' jobs")
+def test_a_slow_cluster_is_asked_less_often(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight of them would otherwise keep all workers busy."""
+    job_id = world.run()
+    note = world.kns.note
+
+    def take_time(seen: Seen) -> Fault | None:
+        world.clock.advance(4)
+        return note(seen)
+
+    monkeypatch.setattr(world.kns, "note", take_time)
+    world.nested.looks.look(job_id)
+    known = world.nested._known.find(job_id)
+    assert known is not None
+    assert known.due - world.clock.monotonic() == 16
+    monkeypatch.undo()
+    world.nested.looks.look(job_id)
+    assert known.due - world.clock.monotonic() == 2
+
+
 HOSTILE: list[Callable[[dict[str, Any]], object]] = [
     lambda pod: pod.pop("spec"),
     lambda pod: pod.update(status=7),

@@ -46,6 +46,7 @@ log = get_logger(__name__)
 LOOKS_PER_S = 20.0  # through kns, which passes each on; with more than forty jobs, each is looked at less often
 _SOON_S = 0.5  # between two looks at a job that starts
 _EACH_S = 2.0  # between two looks at a job that runs
+_SLOW_TIMES = 4  # a look that took so long is repeated after this many times as long
 _MOST_DOUBLINGS = 10  # of that; enough for the limit below, and a float holds no more than a thousand
 _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answer: its user may have broken it
 _KILL_S = 120.0  # for a kill to take effect inside: a try after at most 35 s, and the pod's grace period
@@ -182,7 +183,12 @@ class Looks:
                 known.due = self._clock.monotonic() + _LATE_S
                 self._look_after_the_end(stored, known)
             else:
-                self._look_while_it_lives(obj, stored, known)
+                began = self._clock.monotonic()
+                try:
+                    self._look_while_it_lives(obj, stored, known)
+                finally:  # whoever makes a cluster slow holds up one worker for a fifth of the time at most
+                    ended = self._clock.monotonic()
+                    known.due = max(known.due, ended + _SLOW_TIMES * (ended - began))
                 if stored.asked == Asked.KILL:
                     self._ensure_killed(obj, stored, known)
 
