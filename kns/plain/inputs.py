@@ -55,8 +55,7 @@ class InputFiles:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._lock:
                 self._check_room(len(data), owner)
-                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(data)
+                _write_new(path, data)
         except OSError as error:
             raise KnsError(f"cannot keep the stdin of job {job_id} in {path}: {error}; check scratch-path") from error
 
@@ -118,6 +117,17 @@ class InputFiles:
             for path in list(self._folder.iterdir()):
                 if _job_id(path) not in job_ids and path.stat().st_mtime < before:
                     path.unlink()
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a whole file, or none. Raises OSError if it exists, or if the disk is full."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _job_id(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The inputs of jobs: each is sent once, by one plugin, and no user holds up those of others."""
 
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -195,3 +196,16 @@ def test_inputs_that_wait_are_bounded(
     plugin.submit("mallory")
     plugin.inputs.discard(waits)
     plugin.submit("mallory", stdin="1")
+
+
+def test_an_input_that_does_not_fit_on_the_disk_leaves_no_part(tmp_path: Path) -> None:
+    """It would count for an hour, and each further try would make the disk fuller."""
+    plugin = Plugin(tmp_path)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
+    try:
+        with pytest.raises(KnsError, match="check scratch-path"):
+            plugin.inputs.store("a-1", "x" * 100_000, user="ana")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert list((tmp_path / "stdin").iterdir()) == []
