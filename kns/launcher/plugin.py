@@ -258,7 +258,7 @@ class Plugin:
             can_nest=self._options.can_nest,
         )
         check_secrets(job, find_own_secret(self._read_token(), namespace=self._options.namespace))
-        view = self._jobs.submit(job)
+        view = self._jobs.submit(job, check=lambda: _check_age(request, time.monotonic()))
         log.info(
             "job_submitted", job=view.id, user=user, requested_by=clip(str(request.data.get("requestUsername")), 64)
         )

@@ -233,11 +233,12 @@ class PlainJobs:
 
     # --- submit
 
-    def submit(self, job: PlainJob) -> View:
+    def submit(self, job: PlainJob, *, check: Callable[[], None] = lambda: None) -> View:
         """
-        Create the job's objects.
+        Create the job's objects. `check` is called before the first one exists: a site's template may take its time.
 
         Raises:
+            KnsError: what `check` raises; nothing was created.
             InvalidInputError: the job cannot be created; nothing was created.
             KnsError: the cluster refused it or did not answer; nothing was created, as far as that is known.
         """
@@ -248,6 +249,7 @@ class PlainJobs:
         marked = mark_job(
             obj, job, cluster=self._name, generate_name=generate_name, stdin_token="true" if job.stdin else ""
         )
+        check()
         created = self._create(marked, job)
         if job.service_ports:
             self._create_first_service(created, job)

@@ -37,6 +37,7 @@ from kns.plain.objects import build_job, mark_job
 from kns.plain.output import Kind, Output
 from kns.plain.state import State, Status
 from kns.plain.stored import read_stored
+from tests.fakes.plain_cluster import MemoryCluster
 from tests.patience import PATIENCE_S
 
 
@@ -796,6 +797,22 @@ def test_a_change_that_waited_too_long_is_not_made(message_type: int, monkeypatc
     refused, answered = sink.messages()
     assert (refused["errorCode"], "nothing was done" in refused["errorMessage"]) == (5, True)
     assert answered["messageType"] == 2
+
+
+def test_a_job_whose_template_took_too_long_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of the site may run for seconds, after the request has waited for its turn."""
+
+    def build(job: PlainJob, generate_name: str) -> dict[str, Any]:
+        monkeypatch.setattr("kns.launcher.plugin._STALE_S", -1.0)
+        return build_job(job, generate_name=generate_name)
+
+    cluster = MemoryCluster()
+    plugin, sink = make_plugin(
+        PlainJobs(cluster, name="K", build=Build(build, pytest.fail), inputs=InputFiles(tmp_path))
+    )
+    ask(plugin, 2, username="ana", job={"name": "a", "container": {"image": "i"}})
+    assert sink.messages()[0]["errorCode"] == 5
+    assert cluster.list_jobs() == []
 
 
 @pytest.mark.parametrize("user", ["a\0b", "\ud800", "x" * 300])
