@@ -184,9 +184,16 @@ class OutputStreams:
             require_share(self._running, user, MOST_OUTPUTS_OF_ONE, shared=self._shared)
             self._running.append(user)
             self._outputs[request_id] = output
-        threading.Thread(
+        thread = threading.Thread(
             target=self._run_counted, args=(request_id, user, output), name=f"output-{request_id}", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            with self._lock:
+                self._running.remove(user)
+                self._outputs.pop(request_id, None)
+            raise TooManyError("the system has no room for another thread of the plugin; try again") from error
 
     def cancel(self, request_id: int) -> bool:
         with self._lock:

@@ -619,6 +619,24 @@ def test_cancelled_outputs_count_until_their_threads_end(monkeypatch: pytest.Mon
         stuck.answered.set()
 
 
+def test_an_output_without_a_thread_holds_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system limits the number of threads of a container."""
+    monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS", 2)
+    stuck = Stuck()
+    streams = OutputStreams(lambda *_: stuck, Outbox(Sink(), max_bytes=1 << 20))  # type: ignore[arg-type]  # stand-ins have what is called here
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        for number in (1, 2, 3):
+            with pytest.raises(TooManyError, match="another thread"):
+                streams.open(number, "ana", "a-1", Kind.MIXED)
+    streams.open(3, "ana", "a-1", Kind.MIXED)
+    stuck.answered.set()
+
+
 def test_one_user_has_a_share_of_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kns.launcher.streams.MOST_OUTPUTS_OF_ONE", 2)
     stuck = Stuck()
@@ -808,7 +826,7 @@ def test_a_job_whose_template_took_too_long_is_not_created(tmp_path: Path, monke
 
     cluster = MemoryCluster()
     plugin, sink = make_plugin(
-        PlainJobs(cluster, name="K", build=Build(build, pytest.fail), inputs=InputFiles(tmp_path))
+        PlainJobs(cluster, name="K", build=Build(build, lambda *_: {}), inputs=InputFiles(tmp_path))
     )
     ask(plugin, 2, username="ana", job={"name": "a", "container": {"image": "i"}})
     assert sink.messages()[0]["errorCode"] == 5
