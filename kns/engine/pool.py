@@ -24,7 +24,7 @@ from kns.model.job.job import JobState, JobStatus
 from kns.model.job.member import Member
 from kns.model.job.pool import PoolSize
 from kns.model.site import Site
-from kns.ports import Clock, JobStore, Kind, World
+from kns.ports import Clock, Context, JobStore, Kind, World
 from kns.stages.lifecycle import MemberKind
 from kns.stages.outcome import Done, Failed, Outcome
 
@@ -194,12 +194,24 @@ class Pool(Background):
                     number = self._store.allot_number()
                     spec, accepted = self._kind.draft(want.pool, want.machine, number, self._clock.now())
                     ctx = self._contexts.build(spec, accepted, JobStatus(), marks=want.marks)
+                    if self._is_taken(ctx):
+                        log.warning("number_taken", pool=want.pool.name, number=number)
+                        continue
                     self._world.cluster.apply(self._kind.build_namespace(ctx))
                 except KnsError as error:
                     log.warning("member_not_begun", pool=want.pool.name, error=str(error))
                     self._note_failure(want.shape)
                     return
                 log.info("member_begun", pool=want.pool.name, number=number)
+
+    def _is_taken(self, ctx: Context) -> bool:
+        """
+        Whether something has the number already, because the counter was lowered or another installation counts the
+        same. To apply the namespace would make a member of it, and the pool deletes its members.
+        """
+        if self._store.find(ctx.accepted.number) is not None:
+            return True
+        return self._world.cluster.read(Kind.NAMESPACE, "", ctx.namespace) is not None
 
     def _may_begin(self, want: Wanted) -> bool:
         if self._stop.is_set() or not self._may_work() or self._must_yield():

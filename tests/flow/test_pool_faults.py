@@ -11,7 +11,7 @@ from kns.engine.pool import SETTLE_S, YIELD_S
 from kns.model import names
 from kns.model.errors import ConflictError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType
-from kns.model.job.job import JobState
+from kns.model.job.job import JobState, StopReason
 from kns.ports import Kind
 from tests.builders import a_catalog, a_job
 from tests.flow.conftest import Simulation
@@ -215,6 +215,31 @@ def test_a_copy_of_a_members_namespace_is_nobodys_cluster(pool: PoolSimulation) 
 
 
 # --- faults that other pools had
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_number_that_is_taken_makes_no_member_of_anothers_namespace(pool: PoolSimulation, has_record: bool) -> None:
+    """The counter was lowered, so the pool gets the number of a job that serves, and afterwards a free one."""
+    sim = pool.sim
+    sim.record = sim.store.add_spec(a_job().with_accepted(number=1).build().spec, record="kns-job-1").record
+    sim.run(until="serving")
+    if not has_record:  # that of another installation
+        sim.store.force_away(sim.record)
+    before = namespace_of(sim, 1)
+    pool.fill()
+    assert namespace_of(sim, 1) == before
+    assert [member.number for member in pool.free] == [2, 3]
+
+
+def test_the_number_of_a_record_without_a_namespace_is_taken_as_well(pool: PoolSimulation) -> None:
+    sim = pool.sim
+    sim.record = sim.store.add_spec(a_job().with_accepted(number=1).build().spec, record="kns-job-1").record
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    sim.host.calls.clear()
+    pool.fill()
+    assert "apply Namespace /kns-job-1" not in sim.host.calls
+    assert [member.number for member in pool.free] == [2, 3]
 
 
 @pytest.mark.proves("faults", "a deleted waiter at the head of the queue blocks all")
