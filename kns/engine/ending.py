@@ -14,7 +14,7 @@ from kns.engine.result import IMMEDIATELY_S, Result, write_changed
 from kns.logs import get_logger
 from kns.model.errors import KnsError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason, with_condition
-from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Substatus
+from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Stuck, Substatus
 from kns.model.site import Site
 from kns.ports import MOST_SURPLUS, Context, JobStore, RecordWriter, Retained
 from kns.stages.lifecycle import Lifecycle
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 CLOCK_RETRY_AFTER_S = 60.0
 _REMOVAL_RETRY_AFTER_S = 5.0
 _SURPLUS_AFTER_S = 1.0
-_REMOVAL_NOTED_AFTER = timedelta(seconds=20)  # twice what a removal usually takes: only a slow one is worth a write
+_NOTED_AFTER_S = 20.0  # twice what a removal usually takes: only a slow one is worth a write
 
 ENDS: dict[StopReason, tuple[Reason, str]] = {
     StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
@@ -128,7 +128,7 @@ class Ending:
             return Result("kept")
         waiting = self._remove_all(ctx)
         if waiting is not None:
-            if waiting.reason is not Reason.REMOVING or _is_slow(ctx):
+            if _is_worth_a_note(ctx, waiting):
                 self._write_removed(job, true=False, reason=waiting.reason, message=waiting.message, now=ctx.now)
             return Result("removing", waiting.requeue_after_s, waiting.message)
         if job.deleting:
@@ -162,10 +162,14 @@ class Ending:
         conditions = with_condition(
             job.status.conditions, ConditionType.REMOVED, true=true, reason=reason, message=message, now=now
         )
-        substatus = Substatus.NONE if true or reason is Reason.KEPT else Substatus.REMOVING
-        write_changed(
-            self._writer, job, job.status.model_copy(update={"conditions": conditions, "substatus": substatus})
-        )
+        is_over = true or reason is Reason.KEPT
+        noted = job.status.stuck if conditions == job.status.conditions else Stuck(reason=Reason.REMOVING, since=now)
+        changes = {
+            "conditions": conditions,
+            "substatus": Substatus.NONE if is_over else Substatus.REMOVING,
+            "stuck": None if is_over else noted,
+        }
+        write_changed(self._writer, job, job.status.model_copy(update=changes))
 
     def retain(self, job: Job, now: datetime) -> Result:
         """Keep the record and its output for the retention time, then delete the record."""
@@ -199,7 +203,16 @@ class Ending:
         return len(surplus) == MOST_SURPLUS
 
 
-def _is_slow(ctx: Context) -> bool:
-    """Whether the removal takes longer than usual. A record without a time of its end cannot tell."""
-    end = ctx.job.status.end_time
-    return end is None or ctx.elapsed_since(end) >= _REMOVAL_NOTED_AFTER
+def _is_worth_a_note(ctx: Context, waiting: Wait) -> bool:
+    """
+    Whether the record shall say what the removal waits for: not in its first seconds, and from then on ever less often.
+
+    A note is a change of the record, which starts the next try, and an error may have another text at each try.
+    """
+    end, stuck = ctx.job.status.end_time, ctx.job.status.stuck
+    if stuck is not None and stuck.reason == Reason.REMOVING:
+        noted_after_s = (stuck.since - (end or stuck.since)).total_seconds()
+        return ctx.elapsed_since(stuck.since).total_seconds() >= max(noted_after_s / 2, _NOTED_AFTER_S)
+    if waiting.reason is not Reason.REMOVING or end is None:  # a record without a time of its end cannot tell
+        return True
+    return ctx.elapsed_since(end).total_seconds() >= _NOTED_AFTER_S

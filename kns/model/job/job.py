@@ -204,7 +204,10 @@ _RESTS: Mapping[str, Rest] = {
 
 
 class Stuck(_Stored):
-    """Since when the job has made no progress, and the reason of its end if this lasts for the limit."""
+    """
+    Since when the job has made no progress, and the reason of its end if this lasts for the limit. After the end: when
+    the record last said what holds the removal.
+    """
 
     reason: str
     since: AwareDatetime

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import cycle
 
 import pytest
 
@@ -129,6 +130,35 @@ def test_a_stage_that_waits_holds_back_those_before_it(house: House) -> None:
     house.script.outcomes = {"remove house": [WAIT]}
     assert house.step().summary == "removing"
     assert house.script.calls == ["remove door", "remove roof", "remove house"]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "texts"),
+    [
+        ([Reason.REMOVING], [f"answer {n}" for n in range(3000)]),
+        ([Reason.REMOVING], ["no answer", "pods still ending"]),
+        ([Reason.KEYCLOAK_UNREACHABLE, Reason.REMOVING], ["no answer"]),
+    ],
+    ids=["another text each time", "two texts by turns", "two reasons by turns"],
+)
+def test_what_holds_a_removal_is_noted_ever_less_often(house: House, reasons: list[Reason], texts: list[str]) -> None:
+    """Each note starts the next try at once, as it is a change of the record. Without a limit it would never end."""
+    house.step()
+    store, clock = house.sim.store, house.sim.clock
+    store.request_stop(house.sim.job, StopReason.TERMINATE)
+    house.step_until("ended")
+    answers = zip(cycle(reasons), cycle(texts), strict=False)
+    house.script.outcomes = {"remove ground": [Wait(5, *next(answers)) for _ in range(3000)]}
+    store.writes.clear()
+    end = clock.now() + timedelta(hours=1)
+    for _ in range(2000):
+        before, result = len(store.writes), house.step()
+        clock.advance(0.0 if len(store.writes) > before else result.requeue_after_s or 0.0)
+    assert clock.now() > end
+    assert 5 < len(store.writes) < 20
+    house.script.outcomes = {}
+    house.step_until("removed")
+    assert house.sim.job.status.stuck is None
 
 
 def test_an_ended_job_may_be_kept_as_it_is(house: House) -> None:
