@@ -14,7 +14,7 @@ from kns.engine.result import IMMEDIATELY_S, Result, write_changed
 from kns.logs import get_logger
 from kns.model.errors import KnsError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason, with_condition
-from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, StopReason, Stuck, Substatus
+from kns.model.job.job import EXIT_CODES, TRANSITIONS, Job, JobState, JobStatus, Rest, StopReason, Stuck, Substatus
 from kns.model.site import Site
 from kns.ports import MOST_SURPLUS, Context, JobStore, RecordWriter, Retained
 from kns.stages.lifecycle import Lifecycle
@@ -124,6 +124,8 @@ class Ending:
             return self.retain(job, ctx.now)
         kept = self._lifecycle.explain_kept(job, self._site)
         if kept is not None:
+            if _has_ended_pods(job.status) and job.status.condition(ConditionType.REMOVED) is None:
+                self._lifecycle.let_run(ctx)
             self._write_removed(job, true=False, reason=Reason.KEPT, message=kept, now=ctx.now)
             return Result("kept")
         waiting = self._remove_all(ctx)
@@ -201,6 +203,11 @@ class Ending:
             log.info("record_surplus", surplus=job.record, user=username)
             self._writer.delete(job)
         return len(surplus) == MOST_SURPLUS
+
+
+def _has_ended_pods(status: JobStatus) -> bool:
+    """Whether pods were ended on purpose before the job did."""
+    return status.rest is not Rest.AWAKE or status.condition(ConditionType.DRAINED) is not None
 
 
 def _is_worth_a_note(ctx: Context, waiting: Wait) -> bool:

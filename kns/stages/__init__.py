@@ -37,6 +37,7 @@ NESTED_JOB = Lifecycle(
     measure=measure,
     follow=retry_refused,
     explain_kept=explain_kept,
+    let_run=sleep.let_run,
     sleep=sleep.sleep,
     wake=sleep.wake,
     can_sleep=sleep.can_sleep,

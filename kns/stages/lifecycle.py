@@ -48,7 +48,7 @@ class Lifecycle:
     the job starts when it is done. A shutdown repeats `drain` until it is Done. `measure` returns the resources that a
     job requests at this moment. `follow` is called in each reconcile of a started job, after its stages; it returns the
     seconds until it wants the next one, or None. `explain_kept` says why the objects of an ended job are kept, or None:
-    remove them.
+    remove them. `let_run` starts the pods of a kept job that a sleep or `drain` had ended.
 
     `sleep` is repeated for a job that shall be asleep, before and after it is: Done means asleep, Skipped that the job
     cannot sleep, and then it goes on as before. `wake` is repeated until it is Done; then the stages are ensured again.
@@ -61,6 +61,7 @@ class Lifecycle:
     measure: Callable[[Context, JobStatus], Rates]
     follow: Callable[[Context], float | None]
     explain_kept: Callable[[Job, Site], str | None]
+    let_run: Callable[[Context], None]
     sleep: Verb
     wake: Verb
     can_sleep: Callable[[Context], bool]

@@ -14,6 +14,7 @@ Every call may be repeated: what was done is read from the host, and only the re
 from contextlib import suppress
 from datetime import datetime
 
+from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.job.conditions import APP_STARTS, CLUSTER_STARTS, ConditionType, Reason
@@ -27,6 +28,8 @@ from kns.stages.patience import growing_delay_s
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
 from kns.stages.room import retry_refused
 from kns.stages.tenant import OWN_GRACE_S, allow_tenants_pods, choose_grace_s, end_tenants_pods, stays_longer
+
+log = get_logger(__name__)
 
 NO_VOLUME = "its virtual cluster has no volume to keep its state in (KNS_VCLUSTER_STORAGE_CLASS of the site)"
 
@@ -75,6 +78,20 @@ def wake(ctx: Context) -> Outcome:
         return _wake(ctx)
     except (RefusedError, ForbiddenError) as error:
         return Wait(_RETRY_AFTER_S, Reason.WAKING, f"the host cluster refused: {error}")
+
+
+def let_run(ctx: Context) -> None:
+    """
+    Let the pods of an ended job that is kept start again, if a sleep or a shutdown ended them: an administrator wants
+    to look at them. What the host refuses stays as it is.
+    """
+    try:
+        allow_tenants_pods(ctx)
+        _scale(ctx, ctx.world.cluster.read(Kind.STATEFUL_SET, ctx.namespace, ctx.location.vcluster), 1)
+        _scale_shell(ctx, 1)
+        ingress.ensure(ctx)
+    except (RefusedError, ForbiddenError) as error:
+        log.warning("kept_job_not_started", namespace=ctx.namespace, error=str(error))
 
 
 def _sleep(ctx: Context) -> Outcome:

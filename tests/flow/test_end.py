@@ -460,6 +460,19 @@ def test_keep_vclusters_keeps_the_apps_pods_too(sim: Simulation, job: JobBuilder
     assert sim.host.left == before
 
 
+def test_a_job_that_is_kept_while_it_drains_gets_its_pods_back(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    before = {obj["metadata"]["name"] for obj in sim.host.dump() if obj["kind"] == "Pod"}
+    sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
+    sim.run(until="draining")
+    sim.step()
+    sim.store.set_keep(sim.job, keep=True)
+    sim.run(until="kept")
+    sim.host.settle()
+    assert {obj["metadata"]["name"] for obj in sim.host.dump() if obj["kind"] == "Pod"} == before
+
+
 def test_a_clock_that_is_not_trusted_ends_no_job_and_deletes_no_record(sim: Simulation, job: JobBuilder) -> None:
     """The leader's machine believes that it is next year. Nothing happens until it is corrected."""
     sim.submit(job.with_accepted(walltime_s=3600))

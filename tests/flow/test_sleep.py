@@ -370,6 +370,34 @@ def test_a_sleeping_job_can_be_ended(serving: Simulation, reason: StopReason, st
     assert serving.host.left == []
 
 
+@pytest.mark.parametrize("until", ["falling asleep", "asleep"])
+def test_a_kept_job_that_ends_in_its_sleep_gets_its_pods_back(serving: Simulation, until: str) -> None:
+    """Whoever keeps it wants to look at it. It costs no more once they are back."""
+    before, behind = set(pods(serving)), backends(serving)
+    ask(serving, asleep=True)
+    serving.run(until=until)
+    settle(serving)
+    assert WEB not in pods(serving)
+    serving.store.set_keep(serving.job, keep=True)
+    serving.store.request_stop(serving.job, StopReason.TERMINATE)
+    serving.run(until="kept")
+    settle(serving)
+    assert set(pods(serving)) == before - {"kns-init-0"}
+    assert backends(serving) == behind
+    serving.host.calls.clear()
+    settle(serving)
+    assert serving.host.calls == []
+
+
+def test_a_kept_job_that_the_host_refuses_is_kept_without_its_pods(serving: Simulation) -> None:
+    fall_asleep(serving)
+    serving.host.refuse[Kind.RESOURCE_QUOTA] = "denied the request by a webhook"
+    serving.store.set_keep(serving.job, keep=True)
+    serving.store.request_stop(serving.job, StopReason.TERMINATE)
+    serving.run(until="kept")
+    assert pods(serving) == []
+
+
 def test_the_walltime_ends_a_job_in_its_sleep(sim: Simulation, job: JobBuilder) -> None:
     sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
     sim.submit(job.with_accepted(walltime_s=5000))

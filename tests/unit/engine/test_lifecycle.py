@@ -56,6 +56,7 @@ class Script:
             measure=lambda _ctx, _status: (2.0, 4.0, 0.0, 0.0),
             follow=lambda _ctx: None,
             explain_kept=lambda _job, _site: self.kept,
+            let_run=lambda _ctx: self.calls.append("let_run"),
             sleep=lambda _ctx: self.take("sleep"),
             wake=lambda _ctx: self.take("wake"),
             can_sleep=lambda _ctx: True,
