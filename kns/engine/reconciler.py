@@ -111,13 +111,13 @@ class Reconciler:
             self._writer.set_finalizer(job, present=True)
             return Result("finalizer_added", IMMEDIATELY_S)
         if job.read_error is not None and not job.is_ended and not job.deleting:
-            return self._ending.end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._clock.now())
+            return self._ending.end(job, JobState.FAILED, Reason.UNREADABLE, job.read_error, now=self._read_time(job))
         if job.spec.accepted is None:
             return self._accept(job)
         ctx = Context(
             job=job,
             accepted=job.spec.accepted,
-            now=self._clock.now(),
+            now=self._read_time(job),
             site=self._site,
             world=self._world,
             is_time_trusted=self._term.is_clock_trusted(),
@@ -125,11 +125,19 @@ class Reconciler:
         )
         return self._ending.after_end(ctx) if job.is_ended else self._advance(ctx)
 
+    def _read_time(self, job: Job) -> datetime:
+        """
+        The time for this job. By a clock that is wrong it is none before its record, which the host API dates: what is
+        dated before that would be over as soon as the clock is right: its walltime, its retention, any limit.
+        """
+        now = self._clock.now()
+        return now if self._term.is_clock_trusted() else max(now, job.created)
+
     # --- a record that is not accepted yet
 
     def _accept(self, job: Job) -> Result:
         """Check a record that was applied by hand like a submission, and store its accepted part."""
-        now = self._clock.now()
+        now = self._read_time(job)
         if job.deleting:
             self._writer.set_finalizer(job, present=False)
             return Result("released")

@@ -492,6 +492,39 @@ def test_a_clock_that_is_not_trusted_ends_no_job_and_deletes_no_record(sim: Simu
     assert sim.step().summary == "expired"
 
 
+def test_a_job_that_starts_while_the_clock_is_behind_lives_on_when_it_is_right(sim: Simulation, job: JobBuilder) -> None:
+    """A machine that begins at a time long ago leads, and gets the right time while the job runs."""
+    sim.submit(job.with_accepted(walltime_s=3600))
+    created = sim.job.created
+    sim.clock_trusted = False
+    sim.clock.advance(-40 * 86400)
+    sim.run(until="serving")
+    sim.clock.advance((created - sim.clock.now()).total_seconds())
+    sim.clock_trusted = True
+    assert sim.step().summary == "serving"
+    status = sim.job.status
+    assert status.usage is not None
+    assert status.usage.at(sim.clock.now()).seconds < 60
+    sim.clock.advance(3600)
+    sim.run(until="ended")
+    assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_a_record_that_ends_while_the_clock_is_behind_is_retained_when_it_is_right(
+    sim: Simulation, job: JobBuilder
+) -> None:
+    sim.submit(job)
+    created = sim.job.created
+    sim.clock_trusted = False
+    sim.clock.advance(-sim.site.retention_s - 86400)
+    sim.run(until="serving")
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removed")
+    sim.clock.advance((created - sim.clock.now()).total_seconds())
+    sim.clock_trusted = True
+    assert sim.step().summary == "retained"
+
+
 def test_with_a_trusted_clock_the_walltime_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
     sim.submit(job.with_accepted(walltime_s=3600))
     sim.run(until="serving")
