@@ -97,7 +97,7 @@ class Ending:
         status = status or job.status
         if state not in TRANSITIONS[status.job_status]:
             raise AssertionError(f"{job.record}: job_status cannot change from {status.job_status} to {state}")
-        status = close_account(status, now).model_copy(
+        status = close_account(status, now if self._is_clock_trusted() else None).model_copy(
             update={
                 "job_status": state,
                 "exit_code": EXIT_CODES[state],

@@ -13,7 +13,7 @@ from functools import partial
 
 from kns import metrics
 from kns.engine.ending import CLOCK_RETRY_AFTER_S, ENDS, Ending
-from kns.engine.metering import meter
+from kns.engine.metering import meter, pause
 from kns.engine.notes import note, note_retry, note_retry_ahead, note_skipped, note_wait
 from kns.engine.resting import (
     begin_to_sleep,
@@ -225,7 +225,7 @@ class Reconciler:
             return note_awake(job.status, now), None
         status = note_message(job.status, outcome.message or "", now)
         if isinstance(outcome, Done):
-            status = note_asleep(status, outcome.message or "", now)
+            status = note_asleep(pause(status, now if ctx.is_time_trusted else None), outcome.message or "", now)
         status, metering_s = self._meter(ctx, status)
         write_changed(self._writer, job, status)
         requeues_s = (outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
@@ -288,8 +288,8 @@ class Reconciler:
         return self._ending.end(ctx.job, JobState.FAILED, outcome.reason, outcome.message, now=ctx.now, status=status)
 
     def _meter(self, ctx: Context, status: JobStatus) -> tuple[JobStatus, float | None]:
-        """Usage counts from the start of the job, and not while it is asleep."""
-        if status.job_status is not JobState.PROCESSING or status.rest is Rest.ASLEEP:
+        """Usage counts from the start of the job, and not while it is asleep or the clock is wrong."""
+        if status.job_status is not JobState.PROCESSING or status.rest is Rest.ASLEEP or not ctx.is_time_trusted:
             return status, None
         return meter(status, self._lifecycle.measure(ctx, status), site=ctx.site, now=ctx.now)
 

@@ -47,17 +47,11 @@ def begin_to_sleep(status: JobStatus, now: datetime) -> JobStatus:
 
 
 def begin_to_wake(status: JobStatus, now: datetime) -> JobStatus:
-    """Usage counts again from here on, because the pods are about to start."""
-    usage = status.usage.resume(now) if status.usage is not None else None
-    return note_rest(status, Reason.WAKING, "the job was woken", now).model_copy(update={"usage": usage})
+    return note_rest(status, Reason.WAKING, "the job was woken", now)
 
 
 def note_asleep(status: JobStatus, message: str, now: datetime) -> JobStatus:
-    """Usage does not count from here on. A job that is asleep already keeps the time from which it did not."""
-    usage = status.usage
-    if usage is not None and not usage.paused:
-        usage = usage.pause(now)
-    return note_rest(status, Reason.ASLEEP, message, now).model_copy(update={"usage": usage})
+    return note_rest(status, Reason.ASLEEP, message, now)
 
 
 def note_awake(status: JobStatus, now: datetime) -> JobStatus:

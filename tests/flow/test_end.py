@@ -492,6 +492,34 @@ def test_a_clock_that_is_not_trusted_ends_no_job_and_deletes_no_record(sim: Simu
     assert sim.step().summary == "expired"
 
 
+def test_a_clock_that_is_wrong_counts_no_usage(sim: Simulation, job: JobBuilder) -> None:
+    """It is a year ahead for ten seconds. Afterwards these ten seconds count, and the usage goes on."""
+    sim.submit(job)
+    sim.run(until="serving")
+    start = sim.job.status.start_time
+    assert start is not None
+    sim.clock_trusted = False
+    sim.clock.advance(365 * 86400)
+    sim.live(10)
+    sim.clock.advance(-365 * 86400)
+    sim.clock_trusted = True
+    sim.clock.advance(sim.site.report_interval_s)
+    sim.live(1)
+    report = sim.job.status.usage_reports[-1]
+    assert report.seconds == (report.time - start).total_seconds()
+    assert report.seconds < sim.site.report_interval_s + 100
+
+
+def test_a_job_that_ends_by_a_clock_that_is_wrong_is_not_charged_for_it(sim: Simulation, job: JobBuilder) -> None:
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.clock_trusted = False
+    sim.clock.advance(365 * 86400)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="ended")
+    assert sim.job.status.usage_reports[-1].seconds < 100
+
+
 def test_a_job_that_starts_while_the_clock_is_behind_lives_on_when_it_is_right(sim: Simulation, job: JobBuilder) -> None:
     """A machine that begins at a time long ago leads, and gets the right time while the job runs."""
     sim.submit(job.with_accepted(walltime_s=3600))

@@ -178,6 +178,24 @@ def test_usage_stops_while_it_sleeps_and_goes_on_when_it_wakes(serving: Simulati
     assert awake.at(serving.clock.now()).seconds - awake.at(at).seconds == 500
 
 
+def test_a_sleep_by_a_clock_that_is_wrong_is_not_charged(serving: Simulation) -> None:
+    """It is a year ahead while the job falls asleep, and again while it begins to wake."""
+    for asleep in (True, False):
+        ask(serving, asleep=asleep)
+        serving.clock_trusted = False
+        serving.clock.advance(365 * 86400)
+        settle(serving, times=1 if not asleep else 10)
+        serving.clock.advance(-365 * 86400)
+        serving.clock_trusted = True
+        serving.run(until="serving" if not asleep else "asleep")
+    usage = serving.job.status.usage
+    assert usage is not None
+    assert usage.at(serving.clock.now()).seconds < 100
+    at = serving.clock.now()
+    serving.clock.advance(500)
+    assert usage.at(serving.clock.now()).seconds - usage.at(at).seconds == 500
+
+
 def test_a_job_leads_to_its_app_again_only_when_the_app_is_ready(serving: Simulation) -> None:
     fall_asleep(serving)
     serving.host.app_starts = False
