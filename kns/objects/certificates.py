@@ -10,7 +10,7 @@ The private keys of the authorities are in the Secret, as in the syncer's own: t
 
 import base64
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,10 +38,9 @@ _USERS = {  # kubeconfig -> common name and organisation, which Kubernetes reads
 _CLIENT, _SERVING = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
 Key = ec.EllipticCurvePrivateKey
-NewKey = Callable[[], Key]
 
 
-def new_key() -> Key:
+def _new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -69,10 +68,9 @@ class _Maker:
     """Makes the certificates of one virtual cluster, all valid from the same moment."""
 
     now: datetime
-    make_key: NewKey
 
     def authority(self, name: str) -> _Pair:
-        key = self.make_key()
+        key = _new_key()
         builder = self._begin(_name(name), _name(name), key, AUTHORITY_LIFETIME).add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
         )
@@ -88,7 +86,7 @@ class _Maker:
         hosts: Sequence[str] = (),
         addresses: Sequence[str] = (),
     ) -> _Pair:
-        key = self.make_key()
+        key = _new_key()
         builder = self._begin(_name(name, organisation), authority.certificate.subject, key, LEAF_LIFETIME)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if hosts or addresses:
@@ -106,17 +104,15 @@ class _Maker:
         )
 
 
-def build_certificates(
-    location: Location, *, service_cidr: str, now: datetime, make_key: NewKey = new_key
-) -> dict[str, bytes]:
+def build_certificates(location: Location, *, service_cidr: str, now: datetime) -> dict[str, bytes]:
     """
     The content of Secret `Location.certs_secret`: its 29 files, as the syncer reads them.
 
     `service_cidr` is the range of the Services, of which the API server has the first address.
     """
-    maker = _Maker(now.replace(microsecond=0), make_key)
+    maker = _Maker(now.replace(microsecond=0))
     root, front, etcd = (maker.authority(name) for name in ("kubernetes", "front-proxy-ca", "etcd-ca"))
-    accounts = make_key()
+    accounts = _new_key()
     etcd_hosts, etcd_addresses = _etcd_hosts(location), ("127.0.0.1", "::1")
     leaves = {
         "apiserver": maker.leaf(

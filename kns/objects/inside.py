@@ -25,7 +25,6 @@ def build_job_info(
     *,
     public: Mapping[str, str],
     secret: Mapping[str, str],
-    labels: Mapping[str, str] = _LABELS,
     mark: str = "",
 ) -> list[dict[str, Any]]:
     """
@@ -33,7 +32,7 @@ def build_job_info(
 
     `mark` becomes the annotation of the Secret that the init pod waits for (`objects/plan.py`).
     """
-    meta = {"name": names.JOB_INFO, "namespace": namespace, "labels": dict(labels)}
+    meta = {"name": names.JOB_INFO, "namespace": namespace, "labels": _LABELS}
     marked = {**meta, "annotations": {names.RECORD_UID_ANNOTATION: mark}} if mark else meta
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": dict(public)},

@@ -20,9 +20,8 @@ _AGAIN_AFTER_S = 1.0
 class Lanes:
     """Counts open requests and bytes. Only the event loop calls it."""
 
-    def __init__(self, *, bytes_per_s: float = BYTES_PER_S) -> None:
+    def __init__(self) -> None:
         self._open: Counter[tuple[str, object]] = Counter()
-        self._bytes_per_s = bytes_per_s
         self._free_at: dict[str, float] = {}
 
     @property
@@ -57,5 +56,5 @@ class Lanes:
     def delay_s(self, username: str, size: int, now: float) -> float:
         """How long to wait after `size` bytes of a user. `now` is a monotonic time in seconds."""
         start = max(now, self._free_at.get(username, now))
-        self._free_at[username] = start + size / self._bytes_per_s
+        self._free_at[username] = start + size / BYTES_PER_S
         return start - now

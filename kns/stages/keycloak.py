@@ -24,6 +24,7 @@ from kns.ports import Context, IdentityProvider, Kind
 from kns.stages.delivery import CLIENT_SECRET, read_client_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Wait
+from kns.stages.patience import growing_delay_s
 
 log = get_logger(__name__)
 
@@ -74,9 +75,7 @@ def remove(ctx: Context) -> Outcome:
         if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace) is not None:
             raise  # the engine continues with the other stages and tries again
         waited = ctx.now - (ctx.job.status.end_time or ctx.now)
-        return Wait(
-            _growing_delay_s(waited), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}"
-        )
+        return Wait(_delay_s(waited), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}")
     return Done()
 
 
@@ -132,12 +131,11 @@ def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Ou
     left_s = limit_s - waited.total_seconds()
     if left_s <= 0:
         return Failed(_reason_of(error), f"after {limit_s} s: {error}")
-    return Wait(min(_growing_delay_s(waited), left_s), _reason_of(error), str(error))
+    return Wait(min(_delay_s(waited), left_s), _reason_of(error), str(error))
 
 
-def _growing_delay_s(waited: timedelta) -> float:
-    """Half of the time waited so far, which needs no stored number of tries."""
-    return min(max(waited.total_seconds() / 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
+def _delay_s(waited: timedelta) -> float:
+    return growing_delay_s(waited.total_seconds(), first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
 
 
 def _reason_of(error: KnsError) -> Reason:

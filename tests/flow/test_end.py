@@ -520,7 +520,9 @@ def test_a_job_that_ends_by_a_clock_that_is_wrong_is_not_charged_for_it(sim: Sim
     assert sim.job.status.usage_reports[-1].seconds < 100
 
 
-def test_a_job_that_starts_while_the_clock_is_behind_lives_on_when_it_is_right(sim: Simulation, job: JobBuilder) -> None:
+def test_a_job_that_starts_while_the_clock_is_behind_lives_on_when_it_is_right(
+    sim: Simulation, job: JobBuilder
+) -> None:
     """A machine that begins at a time long ago leads, and gets the right time while the job runs."""
     sim.submit(job.with_accepted(walltime_s=3600))
     created = sim.job.created
