@@ -55,7 +55,7 @@ class WorkQueue:
                 self._make_ready(key)
 
     def add_after(self, key: str, delay_s: float) -> None:
-        """Hand out `key` after `delay_s`, or earlier if it is already due earlier."""
+        """Hand out `key` after `delay_s`, or earlier if it is already due earlier. Failures in a row as for `add`."""
         if delay_s <= 0:
             return self.add(key)
         with self._changed:
@@ -155,7 +155,10 @@ class WorkQueue:
                 return due - now
             heapq.heappop(self._heap)
             del self._due[key]
-            if key in self._busy:
+            held_until = self._held.get(key, now)
+            if held_until > now:  # it was planned for a change, before or after the last failure
+                self._plan(key, held_until)
+            elif key in self._busy:
                 self._again.add(key)
             else:
                 self._ready[key] = due

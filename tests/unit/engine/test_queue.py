@@ -147,6 +147,27 @@ def test_an_event_does_not_end_the_backoff_of_failures_in_a_row(queue: WorkQueue
     assert drain(queue) == []
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_delayed_event_does_not_end_it_either(queue: WorkQueue, clock: FakeClock, before: bool) -> None:
+    """A tenant can change a serving job's objects all the time, and these events are delayed by a second."""
+    for _ in range(9):
+        queue.add_failed("a")
+        clock.advance(2 * MAX_DELAY_S)
+        assert drain(queue) == ["a"]
+    queue.add("a")
+    assert queue.take() == "a"
+    if before:
+        queue.add_after("a", 1.0)
+    assert queue.add_failed("a") > MAX_HELD_S
+    queue.done("a")
+    if not before:
+        queue.add_after("a", 1.0)
+    clock.advance(MAX_HELD_S - 0.1)
+    assert drain(queue) == []
+    clock.advance(0.1)
+    assert drain(queue) == ["a"]
+
+
 def test_a_short_backoff_holds_an_event_no_longer_than_itself(queue: WorkQueue, clock: FakeClock) -> None:
     queue.add_failed("a")
     delay_s = queue.add_failed("a")
