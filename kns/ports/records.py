@@ -155,7 +155,8 @@ class JobStore(Protocol):
 
     def set_keep(self, job: Job, *, keep: bool) -> None:
         """
-        Write into the spec whether the job's objects stay after its end; safe to repeat.
+        Write into the spec whether the job's objects stay after its end, unless they shall and it has ended already;
+        safe to repeat.
 
         Raises:
             RefusedError: the API server does not store it.

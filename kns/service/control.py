@@ -138,12 +138,16 @@ def set_keep(ports: ServicePorts, caller: User, job: Job, *, keep: bool) -> None
         RefusedError: the host cluster does not store it.
     """
     require_admin(caller)
+    too_late = f"job {job.number} has ended, so it is too late to keep it"
     if keep and job.is_ended and not job.spec.keep:
-        raise NotRunningError(f"job {job.number} has ended, so it is too late to keep it")
+        raise NotRunningError(too_late)
     try:
         ports.jobs.set_keep(job, keep=keep)
     except NotFoundError as error:
         raise JobGoneError(f"{job.record} was deleted before it could be kept") from error
+    stored = ports.jobs.get(job.record)
+    if keep and stored is not None and not stored.spec.keep:  # it ended a moment ago
+        raise NotRunningError(too_late)
     log.info("job_kept" if keep else "job_no_longer_kept", job=job.record, user=caller.username)
 
 

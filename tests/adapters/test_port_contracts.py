@@ -406,6 +406,16 @@ def test_a_job_is_kept_until_somebody_changes_their_mind(subject: Subject) -> No
         subject.store.set_keep(a_job().numbered(99).build(), keep=True)
 
 
+def test_a_job_that_has_ended_is_not_kept_any_more(subject: Subject) -> None:
+    """A replica whose cache is behind takes it for live."""
+    job = subject.create()
+    status = job.status.model_copy(update={"job_status": JobState.CANCELED})
+    subject.store.write_status(subject.read(), status)
+    before = subject.read()
+    subject.store.set_keep(job, keep=True)
+    assert subject.read() == before
+
+
 def test_a_later_record_of_the_same_name_is_not_kept(subject: Subject) -> None:
     job = replace(subject.create(), uid="another")
     with pytest.raises(NotFoundError):

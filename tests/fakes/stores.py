@@ -262,7 +262,7 @@ class MemoryJobStore:
             current = self._stored(job)
             if current.uid != job.uid:
                 raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
-            if bool(current.spec.keep) is not keep:
+            if bool(current.spec.keep) is not keep and not (keep and current.is_ended):
                 self._write("set_keep", replace(current, spec=current.spec.model_copy(update={"keep": keep})))
 
     def set_sleep(self, job: Job, *, asleep: bool) -> None:

@@ -35,6 +35,17 @@ def test_it_is_too_late_to_keep_an_ended_job_but_not_to_undo_it(ports: ServicePo
     assert stored.spec.keep is False
 
 
+def test_a_job_that_ended_a_moment_ago_is_not_kept_in_parts(ports: ServicePorts, store: MemoryJobStore) -> None:
+    """The replica has not heard of the end, and the leader may have removed a part already."""
+    job = store.add(a_job().exposed().build())
+    store.add(a_job().exposed().ended().build())
+    with pytest.raises(NotRunningError, match="job 7 has ended"):
+        set_keep(ports, ADMIN, job, keep=True)
+    stored = store.find(7)
+    assert stored is not None
+    assert not stored.spec.keep
+
+
 @pytest.mark.parametrize("name", ["user1", "lead1", "payer1"])
 def test_others_keep_and_delete_nothing(ports: ServicePorts, store: MemoryJobStore, name: str) -> None:
     """The owner neither: a kept job occupies nodes, and the record is the account of what it used."""

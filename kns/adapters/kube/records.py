@@ -379,9 +379,13 @@ class KubeRecords:
         self._write_spec(stored, "extendedWalltimeS", walltime_s)
 
     def _write_keep(self, job: Job, *, keep: bool) -> None:
-        stored = job_from_record(self._read_stored(job))
-        if bool(stored.spec.keep) is not keep:
-            self._write_spec(stored, "keep", keep)
+        """Decide on the stored record: of a job that has ended meanwhile, a part may be removed already."""
+        raw = self._read_stored(job)
+        stored = job_from_record(raw)
+        if (keep and stored.is_ended) or bool(stored.spec.keep) is keep:
+            self._cache.put(raw)
+            return
+        self._write_spec(stored, "keep", keep)
 
     def _write_sleep(self, job: Job, *, asleep: bool) -> None:
         """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
