@@ -151,7 +151,11 @@ class Reconciler:
             raise
         except KnsError as error:
             return self._ending.end(job, JobState.FAILED, Reason.NOT_ACCEPTED, str(error), now=now)
-        self._writer.accept(job, accepted)
+        try:
+            self._writer.accept(job, accepted)
+        except RefusedError as error:
+            message = f"the host cluster refused the accepted record: {error}"
+            return self._ending.end(job, JobState.FAILED, Reason.REFUSED_BY_HOST, message, now=now)
         return Result("accepted", IMMEDIATELY_S)
 
     # --- a live job

@@ -6,7 +6,7 @@ Some tests replace one method of their own host; mypy needs an ignore for each.
 
 import pytest
 
-from kns.model.errors import ForbiddenError
+from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Substatus
 from kns.ports import Kind
@@ -143,3 +143,17 @@ def test_the_record_says_for_what_it_waits_and_forgets_it_when_it_serves(sim: Si
     sim.host.settle()
     sim.run(until="serving")
     assert (sim.job.status.reason, sim.job.status.message) == (None, None)
+
+
+def test_a_record_whose_accepted_part_the_host_refuses_ends_with_the_reason(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an end it would be tried forever, and nothing in the record would say why it does not start."""
+    spec = job.build().spec
+    monkeypatch.setattr("tests.flow.conftest._no_intake", lambda _job: spec.accepted)
+    sim.store.add_spec(spec.model_copy(update={"accepted": None}), record=sim.record)
+    sim.store.faults["accept"] = RefusedError("PATCH nestedjobs: 422, spec.accepted.image is too long")
+    sim.run(until="ended")
+    assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.REFUSED_BY_HOST)
+    assert "422" in (sim.job.status.message or "")
+    assert sim.run(until="retained").requeue_after_s == sim.site.retention_s
