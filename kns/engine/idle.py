@@ -61,6 +61,7 @@ class IdleWatch:
 
     def step(self) -> float:
         """Count once, and put the jobs to sleep that are idle. Returns the seconds until the next call."""
+        now = self._clock.monotonic()
         try:
             requests = self._traffic.count_requests()
         except UnavailableError as error:
@@ -76,17 +77,22 @@ class IdleWatch:
             if asleep >= MOST_AT_ONCE:
                 log.warning("many_jobs_idle", at_once=MOST_AT_ONCE)
                 break
+            if self._clock.monotonic() - now >= PERIOD_S:  # there may have been requests since they were counted
+                log.warning("idle_round_cut_off", at=number)
+                break
             try:
-                asleep += self._look_at(number, requests)
-            except KnsError as error:  # the other jobs must not wait for this one
+                asleep += self._look_at(number, requests, now)
+            except KnsError as error:
                 log.warning("idle_job_not_judged", number=number, error=str(error))
+                if (seen := self._seen.get(number)) is not None:
+                    seen.since = now  # the others must not wait for this one in each round
             except Exception:  # a bug in kns, which a tenant may know how to meet
                 log.exception("idle_job_crashed", number=number)
         return PERIOD_S
 
-    def _look_at(self, number: int, requests: Mapping[str, float]) -> bool:
-        """Whether the job was put to sleep."""
-        seen, now = self._seen.get(number), self._clock.monotonic()
+    def _look_at(self, number: int, requests: Mapping[str, float], now: float) -> bool:
+        """Whether the job was put to sleep. `now` is when the requests were counted."""
+        seen = self._seen.get(number)
         if seen is None:
             seen = self._meet(number, now)
             if seen is None:

@@ -209,6 +209,28 @@ def test_a_job_that_cannot_be_stored_does_not_stop_the_others() -> None:
     assert leader.asleep == [7]
 
 
+def test_a_job_that_is_used_during_a_slow_round_stays_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logs of two web shells on a lost node take their time, and the counters are from before."""
+    leader = Leader(serving(7), serving(8), serving(9))
+
+    def wait_in_vain(ctx: Context) -> bool:
+        if ctx.job.number == 9:
+            return False
+        leader.clock.advance(10.0)
+        raise UnavailableError("GET log: no answer")
+
+    monkeypatch.setattr(leader, "_is_in_use", wait_in_vain)
+    leader.take_over()
+    leader.go_on(15)
+    leader.traffic.requests = {"kns-job-9": 1.0}
+    leader.go_on(15)
+    leader.clock.advance(30)  # 7 and 8 are idle now, and 9 after another 15 s
+    leader.watch.step()
+    assert leader.asleep == []
+    leader.go_on(LIMIT_S + 40)
+    assert leader.asleep == [9]
+
+
 def test_a_job_that_meets_a_bug_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     leader = Leader(serving(7), serving(8))
     is_in_use = leader._is_in_use
