@@ -538,3 +538,23 @@ def test_the_echo_of_an_own_write_wakes_although_it_is_known(server: ApiServer, 
     running.cache.put(a_pod("one", resourceVersion="101"))
     assert put(server, "one")["metadata"]["resourceVersion"] == "101"
     assert running.next_change() == "one"
+
+
+def test_a_list_that_repeats_an_own_write_wakes_once(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
+    """
+    The watch ended before the echo of the write, and the next one begins after it. A new record whose echo is lost
+    would wait until the next leader.
+    """
+    told: list[str] = []
+    cache: WatchCache[Object] = WatchCache(
+        client, PODS, clock=clock, keep=keep_whole, on_change=lambda obj: told.append(obj["metadata"]["name"])
+    )
+    cache._list()
+    cache.put(put(server, "one"))
+    server.script("GET", "/pods", Meanwhile(lambda: cache.put(put(server, "two"))))
+    cache._list()
+    assert told == ["one"]
+    cache._list()
+    assert told == ["one", "two"]
+    cache._list()
+    assert told == ["one", "two"]

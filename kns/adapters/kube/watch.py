@@ -93,6 +93,7 @@ class WatchCache(Generic[KeptT]):
         self._indexes = {name: KeyIndex(read) for name, read in (indexes or {}).items()}
         self._tombstones: dict[Key, int] = {}  # deletions since the last list; they refuse outdated `put` calls
         self._written: set[Key] = set()  # keys that `put` stored since the last list began
+        self._untold: set[Key] = set()  # keys that `put` stored and that the server has not sent since
         self._listed = 0  # version of the last list: older objects that are not in it are deleted
         self._lock = threading.Lock()
         self._synced = threading.Event()
@@ -154,6 +155,7 @@ class WatchCache(Generic[KeptT]):
             if oldest < version:
                 self._set(key, entry)
                 self._written.add(key)
+                self._untold.add(key)
 
     def run(self, stop: threading.Event) -> None:
         """List and watch until `stop` is set. Runs in a thread of its own."""
@@ -199,12 +201,18 @@ class WatchCache(Generic[KeptT]):
                 for key in self._written
                 if (entry := self._objects.get(key)) is not None and entry.version > int(version)
             }
-            changed = {key: entry for key, entry in found.items() if self._differs(key, entry) and key not in late}
+            # No event will follow for what is in the list, so an own write that it repeats is told now.
+            changed = {
+                key: entry
+                for key, entry in found.items()
+                if key not in late and (key in self._untold or self._differs(key, entry))
+            }
             gone = {key: entry for key, entry in self._objects.items() if key not in found and key not in late}
             for key in gone:
                 self._drop(key)
             for key, entry in changed.items():
                 self._set(key, entry)
+            self._untold &= late
             self._tombstones = {}
             self._listed = int(version)
         self._heard_at = self._clock.monotonic()
@@ -363,12 +371,13 @@ class WatchCache(Generic[KeptT]):
                 self._tombstones[key] = entry.version
             if known is not None and known.version > entry.version:
                 return True
+            was_untold = key in self._untold
+            self._untold.discard(key)
             if deleted:
                 self._drop(key)
             else:
                 self._set(key, entry)
-            # An object of the same version was written by this process, and nobody was told.
-            return deleted or known is None or known.version == entry.version or known.kept != entry.kept
+            return deleted or was_untold or known is None or known.kept != entry.kept
 
 
 def _key(obj: Object) -> Key:
