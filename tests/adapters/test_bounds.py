@@ -1,10 +1,13 @@
 """A hostile server: endless bodies, single bytes, nested JSON. No response fills the memory or blocks a thread."""
 
 import json
+import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from kns.adapters.kube.client import Bounds, KubeClient
 from kns.adapters.kube.connect import connect_to
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.model.errors import UnavailableError
+from tests.adapters.certificates import make_certificate
 from tests.adapters.conftest import kubeconfig_for
 from tests.patience import PATIENCE_S
 
@@ -22,7 +26,7 @@ Talk = Callable[[socket.socket, threading.Event], None]
 
 
 @contextmanager
-def liar(talk: Talk) -> Iterator[str]:
+def liar(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The address of a server that reads a request and then sends what `talk` sends."""
     over = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -33,17 +37,17 @@ def liar(talk: Talk) -> Iterator[str]:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    connection.recv(65536)
-                    talk(connection, over)
-                except OSError:
-                    pass  # the client hung up, which is what these tests want
+            try:
+                with connection if tls is None else tls.wrap_socket(connection, server_side=True) as plain:
+                    plain.recv(65536)
+                    talk(plain, over)
+            except OSError:
+                connection.close()  # the client hung up, which is what these tests want
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         over.set()
         with socket.create_connection(listener.getsockname()):
@@ -93,6 +97,41 @@ def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None
         assert not KubeVirtualClusters(bounds).is_ready("kns-job-7", json.dumps(kubeconfig_for(url)))
 
 
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("at_once", [b"", HEAD + b"Content-Length: 200\r\n\r\n"], ids=["slow head", "slow body"])
+def test_a_connection_that_stays_open_has_a_deadline_in_each_call(
+    at_once: bytes, is_tls: bool, tmp_path: Path
+) -> None:
+    """Otherwise a cluster that is honest once could hold a thread with its second answer, a byte at a time."""
+    whole = HEAD + b"Content-Length: 200\r\n\r\n" + b"{}".ljust(200)
+
+    def talk(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
+        connection.recv(65536)
+        try:
+            connection.sendall(at_once)
+            for byte in whole.removeprefix(at_once):
+                over.wait(0.02)
+                connection.sendall(bytes([byte]))
+        except OSError:
+            ends.put("cut off")
+        else:
+            ends.put("whole")
+
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    make_certificate(certificate, key)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    ends: queue.Queue[str] = queue.Queue()
+    with liar(talk, tls if is_tls else None) as url:
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=0.5), authority=certificate)
+        assert client.request("GET", "/api") == {}
+        with pytest.raises(UnavailableError, match="no answer|no whole answer"):
+            client.request("GET", "/api", read_timeout_s=PATIENCE_S)
+        assert ends.get(timeout=PATIENCE_S) == "cut off"
+        client.close()
+
+
 def test_a_host_that_sends_without_end_is_cut_off() -> None:
     with liar(endless) as url:
         client = bounded_client(url, Bounds(max_bytes=262_144, total_s=None))
@@ -131,7 +170,8 @@ def test_lines_of_a_watch_come_whole_wherever_chunks_end() -> None:
     assert lines == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']
 
 
-def bounded_client(url: str, bounds: Bounds) -> KubeClient:
+def bounded_client(url: str, bounds: Bounds, authority: Path | None = None) -> KubeClient:
     configuration: Any = Configuration()
     configuration.host = url
+    configuration.ssl_ca_cert = None if authority is None else str(authority)
     return KubeClient(configuration, bounds=bounds)

@@ -5,6 +5,7 @@ The timeouts of urllib3 and `http.client` apply to each read of the socket, so a
 block a thread without limit. Here a timer shuts the socket down, and the current read fails at once.
 """
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class _Call:
-    """The sockets of one call. They are duplicates, because TLS takes over the original."""
+    """The sockets of one call. They are duplicates, because TLS takes over the original and has no `dup`."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
@@ -26,7 +27,7 @@ class _Call:
 
     def watch(self, sock: socket.socket) -> None:
         with self._lock:
-            self._sockets.append(sock.dup())
+            self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
             over = self._over
         if over:
             self.end()
@@ -60,7 +61,7 @@ _current = _Current()
 @contextmanager
 def deadline(total_s: float | None) -> Iterator[Callable[[], bool]]:
     """
-    Shut down the connections that this thread opens inside the block, `total_s` seconds after its start; None: never.
+    Shut down the connections that this thread uses inside the block, `total_s` seconds after its start; None: never.
 
     Yields a function that returns whether the time is over. It works for pools prepared with `use_deadlines`. A call in
     progress fails as if the server had closed the connection.
@@ -90,10 +91,14 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return _watched(super()._new_conn())
 
+    def request(self, *args: Any, **options: Any) -> None:
+        if self.sock is not None:  # it was opened by an earlier call, or TLS is established
+            _watched(self.sock)
+        super().request(*args, **options)
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):
