@@ -74,6 +74,23 @@ def drip_head(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b"x")
 
 
+def chunk_without_end(connection: socket.socket, over: threading.Event) -> None:
+    """Python reads a chunk of the size -1 until the connection ends."""
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n")
+    send_much(connection, over)
+
+
+def size_without_end(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    send_much(connection, over)
+
+
+def send_much(connection: socket.socket, over: threading.Event) -> None:
+    for _ in range(64):
+        if not over.is_set():
+            connection.sendall(b"0" * 65536)
+
+
 def nest(connection: socket.socket, _over: threading.Event) -> None:
     body = b"[" * 200_000
     connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -86,7 +103,7 @@ def pack(connection: socket.socket, _over: threading.Event) -> None:
 
 
 @pytest.mark.proves("security", "answer kns slowly or never from the job's own API")
-@pytest.mark.parametrize("talk", [endless, drip_body, drip_head, nest, pack])
+@pytest.mark.parametrize("talk", [endless, drip_body, drip_head, chunk_without_end, size_without_end, nest, pack])
 def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None:
     bounds = Bounds(max_bytes=262_144, total_s=0.5)
     with liar(talk) as url:
@@ -97,11 +114,18 @@ def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None
         assert not KubeVirtualClusters(bounds).is_ready("kns-job-7", json.dumps(kubeconfig_for(url)))
 
 
+@pytest.mark.parametrize("talk", [chunk_without_end, size_without_end])
+def test_no_more_is_read_than_the_limit_whatever_an_answer_says_of_its_parts(talk: Talk) -> None:
+    with liar(talk) as url:
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=PATIENCE_S))
+        with pytest.raises(UnavailableError, match=r"larger than allowed|exceeded maximum allowed length"):
+            client.request("GET", "/api")
+        client.close()
+
+
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("at_once", [b"", HEAD + b"Content-Length: 200\r\n\r\n"], ids=["slow head", "slow body"])
-def test_a_connection_that_stays_open_has_a_deadline_in_each_call(
-    at_once: bytes, is_tls: bool, tmp_path: Path
-) -> None:
+def test_a_connection_that_stays_open_has_a_deadline_in_each_call(at_once: bytes, is_tls: bool, tmp_path: Path) -> None:
     """Otherwise a cluster that is honest once could hold a thread with its second answer, a byte at a time."""
     whole = HEAD + b"Content-Length: 200\r\n\r\n" + b"{}".ljust(200)
 
@@ -126,7 +150,7 @@ def test_a_connection_that_stays_open_has_a_deadline_in_each_call(
     with liar(talk, tls if is_tls else None) as url:
         client = bounded_client(url, Bounds(max_bytes=262_144, total_s=0.5), authority=certificate)
         assert client.request("GET", "/api") == {}
-        with pytest.raises(UnavailableError, match="no answer|no whole answer"):
+        with pytest.raises(UnavailableError, match=r"no answer|no whole answer"):
             client.request("GET", "/api", read_timeout_s=PATIENCE_S)
         assert ends.get(timeout=PATIENCE_S) == "cut off"
         client.close()

@@ -19,8 +19,8 @@ import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 
-from kns.adapters.kube.deadline import deadline, use_deadlines
 from kns.adapters.kube.errors import error_from_status
+from kns.adapters.kube.limits import limit_call, use_limits
 from kns.adapters.kube.server_time import ServerTime
 from kns.model.errors import UnavailableError, clip
 from kns.model.reading.json_text import read_json
@@ -75,7 +75,7 @@ class KubeClient:
         self._rest = RESTClientObject(configuration)
         self._bounds = bounds
         if bounds.total_s is not None:
-            use_deadlines(self._rest.pool_manager)
+            use_limits(self._rest.pool_manager)
         self._files = files
         self.server_time = ServerTime()
 
@@ -133,7 +133,7 @@ class KubeClient:
         With `discard` the body of a success is not read and b"" is returned. Its connection is closed.
         """
         what = f"{method} {path}"
-        with deadline(self._bounds.total_s) as is_over:
+        with limit_call(self._bounds.total_s, self._bounds.max_bytes) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
             self.server_time.observe(response.headers)
             if discard and response.status < 400:
