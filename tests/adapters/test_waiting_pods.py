@@ -144,3 +144,36 @@ def test_metadata_that_a_tenant_made_large_is_not_read(server: ApiServer) -> Non
     server.put("/api/v1", "pods", {"metadata": meta, "spec": {}, "status": {"phase": "Pending"}})
     with pytest.raises(TransientError, match="larger than 10000 bytes"):
         subject.retry("now")
+
+
+ONE = {"metadata": {"namespace": "default", "name": "one"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        "no",
+        {},
+        {"items": {"a": 1}, "metadata": {}},
+        {"items": ["one"], "metadata": {}},
+        {"items": [{"metadata": []}], "metadata": {}},
+        {"items": [{"metadata": {"name": "one"}}], "metadata": {}},
+        {"items": [ONE], "metadata": "no"},
+        {"items": [ONE]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_no_list_is_no_answer(server: ApiServer, body: object) -> None:
+    """The tenant chooses it. Anything else than an error that can be retried would stop the whole job."""
+    server.script("GET", "/pods", Answer(200, body))
+    with pytest.raises(TransientError):
+        KubeVirtualClusters(PATIENT).retry_pods("kns-job-7", json.dumps(kubeconfig_for(server.url)), "now", "")
+    assert server.count("PATCH") == 0
+
+
+@pytest.mark.parametrize("token", [7, ["x"], "\ud800", "x" * 5000], ids=["number", "list", "surrogate", "long"])
+def test_a_token_that_cannot_be_sent_back_is_none(server: ApiServer, token: object) -> None:
+    server.script("GET", "/pods", Answer(200, {"items": [], "metadata": {"continue": token}}))
+    port = KubeVirtualClusters(PATIENT)
+    assert port.retry_pods("kns-job-7", json.dumps(kubeconfig_for(server.url)), "now", "") == ""

@@ -90,19 +90,16 @@ class KubeVirtualClusters:
         query = {"fieldSelector": _WAITING, "limit": str(PODS_PER_PAGE), **({"continue": page} if page else {})}
         with self._connect(kubeconfig) as request:
             try:
-                found = request("GET", KINDS[Kind.POD].path(""), query=query, accept=METADATA)
+                paths, token = _read_page(request("GET", KINDS[Kind.POD].path(""), query=query, accept=METADATA))
             except ExpiredError:  # a tenant's API decides how long a token is valid
                 return ""
-            pods = [item["metadata"] for item in (found["items"] or ())[:PODS_PER_PAGE]]
             body = {"metadata": {"annotations": {names.RETRIED_ANNOTATION: mark}}}
-            for meta in sorted(pods, key=lambda meta: str(meta.get("creationTimestamp"))):
-                path = KINDS[Kind.POD].path(meta["namespace"], meta["name"])
+            for path in paths:
                 try:
                     request("PATCH", path, body=body, content_type=MERGE, accept=METADATA_OF_ONE)
                 except (NotFoundError, RefusedError, ForbiddenError, ConflictError):
                     continue  # it is gone, or a webhook of the tenant refuses the change
-        token = found["metadata"].get("continue") or ""
-        return token if len(token) <= _LONGEST_TOKEN else ""
+        return token
 
     @contextmanager
     def _connect(self, kubeconfig: str) -> Iterator[Request]:
@@ -121,6 +118,24 @@ class KubeVirtualClusters:
             yield request
         finally:
             client.close()
+
+
+def _read_page(found: Any) -> tuple[list[str], str]:
+    """
+    The paths of the pods in a list, the oldest first, and the token for the next page.
+
+    Raises:
+        UnavailableError: it is no list of objects.
+    """
+    try:
+        pods = [item["metadata"] for item in (found["items"] or ())[:PODS_PER_PAGE]]
+        pods.sort(key=lambda meta: str(meta.get("creationTimestamp")))
+        paths = [KINDS[Kind.POD].path(meta["namespace"], meta["name"]) for meta in pods]
+        token = found["metadata"].get("continue")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnavailableError(f"the list of pods in a virtual cluster is not readable: {error!r}") from error
+    is_token = isinstance(token, str) and token.isascii() and len(token) <= _LONGEST_TOKEN
+    return paths, token if is_token else ""
 
 
 def _exists(request: Request, path: str) -> bool:
