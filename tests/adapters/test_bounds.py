@@ -96,6 +96,11 @@ def nest(connection: socket.socket, _over: threading.Event) -> None:
     connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
+def nest_in_an_error(connection: socket.socket, _over: threading.Event) -> None:
+    body = b"[" * 200_000
+    connection.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
 def pack(connection: socket.socket, _over: threading.Event) -> None:
     """The response claims to be compressed. kns requested no compression and decompresses nothing."""
     body = b"\x1f\x8b" + b"\0" * 100
@@ -103,7 +108,10 @@ def pack(connection: socket.socket, _over: threading.Event) -> None:
 
 
 @pytest.mark.proves("security", "answer kns slowly or never from the job's own API")
-@pytest.mark.parametrize("talk", [endless, drip_body, drip_head, chunk_without_end, size_without_end, nest, pack])
+@pytest.mark.parametrize(
+    "talk",
+    [endless, drip_body, drip_head, chunk_without_end, size_without_end, nest, nest_in_an_error, pack],
+)
 def test_a_lying_virtual_cluster_is_one_that_does_not_answer(talk: Talk) -> None:
     bounds = Bounds(max_bytes=262_144, total_s=0.5)
     with liar(talk) as url:

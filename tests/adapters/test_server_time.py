@@ -42,7 +42,15 @@ def test_a_jump_is_noticed_before_the_next_answer(jump_s: float) -> None:
     assert time.is_trusted()
 
 
-@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": ""}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Date": "yesterday"},
+        {"Date": ""},
+        {"Date": "Mon, 05 Jan 2026 14:17:00 +9999999999999999999"},
+    ],
+)
 def test_an_answer_without_a_time_changes_nothing(headers: dict[str, str]) -> None:
     time = ServerTime(lambda: AT_S + 86_400)
     assert time.is_trusted()

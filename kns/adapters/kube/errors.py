@@ -58,7 +58,7 @@ def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str,
 def _read_status(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

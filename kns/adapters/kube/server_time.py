@@ -37,9 +37,10 @@ class ServerTime:
         """Note the time of an answer that has just arrived. An answer without a readable time changes nothing."""
         try:
             answered = parsedate_to_datetime(headers["Date"])
-        except (KeyError, ValueError):
+            answered_s = answered.timestamp()
+        except (KeyError, ValueError, OverflowError):  # the header may name any year and offset
             return
-        self._base_s = answered.timestamp() - self._monotonic()
+        self._base_s = answered_s - self._monotonic()
 
     @property
     def skew_s(self) -> float:
