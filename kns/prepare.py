@@ -62,7 +62,8 @@ class StateKeeper:
             self._ready_until.pop(report.version, None)
             if report.outcome is StateOutcome.READY:
                 self._ready_until[report.version] = now + timedelta(seconds=CHECK_S)
-        metrics.set_prepared_states(ready=len(self._ready_until), missing=len(wanted) - len(self._ready_until))
+        ready = len(self._ready_until.keys() & set(wanted))
+        metrics.set_prepared_states(ready=ready, missing=len(wanted) - ready)
         outcomes = {report.outcome for report in reports}
         if StateOutcome.RUNNING in outcomes:
             return RUNNING_S

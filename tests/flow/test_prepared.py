@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kns import metrics
 from kns.model import names
 from kns.model.findings import Severity
 from kns.model.job.pool import parse_pools
@@ -146,6 +147,23 @@ def test_a_version_gets_a_state_when_a_job_asks_for_it(sim: Simulation) -> None:
     keeper.step()
     jobs = sorted(call.rpartition("/")[2] for call in sim.host.calls if "Job" in call)
     assert jobs == ["kns-prepare-v1-35-0", "kns-prepare-v1-36-0"]
+
+
+def test_a_state_that_no_job_needs_any_more_is_not_counted(
+    prepared: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would hide a version in use that has none."""
+    counted: list[tuple[int, int]] = []
+    monkeypatch.setattr(metrics, "set_prepared_states", lambda *, ready, missing: counted.append((ready, missing)))
+    wanted = [""]
+    keeper = StateKeeper(prepared.host, prepared.site, lambda: wanted, clock=prepared.clock)
+    wanted.append("v1.35")
+    for _ in range(3):
+        keeper.step()
+        prepared.host.settle()
+    wanted[:] = ["", "v1.34"]
+    keeper.step()
+    assert counted[-2:] == [(2, 0), (1, 1)]
 
 
 def test_the_versions_of_pools_and_of_starting_jobs_are_wanted(sim: Simulation, job: JobBuilder) -> None:
