@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         _make_namespace(server)
         _await_policies(server)
         yield server
+
+
+@pytest.fixture(scope="session")
+def records_api(api: ApiServer) -> ApiServer:
+    """`api` with the CRD of the records."""
+    crd = yaml.safe_load((MANIFESTS / "crd-nestedjob.yaml").read_text())
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+    api.apply(path, crd)
+    while not any(
+        condition["type"] == "Established" and condition["status"] == "True"
+        for condition in api.call("GET", path)["status"].get("conditions") or ()
+    ):
+        threading.Event().wait(0.05)
+    return api
 
 
 def _await_policies(server: ApiServer) -> None:

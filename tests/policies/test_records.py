@@ -1,10 +1,8 @@
 """The records over a real API server: what it takes, refuses, and keeps."""
 
-import threading
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.connect import connect
@@ -17,7 +15,6 @@ from kns.model.job.usage import Usage
 from tests.builders import a_job
 from tests.fakes.stores import START, FakeClock
 from tests.policies.api_server import ApiServer
-from tests.policies.conftest import MANIFESTS
 
 NAMESPACE = "records"
 PATH = f"/apis/kns.io/v1alpha1/namespaces/{NAMESPACE}/nestedjobs"
@@ -25,17 +22,9 @@ MERGE = "application/merge-patch+json"
 
 
 @pytest.fixture(scope="module")
-def client(api: ApiServer) -> Iterator[KubeClient]:
-    crd = yaml.safe_load((MANIFESTS / "crd-nestedjob.yaml").read_text())
-    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-    api.apply(path, crd)
-    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    while not any(
-        condition["type"] == "Established" and condition["status"] == "True"
-        for condition in api.call("GET", path)["status"].get("conditions") or ()
-    ):
-        threading.Event().wait(0.05)
-    client = connect(api.kubeconfig)
+def client(records_api: ApiServer) -> Iterator[KubeClient]:
+    records_api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    client = connect(records_api.kubeconfig)
     yield client
     client.close()
 
