@@ -88,7 +88,7 @@ def test_the_second_account_has_its_rights_cluster_wide_and_none_in_the_first_on
     while missing := [right for right in wanted if not may(installed, *right)]:
         assert time.monotonic() < deadline, missing
         time.sleep(0.2)
-    for verb, group, resource in (("get", "", "secrets"), ("update", "kns.io", "nestedjobs")):
+    for verb, group, resource in (("get", "", "secrets"), ("patch", "kns.io", "nestedjobs")):
         assert not may(installed, verb, group, resource, "kns-system")
 
 

@@ -104,7 +104,7 @@ RECORDS = KindRow(
     "nestedjobs",
     watched=True,
     page=20,  # a record of an earlier release may have 1.5 MiB
-    system=("get", "list", "watch", "create", "patch", "update", "delete"),
+    system=("get", "list", "watch", "create", "patch", "delete"),
 )
 # Only on sites that show what is free of a machine (overlays/free-machines). A node has 10 KiB and more.
 NODES = KindRow("/api/v1", "nodes", namespaced=False, page=100, cluster=("list",))
