@@ -1,7 +1,7 @@
 """Records over the API: the counter under contention, conflicts, and invalid records."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -12,7 +12,7 @@ from kns.adapters.kube.numbers import COUNTER
 from kns.adapters.kube.owned import KubeInputs
 from kns.adapters.kube.records import KubeRecords
 from kns.model import names
-from kns.model.errors import ConflictError, UnavailableError
+from kns.model.errors import ConflictError, NotFoundError, UnavailableError
 from kns.model.job.idempotency import digest_request, request_record
 from kns.model.job.job import AdoptedNamespace, Job, JobSpec, JobState, StopReason
 from kns.model.job.record import build_record
@@ -320,6 +320,26 @@ def test_a_record_of_another_uid_is_not_deleted(records: Records) -> None:
     with pytest.raises(ConflictError):
         records.store.delete(job)
     assert records.server.find(PREFIX, "nestedjobs", "kns", job.record) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store, job: store.request_stop(job, StopReason.TERMINATE),
+        lambda store, job: store.extend_walltime(job, 7200),
+        lambda store, job: store.set_keep(job, keep=True),
+        lambda store, job: store.set_sleep(job, asleep=True),
+    ],
+    ids=["stop", "walltime", "keep", "sleep"],
+)
+def test_a_record_of_another_uid_is_not_changed(records: Records, change: Callable[[KubeRecords, Job], None]) -> None:
+    """It may be the job of another user."""
+    job = created(records)
+    records.server.drop(PREFIX, "nestedjobs", "kns", job.record)
+    before = apply(records.server, a_job(), record=job.record)
+    with pytest.raises(NotFoundError, match="another record has this name now"):
+        change(records.store, job)
+    assert records.server.find(PREFIX, "nestedjobs", "kns", job.record) == before
 
 
 def test_a_new_record_carries_finalizer_and_labels(records: Records) -> None:

@@ -241,7 +241,7 @@ class MemoryJobStore:
         """A repeated stop and a stop of an ended job change nothing. Only a Terminate replaces an earlier Shutdown."""
         self._fail("request_stop")
         with self._lock:
-            current = self._stored(job)
+            current = self._own(job)
             overrides = reason is StopReason.TERMINATE and current.stop_reason is StopReason.SHUTDOWN
             if not current.is_ended and (current.stop_reason is None or overrides):
                 wish = {"desired_state": DesiredState.STOPPED, "stop_reason": reason}
@@ -250,7 +250,7 @@ class MemoryJobStore:
     def extend_walltime(self, job: Job, walltime_s: int) -> None:
         self._fail("extend_walltime")
         with self._lock:
-            current = self._stored(job)
+            current = self._own(job)
             if current.is_ended or current.stop_reason is not None or (current.walltime_s or 0) >= walltime_s:
                 return
             spec = current.spec.model_copy(update={"extended_walltime_s": walltime_s})
@@ -259,18 +259,14 @@ class MemoryJobStore:
     def set_keep(self, job: Job, *, keep: bool) -> None:
         self._fail("set_keep")
         with self._lock:
-            current = self._stored(job)
-            if current.uid != job.uid:
-                raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+            current = self._own(job)
             if bool(current.spec.keep) is not keep and not (keep and current.is_ended):
                 self._write("set_keep", replace(current, spec=current.spec.model_copy(update={"keep": keep})))
 
     def set_sleep(self, job: Job, *, asleep: bool) -> None:
         self._fail("set_sleep")
         with self._lock:
-            current = self._stored(job)
-            if current.uid != job.uid:
-                raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
+            current = self._own(job)
             if current.is_ended or current.stop_reason is not None or bool(current.spec.sleep) is asleep:
                 return
             self._write("set_sleep", replace(current, spec=current.spec.model_copy(update={"sleep": asleep})))
@@ -376,6 +372,12 @@ class MemoryJobStore:
         current = self._jobs.get(job.record)
         if current is None:
             raise NotFoundError(f"NestedJob {job.record}: 404, not found")
+        return current
+
+    def _own(self, job: Job) -> Job:
+        current = self._stored(job)
+        if current.uid != job.uid:
+            raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
         return current
 
     def _unchanged(self, job: Job) -> Job:

@@ -92,7 +92,6 @@ class KubeRecords:
         self._client = client
         self._namespace = namespace
         self._clock = clock
-        self._on_change = on_change
         self._cache = WatchCache(
             client,
             RECORDS,
@@ -228,10 +227,10 @@ class KubeRecords:
         return job
 
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        retry_on_conflict(lambda: self._write_stop(job.record, reason))
+        retry_on_conflict(lambda: self._write_stop(job, reason))
 
     def extend_walltime(self, job: Job, walltime_s: int) -> None:
-        retry_on_conflict(lambda: self._write_walltime(job.record, walltime_s))
+        retry_on_conflict(lambda: self._write_walltime(job, walltime_s))
 
     def set_keep(self, job: Job, *, keep: bool) -> None:
         retry_on_conflict(lambda: self._write_keep(job, keep=keep))
@@ -359,21 +358,19 @@ class KubeRecords:
         self._cache.put(stored)
         return stored
 
-    def _write_stop(self, record: str, reason: StopReason) -> None:
+    def _write_stop(self, job: Job, reason: StopReason) -> None:
         """
         Decide on the stored record, not on the cached one, because two replicas may receive requests at the same time.
         """
-        path = RECORDS.path(self._namespace, record)
-        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+        stored = job_from_record(self._read_stored(job))
         overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
         if stored.is_ended or not (stored.stop_reason is None or overrides):
             return
         spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
-    def _write_walltime(self, record: str, walltime_s: int) -> None:
-        path = RECORDS.path(self._namespace, record)
-        stored = job_from_record(self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S))
+    def _write_walltime(self, job: Job, walltime_s: int) -> None:
+        stored = job_from_record(self._read_stored(job))
         if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
             return
         self._write_spec(stored, "extendedWalltimeS", walltime_s)
