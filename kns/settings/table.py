@@ -218,19 +218,19 @@ class Settings(BaseModel):
         None,
         "PriorityClass of the host for the control planes of virtual clusters. Unset: the host's default.",
     )
-    virtual_protect_control_planes: bool = _variable(
+    virtual_protect_control_planes: Bool = _variable(
         "KNS_PROTECT_CONTROL_PLANES",
         True,
         "Mark control planes so that autoscalers do not move them, and refuse their eviction if they have no volume, "
         "because a job ends with such a control plane. `kubectl drain` then waits until the jobs of the node ended.",
     )
-    virtual_fast_start: bool = _variable(
+    virtual_fast_start: Bool = _variable(
         "KNS_FAST_START",
         True,
         "Make the certificates of a virtual cluster ahead, and start the processes of its control plane side by side. "
         "`false`: the pod of the chart, which starts one after the other. Jobs that started keep what they have.",
     )
-    virtual_prepared_state: bool = _variable(
+    virtual_prepared_state: Bool = _variable(
         "KNS_PREPARED_STATE",
         True,
         "Start virtual clusters with a database that has what every new cluster contains. kns makes it once for each "
