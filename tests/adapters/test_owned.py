@@ -208,6 +208,16 @@ def test_tokens_are_made_once(client: KubeClient, tokens: KubeTokens) -> None:
     assert {length: len(token) for length, token in made.random.items()} == {n: n for n in TOKEN_LENGTHS}
 
 
+def test_tokens_of_an_earlier_record_of_that_name_are_waited_out(server: ApiServer, tokens: KubeTokens) -> None:
+    """Kubernetes deletes them some time after that record. The new job would lose the password that its app got."""
+    earlier = tokens.ensure(JOB)
+    again = replace(JOB, uid="another")
+    with pytest.raises(UnavailableError, match="kns/kns-job-7-tokens is of an earlier record"):
+        tokens.ensure(again)
+    server.drop("/api/v1", "secrets", "kns", "kns-job-7-tokens")
+    assert tokens.ensure(again) != earlier
+
+
 def test_of_two_that_make_tokens_both_get_the_same(server: ApiServer, client: KubeClient, tokens: KubeTokens) -> None:
     other = KubeTokens(client, namespace="kns")
     theirs = []

@@ -15,7 +15,7 @@ from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.throttle import Throttle
 from kns.logs import get_logger
 from kns.model import names
-from kns.model.errors import AlreadyExistsError, InvalidInputError, KnsError, NotFoundError
+from kns.model.errors import AlreadyExistsError, InvalidInputError, KnsError, NotFoundError, UnavailableError
 from kns.model.job.inputs import MAX_PACKED_BYTES, JobInputs, unpack_inputs
 from kns.model.job.job import Job
 from kns.model.job.output import CUT, MAX_BYTES, JobOutput, keep_recent, split_lines
@@ -54,7 +54,11 @@ class _OwnedSecrets:
         self._client = client
         self._namespace = namespace
 
-    def _read(self, name: str, *, recent: bool = False) -> dict[str, bytes] | None:
+    def _read(self, name: str, *, recent: bool = False, owner: str | None = None) -> dict[str, bytes] | None:
+        """
+        Raises:
+            UnavailableError: the Secret belongs to another record than `owner`, a uid.
+        """
         try:
             secret: Any = self._client.request(
                 "GET",
@@ -64,6 +68,11 @@ class _OwnedSecrets:
             )
         except NotFoundError:
             return None
+        owners = {each["uid"] for each in secret["metadata"].get("ownerReferences") or ()}
+        if owner is not None and owners and owner not in owners:
+            raise UnavailableError(
+                f"Secret {self._namespace}/{name} is of an earlier record of that name; Kubernetes deletes it soon"
+            )
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
 
@@ -72,17 +81,12 @@ class KubeTokens(_OwnedSecrets):
 
     def read(self, record: str) -> Tokens | None:
         data = self._read(names.record_secret(record))
-        if data is None:
-            return None
-        return Tokens(
-            password=data["password"].decode(),
-            random={length: data[f"random{length}"].decode() for length in TOKEN_LENGTHS},
-        )
+        return None if data is None else _read_tokens(data)
 
     def ensure(self, job: Job) -> Tokens:
-        known = self.read(job.record)
+        known = self._read(names.record_secret(job.record), owner=job.uid)
         if known is not None:
-            return known
+            return _read_tokens(known)
         tokens = make_tokens()
         data = {"password": tokens.password.encode()}
         data |= {f"random{length}": token.encode() for length, token in tokens.random.items()}
@@ -90,11 +94,18 @@ class KubeTokens(_OwnedSecrets):
         try:
             self._client.request("POST", _SECRETS.path(self._namespace), body=body)
         except AlreadyExistsError:
-            stored = self.read(job.record)
+            stored = self._read(names.record_secret(job.record), owner=job.uid)
             if stored is not None:
-                return stored
+                return _read_tokens(stored)
             raise
         return tokens
+
+
+def _read_tokens(data: dict[str, bytes]) -> Tokens:
+    return Tokens(
+        password=data["password"].decode(),
+        random={length: data[f"random{length}"].decode() for length in TOKEN_LENGTHS},
+    )
 
 
 class KubeInputs(_OwnedSecrets):
