@@ -12,7 +12,7 @@ import yaml
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.host_checks import POLICIES, Wanted, check_host
-from kns.adapters.kube.kinds import KINDS
+from kns.adapters.kube.kinds import KINDS, NODES
 from kns.adapters.kube.rights import BEYOND_JOB, table_rules
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -138,6 +138,15 @@ def test_a_site_that_has_all(site: ApiServer, client: KubeClient) -> None:
     assert {name for name, f in found.items() if f.severity is not Severity.OK} == {"no more rights than these"}
     assert "may read Secrets in the whole cluster" in found["no more rights than these"].said
     assert found["nodes for small"].said == "1 (pool=jobs)"
+
+
+def test_the_nodes_of_a_large_host_come_in_pages(site: ApiServer, client: KubeClient) -> None:
+    """Thousands of them together are larger than an answer may be."""
+    for number in range(NODES.page):
+        site.put("/api/v1", "nodes", a_node(f"more-{number}"))
+    assert look(site, client)["nodes for small"].said == f"{NODES.page + 1} (pool=jobs)"
+    asked = {seen.query.get("limit") for seen in site.seen if seen.path == "/api/v1/nodes"}
+    assert asked == {str(NODES.page)}
 
 
 def test_nothing_is_written(site: ApiServer, client: KubeClient) -> None:

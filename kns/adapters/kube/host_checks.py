@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.image_volumes import check_image_volumes
 from kns.adapters.kube.kinds import KINDS
-from kns.adapters.kube.nodes import admits_jobs
+from kns.adapters.kube.nodes import admits_jobs, walk_nodes
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -291,7 +291,7 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
 
 
 def _list_nodes(client: KubeClient) -> list[Object]:
-    return [node for node in client.request("GET", "/api/v1/nodes")["items"] if admits_jobs(node)]
+    return [node for node in walk_nodes(client) if admits_jobs(node)]
 
 
 def _has_room(node: Object, machine: Machine) -> bool:

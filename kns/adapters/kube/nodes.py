@@ -72,7 +72,7 @@ class KubeFreeRoom:
             began = self._clock.monotonic()
             taken = self._sum_requests()
             selectors = frozenset(self._list_selectors()) | taken.keys()
-            room = HostRoom(selectors, sum_offers(self._walk_nodes(), selectors), taken)
+            room = HostRoom(selectors, sum_offers(walk_nodes(self._client), selectors), taken)
             with self._lock:
                 self._known, self._problem = (began, room), ""
         except KnsError as error:
@@ -92,15 +92,17 @@ class KubeFreeRoom:
             hint = "apply overlays/free-machines, or set KNS_FREE_MACHINES to false" if forbidden else ""
             log.warning("nodes_not_read", error=problem, hint=hint)
 
-    def _walk_nodes(self) -> Iterator[Object]:
-        query = {"limit": str(NODES.page)}
-        while True:
-            page = self._client.request("GET", NODES.path(), query=query)
-            yield from page["items"] or ()  # null if the list is empty
-            token = page["metadata"].get("continue")
-            if not token:
-                return
-            query["continue"] = token
+
+def walk_nodes(client: KubeClient) -> Iterator[Object]:
+    """All nodes, a page at a time: those of a large host together exceed the limit of an answer."""
+    query = {"limit": str(NODES.page)}
+    while True:
+        page = client.request("GET", NODES.path(), query=query)
+        yield from page["items"] or ()  # null if the list is empty
+        token = page["metadata"].get("continue")
+        if not token:
+            return
+        query["continue"] = token
 
 
 def sum_offers(nodes: Iterable[Object], selectors: Collection[Selector]) -> dict[frozenset[Selector], Amounts]:
