@@ -474,6 +474,22 @@ def test_a_late_put_does_not_bring_back_what_the_watch_saw_go(server: ApiServer,
     assert running.cache.get("a", "one") is None
 
 
+def test_the_last_deletions_are_remembered_and_no_others(
+    client: KubeClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may delete any number of Services between two lists."""
+    monkeypatch.setattr("kns.adapters.kube.watch._MOST_TOMBSTONES", 3)
+    cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)
+    cache._list()
+    pods = [a_pod(name, resourceVersion=str(1000 + number)) for number, name in enumerate("abcdebfg")]
+    for pod in pods:
+        cache._take(event("DELETED", pod))
+    assert sorted(name for _, name in cache._tombstones) == ["b", "f", "g"]
+    for pod in pods[-3:]:
+        cache.put(pod)
+    assert cache.all_objects() == []
+
+
 def test_nor_what_a_list_saw_gone(client: KubeClient, clock: FakeClock, server: ApiServer) -> None:
     """The object would stay until the next list, because no further event reports it."""
     cache: WatchCache[Object] = WatchCache(client, PODS, clock=clock, keep=keep_whole)

@@ -37,6 +37,7 @@ _STREAMED_LIST = {
     "allowWatchBookmarks": "true",
 }
 _STREAM_SILENCE_S = 10.0  # the server sends an object or the end at once; it may wait 3 s to be as new as its store
+_MOST_TOMBSTONES = 10_000  # an outdated `put` comes within the timeout of a call; tenants delete as often as they like
 _MOST_STREAM_FAILURES = 2  # in a row; then lists come in pages
 _END_OF_LIST = "k8s.io/initial-events-end"  # the annotation of the bookmark after the last object
 
@@ -91,7 +92,9 @@ class WatchCache(Generic[KeptT]):
         self._keep = keep
         self._objects: dict[Key, _Entry[KeptT]] = {}
         self._indexes = {name: KeyIndex(read) for name, read in (indexes or {}).items()}
-        self._tombstones: dict[Key, int] = {}  # deletions since the last list; they refuse outdated `put` calls
+        self._tombstones: dict[
+            Key, int
+        ] = {}  # the last deletions since the last list; they refuse outdated `put` calls
         self._written: set[Key] = set()  # keys that `put` stored since the last list began
         self._untold: set[Key] = set()  # keys that `put` stored and that the server has not sent since
         self._listed = 0  # version of the last list: older objects that are not in it are deleted
@@ -307,6 +310,12 @@ class WatchCache(Generic[KeptT]):
         for index in self._indexes.values():
             index.replace(key, known.kept if known is not None else None, None)
 
+    def _bury(self, key: Key, version: int) -> None:
+        self._tombstones.pop(key, None)  # so that the newest are the last
+        self._tombstones[key] = version
+        if len(self._tombstones) > _MOST_TOMBSTONES:
+            del self._tombstones[next(iter(self._tombstones))]
+
     def _differs(self, key: Key, entry: _Entry[KeptT]) -> bool:
         known = self._objects.get(key)
         return known is None or known.version != entry.version
@@ -368,7 +377,7 @@ class WatchCache(Generic[KeptT]):
         with self._lock:
             known = self._objects.get(key)
             if deleted:
-                self._tombstones[key] = entry.version
+                self._bury(key, entry.version)
             if known is not None and known.version > entry.version:
                 return True
             was_untold = key in self._untold
