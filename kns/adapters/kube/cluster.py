@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from kns.adapters.kube.addresses import READ_ADDRESSES
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
 from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
@@ -64,7 +65,7 @@ class KubeCluster:
                 keep=choose_keeper(kind),
                 selector=names.OWN_SELECTOR,
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
-                | ({_ADDRESS: _READ_ADDRESSES[kind]} if kind in _READ_ADDRESSES else {})
+                | ({_ADDRESS: READ_ADDRESSES[kind]} if kind in READ_ADDRESSES else {})
                 | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
                 on_change=partial(self._announce_own, kind),
             )
@@ -112,7 +113,7 @@ class KubeCluster:
         return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == label]
 
     def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
-        caches = [self._caches[kind] for kind in _READ_ADDRESSES if kind in self._caches]
+        caches = [self._caches[kind] for kind in READ_ADDRESSES if kind in self._caches]
         return [route for cache in caches for route in cache.select(_ADDRESS, (host, path))]
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
@@ -391,29 +392,3 @@ def _index_member(namespace: Object) -> list[tuple[str, ...]]:
         return []
     installation = str(namespace["metadata"]["labels"].get(names.INSTALLATION_LABEL))
     return [(installation,), *([(installation, member.marks.shape)] if member.is_free else [])]
-
-
-def _read_ingress(ingress: Object) -> set[tuple[str, str]]:
-    """The host and the path of every rule."""
-    return {
-        (rule.get("host", ""), path.get("path", ""))
-        for rule in (ingress.get("spec") or {}).get("rules") or ()
-        for path in (rule.get("http") or {}).get("paths") or ()
-    }
-
-
-def _read_http_route(route: Object) -> set[tuple[str, str]]:
-    """The path of every match, for every host."""
-    spec = route.get("spec") or {}
-    return {
-        (host, (match.get("path") or {}).get("value", ""))
-        for host in spec.get("hostnames") or ()
-        for rule in spec.get("rules") or ()
-        for match in rule.get("matches") or ()
-    }
-
-
-_READ_ADDRESSES: Mapping[Kind, Callable[[Object], set[tuple[str, str]]]] = {
-    Kind.INGRESS: _read_ingress,
-    Kind.HTTP_ROUTE: _read_http_route,
-}
