@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kns.adapters.kube.keep import choose_keeper
+from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper
 from kns.ports import Kind, Object
 
 META = {
@@ -70,6 +70,19 @@ def test_of_a_pod_is_kept_why_it_does_not_start() -> None:
     assert kept["metadata"] == {key: value for key, value in META.items() if key != "generation"}
     pod["metadata"]["resourceVersion"], pod["status"]["podIP"] = "10", "10.0.0.2"
     assert choose_keeper(Kind.POD)(pod) == kept
+
+
+def test_of_a_claim_little_is_kept_whatever_the_tenant_writes() -> None:
+    """The host admits both, up to the 64 KiB of an object, and a job may have 100 claims."""
+    keep = choose_copy_keeper(Kind.PERSISTENT_VOLUME_CLAIM)
+    spec = {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}
+    modes = ["ReadWriteMany", "ReadWriteOnce"]
+    kept = keep({"metadata": META, "spec": {**spec, "volumeName": "v" * 50_000, "accessModes": modes * 1000}})
+    assert kept["spec"]["accessModes"] == modes
+    assert len(json.dumps(kept)) < 1024
+    usual = {**spec, "volumeName": "kns-job-7-u1", "accessModes": modes}
+    assert keep({"metadata": META, "spec": usual})["spec"] == usual
+    assert keep({"metadata": META, "spec": spec})["spec"] == spec
 
 
 def test_objects_without_a_status_are_kept() -> None:

@@ -20,6 +20,7 @@ _OF_WORKLOADS = frozenset({"ReplicaFailure", "Complete", "Failed"})  # the condi
 _SERVICE = ("type", "selector", "ports", "publishNotReadyAddresses")  # what `kns.objects.target` reads
 # What kns reads of a usual Service has 300 bytes. A job may have 500 Services, which then need a MiB of memory.
 _MOST_SERVICE_BYTES = 1024
+_LONGEST_NAME = 253  # of an object of Kubernetes, so a name that is cut is that of no volume of kns
 _PACKED = "packedSpec"
 
 
@@ -57,9 +58,13 @@ def _keep_own_service(service: Object) -> Object:
 def _keep_claim(claim: Object) -> Object:
     """
     What a volume for the claim is made from (`kns.objects.vault`). Without its version, so that a change of the rest
-    changes nothing in the cache.
+    changes nothing in the cache. The host admits a volume's name of any length, and modes that repeat.
     """
     spec = _pick(claim.get("spec"), ("storageClassName", "volumeName", "accessModes"))
+    if spec.get("volumeName"):
+        spec["volumeName"] = spec["volumeName"][:_LONGEST_NAME]
+    if spec.get("accessModes"):
+        spec["accessModes"] = list(dict.fromkeys(spec["accessModes"]))
     requests = ((claim.get("spec") or {}).get("resources") or {}).get("requests")
     return {
         "metadata": _pick(claim["metadata"], _LIFE),
