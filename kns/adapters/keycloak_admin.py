@@ -72,12 +72,16 @@ class KeycloakClients:
         """
         List clients by name, in pages. Keycloak matches parts of names, and attributes only if it is configured to.
         """
-        found: list[Object] = []
+        what = f"list clients {prefix}*"
+        found: dict[str, Object] = {}
         while True:
-            page = self._call(f"list clients {prefix}*", partial(self._read_page, prefix, len(found)))
-            found += page
+            known = len(found)
+            page = self._call(what, partial(self._read_page, prefix, known))
+            found |= {client["clientId"]: client for client in page}
             if len(page) < CLIENT_PAGE:
-                return [client for client in found if client["clientId"].startswith(prefix)]
+                return [client for name, client in found.items() if name.startswith(prefix)]
+            if len(found) == known:
+                raise UnavailableError(f"{what} in Keycloak realm {self._access.realm}: a page repeats those before it")
 
     def _read_page(self, prefix: str, first: int) -> list[Object]:
         # The library cannot filter the list.

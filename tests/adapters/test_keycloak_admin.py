@@ -135,6 +135,17 @@ def test_an_absent_client_is_deleted_and_updated_without_complaint(realm: Identi
     assert realm.find_client("kns-job-7") is None
 
 
+def test_a_list_whose_pages_repeat_ends(
+    clients: KeycloakClients, server: KeycloakServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that drops the query sends the first page again and again."""
+    monkeypatch.setattr(keycloak_admin, "CLIENT_PAGE", 2)
+    page = Answer(200, [{"id": name, "clientId": name} for name in ("kns-job-1", "kns-job-2")])
+    server.script("GET", "/clients", page, page, Answer(200, []))
+    with pytest.raises(UnavailableError, match="a page repeats those before it"):
+        clients.list_clients("kns-job-")
+
+
 # --- what is sent
 
 
