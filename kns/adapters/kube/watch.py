@@ -92,9 +92,7 @@ class WatchCache(Generic[KeptT]):
         self._keep = keep
         self._objects: dict[Key, _Entry[KeptT]] = {}
         self._indexes = {name: KeyIndex(read) for name, read in (indexes or {}).items()}
-        self._tombstones: dict[
-            Key, int
-        ] = {}  # the last deletions since the last list; they refuse outdated `put` calls
+        self._tombstones: dict[Key, int] = {}  # the newest deletions since the last list; they refuse outdated `put`s
         self._written: set[Key] = set()  # keys that `put` stored since the last list began
         self._untold: set[Key] = set()  # keys that `put` stored and that the server has not sent since
         self._listed = 0  # version of the last list: older objects that are not in it are deleted
