@@ -140,7 +140,8 @@ def _encode(value: Mapping[str, Any]) -> str:
 class AllJobs(Jobs):
     """All requests succeed."""
 
-    def submit(self, job: Any) -> View:
+    def submit(self, job: Any, *, check: Any) -> View:
+        check()
         return make_view("a-2")
 
     def control(self, *_: Any) -> Any:
