@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -193,7 +193,8 @@ def _is_from_here(request: Request, site: WebSite) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return True
-    return origin == site.url or urlsplit(origin).netloc == request.headers.get("host")
+    host = request.headers.get("host", "")
+    return origin in (site.url, f"https://{host}", f"http://{host}")
 
 
 def _decode_form(headers: Headers, raw: bytes) -> PostedForm:

@@ -141,6 +141,8 @@ HEADERS_OF_OTHERS = [
     {"Sec-Fetch-Site": "same-site"},  # a job's page at a sibling name
     {"Origin": "https://kns-job-9.example.org"},
     {"Origin": "null"},
+    {"Origin": "http://[kns.example.org"},  # no URL
+    {"Origin": "http://kns.example.org@evil.example"},
 ]
 
 
