@@ -5,6 +5,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -72,6 +73,7 @@ _WORDS = {
 }
 
 
+_OF_URLS = "%:/?#[]@!$&'()*+,;="  # RFC 3986: what has a meaning in a URL, and what is encoded already
 MAX_SEARCH = 200  # characters of a search; each word is compared with every text
 
 
@@ -120,9 +122,12 @@ def render_text(template: str, **values: Any) -> str:
     return _TEMPLATES.get_template(template).render(**values)
 
 
-def redirect(path: str) -> Response:
-    """After a form, so that a reload does not send it again."""
-    return Response(status_code=303, headers={**HEADERS, "Location": path})
+def redirect(url: str) -> Response:
+    """
+    After a form, so that a reload does not send it again; or to a job's address. An app's author may write any
+    characters into that, and a header can have only some.
+    """
+    return Response(status_code=303, headers={**HEADERS, "Location": quote(url, safe=_OF_URLS)})
 
 
 def render_error(_scope: Scope, response: ErrorResponse) -> Response:

@@ -60,6 +60,16 @@ def test_an_address_that_runs_script_is_no_link(ui: Ui) -> None:
     assert browser.get(f"{PREFIX}/jobs/7/open").headers["location"] == f"{PREFIX}/jobs/7"
 
 
+def test_connect_leads_to_any_address_that_an_author_writes(ui: Ui) -> None:
+    """A header has neither line breaks nor characters beyond Latin-1."""
+    ui.api.add(a_job().exposed().with_accepted(url="/lab?title=データ%20é&x=[1]\r\nSet-Cookie: a=b"))
+    answer = ui.browser("user1").get(f"{PREFIX}/jobs/7/open")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == (
+        "https://kns-job-7.jobs.example.org/lab?title=%E3%83%87%E3%83%BC%E3%82%BF%20%C3%A9&x=[1]%0D%0ASet-Cookie:%20a=b"
+    )
+
+
 def test_an_icon_that_may_contain_script_is_not_shown() -> None:
     ui = Ui()
     image = {"type": "image/svg+xml", "data": "PHN2Zy8+"}
