@@ -18,10 +18,11 @@ from kns.ports import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024 * 1024  # of all bodies at a time; the pod has 1 GiB, and a body takes its size twice
-MOST_DROPPED_BYTES = 64 * 1024 * 1024  # of a refused body before its answer closes the connection
+MOST_DROPPED_BYTES = 64 * 1024 * 1024  # of a body that is not used before its answer closes the connection
 SMALL_BODY_BYTES = 64 * 1024  # accepted even above that limit, so that a few large bodies cannot block every submit
 
 _CLIENT_GONE = ErrorResponse(499, "Client gone")  # nginx's status, for the log only: the client has left
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})  # a request without them has no body
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = get_logger(__name__)
@@ -106,12 +107,12 @@ class BodyReader:
     Reads the body into `request.state.body`, so that `def` routes have it, too.
 
     It refuses a body above its limit. While all bodies together exceed theirs, it accepts only small ones. Only a POST
-    has a body, and below `relays` every method. What another request sends as its body is not read.
+    has a body, and below `relays` every method. What another request sends as its body is dropped.
 
-    The rest of a refused body is read and dropped, so that a client that still writes gets the answer. If the
-    connection stays open, the server does it after the answer. Otherwise it happens here, before the answer closes the
-    connection: a socket that is closed with unread bytes is reset, and the client may lose the answer. The server's
-    limit for a request ends both.
+    What is dropped, that or the rest of a refused body, is read all the same, so that a client that still writes gets
+    the answer. If the connection stays open, the server does it after the answer. Otherwise it happens here, before the
+    answer closes the connection: a socket that is closed with unread bytes is reset, and the client may lose the
+    answer. The server's limit for a request ends both.
     """
 
     def __init__(self, app: ASGIApp, *, relays: tuple[str, ...] = ()) -> None:
@@ -123,7 +124,8 @@ class BodyReader:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        lengths = _LENGTHS & {name for name, _ in scope["headers"]}
+        if lengths == _LENGTHS:
             # Readers, such as a proxy in front, disagree on where the body ends.
             answer = render_error(scope, BAD_REQUEST)
             answer.headers["connection"] = "close"
@@ -131,12 +133,13 @@ class BodyReader:
             return
         body = bytearray()
         try:
-            has_body = scope["method"] == "POST" or scope["path"].startswith(self._relays)
-            error, is_whole = await self._read(receive, into=body) if has_body else (None, True)
+            is_read = scope["method"] == "POST" or scope["path"].startswith(self._relays)
+            error, is_whole = await self._read(receive, into=body) if is_read else (None, not lengths)
             if error is not None:
                 self._release(body)
-                if not is_whole and _closes(scope) and not await _drop_rest(receive):
-                    error = _CLIENT_GONE
+            if not is_whole and _closes(scope) and not await _drop_rest(receive):
+                error = _CLIENT_GONE
+            if error is not None:
                 await render_error(scope, error)(scope, receive, send)
                 return
             state: dict[str, Any] = scope.setdefault("state", {})

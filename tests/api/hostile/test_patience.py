@@ -135,6 +135,18 @@ def test_a_refused_body_does_not_reset_the_connection_that_its_answer_closes(pat
     patient.assert_unharmed()
 
 
+@pytest.mark.parametrize(("method", "status"), [("PUT", 405), ("PATCH", 405), ("DELETE", 405), ("GET", 200)])
+def test_a_body_that_no_route_reads_does_not_reset_the_connection_either(
+    patient: Served, method: str, status: int
+) -> None:
+    length = 3 * MAX_BODY_BYTES
+    with patient.connect() as connection:
+        connection.sendall(get(JOBS, f"Content-Length: {length}", method=method) + b"x" * length)
+        assert read_answer(connection).status == status
+        assert read_to_the_end(connection) == b""
+    patient.assert_unharmed()
+
+
 def test_the_rest_of_a_refused_body_is_not_awaited_for_longer_than_a_request(observed: StringIO) -> None:
     """The limit is longer here, because the body must arrive within it on a busy machine as well."""
     with serve(Api(), request_limit_s=4) as served, served.connect() as connection:
