@@ -142,17 +142,27 @@ def delete(
     A record is the account of what a job used. kns deletes it by itself after the site's retention time.
     """
     session = get_session(ctx)
+    errors, ended, deleted = _Errors(several=len(job) > 1), list[int](), list[int]()
     with session.connect() as client:
-        found = [client.detail(read_job(each)) for each in job]
-        for each in found:
-            if each["ended"] is None:
-                raise CommandError(Exit.REFUSED, f"job {each['number']} has not ended; `kns stop` ends it")
-        if not yes and not _confirm(", ".join(str(each["number"]) for each in found)):
+        for each in job:
+            with errors.collected(each):
+                ended.append(_find_ended(client, each))
+        if ended and not yes and not _confirm(", ".join(map(str, ended))):
             raise CommandError(Exit.USAGE, "nothing was deleted; --yes deletes without a question")
-        for each in found:
-            client.delete(each["number"])
-            session.screen.note(f"job {each['number']}: record deleted")
-    session.screen_for(output).record([{"number": each["number"], "deleted": True} for each in found])
+        for number in ended:
+            with errors.collected(number):
+                client.delete(number)
+                deleted.append(number)
+                session.screen.note(f"job {number}: record deleted")
+    errors.end()
+    session.screen_for(output).record([{"number": number, "deleted": True} for number in deleted])
+
+
+def _find_ended(client: Client, job: str) -> int:
+    found = client.detail(read_job(job))
+    if found["ended"] is None:
+        raise CommandError(Exit.REFUSED, f"job {found['number']} has not ended; `kns stop` ends it")
+    return int(found["number"])
 
 
 def _confirm(numbers: str) -> bool:

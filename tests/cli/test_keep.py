@@ -31,11 +31,18 @@ def test_records_are_deleted_after_a_question_only(api: Api, admin: Terminal) ->
     assert "delete kns-job-7" in api.jobs.writes
 
 
-def test_one_live_job_among_them_deletes_nothing(api: Api, admin: Terminal) -> None:
-    api.add(a_job().exposed().ended())
+def test_what_cannot_be_deleted_does_not_keep_the_others(api: Api, admin: Terminal) -> None:
+    """Each has a line, and the first one is the status."""
+    for number in (7, 9):
+        api.add(a_job().numbered(number).exposed().ended())
     api.add(a_job().numbered(8).exposed())
-    assert admin.refuse(5, "delete", "7", "8", "-y") == "job 8 has not ended; `kns stop` ends it"
-    assert "delete kns-job-7" not in api.jobs.writes
+    result = admin.run("delete", "99", "8", "7", "9", "-y", "-o", "json")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.splitlines() == [
+        "kns: job 99: there is no such job, or it is not yours; `kns list --all` lists your jobs",
+        "kns: job 8 has not ended; `kns stop` ends it",
+    ]
+    assert [line for line in api.jobs.writes if line.startswith("delete")] == ["delete kns-job-7", "delete kns-job-9"]
 
 
 def test_users_do_neither(api: Api, terminal: Terminal) -> None:
