@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kns import metrics
 from kns.model.errors import NotFoundError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.service import lanes
@@ -204,6 +205,17 @@ def test_only_jobs_with_a_web_shell_unless_the_site_opens_all() -> None:
 def test_faults_of_the_cluster(api: Api, fault: Exception, code: int) -> None:
     api.clusters.fault = fault
     assert_status(ask(api), code, str(fault))
+
+
+@pytest.mark.parametrize("fault", [None, UnavailableError("no answer")], ids=["answered", "failed"])
+def test_no_request_is_counted_as_open_after_its_end(
+    api: Api, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(metrics, "set_relayed_open", counts.append)
+    api.clusters.fault = fault
+    ask(api)
+    assert counts == [1, 0]
 
 
 def test_open_requests_are_bounded_per_user_and_freed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

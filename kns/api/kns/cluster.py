@@ -166,13 +166,15 @@ class _Visit:
         Raises:
             TooManyRequestsError: too many are open.
         """
-        with self._lanes.enter(self._username, self._number):
+        try:
+            with self._lanes.enter(self._username, self._number):
+                metrics.set_relayed_open(self._lanes.open)
+                try:
+                    yield
+                finally:
+                    metrics.count_relayed(kind)
+        finally:
             metrics.set_relayed_open(self._lanes.open)
-            try:
-                yield
-            finally:
-                metrics.count_relayed(kind)
-        metrics.set_relayed_open(self._lanes.open)
 
     async def pace(self, size: int) -> None:
         delay_s = self._lanes.delay_s(self._username, size, asyncio.get_running_loop().time())
