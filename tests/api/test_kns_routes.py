@@ -197,6 +197,15 @@ def test_a_page_is_a_small_number(api: Api, page: str) -> None:
     assert_refused(ask(api, "overview", as_user="admin1", page=page), 400, "Invalid parameter(s)")
 
 
+def test_a_page_may_be_a_number_of_json(api: Api) -> None:
+    api.add(a_job().exposed())
+    login = {"username": "admin1", "apikey": "key-admin1"}
+    found = api.call("POST", "/kns/overview", json={**login, "page": 1}).json()
+    assert [job["number"] for job in found["live"]] == [7]
+    assert api.call("POST", "/kns/overview", json={**login, "page": 2}).json()["live"] == []
+    assert_refused(api.call("POST", "/kns/overview", json={**login, "page": 0}), 400, "Invalid parameter(s)")
+
+
 def test_a_job_has_its_usage(api: Api) -> None:
     usage = Usage(time=api.clock.now(), cores=1.5, gib=2, gpus=0)
     api.add(a_job().exposed().with_status(usage=usage))

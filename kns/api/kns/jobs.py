@@ -32,7 +32,7 @@ from kns.service.overview import list_all_live, read_allowance, read_overview
 from kns.service.view import read_connection
 
 PAGE = 50  # live jobs in one answer
-MOST_PAGE_DIGITS = 4
+MOST_PAGES = 9999
 
 routes = Routes(ERRORS)
 
@@ -91,10 +91,12 @@ def free(ports: Ports, _caller: Caller) -> Response:
 
 
 async def _read_page(_caller: Caller, params: Given) -> int:
-    text = params.text("page") or "1"
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_PAGE_DIGITS and int(text)):
+    page = params.integer("page")
+    if page is None:
+        return 1
+    if not 1 <= page <= MOST_PAGES:
         raise HttpError(INVALID_PARAMETERS)
-    return int(text)
+    return page
 
 
 @routes.add(
