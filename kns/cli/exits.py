@@ -73,7 +73,7 @@ class KnsGroup(TyperGroup):
             _end(*explain_client_error(error))
         except KubectlError as error:
             _end(*explain_kubectl_error(error))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):  # typer's prompts raise the second one
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Terminated as error:
             raise typer.Exit(128 + error.number) from None

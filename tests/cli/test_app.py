@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from kns.cli import login
 from kns.cli.app import app
 from kns.cli.exits import Exit, explain_client_error
 from kns.client import NoResponseError, ResponseError
@@ -19,6 +20,7 @@ from kns.model.errors import UnavailableError
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import Terminal
+from tests.patience import PATIENCE_S
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 
@@ -131,6 +133,15 @@ def _run_on_a_terminal(folder: Path, *args: str, **environ: str) -> str:
         text += part
     os.close(leader)
     return text.decode()
+
+
+def test_ctrl_c_at_a_prompt_is_status_130(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_args: object) -> None:
+        raise typer.Abort  # as `typer.prompt` does
+
+    monkeypatch.setattr(login, "_ask", interrupt)
+    result = terminal.run("login")
+    assert (result.exit_code, result.output) == (Exit.INTERRUPTED, "")
 
 
 def test_colours_are_for_terminals_and_can_be_switched_off(nobody_folder: Path) -> None:
