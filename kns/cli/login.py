@@ -53,9 +53,7 @@ def login(
     keyring if there is one (the extra `keyring`), else in a file that only you can read.
     """
     session = get_session(ctx)
-    address = check_url(
-        url or session.url_option or _ask("Address of kns", session.surroundings.environ.get("KNS_URL"))
-    )
+    address = check_url(url or session.url_option or _ask("Address of kns", session.variable("KNS_URL")))
     if address.startswith("http://") and not is_loopback(address):
         session.screen.warn(
             f"{address} has no TLS, so others on the way can read what you send; use https:// if you can"
@@ -69,7 +67,7 @@ def login(
 
 
 def _sign_in_by_key(session: Session, address: str, name: str, username: str | None) -> Profile:
-    user = username or _ask("User name", session.surroundings.environ.get("KNS_USERNAME"))
+    user = username or _ask("User name", session.variable("KNS_USERNAME"))
     key = _read_key()
     if not key:
         raise CommandError(Exit.USAGE, "the API key is empty")
@@ -120,7 +118,12 @@ def _ask(what: str, default: str | None) -> str:
 def _read_key() -> str:
     if sys.stdin.isatty():
         return str(typer.prompt("API key", hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
+    try:
+        key = sys.stdin.readline().strip()
+        key.encode()  # some locales read any bytes
+    except UnicodeError as error:
+        raise CommandError(Exit.USAGE, "the API key is not in UTF-8") from error
+    return key
 
 
 @sites.command()

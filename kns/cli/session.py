@@ -39,7 +39,7 @@ class Session:
 
     @cached_property
     def profile_name(self) -> str:
-        return self.profile_option or self._variable("KNS_PROFILE") or self.profiles.read().current
+        return self.profile_option or self.variable("KNS_PROFILE") or self.profiles.read().current
 
     @cached_property
     def profile(self) -> Profile | None:
@@ -48,7 +48,7 @@ class Session:
             CommandError: a profile was asked for and does not exist.
         """
         found = self.profiles.read().profiles.get(self.profile_name)
-        if found is None and (self.profile_option or self._variable("KNS_PROFILE")):
+        if found is None and (self.profile_option or self.variable("KNS_PROFILE")):
             raise CommandError(
                 Exit.SIGNED_OUT,
                 f"there is no profile {self.profile_name}; `kns profiles` lists them, `kns login` adds one",
@@ -61,7 +61,7 @@ class Session:
         Raises:
             CommandError: no site is known.
         """
-        url = self.url_option or self._variable("KNS_URL") or (self.profile.url if self.profile else None)
+        url = self.url_option or self.variable("KNS_URL") or (self.profile.url if self.profile else None)
         if url is None:
             raise CommandError(Exit.SIGNED_OUT, "which kns? run `kns login --url https://...`, or set KNS_URL")
         return check_url(url)
@@ -79,10 +79,10 @@ class Session:
         Raises:
             CommandError: the user is not signed in.
         """
-        token = self._variable("KNS_TOKEN")
+        token = self.variable("KNS_TOKEN")
         if token:
             return Bearer(token)
-        username, apikey = self._variable("KNS_USERNAME"), self._variable("KNS_APIKEY")
+        username, apikey = self.variable("KNS_USERNAME"), self.variable("KNS_APIKEY")
         if username and apikey:
             return ApiKey(username, apikey)
         profile = self.profile
@@ -98,8 +98,19 @@ class Session:
             f"not signed in to {self.url}; run `kns login --url {self.url}`, or set KNS_USERNAME and KNS_APIKEY",
         )
 
-    def _variable(self, name: str) -> str | None:
-        return self.surroundings.environ.get(name) or None
+    def variable(self, name: str) -> str | None:
+        """
+        A variable of the environment; None if it is absent or empty.
+
+        Raises:
+            CommandError: it is not in UTF-8, so that it cannot be sent.
+        """
+        text = self.surroundings.environ.get(name) or None
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise CommandError(Exit.USAGE, f"{name} is not in UTF-8") from error
+        return text
 
 
 def check_url(url: str) -> str:

@@ -110,7 +110,7 @@ class Terminal:
             find_keyring=lambda: self.keyring,
         )
 
-    def run(self, *args: str, text: str | None = None) -> Result:
+    def run(self, *args: str, text: str | bytes | None = None) -> Result:
         result = CliRunner().invoke(self.program, args, obj=self.surroundings, input=text)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -122,7 +122,7 @@ class Terminal:
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    def refuse(self, status: int, *args: str, text: str | None = None) -> str:
+    def refuse(self, status: int, *args: str, text: str | bytes | None = None) -> str:
         """The one line with which a command fails."""
         result = self.run(*args, text=text)
         assert result.exit_code == status, (result.exit_code, result.output)
