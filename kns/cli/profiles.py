@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from kns.cli.exits import CommandError, Exit
 from kns.cli.surroundings import Keyring
@@ -22,6 +22,7 @@ DEFAULT = "default"
 SERVICE = "kns"  # the name of our entries in the keyring
 _OWNER_ONLY = 0o600
 _OTHERS_WRITE = 0o022
+_SECRETS = TypeAdapter(dict[str, str])  # the content of `credentials.json`
 
 
 class Profile(BaseModel):
@@ -155,14 +156,13 @@ class Profiles:
     def _read_secrets(self) -> dict[str, str]:
         path = self._folder / "credentials.json"
         try:
-            found = json.loads(path.read_bytes())
+            return _SECRETS.validate_json(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValidationError) as error:
             raise CommandError(
                 Exit.SIGNED_OUT, f"cannot read {path}: {_first_line(error)}; remove it, then run `kns login`"
             ) from error
-        return {str(key): value for key, value in found.items() if isinstance(value, str)}
 
     def _write_config(self, config: Config) -> None:
         self._write("config.json", config.model_dump(mode="json"))

@@ -151,8 +151,9 @@ def test_a_key_that_is_no_text_is_refused(nobody: Terminal) -> None:
 
 def test_a_damaged_file_is_named(nobody: Terminal) -> None:
     sign_in(nobody)
-    (nobody.folder / "credentials.json").write_text("{")
-    assert str(nobody.folder / "credentials.json") in nobody.refuse(3, "list")
+    for content in ("{", "[]", '{"default": {}}', "[" * 100_000):
+        (nobody.folder / "credentials.json").write_text(content)
+        assert str(nobody.folder / "credentials.json") in nobody.refuse(3, "list")
     (nobody.folder / "config.json").write_text("[]")
     assert str(nobody.folder / "config.json") in nobody.refuse(2, "list")
 
