@@ -193,7 +193,8 @@ class Client:
         response = self.ask("free", prefix=OWN_PREFIX)
         if response.status_code == httpx.codes.NOT_FOUND:
             return {}
-        return dict(self._decode("GET", f"{OWN_PREFIX}/free", response)["machines"])
+        answer = self._decode("GET", f"{OWN_PREFIX}/free", response)
+        return dict(shapes.check(shapes.Free, self._name("GET", OWN_PREFIX, "free"), answer)["machines"])
 
     def info(self, job: JobRef) -> dict[str, Any] | None:
         """How to connect to a job; None while it is not reachable, and after its end."""

@@ -147,6 +147,10 @@ class Limits(Shape):
     live_jobs_limit: int | None
 
 
+class Free(Shape):
+    machines: dict[str, int | None]
+
+
 class Measured(Shape):
     cpu_used: float
     memory_used: float

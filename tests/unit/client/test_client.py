@@ -218,6 +218,12 @@ def test_a_server_that_does_not_respond_is_an_error_with_its_kind_and_no_key(cau
     assert isinstance(caught.value, ClientError)
 
 
+@pytest.mark.parametrize("body", [[], {}, {"machines": 7}, {"machines": {"kns-small": "many"}}], ids=str)
+def test_what_is_free_is_checked_like_every_answer(body: Any) -> None:
+    with a_client(serve(body=body)) as client, pytest.raises(AnswerError, match="GET http://kns/kns/free: the answer"):
+        client.free()
+
+
 def test_every_response_is_given_to_the_check() -> None:
     seen: list[int] = []
     server = serve(404, {"error": "Not found"})
