@@ -26,6 +26,8 @@ def without_gateway(ports: ServicePorts) -> ServicePorts:
 def test_through_kns_a_kubeconfig_needs_only_the_key() -> None:
     text = read_job(Ui(url=URL))
     assert "kns kubeconfig 7 --gateway" in text
+    assert "kns port-forward 7 service/NAME 8080:80" in text
+    assert "access of your own" not in text, "kns leads there for every command"
     shown = text.partition('aria-label="Kubeconfig">')[2].partition("</pre>")[0]
     found = yaml.safe_load(shown.replace("&#34;", '"'))
     assert found["clusters"][0]["cluster"] == {"server": f"{URL}/kns/cluster/7"}
