@@ -93,8 +93,8 @@ class Profiles:
                 "set KNS_USERNAME and KNS_APIKEY",
             ) from error
 
-    def store(self, name: str, profile: Profile, secret: str, *, make_current: bool = True) -> Profile:
-        """Store a profile with its secret, in place of one of that name. Returns the profile as stored."""
+    def store(self, name: str, profile: Profile, secret: str) -> Profile:
+        """Store a profile with its secret, in place of one of that name, as the current one. Returns it as stored."""
         config = self.read()
         self._forget(name, config.profiles.get(name))
         stored_in: Literal["file", "keyring"] = "file"
@@ -103,8 +103,7 @@ class Profiles:
         else:
             self._write("credentials.json", {**self._read_secrets(), name: secret})
         profile = profile.model_copy(update={"stored_in": stored_in})
-        current = name if make_current or not config.profiles else config.current
-        self._write_config(Config(current=current, profiles={**config.profiles, name: profile}))
+        self._write_config(Config(current=name, profiles={**config.profiles, name: profile}))
         return profile
 
     def replace_secret(self, name: str, profile: Profile, secret: str) -> None:
@@ -118,16 +117,13 @@ class Profiles:
         else:
             self._write("credentials.json", {**self._read_secrets(), name: secret})
 
-    def remove(self, name: str) -> bool:
-        """Remove a profile with its secret; whether it existed."""
+    def remove(self, name: str) -> None:
+        """Remove a profile with its secret."""
         config = self.read()
-        if name not in config.profiles:
-            return False
         self._forget(name, config.profiles[name])
         left = {key: value for key, value in config.profiles.items() if key != name}
         current = config.current if config.current in left else next(iter(left), DEFAULT)
         self._write_config(Config(current=current, profiles=left))
-        return True
 
     def use(self, name: str) -> None:
         """Make a profile the current one."""

@@ -50,10 +50,6 @@ class Visitor:
     had_cookie: bool
 
     @property
-    def user(self) -> User | None:
-        return self.identity.user if self.identity else None
-
-    @property
     def member(self) -> "Member | None":
         return Member(self.identity, self.session) if self.identity else None
 
