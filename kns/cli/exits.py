@@ -2,6 +2,8 @@
 Exit statuses, and how errors of the client become one sentence and a status. docs/command-line.md lists them.
 """
 
+import io
+import sys
 from enum import IntEnum
 from typing import Any, NoReturn, cast
 
@@ -26,6 +28,7 @@ class Exit(IntEnum):
     TIMED_OUT = 7  # the time of --timeout is over
     STOPPED = 8  # the job was terminated or canceled
     INTERRUPTED = 130
+    UNREAD = 141  # whoever read the output has ended; a shell shows this number for a program that SIGPIPE ended
 
 
 class CommandError(Exception):
@@ -64,7 +67,10 @@ class KnsGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # typer's own class for it has no public name
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
         except _UsageError as error:
             _end_usage(error)
         except CommandError as error:
@@ -77,6 +83,10 @@ class KnsGroup(TyperGroup):
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Terminated as error:
             raise typer.Exit(128 + error.number) from None
+        except BrokenPipeError:
+            # What is still in the buffer would fail once more, when the interpreter ends.
+            sys.stdout = io.StringIO()
+            raise typer.Exit(Exit.UNREAD) from None
 
 
 def _end_usage(error: typer.BadParameter) -> NoReturn:

@@ -135,7 +135,7 @@ def _naming(number: int) -> Iterator[None]:
     """An error or a signal ends the command and not the job, whose number a script has from nowhere else."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated, BrokenPipeError):
         print_error(describe_living(number))
         raise
     except ClientError as error:

@@ -144,6 +144,17 @@ def test_ctrl_c_at_a_prompt_is_status_130(terminal: Terminal, monkeypatch: pytes
     assert (result.exit_code, result.output) == (Exit.INTERRUPTED, "")
 
 
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["written at the end", "written at once"])
+def test_a_reader_that_has_ended_ends_the_command_quietly(nobody_folder: Path, environ: dict[str, str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "kns", "profiles", "--output", "json"]
+    env = {"PATH": os.environ["PATH"], "KNS_CONFIG_DIR": str(nobody_folder), **environ}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, check=False, timeout=PATIENCE_S)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (Exit.UNREAD, b"")
+
+
 def test_colours_are_for_terminals_and_can_be_switched_off(nobody_folder: Path) -> None:
     assert "\x1b[1m" in _run_on_a_terminal(nobody_folder, "profiles")
     assert "\x1b[3" not in _run_on_a_terminal(nobody_folder, "--no-color", "profiles")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kns.cli.submit import _naming
 from kns.model.catalog.catalog import parse_catalog
 from kns.model.job.job import JobState
 from tests.api.client import Api
@@ -119,6 +120,12 @@ def test_submit_with_wait_follows_the_job_and_ends_as_it_does(api: Api, terminal
     terminal.steps = [lambda: _advance(api, 2, a_job().ended(JobState.FAILED).with_status(message="why"))]
     result = terminal.run("submit", "hello", "-m", "kns-small", "--wait")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "job 2 ended COMPLETED WITH ERROR: why")
+
+
+def test_the_end_of_a_pipe_ends_the_command_and_not_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError), _naming(7):
+        raise BrokenPipeError
+    assert capsys.readouterr().err == "kns: job 7 goes on; end it with `kns terminate 7`\n"
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
