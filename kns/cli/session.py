@@ -103,13 +103,11 @@ class Session:
         A variable of the environment; None if it is absent or empty.
 
         Raises:
-            CommandError: it is not in UTF-8, so that it cannot be sent.
+            CommandError: it has a character that no header and no address can have.
         """
         text = self.surroundings.environ.get(name) or None
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise CommandError(Exit.USAGE, f"{name} is not in UTF-8") from error
+        if text is not None and not text.isprintable():
+            raise CommandError(Exit.USAGE, f"{name} is not in UTF-8, or has a line break or control character in it")
         return text
 
 

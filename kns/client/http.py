@@ -91,6 +91,9 @@ class Client:
         """
         try:
             response = self._http.request(method, path, **options)
+        except httpx.LocalProtocolError as error:  # its text has the header, which may be a key or a token
+            safe = type(error)("a header has a character that HTTP does not allow; is a line break in the credentials?")
+            raise NoResponseError(f"{method} {self._url}{path}", safe) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoResponseError(f"{method} {self._url}{path}", error) from error
         if self._check is not None:

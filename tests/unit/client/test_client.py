@@ -1,6 +1,8 @@
 """The client against scripted responses: credentials, routes, and every way in which a call can fail."""
 
 import json
+import socket
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -216,6 +218,15 @@ def test_a_server_that_does_not_respond_is_an_error_with_its_kind_and_no_key(cau
     assert str(caught.value) == f"GET http://kns/jarvice/jobs: no response: {cause}"
     assert caught.value.__cause__ is cause
     assert isinstance(caught.value, ClientError)
+
+
+@pytest.mark.parametrize("credentials", [ApiKey("user1", "s3cr3t\r"), Bearer("s3cr3t\n")], ids=["key", "token"])
+def test_a_key_that_no_header_can_have_is_not_in_the_error(credentials: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with Client(url, credentials) as client, pytest.raises(NoResponseError, match="is a line break") as found:
+            client.get("jobs")
+    assert "s3cr3t" not in "".join(traceback.format_exception(found.value))
 
 
 @pytest.mark.parametrize("body", [[], {}, {"machines": 7}, {"machines": {"kns-small": "many"}}], ids=str)
