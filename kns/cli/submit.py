@@ -18,12 +18,15 @@ from kns.cli.screen import Format
 from kns.cli.session import get_session
 from kns.cli.submission_file import read_file
 from kns.cli.waiting import Until, describe_living, wait_for
-from kns.client import Client, ClientError, NoResponseError, Submitted
+from kns.client import Client, ClientError, NoResponseError, ResponseError, Submitted
 from kns.model.errors import InvalidInputError
 from kns.model.job.idempotency import digest_request
+from kns.model.reading.parsing import parse_model
+from kns.model.submit.submission import Submission
 
 _TRIES = 3  # of one submission: the idempotency key keeps a repeated one from starting a second job
 _RETRY_AFTER_S = 2.0
+_WRONG_SHAPE = "Missing or Malformed API Syntax"
 
 App = Annotated[str | None, typer.Argument(metavar="APP", help="Id of the app.", show_default=False)]
 Parameters = Annotated[
@@ -186,11 +189,28 @@ def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None
     for attempt in range(1, _TRIES + 1):
         try:
             return client.submit({**client.build_user(), **body}, idempotency_key=key)
+        except ResponseError as error:
+            if error.text == _WRONG_SHAPE:
+                _name_fault(body)
+            raise
         except NoResponseError:
             if attempt == _TRIES:
                 raise
             sleep(_RETRY_AFTER_S)
     raise AssertionError("the last try returns or raises")
+
+
+def _name_fault(body: Mapping[str, Any]) -> None:
+    """
+    The published answer to a wrong shape does not name the key.
+
+    Raises:
+        CommandError: it does.
+    """
+    try:
+        parse_model(Submission, body)
+    except InvalidInputError as error:
+        raise CommandError(Exit.REFUSED, f"refused: {error}") from error
 
 
 def ensure_machine(client: Client, body: dict[str, Any]) -> None:

@@ -122,6 +122,20 @@ def test_submit_with_wait_follows_the_job_and_ends_as_it_does(api: Api, terminal
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "job 2 ended COMPLETED WITH ERROR: why")
 
 
+WRONG_SHAPES = [
+    (("--nodes", "20000"), "", "machine.nodes: "),
+    (("--label", "x" * 256), "", "job_label: "),
+    (("-f", "-"), "application: {walltime: 3600}", "application.walltime: "),
+    (("-f", "-"), "vault: data", "vault: "),
+]
+
+
+@pytest.mark.parametrize(("options", "text", "key"), WRONG_SHAPES, ids=[row[2] for row in WRONG_SHAPES])
+def test_a_value_of_a_wrong_shape_is_named(terminal: Terminal, options: tuple[str, ...], text: str, key: str) -> None:
+    line = terminal.refuse(5, "submit", "hello", "-m", "kns-small", *options, text=text)
+    assert line.startswith(f"refused: {key}")
+
+
 def test_the_end_of_a_pipe_ends_the_command_and_not_the_job(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BrokenPipeError), _naming(7):
         raise BrokenPipeError
