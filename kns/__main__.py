@@ -6,8 +6,10 @@ The command line imports nothing of the scheduler, so that it works and starts q
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +29,10 @@ def run_command_line() -> None:
     from kns.cli.prepare_command import add_prepare
     from kns.cli.render_command import add_render
 
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it; a connection would get its number
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the program ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale may lack the characters of an answer

@@ -155,6 +155,19 @@ def test_a_reader_that_has_ended_ends_the_command_quietly(nobody_folder: Path, e
     assert (done.returncode, done.stderr) == (Exit.UNREAD, b"")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "status"), [("profiles -o json", 0), ("login --url http://127.0.0.1:1", 2)])
+def test_streams_may_be_closed(nobody_folder: Path, command: str, status: int, closed: str) -> None:
+    """As `cron` and `>&-` do. Standard input is then one without a terminal and without a text."""
+    env = {"PATH": os.environ["PATH"], "KNS_CONFIG_DIR": str(nobody_folder)}
+    shell = f'exec "$0" -m kns {command} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable], stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False,
+        timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert (done.returncode, b"Traceback" in done.stderr) == (status, False)
+
+
 def test_colours_are_for_terminals_and_can_be_switched_off(nobody_folder: Path) -> None:
     assert "\x1b[1m" in _run_on_a_terminal(nobody_folder, "profiles")
     assert "\x1b[3" not in _run_on_a_terminal(nobody_folder, "--no-color", "profiles")
