@@ -181,7 +181,7 @@ def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
         raise CommandError(
             Exit.REFUSED,
             f"namespace {namespace} of the cluster in KUBECONFIG is not that of job {number}; "
-            "KUBECONFIG must lead to the host cluster of the same site",
+            "KUBECONFIG must lead to the host cluster of the same site; --gateway needs none",
         )
     return Location(number, namespace)
 

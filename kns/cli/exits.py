@@ -169,6 +169,7 @@ def explain_kubectl_error(error: KubectlError) -> tuple[Exit, str]:
     if error.is_forbidden:
         return (
             Exit.SIGNED_OUT,
-            f"{error}; your access to the host cluster lacks this right: ask its administrator, or use `kns shell`",
+            f"{error}; your access to the host cluster lacks this right: use --gateway or `kns shell`, or ask its "
+            "administrator",
         )
-    return Exit.UNREACHABLE, f"{error}; check that KUBECONFIG leads to the host cluster of this site"
+    return Exit.UNREACHABLE, f"{error}; check that KUBECONFIG leads to the host cluster of this site, or use --gateway"

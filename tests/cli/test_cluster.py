@@ -98,7 +98,9 @@ def test_a_job_of_somebody_else_is_refused_before_the_host_is_asked(api: Api, te
 def test_the_same_number_at_another_site_is_another_job(api: Api, terminal: Terminal, host: Host) -> None:
     api.add(serving())
     host.store_job("20260105141530-00007-hello-user3_s1")
-    assert "is not that of job 7; KUBECONFIG must lead" in terminal.refuse(5, "connect", "7", "--", "true")
+    line = terminal.refuse(5, "connect", "7", "--", "true")
+    assert "is not that of job 7; KUBECONFIG must lead" in line
+    assert line.endswith("--gateway needs none")
     (host.folder / f"namespace-{NAMESPACE}.json").unlink()
     assert "is not that of job 7" in terminal.refuse(5, "connect", "7", "--", "true")
     assert not any("secret" in line for line in host.lines("calls"))
@@ -109,9 +111,9 @@ FAULTS = [
         "refusal",
         'Error from server (Forbidden): secrets "kns-job-7-certs" is forbidden: User "ana" cannot get resource\n',
         3,
-        "lacks this right: ask its administrator, or use `kns shell`",
+        "lacks this right: use --gateway or `kns shell`, or ask its administrator",
     ),
-    ("refusal", "The connection to the server 10.0.0.1:6443 was refused\n", 6, "check that KUBECONFIG leads"),
+    ("refusal", "The connection to the server 10.0.0.1:6443 was refused\n", 6, "this site, or use --gateway"),
     ("no-port", "error: unable to forward port because pod is not running\n", 6, "pod is not running"),
 ]
 
