@@ -51,7 +51,9 @@ def logs(
             _print_lines(screen, found["number"], new[-lines:] if lines and not printed else new, one_by_one=follow)
             printed = text or printed
             if not follow or found["ended"] is not None:
-                return
+                break
+    if not printed:
+        session.screen.note("there is no output yet" if found["ended"] is None else "the job ended without output")
 
 
 def _print_lines(screen: Screen, number: int, lines: Sequence[str], *, one_by_one: bool) -> None:
@@ -145,3 +147,5 @@ def events(ctx: typer.Context, job: JobArgument, output: Output = None) -> None:
                 "only system administrators may read all events; `kns explain` shows the newest warnings",
             ) from error
     _print_lines(session.screen_for(output), number, lines, one_by_one=False)
+    if not lines:
+        session.screen.note("its namespace has no events")

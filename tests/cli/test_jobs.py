@@ -350,6 +350,20 @@ def test_a_job_that_has_not_started_has_no_logs(api: Api, terminal: Terminal) ->
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_somebody_at_a_terminal_is_told_that_there_is_nothing(
+    api: Api, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(Screen, "note", lambda _screen, text: notes.append(text))
+    terminal.environ |= {"KNS_USERNAME": "admin1", "KNS_APIKEY": "key-admin1"}
+    api.add(a_job())
+    api.add(a_job().numbered(8).ended(JobState.CANCELED))
+    for args in (("logs", "7"), ("logs", "8"), ("logs", "-f", "8"), ("events", "7")):
+        assert terminal.run(*args).stdout == ""
+    ended = "the job ended without output"
+    assert notes == ["there is no output yet", ended, ended, "its namespace has no events"]
+
+
 def test_followed_logs_have_each_line_once(api: Api, terminal: Terminal) -> None:
     job = api.add(a_job())
 
