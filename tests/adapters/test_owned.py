@@ -194,8 +194,8 @@ def test_what_an_answer_waits_for_is_not_waited_for_long(
 
 
 def test_packing_is_stable() -> None:
-    """The packed log contains no time, so equal logs have equal bytes."""
-    assert pack_log("a\nb") == pack_log("a\nb")
+    """The header of gzip has no time, so equal logs have equal bytes a second later, too."""
+    assert pack_log("a\nb")[4:8] == bytes(4)
 
 
 def test_tokens_are_made_once(client: KubeClient, tokens: KubeTokens) -> None:
