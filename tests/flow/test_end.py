@@ -428,7 +428,11 @@ def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuild
     sim.run(until="serving")
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
     sim.run(until="retained")
-    sim.clock.advance(3600)
+    assert sim.job.status.end_time is not None
+    sim.clock.advance(3599 - (sim.clock.now() - sim.job.status.end_time).total_seconds())
+    assert sim.step().summary == "retained"
+    assert sim.outputs.read(sim.record).lines()
+    sim.clock.advance(1)
     sim.run(until="released")
     assert sim.store.get(sim.record) is None
 
