@@ -23,6 +23,7 @@ from kns.http.app import build_app
 from kns.http.server import ServerConfig, listen
 from kns.model.job.conditions import ConditionType
 from kns.model.job.location import Location
+from kns.service.lanes import Lanes
 from kns.service.ports import ClusterAccess
 from tests.adapters.certificates import make_certificate
 from tests.adapters.relay_server import PORTS, TOKEN, V5, TenantServer
@@ -117,12 +118,11 @@ def site(tenant: TenantServer) -> Iterator[Site]:
 
 
 @pytest.mark.proves("security", "get a user's credentials for kns from a request to the job's cluster")
-def test_a_request_arrives_with_the_cluster_s_credentials_only(site: Site, tenant: TenantServer) -> None:
+def test_a_request_arrives_without_the_caller_s_credentials(site: Site) -> None:
     answer = site.get("/api/v1/pods?limit=5")
     said = answer.json()
     assert said["line"] == "GET /api/v1/pods?limit=5 HTTP/1.1"
     assert not {"authorization", "x-api-key", "x-api-username", "cookie"} & set(said["headers"])
-    site.kubeconfig = tenant.kubeconfig(token=TOKEN)
 
 
 def test_a_token_of_the_cluster_replaces_the_caller_s(tenant: TenantServer) -> None:
@@ -198,6 +198,62 @@ def test_a_server_that_does_not_answer(tenant: TenantServer) -> None:
     with site.serve(head_s=3):  # longer than a handshake takes on a busy machine
         answer = site.get("/silent")
     assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
+
+
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+def test_an_answer_that_falls_silent_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "IDLE_S", 0.05)
+    with httpx.stream("GET", f"http://{site.url}/watch", headers=KEY, timeout=PATIENCE_S) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+
+
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+def test_a_websocket_that_falls_silent_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "IDLE_S", 0.05)
+    with site.socket() as socket, pytest.raises(ConnectionClosed):
+        socket.recv(PATIENCE_S)
+
+
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+def test_an_open_request_has_a_greatest_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it sends. The watch above shows that a request ends with its guard."""
+    monkeypatch.setattr(cluster, "RECHECK_S", 0.001)
+    monkeypatch.setattr(cluster, "OLDEST_S", 0.003)
+    monkeypatch.setattr(cluster, "may_still", lambda *_: True)
+    api = Api()
+    guard = cluster._Visit(api.ports, api.catalog.current().users["user1"], 7).guard()
+    asyncio.run(asyncio.wait_for(guard, PATIENCE_S))
+
+
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+def test_answers_and_messages_count_against_the_bytes_of_their_user(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[str, int]] = []
+
+    def count(_: Lanes, username: str, size: int, now: float) -> float:
+        counted.append((username, size))
+        return 0.0
+
+    monkeypatch.setattr(Lanes, "delay_s", count)
+    body = site.get("/version").content
+    assert {username for username, _ in counted} == {"user1"}
+    assert sum(size for _, size in counted) == len(body)
+    counted.clear()
+    with site.socket() as socket:
+        socket.send(b"x" * 1000)
+        assert socket.recv(PATIENCE_S) == b"x" * 1000
+    assert counted == [("user1", 1000)] * 2
+
+
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+def test_bytes_above_the_rate_wait() -> None:
+    lanes = Lanes(bytes_per_s=100)
+    with lanes.enter("user1", 7), lanes.enter("user2", 7):
+        assert [lanes.delay_s("user1", 200, now) for now in (10.0, 10.0, 11.0, 20.0)] == [0, 2, 3, 0]
+        assert lanes.delay_s("user2", 1, 10.0) == 0
 
 
 def test_the_authority_of_the_cluster_is_checked(tenant: TenantServer, tmp_path: Path) -> None:
