@@ -126,7 +126,7 @@ def test_the_app_image_only_gives_its_templates() -> None:
     assert [c["name"] for c in (tool, templates, init)] == ["tool", "templates", "init"]
     assert (tool["image"], init["image"]) == (SITE.init_image, SITE.init_image)
     assert (templates["image"], templates["imagePullPolicy"]) == ("registry.example.org/apps/hello:1", "Always")
-    assert "env" not in templates
+    assert not {"env", "envFrom"} & templates.keys()
     assert {mount["name"] for mount in templates["volumeMounts"]} == {"tool", "templates"}
 
 
