@@ -169,6 +169,7 @@ def test_a_broken_answer_does_not_look_complete(api: Api) -> None:
         ask(api)
 
 
+@pytest.mark.proves("security", "use the cluster of another's job by `/kns/cluster/`")
 @pytest.mark.parametrize(
     ("builder", "as_user", "code", "text"),
     [

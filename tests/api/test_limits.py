@@ -103,6 +103,7 @@ def test_refused_submits_count_and_those_of_strangers_do_not() -> None:
     assert [api.submit(a_submission(app="none")).status_code for _ in range(3)] == [404, 404, 429]
 
 
+@pytest.mark.proves("security", "flood the scheduler with submits")
 @pytest.mark.proves("callers", "The published text about one active job is used for a user's limit of live jobs")
 def test_a_user_at_the_job_limit_is_told_so() -> None:
     api = Api(live_jobs=2)

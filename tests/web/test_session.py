@@ -23,6 +23,7 @@ def set_cookie(browser: Browser) -> str:
     return str(answer.headers["set-cookie"])
 
 
+@pytest.mark.proves("security", "steal, forge or plant a session")
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(ui: Ui) -> None:
     flags = set_cookie(ui.browser()).split("; ")
     assert flags[0].startswith("kns_session=")
@@ -59,6 +60,7 @@ def test_wrong_keys_are_limited_as_in_the_api(ui: Ui) -> None:
     assert "Too many wrong keys" in answer.text
 
 
+@pytest.mark.proves("security", "steal, forge or plant a session")
 def test_a_sign_in_starts_a_new_session(ui: Ui) -> None:
     """A form token that somebody planted before the sign-in is worthless after it."""
     browser = ui.browser()
@@ -121,6 +123,7 @@ def test_a_session_survives_when_a_key_is_added(ui: Ui) -> None:
     assert browser.get(JOBS).status_code == 200
 
 
+@pytest.mark.proves("security", "steal, forge or plant a session")
 def test_a_changed_cookie_is_no_session(ui: Ui) -> None:
     browser = ui.browser("user1")
     (name, value) = next(iter(browser.cookies.items()))

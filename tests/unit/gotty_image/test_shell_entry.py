@@ -178,6 +178,7 @@ def shell(environ: dict[str, str], tmp_path: Path) -> Iterator[Shell]:
             process.wait(timeout=LIMIT_S)
 
 
+@pytest.mark.proves("security", "open a shell from another site or without login")
 @real
 def test_only_the_right_login_comes_in_and_the_others_are_counted(shell: Shell) -> None:
     with httpx.Client(trust_env=False, timeout=LIMIT_S) as client:
@@ -200,6 +201,7 @@ def test_a_terminal_is_behind_the_websocket_and_does_not_know_the_login(shell: S
     shell.read_log_until("Connection closed by client")
 
 
+@pytest.mark.proves("security", "open a shell from another site or without login")
 @real
 @pytest.mark.parametrize("token", ["", "ana:wrong"])
 def test_a_websocket_without_the_login_is_closed_and_counted(shell: Shell, token: str) -> None:
