@@ -16,7 +16,7 @@ from kns.ports import Clock
 
 BASE_DELAY_S = 0.25
 MAX_DELAY_S = 60.0
-MAX_HELD_S = 5.0  # so long a user's request may wait behind failures
+MAX_HELD_S = 5.0  # the longest wait of a user's request behind failures
 _LONGEST_WAIT_S = 3600.0  # a walltime may end years ahead, which is more than a thread can wait in one call
 
 

@@ -200,8 +200,8 @@ class Reconciler:
 
     def _rest(self, ctx: Context) -> tuple[JobStatus, Result | None]:
         """
-        What a job does that shall be asleep, or was and is woken. Without a result it is awake, with this status, and
-        its stages have their turn.
+        Reconcile a job that shall be asleep, or that is woken. Without a result the job is awake with this status, and
+        its stages follow.
         """
         job, now, rest = ctx.job, ctx.now, ctx.job.status.rest
         if must_begin_to_sleep(job):

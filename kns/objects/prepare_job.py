@@ -17,7 +17,7 @@ from kns.objects.control_plane import build_api_server_flags, build_controller_f
 CONTAINER = "prepare"
 DEADLINE_S = 300  # a start takes some 30 s; a slow node gets ten times that
 _KEPT_S = 60  # until it is deleted, with its pod and its input; kns reads the result after seconds
-_QUIET_S = 5  # nothing was written for so long; the API server renews its Lease every 10 s
+_QUIET_S = 5  # nothing was written for this time; the API server renews its Lease every 10 s
 _USER = 1000  # the user of the image
 _PKI = "/pki"
 

@@ -57,7 +57,7 @@ _LOG_EVERY_S = 1.0  # a starting pod changes several times a second, and each re
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _TAKING_BYTES = 96 * 1024  # the app's help page of at most 64 KiB, warnings about it, and the mark below it
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
-_LOG_PATIENCE = timedelta(seconds=10)  # the job waits so long for the log of an ended init job, then goes on without it
+_LOG_PATIENCE = timedelta(seconds=10)  # the longest wait for the log of an ended init job
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
     "PlanRefused": Reason.PLAN_NOT_UNDERSTOOD,
