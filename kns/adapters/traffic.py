@@ -32,7 +32,7 @@ _TRAEFIK = re.compile(rf"^(kns-job-[1-9][0-9]*)-(?:{'|'.join(_COUNTED)})-[^@]*@"
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """A counter of a controller. `read` returns the job's namespace of a series, None for a route of nobody's job."""
+    """A counter of a controller. `read` returns the job's namespace of a series, None if its route is not a job's."""
 
     name: str
     read: Callable[[Mapping[str, str]], str | None]

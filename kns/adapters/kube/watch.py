@@ -245,7 +245,7 @@ class WatchCache(Generic[KeptT]):
     def _read_stream(self) -> tuple[dict[Key, _Entry[KeptT]], str]:
         """
         Raises:
-            UnavailableError: the stream has no end. A server that does not know the parameter sends events for ever.
+            UnavailableError: the stream has no end. A server that does not know the parameter sends events without end.
         """
         found: dict[Key, _Entry[KeptT]] = {}
         began, query = self._clock.monotonic(), {**self._selector, **_STREAMED_LIST}
@@ -330,7 +330,7 @@ class WatchCache(Generic[KeptT]):
             }
             opened, spoke = self._clock.monotonic(), False
             for line in self._client.stream_lines(self._path, query=query, read_timeout_s=pace.silence_s):
-                self._heard_at = self._clock.monotonic()  # first: who is told of the change may ask for the age
+                self._heard_at = self._clock.monotonic()  # first: a listener of the change may ask for the age
                 version = self._take(line) or version
                 spoke, self._failures = True, 0
                 if stop.is_set():
