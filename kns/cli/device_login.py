@@ -11,7 +11,7 @@ from kns.client import NoResponseError
 from kns.client.realm import DeviceCode, Realm, RealmError, Tokens, limit_interval
 
 SLOWER_S = 5.0  # RFC 8628, 3.5: after `slow_down`
-EARLY_S = 30.0  # a token is renewed so long before its end: clocks differ, and a request takes time
+EARLY_S = 30.0  # a token is renewed this long before its end: clocks differ, and a request takes time
 _PENDING, _SLOW_DOWN = "authorization_pending", "slow_down"
 _AGAIN = "run `kns login` again"
 _SENTENCES = {

@@ -13,7 +13,7 @@ from kns.service.errors import TooManyRequestsError
 MOST_OF_USER = 64  # open requests of one user on this replica: three programs like k9s, with 20 watches each
 MOST_OF_JOB = 64  # of all users of one job
 MOST = 256  # of all; each costs about 200 KiB, two connections and their buffers
-BYTES_PER_S = 16 * 1024 * 1024  # of one user, in both directions: about a tenth of a core; the scheduler has the same
+BYTES_PER_S = 16 * 1024 * 1024  # of a user: answers and WebSocket messages; costs about a tenth of a core
 _AGAIN_AFTER_S = 1.0
 
 

@@ -22,7 +22,7 @@ from kns.service.ports import ServicePorts
 
 SAMPLES = 20  # newest ended jobs of an app; reading one takes a fraction of a millisecond
 LEAST_SAMPLES = 3  # of a step; one or two say nothing, and would show a single job of somebody else
-KEPT_S = 60.0  # so long the answer about an app is kept
+KEPT_S = 60.0  # how long the answer about an app is kept
 KEPT_APPS = 256  # answers in memory; each is a few numbers
 MOST_FAILED = 20  # failed jobs in the overview; the counts by reason are of all
 _ORPHAN = ("Orphan", "Sweep")  # how the reasons of the sweeper's Events begin

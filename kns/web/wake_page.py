@@ -179,7 +179,7 @@ def is_use(method: str, headers: Headers) -> bool:
     """
     Whether a request is a use of the job, which wakes it.
 
-    A page that is left open in a browser may ask in the background for ever; a browser marks such requests if the page
+    A page that is left open in a browser may ask in the background forever; a browser marks such requests if the page
     came by HTTPS. Programs send no such mark.
     """
     agent = headers.get("user-agent", "").lower()

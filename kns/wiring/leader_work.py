@@ -138,7 +138,7 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
 
 
 def _build_resting(parts: Parts, site: Site, world: World) -> tuple[Periodic, ...]:
-    """What the leader does about jobs that sleep, or shall. Without the metrics of a controller none is idle."""
+    """The leader's tasks for sleeping and idle jobs. Without metrics of the ingress controller no job is idle."""
     settings, may_work = parts.settings, parts.may_work
     assert world.doors is not None  # noqa: S101 - every scheduler has it
     doors = DoorWatch(world.doors.list_addresses, parts.records.list_sleeping, look_again=parts.queue.add)

@@ -65,7 +65,7 @@ PROFILE_KEYS: Mapping[str, Reader[Any]] = MappingProxyType(
         "default-amd-gpus": _GPUS,
         "max-nvidia-gpus": _GPUS,
         "max-amd-gpus": _GPUS,
-        _OVERRIDES: values.read_optional_text,  # `_read_section` reads the files as well
+        _OVERRIDES: values.read_optional_text,  # `_check_entry` reads the files as well
         # Later versions of the documents.
         "default-cpus-request": _CPUS,
         "default-mem-mb-request": _MEM_MB,
