@@ -22,7 +22,7 @@ _DOWN_S = 240 * PATIENCE
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.skipif(os.environ.get(ASKED) != "1", reason=f"ends the cluster; set {ASKED}=1 to run it"),
-    pytest.mark.proves("main", "`make down` leaves nothing on the machine"),
+    pytest.mark.proves("main", "`make down` leaves nothing of the cluster on the machine"),
 ]
 
 
