@@ -191,6 +191,10 @@ def test_the_shells_account_is_in_the_config_only_if_there_is_a_shell(rendering:
     assert values["exportKubeConfig"].get("additionalSecrets", []) == ([access] if shell else [])
 
 
+@pytest.mark.proves(
+    "objects",
+    "Namespace, virtual cluster and Ingress of a job share one name; labels and annotation are fixed",
+)
 @real
 def test_the_secret_has_the_jobs_own_config(rendering: Rendering) -> None:
     """The number is replaced inside the base64 too."""

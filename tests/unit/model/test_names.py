@@ -100,10 +100,6 @@ def test_a_name_that_a_jobs_namespace_may_have(name: str, may_be: bool) -> None:
     assert names.is_job_object_name(name) is may_be
 
 
-@pytest.mark.proves(
-    "objects",
-    "Namespace, virtual cluster and Ingress of a job share one name; labels and annotation are fixed",
-)
 @given(st.integers(min_value=1, max_value=2**63 - 1))
 def test_every_number_gives_such_a_name(number: int) -> None:
     assert names.is_job_object_name(names.job_object_name(number))

@@ -31,6 +31,10 @@ def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, An
 
 @pytest.mark.proves(
     "objects",
+    "Namespace, virtual cluster and Ingress of a job share one name; labels and annotation are fixed",
+)
+@pytest.mark.proves(
+    "objects",
     "The path is not stripped; issuers use `tls-<host>`; the administrator's annotations win; kns makes no "
     "certificate; without a class or a certificate in the settings, the Ingress has none",
 )
