@@ -165,6 +165,7 @@ def test_a_folder_that_cannot_be_written_is_named(nobody: Terminal, tmp_path: Pa
     assert "KNS_CONFIG_DIR" in line
 
 
+@pytest.mark.proves("security", "put another kubeconfig or site in the place of the user's")
 def test_a_folder_that_others_can_write_is_not_used(nobody: Terminal) -> None:
     """Whoever writes config.json chooses the address that the stored key is sent to."""
     sign_in(nobody)
