@@ -219,16 +219,21 @@ def test_no_request_is_counted_as_open_after_its_end(
     assert counts == [1, 0]
 
 
-def test_open_requests_are_bounded_per_user_and_freed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MOST_OF_USER", 1)
-    inner: list[httpx.Response] = []
+@pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
+@pytest.mark.parametrize(
+    ("bound", "user", "number"),
+    [("MOST_OF_USER", "user1", 99), ("MOST_OF_JOB", "user2", 7), ("MOST", "user2", 99)],
+)
+def test_open_requests_are_bounded_and_freed(
+    api: Api, monkeypatch: pytest.MonkeyPatch, bound: str, user: str, number: int
+) -> None:
+    monkeypatch.setattr(lanes, bound, 1)
     access = api.ports.clusters
     assert access is not None
-    with access.lanes.enter("user1", 99):
-        answer = ask(api)
-        inner.append(answer)
-    assert_status(inner[0], 429, "Too many")
-    assert inner[0].headers["retry-after"] == "1"
+    with access.lanes.enter(user, number):
+        refused = ask(api)
+    assert_status(refused, 429, "Too many")
+    assert refused.headers["retry-after"] == "1"
     assert ask(api).status_code == 200
     assert access.lanes.open == 0
 
