@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from itertools import islice
 from threading import Event
 
 import httpx
@@ -43,6 +44,13 @@ class Listening:
             retry_ms = int(next(self._lines).removeprefix("retry: "))
             assert live.RETRY_MS <= retry_ms < live.RETRY_MS + live.RETRY_SPREAD_MS
             assert next(self._lines) == ""
+
+    def next_line(self) -> str:
+        return next(line for line in self._lines if line)
+
+    def count_lines(self, *, most: int) -> int:
+        """Until the end of the stream, or `most`."""
+        return sum(1 for _ in islice(self._lines, most))
 
     def next_event(self) -> str:
         return next(line for line in self._lines if line.startswith("event:"))
@@ -96,6 +104,26 @@ def test_the_list_of_a_team_is_told_of_the_jobs_that_it_has(ui: Ui) -> None:
         assert not listening.changed.is_set()
         lead.close()
         member.close()
+
+
+def test_a_stream_without_changes_has_comment_lines(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies close a connection that is silent."""
+    monkeypatch.setattr(live, "PING_S", 0.01)
+    with serving(ui) as address:
+        page = Listening(address, ui.browser("user1"), LIST_STREAM)
+        assert page.next_line().startswith(":")
+        page.close()
+
+
+def test_a_stream_ends_after_its_time(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the browser connects again and is authenticated again, so a session that has ended gets no more events."""
+    monkeypatch.setattr(live, "PING_S", 0.01)
+    monkeypatch.setattr(live, "STREAM_S", 0.05)
+    with serving(ui) as address:
+        page = Listening(address, ui.browser("user1"), LIST_STREAM)
+        assert page.count_lines(most=400) < 400
+        wait_until(lambda: len(ui.live) == 0)
+        page.close()
 
 
 def test_the_pages_of_a_replica_that_ended_come_back_one_after_another(ui: Ui) -> None:
