@@ -23,7 +23,7 @@ from kns.http.app import build_app
 from kns.http.server import ServerConfig, listen
 from kns.model.job.conditions import ConditionType
 from kns.model.job.location import Location
-from kns.service.lanes import Lanes
+from kns.service.lanes import BYTES_PER_S, Lanes
 from kns.service.ports import ClusterAccess
 from tests.adapters.certificates import make_certificate
 from tests.adapters.relay_server import PORTS, TOKEN, V5, TenantServer
@@ -250,9 +250,9 @@ def test_answers_and_messages_count_against_the_bytes_of_their_user(
 
 @pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")
 def test_bytes_above_the_rate_wait() -> None:
-    lanes = Lanes(bytes_per_s=100)
+    lanes = Lanes()
     with lanes.enter("user1", 7), lanes.enter("user2", 7):
-        assert [lanes.delay_s("user1", 200, now) for now in (10.0, 10.0, 11.0, 20.0)] == [0, 2, 3, 0]
+        assert [lanes.delay_s("user1", 2 * BYTES_PER_S, now) for now in (10.0, 10.0, 11.0, 20.0)] == [0, 2, 3, 0]
         assert lanes.delay_s("user2", 1, 10.0) == 0
 
 
