@@ -104,6 +104,22 @@ def test_a_job_whose_certificates_change_all_the_time_has_one_call_at_a_time(sta
     assert stalling.began == ["slow", "quick"]
 
 
+def test_a_slow_answer_is_collected_although_each_look_asks_first_whether_the_cluster_listens(
+    stalling: Stalling,
+) -> None:
+    isolated = isolate(stalling)
+    assert be_patient(isolated).listens("slow", "https://10.96.0.7:443")
+    isolated._patience_s = 0.05
+    assert not isolated.is_ready("slow", "{}")
+    assert isolated.listens("slow", "https://10.96.0.7:443")  # while it runs
+    assert not isolated.is_ready("slow", "{}")
+    stalling.go_on.set()
+    settle(isolated)
+    assert isolated.listens("slow", "https://10.96.0.7:443")  # and when it has ended
+    assert be_patient(isolated).is_ready("slow", "{}")
+    assert stalling.asked == ["{}"]
+
+
 def test_an_answer_to_another_kubeconfig_is_not_taken(stalling: Stalling) -> None:
     """After the cluster has got new certificates, kns asks with these."""
     isolated = isolate(stalling)

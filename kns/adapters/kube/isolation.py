@@ -52,8 +52,14 @@ class IsolatedVirtualClusters:
         self._lock = threading.Lock()
 
     def listens(self, namespace: str, server: str) -> bool:
+        """Also if a call that was made because it listens is not collected yet: another would take its place."""
+        request = (server, "listens")
+        with self._lock:
+            known = self._calls.get(namespace)
+            if known is not None and known.request != request:
+                return True
         try:
-            return self._call(namespace, (server, "listens"), lambda: self._inner.listens(namespace, server))
+            return self._call(namespace, request, lambda: self._inner.listens(namespace, server))
         except UnavailableError:
             return False
 
