@@ -8,7 +8,7 @@ killed after any call. The end of a job has a module of its own (`kns.engine.end
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from kns import metrics
@@ -52,12 +52,14 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Term:
     """
-    The leadership of this process: since when, and whether this machine's clock agrees with the host API's. Both decide
-    about limits of time only. A standby builds its reconciler long before it leads, so each reconcile asks for both.
+    The leadership of this process: since when, whether this machine's clock agrees with the host API's, and how far it
+    is ahead of that. They decide about times only. A standby builds its reconciler long before it leads, so each
+    reconcile asks for them.
     """
 
     since: Callable[[], datetime | None] = lambda: None
     is_clock_trusted: Callable[[], bool] = lambda: True
+    skew: Callable[[], timedelta] = timedelta
 
 
 TIMELESS = Term()
@@ -127,11 +129,11 @@ class Reconciler:
 
     def _read_time(self, job: Job) -> datetime:
         """
-        The time for this job. By a clock that is wrong it is none before its record, which the host API dates: what is
-        dated before that would be over as soon as the clock is right: its walltime, its retention, any limit.
+        The time for this job. While the clock is wrong it is the host API's, which dates the record, too: by a clock
+        that is behind, whatever begins would be over as soon as it is right: a walltime, a retention, any limit.
         """
         now = self._clock.now()
-        return now if self._term.is_clock_trusted() else max(now, job.created)
+        return now if self._term.is_clock_trusted() else max(now - self._term.skew(), job.created)
 
     # --- a record that is not accepted yet
 

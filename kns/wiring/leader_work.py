@@ -6,6 +6,7 @@ A new task of the leader gets its line in `LeaderWork`, which starts and stops a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -98,7 +99,11 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
         clock=clock,
         intake=Intake(store=parts.records, catalog=parts.catalog, terms=parts.terms, rng=parts.rng),
         lifecycle=NESTED_JOB,
-        term=Term(since=lambda: parts.leader.leading_since, is_clock_trusted=parts.client.server_time.is_trusted),
+        term=Term(
+            since=lambda: parts.leader.leading_since,
+            is_clock_trusted=parts.client.server_time.is_trusted,
+            skew=lambda: timedelta(seconds=parts.client.server_time.skew_s),
+        ),
     )
     resting = _build_resting(parts, site, fenced)
     list_wanted = partial(list_wanted_versions, parts.records, settings.pools)

@@ -51,6 +51,7 @@ class Simulation:
     record: str = "kns-job-7"
     lifecycle: Lifecycle = NESTED_JOB
     clock_trusted: bool = True
+    skew: timedelta = timedelta()  # how far this machine's clock is ahead of the host API's
     leading_since: datetime | None = None
 
     def configure(self, **changes: Any) -> None:
@@ -91,7 +92,11 @@ class Simulation:
             clock=self.clock,
             intake=_no_intake,
             lifecycle=self.lifecycle,
-            term=Term(since=lambda: self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
+            term=Term(
+                since=lambda: self.leading_since,
+                is_clock_trusted=lambda: self.clock_trusted,
+                skew=lambda: self.skew,
+            ),
         )
         return reconciler.reconcile(self.record)
 

@@ -5,6 +5,7 @@ Some tests replace one method of their own host; mypy needs an ignore for each.
 """
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -542,6 +543,20 @@ def test_a_job_that_starts_while_the_clock_is_behind_lives_on_when_it_is_right(
     sim.clock.advance(3600)
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.WALLTIME
+
+
+def test_time_goes_on_by_the_host_s_clock_while_the_own_one_is_behind(sim: Simulation, job: JobBuilder) -> None:
+    """Otherwise a young job would stay at the moment of its submission until the clock is right."""
+    sim.submit(job)
+    created, behind = sim.job.created, timedelta(days=40)
+    sim.clock_trusted, sim.skew = False, -behind
+    sim.clock.advance(-behind.total_seconds())
+    sim.run(until="serving")
+    sim.clock.advance(100)
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removed")
+    assert sim.job.status.end_time is not None
+    assert timedelta(seconds=100) <= sim.job.status.end_time - created < timedelta(hours=1)
 
 
 def test_a_record_that_ends_while_the_clock_is_behind_is_retained_when_it_is_right(
