@@ -26,6 +26,7 @@ CLOCK_RETRY_AFTER_S = 60.0
 _REMOVAL_RETRY_AFTER_S = 5.0
 _SURPLUS_AFTER_S = 1.0
 _NOTED_AFTER_S = 20.0  # twice what a removal usually takes: only a slow one is worth a write
+_NOTED_AT_LEAST_EACH_S = 600.0  # if there is something new
 
 ENDS: dict[StopReason, tuple[Reason, str]] = {
     StopReason.SHUTDOWN: (Reason.SHUTDOWN, "the job was shut down"),
@@ -219,7 +220,8 @@ def _is_worth_a_note(ctx: Context, waiting: Wait) -> bool:
     end, stuck = ctx.job.status.end_time, ctx.job.status.stuck
     if stuck is not None and stuck.reason == Reason.REMOVING:
         noted_after_s = (stuck.since - (end or stuck.since)).total_seconds()
-        return ctx.elapsed_since(stuck.since).total_seconds() >= max(noted_after_s / 2, _NOTED_AFTER_S)
+        pause_s = min(max(noted_after_s / 2, _NOTED_AFTER_S), _NOTED_AT_LEAST_EACH_S)
+        return ctx.elapsed_since(stuck.since).total_seconds() >= pause_s
     if waiting.reason is not Reason.REMOVING or end is None:  # a record without a time of its end cannot tell
         return True
     return ctx.elapsed_since(end).total_seconds() >= _NOTED_AFTER_S

@@ -156,10 +156,25 @@ def test_what_holds_a_removal_is_noted_ever_less_often(house: House, reasons: li
         before, result = len(store.writes), house.step()
         clock.advance(0.0 if len(store.writes) > before else result.requeue_after_s or 0.0)
     assert clock.now() > end
-    assert 5 < len(store.writes) < 20
+    assert 5 < len(store.writes) < 30
     house.script.outcomes = {}
     house.step_until("removed")
     assert house.sim.job.status.stuck is None
+
+
+def test_what_holds_the_removal_of_a_job_that_was_kept_long_is_noted_soon(house: House) -> None:
+    house.step()
+    house.sim.store.request_stop(house.sim.job, StopReason.TERMINATE)
+    house.step_until("ended")
+    house.sim.clock.advance(7 * 86400)
+    for text in ("pods still ending", "Keycloak does not answer"):
+        house.script.outcomes = {"remove ground": [Wait(5, Reason.REMOVING, text)] * 200}
+        end = house.sim.clock.now() + timedelta(minutes=11)
+        while house.sim.clock.now() < end:
+            house.sim.clock.advance(house.step().requeue_after_s or 0.0)
+        removed = house.sim.job.status.condition(ConditionType.REMOVED)
+        assert removed is not None
+        assert removed.message == text
 
 
 def test_an_ended_job_may_be_kept_as_it_is(house: House) -> None:
