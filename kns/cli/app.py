@@ -11,8 +11,9 @@ from kns import __version__
 from kns.cli.catalog import catalog
 from kns.cli.cluster import clusters
 from kns.cli.control import control
-from kns.cli.exits import Exit, KnsGroup
+from kns.cli.exits import CommandError, Exit, KnsGroup
 from kns.cli.gateway import credentials
+from kns.cli.input_files import read_input
 from kns.cli.jobs import jobs
 from kns.cli.login import sites
 from kns.cli.logs import outputs
@@ -107,9 +108,11 @@ def _check(file: Path, kubernetes_versions: str, *, quiet: bool) -> tuple[Report
     """The report on an AppDef, and whether it is valid."""
     report = Report(str(file), None, quiet=quiet)
     try:
-        text = decode_text(file.read_bytes())
+        text = decode_text(read_input(file))
         report = Report(str(file), text, quiet=quiet)
         decoded = decode_json(text)
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"cannot read {file}: {error.strerror}") from error
     except NotJsonError as error:
         report.problems([error.problem])
         return report, False

@@ -2,6 +2,7 @@
 Exit statuses, and how errors of the client become one sentence and a status. docs/command-line.md lists them.
 """
 
+import errno
 import io
 import sys
 from enum import IntEnum
@@ -19,7 +20,7 @@ class Exit(IntEnum):
     """Scripts compare these numbers, so they never change."""
 
     OK = 0
-    FAILED = 1  # the job failed, a checked file has problems, or a copy is not complete
+    FAILED = 1  # the job failed, a checked file has problems, or a copy or the output is not complete
     USAGE = 2  # wrong arguments
     SIGNED_OUT = 3  # no credentials, wrong ones, or no right
     NOT_FOUND = 4
@@ -49,6 +50,7 @@ class Terminated(BaseException):
 
 # typer has its own copy of click, and no public name for the base of its errors of usage.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HELP_IS_SHOWN = "NoArgsIsHelpError"  # not an error: a group without arguments
 
 
@@ -87,6 +89,11 @@ class KnsGroup(TyperGroup):
             # What is still in the buffer would fail once more, when the interpreter ends.
             sys.stdout = io.StringIO()
             raise typer.Exit(Exit.UNREAD) from None
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            sys.stdout = io.StringIO()
+            _end(Exit.FAILED, f"the output is not complete: {error.strerror}")
 
 
 def _end_usage(error: typer.BadParameter) -> NoReturn:

@@ -7,13 +7,12 @@ only the plain scalars of JSON have a type, and every other one is a text.
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kns.cli.exits import CommandError, Exit
+from kns.cli.input_files import read_input, read_standard_input
 from kns.model.reading.strict_json import NotJsonError, decode_json
 
 _PLAIN = "kns.io/plain"  # the tag of a scalar without quotes that JSON has too
@@ -47,7 +46,7 @@ def read_file(path: str) -> dict[str, Any]:
         CommandError: there is no such file, or what it has is no submission. The message has the key path.
     """
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        text = (read_standard_input() if path == "-" else read_input(path)).decode("utf-8")
         is_json = text.lstrip().startswith("{")
         decoded = decode_json(text if is_json else json.dumps(yaml.load(text, _Loader)))  # noqa: S506 - a safe one
     except OSError as error:

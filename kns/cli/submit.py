@@ -4,13 +4,13 @@ import base64
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kns.cli.children import ending_in_order
 from kns.cli.exits import CommandError, Exit, Terminated, explain_client_error, print_error
+from kns.cli.input_files import read_input
 from kns.cli.jobs import finish
 from kns.cli.offers import find_app, list_fit_machines
 from kns.cli.options import Output, Timeout, read_job
@@ -289,7 +289,7 @@ def read_uploads(options: Iterable[str] | None) -> dict[str, str]:
     uploads = {}
     for key, path in read_pairs(options, "--upload").items():
         try:
-            uploads[key] = base64.b64encode(Path(path).read_bytes()).decode()
+            uploads[key] = base64.b64encode(read_input(path)).decode()
         except OSError as error:
             raise CommandError(Exit.USAGE, f"--upload {key}: cannot read {path}: {error.strerror}") from error
     return uploads

@@ -155,6 +155,16 @@ def test_a_reader_that_has_ended_ends_the_command_quietly(nobody_folder: Path, e
     assert (done.returncode, done.stderr) == (Exit.UNREAD, b"")
 
 
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["written at the end", "written at once"])
+def test_a_full_disk_is_one_line(nobody_folder: Path, environ: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "kns", "profiles", "--output", "json"]
+    env = {"PATH": os.environ["PATH"], "KNS_CONFIG_DIR": str(nobody_folder), **environ}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=env, check=False, timeout=PATIENCE_S)
+    expected = b"kns: the output is not complete: No space left on device\n"
+    assert (done.returncode, done.stderr) == (Exit.FAILED, expected)
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("command", "status"), [("profiles -o json", 0), ("login --url http://127.0.0.1:1", 2)])
 def test_streams_may_be_closed(nobody_folder: Path, command: str, status: int, closed: str) -> None:

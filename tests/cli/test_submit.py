@@ -194,7 +194,9 @@ def test_submit_with_wait_does_not_offer_to_end_a_job_whose_record_is_deleted(ap
         (("hello", "-m", "huge"), 5, "refused: machine.type: no machine 'huge'"),
         (("hello", "-p", "x"), 2, "--param x: write KEY=VALUE"),
         (("hello", "--upload", "x=/nowhere"), 2, "--upload x: cannot read /nowhere: No such file"),
+        (("hello", "--upload", "x=/dev/zero"), 2, "--upload x: cannot read /dev/zero: it has more than 4194304 bytes"),
         (("-f", "/nowhere"), 2, "cannot read /nowhere: No such file or directory"),
+        (("-f", "/dev/zero"), 2, "cannot read /dev/zero: it has more than 4194304 bytes"),
         (("hello", "-t", "1h"), 5, "refused: application.walltime"),
     ],
 )

@@ -33,6 +33,11 @@ def test_a_valid_appdef() -> None:
     assert result.stdout == f"{HELLO}: valid\n"
 
 
+def test_a_file_without_an_end_is_not_read_whole() -> None:
+    result = CliRunner().invoke(app, ["validate", "/dev/zero"])
+    assert (result.exit_code, result.stderr) == (2, "kns: cannot read /dev/zero: it has more than 4194304 bytes\n")
+
+
 FAULTY = """{
 \t"name": "é", "description": "d", "author": "a", "licensed": "yes",
 \t"appdefversion": 1, "appkind": "kns", "classifications": [], "machines": ["*"], "vault-types": ["TAPE"],
