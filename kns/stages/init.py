@@ -53,7 +53,7 @@ from kns.stages.web_shell import find_web_shell
 log = get_logger(__name__)
 
 _REQUEUE_AFTER_S = 2.0
-_LOG_EVERY_S = 1.0  # a starting pod changes several times a second, and each read is one of its kubelet, too
+_LOG_EVERY_S = 1.0  # a growing log; each change of the pod starts a reconcile, and each read is one of its kubelet, too
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _TAKING_BYTES = 96 * 1024  # the app's help page of at most 64 KiB, warnings about it, and the mark below it
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour

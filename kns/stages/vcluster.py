@@ -35,7 +35,7 @@ from kns.stages.tenant import end_tenants_pods
 from kns.stages.web_shell import has_web_shell
 
 _REQUEUE_AFTER_S = 5.0  # the watch usually reports a change earlier
-_PROBE_AFTER_S = 0.2  # each try costs two reads of the host and one request inside
+_PROBE_AFTER_S = 0.2  # each try costs a connection, and once something listens a read of the host and a request
 _PROBE_SHARE = 0.05  # of the time since the start: a slow one is asked ever less often
 _SETTLE_S = 30.0  # the kubelet's probes report what kns asked itself one or two seconds later, on a busy node ten
 _DRAIN_AFTER_S = 1.0

@@ -156,7 +156,7 @@ def test_a_connection_that_stays_open_has_a_deadline_in_each_call(at_once: bytes
     tls.load_cert_chain(certificate, key)
     ends: queue.Queue[str] = queue.Queue()
     with liar(talk, tls if is_tls else None) as url:
-        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=0.5), authority=certificate)
+        client = bounded_client(url, Bounds(max_bytes=262_144, total_s=2.0), authority=certificate)
         assert client.request("GET", "/api") == {}
         with pytest.raises(UnavailableError, match=r"no answer|no whole answer"):
             client.request("GET", "/api", read_timeout_s=PATIENCE_S)

@@ -337,7 +337,9 @@ class KubeCluster:
         return [member for obj in found if (member := read_member(obj)) is not None]
 
     def _announce_own(self, kind: Kind, obj: Object) -> None:
-        if kind is not Kind.SERVICE or obj["metadata"]["name"] == names.TARGET:  # no stage observes the other Services
+        if (
+            kind is not Kind.SERVICE or obj["metadata"]["name"] == names.TARGET
+        ):  # nothing that is kept of the others changes
             self._announce(kind, obj)
 
     def _announce(self, kind: Kind, obj: Object) -> None:
