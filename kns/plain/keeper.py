@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 _WORKERS = 4  # an API server that does not answer holds one up for some seconds
 _RESYNC_S = 30.0  # expiry, and what failed before
-_MOST_KILL_S = 600.0  # between two tries to end such a container
+_MOST_KILL_S = 60.0  # between two tries: after an outage of kns, one comes before the job's cluster is ended instead
 _KILL_S = 5.0  # from the first look at a killed job; a container that gets SIGKILL ends within a second or two
 _LEFT_INPUT_S = 3600.0  # far longer than a submission takes
 

@@ -20,7 +20,7 @@ from kns.launcher.nested.cluster import NestedJobs, _saved_pod
 from kns.launcher.nested.looks import GIVE_UP_S, LINGER_S
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import read_job_id, read_number
-from kns.launcher.nested.rules import place_pod
+from kns.launcher.nested.rules import place_pod, read_grace_s
 from kns.launcher.nested.site import RemoteKns, read_credentials
 from kns.launcher.ports import Options
 from kns.launcher.process import connect_nested
@@ -194,13 +194,65 @@ def test_a_kill_that_its_cluster_does_not_carry_out_ends_the_cluster(world: Worl
     world.kns.script("GET", "/kns/job", *[Answer(200, detail, {"Content-Type": "application/json"})] * 3)
     world.kns.find_one(job_id).is_up = is_up
     world.nested.looks.look(job_id)
-    world.clock.advance(119)
+    world.clock.advance(149)
     world.nested.looks.look(job_id)
     assert world.status(job_id) is Status.RUNNING
     world.clock.advance(1)
     world.nested.looks.look(job_id)
     assert world.kns.find_one(job_id).ended
     assert world.status(job_id) is Status.KILLED
+
+
+@pytest.mark.parametrize(("grace_s", "limit_s"), [(300, 420), (0, 120), (10**9, 3720)])
+def test_a_killed_pod_has_its_grace_period_before_its_cluster_is_ended(
+    world: World, grace_s: int, limit_s: int
+) -> None:
+    """Without a shell, the node ends the pod and waits for it. A site's template says how long."""
+    job_id = world.run()
+    record = world.host.job(job_id)
+    record["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = grace_s
+    world.host.put("/apis/batch/v1", "jobs", record)
+    world.wait_for(lambda: read_grace_s(world.records.find_job(job_id) or record) == limit_s - 120)
+    world.jobs.control(job_id, Operation.KILL)
+    world.nested.looks.look(job_id)
+    world.clock.advance(limit_s - 1)
+    world.nested.looks.look(job_id)
+    assert not world.kns.find_one(job_id).ended
+    world.clock.advance(1)
+    world.nested.looks.look(job_id)
+    assert world.kns.find_one(job_id).ended
+
+
+def test_a_kill_during_an_outage_of_kns_is_tried_again_before_its_cluster_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = world.run()
+    world.jobs.control(job_id, Operation.KILL)  # a program in the place of the shell says that it did it
+    note = world.kns.note
+
+    def look() -> None:
+        for act in (world.nested.looks.look, world.keeper.look):
+            with contextlib.suppress(KnsError):
+                act(job_id)
+
+    look()
+
+    def be_away(seen: Seen) -> Fault | None:
+        note(seen)
+        return Answer(503, {"error": "not ready"})
+
+    monkeypatch.setattr(world.kns, "note", be_away)
+    for _ in range(40):
+        world.clock.advance(30)  # as often as the keeper looks at all jobs
+        look()
+    monkeypatch.undo()
+    for _ in range(5):
+        look()
+        assert not world.kns.find_one(job_id).ended
+        if world.kns.pod(job_id)["spec"].get("activeDeadlineSeconds"):
+            return
+        world.clock.advance(30)
+    raise AssertionError("the keeper did not try again")
 
 
 def test_a_kill_that_its_cluster_carries_out_leaves_the_output(world: World) -> None:

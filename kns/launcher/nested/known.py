@@ -21,7 +21,7 @@ from kns.plain.ports import Kept
 class KnownJob:
     """
     `inner` is the job's cluster. `due` and `killed` are monotonic times: of the next look, and of the first look after
-    a kill. Whoever changes the fields holds `lock`.
+    a kill, and again after kns was away. Whoever changes the fields holds `lock`.
     """
 
     number: int

@@ -18,7 +18,7 @@ from kns.launcher.fields import replace_halves
 from kns.launcher.nested.known import KnownJob, KnownJobs
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import is_marked, is_over, read_job_id, read_number
-from kns.launcher.nested.rules import INSIDE, build_inner, place_pod
+from kns.launcher.nested.rules import INSIDE, build_inner, place_pod, read_grace_s
 from kns.launcher.nested.site import KnsSite
 from kns.logs import get_logger
 from kns.model.errors import (
@@ -49,7 +49,7 @@ _EACH_S = 2.0  # between two looks at a job that runs
 _SLOW_TIMES = 4  # a look that took so long is repeated after this many times as long
 _MOST_DOUBLINGS = 10  # of that; enough for the limit below, and a float holds no more than a thousand
 _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answer: its user may have broken it
-_KILL_S = 120.0  # for a kill to take effect inside: a try after at most 35 s, and the pod's grace period
+_KILL_S = 120.0  # for a kill to take effect inside, besides the pod's grace period: the keeper tries again meanwhile
 _LATE_S = 10.0  # between two looks at a job that has ended and whose cluster remains
 LINGER_S = 60.0  # from the end of a job to the end of its cluster: each plugin that knows the job saves the output
 GIVE_UP_S = 600.0  # an output that cannot be read does not keep the cluster longer
@@ -231,7 +231,11 @@ class Looks:
 
     def _ask_kns(self, obj: Kept, stored: Stored, known: KnownJob, problem: KnsError) -> None:
         """The cluster did not answer: it may not be there yet, or not any more."""
-        found = self._site.read(known.number)
+        try:
+            found = self._site.read(known.number)
+        except KnsError:
+            known.killed = None  # nobody could carry out a kill meanwhile
+            raise
         if found is not None and not found.is_ended:
             is_up = found.has_started or bool(known.pods)
             known.failures = min(known.failures + 1, _MOST_DOUBLINGS) if is_up else 0
@@ -248,7 +252,10 @@ class Looks:
         """The cluster is its user's, and may be broken or refuse a kill. Then the job ends with the whole cluster."""
         now = self._clock.monotonic()
         known.killed = now if known.killed is None else known.killed
-        if now - known.killed < _KILL_S or read_state(stored, obj, choose_pod(known.pods)).is_completed:
+        if (
+            now - known.killed < _KILL_S + read_grace_s(obj)
+            or read_state(stored, obj, choose_pod(known.pods)).is_completed
+        ):
             return
         log.warning("nested_job_not_killed", job=stored.id, consequence="its cluster is ended")
         self._site.terminate(known.number)

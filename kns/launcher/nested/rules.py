@@ -31,6 +31,8 @@ _STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "ini
 _MOST_POD_BYTES = 64 * 1024  # in memory, one for each job; a pod with ten containers has a tenth of it
 _EXIT_CODES = range(-(2**31), 2**31)
 _MOST_OF_NAME = 58  # characters of a Job's name and its dash in the name of its pod, of which 63 are allowed
+_GRACE_S = 30  # as Kubernetes, if the pod says nothing
+_MOST_GRACE_S = 3600  # as the policies of kns allow
 _SPEC_OF_SERVER = ("suspend", "selector", "manualSelector")
 
 
@@ -140,6 +142,17 @@ def build_inner(record: Kept) -> Object:
         "metadata": {"name": meta["name"], "namespace": INSIDE, "labels": _without_server(meta.get("labels"))},
         "spec": spec,
     }
+
+
+def read_grace_s(record: Kept) -> int:
+    """
+    Seconds that the job's pod has for its end, as the record says; at most an hour.
+
+    >>> read_grace_s({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 300}}}})
+    300
+    """
+    grace_s = record["spec"]["template"]["spec"].get("terminationGracePeriodSeconds")
+    return _GRACE_S if grace_s is None else min(int(grace_s), _MOST_GRACE_S)
 
 
 def _without_server(labels: Mapping[str, str] | None) -> dict[str, str]:
