@@ -295,24 +295,54 @@ def test_a_broken_cluster_is_asked_less_and_less_often(world: World) -> None:
     assert world.status(job_id) is Status.RUNNING, "what was seen last"
 
 
-@pytest.mark.proves("security", "break the cluster of their own nested job, to hold up others' jobs")
-def test_a_slow_cluster_is_asked_less_often(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight of them would otherwise keep all workers busy."""
-    job_id = world.run()
+def slow_down(world: World, monkeypatch: pytest.MonkeyPatch, path: str, seconds: float) -> None:
+    """Requests with `path` in theirs take so long."""
     note = world.kns.note
 
     def take_time(seen: Seen) -> Fault | None:
-        world.clock.advance(4)
+        if path in seen.path:
+            world.clock.advance(seconds)
         return note(seen)
 
     monkeypatch.setattr(world.kns, "note", take_time)
+
+
+@pytest.mark.proves("security", "break the cluster of their own nested job, to hold up others' jobs")
+@pytest.mark.parametrize(("seconds", "pause_s"), [(4, 16), (40, 120)])
+def test_a_slow_cluster_is_asked_less_often(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, pause_s: int
+) -> None:
+    """Eight of them would otherwise keep all workers busy."""
+    job_id = world.run()
+    slow_down(world, monkeypatch, "/kns/cluster/", seconds)
     world.nested.looks.look(job_id)
     known = world.nested._known.find(job_id)
     assert known is not None
-    assert known.due - world.clock.monotonic() == 16
+    assert known.due - world.clock.monotonic() == pause_s
     monkeypatch.undo()
     world.nested.looks.look(job_id)
     assert known.due - world.clock.monotonic() == 2
+
+
+def test_a_cluster_that_starts_may_take_its_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = world.submit()
+    world.kns.raise_cluster(job_id)
+    slow_down(world, monkeypatch, "/kns/cluster/", 0.25)
+    world.nested.looks.look(job_id)
+    known = world.nested._known.find(job_id)
+    assert known is not None
+    assert known.due - world.clock.monotonic() <= 0.5
+
+
+def test_time_that_kns_itself_takes_delays_no_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States would otherwise stay old for minutes after kns is back."""
+    job_id = world.run()
+    world.kns.script("GET", "/pods", Answer(503, {"message": "not ready"}))
+    world.kns.script("GET", "/kns/job", Answer(503, {"error": "not ready"}))
+    slow_down(world, monkeypatch, "/kns/job", 20)
+    with pytest.raises(KnsError, match="not ready"):
+        world.nested.looks.look(job_id)
+    assert world.nested.looks._list_due() == [job_id]
 
 
 HOSTILE: list[Callable[[dict[str, Any]], object]] = [

@@ -5,7 +5,8 @@ Nothing of it is stored: after a restart, everything is read again.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kns.adapters.kube.client import KubeClient
@@ -15,6 +16,7 @@ from kns.launcher.nested.rules import INSIDE
 from kns.launcher.nested.site import KnsSite
 from kns.plain.kept import read_name
 from kns.plain.ports import Kept
+from kns.ports import Clock
 
 
 @dataclass(slots=True)
@@ -33,7 +35,17 @@ class KnownJob:
     failures: int = 0  # looks without an answer, one after the other
     due: float = 0.0
     killed: float | None = None
+    inside_s: float = 0.0  # that calls into the cluster took in the newest look, without those to kns itself
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def count_time(self, clock: Clock) -> Iterator[None]:
+        """Around calls into the cluster."""
+        began = clock.monotonic()
+        try:
+            yield
+        finally:
+            self.inside_s += clock.monotonic() - began
 
 
 class KnownJobs:

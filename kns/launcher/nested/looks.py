@@ -46,9 +46,10 @@ log = get_logger(__name__)
 LOOKS_PER_S = 20.0  # through kns, which passes each on; with more than forty jobs, each is looked at less often
 _SOON_S = 0.5  # between two looks at a job that starts
 _EACH_S = 2.0  # between two looks at a job that runs
-_SLOW_TIMES = 4  # a look that took so long is repeated after this many times as long
+_SLOW_S = 1.0  # in the cluster, for one look; a cluster that starts may take so long
+_SLOW_TIMES = 4  # after a slower look, the next one comes after this many times as long
 _MOST_DOUBLINGS = 10  # of that; enough for the limit below, and a float holds no more than a thousand
-_MOST_DELAY_S = 120.0  # between two looks at a job whose cluster does not answer: its user may have broken it
+_MOST_DELAY_S = 120.0  # between two looks at a job whose cluster is slow or silent: its user may have broken it
 _KILL_S = 120.0  # for a kill to take effect inside, besides the pod's grace period: the keeper tries again meanwhile
 _LATE_S = 10.0  # between two looks at a job that has ended and whose cluster remains
 LINGER_S = 60.0  # from the end of a job to the end of its cluster: each plugin that knows the job saves the output
@@ -183,18 +184,20 @@ class Looks:
                 known.due = self._clock.monotonic() + _LATE_S
                 self._look_after_the_end(stored, known)
             else:
-                began = self._clock.monotonic()
+                known.inside_s = 0.0
                 try:
                     self._look_while_it_lives(obj, stored, known)
-                finally:  # whoever makes a cluster slow holds up one worker for a fifth of the time at most
-                    ended = self._clock.monotonic()
-                    known.due = max(known.due, ended + _SLOW_TIMES * (ended - began))
+                finally:  # whoever makes a cluster slower than that holds up one worker for a fifth of the time
+                    if known.inside_s > _SLOW_S:
+                        pause_s = min(_SLOW_TIMES * known.inside_s, _MOST_DELAY_S)
+                        known.due = max(known.due, self._clock.monotonic() + pause_s)
                 if stored.asked == Asked.KILL:
                     self._ensure_killed(obj, stored, known)
 
     def _look_while_it_lives(self, obj: Kept, stored: Stored, known: KnownJob) -> None:
         try:
-            pods = known.inner.read_pods(stored.id) or self._start(obj, stored, known)
+            with known.count_time(self._clock):
+                pods = known.inner.read_pods(stored.id) or self._start(obj, stored, known)
         except (TransientError, RefusedError) as error:
             self._ask_kns(obj, stored, known, error)
             return
@@ -365,7 +368,8 @@ class Looks:
         about = job_id if pod is None else pod["metadata"]["name"]
         query = {"fieldSelector": f"type=Warning,involvedObject.name={about}", "limit": str(_MOST_WARNINGS)}
         try:
-            found = known.client.request("GET", f"/api/v1/namespaces/{INSIDE}/events", query=query)
+            with known.count_time(self._clock):
+                found = known.client.request("GET", f"/api/v1/namespaces/{INSIDE}/events", query=query)
             newest = max(found.get("items") or (), key=read_event_time, default=None)
         except (KnsError, KeyError, TypeError, AttributeError):
             return known.text
