@@ -235,7 +235,8 @@ class PlainJobs:
 
     def submit(self, job: PlainJob, *, check: Callable[[], None] = lambda: None) -> View:
         """
-        Create the job's objects. `check` is called before the first one exists: a site's template may take its time.
+        Create the job's objects. `check` is called before each try to create the first one: a site's template may take
+        its time, and so may the tries.
 
         Raises:
             KnsError: what `check` raises; nothing was created.
@@ -249,8 +250,7 @@ class PlainJobs:
         marked = mark_job(
             obj, job, cluster=self._name, generate_name=generate_name, stdin_token="true" if job.stdin else ""
         )
-        check()
-        created = self._create(marked, job)
+        created = self._create(marked, job, check)
         if job.service_ports:
             self._create_first_service(created, job)
         view = self._view(created)
@@ -258,13 +258,14 @@ class PlainJobs:
             raise UnavailableError(f"create Job {read_name(created)}: the cluster removed its label or annotation")
         return view
 
-    def _create(self, marked: Object, job: PlainJob) -> Kept:
+    def _create(self, marked: Object, job: PlainJob, check: Callable[[], None]) -> Kept:
         meta = marked["metadata"]
         stem = str(meta.pop("generateName", "") or meta.get("name", ""))[: _LONGEST_NAME - _SUFFIX]
         if not _ID.fullmatch(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
             raise InvalidInputError("job.tpl", f"makes the name {clip(stem)!r}; use lower-case letters, digits and -")
         problem: KnsError | None = None
         for _ in range(_CREATE_TRIES):
+            check()
             job_id = stem + "".join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))
             if job.stdin:
                 self._inputs.store(job_id, job.stdin, user=job.user)

@@ -455,6 +455,25 @@ def test_a_lost_answer_makes_neither_a_second_job_nor_a_second_cluster(world: Wo
     assert world.kns.has_inside(job_id)
 
 
+CONFLICT = Answer(409, {"reason": "Conflict", "message": "Operation cannot be fulfilled on resourcequotas"})
+
+
+def test_a_quota_that_changes_at_the_same_moment_makes_no_second_cluster(world: World) -> None:
+    """Each job of kns counts against the submissions per minute, which all users of the plugin have together."""
+    world.host.script("POST", "/jobs", *[CONFLICT] * 4)
+    job_id = world.submit()
+    assert world.host.jobs() == [job_id]
+    assert [job.ended for job in world.kns.submitted.values()] == [""]
+
+
+def test_conflicts_that_do_not_end_leave_no_cluster(world: World) -> None:
+    world.host.script("POST", "/jobs", *[CONFLICT] * 99)
+    with pytest.raises(KnsError, match=r"resourcequotas.*; submit the job again"):
+        world.submit()
+    assert world.host.jobs() == []
+    assert [bool(job.ended) for job in world.kns.submitted.values()] == [True]
+
+
 def test_clusters_without_a_record_are_ended_the_second_time(world: World) -> None:
     """A plugin that was killed between the two calls of a submission. Clusters of other plugins are left alone."""
     kept = world.submit()

@@ -18,11 +18,13 @@ from kns.launcher.nested.records import build_label, build_mark, build_record, i
 from kns.launcher.nested.rules import check_nested, choose_machine
 from kns.launcher.nested.site import KnsSite
 from kns.model.errors import (
+    ConflictError,
     InvalidInputError,
     KnsError,
     MetricsMissingError,
     NotFoundError,
     RefusedError,
+    TransientError,
     UnavailableError,
 )
 from kns.plain import names
@@ -32,6 +34,7 @@ from kns.plain.state import choose_pod
 from kns.plain.stored import Object, is_own, read_stored
 from kns.ports import Clock
 
+_CONFLICT_TRIES = 5
 _MOST_SAVED = 10_000  # pods of jobs that have ended
 _NO_SERVICE: Kept = {"spec": {"ports": []}}  # a nested job is reached at its pod's address
 
@@ -84,12 +87,28 @@ class NestedJobs:
         job_id = read_name(obj)
         number = self._site.submit(build_label(self._mark, job_id), machine, key=f"{self._mark}-{job_id}")
         try:
-            return self._records.create_job(build_record(obj, number))
+            return self._create_record(build_record(obj, number))
         except UnavailableError:
             raise  # the record may appear yet; without one, the cluster is an orphan
         except KnsError:
             self._site.terminate(number)
             raise
+
+    def _create_record(self, record: Object) -> Kept:
+        """
+        Again after a conflict, which is about a quota that many jobs change: a try with another id would be another job
+        of kns.
+
+        Raises:
+            KnsError: the record is refused, or the conflicts do not end.
+        """
+        problem: KnsError | None = None
+        for _ in range(_CONFLICT_TRIES):
+            try:
+                return self._records.create_job(record)
+            except ConflictError as error:
+                problem = error
+        raise TransientError(f"{problem}; submit the job again") from problem
 
     def delete_job(self, name: str, *, uid: str) -> None:
         obj = self._records.find_job(name)

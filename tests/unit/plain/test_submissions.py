@@ -60,6 +60,20 @@ def test_conflicts_that_do_not_end_are_reported(tmp_path: Path) -> None:
     assert list_inputs(tmp_path) == []
 
 
+def test_a_submission_that_has_become_too_old_is_not_tried_again(tmp_path: Path) -> None:
+    """Its user has read that it failed, and may have submitted the job again."""
+    plugin, answers = Plugin(tmp_path, Refusing(*[CONFLICT] * 4)), [None, None, UnavailableError("too old")]
+
+    def check() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    with pytest.raises(UnavailableError, match="too old"):
+        plugin.jobs.submit(PlainJob("a", "ana", Container("i"), stdin="x"), check=check)
+    assert plugin.cluster.list_jobs() == []
+    assert list_inputs(tmp_path) == []
+
+
 def test_a_job_whose_service_is_refused_does_not_stay(tmp_path: Path) -> None:
     """Its user reads that the submission failed, and why."""
     plugin = Plugin(tmp_path, cluster := FullOfServices())
