@@ -100,6 +100,9 @@ def build_values(
         "rbac": {"role": {"enabled": False}, "clusterRole": {"enabled": False}},
         "serviceCIDR": virtual.service_cidr,
         "telemetry": {"enabled": False},
+        # With an owner, the syncer writes the Secret of a pod's token again at each change of the pod. And whoever
+        # deletes the owner, the control plane's Service, deletes the tenant's pods and claims. The namespace ends all.
+        "experimental": {"syncSettings": {"setOwner": False}},
         "logging": {"encoding": "json"},
     }
 

@@ -51,6 +51,12 @@ def test_values_make_no_rights_and_send_nothing_home() -> None:
     assert values["exportKubeConfig"] == {"context": "kns-job-7", "server": "https://kns-job-7.kns-job-7:443"}
 
 
+def test_copies_have_no_owner() -> None:
+    """Whoever deletes the control plane's Service would delete the pods and claims of the tenant."""
+    values = build_values(a_location(), accepted_on(), VIRTUAL)
+    assert values["experimental"] == {"syncSettings": {"setOwner": False}}
+
+
 def test_values_differ_between_jobs_by_the_number_alone() -> None:
     """The renderer keeps one rendering per shape and replaces namespace and number."""
     one, other = (json.dumps(build_values(a_location(number), accepted_on(), VIRTUAL)) for number in (1234567, 7654321))
