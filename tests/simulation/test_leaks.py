@@ -83,6 +83,7 @@ def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) ->
         world.go_on(1)
         assert world.left == []
         _check_queue(world)
+        world.process.catch_up()  # a cache that lags keeps what it shows
         world.forget()
 
 
