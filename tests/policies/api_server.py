@@ -267,3 +267,17 @@ def _await_ready(port: int, token: str, log: Path, server: subprocess.Popen[byte
             server.wait(0.2)
     tail = log.read_text(errors="replace")[-2000:]
     raise AssertionError(f"kube-apiserver is not ready, last seen: {seen}\n{tail}")
+
+
+def make_namespace_with_all_rights(api: ApiServer, namespace: str) -> None:
+    """A namespace in which an account with the name of kns's may do everything, so that only a policy refuses."""
+    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "all", "namespace": namespace},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "kns-sa", "namespace": namespace}],
+    }
+    api.call("POST", f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", binding)

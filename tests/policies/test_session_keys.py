@@ -7,7 +7,7 @@ import pytest
 
 from kns.model import names
 from tests.patience import PATIENCE_S
-from tests.policies.api_server import ApiServer, RefusedError
+from tests.policies.api_server import ApiServer, RefusedError, make_namespace_with_all_rights
 
 NAMESPACE = "kns-page"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:kns-sa"
@@ -26,16 +26,7 @@ def secret(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def installed(api: ApiServer) -> ApiServer:
     """An account of that name with every right in its namespace, so that only the policy refuses."""
-    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "all", "namespace": NAMESPACE},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "kns-sa", "namespace": NAMESPACE}],
-    }
-    api.call("POST", f"/apis/{group}/v1/namespaces/{NAMESPACE}/rolebindings", binding)
+    make_namespace_with_all_rights(api, NAMESPACE)
     deadline = time.monotonic() + PATIENCE_S  # the authoriser and the policy follow within a moment
     while "in its own namespace kns writes" not in refusal(api, "POST", SECRETS, secret("anything")):
         assert time.monotonic() < deadline

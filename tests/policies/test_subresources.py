@@ -8,7 +8,7 @@ import pytest
 from kns.model.job.record import build_record
 from tests.builders import a_job
 from tests.patience import PATIENCE_S
-from tests.policies.api_server import ApiServer, RefusedError
+from tests.policies.api_server import ApiServer, RefusedError, make_namespace_with_all_rights
 
 NAMESPACE = "kns-subresources"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:kns-sa"
@@ -20,16 +20,7 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 def installed(records_api: ApiServer) -> ApiServer:
     """An account of that name with every right in its namespace, so that only the policy refuses."""
     api = records_api
-    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "all", "namespace": NAMESPACE},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "kns-sa", "namespace": NAMESPACE}],
-    }
-    api.call("POST", f"/apis/{group}/v1/namespaces/{NAMESPACE}/rolebindings", binding)
+    make_namespace_with_all_rights(api, NAMESPACE)
     api.call("POST", RECORDS, build_record(record="one", spec=a_job().build().spec, namespace=NAMESPACE))
     deadline = time.monotonic() + PATIENCE_S  # the authoriser follows within a moment
     while refusal(api, "PATCH", f"{RECORDS}/one", {"metadata": {"labels": {"a": "b"}}}):
