@@ -3,7 +3,7 @@ The cluster of the plugin's jobs, some of which are nested (`kns.plain.ports.Clu
 
 Records, of plain and of nested jobs, are in the plugin's namespace, and all calls about them go there. Calls about the
 pod of a nested job go through kns to the job's own cluster. What happens to a nested job over time is in
-`kns.launcher.nested.looks`.
+`kns.launcher.nested.looks` and the modules below it.
 """
 
 import functools
@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kns.adapters.kube.namespace_calls import NamespaceCalls
+from kns.launcher.nested.endings import Endings
 from kns.launcher.nested.known import KnownJobs
+from kns.launcher.nested.live import LiveJobs
 from kns.launcher.nested.looks import Looks
+from kns.launcher.nested.orphans import Orphans
 from kns.launcher.nested.outputs import OutputFiles
 from kns.launcher.nested.records import build_label, build_mark, build_record, is_over, read_end_pod, read_number
 from kns.launcher.nested.rules import check_nested, choose_machine
@@ -59,7 +62,14 @@ class NestedJobs:
         self._machine = machine
         self._mark = build_mark(place)
         self._known = KnownJobs(site)
-        self.looks = Looks(records, site, self._known, outputs=outputs, clock=clock, mark=self._mark)
+        self.looks = Looks(
+            records,
+            self._known,
+            live=LiveJobs(records, site, self._known, clock=clock),
+            endings=Endings(records, site, self._known, outputs=outputs, clock=clock),
+            orphans=Orphans(records, site, outputs=outputs, clock=clock, mark=self._mark),
+            clock=clock,
+        )
 
     def close(self) -> None:
         """Close the connections to all clusters. Looks open them again."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kns.launcher.nested.rules import build_inner, check_nested, choose_machine
+from kns.launcher.nested.rules import build_inner, check_nested, choose_machine, place_pod
 from kns.model.errors import InvalidInputError
 from kns.plain import names
 from kns.plain.job import Container, PlainJob, Resources
@@ -86,3 +86,13 @@ def test_the_object_inside_has_nothing_of_the_server_s() -> None:
     assert inner["spec"].keys() == record["spec"].keys() - {"suspend", "selector"}
     assert inner["spec"]["template"]["metadata"]["labels"] == {"mine": "y"}
     assert "job-name" in labels, "the record is not changed"
+
+
+@pytest.mark.parametrize("length", [5, 57, 58, 63])
+def test_pods_of_the_job_controller_are_known_by_their_names(length: int) -> None:
+    """It cuts the name of a long job, so that five characters have room in 63."""
+    job_id = "a" * length
+    pod = {"metadata": {"name": f"{f'{job_id}-'[:58]}x7k2p"}, "spec": {"containers": [{"name": "c"}]}}
+    assert place_pod(pod, job_id)["metadata"] == pod["metadata"]
+    with pytest.raises(ValueError, match="its name"):
+        place_pod(pod, f"b{job_id[1:]}")

@@ -1,0 +1,1 @@
+"""Nested jobs without the process: what happens over time, and what others break."""
