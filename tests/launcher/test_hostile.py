@@ -18,10 +18,12 @@ import websocket
 
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube import channel
+from kns.launcher.config.groups import RememberedGroups
+from kns.launcher.config.profiles import ProfileFile, ProfileSection
 from kns.launcher.frames import FrameReader, Outbox
 from kns.launcher.plugin import Plugin
 from kns.launcher.policy import apply_profile
-from kns.launcher.ports import Options, Profile
+from kns.launcher.ports import Options, Profile, Profiles
 from kns.launcher.requests import TooManyError, parse_request
 from kns.launcher.status_streams import StatusStreams
 from kns.launcher.streams import OutputStreams, ResourceStreams
@@ -99,11 +101,16 @@ class NoProfiles:
         return Profile()
 
 
-def make_plugin(jobs: Any, *, max_bytes: int = 5 << 20) -> tuple[Plugin, Sink]:
+def make_plugin(jobs: Any, *, max_bytes: int = 5 << 20, profiles: Profiles | None = None) -> tuple[Plugin, Sink]:
     sink = Sink()
     outbox = Outbox(sink, max_bytes=max_bytes)
     plugin = Plugin(
-        Options(), jobs, NoProfiles(), outbox, make_output=lambda *_: pytest.fail("opened"), await_cluster=lambda: None
+        Options(),
+        jobs,
+        profiles or NoProfiles(),
+        outbox,
+        make_output=lambda *_: pytest.fail("opened"),
+        await_cluster=lambda: None,
     )
     return plugin, sink
 
@@ -774,6 +781,36 @@ def test_commands_in_containers_do_not_hold_up_other_requests() -> None:
     assert plugin._waiting.empty()
     assert {message["messageType"] for message in sink.messages()} == {-1}
     assert 0 < plugin._controls.qsize() < 200
+
+
+@pytest.mark.parametrize("message_type", [2, 9])
+def test_a_directory_that_hangs_holds_up_no_other_request(message_type: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The groups of users decide their profiles, and a directory service may answer after minutes."""
+    monkeypatch.setattr("kns.launcher.config.groups._MOST_WAIT_S", 0.0)
+    answers, stop = threading.Event(), threading.Event()
+
+    def hang(_: str) -> tuple[str, ...]:
+        answers.wait(2 * PATIENCE_S)
+        return ("interns",)
+
+    sections = (ProfileSection("@interns", {"nested": True}),)
+    profiles = ProfileFile(sections, groups=RememberedGroups(hang))
+    plugin, sink = make_plugin(Jobs(make_view("a-1")), profiles=profiles)
+    for number in range(20):
+        message = {"messageType": message_type, "requestId": number, "username": f"user-{number}", "job": {}}
+        plugin.accept(json.dumps(message).encode())
+    plugin.accept(json.dumps({"messageType": 3, "requestId": 99, "username": "ana", "jobId": "*"}).encode())
+    for requests in (plugin._waiting, plugin._calls):  # one worker for each
+        threading.Thread(target=plugin._work, args=(requests, stop), daemon=True).start()
+    try:
+        with plugin._room:
+            assert plugin._room.wait_for(lambda: not plugin._held, PATIENCE_S)
+    finally:
+        answers.set()
+    *refused, listed = sorted(sink.messages(), key=lambda each: int(each["requestId"]))
+    assert [job["id"] for job in listed["jobs"]] == ["a-1"]
+    assert [each["errorCode"] for each in refused] == [0] * 20
+    assert all("directory service does not answer" in each["errorMessage"] for each in refused)
 
 
 def test_a_slow_cluster_does_not_hold_up_what_is_in_memory() -> None:

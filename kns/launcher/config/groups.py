@@ -1,20 +1,29 @@
 """The operating system's groups of a user, which decide the profile sections that apply."""
 
+import ctypes
 import grp
 import os
 import pwd
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from kns.logs import get_logger
-from kns.model.errors import clip
+from kns.model.errors import UnavailableError, clip
 
 log = get_logger(__name__)
 
 _MOST_USERS = 10_000  # whose groups are remembered
 _MOST_UNKNOWN = 1000  # users that are logged; a request may name anybody
+_LAST_GROUPS = "the last known groups are used"
 _NO_GROUPS = "no section of a group applies, and templates that ask for the groups fail"
+_NO_ANSWER = "requests that need the groups fail"
+_MOST_WAIT_S = 3.0  # for one user's groups; who waits are workers that also answer requests from memory
+_MOST_LATE = 8  # lookups that go on after that time, each in a thread; while there are so many, none begins
+_LIBRARY = ctypes.CDLL(None)  # the C library
 MAX_GROUPS = 1000  # of one user; Linux allows 65 536, and a directory service that returns so many is broken
 
 
@@ -28,7 +37,17 @@ def list_groups(user: str) -> tuple[str, ...]:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):  # ValueError: a name with a zero byte
         return ()
-    return tuple(_name(group) for group in os.getgrouplist(user, entry.pw_gid)[:MAX_GROUPS])
+    return tuple(map(_name, _list_numbers(user, entry.pw_gid)))
+
+
+def _list_numbers(user: str, primary: int) -> Sequence[int]:
+    """
+    The first `MAX_GROUPS` groups. Not by `os.getgrouplist`: it holds the interpreter's lock while it waits for the
+    directory service, so not even heartbeats would be sent, and the Launcher would kill the plugin.
+    """
+    found, count = (ctypes.c_uint * MAX_GROUPS)(), ctypes.c_int(MAX_GROUPS)
+    _LIBRARY.getgrouplist(os.fsencode(user), ctypes.c_uint(primary), found, ctypes.byref(count))
+    return found[: min(count.value, MAX_GROUPS)]  # the count is that of all groups if there are more
 
 
 def _name(group: int) -> str:
@@ -38,11 +57,19 @@ def _name(group: int) -> str:
         return str(group)
 
 
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A user's groups that a thread asks for; who needs them waits until the monotonic time `until`."""
+
+    until: float
+    answer: Future[Sequence[str]] = field(default_factory=Future)
+
+
 class RememberedGroups:
     """
-    The groups of users as `ask` lists them, and the last ones while it does not know a user whom it knew: for a
-    directory service that does not answer, the system says the same as for an unknown user, and sections of groups,
-    which may restrict, would not apply. Safe for use in many threads.
+    The groups of users as `ask` lists them, and the last ones while it does not know a user whom it knew, or does not
+    answer. Otherwise sections of groups, which may restrict, would not apply: if a directory service does not answer,
+    some systems say the same as for an unknown user, others wait. Safe for use in many threads.
     """
 
     def __init__(self, ask: Callable[[str], Sequence[str]] = list_groups) -> None:
@@ -50,23 +77,66 @@ class RememberedGroups:
         self._known: OrderedDict[str, Sequence[str]] = OrderedDict()
         self._lost: set[str] = set()  # of these, who are not known now
         self._unknown: set[str] = set()
-        self._lock = threading.Lock()
+        self._lookups: dict[str, _Lookup] = {}  # by user
+        self._lock = threading.Lock()  # of all these
 
     def __call__(self, user: str) -> Sequence[str]:
-        groups = self._ask(user)
+        """
+        Empty for a user whom the system does not know, and never knew.
+
+        Raises:
+            UnavailableError: the system does not answer, and the user's groups were never known.
+        """
+        groups = self._ask_in_time(user)
+        if groups:
+            return groups
         with self._lock:
-            if groups:
-                self._remember(user, groups)
-                return groups
             last = self._known.get(user, ())
             noted, most = (self._lost, _MOST_USERS) if last else (self._unknown, _MOST_UNKNOWN)
             is_new = user not in noted and len(noted) < most
             if is_new:
                 noted.add(user)
         if is_new:
-            consequence = "the last known groups are used" if last else _NO_GROUPS
+            consequence = _LAST_GROUPS if last else _NO_ANSWER if groups is None else _NO_GROUPS
             log.warning("groups_unknown", user=clip(user, 64), consequence=consequence)
+        if groups is None and not last:
+            raise UnavailableError(
+                f"the groups of {user[:64]!r} are not known: the system's directory service does not answer; "
+                "try again, or ask an administrator to run `groups USER`"
+            )
         return last
+
+    def _ask_in_time(self, user: str) -> Sequence[str] | None:
+        """None if there is no answer in time. If the user's last lookup is late already, this does not wait again."""
+        with self._lock:
+            lookup, now = self._lookups.get(user), time.monotonic()
+            if lookup is None:
+                if sum(each.until <= now for each in self._lookups.values()) >= _MOST_LATE:
+                    return None
+                lookup = _Lookup(now + _MOST_WAIT_S)
+                threading.Thread(target=self._look_up, args=(user, lookup), name="groups", daemon=True).start()
+                self._lookups[user] = lookup
+        try:
+            return lookup.answer.result(max(0.0, lookup.until - time.monotonic()))
+        except TimeoutError:
+            return None
+
+    def _look_up(self, user: str, lookup: _Lookup) -> None:
+        """Remember the answer, which may come when nobody waits for it any more."""
+        try:
+            groups = self._ask(user)
+        except Exception as error:  # noqa: BLE001 - for those who wait
+            self._end(user)
+            lookup.answer.set_exception(error)
+        else:
+            self._end(user, groups)
+            lookup.answer.set_result(groups)
+
+    def _end(self, user: str, groups: Sequence[str] = ()) -> None:
+        with self._lock:
+            del self._lookups[user]
+            if groups:
+                self._remember(user, groups)
 
     def _remember(self, user: str, groups: Sequence[str]) -> None:
         self._lost.discard(user)

@@ -1,19 +1,24 @@
 """Profiles of users and groups, and resource profiles."""
 
+import ctypes
 import dataclasses
 import grp
 import json
+import os
 import pwd
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import structlog
 
-from kns.launcher.config.groups import RememberedGroups, list_groups
+from kns.launcher.config.groups import _LIBRARY, RememberedGroups, _list_numbers, list_groups
 from kns.launcher.config.problems import Problem
 from kns.launcher.config.profiles import ProfileFile, read_profiles
 from kns.launcher.ports import ResourceLimit
+from kns.model.errors import UnavailableError
+from tests.patience import PATIENCE_S
 
 # The example of the documents.
 EXAMPLE = """
@@ -272,12 +277,114 @@ def test_groups_are_those_of_the_operating_system() -> None:
     assert list_groups("a\0b") == ()
 
 
+def test_groups_are_complete_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with groups beside the first, on any system."""
+    user = max((each.pw_name for each in pwd.getpwall()), key=lambda name: len(set(_numbers(name))))
+    assert sorted(_list_numbers(user, pwd.getpwnam(user).pw_gid)) == sorted(_numbers(user))
+    monkeypatch.setattr("kns.launcher.config.groups.MAX_GROUPS", 1)
+    assert list(_list_numbers("root", 7)) == [7], "the primary group comes first"
+
+
+def test_a_lookup_lets_other_threads_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`os.getgrouplist` and `ctypes.PyDLL` hold the interpreter's lock: no heartbeat would be sent meanwhile."""
+    monkeypatch.delattr("os.getgrouplist")
+    assert "root" in list_groups("root")
+    assert not isinstance(_LIBRARY, ctypes.PyDLL)
+
+
+def _numbers(user: str) -> list[int]:
+    return os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+
+
+_WAIT = "kns.launcher.config.groups._MOST_WAIT_S"
+
+
+@pytest.fixture(autouse=True)
+def _has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may need it to start a thread."""
+    monkeypatch.setattr(_WAIT, PATIENCE_S)
+
+
+class Directory:
+    """A directory service. Questions about users whose names begin with `late` wait until `answers` is set."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+
+    def __call__(self, user: str) -> tuple[str, ...]:
+        if user.startswith("late"):
+            self.answers.wait(PATIENCE_S)
+        return ("interns",)
+
+
+@pytest.fixture
+def directory() -> Iterator[Directory]:
+    directory = Directory()
+    yield directory
+    directory.answers.set()
+
+
+def test_a_directory_that_hangs_gives_nobody_more_rights(
+    profiles: Profiles, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles.path.write_text("[*]\nmax-cpus=64\n[@interns]\nmax-cpus=1\n")
+    read = read_profiles(profiles.path, profiles.resources, profiles.problems, must_exist=True)
+    file = dataclasses.replace(read, groups=RememberedGroups(directory))
+    directory.answers.set()
+    assert limit(file, "late-ann", "cpuCount").maximum == "1"
+    directory.answers.clear()
+    monkeypatch.setattr(_WAIT, 0.0)
+    with structlog.testing.capture_logs() as logs:
+        assert limit(file, "late-ann", "cpuCount").maximum == "1", "by the last known groups"
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match=r"groups of 'late-bob' are not known: .* does not answer"):
+                file.for_user("late-bob")
+    assert [(each["user"], each["consequence"]) for each in logs] == [
+        ("late-ann", "the last known groups are used"),
+        ("late-bob", "requests that need the groups fail"),
+    ]
+    monkeypatch.setattr(_WAIT, PATIENCE_S)
+    assert limit(file, "bob", "cpuCount").maximum == "1", "others are asked about"
+
+
+def test_lookups_that_hang_are_bounded_and_their_late_answers_are_remembered(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = RememberedGroups(directory)
+    assert groups("ann") == ("interns",)
+    monkeypatch.setattr(_WAIT, 0.0)
+    for number in range(20):
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                groups(f"late-{number}")
+    late = groups._lookups.copy()
+    assert list(late) == [f"late-{number}" for number in range(8)]
+    assert groups("ann") == ("interns",)
+    assert groups._lookups == late, "ann is not asked about"
+    monkeypatch.setattr(_WAIT, PATIENCE_S)
+    directory.answers.set()
+    for lookup in late.values():
+        lookup.answer.result(PATIENCE_S)
+    assert set(groups._known) == {"ann", *late}
+    assert groups("late-19") == ("interns",), "there is room again"
+
+
+def test_an_error_of_a_lookup_reaches_its_caller_and_leaves_room() -> None:
+    def fail(_: str) -> tuple[str, ...]:
+        raise OSError("broken")
+
+    groups = RememberedGroups(fail)
+    for _ in range(10):
+        with pytest.raises(OSError, match="broken"):
+            groups("ann")
+
+
 def test_a_group_restricts_while_the_directory_does_not_answer(
     profiles: Profiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system says the same of an unknown user, and whoever has no group has the rights of everybody."""
     monkeypatch.setattr("pwd.getpwnam", lambda user: pwd.struct_passwd((user, "x", 1, 1, "", "/", "/bin/sh")))
-    monkeypatch.setattr("os.getgrouplist", lambda *_: [1])
+    monkeypatch.setattr("kns.launcher.config.groups._list_numbers", lambda *_: [1])
     monkeypatch.setattr("grp.getgrgid", lambda _: grp.struct_group(("interns", "x", 1, [])))
     profiles.path.write_text("[*]\nmax-cpus=64\n[@interns]\nmax-cpus=1\n")
     file = read_profiles(profiles.path, profiles.resources, profiles.problems, must_exist=True)
