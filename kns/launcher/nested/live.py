@@ -35,8 +35,7 @@ from kns.ports import Clock
 log = get_logger(__name__)
 
 _SOON_S = 0.5  # between two looks at a job that starts
-_SLOW_S = 1.0  # in the cluster, for one look; a cluster that starts may take so long
-_SLOW_TIMES = 4  # after a slower look, the next one comes after this many times as long
+_PAUSE_TIMES = 4  # after a look, the next one comes after this many times as long as the cluster took for it
 _MOST_DOUBLINGS = 10  # of `_SOON_S`; enough for the limit below, and a float holds no more than a thousand
 _MOST_DELAY_S = 120.0  # between two looks at a job whose cluster is slow or silent: its user may have broken it
 _KILL_S = 120.0  # for a kill to take effect inside, besides the pod's grace period: the keeper tries again meanwhile
@@ -63,10 +62,9 @@ class LiveJobs:
         known.inside_s = 0.0
         try:
             self._ensure_runs(obj, stored, known)
-        finally:  # whoever makes a cluster slower than that holds up one worker for a fifth of the time
-            if known.inside_s > _SLOW_S:
-                pause_s = min(_SLOW_TIMES * known.inside_s, _MOST_DELAY_S)
-                known.due = max(known.due, self._clock.monotonic() + pause_s)
+        finally:  # however slow a cluster is made, it holds up one worker for at most a fifth of the time
+            pause_s = min(_PAUSE_TIMES * known.inside_s, _MOST_DELAY_S)
+            known.due = max(known.due, self._clock.monotonic() + pause_s)
         if stored.asked == Asked.KILL:
             self._ensure_killed(obj, stored, known)
 
