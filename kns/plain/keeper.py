@@ -208,12 +208,12 @@ class Keeper:
             self._cluster.delete_job(view.id, uid=view.stored.uid)
 
     def _has_side_cars(self, view: View) -> bool:
-        """Whether another container of the pod still runs."""
+        """Whether another container of the pod runs, or waits to: the node repeats a failed pull without an end."""
         for pod in self._cluster.list_pods(view.id):
             if pod["metadata"]["name"] != view.state.pod:
                 continue
             for each in (pod.get("status") or {}).get("containerStatuses") or ():
-                if each.get("name") != view.state.container and "running" in (each.get("state") or {}):
+                if each.get("name") != view.state.container and "terminated" not in (each.get("state") or {}):
                     return True
         return False
 

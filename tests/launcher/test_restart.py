@@ -169,8 +169,9 @@ def test_expiry(start: Start, cluster: Cluster) -> None:
     assert launcher.state(stays["id"])["status"] == "Running"
 
 
-def test_a_job_ends_with_its_own_container(start: Start, cluster: Cluster) -> None:
-    """T20: a side-car would keep the pod, and so the job, running."""
+@pytest.mark.parametrize("side_car", [{"running": {}}, {"waiting": {"reason": "ImagePullBackOff"}}])
+def test_a_job_ends_with_its_own_container(start: Start, cluster: Cluster, side_car: dict[str, Any]) -> None:
+    """T20: a side-car would keep the pod, its room on the node, and the Kubernetes Job."""
     launcher = begin(start)
     job = launcher.submit(command="true")
     cluster.run_pod(job["id"])
@@ -180,7 +181,7 @@ def test_a_job_ends_with_its_own_container(start: Start, cluster: Cluster) -> No
         job["id"],
         containerStatuses=[
             {"name": names.CONTAINER, "state": {"terminated": ended}},
-            {"name": "side-car", "state": {"running": {}}},
+            {"name": "side-car", "state": side_car},
         ],
     )
     launcher.wait_status(job["id"], "Finished")
