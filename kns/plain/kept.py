@@ -205,7 +205,11 @@ def _keep_name(meta: Mapping[str, Any], *, is_small: bool = False) -> Object:
 def _keep_container(container: Mapping[str, Any]) -> Object:
     limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
     kept = {"name": _intern(container.get("name")), "image": _intern(container.get("image"))}
-    return {**kept, "resources": {"limits": {"memory": _intern(limit)}}} if limit is not None else kept
+    if limit is not None:
+        kept["resources"] = {"limits": {"memory": _intern(limit)}}
+    if "postStart" in (container.get("lifecycle") or {}):
+        kept["lifecycle"] = {"postStart": {}}
+    return kept
 
 
 def _keep_state(status: Mapping[str, Any]) -> Object:

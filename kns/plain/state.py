@@ -292,14 +292,19 @@ def _explain_pending(pod: Kept, warning: str) -> str:
             return f"the init container {each.get('name')} waits: {held.get('reason')}: {held['message']}"
         if "running" in state and not each.get("ready"):
             return f"the init container {each.get('name')} runs"
+    has_node = bool((pod.get("spec") or {}).get("nodeName"))
     for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"no node fits: {condition.get('message') or condition.get('reason')}"
+        if condition.get("type") == "PodScheduled":
+            if condition.get("status") == "False":
+                return f"no node fits: {condition.get('message') or condition.get('reason')}"
+            has_node = True  # a nested job's pod has the name of its place in the cluster once it has an address
     if warning:
         return warning
-    if (pod.get("spec") or {}).get("nodeName"):
-        return "the node prepares the container"
-    return "waits for a node"
+    if not has_node:
+        return "waits for a node"
+    if "postStart" in (find_container(pod.get("spec") or {}).get("lifecycle") or {}):
+        return "the node prepares the container, which counts as started when its postStart hook has ended"
+    return "the node prepares the container"
 
 
 def _condition(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

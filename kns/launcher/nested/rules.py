@@ -202,7 +202,11 @@ def place_pod(pod: Kept, job_id: str) -> Object:
 def _keep_container(container: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {key: str(container.get(key, "")) for key in ("name", "image")}
     limits = (container.get("resources") or {}).get("limits") or {}
-    return {**kept, "resources": {"limits": {"memory": str(limits["memory"])}}} if "memory" in limits else kept
+    if "memory" in limits:
+        kept["resources"] = {"limits": {"memory": str(limits["memory"])}}
+    if "postStart" in (container.get("lifecycle") or {}):
+        kept["lifecycle"] = {"postStart": {}}
+    return kept
 
 
 def _read_address(text: str) -> str:

@@ -138,6 +138,26 @@ def test_a_pod_that_its_administrator_has_broken_breaks_no_list(
     assert state.message == ""
 
 
+def test_a_job_whose_node_pulls_the_image_or_whose_hook_hangs_says_so_and_can_be_canceled(world: World) -> None:
+    """A pod has a node before it has an address, and no Event says that a pull or a hook lasts."""
+    job_id = world.submit()
+    world.kns.raise_cluster(job_id)
+    world.nested.looks.look(job_id)
+    world.kns.make_pod(job_id)
+    pod = world.kns.pod(job_id)
+    pod["spec"]["nodeName"] = "n1"
+    pod["spec"]["containers"][0]["lifecycle"] = {"postStart": {"exec": {"command": ["sleep", "inf"]}}}
+    waiting = {"name": pod["spec"]["containers"][0]["name"], "state": {"waiting": {"reason": "ContainerCreating"}}}
+    pod["status"] |= {"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [waiting]}
+    world.kns.put("/api/v1", "pods", pod)
+    world.nested.looks.look(job_id)
+    assert "the node prepares the container, which counts as started" in world.jobs.find(job_id).state.message
+    world.jobs.control(job_id, Operation.CANCEL)
+    assert world.status(job_id) is Status.CANCELED
+    world.nested.looks.look(job_id)
+    assert world.kns.find_one(job_id).ended
+
+
 def test_a_reason_that_its_administrator_has_written_breaks_no_list(world: World) -> None:
     job_id = world.submit()
     world.kns.raise_cluster(job_id)

@@ -102,13 +102,19 @@ def test_a_kept_pod_has_the_state_of_the_whole(state: dict[str, Any], more: dict
         "nodeName": "n",
         "containers": [
             {"name": "side", "image": "s"},
-            {"name": names.CONTAINER, "image": "i", "resources": {"limits": {"memory": "1M"}}},
+            {
+                "name": names.CONTAINER,
+                "image": "i",
+                "resources": {"limits": {"memory": "1M"}},
+                "lifecycle": {"postStart": {"exec": {"command": ["x" * 1000]}}},
+            },
         ],
     }
     pod = {"metadata": {"name": "p", "labels": {"job-name": "a-1", "x": "y"}}, "spec": spec, "status": status}
     stored, obj = read_stored(make_job()), {"metadata": {"name": "a-1"}}
     assert read_state(stored, obj, keep_pod(pod)) == read_state(stored, obj, pod)
     assert "containerID" not in json.dumps(keep_pod(pod))
+    assert "xx" not in json.dumps(keep_pod(pod))
     assert keep_pod(pod)["metadata"]["labels"] == {"job-name": "a-1"}
 
 

@@ -34,6 +34,15 @@ def a_pod(state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
     }
 
 
+def without_node(pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "spec": {**pod["spec"], "nodeName": ""}}
+
+
+def with_hook(pod: dict[str, Any]) -> dict[str, Any]:
+    hook = {"lifecycle": {"postStart": {"exec": {"command": ["sleep", "inf"]}}}}
+    return {**pod, "spec": {**pod["spec"], "containers": [{**each, **hook} for each in pod["spec"]["containers"]]}}
+
+
 def ended(code: int, reason: str = "Error", **more: str) -> dict[str, Any]:
     return {"terminated": {"exitCode": code, "reason": reason, "finishedAt": "2026-01-05T14:16:31Z", **more}}
 
@@ -44,11 +53,27 @@ def read(obj: dict[str, Any], pod: dict[str, Any] | None, warning: str = "") -> 
 
 LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "message": "preempted by x"}]
+SCHEDULED = [{"type": "PodScheduled", "status": "True"}]
 UNFIT = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]
 TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
     ("new", a_job(), None, Status.PENDING, "waits for its pod"),
     ("no node fits", a_job(), a_pod(conditions=UNFIT), Status.PENDING, "no node fits: 0/3 nodes"),
     ("on a node", a_job(), a_pod(), Status.PENDING, "the node prepares the container"),
+    ("has no node", a_job(), without_node(a_pod()), Status.PENDING, "waits for a node"),
+    (
+        "on a node inside, without an address",
+        a_job(),
+        without_node(a_pod({"waiting": {"reason": "ContainerCreating"}}, conditions=SCHEDULED)),
+        Status.PENDING,
+        "the node prepares the container",
+    ),
+    (
+        "its hook may hang",
+        a_job(),
+        with_hook(a_pod({"waiting": {"reason": "ContainerCreating"}})),
+        Status.PENDING,
+        "the node prepares the container, which counts as started when its postStart hook has ended",
+    ),
     (
         "a secret is missing",
         a_job(),
