@@ -232,7 +232,7 @@ def _read_info(draft: Draft) -> tuple[dict[str, str], dict[str, str]]:
             **build_public_env(draft.spec, accepted, draft.address, default_class=default),
         },
         {
-            **build_secret_parameter_env(parameters, {}),
+            **build_secret_parameter_env(parameters),
             **build_secret_env(Tokens(PLACEHOLDER, dict.fromkeys(TOKEN_LENGTHS, PLACEHOLDER))),
             **(build_client_info(accepted.number, client, PLACEHOLDER) if wants_client and client else {}),
         },

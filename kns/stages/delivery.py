@@ -57,7 +57,7 @@ def read_job_info(ctx: Context) -> JobInfo:
     return JobInfo(
         public={**build_parameter_env(parameters), **public},
         secret={
-            **build_secret_parameter_env(parameters, {}),
+            **build_secret_parameter_env(parameters),
             **build_secret_env(tokens),
             **read_client_info(ctx),
         },

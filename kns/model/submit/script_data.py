@@ -30,9 +30,9 @@ def build_parameter_env(parameters: Iterable[ParameterValue]) -> dict[str, str]:
     return _name(value for value in parameters if not value.needs_key)
 
 
-def build_secret_parameter_env(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> dict[str, str]:
-    """The parameters with secrets, and the account variables (name -> value)."""
-    return {**_name(value for value in parameters if value.needs_key), **variables}
+def build_secret_parameter_env(parameters: Iterable[ParameterValue]) -> dict[str, str]:
+    """The parameters with secrets."""
+    return _name(value for value in parameters if value.needs_key)
 
 
 def build_jobenv(parameters: Iterable[ParameterValue], variables: Mapping[str, str]) -> str:

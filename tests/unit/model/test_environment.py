@@ -76,12 +76,8 @@ def test_every_name_that_kns_sets_is_reserved_and_no_other_of_its_prefix() -> No
     assert {name for name in RESERVED if name.startswith(("KNS_", "JARVICE_"))} == names
 
 
-def test_the_secret_environment_has_the_rest_and_the_account_variables() -> None:
-    assert build_secret_parameter_env(VALUES, VARIABLES) == {
-        "KNS_PARAM_TOKEN": "u:key",
-        "token": "u:key",
-        "LAB_TOKEN": "it's $HOME",
-    }
+def test_the_secret_environment_has_the_rest() -> None:
+    assert build_secret_parameter_env(VALUES) == {"KNS_PARAM_TOKEN": "u:key", "token": "u:key"}
 
 
 def test_a_value_is_the_same_after_a_whole_number_lost_its_fraction_in_storage() -> None:
@@ -103,7 +99,7 @@ def test_the_file_for_shells_has_both_environments() -> None:
     lines = build_jobenv(VALUES, VARIABLES).splitlines()
     assert "KNS_PARAM_IN_FILE='/data/a b'" in lines
     assert """LAB_TOKEN='it'"'"'s $HOME'""" in lines
-    both = {**build_parameter_env(VALUES), **build_secret_parameter_env(VALUES, VARIABLES)}
+    both = {**build_parameter_env(VALUES), **build_secret_parameter_env(VALUES), **VARIABLES}
     assert dict(shlex.split(line)[0].split("=", 1) for line in lines) == both
 
 
