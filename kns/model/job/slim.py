@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kns.model.reading.scalars import INT64_BOUND
+from kns.model.reading.scalars import is_int64
 
 RECORD_BYTES = 4096  # of submission and parameters together, as `measure` counts
 VALUE_BYTES = 1024  # of one value. The longest documented text, a label of 255 characters, fits with any escapes
@@ -45,7 +45,7 @@ def is_scalar(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
-        return -INT64_BOUND <= value < INT64_BOUND
+        return is_int64(value)
     return value is None or isinstance(value, str)
 
 
@@ -56,11 +56,11 @@ def is_small(value: Any) -> bool:
     return is_scalar(value) and measure(value) <= VALUE_BYTES
 
 
-def slim_submission(body: Mapping[str, Any], *, max_bytes: int = RECORD_BYTES) -> dict[str, Any]:
+def slim_submission(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     The documented keys of a submission without its secrets and its parameters, in the order of the contract.
 
-    If they need more than `max_bytes` together, the largest values are left out.
+    If they need more than `RECORD_BYTES` together, the largest values are left out.
 
     >>> slim_submission({"app": "a", "machine": {"type": "m", "x": 1}, "junk": [], "user": {"apikey": "k"}})
     {'app': 'a', 'machine': {'type': 'm'}}
@@ -70,7 +70,7 @@ def slim_submission(body: Mapping[str, Any], *, max_bytes: int = RECORD_BYTES) -
     used = 2  # the braces
     for path, value in sorted(leaves.items(), key=lambda item: measure(item[1])):
         needs = measure(value) + sum(len(key) + 6 for key in path)  # quotes, colon, comma, and the object's braces
-        if used + needs <= max_bytes:
+        if used + needs <= RECORD_BYTES:
             kept.add(path)
             used += needs
     slim: dict[str, Any] = {}
