@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from kns import metrics
-from kns.api.kns.status import SAFETY, build_status, render_status
+from kns.api.kns.status import SAFETY, render_status
 from kns.http.app import FrontEnd
 from kns.http.auth import authenticate
 from kns.http.dependencies import Ports, RawBody, Sender, Sent
@@ -136,9 +136,9 @@ async def tunnel(socket: WebSocket, ports: Ports, sender: Sent, number: str) -> 
                 log.info("cluster_socket", job=visit.location.number)
                 await _carry(socket, channel, visit)
     except HttpError as error:
-        await socket.send_denial_response(build_status(error.response, socket.scope))
+        await socket.send_denial_response(render_status(socket.scope, error.response))
     except KnsError as error:
-        await socket.send_denial_response(build_status(_explain(error), socket.scope))
+        await socket.send_denial_response(render_status(socket.scope, _explain(error)))
     except WebSocketDisconnect:
         return
 
@@ -280,7 +280,7 @@ def _pass_refusal(refused: RefusedChannel, scope: Scope) -> Response:
     headers = (("content-type", refused.content_type),) if refused.content_type else ()
     is_error = 400 <= refused.status < 600
     if not is_error:
-        return build_status(_BAD_ANSWER, scope)
+        return render_status(scope, _BAD_ANSWER)
     answer = Response(refused.body, refused.status)
     answer.raw_headers = [*_choose_returned(headers), (b"content-length", str(len(refused.body)).encode())]
     return answer
@@ -308,13 +308,13 @@ class _Relayed(Response):
             with self._visit.enter("request"):
                 await _run_until_first(self._pump(scope, receive, send), self._visit.guard(), _await_end(receive))
         except KnsError as error:
-            await build_status(_explain(error), scope)(scope, receive, send)
+            await render_status(scope, _explain(error))(scope, receive, send)
 
     async def _pump(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = self._visit
         async with visit.clusters.open(visit.location, self._request) as answer:
             if not (200 <= answer.status < 300 or answer.status == 304 or 400 <= answer.status < 600):
-                await build_status(_BAD_ANSWER, scope)(scope, receive, send)
+                await render_status(scope, _BAD_ANSWER)(scope, receive, send)
                 return
             headers = _choose_returned(answer.headers)
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -32,14 +32,13 @@ _REASONS = {
     503: "ServiceUnavailable",
 }
 
-
 # What kubectl asks for first. It shows an error of these only if it is plain text with a status of 500 or above.
 _DISCOVERY = re.compile(r"/kns/cluster/[0-9]+/apis?")
 _SHOWN = 502
 _HIDDEN = frozenset({409, 410, 503})
 
 
-def build_status(response: ErrorResponse, scope: Scope) -> Response:
+def render_status(scope: Scope, response: ErrorResponse) -> Response:
     if response.status in _HIDDEN and scope["type"] == "http" and _DISCOVERY.fullmatch(scope["path"]):
         return Response(f"kns: {response.error}\n", _SHOWN, SAFETY, media_type="text/plain")
     document = {
@@ -55,7 +54,3 @@ def build_status(response: ErrorResponse, scope: Scope) -> Response:
     if response.retry_after_s is not None:
         headers["retry-after"] = str(response.retry_after_s)
     return Response(json.dumps(document) + "\n", response.status, headers, media_type=JSON)
-
-
-def render_status(scope: Scope, response: ErrorResponse) -> Response:
-    return build_status(response, scope)
