@@ -80,8 +80,9 @@ _RETURNED = frozenset(
 )
 _TYPES = (
     *("application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor", "text/plain"),
-    *("application/com.github.proto-openapi.", "application/cbor-seq", "application/openmetrics-text"),
+    *("application/cbor-seq", "application/openmetrics-text"),
 )
+_OPENAPI_TYPES = "application/com.github.proto-openapi."
 _UNKNOWN_TYPE = "application/octet-stream"
 _OF_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
@@ -272,7 +273,7 @@ def _choose_type(given: str) -> str:
     ('application/json;as=Table', 'application/octet-stream')
     """
     kind = given.partition(";")[0].strip().lower()
-    is_known = kind in _TYPES or kind.startswith("application/com.github.proto-openapi.")
+    is_known = kind in _TYPES or kind.startswith(_OPENAPI_TYPES)
     return given if is_known else _UNKNOWN_TYPE
 
 
