@@ -223,8 +223,8 @@ def test_an_open_request_has_a_greatest_age(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cluster, "OLDEST_S", 0.003)
     monkeypatch.setattr(cluster, "may_still", lambda *_: True)
     api = Api()
-    guard = cluster._Visit(api.ports, api.catalog.current().users["user1"], 7).guard()
-    asyncio.run(asyncio.wait_for(guard, PATIENCE_S))
+    visit = cluster._Visit(api.ports, "user1", api.clusters, Location(7, "kns-job-7"), Lanes())
+    asyncio.run(asyncio.wait_for(visit.guard(), PATIENCE_S))
 
 
 @pytest.mark.proves("security", "hold the scheduler with an answer that never begins, never ends or is endless")

@@ -13,6 +13,7 @@ import binascii
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Response, WebSocket, WebSocketDisconnect
@@ -149,17 +150,15 @@ routes.router.add_api_websocket_route("/{number}/{rest:path}", tunnel)
 FRONT_END = FrontEnd((routes,), prefix=PREFIX, render_error=render_status, relays=True)
 
 
+@dataclass(frozen=True, slots=True)
 class _Visit:
     """A request that was admitted: where it goes, and its limits."""
 
-    def __init__(self, ports: ServicePorts, user: User, number: int) -> None:
-        self._ports = ports
-        self._username = user.username
-        self._number = number
-
-    def aim(self, clusters: JobClusters, location: Location, lanes: Lanes) -> "_Visit":
-        self.clusters, self.location, self._lanes = clusters, location, lanes
-        return self
+    ports: ServicePorts
+    username: str
+    clusters: JobClusters
+    location: Location
+    lanes: Lanes
 
     @contextmanager
     def enter(self, kind: str) -> Iterator[None]:
@@ -168,17 +167,17 @@ class _Visit:
             TooManyRequestsError: too many are open.
         """
         try:
-            with self._lanes.enter(self._username, self._number):
-                metrics.set_relayed_open(self._lanes.open)
+            with self.lanes.enter(self.username, self.location.number):
+                metrics.set_relayed_open(self.lanes.open)
                 try:
                     yield
                 finally:
                     metrics.count_relayed(kind)
         finally:
-            metrics.set_relayed_open(self._lanes.open)
+            metrics.set_relayed_open(self.lanes.open)
 
     async def pace(self, size: int) -> None:
-        delay_s = self._lanes.delay_s(self._username, size, asyncio.get_running_loop().time())
+        delay_s = self.lanes.delay_s(self.username, size, asyncio.get_running_loop().time())
         if delay_s > 0:
             await asyncio.sleep(delay_s)
 
@@ -186,7 +185,7 @@ class _Visit:
         """Return when the request must end: it is too old, the job's cluster is gone, or the right to use it."""
         for _ in range(int(OLDEST_S / RECHECK_S)):
             await asyncio.sleep(RECHECK_S)
-            if not may_still(self._ports, self._username, self._number):
+            if not may_still(self.ports, self.username, self.location.number):
                 return
 
 
@@ -205,7 +204,7 @@ async def _admit(connection: HTTPConnection, ports: ServicePorts, sender: Sender
     if job is None:
         job = await run_in_threadpool(fetch_job, ports, user, ref)
     access, location = require_cluster(ports, user, job)
-    return _Visit(ports, user, int(number)).aim(access.clusters, location, access.lanes)
+    return _Visit(ports, user.username, access.clusters, location, access.lanes)
 
 
 def _identify(connection: HTTPConnection, ports: ServicePorts, sender: Sender) -> User:
