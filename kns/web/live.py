@@ -63,20 +63,12 @@ class Listener:
 class LivePages:
     """The open pages of this process. All methods but `wake` and `close` belong to the thread of the HTTP server."""
 
-    def __init__(
-        self,
-        *,
-        read_job: Callable[[str], Job | None],
-        read_mark: Callable[[str], Hashable],
-        max_streams: int = MAX_STREAMS,
-        max_streams_of_user: int = MAX_STREAMS_OF_USER,
-    ) -> None:
+    def __init__(self, *, read_job: Callable[[str], Job | None], read_mark: Callable[[str], Hashable]) -> None:
         """
         `read_job` reads a record from memory. `read_mark` reads from the host a value that differs when the output of
         that record's job does.
         """
         self._read_job, self._read_mark = read_job, read_mark
-        self._max_streams, self._max_streams_of_user = max_streams, max_streams_of_user
         self._users: Counter[str] = Counter()
         self._by_record: defaultdict[str, set[Listener]] = defaultdict(set)
         self._lists: set[Listener] = set()
@@ -121,7 +113,7 @@ class LivePages:
         Raises:
             TooManyPagesError: there are too many pages.
         """
-        if len(self) >= self._max_streams or self._users[user] >= self._max_streams_of_user:
+        if len(self) >= MAX_STREAMS or self._users[user] >= MAX_STREAMS_OF_USER:
             raise TooManyPagesError(f"{user} has {self._users[user]} live pages, all users have {len(self)}")
         self._loop = asyncio.get_running_loop()
         own = shows or (lambda job: job is not None and job.spec.user == user)

@@ -25,7 +25,6 @@ class WebSite:
     usual: UsualDurations
     url: str | None = None
     provider: SignInProvider | None = None
-    session_s: int = SESSION_S
 
 
 async def _get_site(request: Request) -> WebSite:

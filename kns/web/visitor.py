@@ -24,7 +24,7 @@ from kns.service.catalog import require_admin
 from kns.service.identity import Identity
 from kns.web.errors import FORGED, UNREADABLE_FORM
 from kns.web.session import Session, SessionSigner, start_session
-from kns.web.site import PREFIX, Web, WebSite
+from kns.web.site import PREFIX, SESSION_S, Web, WebSite
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 MAX_PATH = 500  # characters of an address to return to after the sign-in
@@ -56,7 +56,7 @@ class Visitor:
 
 def _read_visitor(request: Request, ports: Ports, site: Web) -> Visitor:
     """In a thread: the keys may have to be read from the host."""
-    signer = SessionSigner(site.keys.read(), max_age_s=site.session_s)
+    signer = SessionSigner(site.keys.read(), max_age_s=SESSION_S)
     cookie = request.cookies.get(_name_cookie(request, site))
     session = signer.read(cookie)
     identity = signer.identify(session, ports.catalog.current()) if session else None
@@ -259,7 +259,7 @@ def set_session(answer: Response, request: Request, site: WebSite, signer: Sessi
     answer.set_cookie(
         _name_cookie(request, site),
         signer.write(session),
-        max_age=site.session_s,
+        max_age=SESSION_S,
         path="/",
         secure=_is_secure(request, site),
         httponly=True,

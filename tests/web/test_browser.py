@@ -290,9 +290,10 @@ def test_a_page_is_live_again_after_a_proxy_had_no_kns(chromium: Browser, ui: Ui
         page.context.close()
 
 
-def test_a_page_without_a_stream_says_so(chromium: Browser) -> None:
+def test_a_page_without_a_stream_says_so(chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """kns answers, and refuses the stream: the page is as it was loaded, and its reader knows."""
-    ui = Ui(max_streams_of_user=0)
+    monkeypatch.setattr("kns.web.live.MAX_STREAMS_OF_USER", 0)
+    ui = Ui()
     with serving(ui) as address:
         page = open_page(chromium, address, ui, STATES["job-waits"])
         expect(page.locator("#connection")).to_contain_text("Live updates are off")

@@ -158,8 +158,9 @@ def test_the_output_of_a_serving_job_is_not_read_for_its_pages(ui: Ui) -> None:
 
 
 @pytest.mark.proves("security", "open thousands of live pages, or not read their streams")
-def test_too_many_pages_of_a_user_are_refused_and_others_are_not() -> None:
-    ui = Ui(max_streams_of_user=2)
+def test_too_many_pages_of_a_user_are_refused_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.web.live.MAX_STREAMS_OF_USER", 2)
+    ui = Ui()
     ui.api.add(a_job().spawning())
     with serving(ui) as address:
         browser = ui.browser("user1")

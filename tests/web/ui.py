@@ -29,16 +29,12 @@ HOST = "http://kns.example.org"
 class Ui:
     """The app with the page and the public API. `api` has the stores."""
 
-    def __init__(self, api: Api | None = None, *, max_streams_of_user: int = 20, **changes: Any) -> None:
+    def __init__(self, api: Api | None = None, **changes: Any) -> None:
         from kns.api.front_ends import list_front_ends
 
         self.api = api or Api()
         self.keys = StaticKeys()
-        self.live = LivePages(
-            read_job=self.api.jobs.get,
-            read_mark=lambda record: self.api.outputs.read(record).log,
-            max_streams_of_user=max_streams_of_user,
-        )
+        self.live = LivePages(read_job=self.api.jobs.get, read_mark=lambda record: self.api.outputs.read(record).log)
         self.api.jobs.wake.append(self.live.wake)
         self.web = WebSite(**{"keys": self.keys, "live": self.live, "usual": UsualDurations(self.api.clock), **changes})
         front_ends = (*list_front_ends(server_key=None), build_front_end(self.web))
