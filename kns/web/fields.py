@@ -144,9 +144,8 @@ def _describe_kind(parameter: Parameter, given: Any) -> dict[str, Any]:
             most = MAX_FILE_BYTES if parameter.size is None else min(parameter.size, MAX_FILE_BYTES)
             return {"kind": "file", "value": "", "most": most, "hint": f"A file, at most {most} bytes."}
         case FileParameter():
-            patterns = [part.strip() for part in (parameter.filter or "").split("|") if part.strip()]
-            hint = f"The path of a file in your vault{', like ' + ' or '.join(patterns) if patterns else ''}."
-            return {"kind": "text", "hint": hint}
+            like = f", like {' or '.join(parameter.patterns)}" if parameter.patterns else ""
+            return {"kind": "text", "hint": f"The path of a file in your vault{like}."}
         case _:
             text = given if isinstance(given, str) else ""
             return {"kind": "lines" if "\n" in text or len(text) > _LONG_TEXT else "text"}

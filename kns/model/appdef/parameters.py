@@ -267,11 +267,14 @@ class FileParameter(Parameter):
 
     filter: str | None = None
 
+    @property
+    def patterns(self) -> list[str]:
+        return [part.strip() for part in (self.filter or "").split("|") if part.strip()]
+
     def read(self, given: Any) -> Value | None:
         if not isinstance(given, str):
             raise ValueError("must be a path")  # noqa: TRY004 - pydantic collects ValueErrors only
-        path = check_text(given)
-        patterns = [part.strip() for part in (self.filter or "").split("|") if part.strip()]
+        path, patterns = check_text(given), self.patterns
         if patterns and not any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns):
             raise ValueError(f"must be a file like {' or '.join(patterns)}")
         return path
