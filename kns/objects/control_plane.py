@@ -116,7 +116,7 @@ def _add_files(secret: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[st
 
 
 def run_side_by_side(
-    workload: Mapping[str, Any], location: Location, *, service_cidr: str, has_state: bool = False
+    workload: Mapping[str, Any], location: Location, *, service_cidr: str, has_state: bool
 ) -> dict[str, Any]:
     """The chart's Deployment or StatefulSet, with a container for each process of the control plane."""
     template = workload["spec"]["template"]
@@ -271,15 +271,14 @@ def _build_container(
     *,
     args: Sequence[str],
     mounts: Sequence[Mapping[str, Any]],
-    script: str = "",
+    script: str,
 ) -> dict[str, Any]:
     """A container with the image of `copy`. `script` is for a shell, receives `args` and ends with the program."""
-    command = ["/bin/sh", "-ec", script, name] if script else [f"{_PROGRAMS}/{name}"]
     return {
         "name": name,
         "image": copy["image"],
         **({"imagePullPolicy": copy["imagePullPolicy"]} if "imagePullPolicy" in copy else {}),
-        "command": command,
+        "command": ["/bin/sh", "-ec", script, name],
         "args": [*args],
         "env": [_GARBAGE],
         "volumeMounts": [*mounts],

@@ -54,7 +54,9 @@ CONFIG: dict[str, Any] = {
 
 
 def _rebuild() -> dict[str, Any]:
-    spec: dict[str, Any] = run_side_by_side(WORKLOAD, a_location(), service_cidr="10.96.0.0/16")["spec"]
+    spec: dict[str, Any] = run_side_by_side(WORKLOAD, a_location(), service_cidr="10.96.0.0/16", has_state=False)[
+        "spec"
+    ]
     return spec
 
 
