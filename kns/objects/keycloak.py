@@ -9,6 +9,8 @@ from kns.model.job.location import Location
 from kns.model.site import JobAddress, KeycloakSettings
 from kns.objects.labels import build_meta
 
+CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a key of the client's data
+
 
 def build_client(
     number: int,
@@ -80,7 +82,7 @@ def build_client_info(number: int, settings: KeycloakSettings, secret: str) -> d
         "KNS_KEYCLOAK_URL": settings.url,
         "KNS_KEYCLOAK_REALM": settings.realm,
         "KNS_KEYCLOAK_CLIENT_ID": names.job_object_name(number),
-        "KNS_KEYCLOAK_CLIENT_SECRET": secret,
+        CLIENT_SECRET: secret,
     }
 
 

@@ -19,8 +19,6 @@ from kns.model.submit.script_data import (
 from kns.ports import Context, Kind, Object
 from kns.stages.environment import build_proxy_env, build_public_env, build_secret_env, build_uploads
 
-CLIENT_SECRET = "KNS_KEYCLOAK_CLIENT_SECRET"  # noqa: S105 - a name
-
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:

@@ -19,9 +19,16 @@ from kns.model.errors import (
     UnauthorizedError,
 )
 from kns.model.job.conditions import ConditionType, Reason
-from kns.objects.keycloak import build_client, build_client_info, build_client_secret, has_all_of, is_made_for
+from kns.objects.keycloak import (
+    CLIENT_SECRET,
+    build_client,
+    build_client_info,
+    build_client_secret,
+    has_all_of,
+    is_made_for,
+)
 from kns.ports import Context, IdentityProvider, Kind
-from kns.stages.delivery import CLIENT_SECRET, read_client_info
+from kns.stages.delivery import read_client_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Wait
 from kns.stages.patience import growing_delay_s
