@@ -12,8 +12,7 @@ from typing import Any
 from kns.model import names
 from kns.model.job.location import Location
 from kns.objects.labels import build_meta
-
-PORT = 80
+from kns.objects.target import PORT
 
 _PORT_NAME = "http"
 
