@@ -20,7 +20,7 @@ from kns.model.job.job import Accepted
 from kns.model.job.location import Location
 from kns.model.site import Site
 from kns.objects.labels import build_labels, build_meta
-from kns.objects.own_pod import build_own_pod
+from kns.objects.own_pod import CONTAINER_SECURITY, build_own_pod
 from kns.objects.plan import build_plan
 
 COMPONENT = "init"
@@ -37,11 +37,6 @@ FILES = {  # key of the init Secret -> path in the container
 
 _APP = "/kns-app"
 _TAKEN = {"name": "templates", "mountPath": "/kns-templates"}
-_SECURITY = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 
 
 def build_plan_file(accepted: Accepted, *, record_uid: str, wait_limit_s: int) -> str:
@@ -172,7 +167,7 @@ def _build_takers(accepted: Accepted, site: Site) -> list[dict[str, Any]]:
             "imagePullPolicy": site.init_pull_policy,
             "command": ["kns-provide-copier", "/kns-tool"],
             "resources": INIT,
-            "securityContext": _SECURITY,
+            "securityContext": CONTAINER_SECURITY,
             "volumeMounts": [tool],
         },
         {
@@ -181,7 +176,7 @@ def _build_takers(accepted: Accepted, site: Site) -> list[dict[str, Any]]:
             "imagePullPolicy": site.app_pull_policy,
             "command": ["/kns-tool/busybox", "sh", "/kns-tool/take-templates"],
             "resources": INIT,
-            "securityContext": _SECURITY,
+            "securityContext": CONTAINER_SECURITY,
             "volumeMounts": [tool, _TAKEN],
         },
     ]
@@ -200,7 +195,7 @@ def _build_runner(site: Site, uploads: Iterable[str]) -> dict[str, Any]:
         "envFrom": [{"secretRef": {"name": names.INIT_ENV}}],
         "env": [{"name": "KUBECONFIG", "value": FILES["kubeconfig"]}],
         "resources": INIT,
-        "securityContext": _SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             *({"name": "secret", "mountPath": path, "subPath": name, "readOnly": True} for name, path in FILES.items()),
             *(

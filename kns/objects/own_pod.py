@@ -1,4 +1,4 @@
-"""What kns's own pods of a job have in common: the init pod and the pod of the web shell."""
+"""What kns's own pods have in common: the init pod and the pod of the web shell of a job, and the prepare pod."""
 
 from typing import Any
 
@@ -6,7 +6,12 @@ from kns.model import names
 from kns.model.job.job import Accepted
 from kns.model.site import build_tolerations
 
-_UID = 65532  # the user of both images; not root
+_UID = 65532  # the user of both images of a job; not root
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 def build_own_pod(accepted: Accepted, *, grace_s: int, pull_secret: bool) -> dict[str, Any]:

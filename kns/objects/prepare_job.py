@@ -13,6 +13,7 @@ from typing import Any
 from kns.model import names
 from kns.model.site import build_tolerations
 from kns.objects.control_plane import build_api_server_flags, build_controller_flags, build_kine_flags
+from kns.objects.own_pod import CONTAINER_SECURITY
 
 CONTAINER = "prepare"
 DEADLINE_S = 300  # a start takes some 30 s; a slow node gets ten times that
@@ -97,11 +98,7 @@ def build_prepare_job(name: str, namespace: str, *, image: str, service_cidr: st
             "requests": {"cpu": "100m", "memory": "512Mi", "ephemeral-storage": "64Mi"},
             "limits": {"cpu": "2", "memory": "1536Mi", "ephemeral-storage": "1Gi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
     }
     return {
         "apiVersion": "batch/v1",

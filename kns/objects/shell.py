@@ -15,7 +15,7 @@ from kns.model.job.location import Location
 from kns.model.site import JobAddress, Site
 from kns.objects.ingress import SHELL_PORT
 from kns.objects.labels import build_labels, build_meta
-from kns.objects.own_pod import build_own_pod
+from kns.objects.own_pod import CONTAINER_SECURITY, build_own_pod
 
 COMPONENT = "shell"
 _PORT = 8080
@@ -95,11 +95,7 @@ def _build_container(accepted: Accepted, site: Site, *, image: str, address: Job
         # An HTTP probe would need the password; without one, each probe would count as a failed login.
         "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 2},
         "resources": SHELL,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": "secret", "mountPath": _FOLDER, "readOnly": True},
             {"name": "work", "mountPath": "/work"},
