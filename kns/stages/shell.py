@@ -10,9 +10,9 @@ from datetime import timedelta
 from kns.model import names
 from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.objects.kubeconfig import build_shell_kubeconfig
 from kns.objects.shell import COMPONENT, build_shell_deployment, build_shell_secret, build_shell_service
 from kns.ports import Context, Kind, Object
+from kns.stages.access import read_users_kubeconfig
 from kns.stages.outcome import Done, Outcome, Skipped
 from kns.stages.ownership import has_foreign_namespace
 from kns.stages.pods import BlockerKind, find_blocker, list_pods
@@ -53,9 +53,7 @@ def _end(ctx: Context) -> None:
 def _create(ctx: Context, shell: WebShell) -> Outcome:
     """The Deployment comes last, so its existence means that all other objects exist."""
     cluster, location = ctx.world.cluster, ctx.location
-    access = cluster.read(Kind.SECRET, ctx.namespace, names.SHELL_ACCESS)
-    service = cluster.read(Kind.SERVICE, ctx.namespace, location.vcluster)
-    kubeconfig = build_shell_kubeconfig(location, access or {}, service or {})
+    kubeconfig = read_users_kubeconfig(cluster, location, for_all=False)
     if kubeconfig is None:
         return _await_access(ctx)
     user, password = ctx.job.spec.user, ctx.world.tokens.ensure(ctx.job).password
