@@ -34,6 +34,7 @@ from kns.objects.target import (
 from kns.objects.wake import build_wake_service, build_wake_slice, is_wake_slice
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
+from kns.stages.patience import growing_delay_s
 from kns.stages.web_shell import WebShell, find_web_shell
 
 _REQUEUE_AFTER_S = 1.0
@@ -108,7 +109,7 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     waited_s, limit_s = ctx.elapsed_since(since) / timedelta(seconds=1), ctx.site.target_limit_s
     if waited_s >= limit_s:
         return Failed(problem.end, f"{problem.message}, {limit_s} s after the deployment")
-    after_s = min(max(_FIRST_LOOK_AFTER_S, waited_s / 2), _REQUEUE_AFTER_S)
+    after_s = growing_delay_s(waited_s, first_s=_FIRST_LOOK_AFTER_S, longest_s=_REQUEUE_AFTER_S)
     return Wait(after_s, problem.reason, problem.message)
 
 
@@ -194,9 +195,8 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
         return _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
-    location = ctx.location
     ingress = build_ingress(
-        location,
+        ctx.location,
         address=address,
         service=target,
         port=PORT,
