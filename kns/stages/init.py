@@ -314,7 +314,7 @@ def _ended_at(job: Object, pods: Sequence[Object]) -> datetime | None:
         for condition in (job.get("status") or {}).get("conditions") or ()
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
     ]
-    return max((_read_time(text) for text in times if text), default=None)
+    return max((datetime.fromisoformat(text) for text in times if text), default=None)
 
 
 def _has_succeeded(pods: Sequence[Object]) -> bool:
@@ -352,10 +352,6 @@ def _read_termination(container: str, ended: dict[str, Any]) -> Failed:
             f"container {container} of the init job ended with exit code {ended['exitCode']} "
             f"({ended.get('reason', 'Error')}){detail}",
         )
-
-
-def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _describe(ctx: Context, pods: Sequence[Object], job: Object) -> tuple[Reason, str]:

@@ -82,7 +82,7 @@ def _salvage_adopted(raw: Any) -> dict[str, Any]:
 
 def _read_time(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidInputError("metadata.creationTimestamp", "is not a time") from error
 
