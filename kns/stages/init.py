@@ -40,10 +40,12 @@ from kns.stages.pods import (
     BlockerKind,
     explain_end,
     find_blocker,
+    find_condition,
     find_warning,
     is_node_lost,
     is_pulling,
     is_unscheduled,
+    list_containers,
     list_pod_events,
     list_pods,
     placed_for_s,
@@ -57,6 +59,7 @@ _LOG_EVERY_S = 1.0  # a growing log; each change of the pod starts a reconcile, 
 _LOG_BYTES_PER_S = 20_000  # how fast a growing log is stored: each time all of it is written to the host's etcd
 _TAKING_BYTES = 96 * 1024  # the app's help page of at most 64 KiB, warnings about it, and the mark below it
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
+_ENDS = ("Complete", "Failed")  # conditions of a Kubernetes Job
 _LOG_PATIENCE = timedelta(seconds=10)  # the longest wait for the log of an ended init job
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
@@ -299,21 +302,15 @@ def _store(ctx: Context, before: JobOutput, output: JobOutput) -> None:
 
 
 def _ended_condition(job: Object) -> str | None:
-    for condition in (job.get("status") or {}).get("conditions") or ():
-        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
-            return str(condition["type"])
-    return None
+    return next((kind for kind in _ENDS if find_condition(job, kind).get("status") == "True"), None)
 
 
 def _ended_at(job: Object, pods: Sequence[Object]) -> datetime | None:
     """When the init job ended, with success or not, according to Kubernetes; None while it runs."""
     ends = [(_containers(pod).get(RUN) or {}).get("terminated") for pod in pods[-1:]]
     times = [end.get("finishedAt") for end in ends if end]
-    times += [
-        condition.get("lastTransitionTime")
-        for condition in (job.get("status") or {}).get("conditions") or ()
-        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-    ]
+    conditions = [find_condition(job, kind) for kind in _ENDS]
+    times += [each.get("lastTransitionTime") for each in conditions if each.get("status") == "True"]
     return max((datetime.fromisoformat(text) for text in times if text), default=None)
 
 
@@ -324,9 +321,7 @@ def _has_succeeded(pods: Sequence[Object]) -> bool:
 
 
 def _containers(pod: Object) -> dict[str, Any]:
-    status = pod.get("status") or {}
-    both = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    return {container["name"]: container.get("state") or {} for container in both}
+    return {container["name"]: container.get("state") or {} for container in list_containers(pod)}
 
 
 def _failure(pods: Sequence[Object], job: Object) -> Failed:

@@ -50,6 +50,18 @@ class Blocker:
         return f"container {self.container}: {self.detail}"
 
 
+def find_condition(obj: Object, kind: str) -> Object:
+    """The condition of this type in the object's status; empty if it has none."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
+
+
+def list_containers(pod: Object) -> list[Object]:
+    """The statuses of the pod's containers; init containers come first, as they run first."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
 def list_pods(ctx: Context, labels: Mapping[str, str]) -> Sequence[Object]:
     """The job's own pods with these labels, oldest first."""
     pods = [
@@ -70,7 +82,8 @@ def find_blocker(
     Kubernetes Job only write Events; with `read_events` these are read while there is no pod.
     """
     if owner is not None:
-        refusal = _read_condition(owner)
+        failure = find_condition(owner, "ReplicaFailure")
+        refusal = str(failure.get("message")) if failure.get("status") == "True" else None
         if refusal is None and not pods and read_events:
             refusal = find_refusal(ctx.world.cluster.list_events(ctx.namespace, owner["metadata"]["name"]))
         if refusal is not None:
@@ -87,12 +100,11 @@ def find_refusal(events: Iterable[Object]) -> str | None:
 
 
 def read_blocker(pod: Object) -> Blocker | None:
-    """The reason in a pod's own status; init containers come first, as they run first."""
-    status = pod.get("status") or {}
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") != "True":
-            return Blocker(BlockerKind.UNSCHEDULED, str(condition.get("message") or condition.get("reason") or ""))
-    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+    """The reason in a pod's own status."""
+    scheduled = find_condition(pod, "PodScheduled")
+    if scheduled and scheduled.get("status") != "True":
+        return Blocker(BlockerKind.UNSCHEDULED, str(scheduled.get("message") or scheduled.get("reason") or ""))
+    for container in list_containers(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason = waiting.get("reason")
         if reason is not None and reason not in _STARTING:
@@ -107,8 +119,7 @@ def is_node_lost(pod: Object) -> bool:
     Whether the host has lost the pod's node: its node controller sets condition Ready to False, and leaves the rest as
     the kubelet reported it. A kubelet changes Ready together with ContainersReady, unless the pod has readiness gates.
     """
-    conditions = {each.get("type"): each for each in (pod.get("status") or {}).get("conditions") or ()}
-    ready, containers = conditions.get("Ready", {}), conditions.get("ContainersReady", {})
+    ready, containers = find_condition(pod, "Ready"), find_condition(pod, "ContainersReady")
     return (ready.get("status"), containers.get("status")) == ("False", "True") and (
         ready.get("reason") != "ReadinessGatesNotReady"
     )
@@ -131,11 +142,9 @@ def is_unscheduled(pod: Object) -> bool:
 
 def placed_for_s(pod: Object, now: datetime) -> float:
     """Seconds since the scheduler gave the pod a node, or since its creation if its status does not say when."""
-    since = pod["metadata"]["creationTimestamp"]
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
-            since = condition.get("lastTransitionTime") or since
-    return (now - datetime.fromisoformat(since)).total_seconds()
+    scheduled = find_condition(pod, "PodScheduled")
+    placed = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
+    return (now - datetime.fromisoformat(placed or pod["metadata"]["creationTimestamp"])).total_seconds()
 
 
 def list_pod_events(ctx: Context, pod: Object) -> Sequence[Object]:
@@ -161,13 +170,6 @@ def find_warning(events: Sequence[Object]) -> str | None:
     if not events or events[-1].get("type") != "Warning":
         return None
     return str(events[-1].get("message"))
-
-
-def _read_condition(owner: Object) -> str | None:
-    for condition in (owner.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return str(condition.get("message"))
-    return None
 
 
 def _last_words(container: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from kns.ports import Context, Kind, Object
 from kns.stages.access import answers
 from kns.stages.layout import build_chart_values, choose_layout
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
-from kns.stages.pods import find_blocker, list_pods
+from kns.stages.pods import find_blocker, find_condition, list_containers, list_pods
 from kns.stages.prepared import find_state
 from kns.stages.tenant import end_tenants_pods
 from kns.stages.web_shell import has_web_shell
@@ -186,7 +186,7 @@ def _has_ready(control_plane: Object) -> bool:
 
 def _runs_syncer(pods: Sequence[Object]) -> bool:
     """Whether the syncer of the newest pod runs. Only it makes the API reachable."""
-    statuses = (pods[-1].get("status") or {}).get("containerStatuses") or () if pods else ()
+    statuses = list_containers(pods[-1]) if pods else []
     return any(each["name"] == SYNCER and "running" in (each.get("state") or {}) for each in statuses)
 
 
@@ -237,11 +237,10 @@ def _ready_for_s(ctx: Context) -> float | None:
     if control_plane is not None and not _has_ready(control_plane):
         return None
     pods = _control_plane_pods(ctx)
-    for condition in (pods[-1].get("status") or {}).get("conditions") or () if pods else ():
-        if condition.get("type") == "Ready" and condition.get("status") == "True":
-            since = datetime.fromisoformat(condition["lastTransitionTime"])
-            return max(0.0, (ctx.now - since).total_seconds())
-    return math.inf
+    ready = find_condition(pods[-1], "Ready") if pods else {}
+    if ready.get("status") != "True":
+        return math.inf
+    return max(0.0, (ctx.now - datetime.fromisoformat(ready["lastTransitionTime"])).total_seconds())
 
 
 def _observe_control_plane(ctx: Context) -> Object | None:
