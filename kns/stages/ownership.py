@@ -45,5 +45,5 @@ def has_foreign_namespace(ctx: Context) -> bool:
     return found is not None and not is_own(found, ctx)
 
 
-def is_terminating(namespace: Object) -> bool:
-    return namespace["metadata"].get("deletionTimestamp") is not None
+def is_terminating(obj: Object) -> bool:
+    return obj["metadata"].get("deletionTimestamp") is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 from kns.model.reading.event_time import read_event_time
 from kns.ports import Context, Kind, Object
+from kns.stages.ownership import is_terminating
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _PULL_EVENTS = frozenset({"Pulling", "Pulled", "Failed", "BackOff"})
@@ -130,7 +131,7 @@ def explain_end(pod: Object) -> str | None:
     name = pod["metadata"]["name"]
     if is_node_lost(pod):
         return f"the node of pod {name} does not answer"
-    if pod["metadata"].get("deletionTimestamp") is not None:
+    if is_terminating(pod):
         return f"pod {name} is terminating, and another one starts when it is gone"
     return None
 

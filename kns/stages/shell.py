@@ -14,7 +14,7 @@ from kns.objects.shell import COMPONENT, build_shell_deployment, build_shell_sec
 from kns.ports import Context, Kind, Object
 from kns.stages.access import read_users_kubeconfig
 from kns.stages.outcome import Done, Outcome, Skipped
-from kns.stages.ownership import has_foreign_namespace
+from kns.stages.ownership import has_foreign_namespace, is_terminating
 from kns.stages.pods import BlockerKind, find_blocker, list_pods
 from kns.stages.web_shell import WebShell, find_web_shell
 
@@ -44,7 +44,7 @@ def remove(ctx: Context) -> Outcome:
 
 def _end(ctx: Context) -> None:
     found = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.namespace, names.SHELL)
-    if found is None or found["metadata"].get("deletionTimestamp") is not None:
+    if found is None or is_terminating(found):
         return
     if not has_foreign_namespace(ctx):
         ctx.world.cluster.delete(Kind.DEPLOYMENT, ctx.namespace, names.SHELL, uid=found["metadata"]["uid"])

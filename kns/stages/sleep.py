@@ -23,7 +23,7 @@ from kns.ports import Context, Kind, Object
 from kns.stages import ingress, namespace
 from kns.stages.access import answers
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
-from kns.stages.ownership import has_foreign_namespace
+from kns.stages.ownership import has_foreign_namespace, is_terminating
 from kns.stages.patience import growing_delay_s
 from kns.stages.pods import BlockerKind, find_blocker, list_pods, placed_for_s
 from kns.stages.room import retry_refused
@@ -133,7 +133,7 @@ def _wake(ctx: Context) -> Outcome:
         return Wait(_LOOK_AFTER_S, Reason.WAKING, CLUSTER_STARTS)
     _scale_shell(ctx, 1)
     pods = list_pods(ctx, ctx.location.control_plane_selector)
-    is_ending = any(pod["metadata"].get("deletionTimestamp") is not None for pod in pods)  # it was falling asleep
+    is_ending = any(map(is_terminating, pods))  # it was falling asleep
     if is_ending or not (control_plane.get("status") or {}).get("readyReplicas") or not answers(ctx):
         return _await_control_plane(ctx, control_plane)
     if _elapsed_s(ctx) >= ctx.site.target_limit_s or _is_app_ready(ctx):
@@ -169,9 +169,9 @@ def _scale(ctx: Context, workload: Object | None, replicas: int) -> None:
     """None: there is no such workload, as in a job without web shell."""
     if workload is None or workload["spec"].get("replicas", 1) == replicas:
         return
-    kind = Kind.DEPLOYMENT if workload["metadata"]["name"] == names.SHELL else Kind.STATEFUL_SET
     meta = workload["metadata"]
-    if meta.get("deletionTimestamp") is None:
+    kind = Kind.DEPLOYMENT if meta["name"] == names.SHELL else Kind.STATEFUL_SET
+    if not is_terminating(workload):
         ctx.world.cluster.scale(kind, ctx.namespace, meta["name"], replicas, uid=meta["uid"])
 
 

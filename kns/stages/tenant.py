@@ -80,5 +80,4 @@ def end_all_pods(ctx: Context) -> Sequence[str]:
 
 def stays_longer(pod: Object, grace_s: int) -> bool:
     """Whether the pod has not been asked to end, or has more time than that."""
-    meta = pod["metadata"]
-    return meta.get("deletionTimestamp") is None or (meta.get("deletionGracePeriodSeconds") or 0) > grace_s
+    return not is_terminating(pod) or (pod["metadata"].get("deletionGracePeriodSeconds") or 0) > grace_s

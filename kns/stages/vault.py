@@ -16,7 +16,7 @@ from kns.model.job.conditions import Reason
 from kns.objects.vault import CSI_DRIVER, build_vault_volume
 from kns.ports import Context, Kind, Object
 from kns.stages.outcome import Done, Outcome, Skipped, Wait
-from kns.stages.ownership import is_own
+from kns.stages.ownership import is_own, is_terminating
 
 _RETRY_AFTER_S = 60.0
 _REMOVAL_AFTER_S = 2.0
@@ -81,7 +81,7 @@ def _waits(ctx: Context, claim: Object) -> bool:
     """Whether the claim needs a volume: not if it is being deleted, and not if it names a volume of another name."""
     own = ctx.location.vault_volume(claim["metadata"]["uid"])
     wanted = claim["spec"].get("volumeName") or own
-    return claim["metadata"].get("deletionTimestamp") is None and wanted == own
+    return not is_terminating(claim) and wanted == own
 
 
 def _serve(ctx: Context, vault: AcceptedVault, claims: Sequence[Object]) -> None:
@@ -104,5 +104,5 @@ def _serve(ctx: Context, vault: AcceptedVault, claims: Sequence[Object]) -> None
 def _delete(ctx: Context, volumes: Sequence[Object]) -> None:
     for volume in volumes:
         meta = volume["metadata"]
-        if meta.get("deletionTimestamp") is None:
+        if not is_terminating(volume):
             ctx.world.cluster.delete(Kind.PERSISTENT_VOLUME, "", meta["name"], uid=meta["uid"])
