@@ -112,10 +112,8 @@ def _record_uid(meta: Mapping[str, Any]) -> str | None:
 
 
 def _list_namespaces(world: World, installation: Installation) -> Iterable[Find]:
-    for obj in world.cluster.list_metadata(Kind.NAMESPACE, "", _JOBS_BY_KNS):
-        find = read_namespace(obj, installation)
-        if find is not None:
-            yield find
+    found = world.cluster.list_metadata(Kind.NAMESPACE, "", _JOBS_BY_KNS)
+    return filter(None, (read_namespace(obj, installation) for obj in found))
 
 
 def _list_volumes(world: World, installation: Installation) -> Iterable[Find]:
@@ -130,17 +128,12 @@ def _list_volumes(world: World, installation: Installation) -> Iterable[Find]:
 
 
 def _list_secrets(world: World, installation: Installation) -> Iterable[Find]:
-    for obj in world.cluster.list_metadata(Kind.SECRET, installation.namespace, _BY_KNS):
-        find = read_secret(obj)
-        if find is not None:
-            yield find
+    return filter(None, map(read_secret, world.cluster.list_metadata(Kind.SECRET, installation.namespace, _BY_KNS)))
 
 
 def _list_clients(world: World, installation: Installation) -> Iterable[Find]:
-    for client in world.identity.list_clients(_CLIENT_PREFIX) if world.identity else ():
-        find = read_client(client, installation)
-        if find is not None:
-            yield find
+    found = world.identity.list_clients(_CLIENT_PREFIX) if world.identity else ()
+    return filter(None, (read_client(client, installation) for client in found))
 
 
 def _delete_namespace(world: World, _installation: Installation, find: Find) -> None:
