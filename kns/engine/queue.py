@@ -4,7 +4,7 @@ The work queue: keys (record names) with delays and backoff. At most one worker 
 A key that is added while a worker has it is handed out again after that worker is done, so no change is missed. After
 failures in a row a key that is added waits a while: a failing reconcile writes why, and its own write is a change, too.
 The queue is not stored: a new leader opens it and adds every key. Before that it takes none, because nobody would take
-them out, and they would seem to wait for ever.
+them out, and they would seem to wait forever.
 """
 
 import heapq
@@ -57,11 +57,11 @@ class WorkQueue:
     def add_after(self, key: str, delay_s: float) -> None:
         """Hand out `key` after `delay_s`, or earlier if it is already due earlier. Failures in a row as for `add`."""
         if delay_s <= 0:
-            return self.add(key)
+            self.add(key)
+            return
         with self._changed:
             if self._opened:
                 self._plan(key, self._clock.monotonic() + delay_s)
-        return None
 
     def add_failed(self, key: str, *, at_least_s: float = 0.0) -> float:
         """
@@ -73,9 +73,8 @@ class WorkQueue:
         with self._changed:
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
-        delay_s = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20)) * self._rng.uniform(0.7, 1.3)
-        delay_s = max(delay_s, min(at_least_s, MAX_DELAY_S))
-        with self._changed:
+            delay_s = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20)) * self._rng.uniform(0.7, 1.3)
+            delay_s = max(delay_s, min(at_least_s, MAX_DELAY_S))
             if failures:  # one alone is usually a conflict, which is over with the event of the change
                 self._held[key] = self._clock.monotonic() + min(delay_s, MAX_HELD_S)
             self._plan(key, self._clock.monotonic() + delay_s)
