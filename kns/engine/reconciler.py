@@ -27,7 +27,7 @@ from kns.engine.resting import (
     note_refusal,
     waking_for_s,
 )
-from kns.engine.result import IMMEDIATELY_S, Result, write_changed
+from kns.engine.result import IMMEDIATELY_S, Result, earliest, write_changed
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import ConflictError, InvalidInputError, KnsError, RefusedError, RenderError, TransientError
@@ -105,9 +105,7 @@ class Reconciler:
 
     def _reconcile(self, record: str) -> Result:
         job = self._store.get(record)
-        if job is None:
-            return Result("gone")
-        if job.deleting and names.FINALIZER not in job.finalizers:
+        if job is None or (job.deleting and names.FINALIZER not in job.finalizers):
             return Result("gone")
         if names.FINALIZER not in job.finalizers:
             self._writer.set_finalizer(job, present=True)
@@ -198,7 +196,7 @@ class Reconciler:
         status, metering_s = self._meter(ctx, status)
         write_changed(self._writer, job, status)
         requeues_s += [metering_s, self._until_walltime(job, status, now), self._follow(ctx, status)]
-        return Result("serving", min((delay_s for delay_s in requeues_s if delay_s is not None), default=None))
+        return Result("serving", earliest(*requeues_s))
 
     def _rest(self, ctx: Context) -> tuple[JobStatus, Result | None]:
         """
@@ -234,8 +232,7 @@ class Reconciler:
             status = note_asleep(pause(status, now if ctx.is_time_trusted else None), outcome.message or "", now)
         status, metering_s = self._meter(ctx, status)
         write_changed(self._writer, job, status)
-        requeues_s = (outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
-        requeue_after_s = min((delay_s for delay_s in requeues_s if delay_s is not None), default=None)
+        requeue_after_s = earliest(outcome.requeue_after_s, metering_s, self._until_walltime(job, status, now))
         return status, Result(str(status.rest), requeue_after_s, outcome.message or "")
 
     def _wait(self, ctx: Context, status: JobStatus, index: int, waiting: Wait) -> Result:
@@ -245,7 +242,7 @@ class Reconciler:
         Every stage needs those before the starting one. The record says what the job waits for, and nothing of what is
         made ahead, so that conditions become True in the order of the stages.
         """
-        requeues_s = [waiting.requeue_after_s]
+        requeues_s: list[float | None] = [waiting.requeue_after_s]
         if index >= self._lifecycle.stages.index(self._lifecycle.starting):
             made = self._make_ahead(ctx, status, index)
             if isinstance(made, Result):
@@ -253,9 +250,8 @@ class Reconciler:
             requeues_s += made
         status, _ = self._meter(ctx, status)
         write_changed(self._writer, ctx.job, status)
-        others_s = (self._follow(ctx, status), self._until_walltime(ctx.job, status, ctx.now))
-        requeues_s += [delay_s for delay_s in others_s if delay_s is not None]
-        return Result("wait", min(requeues_s), f"{waiting.reason}: {waiting.message}")
+        after_s = earliest(*requeues_s, self._follow(ctx, status), self._until_walltime(ctx.job, status, ctx.now))
+        return Result("wait", after_s, f"{waiting.reason}: {waiting.message}")
 
     def _start_adopted(self, ctx: Context, status: JobStatus, index: int) -> Result:
         """
@@ -271,20 +267,19 @@ class Reconciler:
         write_changed(self._writer, ctx.job, status)
         return Result("started", IMMEDIATELY_S)
 
-    def _make_ahead(self, ctx: Context, status: JobStatus, index: int) -> list[float] | Result:
+    def _make_ahead(self, ctx: Context, status: JobStatus, index: int) -> list[float | None] | Result:
         """
         Let the stages after the one at `index` make ahead what they can. Returns after how many seconds they want the
         next reconcile, or the result of the job's end.
         """
-        requeues_s = []
+        requeues_s: list[float | None] = []
         for stage in self._lifecycle.stages[index + 1 :]:
             if stage.ahead is None or status.is_true(stage.condition):
                 continue
             outcome = self._call(stage.ahead, ctx, note_error=partial(note_retry_ahead, status, stage))
             if isinstance(outcome, Failed):
                 return self._fail(ctx, status, stage, outcome)
-            if outcome.requeue_after_s is not None:
-                requeues_s.append(outcome.requeue_after_s)
+            requeues_s.append(outcome.requeue_after_s)
             if isinstance(outcome, Wait):
                 break
         return requeues_s

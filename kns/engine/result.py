@@ -19,6 +19,11 @@ class Result:
     detail: str = ""
 
 
+def earliest(*delays_s: float | None) -> float | None:
+    """The shortest delay; None if there is none."""
+    return min((delay_s for delay_s in delays_s if delay_s is not None), default=None)
+
+
 def write_changed(writer: RecordWriter, job: Job, status: JobStatus) -> None:
     """Write the status once, and only if it differs."""
     status = status.model_copy(update={"observed_generation": job.generation})
