@@ -114,8 +114,7 @@ class Judge:
             if verdict is not None:
                 verdicts.append((member, verdict))
         gone = {member.uid for member, _ in verdicts}
-        kept = [member for member in members if member.uid not in gone and member.claim is None]
-        kept = [member for member in kept if not member.terminating]
+        kept = [member for member in members if member.is_unclaimed and member.uid not in gone]
         return [*verdicts, *self._find_surplus(kept, wanted), *self._find_old(kept, wanted)]
 
     def _judge_one(self, member: Member, wanted: Mapping[str, Wanted]) -> Discard | None:

@@ -97,14 +97,13 @@ class Pool(Background):
         """
         members = self._world.cluster.observe_members(self._site.system_namespace)
         wanted = self._find_wanted()
-        unclaimed = [member for member in members if member.claim is None and not member.terminating]
         verdicts = self._judge.judge(members, wanted)
         self._forget(members, wanted)
         self._note_claims(members)
         for member, verdict in verdicts:
             self._discard(member, verdict)
         gone = {member.uid for member, _ in verdicts}
-        kept = [member for member in unclaimed if member.uid not in gone]
+        kept = [member for member in members if member.is_unclaimed and member.uid not in gone]
         for member in kept:
             if not member.is_ready and member.marks.shape in wanted:
                 self._make(member, wanted[member.marks.shape])

@@ -73,9 +73,13 @@ class Member:
         return self.marks.status is not None and self.marks.ready_uid == self.uid
 
     @property
+    def is_unclaimed(self) -> bool:
+        return self.claim is None and not self.terminating
+
+    @property
     def is_free(self) -> bool:
         """Whether a job may claim it."""
-        return self.is_ready and self.claim is None and not self.terminating
+        return self.is_ready and self.is_unclaimed
 
     @property
     def adopted(self) -> AdoptedNamespace:
