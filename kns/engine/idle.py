@@ -1,9 +1,9 @@
 """
 Put jobs to sleep that nobody uses, and keep the addresses of sleeping jobs right when kns's own pods change.
 
-kns is not on the way of a request, so it reads the counters of what is, for all jobs at once. A job without a
-new request for its limit is idle. Doubt keeps a job awake: if the counters cannot be read, every idle time starts anew,
-and so it does under a new leader, which keeps no times of another. Nothing of it is stored.
+Requests do not pass through kns, so it reads the counters of the ingress controllers, for all jobs at once. A job that
+had no new request for its limit is idle. In doubt a job stays awake: every idle time starts anew if the counters cannot
+be read, and under a new leader, because idle times are not stored.
 """
 
 from collections.abc import Callable, Mapping, Sequence

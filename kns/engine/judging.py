@@ -23,8 +23,8 @@ from kns.stages.outcome import Failed
 log = get_logger(__name__)
 
 CLAIM_GRACE_S = 60.0  # a submission takes at most 20 s from its claim to its record
-# The same by the time in the claim, so that leaders that restart again and again discard it, too. The time is that of
-# another replica: the clocks of the two may be wrong by five minutes each (kns.adapters.kube.server_time).
+# The limit by the time in the claim, for leaders that restart before the grace period ends. Another replica wrote that
+# time, and both clocks may be wrong by five minutes (kns.adapters.kube.server_time).
 CLAIM_LIMIT_S = CLAIM_GRACE_S + 600.0
 UNFIT_S = 30.0  # on a busy node a member may miss a readiness probe
 

@@ -42,8 +42,8 @@ class WorkQueue:
 
     def add(self, key: str) -> None:
         """
-        Hand out `key` as soon as a worker is free. After failures in a row, that is shortened no further than to
-        `MAX_HELD_S` of their backoff.
+        Hand out `key` as soon as a worker is free. After failures in a row, it first waits for their backoff, but at
+        most `MAX_HELD_S`.
         """
         with self._changed:
             if not self._opened:

@@ -52,9 +52,8 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Term:
     """
-    The leadership of this process: since when, whether this machine's clock agrees with the host API's, and how far it
-    is ahead of that. They decide about times only. A standby builds its reconciler long before it leads, so each
-    reconcile asks for them.
+    Since when this process leads, whether this machine's clock agrees with the host API's, and how far it is ahead.
+    These decide about times only. A standby builds its reconciler long before it leads, so each reconcile asks again.
     """
 
     since: Callable[[], datetime | None] = lambda: None
@@ -127,8 +126,8 @@ class Reconciler:
 
     def _read_time(self, job: Job) -> datetime:
         """
-        The time for this job. While the clock is wrong it is the host API's, which dates the record, too: by a clock
-        that is behind, whatever begins would be over as soon as it is right: a walltime, a retention, any limit.
+        The time for this job. While this machine's clock is wrong, it is the host API's, which also dates the record.
+        Otherwise, if the clock were behind, every limit that begins now would be over as soon as the clock is right.
         """
         now = self._clock.now()
         return now if self._term.is_clock_trusted() else max(now - self._term.skew(), job.created)
@@ -299,9 +298,9 @@ class Reconciler:
 
     def _call(self, verb: Verb, ctx: Context, *, note_error: Callable[[str, datetime], JobStatus]) -> Outcome:
         """
-        The outcome of `ensure` or `ahead`. A permanent error is the job's end.
+        The outcome of `verb`. A permanent error is the job's end.
 
-        Any other error is raised. Before, the record gets what `note_error` returns for its message.
+        Any other error is raised, after the status that `note_error` returns for its message was written.
         """
         try:
             return verb(ctx)

@@ -7,8 +7,8 @@ The init pod starts ahead, beside the spawn, and waits inside for the mark that 
 The app's templates make the namespaces of its targets and of its Keycloak client. As soon as one of them exists, it
 gets the same ConfigMap and Secrets as namespace `default`.
 
-Once all of them have these, the condition says so, and a reconcile of a deployed job asks nothing. It also says for
-which Services of the targets: a namespace that was deleted and made again has other ones, and the watch reports them.
+Once all of them have these, the condition says so, and a reconcile of a deployed job asks nothing. It also has a digest
+of the targets' Services: a namespace that was deleted and made again has other ones, and the watch reports them.
 A namespace without a target's Service is looked at every few minutes.
 """
 

@@ -62,7 +62,7 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """How much of its usual time a step has had, at most 1; None if it is not at it, or there is no usual time."""
+        """The share of its usual time that an active step has taken, at most 1; None for any other step."""
         if self.step.state is not StepState.ACTIVE or self.seconds is None or not self.usual_s:
             return None
         return min(1.0, self.seconds / self.usual_s)

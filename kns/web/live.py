@@ -50,8 +50,8 @@ class TooManyPagesError(KnsError):
 @dataclass(eq=False, slots=True)
 class Listener:
     """
-    One open page. `record` is None for a list, which is that of the jobs that it `shows`. A job whose record is gone is
-    None there.
+    One open page. `record` is None for a list; `shows` then decides whether a job that changed is in it. It receives
+    None for a job whose record is gone.
     """
 
     user: str
@@ -107,8 +107,8 @@ class LivePages:
         self, user: str, *, job: Job | None = None, shows: Callable[[Job | None], bool] | None = None
     ) -> Listener:
         """
-        A page of that user about `job`, or about the jobs that it `shows`: the user's without it. Call `leave` at its
-        end.
+        Register a page about `job`, or a list of the jobs that `shows` selects, by default those of `user`. Call
+        `leave` when the page is gone.
 
         Raises:
             TooManyPagesError: there are too many pages.

@@ -39,7 +39,7 @@ class Session:
 
 
 def start_session(*, pending: Mapping[str, str] | None = None) -> Session:
-    """A session of nobody."""
+    """A session before the sign-in."""
     return Session(secrets.token_urlsafe(_TOKEN_BYTES), pending=pending)
 
 
