@@ -85,7 +85,7 @@ SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 
 SCHEDULER_ID = 1  # the contract's scheduler id; there is only one
 
-_JOB_PREFIX = "kns-job-"
+JOB_PREFIX = "kns-job-"
 JOB_OBJECT_PATTERN = r"^kns-job-[1-9][0-9]{0,18}$"  # also in the schema of the CRD
 
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -103,7 +103,7 @@ def job_object_name(number: int) -> str:
     >>> job_object_name(7)
     'kns-job-7'
     """
-    return f"{_JOB_PREFIX}{number}"
+    return f"{JOB_PREFIX}{number}"
 
 
 def is_job_object_name(name: str) -> bool:
@@ -123,7 +123,7 @@ def read_job_number(name: str) -> int | None:
     >>> read_job_number("kns-job-7"), read_job_number("kns-job-07")
     (7, None)
     """
-    return int(name.removeprefix(_JOB_PREFIX)) if is_job_object_name(name) else None
+    return int(name.removeprefix(JOB_PREFIX)) if is_job_object_name(name) else None
 
 
 def vault_class(user: str, vault: str) -> str:

@@ -20,7 +20,6 @@ log = get_logger(__name__)
 
 _BY_KNS = f"{names.MANAGED_BY_LABEL}=kns"
 _JOBS_BY_KNS = f"{names.JOB_LABEL},{_BY_KNS}"
-_CLIENT_PREFIX = "kns-job-"
 
 
 def read_namespace(obj: Object, installation: Installation) -> Find | None:
@@ -132,7 +131,7 @@ def _list_secrets(world: World, installation: Installation) -> Iterable[Find]:
 
 
 def _list_clients(world: World, installation: Installation) -> Iterable[Find]:
-    found = world.identity.list_clients(_CLIENT_PREFIX) if world.identity else ()
+    found = world.identity.list_clients(names.JOB_PREFIX) if world.identity else ()
     return filter(None, (read_client(client, installation) for client in found))
 
 

@@ -252,7 +252,7 @@ class JobStatus(_Stored):
         return self.url is not None or self.is_true(ConditionType.EXPOSED)
 
     @property
-    def rest(self) -> "Rest":
+    def rest(self) -> Rest:
         """Whether the job is asleep, as far as the host has followed the request."""
         condition = self.condition(ConditionType.ASLEEP)
         return _RESTS.get(condition.reason, Rest.AWAKE) if condition is not None else Rest.AWAKE
