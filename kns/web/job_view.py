@@ -62,7 +62,7 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """The share of its usual time that an active step has taken, at most 1; None for any other step."""
+        """The share of its usual time that an active step has taken, at most 1; None if it has none."""
         if self.step.state is not StepState.ACTIVE or self.seconds is None or not self.usual_s:
             return None
         return min(1.0, self.seconds / self.usual_s)
