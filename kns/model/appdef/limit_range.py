@@ -37,10 +37,6 @@ _FOREIGN_RESOURCE = re.compile(
 )
 
 
-def _either(snake: str, camel: str) -> AliasChoices:
-    return AliasChoices(snake, camel)
-
-
 class LimitRangeItem(BaseModel):
     """One entry of `spec.limits`. Each map is resource name -> quantity."""
 
@@ -48,11 +44,11 @@ class LimitRangeItem(BaseModel):
 
     type: Literal["Container", "Pod", "PersistentVolumeClaim"] = "Container"
     default: Resources = {}
-    default_request: Resources = Field({}, validation_alias=_either("default_request", "defaultRequest"))
+    default_request: Resources = Field({}, validation_alias=AliasChoices("default_request", "defaultRequest"))
     max: Resources = {}
     min: Resources = {}
     max_limit_request_ratio: Resources = Field(
-        {}, validation_alias=_either("max_limit_request_ratio", "maxLimitRequestRatio")
+        {}, validation_alias=AliasChoices("max_limit_request_ratio", "maxLimitRequestRatio")
     )
 
     @model_validator(mode="after")
