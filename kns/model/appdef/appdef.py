@@ -97,10 +97,10 @@ def _read_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-DnsLabel = Annotated[str, BeforeValidator(lambda v: _check_dns_label(v) if isinstance(v, str) else v)]
+DnsLabel = Annotated[str, AfterValidator(_check_dns_label)]
 RedirectPath = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_redirect_path)]
-Walltime = Annotated[str, BeforeValidator(lambda v: _check_walltime(v) if isinstance(v, str) else v)]
-IdleSleep = Annotated[str, BeforeValidator(lambda v: _check_idle_sleep(v) if isinstance(v, str) else v)]
+Walltime = Annotated[str, AfterValidator(_check_walltime)]
+IdleSleep = Annotated[str, AfterValidator(_check_idle_sleep)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
 Retries = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
 RetrySleep = Annotated[int, Field(ge=0, le=_MAX_RETRY)]
