@@ -213,7 +213,7 @@ class PageServer:
             ),
         )
         self._pages = LivePages(
-            read_job=self._records.get, read_mark=lambda record: outputs.read(record, recent=True).log_time
+            read_job=self._records.get, read_mark=lambda job: outputs.read(job, recent=True).log_time
         )
         site = WebSite(keys=fixed, live=self._pages, usual=UsualDurations(clock))
         self._app = build_app(ports, (*list_front_ends(server_key=None), build_front_end(site)), version="bench")

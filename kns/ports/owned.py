@@ -11,8 +11,12 @@ from kns.model.job.tokens import Tokens
 class OutputStore(Protocol):
     """The jobs' output. Each is in an object owned by the job's record, so it outlives the job's namespace."""
 
-    def read(self, record: str, *, recent: bool = False) -> JobOutput:
-        """With `recent` the output may be a moment old. That halves the load on the host, for clients that poll."""
+    def read(self, job: Job, *, recent: bool = False) -> JobOutput:
+        """
+        The output of this record; that of an earlier record of the same name is not shown.
+
+        With `recent` the output may be a moment old. That halves the load on the host, for clients that poll.
+        """
         ...
 
     def write(self, job: Job, output: JobOutput) -> None:

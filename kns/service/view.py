@@ -126,7 +126,7 @@ def read_connection(ports: ServicePorts, job: Job) -> Connection:
         password=tokens.password,
         url=connect_url(job, tokens),
         shell_url=shell_url(job),
-        help=ports.outputs.read(job.record).help,
+        help=ports.outputs.read(job).help,
         substitutions=build_substitutions(job, tokens),
     )
 
@@ -183,6 +183,6 @@ def _last_line(job: Job) -> str:
 
 def _render_output(ports: ServicePorts, job: Job, lines: int, *, recent: bool = False) -> str:
     """Rendering a long log takes many times its size in memory, so only a few run at a time."""
-    output = ports.outputs.read(job.record, recent=recent)  # outside the semaphore: a slow host blocks nobody else
+    output = ports.outputs.read(job, recent=recent)  # outside the semaphore: a slow host blocks nobody else
     with _RENDERING:
         return output.render(lines, end=_last_line(job))

@@ -92,7 +92,7 @@ def ensure(ctx: Context) -> Outcome:
     # More than one pod if one was lost from outside.
     pods = list_pods(ctx, {"batch.kubernetes.io/job-name": names.INIT_JOB})
     ended = _ended_at(job, pods)
-    output = ctx.world.outputs.read(ctx.job.record)
+    output = ctx.world.outputs.read(ctx.job)
     succeeded = _ended_condition(job) == "Complete" or _has_succeeded(pods)
     log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
     is_lost = any(map(is_node_lost, pods[-1:]))
@@ -154,7 +154,7 @@ def _create(ctx: Context) -> Wait:
         cluster.apply(secret)
     cluster.apply(build_init_job(ctx.accepted, ctx.site, uploads=given.uploads, pull_secret=pull_secret))
     if warnings := _warnings(ctx):
-        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job.record), head=warnings))
+        ctx.world.outputs.write(ctx.job, replace(ctx.world.outputs.read(ctx.job), head=warnings))
     return Wait(_REQUEUE_AFTER_S, Reason.INIT_STARTING, "init job created")
 
 

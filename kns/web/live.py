@@ -63,10 +63,10 @@ class Listener:
 class LivePages:
     """The open pages of this process. All methods but `wake` and `close` belong to the thread of the HTTP server."""
 
-    def __init__(self, *, read_job: Callable[[str], Job | None], read_mark: Callable[[str], Hashable]) -> None:
+    def __init__(self, *, read_job: Callable[[str], Job | None], read_mark: Callable[[Job], Hashable]) -> None:
         """
         `read_job` reads a record from memory. `read_mark` reads from the host a value that differs when the output of
-        that record's job does.
+        the job does.
         """
         self._read_job, self._read_mark = read_job, read_mark
         self._users: Counter[str] = Counter()
@@ -204,7 +204,8 @@ class LivePages:
 
     async def _read_output(self, record: str) -> None:
         try:
-            mark = await run_in_threadpool(self._read_mark, record)
+            job = self._read_job(record)
+            mark = None if job is None else await run_in_threadpool(self._read_mark, job)
         except KnsError as error:  # it is read again in a moment
             log.info("live_output_not_read", record=record, error=clip(str(error)))
             return

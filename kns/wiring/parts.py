@@ -84,8 +84,8 @@ class Parts:
     def _read_job(self, record: str) -> Job | None:
         return self.records.get(record)
 
-    def _read_output_mark(self, record: str) -> Hashable:
-        return self.world.outputs.read(record, recent=True).log_time
+    def _read_output_mark(self, job: Job) -> Hashable:
+        return self.world.outputs.read(job, recent=True).log_time
 
     def _find_highest_member(self) -> int:
         """The highest number of a pool member; 0 if there is none."""

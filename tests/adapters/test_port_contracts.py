@@ -483,7 +483,7 @@ def test_a_finalizer_of_others_stays(subject: Subject) -> None:
 
 
 def test_an_output_that_was_never_written_is_empty(subject: Subject) -> None:
-    assert subject.outputs.read("none") == JobOutput()
+    assert subject.outputs.read(a_job().build()) == JobOutput()
 
 
 def test_an_output_reads_back_line_by_line(subject: Subject) -> None:
@@ -491,15 +491,28 @@ def test_an_output_reads_back_line_by_line(subject: Subject) -> None:
     time = datetime(2026, 1, 5, 14, 15, 30, 250_000, tzinfo=UTC)
     output = JobOutput(head="warning: \u00fc", log="one\ntwo\n", log_time=time)
     subject.outputs.write(job, output)
-    assert subject.outputs.read(job.record).lines() == output.lines()
+    assert subject.outputs.read(job).lines() == output.lines()
     subject.outputs.write(job, JobOutput(head="another"))
-    assert subject.outputs.read(job.record) == JobOutput(head="another")
+    assert subject.outputs.read(job) == JobOutput(head="another")
 
 
 def test_outputs_do_not_mix(subject: Subject) -> None:
-    for number in (7, 8):
-        subject.outputs.write(a_job().numbered(number).build(), JobOutput(log=str(number)))
-    assert [subject.outputs.read(f"kns-job-{number}").log for number in (7, 8)] == ["7", "8"]
+    jobs = [a_job().numbered(number).build() for number in (7, 8)]
+    for job in jobs:
+        subject.outputs.write(job, JobOutput(log=str(job.number)))
+    assert [subject.outputs.read(job).log for job in jobs] == ["7", "8"]
+
+
+def test_an_output_is_not_that_of_an_earlier_record_of_the_name(subject: Subject) -> None:
+    """Kubernetes deletes the earlier one some time after its record, which may have been another user's."""
+    earlier = a_job().build()
+    subject.outputs.write(earlier, JobOutput(log="a password\n"))
+    job = replace(earlier, uid="another")
+    for recent in (False, True):
+        assert subject.outputs.read(job, recent=recent) == JobOutput()
+    subject.outputs.write(job, JobOutput(log="one\n"))
+    assert subject.outputs.read(job).lines() == ["one"]
+    assert subject.outputs.read(earlier) == JobOutput()
 
 
 def test_tokens_are_the_same_ever_after(subject: Subject) -> None:

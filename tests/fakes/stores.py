@@ -425,14 +425,16 @@ class MemoryOutputStore:
 
     def __init__(self) -> None:
         self.outputs: dict[str, JobOutput] = {}
+        self.owners: dict[str, str] = {}  # record -> its uid
         self.writes = 0
 
-    def read(self, record: str, *, recent: bool = False) -> JobOutput:
-        return self.outputs.get(record, JobOutput())
+    def read(self, job: Job, *, recent: bool = False) -> JobOutput:
+        is_own = self.owners.get(job.record, job.uid) == job.uid
+        return self.outputs.get(job.record, JobOutput()) if is_own else JobOutput()
 
     def write(self, job: Job, output: JobOutput) -> None:
-        if self.outputs.get(job.record) != output:
-            self.outputs[job.record] = output
+        if (self.outputs.get(job.record), self.owners.get(job.record)) != (output, job.uid):
+            self.outputs[job.record], self.owners[job.record] = output, job.uid
             self.writes += 1
 
 

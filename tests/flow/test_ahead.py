@@ -38,11 +38,11 @@ def test_the_init_job_and_the_ingress_exist_before_the_virtual_cluster_runs(sim:
     assert {INIT_JOB, INGRESS} <= set(sim.host.left)
     status = sim.job.status
     assert (status.reason, status.url, status.start_time) == (Reason.SPAWNING, None, None)
-    assert sim.outputs.read(sim.record).log == ""
+    assert sim.outputs.read(sim.job).log == ""
     assert [c.type for c in status.conditions] == ["NamespaceReady", "VirtualClusterReady"]
     sim.host.control_plane_down = False
     sim.run(until="serving")
-    assert sim.outputs.read(sim.record).log == sim.host.init_log
+    assert sim.outputs.read(sim.job).log == sim.host.init_log
 
 
 def test_what_is_made_costs_no_call(sim: Simulation, job: JobBuilder) -> None:

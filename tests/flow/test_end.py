@@ -41,7 +41,7 @@ def test_shutdown_gives_grace_then_completes_and_leaves_nothing(sim: Simulation,
     assert (status.job_status, status.exit_code) == (JobState.COMPLETED, 0)
     assert status.is_true(ConditionType.REMOVED)
     assert sim.host.left == []
-    assert "service/web created" in sim.outputs.read(sim.record).render()
+    assert "service/web created" in sim.outputs.read(sim.job).render()
 
 
 def test_the_control_plane_lives_on_until_its_namespace_is_terminating(
@@ -432,7 +432,7 @@ def test_an_ended_record_goes_after_its_retention(sim: Simulation, job: JobBuild
     assert sim.job.status.end_time is not None
     sim.clock.advance(3599 - (sim.clock.now() - sim.job.status.end_time).total_seconds())
     assert sim.step().summary == "retained"
-    assert sim.outputs.read(sim.record).lines()
+    assert sim.outputs.read(sim.job).lines()
     sim.clock.advance(1)
     sim.run(until="released")
     assert sim.store.get(sim.record) is None

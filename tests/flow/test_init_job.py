@@ -106,7 +106,7 @@ def test_a_log_without_mark_belongs_to_the_taking_of_the_templates(sim: Simulati
     read = sim.host.pod_log
     sim.host.pod_log = lambda *_: "--- /etc/NAE/help.html\n<p>Hi"  # type: ignore[method-assign]
     assert sim.wait_for_end(10, step_s=2) == "wait"
-    assert sim.outputs.read(sim.record).lines() == ["one"]
+    assert sim.outputs.read(sim.job).lines() == ["one"]
     sim.host.pod_log = read  # type: ignore[method-assign]
 
 
@@ -118,8 +118,8 @@ def test_output_that_exceeds_the_bounds_before_its_first_read_is_stored(
     _start_init(sim, job)
     sim.host.init_log = "".join(f"{number}\n" for number in range(2 * MAX_LINES))
     sim.host.init_pod_status, sim.host.init_exit = None, {"exitCode": 0} if ends else None
-    sim.live_until(lambda: sim.outputs.read(sim.record).log != "")
-    lines = sim.outputs.read(sim.record).lines()
+    sim.live_until(lambda: sim.outputs.read(sim.job).log != "")
+    lines = sim.outputs.read(sim.job).lines()
     assert (lines[0], lines[-1], len(lines)) == (CUT, str(2 * MAX_LINES - 1), MAX_LINES)
 
 
@@ -131,7 +131,7 @@ def test_the_help_page_above_output_that_exceeds_the_bounds_is_kept(
     sim.host.init_log = "line\n" * 2 * MAX_LINES
     sim.submit(job)
     sim.run(until="serving")
-    assert sim.outputs.read(sim.record).help == page
+    assert sim.outputs.read(sim.job).help == page
 
 
 def _put_event(sim: Simulation, reason: str, *, kind: str = "Normal", message: str = "") -> None:
@@ -323,7 +323,7 @@ def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBu
     sim.host.pod_log = pod_log  # type: ignore[method-assign]
     sim.submit(job)
     sim.run(until="serving" if exit_code == 0 else "ended")
-    assert sim.outputs.read(sim.record).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
+    assert sim.outputs.read(sim.job).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
 
 
 def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> None:
@@ -335,7 +335,7 @@ def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> N
     assert sim.wait_for_end(10, step_s=2) == "wait"
     sim.host.init_log, sim.host.init_exit = "four\nfive\n", {"exitCode": 0}
     sim.run(until="serving")
-    assert sim.outputs.read(sim.record).lines() == ["one", "two", GAP, "four", "five"]
+    assert sim.outputs.read(sim.job).lines() == ["one", "two", GAP, "four", "five"]
 
 
 def test_a_log_is_read_once_a_second_however_often_the_pod_changes(
@@ -368,7 +368,7 @@ def test_a_long_log_is_stored_rarely_and_at_its_end(sim: Simulation, job: JobBui
     sim.host.init_log += "the end\n"
     sim.host.init_exit = {"exitCode": 0}
     sim.run(until="serving")
-    assert sim.outputs.read(sim.record).lines()[-1] == "the end"
+    assert sim.outputs.read(sim.job).lines()[-1] == "the end"
 
 
 def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) -> None:
@@ -380,7 +380,7 @@ def test_an_unreadable_log_holds_nothing_up(sim: Simulation, job: JobBuilder) ->
     sim.host.pod_log = pod_log  # type: ignore[method-assign]
     sim.submit(job)
     sim.run(until="serving")
-    assert sim.outputs.read(sim.record).lines() == [
+    assert sim.outputs.read(sim.job).lines() == [
         "warning: the init job's log cannot be read: GET log: 502, dial tcp: timeout"
     ]
 

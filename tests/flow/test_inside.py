@@ -285,13 +285,13 @@ def test_the_apps_help_page_is_kept(sim: Simulation, job: JobBuilder, mounts_ima
     sim.host.take_log = "warning: cut\n--- /etc/NAE/help.html\n<p>%NIMBIXUSER%</p>\n"
     sim.submit(job)
     sim.run(until="serving")
-    output = sim.outputs.read(sim.record)
+    output = sim.outputs.read(sim.job)
     assert output.help == "<p>%NIMBIXUSER%</p>\n"
     assert output.log == sim.host.init_log
     assert "help.html" not in output.render()
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     sim.run(until="retained")
-    assert sim.outputs.read(sim.record).help == output.help
+    assert sim.outputs.read(sim.job).help == output.help
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), UnavailableError("injected")], ids=["bug", "outage"])

@@ -26,7 +26,7 @@ def test_a_job_comes_to_serve_with_url_and_start_time(sim: Simulation, job: JobB
     assert status.address == "kns-job-7.jobs.example.org"
     assert status.start_time is not None
     assert status.substatus is Substatus.NONE
-    assert sim.outputs.read(sim.record).render() == sim.host.init_log
+    assert sim.outputs.read(sim.job).render() == sim.host.init_log
     assert all(c.is_true for c in status.conditions)
 
 

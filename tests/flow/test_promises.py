@@ -144,6 +144,6 @@ def test_a_wish_that_is_not_granted_is_one_line_of_the_output(
     """The job runs nevertheless."""
     sim.submit(wish(job))
     sim.run(until="serving")
-    warnings = [line for line in sim.outputs.read(sim.record).lines() if line.startswith("warning: ")]
+    warnings = [line for line in sim.outputs.read(sim.job).lines() if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert words in warnings[0]

@@ -38,7 +38,7 @@ def test_both_permissions_make_a_shell_below_the_jobs_url(sim: Simulation, job: 
     assert _paths(sim) == {"/": "kns-target", "/gotty-shell": "kns-shell"}
     assert shell_url(sim.job) == "https://kns-job-7.jobs.example.org/gotty-shell"
     assert sim.job.status.is_true(ConditionType.SHELL_READY)
-    assert "shell" not in sim.outputs.read(sim.record).render()
+    assert "shell" not in sim.outputs.read(sim.job).render()
 
 
 def test_its_login_is_the_jobs_and_its_kubeconfig_an_accounts(sim: Simulation, job: JobBuilder) -> None:
@@ -72,7 +72,7 @@ def test_one_permission_is_none(
     assert list(_paths(sim)) == ["/"]
     condition = sim.job.status.condition(ConditionType.SHELL_READY)
     assert (condition.reason if condition else None) == reason
-    lines = [line for line in sim.outputs.read(sim.record).lines() if "shell" in line]
+    lines = [line for line in sim.outputs.read(sim.job).lines() if "shell" in line]
     assert len(lines) == bool(warning)
     assert all(str(warning) in line for line in lines)
     assert shell_url(sim.job) is None
@@ -94,7 +94,7 @@ def test_a_job_without_url_has_no_shell_and_says_so(sim: Simulation, job: JobBui
     _serve(sim, job.without_target())
     assert _reason(sim) == Reason.SHELL_WITHOUT_URL
     assert not [left for left in sim.host.left if "shell" in left]
-    assert "warning: the AppDef asks for a web shell, but the job has no URL" in sim.outputs.read(sim.record).render()
+    assert "warning: the AppDef asks for a web shell, but the job has no URL" in sim.outputs.read(sim.job).render()
 
 
 def test_a_prefix_of_the_common_host_is_in_front_of_the_shells_path(sim: Simulation, job: JobBuilder) -> None:

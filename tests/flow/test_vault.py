@@ -35,7 +35,7 @@ def test_its_class_is_there_before_the_templates_run(sim: Simulation, job: JobBu
     of_class = {key: value for key, value in quota["spec"]["hard"].items() if key.startswith(CLASS)}
     assert of_class == {f"{CLASS}.storageclass.storage.k8s.io/persistentvolumeclaims": "10"}
     assert sim.job.status.is_true(ConditionType.VAULT_READY)
-    assert "warning" not in sim.outputs.read(sim.record).render()
+    assert "warning" not in sim.outputs.read(sim.job).render()
 
 
 def test_a_claim_of_the_templates_is_bound_while_they_run(sim: Simulation, job: JobBuilder) -> None:
@@ -177,7 +177,7 @@ def test_a_vault_without_a_class_is_told_once(sim: Simulation, job: JobBuilder, 
     assert choice is not None
     _serve(sim, job.with_spec(vault=choice.model_copy(update={"name": vault})).with_accepted(vault=None))
     warning = f"warning: vault {vault!r} has no storage class; only NFS vaults have one"
-    assert sim.outputs.read(sim.record).lines().count(warning) == 1
+    assert sim.outputs.read(sim.job).lines().count(warning) == 1
     info = sim.virtual.objects["ConfigMap", "default", "kns-job"]
     assert info["data"]["KNS_VAULT_STORAGE_CLASS"] == ""
 

@@ -105,7 +105,7 @@ def dump(state: str) -> dict[str, Any]:
         "state": state,
         "now": clock.now().isoformat(),
         "record": _record(sim.job),
-        "output": asdict(sim.outputs.read(sim.record)),
+        "output": asdict(sim.outputs.read(sim.job)),
         "tokens": asdict(tokens) if tokens else None,
         "objects": copy.deepcopy(sim.host.dump()),
     }

@@ -34,7 +34,7 @@ class Ui:
 
         self.api = api or Api()
         self.keys = StaticKeys()
-        self.live = LivePages(read_job=self.api.jobs.get, read_mark=lambda record: self.api.outputs.read(record).log)
+        self.live = LivePages(read_job=self.api.jobs.get, read_mark=lambda job: self.api.outputs.read(job).log)
         self.api.jobs.wake.append(self.live.wake)
         self.web = WebSite(**{"keys": self.keys, "live": self.live, "usual": UsualDurations(self.api.clock), **changes})
         front_ends = (*list_front_ends(server_key=None), build_front_end(self.web))

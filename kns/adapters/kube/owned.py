@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import threading
 from datetime import datetime
-from typing import Any
 
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, KubeClient
 from kns.adapters.kube.kinds import KINDS
@@ -54,13 +53,13 @@ class _OwnedSecrets:
         self._client = client
         self._namespace = namespace
 
-    def _read(self, name: str, *, recent: bool = False, owner: str | None = None) -> dict[str, bytes] | None:
-        """
-        Raises:
-            UnavailableError: the Secret belongs to another record than `owner`, a uid.
-        """
+    def _read(self, name: str) -> dict[str, bytes] | None:
+        secret = self._fetch(name)
+        return None if secret is None else _decode_data(secret)
+
+    def _fetch(self, name: str, *, recent: bool = False) -> Object | None:
         try:
-            secret: Any = self._client.request(
+            secret: Object = self._client.request(
                 "GET",
                 _SECRETS.path(self._namespace, name),
                 query=_FROM_MEMORY if recent else None,
@@ -68,12 +67,17 @@ class _OwnedSecrets:
             )
         except NotFoundError:
             return None
-        owners = {each["uid"] for each in secret["metadata"].get("ownerReferences") or ()}
-        if owner is not None and owners and owner not in owners:
-            raise UnavailableError(
-                f"Secret {self._namespace}/{name} is of an earlier record of that name; Kubernetes deletes it soon"
-            )
-        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+        return secret
+
+
+def _is_of_another(secret: Object, job: Job) -> bool:
+    """Whether the Secret is of an earlier record of that name. Kubernetes deletes it some time after the record."""
+    owners = {each["uid"] for each in secret["metadata"].get("ownerReferences") or ()}
+    return bool(owners) and job.uid not in owners
+
+
+def _decode_data(secret: Object) -> dict[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
 
 class KubeTokens(_OwnedSecrets):
@@ -84,9 +88,9 @@ class KubeTokens(_OwnedSecrets):
         return None if data is None else _read_tokens(data)
 
     def ensure(self, job: Job) -> Tokens:
-        known = self._read(names.record_secret(job.record), owner=job.uid)
+        known = self._read_own(job)
         if known is not None:
-            return _read_tokens(known)
+            return known
         tokens = make_tokens()
         data = {"password": tokens.password.encode()}
         data |= {f"random{length}": token.encode() for length, token in tokens.random.items()}
@@ -94,11 +98,26 @@ class KubeTokens(_OwnedSecrets):
         try:
             self._client.request("POST", _SECRETS.path(self._namespace), body=body)
         except AlreadyExistsError:
-            stored = self._read(names.record_secret(job.record), owner=job.uid)
+            stored = self._read_own(job)
             if stored is not None:
-                return _read_tokens(stored)
+                return stored
             raise
         return tokens
+
+    def _read_own(self, job: Job) -> Tokens | None:
+        """
+        Raises:
+            UnavailableError: there are tokens of an earlier record.
+        """
+        name = names.record_secret(job.record)
+        secret = self._fetch(name)
+        if secret is None:
+            return None
+        if _is_of_another(secret, job):
+            raise UnavailableError(
+                f"Secret {self._namespace}/{name} is of an earlier record of that name; Kubernetes deletes it soon"
+            )
+        return _read_tokens(_decode_data(secret))
 
 
 def _read_tokens(data: dict[str, bytes]) -> Tokens:
@@ -174,8 +193,9 @@ class KubeOutputs(_OwnedSecrets):
         self._last: dict[str, int] = {}  # uid of the record -> hash of the output
         self._lock = threading.Lock()
 
-    def read(self, record: str, *, recent: bool = False) -> JobOutput:
-        data = self._read(names.record_output(record), recent=recent) or {}
+    def read(self, job: Job, *, recent: bool = False) -> JobOutput:
+        secret = self._fetch(names.record_output(job.record), recent=recent)
+        data = {} if secret is None or _is_of_another(secret, job) else _decode_data(secret)
         return JobOutput(
             head=data.get("head", b"").decode(),
             log=gzip.decompress(data["log.gz"]).decode() if "log.gz" in data else "",

@@ -8,7 +8,7 @@ import pytest
 from kns.engine.fence import fence, fence_world
 from kns.model.errors import UnavailableError
 from kns.ports import Kind, World
-from tests.builders import a_catalog, a_location
+from tests.builders import a_catalog, a_job, a_location
 from tests.fakes.host import FakeHost
 from tests.fakes.keycloak import MemoryRealm
 from tests.fakes.stores import (
@@ -51,7 +51,7 @@ def test_every_port_of_the_world_is_fenced(identity: MemoryRealm | None) -> None
         lambda: world.cluster.read(Kind.POD, "x", "y"),
         lambda: world.renderer.render(a_location(), lambda _: {}),
         lambda: world.virtual_clusters.is_ready("", ""),
-        lambda: world.outputs.read("x"),
+        lambda: world.outputs.read(a_job().build()),
         lambda: world.tokens.read("x"),
         world.catalog.current,
         *([partial(world.identity.find_client, "x")] if world.identity else []),
