@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kns import metrics
-from kns.http.errors import BAD_REQUEST, INTERNAL, NOT_READY, TOO_LARGE, ErrorResponse, render_error
+from kns.http.errors import INTERNAL, NOT_READY, TOO_LARGE, ErrorResponse, render_error
 from kns.logs import get_logger
 from kns.model.errors import clip
 from kns.ports import Clock
@@ -22,7 +22,7 @@ MOST_DROPPED_BYTES = 64 * 1024 * 1024  # of a body that is not used before its a
 SMALL_BODY_BYTES = 64 * 1024  # accepted even above that limit, so that a few large bodies cannot block every submit
 
 _CLIENT_GONE = ErrorResponse(499, "Client gone")  # nginx's status, for the log only: the client has left
-_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})  # a request without them has no body
+LENGTHS = frozenset({b"content-length", b"transfer-encoding"})  # a request without them has no body
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = get_logger(__name__)
@@ -124,20 +124,14 @@ class BodyReader:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        lengths = _LENGTHS & {name for name, _ in scope["headers"]}
-        if lengths == _LENGTHS:
-            # Readers, such as a proxy in front, disagree on where the body ends.
-            answer = render_error(scope, BAD_REQUEST)
-            answer.headers["connection"] = "close"
-            await answer(scope, receive, send)
-            return
         body = bytearray()
+        has_none = LENGTHS.isdisjoint(name for name, _ in scope["headers"])
         try:
             is_read = scope["method"] == "POST" or scope["path"].startswith(self._relays)
-            error, is_whole = await self._read(receive, into=body) if is_read else (None, not lengths)
+            error, is_whole = await self._read(receive, into=body) if is_read else (None, has_none)
             if error is not None:
                 self._release(body)
-            if not is_whole and _closes(scope) and not await _drop_rest(receive):
+            if not is_whole and not await drop_before_close(scope, receive):
                 error = _CLIENT_GONE
             if error is not None:
                 await render_error(scope, error)(scope, receive, send)
@@ -170,15 +164,13 @@ class BodyReader:
         body.clear()
 
 
-def _closes(scope: Scope) -> bool:
-    """Whether the client wants the connection to close after the answer. HTTP/1.0 always does, for h11."""
-    wants = [value.lower() for name, value in scope["headers"] if name == b"connection"]
-    return scope.get("http_version") == "1.0" or any(b"close" in value for value in wants)
+async def drop_before_close(scope: Scope, receive: Receive) -> bool:
+    """
+    Read and drop the rest of a body if the answer will close the connection. False if the client is gone.
 
-
-async def _drop_rest(receive: Receive) -> bool:
-    """Whether the client is still there. The server's time limit ends the wait with a disconnect, after its own 408."""
-    dropped, more = 0, True
+    The server's time limit ends the wait with a disconnect, after its own 408.
+    """
+    dropped, more = 0, _closes(scope)
     while more and dropped < MOST_DROPPED_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -186,3 +178,9 @@ async def _drop_rest(receive: Receive) -> bool:
         more = message.get("more_body", False)
         dropped += len(message.get("body", b""))
     return True
+
+
+def _closes(scope: Scope) -> bool:
+    """Whether the client wants the connection to close after the answer. HTTP/1.0 always does, for h11."""
+    wants = [value.lower() for name, value in scope["headers"] if name == b"connection"]
+    return scope.get("http_version") == "1.0" or any(b"close" in value for value in wants)

@@ -15,11 +15,12 @@ from typing import Any
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from kns.http.errors import BAD_REQUEST, TOO_LATE, ErrorResponse
+from kns.http.middleware import LENGTHS
 from kns.http.sockets import Sockets
 from kns.logs import get_logger
 
@@ -72,7 +73,7 @@ class ServerConfig(uvicorn.Config):
     ) -> None:
         """`sockets_at`: requests for a WebSocket below this path are handed to the application as such."""
         super().__init__(
-            app,
+            _OneLength(app),
             host=host,
             port=port,
             http=BoundedHttp,
@@ -100,6 +101,25 @@ class ServerConfig(uvicorn.Config):
                 return
             connection.transport.abort()
             total -= size
+
+
+class _OneLength:
+    """
+    Refuses requests with both `Content-Length` and `Transfer-Encoding`, because readers, such as a proxy in front,
+    disagree on where such a body ends. It stands before all that answers, and ends the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not LENGTHS.issubset(name for name, _ in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        log.info("http_refused", status=BAD_REQUEST.status, address=scope["client"][0] if scope["client"] else "")
+        answer = BAD_REQUEST.answer()
+        answer.headers["connection"] = "close"
+        await answer(scope, receive, send)
 
 
 class BoundedHttp(H11Protocol):

@@ -14,6 +14,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kns import metrics
+from kns.http.middleware import drop_before_close
 from kns.logs import get_logger
 from kns.model.errors import KnsError, TransientError
 from kns.model.job.conditions import APP_STARTS, ConditionType
@@ -89,10 +91,15 @@ class WakePages:
         self._failed: dict[str, float] = {}  # uid -> when; only of writes that failed a moment ago
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._answer(scope) if scope["type"] == "http" else None
-        await (answer or self._app)(scope, receive, send)
+        build = self._look_up(scope) if scope["type"] == "http" else None
+        if build is None:
+            await self._app(scope, receive, send)
+            return
+        await drop_before_close(scope, receive)
+        await build()(scope, receive, send)
 
-    def _answer(self, scope: Scope) -> Response | None:
+    def _look_up(self, scope: Scope) -> Callable[[], Response] | None:
+        """What answers; None if that is the app."""
         headers = Headers(scope=scope)
         host = read_host(headers.get("host", ""))
         if not host:
@@ -102,13 +109,15 @@ class WakePages:
         except TransientError:
             if not self._visits.is_jobs_host(host):
                 return None  # the API and the page say so themselves
-            return _say("kns has just started; try again in a moment")
+            return partial(_say, "kns has just started; try again in a moment")
         if job is None:
             if not self._visits.is_jobs_host(host):
                 return None
             metrics.count_wake_page("unknown")
-            return Response("there is no job at this address\n", 404, {"Cache-Control": "no-store"}, "text/plain")
-        return self._wake(job, scope["method"], headers)
+            return partial(
+                Response, "there is no job at this address\n", 404, {"Cache-Control": "no-store"}, "text/plain"
+            )
+        return partial(self._wake, job, scope["method"], headers)
 
     def _find(self, host: str, path: str) -> Job | None:
         found = (self._visits.find_job(host, each) for each in list_prefixes(path))

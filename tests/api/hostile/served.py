@@ -17,7 +17,7 @@ from io import StringIO
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from kns.http.server import ServerConfig, listen
 from tests.api.client import Api, as_json
@@ -136,7 +136,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 def serve(
     api: Api,
     *,
-    app: FastAPI | None = None,
+    app: ASGIApp | None = None,
     request_limit_s: float = 30,
     trusted_proxies: str = "127.0.0.1",
     max_waiting: int = 1000,

@@ -19,6 +19,8 @@ from kns.http.answers import JsonAnswer
 from kns.http.middleware import MAX_BODY_BYTES, BodyReader
 from kns.http.server import BoundedHttp
 from kns.model.errors import UnavailableError
+from kns.model.job.conditions import Reason
+from kns.web.wake_page import Visits, WakePages
 from tests.api.client import Api, as_json, assert_refused
 from tests.api.hostile.served import CREDENTIALS, Served, chunked, get, post, read_answer, read_to_the_end, serve
 from tests.builders import a_job
@@ -145,6 +147,53 @@ def test_a_body_that_no_route_reads_does_not_reset_the_connection_either(
         assert read_answer(connection).status == status
         assert read_to_the_end(connection) == b""
     patient.assert_unharmed()
+
+
+@pytest.fixture
+def asleep(observed: StringIO, caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
+    """Every address is that of a job that is asleep, except the one of the probe `/live`."""
+    api = Api()
+    job = a_job().resting(Reason.ASLEEP).build()
+    visits = Visits(
+        find_job=lambda _, path: None if path in ("/live", "/") else job,
+        is_jobs_host=lambda _: False,
+        wake=lambda job: api.jobs.set_sleep(job, asleep=False),
+    )
+    with serve(api, app=WakePages(api.app, visits, clock=api.clock)) as served:
+        served.log, served.libraries = observed, caplog
+        yield served
+
+
+def test_a_body_for_a_job_that_is_asleep_does_not_reset_the_connection_either(asleep: Served) -> None:
+    length = 3 * MAX_BODY_BYTES
+    head = get("/run", f"Content-Length: {length}", "User-Agent: kube-probe/1.36", method="POST")
+    with asleep.connect() as connection:
+        connection.sendall(head + b"x" * length)
+        assert read_answer(connection).status == 503
+        assert read_to_the_end(connection) == b""
+    asleep.assert_unharmed()
+
+
+def test_what_follows_a_body_for_a_job_that_is_asleep_is_a_request_of_its_own(asleep: Served) -> None:
+    sent = get("/run", "Content-Length: 9", "User-Agent: kube-probe/1.36", method="POST") + b"GET /live"
+    with asleep.connect() as connection:
+        connection.sendall(kept(sent) + get("/live"))
+        assert [read_answer(connection).status for _ in range(2)] == [503, 200]
+    asleep.assert_unharmed()
+
+
+@pytest.mark.parametrize("server", ["patient", "asleep"])
+def test_behind_a_length_and_chunks_nothing_is_read_as_a_request(server: str, request: pytest.FixtureRequest) -> None:
+    """A proxy that believes the length passes on what kns would answer as a second request."""
+    served: Served = request.getfixturevalue(server)
+    hidden = b"0\r\n\r\n" + get("/live")
+    with served.connect() as connection:
+        connection.sendall(kept(post("jobs", b"", "Transfer-Encoding: chunked")).replace(b": 0", b": %d" % len(hidden)))
+        connection.sendall(hidden)
+        answer = read_answer(connection)
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert read_to_the_end(connection) in (b"", b"(reset)")
+    served.assert_unharmed()
 
 
 def test_the_rest_of_a_refused_body_is_not_awaited_for_longer_than_a_request(observed: StringIO) -> None:
