@@ -81,7 +81,14 @@ def test_a_request_that_never_ends_is_ended(hasty: Served) -> None:
 
 
 @pytest.mark.proves("security", "send a byte now and then, never finish a request, never read the answer")
-@pytest.mark.parametrize("sent", [b"GET /live HTTP/1.1\r\n", post("jobs", b"x" * 4_000_000)[:200]])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /live HTTP/1.1\r\n",
+        post("jobs", b"x" * 4_000_000)[:200],
+        get("/kns/cluster/7/api/v1/pods", "Content-Length: 4000000", method="PUT"),
+    ],
+)
 def test_a_byte_now_and_then_extends_nothing(hasty: Served, sent: bytes) -> None:
     """The client sends until it is cut off. If it never were, the loop would end."""
     with hasty.connect() as connection:
