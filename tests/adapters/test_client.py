@@ -147,6 +147,26 @@ def test_each_answer_has_its_error(
     assert caught.type is error
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_redirect_is_no_success_and_is_not_followed(
+    server: ApiServer, client: KubeClient, method: str, status: int
+) -> None:
+    """The API of a job's cluster chooses the target, and the credentials are not for it."""
+    elsewhere = f"{server.url}/elsewhere"
+    for discard in (False, True):
+        server.script(method, "/one", Answer(status, b"", {"Location": elsewhere}))
+        with pytest.raises(UnavailableError, match=f"{method} {PATH}: {status}, the API redirects to {elsewhere}"):
+            client.request(method, PATH, body=None if method == "GET" else {}, discard=discard)
+    assert [seen.path for seen in server.seen] == [PATH] * 2
+
+
+def test_a_stream_is_not_redirected(server: ApiServer, client: KubeClient) -> None:
+    server.script("GET", "/pods", Answer(307, b"", {"Location": f"{server.url}/elsewhere"}))
+    with pytest.raises(UnavailableError, match="the API redirects"):
+        list(client.stream_lines("/api/v1/pods", query={}, read_timeout_s=PATIENCE_S))
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("\u00b2", None)],

@@ -55,6 +55,7 @@ class Bounds:
 HOST_BOUNDS = Bounds(max_bytes=64 * 1024 * 1024, total_s=None)
 NESTED_BOUNDS = Bounds(max_bytes=512 * 1024, total_s=5.0)  # the tenant controls the API of a virtual cluster
 _CHUNK_BYTES = 65536
+_REDIRECT = 300  # the first status that is no success
 
 
 class KubeClient:
@@ -136,13 +137,13 @@ class KubeClient:
         with limit_call(self._bounds.total_s, self._bounds.max_bytes) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
             self.server_time.observe(response.headers)
-            if discard and response.status < 400:
+            if discard and response.status < _REDIRECT:
                 response.close()
                 return b""
             data = self._read(what, response)
             if is_over():  # truncated headers look like an answer without a body
                 raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")
-        if response.status >= 400:
+        if response.status >= _REDIRECT:
             raise error_from_status(what, response.status, data, response.headers)
         return data
 
@@ -199,7 +200,7 @@ class KubeClient:
         """
         said = f"GET {path} ({what})"
         response = self._send(said, "GET", path, query, None, JSON, read_timeout_s, ANY)
-        if response.status >= 400:
+        if response.status >= _REDIRECT:
             try:
                 raise error_from_status(said, response.status, self._read(said, response), response.headers)
             finally:

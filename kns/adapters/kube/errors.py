@@ -37,12 +37,15 @@ _QUOTA_OR_ADMISSION = (
 
 def error_from_status(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KnsError:
     """
-    The error for an answer with status 400 or higher. `what` is the attempted call, like `apply LimitRange
-    kns-job-7/x`.
+    The error for an answer with status 300 or higher. `what` is the attempted call, like `apply LimitRange
+    kns-job-7/x`. A redirect is not followed, because the credentials are for this server.
 
     409 means a name that is taken (reason AlreadyExists), or a concurrent change. 403 means a missing right, or a quota
     or admission rule that refused the object.
     """
+    if status < 400:
+        target = clip(headers.get("Location", "nowhere"), 200)
+        return UnavailableError(f"{what}: {status}, the API redirects to {target}, which is not followed")
     answer = _read_status(body)
     said = str(answer.get("message") or body[:200].decode("utf-8", "replace"))
     message = f"{what}: {status}, {clip(said)}"
