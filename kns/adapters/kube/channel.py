@@ -29,6 +29,7 @@ _INPUT, _OUTPUT, _ERRORS, _END, _CLOSE = 0, 1, 2, 3, 255
 _PIECE_BYTES = 8 * 1024
 _MOST_OUTPUT_BYTES = 4096  # of a command, which is shown to people; the rest is read and dropped
 _UNKNOWN_CODE = -1
+_SWITCHED = 101
 
 
 def run_command(
@@ -108,6 +109,10 @@ def _connect(
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise UnavailableError(f"{what}: no answer ({clip(f'{type(error).__name__}: {error}')})") from error
     try:
+        status = connection.getstatus()
+        if status != _SWITCHED:  # a redirect, which versions of the library below 1.9 take for a success
+            headers = {str(key): str(value) for key, value in (connection.getheaders() or {}).items()}
+            raise error_from_status(what, status or 0, b"", headers)
         yield connection
     finally:
         with contextlib.suppress(websocket.WebSocketException, OSError):
