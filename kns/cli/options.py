@@ -1,5 +1,6 @@
 """Arguments and options of several commands."""
 
+import contextlib
 import re
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from kns.client import JobRef
 from kns.model import names
 from kns.model.appdef.versions import parse_versions
 from kns.model.errors import InvalidInputError
+from kns.model.reading.duration import MAX_WALLTIME_S
 
 
 def _check_versions(text: str) -> str:
@@ -50,8 +52,20 @@ Output = Annotated[
     Format | None,
     typer.Option("--output", "-o", help="Form of the result.", show_default="table", case_sensitive=False),
 ]
+LONGEST_TIMEOUT_S = MAX_WALLTIME_S  # no job lives longer by its walltime
+
+
+def read_timeout(text: str) -> float:
+    """Seconds. A time that never ends, or is no number, would make a command wait forever."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= LONGEST_TIMEOUT_S:
+            return seconds
+    raise typer.BadParameter(f"{text!r} is not a number of seconds from 0 to {LONGEST_TIMEOUT_S}")
+
+
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this time; exit status 7.")
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", parser=read_timeout, help="Give up after this time; exit status 7."),
 ]
 _NUMBER = re.compile(r"#?([0-9]{1,18})")
 

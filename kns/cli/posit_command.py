@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.options import AUTHORS
+from kns.cli.options import AUTHORS, read_timeout
 from kns.cli.preflight_command import report
 from kns.cli.report import escape
 from kns.cli.screen import Format
@@ -139,7 +139,10 @@ def _add_run(app: typer.Typer, load_tools: Callable[[], Any]) -> None:
         cpus: Annotated[str | None, typer.Option("--cpus", help="Processors, such as 0.5.")] = None,
         mem_mb: Annotated[str | None, typer.Option("--mem-mb", help="Megabytes of memory.")] = None,
         program: Annotated[str | None, typer.Option("--program", help="The plugin's program.")] = None,
-        timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait for the end.")] = None,
+        timeout: Annotated[
+            float | None,
+            typer.Option("--timeout", metavar="SECONDS", parser=read_timeout, help="Seconds to wait for the end."),
+        ] = None,
         options: _Arguments = None,
     ) -> None:
         """

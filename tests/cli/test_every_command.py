@@ -18,6 +18,7 @@ import pytest
 import typer
 import yaml
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from kns.cli.app import app
 from kns.cli.posit_command import add_posit
@@ -394,3 +395,23 @@ OF_JOBS = [row for row in OF_SITE if any(word in "789" for word in row.words)]
 def test_a_job_that_does_not_exist_is_status_4(row: Row, world: World) -> None:
     words = tuple("99" if word in ("7", "8", "9") else word for word in row.words)
     assert "there is no such job" in _refuse(world, replace(row, words=words), 4)
+
+
+def _list_options(group: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _list_options(command, (*prefix, name))
+        else:
+            yield from (((*prefix, name), each) for each in command.params if each.param_type_name == "option")
+
+
+_OPTIONS = list(_list_options(get_command(PROGRAM)))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "soon", ""])
+@pytest.mark.parametrize("command", [path for path, param in _OPTIONS if "--timeout" in param.opts], ids=" ".join)
+def test_a_timeout_ends_some_time(command: tuple[str, ...], value: str) -> None:
+    result = CliRunner().invoke(PROGRAM, [*command, f"--timeout={value}"])
+    assert result.exit_code == 2
+    assert "invalid value for '--timeout'" in result.output
+    assert "is not a number of seconds from 0 to 359999999" in result.output
