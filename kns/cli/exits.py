@@ -5,6 +5,8 @@ Exit statuses, and how errors of the client become one sentence and a status. do
 import errno
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NoReturn, cast
 
@@ -63,16 +65,18 @@ class KnsGroup(TyperGroup):
         except UnicodeEncodeError:
             _end(Exit.USAGE, "an argument is not in UTF-8")
         try:
-            return super().make_context(info_name, args, *rest, **options)
+            with _ended_by_output():  # it shows help and version
+                return super().make_context(info_name, args, *rest, **options)
         except _UsageError as error:
             _end_usage(error)
 
     def invoke(self, ctx: Any) -> Any:  # typer's own class for it has no public name
         try:
-            try:
-                return super().invoke(ctx)
-            finally:
-                sys.stdout.flush()
+            with _ended_by_output():
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    sys.stdout.flush()
         except _UsageError as error:
             _end_usage(error)
         except CommandError as error:
@@ -85,15 +89,29 @@ class KnsGroup(TyperGroup):
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Terminated as error:
             raise typer.Exit(128 + error.number) from None
-        except BrokenPipeError:
-            # What is still in the buffer would fail once more, when the interpreter ends.
-            sys.stdout = io.StringIO()
-            raise typer.Exit(Exit.UNREAD) from None
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            sys.stdout = io.StringIO()
-            _end(Exit.FAILED, f"the output is not complete: {error.strerror}")
+
+
+@contextmanager
+def _ended_by_output() -> Iterator[None]:
+    """
+    End the program if its output cannot be written. What is still in the buffer is dropped, because it would fail once
+    more when the interpreter ends.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # rich ends the program with status 1 for it
+            raise
+        sys.stdout = io.StringIO()
+        raise typer.Exit(Exit.UNREAD) from None
+    except BrokenPipeError:
+        sys.stdout = io.StringIO()
+        raise typer.Exit(Exit.UNREAD) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        sys.stdout = io.StringIO()
+        _end(Exit.FAILED, f"the output is not complete: {error.strerror}")
 
 
 def _end_usage(error: typer.BadParameter) -> NoReturn:

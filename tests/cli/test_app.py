@@ -144,20 +144,27 @@ def test_ctrl_c_at_a_prompt_is_status_130(terminal: Terminal, monkeypatch: pytes
     assert (result.exit_code, result.output) == (Exit.INTERRUPTED, "")
 
 
+_OUTPUTS = (("profiles", "--output", "json"), ("profiles",), ("--help",), ("watch", "--help"), ("--version",))
+
+
+@pytest.mark.parametrize("args", _OUTPUTS, ids=" ".join)
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["written at the end", "written at once"])
-def test_a_reader_that_has_ended_ends_the_command_quietly(nobody_folder: Path, environ: dict[str, str]) -> None:
+def test_a_reader_that_has_ended_ends_the_command_quietly(
+    nobody_folder: Path, environ: dict[str, str], args: tuple[str, ...]
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "kns", "profiles", "--output", "json"]
+    command = [sys.executable, "-m", "kns", *args]
     env = {"PATH": os.environ["PATH"], "KNS_CONFIG_DIR": str(nobody_folder), **environ}
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, check=False, timeout=PATIENCE_S)
     os.close(writer)
     assert (done.returncode, done.stderr) == (Exit.UNREAD, b"")
 
 
+@pytest.mark.parametrize("args", _OUTPUTS, ids=" ".join)
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["written at the end", "written at once"])
-def test_a_full_disk_is_one_line(nobody_folder: Path, environ: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "kns", "profiles", "--output", "json"]
+def test_a_full_disk_is_one_line(nobody_folder: Path, environ: dict[str, str], args: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "kns", *args]
     env = {"PATH": os.environ["PATH"], "KNS_CONFIG_DIR": str(nobody_folder), **environ}
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=env, check=False, timeout=PATIENCE_S)
