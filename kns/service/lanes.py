@@ -12,6 +12,7 @@ from kns.service.errors import TooManyRequestsError
 
 MOST_OF_USER = 64  # open requests of one user on this replica: three programs like k9s, with 20 watches each
 MOST_OF_JOB = 64  # of all users of one job
+MOST_LARGE_OF_USER = 4  # of these with a large body: each holds it until its answer ends, in memory that all share
 MOST = 256  # of all; each costs about 200 KiB, two connections and their buffers
 BYTES_PER_S = 16 * 1024 * 1024  # of a user: answers and WebSocket messages; costs about a tenth of a core
 _AGAIN_AFTER_S = 1.0
@@ -29,9 +30,9 @@ class Lanes:
         return self._open["all", None]
 
     @contextmanager
-    def enter(self, username: str, number: int) -> Iterator[None]:
+    def enter(self, username: str, number: int, *, is_large: bool = False) -> Iterator[None]:
         """
-        One request for the duration of the block.
+        One request for the duration of the block. `is_large`: its body counts against what all bodies may hold.
 
         Raises:
             TooManyRequestsError: too many are open.
@@ -40,6 +41,7 @@ class Lanes:
             ("user", username): MOST_OF_USER,
             ("job", number): MOST_OF_JOB,
             ("all", None): MOST,
+            **({("large", username): MOST_LARGE_OF_USER} if is_large else {}),
         }
         if any(self._open[key] >= most for key, most in keys.items()):
             raise TooManyRequestsError(_AGAIN_AFTER_S)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from kns import metrics
+from kns.http.middleware import SMALL_BODY_BYTES
 from kns.model.errors import NotFoundError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.service import lanes
@@ -236,6 +237,19 @@ def test_open_requests_are_bounded_and_freed(
     assert refused.headers["retry-after"] == "1"
     assert ask(api).status_code == 200
     assert access.lanes.open == 0
+
+
+def test_one_user_does_not_hold_the_memory_of_all_bodies(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster whose user has changed it may answer for hours, and the body is held meanwhile."""
+    monkeypatch.setattr(lanes, "MOST_LARGE_OF_USER", 1)
+    access = api.ports.clusters
+    assert access is not None
+    large = b"x" * (SMALL_BODY_BYTES + 1)
+    with access.lanes.enter("user1", 99, is_large=True):
+        assert_status(ask(api, method="POST", content=large), 429, "Too many")
+        assert ask(api, method="POST", content=large[1:]).status_code == 200
+    with access.lanes.enter("user2", 99, is_large=True):
+        assert ask(api, method="POST", content=large).status_code == 200
 
 
 def test_other_upgrades_and_methods(api: Api) -> None:

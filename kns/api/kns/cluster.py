@@ -36,6 +36,7 @@ from kns.http.errors import (
     HttpError,
     build_response,
 )
+from kns.http.middleware import SMALL_BODY_BYTES
 from kns.http.routes import Routes
 from kns.logs import get_logger
 from kns.model.catalog.catalog import User
@@ -161,13 +162,13 @@ class _Visit:
     lanes: Lanes
 
     @contextmanager
-    def enter(self, kind: str) -> Iterator[None]:
+    def enter(self, kind: str, *, is_large: bool = False) -> Iterator[None]:
         """
         Raises:
             TooManyRequestsError: too many are open.
         """
         try:
-            with self.lanes.enter(self.username, self.location.number):
+            with self.lanes.enter(self.username, self.location.number, is_large=is_large):
                 metrics.set_relayed_open(self.lanes.open)
                 try:
                     yield
@@ -305,7 +306,7 @@ class _Relayed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._visit.enter("request"):
+            with self._visit.enter("request", is_large=len(self._request.body) > SMALL_BODY_BYTES):
                 await _run_until_first(self._pump(scope, receive, send), self._visit.guard(), _await_end(receive))
         except KnsError as error:
             await render_status(scope, _explain(error))(scope, receive, send)
