@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kns.adapters.kube import relay
 from kns.adapters.kube.relay import KubeJobClusters
 from kns.model.errors import UnavailableError
 from kns.model.job.location import Location
@@ -91,6 +92,23 @@ def test_the_time_limit_closes_the_connection(mute: Mute) -> None:
         with pytest.raises(UnavailableError):
             await visiting
         await await_end(connection)
+        await clusters.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_kept_of_many_jobs_is_bounded(mute: Mute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may ask for the clusters of any number of jobs, one after the other."""
+    monkeypatch.setattr(relay, "MOST_LINKS", 2)
+    clusters, links = KubeJobClusters(lambda _: mute.access), []
+
+    async def run() -> None:
+        for number in range(1, 6):
+            async with clusters._link(Location(number, f"kns-job-{number}")) as link:
+                links.append(link)
+        assert [location.number for location in clusters._links] == [4, 5]
+        assert [location.number for location in clusters._read_at] == [4, 5]
+        assert [link.is_retired for link in links] == [True, True, True, False, False]
         await clusters.close()
 
     asyncio.run(run())

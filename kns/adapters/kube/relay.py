@@ -59,12 +59,10 @@ class KubeJobClusters:
         *,
         head_s: float = HEAD_S,
         again_s: float = AGAIN_S,
-        most_links: int = MOST_LINKS,
     ) -> None:
         self._find_access = find_access
         self._head_s = head_s
         self._again_s = again_s
-        self._most_links = most_links
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="relay")
         self._links: OrderedDict[Location, _Link] = OrderedDict()
         self._read_at: OrderedDict[Location, float] = OrderedDict()
@@ -156,7 +154,7 @@ class KubeJobClusters:
                 raise UnavailableError(f"the cluster of job {location.number} did not answer a moment ago; try again")
             self._read_at[location] = now
             self._read_at.move_to_end(location)
-            while len(self._read_at) > self._most_links:
+            while len(self._read_at) > MOST_LINKS:
                 self._read_at.popitem(last=False)
             task = self._making[location] = asyncio.create_task(self._read(location))
             task.add_done_callback(lambda done: self._made(location, done))
@@ -167,7 +165,7 @@ class KubeJobClusters:
         if task.cancelled() or task.exception() is not None:
             return
         self._links[location] = task.result()
-        while len(self._links) > self._most_links:
+        while len(self._links) > MOST_LINKS:
             self._forget(*next(iter(self._links.items())))
 
     async def _read(self, location: Location) -> "_Link":
