@@ -154,6 +154,14 @@ def test_an_answer_is_bounded_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
         _count(send)
 
 
+def test_an_answer_is_bounded_in_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "MOST_SERIES", 6)
+    assert _count(TRAEFIK) == {"kns-job-7": 16, "kns-job-8": 5}
+    monkeypatch.setattr(traffic, "MOST_SERIES", 5)
+    with pytest.raises(UnavailableError, match="or 5 series"):
+        _count(TRAEFIK)
+
+
 def test_an_answer_is_bounded_in_time() -> None:
     class Hasty(FakeClock):
         def monotonic(self) -> float:
