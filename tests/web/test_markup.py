@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from kns.web.catalog import MAX_ICON_BYTES
 from kns.web.site import PREFIX
 from kns.web.text import MOST_SHOWN
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
@@ -75,6 +76,16 @@ def test_an_icon_that_may_contain_script_is_not_shown() -> None:
     image = {"type": "image/svg+xml", "data": "PHN2Zy8+"}
     ui.api.catalog.catalog = a_catalog(apps={"evil": an_app(an_appdef(image=image))})
     assert ui.browser("user1").get(f"{PREFIX}/apps/evil/icon").status_code == 404
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_ICON_BYTES, 200), (MAX_ICON_BYTES + 4, 404)])
+def test_a_large_icon_is_not_shown(size: int, status: int) -> None:
+    ui = Ui()
+    image = {"type": "image/png", "data": "A" * size}
+    ui.api.catalog.catalog = a_catalog(apps={"large": an_app(an_appdef(image=image))})
+    browser, icon = ui.browser("user1"), f"{PREFIX}/apps/large/icon"
+    assert browser.get(icon).status_code == status
+    assert (icon in browser.get(f"{PREFIX}/apps").text) is (status == 200)
 
 
 def test_a_help_page_is_shown_without_what_could_act(ui: Ui) -> None:
