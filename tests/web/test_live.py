@@ -1,5 +1,7 @@
 """The streams that keep pages current: who hears of what, their bounds, and their end."""
 
+import asyncio
+import itertools
 import socket
 from collections.abc import Callable
 from itertools import islice
@@ -146,6 +148,31 @@ def test_output_that_grows_is_announced_while_the_job_deploys(ui: Ui) -> None:
         page.close()
 
 
+def test_few_outputs_are_read_in_a_turn_and_each_in_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many jobs that start at the same time do not burden the host's API."""
+    monkeypatch.setattr(live, "OUTPUTS_PER_TURN", 2)
+    read: list[str] = []
+    pages = live.LivePages(read_job=lambda _: None, read_mark=read.append)
+    sleep, turns = asyncio.sleep, list[int]()
+
+    async def begin_turn(_: float) -> None:
+        turns.append(len(read))
+        if len(turns) == 4:
+            pages.close()  # effective after this turn
+        await sleep(0)
+
+    async def follow() -> None:
+        for number in range(1, 6):
+            pages.listen("user1", job=a_job().numbered(number).started().build())
+        assert pages._outputs is not None
+        await pages._outputs
+
+    monkeypatch.setattr(asyncio, "sleep", begin_turn)
+    asyncio.run(follow())
+    assert turns == [0, 2, 4, 6]
+    assert read == [f"kns-job-{number}" for number in (1, 2, 3, 4, 5, 1, 2, 3)]
+
+
 def test_the_output_of_a_serving_job_is_not_read_for_its_pages(ui: Ui) -> None:
     from kns.model.job.conditions import ConditionType
 
@@ -172,6 +199,21 @@ def test_too_many_pages_of_a_user_are_refused_and_others_are_not(monkeypatch: py
         pages[0].close()
         wait_until(lambda: len(ui.live) == 2)
         assert Listening(address, browser, JOB_STREAM).answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("users", "most"), [(["user1"], live.MAX_STREAMS_OF_USER), ([str(n) for n in range(5000)], live.MAX_STREAMS)]
+)
+def test_the_pages_of_a_user_and_of_all_users_are_bounded(users: list[str], most: int) -> None:
+    pages = live.LivePages(read_job=lambda _: None, read_mark=lambda _: None)
+
+    async def listen() -> None:
+        for _, user in zip(range(5000), itertools.cycle(users), strict=False):
+            pages.listen(user)
+
+    with pytest.raises(live.TooManyPagesError):
+        asyncio.run(listen())
+    assert len(pages) == most
 
 
 def test_a_browser_that_vanishes_frees_its_place(ui: Ui) -> None:
