@@ -100,8 +100,11 @@ class Simulation:
         )
         return reconciler.reconcile(self.record)
 
-    def run(self, *, until: str, limit: int = 200) -> Result:
-        """Reconcile until the result is `until`. In between the world settles, and the time of the requeue passes."""
+    def run(self, *, until: str, limit: int = 200, meanwhile: Callable[[], object] = lambda: None) -> Result:
+        """
+        Reconcile until the result is `until`, at most `limit` times. In between the world settles, the time of the
+        requeue passes, and `meanwhile` is called.
+        """
         seen = []
         for _ in range(limit):
             try:
@@ -113,7 +116,8 @@ class Simulation:
                 return result
             self.host.settle()
             self.clock.advance(result.requeue_after_s or 0.1)
-        raise AssertionError(f"never came to {until}: {seen[-10:]}")
+            meanwhile()
+        raise AssertionError(f"never came to {until}: {seen[-10:]}\n{self.describe()}")
 
     def live(self, seconds: int) -> None:
         """Reconcile once a second for a while."""
@@ -149,7 +153,13 @@ class Simulation:
                 return
             self.host.settle()
             self.clock.advance(1)
-        raise AssertionError(self.job.status)
+        raise AssertionError(self.describe())
+
+    def describe(self) -> str:
+        """What a failure shows: the conditions of the job, and what is left to remove."""
+        job = self.store.get(self.record)
+        conditions = "\n".join(map(str, job.status.conditions)) if job else "the record is gone"
+        return f"{conditions}\non the host: {self.host.left}"
 
     @property
     def job(self) -> Job:

@@ -8,6 +8,8 @@ from kns.ports import Object
 from tests.fakes.host import FakeHost
 from tests.flow.conftest import Simulation, new_fakes
 
+MOST_CALLS = 100  # of one method in the life of a job; a test that interrupts each ends before
+
 
 class Crash(BaseException):
     """The process died. No code in it may catch this."""

@@ -135,9 +135,7 @@ def test_a_long_spawn_takes_no_time_from_the_init_pod(sim: Simulation, job: JobB
     _spawn(sim, job, reconciles=300)
     assert INIT_JOB in sim.host.left
     sim.host.control_plane_down = False
-    while not sim.job.status.is_true(ConditionType.PREPARED):
-        sim.host.settle()
-        sim.step()
+    sim.live_until(lambda: sim.job.status.is_true(ConditionType.PREPARED))
     since = sim.clock.now()
     sim.run(until="ended")
     assert sim.job.status.reason == Reason.IMAGE_NOT_PULLABLE
@@ -148,9 +146,7 @@ def test_a_job_that_an_earlier_release_prepared_gets_the_mark(sim: Simulation, j
     """It has no mark for the init pod, which would wait in vain."""
     sim.submit(job)
     sim.run(until="wait")
-    while not sim.job.status.is_true(ConditionType.PREPARED):
-        sim.host.settle()
-        sim.step()
+    sim.live_until(lambda: sim.job.status.is_true(ConditionType.PREPARED))
     sim.virtual.marks.clear()
     if INIT_JOB in sim.host.left:
         sim.host.drop(Kind.JOB, JOB, "kns-init")

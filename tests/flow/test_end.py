@@ -385,7 +385,7 @@ def test_a_large_surplus_goes_in_small_parts_and_each_record_once(sim: Simulatio
     sim.submit(job.numbered(200))
     sim.store.request_stop(sim.job, StopReason.TERMINATE)
     result, parts = sim.run(until="retained"), []
-    while True:
+    for _ in range(surplus):
         deleted = [write for write in sim.store.writes if write.startswith("delete ")]
         parts.append(len(deleted))
         assert result.requeue_after_s is not None

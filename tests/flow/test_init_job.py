@@ -183,10 +183,7 @@ def test_an_image_that_stays_unavailable_ends_the_job_at_the_limit(sim: Simulati
     sim.host.pull_error = "manifest unknown"
     sim.submit(job)
     sim.run(until="wait")
-    while sim.job.status.stuck is None:
-        sim.host.settle()
-        sim.clock.advance(1)
-        sim.step()
+    sim.live_until(lambda: sim.job.status.stuck is not None)
     since = sim.job.status.stuck.since
     _put_event(sim, "Pulling")
     sim.clock.advance(1)
@@ -242,10 +239,7 @@ def test_a_pod_that_got_its_node_late_has_time_for_its_network(sim: Simulation, 
 def test_an_error_of_the_host_does_not_extend_the_wait(sim: Simulation, job: JobBuilder) -> None:
     sim.host.pull_error = "manifest unknown"
     sim.submit(job)
-    while sim.job.status.stuck is None:
-        sim.host.settle()
-        sim.clock.advance(1)
-        sim.step()
+    sim.live_until(lambda: sim.job.status.stuck is not None)
     before = sim.job.status.stuck
     observe = sim.host.observe
     sim.host.observe = _fail  # type: ignore[method-assign, assignment]

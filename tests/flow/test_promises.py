@@ -28,10 +28,7 @@ def _shut_down_and_terminated(sim: Simulation) -> None:
 
 def _shut_down_while_it_deploys(sim: Simulation) -> None:
     sim.host.init_exit = None
-    while sim.job.status.substatus is not Substatus.DEPLOYING:
-        sim.run(until="wait")
-        sim.host.settle()
-        sim.clock.advance(1)
+    sim.live_until(lambda: sim.job.status.substatus is Substatus.DEPLOYING)
     assert sim.job.status.job_status is JobState.PROCESSING
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
 
@@ -110,13 +107,8 @@ def test_what_a_job_is_busy_with_is_told_in_this_order(sim: Simulation, job: Job
     seen: list[int] = []
     sim.submit(job)
     for until in ("serving", "retained"):
-        while True:
-            result = sim.step()
-            seen.append(int(sim.job.status.substatus))
-            if result.summary == until:
-                break
-            sim.host.settle()
-            sim.clock.advance(result.requeue_after_s or 0.1)
+        sim.run(until=until, meanwhile=lambda: seen.append(int(sim.job.status.substatus)))
+        seen.append(int(sim.job.status.substatus))
         if until == "serving":
             assert seen[-1] == Substatus.NONE
             sim.store.request_stop(sim.job, StopReason.TERMINATE)

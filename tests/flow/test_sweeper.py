@@ -16,7 +16,7 @@ from kns.stages.swept import SWEPT
 from tests.builders import JobBuilder, a_job
 from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import SITE, Simulation
-from tests.flow.interruptions import Crash, fresh, interrupt
+from tests.flow.interruptions import MOST_CALLS, Crash, fresh, interrupt
 
 GRACE_S = 900
 SYSTEM = f"Namespace /{SITE.system_namespace}"
@@ -96,13 +96,14 @@ def test_a_job_that_lives_is_not_touched(sim: Simulation, job: JobBuilder) -> No
     one, realm = a_simulation(sim)
     one.submit(job)
     sweeper = a_sweeper(one, grace_s=0)
+
+    def sweep() -> None:
+        before = [*one.host.calls], [*realm.calls]
+        sweeper.sweep()
+        assert (one.host.calls, realm.calls) == before
+
     for until in ("serving", "retained"):
-        while (result := one.step()).summary != until:
-            one.host.settle()
-            one.clock.advance(result.requeue_after_s or 0.1)
-            before = [*one.host.calls], [*realm.calls]
-            sweeper.sweep()
-            assert (one.host.calls, realm.calls) == before
+        one.run(until=until, meanwhile=sweep)
         one.store.request_stop(one.job, StopReason.SHUTDOWN)
     assert (left(one), realm.clients) == ([], {})
 
@@ -145,9 +146,7 @@ def test_a_sweep_that_is_interrupted_anywhere_is_made_up_by_the_next(
     before: bool,
     error: type[BaseException],
 ) -> None:
-    call = 0
-    while True:
-        call += 1
+    for call in range(1, MOST_CALLS):
         one, realm = a_simulation(sim)
         one.submit(job)
         one.run(until="serving")
@@ -161,4 +160,4 @@ def test_a_sweep_that_is_interrupted_anywhere_is_made_up_by_the_next(
         assert (left(one), realm.clients) == ([], {})
         if used() < call:
             break
-    assert call > 1
+    assert 1 < call < MOST_CALLS - 1

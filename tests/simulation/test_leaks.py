@@ -90,8 +90,8 @@ def _live(world: Installation, chance: random.Random, numbers: Sequence[int]) ->
 def _check_queue(world: Installation) -> None:
     """Keys of deleted jobs become due once more and then disappear."""
     world.clock.advance(world.site.retention_s)
-    while world.process.queue._ready or world.process.queue._due:  # the process may die here, and another one starts
-        world.work()
+    # The process may die here, and another one starts.
+    world.work_until(lambda: not (world.process.queue._ready or world.process.queue._due))
     queue = world.process.queue
     queue._promote_due()
     kept = (queue._heap, queue._due, queue._busy, queue._again, queue._failures)

@@ -171,7 +171,9 @@ def test_what_holds_the_removal_of_a_job_that_was_kept_long_is_noted_soon(house:
         house.script.outcomes = {"remove ground": [Wait(5, Reason.REMOVING, text)] * 200}
         end = house.sim.clock.now() + timedelta(minutes=11)
         while house.sim.clock.now() < end:
-            house.sim.clock.advance(house.step().requeue_after_s or 0.0)
+            after_s = house.step().requeue_after_s
+            assert after_s, "time would stand still"
+            house.sim.clock.advance(after_s)
         removed = house.sim.job.status.condition(ConditionType.REMOVED)
         assert removed is not None
         assert removed.message == text
