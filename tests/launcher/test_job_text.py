@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -127,7 +128,9 @@ def test_a_small_frame_overtakes_large_ones(monkeypatch: pytest.MonkeyPatch) -> 
     assert sink.began.wait(PATIENCE_S)
     threads[1].start()
     threads[2].start()
+    deadline = time.monotonic() + PATIENCE_S
     while not outbox._turns._small:  # the third thread waits now, and the second behind it
+        assert time.monotonic() < deadline
         threads[2].join(0.01)
     sink.go.set()
     for thread in threads:

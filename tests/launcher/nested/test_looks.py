@@ -101,8 +101,7 @@ def test_a_cluster_that_fails_for_days_is_still_asked_seldom(world: World) -> No
 def test_a_record_that_is_deleted_by_hand_is_forgotten(world: World) -> None:
     job_id = world.run()
     world.host.drop("/apis/batch/v1", "jobs", NAMESPACE, job_id)
-    while world.records.find_job(job_id) is not None:
-        world.stop.wait(0.01)
+    world.wait_for(lambda: world.records.find_job(job_id) is None)
     assert world.nested.looks._list_due() == []
     assert world.nested._known.list_ids() == set()
 
