@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kns import metrics
+from kns import metrics, prepare
 from kns.model import names
 from kns.model.findings import Severity
 from kns.model.job.pool import parse_pools
@@ -12,7 +12,7 @@ from kns.objects.prepared_state import read_state_map
 from kns.ports import Kind, Object
 from kns.prepare import CHECK_S, FAILED_S, IDLE_S, RUNNING_S, StateKeeper, await_states, list_wanted_versions
 from kns.stages.prepared import StateOutcome, prepare_states
-from tests.builders import JobBuilder
+from tests.builders import JobBuilder, a_job
 from tests.fakes.host import FakeHost
 from tests.flow.conftest import Simulation
 from tests.flow.interruptions import Crash, interrupt
@@ -169,6 +169,20 @@ def test_a_state_that_no_job_needs_any_more_is_not_counted(
 def test_the_versions_of_pools_and_of_starting_jobs_are_wanted(sim: Simulation, job: JobBuilder) -> None:
     sim.submit(job.with_nested(kubernetes_version="v1.34"))
     assert list(list_wanted_versions(sim.store, parse_pools("any=1,any@1.35=1,any@1.33=0"))) == ["", "v1.35", "v1.34"]
+
+
+def test_few_starting_jobs_are_asked_for_their_version(sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper's step comes again and again, and a site may have thousands of jobs that start."""
+    monkeypatch.setattr(prepare, "MOST_STARTING", 2)
+    for number in range(1, 5):
+        sim.store.add(a_job().numbered(number).with_nested(kubernetes_version=f"v1.3{number}").build())
+    assert len(list(list_wanted_versions(sim.store, ()))) == 2
+
+
+def test_few_states_are_made_at_a_time(sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "MOST_VERSIONS", 1)
+    _keeper(sim, "v1.35").step()
+    assert [call.rpartition("/")[2] for call in sim.host.calls if "Job" in call] == ["kns-prepare-v1-36-0"]
 
 
 def test_a_state_that_somebody_deleted_is_made_again(prepared: Simulation) -> None:

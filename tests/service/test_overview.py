@@ -9,6 +9,7 @@ from kns.model.errors import ForbiddenError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
 from kns.ports import Kind, Object, PoolState, Share
+from kns.service import overview
 from kns.service.errors import NotPermittedError
 from kns.service.overview import KEPT_S, LEAST_SAMPLES, UsualDurations, list_all_live, read_allowance, read_overview
 from tests.api.client import Api
@@ -134,6 +135,16 @@ def test_too_few_jobs_have_no_usual_duration() -> None:
     for number in range(1, LEAST_SAMPLES):
         api.add(an_ended(number, spawn_s=10))
     assert UsualDurations(api.clock).read(api.jobs, "hello") == {}
+
+
+def test_few_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may ask may ask for any app, whether it exists or not."""
+    monkeypatch.setattr(overview, "KEPT_APPS", 2)
+    api = Api()
+    usual = UsualDurations(api.clock)
+    for app in ("one", "two", "three"):
+        usual.read(api.jobs, app)
+    assert list(usual._answers) == ["two", "three"]
 
 
 def test_an_answer_is_kept_for_a_while() -> None:

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import APP_STARTS, CLUSTER_STARTS, Reason
 from kns.model.job.job import Job
-from kns.web.wake_page import MOST_ASKING, RETRY_S, Visits, WakePages
+from kns.web.wake_page import MOST_ASKING, MOST_SEGMENTS, RETRY_S, Visits, WakePages, list_prefixes
 from tests.builders import JobBuilder, a_job
 from tests.fakes.stores import FakeClock, MemoryJobStore
 
@@ -211,6 +211,11 @@ def test_a_job_below_a_path_is_found_by_it_and_only_there() -> None:
 @pytest.mark.parametrize("path", ["/ui/jobs", "/jarvice/jobs", "/ready", "/x" * 5000])
 def test_at_a_jobs_address_kns_shows_nothing_of_its_own(path: str) -> None:
     assert "the app of kns" not in Front().request(path=path).text
+
+
+def test_few_parts_of_a_path_are_compared() -> None:
+    """Each is looked up, and anybody may send a path of hundreds."""
+    assert len(list(list_prefixes("/a" * 500))) == MOST_SEGMENTS + 1
 
 
 @pytest.mark.parametrize("host", [HOST.upper(), f"{HOST}:8443", f"{HOST}."])

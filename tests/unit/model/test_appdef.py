@@ -154,6 +154,9 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "the limit of the container",
     ),
     "a retry in quotes": (with_item(retry="3"), f"{SECOND}.retry", "valid integer"),
+    "endless retries": (with_item(retry=10**9 + 1), f"{SECOND}.retry", "less than or equal to 1000000000"),
+    "an endless pause": (with_item(retry_sleep=10**9 + 1), f"{SECOND}.retry_sleep", "less than or equal to 1000000000"),
+    "too many variables": (an_appdef(variables={f"V{n}": {} for n in range(201)}), "variables", "at most 200"),
     "a pause below zero": (with_item(retry_sleep=-1), f"{SECOND}.retry_sleep", "greater than or equal to 0"),
 }
 

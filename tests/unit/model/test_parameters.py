@@ -102,6 +102,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "p.target",
         "the program of kns",
     ),
+    "an upload to a long path": ({"p": {"type": "UPLOAD", "target": "a" * 254}}, "p.target", "at most 253 letters"),
     "a key with a zero byte": ({"a\0": {}}, "a\0", "the key must not contain a zero byte"),
     "a variable of the system's": ({"PATH": {"variable": True}}, "PATH.variable", "rename the parameter"),
     "a variable of ours": ({"KNS_JOB_URL": {"variable": "true"}}, "KNS_JOB_URL.variable", "rename the parameter"),

@@ -15,7 +15,7 @@ from kns.model.errors import InvalidInputError
 from kns.model.job.inputs import MAX_PACKED_BYTES, inline_inputs, split_inputs, unpack_inputs
 from kns.model.job.job import JobSpec
 from kns.model.job.packed import _samples, pack_job, read_packed, unpack_job
-from kns.model.job.slim import RECORD_BYTES, VALUE_BYTES, measure, slim_submission
+from kns.model.job.slim import MAX_ITEMS, RECORD_BYTES, VALUE_BYTES, measure, slim_submission
 from tests.builders import JobBuilder, a_job
 
 KEYS = ["app", "application", "machine", "vault", "user", "job_label", "identity", "hpc", "jobsub", "licenses", "junk"]
@@ -39,8 +39,8 @@ DROPPED: list[tuple[str, dict[str, Any]]] = [
     ("an unknown key of an object", {"machine": {"type": "m", "junk": 1}}),
     ("a text that is too long", {"licenses": "x" * (VALUE_BYTES + 1)}),
     ("an object in an object", {"hpc": {"a": {"b": 1}}}),
-    ("a long list", {"hpc": [0] * 1000}),
-    ("a large object", {"hpc": {f"key-{number}": number for number in range(1000)}}),
+    ("a long list", {"hpc": [0] * (MAX_ITEMS + 1)}),
+    ("a large object", {"hpc": {f"{number}": 0 for number in range(MAX_ITEMS + 1)}}),
     ("an integer that Kubernetes cannot store", {"queue": 2**63}),
     ("a key", {"user": {"username": "u", "apikey": "k"}}),
     ("the password of a vault", {"vault": {"name": "v", "password": "p"}}),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kns.model.errors import InvalidInputError
 from kns.objects.prepared_state import (
     MAX_BYTES,
+    MAX_ROWS,
     build_database,
     build_state_files,
     build_state_map,
@@ -64,6 +65,13 @@ def test_a_state_with_a_secret_is_refused(secret: bytes) -> None:
 def test_a_stored_state_with_objects_of_one_cluster_is_refused(key: str) -> None:
     state = replace(a_state(), rows={**ROWS, key: b"value"})
     with pytest.raises(InvalidInputError, match="belongs to one cluster"):
+        check_state(state)
+
+
+def test_a_state_with_too_many_rows_is_refused() -> None:
+    """An API server of another release may store much more, and each job would begin with it."""
+    state = replace(a_state(), rows={**ROWS, **{f"/registry/clusterroles/{n}": b"x" for n in range(MAX_ROWS)}})
+    with pytest.raises(InvalidInputError, match="rows, more than 2000"):
         check_state(state)
 
 

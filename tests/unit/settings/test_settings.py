@@ -25,6 +25,8 @@ AN_EC_KEY = base64.b64encode(
     generate_private_key(SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 ).decode()
 
+_POOLS = ",".join(f"machine-{number}=1" for number in range(17))
+
 # variable: (field, default, (good text, its value), bad texts)
 TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "JARVICE_KNS_KEEP_VCLUSTERS": ("keep_vclusters", False, ("TRUE", True), ("yes-please", "1")),
@@ -149,7 +151,7 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         "pools",
         (),
         ("any=2, kns-large@1.35+shell=1", (PoolSize(2), PoolSize(1, "kns-large", "v1.35", shell=True))),
-        ("anything", "any=-1", "any=two", "any=1,any=2", "any@latest=1", "any=501", "+shell=1", "a b=1"),
+        ("anything", "any=-1", "any=two", "any=1,any=2", "any@latest=1", "any=501", _POOLS, "+shell=1", "a b=1"),
     ),
     "KNS_POOL_AT_ONCE": ("pool_at_once", 1, ("5", 5), ("0", "21")),
     "KNS_POOL_MAX_AGE": ("pool_max_age_s", 86_400, ("3600", 3600), ("0", "old")),
