@@ -210,10 +210,10 @@ class ApiServer(FaultyServer):
             self._delete(key)
             return Answer(200, self._objects.get(key, {"kind": "Status"}))  # an object that waits for its finalizers
         uid, version = (seen.body.get("metadata", {}).get(key) for key in ("uid", "resourceVersion"))
-        if old and uid is not None and uid != old["metadata"]["uid"]:
-            return failure(409, "Conflict", "the UID in the precondition does not match")
         if old and version is not None and version != old["metadata"]["resourceVersion"]:
             return failure(409, "Conflict", "the object has been modified; please apply your changes to the latest")
+        if old and uid is not None and uid != old["metadata"]["uid"]:
+            return failure(422, "Invalid", f'metadata.uid: Invalid value: "{uid}": field is immutable')
         new = seen.body if seen.method == "PUT" else _merge(old or {}, seen.body)
         if key[1] in _STATUS_APART and old is not None:
             apart = {"status": new.get("status", {})}

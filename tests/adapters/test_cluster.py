@@ -319,6 +319,10 @@ def test_a_workload_is_scaled_and_nothing_else_of_it_changes(host: Host, server:
     assert (sent.method, sent.headers["content-type"]) == ("PATCH", "application/merge-patch+json")
     assert sent.body == {"metadata": {"uid": uid}, "spec": {"replicas": 0}}
     assert host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "gone", 0, uid=uid) is None
+    assert host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "kns-job-7", 1, uid="another") is None
+    server.script("PATCH", "/kns-job-7", failure(422, "Invalid", "a policy of the site"))
+    with pytest.raises(RefusedError, match="a policy of the site"):
+        host.cluster.scale(Kind.STATEFUL_SET, "kns-job-7", "kns-job-7", 1, uid=uid)
 
 
 @pytest.mark.parametrize(

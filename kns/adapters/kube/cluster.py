@@ -273,6 +273,11 @@ class KubeCluster:
             )
         except (NotFoundError, ConflictError):
             return None
+        except RefusedError:  # another uid is no conflict for the API server, but a change of what cannot change
+            found = self.read(kind, namespace, name)
+            if found is not None and found["metadata"]["uid"] == uid:
+                raise
+            return None
         if kind in self._caches:
             self._caches[kind].put(stored)
         return stored
