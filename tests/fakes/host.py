@@ -221,8 +221,9 @@ class FakeHost:
         if version is not None and self._version_of(found) != version:
             return False
         self.calls.append(f"delete {kind} {namespace}/{name}")
-        found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
-        self._touch(found)
+        if "deletionTimestamp" not in found["metadata"]:
+            found["metadata"]["deletionTimestamp"] = self._clock.now().isoformat()
+            self._touch(found)
         return True
 
     def delete_pods(self, namespace: str, selector: str, *, grace_s: int) -> None:
