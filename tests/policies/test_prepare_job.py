@@ -19,7 +19,8 @@ Change = Callable[[dict[str, Any]], None]
 @pytest.fixture(scope="module", autouse=True)
 def _may_do_everything(api: ApiServer) -> None:
     """Only the policy stands between the account and the namespace."""
-    api.call("POST", "/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+    api.apply(f"/api/v1/namespaces/{SYSTEM}", namespace)  # another module may have made it
     binding = {
         "metadata": {"name": "everything"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
