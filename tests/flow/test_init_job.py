@@ -184,6 +184,7 @@ def test_an_image_that_stays_unavailable_ends_the_job_at_the_limit(sim: Simulati
     sim.submit(job)
     sim.run(until="wait")
     sim.live_until(lambda: sim.job.status.stuck is not None)
+    assert sim.job.status.stuck is not None
     since = sim.job.status.stuck.since
     _put_event(sim, "Pulling")
     sim.clock.advance(1)
