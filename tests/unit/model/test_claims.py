@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kns.model.errors import TokenError
@@ -63,10 +63,11 @@ VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.li
 KEYS = st.sampled_from(["preferred_username", "email", "jarvice_payer", "jarvice_billing_code", "aud", "azp"])
 
 
-@given(st.dictionaries(KEYS, VALUES))
-def test_any_claims_are_read_or_refused(data: dict[str, Any]) -> None:
+@given(st.sampled_from([{}, OURS]), st.dictionaries(KEYS, VALUES, max_size=3))
+@example(OURS, {})
+def test_any_claims_are_read_or_refused(whole: dict[str, Any], data: dict[str, Any]) -> None:
     try:
-        claims = read_claims(data)
+        claims = read_claims({**whole, **data})
     except TokenError:
         return
     assert claims.username

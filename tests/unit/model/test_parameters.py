@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kns.cli.unknown import find_unknown_keys
@@ -285,10 +285,17 @@ ENTRIES = st.fixed_dictionaries(
     {"type": st.sampled_from([*KINDS, "str", None]) | JSON, "values": JSON | st.just(["a", ""])},
     optional={"target": st.just("x")},
 ).flatmap(lambda base: st.dictionaries(KEYS, JSON, max_size=4).map(lambda more: {**base, **more}))
+# Some of these are accepted.
+SIMPLE = st.fixed_dictionaries(
+    {"type": st.sampled_from(sorted(KINDS)), "values": st.just(["a", ""]), "target": st.just("x")},
+    optional={"value": JSON, "min": JSON},
+)
+PLAUSIBLE = st.dictionaries(st.sampled_from(["p", "q"]), SIMPLE, min_size=1)
 PARAMETERS = st.dictionaries(st.text(max_size=4) | st.sampled_from(["p", "PATH", "-p"]), ENTRIES | JSON, max_size=3)
 
 
-@given(PARAMETERS | JSON, st.dictionaries(st.text(max_size=4), JSON, max_size=2) | JSON)
+@given(PLAUSIBLE | PARAMETERS | JSON, st.just({}) | st.dictionaries(st.text(max_size=4), JSON, max_size=2) | JSON)
+@example({"p": {"type": "INT", "value": "5"}}, {})
 def test_anything_is_read_or_refused_by_our_own_error(parameters: Any, variables: Any) -> None:
     """The default of an accepted parameter is a valid value, or there is none."""
     try:
