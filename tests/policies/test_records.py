@@ -8,7 +8,7 @@ from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.connect import connect
 from kns.adapters.kube.owned import KubeInputs
 from kns.adapters.kube.records import KubeRecords
-from kns.model.errors import ConflictError, KnsError
+from kns.model.errors import ConflictError, RefusedError
 from kns.model.job.inputs import split_inputs
 from kns.model.job.job import JobState
 from kns.model.job.usage import Usage
@@ -71,7 +71,7 @@ def test_large_inputs_are_stored_beside_the_record_which_owns_them(
 def test_a_record_that_the_schema_refuses_leaves_no_inputs(client: KubeClient, records: KubeRecords) -> None:
     given = a_job().numbered(3).with_spec(parameters={"data": "x" * 5000}, app="a" * 300).build().spec
     spec, inputs = split_inputs(given)
-    with pytest.raises(KnsError):
+    with pytest.raises(RefusedError):
         records.create(spec, inputs=inputs)
     secrets = client.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")["items"]
     assert "kns-job-3-inputs" not in [secret["metadata"]["name"] for secret in secrets]
