@@ -1,5 +1,6 @@
 """The contract of plain jobs' cluster, on the in-memory fake and on the adapter over the small API server."""
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from kns.adapters.clock import SystemClock
+from kns.adapters.kube import namespaced
+from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.connect import connect_with_token
-from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
+from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits, _Warnings
 from kns.plain import names
 from kns.plain.kept import KEEP
 from tests.contract.plain_cluster import CLUSTER, ClusterContract, Subject
@@ -52,3 +55,13 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 
 class TestPlainCluster(ClusterContract):
     """All promises, on both."""
+
+
+def test_the_last_warnings_of_few_objects_are_kept(client: KubeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The namespace may have objects of other programs, which make Events without end."""
+    monkeypatch.setattr(namespaced, "_MOST_EVENTS", 2)
+    warnings = _Warnings(client, NAMESPACE, limits=WatchLimits(), on_change=lambda *_: None)
+    for name in ("one", "two", "three"):
+        event = {"metadata": {}, "involvedObject": {"name": name}, "reason": "Failed", "message": name}
+        warnings._take(json.dumps({"type": "ADDED", "object": event}).encode())
+    assert [warnings.find([name]) for name in ("one", "two", "three")] == ["", "Failed: two", "Failed: three"]
