@@ -152,7 +152,8 @@ def test_few_outputs_are_read_in_a_turn_and_each_in_its_own(monkeypatch: pytest.
     """Many jobs that start at the same time do not burden the host's API."""
     monkeypatch.setattr(live, "OUTPUTS_PER_TURN", 2)
     read: list[str] = []
-    pages = live.LivePages(read_job=lambda _: None, read_mark=read.append)
+    jobs = {job.record: job for job in (a_job().numbered(number).started().build() for number in range(1, 6))}
+    pages = live.LivePages(read_job=jobs.get, read_mark=lambda job: read.append(job.record))
     sleep, turns = asyncio.sleep, list[int]()
 
     async def begin_turn(_: float) -> None:
@@ -162,8 +163,8 @@ def test_few_outputs_are_read_in_a_turn_and_each_in_its_own(monkeypatch: pytest.
         await sleep(0)
 
     async def follow() -> None:
-        for number in range(1, 6):
-            pages.listen("user1", job=a_job().numbered(number).started().build())
+        for job in jobs.values():
+            pages.listen("user1", job=job)
         assert pages._outputs is not None
         await pages._outputs
 

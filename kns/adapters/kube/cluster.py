@@ -255,7 +255,7 @@ class KubeCluster:
         try:
             self._client.request("DELETE", KINDS[kind].path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
-            return False  # deleted, changed, replaced by another object of that name, or already terminating
+            return False  # deleted, changed, or replaced by another object of that name
         return True
 
     def scale(self, kind: Kind, namespace: str, name: str, replicas: int, *, uid: str) -> Object | None:

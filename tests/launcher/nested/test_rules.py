@@ -96,3 +96,10 @@ def test_pods_of_the_job_controller_are_known_by_their_names(length: int) -> Non
     assert place_pod(pod, job_id)["metadata"] == pod["metadata"]
     with pytest.raises(ValueError, match="its name"):
         place_pod(pod, f"b{job_id[1:]}")
+
+
+def test_a_pod_that_somebody_inside_made_large_is_none_of_the_job() -> None:
+    """One is kept in memory for each job."""
+    container = {"name": "main", "image": "x" * 64 * 1024}
+    with pytest.raises(ValueError, match="it is too large"):
+        place_pod({"metadata": {"name": "a-b-c"}, "spec": {"containers": [container]}}, "a-b")
