@@ -1,9 +1,9 @@
 """
 Put jobs to sleep that nobody uses, and keep the addresses of sleeping jobs right when kns's own pods change.
 
-Requests do not pass through kns, so it reads the counters of the ingress controllers, for all jobs at once. A job that
-had no new request for its limit is idle. In doubt a job stays awake: every idle time starts anew if the counters cannot
-be read, and under a new leader, because idle times are not stored.
+Requests do not pass through kns, so it reads the counters of the proxies that pass them on, for all jobs at once. A job
+that had no new request for its limit is idle. In doubt a job stays awake: every idle time starts anew if the counters
+cannot be read, and under a new leader, because idle times are not stored.
 """
 
 from collections.abc import Callable, Mapping, Sequence

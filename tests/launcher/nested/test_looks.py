@@ -143,5 +143,4 @@ def test_one_user_has_a_share_of_the_savers(
     world.end(other)
     world.clock.advance(11)
     look_at_all()
-    world.wait_for(lambda: world.outputs.has(other))
-    assert len(logs.opened) == 2
+    world.wait_for(lambda: world.outputs.has(other) and len(logs.opened) == 2)
