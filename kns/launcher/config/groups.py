@@ -23,6 +23,8 @@ _NO_GROUPS = "no section of a group applies, and templates that ask for the grou
 _NO_ANSWER = "requests that need the groups fail"
 _MOST_WAIT_S = 3.0  # for one user's groups; who waits are workers that also answer requests from memory
 _MOST_LATE = 8  # lookups that go on after that time, each in a thread; while there are so many, none begins
+_LOST_S = 300.0  # later than that, a lookup may never end, and its user is looked up again
+_MOST_THREADS = 64  # of all lookups, also of those that never end
 _LIBRARY = ctypes.CDLL(None)  # the C library
 MAX_GROUPS = 1000  # of one user; Linux allows 65 536, and a directory service that returns so many is broken
 
@@ -46,7 +48,9 @@ def _list_numbers(user: str, primary: int) -> Sequence[int]:
     directory service, so not even heartbeats would be sent, and the Launcher would kill the plugin.
     """
     found, count = (ctypes.c_uint * MAX_GROUPS)(), ctypes.c_int(MAX_GROUPS)
-    _LIBRARY.getgrouplist(os.fsencode(user), ctypes.c_uint(primary), found, ctypes.byref(count))
+    result = _LIBRARY.getgrouplist(os.fsencode(user), ctypes.c_uint(primary), found, ctypes.byref(count))
+    if result < 0 and count.value <= MAX_GROUPS:
+        raise UnavailableError("the system cannot list the groups")
     return found[: min(count.value, MAX_GROUPS)]  # the count is that of all groups if there are more
 
 
@@ -78,6 +82,7 @@ class RememberedGroups:
         self._lost: set[str] = set()  # of these, who are not known now
         self._unknown: set[str] = set()
         self._lookups: dict[str, _Lookup] = {}  # by user
+        self._threads = 0
         self._lock = threading.Lock()  # of all these
 
     def __call__(self, user: str) -> Sequence[str]:
@@ -109,16 +114,20 @@ class RememberedGroups:
     def _ask_in_time(self, user: str) -> Sequence[str] | None:
         """None if there is no answer in time. If the user's last lookup is late already, this does not wait again."""
         with self._lock:
-            lookup, now = self._lookups.get(user), time.monotonic()
+            now = time.monotonic()
+            self._lookups = {name: each for name, each in self._lookups.items() if now < each.until + _LOST_S}
+            lookup = self._lookups.get(user)
             if lookup is None:
-                if sum(each.until <= now for each in self._lookups.values()) >= _MOST_LATE:
+                late = sum(each.until <= now for each in self._lookups.values())
+                if late >= _MOST_LATE or self._threads >= _MOST_THREADS:
                     return None
                 lookup = _Lookup(now + _MOST_WAIT_S)
                 threading.Thread(target=self._look_up, args=(user, lookup), name="groups", daemon=True).start()
                 self._lookups[user] = lookup
+                self._threads += 1
         try:
             return lookup.answer.result(max(0.0, lookup.until - time.monotonic()))
-        except TimeoutError:
+        except (TimeoutError, UnavailableError):
             return None
 
     def _look_up(self, user: str, lookup: _Lookup) -> None:
@@ -126,14 +135,17 @@ class RememberedGroups:
         try:
             groups = self._ask(user)
         except Exception as error:  # noqa: BLE001 - for those who wait
-            self._end(user)
+            self._end(user, lookup)
             lookup.answer.set_exception(error)
         else:
-            self._end(user, groups)
+            self._end(user, lookup, groups)
             lookup.answer.set_result(groups)
 
-    def _end(self, user: str, groups: Sequence[str] = ()) -> None:
+    def _end(self, user: str, lookup: _Lookup, groups: Sequence[str] = ()) -> None:
         with self._lock:
+            self._threads -= 1
+            if self._lookups.get(user) is not lookup:  # a later one may know better
+                return
             del self._lookups[user]
             if groups:
                 self._remember(user, groups)

@@ -369,6 +369,45 @@ def test_lookups_that_hang_are_bounded_and_their_late_answers_are_remembered(
     assert groups("late-19") == ("interns",), "there is room again"
 
 
+def test_a_user_is_looked_up_again_after_a_lookup_that_never_ends(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = RememberedGroups(directory)
+    monkeypatch.setattr(_WAIT, 0.0)
+    with pytest.raises(UnavailableError):
+        groups("late-ann")
+    monkeypatch.setattr("kns.launcher.config.groups._LOST_S", 0.0)
+    monkeypatch.setattr(_WAIT, PATIENCE_S)
+    monkeypatch.setattr(groups, "_ask", lambda _: ("staff",))
+    assert groups("late-ann") == ("staff",)
+    directory.answers.set()
+    while groups._threads:  # the first lookup ends after all
+        directory.answers.wait(0.01)
+    assert groups("late-ann") == ("staff",)
+
+
+def test_lookups_that_never_end_are_bounded(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kns.launcher.config.groups._LOST_S", 0.0)
+    monkeypatch.setattr(_WAIT, 0.0)
+    groups = RememberedGroups(directory)
+    for _ in range(100):
+        with pytest.raises(UnavailableError):
+            groups("late-ann")
+    assert groups._threads == 64
+
+
+def test_groups_that_the_library_cannot_list_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves the list as it was, full of zeros: that would be the group of root."""
+
+    class Broken:
+        def getgrouplist(self, *_: object) -> int:
+            return -1
+
+    monkeypatch.setattr("kns.launcher.config.groups._LIBRARY", Broken())
+    with pytest.raises(UnavailableError, match="does not answer"):
+        RememberedGroups()("root")
+
+
 def test_an_error_of_a_lookup_reaches_its_caller_and_leaves_room() -> None:
     def fail(_: str) -> tuple[str, ...]:
         raise OSError("broken")
