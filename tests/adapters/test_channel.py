@@ -18,3 +18,22 @@ def test_input_that_is_redirected_was_not_sent(server: ApiServer, client: KubeCl
     with pytest.raises(UnavailableError, match=r"[Rr]edirect"):
         channel.send_input(client, PATH, container="c", data=b"x", timeout_s=PATIENCE_S)
     assert [seen.path for seen in server.seen] == [f"{PATH}/attach"]
+
+
+def test_an_old_library_that_takes_a_redirect_for_a_success(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """websocket-client below 1.9. Its names of headers are in lower case."""
+
+    class Redirected:
+        shutdown = send = lambda *_: None
+
+        def getstatus(self) -> int:
+            return 302
+
+        def getheaders(self) -> dict[str, str]:
+            return {"location": "https://elsewhere"}
+
+    monkeypatch.setattr("websocket.create_connection", lambda *_, **__: Redirected())
+    with pytest.raises(UnavailableError, match="the API redirects to https://elsewhere, which is not followed"):
+        channel.send_input(client, PATH, container="c", data=b"x", timeout_s=PATIENCE_S)

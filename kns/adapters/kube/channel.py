@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import httpx
 import websocket
 
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
@@ -104,15 +105,14 @@ def _connect(
             enable_multithread=False,
         )
     except websocket.WebSocketBadStatusException as error:
-        headers = {str(key): str(value) for key, value in (error.resp_headers or {}).items()}
+        headers = httpx.Headers(error.resp_headers)  # of the library in lower case
         raise error_from_status(what, error.status_code, error.resp_body or b"", headers) from error
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise UnavailableError(f"{what}: no answer ({clip(f'{type(error).__name__}: {error}')})") from error
     try:
         status = connection.getstatus()
         if status != _SWITCHED:  # a redirect, which versions of the library below 1.9 take for a success
-            headers = {str(key): str(value) for key, value in (connection.getheaders() or {}).items()}
-            raise error_from_status(what, status or 0, b"", headers)
+            raise error_from_status(what, status or 0, b"", httpx.Headers(connection.getheaders()))
         yield connection
     finally:
         with contextlib.suppress(websocket.WebSocketException, OSError):
