@@ -21,6 +21,7 @@ from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.programs import ExecResult, run_program
 from kns.launcher.templates.user_text import UserText, find_masks, mark, plain
 from kns.launcher.templates.yaml_text import write_json, write_yaml
+from kns.model.errors import UnavailableError
 
 Groups = Callable[[str], Sequence[str]]
 
@@ -161,6 +162,8 @@ def _translate(name: str) -> Iterator[None]:
         raise TemplateError(name, 0, f"{error.message} is not in the scratch folder") from error
     except jinja2.TemplateError as error:
         raise TemplateError(name, 0, error.message or type(error).__name__) from error
+    except UnavailableError as error:  # of `groups`
+        raise TemplateError(name, 0, str(error)) from error
     except RecursionError as error:
         raise TemplateError(name, 0, "is nested too deeply") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, MemoryError) as error:

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kns.launcher.ports import Profile
+from kns.launcher.templates.engine import Engine
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.fields import build_fields
 from kns.launcher.templates.folder import Snapshot, generate
 from kns.launcher.templates.jinja import JinjaEngine
 from kns.launcher.templates.renderer import Templates
 from kns.launcher.templates.user_text import is_harmless
+from kns.model.errors import UnavailableError
 from kns.plain.job import Variable
 from tests.launcher.templates.conftest import HEAD, NAMES, Scratch, a_job
 
@@ -81,6 +83,15 @@ def test_t22_a_wrong_template_says_what_is_wrong(scratch: Scratch, template: str
 
 def test_t22_the_program_itself_is_closed(scratch: Scratch) -> None:
     assert job(scratch, "n: {{ Job.__class__.__mro__ }}\n")["n"] is None
+
+
+@pytest.mark.parametrize(("engine", "ask"), [(Engine, "{{ groups .user }}"), (JinjaEngine, "{{ groups(user) }}")])
+def test_a_directory_that_hangs_is_named_with_the_template(engine: type[Engine | JinjaEngine], ask: str) -> None:
+    def list_groups(_: str) -> tuple[str, ...]:
+        raise UnavailableError("no answer of the directory")
+
+    with pytest.raises(TemplateError, match=r"job.*no answer of the directory"):
+        engine({"job": ask}, folder=Path("/"), groups=list_groups).render("job", {"user": "ann"})
 
 
 def test_t22_rendering_ends_at_its_deadline() -> None:
