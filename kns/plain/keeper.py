@@ -101,7 +101,7 @@ class Keeper:
         return view if view.state.status is Status.RUNNING and view.stored.stdin_token else None
 
     def look_at_all(self) -> None:
-        """Look at every job, and remove inputs that no job needs. For tests, and for the periodic look."""
+        """Look at every job, and remove inputs that no job needs: for tests, what `run` does over time."""
         views = self._jobs.list_views()
         for view in views:
             self.look(view.id)

@@ -5,7 +5,6 @@ Unknown keys are ignored, because upstream sends the same keys to schedulers of 
 is refused, because these calls start and end jobs.
 """
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kns.http.errors import BAD_REQUEST, INVALID_PARAMETERS, HttpError
 from kns.http.json_body import decode_appdef, decode_json
 from kns.http.parameters import Given, Params
+from kns.model import names
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import Job
 from kns.model.reading.parsing import parse_model
@@ -22,7 +22,6 @@ from kns.service.errors import UnknownJobError
 from kns.service.find import JobRef, Trusted, fetch_job, find_job
 from kns.service.ports import ServicePorts
 
-_JOBID = re.compile(r"kns-job-([1-9][0-9]{0,17})")
 # The name is part of a path and of the job's environment, so characters that a shell or a URL interprets are excluded.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@+=~-]{0,252}$"
 
@@ -115,10 +114,9 @@ def get_job(ports: ServicePorts, *, jobid: str | None, name: str | None) -> Job:
     """
     number = None
     if jobid:
-        match = _JOBID.fullmatch(jobid)
-        if match is None:
+        number = names.read_job_number(jobid)
+        if number is None:
             raise UnknownJobError(f"{jobid!r} is not a jobid")
-        number = int(match[1])
     ref = JobRef(number, name or None)
     return find_job(ports, Trusted.UPSTREAM, ref) or fetch_job(ports, Trusted.UPSTREAM, ref)
 
