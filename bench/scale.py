@@ -293,7 +293,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--drain", type=between(int, 0, MAX_JOBS), default=300, help="whole lives at the end (300)")
     add("--window", type=between(int, 1, 2000), default=150, help="jobs at a time that are not ready (150)")
     add("--yardstick", type=between(int, 0, 5000), default=300, help="batch/v1 Jobs beside it (300; 0: none)")
-    add("--engine", type=between(int, 0, 5000), default=300, help="lives of the engine alone (300; 0: none)")
+    add("--engine", type=between(int, 0, 20_000), default=300, help="lives of the engine alone (300; 0: none)")
     add("--workers", type=between(int, 1, 64), default=8, help="KNS_WORKERS (8)")
     add("--seed", type=between(int, 0, 2**31), default=1, help="seed of all drawn times (1)")
     add("--patience", type=between(float, 10, 7200), default=900.0, help="seconds until a job must have gone on (900)")
