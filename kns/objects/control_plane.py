@@ -223,6 +223,9 @@ def build_api_server_flags(service_cidr: str, *, pki: str = _PKI) -> list[str]:
         "--endpoint-reconciler-type=none",
         # Otherwise it counts the objects of each of some sixty resources once a minute, for a metric that nobody reads.
         "--etcd-count-metric-poll-period=0",
+        # Not from its cache: the admission of a namespace's first pod lists both, and such a list waits up to a second
+        # until kine reports how far its watches have come.
+        "--watch-cache-sizes=limitranges#0,resourcequotas#0",
     ]
 
 

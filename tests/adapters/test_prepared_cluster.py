@@ -6,6 +6,7 @@ Real kine, API server and controller manager run on loopback with the flags and 
 
 import base64
 import os
+import re
 import shutil
 import ssl
 import time
@@ -58,6 +59,9 @@ class Cluster:
         answer = self._client.get(path)
         answer.raise_for_status()
         return answer.json()
+
+    def metrics(self) -> str:
+        return self._client.get("/metrics").raise_for_status().text
 
     def objects(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         groups = [f"/apis/{each['preferredVersion']['groupVersion']}" for each in self.get("/apis")["groups"]]
@@ -168,6 +172,9 @@ def test_a_prepared_cluster_has_the_objects_of_a_cold_one(tmp_path: Path) -> Non
     ports = find_ports(3)  # the same for both, because a Service names one
     with _running(tmp_path / "cold", certificates, ports) as cluster:
         cold = cluster.objects()
+        cached = set(re.findall(r'watch_cache_consistent_read_total{.*resource="(\w+)"', cluster.metrics()))
+        assert "configmaps" in cached
+        assert not cached & {"limitranges", "resourcequotas"}, "a list from the cache waits for kine"
     state = read_log(a_log(_read_database(tmp_path / "cold")), image="i", image_id="", now=datetime.now(UTC))
     began = datetime.now(UTC).replace(microsecond=0)
     (tmp_path / "prepared" / "data").mkdir(parents=True)

@@ -186,6 +186,10 @@ def test_kine_sends_few_messages_to_an_idle_api_server() -> None:
     assert "--watch-progress-notify-interval=60s" in _container("kine")["args"]
 
 
+def test_the_first_pod_of_a_namespace_does_not_wait_for_kine() -> None:
+    assert "--watch-cache-sizes=limitranges#0,resourcequotas#0" in _container("kube-apiserver")["args"]
+
+
 def test_both_layouts_request_the_same() -> None:
     """A job's usage is what its quota counts, minus this."""
     for resource in ("cpu", "memory", "ephemeral-storage"):
