@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import httpx
 import websocket
 
 from kns.adapters.kube.client import CONNECT_TIMEOUT_S, KubeClient
@@ -105,18 +104,23 @@ def _connect(
             enable_multithread=False,
         )
     except websocket.WebSocketBadStatusException as error:
-        headers = httpx.Headers(error.resp_headers)  # of the library in lower case
+        headers = _read_headers(error.resp_headers)
         raise error_from_status(what, error.status_code, error.resp_body or b"", headers) from error
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise UnavailableError(f"{what}: no answer ({clip(f'{type(error).__name__}: {error}')})") from error
     try:
         status = connection.getstatus()
         if status != _SWITCHED:  # a redirect, which versions of the library below 1.9 take for a success
-            raise error_from_status(what, status or 0, b"", httpx.Headers(connection.getheaders()))
+            raise error_from_status(what, status or 0, b"", _read_headers(connection.getheaders()))
         yield connection
     finally:
         with contextlib.suppress(websocket.WebSocketException, OSError):
             connection.shutdown()  # type: ignore[no-untyped-call]  # the library has no types for it
+
+
+def _read_headers(headers: Mapping[str, Any] | None) -> dict[str, str]:
+    """The library gives names in lower case."""
+    return {name.title(): str(value) for name, value in (headers or {}).items()}
 
 
 def _ssl_options(configuration: Any) -> dict[str, Any]:
