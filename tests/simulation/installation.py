@@ -137,7 +137,7 @@ class Installation:
     def go_on(self, seconds: float) -> None:
         self.host.settle()
         self.clock.advance(seconds + 0.001)  # a wait that rounding made too short would never end
-        for owned in (self.outputs.outputs, self.tokens.tokens):  # the garbage collector
+        for owned in (self.outputs.outputs, self.outputs.owners, self.tokens.tokens):  # the garbage collector
             for record in owned.keys() - self.store.last.keys():
                 del owned[record]
 
