@@ -42,7 +42,8 @@ E2E = $(PYTHON_IN) -m pytest tests/e2e -n $(E2E_WORKERS) --dist loadgroup --no-l
 ARGS ?=
 
 .PHONY: help demo up down env test test-deep e2e faults verify static quick hooks validate docs dev images lock fmt status \
-	nested bench bench-poll bench-start bench-wake bench-pages bench-posit bench-scale conformance soak loopback browser keycloak
+	nested bench bench-poll bench-start bench-claims bench-wake bench-pages bench-posit bench-scale conformance \
+	soak loopback browser keycloak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | sed 's/\$$\$$/$$/' | expand -t 18
@@ -148,6 +149,9 @@ bench-poll: $(VENV)/ready ## measure whether 200 polling clients slow the reconc
 
 bench-start: $(VENV)/ready ## measure starts and ends of clusters against the same by hand (after `make up`; ARGS="--rounds 3 --write")
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.start $(ARGS)
+
+bench-claims: $(VENV)/ready ## measure how soon a claimed member of the warm pool is usable (after `KNS_POOL=any=1 make up`)
+	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.claims $(ARGS)
 
 bench-wake: $(VENV)/ready ## measure how fast a job sleeps and wakes (after `KNS_VCLUSTER_STORAGE_CLASS=local-path make up`)
 	@eval "$$($(PYTHON_IN) -m demo env)"; $(PYTHON_IN) -m bench.wake $(ARGS)

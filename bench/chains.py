@@ -15,12 +15,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from bench.accounts import read_accounts, read_url
 from bench.errors import BenchError
 from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app
 from demo.errors import DemoError
@@ -160,13 +161,34 @@ class PooledChain(KnsChain):
     _usable_every_s = 0.02
 
     def start(self, *, crowded: bool = False) -> Start:
+        self._await_member()
+        time.sleep(_CALM_S)  # its last containers have just started
+        return super().start(crowded=crowded)
+
+    def claim(self) -> float:
+        """
+        Take a ready member, and end its job as soon as its API answers. Returns the seconds from the submission until
+        then. The job's removal and the making of the next member go on afterwards.
+
+        Raises:
+            BenchError: no member became ready in time, the job found none, or its API did not answer.
+        """
+        self._await_member()
+        with self._client() as client:
+            begun = time.perf_counter()
+            number = client.submit(client.build_submission("hello", self._machine, job_label=self._label)).number
+            self._await_usable(client, number, begun)
+            usable_s = time.perf_counter() - begun
+            client.terminate(number)
+        self._check(self._kubectl.get("nj", f"kns-job-{number}", "--namespace=kns-system"))
+        return usable_s
+
+    def _await_member(self) -> None:
         begun = time.perf_counter()
         while not self._has_member():
             if time.perf_counter() - begun > LIMIT_S:
                 raise BenchError("no member of a warm pool is ready; bring kns up with it: KNS_POOL=any=1 make up")
             time.sleep(_MEMBER_EVERY_S)
-        time.sleep(_CALM_S)  # its last containers have just started
-        return super().start(crowded=crowded)
 
     def _has_member(self) -> bool:
         members = self._kubectl.get("namespaces", "--selector=kns.io/pool")["items"]
@@ -176,6 +198,23 @@ class PooledChain(KnsChain):
     def _check(self, record: dict[str, Any]) -> None:
         if not record["spec"]["accepted"].get("adopted"):
             raise BenchError(f"job {record['spec']['accepted']['number']} found no member of its shape in the pool")
+
+
+KnsChainT = TypeVar("KnsChainT", bound=KnsChain)
+
+
+def build_kns_chain(
+    kind: type[KnsChainT], target: Target, kubectl: Kubectl, environ: Mapping[str, str], *, label: str, machine: str
+) -> KnsChainT:
+    """The chain of the first account of `environ`."""
+    url, (account, *_) = read_url(environ), read_accounts(environ)
+    return kind(
+        lambda: Client(url, account, use_proxy=False),
+        kubectl,
+        ingress_url=target.ingress_url,
+        label=label,
+        machine=machine,
+    )
 
 
 class HandChain:

@@ -18,15 +18,13 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.accounts import read_accounts, read_url
-from bench.chains import Chain, HandChain, KnsChain, PooledChain
+from bench.chains import Chain, HandChain, KnsChain, PooledChain, build_kns_chain
 from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
 from bench.idle import Idle, measure_idle
 from bench.start_report import COLD, WARM, Measured, build_tables, write_section
 from demo.dev import find_chart
 from demo.kubectl import Kubectl
 from demo.target import ROOT, Target, choose_target
-from kns.client import Client
 from testbed import paths
 
 MAX_AT_ONCE = 20
@@ -145,14 +143,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 def _build_chains(
     target: Target, kubectl: Kubectl, environ: Mapping[str, str], load: Load, machine: str, chain: type[KnsChain]
 ) -> tuple[Chain, ...]:
-    url, (account, *_) = read_url(environ), read_accounts(environ)
-    by_kns = chain(
-        lambda: Client(url, account, use_proxy=False),
-        kubectl,
-        ingress_url=target.ingress_url,
-        label=load.label,
-        machine=machine,
-    )
+    by_kns = build_kns_chain(chain, target, kubectl, environ, label=load.label, machine=machine)
     helm = environ.get("KNS_HELM") or str(paths.binary("helm"))
     chart = Path(environ.get("KNS_VCLUSTER_CHART") or find_chart())
     by_hand = HandChain(helm, chart, kubectl, target, ingress_url=target.ingress_url, prefix=load.label)
