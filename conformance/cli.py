@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from bench.command import between
 from conformance import images, page, programs
 from conformance.choice import Choice, Portion, declare, parse_list, read_choice
 from conformance.errors import ConformanceError
@@ -29,6 +30,7 @@ from testbed.errors import TestbedError
 OK, NOT_AS_DECLARED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 _LIST = "test/conformance/testdata/conformance.yaml"
 _INSTALLED = ("kns", "init-image", "manifests")
+MAX_MINUTES = 1440
 _PART = 30  # tests; each start of ginkgo takes some seconds
 _LEAST_S = 60.0  # with less time left, no further portion starts
 
@@ -71,7 +73,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--portion", action="append", help="only this portion, e.g. sig-auth; may be repeated")
     parser.add_argument("--test", action="append", help="only tests whose name has this text; may be repeated")
     parser.add_argument("--resume", action="store_true", help="leave out the tests that passed in an earlier run")
-    parser.add_argument("--minutes", type=float, default=150.0, help="time limit of all tests together (150)")
+    parser.add_argument(
+        "--minutes", type=between(float, 0, MAX_MINUTES), default=150.0, help="time limit of all tests together (150)"
+    )
     parser.add_argument("--processes", type=int, default=2, choices=range(1, 9), help="tests at the same time (2)")
     parser.add_argument(
         "--machine", default="kns-huge", help="machine of the job (kns-huge, whose quota decides nothing)"

@@ -146,6 +146,14 @@ def test_portions_after_the_time_limit_do_not_run(world: _World) -> None:
     assert world.events == ["images", "job", "removed"]
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1", "soon"])
+def test_a_time_limit_is_a_number_of_minutes(world: _World, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([f"--minutes={minutes}"], {})
+    assert f"'{minutes}' is not a number from 0 to 1440" in capsys.readouterr().err
+    assert world.events == []
+
+
 def test_building_starts_no_job(world: _World) -> None:
     assert cli.main(["--build"], {}) == cli.OK
     assert world.events == ["images"]
