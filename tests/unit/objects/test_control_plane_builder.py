@@ -203,6 +203,13 @@ def test_every_process_collects_its_garbage_early() -> None:
         assert {"name": "GOGC", "value": "50"} in each["env"]
 
 
+def test_a_job_that_wakes_does_not_wait_for_a_stream_of_each_kind() -> None:
+    """Of the controller manager kns sets no feature gate: one that a version has locked would stop it."""
+    env = {each["name"]: each.get("value") for each in _container("syncer")["env"]}
+    assert env["KUBE_FEATURE_WatchListClient"] == "false"
+    assert not any("feature-gates" in flag for flag in _container("kube-controller-manager")["args"])
+
+
 class _KineContainer:
     """The container of kine with its folders below `folder`, and a kine that prints what it was given."""
 
