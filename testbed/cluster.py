@@ -216,8 +216,7 @@ def _clear_remains(step: Step) -> str:
     """
     if not teardown.is_ours():
         return "none"
-    same_boot = paths.BOOT_ID.exists() and paths.BOOT_ID.read_text(encoding="ascii") == processes.boot_id()
-    if same_boot and parts.live_parts():
+    if teardown.is_of_this_boot() and parts.live_parts():
         return "none, it is alive"
     teardown.remove_cluster(step.tick)
     return "removed"

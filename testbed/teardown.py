@@ -45,6 +45,15 @@ def is_ours() -> bool:
     return paths.STATE.exists() or network.link_exists(layout.NODE_BRIDGE) or _has_filter()
 
 
+def is_of_this_boot() -> bool:
+    """
+    Whether the cluster was started since the machine booted. Of an earlier one there are only files: the processes,
+    cgroups and firewall chains of Kubernetes, and the kernel settings, are those of another cluster.
+    """
+    started = paths.BOOT_ID.exists() and paths.BOOT_ID.read_text(encoding="ascii") == processes.boot_id()
+    return started or network.link_exists(layout.NODE_BRIDGE) or _has_filter()
+
+
 def remove_cluster(tick: Callable[[str], None]) -> list[str]:
     """
     Remove everything of the cluster except the cache. Returns a description of what was removed.
@@ -58,8 +67,9 @@ def remove_cluster(tick: Callable[[str], None]) -> list[str]:
     removed += stop_containers(tick)
     removed += unmount_all()
     removed += remove_leftovers()
-    removed += firewall.remove_all() if is_ours() else []
-    removed += network.restore_sysctls()
+    if is_of_this_boot():
+        removed += firewall.remove_all()
+        removed += network.restore_sysctls()
     removed += remove_state()
     _wait_until_quiet(tick)
     removed += network.remove_links()
@@ -117,7 +127,7 @@ def remove_leftovers() -> list[str]:
     Remove what kubelet, containerd and the CNI plugins leave in folders that cannot be configured.
     """
     removed: list[str] = []
-    cgroups = sum(_remove_cgroup(root / POD_CGROUP) for root in machine.cgroup_roots())
+    cgroups = sum(_remove_cgroup(root / POD_CGROUP) for root in machine.cgroup_roots()) if is_of_this_boot() else 0
     if cgroups:
         removed.append(f"{cgroups} cgroups of pods")
     for link in _entries(CONTAINER_LOG_LINKS):
@@ -127,7 +137,7 @@ def remove_leftovers() -> list[str]:
         # Each result contains the path of its network namespace, and ours are below our run folder.
         if str(paths.RUN) in result.read_text(encoding="utf-8", errors="replace"):
             result.unlink()
-    if is_ours():
+    if is_of_this_boot():
         (DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
     for note in paths.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/*/*/bootstrap.json"):
         with contextlib.suppress(OSError, IndexError):
@@ -188,7 +198,7 @@ def _kill_rounds(find: Callable[[], list[Identity]], tick: Callable[[str], None]
 
 
 def _container_processes() -> list[Identity]:
-    if not is_ours():
+    if not is_of_this_boot():
         return []
     found: list[Identity] = []
     for pid in processes.all_pids():

@@ -1,0 +1,90 @@
+"""What `down` takes away, and what it leaves because it belongs to somebody else."""
+
+import pathlib
+import shutil
+import signal
+from collections.abc import Iterable
+
+import pytest
+
+from testbed import firewall, machine, network, paths, processes, teardown
+from testbed.processes import Identity
+
+_POD_PID = 4711
+_STAT = f"{_POD_PID} (app) S " + " ".join(["1"] * 18) + " 4242"
+
+
+class _Machine:
+    """A machine with one pod and the settings of a node, below a folder. It writes down what was done to it."""
+
+    def __init__(self, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.kubepods = folder / "cgroup" / teardown.POD_CGROUP
+        self._proc = folder / "proc"
+        for name, text in (
+            ("sys/kernel/random/boot_id", "this-boot\n"),
+            ("self/mounts", ""),
+            ("net/unix", "Num\n"),
+            (f"{_POD_PID}/cgroup", f"0::/{teardown.POD_CGROUP}/pod1\n"),
+            (f"{_POD_PID}/stat", _STAT),
+            (f"{_POD_PID}/cmdline", "app\0"),
+        ):
+            (self._proc / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._proc / name).write_text(text)
+        (self._proc / str(_POD_PID) / "exe").symlink_to("/app")
+        self.kubepods.mkdir(parents=True)
+        (folder / "device-plugins").mkdir()
+        self.kubelet_socket = folder / "device-plugins" / "kubelet.sock"
+        self.kubelet_socket.touch()
+        for name in ("STATE", "RUN", "BIN"):
+            monkeypatch.setattr(paths, name, folder / name.lower())
+        paths.STATE.mkdir()
+        monkeypatch.setattr(paths, "BOOT_ID", paths.STATE / "boot-id")
+        monkeypatch.setattr(paths, "PIDS", paths.STATE / "pids")
+        monkeypatch.setattr(paths, "KUBECONFIG", folder / "kubeconfig")
+        monkeypatch.setattr(paths, "CONTAINERD_STATE", paths.RUN / "containerd")
+        monkeypatch.setattr(processes, "PROC", self._proc)
+        monkeypatch.setattr(processes, "signal_all", self._signal)
+        monkeypatch.setattr(teardown, "DEVICE_PLUGINS", folder / "device-plugins")
+        for name in ("CONTAINER_LOG_LINKS", "CNI_RESULTS", "SHIM_SOCKETS"):
+            monkeypatch.setattr(teardown, name, folder / name.lower())
+        monkeypatch.setattr(teardown, "_has_filter", lambda: False)
+        monkeypatch.setattr(machine, "cgroup_roots", lambda: [folder / "cgroup"])
+        monkeypatch.setattr(network, "link_exists", lambda _: False)
+        monkeypatch.setattr(network, "remove_links", list)
+        monkeypatch.setattr(network, "restore_sysctls", lambda: self._note("kernel settings"))
+        monkeypatch.setattr(firewall, "remove_all", lambda: self._note("firewall chains"))
+
+    def _note(self, what: str) -> list[str]:
+        self.done.append(what)
+        return [what]
+
+    def _signal(self, identities: Iterable[Identity], number: signal.Signals) -> None:
+        for identity in identities:
+            self.done.append(f"{number.name} to pid {identity.pid}")
+            shutil.rmtree(self._proc / str(identity.pid))
+
+
+@pytest.fixture
+def node(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> _Machine:
+    return _Machine(tmp_path, monkeypatch)
+
+
+def test_the_pods_of_a_cluster_of_this_boot_end(node: _Machine) -> None:
+    """Also without containerd, bridge and chain: the remains of a cluster whose start broke off."""
+    paths.BOOT_ID.write_text("this-boot")
+    teardown.remove_cluster(lambda _: None)
+    assert node.done == [f"SIGKILL to pid {_POD_PID}", "firewall chains", "kernel settings"]
+    assert not node.kubepods.exists()
+    assert not node.kubelet_socket.exists()
+    assert not paths.STATE.exists()
+
+
+def test_after_a_reboot_the_pods_of_another_cluster_are_left_alone(node: _Machine) -> None:
+    """The machine has become a node of another Kubernetes, and only the files are still the testbed's."""
+    paths.BOOT_ID.write_text("the-boot-before")
+    assert teardown.remove_cluster(lambda _: None) == [f"folder {paths.STATE}"]
+    assert node.done == []
+    assert node.kubepods.exists()
+    assert node.kubelet_socket.exists()
+    assert not paths.STATE.exists()
