@@ -64,6 +64,9 @@ def up(*, taint: bool = False) -> pathlib.Path:
 def down(*, purge: bool = False) -> None:
     """
     Remove the cluster. Programs and images stay in the cache unless purge is set.
+
+    Raises:
+        TestbedError: something could not be removed, or the cache folder has files of somebody else.
     """
     machine.require_root()
     with locking.exclusive():
@@ -77,8 +80,8 @@ def down(*, purge: bool = False) -> None:
             say(f"  removed {line}")
         if not removed:
             say("There is no cluster to remove.")
-    if purge:
-        _purge()
+        if purge:
+            _purge()
 
 
 def stop_part(name: str) -> None:
@@ -261,7 +264,13 @@ def _addon(name: str, step: Step) -> None:
 
 
 def _purge() -> None:
-    # The folder has only files of the testbed, among them the lock file.
+    foreign = sorted(entry.name for entry in paths.CACHE.iterdir() if not paths.OURS.fullmatch(entry.name))
+    if foreign:
+        raise TestbedError(
+            f"{paths.CACHE} (KNS_TESTBED_HOME) has files that are not the testbed's: {', '.join(foreign[:5])}; move "
+            "them away, or remove the testbed's own files by hand"
+        )
+    teardown.unmount_all()  # what a build that was killed left
     size = machine.folder_size_bytes(paths.CACHE)
     shutil.rmtree(paths.CACHE)
     say(f"  removed folder {paths.CACHE} ({size / 2**30:.1f} GiB)")

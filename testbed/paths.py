@@ -7,6 +7,7 @@ deleted by `down`. Programs, images and the registry's data stay.
 
 import os
 import pathlib
+import re
 
 SOURCE = pathlib.Path(__file__).resolve().parent
 GO_MODULE = SOURCE / "go"
@@ -24,6 +25,11 @@ def cache_root() -> pathlib.Path:
 
 
 CACHE = cache_root()
+# What the testbed, the demo, the Makefile and .ci/run put there. `down --purge` deletes nothing else.
+OURS = re.compile(
+    r"axe-[0-9.]+|bin|build-logs|buildah|ci-down\.log|conformance|demo(-[0-9a-f]{8})?|go|images|keycloak|keycloak-up\.log"
+    r"|kubeconfig(\.tmp)?|lock|registry|state|toolchain|venvs"
+)
 BIN = CACHE / "bin"
 IMAGES = CACHE / "images"
 BUILDAH = CACHE / "buildah"

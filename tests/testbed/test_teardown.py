@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from testbed import firewall, machine, network, paths, processes, teardown
+from testbed import cluster, firewall, locking, machine, network, paths, processes, teardown
+from testbed.errors import TestbedError
 from testbed.processes import Identity
 
 _POD_PID = 4711
@@ -88,3 +89,55 @@ def test_after_a_reboot_the_pods_of_another_cluster_are_left_alone(node: _Machin
     assert node.kubepods.exists()
     assert node.kubelet_socket.exists()
     assert not paths.STATE.exists()
+
+
+@pytest.fixture
+def cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The cache folder of a testbed without a cluster, as several commands have filled it."""
+    folder = tmp_path / "cache"
+    for name in ("bin", "images", "demo", "demo-0123abcd", "venvs", "axe-4.14.1", "conformance"):
+        (folder / name).mkdir(parents=True)
+    (folder / "keycloak-up.log").touch()
+    monkeypatch.setattr(paths, "CACHE", folder)
+    monkeypatch.setattr(paths, "LOCK", folder / "lock")
+    monkeypatch.setattr(machine, "require_root", lambda: None)
+    monkeypatch.setattr(teardown, "is_ours", lambda: False)
+    monkeypatch.setattr(teardown, "unmount_all", list)
+    return folder
+
+
+def test_a_purge_removes_the_cache(cache: pathlib.Path) -> None:
+    cluster.down(purge=True)
+    assert not cache.exists()
+
+
+def test_every_folder_of_the_testbed_is_one_that_a_purge_may_remove() -> None:
+    places = [value for value in vars(paths).values() if isinstance(value, pathlib.Path)]
+    names = {place.relative_to(paths.CACHE).parts[0] for place in places if paths.CACHE in place.parents}
+    assert {name for name in names if not paths.OURS.fullmatch(name)} == set()
+
+
+def test_a_purge_never_removes_files_of_others(cache: pathlib.Path) -> None:
+    """KNS_TESTBED_HOME may be any folder, also one in which somebody keeps other things."""
+    (cache / "thesis.tex").touch()
+    with pytest.raises(TestbedError, match=r"KNS_TESTBED_HOME.*thesis\.tex"):
+        cluster.down(purge=True)
+    assert (cache / "thesis.tex").exists()
+    assert (cache / "images").exists()
+
+
+def test_a_purge_waits_for_no_other_command_and_disturbs_none(
+    cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between the removal of the cluster and that of the cache, nothing else may change them."""
+    held: list[bool] = []
+
+    def measure(_: pathlib.Path) -> int:
+        with pytest.raises(TestbedError, match="another testbed command is running"), locking.exclusive():
+            pass
+        held.append(True)
+        return 0
+
+    monkeypatch.setattr(machine, "folder_size_bytes", measure)
+    cluster.down(purge=True)
+    assert held == [True]
