@@ -4,7 +4,6 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from demo import dev, environment, images, install
 from demo.catalog import example_ids
@@ -16,6 +15,7 @@ from demo.screen import Screen
 from demo.story import Story
 from demo.target import VARIABLES, Target, choose_target
 from kns.client import ENDED, NoResponseError
+from testbed import processes
 from testbed.errors import TestbedError
 
 INTERRUPTED = 130
@@ -27,9 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Run one command. Returns the exit status: 0 done, 1 failed, 130 interrupted; for `nested` that of kubectl.
     """
     options = _build_parser().parse_args(arguments)
-    # Also for SIGINT, because a shell starts background jobs with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    processes.raise_interrupts()
     screen = Screen()
     try:
         return _run(options, choose_target(), screen)
@@ -138,7 +136,3 @@ def _undo() -> str:
     except DemoError:
         is_testbed = True
     return "make down" if is_testbed else "end the running jobs, then `kubectl delete -k manifests/`"
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-from testbed import cluster, commands, images, keycloak, locking, machine, parts, paths, plan
+from testbed import cluster, commands, images, keycloak, locking, machine, parts, paths, plan, processes
 from testbed.errors import TestbedError
 from testbed.progress import Progress, say, warn
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.run
+    processes.raise_interrupts()
     try:
         return command(options)
     except TestbedError as err:

@@ -115,10 +115,28 @@ def running(part: str, argv: Sequence[str]) -> Identity | None:
     return None
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def raise_interrupts() -> None:
+    """
+    Let Ctrl-C, SIGTERM and the end of the terminal raise KeyboardInterrupt, so that a command ends the programs that it
+    started: they have sessions of their own, and no such signal reaches them. `nohup` keeps its meaning.
+    """
+    for number in INTERRUPTS:
+        # Also for SIGINT, because a shell starts background jobs with SIGINT ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """
-    Defer Ctrl-C and SIGTERM until the block ends, so that no start goes without its record.
+    Defer Ctrl-C, SIGTERM and SIGHUP until the block ends, so that no start goes without its record.
 
     It sets Python handlers, because the started program would inherit a mask of blocked signals.
     """
@@ -127,7 +145,7 @@ def interrupts_deferred() -> Iterator[None]:
     def note(signum: int, _frame: FrameType | None) -> None:
         arrived.append(signum)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, note) for number in INTERRUPTS}
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ def _testbed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(parts, "BY_NAME", {name: _sleeper(name, tmp_path) for name in ("etcd", "kubelet")})
     monkeypatch.setattr(machine, "require_root", lambda: None)
     monkeypatch.setattr(api, "require_bridge", lambda: None)
+    monkeypatch.setattr(processes, "raise_interrupts", lambda: None)  # pytest's own handlers stay
     yield
     processes.stop_all(list(parts.live_parts().values()), grace_s=5)
 
