@@ -4,6 +4,7 @@ Run the scheduler from the checkout, outside the cluster, to try changes quickly
 The Deployment in the cluster is scaled to 0 meanwhile, so that two versions never reconcile the same jobs.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,8 +35,8 @@ def run(target: Target, screen: Screen) -> int:
     kubectl = Kubectl.of(target)
     environment = build_environment(target, images.provide(target, screen.step))
     screen.step(f"kns in the cluster is scaled to 0, and to {_REPLICAS} replicas again when this process ends")
-    _scale(kubectl, 0)
     try:
+        _scale(kubectl, 0)
         wait_until(lambda: _pods(kubectl), timeout_s=60, what="the end of kns in the cluster", say=screen.step)
         screen.step(f"kns from {ROOT}: http://{HOST}:{PORT}/jarvice/, metrics http://{HOST}:{METRICS_PORT}/metrics")
         screen.text(f"Use it: . {target.state / 'env.sh'}; KNS_URL=http://{HOST}:{PORT}      End it: Ctrl-C")
@@ -80,14 +81,15 @@ def find_chart() -> Path:
 def _run_child(environment: Mapping[str, str]) -> int:
     child = subprocess.Popen([sys.executable, "-m", "kns"], cwd=ROOT, env=environment, start_new_session=True)
     try:
-        return child.wait()
+        child.wait()
     except KeyboardInterrupt:
         child.send_signal(signal.SIGTERM)
-        try:
-            return child.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            return child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_STOP_S)
+    finally:
+        child.kill()  # also after a second Ctrl-C: in its own session nothing else would end it
+        child.wait()
+    return child.returncode
 
 
 def _scale(kubectl: Kubectl, replicas: int) -> None:
