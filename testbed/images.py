@@ -259,9 +259,11 @@ def _build_options(declared: set[str]) -> list[str]:
     # As build arguments, because environment variables would stay in the image and point to a missing file.
     for variable in sorted(declared & CA_VARIABLES):
         options += ["--build-arg", f"{variable}={CA_MOUNT}/{CA_BUNDLE.name}"]
+    # Without a value, buildah takes that of the environment. A proxy's URL may have a password, and command lines are
+    # shown to every user of the machine and in messages.
     for proxy in PROXIES:
-        if value := os.environ.get(proxy):
-            options += ["--build-arg", f"{proxy}={value}"]
+        if os.environ.get(proxy):
+            options += ["--build-arg", proxy]
     return options
 
 
