@@ -8,6 +8,7 @@ containers by their cgroups and shims, not through containerd.
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import time
@@ -235,9 +236,10 @@ def _is_our_shim(argv: list[str]) -> bool:
 
 
 def _mount_points() -> list[str]:
-    lines = (processes.PROC / "self/mounts").read_text(encoding="utf-8").splitlines()
-    # The kernel writes spaces in a path as octal escapes.
-    return [line.split()[1].encode().decode("unicode_escape") for line in lines]
+    lines = (processes.PROC / "self/mounts").read_bytes().splitlines()
+    # The kernel writes spaces in a path as octal escapes, and other bytes as they are.
+    escape = re.compile(rb"\\([0-7]{3})")
+    return [os.fsdecode(escape.sub(lambda found: bytes([int(found[1], 8)]), line.split()[1])) for line in lines]
 
 
 def _is_below_ours(point: str) -> bool:

@@ -91,6 +91,27 @@ def test_after_a_reboot_the_pods_of_another_cluster_are_left_alone(node: _Machin
     assert not paths.STATE.exists()
 
 
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [
+        pytest.param("/home/jörg/cache/state/volume", "/home/jörg/cache", id="letters that are not ASCII"),
+        pytest.param(r"/home/my\040cache/state/volume", "/home/my cache", id="a space"),
+        pytest.param(r"/home/a\134x41/state/volume", r"/home/a\x41", id="a backslash"),
+    ],
+)
+def test_mounts_are_found_in_folders_of_any_name(
+    written: str, folder: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not unmounted would be deleted with the folder: the content of a volume, through its mount."""
+    (tmp_path / "self").mkdir()
+    table = f"tmpfs /tmp tmpfs rw 0 0\ntmpfs {written} tmpfs rw 0 0\n"
+    (tmp_path / "self" / "mounts").write_text(table, encoding="utf-8")
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    monkeypatch.setattr(paths, "STATE", pathlib.Path(folder) / "state")
+    ours = [point for point in teardown._mount_points() if teardown._is_below_ours(point)]
+    assert ours == [f"{folder}/state/volume"]
+
+
 @pytest.fixture
 def cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """The cache folder of a testbed without a cluster, as several commands have filled it."""
