@@ -51,7 +51,8 @@ def ensure_running(part: Part, tick: Callable[[str], None], *, timeout_s: float 
     outcome = "already running"
     started = "ready"
     if identity is not None and not _is_current(identity, argv):
-        processes.stop_all([identity], grace_s=10)
+        if processes.stop_all([identity], grace_s=10, tick=tick):
+            raise TestbedError(f"{part.name} (pid {identity.pid}) survived SIGKILL; find out why, then try again")
         identity, started = None, "restarted, because its program or its flags changed"
     if identity is None:
         identity = processes.start(part.name, argv, env=daemon_environment())

@@ -62,6 +62,18 @@ def test_a_part_whose_flags_changed_is_restarted() -> None:
     assert processes.identify(before) is None
 
 
+def test_a_part_that_cannot_be_stopped_gets_no_second_one_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both would use one port and one folder of data."""
+    part = parts.BY_NAME["etcd"]
+    parts.ensure_running(part, lambda _: None)
+    other = dataclasses.replace(part, argv=lambda: [*part.argv(), "--audit-log-path=/a"])
+    with monkeypatch.context() as stuck:
+        stuck.setattr(processes, "stop_all", lambda identities, **_: list(identities))
+        stuck.setattr(processes, "start", lambda *_, **__: pytest.fail("started beside the other one"))
+        with pytest.raises(TestbedError, match=r"etcd \(pid [0-9]+\) survived SIGKILL"):
+            parts.ensure_running(other, lambda _: None)
+
+
 def test_the_files_of_the_flags_exist_before_a_part_is_started(tmp_path: pathlib.Path) -> None:
     """A cluster of an older checkout does not have them."""
     parts.ensure_running(parts.BY_NAME["kubelet"], lambda _: None)
