@@ -102,15 +102,21 @@ def prepare_site(*, all_versions: bool) -> Iterator[Finding]:
     try:
         cidr = settings.service_cidr or find_service_cidr(client)
         site = build_site(settings, service_cidr=cidr, installation_uid="")
-        if not site.virtual.fast_start:
-            said = "KNS_FAST_START is false" if cidr else "the host does not tell its range of ClusterIPs"
-            todo = "set KNS_FAST_START=true" if cidr else "set KNS_SERVICE_CIDR"
+        virtual = site.virtual
+        switches = {
+            "KNS_PREPARED_STATE": settings.virtual_prepared_state,
+            "KNS_FAST_START": settings.virtual_fast_start,
+        }
+        off = next((name for name, is_on in switches.items() if not is_on), None)
+        if off or not cidr:
+            said = f"{off} is false" if off else "the host does not tell its range of ClusterIPs"
+            todo = f"set {off}=true" if off else "set KNS_SERVICE_CIDR"
             yield Finding("prepared state", Severity.FAULT, f"{said}, so no job would use a prepared state", todo)
             return
         throttle = Throttle(settings.writes_per_second, burst=1, clock=clock, may_work=lambda: True)
         cluster = KubeCluster(client, clock=clock, on_change=lambda *_: None, throttle=throttle)
-        versions = list(site.virtual.versions.values()) if all_versions else [site.virtual.version("")]
-        yield from await_states(cluster, site.system_namespace, site.virtual, versions, clock=clock, sleep=time.sleep)
+        versions = list(virtual.versions.values()) if all_versions else [virtual.version("")]
+        yield from await_states(cluster, site.system_namespace, virtual, versions, clock=clock, sleep=time.sleep)
     except KnsError as error:
         yield Finding("prepared state", Severity.FAULT, str(error), "see docs/operations.md")
     finally:
