@@ -1,12 +1,14 @@
 """`kns prepare`: make the prepared states by hand, before the first job needs them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
 import typer
 
 from kns.cli.options import AUTHORS, Output
 from kns.cli.preflight_command import report
+from kns.cli.screen import Screen
+from kns.cli.session import find_screen
 from kns.model.findings import Finding
 
 
@@ -27,4 +29,15 @@ def add_prepare(app: typer.Typer, prepare_site: Callable[[bool], Iterable[Findin
         The scheduler does it by itself; this command does it now. Uses KUBECONFIG if it is set, else the account of
         kns. Exit status: 0 all are there, 1 one is not.
         """
-        report(ctx, output, prepare_site(all_versions))
+        report(ctx, output, _show_work(find_screen(ctx, output), prepare_site(all_versions)))
+
+
+def _show_work(screen: Screen, found: Iterable[Finding]) -> Iterator[Finding]:
+    """The same findings. While the next one is awaited, the terminal says so."""
+    findings = iter(found)
+    while True:
+        with screen.busy("making the database of new virtual clusters, about half a minute for each version"):
+            finding = next(findings, None)
+        if finding is None:
+            return
+        yield finding
