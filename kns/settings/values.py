@@ -121,6 +121,8 @@ def _parse_annotations(text: str) -> dict[str, str]:
 
 
 def _check_url(value: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in value):  # urlsplit drops some of them
+        raise ValueError("has a blank, a line break or a control character; remove it, also from the end")
     try:
         parts = urlsplit(value)
         _ = parts.port
@@ -132,10 +134,10 @@ def _check_url(value: str) -> str:
 
 
 def _check_origin(value: str) -> str:
-    origin = _check_url(value).rstrip("/")
-    if urlsplit(origin).path or urlsplit(origin).query:
-        raise ValueError("must be a URL without a path")
-    return origin
+    parts = urlsplit(_check_url(value))
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must be a URL of scheme, host and port alone, like https://kns.example.org")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _parse_urls(value: str) -> tuple[str, ...]:

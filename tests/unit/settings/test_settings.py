@@ -98,7 +98,13 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
         "web_url",
         None,
         ("https://kns.example.org/", "https://kns.example.org"),
-        ("kns.example.org", "https://x/y"),
+        (
+            "kns.example.org",
+            "https://x/y",
+            "https://kns.example.org?to=a",
+            "https://kns.example.org#top",
+            "https://me:secret@kns.example.org",
+        ),
     ),
     "KNS_WEB_KEYCLOAK_CLIENT_SECRET": ("web_keycloak_client_secret", None, ("s3cr3t", SecretStr("s3cr3t")), ()),
     "KNS_TRUSTED_PROXIES": (
@@ -237,7 +243,12 @@ TABLE: dict[str, tuple[str, Any, tuple[str, Any], tuple[str, ...]]] = {
     "KNS_PREPARED_STATE": ("virtual_prepared_state", True, ("false", False), ("0", "off")),
     "KNS_FAST_START": ("virtual_fast_start", True, ("false", False), ("0", "off")),
     "KNS_TOKEN_CLIENTS": ("token_clients", ("jarvice",), ("jarvice, portal", ("jarvice", "portal")), ("a b",)),
-    "KNS_API_URL": ("api_url", None, ("https://portal.example.org/api",) * 2, ("portal.example.org", "http://[x")),
+    "KNS_API_URL": (
+        "api_url",
+        None,
+        ("https://portal.example.org/api",) * 2,
+        ("portal.example.org", "http://[x", "https://portal.example.org/api\n", "https://portal example.org"),
+    ),
     "http_proxy": ("proxies_http", None, ("http://proxy.example.org:3128",) * 2, ("proxy.example.org",)),
     "https_proxy": ("proxies_https", None, ("http://proxy.example.org:3128",) * 2, ("socks4://x.example.org",)),
     "no_proxy": ("proxies_no_proxy", None, ("svc,localhost",) * 2, ()),
