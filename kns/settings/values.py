@@ -161,9 +161,8 @@ def _check_readable(path: Path) -> Path:
 
 def _check_service_ranges(value: str) -> str:
     """One range, or two of different families, as the API server takes them."""
-    ranges = [part.strip() for part in value.split(",")]
     try:
-        networks = [ip_network(part) for part in ranges]
+        networks = [ip_network(part.strip()) for part in value.split(",")]
     except ValueError as error:
         raise ValueError("is not an address range like 10.96.0.0/16") from error
     if any(network.num_addresses < _FEWEST_ADDRESSES for network in networks):
@@ -171,7 +170,7 @@ def _check_service_ranges(value: str) -> str:
     versions = [network.version for network in networks]
     if len(versions) != len(set(versions)):
         raise ValueError("has two ranges of the same family; a dual-stack cluster has one of IPv4 and one of IPv6")
-    return ",".join(ranges)
+    return ",".join(map(str, networks))  # the API server of a virtual cluster reads no netmask
 
 
 def _check_proxies(value: str) -> str:

@@ -540,6 +540,14 @@ def test_jobs_fall_asleep_only_where_traffic_is_known_and_state_is_kept() -> Non
     assert settings.idle_sleep_s == 3600
 
 
+@pytest.mark.parametrize(
+    ("given", "range_"),
+    [("10.96.0.0/255.255.0.0", "10.96.0.0/16"), ("FD00:10:96:0::/112", "fd00:10:96::/112")],
+)
+def test_a_range_of_services_is_handed_on_as_an_api_server_reads_it(given: str, range_: str) -> None:
+    assert load_settings({"KNS_SERVICE_CIDR": given}).service_cidr == range_
+
+
 def test_proxies_are_read_in_either_case() -> None:
     proxy = "http://proxy.example.org:3128"
     assert load_settings({"HTTPS_PROXY": proxy}).proxies_https == proxy
