@@ -415,8 +415,8 @@ class Settings(BaseModel):
         "KNS_IDLE_SLEEP",
         0,
         "Time without a request after which a job falls asleep, in seconds, if its AppDef states none (`idle_sleep`, "
-        "docs/appdef.md): at least 30. 0: such jobs never do. No effect without `KNS_TRAFFIC_METRICS_URL` "
-        "(docs/operations.md, Sleep).",
+        "docs/appdef.md): at least 30. 0: such jobs never do. Needs `KNS_TRAFFIC_METRICS_URL` and "
+        "`KNS_VCLUSTER_STORAGE_CLASS` (docs/operations.md, Sleep).",
     )
     traffic_metrics_urls: Annotated[tuple[str, ...], METRICS_URLS] = _variable(
         "KNS_TRAFFIC_METRICS_URL",

@@ -548,6 +548,14 @@ def test_a_range_of_services_is_handed_on_as_an_api_server_reads_it(given: str, 
     assert load_settings({"KNS_SERVICE_CIDR": given}).service_cidr == range_
 
 
+def test_what_a_setting_needs_is_in_its_description() -> None:
+    """docs/configuration.md is made of the descriptions; an operator reads it before kns refuses to start."""
+    described = Settings.model_fields["idle_sleep_s"].description or ""
+    _, problems = read_settings({"KNS_IDLE_SLEEP": "3600"})
+    needed = [f"`{name}`" for name, _ in problems]
+    assert f"Needs {' and '.join(needed)}" in described
+
+
 def test_proxies_are_read_in_either_case() -> None:
     proxy = "http://proxy.example.org:3128"
     assert load_settings({"HTTPS_PROXY": proxy}).proxies_https == proxy
