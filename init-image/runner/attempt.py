@@ -96,6 +96,10 @@ class Workplace:
         except OSError as err:
             self.output.line(f"cannot put {self.templates_dir} back as it was before the item: {err.strerror}")
             return Attempted(CANNOT_START)
+        if not self.templates_dir.is_dir():  # the system would say the same of a program that does not exist
+            return Attempted(
+                CANNOT_START, f"an item before this one removed {self.templates_dir}; let it keep the folder"
+            )
         match step.action:
             case Apply(arguments):
                 fetched = arguments[-1].startswith(("http://", "https://"))

@@ -20,7 +20,7 @@ class TemplatesFolder:
     """The folder, and a copy of it in `spare_dir`, which no item should touch."""
 
     def __init__(self, path: Path, *, spare_dir: Path) -> None:
-        self._path = path
+        self._path = path.resolve()  # /templates itself may be a link, which no script can change
         self._copy = spare_dir / ".templates-kept"
         self._kept: _Signature | None = None
 
@@ -55,6 +55,9 @@ class TemplatesFolder:
         with contextlib.suppress(OSError):  # a folder that a script closed is a change, too
             if _scan(self._path) == self._kept:
                 return
+        if self._path.is_symlink() or not self._path.is_dir():  # a script removed or replaced the folder itself
+            self._path.unlink(missing_ok=True)
+            self._path.mkdir()
         _remove_content(self._path)
         _copy_content(self._copy, self._path)
         self._kept = _scan(self._path)

@@ -61,6 +61,8 @@ def templates(tmp_path: Path) -> Path:
         "mkfifo pipe",
         "rm -rf ./* && touch new",
         "mv charts other; mv other/page charts",
+        'rm -rf "$PWD"',
+        'rm -rf "$PWD" && touch "$PWD"',
     ],
 )
 def test_every_change_is_put_back(tmp_path: Path, templates: Path, change: str) -> None:
@@ -73,6 +75,44 @@ def test_every_change_is_put_back(tmp_path: Path, templates: Path, change: str) 
         assert _content(templates) != before
         folder.restore()
         assert _content(templates) == before
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path: Path, templates: Path) -> None:
+    """What it leads to is not the app's folder, and stays."""
+    before = _content(templates)
+    folder = TemplatesFolder(templates, spare_dir=tmp_path)
+    folder.keep()
+    other = tmp_path / "other"
+    templates.rename(other)
+    (other / "new").touch()
+    templates.symlink_to(other)
+    folder.restore()
+    assert not templates.is_symlink()
+    assert _content(templates) == before
+    assert (other / "new").exists()
+
+
+def test_a_folder_behind_a_link_is_put_back_where_it_was(tmp_path: Path, templates: Path) -> None:
+    """As in the image, where /templates leads into the volume: the link stays."""
+    before = _content(templates)
+    link = tmp_path / "link"
+    link.symlink_to(templates)
+    folder = TemplatesFolder(link, spare_dir=tmp_path)
+    folder.keep()
+    subprocess.run(["rm", "-rf", templates], check=True)
+    folder.restore()
+    assert link.is_symlink()
+    assert _content(templates) == before
+
+
+@pytest.mark.parametrize("item", [{"script": "#!/bin/bash\necho hi"}, {}])
+def test_an_item_that_removed_the_folder_is_named_by_the_next(
+    run: Runner, a_step: StepBuilder, write_plan: PlanWriter, templates: Path, item: dict[str, str]
+) -> None:
+    """Not the interpreter or kubectl, which are there. No retry brings the folder back."""
+    ended = run(write_plan([a_step("one", script='rm -rf "$PWD"'), a_step("two", retries=1, **item)]))
+    assert ended.code == 1
+    assert f"no retry can change that: an item before this one removed {templates}" in ended.lines[-1]
 
 
 def test_each_attempt_prints_the_same_listing(
