@@ -5,12 +5,12 @@ Wire the runner: arguments and environment in, exit code and termination message
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,7 +82,7 @@ def run_plan(
         shutdown=shutdown,
         folder=folder,
     )
-    with closing(NestedApi(Path(environ.get("KUBECONFIG", DEFAULT_KUBECONFIG)))) as api:
+    with contextlib.closing(NestedApi(Path(environ.get("KUBECONFIG", DEFAULT_KUBECONFIG)))) as api:
         Run(
             plan=plan,
             cluster=NestedCluster(api, clock=clock, pause=pause, say=output.line),
@@ -100,17 +100,21 @@ def conclude(run: Callable[[Output], int], *, output: Output, termination_log: P
 
     No exception leaves this function, because Python's exit code for an exception, 1, has another meaning (`ExitCode`).
     """
+    last: list[str] = []
     try:
         outcome = succeeded(run(output))
     except Failure as failure:
         outcome = failed(failure)
         if failure.code is not ExitCode.ITEM_OUT_OF_RETRIES:  # its last attempt has already been reported
-            output.last(str(failure))
+            last.append(str(failure))
     except Exception as err:  # noqa: BLE001  # the outermost frame, see the docstring
-        traceback.print_exc()
+        last += traceback.format_exc().splitlines()
         outcome = failed(Failure(f"the init runner itself failed: {type(err).__name__}: {err}"))
     try:
         write_termination_message(outcome, termination_log)
     except OSError as err:
-        output.last(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
+        last.append(f"warning: no termination message: cannot write {termination_log}: {err.strerror}")
+    with contextlib.suppress(OSError):  # nobody reads the output any more; message and exit code still tell
+        for line in last:
+            output.last(line)
     return outcome.code

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from runner.app import conclude
+from runner.outcome import Terminated
 from runner.output import Output
 
 from tests.patience import PATIENCE_S
@@ -296,16 +297,38 @@ def test_a_work_folder_that_is_missing_fails_the_item(run: Runner, a_step: StepB
     assert (ended.code, ended.lines[1]) == (1, "cannot start 'kubectl': No such file or directory")
 
 
-def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defect_does_not_pass_for_a_failed_item(tmp_path: Path) -> None:
     """Exit 70, a traceback in the output, and a termination message."""
 
     def broken(_output: Output) -> int:
         raise KeyError("oops")
 
-    log = tmp_path / "log"
-    assert conclude(broken, output=Output(io.BytesIO()), termination_log=log) == 70
+    log, sink = tmp_path / "log", io.BytesIO()
+    assert conclude(broken, output=Output(sink), termination_log=log) == 70
     assert json.loads(log.read_text())["message"] == "the init runner itself failed: KeyError: 'oops'"
-    assert "Traceback" in capsys.readouterr().err
+    assert b"Traceback" in sink.getvalue()
+
+
+class _Closed(io.BytesIO):
+    """An output whose reader has gone."""
+
+    def write(self, _data: object, /) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"), [(Terminated("the init pod was ended"), 143), (KeyError("oops"), 70), (BrokenPipeError(), 70)]
+)
+def test_a_closed_output_does_not_pass_for_a_failed_item(tmp_path: Path, failure: Exception, code: int) -> None:
+    """Python would end with 1, which means that an item is out of retries, and without a termination message."""
+
+    def end(_output: Output) -> int:
+        raise failure
+
+    log = tmp_path / "log"
+    assert conclude(end, output=Output(_Closed()), termination_log=log) == code
+    assert json.loads(log.read_text())["result"] == "failed"
+    assert conclude(lambda _output: 1, output=Output(_Closed()), termination_log=tmp_path / "none" / "log") == 0
 
 
 def test_a_lost_termination_log_is_reported(tmp_path: Path) -> None:
