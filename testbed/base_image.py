@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-from testbed import layers, machine, paths
+from testbed import layers, machine, paths, teardown
 from testbed.commands import run_long
 
 CODENAME = "bookworm"
@@ -37,6 +37,7 @@ def write_layer(target: pathlib.Path, tick: Callable[[str], None]) -> None:
         TestbedError: debootstrap failed; the message ends with its output.
     """
     rootfs = paths.IMAGES / "debian-rootfs"
+    teardown.unmount_below(rootfs)  # a debootstrap that was killed leaves /proc there
     shutil.rmtree(rootfs, ignore_errors=True)
     rootfs.mkdir(parents=True)
     argv = ["debootstrap", "--variant=minbase", CODENAME, str(rootfs)]

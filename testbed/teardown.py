@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from testbed import firewall, layout, machine, network, parts, paths, processes
 from testbed.commands import run
@@ -111,14 +111,23 @@ def stop_containers(tick: Callable[[str], None]) -> list[str]:
 
 def unmount_all() -> list[str]:
     """
-    Unmount everything below our folders, innermost first.
+    Unmount everything below our folders. Returns a description of what was unmounted.
     """
-    ours = [point for point in _mount_points() if _is_below_ours(point)]
+    return unmount_below(paths.STATE, paths.RUN, paths.BUILDAH, paths.IMAGES)
+
+
+def unmount_below(*folders: pathlib.Path) -> list[str]:
+    """
+    Unmount everything below these folders, innermost first. Returns a description of what was unmounted.
+
+    Raises:
+        TestbedError: something could not be unmounted.
+    """
+    ours = _mount_points(folders)
     for point in reversed(ours):
         # A lazy unmount, because a container that ends late may still hold the mount.
         run(["umount", "--lazy", point])
-    left = [point for point in _mount_points() if _is_below_ours(point)]
-    if left:
+    if left := _mount_points(folders):
         raise TestbedError(f"could not unmount {left[0]} and {len(left) - 1} more; see `findmnt`, then try again")
     return [f"{len(ours)} mounts"] if ours else []
 
@@ -235,15 +244,13 @@ def _is_our_shim(argv: list[str]) -> bool:
     )
 
 
-def _mount_points() -> list[str]:
+def _mount_points(folders: Iterable[pathlib.Path]) -> list[str]:
     lines = (processes.PROC / "self/mounts").read_bytes().splitlines()
     # The kernel writes spaces in a path as octal escapes, and other bytes as they are.
     escape = re.compile(rb"\\([0-7]{3})")
-    return [os.fsdecode(escape.sub(lambda found: bytes([int(found[1], 8)]), line.split()[1])) for line in lines]
-
-
-def _is_below_ours(point: str) -> bool:
-    return any(point.startswith(f"{folder}/") for folder in (paths.STATE, paths.RUN, paths.BUILDAH))
+    points = [os.fsdecode(escape.sub(lambda found: bytes([int(found[1], 8)]), line.split()[1])) for line in lines]
+    below = tuple(f"{folder}/" for folder in folders)
+    return [point for point in points if point.startswith(below)]
 
 
 def _remove_cgroup(folder: pathlib.Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from testbed import cluster, firewall, locking, machine, network, paths, processes, teardown
+from testbed import base_image, cluster, firewall, locking, machine, network, paths, processes, teardown
 from testbed.errors import TestbedError
 from testbed.processes import Identity
 
@@ -107,9 +107,44 @@ def test_mounts_are_found_in_folders_of_any_name(
     table = f"tmpfs /tmp tmpfs rw 0 0\ntmpfs {written} tmpfs rw 0 0\n"
     (tmp_path / "self" / "mounts").write_text(table, encoding="utf-8")
     monkeypatch.setattr(processes, "PROC", tmp_path)
+    unmounted: list[str] = []
+
+    def umount(argv: list[str]) -> None:
+        unmounted.append(argv[-1])
+        (tmp_path / "self" / "mounts").write_text("tmpfs /tmp tmpfs rw 0 0\n")
+
+    monkeypatch.setattr(teardown, "run", umount)
     monkeypatch.setattr(paths, "STATE", pathlib.Path(folder) / "state")
-    ours = [point for point in teardown._mount_points() if teardown._is_below_ours(point)]
-    assert ours == [f"{folder}/state/volume"]
+    assert teardown.unmount_all() == ["1 mounts"]
+    assert unmounted == [f"{folder}/state/volume"]
+
+
+def test_the_next_base_image_is_made_over_the_mounts_of_a_debootstrap_that_was_killed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder cannot be deleted before, so every later `up` would fail at it."""
+    done: list[str] = []
+    rootfs = tmp_path / "debian-rootfs"
+    mounts = tmp_path / "proc" / "self" / "mounts"
+    mounts.parent.mkdir(parents=True)
+    mounts.write_text(f"proc /proc proc rw 0 0\nproc {rootfs}/proc proc rw 0 0\n")
+    (rootfs / "proc").mkdir(parents=True)
+
+    def umount(argv: list[str]) -> None:
+        done.append(f"umount {argv[-1]}")
+        mounts.write_text("proc /proc proc rw 0 0\n")
+
+    def debootstrap(*_: object, **__: object) -> None:
+        done.append(f"debootstrap into {len(list(rootfs.iterdir()))} files")
+        raise TestbedError("that is enough")
+
+    monkeypatch.setattr(paths, "IMAGES", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(teardown, "run", umount)
+    monkeypatch.setattr(base_image, "run_long", debootstrap)
+    with pytest.raises(TestbedError, match="that is enough"):
+        base_image.write_layer(tmp_path / "layer.tar", lambda _: None)
+    assert done == [f"umount {rootfs}/proc", "debootstrap into 0 files"]
 
 
 @pytest.fixture
