@@ -107,7 +107,12 @@ class Story:
         self.screen.quote(kubectl.run("get", "nj", record, f"--namespace={NAMESPACE}"))
         self.screen.heading("The job's own cluster: kubectl get pods -A")
         with nested_kubectl(self.target, number) as inside:
-            wait_until(lambda: _unsettled(inside), timeout_s=NESTED_S, what="pods of the job's own cluster")
+            wait_until(
+                lambda: _unsettled(inside),
+                timeout_s=NESTED_S,
+                what="pods of the job's own cluster",
+                say=self.screen.step,
+            )
             self.screen.quote(inside.run("get", "pods", "--all-namespaces"))
 
     def _wait_for_url(self, client: Client, kubectl: Kubectl) -> str | None:

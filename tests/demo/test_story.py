@@ -126,6 +126,26 @@ def test_a_page_that_does_not_come_leaves_the_job_and_says_where_to_look(
     assert "terminate" not in kns.calls
 
 
+def test_what_the_jobs_own_cluster_waits_for_is_shown(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image may be pulled for a minute, and the demo would seem to hang."""
+    phases = ["Pending", "Running"]
+
+    class Inside(_FakeKubectl):
+        def get(self, *arguments: str) -> Any:
+            assert arguments == ("pods", "--all-namespaces")
+            return {"items": [{"metadata": {"name": "web"}, "status": {"phase": phases.pop(0)}}]}
+
+    monkeypatch.setattr(Kubectl, "run", lambda *_, **__: "")
+    monkeypatch.setattr(Story, "_wait_for_url", lambda *_: None)
+    monkeypatch.setattr(story_module, "nested_kubectl", lambda *_: contextlib.nullcontext(Inside()))
+    story.number = 7
+    with _client(_FakeKns(("PROCESSING STARTING", None), log=[])) as client:
+        story._follow(client, _FakeKubectl())
+    assert "not running: web" in capsys.readouterr().out
+
+
 def test_an_interrupted_story_terminates_its_job_even_if_it_never_learned_the_number(story: Story) -> None:
     kns = _FakeKns(("SUBMITTED", None), log=[])
     with _client(kns) as client:
