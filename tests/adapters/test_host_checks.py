@@ -499,6 +499,15 @@ def test_other_tenants_of_the_cluster(
     assert found.said.endswith(said)
 
 
+def test_namespaces_are_read_in_pages(site: ApiServer, client: KubeClient) -> None:
+    """Those of many thousand jobs together exceed the limit of an answer, and preflight would report a fault."""
+    for number in range(1, 502):
+        site.put("/api/v1", "namespaces", a_namespace(f"kns-job-{number}", **{names.JOB_LABEL: str(number)}))
+    site.put("/api/v1", "namespaces", a_namespace("team-of-others"))
+    assert look(site, client)["other tenants"].said.endswith("its jobs: team-of-others")
+    assert all("limit" in seen.query for seen in site.seen if seen.path == "/api/v1/namespaces")
+
+
 def test_other_tenants_are_unknown_if_namespaces_may_not_be_listed(site: ApiServer, client: KubeClient) -> None:
     site.script("GET", "/api/v1/namespaces", failure(403, "Forbidden"))
     assert look(site, client)["other tenants"].severity is Severity.UNKNOWN

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.image_volumes import check_image_volumes
-from kns.adapters.kube.kinds import KINDS
-from kns.adapters.kube.nodes import admits_jobs, walk_nodes
+from kns.adapters.kube.kinds import KINDS, NODES
+from kns.adapters.kube.nodes import admits_jobs, walk
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -291,7 +291,7 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
 
 
 def _list_nodes(client: KubeClient) -> list[Object]:
-    return [node for node in walk_nodes(client) if admits_jobs(node)]
+    return [node for node in walk(client, NODES) if admits_jobs(node)]
 
 
 def _has_room(node: Object, machine: Machine) -> bool:
@@ -343,10 +343,9 @@ def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
 
 def _check_other_tenants(client: KubeClient, own_namespace: str) -> Iterator[Finding]:
     """Find namespaces of others by their names alone. Their content is not read."""
-    namespaces = client.request("GET", "/api/v1/namespaces")["items"]
     found = sorted(
         namespace["metadata"]["name"]
-        for namespace in namespaces
+        for namespace in walk(client, KINDS[Kind.NAMESPACE])
         if not _belongs_to_platform(namespace["metadata"], own_namespace)
     )
     if not found:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.kinds import NODES
+from kns.adapters.kube.kinds import NODES, KindRow
 from kns.logs import get_logger
 from kns.model.catalog.free import Amounts, HostRoom, Selector, add_amounts
 from kns.model.errors import ForbiddenError, InvalidInputError, KnsError, clip
@@ -72,7 +72,7 @@ class KubeFreeRoom:
             began = self._clock.monotonic()
             taken = self._sum_requests()
             selectors = frozenset(self._list_selectors()) | taken.keys()
-            room = HostRoom(selectors, sum_offers(walk_nodes(self._client), selectors), taken)
+            room = HostRoom(selectors, sum_offers(walk(self._client, NODES), selectors), taken)
             with self._lock:
                 self._known, self._problem = (began, room), ""
         except KnsError as error:
@@ -93,11 +93,11 @@ class KubeFreeRoom:
             log.warning("nodes_not_read", error=problem, hint=hint)
 
 
-def walk_nodes(client: KubeClient) -> Iterator[Object]:
-    """All nodes, a page at a time: those of a large host together exceed the limit of an answer."""
-    query = {"limit": str(NODES.page)}
+def walk(client: KubeClient, row: KindRow) -> Iterator[Object]:
+    """All objects of a kind, a page at a time: those of a large host together exceed the limit of an answer."""
+    query = {"limit": str(row.page)}
     while True:
-        page = client.request("GET", NODES.path(), query=query)
+        page = client.request("GET", row.path(), query=query)
         yield from page["items"] or ()  # null if the list is empty
         token = page["metadata"].get("continue")
         if not token:
