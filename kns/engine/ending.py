@@ -148,6 +148,8 @@ class Ending:
         """
         first: Wait | None = None
         for stage in reversed(self._lifecycle.stages):
+            if stage.remove is None:
+                continue
             try:
                 outcome = stage.remove(ctx)
             except KnsError as error:

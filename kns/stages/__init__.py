@@ -1,5 +1,5 @@
 """
-The stages of a nested job: one module per stage, each with `ensure(ctx)` and `remove(ctx)`.
+The stages of a nested job: one module per stage, each with `ensure(ctx)`, and with `remove(ctx)` if it needs one.
 
 `ensure` runs down `STAGES`, `remove` runs up. While a stage waits, `ahead` of the later ones makes what does not need
 it: keycloak and init make everything for the init pod, in this order. No stage changes or removes an object of another
@@ -15,7 +15,7 @@ from kns.stages.room import retry_refused
 from kns.stages.sessions import has_open_shell
 from kns.stages.usage import measure
 
-_VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure, vcluster.remove)
+_VCLUSTER = Stage("vcluster", ConditionType.VIRTUAL_CLUSTER_READY, Substatus.SPAWNING, vcluster.ensure)
 
 STAGES = (
     Stage("namespace", ConditionType.NAMESPACE_READY, Substatus.NAMESPACE, namespace.ensure, namespace.remove),
@@ -23,11 +23,11 @@ STAGES = (
     Stage(
         "keycloak", ConditionType.KEYCLOAK_READY, Substatus.PREPARING, keycloak.ensure, keycloak.remove, keycloak.ahead
     ),
-    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure, prepare.remove),
+    Stage("prepare", ConditionType.PREPARED, Substatus.PREPARING, prepare.ensure),
     Stage("vault", ConditionType.VAULT_READY, Substatus.PREPARING, vault.ensure, vault.remove),
     Stage("init", ConditionType.DEPLOYED, Substatus.DEPLOYING, init.ensure, init.remove, init.ahead),
-    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ingress.remove, ingress.ahead),
-    Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure, shell.remove),
+    Stage("ingress", ConditionType.EXPOSED, Substatus.NONE, ingress.ensure, ahead=ingress.ahead),
+    Stage("shell", ConditionType.SHELL_READY, Substatus.NONE, shell.ensure),
 )
 
 NESTED_JOB = Lifecycle(

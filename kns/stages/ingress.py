@@ -9,6 +9,8 @@ of the copy and of kns's Service, and a reconcile of a serving job reads nothing
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
 changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
 lead to the same page, and DNS can move at any time.
+
+It is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it end at once.
 """
 
 from dataclasses import dataclass
@@ -87,15 +89,6 @@ def ahead(ctx: Context) -> Outcome:
     if not _is_front_made(ctx):
         ctx.world.cluster.apply(stamp(build_empty_target(ctx.location)))
         _apply_front(ctx, address)
-    return Done()
-
-
-def remove(ctx: Context) -> Outcome:
-    """
-    It is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it end at once, and an
-    Ingress controller routes to no pod that ends.
-    """
-    del ctx
     return Done()
 
 

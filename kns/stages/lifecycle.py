@@ -23,7 +23,8 @@ class Stage:
     One step on the way to a serving job.
 
     `condition` says whether the stage is done; `substatus` is shown while it is not. `ensure` and `remove` may be
-    called any number of times, and `remove` also when `ensure` was never called or did not finish.
+    called any number of times, and `remove` also when `ensure` was never called or did not finish. A stage whose
+    objects are all deleted with the job's namespace has no `remove`.
 
     `ahead` makes what does not need the stages before it. It is called while the starting stage or a later one waits,
     so that a job does not wait for one thing after the other. Its outcome does not change the record, except that
@@ -35,7 +36,7 @@ class Stage:
     condition: ConditionType
     substatus: Substatus
     ensure: Verb
-    remove: Verb
+    remove: Verb | None = None
     ahead: Verb | None = None
 
 

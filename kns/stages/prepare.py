@@ -73,12 +73,6 @@ def _wait(ctx: Context, message: str) -> Outcome:
     return wait_at_most(ctx, limit_s, end=end, reason=Reason.PREPARING, message=message, requeue_after_s=after_s)
 
 
-def remove(ctx: Context) -> Outcome:
-    """All of its objects are in the virtual cluster or the job's namespace and are deleted with them."""
-    del ctx
-    return Done()
-
-
 def _name_namespaces(nested: NestedKubernetes) -> frozenset[str]:
     client = nested.keycloak.namespace if nested.keycloak else None
     return frozenset(target.service_namespace for target in nested.targets) | ({client} if client else set())

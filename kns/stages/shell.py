@@ -36,12 +36,6 @@ def ensure(ctx: Context) -> Outcome:
     return _describe(ctx, shell, deployment)
 
 
-def remove(ctx: Context) -> Outcome:
-    """All of its objects are in the job's namespace, and its pod ends with the others (`stages/tenant.py`)."""
-    del ctx
-    return Done()
-
-
 def _end(ctx: Context) -> None:
     found = ctx.world.cluster.observe(Kind.DEPLOYMENT, ctx.namespace, names.SHELL)
     if found is None or is_terminating(found):

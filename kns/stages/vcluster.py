@@ -59,12 +59,6 @@ def ensure(ctx: Context) -> Outcome:
     return _look(ctx, started, left_s)
 
 
-def remove(ctx: Context) -> Outcome:
-    """All of its objects are in the job's namespace and are deleted with it."""
-    del ctx
-    return Done()
-
-
 def drain(ctx: Context) -> Outcome:
     """
     End the tenant's pods with the site's grace period. The control plane keeps running, because terminating pods may
