@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kns import metrics
-from kns.engine.background import Background
 from kns.engine.judging import Contexts, Discard, Judge, Wanted
+from kns.engine.periodic import Periodic
 from kns.engine.shape import digest_shape
 from kns.engine.yielding import yield_to_jobs
 from kns.logs import get_logger
@@ -49,7 +49,7 @@ class PoolRules:
     release: str
 
 
-class Pool(Background):
+class Pool(Periodic):
     """
     `may_work` is called before each round and each write, because only the leader makes members.
 
@@ -68,7 +68,7 @@ class Pool(Background):
         may_work: Callable[[], bool],
         is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
-        super().__init__("pool")
+        super().__init__("pool", self.work, may_work=may_work, interval_s=INTERVAL_S, first_s=INTERVAL_S)
         self._rules = rules
         self._kind = kind
         self._site = site
@@ -76,7 +76,6 @@ class Pool(Background):
         self._making = replace(world, cluster=yield_to_jobs(world.cluster, self._must_yield))
         self._store = store
         self._clock = clock
-        self._may_work = may_work
         self._contexts = Contexts(kind, site, world, clock, is_clock_trusted)
         self._judge = Judge(self._contexts, store, max_age_s=rules.max_age_s)
         self._progress: dict[str, JobStatus] = {}  # uid of a member that is being made -> what is done
@@ -109,19 +108,6 @@ class Pool(Background):
                 self._make(member, wanted[member.marks.shape])
         self._begin(kept, wanted.values())
         self._report(members, wanted.values())
-
-    # --- the thread
-
-    def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            if not self._may_work():
-                continue
-            try:
-                self.work()
-            except KnsError as error:
-                log.warning("pool_round_failed", error=str(error))
-            except Exception:  # a bug in kns must not end the pool
-                log.exception("pool_crashed")
 
     # --- what is wanted
 
@@ -231,7 +217,7 @@ class Pool(Background):
             return
         except KnsError as error:
             outcome = Failed(Reason.REFUSED_BY_HOST, str(error))
-        except Exception:  # as above
+        except Exception:  # a bug in kns must not stop the other members
             log.exception("member_crashed", member=member.namespace)
             return
         if isinstance(outcome, Failed):

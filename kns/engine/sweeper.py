@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kns import metrics
-from kns.engine.background import Background
+from kns.engine.periodic import Periodic
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.errors import KnsError
@@ -48,7 +48,7 @@ class SweepRules:
     dry_run: bool = False
 
 
-class Sweeper(Background):
+class Sweeper(Periodic):
     """`may_work` is called before each sweep and each removal, because only the leader sweeps."""
 
     def __init__(
@@ -63,14 +63,15 @@ class Sweeper(Background):
         may_work: Callable[[], bool],
         is_clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
-        super().__init__("sweeper")
+        super().__init__(
+            "sweeper", self.sweep, may_work=may_work, interval_s=rules.interval_s, first_s=rules.interval_s
+        )
         self._rules = rules
         self._kinds = kinds
         self._world = world
         self._store = store
         self._authority = authority
         self._clock = clock
-        self._may_work = may_work
         self._is_clock_trusted = is_clock_trusted
         self._first_seen: dict[str, datetime] = {}  # key -> when it first looked like an orphan
 
@@ -91,19 +92,6 @@ class Sweeper(Background):
         due = {judgement: [find for find in finds if self._is_due(find)] for judgement, finds in judged.items()}
         for kind in found:
             self._settle(kind, due, report_only=self._rules.dry_run or is_stopped)
-
-    # --- the thread
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._rules.interval_s):
-            if not self._may_work():
-                continue
-            try:
-                self.sweep()
-            except KnsError as error:
-                log.warning("sweep_failed", error=str(error))
-            except Exception:  # a bug in kns must not stop all further sweeps
-                log.exception("sweep_crashed")
 
     # --- listing
 

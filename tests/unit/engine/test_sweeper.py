@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from kns.engine import sweeper
+from kns.engine import periodic
 from kns.engine.sweeper import FOUND, MOST_PER_SWEEP, REMOVED, STOPPED, UNMARKED, Sweeper, SweepRules
 from kns.model import names
 from kns.model.errors import ForbiddenError, UnavailableError
@@ -566,15 +566,15 @@ def test_the_thread_outlives_a_sweep_that_fails(
     swept = threading.Event()
     outcomes = iter([error, None])
 
-    def sweep() -> None:
+    def sweep(_: Sweeper) -> None:
         outcome = next(outcomes, None)
         if outcome is not None:
             raise outcome
         swept.set()
 
     cluster.rules = replace(RULES, interval_s=0.001)
+    monkeypatch.setattr(Sweeper, "sweep", sweep)
     one = cluster.make()
-    monkeypatch.setattr(one, "sweep", sweep)
     one.start()
     assert swept.wait(PATIENCE_S)
     assert one.stop(timeout_s=PATIENCE_S)
@@ -587,14 +587,14 @@ def test_a_standby_does_not_sweep(cluster: Cluster, monkeypatch: pytest.MonkeyPa
         asked.set()
         return False
 
-    def sweep() -> None:
+    def sweep(_: Sweeper) -> None:
         raise AssertionError("swept")
 
     cluster.rules, cluster.may_work = replace(RULES, interval_s=0.001), may_work
-    one = cluster.make()
     crashed: list[str] = []
-    monkeypatch.setattr(one, "sweep", sweep)
-    monkeypatch.setattr(sweeper.log, "exception", crashed.append, raising=False)
+    monkeypatch.setattr(Sweeper, "sweep", sweep)
+    monkeypatch.setattr(periodic.log, "exception", lambda event, **_: crashed.append(event), raising=False)
+    one = cluster.make()
     one.start()
     assert asked.wait(PATIENCE_S)
     assert one.stop(timeout_s=PATIENCE_S)
