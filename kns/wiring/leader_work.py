@@ -1,7 +1,7 @@
 """
 What runs in the leader only: workers, sweeper, warm pool, and tasks that run from time to time, such as the idle watch.
 
-A new task of the leader gets its line in `LeaderWork`, which starts and stops all of them.
+A new task of the leader is one more of the `tasks` of `LeaderWork`, which starts and stops all of them.
 """
 
 from collections.abc import Callable
@@ -41,38 +41,23 @@ class LeaderWork:
     """The parts that run in the leader only."""
 
     workers: Workers
-    sweeper: Sweeper
-    preparing: Periodic
-    pool: Pool
-    resting: tuple[Periodic, ...]
+    tasks: tuple[Periodic, ...]
 
     def start(self) -> None:
         self.workers.start()
-        self.sweeper.start()
-        self.preparing.start()
-        self.pool.start()
-        for task in self.resting:
+        for task in self.tasks:
             task.start()
 
     def stop(self) -> bool:
         """Stop all; whether everything in flight finished in time."""
-        reconciles_ended = self.workers.stop(timeout_s=STOP_S)
-        if not reconciles_ended:
+        have_ended = self.workers.stop(timeout_s=STOP_S)
+        if not have_ended:
             log.warning("reconciles_cut_off")
-        sweep_ended = self.sweeper.stop(timeout_s=STOP_S / 4)
-        if not sweep_ended:
-            log.warning("sweep_cut_off")
-        round_ended = self.pool.stop(timeout_s=STOP_S / 4)
-        if not round_ended:
-            log.warning("pool_cut_off")
-        preparing_ended = self.preparing.stop(timeout_s=STOP_S / 4)
-        if not preparing_ended:
-            log.warning("preparing_cut_off")
-        stopped = [task.stop(timeout_s=STOP_S / 4) for task in self.resting]
-        resting_ended = all(stopped)
-        if not resting_ended:
-            log.warning("resting_cut_off")
-        return reconciles_ended and sweep_ended and round_ended and preparing_ended and resting_ended
+        for task in self.tasks:
+            if not task.stop(timeout_s=STOP_S / 4):
+                log.warning("task_cut_off", task=task.name)
+                have_ended = False
+        return have_ended
 
 
 def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
@@ -105,61 +90,59 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
             skew=lambda: timedelta(seconds=parts.client.server_time.skew_s),
         ),
     )
-    resting = _build_resting(parts, site, fenced)
-    list_wanted = partial(list_wanted_versions, parts.records, settings.pools)
-    keeper = StateKeeper(fenced.cluster, site, list_wanted, clock=clock)
     return LeaderWork(
-        resting=resting,
-        preparing=Periodic("preparing", keeper.step, may_work=may_work),
         workers=Workers(
             parts.queue, reconciler, clock=clock, count=settings.workers, may_work=may_work, on_death=on_death
         ),
-        sweeper=Sweeper(
-            build_sweep_rules(settings, installation_uid=uid),
-            kinds=SWEPT,
-            world=fenced,
-            store=parts.records,
-            authority=parts.records,
-            clock=clock,
-            may_work=may_work,
-            is_clock_trusted=parts.client.server_time.is_trusted,
-        ),
-        pool=Pool(
-            PoolRules(
-                pools=settings.pools,
-                at_once=settings.pool_at_once,
-                max_age_s=settings.pool_max_age_s,
-                release=parts.release,
-            ),
-            kind=NESTED_MEMBER,
-            site=site,
-            world=fenced,
-            store=fence(parts.records, may_work),
-            clock=clock,
-            may_work=may_work,
-            is_clock_trusted=parts.client.server_time.is_trusted,
-        ),
+        tasks=_build_tasks(parts, site, fenced),
     )
 
 
-def _build_resting(parts: Parts, site: Site, world: World) -> tuple[Periodic, ...]:
-    """The leader's tasks for sleeping and idle jobs. Without metrics of the ingress controller no job is idle."""
-    settings, may_work = parts.settings, parts.may_work
+def _build_tasks(parts: Parts, site: Site, world: World) -> tuple[Periodic, ...]:
+    """In the order in which they are stopped. Without metrics of the ingress controller no job is idle."""
+    settings, clock, may_work = parts.settings, parts.clock, parts.may_work
+    sweeper = Sweeper(
+        build_sweep_rules(settings, installation_uid=site.installation_uid),
+        kinds=SWEPT,
+        world=world,
+        store=parts.records,
+        authority=parts.records,
+        clock=clock,
+        may_work=may_work,
+        is_clock_trusted=parts.client.server_time.is_trusted,
+    )
+    pool = Pool(
+        PoolRules(
+            pools=settings.pools,
+            at_once=settings.pool_at_once,
+            max_age_s=settings.pool_max_age_s,
+            release=parts.release,
+        ),
+        kind=NESTED_MEMBER,
+        site=site,
+        world=world,
+        store=fence(parts.records, may_work),
+        clock=clock,
+        may_work=may_work,
+        is_clock_trusted=parts.client.server_time.is_trusted,
+    )
+    keeper = StateKeeper(world.cluster, site, partial(list_wanted_versions, parts.records, settings.pools), clock=clock)
     assert world.doors is not None  # noqa: S101 - every scheduler has it
     doors = DoorWatch(world.doors.list_addresses, parts.records.list_sleeping, look_again=parts.queue.add)
-    tasks = [Periodic("doors", doors.step, may_work=may_work)]
-    if settings.traffic_metrics_urls:
-        idle = IdleWatch(
-            settings.idle_sleep_s,
-            traffic=ScrapedTraffic(settings.traffic_metrics_urls, clock=parts.clock),
-            lifecycle=NESTED_JOB,
-            site=site,
-            world=world,
-            store=fence(parts.records, may_work),
-            clock=parts.clock,
-        )
-        tasks.append(Periodic("idle", idle.step, may_work=may_work))
-    return tuple(tasks)
+    preparing = Periodic("preparing", keeper.step, may_work=may_work)
+    tasks = (sweeper, pool, preparing, Periodic("doors", doors.step, may_work=may_work))
+    if not settings.traffic_metrics_urls:
+        return tasks
+    idle = IdleWatch(
+        settings.idle_sleep_s,
+        traffic=ScrapedTraffic(settings.traffic_metrics_urls, clock=clock),
+        lifecycle=NESTED_JOB,
+        site=site,
+        world=world,
+        store=fence(parts.records, may_work),
+        clock=clock,
+    )
+    return (*tasks, Periodic("idle", idle.step, may_work=may_work))
 
 
 def build_sweep_rules(settings: Settings, *, installation_uid: str) -> SweepRules:
