@@ -95,12 +95,9 @@ def let_run(ctx: Context) -> None:
 
 
 def _sleep(ctx: Context) -> Outcome:
-    found = namespace.ensure(ctx)
-    if isinstance(found, Failed):
-        return found
     control_plane = _find_control_plane(ctx)
-    if control_plane is None:
-        return _explain_missing(ctx)
+    if isinstance(control_plane, (Failed, Skipped)):
+        return control_plane
     ingress.lead_to_kns(ctx)
     _scale_shell(ctx, 0)
     if control_plane["spec"].get("replicas", 1):
@@ -121,12 +118,9 @@ def _sleep(ctx: Context) -> Outcome:
 
 
 def _wake(ctx: Context) -> Outcome:
-    found = namespace.ensure(ctx)
-    if isinstance(found, Failed):
-        return found
     control_plane = _find_control_plane(ctx)
-    if control_plane is None:
-        return _explain_missing(ctx)
+    if isinstance(control_plane, (Failed, Skipped)):
+        return control_plane
     allow_tenants_pods(ctx)
     if not _has_replicas(control_plane, 1):
         _scale(ctx, control_plane, 1)
@@ -143,17 +137,20 @@ def _wake(ctx: Context) -> Outcome:
     return Wait(_LOOK_AFTER_S, Reason.WAKING, APP_STARTS)
 
 
-def _find_control_plane(ctx: Context) -> Object | None:
+def _find_control_plane(ctx: Context) -> Object | Failed | Skipped:
     """
-    The StatefulSet. Only a job with a volume has one. If the cache does not have it, the API server decides.
+    The StatefulSet, after a look at the namespace. Only a job with a volume has one. If the cache does not have it, the
+    API server decides.
     """
-    name = ctx.location.vcluster
-    found = ctx.world.cluster.observe(Kind.STATEFUL_SET, ctx.namespace, name)
-    return found or ctx.world.cluster.read(Kind.STATEFUL_SET, ctx.namespace, name)
-
-
-def _explain_missing(ctx: Context) -> Outcome:
-    if ctx.world.cluster.read(Kind.DEPLOYMENT, ctx.namespace, ctx.location.vcluster) is not None:
+    looked = namespace.ensure(ctx)
+    if isinstance(looked, Failed):
+        return looked
+    cluster, name = ctx.world.cluster, ctx.location.vcluster
+    found = cluster.observe(Kind.STATEFUL_SET, ctx.namespace, name)
+    found = found or cluster.read(Kind.STATEFUL_SET, ctx.namespace, name)
+    if found is not None:
+        return found
+    if cluster.read(Kind.DEPLOYMENT, ctx.namespace, name) is not None:
         return Skipped(Reason.SLEEP_NOT_POSSIBLE, f"the job cannot sleep: {NO_VOLUME}")
     return Failed(Reason.CONTROL_PLANE_LOST, "the virtual cluster's control plane was removed by somebody else")
 
