@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from kns.model.errors import ConflictError, ForbiddenError
+from kns.model.errors import ConflictError, ForbiddenError, KnsError
 
 ResultT = TypeVar("ResultT")
 
@@ -17,13 +17,7 @@ def retry_on_conflict(call: Callable[[], ResultT]) -> ResultT:
     Raises:
         ConflictError: another writer was faster in every attempt.
     """
-    attempts = Retrying(
-        retry=retry_if_exception_type(ConflictError),
-        stop=stop_after_delay(5),
-        wait=wait_random_exponential(multiplier=0.02, max=0.5),
-        reraise=True,
-    )
-    return attempts(call)
+    return _retry(call, ConflictError, limit_s=5)
 
 
 def retry_while_forbidden(call: Callable[[], ResultT]) -> ResultT:
@@ -34,9 +28,13 @@ def retry_while_forbidden(call: Callable[[], ResultT]) -> ResultT:
     Raises:
         ForbiddenError: the rights are still missing.
     """
+    return _retry(call, ForbiddenError, limit_s=2)
+
+
+def _retry(call: Callable[[], ResultT], error: type[KnsError], *, limit_s: float) -> ResultT:
     attempts = Retrying(
-        retry=retry_if_exception_type(ForbiddenError),
-        stop=stop_after_delay(2),
+        retry=retry_if_exception_type(error),
+        stop=stop_after_delay(limit_s),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,
     )
