@@ -167,9 +167,7 @@ class Kubectl:
         return json.loads(self.run("get", *arguments, "--output=json"))
 
     @contextlib.contextmanager
-    def forward(
-        self, namespace: str, service: str, port: int, *, local: int = 0, timeout_s: float = FORWARD_TIMEOUT_S
-    ) -> Iterator[int]:
+    def forward(self, namespace: str, service: str, port: int, *, local: int = 0) -> Iterator[int]:
         """
         Run `kubectl port-forward` during the block. Yields the local port, which is on 127.0.0.1 only; `local` chooses
         it. If kubectl loses the connection, it is started again with the same port.
@@ -177,7 +175,7 @@ class Kubectl:
         Raises:
             KubectlError: kubectl printed no port in time.
         """
-        forwarding = _Forwarding(self, f"{namespace}/{service}", timeout_s)
+        forwarding = _Forwarding(self, f"{namespace}/{service}")
         chosen = forwarding.start(local, namespace, service, port)
         try:
             yield chosen
@@ -213,8 +211,8 @@ class _Forwarding:
     stop at a full pipe, and starts it again if it ends by itself.
     """
 
-    def __init__(self, kubectl: Kubectl, what: str, timeout_s: float) -> None:
-        self._kubectl, self._what, self._timeout_s = kubectl, what, timeout_s
+    def __init__(self, kubectl: Kubectl, what: str) -> None:
+        self._kubectl, self._what = kubectl, what
         self._closing = threading.Event()
         self._lock = threading.Lock()  # guards the child
         self._child: subprocess.Popen[bytes] | None = None
@@ -261,7 +259,7 @@ class _Forwarding:
     def _read_port(self, child: subprocess.Popen[bytes]) -> int:
         if child.stdout is None:
             raise self._kubectl.failure("kubectl port-forward was started without a pipe")
-        deadline, what = time.monotonic() + self._timeout_s, self._what
+        deadline, what = time.monotonic() + FORWARD_TIMEOUT_S, self._what
         while select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
             line = child.stdout.readline(_LINE_BYTES).decode("utf-8", "replace")
             if found := _FORWARDING.search(line):

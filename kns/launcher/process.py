@@ -118,7 +118,6 @@ def run_plugin(
     requests: int,
     frames: IO[bytes],
     reload: Callable[[], None] = lambda: None,
-    connect: Callable[[Options], KubeClient] | None = None,
 ) -> int:
     """
     Speak the protocol until the input ends or a signal comes; the exit code. `reload` is called on SIGHUP.
@@ -130,7 +129,7 @@ def run_plugin(
     start_heartbeats(outbox, options.heartbeat_interval_s, stop)
     with signals(reload) as wake:
         try:
-            client = (connect or connect_cluster)(options)
+            client = connect_cluster(options)
             cluster = make_cluster(options, client)
             nested = connect_nested(options, cluster)
 
