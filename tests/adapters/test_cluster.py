@@ -405,8 +405,8 @@ class LogOf:
         self.lines = lines
         self.asked: list[int] = []
 
-    def __call__(self, method: str, path: str, *, query: dict[str, str], read_timeout_s: float) -> bytes:
-        del method, path, read_timeout_s
+    def __call__(self, path: str, *, query: dict[str, str], read_timeout_s: float) -> bytes:
+        del path, read_timeout_s
         self.asked.append(int(query["tailLines"]))
         text = "".join(f"{line}\n" for line in self.lines[-int(query["tailLines"]) :])
         return text.encode()[: int(query["limitBytes"])]
@@ -422,7 +422,7 @@ def test_of_long_lines_almost_two_mebibytes_are_read(
     host: Host, monkeypatch: pytest.MonkeyPatch, client: KubeClient, width: int
 ) -> None:
     log = LogOf([f"{number:06d}".ljust(width, "x") for number in range(12_000_000 // width)])
-    monkeypatch.setattr(client, "request_raw", log)
+    monkeypatch.setattr(client, "read_bytes", log)
     text = host.cluster.pod_log("n", "p", "init") or ""
     lines = text.splitlines()
     assert lines[0] == CUT
@@ -436,7 +436,7 @@ def test_of_lines_that_grow_the_newest_are_read(
 ) -> None:
     """Short lines fill the first answers, and huge ones follow."""
     log = LogOf(["x"] * 9_000 + ["y" * 300_000] * 12)
-    monkeypatch.setattr(client, "request_raw", log)
+    monkeypatch.setattr(client, "read_bytes", log)
     lines = (host.cluster.pod_log("n", "p", "init") or "").splitlines()
     assert lines[-1] == "y" * 300_000
     assert len(log.asked) <= 15

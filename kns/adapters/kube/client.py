@@ -93,21 +93,12 @@ class KubeClient:
         discard: bool = False,
     ) -> Any:
         """
-        The decoded JSON answer.
+        The decoded JSON answer. With `discard` the body of a success is not read, and its connection is closed.
 
         Raises:
             KnsError: the subclass that `adapters/kube/errors.py` chooses.
         """
-        raw = self.request_raw(
-            method,
-            path,
-            query=query,
-            body=body,
-            content_type=content_type,
-            read_timeout_s=read_timeout_s,
-            accept=accept,
-            discard=discard,
-        )
+        raw = self._request(method, path, query, body, content_type, read_timeout_s, accept, discard=discard)
         if not raw and method == "GET":
             raise UnavailableError(f"{method} {path}: the answer is empty")
         try:
@@ -116,23 +107,22 @@ class KubeClient:
             said = clip(raw[:200].decode("utf-8", "replace"))
             raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
 
-    def request_raw(
+    def read_bytes(self, path: str, *, query: Mapping[str, str] | None = None, read_timeout_s: float) -> bytes:
+        """The bytes of the answer, for example a log. Errors as for `request`."""
+        return self._request("GET", path, query, None, JSON, read_timeout_s, ANY)
+
+    def _request(
         self,
         method: str,
         path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        content_type: str,
+        read_timeout_s: float,
+        accept: str,
         *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = JSON,
-        read_timeout_s: float = READ_TIMEOUT_S,
-        accept: str = ANY,
         discard: bool = False,
     ) -> bytes:
-        """
-        Like `request`, but returns the bytes of the answer, for example a log.
-
-        With `discard` the body of a success is not read and b"" is returned. Its connection is closed.
-        """
         what = f"{method} {path}"
         with limit_call(self._bounds.total_s, self._bounds.max_bytes) as is_over:
             response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)

@@ -333,7 +333,7 @@ class KubeCluster:
         path = KINDS[Kind.POD].path(namespace, pod) + "/log"
         query = {"container": container, **bounds}
         try:
-            return self._client.request_raw("GET", path, query=query, read_timeout_s=_LOG_TIMEOUT_S)
+            return self._client.read_bytes(path, query=query, read_timeout_s=_LOG_TIMEOUT_S)
         except (NotFoundError, RefusedError):  # 400 while the container waits to start
             return None
 

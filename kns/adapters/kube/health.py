@@ -53,7 +53,7 @@ class HostHealth:
 
     def _ask(self) -> None:
         try:
-            self._client.request_raw("GET", "/readyz", read_timeout_s=_PROBE_TIMEOUT_S)
+            self._client.read_bytes("/readyz", read_timeout_s=_PROBE_TIMEOUT_S)
             self._answered_at = self._clock.monotonic()
         except KnsError as error:
             log.info("host_not_ready", error=str(error))
