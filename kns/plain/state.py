@@ -7,7 +7,7 @@ process that sees the same objects comes to the same state.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -127,14 +127,12 @@ def _read_end(stored: Stored, pod: Kept | None) -> State:
         status = Status.FINISHED
     code = end.get("exitCode")
     base = _read_place(pod)
-    return State(
-        status,
-        str(end.get("message", "")),
+    return replace(
+        base,
+        status=status,
+        message=str(end.get("message", "")),
         exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
-        pod=base.pod,
         host=str(end.get("host", "")) or base.host,
-        addresses=base.addresses,
-        container=base.container,
         has_run=bool(end.get("hasRun", False)),
         started=read_time(end.get("started")),
         changed=read_time(end.get("ended")) or stored.submitted,
@@ -156,15 +154,7 @@ def _read_place(pod: Kept | None) -> State:
 
 
 def _replace(base: State, status: Status, message: str = "", **more: Any) -> State:
-    return State(
-        status,
-        clip(message),
-        pod=base.pod,
-        host=base.host,
-        addresses=base.addresses,
-        container=base.container,
-        **more,
-    )
+    return replace(base, status=status, message=clip(message), **more)
 
 
 def _container_status(pod: Kept | None) -> Mapping[str, Any]:
@@ -203,14 +193,10 @@ def _read_terminated(
         allowed = f" of {limit['memory']}" if "memory" in limit else ""
         return _replace(base, Status.KILLED, f"used more memory than its limit{allowed}", **more)
     cause = str((pod.get("status") or {}).get("reason", ""))
-    if reason == _END_UNKNOWN or cause in _BY_KUBELET or _is_disrupted(pod):
+    if reason == _END_UNKNOWN or cause in _BY_KUBELET or _disruption(pod):
         why = (pod.get("status") or {}).get("message") or _disruption(pod) or cause or said or reason
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
     return _replace(base, Status.FINISHED, said if code else "", **more)
-
-
-def _is_disrupted(pod: Kept) -> bool:
-    return bool(_disruption(pod))
 
 
 def _disruption(pod: Kept) -> str:
