@@ -16,6 +16,8 @@ from kns.model.errors import UnavailableError, clip
 
 log = get_logger(__name__)
 
+Groups = Callable[[str], Sequence[str]]  # of a user
+
 _MOST_USERS = 10_000  # whose groups are remembered
 _MOST_UNKNOWN = 1000  # users that are logged; a request may name anybody
 _LAST_GROUPS = "the last known groups are used"
@@ -76,7 +78,7 @@ class RememberedGroups:
     some systems say the same as for an unknown user, others wait. Safe for use in many threads.
     """
 
-    def __init__(self, ask: Callable[[str], Sequence[str]] = list_groups) -> None:
+    def __init__(self, ask: Groups = list_groups) -> None:
         self._ask = ask
         self._known: OrderedDict[str, Sequence[str]] = OrderedDict()
         self._lost: set[str] = set()  # of these, who are not known now

@@ -5,7 +5,7 @@ The sections of the file apply from top to bottom: `[*]` to everybody, `[@group]
 later section that applies replaces single keys of an earlier one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kns.launcher.config import values
-from kns.launcher.config.groups import RememberedGroups
+from kns.launcher.config.groups import Groups, RememberedGroups
 from kns.launcher.config.lines import ConfFile, Entry, Section, read_conf
 from kns.launcher.config.pointer import find_protected, read_overrides
 from kns.launcher.config.problems import Problem, suggest
@@ -26,7 +26,6 @@ MAX_MEM_MB = 1_000_000_000  # 1 PB
 MAX_GPUS = 10_000
 
 Constraints = tuple[tuple[str, str | None], ...]
-Groups = Callable[[str], Sequence[str]]
 
 
 def read_constraints(text: str) -> Constraints:

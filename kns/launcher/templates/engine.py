@@ -21,14 +21,14 @@ from urllib.parse import quote_plus
 import gotpl
 from gotpl.exts.helm import HelmExtension
 
+from kns.launcher.config.groups import Groups
 from kns.launcher.templates import limits
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.programs import ExecResult, run_program
-from kns.launcher.templates.user_text import Masks, QuotedText, UserText, find_masks, mark, plain
+from kns.launcher.templates.user_text import QuotedText, UserText, find_masks, mark, plain
 from kns.launcher.templates.yaml_text import YamlError, read_yaml, write_json, write_yaml
 
 Function = Callable[..., Any]
-Groups = Callable[[str], Sequence[str]]
 
 # Their results are quoted, or are no longer what the user wrote.
 _QUOTING = frozenset(
@@ -306,6 +306,3 @@ def _from_yaml_array(text: str) -> list[Any]:
     except YamlError as error:
         return [error.said]
     return value if isinstance(value, list) else []
-
-
-__all__ = ["Engine", "Masks"]

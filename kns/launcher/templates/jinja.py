@@ -16,14 +16,13 @@ import jinja2
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
+from kns.launcher.config.groups import Groups
 from kns.launcher.templates import limits
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.programs import ExecResult, run_program
 from kns.launcher.templates.user_text import UserText, find_masks, mark, plain
 from kns.launcher.templates.yaml_text import write_json, write_yaml
 from kns.model.errors import UnavailableError
-
-Groups = Callable[[str], Sequence[str]]
 
 _QUOTING = frozenset({"to_yaml", "to_json", "tojson", "urlencode", "length", "count", "int", "float"})
 _deadline: ContextVar[float] = ContextVar("deadline")

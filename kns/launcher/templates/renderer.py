@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kns.launcher.config.groups import RememberedGroups, list_groups
+from kns.launcher.config.groups import Groups, RememberedGroups, list_groups
 from kns.launcher.ports import Names, Profile, Warnings
-from kns.launcher.templates.engine import Engine, Groups
+from kns.launcher.templates.engine import Engine
 from kns.launcher.templates.errors import TemplateError
 from kns.launcher.templates.fields import build_fields
 from kns.launcher.templates.folder import JINJA, JOB, SERVICE, Snapshot, generate, read_snapshot

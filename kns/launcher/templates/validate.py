@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kns.launcher.config.groups import list_groups
-from kns.launcher.templates.engine import Groups
+from kns.launcher.config.groups import Groups, list_groups
 from kns.launcher.templates.errors import Finding, TemplateError
 from kns.launcher.templates.fields import build_fields
 from kns.launcher.templates.folder import JOB, SERVICE, read_snapshot
