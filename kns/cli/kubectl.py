@@ -128,21 +128,11 @@ class Kubectl:
         last: deque[str] = deque(maxlen=_LAST_LINES)
         try:
             with _deferring_signals():
-                child = subprocess.Popen(
-                    [*self._program, *arguments],
-                    env=self._environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    bufsize=0,
-                    start_new_session=True,  # it is stopped here, so that it never outlives this
-                )
+                child = self._start(*arguments)  # it is stopped here, so that it never outlives this
             for line in _read_lines(child):
                 last.append(line)
                 say(line)
             status = child.wait()
-        except FileNotFoundError as error:
-            raise self._explain_missing() from error
         finally:
             if child is not None:
                 _stop(child)
@@ -187,16 +177,20 @@ class Kubectl:
         Raises:
             KubectlError: kubectl is not installed.
         """
-        command = [*self._program, "port-forward", f"--namespace={namespace}", "--address=127.0.0.1"]
+        where = (f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}")
+        return self._start("port-forward", *where, f"{local or ''}:{port}")
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """In a session of its own, so that Ctrl-C does not end it: a job may have to be ended through it."""
         try:
             return subprocess.Popen(
-                [*command, f"service/{service}", f"{local or ''}:{port}"],
+                [*self._program, *arguments],
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C must not end it, because the job is ended through it
+                start_new_session=True,
             )
         except FileNotFoundError as error:
             raise self._explain_missing() from error
