@@ -11,7 +11,7 @@ A function's result is a user's text if an argument is one, unless the function 
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import Any, SupportsIndex
+from typing import Any, Self, SupportsIndex
 
 from kns.launcher.templates.errors import TemplateError
 
@@ -65,15 +65,17 @@ class Masks:
         return "".join(part if position % 2 == 0 else self._texts[int(part)] for position, part in enumerate(parts))
 
 
-class UserText(str):
-    """A user's text. Printed by itself, it becomes a mask unless it is harmless."""
-
+class _WithMasks(str):
     masks: Masks
 
-    def __new__(cls, text: str, masks: Masks) -> "UserText":
+    def __new__(cls, text: str, masks: Masks) -> Self:
         made = super().__new__(cls, text)
         made.masks = masks
         return made
+
+
+class UserText(_WithMasks):
+    """A user's text. Printed by itself, it becomes a mask unless it is harmless."""
 
     def __str__(self) -> str:
         """What the engine prints."""
@@ -91,15 +93,8 @@ class UserText(str):
         return self
 
 
-class QuotedText(str):
+class QuotedText(_WithMasks):
     """What a function made of a user's text to be printed as it is. What decodes it makes a user's text again."""
-
-    masks: Masks
-
-    def __new__(cls, text: str, masks: Masks) -> "QuotedText":
-        made = super().__new__(cls, text)
-        made.masks = masks
-        return made
 
 
 def is_harmless(text: str) -> bool:
