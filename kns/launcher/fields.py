@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kns.model.errors import InvalidInputError
+from kns.model.reading.strict_json import is_unicode
 
 Json = Mapping[str, Any]
 
@@ -34,15 +35,7 @@ def read_text(data: Json, key: str, *, path: str = "") -> str:
 
 def is_text(value: Any) -> bool:
     """Whether a process and a file can receive it."""
-    return isinstance(value, str) and "\0" not in value and _is_unicode(value)
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and "\0" not in value and is_unicode(value)
 
 
 def replace_halves(text: str) -> str:
@@ -112,7 +105,7 @@ def check_reported(items: Sequence[Json], key: str) -> None:
             left += ((each, depth + 1) for pair in value.items() for each in pair)
         elif isinstance(value, list):
             left += ((each, depth + 1) for each in value)
-        elif isinstance(value, str) and not _is_unicode(value):
+        elif isinstance(value, str) and not is_unicode(value):
             raise InvalidInputError(key, "contains half of a surrogate pair; remove it")
         elif (isinstance(value, float) and not math.isfinite(value)) or (
             isinstance(value, int) and value not in _NUMBERS

@@ -113,9 +113,9 @@ def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Ite
             yield Problem(location, "is not a JSON number, or is too large")
         elif isinstance(value, int) and not is_int64(value):
             yield Problem(location, "is a larger number than 64 bits hold")
-        elif isinstance(value, str) and not _is_text(value):
+        elif isinstance(value, str) and not is_unicode(value):
             yield Problem(location, "has half of a surrogate pair, which is no text")
-        elif isinstance(value, dict) and not all(map(_is_text, value)):  # such a key cannot be shown
+        elif isinstance(value, dict) and not all(map(is_unicode, value)):  # such a key cannot be shown
             yield Problem(location, "has a key with half of a surrogate pair, which is no text")
         elif isinstance(value, dict):
             yield from (Problem((*location, key), REPEATED) for key in dict.fromkeys(keys_of.get(id(value), ())))
@@ -124,7 +124,8 @@ def _find_problems(data: Any, repeated: list[tuple[dict[str, Any], str]]) -> Ite
             waiting += [((*location, index), item) for index, item in reversed(list(enumerate(value)))]
 
 
-def _is_text(value: str) -> bool:
+def is_unicode(value: str) -> bool:
+    """Whether the text has no half of a surrogate pair."""
     try:
         value.encode()
     except UnicodeEncodeError:
