@@ -14,15 +14,7 @@ from typing import Any
 
 from kns.launcher.frames import Outbox
 from kns.launcher.requests import ResponseType
-from kns.launcher.streams import (
-    ALL_JOBS,
-    MOST_STREAMS,
-    MOST_STREAMS_OF_ONE,
-    Shown,
-    Stream,
-    require_room,
-    require_share,
-)
+from kns.launcher.streams import ALL_JOBS, Shown, Stream, Streams
 from kns.logs import get_logger
 from kns.model.errors import KnsError, UnavailableError
 from kns.plain.jobs import EVERYBODY, PlainJobs, View
@@ -34,19 +26,14 @@ _CONFIRMERS = 8  # threads; each waits for the API server about one job
 _LEASE_S = 30.0  # how long a thread waits at most before it looks whether it shall end
 
 
-class StatusStreams:
+class StatusStreams(Streams):
     """All status streams. `run` is the thread that writes changes."""
 
     def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
-        """`shared` are users who ask for many, and have no share."""
-        self._jobs = jobs
-        self._outbox = outbox
-        self._shared = shared
-        self._streams: dict[int, Stream] = {}
+        super().__init__(jobs, outbox, shared=shared)
         self._changed: set[str] = set()
         self._submitted: dict[str, View] = {}  # by job, until the thread has written them
         self._shown: dict[str, Shown] = {}  # by job: one object for all streams, which may be many
-        self._wake = threading.Condition()
         self._writing = threading.Lock()  # orders what is sent about one job; nobody waits for the cluster with it
         self._confirming: set[str] = set()  # jobs about which the API server is asked
         jobs.subscribe(self._note)
@@ -64,14 +51,9 @@ class StatusStreams:
         stream = Stream(request_id, user, job_id)
         with self._writing:
             with self._wake:
-                require_room(self._streams, request_id, MOST_STREAMS)
-                require_share(
-                    [each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE, shared=self._shared
-                )
-                self._streams[request_id] = stream
+                self._add(stream)
                 # What changed before this moment was not reported to the stream.
                 self._changed.update(view.id for view in views)
-                self._wake.notify_all()
             try:
                 for view in self._jobs.list_views(user) if job_id == ALL_JOBS else views:
                     if _is_unconfirmed(view):
@@ -81,10 +63,6 @@ class StatusStreams:
             except KnsError:
                 self.cancel(request_id)
                 raise
-
-    def cancel(self, request_id: int) -> bool:
-        with self._wake:
-            return self._streams.pop(request_id, None) is not None
 
     def report_submitted(self, view: View) -> None:
         """
@@ -102,10 +80,6 @@ class StatusStreams:
                     with _going_on(job_id):
                         if not self._look(job_id):
                             pool.submit(self._confirm, job_id)
-
-    def wake(self) -> None:
-        with self._wake:
-            self._wake.notify_all()
 
     def _note(self, job_id: str) -> None:
         with self._wake:

@@ -47,8 +47,8 @@ class Stream:
         return self.job_id in (ALL_JOBS, view.id) and self.user in (EVERYBODY, view.job.user)
 
 
-class ResourceStreams:
-    """All streams of what jobs use. `run` is the thread that measures: each job once, for all its streams."""
+class Streams:
+    """All open streams of one kind, which one thread serves."""
 
     def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
         """`shared` are users who ask for many, and have no share."""
@@ -56,10 +56,33 @@ class ResourceStreams:
         self._outbox = outbox
         self._shared = shared
         self._streams: dict[int, Stream] = {}
+        self._wake = threading.Condition()
+
+    def cancel(self, request_id: int) -> bool:
+        with self._wake:
+            return self._streams.pop(request_id, None) is not None
+
+    def wake(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def _add(self, stream: Stream) -> None:
+        """The caller holds `_wake`."""
+        require_room(self._streams, stream.request_id, MOST_STREAMS)
+        users = [each.user for each in self._streams.values()]
+        require_share(users, stream.user, MOST_STREAMS_OF_ONE, shared=self._shared)
+        self._streams[stream.request_id] = stream
+        self._wake.notify_all()
+
+
+class ResourceStreams(Streams):
+    """All streams of what jobs use. `run` is the thread that measures: each job once, for all its streams."""
+
+    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+        super().__init__(jobs, outbox, shared=shared)
         self._failures: dict[str, int] = {}
         self._due: set[str] = set()
         self._next_all = time.monotonic() + USAGE_INTERVAL_S
-        self._wake = threading.Condition()
         jobs.subscribe(self._note)
 
     def open(self, request_id: int, user: str, job_id: str) -> None:
@@ -73,17 +96,8 @@ class ResourceStreams:
         if view.state.status not in (Status.RUNNING, Status.SUSPENDED):
             raise NotRunningError(f"Job {job_id} is not running.")
         with self._wake:
-            require_room(self._streams, request_id, MOST_STREAMS)
-            require_share(
-                [each.user for each in self._streams.values()], user, MOST_STREAMS_OF_ONE, shared=self._shared
-            )
-            self._streams[request_id] = Stream(request_id, user, job_id)
+            self._add(Stream(request_id, user, job_id))
             self._due.add(job_id)
-            self._wake.notify_all()
-
-    def cancel(self, request_id: int) -> bool:
-        with self._wake:
-            return self._streams.pop(request_id, None) is not None
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -91,10 +105,6 @@ class ResourceStreams:
                 if stop.is_set():
                     return
                 self._measure_safely(job_id)
-
-    def wake(self) -> None:
-        with self._wake:
-            self._wake.notify_all()
 
     def _note(self, job_id: str) -> None:
         """A job that changed may have ended."""

@@ -675,8 +675,8 @@ def test_one_user_has_a_share_of_the_streams(
     kind: type[StatusStreams | ResourceStreams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Administrators, a Launcher without authorization, and Workbench itself ask for many users."""
-    monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS_OF_ONE", 2)
-    monkeypatch.setattr(f"{kind.__module__}.MOST_STREAMS", 6)
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 2)
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS", 6)
     outbox = Outbox(Sink(), max_bytes=1 << 20)
     streams = kind(Jobs(make_view("a-1")), outbox, shared=("*", "rstudio-server"))  # type: ignore[arg-type]  # stand-ins have what is called here
     for number in (1, 2):
@@ -692,7 +692,7 @@ def test_one_user_has_a_share_of_the_streams(
 
 
 def test_a_refused_stream_is_an_error_of_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kns.launcher.status_streams.MOST_STREAMS_OF_ONE", 0)
+    monkeypatch.setattr("kns.launcher.streams.MOST_STREAMS_OF_ONE", 0)
     plugin, sink = make_plugin(Jobs(make_view("a-1")))
     ask(plugin, 4, username="ana", jobId="*")
     (answer,) = sink.messages()
