@@ -61,9 +61,6 @@ class Term:
     skew: Callable[[], timedelta] = timedelta
 
 
-TIMELESS = Term()
-
-
 class Reconciler:
     """Brings the world to what a record says, one record per call. Threads may call it for different records."""
 
@@ -77,7 +74,7 @@ class Reconciler:
         clock: Clock,
         intake: Callable[[Job], Accepted],
         lifecycle: Lifecycle,
-        term: Term = TIMELESS,
+        term: Term,
     ) -> None:
         self._store = store
         self._writer = writer

@@ -16,7 +16,7 @@ from kns.adapters.kube.watch import SILENCE_S
 from kns.adapters.rooms import Rooms
 from kns.engine.intake import Intake
 from kns.engine.queue import WorkQueue
-from kns.engine.reconciler import Reconciler
+from kns.engine.reconciler import Reconciler, Term
 from kns.engine.result import Result
 from kns.engine.workers import Workers
 from kns.model.errors import NotFoundError, TransientError
@@ -195,6 +195,7 @@ class Process:
             clock=world.clock,
             intake=Intake(store=records, catalog=catalog, terms=TERMS, rng=random.Random(1)),
             lifecycle=NESTED_JOB,
+            term=Term(),
         )
         observed: Any = self
         self._workers = Workers(
