@@ -14,7 +14,7 @@ from kns.launcher.requests import ResponseType, TooManyError, choose_code, descr
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, MetricsMissingError
 from kns.plain.errors import NotRunningError
-from kns.plain.jobs import EVERYBODY, PlainJobs, Usage, View
+from kns.plain.jobs import EVERYBODY, PlainJobs, View
 from kns.plain.output import Kind, Output
 from kns.plain.state import Status
 
@@ -142,7 +142,8 @@ class ResourceStreams(Streams):
         else:
             self._failures.pop(job_id, None)
             if usage is not None:
-                self._send(job_id, {**_build_usage(usage), "complete": False}, ends=False)
+                body = {"cpuPercent": usage.cpu_percent, "residentMemory": usage.resident_mb, "complete": False}
+                self._send(job_id, body, ends=False)
 
     def _send(self, job_id: str, body: Mapping[str, Any], *, ends: bool) -> None:
         with self._wake:
@@ -163,10 +164,6 @@ class ResourceStreams(Streams):
     def _forget(self, job_id: str) -> None:
         self._streams = {key: stream for key, stream in self._streams.items() if stream.job_id != job_id}
         self._failures.pop(job_id, None)
-
-
-def _build_usage(usage: Usage) -> dict[str, float]:
-    return {"cpuPercent": usage.cpu_percent, "residentMemory": usage.resident_mb}
 
 
 class OutputStreams:

@@ -44,7 +44,6 @@ class Parts:
         self.rng = random.SystemRandom()
         self.terms = build_terms(settings)
         self.queue = WorkQueue(clock=clock, rng=self.rng, opened=False)
-        self.pages = LivePages(read_job=self._read_job, read_mark=self._read_output_mark)
         self.records = KubeRecords(
             client,
             namespace=self.namespace,
@@ -53,6 +52,7 @@ class Parts:
             first_number=settings.first_job_number,
             highest_elsewhere=self._find_highest_member,
         )
+        self.pages = LivePages(read_job=self.records.get, read_mark=self._read_output_mark)
         # The holder is new at every start: a container that restarts after a kill must not resume its old lease.
         holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.leader = Leader(KubeLease(client, namespace=self.namespace, clock=clock), holder=holder, clock=clock)
@@ -80,9 +80,6 @@ class Parts:
         """A record has changed."""
         self.queue.add(record)
         self.pages.wake(record)
-
-    def _read_job(self, record: str) -> Job | None:
-        return self.records.get(record)
 
     def _read_output_mark(self, job: Job) -> Hashable:
         return self.world.outputs.read(job, recent=True).log_time
