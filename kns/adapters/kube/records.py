@@ -362,7 +362,7 @@ class KubeRecords:
         """
         Decide on the stored record, not on the cached one, because two replicas may receive requests at the same time.
         """
-        stored = job_from_record(self._read_stored(job))
+        stored = self._read_stored(job)
         overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
         if stored.is_ended or not (stored.stop_reason is None or overrides):
             return
@@ -370,36 +370,33 @@ class KubeRecords:
         self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
     def _write_walltime(self, job: Job, walltime_s: int) -> None:
-        stored = job_from_record(self._read_stored(job))
+        stored = self._read_stored(job)
         if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
             return
         self._write_spec(stored, "extendedWalltimeS", walltime_s)
 
     def _write_keep(self, job: Job, *, keep: bool) -> None:
         """Decide on the stored record: of a job that has ended meanwhile, a part may be removed already."""
-        raw = self._read_stored(job)
-        stored = job_from_record(raw)
+        stored = self._read_stored(job)
         if (keep and stored.is_ended) or bool(stored.spec.keep) is keep:
-            self._cache.put(raw)
             return
         self._write_spec(stored, "keep", keep)
 
     def _write_sleep(self, job: Job, *, asleep: bool) -> None:
         """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
-        raw = self._read_stored(job)
-        stored = job_from_record(raw)
+        stored = self._read_stored(job)
         if stored.is_ended or stored.stop_reason is not None or bool(stored.spec.sleep) is asleep:
-            self._cache.put(raw)
             return
         self._write_spec(stored, "sleep", asleep)
 
-    def _read_stored(self, job: Job) -> Object:
-        """The record of a job from the API server itself."""
+    def _read_stored(self, job: Job) -> Job:
+        """The record of a job from the API server itself. The cache gets it, too."""
         path = RECORDS.path(self._namespace, job.record)
         raw: Object = self._client.request("GET", path, read_timeout_s=ANSWER_TIMEOUT_S)
         if raw["metadata"].get("uid") != job.uid:
             raise NotFoundError(f"NestedJob {job.record}: another record has this name now")
-        return raw
+        self._cache.put(raw)
+        return job_from_record(raw)
 
     def _write_spec(self, stored: Job, field: str, value: bool | int) -> None:
         """
