@@ -9,7 +9,7 @@ from kns.model.catalog.catalog import App, User
 from kns.model.catalog.free import count_fitting
 from kns.model.catalog.machine import Machine
 from kns.model.errors import InvalidInputError, UnknownAppError
-from kns.service.errors import NotPermittedError
+from kns.service.errors import InactiveAccountError, NotPermittedError
 from kns.service.ports import ServicePorts
 
 
@@ -116,3 +116,12 @@ def require_admin(caller: User) -> None:
     """
     if not caller.admin:
         raise NotPermittedError(f"{caller.username} is not a system admin")
+
+
+def require_active(user: User) -> None:
+    """
+    Raises:
+        InactiveAccountError: the account may not use more resources.
+    """
+    if not user.active:
+        raise InactiveAccountError(f"the account {user.username} is not active")

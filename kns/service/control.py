@@ -8,8 +8,8 @@ from kns.model.catalog.catalog import User
 from kns.model.errors import ConflictError, InvalidInputError, NotFoundError
 from kns.model.job.job import Job, StopReason
 from kns.model.reading.duration import format_walltime, parse_walltime
-from kns.service.catalog import require_admin
-from kns.service.errors import CannotSleepError, InactiveAccountError, JobGoneError, NotEndedError, NotRunningError
+from kns.service.catalog import require_active, require_admin
+from kns.service.errors import CannotSleepError, JobGoneError, NotEndedError, NotRunningError
 from kns.service.find import require_running
 from kns.service.ports import ServicePorts
 
@@ -53,8 +53,7 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
-    if not caller.active:
-        raise InactiveAccountError(f"the account {caller.username} is not active")
+    require_active(caller)
     wanted_s = parse_walltime(walltime, path="walltime")
     if job.is_ended or job.stop_reason is not None:
         raise NotRunningError(f"job {job.number} has ended or is ending, so its walltime cannot be extended")
@@ -106,8 +105,7 @@ def wake(ports: ServicePorts, caller: User, job: Job) -> None:
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
-    if not caller.active:
-        raise InactiveAccountError(f"the account {caller.username} is not active")
+    require_active(caller)
     if job.is_ended or job.stop_reason is not None:
         raise NotRunningError(f"job {job.number} has ended or is ending, so it cannot be woken")
     _set_sleep(ports, job, asleep=False)

@@ -9,12 +9,8 @@ from kns.model.catalog.catalog import User
 from kns.model.job.conditions import ConditionType
 from kns.model.job.job import Job, Rest
 from kns.model.job.location import Location
-from kns.service.errors import (
-    InactiveAccountError,
-    NotOfferedError,
-    NotRunningError,
-    UnknownJobError,
-)
+from kns.service.catalog import require_active
+from kns.service.errors import InactiveAccountError, NotOfferedError, NotRunningError, UnknownJobError
 from kns.service.find import JobRef, accepted_of, find_job
 from kns.service.ports import ClusterAccess, ServicePorts
 
@@ -36,8 +32,7 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
         raise NotOfferedError(
             f"job {accepted.number} has no web shell, and this site opens only the clusters of jobs with one"
         )
-    if not user.active:
-        raise InactiveAccountError(f"the account {user.username} is not active")
+    require_active(user)
     if job.is_ended:
         raise NotRunningError(f"job {accepted.number} has ended, and its cluster is removed")
     if job.status.rest is not Rest.AWAKE:

@@ -18,14 +18,8 @@ from kns.model.job.inputs import split_inputs
 from kns.model.job.job import Accepted, Job, JobSpec
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.model.submit.token_claims import TokenClaims
-from kns.service.errors import (
-    InactiveAccountError,
-    NameTakenError,
-    NotStoredError,
-    ServiceError,
-    TooManyJobsError,
-    TooManyRequestsError,
-)
+from kns.service.catalog import require_active
+from kns.service.errors import NameTakenError, NotStoredError, ServiceError, TooManyJobsError, TooManyRequestsError
 from kns.service.identity import Identity
 from kns.service.ports import ServicePorts
 
@@ -57,8 +51,8 @@ def submit_job(ports: ServicePorts, identity: Identity, request: Request) -> Job
         InvalidInputError: the site cannot provide what was asked for, with the key path.
         UnknownAppError: no such app or command, or the user may not see it.
     """
-    require_active(identity)
     user = identity.user
+    require_active(user)
     wait_s = ports.limits.submits.take(user.username)
     if wait_s > 0:
         raise TooManyRequestsError(wait_s)
@@ -75,15 +69,6 @@ def submit_job(ports: ServicePorts, identity: Identity, request: Request) -> Job
         _check_live_jobs(ports, spec.user)
         catalog = ports.catalog.current()
         return _create(ports, spec, find_app(catalog, spec), catalog, request=digest, claims=identity.claims)
-
-
-def require_active(identity: Identity) -> None:
-    """
-    Raises:
-        InactiveAccountError: the account is not active.
-    """
-    if not identity.user.active:
-        raise InactiveAccountError(f"the account {identity.user.username} is not active")
 
 
 def submit_trusted_job(

@@ -21,11 +21,12 @@ from kns.http.schemas import BOOLEAN, INTEGER, OBJECT, STRING, TEXT_OR_NULL, Sch
 from kns.model.errors import InvalidInputError, UnknownAppError
 from kns.model.reading.parsing import parse_model
 from kns.model.submit.submission import Submission, UserRequest
+from kns.service.catalog import require_active
 from kns.service.errors import InactiveAccountError, NotStoredError, TooManyJobsError, TooManyRequestsError
 from kns.service.find import accepted_of
 from kns.service.identity import Identity, verify_key, verify_token
 from kns.service.ports import ServicePorts
-from kns.service.submit import Request, require_active, submit_job
+from kns.service.submit import Request, submit_job
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key")]
@@ -115,7 +116,7 @@ def submit(
 )
 def batch(ports: Ports, sender: Sent, raw: RawBody, query_user: QueryUser = None) -> Response:
     _, submission = _read_body(Batch, raw)
-    require_active(_authenticate(ports, sender, submission.user or UserRequest(), query_user))
+    require_active(_authenticate(ports, sender, submission.user or UserRequest(), query_user).user)
     raise HttpError(NO_CONTAINERS)
 
 
