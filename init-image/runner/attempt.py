@@ -98,7 +98,7 @@ class Workplace:
             return Attempted(CANNOT_START)
         if not self.templates_dir.is_dir():  # the system would say the same of a program that does not exist
             return Attempted(
-                CANNOT_START, f"an item before this one removed {self.templates_dir}; let it keep the folder"
+                CANNOT_START, f"this item or one before it removed {self.templates_dir}; let it keep the folder"
             )
         match step.action:
             case Apply(arguments):

@@ -53,7 +53,7 @@ class TemplatesFolder:
         if self._kept is None:
             return
         with contextlib.suppress(OSError):  # a folder that a script closed is a change, too
-            if _scan(self._path) == self._kept:
+            if not self._path.is_symlink() and _scan(self._path) == self._kept:
                 return
         if self._path.is_symlink() or not self._path.is_dir():  # a script removed or replaced the folder itself
             self._path.unlink(missing_ok=True)
