@@ -28,6 +28,8 @@ from testbed import (
 from testbed.errors import TestbedError
 from testbed.progress import Progress, Step, say
 
+_LOCK_PATIENCE_S = 15.0  # an interrupted command still ends what it started
+
 # A step returns a description of what it did; None stands for "ready".
 Work = Callable[[Step], str | None]
 
@@ -69,7 +71,7 @@ def down(*, purge: bool = False) -> None:
         TestbedError: something could not be removed, or the cache folder has files of somebody else.
     """
     machine.require_root()
-    with locking.exclusive():
+    with locking.exclusive(patience_s=_LOCK_PATIENCE_S):
         removed: list[str] = []
         if teardown.is_ours():
             progress = Progress(1)
@@ -272,5 +274,10 @@ def _purge() -> None:
         )
     teardown.unmount_all()  # what a build that was killed left
     size = machine.folder_size_bytes(paths.CACHE)
-    shutil.rmtree(paths.CACHE)
+    for entry in paths.CACHE.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != paths.LOCK:
+            entry.unlink()
+    shutil.rmtree(paths.CACHE)  # the lock last: whoever made a new one would work in folders that are being deleted
     say(f"  removed folder {paths.CACHE} ({size / 2**30:.1f} GiB)")

@@ -2,6 +2,7 @@
 Runs other programs: short ones for their output, and long ones with progress.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ from testbed.errors import TestbedError
 
 CLIP = 2000
 DEFAULT_TIMEOUT_S = 60.0
+_GRACE_S = 10.0  # of an interrupted program; a Java virtual machine needs some seconds
 
 
 def run(
@@ -79,7 +81,11 @@ def run_long(
                 tick(tail(log, 1)[:90])
         except BaseException:
             os.killpg(child.pid, signal.SIGTERM)
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE_S)
+            if child.returncode is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
             raise
     if child.returncode != 0:
         raise TestbedError(f"`{clip(' '.join(command))}` ended with {child.returncode}; end of {log}:\n{tail(log, 25)}")

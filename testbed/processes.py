@@ -121,8 +121,11 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def raise_interrupts() -> None:
     """
     Let Ctrl-C, SIGTERM and the end of the terminal raise KeyboardInterrupt, so that a command ends the programs that it
-    started: they have sessions of their own, and no such signal reaches them. `nohup` keeps its meaning.
+    started: they have sessions of their own, and no such signal reaches them. `nohup` keeps its meaning. Who ignores
+    SIGTERM, as a shell does in its own clean-up, wants the command to finish.
     """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        return
     for number in INTERRUPTS:
         # Also for SIGINT, because a shell starts background jobs with SIGINT ignored.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

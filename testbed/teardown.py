@@ -147,7 +147,7 @@ def remove_leftovers() -> list[str]:
         # Each result contains the path of its network namespace, and ours are below our run folder.
         if str(paths.RUN) in result.read_text(encoding="utf-8", errors="replace"):
             result.unlink()
-    if is_of_this_boot():
+    if is_of_this_boot() or not _is_open(DEVICE_PLUGINS / "kubelet.sock"):
         (DEVICE_PLUGINS / "kubelet.sock").unlink(missing_ok=True)
     for note in paths.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/*/*/bootstrap.json"):
         with contextlib.suppress(OSError, IndexError):
@@ -242,6 +242,12 @@ def _is_our_shim(argv: list[str]) -> bool:
     return any(argument.startswith(str(paths.CONTAINERD_SOCKET)) for argument in argv) and (
         argv[0].endswith("containerd-shim-runc-v2")
     )
+
+
+def _is_open(socket: pathlib.Path) -> bool:
+    """Whether a process of this machine listens at the socket."""
+    lines = (processes.PROC / "net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.split()[-1] == str(socket) for line in lines)
 
 
 def _mount_points(folders: Iterable[pathlib.Path]) -> list[str]:

@@ -11,24 +11,33 @@ import pytest
 
 from testbed import processes
 
-# A build whose compiler ends the command by a signal and then compiles on.
+# The command `build` with a compiler of its own. As soon as that runs, the command gets a signal. If it goes on, the
+# compiler may end.
 _COMMAND = """
-import signal, sys
+import os, signal, sys
 from testbed import cli, cluster, commands, paths
 
+number, ignored, log = int(sys.argv[2]), sys.argv[3].split(), paths.pathlib.Path(sys.argv[4])
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts background jobs
-signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[3] == "nohup" else signal.SIG_DFL)
-compiler = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
-cluster.build = lambda: commands.run_long(compiler, log=paths.pathlib.Path(sys.argv[4]), tick=lambda _: None)
+for name in ("SIGTERM", "SIGHUP"):
+    signal.signal(signal.Signals[name], signal.SIG_IGN if name in ignored else signal.SIG_DFL)
+go = log.with_name("go")
+
+def tick(line):
+    if line and not go.exists():
+        os.kill(os.getpid(), number)
+        go.touch()
+
+cluster.build = lambda: commands.run_long([sys.executable, "-c", sys.argv[1], str(go)], log=log, tick=tick)
 sys.exit(cli.main(["build"]))
 """
 _COMPILER = """
-import os, signal, sys
+import os, pathlib, sys, time
 print(os.getpid(), flush=True)
-os.kill(os.getppid(), int(sys.argv[1]))
-signal.pause()
+deadline = time.monotonic() + 60
+while not pathlib.Path(sys.argv[1]).exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
 """
-_SURVIVOR = _COMPILER.replace("signal.pause()", "sys.exit(0)")
 
 
 @pytest.fixture
@@ -40,8 +49,9 @@ def log(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
         os.kill(pid, signal.SIGKILL)
 
 
-def _run(compiler: str, number: signal.Signals, log: pathlib.Path, *, nohup: bool = False) -> int:
-    arguments = [compiler, str(int(number)), "nohup" if nohup else "", str(log)]
+def _run(number: signal.Signals, log: pathlib.Path, *, ignored: str = "") -> int:
+    """`ignored`: the signals that the command's caller ignores."""
+    arguments = [_COMPILER, str(int(number)), ignored, str(log)]
     done = subprocess.run([sys.executable, "-c", _COMMAND, *arguments], check=False, capture_output=True, timeout=60)
     return done.returncode
 
@@ -49,9 +59,15 @@ def _run(compiler: str, number: signal.Signals, log: pathlib.Path, *, nohup: boo
 @pytest.mark.parametrize("number", processes.INTERRUPTS)
 def test_a_build_ends_with_the_command_that_started_it(number: signal.Signals, log: pathlib.Path) -> None:
     """Left alone, it would write into the folder in which the next build writes."""
-    assert _run(_COMPILER, number, log) == 130
+    assert _run(number, log) == 130
     assert processes.argv_of(int(log.read_text().split()[0])) == []
 
 
 def test_a_command_under_nohup_outlives_its_terminal(log: pathlib.Path) -> None:
-    assert _run(_SURVIVOR, signal.SIGHUP, log, nohup=True) == 0
+    assert _run(signal.SIGHUP, log, ignored="SIGHUP") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_clean_up_that_ignores_signals_is_finished(number: signal.Signals, log: pathlib.Path) -> None:
+    """As .ci/run takes the testbed down after Ctrl-C. A second Ctrl-C reaches the whole group."""
+    assert _run(number, log, ignored="SIGTERM") == 0

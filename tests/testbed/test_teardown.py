@@ -56,6 +56,9 @@ class _Machine:
         monkeypatch.setattr(network, "restore_sysctls", lambda: self._note("kernel settings"))
         monkeypatch.setattr(firewall, "remove_all", lambda: self._note("firewall chains"))
 
+    def listen(self, path: pathlib.Path) -> None:
+        (self._proc / "net/unix").write_text(f"Num RefCount\n0: 2 0 10000 1 1 77 {path}\n")
+
     def _note(self, what: str) -> list[str]:
         self.done.append(what)
         return [what]
@@ -84,11 +87,18 @@ def test_the_pods_of_a_cluster_of_this_boot_end(node: _Machine) -> None:
 def test_after_a_reboot_the_pods_of_another_cluster_are_left_alone(node: _Machine) -> None:
     """The machine has become a node of another Kubernetes, and only the files are still the testbed's."""
     paths.BOOT_ID.write_text("the-boot-before")
+    node.listen(node.kubelet_socket)
     assert teardown.remove_cluster(lambda _: None) == [f"folder {paths.STATE}"]
     assert node.done == []
     assert node.kubepods.exists()
     assert node.kubelet_socket.exists()
     assert not paths.STATE.exists()
+
+
+def test_after_a_reboot_the_socket_of_the_dead_kubelet_goes(node: _Machine) -> None:
+    paths.BOOT_ID.write_text("the-boot-before")
+    teardown.remove_cluster(lambda _: None)
+    assert not node.kubelet_socket.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -186,14 +196,16 @@ def test_a_purge_waits_for_no_other_command_and_disturbs_none(
     cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also between the removal of the cluster and that of the cache, nothing else may change them."""
-    held: list[bool] = []
+    held: list[str] = []
+    remove = shutil.rmtree
 
-    def measure(_: pathlib.Path) -> int:
+    def remove_and_look(folder: pathlib.Path) -> None:
         with pytest.raises(TestbedError, match="another testbed command is running"), locking.exclusive():
             pass
-        held.append(True)
-        return 0
+        remove(folder)
+        held.append(folder.name)
 
-    monkeypatch.setattr(machine, "folder_size_bytes", measure)
+    monkeypatch.setattr(shutil, "rmtree", remove_and_look)
     cluster.down(purge=True)
-    assert held == [True]
+    assert sorted(held[:-1]) == ["axe-4.14.1", "bin", "conformance", "demo", "demo-0123abcd", "images", "venvs"]
+    assert held[-1] == "cache"
