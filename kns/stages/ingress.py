@@ -10,7 +10,8 @@ Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the 
 changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
 lead to the same page, and DNS can move at any time.
 
-It is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it end at once.
+The Ingress or HTTPRoute is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it
+end at once, and no controller routes to a pod that ends.
 """
 
 from dataclasses import dataclass
