@@ -71,6 +71,12 @@ def a_policy(name: str) -> Object:
     return deepcopy(_read_policy(name))
 
 
+def a_policy_of_pods(*, priority: str) -> Object:
+    policy = a_policy("kns-job-pods")
+    next(each for each in policy["spec"]["variables"] if each["name"] == "maxPriority")["expression"] = priority
+    return policy
+
+
 def a_node(
     name: str = "n1",
     *,
@@ -239,6 +245,13 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         "admission policy kns-job-pods",
         Severity.FAULT,
         "the default PriorityClass usual has the value 100, and maxPriority is 0",
+    ),
+    (
+        "a highest priority that is calculated",
+        lambda s: s.put(ADMISSION, "validatingadmissionpolicies", a_policy_of_pods(priority="10 * 10")),
+        "admission policy kns-job-pods",
+        Severity.FAULT,
+        "its maxPriority is not a number but 10 * 10; write the number",
     ),
     (
         "a class that is not there",

@@ -19,7 +19,7 @@ from kns.adapters.kube.nodes import admits_jobs, walk
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
-from kns.model.errors import ForbiddenError, KnsError, NotFoundError
+from kns.model.errors import ForbiddenError, KnsError, NotFoundError, clip
 from kns.model.findings import Finding, Severity
 from kns.model.job.job import Accepted, JobSpec, JobStatus
 from kns.model.reading.quantity import parse_quantity
@@ -190,7 +190,11 @@ def _find_mismatch(policy: Object, wanted: Wanted) -> str:
 def _find_default_priority(client: KubeClient, policy: Object) -> str:
     """The host gives its default PriorityClass to every pod without one, those of tenants included."""
     variables = {v["name"]: v["expression"] for v in (policy.get("spec") or {}).get("variables") or ()}
-    highest = int(variables.get("maxPriority", 0))
+    written = variables.get("maxPriority", "0")
+    try:
+        highest = int(written)
+    except ValueError:
+        return f"cannot be checked: its maxPriority is not a number but {clip(written)}; write the number"
     for found in client.request("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")["items"]:
         if found.get("globalDefault") and found["value"] > highest:
             return (
