@@ -79,7 +79,7 @@ _SECURITY: dict[str, Any] = {
 # less memory of its own (docs/performance.md).
 _GARBAGE = {"name": "GOGC", "value": "50"}
 # The caches of the syncer begin with lists, which the API server answers at once. By default they begin with streams,
-# which wait until kine reports how far its watches have come: some two seconds of a wake, for ten kinds in a row.
+# which wait until kine reports how far its watches have come: up to two seconds of a wake, for ten kinds in a row.
 _LIST_FIRST = {"name": "KUBE_FEATURE_WatchListClient", "value": "false"}
 _PKI_MOUNT = {"name": "pki", "mountPath": _PKI, "readOnly": True}
 _DATA_MOUNT = {"name": "data", "mountPath": _DATA}
