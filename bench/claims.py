@@ -11,16 +11,16 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from bench.chains import PooledChain, build_kns_chain
-from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
+from bench.command import EPILOG, NOT_RUN, add_json, between, run_measurement
 from bench.figures import Figures
-from bench.start_report import Row, Section, Table, write_section
+from bench.start_report import Row, Section, Table, report_tables
 from demo.kubectl import Kubectl
-from demo.target import ROOT, choose_target
+from demo.target import choose_target
 
 MAX_CLAIMS = 1000
 CLAIMS = Section("claims", "claims")
@@ -76,16 +76,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     run_measurement("bench-claims", run, on_interrupt=f"jobs with label {label} were terminated")
     if not result.usable_s:
         return NOT_RUN
-    table = build_table(result)
-    if options.write:
-        write_section(ROOT / "docs", CLAIMS, [table], kubectl)
-    return report(
-        result,
-        show=lambda _: console.print(table.text(), markup=False, soft_wrap=True),
-        to_json=asdict,
-        file=options.json,
-        is_whole=result.is_whole,
-    )
+    return report_tables(result, [build_table(result)], CLAIMS, options=options, kubectl=kubectl, console=console)
 
 
 def _build_parser() -> argparse.ArgumentParser:

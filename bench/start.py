@@ -12,19 +12,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from bench.chains import Chain, HandChain, KnsChain, PooledChain, build_kns_chain
-from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
+from bench.command import EPILOG, NOT_RUN, add_json, between, run_measurement
 from bench.idle import Idle, measure_idle
-from bench.start_report import COLD, WARM, Measured, build_tables, write_section
+from bench.start_report import COLD, WARM, Measured, build_tables, report_tables
 from demo.dev import find_chart
 from demo.kubectl import Kubectl
-from demo.target import ROOT, Target, choose_target
+from demo.target import Target, choose_target
 from testbed import paths
 
 MAX_AT_ONCE = 20
@@ -107,11 +106,6 @@ def _measure_idle(chain: Chain, idle: Callable[[str], Idle], measured: Measured,
     chain.end(start)
 
 
-def to_json(result: Result) -> dict[str, Any]:
-    """The figures for programs."""
-    return asdict(result)
-
-
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the command. Returns the exit status: 0 complete, 1 a part is missing, 2 not run."""
     options = _build_parser().parse_args(arguments)
@@ -129,15 +123,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         return NOT_RUN
     section = WARM if options.pooled else COLD
     tables = build_tables(result.chains, section)
-    if options.write:
-        write_section(ROOT / "docs", section, tables, kubectl)
-    return report(
-        result,
-        show=lambda _: console.print("\n\n".join(table.text() for table in tables), markup=False, soft_wrap=True),
-        to_json=to_json,
-        file=options.json,
-        is_whole=result.is_whole,
-    )
+    return report_tables(result, tables, section, options=options, kubectl=kubectl, console=console)
 
 
 def _build_chains(

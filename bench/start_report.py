@@ -1,16 +1,22 @@
 """The tables and plots of `bench.start`, and their section of docs/performance.md."""
 
+import argparse
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
+
+from rich.console import Console
 
 from bench.chains import Start
+from bench.command import report
 from bench.idle import Idle
 from demo.kubectl import Kubectl
+from demo.target import ROOT
 
 PAGE = "performance.md"
 _PLOT = "performance-{section}-{key}.png"
@@ -169,6 +175,30 @@ def write_section(docs: Path, section: Section, tables: Sequence[Table], kubectl
         _plot(table, docs / file)
         parts += [table.text(), f"![{table.title}]({file})"]
     page.write_text(before + "\n\n".join([*parts, section.end]) + after, "utf-8")
+
+
+def report_tables(
+    result: Any,
+    tables: Sequence[Table],
+    section: Section,
+    *,
+    options: argparse.Namespace,
+    kubectl: Kubectl,
+    console: Console,
+) -> int:
+    """
+    Show the tables of `result`, a dataclass with `is_whole`, and write them where `--write` and `--json` say. Returns
+    the exit status.
+    """
+    if options.write:
+        write_section(ROOT / "docs", section, tables, kubectl)
+    return report(
+        result,
+        show=lambda _: console.print("\n\n".join(table.text() for table in tables), markup=False, soft_wrap=True),
+        to_json=asdict,
+        file=options.json,
+        is_whole=result.is_whole,
+    )
 
 
 def describe_machine(kubectl: Kubectl) -> str:

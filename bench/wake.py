@@ -11,18 +11,18 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from bench.accounts import read_accounts, read_url
-from bench.command import EPILOG, NOT_RUN, add_json, between, report, run_measurement
+from bench.command import EPILOG, NOT_RUN, add_json, between, run_measurement
 from bench.errors import BenchError
-from bench.start_report import Row, Section, Table, write_section
+from bench.start_report import Row, Section, Table, report_tables
 from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app, visit
 from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
-from demo.target import ROOT, choose_target
+from demo.target import choose_target
 from kns.client import Client, JobEntry
 
 MAX_ROUNDS = 100
@@ -120,16 +120,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     run_measurement("bench-wake", run, on_interrupt="the job was terminated")
     if not result.awake_s:
         return NOT_RUN
-    tables = build_tables(result)
-    if options.write:
-        write_section(ROOT / "docs", WAKE, tables, Kubectl.of(target))
-    return report(
-        result,
-        show=lambda _: console.print(tables[0].text(), markup=False, soft_wrap=True),
-        to_json=asdict,
-        file=options.json,
-        is_whole=result.is_whole,
-    )
+    kubectl = Kubectl.of(target)
+    return report_tables(result, build_tables(result), WAKE, options=options, kubectl=kubectl, console=console)
 
 
 def _build_parser() -> argparse.ArgumentParser:
