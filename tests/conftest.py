@@ -4,6 +4,7 @@ What all tests share: plain log lines, logging undone after each test, and how m
 `--hypothesis-profile=deep` tries a hundred times as many.
 """
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -39,3 +40,11 @@ def _reset_logging() -> Iterator[None]:
     structlog.configure(processors=_PLAIN)
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def interrupts_heard() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, and the tests may be in one."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)

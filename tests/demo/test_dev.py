@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +22,7 @@ while True:
 """
 
 
-@pytest.fixture
-def _interrupts_heard() -> Iterator[None]:
-    """A shell starts background jobs with SIGINT ignored, and the tests may be in one."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.usefixtures("_interrupts_heard")
+@pytest.mark.usefixtures("interrupts_heard")
 def test_a_second_ctrl_c_leaves_no_scheduler_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would hold the port, and compete with the replicas that are started again in the cluster."""
     program = tmp_path / "python"

@@ -82,15 +82,7 @@ def test_a_process_is_there_as_long_as_any_of_its_threads() -> None:
     assert not processes.has_live_thread(identity.pid, identity.start_time)
 
 
-@pytest.fixture
-def _interrupts_heard() -> Iterator[None]:
-    """A shell starts background jobs with SIGINT ignored, and the tests may be in one."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.usefixtures("_interrupts_heard")
+@pytest.mark.usefixtures("interrupts_heard")
 def test_interrupt_waits_for_the_end_of_the_block() -> None:
     reached = False
     with pytest.raises(KeyboardInterrupt), processes.interrupts_deferred():  # noqa: PT012 the block is the test
