@@ -5,10 +5,12 @@ The keys that a reconcile or a request binds (`job`, `pass_id`, ...) are in each
 numbers and no secrets, and clip messages where they create them.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO, cast
 
 import structlog
 import structlog.tracebacks
@@ -32,9 +34,27 @@ def configure_logging(level: int) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lines(sys.stdout))),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(levelname)s: %(message)s")
+
+
+class _Lines:
+    """
+    Where lines go. One that cannot be written, mostly because the disk is full, is lost: most lines are written while
+    something else has failed, and another error there would end the thread that is to try it again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 @contextmanager

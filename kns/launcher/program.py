@@ -4,6 +4,7 @@ The program `rstudio-kubernetes-launcher`: reads arguments and files, gives up r
 Only frames reach the real stdout. Log lines go to a file in logging-dir, or to stderr if that is not possible.
 """
 
+import contextlib
 import logging
 import os
 import pwd
@@ -33,8 +34,9 @@ log = get_logger(__name__)
 def run() -> None:
     """The entry point. Threads that still wait for the cluster end with the process."""
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # log lines that a full disk did not take; a command's output was written
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
@@ -144,7 +146,7 @@ def _log_to_file(folder: Path) -> None:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201 - for whoever starts it - a command for people, without frames
+    print(text, flush=True)  # noqa: T201 - for whoever starts it - a command for people, without frames
 
 
 def _help() -> str:

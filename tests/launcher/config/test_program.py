@@ -82,6 +82,29 @@ def test_p04_p05_only_frames_reach_the_launcher_and_the_rest_a_file(folder: Fold
     assert folder.scratch.is_dir()
 
 
+def test_a_full_disk_of_the_log_ends_nothing(folder: Folder) -> None:
+    """The threads that follow the cluster log why they must try again; an error there would end them for good."""
+    folder.logs.mkdir()
+    (folder.logs / "rstudio-kubernetes-launcher.log").symlink_to("/dev/full")
+    folder.write("log-level=DEBUG\nheartbeat-interval-seconds=0\n")
+    info = json.dumps({"messageType": 9, "requestId": 7, "username": "ana"}).encode()
+    process = subprocess.Popen(folder.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        for body in (b"[", info):
+            process.stdin.write(struct.pack(">I", len(body)) + body)
+            process.stdin.flush()
+            (length,) = struct.unpack(">I", process.stdout.read(4))
+            answer = json.loads(process.stdout.read(length))
+        assert (answer["messageType"], answer["requestId"]) == (8, 7)
+        _, said = process.communicate(timeout=LIMIT_S)
+        assert (process.returncode, said) == (0, b"")
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_p04_a_scratch_folder_that_cannot_be_made_stops_the_start(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder.scratch = tmp_path / "file" / "scratch"
