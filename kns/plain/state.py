@@ -178,10 +178,10 @@ def _read_terminated(
 ) -> State:
     reason, said = str(terminated.get("reason", "")), str(terminated.get("message", ""))
     code = terminated.get("exitCode")
-    times = {
-        "started": read_time(terminated.get("startedAt")),
-        "changed": read_time(terminated.get("finishedAt")) or job_ended,
-    }
+    finished = read_time(terminated.get("finishedAt"))
+    if finished is not None and finished < stored.submitted:  # the clock of the node is behind
+        finished = None
+    times = {"started": read_time(terminated.get("startedAt")), "changed": finished or job_ended}
     if reason in _COULD_NOT_START:
         return _replace(base, Status.FAILED, said or reason, **times)
     more = {"exit_code": code, "has_run": True, **times}

@@ -95,3 +95,12 @@ def test_no_job_stays_for_a_clock_that_is_wrong(plugin: Plugin, job_id: str, tim
     plugin.put_state(job_id, {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": time}})
     assert format_time(plugin.jobs.find(job_id).state.changed) in (None, "2126-01-05T14:16:31.000000Z")
     expires_a_day_after(plugin, job_id, plugin.clock.now())
+
+
+def test_no_job_goes_for_a_clock_that_is_behind(plugin: Plugin, job_id: str) -> None:
+    """A node that started without the time of day says that a job ended long before it was submitted."""
+    plugin.clock.advance(3600)
+    plugin.put_state(
+        job_id, {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": "2024-01-01T00:00:00Z"}}
+    )
+    expires_a_day_after(plugin, job_id, plugin.clock.now())
