@@ -19,7 +19,8 @@ from kns.plain.stored import Stored, find_container, read_time
 OUT_OF_MEMORY = "OOMKilled"
 _END_UNKNOWN = "ContainerStatusUnknown"  # the node lost the container, mostly at a restart: 137 and no times
 _COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
-_BY_KUBELET = frozenset({"Evicted", "DeadlineExceeded", "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
+_DEADLINE = "DeadlineExceeded"  # of a pod, by its node, or of a Job
+_BY_KUBELET = frozenset({"Evicted", _DEADLINE, "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
 
 
 class Status(StrEnum):
@@ -86,7 +87,7 @@ def read_state(
     state = _container_state(pod)
     ended = _condition(obj, "Failed") or _condition(obj, "Complete")
     if isinstance(state.get("terminated"), dict):
-        return _read_terminated(stored, pod or {}, state["terminated"], base, _read_end_time(ended))
+        return _read_terminated(stored, obj, pod or {}, state["terminated"], base)
     if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
         return _read_failed_pod(stored, pod, base, _read_end_time(ended))
     if stored.asked == Asked.CANCEL:  # no time: a template may have suspended the Job long before
@@ -174,14 +175,15 @@ def _container_state(pod: Kept | None) -> Mapping[str, Any]:
 
 
 def _read_terminated(
-    stored: Stored, pod: Kept, terminated: Mapping[str, Any], base: State, job_ended: datetime | None
+    stored: Stored, obj: Mapping[str, Any], pod: Kept, terminated: Mapping[str, Any], base: State
 ) -> State:
     reason, said = str(terminated.get("reason", "")), str(terminated.get("message", ""))
     code = terminated.get("exitCode")
     finished = read_time(terminated.get("finishedAt"))
     if finished is not None and finished < stored.submitted:  # the clock of the node is behind
         finished = None
-    times = {"started": read_time(terminated.get("startedAt")), "changed": finished or job_ended}
+    job_ended = _condition(obj, "Failed") or _condition(obj, "Complete")
+    times = {"started": read_time(terminated.get("startedAt")), "changed": finished or _read_end_time(job_ended)}
     if reason in _COULD_NOT_START:
         return _replace(base, Status.FAILED, said or reason, **times)
     more = {"exit_code": code, "has_run": True, **times}
@@ -193,8 +195,9 @@ def _read_terminated(
         allowed = f" of {limit['memory']}" if "memory" in limit else ""
         return _replace(base, Status.KILLED, f"used more memory than its limit{allowed}", **more)
     cause = str((pod.get("status") or {}).get("reason", ""))
-    if reason == _END_UNKNOWN or cause in _BY_KUBELET or _disruption(pod):
-        why = (pod.get("status") or {}).get("message") or _disruption(pod) or cause or said or reason
+    ordered = _disruption(pod) or _deadline(obj)
+    if reason == _END_UNKNOWN or cause in _BY_KUBELET or ordered:
+        why = (pod.get("status") or {}).get("message") or ordered or cause or said or reason
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
     return _replace(base, Status.FINISHED, said if code else "", **more)
 
@@ -205,6 +208,12 @@ def _disruption(pod: Kept) -> str:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return str(condition.get("message") or condition.get("reason") or "disruption")
     return ""
+
+
+def _deadline(obj: Mapping[str, Any]) -> str:
+    """Why the Job controller ends a Job whose `activeDeadlineSeconds` have passed, "" if they have not."""
+    ended = _condition(obj, "Failed") or _condition(obj, "FailureTarget") or {}
+    return str(ended.get("message") or _DEADLINE) if ended.get("reason") == _DEADLINE else ""
 
 
 def _read_lost(stored: Stored, ended: Mapping[str, Any], changed: datetime | None) -> State:

@@ -24,6 +24,14 @@ def a_job(*conditions: str, **annotations: str) -> dict[str, Any]:
     return obj
 
 
+def a_late_job(*conditions: str, **annotations: str) -> dict[str, Any]:
+    """The Job controller deletes the pod of a Job that is active for longer than `activeDeadlineSeconds`."""
+    obj = a_job(*conditions, **annotations)
+    for condition in obj["status"]["conditions"]:
+        condition |= {"reason": "DeadlineExceeded", "message": "active longer than its deadline"}
+    return obj
+
+
 def a_pod(state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
     own = [] if state is None else [{"name": names.CONTAINER, "state": state}]
     container = {"name": names.CONTAINER, "image": "debian", "resources": {"limits": {"memory": "64M"}}}
@@ -90,6 +98,20 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
     ("was stopped", a_job("Failed", asked="stop"), a_pod(ended(143)), Status.KILLED, "stopped by its user"),
     ("was killed", a_job("Failed", asked="kill"), a_pod(ended(137)), Status.KILLED, "killed by its user"),
     ("was ended by who knows", a_job(asked="?"), a_pod(ended(1)), Status.KILLED, "ended by its user"),
+    (
+        "its time was up",
+        a_late_job("FailureTarget"),
+        a_pod(ended(143)),
+        Status.KILLED,
+        "ended by the cluster: active longer than its deadline",
+    ),
+    (
+        "was stopped, and its time was up",
+        a_late_job("Failed", asked="stop"),
+        a_pod(ended(143)),
+        Status.KILLED,
+        "stopped by its user",
+    ),
     ("memory", a_job(), a_pod(ended(137, "OOMKilled")), Status.KILLED, "used more memory than its limit of 64M"),
     (
         "evicted",
