@@ -194,7 +194,9 @@ def _read_amounts(given: Mapping[str, str], profile: Profile, named: ResourcePro
             amounts[kind] = amount
     for request, kind in REQUEST_OF.items():
         if request in amounts and kind in amounts and amounts[request] > amounts[kind]:
-            raise InvalidInputError(LIMITS, f"{request} is more than the limit {_format(amounts[kind])} of {kind}")
+            if _read_amount(given.get(request, ""), request):
+                raise InvalidInputError(LIMITS, f"{request} is more than the limit {_format(amounts[kind])} of {kind}")
+            amounts[request] = amounts[kind]  # the profile's default is for larger jobs
     return amounts
 
 

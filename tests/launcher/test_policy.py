@@ -87,3 +87,14 @@ def test_the_image_of_a_volume_is_one_of_the_user_s_images(image: dict[str, obje
 def test_any_image_may_be_a_volume_where_any_image_may_run() -> None:
     (mount,) = submit(Profile(), mounts=[image_mount(reference="any")]).mounts
     assert mount.volume == {"image": {"reference": "any"}}
+
+
+@pytest.mark.parametrize("given", [{"resourceLimits": [limit("1")]}, {"resourceProfile": "small"}])
+def test_a_default_request_is_never_above_the_limit(given: dict[str, Any]) -> None:
+    """The user asked for less than usual, and for no request: there is nothing that they could correct."""
+    defaults = (ResourceLimit("cpuCount", "4", ""), ResourceLimit("CPU Request", "2", ""))
+    profile = Profile(limits=defaults, resource_profiles=(SMALL,))
+    assert submit(profile, **given).resources.requests["cpu"] == "1"
+    assert submit(profile, resourceLimits=[limit("8")]).resources.requests["cpu"] == "2"
+    with pytest.raises(InvalidInputError, match="CPU Request is more than the limit 1 of cpuCount"):
+        submit(profile, resourceLimits=[limit("1"), limit("2", "CPU Request")])
