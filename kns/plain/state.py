@@ -293,7 +293,8 @@ def _explain_pending(pod: Kept, warning: str) -> str:
             if condition.get("status") == "False":
                 return f"no node fits: {condition.get('message') or condition.get('reason')}"
             has_node = True  # a nested job's pod has the name of its place in the cluster once it has an address
-    if warning:
+    # The last warning stays after its cause. A pod was created since, or has found its node.
+    if warning and not warning.startswith(("FailedCreate:", "FailedScheduling:") if has_node else "FailedCreate:"):
         return warning
     if not has_node:
         return "waits for a node"

@@ -270,6 +270,21 @@ def test_a_warning_explains_a_job_without_a_pod() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("pod", "warning", "message"),
+    [
+        (a_pod(), "FailedMount: no such share", "FailedMount: no such share"),
+        (a_pod(), "FailedScheduling: 0/3 nodes", "the node prepares the container"),
+        (a_pod(), "FailedCreate: exceeded quota", "the node prepares the container"),
+        (without_node(a_pod()), "FailedScheduling: 0/3 nodes", "FailedScheduling: 0/3 nodes"),
+        (without_node(a_pod()), "FailedCreate: exceeded quota", "waits for a node"),
+    ],
+)
+def test_a_warning_whose_cause_is_over_explains_nothing(pod: dict[str, Any], warning: str, message: str) -> None:
+    """Where nodes are added for jobs, each image would be pulled under the words that no node fits."""
+    assert read(a_job(), pod, warning).message == message
+
+
 def test_the_newest_pod_counts() -> None:
     older, newer = a_pod(), a_pod()
     newer["metadata"] |= {"name": "b", "creationTimestamp": "2026-01-05T14:15:31Z"}
