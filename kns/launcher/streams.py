@@ -26,6 +26,8 @@ MOST_STREAMS = 2000  # of one kind; the Launcher itself opens one of all jobs, a
 MOST_STREAMS_OF_ONE = 100  # of one kind and one user: far more than pages that one person has open
 MOST_OUTPUTS = 300  # each is a thread and a connection
 MOST_OUTPUTS_OF_ONE = 50
+_LONGEST_CHARACTER = 12  # bytes of JSON: two escapes
+_LONGEST_OUTPUT_ENVELOPE = 200  # bytes of a piece of output beside its text
 _MOST_USAGE_FAILURES = 3  # of one job, one after the other, before its streams end
 
 Shown = tuple[str, str, str]  # name of the job, status and message, as the Launcher has them
@@ -217,12 +219,14 @@ class OutputStreams:
                 self._running.remove(user)
 
     def _run(self, request_id: int, output: Output) -> None:
-        sequence = 0
+        sequence, most = 0, (self._outbox.room - _LONGEST_OUTPUT_ENVELOPE) // _LONGEST_CHARACTER
 
         def emit(kind: Kind, text: str) -> None:
             nonlocal sequence
-            sequence += 1
-            self._send(request_id, sequence, {"complete": False, "output": text, "outputType": str(kind)})
+            for start in range(0, len(text), most):
+                sequence += 1
+                body = {"complete": False, "output": text[start : start + most], "outputType": str(kind)}
+                self._send(request_id, sequence, body)
 
         try:
             output.run(emit)

@@ -428,6 +428,32 @@ def test_a_broken_split_log_ends_its_stream_with_an_error() -> None:
     assert [(message["messageType"], message["errorCode"]) for message in sink.messages()] == [(-1, 7)]
 
 
+def test_output_fits_the_messages_that_the_launcher_takes() -> None:
+    """`max-message-size` may be smaller than what the API server sends at a time."""
+    text, max_bytes = "a\x00\N{SNOWMAN}\N{PARTY POPPER}" * 20_000, 4096
+
+    class Loud(Broken):
+        def open_log(self, *_: object, **__: object) -> "Broken":
+            return self
+
+        def can_split_streams(self) -> bool:
+            return False
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"2026-01-05T14:15:30Z " + text.encode()])
+
+    sink, loud = Sink(), Loud()
+    outbox = Outbox(sink, max_bytes=max_bytes)
+    streams = OutputStreams(lambda job_id, kind: Output(loud, loud, job_id, kind), outbox)  # type: ignore[arg-type]  # stand-ins have what is called here
+    output = streams._make("a-1", Kind.MIXED)
+    streams._outputs[2**64 - 1] = output
+    streams._run(2**64 - 1, output)
+    *pieces, last = sink.messages()
+    assert "".join(piece["output"] for piece in pieces) == text
+    assert [message["seqId"] for message in (*pieces, last)] == list(range(1, len(pieces) + 2))
+    assert last["complete"] is True
+
+
 def test_a_log_that_always_breaks_at_the_same_place_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node with a damaged file sends the same beginning each time, which is no progress."""
     monkeypatch.setattr("kns.plain.output._REOPEN_S", 0.0)
