@@ -230,13 +230,25 @@ def _read_lost(stored: Stored, ended: Mapping[str, Any], changed: datetime | Non
 def _read_failed_pod(stored: Stored, pod: Kept, base: State, job_ended: datetime | None) -> State:
     """The pod failed, and its container has no end: it never ran, or the node was lost."""
     status = pod.get("status") or {}
-    why = str(status.get("message") or _disruption(pod) or status.get("reason") or "the pod failed")
+    why = str(
+        status.get("message") or _disruption(pod) or _failed_init(status) or status.get("reason") or "the pod failed"
+    )
     more = {"changed": job_ended}
     if stored.asked:
         return _replace(base, Status.KILLED, "ended by its user", **more)
     if status.get("reason") in _BY_KUBELET and _container_status(pod).get("started"):
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", has_run=True, **more)
     return _replace(base, Status.FAILED, why, **more)
+
+
+def _failed_init(status: Mapping[str, Any]) -> str:
+    """Which init container kept the job's container from its start, "" if none did."""
+    for each in status.get("initContainerStatuses") or ():
+        ended = (each.get("state") or {}).get("terminated") or {}
+        if code := ended.get("exitCode"):
+            said = ended.get("message") or ended.get("reason")
+            return f"the init container {each.get('name')} ended with exit code {code}{f': {said}' if said else ''}"
+    return ""
 
 
 def _read_running(stored: Stored, pod: Kept, running: Mapping[str, Any], base: State) -> State:

@@ -143,6 +143,17 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
     ),
     ("no such program", a_job(), a_pod(ended(128, "StartError", message="no file")), Status.FAILED, "no file"),
     ("refused by the node", a_job(), a_pod(phase="Failed", message="no cpu"), Status.FAILED, "no cpu"),
+    (
+        "an init container failed",
+        a_job("Failed"),
+        a_pod(
+            {"waiting": {"reason": "PodInitializing"}},
+            phase="Failed",
+            initContainerStatuses=[{"name": "ok", "state": ended(0, "Completed")}, {"name": "home", "state": ended(2)}],
+        ),
+        Status.FAILED,
+        "the init container home ended with exit code 2: Error",
+    ),
     ("its pod was deleted", a_job("Failed"), None, Status.KILLED, "its pod was deleted (said)"),
     ("its pod was deleted by us", a_job("Failed", asked="kill"), None, Status.KILLED, "ended by its user"),
     ("canceled", a_job("Suspended", asked="cancel"), None, Status.CANCELED, "canceled before it started"),
