@@ -105,7 +105,7 @@ def _list_limits(profile: Profile) -> list[ResourceLimit]:
     """Processors and memory always, the rest where the profile allows some."""
     known = {limit.type: limit for limit in profile.limits}
     always = [known.get(kind, ResourceLimit(kind)) for kind in (CPU, MEMORY)]
-    return [*always, *(limit for limit in profile.limits if limit.type not in (CPU, MEMORY))]
+    return [*always, *(limit for limit in profile.limits if limit.type not in (CPU, MEMORY) and _is_available(limit))]
 
 
 def _build_limit(limit: ResourceLimit) -> dict[str, str]:
@@ -198,6 +198,10 @@ def _read_amounts(given: Mapping[str, str], profile: Profile, named: ResourcePro
                 raise InvalidInputError(LIMITS, f"{request} is more than the limit {_format(amounts[kind])} of {kind}")
             amounts[request] = amounts[kind]  # the profile's default is for larger jobs
     return amounts
+
+
+def _is_available(limit: ResourceLimit) -> bool:
+    return not _needs_maximum(limit.type) or bool(_read_amount(limit.maximum, limit.type))
 
 
 def _needs_maximum(kind: str) -> bool:

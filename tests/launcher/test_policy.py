@@ -1,10 +1,12 @@
 """What a profile makes of a submission: the resources and the images that a user may choose."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from kns.launcher.policy import apply_profile
+from kns.launcher.config.profiles import build_profile
+from kns.launcher.policy import apply_profile, build_cluster_info
 from kns.launcher.ports import Profile, ResourceLimit, ResourceProfile
 from kns.model.errors import InvalidInputError
 from kns.plain.job import PlainJob
@@ -98,3 +100,19 @@ def test_a_default_request_is_never_above_the_limit(given: dict[str, Any]) -> No
     assert submit(profile, resourceLimits=[limit("8")]).resources.requests["cpu"] == "2"
     with pytest.raises(InvalidInputError, match="CPU Request is more than the limit 1 of cpuCount"):
         submit(profile, resourceLimits=[limit("1"), limit("2", "CPU Request")])
+
+
+def test_gpus_are_shown_to_those_who_may_have_some() -> None:
+    """A maximum of 0 is none of them, and no limit of everything else."""
+
+    def shown(**settings: Any) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = build_cluster_info(build_profile(settings, (), nested=False))["resourceLimits"]
+        return found
+
+    assert shown() == [{"type": "cpuCount"}, {"type": "memory"}]
+    assert shown(**{"max-amd-gpus": 2, "max-cpus-request": Decimal(0)}) == [
+        {"type": "cpuCount"},
+        {"type": "memory"},
+        {"type": "CPU Request"},
+        {"type": "AMD GPUs", "maxValue": "2"},
+    ]
