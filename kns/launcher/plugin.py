@@ -42,8 +42,9 @@ from kns.launcher.status_streams import StatusStreams
 from kns.launcher.streams import ALL_JOBS, OutputStreams, ResourceStreams
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, clip
-from kns.plain.jobs import EVERYBODY, PlainJobs, View
+from kns.plain.jobs import PlainJobs
 from kns.plain.output import Output
+from kns.plain.views import EVERYBODY, View
 
 log = get_logger(__name__)
 

@@ -30,9 +30,9 @@ from kns.plain.errors import (
     OutputMissingError,
     UnknownJobError,
 )
-from kns.plain.jobs import EVERYBODY
 from kns.plain.output import Kind
 from kns.plain.state import Status
+from kns.plain.views import EVERYBODY
 
 API_VERSION = (3, 0, 0)
 _MOST_UINT64 = 2**64 - 1

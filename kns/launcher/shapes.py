@@ -32,7 +32,7 @@ from kns.plain.job import (
     SecretVariable,
     Variable,
 )
-from kns.plain.jobs import View
+from kns.plain.views import View
 
 LIMITS = "resourceLimits"
 CONFIG = "config"

@@ -17,8 +17,8 @@ from kns.launcher.requests import ResponseType
 from kns.launcher.streams import ALL_JOBS, Shown, Stream, Streams
 from kns.logs import get_logger
 from kns.model.errors import KnsError, UnavailableError
-from kns.plain.jobs import EVERYBODY, PlainJobs, View
 from kns.plain.state import COMPLETED, Status
+from kns.plain.views import EVERYBODY, JobViews, View
 
 log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ _LEASE_S = 30.0  # how long a thread waits at most before it looks whether it sh
 class StatusStreams(Streams):
     """All status streams. `run` is the thread that writes changes."""
 
-    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+    def __init__(self, jobs: JobViews, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
         super().__init__(jobs, outbox, shared=shared)
         self._changed: set[str] = set()
         self._submitted: dict[str, View] = {}  # by job, until the thread has written them
@@ -182,7 +182,7 @@ def _going_on(job_id: str) -> Iterator[None]:
 
 
 def _is_unconfirmed(view: View) -> bool:
-    """Whether nobody has stored this end, so that `PlainJobs.confirm` asks the API server."""
+    """Whether nobody has stored this end, so that `JobViews.confirm` asks the API server."""
     return view.state.is_completed and not view.stored.end
 
 

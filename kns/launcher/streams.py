@@ -14,9 +14,9 @@ from kns.launcher.requests import ResponseType, TooManyError, choose_code, descr
 from kns.logs import get_logger
 from kns.model.errors import InvalidInputError, KnsError, MetricsMissingError
 from kns.plain.errors import NotRunningError
-from kns.plain.jobs import EVERYBODY, PlainJobs, View
 from kns.plain.output import Kind, Output
 from kns.plain.state import Status
+from kns.plain.views import EVERYBODY, JobViews, View
 
 log = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Stream:
 class Streams:
     """All open streams of one kind, which one thread serves."""
 
-    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+    def __init__(self, jobs: JobViews, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
         """`shared` are users who ask for many, and have no share."""
         self._jobs = jobs
         self._outbox = outbox
@@ -80,7 +80,7 @@ class Streams:
 class ResourceStreams(Streams):
     """All streams of what jobs use. `run` is the thread that measures: each job once, for all its streams."""
 
-    def __init__(self, jobs: PlainJobs, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
+    def __init__(self, jobs: JobViews, outbox: Outbox, *, shared: Collection[str] = (EVERYBODY,)) -> None:
         super().__init__(jobs, outbox, shared=shared)
         self._failures: dict[str, int] = {}
         self._due: set[str] = set()

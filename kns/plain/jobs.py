@@ -1,21 +1,17 @@
 """
-Use cases on plain jobs: submit, find, control, network, usage. No front end's words, and no memory: each answer is read
-from the cluster, through its watch caches.
+Use cases on plain jobs: submit and control. No front end's words.
 
-`subscribe` reports each job that changed. Output is in `kns.plain.output`, what must be done without a request is in
-`kns.plain.keeper`.
+What a front end sees of the jobs is in `kns.plain.views`, their output in `kns.plain.output`, and what must be done
+without a request in `kns.plain.keeper`.
 """
 
 import contextlib
-import re
 import secrets
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kns.model import names as kns_names
 from kns.model.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -27,20 +23,18 @@ from kns.model.errors import (
     UnavailableError,
     clip,
 )
-from kns.model.reading.quantity import parse_quantity
 from kns.plain import names
 from kns.plain.control import RULES, Operation, signal_command
-from kns.plain.errors import ControlError, InvalidStateError, NotRunningError, UnknownJobError
+from kns.plain.errors import ControlError, InvalidStateError
 from kns.plain.inputs import InputFiles
-from kns.plain.job import PlainJob, Protocol
-from kns.plain.kept import read_kept, read_name, unpack
+from kns.plain.job import PlainJob
+from kns.plain.kept import read_name
 from kns.plain.objects import mark_job, mark_service
 from kns.plain.ports import Cluster, Kept
-from kns.plain.state import Asked, State, Status, choose_pod, read_state
-from kns.plain.stored import Object, Stored, is_own
+from kns.plain.state import Asked, Status
+from kns.plain.stored import Object
+from kns.plain.views import EVERYBODY, JobViews, View, is_name
 
-EVERYBODY = "*"  # as a user: all jobs
-_ID = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # as the API server's: no word can come out
 _SUFFIX = 5
 _LONGEST_NAME = 63  # the name of a Kubernetes Job is also a label of its pod
@@ -49,8 +43,6 @@ _CONFLICT_TRIES = 5
 # A patch of a pod. Its deadline counts from its start, so the node ends its containers at once. The pod and its logs
 # stay.
 END_NOW: Mapping[str, Any] = {"spec": {"activeDeadlineSeconds": 1}}
-_MEBIBYTE = 1024 * 1024
-_MOST_OLD_VIEWS = 100  # of jobs that are gone
 _MOST_FAILED = 1000  # submissions without an answer, whose jobs may appear while the cluster comes back
 
 
@@ -65,25 +57,6 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A job, its state, and the port of the node for each port of its Service, where the cluster assigned one."""
-
-    id: str
-    job: PlainJob
-    stored: Stored
-    state: State
-    published: Mapping[tuple[int, Protocol], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a job's container uses: per cent of one processor, and mebibytes of resident memory."""
-
-    cpu_percent: float
-    resident_mb: float
-
-
-@dataclass(frozen=True, slots=True)
 class Controlled:
     """`is_complete` is False if the node carries it out later. `message` is for people, "" if there is none."""
 
@@ -91,145 +64,15 @@ class Controlled:
     message: str = ""
 
 
-class PlainJobs:
-    """The jobs of one front end's `cluster` in one namespace. Safe for use in many threads."""
+class PlainJobs(JobViews):
+    """The jobs of one front end's `cluster`, to see and to change. Safe for use in many threads."""
 
     def __init__(self, cluster: Cluster, *, name: str, build: Build, inputs: InputFiles) -> None:
-        self._cluster = cluster
+        super().__init__(cluster, name=name)
         self._name = name
-        self._label = kns_names.label_value(name)
         self._build = build
         self._inputs = inputs
-        self._listeners: list[Callable[[str], None]] = []
-        self._waiting: dict[str, set[threading.Event]] = {}
-        self._lock = threading.Lock()
         self._failed: OrderedDict[str, None] = OrderedDict()
-        self._views: dict[str, tuple[_Sources, View]] = {}
-        cluster.subscribe(self._announce)
-
-    # --- changes
-
-    def subscribe(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the id of each job that changed or disappeared. It must not block."""
-        self._listeners.append(listener)
-
-    def watch(self, job_id: str, event: threading.Event) -> None:
-        """Set `event` at each change of the job, until `unwatch`."""
-        with self._lock:
-            self._waiting.setdefault(job_id, set()).add(event)
-
-    def unwatch(self, job_id: str, event: threading.Event) -> None:
-        with self._lock:
-            waiting = self._waiting.get(job_id, set())
-            waiting.discard(event)
-            if not waiting:
-                self._waiting.pop(job_id, None)
-
-    def _announce(self, job_id: str) -> None:
-        with self._lock:
-            waiting = tuple(self._waiting.get(job_id, ()))
-        for event in waiting:
-            event.set()
-        for listener in self._listeners:
-            listener(job_id)
-
-    # --- find
-
-    def list_views(self, user: str = EVERYBODY) -> list[View]:
-        """All jobs that the user may see, the oldest first."""
-        views = [view for obj in self._cluster.list_jobs() if (view := self._view(obj)) is not None]
-        self._forget_views({view.id for view in views})
-        seen = [view for view in views if user in (EVERYBODY, view.job.user)]
-        return sorted(seen, key=lambda view: (view.stored.submitted, view.id))
-
-    def find(self, job_id: str, user: str = EVERYBODY) -> View:
-        """
-        Raises:
-            UnknownJobError: there is no such job, or it belongs to another user.
-        """
-        obj = self._find_object(job_id)
-        view = None if obj is None else self._view(obj)
-        if view is None or user not in (EVERYBODY, view.job.user):
-            raise UnknownJobError(f"Job {job_id} could not be found for user {user}")
-        return view
-
-    def peek(self, job_id: str) -> View | None:
-        """The job if the watch cache has it. No call to the cluster."""
-        obj = self._cluster.find_job(job_id)
-        return None if obj is None else self._view(obj)
-
-    def confirm(self, job_id: str) -> View | None:
-        """
-        Like `peek`, but a job that has ended, and whose end nobody has stored yet, is read from the API server.
-
-        The watch of the Jobs may be behind that of the pods. Then a pod is seen to end before the annotation of another
-        process that says who ended it.
-
-        Raises:
-            KnsError: the API server did not answer.
-        """
-        view = self.peek(job_id)
-        if view is None or not view.state.is_completed or view.stored.end:
-            return view
-        obj = self._cluster.read_job(job_id)
-        return None if obj is None else self._view(obj)
-
-    def resolve(self, job_id: str) -> View | None:
-        """
-        The job whose state is unsure, after asking the API server for its pods. None if the job is gone.
-
-        Raises:
-            KnsError: the API server did not answer.
-        """
-        pods = self._cluster.read_pods(job_id)
-        obj = self._cluster.find_job(job_id)
-        view = None if obj is None else self._view(obj)
-        if obj is None or view is None or not view.state.is_unsure:
-            return view
-        return self._view(obj, choose_pod(pods), is_certain=True)
-
-    def _find_object(self, job_id: str) -> Kept | None:
-        if not _ID.fullmatch(job_id):  # the id becomes a part of a URL
-            return None
-        obj = self._cluster.find_job(job_id)
-        if obj is None:  # another instance may have created it a moment ago
-            obj = self._cluster.read_job(job_id)
-        return obj
-
-    def _is_ours(self, obj: Kept) -> bool:
-        labels = obj["metadata"].get("labels") or {}
-        return is_own(obj) and labels.get(names.LABEL) == self._label
-
-    def _view(self, obj: Kept, pod: Kept | None = None, *, is_certain: bool = False) -> View | None:
-        """
-        What the objects say; None if the job is not one of ours. The view of unchanged objects is used again: a list of
-        many jobs, asked for again and again, would otherwise decode each of them each time.
-        """
-        job_id = read_name(obj)
-        if not is_certain:
-            pod = choose_pod(self._cluster.list_pods(job_id))
-        service = self._cluster.find_service(names.service_name(job_id))
-        about = [job_id] if pod is None else [pod["metadata"]["name"], job_id]
-        made_from = (obj, pod, service, self._cluster.find_warning(about))
-        known = self._views.get(job_id)
-        if known is not None and not is_certain and _are_same(known[0], made_from):
-            return known[1]
-        whole = unpack(obj)
-        if not self._is_ours(whole):
-            return None
-        stored = read_kept(obj, whole)
-        state = read_state(stored, whole, pod, warning=made_from[3], is_certain=is_certain)
-        view = View(stored.id, stored.job, stored, state, _read_published(service))
-        if not is_certain:
-            with self._lock:
-                self._views[job_id] = (made_from, view)
-        return view
-
-    def _forget_views(self, current: Collection[str]) -> None:
-        """Drop the views of jobs that are gone, once they are the most."""
-        with self._lock:
-            if len(self._views) > 2 * len(current) + _MOST_OLD_VIEWS:
-                self._views = {job_id: view for job_id, view in self._views.items() if job_id in current}
 
     # --- submit
 
@@ -253,7 +96,7 @@ class PlainJobs:
         created = self._create(marked, job, check)
         if job.service_ports:
             self._create_first_service(created, job)
-        view = self._view(created)
+        view = self.view_of(created)
         if view is None:
             raise UnavailableError(f"create Job {read_name(created)}: the cluster removed its label or annotation")
         return view
@@ -261,7 +104,7 @@ class PlainJobs:
     def _create(self, marked: Object, job: PlainJob, check: Callable[[], None]) -> Kept:
         meta = marked["metadata"]
         stem = str(meta.pop("generateName", "") or meta.get("name", ""))[: _LONGEST_NAME - _SUFFIX]
-        if not _ID.fullmatch(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
+        if not is_name(f"{stem}x"):  # before it becomes a part of a URL and the name of a file
             raise InvalidInputError("job.tpl", f"makes the name {clip(stem)!r}; use lower-case letters, digits and -")
         problem: KnsError | None = None
         for _ in range(_CREATE_TRIES):
@@ -352,7 +195,7 @@ class PlainJobs:
             obj = self._cluster.find_job(view.id) if attempt == 0 else None
             if obj is None:
                 obj = self._cluster.read_job(view.id)
-            found = None if obj is None else self._view(obj)
+            found = None if obj is None else self.view_of(obj)
             if obj is None or found is None:
                 raise ControlError(f"cannot cancel job {view.id}: it was deleted")
             view = found
@@ -405,62 +248,3 @@ class PlainJobs:
 
     def _annotate(self, job_id: str, annotations: Mapping[str, str | None]) -> None:
         self._cluster.patch_job(job_id, {"metadata": {"annotations": dict(annotations)}})
-
-    # --- look
-
-    def read_network(self, job_id: str, user: str = EVERYBODY) -> tuple[str, list[str]]:
-        """
-        The name of the job's node, and its addresses: those for outside first, if the account may see nodes.
-
-        Raises:
-            UnknownJobError: as `find`.
-        """
-        state = self.find(job_id, user).state
-        external: list[str] = []
-        if state.host:
-            node = self._cluster.read_node(state.host) or {}
-            found = (node.get("status") or {}).get("addresses") or ()
-            external = [each.get("address", "") for each in found if each.get("type") == "ExternalIP"]
-        addresses = [each for each in (*external, *state.addresses) if each]
-        return state.host, list(dict.fromkeys(addresses))
-
-    def read_usage(self, job_id: str) -> Usage | None:
-        """
-        What a job uses; None if it was not measured yet.
-
-        Raises:
-            NotRunningError: the job does not run.
-            KnsError: the cluster does not measure.
-        """
-        view = self.peek(job_id)
-        if view is None or view.state.status not in (Status.RUNNING, Status.SUSPENDED):
-            raise NotRunningError(f"Job {job_id} is not running.")
-        measured = self._cluster.read_usage(view.state.pod)
-        used = (measured or {}).get(view.state.container)
-        return None if used is None else read_quantities(used)
-
-
-_Sources = tuple[Kept, Kept | None, Kept | None, str]
-
-
-def _are_same(known: _Sources, new: _Sources) -> bool:
-    """Whether the objects are the same ones, which no cache changes in place."""
-    return all(old is now for old, now in zip(known[:3], new[:3], strict=True)) and known[3] == new[3]
-
-
-def _read_published(service: Kept | None) -> dict[tuple[int, Protocol], int]:
-    found = {}
-    for port in ((service or {}).get("spec") or {}).get("ports") or ():
-        protocol = port.get("protocol", "TCP")  # a template may have others
-        if port.get("nodePort") and isinstance(port.get("targetPort"), int) and protocol in set(Protocol):
-            found[port["targetPort"], Protocol(protocol)] = port["nodePort"]
-    return found
-
-
-def read_quantities(used: Mapping[str, Any]) -> Usage:
-    """
-    >>> read_quantities({"cpu": "250m", "memory": "64Mi"})
-    Usage(cpu_percent=25.0, resident_mb=64.0)
-    """
-    cpu, memory = parse_quantity(used.get("cpu") or "0"), parse_quantity(used.get("memory") or "0")
-    return Usage(cpu_percent=float(round(cpu * 100, 2)), resident_mb=float(round(memory / _MEBIBYTE, 2)))

@@ -16,10 +16,11 @@ from kns.logs import get_logger
 from kns.model.errors import KnsError, UnavailableError
 from kns.plain import names
 from kns.plain.inputs import InputFiles
-from kns.plain.jobs import END_NOW, PlainJobs, View
+from kns.plain.jobs import END_NOW, PlainJobs
 from kns.plain.ports import Cluster
 from kns.plain.sender import InputSender
 from kns.plain.state import Asked, Status, encode_end
+from kns.plain.views import View
 from kns.ports import Clock
 
 log = get_logger(__name__)

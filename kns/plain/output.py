@@ -13,10 +13,10 @@ from enum import StrEnum
 
 from kns.model.errors import KnsError, NotFoundError, RefusedError, UnavailableError
 from kns.plain.errors import OutputMissingError, UnknownJobError
-from kns.plain.jobs import PlainJobs
 from kns.plain.logs import LogReader
 from kns.plain.ports import MIXED, STDERR, STDOUT, Cluster, LogStream
 from kns.plain.state import State, Status
+from kns.plain.views import JobViews
 
 _LOOK_AGAIN_S = 5.0  # when no change of the job is announced
 _REOPEN_S = 0.5  # between two connections to the log of a job that runs
@@ -37,7 +37,7 @@ Emit = Callable[[Kind, str], None]
 class Output:
     """One reader of a job's output."""
 
-    def __init__(self, jobs: PlainJobs, cluster: Cluster, job_id: str, kind: Kind) -> None:
+    def __init__(self, jobs: JobViews, cluster: Cluster, job_id: str, kind: Kind) -> None:
         """`kind` MIXED means both."""
         self._jobs = jobs
         self._cluster = cluster

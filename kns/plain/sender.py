@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from kns.logs import get_logger
 from kns.model.errors import KnsError, RefusedError, TransientError
 from kns.plain.inputs import InputFiles
-from kns.plain.jobs import View
 from kns.plain.ports import Cluster
+from kns.plain.views import View
 from kns.ports import Clock
 
 log = get_logger(__name__)

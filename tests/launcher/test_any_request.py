@@ -13,10 +13,10 @@ from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Profile, ResourceLimit, ResourceProfile
 from kns.launcher.shapes import build_state
 from kns.model.errors import InvalidInputError
-from kns.plain.jobs import View
 from kns.plain.objects import build_job, build_service, mark_job
 from kns.plain.state import State, Status
 from kns.plain.stored import read_stored
+from kns.plain.views import View
 from tests.launcher.test_hostile import Jobs, make_plugin, make_view
 
 CRASH = "the plugin failed"

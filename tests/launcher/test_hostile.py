@@ -28,17 +28,18 @@ from kns.launcher.requests import TooManyError, parse_request
 from kns.launcher.status_streams import StatusStreams
 from kns.launcher.streams import OutputStreams, ResourceStreams
 from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
-from kns.plain import jobs as plain_jobs
 from kns.plain import names
+from kns.plain import views as plain_views
 from kns.plain.errors import OutputMissingError, UnknownJobError
 from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob, Variable
-from kns.plain.jobs import Build, PlainJobs, Usage, View
+from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
 from kns.plain.objects import build_job, mark_job
 from kns.plain.output import Kind, Output
 from kns.plain.state import State, Status
 from kns.plain.stored import read_stored
+from kns.plain.views import Usage, View
 from tests.fakes.plain_cluster import MemoryCluster
 from tests.patience import PATIENCE_S
 
@@ -187,7 +188,7 @@ def test_a_service_of_another_protocol() -> None:
         {"targetPort": 80, "nodePort": 30080, "protocol": "SCTP"},
         {"targetPort": 81, "nodePort": 30081, "protocol": "TCP"},
     ]
-    assert plain_jobs._read_published({"spec": {"ports": ports}}) == {(81, "TCP"): 30081}
+    assert plain_views._read_published({"spec": {"ports": ports}}) == {(81, "TCP"): 30081}
 
 
 class NoCluster:
