@@ -28,15 +28,15 @@ def is_own(obj: Object, ctx: Context) -> bool:
     """
     Whether this job's record owns a namespace or a volume.
 
-    The annotation decides if there is one, so no record can adopt a namespace of another record.
+    The annotation decides if there is one, so no record can adopt a namespace of another record, and a namespace that
+    somebody labelled anew is still removed with its job.
     """
     meta = obj["metadata"]
-    if (meta.get("labels") or {}).get(names.JOB_LABEL) != str(ctx.location.number):
-        return False
     record_uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)
     if record_uid is not None:
         return bool(record_uid == ctx.job.uid)
-    return ctx.location.adopted_uid is not None and bool(meta["uid"] == ctx.location.adopted_uid)
+    is_of_number = (meta.get("labels") or {}).get(names.JOB_LABEL) == str(ctx.location.number)
+    return is_of_number and ctx.location.adopted_uid is not None and bool(meta["uid"] == ctx.location.adopted_uid)
 
 
 def has_foreign_namespace(ctx: Context) -> bool:

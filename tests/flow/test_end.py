@@ -334,6 +334,25 @@ def test_a_record_deleted_while_it_spawns_takes_everything_along(sim: Simulation
     assert sim.host.left == []
 
 
+@pytest.mark.parametrize("label", [None, "8"])
+def test_a_namespace_that_was_labelled_anew_goes_with_its_job(
+    sim: Simulation, job: JobBuilder, label: str | None
+) -> None:
+    """Otherwise it would run on with its pods, while the record says that everything was removed."""
+    sim.submit(job)
+    sim.run(until="serving")
+
+    def relabel(namespace: Object) -> None:
+        namespace["metadata"]["labels"].pop(names.JOB_LABEL)
+        namespace["metadata"]["labels"] |= {names.JOB_LABEL: label} if label else {}
+
+    sim.host.change(Kind.NAMESPACE, "", "kns-job-7", relabel)
+    assert sim.step().summary == "serving"
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
 @pytest.mark.proves(
     "statuses",
     "The final status is written before anything is removed, and a stuck removal does not change it",
