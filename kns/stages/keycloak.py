@@ -7,7 +7,6 @@ the secret that the app has. Once the app is deployed, kns does not touch the cl
 """
 
 import secrets
-from datetime import timedelta
 
 from kns.logs import get_logger
 from kns.model.errors import (
@@ -31,10 +30,11 @@ from kns.ports import Context, IdentityProvider, Kind
 from kns.stages.delivery import read_client_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Wait
-from kns.stages.patience import growing_delay_s
+from kns.stages.patience import growing_delay_s, stuck_for_s
 
 log = get_logger(__name__)
 
+_STUCK = Reason.KEYCLOAK_UNREACHABLE  # what the record stores while Keycloak gives no client, for whichever reason
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 30.0
 _REASONS: dict[type[TransientError], Reason] = {
     UnauthorizedError: Reason.KEYCLOAK_UNAUTHORIZED,
@@ -81,8 +81,8 @@ def remove(ctx: Context) -> Outcome:
     except KnsError as error:
         if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace) is not None:
             raise  # the engine continues with the other stages and tries again
-        waited = ctx.now - (ctx.job.status.end_time or ctx.now)
-        return Wait(_delay_s(waited), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}")
+        waited_s = (ctx.now - (ctx.job.status.end_time or ctx.now)).total_seconds()
+        return Wait(_delay_s(waited_s), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}")
     return Done()
 
 
@@ -132,17 +132,19 @@ def _ensure_client(ctx: Context, provider: IdentityProvider, secret: str) -> Out
 
 
 def _wait_or_give_up(ctx: Context, error: TransientError, *, limit_s: int) -> Outcome:
-    """The limit counts from the first failed try, when the condition became False."""
-    noted = ctx.job.status.condition(ConditionType.KEYCLOAK_READY)
-    waited = ctx.elapsed_since(noted.last_transition_time if noted else ctx.now)
-    left_s = limit_s - waited.total_seconds()
+    """
+    The limit counts from the first failed try of Keycloak, for whichever reason. The condition may have been False for
+    longer: since an error of the host, even before the turn of this stage.
+    """
+    waited_s = stuck_for_s(ctx, _STUCK)
+    left_s = limit_s - waited_s
     if left_s <= 0:
         return Failed(_reason_of(error), f"after {limit_s} s: {error}")
-    return Wait(min(_delay_s(waited), left_s), _reason_of(error), str(error))
+    return Wait(min(_delay_s(waited_s), left_s), _reason_of(error), str(error), stuck=_STUCK)
 
 
-def _delay_s(waited: timedelta) -> float:
-    return growing_delay_s(waited.total_seconds(), first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
+def _delay_s(waited_s: float) -> float:
+    return growing_delay_s(waited_s, first_s=_FIRST_RETRY_S, longest_s=_LONGEST_RETRY_S)
 
 
 def _reason_of(error: KnsError) -> Reason:

@@ -8,11 +8,12 @@ from typing import NoReturn
 
 import pytest
 
+from kns.model import names
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, StopReason
 from kns.model.site import KeycloakSettings
-from kns.ports import Kind
+from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.keycloak import MemoryRealm
 from tests.flow.conftest import Simulation
@@ -72,6 +73,38 @@ def test_the_client_is_made_beside_the_spawn_and_then_left_alone(sim: Simulation
     del realm.find_client
     sim.run(until="retained")
     assert (sim.job.status.job_status, sim.host.left, list(realm.clients)) == (JobState.CANCELED, [], [])
+
+
+def test_an_error_of_the_host_beside_the_spawn_takes_no_time_from_keycloak(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spawn may wait for a node much longer than a job waits for Keycloak, whose time begins with its own error."""
+    realm = MemoryRealm()
+    sim.identity = realm
+    sim.configure(keycloak=KeycloakSettings("https://kc.example.org/auth", "jarvice", 60))
+    sim.host.control_plane_down = True
+    sim.submit(job.with_nested(keycloak={"namespace": "lab"}))
+    apply = sim.host.apply
+
+    def fail(obj: Object) -> Object:
+        if obj["kind"] == Kind.SECRET and obj["metadata"]["name"] == names.KEYCLOAK_INFO:
+            raise UnavailableError("the host does not answer")
+        return apply(obj)
+
+    monkeypatch.setattr(sim.host, "apply", fail)
+    with pytest.raises(UnavailableError):
+        sim.step()
+    monkeypatch.undo()
+    noted = sim.job.status.condition(ConditionType.KEYCLOAK_READY)
+    assert noted is not None
+    assert noted.reason == Reason.RETRYING
+    sim.clock.advance(100)
+    realm.fault = UnavailableError("connection refused")
+    sim.host.control_plane_down = False
+    sim.live_until(lambda: sim.job.status.reason == Reason.KEYCLOAK_UNREACHABLE)
+    assert sim.job.status.job_status is JobState.PROCESSING
+    realm.fault = None
+    sim.run(until="serving")
 
 
 def test_an_unreachable_keycloak_neither_stops_the_spawn_nor_starts_the_init_pod(
