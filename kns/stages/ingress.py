@@ -170,16 +170,25 @@ def lead_to_kns(ctx: Context) -> None:
     """
     if ctx.job.status.url is None or ctx.world.doors is None:
         return
-    cluster, addresses = ctx.world.cluster, ctx.world.doors.list_addresses()
-    if not addresses:
+    if not follow_doors(ctx):
         raise UnavailableError("no pod of kns is ready that could answer in place of the job")
-    wanted = build_wake_slice(ctx.location, addresses, ctx.site.http_port)
-    if not is_wake_slice(cluster.read(Kind.ENDPOINT_SLICE, ctx.namespace, names.WAKE), wanted):
-        cluster.apply(wanted)
-    service = stamp(build_wake_service(ctx.location))
+    cluster, service = ctx.world.cluster, stamp(build_wake_service(ctx.location))
     if not is_as_applied(cluster.read(Kind.SERVICE, ctx.namespace, names.WAKE), service):
         cluster.apply(service)
     _apply_front(ctx, JobAddress.of_url(ctx.job.status.url), is_asleep=True)
+
+
+def follow_doors(ctx: Context) -> bool:
+    """
+    Lead the address of a job that leads to kns to the pods that kns has now. False, without a change, if none is ready.
+    """
+    addresses = ctx.world.doors.list_addresses() if ctx.world.doors is not None else ()
+    if not addresses:
+        return False
+    wanted = build_wake_slice(ctx.location, addresses, ctx.site.http_port)
+    if not is_wake_slice(ctx.world.cluster.read(Kind.ENDPOINT_SLICE, ctx.namespace, names.WAKE), wanted):
+        ctx.world.cluster.apply(wanted)
+    return True
 
 
 def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) -> _Problem | None:

@@ -204,6 +204,8 @@ def _await_control_plane(ctx: Context, control_plane: Object) -> Outcome:
     waited_s = ctx.elapsed_since(max(began, ctx.leading_since or began)).total_seconds()
     blocker = find_blocker(ctx, pods, control_plane, read_events=waited_s > _EVENTS_AFTER_S)
     if blocker is not None and blocker.kind in (BlockerKind.UNSCHEDULED, BlockerKind.REFUSED):
+        if ctx.job.status.url is not None:
+            ingress.follow_doors(ctx)  # this may last longer than the pods of kns do
         after_s = growing_delay_s((ctx.now - began).total_seconds(), first_s=_REQUEUE_AFTER_S)
         return Wait(after_s, Reason.WAKING, blocker.describe("control-plane pod"))
     if pods:

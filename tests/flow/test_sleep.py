@@ -146,7 +146,7 @@ def test_a_job_that_waits_for_room_when_it_wakes_is_looked_at_ever_less_often(
     serving.go_on(120)
     requests.clear()
     serving.go_on(3600)
-    assert 60 <= requests["host.read"] <= 65  # the quota of its sleep
+    assert 120 <= requests["host.read"] <= 130  # the quota of its sleep, and the way to kns
 
 
 def test_a_sleeping_job_costs_no_write(serving: Simulation) -> None:
@@ -253,6 +253,23 @@ def test_new_pods_of_kns_answer_in_place_of_the_old_ones(serving: Simulation) ->
     fall_asleep(serving)
     serving.doors.addresses = ["10.0.0.9"]
     assert serving.step().summary == "asleep"
+    assert [each["addresses"] for each in the_slice(serving)["endpoints"]] == [["10.0.0.9"]]
+
+
+def test_new_pods_of_kns_answer_for_a_job_that_waits_for_room_when_it_wakes(serving: Simulation) -> None:
+    """It may wait for hours, and pods of kns come and go. One moment without them changes nothing."""
+    fall_asleep(serving)
+    serving.host.schedulable = False
+    ask(serving, asleep=False)
+    settle(serving)
+    assert read_rest(serving) is Rest.WAKING
+    for addresses in ([], ["10.0.0.9"]):
+        serving.doors.addresses = addresses
+        serving.clock.advance(60)
+        settle(serving)
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert UNSCHEDULABLE in condition.message
     assert [each["addresses"] for each in the_slice(serving)["endpoints"]] == [["10.0.0.9"]]
 
 
