@@ -9,7 +9,7 @@ A claimed member is never given to another job. If no record names it after a gr
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kns import metrics
@@ -291,7 +291,7 @@ class Pool(Periodic):
 
     # --- metrics
 
-    def _report(self, members: Sequence[Member], wanted: Iterable[Wanted]) -> None:
+    def _report(self, members: Sequence[Member], wanted: Collection[Wanted]) -> None:
         now = self._clock.now()
         for want in wanted:
             found = [member for member in members if member.marks.shape == want.shape]
@@ -303,3 +303,8 @@ class Pool(Periodic):
                 making=sum(not member.is_ready and not member.terminating for member in found),
                 oldest_s=max(((now - member.created).total_seconds() for member in free), default=0.0),
             )
+        reported = {want.pool.name for want in wanted}
+        for pool in self._rules.pools:
+            if pool.name not in reported:  # its machine class is gone, or another pool counts its members
+                size = pool.size if pool.machine in self._unknown else 0
+                metrics.set_pool(pool.name, wanted=size, ready=0, making=0, oldest_s=0.0)

@@ -5,6 +5,7 @@ import copy
 import gzip
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -320,6 +321,24 @@ def test_the_pool_is_measured(pool: PoolSimulation) -> None:
     assert value("claims_total", outcome="hit") == hits + 1
     assert value("claims_total", outcome="miss") == misses + 1
     assert value("claim_duration_seconds_count") == claims + 1
+
+
+def test_a_pool_whose_machine_leaves_the_catalogue_is_measured_as_empty(pool: PoolSimulation) -> None:
+    """Otherwise its last numbers would stay, and say that members are ready."""
+
+    def value(name: str) -> float | None:
+        return REGISTRY.get_sample_value(f"kns_pool_{name}", {"pool": "kns-small"})
+
+    pool.restart(pools="kns-small=2")
+    pool.fill()
+    pool.work(1)
+    assert [value(name) for name in ("wanted", "ready", "making")] == [2, 2, 0]
+    machines = dict(pool.sim.catalog.catalog.machines)
+    del machines["kns-small"]
+    pool.sim.catalog.catalog = replace(pool.sim.catalog.catalog, machines=machines)
+    pool.work(2)
+    assert pool.members == []
+    assert [value(name) for name in ("wanted", "ready", "making", "oldest_seconds")] == [2, 0, 0, 0]
 
 
 def test_a_member_that_is_claimed_while_it_is_discarded_is_not_counted(
