@@ -82,3 +82,14 @@ def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["for"]
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "action"}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_which_installation_it_is_about(rule: dict[str, Any]) -> None:
+    """Two installations in one cluster differ by this label, and the jobs of one must not hide those of the other."""
+    if "kns_" not in rule["expr"]:
+        return
+    sums = re.findall(r"\b(?:sum|max|min|count|avg)\b *(by \([^)]*\))?", rule["expr"])
+    assert sums
+    assert [each for each in sums if not re.search(r"\bnamespace\b", each)] == []
+    assert "$labels.namespace" in rule["annotations"]["summary"]
