@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, make_asgi_app
 
+from kns.model.job.conditions import Reason
+
 if TYPE_CHECKING:  # programs without a server count as well, and do not have starlette
     from starlette.types import ASGIApp
 
@@ -100,6 +102,12 @@ _TRAFFIC_KNOWN = Gauge(
 _TRAFFIC_FAILURES = Counter("kns_traffic_failures_total", "Scrapes of the ingress controllers that failed.")
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
+
+# What alerts count exists from the start: Prometheus sees no increase in a series that begins with its first events,
+# however many they are.
+for _reason in Reason:
+    _ENDED.labels(str(_reason))
+_RECONCILES.labels("error")
 
 
 def observe_request(*, route: str, method: str, status: int, duration_s: float) -> None:

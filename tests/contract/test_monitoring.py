@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,20 @@ def test_log_events_in_the_rules_are_those_that_kns_writes() -> None:
     named = re.findall(r"Look for (\w+) in the log", (FOLDER / "rules.yaml").read_text())
     assert named
     assert [event for event in named if f'"{event}"' not in sources] == []
+
+
+def test_what_alerts_count_exists_before_its_first_event() -> None:
+    """Prometheus sees no increase in a series that begins with 40: all jobs may fail together after a restart."""
+    program = """if True:
+    from prometheus_client import REGISTRY
+    from kns import metrics
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name in ("kns_jobs_ended_total", "kns_reconcile_total"):
+                print(*sample.labels.values(), sample.value)
+    """
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert set(found.splitlines()) == {"error 0.0", *(f"{reason} 0.0" for reason in Reason)}
 
 
 def test_values_in_the_rules_are_those_that_kns_uses() -> None:
