@@ -86,6 +86,11 @@ def build_client_info(number: int, settings: KeycloakSettings, secret: str) -> d
     }
 
 
+def read_realm(info: Mapping[str, str]) -> str:
+    """The address of the realm in the data of `build_client_info`."""
+    return f"{info.get('KNS_KEYCLOAK_URL')}/realms/{info.get('KNS_KEYCLOAK_REALM')}"
+
+
 def _is_same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return isinstance(found, dict) and wanted.items() <= found.items()

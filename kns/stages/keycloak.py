@@ -25,11 +25,13 @@ from kns.objects.keycloak import (
     build_client_secret,
     has_all_of,
     is_made_for,
+    read_realm,
 )
 from kns.ports import Context, IdentityProvider, Kind
 from kns.stages.delivery import read_client_info
 from kns.stages.made_ahead import is_init_job_made
 from kns.stages.outcome import Done, Failed, Outcome, Wait
+from kns.stages.ownership import is_terminating
 from kns.stages.patience import growing_delay_s, stuck_for_s
 
 log = get_logger(__name__)
@@ -78,12 +80,26 @@ def remove(ctx: Context) -> Outcome:
         found = provider.find_client(ctx.public_name)
         if found is not None and is_made_for(found, ctx.job.uid):
             provider.delete_client(found["id"])
+        elif found is None:
+            _tell_of_other_realm(ctx)
     except KnsError as error:
         if ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace) is not None:
             raise  # the engine continues with the other stages and tries again
         waited_s = (ctx.now - (ctx.job.status.end_time or ctx.now)).total_seconds()
         return Wait(_delay_s(waited_s), _reason_of(error), f"Keycloak client {ctx.public_name} is still there: {error}")
     return Done()
+
+
+def _tell_of_other_realm(ctx: Context) -> None:
+    """Log that the client stays in the realm that the site had when it was made. Once: before the namespace ends."""
+    namespace, settings = ctx.world.cluster.observe(Kind.NAMESPACE, "", ctx.namespace), ctx.site.keycloak
+    if namespace is None or is_terminating(namespace) or settings is None:
+        return
+    stored = read_client_info(ctx)
+    made_in, now_in = read_realm(stored), read_realm(build_client_info(ctx.accepted.number, settings, ""))
+    if stored and made_in != now_in:
+        cause = f"it is in {made_in}, and kns uses {now_in}"
+        log.warning("keycloak_client_left", client_id=ctx.public_name, cause=cause)
 
 
 def _ensure(ctx: Context) -> Outcome:

@@ -360,6 +360,22 @@ def test_a_removal_ends_without_the_client_if_keycloak_was_switched_off(
     assert list(realm.clients) == [NAME]
 
 
+@pytest.mark.parametrize("realm_now", ["jarvice", "another"])
+def test_a_client_that_stays_in_a_former_realm_is_told_once(
+    sim: Simulation, realm: MemoryRealm, job: JobBuilder, realm_now: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kns has no access to the realm that the site used before. In the same realm somebody deleted the client."""
+    sim.submit(job)
+    sim.run(until="serving")
+    sim.identity = MemoryRealm()
+    sim.configure(keycloak=KeycloakSettings("https://kc.example.org/auth", realm_now, LIMIT_S))
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="retained")
+    told = [line for line in capsys.readouterr().out.splitlines() if "keycloak_client_left" in line]
+    assert len(told) == (realm_now == "another")
+    assert all("https://kc.example.org/auth/realms/jarvice" in line and NAME in line for line in told)
+
+
 # --- interruptions
 
 
