@@ -1,5 +1,7 @@
 """The Ingress of a job. It routes to Service `kns-target` in the job's namespace on the host."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 from kns.model import names
@@ -8,6 +10,8 @@ from kns.model.site import IngressSettings, JobAddress
 from kns.objects.labels import build_meta
 
 SHELL_PORT = 80
+_OWN_SERVICES = frozenset({names.TARGET, names.SHELL, names.WAKE})
+_OWN_META = ("name", "namespace", "labels", "annotations")
 
 
 def build_ingress(
@@ -48,6 +52,25 @@ def build_ingress(
         "metadata": {**meta, "annotations": annotations} if annotations else meta,
         "spec": spec,
     }
+
+
+def lead_ingress(
+    found: Mapping[str, Any], *, shell_path: str, service: str, shell_service: str
+) -> dict[str, Any] | None:
+    """
+    `found`, an Ingress of a job as the host has it, with other Services of kns behind its paths. All else stays, such
+    as a path that somebody added. None if it leads to these Services already.
+    """
+    spec = copy.deepcopy(found["spec"])
+    for rule in spec.get("rules") or ():
+        for path in (rule.get("http") or {}).get("paths") or ():
+            behind = path["backend"].get("service") or {}
+            if behind.get("name") in _OWN_SERVICES:
+                behind["name"] = shell_service if path.get("path") == shell_path else service
+    if spec == found["spec"]:
+        return None
+    meta = {key: found["metadata"][key] for key in _OWN_META if key in found["metadata"]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec}
 
 
 def _build_path(path: str, service: str, port: int) -> dict[str, Any]:

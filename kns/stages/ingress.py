@@ -7,8 +7,9 @@ the copy disappears. Until the job is exposed, each reconcile reads the copy. Af
 of the copy and of kns's Service, and a reconcile of a serving job reads nothing.
 
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
-changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end: both
-lead to the same page, and DNS can move at any time.
+changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end. An
+Ingress leads where the new route leads, so DNS can move at any time. HTTPRoutes are not watched without a Gateway, so
+on the way back they stay as they are.
 
 The Ingress or HTTPRoute is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it
 end at once, and no controller routes to a pod that ends.
@@ -24,7 +25,7 @@ from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import is_as_applied, stamp
 from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
-from kns.objects.ingress import build_ingress
+from kns.objects.ingress import build_ingress, lead_ingress
 from kns.objects.target import (
     PORT,
     blocks_apply,
@@ -197,6 +198,7 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     shell = find_web_shell(ctx)
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
+        _lead_former(ctx, address, service=target, shell_service=behind_shell)
         return _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
     ingress = build_ingress(
         ctx.location,
@@ -209,6 +211,20 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     )
     _apply_changed(ctx, Kind.INGRESS, ingress)
     return None
+
+
+def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> None:
+    """
+    Lead the Ingress from before the site had a Gateway to the same Services. Its class, certificate and annotations
+    stay, because the site's settings may not have them any more.
+    """
+    found = ctx.world.cluster.observe(Kind.INGRESS, ctx.namespace, ctx.location.ingress)
+    if found is None:
+        return
+    shell_path = address.below(names.SHELL_PATH).path
+    wanted = lead_ingress(found, shell_path=shell_path, service=service, shell_service=shell_service)
+    if wanted is not None:
+        ctx.world.cluster.apply(wanted)
 
 
 def _apply_routes(

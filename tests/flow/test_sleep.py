@@ -8,6 +8,7 @@ import pytest
 from kns.model import names
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Rest, StopReason
+from kns.model.site import GatewayRef, IngressSettings
 from kns.ports import Kind, Object
 from tests.builders import JobBuilder
 from tests.fakes.host import UNSCHEDULABLE
@@ -271,6 +272,35 @@ def test_new_pods_of_kns_answer_for_a_job_that_waits_for_room_when_it_wakes(serv
     assert condition is not None
     assert UNSCHEDULABLE in condition.message
     assert [each["addresses"] for each in the_slice(serving)["endpoints"]] == [["10.0.0.9"]]
+
+
+def test_an_ingress_from_before_the_gateway_follows_the_job_into_its_sleep_and_back(serving: Simulation) -> None:
+    """DNS may still lead there, so it must wake the job, and not show the waiting page for ever afterwards."""
+    serving.configure(ingress=IngressSettings("traefik", {"example.org/timeout": "60"}, cert_secret="jobs-tls"))
+    settle(serving)
+    fall_asleep(serving)
+    serving.host.change(Kind.INGRESS, NAMESPACE, NAMESPACE, _add_challenge)
+    own = serving.host.read(Kind.INGRESS, NAMESPACE, NAMESPACE)
+    assert own is not None
+    serving.configure(gateway=GatewayRef("infra", "public"), ingress=IngressSettings())
+    serving.host.put(Kind.GATEWAY, "infra", "public", {"spec": {"listeners": [{"name": "http"}]}})
+    serving.host.watches_routes = True
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    assert backends(serving) == {"/": names.TARGET, names.SHELL_PATH: names.SHELL, "/challenge": "solver"}
+    fall_asleep(serving)
+    assert backends(serving) == {"/": names.WAKE, names.SHELL_PATH: names.WAKE, "/challenge": "solver"}
+    found = serving.host.read(Kind.INGRESS, NAMESPACE, NAMESPACE)
+    assert found is not None
+    assert found["spec"] == own["spec"]
+    assert found["metadata"]["annotations"] == own["metadata"]["annotations"]
+
+
+def _add_challenge(ingress: Object) -> None:
+    """As a certificate manager does."""
+    service = {"name": "solver", "port": {"number": 1}}
+    path = {"path": "/challenge", "pathType": "Exact", "backend": {"service": service}}
+    ingress["spec"]["rules"][0]["http"]["paths"].append(path)
 
 
 def test_a_job_does_not_fall_asleep_while_nothing_could_wake_it(serving: Simulation) -> None:
