@@ -20,7 +20,7 @@ from kns.model.errors import ForbiddenError, RefusedError
 from kns.model.job.conditions import APP_STARTS, CLUSTER_STARTS, ConditionType, Reason
 from kns.objects.target import explain_unfit, select_target_pods
 from kns.ports import Context, Kind, Object
-from kns.stages import ingress, namespace
+from kns.stages import ingress, namespace, prepare, vault
 from kns.stages.access import answers
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace, is_terminating
@@ -132,6 +132,10 @@ def _wake(ctx: Context) -> Outcome:
         return _await_control_plane(ctx, control_plane)
     if _elapsed_s(ctx) >= ctx.site.target_limit_s or _is_app_ready(ctx):
         return Done()
+    # The app's pods may wait for a volume of a new claim on the vault, or for credentials that changed in the sleep.
+    # All stages are asked only when the job is awake.
+    vault.ensure(ctx)
+    prepare.ensure(ctx)
     # A job that was woken before its control plane ended has a syncer that waits before it tries refused pods again.
     retry_refused(ctx)
     return Wait(_LOOK_AFTER_S, Reason.WAKING, APP_STARTS)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from kns.adapters.recent import OBJECT_AGE_S
 from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
-from kns.model.job.job import JobState
+from kns.model.job.job import JobState, Rest
 from kns.ports import Kind, Object
 from tests.builders import WEB_TARGET, JobBuilder, a_catalog, a_job, an_app
 from tests.fakes.stores import StaticCatalog
@@ -101,6 +102,29 @@ def test_the_apps_credentials_are_followed_inside_too(sim: Simulation, job: JobB
     if target is LAB:
         assert inside(sim, "lab") == {REGISTRY: "newest"}
     assert ("Secret", "foreign", "kns-pull") not in sim.virtual.objects
+
+
+@pytest.fixture
+def sleeping(sim: Simulation, job: JobBuilder) -> Simulation:
+    """A job that falls asleep with credentials that expire in its sleep."""
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    set_app(sim, document(registry_example_org="old"))
+    serve(sim, job)
+    sim.store.set_sleep(sim.job, asleep=True)
+    sim.run(until="asleep")
+    set_app(sim, document(registry_example_org="new"))
+    return sim
+
+
+def test_credentials_that_expired_in_the_sleep_are_new_before_the_app_starts(sleeping: Simulation) -> None:
+    """Otherwise its pods cannot pull their images, and the job waits for them as long as it may."""
+    sleeping.host.app_starts = False
+    sleeping.store.set_sleep(sleeping.job, asleep=False)
+    for _ in range(10):
+        sleeping.step()
+        sleeping.host.settle()
+    assert sleeping.job.status.rest is Rest.WAKING
+    assert (in_namespace(sleeping), inside(sleeping)) == ({REGISTRY: "new"}, {REGISTRY: "new"})
 
 
 def test_an_init_pod_that_cannot_pull_gets_new_credentials(sim: Simulation, job: JobBuilder) -> None:

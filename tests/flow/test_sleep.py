@@ -215,6 +215,24 @@ def test_a_job_leads_to_its_app_again_only_when_the_app_is_ready(serving: Simula
     assert serving.job.status.is_true(ConditionType.SHELL_READY)
 
 
+def test_a_claim_on_the_vault_that_is_made_in_the_sleep_is_bound_before_the_app_starts(
+    sim: Simulation, job: JobBuilder
+) -> None:
+    """The app's pod may wait for it: an `ephemeral` claim ends with its pod, and the next pod has another."""
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    sim.submit(job.with_vault())
+    sim.run(until="serving")
+    fall_asleep(sim)
+    sim.host.put_claim(NAMESPACE, "web-data", "user1-data")
+    sim.host.app_starts = False
+    ask(sim, asleep=False)
+    settle(sim, times=10)
+    assert read_rest(sim) is Rest.WAKING
+    claim = sim.host.read(Kind.PERSISTENT_VOLUME_CLAIM, NAMESPACE, "web-data")
+    assert claim is not None
+    assert claim.get("status") == {"phase": "Bound"}
+
+
 def test_an_app_that_never_becomes_ready_gets_its_address_back(serving: Simulation) -> None:
     fall_asleep(serving)
     serving.host.app_starts = False
