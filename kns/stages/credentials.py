@@ -6,6 +6,8 @@ of the credentials that were delivered last; a reconcile compares it with the so
 What a source no longer has stays in the job, because its pods may need it.
 """
 
+import json
+
 from kns.logs import get_logger
 from kns.model import names
 from kns.model.catalog.pull_secret import NO_PULL_CONFIG, keep_entries, mark_config, merge_pull_config, read_pull_config
@@ -53,8 +55,10 @@ def follow(ctx: Context) -> Done:
         if config is None or is_delivered(ctx, ConditionType.NAMESPACE_READY, config):
             return Done(requeue_after_s=_FOLLOW_AFTER_S)
         stored = ctx.world.cluster.read(Kind.SECRET, ctx.namespace, names.PULL_SECRET)
-        whole = keep_entries(_read_kept(stored), config)
-        ctx.world.cluster.apply(build_pull_secret(ctx.namespace, whole, labels=build_labels(ctx.location)))
+        kept = _read_kept(stored)
+        whole = keep_entries(kept, config)
+        if kept != json.loads(whole):  # a job that is asleep or waking does not note what was delivered
+            ctx.world.cluster.apply(build_pull_secret(ctx.namespace, whole, labels=build_labels(ctx.location)))
     except UnfitError as error:
         return Done(f"{error}; the job keeps its credentials", requeue_after_s=_FOLLOW_AFTER_S)
     except KnsError as error:

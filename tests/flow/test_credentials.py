@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kns.adapters.recent import OBJECT_AGE_S
+from kns.model import names
 from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Rest
@@ -125,6 +126,14 @@ def test_credentials_that_expired_in_the_sleep_are_new_before_the_app_starts(sle
         sleeping.host.settle()
     assert sleeping.job.status.rest is Rest.WAKING
     assert (in_namespace(sleeping), inside(sleeping)) == ({REGISTRY: "new"}, {REGISTRY: "new"})
+
+
+def test_new_credentials_are_written_once_to_a_job_that_sleeps(sleeping: Simulation) -> None:
+    """Its record does not say what was delivered: its stages are not asked."""
+    for _ in range(3):
+        sleeping.step()
+    secret = f"apply Secret kns-job-7/{names.PULL_SECRET}"
+    assert [call for call in sleeping.host.calls if call.startswith(secret)] == [secret] * 2  # at its start, and once
 
 
 def test_an_init_pod_that_cannot_pull_gets_new_credentials(sim: Simulation, job: JobBuilder) -> None:
