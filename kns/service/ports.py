@@ -38,10 +38,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """`for_all`: users reach the clusters of all their jobs, not only of those with a web shell."""
+    """
+    `for_all`: users reach the clusters of all their jobs, not only of those with a web shell. `with_shells`: the site
+    allows web shells.
+    """
 
     clusters: JobClusters
     for_all: bool = False
+    with_shells: bool = True
     lanes: Lanes = field(default_factory=Lanes)
 
 

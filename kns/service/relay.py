@@ -6,8 +6,8 @@ web shell are open: its users have the same right inside already.
 """
 
 from kns.model.catalog.catalog import User
-from kns.model.job.conditions import ConditionType
-from kns.model.job.job import Job, Rest
+from kns.model.job.conditions import ConditionType, Reason
+from kns.model.job.job import Accepted, Job, Rest
 from kns.model.job.location import Location
 from kns.service.catalog import require_active
 from kns.service.errors import InactiveAccountError, NotOfferedError, NotRunningError, UnknownJobError
@@ -28,7 +28,7 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
     if access is None:
         raise NotOfferedError("this site does not offer it: KNS_CLUSTER_GATEWAY is off")
     accepted = accepted_of(job)
-    if not access.for_all and not accepted.nested.enable_gotty_shell:
+    if not access.for_all and not (access.with_shells and _asks_for_shell(job, accepted)):
         raise NotOfferedError(
             f"job {accepted.number} has no web shell, and this site opens only the clusters of jobs with one"
         )
@@ -40,6 +40,12 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
     if not job.status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):
         raise NotRunningError(f"the cluster of job {accepted.number} does not run at this moment")
     return access, accepted.location
+
+
+def _asks_for_shell(job: Job, accepted: Accepted) -> bool:
+    """Whether the job has a web shell, or will have one, on a site that allows it."""
+    shell = job.status.condition(ConditionType.SHELL_READY)
+    return accepted.nested.enable_gotty_shell and (shell is None or shell.reason != Reason.SHELL_WITHOUT_URL)
 
 
 def may_still(ports: ServicePorts, username: str, number: int) -> bool:

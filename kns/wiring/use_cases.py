@@ -61,12 +61,12 @@ def _build_members(parts: Parts) -> Claims | None:
 
 def _build_cluster_access(parts: Parts) -> ClusterAccess | None:
     """How users reach their jobs' clusters through kns; None if the site does not want it."""
-    mode = parts.settings.cluster_gateway
+    mode, with_shells = parts.settings.cluster_gateway, parts.settings.allow_gotty_shell
     if mode == "off":
         return None
     for_all = mode == "all"
     find_access = partial(read_users_kubeconfig, parts.cluster, for_all=for_all)
-    return ClusterAccess(KubeJobClusters(find_access), for_all=for_all)
+    return ClusterAccess(KubeJobClusters(find_access), for_all=for_all, with_shells=with_shells)
 
 
 def _build_room(parts: Parts) -> KubeFreeRoom | None:

@@ -55,6 +55,7 @@ class Api:
     room: MemoryRoom | None = None
     clusters: FakeJobClusters = field(default_factory=FakeJobClusters)
     clusters_of_all: bool = True
+    with_shells: bool = True
     failed_logins: int = 10
     submits: int = 60
     lookups: int = 10_000
@@ -84,7 +85,7 @@ class Api:
             bearer=self.bearer,
             members=self.pool,
             room=self.room,
-            clusters=ClusterAccess(self.clusters, for_all=self.clusters_of_all),
+            clusters=ClusterAccess(self.clusters, for_all=self.clusters_of_all, with_shells=self.with_shells),
         )
 
     @cached_property

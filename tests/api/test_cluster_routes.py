@@ -202,6 +202,27 @@ def test_only_jobs_with_a_web_shell_unless_the_site_opens_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("with_shells", "reason", "code"),
+    [
+        (False, None, 409),  # its users had no shell, or have it no more
+        (False, Reason.SHELL_NOT_ALLOWED, 409),
+        (True, Reason.SHELL_WITHOUT_URL, 409),
+        (True, Reason.SHELL_STARTING, 200),
+        (True, Reason.SHELL_NOT_ALLOWED, 200),  # kns has just been started with shells; the leader has not looked yet
+    ],
+)
+def test_a_job_that_asks_for_a_web_shell_may_have_none(with_shells: bool, reason: Reason | None, code: int) -> None:
+    api = Api(clusters_of_all=False, with_shells=with_shells)
+    job = a_cluster().with_nested(enable_gotty_shell=True)
+    api.add(job if reason is None else job.condition(ConditionType.SHELL_READY, true=False, reason=reason))
+    answer = ask(api)
+    assert answer.status_code == code
+    if code == 409:
+        assert_status(answer, code, "job 7 has no web shell")
+        assert api.clusters.seen == []
+
+
+@pytest.mark.parametrize(
     ("fault", "code"), [(NotFoundError("no credentials yet"), 503), (UnavailableError("no answer"), 503)]
 )
 def test_faults_of_the_cluster(api: Api, fault: Exception, code: int) -> None:

@@ -19,6 +19,7 @@ from kns.stages.environment import build_proxy_env
 from kns.stages.orphans import Installation
 from kns.wiring import build_sweep_rules
 from kns.wiring.parts import _wake
+from kns.wiring.use_cases import _build_cluster_access
 from tests.builders import JobBuilder, a_job, an_app
 from tests.fakes.stores import FakeClock
 
@@ -208,3 +209,22 @@ def test_a_job_that_somebody_waits_for_looks_at_once(job: JobBuilder) -> None:
 
 def _records_of(job: Job) -> Any:
     return SimpleNamespace(cache=SimpleNamespace(is_synced=True), find_by_namespace=lambda _: job)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"KNS_CLUSTER_GATEWAY": "off"}, None),
+        ({}, (False, False)),
+        ({"JARVICE_KNS_ALLOW_GOTTY_SHELL": "true"}, (False, True)),
+        ({"KNS_CLUSTER_GATEWAY": "all"}, (True, False)),
+    ],
+)
+def test_which_clusters_users_reach_through_kns(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], expected: tuple[bool, bool] | None
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    parts: Any = SimpleNamespace(settings=load_settings(), cluster=None)
+    access = _build_cluster_access(parts)
+    assert (access and (access.for_all, access.with_shells)) == expected
