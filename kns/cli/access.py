@@ -117,11 +117,10 @@ def open_cluster(
         CommandError: the job has no cluster now, the host is that of another site, or `link` exists.
         KubectlError: the host cluster does not answer, or the user lacks a right.
     """
-    if job["ended"] is not None:
-        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
     number = int(job["number"])
-    if job.get("rest", Rest.AWAKE) != Rest.AWAKE:  # a server of an earlier release does not say
-        raise CommandError(Exit.REFUSED, f"job {number} is {job['rest']}; `kns wake {number} --wait` brings it back")
+    rest = job.get("rest", Rest.AWAKE)  # a server of an earlier release does not say
+    if job["ended"] is None and rest != Rest.AWAKE:
+        raise CommandError(Exit.REFUSED, f"job {number} is {rest}; `kns wake {number} --wait` brings it back")
     with ExitStack() as stack:
         text = stack.enter_context(_open_way(session, access, client, job, port=port))
         folder = session.surroundings.config_dir / "clusters"
@@ -165,16 +164,21 @@ def _open_way(session: Session, access: Access, client: Client, job: Mapping[str
 
 def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
     """
+    An ended job still has its namespace if an administrator keeps it.
+
     Raises:
-        CommandError: the host cluster does not have this very job: KUBECONFIG leads to another site, where the same
-            number is another job, perhaps of somebody else.
+        CommandError: the host cluster does not have this very job: it is removed, or KUBECONFIG leads to another site,
+            where the same number is another job, perhaps of somebody else.
     """
     number = int(job["number"])
     namespace = str(job.get("namespace") or names.job_object_name(number))
     if not names.is_job_object_name(namespace):
         raise CommandError(Exit.REFUSED, f"kns names the namespace {namespace}, which cannot be one of a job")
     found = host.find("namespace", namespace)
-    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
+    meta = (found or {}).get("metadata") or {}
+    annotations = meta.get("annotations") or {}
+    if job["ended"] is not None and (found is None or "deletionTimestamp" in meta):
+        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
     if found is None and job["started"] is None:
         raise CommandError(Exit.REFUSED, _describe_early(number))
     if annotations.get(names.JOB_NAME_ANNOTATION) != job["name"]:

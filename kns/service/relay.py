@@ -34,7 +34,10 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
         )
     require_active(user)
     if job.is_ended:
-        raise NotRunningError(f"job {accepted.number} has ended, and its cluster is removed")
+        removed = job.status.condition(ConditionType.REMOVED)
+        is_kept = removed is not None and removed.reason == Reason.KEPT
+        fate = "kept for those who reach the host cluster" if is_kept else "removed"
+        raise NotRunningError(f"job {accepted.number} has ended, and its cluster is {fate}")
     if job.status.rest is not Rest.AWAKE:
         raise NotRunningError(f"job {accepted.number} is {job.status.rest}; wake it, or open its page")
     if not job.status.is_true(ConditionType.VIRTUAL_CLUSTER_READY):

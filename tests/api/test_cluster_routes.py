@@ -176,7 +176,13 @@ def test_a_broken_answer_does_not_look_complete(api: Api) -> None:
     [
         (a_job(), "user1", 410, "does not run at this moment"),
         (a_cluster().resting(Reason.ASLEEP), "user1", 410, "job 7 is asleep; wake it"),
-        (a_cluster().started().ended(), "user1", 410, "has ended"),
+        (a_cluster().started().ended(), "user1", 410, "has ended, and its cluster is removed"),
+        (
+            a_cluster().started().ended().condition(ConditionType.REMOVED, true=False, reason=Reason.KEPT),
+            "user1",
+            410,
+            "has ended, and its cluster is kept",
+        ),
         (a_cluster(), "user2", 410, "no such job"),
     ],
 )

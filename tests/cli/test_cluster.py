@@ -3,6 +3,7 @@ Commands that reach a job's own cluster. kubectl is a shell script that answers 
 programs are real processes.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 from kns.cli.children import run_program
 from kns.cli.nested import hold_file
-from kns.model.job.conditions import Reason
+from kns.model.job.conditions import ConditionType, Reason
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import Terminal
@@ -141,6 +142,17 @@ def test_a_job_without_a_cluster_is_one_sentence(api: Api, terminal: Terminal, h
     (host.folder / f"namespace-{NAMESPACE}.json").unlink()
     assert terminal.refuse(5, "connect", "7", "--", "true").startswith("job 7 has no cluster yet")
     api.add(serving().ended())
+    assert terminal.refuse(5, "connect", "7", "--", "true").endswith("and its cluster is removed")
+
+
+def test_whoever_keeps_an_ended_job_reaches_its_cluster(api: Api, terminal: Terminal, host: Host) -> None:
+    """Also one that ended asleep: kns starts its pods again. Once it is being removed, nobody does."""
+    api.add(serving().resting(Reason.ASLEEP).ended().condition(ConditionType.REMOVED, true=False, reason=Reason.KEPT))
+    assert terminal.run("connect", "7", "--", "true").exit_code == 0
+    file = host.folder / f"namespace-{NAMESPACE}.json"
+    namespace = json.loads(file.read_text())
+    namespace["metadata"]["deletionTimestamp"] = "2026-01-05T14:15:30Z"
+    file.write_text(json.dumps(namespace))
     assert terminal.refuse(5, "connect", "7", "--", "true").endswith("and its cluster is removed")
 
 
