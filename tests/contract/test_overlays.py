@@ -12,6 +12,9 @@ import yaml
 from kns.adapters.kube.kinds import NODES
 from kns.adapters.kube.rights import table_rules
 from kns.model import names
+from kns.objects.control_plane import run_side_by_side
+from tests.builders import a_location
+from tests.unit.objects.test_control_plane_builder import WORKLOAD
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "overlays"
 SCC = "system:openshift:scc:nonroot-v2"
@@ -36,7 +39,7 @@ def test_on_openshift_the_syncers_and_kns_may_use_what_their_pods_need() -> None
         for rule in obj["rules"]
         if "securitycontextconstraints" in rule["resources"]
     }
-    assert using == {(names.SYNCER_CLUSTER_ROLE, ("anyuid",))}
+    assert using == {(names.SYNCER_CLUSTER_ROLE, ("kns-tenants",))}
     bound = {
         (obj["kind"], obj["roleRef"]["name"], subject["name"])
         for obj in objects
@@ -44,6 +47,18 @@ def test_on_openshift_the_syncers_and_kns_may_use_what_their_pods_need() -> None
         for subject in obj["subjects"]
     }
     assert bound == {("RoleBinding", SCC, "kns-sa"), ("ClusterRoleBinding", SCC, "system:serviceaccounts")}
+
+
+def test_on_openshift_the_constraint_of_the_syncers_admits_a_control_plane() -> None:
+    """A constraint without seccomp profiles, as anyuid is, refuses each container that names one."""
+    (constraint,) = (obj for obj in render("openshift") if obj["kind"] == "SecurityContextConstraints")
+    workload = run_side_by_side(WORKLOAD, a_location(), service_cidr="10.96.0.0/16", has_state=False)
+    asked = [each["securityContext"] for each in workload["spec"]["template"]["spec"]["containers"][:2]]
+    assert [(each["runAsUser"], each["seccompProfile"]) for each in asked] == [(0, {"type": "RuntimeDefault"})] * 2
+    assert (constraint["runAsUser"], constraint["seccompProfiles"]) == ({"type": "RunAsAny"}, ["runtime/default"])
+    assert constraint["metadata"]["name"] == "kns-tenants"
+    open_doors = {key for key, value in constraint.items() if key.startswith("allow") and value}
+    assert open_doors == {"allowPrivilegeEscalation"}
 
 
 @pytest.mark.proves("settings", "Rights are the listed ones, not cluster-admin")
