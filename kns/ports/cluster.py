@@ -1,6 +1,6 @@
 """The host cluster: its kinds, what stages read and write there, and what HTTP requests list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -116,6 +116,13 @@ class Cluster(Protocol):
 
     def list_objects(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:
         """The objects of one namespace, or of a kind without namespaces, read from the API server."""
+        ...
+
+    def walk_objects(self, kind: Kind) -> Iterator[Object]:
+        """
+        All objects of a kind on the host, also those of others, read from the API server. They come a page at a time,
+        so keep none of them: a large host has tens of thousands.
+        """
         ...
 
     def list_metadata(self, kind: Kind, namespace: str, selector: str = "") -> Sequence[Object]:

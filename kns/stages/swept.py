@@ -117,7 +117,7 @@ def _list_namespaces(world: World, installation: Installation) -> Iterable[Find]
 
 def _list_volumes(world: World, installation: Installation) -> Iterable[Find]:
     """Volumes without kns's metadata are only reported, and only if their job's namespace is gone."""
-    for obj in world.cluster.list_objects(Kind.PERSISTENT_VOLUME, ""):
+    for obj in world.cluster.walk_objects(Kind.PERSISTENT_VOLUME):
         find = read_volume(obj, installation)
         if find is None:
             continue

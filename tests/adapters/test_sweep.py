@@ -4,6 +4,7 @@ import pytest
 
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
+from kns.adapters.kube.kinds import KINDS
 from kns.adapters.kube.owned import KubeInputs, build_owned_secret
 from kns.adapters.kube.records import KubeRecords
 from kns.adapters.kube.throttle import Throttle
@@ -11,7 +12,7 @@ from kns.engine.sweeper import Sweeper, SweepRules
 from kns.model.errors import UnavailableError
 from kns.objects.namespace import build_namespace
 from kns.objects.vault import build_vault_volume
-from kns.ports import World
+from kns.ports import Kind, World
 from kns.stages.orphans import Installation
 from kns.stages.swept import SWEPT
 from tests.adapters.api_server import ApiServer, failure
@@ -115,6 +116,20 @@ def test_an_event_is_applied_and_counted_up(server: ApiServer, sweeper: Sweeper)
 
 def _is_about(event: dict[str, dict[str, str]], name: str) -> bool:
     return event["involvedObject"]["name"] == name
+
+
+def test_the_volumes_of_a_large_host_come_in_pages(server: ApiServer, sweeper: Sweeper) -> None:
+    """Most are of others. All of them together may be larger than an answer, and than the memory of kns."""
+    put_all(server, a_job().numbered(9), record_uid=GONE)
+    page = KINDS[Kind.PERSISTENT_VOLUME].page
+    for number in range(page):
+        server.put(CORE, "persistentvolumes", {"metadata": {"name": f"a-{number}", "uid": f"uid-{number}"}, "spec": {}})
+    sweeper.sweep()
+    volumes = f"{CORE}/persistentvolumes"
+    asked = [seen.query for seen in server.seen if seen.path == volumes and seen.method == "GET"]
+    assert asked == [{"limit": str(page)}, {"limit": str(page), "continue": str(page)}]
+    assert server.find(CORE, "persistentvolumes", "", "kns-job-9-claim-9") is None
+    assert server.find(CORE, "persistentvolumes", "", "a-0") is not None
 
 
 def test_without_an_answer_about_the_records_nothing_goes(server: ApiServer, sweeper: Sweeper) -> None:

@@ -11,7 +11,7 @@ import base64
 import itertools
 import json
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, show_copy
@@ -171,6 +171,11 @@ class FakeHost:
             for (k, ns, _), obj in self._objects.items()
             if k is kind and ns == namespace and _matches(selector, obj["metadata"].get("labels") or {})
         ]
+
+    def walk_objects(self, kind: Kind) -> Iterator[Object]:
+        for place, obj in list(self._objects.items()):
+            if place[0] is kind:
+                yield copy_of(obj)
 
     def list_events(self, namespace: str, about: str) -> Sequence[Object]:
         events = self.list_objects(Kind.EVENT, namespace)

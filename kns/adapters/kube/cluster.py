@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -10,6 +10,7 @@ from kns.adapters.kube.addresses import READ_ADDRESSES
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
 from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
+from kns.adapters.kube.nodes import walk
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
@@ -177,6 +178,9 @@ class KubeCluster:
         path = KINDS[kind].path(namespace)
         items: list[Object] = self._client.request("GET", path, query=query, read_timeout_s=_LIST_TIMEOUT_S)["items"]
         return items
+
+    def walk_objects(self, kind: Kind) -> Iterator[Object]:
+        return walk(self._client, KINDS[kind])
 
     def list_events(self, namespace: str, about: str = "") -> Sequence[Object]:
         return self._list_events(namespace, f"involvedObject.name={about}" if about else "", most=MOST_EVENTS)
