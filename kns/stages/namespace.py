@@ -136,8 +136,8 @@ def _until_next_look(namespace: Object, now: datetime) -> float:
 
 def _describe(namespace: Object, pods: Sequence[str] = ()) -> str:
     """
-    What delays the namespace's removal: the API server's words, and the pods, of which it says nothing as long as there
-    are any. kns never strips a finalizer of others.
+    What delays the namespace's removal: the API server's words, the pods, of which it says nothing as long as there are
+    any, and the finalizers of the namespace itself, of which it says nothing at all. kns never strips one of others.
     """
     conditions = (namespace.get("status") or {}).get("conditions") or ()
     messages = [c["message"] for c in conditions if c.get("status") == "True" and c.get("message")]
@@ -145,4 +145,6 @@ def _describe(namespace: Object, pods: Sequence[str] = ()) -> str:
         # A number would make a new text, and a write, of each pod that goes.
         others = " and others" if len(pods) > _PODS_SHOWN else ""
         messages.append(f"pods still ending: {', '.join(sorted(pods)[:_PODS_SHOWN])}{others}")
+    if finalizers := namespace["metadata"].get("finalizers"):
+        messages.append(f"it has finalizers of other controllers: {', '.join(sorted(finalizers))}")
     return f": {'; '.join(messages)}" if messages else ""

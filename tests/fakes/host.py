@@ -425,8 +425,10 @@ class FakeHost:
         elif self.namespace_stuck:
             obj["status"] = {"conditions": [{"type": "X", "status": "True", "message": self.namespace_stuck}]}
         elif not self._await_pods(name):
-            for key in [key for key in self._objects if key[1] == name] + [(kind, namespace, name)]:
+            for key in [key for key in self._objects if key[1] == name]:
                 del self._objects[key]
+            if not obj["metadata"].get("finalizers"):  # the real one says nothing of them either
+                del self._objects[kind, namespace, name]
 
     @staticmethod
     def _end_pod(pod: Object, grace_s: int) -> None:

@@ -186,6 +186,26 @@ def test_the_pod_that_keeps_the_namespace_is_named(sim: Simulation, job: JobBuil
     assert sim.host.left == []
 
 
+def test_the_finalizer_of_the_namespace_itself_is_named(sim: Simulation, job: JobBuilder) -> None:
+    """As management software gives to every namespace. Kubernetes then says of its content only, and it has none."""
+    sim.submit(job)
+    sim.run(until="serving")
+    meta = {"finalizers": ["example.org/namespace-auth"]}
+    sim.host.change(Kind.NAMESPACE, "", "kns-job-7", lambda obj: obj["metadata"].update(meta))
+    sim.store.request_stop(sim.job, StopReason.TERMINATE)
+    sim.run(until="removing")
+    sim.go_on(60)
+    assert sim.host.left == ["Namespace /kns-job-7"]
+    removed = sim.job.status.condition(ConditionType.REMOVED)
+    assert removed is not None
+    assert removed.message == (
+        "namespace kns-job-7 is terminating: it has finalizers of other controllers: example.org/namespace-auth"
+    )
+    sim.host.change(Kind.NAMESPACE, "", "kns-job-7", lambda obj: obj["metadata"].pop("finalizers"))
+    sim.run(until="retained")
+    assert sim.host.left == []
+
+
 def test_a_removal_that_cannot_finish_is_looked_at_ever_less_often(
     sim: Simulation, job: JobBuilder, requests: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
