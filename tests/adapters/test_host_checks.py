@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import yaml
@@ -153,6 +154,32 @@ def test_the_nodes_of_a_large_host_come_in_pages(site: ApiServer, client: KubeCl
     assert look(site, client)["nodes for small"].said == f"{NODES.page + 1} (pool=jobs)"
     asked = {seen.query.get("limit") for seen in site.seen if seen.path == "/api/v1/nodes"}
     assert asked == {str(NODES.page)}
+
+
+def test_no_check_keeps_the_nodes_of_a_large_host(
+    site: ApiServer, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each names its images and has up to 50 KiB; five thousand would fill the memory of the scheduler's pod."""
+
+    class Node(dict[str, Any]):
+        __hash__ = object.__hash__  # type: ignore[assignment]  # for the set of those that are still in memory
+
+    alive: WeakSet[Node] = WeakSet()
+    most, pages, request = 0, 5, client.request
+
+    def answer(method: str, path: str, **options: Any) -> Any:
+        nonlocal most
+        if path != "/api/v1/nodes":
+            return request(method, path, **options)
+        number = int(options["query"].get("continue", 0))
+        page = [Node(a_node(f"n{number}-{each}")) for each in range(NODES.page)]
+        alive.update(page)
+        most = max(most, len(alive))
+        return {"metadata": {"continue": str(number + 1)} if number + 1 < pages else {}, "items": page}
+
+    monkeypatch.setattr(client, "request", answer)
+    assert look(site, client)["nodes for small"].said == f"{pages * NODES.page} (pool=jobs)"
+    assert most <= 2 * NODES.page
 
 
 def test_nothing_is_written(site: ApiServer, client: KubeClient) -> None:

@@ -6,8 +6,9 @@ never "ok".
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -92,6 +93,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
     except KnsError as error:
         yield Finding("host API", Severity.FAULT, str(error), "check address, token and network")
         return
+    list_nodes = cache(lambda: [_keep_node(node) for node in walk(client, NODES) if admits_jobs(node)])
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("CustomResourceDefinition", lambda: _check_schema(client)),
         ("rights", lambda: check_rights(asker, lists_nodes=wanted.lists_nodes)),
@@ -100,8 +102,8 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("classes", lambda: _check_classes(client, wanted)),
         ("Gateway", lambda: _check_gateway(client, wanted.gateway) if wanted.gateway else ()),
         ("OpenShift", lambda: _check_openshift(client)),
-        ("nodes", lambda: _check_nodes(client, wanted.machines)),
-        ("image volumes", lambda: check_image_volumes(version, wanted.image_volumes, _list_nodes(client))),
+        ("nodes", lambda: _check_nodes(list_nodes(), wanted.machines)),
+        ("image volumes", lambda: check_image_volumes(version, wanted.image_volumes, list_nodes())),
         ("webhooks", lambda: _check_webhooks(client)),
         ("other tenants", lambda: _check_other_tenants(client, wanted.namespace)),
         ("metrics API", lambda: _check_metrics(client)),
@@ -276,9 +278,8 @@ def _check_openshift(client: KubeClient) -> Iterator[Finding]:
         yield Finding("OpenShift", Severity.FAULT, said, "apply overlays/openshift")
 
 
-def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Finding]:
+def _check_nodes(nodes: Sequence[Object], machines: Iterable[Machine]) -> Iterator[Finding]:
     """Check the nodes of each machine. A machine limits a whole job, so a smaller node causes only a warning."""
-    nodes = _list_nodes(client)
     for machine in machines:
         check, wanted = f"nodes for {machine.mc_name}", machine.node_selector
         label = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "any"
@@ -294,8 +295,13 @@ def _check_nodes(client: KubeClient, machines: Iterable[Machine]) -> Iterator[Fi
             yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
 
 
-def _list_nodes(client: KubeClient) -> list[Object]:
-    return [node for node in walk(client, NODES) if admits_jobs(node)]
+def _keep_node(node: Object) -> Object:
+    """What the checks read. A node names its images and has up to 50 KiB, and a large host has thousands of them."""
+    meta, status = node["metadata"], node.get("status") or {}
+    return {
+        "metadata": {"name": meta["name"], "labels": meta.get("labels") or {}},
+        "status": {key: status[key] for key in ("allocatable", "nodeInfo") if key in status},
+    }
 
 
 def _has_room(node: Object, machine: Machine) -> bool:
