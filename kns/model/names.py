@@ -80,6 +80,7 @@ KEYCLOAK_INSTALLATION_ATTRIBUTE = "kns.installation"
 INPUTS_SUFFIX = "-inputs"
 
 SCHEDULER_SELECTOR = "app.kubernetes.io/name=kns-scheduler"  # the pods of kns, in its own namespace
+OS_LABEL, LINUX = "kubernetes.io/os", "linux"  # of a node; its kubelet sets it
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"  # of an EndpointSlice
 SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 

@@ -115,6 +115,7 @@ def build_prepare_job(name: str, namespace: str, *, image: str, service_cidr: st
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "tolerations": build_tolerations(),
+                    "nodeSelector": {names.OS_LABEL: names.LINUX},
                     "securityContext": {
                         "runAsNonRoot": True,
                         "runAsUser": _USER,

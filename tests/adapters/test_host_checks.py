@@ -95,6 +95,12 @@ def a_node(
     }
 
 
+def a_node_with_windows(name: str) -> Object:
+    node = a_node(name)
+    node["metadata"]["labels"]["kubernetes.io/os"] = "windows"
+    return node
+
+
 def a_webhook(*, policy: str = "Fail", resource: str = "pods", selector: Object | None = None) -> Object:
     hook = {
         "name": "h.example.org",
@@ -313,7 +319,21 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         lambda s: s.put("/api/v1", "nodes", a_node(taints=({"key": "x", "effect": "NoSchedule"},))),
         "nodes for small",
         Severity.FAULT,
-        "no node that accepts jobs",
+        "no Linux node that accepts jobs",
+    ),
+    (
+        "only nodes with Windows",
+        lambda s: s.put("/api/v1", "nodes", a_node_with_windows("n1")),
+        "nodes for small",
+        Severity.FAULT,
+        "no Linux node that accepts jobs has the labels pool=jobs",
+    ),
+    (
+        "nodes with Windows among others",
+        lambda s: s.put("/api/v1", "nodes", a_node_with_windows("n2")),
+        "nodes for small",
+        Severity.WARNING,
+        "1 of 2 nodes (pool=jobs) do not run Linux",
     ),
     (
         "a node that is too small",

@@ -33,6 +33,7 @@ from kns.model.job.job import (
     StopReason,
     VaultChoice,
 )
+from kns.objects.prepare_job import build_prepare_job
 from kns.objects.vault import CSI_DRIVER
 from kns.settings import Settings, list_names
 
@@ -295,6 +296,14 @@ def test_the_scheduler_passes_pod_security_restricted() -> None:
         assert own["readOnlyRootFilesystem"] is True
         assert container["resources"].keys() == {"requests", "limits"}
     assert find("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_no_pod_of_kns_gets_a_node_that_cannot_run_it() -> None:
+    """Nodes with Windows need not have a taint. The nodes of jobs are those of their machines."""
+    linux = {"kubernetes.io/os": "linux"}
+    assert find("Deployment")["spec"]["template"]["spec"]["nodeSelector"] == linux
+    job = build_prepare_job("kns-prepare-v1-36-0", "kns-system", image="kubernetes", service_cidr="10.96.0.0/16")
+    assert job["spec"]["template"]["spec"]["nodeSelector"] == linux
 
 
 def test_what_the_deployment_refers_to_is_there() -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.image_volumes import check_image_volumes
 from kns.adapters.kube.kinds import KINDS, NODES
-from kns.adapters.kube.nodes import admits_jobs, walk
+from kns.adapters.kube.nodes import admits_jobs, runs_linux, walk
 from kns.adapters.kube.rights import Asker, check_rights, check_roles
 from kns.model import names
 from kns.model.catalog.machine import Machine
@@ -103,7 +103,7 @@ def check_host(client: KubeClient, wanted: Wanted) -> Iterator[Finding]:
         ("Gateway", lambda: _check_gateway(client, wanted.gateway) if wanted.gateway else ()),
         ("OpenShift", lambda: _check_openshift(client)),
         ("nodes", lambda: _check_nodes(list_nodes(), wanted.machines)),
-        ("image volumes", lambda: check_image_volumes(version, wanted.image_volumes, list_nodes())),
+        ("image volumes", lambda: check_image_volumes(version, wanted.image_volumes, filter(runs_linux, list_nodes()))),
         ("webhooks", lambda: _check_webhooks(client)),
         ("other tenants", lambda: _check_other_tenants(client, wanted.namespace)),
         ("metrics API", lambda: _check_metrics(client)),
@@ -283,14 +283,22 @@ def _check_nodes(nodes: Sequence[Object], machines: Iterable[Machine]) -> Iterat
     for machine in machines:
         check, wanted = f"nodes for {machine.mc_name}", machine.node_selector
         label = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "any"
-        fitting = [node for node in nodes if wanted.items() <= (node["metadata"].get("labels") or {}).items()]
+        matching = [node for node in nodes if wanted.items() <= (node["metadata"].get("labels") or {}).items()]
+        fitting = [node for node in matching if runs_linux(node)]
         if not fitting:
-            said = f"no node that accepts jobs has the labels {label}"
+            said = f"no Linux node that accepts jobs has the labels {label}"
             yield Finding(check, Severity.FAULT, said, "label nodes, check their taints, or change mc_properties")
         elif not any(_has_room(node, machine) for node in fitting):
             said = f"none of {len(fitting)} nodes has {machine.mc_cores} cores, {machine.mc_ram} GiB and "
             todo = "a pod that requests all of it cannot start; add a larger node or reduce the machine"
             yield Finding(check, Severity.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
+        elif len(fitting) < len(matching):
+            said = f"{len(matching) - len(fitting)} of {len(matching)} nodes ({label}) do not run Linux"
+            todo = (
+                f"pods of jobs that get there never start; add {names.OS_LABEL}={names.LINUX} to mc_properties, or "
+                "taint the nodes"
+            )
+            yield Finding(check, Severity.WARNING, said, todo)
         else:
             yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
 

@@ -13,6 +13,7 @@ from typing import Any
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.kinds import NODES, KindRow
 from kns.logs import get_logger
+from kns.model import names
 from kns.model.catalog.free import Amounts, HostRoom, Selector, add_amounts
 from kns.model.errors import ForbiddenError, InvalidInputError, KnsError, clip
 from kns.model.reading.quantity import parse_quantity
@@ -109,7 +110,7 @@ def sum_offers(nodes: Iterable[Object], selectors: Collection[Selector]) -> dict
     """What the nodes offer that admit jobs, by the selectors that select them. Only the sums are kept."""
     sums: dict[frozenset[Selector], Amounts] = {}
     for node in nodes:
-        amounts = _read_offer(node) if admits_jobs(node) else None
+        amounts = _read_offer(node) if admits_jobs(node) and runs_linux(node) else None
         if amounts is not None:
             labels = (node["metadata"].get("labels") or {}).items()
             key = frozenset(selector for selector in selectors if selector.issubset(labels))
@@ -123,6 +124,12 @@ def admits_jobs(node: Mapping[str, Any]) -> bool:
     hard = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
     tolerated = all(t["key"] in TOLERATED_TAINTS and t["effect"] == "NoSchedule" for t in hard)
     return tolerated and not spec.get("unschedulable")
+
+
+def runs_linux(node: Mapping[str, Any]) -> bool:
+    """Whether pods of jobs can run there: all images of kns and of virtual clusters are for Linux."""
+    labels = node["metadata"].get("labels") or {}
+    return bool(labels.get(names.OS_LABEL, names.LINUX) == names.LINUX)
 
 
 def _read_offer(node: Object) -> Amounts | None:

@@ -94,6 +94,7 @@ LEFT_OUT = {
     "cordoned": with_spec(unschedulable=True),
     "tainted": with_spec(taints=[{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]),
     "evicting": with_spec(taints=[{"key": "nvidia.com/gpu", "effect": "NoExecute"}]),
+    "not Linux": {**NODE, "metadata": {**NODE["metadata"], "labels": {"kubernetes.io/os": "windows"}}},
     "without a status": {"metadata": {"name": "new"}},
     "not readable": {**NODE, "status": {"allocatable": {"cpu": "-1"}}},
 }
