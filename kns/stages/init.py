@@ -61,6 +61,7 @@ _TAKING_BYTES = 96 * 1024  # the app's help page of at most 64 KiB, warnings abo
 _SILENT_LIMIT_S = 6 * 3600  # an image of 200 GB at 10 MB/s; the host keeps Events for an hour
 _ENDS = ("Complete", "Failed")  # conditions of a Kubernetes Job
 _LOG_PATIENCE = timedelta(seconds=10)  # the longest wait for the log of an ended init job
+_NO_LOG = Reason.INIT_RUNNING  # what such a job is stuck for; it never ends for that
 _REASONS = {  # reasons of the init image -> reasons of the record
     "ItemOutOfRetries": Reason.ITEM_OUT_OF_RETRIES,
     "PlanRefused": Reason.PLAN_NOT_UNDERSTOOD,
@@ -97,8 +98,9 @@ def ensure(ctx: Context) -> Outcome:
     log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
     is_lost = any(map(is_node_lost, pods[-1:]))
     read = is_lost or log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
-    if not read and ended is not None and ctx.now - ended < _LOG_PATIENCE:
-        return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, "the init job has ended, its log cannot be read yet")
+    if not read and ended is not None and _may_wait_for_log(ctx):
+        said = "the init job has ended, its log cannot be read yet"
+        return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, said, stuck=_NO_LOG)
     if succeeded:
         return Done()
     if _ended_condition(job) == "Failed":
@@ -227,6 +229,12 @@ def _warnings(ctx: Context) -> str:
     if vault is not None and ctx.accepted.vault is None:
         lines.append(f"warning: vault {vault.name!r} has no storage class; only NFS vaults have one")
     return "\n".join(lines)
+
+
+def _may_wait_for_log(ctx: Context) -> bool:
+    """From the first try on, as the record says: the clock of the node that dated the end may differ by minutes."""
+    stuck = ctx.job.status.stuck
+    return stuck is None or stuck.reason != _NO_LOG or ctx.now - stuck.since < _LOG_PATIENCE
 
 
 def _until_next_log(output: JobOutput, now: datetime) -> float:

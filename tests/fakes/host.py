@@ -592,7 +592,7 @@ class FakeHost:
             return
         kind = "Failed" if self.init_exit["exitCode"] else "Complete"
         if not job.get("status"):
-            now = self._clock.now().isoformat()
+            now = self._now()
             end = {"terminated": {**self.init_exit, "finishedAt": now}}
             pod["status"] = {"containerStatuses": [{"name": RUN, "state": end}]}
             job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": now}]}

@@ -7,6 +7,7 @@ Some tests replace one method of their own host; mypy needs an ignore for each.
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -319,6 +320,32 @@ def test_a_log_that_was_not_read_at_once_is_not_lost(sim: Simulation, job: JobBu
     sim.submit(job)
     sim.run(until="serving" if exit_code == 0 else "ended")
     assert sim.outputs.read(sim.job).lines()[:2] == ["[1/1] web, attempt 1", "service/web created"]
+
+
+@pytest.mark.parametrize("ahead_s", [-240, 240])
+def test_a_clock_of_a_node_that_differs_costs_neither_output_nor_time(
+    sim: Simulation, job: JobBuilder, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """It dates the end of the init pod. The log cannot be read for some seconds, and that is waited for."""
+
+    def read_clock() -> str:
+        return (sim.clock.now() + timedelta(seconds=ahead_s)).isoformat()
+
+    monkeypatch.setattr(sim.host, "_now", read_clock)
+    read, tries = sim.host.pod_log, iter(range(100))
+
+    def pod_log(namespace: str, pod: str, container: str) -> str | None:
+        text = read(namespace, pod, container)
+        if text is not None and (next(tries) < 3 or ahead_s > 0):
+            raise UnavailableError("GET log: 502, dial tcp: timeout")
+        return text
+
+    sim.host.pod_log = pod_log  # type: ignore[method-assign]
+    sim.submit(job)
+    sim.run(until="serving")
+    expected = "warning: the init job's log cannot be read" if ahead_s > 0 else "[1/1] web, attempt 1"
+    assert sim.outputs.read(sim.job).lines()[0].startswith(expected)
+    assert next(tries) <= 10
 
 
 def test_a_rotated_log_takes_no_line_back(sim: Simulation, job: JobBuilder) -> None:
