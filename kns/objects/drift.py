@@ -17,14 +17,23 @@ _PARTS = ("metadata", "spec")  # objects from the API server's lists have neithe
 
 def stamp(obj: dict[str, Any]) -> dict[str, Any]:
     """The object with its digest in an annotation."""
-    digest = sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()[:16]
     meta = obj["metadata"]
-    annotations = {**meta.get("annotations", {}), names.APPLIED_ANNOTATION: digest}
+    annotations = {**meta.get("annotations", {}), names.APPLIED_ANNOTATION: _digest(obj)}
     return {**obj, "metadata": {**meta, "annotations": annotations}}
 
 
 def is_as_applied(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool:
     return found is not None and all(_covers(found.get(part), stamped[part]) for part in _PARTS)
+
+
+def digest_found(found: dict[str, Any]) -> str:
+    """Of what `is_as_applied` looks at, so that a change of it is noticed, and one of the status is not."""
+    meta = {key: found["metadata"].get(key) or {} for key in ("labels", "annotations")}
+    return _digest([meta, found.get("spec")])
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _covers(found: Any, wanted: Any) -> bool:

@@ -6,6 +6,9 @@ the copy exists and can be routed to. From then on kns follows changes of the co
 the copy disappears. Until the job is exposed, each reconcile reads the copy. Afterwards the watches report every change
 of the copy and of kns's Service, and a reconcile of a serving job reads nothing.
 
+A webhook of the site may change what kns applies. The condition then says so, with a mark of the result, and kns does
+not apply the same again until the result is another one.
+
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
 changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end. An
 Ingress leads where the new route leads, so DNS can move at any time. HTTPRoutes are not watched without a Gateway, so
@@ -23,7 +26,7 @@ from kns.model.appdef.appdef import Target
 from kns.model.errors import RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import GatewayRef, JobAddress
-from kns.objects.drift import is_as_applied, stamp
+from kns.objects.drift import digest_found, is_as_applied, stamp
 from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
 from kns.objects.ingress import build_ingress, lead_ingress
 from kns.objects.target import (
@@ -37,6 +40,7 @@ from kns.objects.target import (
 )
 from kns.objects.wake import build_wake_service, build_wake_slice, is_wake_slice
 from kns.ports import Context, Kind, Object
+from kns.stages.credentials import AND
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.patience import growing_delay_s
 from kns.stages.web_shell import WebShell, find_web_shell
@@ -96,9 +100,11 @@ def ahead(ctx: Context) -> Outcome:
 
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     found = _find_holder(ctx, address) or _lead_to(ctx, target, _read_services(ctx, target))
-    problem = found if isinstance(found, _Problem) else _apply_front(ctx, address)
-    if problem is None:
-        return Done(str(found), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+    front = found if isinstance(found, _Problem) else _apply_front(ctx, address)
+    if not isinstance(front, _Problem):
+        said = _join(str(found), front)
+        return Done(said, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+    problem = front
     deployed = ctx.job.status.condition(ConditionType.DEPLOYED)
     since = deployed.last_transition_time if deployed and deployed.is_true else ctx.now
     waited_s, limit_s = ctx.elapsed_since(since) / timedelta(seconds=1), ctx.site.target_limit_s
@@ -110,13 +116,18 @@ def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
 
 def _follow(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     found = _lead_to(ctx, target, _observe_services(ctx, target))
-    refusal = _apply_front(ctx, address)
+    front = _apply_front(ctx, address)
     if isinstance(found, _Problem):
         reason = Reason.TARGET_GONE if found.reason is Reason.NO_TARGET else found.reason
-        return Skipped(reason, f"{found.message}; the URL leads to the last known pods", _LOST_AFTER_S)
-    if refusal is not None:
-        return Skipped(refusal.reason, refusal.message, _LOST_AFTER_S)
-    return Done(found, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+        said = f"{found.message}; the URL leads to the last known pods"
+        return Skipped(reason, _join(said, "" if isinstance(front, _Problem) else front), _LOST_AFTER_S)
+    if isinstance(front, _Problem):
+        return Skipped(front.reason, front.message, _LOST_AFTER_S)
+    return Done(_join(found, front), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+
+
+def _join(*notes: str) -> str:
+    return AND.join(filter(None, notes))
 
 
 def _read_services(ctx: Context, target: Target) -> _Services:
@@ -192,8 +203,11 @@ def follow_doors(ctx: Context) -> bool:
     return True
 
 
-def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) -> _Problem | None:
-    """Create what routes the address, or correct it after a manual change or a change of the site's settings."""
+def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) -> _Problem | str:
+    """
+    Create what routes the address, or correct it after a manual change or a change of the site's settings. Returns a
+    note for the condition, or "".
+    """
     target, behind_shell = (names.WAKE, names.WAKE) if is_asleep else (names.TARGET, names.SHELL)
     shell = find_web_shell(ctx)
     shell_address = shell.address if isinstance(shell, WebShell) else None
@@ -209,8 +223,7 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
         shell=shell_address,
         shell_service=behind_shell,
     )
-    _apply_changed(ctx, Kind.INGRESS, ingress)
-    return None
+    return _apply_changed(ctx, Kind.INGRESS, ingress)[1]
 
 
 def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> None:
@@ -229,7 +242,7 @@ def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_servi
 
 def _apply_routes(
     ctx: Context, gateway: GatewayRef, address: JobAddress, shell: JobAddress | None, *, services: tuple[str, str]
-) -> _Problem | None:
+) -> _Problem | str:
     """
     The shell's route follows without a look at its status, because a job serves without its shell, too. `services` are
     those behind the job's route and the shell's.
@@ -239,10 +252,10 @@ def _apply_routes(
         location, name=location.ingress, address=address, service=target, port=PORT, gateway=gateway
     )
     try:
-        route = _apply_changed(ctx, Kind.HTTP_ROUTE, wanted)
+        route, note = _apply_changed(ctx, Kind.HTTP_ROUTE, wanted)
         if shell is not None:
             route_of_shell = build_shell_route(location, address=shell, gateway=gateway, service=behind_shell)
-            _apply_changed(ctx, Kind.HTTP_ROUTE, route_of_shell)
+            note = _join(note, _apply_changed(ctx, Kind.HTTP_ROUTE, route_of_shell)[1])
         elif (former := cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL)) is not None:
             cluster.delete(Kind.HTTP_ROUTE, ctx.namespace, names.SHELL, uid=former["metadata"]["uid"])
     except UnavailableError as error:
@@ -251,18 +264,40 @@ def _apply_routes(
         found = cluster.read(Kind.GATEWAY, gateway.namespace, gateway.name)
         return _refuse(explain_silence(found, gateway))
     refusal = explain_refusal(route, gateway)
-    return _refuse(refusal) if refusal is not None else None
+    return _refuse(refusal) if refusal is not None else note
 
 
 def _refuse(message: str) -> _Problem:
     return _Problem(Reason.ROUTE_NOT_ACCEPTED, message, Reason.ROUTE_NOT_ACCEPTED)
 
 
-def _apply_changed(ctx: Context, kind: Kind, obj: Object) -> Object:
-    """The object as the host has it, applied if it is not there or has changed."""
+def _apply_changed(ctx: Context, kind: Kind, obj: Object) -> tuple[Object, str]:
+    """
+    The object as the host has it, applied if it is not there or has changed, and a note if the host changes it at each
+    apply. If the record has that note already, another apply would have the same result.
+    """
     wanted = stamp(obj)
     found = ctx.world.cluster.observe(kind, ctx.namespace, obj["metadata"]["name"])
-    return found if found is not None and is_as_applied(found, wanted) else ctx.world.cluster.apply(wanted)
+    note = "" if found is None else _note_changed(kind, found, wanted)
+    if found is None or (note and not _is_noted(ctx, note)):
+        found = ctx.world.cluster.apply(wanted)
+    return found, _note_changed(kind, found, wanted)
+
+
+def _note_changed(kind: Kind, found: Object, wanted: Object) -> str:
+    if is_as_applied(found, wanted):
+        return ""
+    meta = wanted["metadata"]
+    mark = f"{meta['annotations'][names.APPLIED_ANNOTATION]}-{digest_found(found)}"
+    return (
+        f"a webhook of the host changes {kind} {meta['name']} whenever kns applies it ({mark}): let it leave out "
+        f"namespaces with the label {names.JOB_LABEL}, then delete the {kind}"
+    )
+
+
+def _is_noted(ctx: Context, note: str) -> bool:
+    exposed = ctx.job.status.condition(ConditionType.EXPOSED)
+    return exposed is not None and note in exposed.message.split(AND)
 
 
 def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:

@@ -81,6 +81,7 @@ class FakeHost:
         self.claims: dict[str, str] = {}  # claims that the templates make: name on the host -> class
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
+        self.webhooks: dict[Kind, Callable[[Object], None]] = {}  # each changes what is applied of this kind
         self.watches_routes = False  # as on a site with a Gateway
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
@@ -204,6 +205,9 @@ class FakeHost:
         self.calls.append(f"apply {kind} {namespace}/{name}")
         if kind is Kind.NAMESPACE and old is not None:
             obj = self._keep_fields_of_others(obj, old)
+        if kind in self.webhooks:
+            obj = copy_of(obj)
+            self.webhooks[kind](obj)
         return self.put(kind, namespace, name, obj)
 
     @staticmethod

@@ -389,3 +389,28 @@ def _ingress(sim: Simulation) -> dict[str, Any]:
 
 def _target(sim: Simulation) -> dict[str, Any]:
     return _read(sim, Kind.SERVICE, "kns-target")
+
+
+def test_what_a_webhook_changes_is_said_and_not_applied_for_ever(sim: Simulation, job: JobBuilder) -> None:
+    """The site's policy sets another class. Each apply has the same result, so kns repeats it if that changes."""
+    sim.configure(ingress=IngressSettings(ingress_class="public"))
+    sim.host.webhooks[Kind.INGRESS] = lambda ingress: ingress["spec"].update(ingressClassName="internal")
+    _serve(sim, job)
+    sim.host.calls.clear()
+    sim.go_on(3600)
+    apply = f"apply Ingress {JOB}/{JOB}"
+    assert sim.host.calls.count(apply) == 0
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.is_true
+    assert exposed.message.startswith(f"a webhook of the host changes Ingress {JOB} whenever kns applies it (")
+    sim.host.change(Kind.INGRESS, JOB, JOB, lambda ingress: ingress["spec"].update(rules=[]))
+    sim.go_on(120)
+    assert sim.host.calls.count(apply) == 1
+    assert _ingress(sim)["spec"]["rules"]
+    del sim.host.webhooks[Kind.INGRESS]
+    sim.host.drop(Kind.INGRESS, JOB, JOB)
+    sim.go_on(120)
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert (_ingress(sim)["spec"]["ingressClassName"], exposed.message) == ("public", "")
