@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from kns.model.appdef.limit_range import MAX_ITEMS as MAX_LIMITS
 from kns.model.appdef.limit_range import LimitRangeItem, parse_limit_range
 from kns.model.appdef.parameter_set import Parameters
 from kns.model.appdef.resources import find_limit_range_problems
@@ -230,7 +231,7 @@ class NestedKubernetes(_Strict):
         Accept one object, a list, or either as JSON in base64. Problems inside the base64 have their path in the
         message.
         """
-        if isinstance(value, str) or value == []:
+        if isinstance(value, str) or (isinstance(value, list) and not 0 < len(value) <= MAX_LIMITS):
             return _raise_value_error(lambda: parse_limit_range(value))
         return [value] if isinstance(value, dict) else value
 

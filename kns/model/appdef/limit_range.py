@@ -31,6 +31,11 @@ def _read_quantity(value: Any) -> str:
 Quantity = Annotated[str, BeforeValidator(_read_quantity)]
 Resources = dict[str, Quantity]
 
+# Anybody may have an AppDef checked. JSON in base64 escapes the bound on values of a request's body, and a small list
+# of items takes a hundred times its bytes. Kubernetes knows three types, and each may appear once.
+MAX_ITEMS = 10
+MAX_TEXT = 16 * 1024  # characters of base64; an item with every limit has less than 1 KiB
+
 _OWN_RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|storage|hugepages-[0-9A-Za-z]+")
 _FOREIGN_RESOURCE = re.compile(
     r"(?=.{1,253}/)[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -75,6 +80,8 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
         InvalidInputError: with the key path of the first problem.
     """
     if isinstance(data, str):
+        if len(data) > MAX_TEXT:
+            raise InvalidInputError("", f"must have at most {MAX_TEXT} characters in base64")
         try:
             data = json.loads(base64.b64decode("".join(data.split()), validate=True))
         except (binascii.Error, ValueError, RecursionError) as error:
@@ -82,6 +89,8 @@ def parse_limit_range(data: Any) -> list[LimitRangeItem]:
     if isinstance(data, list):
         if not data:
             raise InvalidInputError("", "must contain at least one item")
+        if len(data) > MAX_ITEMS:
+            raise InvalidInputError("", f"must contain at most {MAX_ITEMS} items")
         return [parse_model(LimitRangeItem, item, prefix=f"[{i}]") for i, item in enumerate(data)]
     return [parse_model(LimitRangeItem, data)]
 

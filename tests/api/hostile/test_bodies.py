@@ -1,5 +1,6 @@
 """Bodies that are too large, too deep, badly encoded or ambiguous, and attacks inside AppDefs and submissions."""
 
+import base64
 import gzip
 import json
 from io import StringIO
@@ -125,6 +126,12 @@ APPDEFS = [
            path="http://x/ --server=y", format="url"),
     appdef("a script that is no base64", ": cmd is not base64", type="custom", cmd="$(reboot)"),
 ]  # fmt: skip
+LIMITS = base64.b64encode(b"[" + b"{}," * 100_000 + b"{}]").decode()
+APPDEFS.append(
+    Row("a limit range of a hundred thousand items in base64, which no count of values sees",
+        post("validate", json.dumps(an_appdef(commands={"Hello": a_command(nested={"limit_range": LIMITS})})).encode()),
+        400, "commands.Hello.nested_kubernetes.limit_range: must have at most 16384 characters in base64")
+)  # fmt: skip
 SUBMISSIONS = [
     refused("an app that is a path", 404, "Application Not Found", app="../users"),
     refused("a machine that is a script", 400, f"{MALFORMED}: machine.type: no machine '$(reboot)'",
