@@ -76,7 +76,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "p.value",
         "must be one of 'a', 'b'",
     ),
-    "a default file of another kind": ({"p": {"type": "FILE", "filter": "*.c", "value": "x.py"}}, "p.value", "*.c"),
+    "a default file that is a number": ({"p": {"type": "FILE", "value": 5}}, "p.value", "must be a path"),
     "an upload to nowhere": ({"p": {"type": "UPLOAD"}}, "p.target", "Field required"),
     "an upload with an empty target": ({"p": {"type": "UPLOAD", "target": ""}}, "p.target", "below /opt"),
     "an upload to the folder": ({"p": {"type": "UPLOAD", "target": "."}}, "p.target", "below /opt"),
@@ -169,6 +169,7 @@ DEFAULTS: list[tuple[dict[str, Any], Any]] = [
     ({"type": "selection", "values": ["", "b"]}, None),
     ({"type": "FILE", "filter": "*.c|*.py", "value": "/data/x.py"}, "/data/x.py"),
     ({"type": "FILE", "filter": "", "value": "x"}, "x"),
+    ({"type": "FILE", "filter": "*.c", "value": "/data/x.py"}, "/data/x.py"),
     ({"type": "UPLOAD", "target": "x", "value": 5}, None),
 ]
 
@@ -177,6 +178,13 @@ DEFAULTS: list[tuple[dict[str, Any], Any]] = [
 def test_a_default_in_every_spelling(parameter: dict[str, Any], value: Any) -> None:
     found = parse_one(**parameter).default()
     assert (found, type(found)) == (value, type(value))
+
+
+def test_a_form_may_send_the_default_file_back_whatever_the_filter() -> None:
+    parameter = parse_one(type="FILE", filter="*.c", value="x.py")
+    assert parameter.read("x.py") == "x.py"
+    with pytest.raises(ValueError, match="must be a file like"):
+        parameter.read("y.py")
 
 
 def test_a_condition_may_be_one_name() -> None:
