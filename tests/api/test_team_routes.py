@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.client import Api, as_json, assert_refused
-from tests.builders import a_catalog, a_job
+from tests.builders import a_catalog, a_job, a_submission
 
 
 def _fill(api: Api) -> None:
@@ -45,6 +45,17 @@ def test_an_entry_is_that_of_jobs_without_jobsub(api: Api) -> None:
     assert own["job_api_submission"].pop("jobsub") == {"x": 1}
     assert api.get("teamjobs", as_user="lead1").json() == {"7": own}
     assert "jobsub" in api.get("jobs").json()["7"]["job_api_submission"]
+
+
+def test_a_member_spoils_no_answer_to_a_strict_client_of_the_lead(api: Api) -> None:
+    """What counts as absent, or has no effect, is not checked at submit."""
+    odd: dict[str, Any] = {"vault": {"name": "", "readonly": "yes"}, "staging": "yes", "licenses": 5, "hpc": "x"}
+    assert api.submit(a_submission(**odd)).status_code == 200
+    assert api.submit(a_submission(vault="")).status_code == 200
+    first, second = (entry["job_api_submission"] for entry in api.get("teamjobs", as_user="lead1").json().values())
+    assert first["vault"] == {"name": ""}
+    assert first.keys().isdisjoint({"staging", "licenses", "hpc"})
+    assert "vault" not in second
 
 
 def test_of_ended_jobs_of_a_team_the_newest_thousand_are_listed(api: Api) -> None:

@@ -41,7 +41,10 @@ DROPPED: list[tuple[str, dict[str, Any]]] = [
     ("an object in an object", {"hpc": {"a": {"b": 1}}}),
     ("a long list", {"hpc": [0] * (MAX_ITEMS + 1)}),
     ("a large object", {"hpc": {f"{number}": 0 for number in range(MAX_ITEMS + 1)}}),
-    ("an integer that Kubernetes cannot store", {"queue": 2**63}),
+    ("an integer that Kubernetes cannot store", {"test_comment": 2**63}),
+    ("a text for an object", {"vault": "", "application": "", "identity": "x", "hpc": [1]}),
+    ("a value of another type", {"staging": "yes", "licenses": 5, "checkedout": 1}),
+    ("a value of another type in an object", {"vault": {"name": None, "readonly": "yes", "objects": "x"}}),
     ("a key", {"user": {"username": "u", "apikey": "k"}}),
     ("the password of a vault", {"vault": {"name": "v", "password": "p"}}),
     ("a secret in an object of the client's own", {"hpc": {"password": "p", "a": 1}}),
@@ -49,6 +52,7 @@ DROPPED: list[tuple[str, dict[str, Any]]] = [
 ]
 KEPT: dict[str, dict[str, Any]] = {
     "an unknown key of an object": {"machine": {"type": "m"}},
+    "a value of another type in an object": {"vault": {"name": None}},
     "a key": {"user": {"username": "u"}},
     "the password of a vault": {"vault": {"name": "v"}},
     "a secret in an object of the client's own": {"hpc": {"a": 1}},
