@@ -55,8 +55,8 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
     """
     require_active(caller)
     wanted_s = parse_walltime(walltime, path="walltime")
-    if job.is_ended or job.stop_reason is not None:
-        raise NotRunningError(f"job {job.number} has ended or is ending, so its walltime cannot be extended")
+    too_late = "its walltime cannot be extended"
+    _require_lasting(job, too_late)
     if job.walltime_s is None:
         raise InvalidInputError("walltime", f"job {job.number} has none, so it needs no extension")
     if wanted_s < job.walltime_s:
@@ -67,6 +67,7 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
         ports.jobs.extend_walltime(job, wanted_s)
     except NotFoundError as error:
         raise JobGoneError(f"{job.record} was deleted before it could be extended") from error
+    _require_lasting(ports.jobs.get(job.record), too_late)
     log.info("walltime_extended", job=job.record, walltime_s=wanted_s, user=caller.username)
     return wanted_s
 
@@ -82,8 +83,8 @@ def put_to_sleep(ports: ServicePorts, caller: User, job: Job) -> None:
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
-    if job.is_ended or job.stop_reason is not None:
-        raise NotRunningError(f"job {job.number} has ended or is ending, so it cannot sleep")
+    too_late = "it cannot sleep"
+    _require_lasting(job, too_late)
     if not job.has_served:
         raise NotRunningError(f"job {job.number} does not serve yet, so it cannot sleep")
     if not ports.has_volume(job):
@@ -92,6 +93,7 @@ def put_to_sleep(ports: ServicePorts, caller: User, job: Job) -> None:
             "(KNS_VCLUSTER_STORAGE_CLASS of the site when the job started)"
         )
     _set_sleep(ports, job, asleep=True)
+    _require_lasting(ports.jobs.get(job.record), too_late)
     log.info("sleep_requested", job=job.record, user=caller.username)
 
 
@@ -106,9 +108,10 @@ def wake(ports: ServicePorts, caller: User, job: Job) -> None:
         RefusedError: the host cluster does not store it.
     """
     require_active(caller)
-    if job.is_ended or job.stop_reason is not None:
-        raise NotRunningError(f"job {job.number} has ended or is ending, so it cannot be woken")
+    too_late = "it cannot be woken"
+    _require_lasting(job, too_late)
     _set_sleep(ports, job, asleep=False)
+    _require_lasting(ports.jobs.get(job.record), too_late)
     log.info("wake_requested", job=job.record, user=caller.username)
 
 
@@ -166,6 +169,18 @@ def delete_record(ports: ServicePorts, caller: User, job: Job) -> None:
     except ConflictError as error:
         raise JobGoneError(f"{job.record} was deleted already") from error
     log.info("record_deleted", job=job.record, user=caller.username)
+
+
+def _require_lasting(job: Job | None, too_late: str) -> None:
+    """
+    Called again after a write, which has read the record from the host: only then does this replica know of an end that
+    another one was asked for. The write had no effect in that case.
+
+    Raises:
+        NotRunningError: the job has ended, or must stop.
+    """
+    if job is not None and (job.is_ended or job.stop_reason is not None):
+        raise NotRunningError(f"job {job.number} has ended or is ending, so {too_late}")
 
 
 def _set_sleep(ports: ServicePorts, job: Job, *, asleep: bool) -> None:

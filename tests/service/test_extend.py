@@ -70,3 +70,15 @@ def test_a_record_that_went_is_reported(ports: ServicePorts, store: MemoryJobSto
     store.faults["extend_walltime"] = NotFoundError("404")
     with pytest.raises(JobGoneError):
         extend(ports, USER, replace(job), "02:00:00")
+
+
+@pytest.mark.parametrize("builder", [with_walltime().exposed().ended(), with_walltime().exposed().stopping()])
+def test_no_extension_is_confirmed_that_the_end_forestalled(
+    ports: ServicePorts, store: MemoryJobStore, builder: JobBuilder
+) -> None:
+    """The replica has not heard of the end, and the write had no effect."""
+    job = store.add(with_walltime().exposed().build())
+    store.add(builder.build())
+    with pytest.raises(NotRunningError, match="its walltime cannot be extended"):
+        extend(ports, USER, job, "02:00:00")
+    assert "extend_walltime kns-job-7" not in store.writes

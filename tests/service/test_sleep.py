@@ -1,5 +1,6 @@
 """Putting a job to sleep and waking it: who may, and when."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -68,6 +69,19 @@ def test_only_a_job_that_serves_sleeps(
 def test_an_ended_job_is_not_woken(with_volume: ServicePorts, store: MemoryJobStore) -> None:
     with pytest.raises(NotRunningError, match="cannot be woken"):
         wake(with_volume, USER, store.add(a_job().exposed().ended().build()))
+
+
+@pytest.mark.parametrize("ask", [put_to_sleep, wake])
+@pytest.mark.parametrize("builder", [a_job().exposed().ended(), a_job().exposed().stopping()])
+def test_no_wish_is_confirmed_that_the_end_forestalled(
+    with_volume: ServicePorts, store: MemoryJobStore, builder: JobBuilder, ask: Callable[..., None]
+) -> None:
+    """The replica has not heard of the end, and the write had no effect."""
+    job = store.add(a_job().exposed().build())
+    store.add(builder.build())
+    with pytest.raises(NotRunningError, match="job 7 has ended or is ending"):
+        ask(with_volume, USER, job)
+    assert "set_sleep kns-job-7" not in store.writes
 
 
 def test_an_inactive_account_may_put_to_sleep_and_not_wake(with_volume: ServicePorts, store: MemoryJobStore) -> None:
