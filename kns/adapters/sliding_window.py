@@ -67,4 +67,5 @@ class SlidingWindow:
 
 
 def _hash(key: tuple[str, ...]) -> bytes:
-    return sha256("\0".join(key).encode("utf-8", "surrogatepass")).digest()
+    """Different for different keys: a name may contain any character, so nothing could separate joined parts."""
+    return sha256(ascii(key).encode()).digest()

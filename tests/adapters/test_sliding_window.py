@@ -63,6 +63,13 @@ def test_keys_do_not_mix(window: SlidingWindow) -> None:
     assert [window.wait_s(*key) for key in (("a", "b"), ("a",), ("b", "a"), ("ab",))] == [60, 0, 0, 0]
 
 
+def test_a_name_that_contains_a_separator_is_not_a_key_of_more_parts(window: SlidingWindow) -> None:
+    """The failures of a login by key must not count for the upstream system or for the sign-in by Keycloak."""
+    for _ in range(3):
+        window.take("page\0keycloak", "192.0.2.1")
+    assert window.wait_s("page", "keycloak", "192.0.2.1") == 0
+
+
 def test_keys_without_events_are_forgotten(window: SlidingWindow, clock: FakeClock) -> None:
     for number in range(1000):
         window.take(f"user{number}", "192.0.2.1")
