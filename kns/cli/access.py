@@ -164,7 +164,7 @@ def _open_way(session: Session, access: Access, client: Client, job: Mapping[str
 
 def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
     """
-    An ended job still has its namespace if an administrator keeps it.
+    An ended job still has its namespace if it is kept.
 
     Raises:
         CommandError: the host cluster does not have this very job: it is removed, or KUBECONFIG leads to another site,
@@ -177,8 +177,11 @@ def _find_location(host: Kubectl, job: Mapping[str, Any]) -> Location:
     found = host.find("namespace", namespace)
     meta = (found or {}).get("metadata") or {}
     annotations = meta.get("annotations") or {}
-    if job["ended"] is not None and (found is None or "deletionTimestamp" in meta):
-        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is removed")
+    if job["ended"] is not None and found is None:
+        where = f"the cluster in KUBECONFIG has no namespace {namespace}"
+        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and {where}: it is removed, or on another site")
+    if job["ended"] is not None and "deletionTimestamp" in meta:
+        raise CommandError(Exit.REFUSED, f"{describe_end(job)}, and its cluster is being removed")
     if found is None and job["started"] is None:
         raise CommandError(Exit.REFUSED, _describe_early(number))
     if annotations.get(names.JOB_NAME_ANNOTATION) != job["name"]:

@@ -27,7 +27,7 @@ def is_as_applied(found: dict[str, Any] | None, stamped: dict[str, Any]) -> bool
 
 
 def digest_found(found: dict[str, Any]) -> str:
-    """Of what `is_as_applied` looks at, so that a change of it is noticed, and one of the status is not."""
+    """A digest of the parts that `is_as_applied` compares. It does not change with the status."""
     meta = {key: found["metadata"].get(key) or {} for key in ("labels", "annotations")}
     return _digest([meta, found.get("spec")])
 

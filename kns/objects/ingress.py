@@ -59,7 +59,7 @@ def lead_ingress(
 ) -> dict[str, Any] | None:
     """
     `found`, an Ingress of a job as the host has it, with other Services of kns behind its paths. All else stays, such
-    as a path that somebody added. None if it leads to these Services already.
+    as a path that somebody added; applied, it belongs to kns from then on. None if it leads to these Services already.
     """
     spec = copy.deepcopy(found["spec"])
     for rule in spec.get("rules") or ():

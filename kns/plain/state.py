@@ -89,7 +89,7 @@ def read_state(
     if isinstance(state.get("terminated"), dict):
         return _read_terminated(stored, obj, pod or {}, state["terminated"], base)
     if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
-        return _read_failed_pod(stored, pod, base, _read_end_time(ended))
+        return _read_failed_pod(stored, obj, pod, base, _read_end_time(ended))
     if stored.asked == Asked.CANCEL:  # no time: a template may have suspended the Job long before
         return State(Status.CANCELED, "canceled before it started")
     ends = ended or (_condition(obj, "FailureTarget") if pod is None else None)  # which precedes `Failed`
@@ -227,12 +227,13 @@ def _read_lost(stored: Stored, ended: Mapping[str, Any], changed: datetime | Non
     return State(Status.KILLED, f"its pod was deleted ({said})", has_run=True, changed=changed)
 
 
-def _read_failed_pod(stored: Stored, pod: Kept, base: State, job_ended: datetime | None) -> State:
+def _read_failed_pod(
+    stored: Stored, obj: Mapping[str, Any], pod: Kept, base: State, job_ended: datetime | None
+) -> State:
     """The pod failed, and its container has no end: it never ran, or the node was lost."""
     status = pod.get("status") or {}
-    why = str(
-        status.get("message") or _disruption(pod) or _failed_init(status) or status.get("reason") or "the pod failed"
-    )
+    ordered = status.get("message") or _disruption(pod) or _deadline(obj)
+    why = str(ordered or _failed_init(status) or status.get("reason") or "the pod failed")
     more = {"changed": job_ended}
     if stored.asked:
         return _replace(base, Status.KILLED, "ended by its user", **more)
@@ -242,13 +243,20 @@ def _read_failed_pod(stored: Stored, pod: Kept, base: State, job_ended: datetime
 
 
 def _failed_init(status: Mapping[str, Any]) -> str:
-    """Which init container kept the job's container from its start, "" if none did."""
-    for each in status.get("initContainerStatuses") or ():
-        ended = (each.get("state") or {}).get("terminated") or {}
-        if code := ended.get("exitCode"):
-            said = ended.get("message") or ended.get("reason")
-            return f"the init container {each.get('name')} ended with exit code {code}{f': {said}' if said else ''}"
-    return ""
+    """
+    Which init container kept the job's container from its start, "" if none did. The first one that failed: its node
+    then ends those that run beside the others.
+    """
+    ends = [
+        (ended.get("finishedAt") or "", each.get("name"), ended)
+        for each in status.get("initContainerStatuses") or ()
+        if (ended := (each.get("state") or {}).get("terminated") or {}).get("exitCode")
+    ]
+    if not ends:
+        return ""
+    _, name, ended = min(ends, key=lambda end: end[0])
+    said = ended.get("message") or ended.get("reason")
+    return f"the init container {name} ended with exit code {ended['exitCode']}{f': {said}' if said else ''}"
 
 
 def _read_running(stored: Stored, pod: Kept, running: Mapping[str, Any], base: State) -> State:

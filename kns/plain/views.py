@@ -1,6 +1,8 @@
 """
-What front ends see of plain jobs: all of them, one of them, its changes, its node and its usage. No memory: each answer
-is read from the cluster, through its watch caches.
+What front ends see of plain jobs: all of them, one of them, its changes, its node and its usage.
+
+Answers come from the watch caches of the cluster. `find`, `confirm`, `resolve`, `read_network` and `read_usage` may ask
+the API server. The view of unchanged objects is used again.
 """
 
 import re

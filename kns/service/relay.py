@@ -28,7 +28,7 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
     if access is None:
         raise NotOfferedError("this site does not offer it: KNS_CLUSTER_GATEWAY is off")
     accepted = accepted_of(job)
-    if not access.for_all and not (access.with_shells and _asks_for_shell(job, accepted)):
+    if not access.for_all and not _may_have_shell(access, job, accepted):
         raise NotOfferedError(
             f"job {accepted.number} has no web shell, and this site opens only the clusters of jobs with one"
         )
@@ -45,10 +45,13 @@ def require_cluster(ports: ServicePorts, user: User, job: Job) -> tuple[ClusterA
     return access, accepted.location
 
 
-def _asks_for_shell(job: Job, accepted: Accepted) -> bool:
-    """Whether the job has a web shell, or will have one, on a site that allows it."""
+def _may_have_shell(access: ClusterAccess, job: Job, accepted: Accepted) -> bool:
+    """
+    Whether the job has a web shell, or will have one. The leader may not have looked since the settings changed.
+    """
     shell = job.status.condition(ConditionType.SHELL_READY)
-    return accepted.nested.enable_gotty_shell and (shell is None or shell.reason != Reason.SHELL_WITHOUT_URL)
+    is_without_url = shell is not None and shell.reason == Reason.SHELL_WITHOUT_URL
+    return access.with_shells and accepted.nested.enable_gotty_shell and not is_without_url
 
 
 def may_still(ports: ServicePorts, username: str, number: int) -> bool:

@@ -23,7 +23,7 @@ from datetime import timedelta
 
 from kns.model import names
 from kns.model.appdef.appdef import Target
-from kns.model.errors import RefusedError, UnavailableError
+from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import digest_found, is_as_applied, stamp
@@ -212,8 +212,9 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     shell = find_web_shell(ctx)
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
-        _lead_former(ctx, address, service=target, shell_service=behind_shell)
-        return _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
+        found = _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
+        former = _lead_former(ctx, address, service=target, shell_service=behind_shell)
+        return found if isinstance(found, _Problem) else _join(found, former)
     ingress = build_ingress(
         ctx.location,
         address=address,
@@ -226,18 +227,23 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     return _apply_changed(ctx, Kind.INGRESS, ingress)[1]
 
 
-def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> None:
+def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> str:
     """
     Lead the Ingress from before the site had a Gateway to the same Services. Its class, certificate and annotations
-    stay, because the site's settings may not have them any more.
+    stay, because the site's settings may not have them any more. Returns a note for the condition, or "": the job has
+    its route, so a problem with the Ingress must not stop it.
     """
     found = ctx.world.cluster.observe(Kind.INGRESS, ctx.namespace, ctx.location.ingress)
     if found is None:
-        return
+        return ""
     shell_path = address.below(names.SHELL_PATH).path
     wanted = lead_ingress(found, shell_path=shell_path, service=service, shell_service=shell_service)
-    if wanted is not None:
-        ctx.world.cluster.apply(wanted)
+    try:
+        if wanted is not None:
+            ctx.world.cluster.apply(wanted)
+    except KnsError as error:
+        return f"Ingress {ctx.location.ingress} from before the Gateway leads where it led: {error}"
+    return ""
 
 
 def _apply_routes(
@@ -262,9 +268,9 @@ def _apply_routes(
         return _refuse(f"the host cluster's HTTPRoutes are not known: {error}")
     if not is_answered(route, gateway):
         found = cluster.read(Kind.GATEWAY, gateway.namespace, gateway.name)
-        return _refuse(explain_silence(found, gateway))
+        return _refuse(_join(explain_silence(found, gateway), note))
     refusal = explain_refusal(route, gateway)
-    return _refuse(refusal) if refusal is not None else note
+    return _refuse(_join(refusal, note)) if refusal is not None else note
 
 
 def _refuse(message: str) -> _Problem:

@@ -98,12 +98,13 @@ def ensure(ctx: Context) -> Outcome:
     log_after_s = 0.0 if succeeded or ended is not None else _until_next_log(output, ctx.now)
     is_lost = any(map(is_node_lost, pods[-1:]))
     read = is_lost or log_after_s > 0 or _collect(ctx, pods, output, with_help=succeeded)
-    if not read and ended is not None and _may_wait_for_log(ctx):
+    has_failed = _ended_condition(job) == "Failed"
+    if not read and (succeeded or has_failed) and _may_wait_for_log(ctx):
         said = "the init job has ended, its log cannot be read yet"
         return Wait(_REQUEUE_AFTER_S, Reason.INIT_RUNNING, said, stuck=_NO_LOG)
     if succeeded:
         return Done()
-    if _ended_condition(job) == "Failed":
+    if has_failed:
         return _failure(pods, job)
     after_s = _REQUEUE_AFTER_S if read else _until_next_try(ctx, output)
     ending = explain_end(pods[-1]) if pods else None
@@ -232,7 +233,10 @@ def _warnings(ctx: Context) -> str:
 
 
 def _may_wait_for_log(ctx: Context) -> bool:
-    """From the first try on, as the record says: the clock of the node that dated the end may differ by minutes."""
+    """
+    The time counts from the first try, which the record has. The clock of the node that dated the end may differ by
+    minutes.
+    """
     stuck = ctx.job.status.stuck
     return stuck is None or stuck.reason != _NO_LOG or ctx.now - stuck.since < _LOG_PATIENCE
 

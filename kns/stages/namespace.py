@@ -136,8 +136,8 @@ def _until_next_look(namespace: Object, now: datetime) -> float:
 
 def _describe(namespace: Object, pods: Sequence[str] = ()) -> str:
     """
-    What delays the namespace's removal: the API server's words, the pods, of which it says nothing as long as there are
-    any, and the finalizers of the namespace itself, of which it says nothing at all. kns never strips one of others.
+    What delays the namespace's removal: the API server's words, the pods, and the finalizers of the namespace itself.
+    The API server's words do not mention those two. kns never strips a finalizer of others.
     """
     conditions = (namespace.get("status") or {}).get("conditions") or ()
     messages = [c["message"] for c in conditions if c.get("status") == "True" and c.get("message")]

@@ -35,7 +35,8 @@ class Wait:
     Not done yet. Reconcile again after `requeue_after_s`, or earlier if a watch reports a change.
 
     `reason` and `message` become the stage's condition, so the record says what the job waits for. `stuck` is set if
-    there is no progress: it is the reason of the job's end if this lasts too long. The record stores since when.
+    there is no progress: it is the reason of the job's end if this lasts too long. The record stores since when. Stages
+    init and keycloak also use it as a clock only, with a reason that ends no job.
     """
 
     requeue_after_s: float

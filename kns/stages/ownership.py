@@ -28,8 +28,8 @@ def is_own(obj: Object, ctx: Context) -> bool:
     """
     Whether this job's record owns a namespace or a volume.
 
-    The annotation decides if there is one, so no record can adopt a namespace of another record, and a namespace that
-    somebody labelled anew is still removed with its job.
+    The annotation decides if there is one, so no record can adopt a namespace of another record. A namespace without
+    the label of its job is still the job's. Policy `kns-scheduler` refuses its removal if the installation's is gone.
     """
     meta = obj["metadata"]
     record_uid = (meta.get("annotations") or {}).get(names.RECORD_UID_ANNOTATION)

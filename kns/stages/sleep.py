@@ -37,6 +37,7 @@ _LOOK_AFTER_S = 0.5
 _LATE_S = 30.0  # after the grace period: the kubelet is slow, or the leader has changed
 _REQUEUE_AFTER_S = 2.0  # at first; the watch reports what happens
 _RETRY_AFTER_S = 30.0  # of what the host refused
+_STAGES_EVERY_S = 10.0
 _EVENTS_AFTER_S = 10.0  # a pod exists within a second, unless the host refuses it
 _ASLEEP_LOOK_S = 600.0  # somebody may have changed what leads to kns
 
@@ -132,13 +133,22 @@ def _wake(ctx: Context) -> Outcome:
         return _await_control_plane(ctx, control_plane)
     if _elapsed_s(ctx) >= ctx.site.target_limit_s or _is_app_ready(ctx):
         return Done()
-    # The app's pods may wait for a volume of a new claim on the vault, or for credentials that changed in the sleep.
-    # All stages are asked only when the job is awake.
-    vault.ensure(ctx)
-    prepare.ensure(ctx)
+    if _is_time_for_stages(ctx):
+        vault.ensure(ctx)
+        prepare.ensure(ctx)
     # A job that was woken before its control plane ended has a syncer that waits before it tries refused pods again.
     retry_refused(ctx)
     return Wait(_LOOK_AFTER_S, Reason.WAKING, APP_STARTS)
+
+
+def _is_time_for_stages(ctx: Context) -> bool:
+    """
+    Whether a waking job asks the stages that its app's pods may wait for: for a volume of a new claim on the vault, or
+    for credentials that changed in the sleep. All stages are asked only when the job is awake. At first each look asks,
+    and later one every ten seconds: what the host or the virtual cluster refuses would be tried at each look.
+    """
+    waited_s = _elapsed_s(ctx)
+    return waited_s < _STAGES_EVERY_S or waited_s % _STAGES_EVERY_S < _LOOK_AFTER_S
 
 
 def _find_control_plane(ctx: Context) -> Object | Failed | Skipped:

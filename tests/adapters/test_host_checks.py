@@ -336,6 +336,16 @@ ROWS: list[tuple[str, Callable[[ApiServer], object], str, Severity, str]] = [
         "1 of 2 nodes (pool=jobs) do not run Linux",
     ),
     (
+        "nodes with Windows among nodes that are too small",
+        lambda s: (
+            s.put("/api/v1", "nodes", a_node(cpu="1900m")),
+            s.put("/api/v1", "nodes", a_node_with_windows("n2")),
+        ),
+        "nodes for small",
+        Severity.WARNING,
+        "1 of 2 nodes (pool=jobs) do not run Linux",
+    ),
+    (
         "a node that is too small",
         lambda s: s.put("/api/v1", "nodes", a_node(cpu="1900m")),
         "nodes for small",

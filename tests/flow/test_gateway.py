@@ -278,3 +278,21 @@ def _route(sim: Simulation) -> dict[str, Any]:
     found = sim.host.read(Kind.HTTP_ROUTE, JOB, JOB)
     assert found is not None
     return found
+
+
+def test_a_route_that_a_webhook_spoils_is_applied_once(sim: Simulation, job: JobBuilder) -> None:
+    """The Gateway refuses what the webhook made of it. The condition names both."""
+    _use_gateway(sim, GatewayRef("infra", "public"))
+    sim.host.put(Kind.GATEWAY, "infra", "public", {"spec": {"listeners": [{"name": "http"}]}})
+    _serve(sim, job)
+    sim.host.route_reason = "NoMatchingListenerHostname"
+    sim.host.webhooks[Kind.HTTP_ROUTE] = lambda route: route["spec"].update(hostnames=["other.example.org"])
+    sim.host.change(Kind.HTTP_ROUTE, JOB, JOB, lambda route: route["spec"].update(hostnames=["x"]))
+    sim.go_on(60)
+    sim.host.calls.clear()
+    sim.go_on(3600)
+    assert sim.host.calls.count(f"apply HTTPRoute {JOB}/{JOB}") == 0
+    exposed = sim.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.reason == Reason.ROUTE_NOT_ACCEPTED
+    assert "a webhook of the host changes HTTPRoute" in exposed.message

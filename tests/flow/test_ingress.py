@@ -391,7 +391,7 @@ def _target(sim: Simulation) -> dict[str, Any]:
     return _read(sim, Kind.SERVICE, "kns-target")
 
 
-def test_what_a_webhook_changes_is_said_and_not_applied_for_ever(sim: Simulation, job: JobBuilder) -> None:
+def test_what_a_webhook_changes_is_said_and_applied_once(sim: Simulation, job: JobBuilder) -> None:
     """The site's policy sets another class. Each apply has the same result, so kns repeats it if that changes."""
     sim.configure(ingress=IngressSettings(ingress_class="public"))
     sim.host.webhooks[Kind.INGRESS] = lambda ingress: ingress["spec"].update(ingressClassName="internal")

@@ -442,13 +442,25 @@ def _end_without_end(sim: Simulation) -> None:
     sim.host.stuck_pods = {POD}
 
 
+def _end_with_the_container(sim: Simulation) -> None:
+    """A drain has ended the container, and then the node is lost, with the container's log."""
+    ended = {"exitCode": 143, "reason": "Error", "finishedAt": sim.clock.now().isoformat()}
+    status = {"containerStatuses": [{"name": "init", "state": {"terminated": ended}}]}
+    sim.host.change(Kind.POD, "kns-job-7", POD, lambda pod: pod.update(status=status))
+    _end_without_end(sim)
+
+
+_TERMINATING = "pod kns-init-0 is terminating, and another one starts when it is gone"
+
+
 @pytest.mark.parametrize(
     ("lose", "said"),
     [
         (_lose_node, "the node of pod kns-init-0 does not answer"),
-        (_end_without_end, "pod kns-init-0 is terminating, and another one starts when it is gone"),
+        (_end_without_end, _TERMINATING),
+        (_end_with_the_container, _TERMINATING),
     ],
-    ids=["node lost", "terminating"],
+    ids=["node lost", "terminating", "terminating without its container"],
 )
 def test_an_init_pod_that_cannot_end_is_named_and_ends_the_job(
     sim: Simulation, job: JobBuilder, lose: Callable[[Simulation], None], said: str

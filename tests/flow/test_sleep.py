@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kns.model import names
+from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState, Rest, StopReason
 from kns.model.site import GatewayRef, IngressSettings
@@ -233,6 +234,23 @@ def test_a_claim_on_the_vault_that_is_made_in_the_sleep_is_bound_before_the_app_
     assert claim.get("status") == {"phase": "Bound"}
 
 
+def test_a_volume_that_the_host_refuses_is_not_tried_at_each_look(
+    sim: Simulation, job: JobBuilder, requests: Counter[str]
+) -> None:
+    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
+    sim.submit(job.with_vault())
+    sim.run(until="serving")
+    fall_asleep(sim)
+    sim.host.put_claim(NAMESPACE, "web-data", "user1-data")
+    sim.host.app_starts = False
+    sim.host.refuse[Kind.PERSISTENT_VOLUME] = "denied by a policy"
+    ask(sim, asleep=False)
+    requests.clear()
+    sim.go_on(400)
+    assert read_rest(sim) is Rest.WAKING
+    assert 40 <= requests["host.apply"] <= 80
+
+
 def test_an_app_that_never_becomes_ready_gets_its_address_back(serving: Simulation) -> None:
     fall_asleep(serving)
     serving.host.app_starts = False
@@ -293,7 +311,7 @@ def test_new_pods_of_kns_answer_for_a_job_that_waits_for_room_when_it_wakes(serv
 
 
 def test_an_ingress_from_before_the_gateway_follows_the_job_into_its_sleep_and_back(serving: Simulation) -> None:
-    """DNS may still lead there, so it must wake the job, and not show the waiting page for ever afterwards."""
+    """DNS may still lead there, so it must wake the job, and no longer show the waiting page afterwards."""
     serving.configure(ingress=IngressSettings("traefik", {"example.org/timeout": "60"}, cert_secret="jobs-tls"))
     settle(serving)
     fall_asleep(serving)
@@ -312,6 +330,41 @@ def test_an_ingress_from_before_the_gateway_follows_the_job_into_its_sleep_and_b
     assert found is not None
     assert found["spec"] == own["spec"]
     assert found["metadata"]["annotations"] == own["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("error", [RefusedError, UnavailableError])
+def test_an_ingress_from_before_the_gateway_that_cannot_follow_stops_nothing(
+    serving: Simulation, monkeypatch: pytest.MonkeyPatch, error: type[KnsError]
+) -> None:
+    """A webhook refuses it, or does not answer. The job has its route, sleeps and wakes, and the condition says it."""
+    apply = serving.host.apply
+
+    def refuse_ingress(obj: Object) -> Object:
+        if obj["kind"] == "Ingress":
+            raise error("webhook validate.example.org")
+        return apply(obj)
+
+    serving.configure(gateway=GatewayRef("infra", "public"))
+    serving.host.put(Kind.GATEWAY, "infra", "public", {"spec": {"listeners": [{"name": "http"}]}})
+    serving.host.watches_routes = True
+    monkeypatch.setattr(serving.host, "apply", refuse_ingress)
+    fall_asleep(serving)
+    serving.host.change(
+        Kind.INGRESS, NAMESPACE, NAMESPACE, lambda ingress: _lead(ingress, names.WAKE)
+    )  # as if it had followed before
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    settle(serving)
+    assert serving.host.read(Kind.HTTP_ROUTE, NAMESPACE, NAMESPACE) is not None
+    exposed = serving.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.is_true
+    assert "from before the Gateway leads where it led" in exposed.message
+
+
+def _lead(ingress: Object, service: str) -> None:
+    for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+        path["backend"]["service"]["name"] = service
 
 
 def _add_challenge(ingress: Object) -> None:

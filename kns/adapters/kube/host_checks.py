@@ -288,18 +288,20 @@ def _check_nodes(nodes: Sequence[Object], machines: Iterable[Machine]) -> Iterat
         if not fitting:
             said = f"no Linux node that accepts jobs has the labels {label}"
             yield Finding(check, Severity.FAULT, said, "label nodes, check their taints, or change mc_properties")
-        elif not any(_has_room(node, machine) for node in fitting):
+            continue
+        has_room = any(_has_room(node, machine) for node in fitting)
+        if not has_room:
             said = f"none of {len(fitting)} nodes has {machine.mc_cores} cores, {machine.mc_ram} GiB and "
             todo = "a pod that requests all of it cannot start; add a larger node or reduce the machine"
             yield Finding(check, Severity.WARNING, f"{said}{machine.mc_gpus} GPUs", todo)
-        elif len(fitting) < len(matching):
+        if len(fitting) < len(matching):
             said = f"{len(matching) - len(fitting)} of {len(matching)} nodes ({label}) do not run Linux"
             todo = (
                 f"pods of jobs that get there never start; add {names.OS_LABEL}={names.LINUX} to mc_properties, or "
                 "taint the nodes"
             )
             yield Finding(check, Severity.WARNING, said, todo)
-        else:
+        elif has_room:
             yield Finding(check, Severity.OK, f"{len(fitting)} ({label})")
 
 

@@ -154,6 +154,31 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
         Status.FAILED,
         "the init container home ended with exit code 2: Error",
     ),
+    (
+        "an init container failed, and its node ended the side-car",
+        a_job("Failed"),
+        a_pod(
+            {"waiting": {"reason": "PodInitializing"}},
+            phase="Failed",
+            initContainerStatuses=[
+                {"name": "net", "state": ended(143, finishedAt="2026-01-05T14:16:33Z")},
+                {"name": "home", "state": ended(2)},
+            ],
+        ),
+        Status.FAILED,
+        "the init container home ended with exit code 2: Error",
+    ),
+    (
+        "its time was up while an init container ran",
+        a_late_job("FailureTarget"),
+        a_pod(
+            {"waiting": {"reason": "PodInitializing"}},
+            phase="Failed",
+            initContainerStatuses=[{"name": "home", "state": ended(143)}],
+        ),
+        Status.FAILED,
+        "active longer than its deadline",
+    ),
     ("its pod was deleted", a_job("Failed"), None, Status.KILLED, "its pod was deleted (said)"),
     ("its pod was deleted by us", a_job("Failed", asked="kill"), None, Status.KILLED, "ended by its user"),
     ("canceled", a_job("Suspended", asked="cancel"), None, Status.CANCELED, "canceled before it started"),
