@@ -28,11 +28,11 @@ _IN = "--namespace=default"
 _SHOWN, _HIDDEN, _ABSENT = "kns-e2e-shown", "kns-e2e-hidden", "kns-e2e-absent"
 _HANDLER = "runc"  # every containerd has it
 _SPAWN_DELAY = "JARVICE_KNS_VCLUSTER_SPAWN_DELAY"
-# Enough for the jobs that do spawn: two at the same time take 30 s, on a busy machine three times as long. There, kns
+# Enough for the jobs that do spawn: two at the same time take 10 s, on a busy machine several times as long. There, kns
 # looks later than after the delay, too.
-_DELAY_S, _SLACK_S = 100, 40
-# Longer than a spawn takes (20 to 25 s), shorter than a spawn and the 25 s of examples/slow together.
-_BETWEEN_S = 40
+_DELAY_S, _SLACK_S = 60, 40
+# Longer than a spawn takes (4 to 10 s), shorter than the 25 s of the templates of examples/slow.
+_BETWEEN_S = 20
 
 
 @pytest.fixture(scope="module")
