@@ -114,6 +114,7 @@ class _Process:
             http.append(threading.Thread(target=self._serve, args=(server, listener), name=name, daemon=True))
         metrics.watch_live_jobs(parts.count_live_jobs)
         metrics.watch_sleeping_jobs(parts.count_sleeping_jobs)
+        metrics.watch_oldest_removal(parts.read_oldest_removal_s)
         metrics.watch_clock_skew(partial(getattr, self._server_time, "skew_s"))
         metrics.watch_oldest_key(partial(getattr, parts.queue, "oldest_s"))
         caches: tuple[WatchCache[Any], ...] = (parts.records.cache, *parts.cluster.caches)

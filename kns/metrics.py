@@ -102,6 +102,11 @@ _TRAFFIC_KNOWN = Gauge(
 _TRAFFIC_FAILURES = Counter("kns_traffic_failures_total", "Scrapes of the ingress controllers that failed.")
 _CLOCK_SKEW = Gauge("kns_clock_skew_seconds", "How far this replica's clock is ahead of the host API's.")
 _LIVE = Gauge("kns_jobs_live", "Jobs that have not ended; NaN until the record cache has synced.")
+_OLDEST_REMOVAL = Gauge(
+    "kns_removal_oldest_seconds",
+    "For how long a job that has ended, and is not kept, has waited for its removal: the longest of them, 0 without "
+    "any; NaN until the record cache has synced.",
+)
 
 # What alerts count exists from the start: Prometheus sees no increase in a series that begins with its first events,
 # however many they are.
@@ -170,6 +175,11 @@ def set_leader(*, leading: bool) -> None:
 def watch_live_jobs(count: Callable[[], float]) -> None:
     """Call `count` at each scrape."""
     _LIVE.set_function(count)
+
+
+def watch_oldest_removal(read: Callable[[], float]) -> None:
+    """Call `read` at each scrape."""
+    _OLDEST_REMOVAL.set_function(read)
 
 
 def count_watch_restart(kind: str) -> None:

@@ -51,6 +51,10 @@ class Scheduler:
         """Live jobs that shall be asleep; NaN like `count_live_jobs`."""
         return self.records.count_sleeping() if self.records.cache.is_synced else math.nan
 
+    def read_oldest_removal_s(self) -> float:
+        """How long the removal of a job has taken, the longest of all; NaN like `count_live_jobs`."""
+        return self.records.read_oldest_removal_s() if self.records.cache.is_synced else math.nan
+
 
 def wire_scheduler(
     settings: Settings,

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -434,6 +435,18 @@ def test_no_look_up_walks_all_records(records: Records, monkeypatch: pytest.Monk
     assert store.find_by_name(job.spec.accepted.name) == store.find_request(digest_request("user1", "key")) == job
     assert store.find(8) is store.find_by_name("none") is store.find_by_namespace("kns-job-8") is None
     assert store.count_live("user1") == len(store.list_in_state(JobState.SUBMITTED)) == 1
+
+
+def test_the_removal_that_has_taken_longest_is_known(records: Records) -> None:
+    """Of two jobs that have ended. One that is removed does not count."""
+    store, clock = records.store, records.clock
+    assert store.read_oldest_removal_s() == 0
+    for number in (1, 2, 3):
+        builder = a_job().numbered(number)
+        job = store.create(builder.build().spec)
+        ended = builder.started().ended().with_status(end_time=clock.now() - timedelta(minutes=10 * number))
+        store.write_status(job, (ended.removed() if number == 3 else ended).build().status)
+    assert store.read_oldest_removal_s() == 20 * 60
 
 
 def test_an_index_forgets_a_record_that_is_gone(records: Records) -> None:

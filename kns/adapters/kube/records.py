@@ -58,6 +58,7 @@ _INDEXES: dict[str, Index[_Kept]] = {
     "live user": _index(lambda job: None if job.state.is_ended else job.user),
     "ended app": _index(lambda job: job.app if job.state.is_ended else None),
     "sleeps": _index(lambda job: True if job.sleeps else None),
+    "removing": _index(lambda job: True if job.removing_since else None),
     "failure": _index(lambda job: (job.reason or "") if job.state is JobState.FAILED else None),
     "ended user": _index(lambda job: job.user if job.state.is_ended else None),
     "retained user": _index(lambda job: job.user if job.state.is_ended and not job.deleting else None),
@@ -182,6 +183,11 @@ class KubeRecords:
 
     def count_sleeping(self) -> int:
         return self._cache.count("sleeps", True)
+
+    def read_oldest_removal_s(self) -> float:
+        """For how long a job that has ended has waited for its removal: the longest of them, 0 without any."""
+        since = [job.removing_since for job in self._select("removing", True) if job.removing_since]
+        return (self._clock.now() - min(since)).total_seconds() if since else 0.0
 
     def count_waiting(self) -> int:
         return self._cache.count("state", JobState.SUBMITTED)

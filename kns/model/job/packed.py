@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from kns.model import names
 from kns.model.appdef.appdef import NestedKubernetes
-from kns.model.job.conditions import ConditionType
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import Job, JobState
 from kns.model.job.record import job_from_record, spec_to_record, status_to_record
 from kns.model.job.slim import slim_submission
@@ -44,7 +44,8 @@ class PackedJob:
     """
     `cores`, `gib` and `gpus` are those of its machines. `sleeps`: the job shall be asleep. `is_removed`: the job has
     ended and nothing of it is left on the host. `retained_since` is the end of such a job, unless its record is being
-    deleted or has no finalizer yet. `nested` is shared by all jobs with equal values, and None if `is_removed`. `data`
+    deleted or has no finalizer yet. `removing_since` is the end of a job that has ended, is not kept, and of which
+    something is left. `nested` is shared by all jobs with equal values, and None if `is_removed`. `data`
     can be decompressed with `sample` only, which many jobs share. Make it with `pack_job`.
     """
 
@@ -65,6 +66,7 @@ class PackedJob:
     reason: str | None
     is_removed: bool
     retained_since: datetime | None
+    removing_since: datetime | None
     sleeps: bool
     nested: NestedKubernetes | None = field(repr=False)
     read_error: str | None
@@ -78,7 +80,9 @@ def pack_job(job: Job) -> PackedJob:
     loses the parts that only a live job needs: settled parameters, names of variables, and `nested`.
     """
     accepted, nodes = job.spec.accepted, job.spec.machine.nodes
-    is_removed = job.is_ended and job.status.is_true(ConditionType.REMOVED)
+    removed = job.status.condition(ConditionType.REMOVED)
+    is_removed = job.is_ended and removed is not None and removed.is_true
+    is_kept = removed is not None and removed.reason == Reason.KEPT
     is_retained = is_removed and not job.deleting and names.FINALIZER in job.finalizers
     namespace = job.location.namespace if job.location else None
     spec = spec_to_record(job.spec)
@@ -119,6 +123,7 @@ def pack_job(job: Job) -> PackedJob:
         reason=intern(job.status.reason) if job.status.reason else None,
         is_removed=is_removed,
         retained_since=job.status.end_time if is_retained else None,
+        removing_since=job.status.end_time if job.is_ended and not is_removed and not is_kept else None,
         sleeps=bool(job.spec.sleep) and not job.is_ended,
         nested=_share(accepted.nested) if accepted and not is_removed else None,
         read_error=job.read_error,

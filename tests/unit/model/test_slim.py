@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kns.model.appdef.parameters import ParameterValue
 from kns.model.errors import InvalidInputError
+from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.inputs import MAX_PACKED_BYTES, inline_inputs, split_inputs, unpack_inputs
 from kns.model.job.job import JobSpec
 from kns.model.job.packed import _samples, pack_job, read_packed, unpack_job
@@ -227,6 +228,22 @@ def test_a_removed_job_loses_what_only_a_live_one_needs() -> None:
 def test_a_packed_job_says_since_when_only_its_record_is_left(job: JobBuilder, is_retained: bool) -> None:
     built = job.build()
     assert pack_job(built).retained_since == (built.status.end_time if is_retained else None)
+
+
+@pytest.mark.parametrize(
+    ("job", "is_removing"),
+    [
+        (a_job().started(), False),
+        (a_job().started().ended(), True),
+        (a_job().started().ended().condition(ConditionType.REMOVED, true=False, reason=Reason.REMOVING), True),
+        (a_job().started().ended().condition(ConditionType.REMOVED, true=False, reason=Reason.KEPT), False),
+        (a_job().started().ended().removed(), False),
+    ],
+    ids=["live", "ended", "being removed", "kept", "removed"],
+)
+def test_a_packed_job_says_since_when_it_waits_for_its_removal(job: JobBuilder, is_removing: bool) -> None:
+    built = job.build()
+    assert pack_job(built).removing_since == (built.status.end_time if is_removing else None)
 
 
 def test_live_jobs_of_one_app_share_its_appdef() -> None:

@@ -174,6 +174,7 @@ def test_metrics_are_on_a_port_of_their_own_with_the_same_patience(running: Runn
     assert told.headers["content-type"].startswith("text/plain")
     assert "\nkns_leader 0.0\n" in told.text
     assert "\nkns_jobs_live NaN\n" in told.text
+    assert "\nkns_removal_oldest_seconds NaN\n" in told.text
     with socket.create_connection(("127.0.0.1", running.metrics_port), timeout=60) as silent:
         assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
 
