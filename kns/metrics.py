@@ -51,7 +51,7 @@ _WATCH_RESTARTS = Counter(
 )
 _SWEPT = Counter("kns_sweep_removed_total", "Orphans removed by the sweeper, by kind.", ("kind",))
 _SWEEP_FAILURES = Counter("kns_sweep_failures_total", "Failed lists and removals of the sweeper, by kind.", ("kind",))
-_ORPHANS = Gauge("kns_sweep_orphans", "Orphans found by the last sweep, by kind.", ("kind",))
+_ORPHANS = Gauge("kns_sweep_orphans", "Orphans that the last sweep found and did not remove, by kind.", ("kind",))
 _UNMARKED = Gauge(
     "kns_sweep_unmarked",
     "Objects without a job that are never removed, because they lack the labels of kns, by kind.",

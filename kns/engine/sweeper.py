@@ -171,7 +171,8 @@ class Sweeper(Periodic):
     def _settle(self, kind: SweptKind, judged: Mapping[Judgement, Sequence[Find]], *, report_only: bool) -> None:
         orphans = [find for find in judged[Judgement.ORPHAN] if find.kind is kind]
         unmarked = [find for find in judged[Judgement.UNMARKED] if find.kind is kind]
-        metrics.set_orphans(kind.name, marked=len(orphans), unmarked=len(unmarked))
+        left = len(orphans)
+        metrics.set_orphans(kind.name, marked=left, unmarked=len(unmarked))
         for find in unmarked[:MOST_PER_SWEEP]:
             self._report(find, UNMARKED, "belongs to no job of kns, and nothing proves that this installation made it")
         for find in [find for find in orphans if not find.terminating][:MOST_PER_SWEEP]:
@@ -181,6 +182,8 @@ class Sweeper(Periodic):
             elif self._stop.is_set() or not self._may_work():
                 return
             elif self._remove(find):
+                left -= 1  # the next sweep, perhaps hours later, finds it again if it did not go
+                metrics.set_orphans(kind.name, marked=left, unmarked=len(unmarked))
                 metrics.count_swept(kind.name)
                 self._report(find, REMOVED, "was an orphan and was removed")
 
