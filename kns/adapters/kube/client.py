@@ -107,6 +107,23 @@ class KubeClient:
             said = clip(raw[:200].decode("utf-8", "replace"))
             raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
 
+    def walk(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        read_timeout_s: float = READ_TIMEOUT_S,
+        accept: str = ANY,
+    ) -> Iterator[dict[str, Any]]:
+        """The objects of a list, one page of `limit` in memory at a time. Errors as for `request`."""
+        while True:
+            page = self.request("GET", path, query=query, read_timeout_s=read_timeout_s, accept=accept)
+            yield from page["items"] or ()  # null if the list is empty
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query = {**query, "continue": token}
+
     def read_bytes(self, path: str, *, query: Mapping[str, str] | None = None, read_timeout_s: float) -> bytes:
         """The bytes of the answer, for example a log. Errors as for `request`."""
         return self._request("GET", path, query, None, JSON, read_timeout_s, ANY)

@@ -215,17 +215,8 @@ class KubeCluster:
         query = {"limit": str(row.metadata_page)} if row.metadata_page else {"resourceVersion": "0"}
         if selector:
             query["labelSelector"] = selector
-        items: list[Object] = []
-        while True:
-            found = self._client.request(
-                "GET", row.path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA
-            )
-            page = found["items"] or []  # null if the list is empty
-            items += [_drop_texts(item) for item in page] if row.metadata_page else page
-            token = found["metadata"].get("continue")
-            if not token:
-                return items
-            query["continue"] = token
+        found = self._client.walk(row.path(namespace), query=query, read_timeout_s=_LIST_TIMEOUT_S, accept=METADATA)
+        return [_drop_texts(item) if row.metadata_page else item for item in found]
 
     def apply(self, obj: Object) -> Object:
         kind, meta = Kind(obj["kind"]), obj["metadata"]

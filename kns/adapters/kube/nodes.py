@@ -96,14 +96,7 @@ class KubeFreeRoom:
 
 def walk(client: KubeClient, row: KindRow) -> Iterator[Object]:
     """All objects of a kind, a page at a time: those of a large host together exceed the limit of an answer."""
-    query = {"limit": str(row.page)}
-    while True:
-        page = client.request("GET", row.path(), query=query)
-        yield from page["items"] or ()  # null if the list is empty
-        token = page["metadata"].get("continue")
-        if not token:
-            return
-        query["continue"] = token
+    return client.walk(row.path(), query={"limit": str(row.page)})
 
 
 def sum_offers(nodes: Iterable[Object], selectors: Collection[Selector]) -> dict[frozenset[Selector], Amounts]:

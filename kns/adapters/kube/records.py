@@ -247,14 +247,9 @@ class KubeRecords:
     # --- RecordAuthority
 
     def list_uids(self) -> frozenset[str]:
-        query, uids = {"limit": str(_UIDS_PAGE)}, []
-        while True:
-            page = self._client.request("GET", RECORDS.path(self._namespace), query=query, accept=METADATA)
-            uids += [item["metadata"]["uid"] for item in page["items"] or ()]  # null if the list is empty
-            token = page["metadata"].get("continue")
-            if not token:
-                return frozenset(uids)
-            query["continue"] = token
+        query = {"limit": str(_UIDS_PAGE)}
+        found = self._client.walk(RECORDS.path(self._namespace), query=query, accept=METADATA)
+        return frozenset(item["metadata"]["uid"] for item in found)
 
     # --- RecordWriter; JobStore has `delete`, too
 
