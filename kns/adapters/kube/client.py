@@ -58,6 +58,23 @@ _CHUNK_BYTES = 65536
 _REDIRECT = 300  # the first status that is no success
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request. `purpose` names it in errors, if its path does not say what it is for."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] | None
+    read_timeout_s: float
+    body: Any = None
+    content_type: str = JSON
+    accept: str = ANY
+    purpose: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}" + (f" ({self.purpose})" if self.purpose else "")
+
+
 class KubeClient:
     """A connection pool to one API server, safe for use in many threads. The owner closes it."""
 
@@ -98,14 +115,15 @@ class KubeClient:
         Raises:
             KnsError: the subclass that `adapters/kube/errors.py` chooses.
         """
-        raw = self._request(method, path, query, body, content_type, read_timeout_s, accept, discard=discard)
+        call = _Call(method, path, query, read_timeout_s, body, content_type, accept)
+        raw = self._request(call, discard=discard)
         if not raw and method == "GET":
-            raise UnavailableError(f"{method} {path}: the answer is empty")
+            raise UnavailableError(f"{call}: the answer is empty")
         try:
             return read_json(raw) if raw else {}
         except (ValueError, RecursionError) as error:  # for example the page of a gateway
             said = clip(raw[:200].decode("utf-8", "replace"))
-            raise UnavailableError(f"{method} {path}: the answer is not JSON ({said})") from error
+            raise UnavailableError(f"{call}: the answer is not JSON ({said})") from error
 
     def walk(
         self,
@@ -126,35 +144,23 @@ class KubeClient:
 
     def read_bytes(self, path: str, *, query: Mapping[str, str] | None = None, read_timeout_s: float) -> bytes:
         """The bytes of the answer, for example a log. Errors as for `request`."""
-        return self._request("GET", path, query, None, JSON, read_timeout_s, ANY)
+        return self._request(_Call("GET", path, query, read_timeout_s))
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        content_type: str,
-        read_timeout_s: float,
-        accept: str,
-        *,
-        discard: bool = False,
-    ) -> bytes:
-        what = f"{method} {path}"
+    def _request(self, call: _Call, *, discard: bool = False) -> bytes:
         with limit_call(self._bounds.total_s, self._bounds.max_bytes) as is_over:
-            response = self._send(what, method, path, query, body, content_type, read_timeout_s, accept)
+            response = self._send(call)
             self.server_time.observe(response.headers)
             if discard and response.status < _REDIRECT:
                 response.close()
                 return b""
-            data = self._read(what, response)
+            data = self._read(call, response)
             if is_over():  # truncated headers look like an answer without a body
-                raise UnavailableError(f"{what}: no whole answer within {self._bounds.total_s} s")
+                raise UnavailableError(f"{call}: no whole answer within {self._bounds.total_s} s")
         if response.status >= _REDIRECT:
-            raise error_from_status(what, response.status, data, response.headers)
+            raise error_from_status(str(call), response.status, data, response.headers)
         return data
 
-    def _read(self, what: str, response: Any) -> bytes:
+    def _read(self, call: _Call, response: Any) -> bytes:
         """
         The body as sent. kns requests no compression, so nothing is decompressed.
 
@@ -167,10 +173,10 @@ class KubeClient:
                 data += chunk
                 if len(data) > self._bounds.max_bytes:
                     response.close()
-                    raise UnavailableError(f"{what}: the answer is larger than {self._bounds.max_bytes} bytes")
+                    raise UnavailableError(f"{call}: the answer is larger than {self._bounds.max_bytes} bytes")
         except urllib3.exceptions.HTTPError as error:
             response.close()
-            raise _unavailable(what, error) from error
+            raise _unavailable(call, error) from error
         finally:
             response.release_conn()
         return bytes(data)
@@ -205,14 +211,14 @@ class KubeClient:
         Raises:
             KnsError: the server refused it or did not answer.
         """
-        said = f"GET {path} ({what})"
-        response = self._send(said, "GET", path, query, None, JSON, read_timeout_s, ANY)
+        call = _Call("GET", path, query, read_timeout_s, purpose=what)
+        response = self._send(call)
         if response.status >= _REDIRECT:
             try:
-                raise error_from_status(said, response.status, self._read(said, response), response.headers)
+                raise error_from_status(str(call), response.status, self._read(call, response), response.headers)
             finally:
                 response.close()
-        return ByteStream(said, response)
+        return ByteStream(call, response)
 
     def auth_headers(self) -> dict[str, str]:
         """The headers that identify this client. A token in a file is read again when it may have been rotated."""
@@ -229,41 +235,31 @@ class KubeClient:
         if self._files is not None:
             self._files.cleanup()
 
-    def _send(
-        self,
-        what: str,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        content_type: str,
-        read_timeout_s: float,
-        accept: str,
-    ) -> Any:
-        headers = {"Accept": accept, "User-Agent": "kns", **self.auth_headers()}
-        if body is not None:
-            headers["Content-Type"] = content_type
-        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+    def _send(self, call: _Call) -> Any:
+        headers = {"Accept": call.accept, "User-Agent": "kns", **self.auth_headers()}
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        url = f"{self._configuration.host}{call.path}" + (f"?{urlencode(call.query)}" if call.query else "")
         try:
             return self._rest.pool_manager.request(
-                method,
+                call.method,
                 url,
                 headers=headers,
-                body=None if body is None else json.dumps(body).encode(),
-                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, read_timeout_s), read=read_timeout_s),
+                body=None if call.body is None else json.dumps(call.body).encode(),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, call.read_timeout_s), read=call.read_timeout_s),
                 preload_content=False,
                 retries=False,
                 redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise _unavailable(what, error) from error
+            raise _unavailable(call, error) from error
 
 
 class ByteStream:
     """A long answer. Iterate once; `close` may be called by another thread, and ends the iteration."""
 
-    def __init__(self, what: str, response: Any) -> None:
-        self._what = what
+    def __init__(self, call: _Call, response: Any) -> None:
+        self._call = call
         self._response = response
         self._is_closed = False
         self._is_read = False  # by a thread, which then closes the response itself
@@ -278,7 +274,7 @@ class ByteStream:
             yield from self._response.stream(_CHUNK_BYTES, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if not self._is_closed:
-                raise _unavailable(self._what, error) from error
+                raise _unavailable(self._call, error) from error
         finally:
             with self._lock:
                 self._is_read, self._is_closed = False, True
@@ -294,5 +290,5 @@ class ByteStream:
             self._response.close()
 
 
-def _unavailable(what: str, error: Exception) -> UnavailableError:
-    return UnavailableError(f"{what}: no answer ({clip(f'{type(error).__name__}: {error}')})")
+def _unavailable(call: _Call, error: Exception) -> UnavailableError:
+    return UnavailableError(f"{call}: no answer ({clip(f'{type(error).__name__}: {error}')})")
