@@ -18,12 +18,13 @@ from rich.console import Console
 from bench.chains import PooledChain, build_kns_chain
 from bench.command import EPILOG, NOT_RUN, add_json, between, run_measurement
 from bench.figures import Figures
-from bench.start_report import Row, Section, Table, report_tables
+from bench.page import Section
+from bench.start_report import Row, Table, report_tables
 from demo.kubectl import Kubectl
 from demo.target import choose_target
 
 MAX_CLAIMS = 1000
-CLAIMS = Section("claims", "claims")
+CLAIMS = Section("claims")
 _SHOWN_EVERY = 10
 
 

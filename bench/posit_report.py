@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import Figures
+from bench.page import Section
 from bench.posit_finished import Finished
 
-BEGIN, END = "<!-- bench-posit: begin -->", "<!-- bench-posit: end -->"
+SECTION = Section("posit")
 MOST_P99_MS = 1000.0
 MOST_CHANGE_MS = 300.0
 MOST_MEMORY_MIB = 120.0
@@ -99,11 +100,7 @@ def write_section(docs: Path, result: Result) -> None:
     Raises:
         ValueError: the page has no section for them.
     """
-    page = docs / "performance.md"
-    before, rest = page.read_text("utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    text = "\n\n".join([BEGIN, _describe(result), *write_tables(result), END])
-    page.write_text(before + text + after, "utf-8")
+    SECTION.write(docs, [_describe(result), *write_tables(result)])
 
 
 def _describe(result: Result) -> str:

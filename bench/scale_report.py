@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import Figures
+from bench.page import Section
 from bench.scale_audit import READS, WRITES
 from bench.scale_result import Phase, Result
-from bench.start_report import PAGE, Section
 
-SECTION = Section("scale", "lives")
+SECTION = Section("scale")
 SPANS = ("create-ack", "accepted", "ready", "gone")
 _MOST_KINDS = 50
 _PLOTS = {"cost": "performance-scale-cost.png", "spans": "performance-scale-spans.png"}
@@ -176,17 +176,14 @@ def write_section(docs: Path, tables: Sequence[Grid], result: Result) -> None:
     Raises:
         ValueError: the page has no section for them.
     """
-    page = docs / PAGE
-    before, rest = page.read_text("utf-8").split(SECTION.begin)
-    _, after = rest.split(SECTION.end)
-    parts = [SECTION.begin, _describe_run(), *(table.text() for table in tables)]
+    parts = [_describe_run(), *(table.text() for table in tables)]
     if result.levels:
         _plot_cost(result, docs / _PLOTS["cost"])
         parts.append(f"![cost of a job by the number of live jobs]({_PLOTS['cost']})")
     if _list_spans(result):
         _plot_spans(result, docs / _PLOTS["spans"])
         parts.append(f"![spans of a life]({_PLOTS['spans']})")
-    page.write_text(before + "\n\n".join([*parts, SECTION.end]) + after, "utf-8")
+    SECTION.write(docs, parts)
 
 
 def _describe_run() -> str:

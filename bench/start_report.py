@@ -15,30 +15,15 @@ from rich.console import Console
 from bench.chains import Start
 from bench.command import report
 from bench.idle import Idle
+from bench.page import Section
 from demo.kubectl import Kubectl
 from demo.target import ROOT
 
-PAGE = "performance.md"
 _PLOT = "performance-{section}-{key}.png"
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page that the measurement replaces. `starts` says what kind of starts it is about."""
-
-    name: str
-    starts: str
-
-    @property
-    def begin(self) -> str:
-        return f"<!-- bench-{self.name}: begin -->"
-
-    @property
-    def end(self) -> str:
-        return f"<!-- bench-{self.name}: end -->"
-
-
-COLD, WARM = Section("start", "cold start"), Section("warm", "start from a pool")
+COLD, WARM = Section("start"), Section("warm")
+_STARTS = {COLD: "cold start", WARM: "start from a pool"}
 
 
 @dataclass(slots=True)
@@ -105,7 +90,7 @@ def format_values(values: Sequence[float], unit: str) -> str:
 
 def build_tables(chains: Chains, section: Section = COLD) -> list[Table]:
     """The tables that have figures."""
-    names = tuple(chains)
+    names, starts = tuple(chains), _STARTS[section]
 
     def each(read: Callable[[Measured], Sequence[float]]) -> dict[str, Sequence[float]]:
         return {name: read(measured) for name, measured in chains.items()}
@@ -117,11 +102,11 @@ def build_tables(chains: Chains, section: Section = COLD) -> list[Table]:
         for part in parts
     ]
     tables = [
-        Table("page", section.starts, "s", names, (Row("to the page", each(lambda m: [s.total_s for s in m.starts])),)),
+        Table("page", starts, "s", names, (Row("to the page", each(lambda m: [s.total_s for s in m.starts])),)),
         Table("timeline", "after the request", "s", names, _mark_rows(chains)),
         Table(
             "at-once",
-            f"{section.starts}, all at once",
+            f"{starts}, all at once",
             "s",
             names,
             (Row("to all pages", each(lambda m: m.makespans_s)),),
@@ -165,16 +150,12 @@ def write_section(docs: Path, section: Section, tables: Sequence[Table], kubectl
     Raises:
         ValueError: the page has no section for them.
     """
-    page = docs / PAGE
-    text = page.read_text("utf-8")
-    before, rest = text.split(section.begin)
-    _, after = rest.split(section.end)
-    parts = [section.begin, describe_machine(kubectl)]
+    parts = [describe_machine(kubectl)]
     for table in tables:
         file = _PLOT.format(section=section.name, key=table.key)
         _plot(table, docs / file)
         parts += [table.text(), f"![{table.title}]({file})"]
-    page.write_text(before + "\n\n".join([*parts, section.end]) + after, "utf-8")
+    section.write(docs, parts)
 
 
 def report_tables(

@@ -18,7 +18,8 @@ from rich.console import Console
 from bench.accounts import read_accounts, read_url
 from bench.command import EPILOG, NOT_RUN, add_json, between, run_measurement
 from bench.errors import BenchError
-from bench.start_report import Row, Section, Table, report_tables
+from bench.page import Section
+from bench.start_report import Row, Table, report_tables
 from bench.visit import LIMIT_S, PAGE_EVERY_S, await_app, visit
 from demo.jobs import caption, terminate_labelled
 from demo.kubectl import Kubectl
@@ -26,7 +27,7 @@ from demo.target import choose_target
 from kns.client import Client, JobEntry
 
 MAX_ROUNDS = 100
-WAKE = Section("wake", "wake")
+WAKE = Section("wake")
 _CALM_S = 5.0  # between falling asleep and the visit, and after it: the host still removes pods
 _WAITING = 503  # of kns's page before the app
 _ASLEEP = "asleep"  # `job_substatus_text` of a job that sleeps

@@ -8,7 +8,7 @@ import pytest
 from bench.figures import Figures
 from bench.posit import main
 from bench.posit_finished import Finished
-from bench.posit_report import BEGIN, END, Goals, Result, write_section, write_tables
+from bench.posit_report import SECTION, Goals, Result, write_section, write_tables
 
 QUICK = Figures(1.0, 2.0, 3.0, 4.0)
 RESULT = Result(
@@ -51,7 +51,7 @@ def test_a_missed_goal_is_named(missed: Result, said: str) -> None:
 
 def test_the_section_of_the_page_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
+    page.write_text(f"before\n\n{SECTION.begin}\n\nold\n\n{SECTION.end}\n\nafter\n")
     for _ in range(2):
         write_section(tmp_path, RESULT)
     text = page.read_text()
