@@ -197,10 +197,7 @@ def _describe_run() -> str:
 
 def _plot_cost(result: Result, file: Path) -> None:
     """Processor time and memory for each job over the number of live jobs: flat lines are the goal."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     levels = [level for level in result.levels if level.poisson.lives and level.idle.seconds]
     live = [level.live for level in levels]
@@ -209,22 +206,19 @@ def _plot_cost(result: Result, file: Path) -> None:
         "ms of kns for an idle job in a minute": [_per_idle(level.idle) * 1000 for level in levels],
         "KiB of kns for a live job": [(level.memory_mib - result.empty_mib) * 1024 / level.live for level in levels],
     }
-    figure, axes = plt.subplots(1, len(values), figsize=(12, 3), layout="constrained")
+    figure = Figure(figsize=(12, 3), layout="constrained")
+    axes = figure.subplots(1, len(values))
     for axis, (name, points) in zip(axes, values.items(), strict=True):
         axis.plot(live, points, marker="o")
         axis.set_ylim(bottom=0)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("live jobs")
     figure.savefig(file, dpi=100, metadata={"Software": None})
-    plt.close(figure)
 
 
 def _plot_spans(result: Result, file: Path) -> None:
     """Median to p99 of each span."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     rows = [
         (f"{name}: {span}", Figures.of(spans_ms[span]))
@@ -232,7 +226,8 @@ def _plot_spans(result: Result, file: Path) -> None:
         for span in SPANS
         if spans_ms.get(span)
     ]
-    figure, axes = plt.subplots(figsize=(8, 1 + 0.22 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.22 * len(rows)), layout="constrained")
+    axes = figure.subplots()
     for index, (_, found) in enumerate(rows):
         axes.plot([found.median_ms / 1000, found.p99_ms / 1000], [index, index], color="tab:blue")
         axes.plot([found.median_ms / 1000], [index], marker="o", color="tab:blue")
@@ -241,4 +236,3 @@ def _plot_spans(result: Result, file: Path) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("s, median to p99")
     figure.savefig(file, dpi=100, metadata={"Software": None})
-    plt.close(figure)

@@ -197,13 +197,11 @@ def describe_machine(kubectl: Kubectl) -> str:
 
 def _plot(table: Table, file: Path) -> None:
     """Bars of the medians, with the range."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     height = 0.8 / len(table.chains)
-    figure, axes = plt.subplots(figsize=(8, 1 + 0.3 * len(table.rows) * len(table.chains)), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.3 * len(table.rows) * len(table.chains)), layout="constrained")
+    axes = figure.subplots()
     for offset, chain in enumerate(table.chains):
         rows = [(index, row.values.get(chain) or ()) for index, row in enumerate(table.rows)]
         shown = [(index, values) for index, values in rows if values]
@@ -219,7 +217,6 @@ def _plot(table: Table, file: Path) -> None:
     axes.set_title(table.title)
     axes.legend()
     figure.savefig(file, dpi=100, metadata={"Software": None})
-    plt.close(figure)
 
 
 def _line(cells: Sequence[str]) -> str:
