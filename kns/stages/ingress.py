@@ -53,11 +53,10 @@ _LOST_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Why the target cannot be exposed now. `end` is the job's reason if the problem lasts too long."""
+    """Why the target cannot be exposed now."""
 
     reason: Reason
     message: str
-    end: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +100,18 @@ def ahead(ctx: Context) -> Outcome:
 def _expose(ctx: Context, target: Target, address: JobAddress) -> Outcome:
     found = _find_holder(ctx, address) or _lead_to(ctx, target, _read_services(ctx, target))
     front = found if isinstance(found, _Problem) else _apply_front(ctx, address)
-    if not isinstance(front, _Problem):
-        said = _join(str(found), front)
-        return Done(said, url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
-    problem = front
+    if isinstance(front, _Problem):
+        return _wait_or_fail(ctx, front)
+    return Done(_join(str(found), front), url=address.url, address=address.host, requeue_after_s=_FOLLOW_AFTER_S)
+
+
+def _wait_or_fail(ctx: Context, problem: _Problem) -> Outcome:
     deployed = ctx.job.status.condition(ConditionType.DEPLOYED)
     since = deployed.last_transition_time if deployed and deployed.is_true else ctx.now
     waited_s, limit_s = ctx.elapsed_since(since) / timedelta(seconds=1), ctx.site.target_limit_s
     if waited_s >= limit_s:
-        return Failed(problem.end, f"{problem.message}, {limit_s} s after the deployment")
+        reason = Reason.TARGET_NOT_FOUND if problem.reason is Reason.NO_TARGET else problem.reason
+        return Failed(reason, f"{problem.message}, {limit_s} s after the deployment")
     after_s = growing_delay_s(waited_s, first_s=_FIRST_LOOK_AFTER_S, longest_s=_REQUEUE_AFTER_S)
     return Wait(after_s, problem.reason, problem.message)
 
@@ -154,10 +156,10 @@ def _lead_to(ctx: Context, target: Target, services: _Services) -> _Problem | st
     cluster, copy, found = ctx.world.cluster, services.copy, services.ours
     what = f"target Service {target.service_namespace}/{target.service_name}"
     if copy is None:
-        return _Problem(Reason.NO_TARGET, f"{what} is not in the virtual cluster", Reason.TARGET_NOT_FOUND)
+        return _Problem(Reason.NO_TARGET, f"{what} is not in the virtual cluster")
     unfit = explain_unfit(target, copy)
     if unfit is not None:
-        return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}", Reason.TARGET_UNFIT)
+        return _Problem(Reason.TARGET_UNFIT, f"{what} {unfit}")
     wanted = stamp(build_target_service(ctx.location, target, copy))
     if not is_target_service(found, wanted):
         if found is not None and blocks_apply(found):
@@ -274,7 +276,7 @@ def _apply_routes(
 
 
 def _refuse(message: str) -> _Problem:
-    return _Problem(Reason.ROUTE_NOT_ACCEPTED, message, Reason.ROUTE_NOT_ACCEPTED)
+    return _Problem(Reason.ROUTE_NOT_ACCEPTED, message)
 
 
 def _apply_changed(ctx: Context, kind: Kind, obj: Object) -> tuple[Object, str]:
@@ -320,5 +322,5 @@ def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:
     for route in routes:
         holder = route["metadata"]["namespace"]
         if holder != ctx.namespace:
-            return _Problem(Reason.ADDRESS_TAKEN, f"{address.url} is the address of {holder}", Reason.ADDRESS_TAKEN)
+            return _Problem(Reason.ADDRESS_TAKEN, f"{address.url} is the address of {holder}")
     return None
