@@ -239,7 +239,7 @@ class KubeCluster:
         write, and the whole stage would be repeated. A read of something that only this role allows tells.
         """
         with suppress(ForbiddenError):  # the next write says so, too
-            retry_while_forbidden(lambda: self.read(Kind.SECRET, namespace, names.PULL_SECRET))
+            retry_while_forbidden(self.read)(Kind.SECRET, namespace, names.PULL_SECRET)
 
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, version: str | None = None

@@ -66,11 +66,12 @@ class JobNumbers:
         Allot `count` numbers. If the host does not answer, all waiting threads fail at once, not one after the other.
         """
         try:
-            first = retry_on_conflict(lambda: self._take(count))
+            first = self._take(count)
         except KnsError as error:
             return [type(error)(str(error)) for _ in range(count)]
         return range(first, first + count)
 
+    @retry_on_conflict
     def _take(self, count: int) -> int:
         """
         Compare and swap. Returns the first of `count` numbers. The last answer is cached, so usually this is one call.

@@ -232,17 +232,40 @@ class KubeRecords:
                 self._inputs.discard(number)
         return job
 
+    @retry_on_conflict
     def request_stop(self, job: Job, reason: StopReason) -> None:
-        retry_on_conflict(lambda: self._write_stop(job, reason))
+        """
+        Decide on the stored record, not on the cached one, because two replicas may receive requests at the same time.
+        """
+        stored = self._read_stored(job)
+        overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
+        if stored.is_ended or not (stored.stop_reason is None or overrides):
+            return
+        spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
+        self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
 
+    @retry_on_conflict
     def extend_walltime(self, job: Job, walltime_s: int) -> None:
-        retry_on_conflict(lambda: self._write_walltime(job, walltime_s))
+        stored = self._read_stored(job)
+        if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
+            return
+        self._write_spec(stored, "extendedWalltimeS", walltime_s)
 
+    @retry_on_conflict
     def set_keep(self, job: Job, *, keep: bool) -> None:
-        retry_on_conflict(lambda: self._write_keep(job, keep=keep))
+        """Decide on the stored record: of a job that has ended meanwhile, a part may be removed already."""
+        stored = self._read_stored(job)
+        if (keep and stored.is_ended) or bool(stored.spec.keep) is keep:
+            return
+        self._write_spec(stored, "keep", keep)
 
+    @retry_on_conflict
     def set_sleep(self, job: Job, *, asleep: bool) -> None:
-        retry_on_conflict(lambda: self._write_sleep(job, asleep=asleep))
+        """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
+        stored = self._read_stored(job)
+        if stored.is_ended or stored.stop_reason is not None or bool(stored.spec.sleep) is asleep:
+            return
+        self._write_spec(stored, "sleep", asleep)
 
     # --- RecordAuthority
 
@@ -358,37 +381,6 @@ class KubeRecords:
         )
         self._cache.put(stored)
         return stored
-
-    def _write_stop(self, job: Job, reason: StopReason) -> None:
-        """
-        Decide on the stored record, not on the cached one, because two replicas may receive requests at the same time.
-        """
-        stored = self._read_stored(job)
-        overrides = reason is StopReason.TERMINATE and stored.stop_reason is StopReason.SHUTDOWN
-        if stored.is_ended or not (stored.stop_reason is None or overrides):
-            return
-        spec = {"desiredState": DesiredState.STOPPED.value, "stopReason": reason.value}
-        self._patch(stored, {"metadata": {"resourceVersion": stored.resource_version}, "spec": spec})
-
-    def _write_walltime(self, job: Job, walltime_s: int) -> None:
-        stored = self._read_stored(job)
-        if stored.is_ended or stored.stop_reason is not None or (stored.walltime_s or 0) >= walltime_s:
-            return
-        self._write_spec(stored, "extendedWalltimeS", walltime_s)
-
-    def _write_keep(self, job: Job, *, keep: bool) -> None:
-        """Decide on the stored record: of a job that has ended meanwhile, a part may be removed already."""
-        stored = self._read_stored(job)
-        if (keep and stored.is_ended) or bool(stored.spec.keep) is keep:
-            return
-        self._write_spec(stored, "keep", keep)
-
-    def _write_sleep(self, job: Job, *, asleep: bool) -> None:
-        """Decide on the stored record: two replicas may be asked to wake a job at the same time."""
-        stored = self._read_stored(job)
-        if stored.is_ended or stored.stop_reason is not None or bool(stored.spec.sleep) is asleep:
-            return
-        self._write_spec(stored, "sleep", asleep)
 
     def _read_stored(self, job: Job) -> Job:
         """The record of a job from the API server itself. The cache gets it, too."""
