@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from testbed import layout, machine, modules, paths
+from testbed import layout, modules, paths
 from testbed.commands import run_long
 
 KUBE_VERSION = (
@@ -175,13 +175,6 @@ def build(go: pathlib.Path, batch: Sequence[Binary], packages: int, tick: Callab
         target.parent.mkdir(parents=True, exist_ok=True)
         (drafts / _output(binary)).replace(target)
     drafts.rmdir()
-
-
-def toolchain(tick: Callable[[str], None]) -> pathlib.Path:
-    """
-    The Go command, installed into the cache if the machine has none that is new enough.
-    """
-    return machine.ensure_go(tick)
 
 
 def _environment(batch: Sequence[Binary]) -> dict[str, str]:

@@ -154,12 +154,12 @@ def _up_steps(tasks: background.Tasks, *, taint: bool) -> list[tuple[str, Work]]
         ("certificates and configuration", _configure),
         _part_step("registry"),
         ("programs of the testbed itself", lambda _: images.ensure_own_programs()),
-        ("vcluster chart", lambda step: images.ensure_chart(lambda: binaries.toolchain(step.tick))),
+        ("vcluster chart", lambda step: images.ensure_chart(lambda: machine.ensure_go(step.tick))),
         *((f"image {image.name}", functools.partial(_image, image)) for image in images.IMAGES),
         (f"image {images.BASE_IMAGE}", base_image),
         *(_part_step(part.name) for part in parts.PARTS if part.name != "registry"),
         ("node", lambda step: addons.wait_for_node(step.tick, taint=taint)),
-        ("Gateway API", lambda step: addons.ensure_gateway_api(lambda: binaries.toolchain(step.tick))),
+        ("Gateway API", lambda step: addons.ensure_gateway_api(lambda: machine.ensure_go(step.tick))),
         ("addon manifests", _apply_addons),
         *((f"addon {name}", functools.partial(_addon, name)) for name in addons.ADDONS),
     ]
@@ -182,7 +182,7 @@ def _binary_steps(tasks: background.Tasks) -> list[tuple[str, Work]]:
     downloads: dict[str, background.Task[int]] = {}
 
     def start_downloads(step: Step) -> str:
-        go = binaries.toolchain(step.tick)
+        go = machine.ensure_go(step.tick)
         modules.ensure(go)
         for batch in batches:
             label = f"Go modules of {batch[0].batch}"
@@ -191,7 +191,7 @@ def _binary_steps(tasks: background.Tasks) -> list[tuple[str, Work]]:
 
     def build(batch: list[binaries.Binary], step: Step) -> str:
         packages = background.wait(downloads[batch[0].batch], lambda _: step.tick("downloading Go modules"))
-        binaries.build(binaries.toolchain(step.tick), batch, packages, step.tick)
+        binaries.build(machine.ensure_go(step.tick), batch, packages, step.tick)
         return "built"
 
     return [
