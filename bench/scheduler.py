@@ -32,11 +32,6 @@ class Replica:
         return self.samples.get((name, tuple(sorted(labels.items()))), 0.0)
 
     @property
-    def leads(self) -> bool:
-        """Whether this replica reconciles."""
-        return self.value("kns_leader") == 1
-
-    @property
     def memory_kib(self) -> float:
         """Resident memory."""
         return self.value("process_resident_memory_bytes") / 1024

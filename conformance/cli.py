@@ -33,6 +33,7 @@ _INSTALLED = ("kns", "init-image", "manifests")
 MAX_MINUTES = 1440
 _PART = 30  # tests; each start of ginkgo takes some seconds
 _LEAST_S = 60.0  # with less time left, no further portion starts
+_TICK_S = 10.0  # between two lines about one long step
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +221,12 @@ def _report(plan: Plan, results: Mapping[str, Result], screen: Screen) -> int:
     return OK if summary.is_as_declared else NOT_AS_DECLARED
 
 
-def _ticker(screen: Screen, every_s: float = 10.0) -> Callable[[str], None]:
+def _ticker(screen: Screen) -> Callable[[str], None]:
     """Say what a long step does, from time to time."""
     spoke = [time.monotonic()]
 
     def tick(detail: str) -> None:
-        if time.monotonic() - spoke[0] >= every_s:
+        if time.monotonic() - spoke[0] >= _TICK_S:
             spoke[0] = time.monotonic()
             screen.step(f"... {detail}")
 

@@ -40,10 +40,10 @@ class Recipe:
     files: Mapping[str, str]
 
 
-def _page(name: str, tag: str) -> Recipe:
+def _page(name: str) -> Recipe:
     html = f"test/images/{name}/html"
     files = {f"html/{file}": f"{html}/{file}" for file in (f"{name}.jpg", "data.json")}
-    return Recipe((f"{_E2E}/{name}:{tag}",), "page", {"agnhost": "agnhost", **files})
+    return Recipe((f"{_E2E}/{name}:1.8",), "page", {"agnhost": "agnhost", **files})
 
 
 _PORTER = "test/images/agnhost/porter"
@@ -59,8 +59,8 @@ BUILT: tuple[Recipe, ...] = (
     Recipe((f"{_E2E}/glibc-dns-testing:2.0.0",), "dns", {}),
     Recipe((f"{_E2E}/nonewprivs:1.4",), "nonewprivs", {"nonewprivs": "nonewprivs"}),
     Recipe((f"{_E2E}/sample-apiserver:1.29.2",), "sample-apiserver", {"sample-apiserver": "sample-apiserver"}),
-    _page("nautilus", "1.8"),
-    _page("kitten", "1.8"),
+    _page("nautilus"),
+    _page("kitten"),
 )
 
 

@@ -74,12 +74,12 @@ def _is_current(identity: processes.Identity, argv: list[str]) -> bool:
     return identity.exe == os.path.realpath(argv[0]) and processes.argv_of(identity.pid) == argv
 
 
-def log_tail(name: str, lines: int = 15) -> str:
+def log_tail(name: str) -> str:
     """
     The end of a part's log, for the end of a message.
     """
     log = paths.LOGS / f"{name}.log"
-    return f"\n--- end of {log}\n{tail(log, lines)}"
+    return f"\n--- end of {log}\n{tail(log, 15)}"
 
 
 def _pki(name: str) -> str:

@@ -75,7 +75,7 @@ def test_a_replaced_pod_is_no_measurement() -> None:
 
 def test_only_pods_that_stay_are_asked() -> None:
     (replica,) = read_replicas(_Pods())  # type: ignore[arg-type]  # stands in for kubectl
-    assert (replica.pod, replica.leads) == ("b", True)
+    assert (replica.pod, replica.value("kns_leader")) == ("b", 1)
 
 
 def test_memory_is_the_process_own() -> None:
