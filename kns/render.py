@@ -261,9 +261,7 @@ def _build_front(draft: Draft) -> Iterator[Object]:
     if gateway is None:
         settings = draft.site.ingress
         yield stamp(
-            build_ingress(
-                location, address=address, service=names.TARGET, port=PORT, settings=settings, shell=draft.shell
-            )
+            build_ingress(location, address=address, service=names.TARGET, settings=settings, shell=draft.shell)
         )
         return
     route = build_http_route(

@@ -8,6 +8,7 @@ from kns.model import names
 from kns.model.job.location import Location
 from kns.model.site import IngressSettings, JobAddress
 from kns.objects.labels import build_meta
+from kns.objects.target import PORT
 
 SHELL_PORT = 80
 _OWN_SERVICES = frozenset({names.TARGET, names.SHELL, names.WAKE})
@@ -19,19 +20,18 @@ def build_ingress(
     *,
     address: JobAddress,
     service: str,
-    port: int,
     settings: IngressSettings,
     shell: JobAddress | None = None,
     shell_service: str = names.SHELL,
 ) -> dict[str, Any]:
     """
-    Route `address` to `port` of `service`, and `shell`, the web shell's address, to the shell's Service.
+    Route `address` to `service`, and `shell`, the web shell's address, to the shell's Service.
 
     The path is not stripped. Without a class the host's default class applies. The administrator's annotations override
     all others. The shell is a second path of the same Ingress, because some controllers allow only one Ingress per host
     name, and because both then share one certificate.
     """
-    paths = [_build_path(address.path, service, port)]
+    paths = [_build_path(address.path, service, PORT)]
     services = [service]
     if shell is not None:
         paths.append(_build_path(shell.path, shell_service, SHELL_PORT))

@@ -221,7 +221,6 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
         ctx.location,
         address=address,
         service=target,
-        port=PORT,
         settings=ctx.site.ingress,
         shell=shell_address,
         shell_service=behind_shell,

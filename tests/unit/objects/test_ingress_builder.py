@@ -24,7 +24,6 @@ def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, An
         a_location(),
         address=address,
         service="web-x-default-x-kns-job-7",
-        port=8080,
         settings=IngressSettings(**settings),
     )
 
@@ -54,7 +53,7 @@ def an_ingress(address: JobAddress = SUBDOMAIN, **settings: Any) -> dict[str, An
 )
 def test_ingress_forms(address: JobAddress, host: str, path: str) -> None:
     """Contract E.6. Without settings there is no class, annotation or TLS block, so the controller's defaults apply."""
-    backend = {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 8080}}}
+    backend = {"service": {"name": "web-x-default-x-kns-job-7", "port": {"number": 80}}}
     rule = {"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}}
     assert an_ingress(address) == {
         "apiVersion": "networking.k8s.io/v1",

@@ -144,14 +144,14 @@ def test_one_ingress_leads_to_app_and_shell() -> None:
     """One Ingress, so one certificate. The nginx annotation names both Services, for websockets."""
     app = JobAddress("jobs.example.org", "/7", "https://jobs.example.org/7")
     settings = IngressSettings(ingress_class="nginx", cert_issuer="ca")
-    ingress = build_ingress(a_location(), address=app, service="web", port=8080, settings=settings, shell=ADDRESS)
+    ingress = build_ingress(a_location(), address=app, service="web", settings=settings, shell=ADDRESS)
     (rule,) = ingress["spec"]["rules"]
     assert rule == {
         "host": "jobs.example.org",
         "http": {
             "paths": [
                 {"path": path, "pathType": "Prefix", "backend": {"service": {"name": name, "port": {"number": port}}}}
-                for path, name, port in (("/7", "web", 8080), ("/7/gotty-shell", "kns-shell", 80))
+                for path, name, port in (("/7", "web", 80), ("/7/gotty-shell", "kns-shell", 80))
             ]
         },
     }
