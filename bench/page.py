@@ -1,4 +1,4 @@
-"""The sections of docs/performance.md, each of which one measurement replaces."""
+"""The tables of docs/performance.md, and its sections, each of which one measurement replaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,3 +32,16 @@ class Section:
         before, rest = page.read_text("utf-8").split(self.begin)
         _, after = rest.split(self.end)
         page.write_text(before + "\n\n".join([self.begin, *parts, self.end]) + after, "utf-8")
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """
+    A table in Markdown. The first row is the head.
+
+    >>> print(format_table([("span", "p50"), ("ready", "1 s")]))
+    | span | p50 |
+    | --- | --- |
+    | ready | 1 s |
+    """
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rest))

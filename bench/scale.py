@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_section(ROOT / "docs", tables, result)
     return report(
         result,
-        show=lambda _: console.print("\n\n".join(table.text() for table in tables), markup=False, soft_wrap=True),
+        show=lambda _: console.print("\n\n".join(tables), markup=False, soft_wrap=True),
         to_json=to_json,
         file=options.json,
         is_whole=result.is_whole,

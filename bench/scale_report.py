@@ -3,12 +3,11 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import Figures
-from bench.page import Section
+from bench.page import Section, format_table
 from bench.scale_audit import READS, WRITES
 from bench.scale_result import Phase, Result
 
@@ -16,22 +15,11 @@ SECTION = Section("scale")
 SPANS = ("create-ack", "accepted", "ready", "gone")
 _MOST_KINDS = 50
 _PLOTS = {"cost": "performance-scale-cost.png", "spans": "performance-scale-spans.png"}
+_Rows = Sequence[tuple[str, ...]]  # of a table; the first is the head
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of texts. The first row is the head."""
-
-    rows: tuple[tuple[str, ...], ...]
-
-    def text(self) -> str:
-        """The table in Markdown."""
-        head, *rest = self.rows
-        return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rest))
-
-
-def build_tables(result: Result) -> list[Grid]:
-    """The tables that have figures."""
+def build_tables(result: Result) -> list[str]:
+    """The tables that have figures, in Markdown."""
     phases = [*result.phases.values()]
     tables = [
         _tabulate_spans(result),
@@ -40,10 +28,10 @@ def build_tables(result: Result) -> list[Grid]:
         _tabulate_requests(result),
         _tabulate_engine(result),
     ]
-    return [table for table in tables if len(table.rows) > 1]
+    return [format_table(rows) for rows in tables if len(rows) > 1]
 
 
-def _tabulate_spans(result: Result) -> Grid:
+def _tabulate_spans(result: Result) -> _Rows:
     rows: list[tuple[str, ...]] = [("span", "when", "p50", "p90", "p99", "n")]
     for span in SPANS:
         for name, spans_ms in _list_spans(result):
@@ -52,7 +40,7 @@ def _tabulate_spans(result: Result) -> Grid:
                 found = Figures.of(times_ms)
                 shown = (format_span(value) for value in (found.median_ms, found.p90_ms, found.p99_ms))
                 rows.append((span, name, *shown, str(len(times_ms))))
-    return Grid(tuple(rows))
+    return rows
 
 
 def _list_spans(result: Result) -> list[tuple[str, Mapping[str, Sequence[float]]]]:
@@ -72,11 +60,11 @@ def format_span(value_ms: float) -> str:
     return f"{value_ms:.0f} ms" if value_ms < 1000 else f"{value_ms / 1000:.1f} s"
 
 
-def _tabulate_levels(result: Result) -> Grid:
+def _tabulate_levels(result: Result) -> _Rows:
     """One column per level."""
     levels = result.levels
     if not levels:
-        return Grid(((),))
+        return []
 
     def of_idle(phase: Phase, verbs: Sequence[str]) -> str:
         count = sum(number for (verb, _), number in phase.requests.by_kind.items() if verb in verbs)
@@ -101,7 +89,7 @@ def _tabulate_levels(result: Result) -> Grid:
     for what in ("reads", "writes"):
         rows.append((f"{what} for a whole life", *(_per_life(level.poisson, what) for level in levels)))
     rows.append(("processor time of kns for a whole life", *(_cpu_per_life(level.poisson, "kns") for level in levels)))
-    return Grid(tuple(rows))
+    return rows
 
 
 def _per_idle(phase: Phase) -> float:
@@ -116,7 +104,7 @@ def _cpu_per_life(phase: Phase, program: str) -> str:
     return f"{phase.cpu_s[program] / phase.lives * 1000:.0f} ms" if phase.lives else "-"
 
 
-def _tabulate_lives(phases: Sequence[Phase]) -> Grid:
+def _tabulate_lives(phases: Sequence[Phase]) -> _Rows:
     """What each program spends on one job, by phase."""
     programs = sorted({program for phase in phases for program in phase.cpu_s})
     rows = [
@@ -127,10 +115,10 @@ def _tabulate_lives(phases: Sequence[Phase]) -> Grid:
         counts = (phase.requests.reads, phase.requests.writes, phase.reconciles)
         each = (f"{count / phase.lives:.1f}" for count in counts)
         rows.append((phase.name, str(phase.lives), f"{phase.lives / phase.seconds:.2f}", *each, *spent))
-    return Grid(tuple(rows))
+    return rows
 
 
-def _tabulate_requests(result: Result) -> Grid:
+def _tabulate_requests(result: Result) -> _Rows:
     """Requests for a whole life by verb and resource, of kns and of the yardstick's controllers."""
     lives = result.phases.get("drain") or (result.levels[-1].poisson if result.levels else None)
     rows: list[tuple[str, ...]] = [("request for a whole life", "kns", "controllers, for a batch/v1 Job")]
@@ -142,7 +130,7 @@ def _tabulate_requests(result: Result) -> Grid:
         jobs, requests = result.yardstick.jobs, result.yardstick.requests
         theirs = {kind: count / jobs for kind, count in requests.by_kind.items()}
     if not own and not theirs:
-        return Grid((rows[0],))
+        return []
     for name, verbs in (("all reads", READS), ("all writes", WRITES)):
         sums = [sum(value for (verb, _), value in part.items() if verb in verbs) for part in (own, theirs)]
         rows.append((name, *(f"{value:.1f}" for value in sums)))
@@ -151,32 +139,30 @@ def _tabulate_requests(result: Result) -> Grid:
     )
     for kind in [kind for kind in kinds if max(own.get(kind, 0.0), theirs.get(kind, 0.0)) >= 0.05][:_MOST_KINDS]:
         rows.append((" ".join(kind), f"{own.get(kind, 0.0):.2f}", f"{theirs.get(kind, 0.0):.2f}"))
-    return Grid(tuple(rows))
+    return rows
 
 
-def _tabulate_engine(result: Result) -> Grid:
+def _tabulate_engine(result: Result) -> _Rows:
     engine = result.engine
     if engine is None:
-        return Grid(((),))
-    return Grid(
-        (
-            ("the engine alone", ""),
-            ("lives a second", f"{engine.lives_per_s:.0f}"),
-            ("processor time for a life", f"{engine.seconds / engine.lives * 1000:.1f} ms"),
-            ("reconciles for a life", f"{engine.reconciles / engine.lives:.1f}"),
-            ("calls to the outside for a life", f"{engine.calls / engine.lives:.1f}"),
-        )
-    )
+        return []
+    return [
+        ("the engine alone", ""),
+        ("lives a second", f"{engine.lives_per_s:.0f}"),
+        ("processor time for a life", f"{engine.seconds / engine.lives * 1000:.1f} ms"),
+        ("reconciles for a life", f"{engine.reconciles / engine.lives:.1f}"),
+        ("calls to the outside for a life", f"{engine.calls / engine.lives:.1f}"),
+    ]
 
 
-def write_section(docs: Path, tables: Sequence[Grid], result: Result) -> None:
+def write_section(docs: Path, tables: Sequence[str], result: Result) -> None:
     """
     Replace the figures in docs/performance.md, and the plots beside it.
 
     Raises:
         ValueError: the page has no section for them.
     """
-    parts = [_describe_run(), *(table.text() for table in tables)]
+    parts = [_describe_run(), *tables]
     if result.levels:
         _plot_cost(result, docs / _PLOTS["cost"])
         parts.append(f"![cost of a job by the number of live jobs]({_PLOTS['cost']})")

@@ -1,4 +1,4 @@
-"""The tables and plots of `bench.start`, and their section of docs/performance.md."""
+"""The tables and plots of `bench.start`, `bench.claims` and `bench.wake`, and their sections of docs/performance.md."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from rich.console import Console
 from bench.chains import Start
 from bench.command import report
 from bench.idle import Idle
-from bench.page import Section
+from bench.page import Section, format_table
 from demo.kubectl import Kubectl
 from demo.target import ROOT
 
@@ -64,11 +64,11 @@ class Table:
     def text(self) -> str:
         """The table in Markdown."""
         head = [self.title, *self.chains, *(["ratio"] if len(self.chains) == 2 else [])]
-        lines = [_line(head), _line(["---"] * len(head))]
+        rows = [head]
         for row in self.rows:
             cells = [format_values(row.values.get(chain, ()), self.unit) for chain in self.chains]
-            lines.append(_line([row.name, *cells, *self._ratio(row)]))
-        return "\n".join(lines)
+            rows.append([row.name, *cells, *self._ratio(row)])
+        return format_table(rows)
 
     def _ratio(self, row: Row) -> list[str]:
         if len(self.chains) != 2:
@@ -217,7 +217,3 @@ def _plot(table: Table, file: Path) -> None:
     axes.set_title(table.title)
     axes.legend()
     figure.savefig(file, dpi=100, metadata={"Software": None})
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

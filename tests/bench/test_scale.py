@@ -93,7 +93,7 @@ def a_result() -> Result:
 
 
 def test_the_tables_have_figures_for_one_job() -> None:
-    text = "\n".join(table.text() for table in build_tables(a_result()))
+    text = "\n".join(build_tables(a_result()))
     for row in (
         "| ready | arrivals, 10 live | 1.0 s | 3.0 s | 3.0 s | 2 |",
         "| gone | 2 batch/v1 Jobs at once | 10 ms | 20 ms | 20 ms | 2 |",
