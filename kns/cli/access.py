@@ -78,9 +78,7 @@ class Access:
         return {**self.environ, **kept, "KUBECONFIG": str(file), "KNS_JOB": str(number)}
 
 
-def find_access(
-    session: Session, kubeconfig: str | None, context: str | None, *, gateway: bool | None = None
-) -> Access:
+def find_access(session: Session, kubeconfig: str | None, context: str | None, *, gateway: bool | None) -> Access:
     """
     Raises:
         CommandError: there is no kubectl, or the options contradict each other.

@@ -138,11 +138,11 @@ def find_screen(ctx: typer.Context, output: Format | None) -> Screen:
 def open_session(
     ctx: typer.Context,
     *,
-    profile: str | None = None,
-    url: str | None = None,
-    output: Format | None = None,
-    color: bool = True,
-    quiet: bool = False,
+    profile: str | None,
+    url: str | None,
+    output: Format | None,
+    color: bool,
+    quiet: bool,
 ) -> Session:
     """The session of this run. Tests pass their surroundings as the context's object."""
     surroundings = ctx.obj if isinstance(ctx.obj, Surroundings) else Surroundings()

@@ -283,7 +283,7 @@ class Site:
         """The images of kns that jobs run."""
         return (self.init_image, self.shell_image) if self.shell_image else (self.init_image,)
 
-    def job_address(self, number: int, nested: NestedKubernetes, *, url: str | None = None) -> JobAddress | None:
+    def job_address(self, number: int, nested: NestedKubernetes, *, url: str | None) -> JobAddress | None:
         """
         The address of a job; None if it has no target or there is no jobs domain.
 

@@ -22,7 +22,7 @@ _MOST_READ = 200  # characters of a user or a name; normalization needs quadrati
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
 
 
-def generate_name(name: str, user: str = "") -> str:
+def generate_name(name: str, user: str) -> str:
     """
     The `generateName` of a job's objects: a DNS label with a dash at the end, for any user and job name.
 

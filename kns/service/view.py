@@ -43,7 +43,7 @@ class Connection:
 
 
 def list_own_jobs(
-    ports: ServicePorts, user: User, *, live: bool, ended: bool, label: str | None = None, exact: bool = False
+    ports: ServicePorts, user: User, *, live: bool, ended: bool, label: str | None, exact: bool
 ) -> Iterator[Job]:
     """
     The user's jobs, oldest first, with at most the newest `MAX_ENDED` ended ones. Each is read when it is asked for.
@@ -70,7 +70,7 @@ def list_team_jobs(ports: ServicePorts, user: User, *, live: bool, ended: bool) 
 
 
 def list_newest(
-    ports: ServicePorts, user: User, *, live: bool, team: bool = False, label: str | None = None, start: int, most: int
+    ports: ServicePorts, user: User, *, live: bool, team: bool, label: str | None, start: int, most: int
 ) -> tuple[list[Job], bool]:
     """
     A part of the user's live or ended jobs, newest first, and whether older ones follow. Only jobs up to the end of the

@@ -67,7 +67,7 @@ def table_rules(scope: str, *rows: KindRow) -> Rules:
     return dict(rules)
 
 
-def check_rights(asker: Asker, *, lists_nodes: bool = False) -> Iterator[Finding]:
+def check_rights(asker: Asker, *, lists_nodes: bool) -> Iterator[Finding]:
     """
     Check each right in the cluster and in the system namespace. `check_roles` checks those in job namespaces.
     `lists_nodes`: the settings require that kns may list nodes, too.

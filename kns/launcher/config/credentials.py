@@ -82,7 +82,7 @@ def check_token_file(path: Path, account: Account | None, *, becomes: bool = Fal
         return str(error), ""
 
 
-def check_secret_file(path: Path, account: Account | None, *, becomes: bool = False) -> tuple[str, str]:
+def check_secret_file(path: Path, account: Account | None, *, becomes: bool) -> tuple[str, str]:
     """As `check_token_file`, for a file with another secret than a token. Its content is not looked at."""
     try:
         status = path.stat()

@@ -75,7 +75,7 @@ def _find_problems_of(container: Mapping[str, Any]) -> Iterator[str]:
         yield "its container is privileged"
 
 
-def choose_machine(obj: Object, machines: Mapping[str, Mapping[str, Any]], *, wanted: str = "") -> str:
+def choose_machine(obj: Object, machines: Mapping[str, Mapping[str, Any]], *, wanted: str) -> str:
     """
     The machine of kns: `wanted`, else the smallest that holds what the job's containers may use.
 

@@ -144,7 +144,7 @@ def _having(resource: str) -> list[tuple[str, Resources]]:
     return [(name, container) for name, container in _CONTAINERS.items() if resource in container["requests"]]
 
 
-def overhead(part: str, resource: str, *, shell: bool = False) -> list[Any]:
+def overhead(part: str, resource: str, *, shell: bool) -> list[Any]:
     """The quantities of `resource` in each pod of kns in a job. `part` is `requests` or `limits`."""
     return [pod[part][resource] for pod in (*_PODS, *([SHELL] if shell else ()))]
 
