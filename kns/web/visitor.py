@@ -24,7 +24,7 @@ from kns.service.catalog import require_admin
 from kns.service.identity import Identity
 from kns.web.errors import FORGED, UNREADABLE_FORM
 from kns.web.session import Session, SessionSigner, start_session
-from kns.web.site import PREFIX, SESSION_S, Web, WebSite
+from kns.web.site import COOKIE_S, PREFIX, SESSION_S, Web, WebSite
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 MAX_PATH = 500  # characters of an address to return to after the sign-in
@@ -259,7 +259,7 @@ def set_session(answer: Response, request: Request, site: WebSite, signer: Sessi
     answer.set_cookie(
         _name_cookie(request, site),
         signer.write(session),
-        max_age=SESSION_S,
+        max_age=COOKIE_S,
         path="/",
         secure=_is_secure(request, site),
         httponly=True,

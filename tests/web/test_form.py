@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from itsdangerous import TimestampSigner
 
 from kns.model.errors import UnavailableError
 from kns.model.job.job import Job
 from kns.web.catalog import MAX_KEPT
 from kns.web.fields import MAX_FILE_BYTES, Field, build_fields
-from kns.web.site import PREFIX
+from kns.web.site import PREFIX, SESSION_S
 from tests.builders import a_catalog, a_command, a_job, an_app, an_appdef
 from tests.web.states import APPS, PARAMETERS
 from tests.web.ui import Ui, read_page
@@ -375,6 +376,18 @@ def test_what_was_typed_is_kept_while_its_author_signs_in_again(ui: Ui) -> None:
     job = ui.api.jobs.find(int(answer.headers["location"].rpartition("/")[2]))
     assert job is not None
     assert (job.spec.label, job.spec.parameters["title"]) == ("kept", TYPED["p:title"])
+
+
+def test_what_was_typed_is_kept_when_the_time_of_a_session_is_over(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser still has the cookie then: without one, nobody could tell its owner from a stranger."""
+    browser = ui.browser("user1")
+    form, now = browser.get(FORMS), TimestampSigner.get_timestamp
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda self: now(self) + SESSION_S + 1)
+    browser.grow_older(SESSION_S + 1)
+    assert browser.get(f"{PREFIX}/jobs").headers["location"] == "/ui/sign-in?to=%2Fui%2Fjobs&ended=1"
+    ended = browser.send(form, FORMS, fill=TYPED)
+    assert ended.status_code == 401
+    assert "What you filled in is kept in this page" in ended.text
 
 
 @pytest.mark.proves("security", "fill in a victim's form, by a form of another site that meets a session that ended")

@@ -27,7 +27,7 @@ def set_cookie(browser: Browser) -> str:
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(ui: Ui) -> None:
     flags = set_cookie(ui.browser()).split("; ")
     assert flags[0].startswith("kns_session=")
-    assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"} <= set(flags)
+    assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=648000"} <= set(flags)
     assert "Secure" not in flags, "over plain HTTP a browser would refuse it"
     assert not any(flag.startswith("Domain") for flag in flags)
 

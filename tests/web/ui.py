@@ -116,6 +116,7 @@ class Browser:
     ui: Ui
     cookies: dict[str, str] = field(default_factory=dict)
     host: str = HOST
+    left_s: dict[str, int] = field(default_factory=dict)  # of each cookie with an age
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self._call("GET", path, **options)
@@ -134,6 +135,13 @@ class Browser:
         (form,) = [each for each in read_page(page).forms if each.action == action and each.method == "post"]
         filled = {**form.fields, **options.pop("fill", {})}
         return self.post(action, data={key: value for key, value in filled.items() if value is not None}, **options)
+
+    def grow_older(self, seconds: int) -> None:
+        """Drop the cookies whose time is over, as a browser does by itself."""
+        self.left_s = {name: left_s - seconds for name, left_s in self.left_s.items()}
+        for name in [name for name, left_s in self.left_s.items() if left_s <= 0]:
+            del self.left_s[name]
+            self.cookies.pop(name, None)
 
     def sign_in(self, user: str, *, key: str | None = None, to: str = "") -> httpx.Response:
         page = self.get("/ui/sign-in", params={"to": to} if to else None)
@@ -159,3 +167,5 @@ class Browser:
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = cookie.value
+                if cookie["max-age"]:
+                    self.left_s[name] = int(cookie["max-age"])
