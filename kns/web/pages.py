@@ -45,7 +45,7 @@ STATIC: Mapping[str, tuple[str, bytes]] = {
     name: (media, (_HERE / "static" / name).read_bytes())
     for name, media in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml"))
 }
-_ASSETS = sha256(b"".join(content for _, content in STATIC.values())).hexdigest()[:12]  # changes their addresses
+ASSETS = sha256(b"".join(content for _, content in STATIC.values())).hexdigest()[:12]  # changes their addresses
 
 _TITLES = {
     303: "Sign in",
@@ -89,7 +89,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_TEMPLATES.globals |= {"base": PREFIX, "assets": _ASSETS, "max_search": MAX_SEARCH}
+_TEMPLATES.globals |= {"base": PREFIX, "assets": ASSETS, "max_search": MAX_SEARCH}
 _TEMPLATES.filters |= {"duration": describe_duration, "since": _describe_age, "visible": choose_visible}
 
 

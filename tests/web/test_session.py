@@ -213,6 +213,15 @@ def test_every_page_forbids_foreign_content(ui: Ui) -> None:
     assert browser.get(JOBS).headers["cache-control"] == "no-store"
 
 
+def test_a_file_of_another_version_is_not_kept_at_its_address(ui: Ui) -> None:
+    """During an upgrade a page of one replica asks the other for its script, and the browser would keep that a year."""
+    browser = ui.browser("user1")
+    (script,) = re.findall(r'src="(/ui/static/page\.js\?[^"]+)"', browser.get(JOBS).text)
+    assert "immutable" in browser.get(script).headers["cache-control"]
+    for other in (f"{script}0", f"{PREFIX}/static/page.js?0123456789ab", f"{PREFIX}/static/page.js"):
+        assert browser.get(other).headers["cache-control"] == "no-cache"
+
+
 def test_the_api_takes_no_session(ui: Ui) -> None:
     """Otherwise the API, which has no form tokens, could be used from another site."""
     browser = ui.browser("user1")
