@@ -290,6 +290,32 @@ def test_a_page_is_live_again_after_a_proxy_had_no_kns(chromium: Browser, ui: Ui
         page.context.close()
 
 
+COUNT_RETRIES = """() => {
+  const [set, clear] = [window.setTimeout, window.clearTimeout];
+  window.retries = new Set();
+  let last = 0;
+  window.setTimeout = (what, ...rest) => (what === renew ? (retries.add(--last), last) : set(what, ...rest));
+  window.clearTimeout = (id) => (retries.delete(id), clear(id));
+}"""
+
+
+def test_a_page_that_gets_no_answer_plans_one_attempt_whatever_made_it_look(
+    chromium: Browser, ui: Ui, served: str
+) -> None:
+    """Each look in vain plans the next; two of them at a time would be two for the rest of the outage."""
+    page = open_page(chromium, served, ui, STATES["job-waits"])
+    await_stream(page)
+    page.evaluate(COUNT_RETRIES)
+    page.route("**/ui/jobs/7", lambda route: route.fulfill(status=502, body="bad gateway"))
+    page.evaluate("close()")
+    page.evaluate("renew()")
+    expect(page.locator("#connection")).to_contain_text("kns does not answer")
+    for _ in range(3):  # a stream that broke, a reader who comes back to the tab
+        page.evaluate("(async () => { while (renewing) await new Promise(requestAnimationFrame); await renew(); })()")
+    assert page.evaluate("retries.size") == 1
+    page.context.close()
+
+
 def test_a_page_without_a_stream_says_so(chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """kns answers, and refuses the stream: the page is as it was loaded, and its reader knows."""
     monkeypatch.setattr("kns.web.live.MAX_STREAMS_OF_USER", 0)

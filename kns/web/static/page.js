@@ -20,6 +20,7 @@ let again = false;
 let off = false; // the server refused the stream
 let over = false; // there is nothing to follow any more
 let away = 0; // the timer of a stream that broke
+let retry = 0; // the timer of the next attempt; only one, or an outage would add another with each cause to look
 
 function later() {
   return RETRY_MS * (1 + Math.random());
@@ -45,6 +46,7 @@ async function renew() {
     return;
   }
   renewing = true;
+  clearTimeout(retry);
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) {
@@ -67,7 +69,7 @@ async function renew() {
   } catch {
     off = false; // that is why the stream was refused
     show("kns does not answer. This page is not current; it tries again by itself.");
-    setTimeout(renew, later());
+    retry = setTimeout(renew, later());
   } finally {
     renewing = false;
     if (again) {
