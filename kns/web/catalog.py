@@ -207,6 +207,8 @@ def _render_form(
     refused, repeated = filled.refused, filled.repeated
     command = app.data.commands[key]
     shown = fields.build_fields(command, filled.values)
+    machines, vaults = list_fit_machines(ports, app.data, command), list_vaults(ports, member.user)
+    offers: dict[str, Any] = {"machines": machines, "vaults": vaults}
     title = f"Run {app.data.name}"
     return render_page(
         "app.html",
@@ -221,13 +223,15 @@ def _render_form(
         has_file=any(each.kind == "file" for each in shown),
         settings={**dict.fromkeys(fields.SETTINGS, ""), **filled.settings},
         default_walltime=fields.default_walltime(app.data, command),
-        machines=list_fit_machines(ports, app.data, command),
+        **offers,
         catalog_machines=ports.catalog.current().machines,
         **_describe_free(ports),
-        vaults=list_vaults(ports, member.user),
         refused=refused,
         repeated=repeated,
         left_out=fields.list_left_out(repeated, command) if repeated else (),
+        not_offered=(
+            fields.list_not_offered(repeated, shown, **offers, projects=member.user.projects) if repeated else ()
+        ),
         once=filled.once or secrets.token_hex(16),
     )
 

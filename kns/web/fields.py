@@ -7,7 +7,7 @@ learns of a mistake early; the use case decides.
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,6 +276,21 @@ def list_left_out(job: Job, command: Command) -> list[str]:
     files = {key for key, parameter in command.parameters.items() if isinstance(parameter, UploadParameter)}
     given = [key for key in command.parameters if key in large or (key in files and job.spec.parameters.get(key))]
     return [_label_of(command, key) for key in dict.fromkeys((*given, *large))]
+
+
+def list_not_offered(
+    job: Job, shown: Sequence[Field], *, machines: Mapping[str, int], vaults: Collection[str], projects: Collection[str]
+) -> list[str]:
+    """
+    The labels of the fields whose choices no longer have what a job was given. A browser chooses another value there
+    without a word. `machines` has the most nodes of each machine.
+    """
+    given, nodes = repeat_settings(job), job.spec.machine.nodes
+    offers = {"machine": machines, "vault": vaults, "project": projects}
+    labels = [key.capitalize() for key, offered in offers.items() if given[key] and given[key] not in offered]
+    if nodes > machines.get(given["machine"], nodes):
+        labels.append("How many machines")
+    return labels + [each.label for each in shown if each.kind == "select" and each.value not in each.options]
 
 
 def default_walltime(appdef: AppDef, command: Command) -> str:

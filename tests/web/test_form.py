@@ -1,12 +1,13 @@
 """The form of an app: its fields, what it submits, and how a refusal is shown."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from itsdangerous import TimestampSigner
 
 from kns.model.errors import UnavailableError
-from kns.model.job.job import Job
+from kns.model.job.job import Job, MachineChoice, VaultChoice
 from kns.web.catalog import MAX_KEPT
 from kns.web.fields import MAX_FILE_BYTES, Field, build_fields
 from kns.web.site import PREFIX, SESSION_S
@@ -224,6 +225,34 @@ def test_a_form_that_repeats_a_job_names_the_files_and_long_texts_that_it_lacks(
 def test_a_form_that_repeats_all_of_a_job_says_nothing_of_files(ui: Ui) -> None:
     number = submitted(ui).number
     assert "Fill these in again" not in ui.browser("user1").get(f"{FORMS}?again={number}").text
+
+
+def test_a_form_that_repeats_a_job_names_the_choices_that_are_gone(ui: Ui) -> None:
+    """A browser chooses the first machine and the first value in their place, and the job would be another one."""
+    number = submitted(ui, **{"p:kind": "large"}).number
+    said = "is no longer offered here"
+    browser = ui.browser("user1")
+    assert said not in browser.get(f"{FORMS}?again={number}").text
+    kind = {"type": "selection", "name": "Kind", "values": ["small"]}
+    app = an_app(an_appdef(commands={"Run": a_command(parameters={**PARAMETERS, "kind": kind})}))
+    later = a_catalog(apps={"forms": app})
+    others = {name: machine for name, machine in later.machines.items() if name != "kns-small"}
+    ui.api.catalog.catalog = replace(later, machines=others)
+    page = browser.get(f"{FORMS}?again={number}").text
+    assert f"What that job had {said}, so check what is chosen: <bdi>Machine</bdi>, <bdi>Kind</bdi>." in page
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ({"vault": VaultChoice(name="gone")}, "Vault"),
+        ({"project": "gone"}, "Project"),
+        ({"machine": MachineChoice(type="kns-small", nodes=99)}, "How many machines"),
+    ],
+)
+def test_what_a_user_no_longer_has_is_named(ui: Ui, change: dict[str, Any], label: str) -> None:
+    ui.api.add(a_job().with_spec(app="forms", **change).with_accepted(command="Run"))
+    assert f"so check what is chosen: <bdi>{label}</bdi>." in ui.browser("user1").get(f"{FORMS}?again=7").text
 
 
 @pytest.mark.parametrize("is_current", [True, False], ids=["same session", "another session"])
