@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from fastapi import Request, Response
@@ -119,7 +121,7 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
     key, command = _choose(app, form.text("command"))
     parameters = fields.read_parameters(command, form)
     # It stays the same form, however often it is sent: whether the job was stored may be unknown.
-    once = form.text("once") if _read_once(form) else ""
+    once = _read_once(form)
     is_offered = key == form.text("command")
     if not is_offered or not sent.is_current:
         refused = Refusal(_OTHER_SESSION if is_offered else _OTHER_COMMAND)
@@ -131,7 +133,7 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
             parse_model(Submission, body),
             body,
             size_bytes=fields.measure_submission(body),
-            idempotency_key=_read_once(form),
+            idempotency_key=_build_key(form, body),
         )
         job = submit_job(ports, member.identity, wanted)
     except InvalidInputError as error:
@@ -181,17 +183,26 @@ def _describe_refusal(error: InvalidInputError, command: Command) -> Refusal:
     return Refusal(f"{label}: {error.problem}", field)
 
 
-def _read_once(form: PostedForm) -> str | None:
-    """A value that the form had from the start, so that sending it twice makes one job."""
+def _read_once(form: PostedForm) -> str:
+    """A value that the form had from the start; "" if it is none of this page."""
     once = form.text("once")
-    return f"page-{once}" if once.isascii() and once.isalnum() and len(once) <= 64 else None
+    return once if once.isascii() and once.isalnum() and len(once) <= 64 else ""
+
+
+def _build_key(form: PostedForm, body: Mapping[str, Any]) -> str | None:
+    """
+    The idempotency key of what the form asks for, so that sending it twice makes one job. With other values it asks for
+    another job: browsers show a form that was sent again when its user goes back to it.
+    """
+    once = _read_once(form)
+    return f"page-{once}-{sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}" if once else None
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
     """
     What a form already contains: values of parameters, other fields, why it was refused, the job to repeat, and the
-    value that makes it one form however often it is sent, "" for a new one.
+    value that makes it one form however often it is sent unchanged, "" for a new one.
     """
 
     values: Mapping[str, Any]

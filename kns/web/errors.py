@@ -43,8 +43,8 @@ SUBMITTING: Mapping[type[KnsError], ErrorResponse] = {
     ),
     NotStoredError: ErrorResponse(
         503,
-        "kns cannot say whether the job was stored, because its cluster did not confirm it. Submit once more in a "
-        "minute; that makes one job and not two. If this happens again, ask your administrator.",
+        "kns cannot say whether the job was stored, because its cluster did not confirm it. Submit the same once "
+        "more in a minute; that makes one job and not two. If this happens again, ask your administrator.",
     ),
 }
 ERRORS: ErrorTable = {

@@ -195,6 +195,17 @@ def test_a_form_that_is_sent_twice_makes_one_job(ui: Ui) -> None:
     assert browser.send(browser.get(FORMS), FORMS, fill=FILLED).headers["location"] != first
 
 
+def test_a_form_that_was_changed_makes_another_job(ui: Ui) -> None:
+    """A browser shows the sent form again when its user goes back, and nobody says if a change there is dropped."""
+    browser = ui.browser("user1")
+    page = browser.get(FORMS)
+    first = browser.send(page, FORMS, fill={**FILLED, "p:size": "4"}).headers["location"]
+    files = {"p:upload": ("mine.ini", b"x")}
+    for change in ({"fill": {**FILLED, "p:size": "7"}}, {"fill": {**FILLED, "p:size": "4"}, "files": files}):
+        assert browser.send(page, FORMS, **change).headers["location"] != first
+    assert sorted(job.spec.parameters["size"] for job in ui.api.jobs.list_jobs()) == ["4", "4", "7"]
+
+
 def test_a_job_can_be_submitted_again_with_its_parameters(ui: Ui) -> None:
     first = submitted(ui, **{"p:size": "7", "p:debug": "on", "p:level": "2", "label": "again"})
     browser = ui.browser("user1")
@@ -316,7 +327,7 @@ def test_too_many_live_jobs_are_refused_in_words(ui: Ui) -> None:
 
 def assert_unconfirmed(page: str) -> None:
     assert "kns cannot say whether the job was stored" in page
-    assert "Submit once more in a minute; that makes one job and not two." in page
+    assert "Submit the same once more in a minute; that makes one job and not two." in page
     assert "<title>Not confirmed: " in page
     assert "not submitted" not in page.lower()
     assert "the host does not answer" not in page
