@@ -32,11 +32,12 @@ def ask(front: Front, headers: dict[str, str]) -> httpx.Response:
 
 
 class Visited:
-    """A browser whose every request gets what kns would answer, or what the app does once it is there."""
+    """A browser whose every request gets what kns would answer, or what the app does once it is there and known."""
 
     def __init__(self, chromium: Browser) -> None:
         self.front = Front()
         self.has_app = False
+        self.gaps: list[int] = []  # the statuses of an ingress controller that does not know the app's pods yet
         self.navigations = 0
         self.page: Page = chromium.new_context(reduced_motion="reduce").new_page()
         self.page.set_default_timeout(TIMEOUT_MS)
@@ -44,6 +45,9 @@ class Visited:
 
     def _answer(self, route: Route) -> None:
         self.navigations += route.request.is_navigation_request()
+        if self.has_app and self.gaps:
+            route.fulfill(status=self.gaps.pop(), content_type="text/html", body="<h1>No endpoints</h1>")
+            return
         if self.has_app:
             route.fulfill(status=200, content_type="text/html", body="<title>app</title><h1>The app</h1>")
             return
@@ -81,6 +85,24 @@ def test_the_waiting_page_says_each_step_without_a_reload_and_then_shows_the_app
     assert page.url == URL
     assert [each for each in mistakes if "the server responded with a status" not in each] == []
     page.context.close()
+
+
+def test_the_waiting_page_waits_until_the_ingress_controller_knows_the_app(chromium: Browser) -> None:
+    """Its page has no script, so whoever gets that in place of the app must know to reload it."""
+    visited = Visited(chromium)
+    visited.page.goto(URL)
+    visited.gaps, visited.has_app = [404, 502, 503], True
+    expect(visited.page.locator("h1")).to_have_text("The app", timeout=TIMEOUT_MS)
+    assert visited.navigations == 2
+    visited.page.context.close()
+
+
+def test_the_waiting_page_shows_what_is_answered_in_the_long_run(chromium: Browser) -> None:
+    visited = Visited(chromium)
+    visited.page.goto(URL)
+    visited.gaps, visited.has_app = [503] * 100, True
+    expect(visited.page.locator("h1")).to_have_text("No endpoints", timeout=TIMEOUT_MS)
+    visited.page.context.close()
 
 
 def test_the_waiting_page_visits_again_if_nobody_was_woken(chromium: Browser) -> None:
