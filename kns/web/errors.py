@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from kns.http.errors import COMMON_ERRORS, ErrorResponse, ErrorTable
+from kns.http.errors import COMMON_ERRORS, ErrorResponse, ErrorTable, Explained
 from kns.http.routes import Expected
-from kns.model.errors import KnsError, TransientError, UnknownAppError
+from kns.model.errors import KnsError, RefusedError, TransientError, UnknownAppError
 from kns.service.errors import (
     CannotSleepError,
     InactiveAccountError,
@@ -58,6 +58,11 @@ ERRORS: ErrorTable = {
     NoJobNamedError: UNKNOWN_JOB,
     UnknownJobError: UNKNOWN_JOB,
     NotRunningError: ErrorResponse(409, "The job is not running, so this is not possible now."),
+    RefusedError: Explained(
+        409,
+        "Nothing has changed, because the cluster of kns does not accept this request, now or later. Give this reason "
+        "to the administrator of this site",
+    ),
     CannotSleepError: ErrorResponse(409, "The job cannot sleep: its cluster has no volume to keep its state in."),
     NotEndedError: ErrorResponse(409, "The job has not ended yet."),
     UnknownAppError: ErrorResponse(404, "There is no such app, or you cannot use it."),

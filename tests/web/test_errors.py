@@ -1,13 +1,16 @@
 """Errors below the page's prefix are pages, those of the APIs stay JSON, and metrics have bounded labels."""
 
+from dataclasses import replace
+
 import pytest
 
 from kns import metrics
 from kns.http.middleware import MAX_BODY_BYTES
-from kns.model.errors import UnavailableError
+from kns.model.errors import RefusedError, UnavailableError
 from kns.web.site import PREFIX
+from tests.api.client import Api
 from tests.builders import a_job
-from tests.web.ui import Ui
+from tests.web.ui import Ui, read_page
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -35,6 +38,25 @@ def test_a_body_that_is_refused_before_any_route_is_a_page(ui: Ui) -> None:
     answer = ui.browser("user1").post(f"{PREFIX}/apps/hello", content=b"x" * (MAX_BODY_BYTES + 1), headers=FORM)
     assert answer.status_code == 413
     assert "larger than kns accepts" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("form", "call"),
+    [("stop", "request_stop"), ("extend", "extend_walltime"), ("sleep", "set_sleep"), ("wake", "set_sleep")],
+)
+def test_what_the_cluster_refuses_is_no_mistake_of_kns(form: str, call: str) -> None:
+    api = Api()
+    api.ports = replace(api.ports, has_volume=lambda _job: True)
+    ui = Ui(api)
+    ui.api.add(a_job().with_accepted(walltime_s=3600).exposed())
+    ui.api.jobs.faults[call] = RefusedError("422: <b>denied</b> by policy kns-x")
+    browser = ui.browser("user1")
+    page = browser.get(f"{PREFIX}/jobs/7/stop")
+    fill = {"form_token": read_page(page).forms[-1].fields["form_token"], "by": "01:00:00", "from": "3600"}
+    answer = browser.post(f"{PREFIX}/jobs/7/{form}", data=fill)
+    assert answer.status_code == 409
+    assert "Nothing has changed" in answer.text
+    assert "&lt;b&gt;denied&lt;/b&gt; by policy kns-x" in answer.text
 
 
 def test_an_unexpected_fault_is_a_page_without_its_cause(ui: Ui) -> None:
