@@ -2,10 +2,13 @@
 The certificates of a virtual cluster, made before its control plane.
 
 The syncer of vcluster 0.36 makes them with kubeadm when the Secret is absent, which takes two seconds of RSA. If the
-Secret exists, it uses what is inside. Names, subjects, usages and lifetimes are those of kubeadm, so that the syncer
-renews the leaf certificates in the same way. All keys are ECDSA P-256, which takes milliseconds.
+Secret exists, it uses what is inside. Names, subjects and usages are those of kubeadm. All keys are ECDSA P-256, which
+takes milliseconds.
 
 The private keys of the authorities are in the Secret, as in the syncer's own: the controller manager signs with them.
+So a leaf lives as long as its authority: whoever can read a leaf's key there can sign another one. A shorter life would
+only have the syncer renew all leaves 90 days before their end and replace the control plane's pod, which a job without
+a volume does not survive.
 """
 
 import base64
@@ -22,9 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kns.model.job.location import Location
 
-# kubeadm's lifetimes. The syncer renews a leaf 90 days before its end; it renews no authority.
-AUTHORITY_LIFETIME = timedelta(days=3650)
-LEAF_LIFETIME = timedelta(days=365)
+LIFETIME = timedelta(days=3650)  # of kubeadm's authorities, which nobody renews
 # Clocks of two nodes may differ; kubeadm allows as much.
 _BACKDATED = timedelta(minutes=5)
 
@@ -71,7 +72,7 @@ class _Maker:
 
     def authority(self, name: str) -> _Pair:
         key = _new_key()
-        builder = self._begin(_name(name), _name(name), key, AUTHORITY_LIFETIME).add_extension(
+        builder = self._begin(_name(name), _name(name), key).add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
         )
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -87,7 +88,7 @@ class _Maker:
         addresses: Sequence[str] = (),
     ) -> _Pair:
         key = _new_key()
-        builder = self._begin(_name(name, organisation), authority.certificate.subject, key, LEAF_LIFETIME)
+        builder = self._begin(_name(name, organisation), authority.certificate.subject, key)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if hosts or addresses:
             names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
@@ -95,12 +96,12 @@ class _Maker:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return _Pair(_sign(builder, authority.key, authority.key.public_key(), is_authority=False), key)
 
-    def _begin(self, subject: x509.Name, issuer: x509.Name, key: Key, lifetime: timedelta) -> x509.CertificateBuilder:
+    def _begin(self, subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(self.now - _BACKDATED)
-            .not_valid_after(self.now + lifetime)
+            .not_valid_after(self.now + LIFETIME)
         )
 
 

@@ -38,6 +38,14 @@ def _load(name: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(CONTENT[name])
 
 
+def _load_leaf(name: str) -> x509.Certificate:
+    """A certificate of `LEAVES`, or that of a kubeconfig of `USERS`."""
+    if name in LEAVES:
+        return _load(name)
+    encoded = yaml.safe_load(CONTENT[name])["users"][0]["user"]["client-certificate-data"]
+    return x509.load_pem_x509_certificate(base64.b64decode(encoded))
+
+
 def _subject(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str | None:
     found = certificate.subject.get_attributes_for_oid(oid)
     return str(found[0].value) if found else None
@@ -62,12 +70,19 @@ def test_a_leaf_is_signed_by_its_authority_and_has_kubeadms_names(name: str) -> 
     extension = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert {_USAGES[usage] for usage in extension} == usages
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc == timedelta(days=365, minutes=5)
+
+
+@pytest.mark.parametrize("name", [*LEAVES, *USERS])
+def test_a_leaf_lives_as_long_as_its_authority(name: str) -> None:
+    """The syncer renews leaves 90 days before their end, and replaces the control plane's pod for it."""
+    leaf, authority = _load_leaf(name), _load(LEAVES[name][0] if name in LEAVES else "ca.crt")
+    assert leaf.not_valid_before_utc == NOW.replace(microsecond=0) - timedelta(minutes=5)
+    assert leaf.not_valid_after_utc == authority.not_valid_after_utc
 
 
 @pytest.mark.parametrize("name", AUTHORITIES)
 def test_an_authority_signs_for_ten_years(name: str) -> None:
-    """The syncer renews leaves, and no authority."""
+    """Nobody renews it."""
     authority = _load(name)
     assert authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert authority.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
