@@ -8,7 +8,7 @@ killed after any call. The end of a job has a module of its own (`kns.engine.end
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from kns import metrics
@@ -52,13 +52,12 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Term:
     """
-    Since when this process leads, whether this machine's clock agrees with the host API's, and how far it is ahead.
-    These decide about times only. A standby builds its reconciler long before it leads, so each reconcile asks again.
+    Since when this process leads, and whether this machine's clock agrees with the host API's. These decide about times
+    only. A standby builds its reconciler long before it leads, so each reconcile asks again.
     """
 
     since: Callable[[], datetime | None] = lambda: None
     is_clock_trusted: Callable[[], bool] = lambda: True
-    skew: Callable[[], timedelta] = timedelta
 
 
 class Reconciler:
@@ -123,11 +122,11 @@ class Reconciler:
 
     def _read_time(self, job: Job) -> datetime:
         """
-        The time for this job. While this machine's clock is wrong, it is the host API's, which also dates the record.
-        Otherwise, if the clock were behind, every limit that begins now would be over as soon as the clock is right.
+        The time for this job. While this machine's clock is wrong, it is not before the record: every limit that begins
+        now would otherwise be over as soon as the clock is right.
         """
         now = self._clock.now()
-        return now if self._term.is_clock_trusted() else max(now - self._term.skew(), job.created)
+        return now if self._term.is_clock_trusted() else max(now, job.created)
 
     # --- a record that is not accepted yet
 

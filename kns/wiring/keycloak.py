@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kns.adapters.bearer import RealmTokens
-from kns.adapters.clock import SystemClock
-from kns.ports import IdentityProvider, SignInProvider
+from kns.ports import Clock, IdentityProvider, SignInProvider
 from kns.settings import Settings, build_proxies
 
 SYSTEM_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # charts mount their own bundle here
 
 
 def build_identity_provider(
-    settings: Settings, clock: SystemClock, *, may_work: Callable[[], bool] = lambda: True
+    settings: Settings, clock: Clock, *, may_work: Callable[[], bool] = lambda: True
 ) -> IdentityProvider | None:
     """The Keycloak client of the site, which makes the OIDC clients of jobs; None if Keycloak is not configured."""
     url, secret = settings.keycloak_url, settings.keycloak_client_secret

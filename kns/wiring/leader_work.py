@@ -6,7 +6,6 @@ A new task of the leader is one more of the `tasks` of `LeaderWork`, which start
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from kns.adapters.kube.discovery import find_installation_uid, find_service_cidr
@@ -87,7 +86,6 @@ def build_leader_work(parts: Parts, on_death: Callable[[], None]) -> LeaderWork:
         term=Term(
             since=lambda: parts.leader.leading_since,
             is_clock_trusted=parts.client.server_time.is_trusted,
-            skew=lambda: timedelta(seconds=parts.client.server_time.skew_s),
         ),
     )
     return LeaderWork(

@@ -9,7 +9,6 @@ from functools import partial
 
 from kns import __version__
 from kns.adapters.catalog_dir import CatalogDirectory
-from kns.adapters.clock import SystemClock
 from kns.adapters.doors import OwnPods
 from kns.adapters.helm import HelmRenderer, digest_chart
 from kns.adapters.kube.client import KubeClient
@@ -18,6 +17,7 @@ from kns.adapters.kube.isolation import IsolatedVirtualClusters
 from kns.adapters.kube.lease import KubeLease
 from kns.adapters.kube.owned import KubeInputs, KubeOutputs, KubeTokens
 from kns.adapters.kube.records import KubeRecords
+from kns.adapters.kube.server_time import HostClock
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.virtual import KubeVirtualClusters
 from kns.adapters.rooms import Rooms
@@ -25,7 +25,7 @@ from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
 from kns.model.job.job import Job, Rest
 from kns.model.site import Site
-from kns.ports import Kind, World
+from kns.ports import Clock, Kind, World
 from kns.settings import Settings, build_terms
 from kns.web.live import LivePages
 from kns.wiring.keycloak import build_identity_provider
@@ -38,8 +38,9 @@ _WATCHED_AT_END = frozenset({Kind.NAMESPACE, Kind.PERSISTENT_VOLUME})
 class Parts:
     """Nothing changes after construction except `site`, which is known once the leader's work is built."""
 
-    def __init__(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient, clock: SystemClock) -> None:
-        self.settings, self.catalog, self.client, self.clock = settings, catalog, client, clock
+    def __init__(self, settings: Settings, catalog: CatalogDirectory, client: KubeClient, clock: Clock) -> None:
+        self.settings, self.catalog, self.client = settings, catalog, client
+        self.clock = clock = HostClock(clock, client.server_time)
         self.namespace = settings.system_namespace
         self.rng = random.SystemRandom()
         self.terms = build_terms(settings)

@@ -8,12 +8,12 @@ from functools import partial
 import uvicorn
 
 from kns.adapters.catalog_dir import CatalogDirectory
-from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.cluster import KubeCluster
 from kns.adapters.kube.records import KubeRecords
 from kns.engine.leader import Leader
 from kns.engine.queue import WorkQueue
+from kns.ports import Clock
 from kns.settings import Settings
 from kns.web.live import LivePages
 from kns.wiring.leader_work import LeaderWork, build_leader_work
@@ -60,7 +60,7 @@ def wire_scheduler(
     settings: Settings,
     catalog: CatalogDirectory,
     client: KubeClient,
-    clock: SystemClock,
+    clock: Clock,
     *,
     on_death: Callable[[], None],
 ) -> Scheduler:

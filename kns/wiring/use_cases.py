@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from kns.adapters.clock import SystemClock
 from kns.adapters.kube.health import HostHealth
 from kns.adapters.kube.nodes import KubeFreeRoom
 from kns.adapters.kube.relay import KubeJobClusters
@@ -11,7 +10,7 @@ from kns.adapters.sliding_window import SlidingWindow
 from kns.engine.claims import Claims
 from kns.model.catalog.free import Selector, read_selector
 from kns.model.job.job import Job
-from kns.ports import Kind
+from kns.ports import Clock, Kind
 from kns.service.find import LOOKUPS_PER_MINUTE
 from kns.service.ports import ClusterAccess, Limits, ServicePorts
 from kns.settings import Settings
@@ -94,7 +93,7 @@ def _has_volume(parts: Parts, job: Job) -> bool:
     return parts.cluster.observe(Kind.STATEFUL_SET, location.namespace, location.vcluster) is not None
 
 
-def _build_limits(settings: Settings, clock: SystemClock) -> Limits:
+def _build_limits(settings: Settings, clock: Clock) -> Limits:
     return Limits(
         failed_logins=SlidingWindow(settings.failed_logins_per_minute, clock=clock),
         submits=SlidingWindow(settings.submits_per_minute, clock=clock),

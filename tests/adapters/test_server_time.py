@@ -1,9 +1,12 @@
 """The clock of this machine, compared with the time in the answers of the host API."""
 
+from datetime import timedelta
+
 import pytest
 
 from kns.adapters.kube.client import KubeClient
-from kns.adapters.kube.server_time import MAX_SKEW_S, ServerTime
+from kns.adapters.kube.server_time import MAX_SKEW_S, HostClock, ServerTime
+from tests.fakes.stores import FakeClock
 
 AT = {"Date": "Mon, 05 Jan 2026 14:15:30 GMT"}
 AT_S = 1_767_622_530.0
@@ -65,3 +68,15 @@ def test_every_answer_is_observed(client: KubeClient) -> None:
     client.server_time = ServerTime(lambda: 0.0)
     client.request("GET", "/readyz")
     assert client.server_time.skew_s < -1e9
+
+
+@pytest.mark.parametrize(("ahead_s", "shown_s"), [(200, 200), (-200, -200), (86_400, 0), (-40 * 86_400, 0)])
+def test_a_wrong_clock_shows_the_time_of_the_host(ahead_s: int, shown_s: int) -> None:
+    """A small difference stays, so that time does not jump with each answer."""
+    clock = FakeClock()
+    right, before = clock.now(), clock.monotonic()
+    time = ServerTime(lambda: AT_S + ahead_s, lambda: 7.0)
+    time.observe(AT)
+    clock.advance(ahead_s)
+    assert HostClock(clock, time).now() == right + timedelta(seconds=shown_s)
+    assert HostClock(clock, time).monotonic() == before + ahead_s

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from kns.adapters.kube.server_time import HostClock, ServerTime
 from kns.adapters.rooms import Rooms
 from kns.engine.reconciler import Reconciler, Term
 from kns.engine.result import Result
@@ -89,14 +90,10 @@ class Simulation:
             writer=self.store,
             world=self.world,
             site=self.site,
-            clock=self.clock,
+            clock=HostClock(self.clock, _SimulatedTime(self)),
             intake=_no_intake,
             lifecycle=self.lifecycle,
-            term=Term(
-                since=lambda: self.leading_since,
-                is_clock_trusted=lambda: self.clock_trusted,
-                skew=lambda: self.skew,
-            ),
+            term=Term(since=lambda: self.leading_since, is_clock_trusted=lambda: self.clock_trusted),
         )
         return reconciler.reconcile(self.record)
 
@@ -166,6 +163,21 @@ class Simulation:
         job = self.store.get(self.record)
         assert job is not None
         return job
+
+
+class _SimulatedTime(ServerTime):
+    """The host API's time, as the simulation has it."""
+
+    def __init__(self, sim: Simulation) -> None:
+        super().__init__()
+        self._sim = sim
+
+    @property
+    def skew_s(self) -> float:
+        return self._sim.skew.total_seconds()
+
+    def is_trusted(self) -> bool:
+        return self._sim.clock_trusted
 
 
 def _no_intake(job: Job) -> NoReturn:

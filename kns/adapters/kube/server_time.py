@@ -8,7 +8,10 @@ API's time is counted on by the monotonic clock.
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from kns.ports import Clock
 
 MAX_SKEW_S = 300.0  # above delayed answers, and below any walltime or retention that matters
 
@@ -50,3 +53,21 @@ class ServerTime:
 
     def is_trusted(self) -> bool:
         return abs(self.skew_s) <= MAX_SKEW_S
+
+
+class HostClock:
+    """
+    This machine's clock; while it is wrong, the time is the host API's, which also dates the records. Otherwise every
+    limit and every age that is counted from a stored time would be wrong, and those that begin now even later.
+    """
+
+    def __init__(self, clock: Clock, server_time: ServerTime) -> None:
+        self._clock = clock
+        self._server_time = server_time
+
+    def now(self) -> datetime:
+        now, time = self._clock.now(), self._server_time
+        return now if time.is_trusted() else now - timedelta(seconds=time.skew_s)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
