@@ -7,7 +7,6 @@ Make the prepared states: as a task of the leader, and as `kns prepare`.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
 
 from kns import metrics
 from kns.adapters.clock import SystemClock
@@ -45,11 +44,11 @@ class StateKeeper:
         self._site = site
         self._list_wanted = list_wanted
         self._clock = clock
-        self._ready_until: dict[str, datetime] = {}
+        self._ready_until: dict[str, float] = {}  # monotonic
 
     def step(self) -> float:
         """Do the next step. Returns the seconds until the next one."""
-        virtual, now = self._site.virtual, self._clock.now()
+        virtual, now = self._site.virtual, self._clock.monotonic()
         if not (virtual.prepared_state and virtual.fast_start):
             return CHECK_S
         minors = dict.fromkeys(["", *self._list_wanted()])
@@ -57,11 +56,11 @@ class StateKeeper:
             dict.fromkeys(virtual.version(minor) for minor in minors if not minor or minor in virtual.versions)
         )
         due = [version for version in wanted if self._ready_until.get(version, now) <= now][:MOST_VERSIONS]
-        reports = prepare_states(self._cluster, self._site.system_namespace, virtual, due, now=now)
+        reports = prepare_states(self._cluster, self._site.system_namespace, virtual, due, now=self._clock.now())
         for report in reports:
             self._ready_until.pop(report.version, None)
             if report.outcome is StateOutcome.READY:
-                self._ready_until[report.version] = now + timedelta(seconds=CHECK_S)
+                self._ready_until[report.version] = now + CHECK_S
         ready = len(self._ready_until.keys() & set(wanted))
         metrics.set_prepared_states(ready=ready, missing=len(wanted) - ready)
         outcomes = {report.outcome for report in reports}

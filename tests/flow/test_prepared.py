@@ -141,6 +141,21 @@ def test_the_keeper_makes_the_state_of_the_default_version_once(sim: Simulation)
     assert len(sim.host.calls) == calls
 
 
+@pytest.mark.parametrize("jump_s", [-365 * 86_400, 365 * 86_400])
+def test_a_state_is_looked_at_again_after_its_time_whatever_the_wall_clock_does(
+    prepared: Simulation, jump_s: float
+) -> None:
+    """It was deleted by hand. By a wall clock that is set back, the next look would be a year away."""
+    keeper = _keeper(prepared)
+    assert keeper.step() == IDLE_S
+    prepared.host.drop(*STATE)
+    prepared.host.drop(*JOB)
+    prepared.clock.jump(jump_s)
+    assert keeper.step() == IDLE_S
+    prepared.clock.advance(CHECK_S + 1)
+    assert keeper.step() == RUNNING_S
+
+
 def test_a_version_gets_a_state_when_a_job_asks_for_it(sim: Simulation) -> None:
     sim.host.prepare_log = a_log()
     keeper = _keeper(sim, "v1.35", "v1.35", "v0.99")
