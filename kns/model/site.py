@@ -227,7 +227,19 @@ class VirtualKubernetes:
         return tuple(f"{self.registry}/{name}" for name in names_) if self.registry else names_
 
     def version(self, minor: str) -> str:
-        return self.versions[minor or self.default]
+        """
+        The image tag for a minor version; "" stands for the default.
+
+        Raises:
+            InvalidInputError: the site does not offer it, or no longer.
+        """
+        wanted = minor or self.default
+        if wanted not in self.versions:
+            raise InvalidInputError(
+                "nested_kubernetes.kubernetes_version",
+                f"{wanted} is not supported here; supported: {', '.join(self.versions)}",
+            )
+        return self.versions[wanted]
 
     def kubernetes_image(self, version: str) -> str:
         """The image with the programs of `version`, an image tag. As the chart names it."""

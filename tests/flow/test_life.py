@@ -157,3 +157,13 @@ def test_a_record_whose_accepted_part_the_host_refuses_ends_with_the_reason(
     assert (sim.job.status.job_status, sim.job.status.reason) == (JobState.FAILED, Reason.REFUSED_BY_HOST)
     assert "422" in (sim.job.status.message or "")
     assert sim.run(until="retained").requeue_after_s == sim.site.retention_s
+
+
+def test_a_version_that_the_site_dropped_before_the_start_ends_the_job(sim: Simulation, job: JobBuilder) -> None:
+    """kns was restarted with other `KNS_KUBERNETES_VERSIONS` while the job was waiting."""
+    sim.submit(job.with_nested(kubernetes_version="v1.20"))
+    sim.run(until="ended")
+    status = sim.job.status
+    assert status.reason == Reason.NOT_ACCEPTED
+    said = "nested_kubernetes.kubernetes_version: v1.20 is not supported here; supported: v1."
+    assert said in (status.message or "")
