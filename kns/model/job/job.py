@@ -142,7 +142,7 @@ class Accepted(_Stored):
     machine: Machine
     nested: NestedKubernetes
     url: str | None = None
-    walltime_s: int | None = None
+    walltime_s: int | None = Field(default=None, ge=1, le=MAX_WALLTIME_S)
     connectable: bool = True
     parameters: list[ParameterValue] = []
     inputs: StoredInputs | None = None

@@ -13,6 +13,7 @@ from kns.model.errors import InvalidInputError
 from kns.model.job.job import AdoptedNamespace
 from kns.model.job.location import Location
 from kns.model.job.record import build_record, job_from_record, salvage_job
+from kns.model.reading.duration import MAX_WALLTIME_S
 from tests.builders import a_job
 
 ADOPTED = AdoptedNamespace(name="kns-job-900", uid="u-1")
@@ -84,3 +85,12 @@ def test_the_crd_has_the_same_pattern() -> None:
     (version,) = yaml.safe_load(CRD.read_text("utf-8"))["spec"]["versions"]
     accepted = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["accepted"]
     assert accepted["properties"]["adopted"]["properties"]["name"]["pattern"] == names.JOB_OBJECT_PATTERN
+
+
+@pytest.mark.parametrize("walltime_s", [0, MAX_WALLTIME_S + 1, 10**12])
+def test_a_walltime_that_nobody_can_submit_makes_the_record_unreadable(walltime_s: int) -> None:
+    """Its end may be a date that does not exist, which would fail each reconcile and each list of jobs."""
+    record = a_record()
+    record["spec"]["accepted"]["walltimeS"] = walltime_s
+    with pytest.raises(InvalidInputError, match=r"spec\.accepted\.walltimeS"):
+        job_from_record(record)
