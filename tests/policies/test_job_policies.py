@@ -495,6 +495,28 @@ def test_a_claim_keeps_its_class(api: ApiServer) -> None:
     api.call("DELETE", path("persistentvolumeclaims", COPY))
 
 
+@pytest.mark.proves("security", "bind a volume of the host past its class, by the annotation of a finished binding")
+def test_only_the_host_says_that_a_claim_is_bound(api: ApiServer) -> None:
+    """
+    The volume controller then binds whatever free volume the claim names (syncBoundClaim of
+    pkg/controller/volume/persistentvolume/pv_controller.go).
+    """
+    claims = path("persistentvolumeclaims")
+    bound = {key: "yes" for key in ("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller")}
+    by_hand = build_claim(volumeName="by-hand")
+    for key in bound:
+        with pytest.raises(RefusedError, match=f"remove them: {key}"):
+            api.call("POST", f"{claims}?dryRun=All", with_meta(by_hand, annotations={key: "yes"}), user=SYNCER)
+    created = api.call("POST", claims, with_meta(by_hand, name=f"bound-x-default-x-{JOB}"), user=SYNCER)
+    claim = path("persistentvolumeclaims", created["metadata"]["name"])
+    with pytest.raises(RefusedError, match="controllers of the host would obey"):
+        api.call("PATCH", claim, {"metadata": {"annotations": bound}}, user=SYNCER, content_type=MERGE)
+    api.call("PATCH", claim, {"metadata": {"annotations": bound}}, content_type=MERGE)
+    found = api.call("GET", claim)
+    found["metadata"]["annotations"]["example.org/mine"] = "1"
+    assert api.call("PUT", claim, found, user=SYNCER)["metadata"]["annotations"].items() >= bound.items()
+
+
 def test_a_job_without_storage_claims_none_and_one_of_an_older_release_is_left_alone(api: ApiServer) -> None:
     """An empty list is no class of that name."""
     annotated: dict[str, dict[str, str]] = {"kns-job-8": {"kns.io/storage-classes": ""}, "kns-job-9": {}}
