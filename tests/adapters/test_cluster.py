@@ -707,6 +707,32 @@ def test_ingresses_are_found_by_host_and_path(host: Host) -> None:
     assert not host.cluster.observe_routes_at("b.example.org", "/shell")
 
 
+@pytest.mark.proves("security", "fill the memory of kns with objects of their own that have the labels of kns")
+@pytest.mark.proves("security", "keep the address of a job from it by an Ingress with the labels of kns")
+def test_of_other_namespaces_nothing_is_held(server: ApiServer, host: Host) -> None:
+    """Whoever has a namespace can give every label, and other vclusters of the host mark their copies, too."""
+    rule = {"host": "kns-job-8.example.org", "http": {"paths": [{"path": "/"}]}}
+    spec = {"rules": [rule], "claimRef": {"namespace": "kns-job-7"}}
+    marks = [*((kind, "kns.io/job") for kind in (*WATCHED, Kind.HTTP_ROUTE))]
+    marks += [(kind, "vcluster.loft.sh/managed-by") for kind in COPIED]
+    for kind, label in marks:
+        row = KINDS[kind]
+        for namespace, name in (("team", "theirs"), ("kns-job-7", names.TARGET)):  # each cache tells of the second
+            if row.namespaced:
+                meta = {"name": name, "namespace": namespace, "labels": {label: "8"}}
+                server.put(row.prefix, row.plural, {"metadata": meta, "spec": spec})
+            elif namespace != "team":
+                server.put(
+                    row.prefix, row.plural, {"metadata": {"name": namespace, "labels": {label: "8"}}, "spec": spec}
+                )
+    host.wait_for(len(host.cluster.caches))
+    for cache in host.cluster.caches:
+        assert "theirs" not in [kept["metadata"]["name"] for kept in cache.all_objects()]
+    assert "team" not in host.told
+    found = host.cluster.observe_routes_at("kns-job-8.example.org", "/")
+    assert {route["metadata"]["namespace"] for route in found} == {"kns-job-7"}
+
+
 def test_nothing_that_a_reconcile_observes_walks_all_objects(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """With 10 000 jobs a walk over all pods took 67 ms of each reconcile."""
     meta = {"name": "one", "namespace": "kns-job-7", "labels": MINE}

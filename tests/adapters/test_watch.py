@@ -90,6 +90,22 @@ def test_it_lists_then_follows(server: ApiServer, run_cache: RunCache, *, is_str
     assert found["metadata"]["labels"] == {"a": "b"}
 
 
+def test_only_what_is_wanted_is_held(server: ApiServer, run_cache: RunCache) -> None:
+    """Whether it comes with a list or with the watch, or was wanted before."""
+    strange = {"labels": {"strange": ""}}
+    put(server, "listed", **strange)
+    put(server, "first")
+    running = run_cache(wanted=lambda obj: "strange" not in obj["metadata"].get("labels", {})).start()
+    assert names_of(running) == ["first"]
+    put(server, "watched", **strange)
+    put(server, "first", **strange)
+    put(server, "last")
+    running.cache.put({"metadata": {"name": "written", "namespace": "a", "resourceVersion": "999", **strange}})
+    while running.next_change() != "last":
+        pass
+    assert names_of(running) == ["last"]
+
+
 def test_its_age_counts_from_what_the_server_said_last(
     server: ApiServer, run_cache: RunCache, clock: FakeClock
 ) -> None:

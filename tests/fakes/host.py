@@ -118,8 +118,9 @@ class FakeHost:
             self._require_route_cache()
         return [
             copy_of(obj)
-            for (kind, _, _), obj in self._objects.items()
+            for (kind, namespace, _), obj in self._objects.items()
             if (kind is Kind.INGRESS or (kind is Kind.HTTP_ROUTE and self.watches_routes))
+            and names.is_job_object_name(namespace)
             and names.JOB_LABEL in (labels := obj["metadata"].get("labels") or {})
             and names.SYNCED_LABEL not in labels
             and (host, path) in _list_addresses(obj)

@@ -65,6 +65,7 @@ class KubeCluster:
                 clock=clock,
                 keep=choose_keeper(kind),
                 selector=names.OWN_SELECTOR,
+                wanted=partial(_is_of_job, kind),
                 indexes={_NAMESPACE: partial(_index_namespace, kind)}
                 | ({_ADDRESS: READ_ADDRESSES[kind]} if kind in READ_ADDRESSES else {})
                 | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
@@ -80,6 +81,7 @@ class KubeCluster:
                 called=f"copies of {KINDS[kind].plural}" if kind in self._caches else "",
                 keep=choose_copy_keeper(kind),
                 selector=names.SYNCED_LABEL,
+                wanted=partial(_is_of_job, kind),
                 indexes={_NAMESPACE: partial(_index_namespace, kind)},
                 on_change=partial(self._announce, kind),
             )
@@ -343,9 +345,8 @@ class KubeCluster:
             self._announce(kind, obj)
 
     def _announce(self, kind: Kind, obj: Object) -> None:
-        namespace = _namespace_of(kind, obj)
-        if names.is_job_object_name(namespace):
-            self._on_change(kind, namespace)
+        if _is_of_job(kind, obj):
+            self._on_change(kind, _namespace_of(kind, obj))
 
 
 def _read_selector(annotations: Mapping[str, str]) -> Selector:
@@ -381,6 +382,14 @@ def _namespace_of(kind: Kind, obj: Object) -> str:
     if kind is Kind.NAMESPACE:
         return str(meta["name"])
     return str(((obj.get("spec") or {}).get("claimRef") or {}).get("namespace", ""))
+
+
+def _is_of_job(kind: Kind, obj: Object) -> bool:
+    """
+    Whether the object is in a job's namespace. kns's labels do not say so: whoever has a namespace of their own can
+    give them to objects there, and a vcluster that is none of kns marks its copies as a job's does.
+    """
+    return names.is_job_object_name(_namespace_of(kind, obj))
 
 
 def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:

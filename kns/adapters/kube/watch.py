@@ -62,7 +62,8 @@ class WatchCache(Generic[KeptT]):
     """
     The objects of one kind that match a selector, in one namespace or in all.
 
-    `keep` converts each object to what the cache holds of it; nothing else of the object stays in memory. `indexes` are
+    `keep` converts each object to what the cache holds of it; nothing else of the object stays in memory. An object
+    that is not `wanted` is not held at all: whoever has a namespace can give any label to objects there. `indexes` are
     the values by which readers find objects, by name. The cache maintains them, so that the cost of a lookup depends on
     the number of objects found and not on the size of the cache.
     """
@@ -77,6 +78,7 @@ class WatchCache(Generic[KeptT]):
         called: str = "",
         namespace: str = "",
         selector: str = "",
+        wanted: Callable[[Object], bool] = lambda _obj: True,
         indexes: Mapping[str, Index[KeptT]] | None = None,
         on_change: Callable[[KeptT], None] = lambda _kept: None,
         pace: Pace | None = None,
@@ -87,6 +89,7 @@ class WatchCache(Generic[KeptT]):
         self._clock = clock
         self._path = row.path(namespace)
         self._selector = {"labelSelector": selector} if selector else {}
+        self._wanted = wanted
         self._pace = pace
         self._on_change = on_change
         self._keep = keep
@@ -148,6 +151,8 @@ class WatchCache(Generic[KeptT]):
 
     def put(self, obj: Object) -> None:
         """Store an object that this process has just written, unless the cache has a newer version."""
+        if not self._wanted(obj):
+            return
         key, version = _key(obj), _version(obj)
         entry = _Entry(version, self._keep(obj))
         with self._lock:
@@ -254,7 +259,7 @@ class WatchCache(Generic[KeptT]):
             meta = obj["metadata"]
             if kind == "BOOKMARK" and _END_OF_LIST in (meta.get("annotations") or {}):
                 return found, str(_version(obj))
-            if kind == "DELETED":  # changes during the list are between its objects
+            if kind == "DELETED" or not self._wanted(obj):  # changes during the list are between its objects
                 found.pop(_key(obj), None)
             elif kind != "BOOKMARK":
                 found[_key(obj)] = self._reuse(obj)
@@ -271,7 +276,8 @@ class WatchCache(Generic[KeptT]):
             items.reverse()
             while items:  # each item is freed as soon as it is converted, so that what is kept takes its place
                 item = items.pop()
-                found[_key(item)] = self._reuse(item)
+                if self._wanted(item):
+                    found[_key(item)] = self._reuse(item)
             token = page["metadata"].get("continue")
             if not token:
                 return found, page["metadata"]["resourceVersion"]
@@ -344,7 +350,7 @@ class WatchCache(Generic[KeptT]):
         version = _version(obj)
         if kind != "BOOKMARK":
             entry = self._convert(obj)
-            if self._store(_key(obj), entry, deleted=kind == "DELETED"):
+            if self._store(_key(obj), entry, deleted=kind == "DELETED" or not self._wanted(obj)):
                 self._on_change(entry.kept)
         return str(version) if version else ""
 
