@@ -605,6 +605,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a label of its own": {"metadata": {"labels": {"kns.io/job": "8"}}},
     "an annotation of its own": {"metadata": {"annotations": {"example.org/a": "b"}}},
     "a finalizer": {"metadata": {"finalizers": ["example.org/never"]}},
+    "an owner that is gone": {
+        "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]}
+    },
 }
 
 
@@ -621,7 +624,7 @@ def build_workload(kind: str, name: str) -> tuple[str, dict[str, Any]]:
     return collection, {"apiVersion": "apps/v1", "kind": kind, "metadata": meta, "spec": {**spec, **more}}
 
 
-@pytest.mark.proves("security", "scale, relabel or change the control plane")
+@pytest.mark.proves("security", "scale, relabel or change the control plane, or give it an owner that is gone")
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_the_syncer_restarts_the_control_plane_and_changes_nothing_else(api: ApiServer, kind: str) -> None:
     collection, body = build_workload(kind, JOB)

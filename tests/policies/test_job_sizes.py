@@ -15,6 +15,7 @@ from tests.policies.test_job_policies import (
     build,
     build_pod,
     build_service,
+    build_workload,
     path,
     with_meta,
 )
@@ -168,6 +169,24 @@ def test_an_object_cannot_grow_past_the_bound_by_an_update(api: ApiServer) -> No
     api.apply(path("configmaps", name), build("ConfigMap", name, data={"a": "x" * 200_000}), user=SYNCER)
     with pytest.raises(RefusedError, match="at most 262144 bytes, this one has 262145"):
         api.apply(path("configmaps", name), build("ConfigMap", name, data={"a": "x" * 262_145}), user=SYNCER)
+
+
+@pytest.mark.proves("security", "fill the host's store with large objects of any kind")
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_the_control_plane_does_not_grow_by_the_names_of_those_who_apply(api: ApiServer, kind: str) -> None:
+    """Each name has an entry in managedFields. kns could not scale an object that is as large as etcd admits."""
+    name = f"{JOB}-grows"
+    collection, body = build_workload(kind, name)
+    at = f"{collection}/{name}"
+    api.call("POST", collection, body)
+    applied = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": JOB}}
+    applied["spec"] = {"template": {"metadata": {"annotations": {"kept": "yes"}}}}
+    api.call("PATCH", f"{at}?fieldManager=one", applied, user=SYNCER, content_type="application/apply-patch+yaml")
+    found = api.call("GET", at)
+    (entry,) = (each for each in found["metadata"]["managedFields"] if each["manager"] == "one")
+    found["metadata"]["managedFields"] += [{**entry, "manager": f"{number:0100}"} for number in range(400)]
+    with pytest.raises(RefusedError, match="an object of this kind has at most 65536 bytes"):
+        api.call("PUT", at, found, user=SYNCER)
 
 
 def test_the_bounds_do_not_concern_kns_and_the_hosts_controllers(api: ApiServer) -> None:
