@@ -247,6 +247,12 @@ REFUSED = {
         SYNCER,
         'may not claim storage of class "by-hand"; it may claim: jarvice-user, user1-data',
     ),
+    "a claim on volumes with other attributes than those of its class": (
+        "persistentvolumeclaims",
+        build_claim(volumeAttributesClassName="fastest"),
+        SYNCER,
+        "has what its storage class gives; remove spec.volumeAttributesClassName fastest",
+    ),
     "a claim on volumes without a class": (
         "persistentvolumeclaims",
         build_claim(storageClassName=""),
@@ -502,7 +508,7 @@ def test_only_the_host_says_that_a_claim_is_bound(api: ApiServer) -> None:
     pkg/controller/volume/persistentvolume/pv_controller.go).
     """
     claims = path("persistentvolumeclaims")
-    bound = {key: "yes" for key in ("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller")}
+    bound = dict.fromkeys(("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"), "yes")
     by_hand = build_claim(volumeName="by-hand")
     for key in bound:
         with pytest.raises(RefusedError, match=f"remove them: {key}"):
@@ -515,6 +521,24 @@ def test_only_the_host_says_that_a_claim_is_bound(api: ApiServer) -> None:
     found = api.call("GET", claim)
     found["metadata"]["annotations"]["example.org/mine"] = "1"
     assert api.call("PUT", claim, found, user=SYNCER)["metadata"]["annotations"].items() >= bound.items()
+
+
+@pytest.mark.proves("security", "choose faster volumes than those of its class, by a VolumeAttributesClass")
+def test_a_claim_keeps_the_attributes_that_the_host_gave_it(api: ApiServer) -> None:
+    name = f"fast-x-default-x-{JOB}"
+    claim = path("persistentvolumeclaims", name)
+    api.call("POST", path("persistentvolumeclaims"), with_meta(build_claim(), name=name), user=SYNCER)
+    api.call("PATCH", f"{claim}/status", {"status": {"phase": "Bound"}}, content_type=MERGE)
+    fastest = {"spec": {"volumeAttributesClassName": "fastest"}}
+    with pytest.raises(RefusedError, match=r"remove spec\.volumeAttributesClassName fastest"):
+        api.call("PATCH", claim, fastest, user=SYNCER, content_type=MERGE)
+    given = with_meta(build_claim(volumeAttributesClassName="given"), name=f"given-x-default-x-{JOB}")
+    api.call("POST", path("persistentvolumeclaims"), given)
+    mine = {"metadata": {"annotations": {"example.org/mine": "1"}}}
+    changed = api.call(
+        "PATCH", path("persistentvolumeclaims", given["metadata"]["name"]), mine, user=SYNCER, content_type=MERGE
+    )
+    assert changed["spec"]["volumeAttributesClassName"] == "given"
 
 
 def test_a_job_without_storage_claims_none_and_one_of_an_older_release_is_left_alone(api: ApiServer) -> None:
