@@ -17,8 +17,8 @@ from kns.cli.options import Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import get_session
 from kns.cli.submission_file import read_file
-from kns.cli.waiting import Until, describe_living, wait_for
-from kns.client import Client, ClientError, NoResponseError, ResponseError, Submitted
+from kns.cli.waiting import Until, describe_living, is_passing, wait_for
+from kns.client import Client, ClientError, ResponseError, Submitted
 from kns.model.errors import InvalidInputError
 from kns.model.job.idempotency import digest_request
 from kns.model.reading.parsing import parse_model
@@ -184,18 +184,25 @@ def check_key(key: str) -> None:
 
 
 def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None = None) -> Submitted:
-    """Submit, and repeat it if there was no answer: with the same key it stays one job."""
+    """
+    Submit, and repeat it if there was no answer, or only one of a proxy: with the same key it stays one job.
+
+    Raises:
+        CommandError: there was none to the last try either.
+        ResponseError: kns refused the submission.
+    """
     key = key or f"kns-cli-{secrets.token_hex(16)}"
     for attempt in range(1, _TRIES + 1):
         try:
             return client.submit({**client.build_user(), **body}, idempotency_key=key)
-        except ResponseError as error:
-            if error.text == _WRONG_SHAPE:
+        except ClientError as error:
+            if isinstance(error, ResponseError) and error.text == _WRONG_SHAPE:
                 _name_fault(body)
-            raise
-        except NoResponseError:
-            if attempt == _TRIES:
+            if not is_passing(error):
                 raise
+            if attempt == _TRIES:
+                status, sentence = explain_client_error(error)
+                raise CommandError(status, f"{sentence}; the job may exist all the same, see `kns list`") from error
             sleep(_RETRY_AFTER_S)
     raise AssertionError("the last try returns or raises")
 

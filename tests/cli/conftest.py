@@ -35,6 +35,7 @@ class Bridge(httpx.BaseTransport):
         self._api = api
         self.fail = 0
         self.lose = 0  # requests that take effect, and whose answers are lost
+        self.lost_as = 0  # the status that a proxy answers in their place; 0 for none
         self.unreachable = ""  # a path without an answer
         self.other: Callable[[httpx.Request], httpx.Response] | None = None  # another server at the address
         self.change: Callable[[Any], Any] = lambda answer: answer  # of what the answers have as JSON
@@ -54,6 +55,8 @@ class Bridge(httpx.BaseTransport):
         answer = self._api.call(request.method, target, headers=request.headers, content=request.read())
         if self.lose:
             self.lose -= 1
+            if self.lost_as:
+                return httpx.Response(self.lost_as, text="<html>upstream timed out</html>")
             raise httpx.ReadError("connection reset")
         content = answer.content
         if answer.headers.get("content-type", "").startswith("application/json"):

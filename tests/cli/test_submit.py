@@ -92,11 +92,22 @@ def test_a_dry_run_prints_the_submission_without_credentials_and_stores_nothing(
     assert api.jobs.list_jobs() == []
 
 
-def test_a_lost_answer_starts_no_second_job(api: Api, terminal: Terminal) -> None:
-    terminal.bridge.lose = 1
+@pytest.mark.parametrize("lost_as", [0, 502, 503, 504])
+def test_a_lost_answer_starts_no_second_job(api: Api, terminal: Terminal, lost_as: int) -> None:
+    terminal.bridge.lose, terminal.bridge.lost_as = 1, lost_as
     terminal.steps = [lambda: None]
     result = terminal.run("submit", "hello", "-m", "kns-small")
     assert (result.exit_code, result.stdout) == (0, "1\n")
+    assert len(api.jobs.list_jobs()) == 1
+
+
+@pytest.mark.parametrize("lost_as", [0, 504])
+def test_a_submission_that_may_have_succeeded_says_so(api: Api, terminal: Terminal, lost_as: int) -> None:
+    """Whoever takes it for one that failed submits a second job."""
+    terminal.bridge.lose, terminal.bridge.lost_as = 3, lost_as
+    terminal.steps = [lambda: None] * 2
+    line = terminal.refuse(6, "submit", "hello", "-m", "kns-small")
+    assert line.endswith("; the job may exist all the same, see `kns list`")
     assert len(api.jobs.list_jobs()) == 1
 
 
