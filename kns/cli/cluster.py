@@ -204,7 +204,7 @@ def run(
 
 def _warn_of_early_end(session: Session, client: Client, number: int) -> None:
     """The status stays that of CMD, which knows whether it was done."""
-    with suppress(ClientError):  # if kns does not answer, ending the job says so
+    with suppress(ClientError, CommandError):  # if kns does not answer, or a sign-in has ended, ending the job says so
         found = client.detail(number)
         if is_over(found):
             session.screen.warn(f"{describe_end(found)}, before CMD did")
@@ -232,13 +232,13 @@ def _submitted(session: Session, client: Client, body: Mapping[str, Any]) -> Ite
 def _end(session: Session, client: Client, number: int) -> None:
     """
     Raises:
-        CommandError: kns does not take the request.
+        CommandError: kns does not take the request, or the user's sign-in has ended.
     """
     session.screen.note(f"ending job {number}")
     for attempt in range(1, _TRIES + 1):
         try:
             client.terminate(number)
-        except ClientError as error:
+        except (ClientError, CommandError) as error:
             if isinstance(error, ResponseError) and error.status == _NOT_FOUND:
                 return  # an administrator has deleted its record, so it has ended
             if attempt == _TRIES:

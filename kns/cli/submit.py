@@ -141,6 +141,10 @@ def _naming(number: int) -> Iterator[None]:
     except (KeyboardInterrupt, Terminated, BrokenPipeError):
         print_error(describe_living(number))
         raise
+    except CommandError as error:  # by --timeout, which names the job, or because a sign-in has ended
+        if error.status is Exit.TIMED_OUT:
+            raise
+        raise CommandError(error.status, f"{error}; {describe_living(number)}") from error
     except ClientError as error:
         status, sentence = explain_client_error(error)
         if status is Exit.NOT_FOUND:  # an administrator has deleted its record

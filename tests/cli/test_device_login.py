@@ -239,6 +239,22 @@ def test_a_sign_in_that_has_ended_says_what_to_run(api: Api, nobody: Terminal, k
     assert line == f"your sign-in by Keycloak has ended; run `kns login --url {URL} --issuer {ISSUER}`"
 
 
+def test_a_sign_in_that_ends_while_a_command_waits_for_its_job_names_the_job(
+    api: Api, nobody: Terminal, keycloak: FakeKeycloak
+) -> None:
+    """A script knows the number from nowhere else."""
+    sign_in(nobody, keycloak)
+
+    def end() -> None:
+        keycloak.ended = True
+        api.clock.advance(TOKEN_S)
+
+    nobody.steps = [end]
+    line = nobody.refuse(3, "submit", "hello", "-m", "kns-small", "--wait")
+    assert line.startswith("your sign-in by Keycloak has ended; run `kns login ")
+    assert line.endswith("; job 1 goes on; end it with `kns terminate 1`")
+
+
 @pytest.mark.proves("security", "go on with copied tokens after their owner has signed out of the command line")
 def test_a_logout_ends_the_sign_in_in_the_realm(nobody: Terminal, keycloak: FakeKeycloak) -> None:
     sign_in(nobody, keycloak)

@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from kns.adapters.bearer import RealmTokens
 from kns.model.job.job import JobState, StopReason
 from tests.api.client import Api
 from tests.builders import a_job
-from tests.cli.conftest import Terminal
+from tests.cli.conftest import URL, Terminal
 from tests.cli.host import PORT, Host, finish_real, list_left, make_host, make_terminal, prepare_run, serve, start_real
+from tests.cli.keycloak import ISSUER, TOKEN_S, FakeKeycloak
 from tests.patience import PATIENCE_S
+from tests.tokens import public_pem
 from tests.web.serving import serving as serving_page
 from tests.web.ui import Ui
 
 pytestmark = pytest.mark.timeout(300)  # it starts programs that wait for a signal
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api(bearer=RealmTokens(public_pem()))
 
 
 @pytest.fixture
@@ -86,6 +94,34 @@ def test_a_job_that_cannot_be_ended_is_named(api: Api, terminal: Terminal, host:
     assert "goes on" in line
     assert "end it with `kns terminate" in line
     host.check_nothing_runs()
+
+
+def test_a_sign_in_that_ends_while_the_program_runs_names_the_job(
+    api: Api, terminal: Terminal, host: Host, tmp_path: Path
+) -> None:
+    """Nobody ends the job then, so the user must know of it."""
+    keycloak = FakeKeycloak(api.clock)
+    terminal.keycloak, terminal.steps = keycloak, [keycloak.approve]
+    assert terminal.run("login", "--url", URL, "--issuer", ISSUER).exit_code == 0
+    for name in ("KNS_USERNAME", "KNS_APIKEY"):
+        del terminal.environ[name]
+    prepare_run(api, terminal, host)
+    terminal.steps += [lambda: None] * 4
+    started = tmp_path / "started"
+    tell = terminal.bridge.change
+
+    def end(answer: object) -> object:
+        (job,) = api.jobs.list_jobs() or (None,)
+        if job is not None and job.status.has_been_exposed and not started.exists():
+            started.touch()  # CMD is started for this answer
+            keycloak.ended = True
+            api.clock.advance(TOKEN_S)
+        return tell(answer)
+
+    terminal.bridge.change = end
+    line = terminal.refuse(6, "run", "hello", "-m", "kns-small", "--", "true")
+    assert line.startswith("job 1 goes on: your sign-in by Keycloak has ended; run `kns login ")
+    assert line.endswith("; end it with `kns terminate 1`")
 
 
 def check_ended(api: Api) -> None:
