@@ -10,6 +10,7 @@ from kns.client import shapes
 from kns.client.authorities import choose_authorities
 from kns.client.bounds import bound_answers
 from kns.client.errors import AnswerError, NoResponseError, ResponseError, UnknownJobError
+from kns.client.proxies import checked_proxies
 from kns.client.wire import (
     OWN_PREFIX,
     PREFIX,
@@ -41,7 +42,8 @@ class Client:
     certificate authorities (PEM) in place of the usual ones. `transport` is for tests.
 
     Raises:
-        ClientError: `authority_file`, or the file in SSL_CERT_FILE, has no certificates that can be read.
+        ClientError: `authority_file`, or the file in SSL_CERT_FILE, has no certificates that can be read; or the
+            proxies of the environment cannot be used.
     """
 
     def __init__(
@@ -58,16 +60,17 @@ class Client:
         self._url = url.rstrip("/")
         self._credentials = credentials
         self._check = check
-        self._http = httpx.Client(
-            base_url=self._url,
-            timeout=TIMEOUT_S,
-            trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
-            auth=_build_auth(credentials),
-            limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
-            verify=choose_authorities(self._url, authority_file),
-            transport=transport,
-            **bound_answers(),
-        )
+        with checked_proxies():
+            self._http = httpx.Client(
+                base_url=self._url,
+                timeout=TIMEOUT_S,
+                trust_env=not is_loopback(self._url) if use_proxy is None else use_proxy,
+                auth=_build_auth(credentials),
+                limits=httpx.Limits(max_keepalive_connections=None if keep_connections else 0),
+                verify=choose_authorities(self._url, authority_file),
+                transport=transport,
+                **bound_answers(),
+            )
 
     def __enter__(self) -> Self:
         return self

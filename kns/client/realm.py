@@ -15,6 +15,7 @@ from oauthlib.oauth2 import DeviceClient, OAuth2Error
 from kns.client.authorities import choose_authorities
 from kns.client.bounds import bound_answers
 from kns.client.errors import ClientError, NoResponseError
+from kns.client.proxies import checked_proxies
 from kns.client.wire import is_loopback
 from kns.model.errors import clip
 
@@ -77,7 +78,7 @@ class Realm:
 
     Raises:
         ClientError: the issuer is not an address with TLS, which loopback does not need; or the authorities in
-            SSL_CERT_FILE cannot be read.
+            SSL_CERT_FILE cannot be read, or the proxies of the environment cannot be used.
     """
 
     def __init__(
@@ -90,13 +91,14 @@ class Realm:
     ) -> None:
         self._issuer, self._client_id, self._now = issuer.rstrip("/"), client_id, now
         _check_address(self._issuer, "the issuer")
-        self._http = httpx.Client(
-            timeout=TIMEOUT_S,
-            trust_env=not is_loopback(self._issuer),
-            verify=choose_authorities(self._issuer),
-            transport=transport,
-            **bound_answers(),
-        )
+        with checked_proxies():
+            self._http = httpx.Client(
+                timeout=TIMEOUT_S,
+                trust_env=not is_loopback(self._issuer),
+                verify=choose_authorities(self._issuer),
+                transport=transport,
+                **bound_answers(),
+            )
         self._known: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
