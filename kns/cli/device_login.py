@@ -96,17 +96,19 @@ class StoredTokens:
             ) from error
 
     def _renew(self, tokens: Tokens) -> Tokens:
-        with self._machine.connect_realm(self._profile.issuer or "", self._profile.client_id or "") as realm:
-            try:
-                renewed = realm.renew(tokens)
-            except RealmError as error:
-                stored = self._load()  # another kns may have renewed them, which can end the old ones
-                if stored.access != tokens.access and self._is_current(stored):
-                    return stored
-                raise CommandError(
-                    Exit.SIGNED_OUT,
-                    f"your sign-in by Keycloak has ended; run `kns login --url {self._profile.url} "
-                    f"--issuer {self._profile.issuer}`",
-                ) from error
-        self._profiles.replace_secret(self._name, self._profile, renewed.to_json())
+        """A realm may take each refresh token once, and end the sign-in at the second time: one command at a time."""
+        with self._profiles.locked():
+            stored = self._load()
+            if stored.access != tokens.access and self._is_current(stored):
+                return stored  # another command has renewed them meanwhile
+            with self._machine.connect_realm(self._profile.issuer or "", self._profile.client_id or "") as realm:
+                try:
+                    renewed = realm.renew(stored)
+                except RealmError as error:
+                    raise CommandError(
+                        Exit.SIGNED_OUT,
+                        f"your sign-in by Keycloak has ended; run `kns login --url {self._profile.url} "
+                        f"--issuer {self._profile.issuer}`",
+                    ) from error
+            self._profiles.replace_secret(self._name, self._profile, renewed.to_json())
         return renewed

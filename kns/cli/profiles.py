@@ -2,14 +2,16 @@
 Profiles: the sites that a user works with, and the credentials for each.
 
 `config.json` in the configuration folder has the profiles. The secrets are in the system's keyring if there is one,
-else in `credentials.json`, which only its owner can read.
+else in `credentials.json`, which only its owner can read. Each change is made under a lock: a file is read, changed and
+replaced as a whole, and another command must not change it in between.
 """
 
+import fcntl
 import json
 import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,8 @@ DEFAULT = "default"
 SERVICE = "kns"  # the name of our entries in the keyring
 _OWNER_ONLY = 0o600
 _OTHERS_WRITE = 0o022
+_LOCK = ".lock"
+_LOCK_TRIES, _LOCK_AGAIN_S = 120, 0.5  # a minute: the realm is asked under the lock
 _SECRETS = TypeAdapter(dict[str, str])  # the content of `credentials.json`
 
 
@@ -50,11 +54,53 @@ class Config(BaseModel):
 
 
 class Profiles:
-    """The stored profiles. `keyring` is None if secrets go into the file."""
+    """The stored profiles. `keyring` is None if secrets go into the file. `sleep` is between two tries to lock them."""
 
-    def __init__(self, folder: Path, keyring: Keyring | None) -> None:
+    def __init__(self, folder: Path, keyring: Keyring | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._folder = folder
         self._keyring = keyring
+        self._sleep = sleep
+        self._is_locked = False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        No other command changes the profiles during the block, which may be in another such block.
+
+        Raises:
+            CommandError: another one does so for a minute, or the folder cannot be written.
+        """
+        if self._is_locked:
+            yield
+            return
+        path = self._folder / _LOCK
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        except OSError as error:
+            raise _explain_write(path, error) from error
+        try:
+            self._await_lock(handle)
+            self._is_locked = True
+            yield
+        finally:
+            self._is_locked = False
+            os.close(handle)
+
+    def _await_lock(self, handle: int) -> None:
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._sleep(_LOCK_AGAIN_S)
+            except OSError as error:
+                raise _explain_write(self._folder / _LOCK, error) from error
+            else:
+                return
+        raise CommandError(
+            Exit.UNREACHABLE,
+            f"another kns has been changing {self._folder} for a minute; is one suspended? end it and try again",
+        )
 
     def read(self) -> Config:
         """
@@ -95,16 +141,17 @@ class Profiles:
 
     def store(self, name: str, profile: Profile, secret: str) -> Profile:
         """Store a profile with its secret, in place of one of that name, as the current one. Returns it as stored."""
-        config = self.read()
-        self._forget(name, config.profiles.get(name))
-        stored_in: Literal["file", "keyring"] = "file"
-        if self._keyring is not None and self._try_keyring(name, secret):
-            stored_in = "keyring"
-        else:
-            self._write("credentials.json", {**self._read_secrets(), name: secret})
-        profile = profile.model_copy(update={"stored_in": stored_in})
-        self._write_config(Config(current=name, profiles={**config.profiles, name: profile}))
-        return profile
+        with self.locked():
+            config = self.read()
+            self._forget(name, config.profiles.get(name))
+            stored_in: Literal["file", "keyring"] = "file"
+            if self._keyring is not None and self._try_keyring(name, secret):
+                stored_in = "keyring"
+            else:
+                self._write("credentials.json", {**self._read_secrets(), name: secret})
+            profile = profile.model_copy(update={"stored_in": stored_in})
+            self._write_config(Config(current=name, profiles={**config.profiles, name: profile}))
+            return profile
 
     def replace_secret(self, name: str, profile: Profile, secret: str) -> None:
         """Store a new secret where the old one is."""
@@ -114,21 +161,23 @@ class Profiles:
                     Exit.SIGNED_OUT,
                     f"the keyring does not store the tokens of profile {name}; unlock it, or `kns login`",
                 )
-        else:
+            return
+        with self.locked():
             self._write("credentials.json", {**self._read_secrets(), name: secret})
 
     def remove(self, name: str) -> None:
         """Remove a profile with its secret."""
-        config = self.read()
-        self._forget(name, config.profiles[name])
-        left = {key: value for key, value in config.profiles.items() if key != name}
-        current = config.current if config.current in left else next(iter(left), DEFAULT)
-        self._write_config(Config(current=current, profiles=left))
+        with self.locked():
+            config = self.read()
+            self._forget(name, config.profiles.get(name))
+            left = {key: value for key, value in config.profiles.items() if key != name}
+            current = config.current if config.current in left else next(iter(left), DEFAULT)
+            self._write_config(Config(current=current, profiles=left))
 
     def use(self, name: str) -> None:
         """Make a profile the current one."""
-        config = self.read()
-        self._write_config(config.model_copy(update={"current": name}))
+        with self.locked():
+            self._write_config(self.read().model_copy(update={"current": name}))
 
     def _forget(self, name: str, profile: Profile | None) -> None:
         if profile is None:
@@ -164,20 +213,24 @@ class Profiles:
         self._write("config.json", config.model_dump(mode="json"))
 
     def _write(self, name: str, content: object) -> None:
-        """Replace a file at once, readable for its owner only."""
+        """Replace a file at once, readable for its owner only. The caller has the lock, so the other name is free."""
+        path, new = self._folder / name, self._folder / f".{name}.new"
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{name}.")  # mode 0600
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            new.unlink(missing_ok=True)  # of a call that was killed
+            with os.fdopen(
+                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w", encoding="utf-8"
+            ) as file:
                 json.dump(content, file, indent=2)
                 file.write("\n")
-            Path(temporary).chmod(_OWNER_ONLY)
-            Path(temporary).replace(self._folder / name)
+            new.replace(path)
         except OSError as error:
-            raise CommandError(
-                Exit.USAGE,
-                f"cannot write {self._folder / name}: {error.strerror}; set KNS_CONFIG_DIR to another folder",
-            ) from error
+            raise _explain_write(path, error) from error
+        finally:
+            new.unlink(missing_ok=True)  # after a failure it may have a secret
+
+
+def _explain_write(path: Path, error: OSError) -> CommandError:
+    return CommandError(Exit.USAGE, f"cannot write {path}: {error.strerror}; set KNS_CONFIG_DIR to another folder")
 
 
 def check_private(path: Path) -> None:

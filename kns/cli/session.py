@@ -35,7 +35,8 @@ class Session:
 
     @cached_property
     def profiles(self) -> Profiles:
-        return Profiles(self.surroundings.config_dir, self.surroundings.find_keyring())
+        machine = self.surroundings
+        return Profiles(machine.config_dir, machine.find_keyring(), sleep=machine.sleep)
 
     @cached_property
     def profile_name(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import pairwise
 
 import httpx
@@ -228,7 +229,33 @@ def test_two_commands_at_once_can_renew(api: Api, nobody: Terminal, keycloak: Fa
         nobody.read("list")  # renews, and stores the new ones
         assert "refresh-2" in json.loads(file.read_text())["default"]
         assert list(client.jobs()) == [7]
-    assert keycloak.seen.count(RENEWAL) == 2
+        assert keycloak.seen.count(RENEWAL) == 1
+        api.clock.advance(TOKEN_S)
+        nobody.read("list")
+        api.clock.advance(TOKEN_S)  # what is stored has expired as well, and still renews
+        assert list(client.jobs()) == [7]
+    assert keycloak.seen.count(RENEWAL) == 3
+
+
+def test_a_command_waits_for_another_that_renews(api: Api, nobody: Terminal, keycloak: FakeKeycloak) -> None:
+    """The realm has taken the refresh token of the other one, which has not stored the new tokens yet."""
+    keycloak.rotates = True
+    sign_in(nobody, keycloak)
+    session = nobody.session()
+    api.clock.advance(TOKEN_S)
+    with ExitStack() as other, Realm(ISSUER, CLIENT, transport=keycloak, now=api.clock.now().timestamp) as realm:
+        other.enter_context(session.profiles.locked())
+        stored = json.loads((nobody.folder / "credentials.json").read_text())["default"]
+        renewed = realm.renew(Tokens.from_json(stored))
+
+        def end() -> None:
+            profile = session.profiles.read().profiles["default"]
+            session.profiles.replace_secret("default", profile, renewed.to_json())
+            other.close()
+
+        nobody.steps = [end]
+        nobody.read("list")
+    assert keycloak.seen.count(RENEWAL) == 1
 
 
 def test_a_sign_in_that_has_ended_says_what_to_run(api: Api, nobody: Terminal, keycloak: FakeKeycloak) -> None:

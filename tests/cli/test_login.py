@@ -1,10 +1,17 @@
 """Signing in: where credentials come from, where they are stored, and to which site they are sent."""
 
+import errno
+import json
+import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from kns.cli.exits import CommandError
+from kns.cli.profiles import Profile, Profiles
 from tests.api.client import Api
 from tests.builders import a_job
 from tests.cli.conftest import URL, Terminal
@@ -53,7 +60,7 @@ def test_a_login_is_stored_and_used(api: Api, nobody: Terminal) -> None:
 def test_only_the_owner_can_read_the_files(nobody: Terminal) -> None:
     sign_in(nobody)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in nobody.folder.iterdir()}
-    assert modes == {"config.json": 0o600, "credentials.json": 0o600}
+    assert modes == {"config.json": 0o600, "credentials.json": 0o600, ".lock": 0o600}
     assert stat.S_IMODE(nobody.folder.stat().st_mode) == 0o700
 
 
@@ -157,6 +164,44 @@ def test_a_damaged_file_is_named(nobody: Terminal) -> None:
         assert str(nobody.folder / "credentials.json") in nobody.refuse(3, "list")
     (nobody.folder / "config.json").write_text("[]")
     assert str(nobody.folder / "config.json") in nobody.refuse(2, "list")
+
+
+def test_two_commands_at_once_both_store_their_profile(tmp_path: Path) -> None:
+    first = Profiles(tmp_path, None)
+    with ExitStack() as held:
+        held.enter_context(first.locked())
+
+        def go_on(_seconds: float) -> None:
+            first.store("a", Profile(url=URL, username="user1"), "key-a")
+            held.close()
+
+        second = Profiles(tmp_path, None, sleep=go_on)
+        second.store("b", Profile(url=URL, username="user2"), "key-b")
+    found = first.read().profiles
+    assert {name: first.find_secret(name, profile) for name, profile in found.items()} == {"a": "key-a", "b": "key-b"}
+
+
+def test_a_command_does_not_wait_forever_for_another(tmp_path: Path) -> None:
+    slept: list[float] = []
+    with Profiles(tmp_path, None).locked(), pytest.raises(CommandError, match="another kns has been changing"):
+        Profiles(tmp_path, None, sleep=slept.append).use("a")
+    assert sum(slept) == 60
+
+
+def test_a_full_disk_leaves_the_files_as_they_were_and_no_secret_beside_them(
+    nobody: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_in(nobody)
+    before = {path.name: path.read_bytes() for path in nobody.folder.iterdir()}
+
+    def fill(_content: object, file: IO[str], **_options: object) -> None:
+        file.write("key-us")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dump", fill)
+    line = nobody.refuse(2, "login", "--url", URL, "-u", "user1", text="key-user1\n")
+    assert "credentials.json: No space left on device" in line
+    assert {path.name: path.read_bytes() for path in nobody.folder.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_written_is_named(nobody: Terminal, tmp_path: Path) -> None:
