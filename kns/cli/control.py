@@ -12,7 +12,7 @@ from kns.cli.exits import CommandError, Exit, explain_client_error, print_error
 from kns.cli.options import ADMINISTRATORS, JobArgument, JobArguments, Output, Timeout, read_job
 from kns.cli.screen import Format, Screen
 from kns.cli.session import Session, get_session
-from kns.cli.waiting import Patient, describe_end, is_passing, poll
+from kns.cli.waiting import Patient, describe_end, is_unanswered, poll
 from kns.client import Client, ClientError, ResponseError
 from kns.model.errors import InvalidInputError
 from kns.model.job.job import JobState, Rest
@@ -259,7 +259,7 @@ class _Errors:
         except CommandError as error:
             self._add(error.status, str(error))
         except ClientError as error:
-            if is_passing(error) or (isinstance(error, ResponseError) and error.status == _UNAUTHORIZED):
+            if is_unanswered(error) or (isinstance(error, ResponseError) and error.status == _UNAUTHORIZED):
                 raise
             status, sentence = explain_client_error(error)
             self._add(status, f"job {job}: {sentence}" if self._several else sentence)

@@ -17,7 +17,7 @@ from kns.cli.options import Output, Timeout, read_job
 from kns.cli.screen import Format
 from kns.cli.session import get_session
 from kns.cli.submission_file import read_file
-from kns.cli.waiting import Until, describe_living, is_passing, wait_for
+from kns.cli.waiting import Until, describe_living, is_unanswered, wait_for
 from kns.client import Client, ClientError, ResponseError, Submitted
 from kns.model.errors import InvalidInputError
 from kns.model.job.idempotency import digest_request
@@ -202,7 +202,7 @@ def send(sleep: Any, client: Client, body: Mapping[str, Any], *, key: str | None
         except ClientError as error:
             if isinstance(error, ResponseError) and error.text == _WRONG_SHAPE:
                 _name_fault(body)
-            if not is_passing(error):
+            if not is_unanswered(error):
                 raise
             if attempt == _TRIES:
                 status, sentence = explain_client_error(error)

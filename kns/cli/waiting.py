@@ -16,8 +16,8 @@ from kns.model.job.job import JobState
 
 FIRST_POLL_S, LONGEST_POLL_S = 1.0, 5.0  # a start takes some ten seconds; a job may then run for days
 _GROWTH = 1.1
-_PATIENCE = 20  # polls in a row without an answer: kns restarts in that time
-_SERVER_ERROR = 500
+_PATIENCE = 22  # polls in a row without an answer, 64 s or more: kns restarts, or a block (429) ends, in that time
+_TOO_MANY, _SERVER_ERROR = 429, 500
 _STATUSES: dict[str, Exit] = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
 
 
@@ -51,15 +51,20 @@ def poll(
         delay_s = min(delay_s * _GROWTH, LONGEST_POLL_S)
 
 
-def is_passing(error: ClientError) -> bool:
-    """Whether it may be over soon: kns does not answer, or the proxy before it says so, while it restarts."""
+def is_unanswered(error: ClientError) -> bool:
+    """Whether kns does not answer, or the proxy before it says so, as while it restarts."""
     return isinstance(error, NoResponseError) or (isinstance(error, ResponseError) and error.status >= _SERVER_ERROR)
+
+
+def is_passing(error: ClientError) -> bool:
+    """Whether it may be over soon. Somebody else's failed logins block a user for up to a minute (status 429)."""
+    return is_unanswered(error) or (isinstance(error, ResponseError) and error.status == _TOO_MANY)
 
 
 class Patient:
     """
-    Repeats a call while kns does not answer: a replica may restart at any moment. With `after_first` only once it has
-    answered, so that a wrong address is reported at once.
+    Repeats a call while kns does not answer, or asks to come again later: a replica may restart at any moment. With
+    `after_first` only once it has answered, so that a wrong address is reported at once.
     """
 
     def __init__(self, *, after_first: bool = False) -> None:

@@ -8,6 +8,7 @@ import yaml
 from kns.cli.jobs import build_job_table
 from kns.cli.logs import list_new_lines
 from kns.cli.screen import Screen
+from kns.client import ApiKey
 from kns.model.errors import UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.job.job import JobState
@@ -16,6 +17,7 @@ from kns.model.job.usage import Usage
 from kns.ports import Kind
 from tests.api.client import Api
 from tests.builders import JobBuilder, a_catalog, a_command, a_job, an_app, an_appdef
+from tests.cli.conftest import URL as SITE
 from tests.cli.conftest import Terminal
 
 URL = "https://kns-job-7.jobs.example.org"
@@ -321,6 +323,19 @@ def test_watch_survives_a_restart_of_kns(api: Api, terminal: Terminal) -> None:
         terminal.bridge.fail = 3
 
     terminal.steps = [restart, *[lambda: None] * 3, lambda: api.add(serving())]
+    assert terminal.run("watch", "7").exit_code == 0
+
+
+def test_failed_logins_of_somebody_else_do_not_end_watch(api: Api, terminal: Terminal) -> None:
+    """They block the right key too, for a minute, and a script may end a job whose `kns watch` failed."""
+    api.add(a_job())
+
+    def guess() -> None:
+        with terminal.surroundings.connect(SITE, ApiKey("user1", "wrong")) as client:
+            answers = [client.ask("jobs").status_code for _ in range(11)]
+        assert answers[-1] == 429
+
+    terminal.steps = [guess, *[lambda: None] * 20, lambda: api.add(serving())]
     assert terminal.run("watch", "7").exit_code == 0
 
 

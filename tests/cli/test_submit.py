@@ -170,7 +170,7 @@ def test_submit_with_wait_that_ends_before_the_job_names_it(api: Api, terminal: 
         terminal.bridge.other = lambda _: httpx.Response(401, json={"error": "no"})
 
     for number, (status, steps) in enumerate(
-        [(7, [lambda: None] * 9), (130, [interrupt]), (143, [terminate]), (6, [leave, *[lambda: None] * 20]),
+        [(7, [lambda: None] * 9), (130, [interrupt]), (143, [terminate]), (6, [leave, *[lambda: None] * 22]),
          (3, [revoke])], start=1
     ):  # fmt: skip
         terminal.bridge.unreachable, terminal.bridge.other, terminal.steps = "", None, list(steps)
