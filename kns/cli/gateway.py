@@ -8,6 +8,7 @@ is, and a sign-in by Keycloak as a program that kubectl calls, because its token
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -52,7 +53,8 @@ def build_kubeconfig(session: Session, number: int) -> str:
     cluster: dict[str, Any] = {"server": f"{session.url}/kns/cluster/{number}"}
     authority = session.surroundings.environ.get("SSL_CERT_FILE")
     if authority:
-        cluster["certificate-authority"] = authority
+        # kubectl would look for a relative one in the folder of the kubeconfig.
+        cluster["certificate-authority"] = str(Path(authority).absolute())
     name = f"kns-job-{number}"
     return yaml.safe_dump(
         {

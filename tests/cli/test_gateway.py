@@ -95,6 +95,16 @@ def test_a_private_authority_is_kept(terminal: Terminal, tmp_path: Path) -> None
     assert config["clusters"][0]["cluster"]["certificate-authority"] == "/site.pem"
 
 
+def test_the_path_of_a_private_authority_is_that_of_the_user(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubectl would look for a relative one in the folder of the kubeconfig."""
+    monkeypatch.chdir(tmp_path)
+    terminal.environ["SSL_CERT_FILE"] = "certs/site.pem"
+    config, _ = connect(terminal, tmp_path)
+    assert config["clusters"][0]["cluster"]["certificate-authority"] == str(tmp_path / "certs" / "site.pem")
+
+
 def test_a_token_is_in_the_file(terminal: Terminal, tmp_path: Path, api: Api) -> None:
     keycloak = FakeKeycloak(api.clock)
     terminal.keycloak = keycloak
