@@ -12,6 +12,7 @@ from typing import Protocol
 
 import typer
 
+from kns.cli.exits import CommandError, Exit
 from kns.client import Client, Credentials
 from kns.client.realm import Realm
 
@@ -55,4 +56,17 @@ class Surroundings:
 
     @property
     def config_dir(self) -> Path:
-        return Path(self.environ.get("KNS_CONFIG_DIR") or typer.get_app_dir("kns"))
+        """
+        An absolute path. The current folder may be somebody else's, and has no configuration unless the user says so.
+
+        Raises:
+            CommandError: the user has no home.
+        """
+        if given := self.environ.get("KNS_CONFIG_DIR"):
+            return Path(given).absolute()
+        folder = Path(typer.get_app_dir("kns"))
+        if not folder.is_absolute():  # the XDG specification ignores an XDG_CONFIG_HOME that is empty or relative
+            folder = Path(os.path.expanduser("~/.config/kns"))  # noqa: PTH111 - without a home it does not raise
+        if not folder.is_absolute():
+            raise CommandError(Exit.USAGE, "there is no home folder for the configuration; set KNS_CONFIG_DIR")
+        return folder
