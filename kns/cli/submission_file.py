@@ -2,20 +2,23 @@
 The file of a submission, as JSON or YAML.
 
 YAML 1.1 reads `no` as false, `0123` as 83, `12:00:00` as 43200 and a date as an object that JSON does not have. Here
-only the plain scalars of JSON have a type, and every other one is a text.
+only the plain scalars of JSON have a type, and every other one is a text. A key may be there once, as in JSON. JSON has
+no aliases, so each becomes a copy, and a few lines could become gigabytes: the whole has a bound.
 """
 
 import json
 import re
-from typing import Any
+from itertools import chain
+from typing import Any, NoReturn
 
 import yaml
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.input_files import read_input, read_standard_input
-from kns.model.reading.strict_json import NotJsonError, decode_json
+from kns.cli.input_files import MOST_BYTES, read_input, read_standard_input
+from kns.model.reading.strict_json import REPEATED, NotJsonError, decode_json, decode_text
 
 _PLAIN = "kns.io/plain"  # the tag of a scalar without quotes that JSON has too
+_MERGE = "tag:yaml.org,2002:merge"
 _NULLS = ("", "~")  # as YAML writes it
 _JSON_SCALAR = re.compile(r"(?:~|null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)?$")
 _KEPT = (None, *(f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")))
@@ -23,6 +26,35 @@ _KEPT = (None, *(f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")))
 
 class _Loader(yaml.SafeLoader):
     """Any other tag is refused, because it could make an object that JSON does not have."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[yaml.Node, int] = {}  # in characters, each alias as often as it is there
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if node is not None and node not in self._sizes:
+            parts = list(chain.from_iterable(node.value)) if isinstance(node, yaml.MappingNode) else node.value
+            is_scalar = isinstance(node, yaml.ScalarNode)
+            size = 1 + (len(parts) if is_scalar else sum(self._sizes.get(part, 0) for part in parts))
+            if size > MOST_BYTES:
+                self._refuse(f"with its aliases it has more than {MOST_BYTES} characters", node)
+            self._sizes[node] = size
+            if isinstance(node, yaml.MappingNode):
+                self._check_keys(node)
+        return node
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        """PyYAML keeps the last of two equal keys. One that is merged is no second one."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    self._refuse(f"{key.value}: {REPEATED}", key)
+                seen.add(key.value)
+
+    def _refuse(self, problem: str, node: yaml.Node) -> NoReturn:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 def _construct_plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
@@ -32,7 +64,7 @@ def _construct_plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
     return value if value is None or json.dumps(value) == text else text
 
 
-_Loader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<$"))]}
+_Loader.yaml_implicit_resolvers = {"<": [(_MERGE, re.compile("<<$"))]}
 _Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _KEPT}
 _Loader.add_implicit_resolver(_PLAIN, _JSON_SCALAR, None)
 _Loader.add_constructor(_PLAIN, _construct_plain)
@@ -46,7 +78,7 @@ def read_file(path: str) -> dict[str, Any]:
         CommandError: there is no such file, or what it has is no submission. The message has the key path.
     """
     try:
-        text = (read_standard_input() if path == "-" else read_input(path)).decode("utf-8")
+        text = decode_text(read_standard_input() if path == "-" else read_input(path))
         is_json = text.lstrip().startswith("{")
         decoded = decode_json(text if is_json else json.dumps(yaml.load(text, _Loader)))  # noqa: S506 - a safe one
     except OSError as error:

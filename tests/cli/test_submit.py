@@ -249,6 +249,16 @@ def test_a_value_of_yaml_has_the_type_that_json_has(terminal: Terminal) -> None:
     assert _read_parameters(terminal, "a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}
 
 
+BOMB = "".join(["a: &a0 [x]\n", *(f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))])
+
+
+def test_a_byte_order_mark_changes_nothing(terminal: Terminal) -> None:
+    """Windows editors write it. Without its removal JSON would be read as YAML."""
+    text = '{"app": "hello", "machine": {"type": "kns-small"}, "application": {"parameters": {"x": 1.10, "y": 1e3}}}'
+    result = terminal.run("submit", "-f", "-", "--dry-run", "-o", "json", text=b"\xef\xbb\xbf" + text.encode())
+    assert json.loads(result.stdout)["application"]["parameters"] == {"x": 1.1, "y": 1000.0}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -259,6 +269,8 @@ def test_a_value_of_yaml_has_the_type_that_json_has(terminal: Terminal) -> None:
         ('{"app": "hello", "app": "lab"}', "-: app: appears twice"),
         ("app: hello\nx: !!timestamp 2026-01-31", "- is neither JSON nor YAML: could not determine a constructor"),
         ("app: hello\nx: !!bool maybe", "- is neither JSON nor YAML: could not determine a constructor"),
+        ("app: hello\nx: {y: 1, z: 2, y: 3}", "- is neither JSON nor YAML: y: appears twice in"),
+        (BOMB, "- is neither JSON nor YAML: with its aliases it has more than 4194304 characters in"),
         ("&a [*a]", "- is neither JSON nor YAML: Circular reference"),
     ],
 )
