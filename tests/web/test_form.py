@@ -1,10 +1,11 @@
 """The form of an app: its fields, what it submits, and how a refusal is shown."""
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from itsdangerous import TimestampSigner
 
 from kns.model.errors import UnavailableError
 from kns.model.job.job import Job, MachineChoice, VaultChoice
@@ -421,8 +422,8 @@ def test_what_was_typed_is_kept_while_its_author_signs_in_again(ui: Ui) -> None:
 def test_what_was_typed_is_kept_when_the_time_of_a_session_is_over(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser still has the cookie then: without one, nobody could tell its owner from a stranger."""
     browser = ui.browser("user1")
-    form, now = browser.get(FORMS), TimestampSigner.get_timestamp
-    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda self: now(self) + SESSION_S + 1)
+    form = browser.get(FORMS)
+    monkeypatch.setattr("kns.web.session.time", SimpleNamespace(time=lambda: time.time() + SESSION_S + 1))
     browser.grow_older(SESSION_S + 1)
     assert browser.get(f"{PREFIX}/jobs").headers["location"] == "/ui/sign-in?to=%2Fui%2Fjobs&ended=1"
     ended = browser.send(form, FORMS, fill=TYPED)
