@@ -20,8 +20,10 @@ PYTHON_IN := $(BIN)/python
 
 # Unit, contract and flow tests and the doctests: all that needs no cluster.
 QUICK_TESTS := tests kns/model kns/objects kns/cli kns/catalog_files.py init-image/runner demo testbed bench conformance --doctest-modules
-# A worker per core. A file stays together, because some tests count what the others of their file did.
-QUICK = $(PYTHON_IN) -m pytest -q -n auto --dist loadfile --hypothesis-profile=$(HYPOTHESIS) --ignore=tests/e2e $(QUICK_TESTS)
+# One worker more than cores, because some tests wait. A file stays together, because some tests count what the others of
+# their file did.
+QUICK_WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+QUICK = $(PYTHON_IN) -m pytest -q -n $(QUICK_WORKERS) --dist loadfile --hypothesis-profile=$(HYPOTHESIS) --ignore=tests/e2e $(QUICK_TESTS)
 HYPOTHESIS ?= quick
 # The real helm, gotty and chart, if the testbed has made them: the tests that need them skip otherwise.
 REAL_TOOLS = KNS_HELM="$$(ls $(KNS_TESTBED_HOME)/bin/helm 2>/dev/null || true)" \

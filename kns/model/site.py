@@ -1,6 +1,7 @@
 """The settings of the site, as the frozen values that stages receive. `kns.settings.build_site` creates them."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -193,6 +194,17 @@ class Proxies:
     no_proxy: str | None = None
 
 
+def require_version(minor: str, supported: Collection[str]) -> None:
+    """
+    Raises:
+        InvalidInputError: the site does not offer this minor version of Kubernetes.
+    """
+    if minor not in supported:
+        raise InvalidInputError(
+            "nested_kubernetes.kubernetes_version", f"{minor} is not supported here; supported: {', '.join(supported)}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualKubernetes:
     """
@@ -234,11 +246,7 @@ class VirtualKubernetes:
             InvalidInputError: the site does not offer it, or no longer.
         """
         wanted = minor or self.default
-        if wanted not in self.versions:
-            raise InvalidInputError(
-                "nested_kubernetes.kubernetes_version",
-                f"{wanted} is not supported here; supported: {', '.join(self.versions)}",
-            )
+        require_version(wanted, self.versions)
         return self.versions[wanted]
 
     def kubernetes_image(self, version: str) -> str:

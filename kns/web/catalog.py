@@ -121,19 +121,21 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
     key, command = _choose(app, form.text("command"))
     parameters = fields.read_parameters(command, form)
     # It stays the same form, however often it is sent: whether the job was stored may be unknown.
-    once = _read_once(form)
+    once, attempt = _read_token(form, "once"), _read_token(form, "attempt")
     is_offered = key == form.text("command")
     if not is_offered or not sent.is_current:
         refused = Refusal(_OTHER_SESSION if is_offered else _OTHER_COMMAND)
-        filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
+        settings = fields.read_settings(form)
+        filled = Filled(values=parameters, settings=settings, refused=refused, once=once, attempt=attempt)
         return _render_form(ports, member, app, key, filled, status=403 if is_offered else 400)
     body = fields.build_submission(app.id, key, parameters, form)
+    this_attempt = attempt or _digest(body)
     try:
         wanted = SubmitRequest(
             parse_model(Submission, body),
             body,
             size_bytes=fields.measure_submission(body),
-            idempotency_key=_build_key(form, body),
+            idempotency_key=f"page-{once}-{this_attempt}" if once else None,
         )
         job = submit_job(ports, member.identity, wanted)
     except InvalidInputError as error:
@@ -143,9 +145,12 @@ def submit(app_id: str, request: Request, ports: Ports, visitor: Visited, sent: 
         answer = SUBMITTING[type(error)]
         refused = Refusal(answer.error, is_certain=not isinstance(error, NotStoredError))
         status = answer.status
+        if not refused.is_certain:
+            attempt = this_attempt
     else:
         return redirect(f"{PREFIX}/jobs/{accepted_of(job).number}")
-    filled = Filled(values=parameters, settings=fields.read_settings(form), refused=refused, once=once)
+    settings = fields.read_settings(form)
+    filled = Filled(values=parameters, settings=settings, refused=refused, once=once, attempt=attempt)
     return _render_form(ports, member, app, key, filled, status=status)
 
 
@@ -183,26 +188,27 @@ def _describe_refusal(error: InvalidInputError, command: Command) -> Refusal:
     return Refusal(f"{label}: {error.problem}", field)
 
 
-def _read_once(form: PostedForm) -> str:
-    """A value that the form had from the start; "" if it is none of this page."""
-    once = form.text("once")
-    return once if once.isascii() and once.isalnum() and len(once) <= 64 else ""
+def _read_token(form: PostedForm, name: str) -> str:
+    """A hidden value of the form; "" if it is none of this page."""
+    token = form.text(name)
+    return token if token.isascii() and token.isalnum() and len(token) <= 64 else ""
 
 
-def _build_key(form: PostedForm, body: Mapping[str, Any]) -> str | None:
+def _digest(body: Mapping[str, Any]) -> str:
     """
-    The idempotency key of what the form asks for, so that sending it twice makes one job. With other values it asks for
-    another job: browsers show a form that was sent again when its user goes back to it.
+    A part of the idempotency key. With other values a form asks for another job: browsers show a form that was sent
+    again when its user goes back to it.
     """
-    once = _read_once(form)
-    return f"page-{once}-{sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}" if once else None
+    return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
     """
     What a form already contains: values of parameters, other fields, why it was refused, the job to repeat, and the
-    value that makes it one form however often it is sent unchanged, "" for a new one.
+    value that makes it one form however often it is sent unchanged, "" for a new one. `attempt` is the digest of what
+    it asked for when nobody knew whether the job was stored. Sent again, it asks for that job, even without the file
+    that was chosen then.
     """
 
     values: Mapping[str, Any]
@@ -210,6 +216,7 @@ class Filled:
     refused: Refusal | None = None
     repeated: Job | None = None
     once: str = ""
+    attempt: str = ""
 
 
 def _render_form(
@@ -244,6 +251,7 @@ def _render_form(
             fields.list_not_offered(repeated, shown, **offers, projects=member.user.projects) if repeated else ()
         ),
         once=filled.once or secrets.token_hex(16),
+        attempt=filled.attempt,
     )
 
 

@@ -289,7 +289,7 @@ def list_not_offered(
     offers = {"machine": machines, "vault": vaults, "project": projects}
     labels = [key.capitalize() for key, offered in offers.items() if given[key] and given[key] not in offered]
     if nodes > machines.get(given["machine"], nodes):
-        labels.append("How many machines")
+        labels.append(f"How many machines (it had {nodes})")
     return labels + [each.label for each in shown if each.kind == "select" and each.value not in each.options]
 
 

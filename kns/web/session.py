@@ -7,16 +7,16 @@ which it began has changed, or, after a sign-in by token, if the account is no l
 
 import hmac
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
 from kns.model.catalog.catalog import Catalog, User
 from kns.model.submit.token_claims import TokenClaims
+from kns.ports import Clock
 from kns.service.identity import Identity
 
 _SALT = "kns.web.session"
@@ -45,14 +45,29 @@ def start_session(*, pending: Mapping[str, str] | None = None) -> Session:
     return Session(secrets.token_urlsafe(_TOKEN_BYTES), pending=pending)
 
 
+class _Signer(TimestampSigner):
+    """Signs with the time of kns's clock. The library's is that of the machine, which may be wrong."""
+
+    def __init__(self, *args: Any, clock: Clock, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self._clock = clock
+
+    def get_timestamp(self) -> int:
+        return int(self._clock.now().timestamp())
+
+
 class SessionSigner:
     """Converts sessions to cookies and back. The last of `keys` signs, all are accepted."""
 
-    def __init__(self, keys: tuple[str, ...], *, max_age_s: int) -> None:
+    def __init__(self, keys: tuple[str, ...], *, max_age_s: int, clock: Clock) -> None:
         self._keys = [key.encode() for key in keys]
         self._max_age_s = max_age_s
+        self._clock = clock
         self._serializer = URLSafeTimedSerializer(
-            list(keys), salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": sha256}
+            list(keys),
+            salt=_SALT,
+            signer=_Signer,
+            signer_kwargs={"key_derivation": "hmac", "digest_method": sha256, "clock": clock},
         )
 
     def write(self, session: Session) -> str:
@@ -76,7 +91,7 @@ class SessionSigner:
         except BadData:
             return None
         # The library's own check of the age refuses what a replica signed whose clock is a second ahead.
-        if not -SKEW_S <= time.time() - signed.timestamp() <= self._max_age_s:
+        if not -SKEW_S <= (self._clock.now() - signed).total_seconds() <= self._max_age_s:
             return None
         username, claims = data.get("user"), data.get("claims")
         return Session(

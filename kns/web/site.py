@@ -11,8 +11,8 @@ from kns.web.live import LivePages
 
 PREFIX = "/ui"
 SESSION_S = 12 * 3600  # a working day. A session cannot be revoked one by one, so it does not last for weeks
-# How long a browser keeps the cookie. If it dropped the cookie together with the session, the page could not tell who
-# was signed in from who never was: what they have typed would be lost, and nobody would say why.
+# How long a browser keeps the cookie of somebody who signed in. If it dropped the cookie together with the session, the
+# page could not tell who was signed in from who never was. What they typed would be lost, and nobody would say why.
 COOKIE_S = SESSION_S + 7 * 86_400
 
 

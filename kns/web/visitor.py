@@ -56,7 +56,7 @@ class Visitor:
 
 def _read_visitor(request: Request, ports: Ports, site: Web) -> Visitor:
     """In a thread: the keys may have to be read from the host."""
-    signer = SessionSigner(site.keys.read(), max_age_s=SESSION_S)
+    signer = SessionSigner(site.keys.read(), max_age_s=SESSION_S, clock=ports.clock)
     cookie = request.cookies.get(_name_cookie(request, site))
     session = signer.read(cookie)
     identity = signer.identify(session, ports.catalog.current()) if session else None
@@ -259,7 +259,7 @@ def set_session(answer: Response, request: Request, site: WebSite, signer: Sessi
     answer.set_cookie(
         _name_cookie(request, site),
         signer.write(session),
-        max_age=COOKIE_S,
+        max_age=COOKIE_S if session.username else SESSION_S,
         path="/",
         secure=_is_secure(request, site),
         httponly=True,

@@ -1,8 +1,6 @@
 """The form of an app: its fields, what it submits, and how a refusal is shown."""
 
-import time
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -259,7 +257,7 @@ def test_a_form_that_repeats_a_job_names_the_choices_that_are_gone(ui: Ui) -> No
     [
         ({"vault": VaultChoice(name="gone")}, "Vault"),
         ({"project": "gone"}, "Project"),
-        ({"machine": MachineChoice(type="kns-small", nodes=99)}, "How many machines"),
+        ({"machine": MachineChoice(type="kns-small", nodes=99)}, "How many machines (it had 99)"),
     ],
 )
 def test_what_a_user_no_longer_has_is_named(ui: Ui, change: dict[str, Any], label: str) -> None:
@@ -349,7 +347,7 @@ def test_nothing_typed_is_lost_while_the_host_is_away(ui: Ui, call: str) -> None
     assert (job.spec.label, job.spec.parameters["title"]) == ("kept", "Mine")
 
 
-@pytest.mark.parametrize("between", ["nothing", "too often", "a mistake", "another session"])
+@pytest.mark.parametrize("between", ["nothing", "an emptied field", "too often", "a mistake", "another session"])
 def test_a_job_whose_storing_was_not_confirmed_is_not_made_twice(
     ui: Ui, between: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,7 +376,8 @@ def test_a_job_whose_storing_was_not_confirmed_is_not_made_twice(
         browser.sign_in("user1")
         page = browser.send(page, FORMS)
         assert page.status_code == 403
-    answer = browser.send(page, FORMS, fill={"nodes": "1"})
+    changed = {"p:title": "a default again"} if between == "an emptied field" else {}
+    answer = browser.send(page, FORMS, fill={"nodes": "1", **changed})
     assert answer.headers["location"] == f"{PREFIX}/jobs/1"
     assert len(ui.api.jobs.list_jobs()) == 1
 
@@ -419,11 +418,11 @@ def test_what_was_typed_is_kept_while_its_author_signs_in_again(ui: Ui) -> None:
     assert (job.spec.label, job.spec.parameters["title"]) == ("kept", TYPED["p:title"])
 
 
-def test_what_was_typed_is_kept_when_the_time_of_a_session_is_over(ui: Ui, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_typed_is_kept_when_the_time_of_a_session_is_over(ui: Ui) -> None:
     """The browser still has the cookie then: without one, nobody could tell its owner from a stranger."""
     browser = ui.browser("user1")
     form = browser.get(FORMS)
-    monkeypatch.setattr("kns.web.session.time", SimpleNamespace(time=lambda: time.time() + SESSION_S + 1))
+    ui.api.clock.advance(SESSION_S + 1)
     browser.grow_older(SESSION_S + 1)
     assert browser.get(f"{PREFIX}/jobs").headers["location"] == "/ui/sign-in?to=%2Fui%2Fjobs&ended=1"
     ended = browser.send(form, FORMS, fill=TYPED)

@@ -25,6 +25,7 @@ from kns.model.job.job import Accepted, JobSpec, MachineChoice, VaultChoice
 from kns.model.job.slim import slim_submission
 from kns.model.reading.duration import parse_walltime
 from kns.model.reading.scalars import check_text
+from kns.model.site import require_version
 from kns.model.submit.resolution import build_constants, fill_api_key, resolve_parameters
 from kns.model.submit.script_data import check_script_size
 from kns.model.submit.token_claims import TokenClaims
@@ -261,12 +262,8 @@ def _find_machine(catalog: Catalog, choice: MachineChoice, *, appdef: AppDef, co
 
 def _check_nested(nested: NestedKubernetes, terms: Terms) -> None:
     """Refuse what this site does not support. An empty version requests the default, which always exists."""
-    version, supported = nested.kubernetes_version, terms.supported_versions
-    if version and version not in supported:
-        raise InvalidInputError(
-            "nested_kubernetes.kubernetes_version",
-            f"{version} is not supported here; supported: {', '.join(supported)}",
-        )
+    if nested.kubernetes_version:
+        require_version(nested.kubernetes_version, terms.supported_versions)
     if nested.keycloak is not None and not terms.keycloak:
         raise InvalidInputError(
             "nested_kubernetes.keycloak",
