@@ -23,6 +23,7 @@ from typing import Any
 from bench.command import between
 from bench.errors import BenchError
 from bench.memory import read_memory_mib
+from kns.adapters.clock import SystemClock
 from kns.launcher.built import BuiltObjects
 from kns.launcher.frames import Outbox
 from kns.launcher.ports import Options, Profile
@@ -191,7 +192,8 @@ def _measure(folder: Path) -> Finished:
     sink, stop = Sink(), threading.Event()
     cluster = make_cluster(options, StoredClient(folder))  # type: ignore[arg-type]  # it has what lists use
     outbox = Outbox(sink, max_bytes=options.max_message_bytes)  # type: ignore[arg-type]  # writes only
-    parts = Parts(options, OneProfile(), BuiltObjects(), cluster, outbox, await_cluster=lambda: None)
+    profiles, renderer = OneProfile(), BuiltObjects()
+    parts = Parts(options, profiles, renderer, cluster, outbox, clock=SystemClock(), await_cluster=lambda: None)
     without = read_memory_mib(os.getpid(), peak=False)
     for cache in cluster.caches:
         threading.Thread(target=cache.run, args=(stop,), daemon=True).start()

@@ -22,6 +22,7 @@ from kns.adapters.clock import SystemClock
 from kns.adapters.kube.client import KubeClient
 from kns.adapters.kube.connect import connect_with_token
 from kns.adapters.kube.namespaced import NamespacedCluster, WatchLimits
+from kns.adapters.kube.server_time import HostClock
 from kns.launcher.config.credentials import Account, TokenFileError, find_account, read_token_file
 from kns.launcher.frames import FrameReader, FrameTooLargeError, Outbox
 from kns.launcher.nested.cluster import NestedJobs
@@ -42,6 +43,7 @@ from kns.plain.kept import KEEP
 from kns.plain.objects import service_ports_json
 from kns.plain.output import Kind, Output
 from kns.plain.ports import Cluster
+from kns.ports import Clock
 
 log = get_logger(__name__)
 
@@ -78,6 +80,7 @@ class Parts:
         cluster: Cluster,
         outbox: Outbox,
         *,
+        clock: Clock,
         await_cluster: Callable[[], None],
         read_token: Callable[[], str] = lambda: "",
     ) -> None:
@@ -88,7 +91,7 @@ class Parts:
             self.jobs,
             cluster,
             inputs=inputs,
-            clock=SystemClock(),
+            clock=clock,
             expiry=timedelta(hours=options.job_expiry_hours),
         )
 
@@ -131,7 +134,8 @@ def run_plugin(
         try:
             client = connect_cluster(options)
             cluster = make_cluster(options, client)
-            nested = connect_nested(options, cluster)
+            clock = HostClock(SystemClock(), client.server_time)
+            nested = connect_nested(options, cluster, clock)
 
             def await_all() -> None:
                 await_sync(cluster, stop)
@@ -144,6 +148,7 @@ def run_plugin(
                 renderer,
                 nested or cluster,
                 outbox,
+                clock=clock,
                 await_cluster=await_all,
                 read_token=lambda: client.auth_headers().get("authorization", "").removeprefix("Bearer "),
             )
@@ -253,7 +258,7 @@ def await_nested(nested: NestedJobs, stop: threading.Event) -> None:
         stop.wait(0.05)
 
 
-def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
+def connect_nested(options: Options, records: Cluster, clock: Clock) -> NestedJobs | None:
     """
     The cluster of all jobs if some can be nested; None without the settings for it.
 
@@ -272,7 +277,7 @@ def connect_nested(options: Options, records: Cluster) -> NestedJobs | None:
         records,
         site,
         outputs=OutputFiles(options.scratch_path),
-        clock=SystemClock(),
+        clock=clock,
         # With the authority, because API servers of two sites may have the same private address.
         place=f"{options.api_url} {options.namespace} {options.cluster} {options.certificate_authority}",
         machine=options.nested_machine,

@@ -13,6 +13,8 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +42,10 @@ class InputFiles:
     1970). Safe for use in many threads.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *, now: Callable[[], float] = time.time) -> None:
+        """`now` is this machine's clock, which dates files: in seconds since 1970."""
         self._folder = scratch / _FOLDER
+        self._now = now
         self._lock = threading.Lock()
 
     def store(self, job_id: str, text: str, *, user: str) -> None:
@@ -73,14 +77,14 @@ class InputFiles:
                     f"{most} are possible; wait for jobs to start, cancel some, or let the job read a file"
                 )
 
-    def claim(self, job_id: str, *, now: float) -> Claim | None:
+    def claim(self, job_id: str) -> Claim | None:
         """
-        The input, for the caller alone; None if there is none, if it was sent, or if another process has it. `now` is
-        in seconds since 1970.
+        The input, for the caller alone; None if there is none, if it was sent, or if another process has it.
 
         Raises:
             KnsError: the folder is not readable or not writable.
         """
+        now = self._now()
         try:
             for path in self._find(job_id):
                 if now - _claim_time(path) < CLAIM_S:
@@ -108,11 +112,12 @@ class InputFiles:
             return []
         return [path for path in self._folder.iterdir() if _job_id(path) == job_id]
 
-    def remove_left(self, job_ids: frozenset[str], *, before: float) -> None:
+    def remove_left(self, job_ids: frozenset[str], *, older_s: float) -> None:
         """
-        Remove the inputs of other jobs that were written before a time (seconds since 1970): a process was killed while
-        it created a job, or somebody deleted the job. A younger one may be of a job that this process does not see yet.
+        Remove the inputs of other jobs that are older: a process was killed while it created a job, or somebody deleted
+        the job. A younger one may be of a job that this process does not see yet.
         """
+        before = self._now() - older_s
         with contextlib.suppress(OSError):
             for path in list(self._folder.iterdir()):
                 if _job_id(path) not in job_ids and path.stat().st_mtime < before:

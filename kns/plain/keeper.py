@@ -47,7 +47,7 @@ class Keeper:
         self._jobs = jobs
         self._cluster = cluster
         self._inputs = inputs
-        self._sender = InputSender(cluster, inputs, clock)
+        self._sender = InputSender(cluster, inputs)
         self._clock = clock
         self._expiry = expiry
         self._due: set[str] = set()
@@ -220,4 +220,4 @@ class Keeper:
 
     def _remove_left_inputs(self, views: Sequence[View]) -> None:
         known = frozenset(view.id for view in views)
-        self._inputs.remove_left(known, before=self._clock.now().timestamp() - _LEFT_INPUT_S)
+        self._inputs.remove_left(known, older_s=_LEFT_INPUT_S)

@@ -13,7 +13,6 @@ from kns.model.errors import KnsError, RefusedError, TransientError
 from kns.plain.inputs import InputFiles
 from kns.plain.ports import Cluster
 from kns.plain.views import View
-from kns.ports import Clock
 
 log = get_logger(__name__)
 
@@ -23,10 +22,9 @@ _WORKERS = 8  # the number of users whose inputs are sent at a time
 class InputSender:
     """Safe for use in many threads."""
 
-    def __init__(self, cluster: Cluster, inputs: InputFiles, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, inputs: InputFiles) -> None:
         self._cluster = cluster
         self._inputs = inputs
-        self._clock = clock
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="input")
         self._waiting: dict[str, dict[str, View]] = {}  # by user and job; a user who is here has one worker at most
         self._lock = threading.Lock()
@@ -53,7 +51,7 @@ class InputSender:
         Raises:
             KnsError: nothing was sent; the next look repeats it.
         """
-        claim = self._inputs.claim(view.id, now=self._clock.now().timestamp())
+        claim = self._inputs.claim(view.id)
         if claim is None:
             return
         try:

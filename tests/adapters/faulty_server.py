@@ -65,7 +65,12 @@ class Seen:
 
 
 class FaultyServer:
-    """`seen` has every request. A subclass gives the real responses."""
+    """
+    `seen` has every request. A subclass gives the real responses. `time_s` is the time that the server says, in seconds
+    since 1970; None is that of this machine.
+    """
+
+    time_s: float | None = None
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
@@ -176,6 +181,9 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(fault, Meanwhile):
                 fault.act()
             self._send(answer)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.faulty.time_s if timestamp is None else timestamp)
 
     def _read(self) -> Seen:
         parts, raw = urlsplit(self.path), self.rfile.read(int(self.headers.get("Content-Length") or 0))

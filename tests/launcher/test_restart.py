@@ -5,7 +5,10 @@ Each test has plugins of its own over the cluster of the module.
 """
 
 import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,24 @@ def test_expiry(start: Start, cluster: Cluster) -> None:
     launcher.until(lambda: cluster.find(*JOBS, NAMESPACE, ends["id"]) is None)
     launcher.until(lambda: launcher.get(ends["id"]).get("errorCode") == 3)
     assert launcher.state(stays["id"])["status"] == "Running"
+
+
+def test_expiry_by_the_clusters_time(start: Start, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Launcher's clock is a day ahead. Otherwise each job would be deleted with its output when it ends."""
+    monkeypatch.setattr(cluster, "time_s", time.time() - 86_400)
+    monkeypatch.setattr(cluster, "ends_at", datetime.fromtimestamp(time.time() - 86_400, UTC).isoformat())
+    launcher = begin(start, cluster="ahead", job_expiry_hours=1.0)
+    first, _ = jobs = [launcher.submit(command="true") for _ in range(2)]
+    for job in jobs:
+        cluster.run_pod(job["id"])
+        launcher.wait_status(job["id"], "Running")
+        cluster.end_pod(job["id"], 0)
+        launcher.until(partial(_has_stored_end, cluster, job["id"]))
+    assert launcher.state(first["id"])["status"] == "Finished"
+
+
+def _has_stored_end(cluster: Cluster, job_id: str) -> bool:
+    return names.END in cluster.job(job_id)["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize("side_car", [{"running": {}}, {"waiting": {"reason": "ImagePullBackOff"}}])

@@ -58,7 +58,7 @@ class Orphans:
     def remove_outputs(self) -> None:
         """Remove outputs without a record: another plugin deleted it when its job expired."""
         known = {read_name(obj) for obj in self._records.list_jobs()}
-        self._outputs.remove_left(known, before=self._clock.now().timestamp() - ORPHAN_S)
+        self._outputs.remove_left(known, older_s=ORPHAN_S)
 
     def _has_record(self, number: int, label: str) -> bool:
         job_id = read_job_id(label)

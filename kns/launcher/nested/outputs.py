@@ -6,7 +6,8 @@ The content is what the API server sent, a time before each line, so that it is 
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from kns.logs import get_logger
@@ -25,8 +26,10 @@ CUT = b"\n[the rest was cut: kns keeps 16 MiB of the output of a nested job]\n"
 class OutputFiles:
     """Files in `<scratch>/nested-output`, named by the job's id, for the owner alone."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *, now: Callable[[], float] = time.time) -> None:
+        """`now` is this machine's clock, which dates files: in seconds since 1970."""
         self._folder = scratch / _FOLDER
+        self._now = now
 
     def has(self, job_id: str) -> bool:
         return (self._folder / job_id).exists()
@@ -67,10 +70,9 @@ class OutputFiles:
             self.discard(path.name)
             total -= size
 
-    def remove_left(self, job_ids: Collection[str], *, before: float) -> None:
+    def remove_left(self, job_ids: Collection[str], *, older_s: float) -> None:
         """
-        Remove the outputs of other jobs that were written before a time (seconds since 1970): another process has
-        deleted the jobs' records.
+        Remove the outputs of other jobs that are older: another process has deleted the jobs' records.
 
         Raises:
             KnsError: the folder is not readable.
@@ -79,6 +81,7 @@ class OutputFiles:
             found = self._list()
         except OSError as error:
             raise KnsError(f"cannot list the outputs in {self._folder}: {error}; check scratch-path") from error
+        before = self._now() - older_s
         for path, status in found:
             if path.name not in job_ids and status.st_mtime < before:
                 self.discard(path.name)

@@ -13,6 +13,7 @@ from kns.launcher.ports import Options
 from kns.launcher.process import connect_nested
 from kns.model.errors import KnsError
 from tests.adapters.faulty_server import Answer
+from tests.fakes.stores import FakeClock
 from tests.launcher.cluster import NAMESPACE
 from tests.launcher.kns_server import APP, write_credentials
 from tests.launcher.nested.world import World
@@ -67,7 +68,7 @@ def test_two_sites_whose_api_servers_have_one_address_end_no_clusters_of_each_ot
             cluster="Kubernetes",
             certificate_authority=authority,
         )
-        nested = connect_nested(cast(Options, options), cast(NamespacedCluster, None))
+        nested = connect_nested(cast(Options, options), cast(NamespacedCluster, None), FakeClock())
         assert nested is not None
         marks.add(nested._mark)
     assert len(marks) == 2

@@ -42,10 +42,10 @@ def test_the_oldest_outputs_make_room(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_outputs_without_a_job_are_removed_once_they_are_old(tmp_path: Path) -> None:
     """A job that is submitted at this moment may have no record yet in the memory of this process."""
-    outputs = OutputFiles(tmp_path)
-    outputs.remove_left({"a"}, before=1000)
+    outputs = OutputFiles(tmp_path, now=lambda: 1100)
+    outputs.remove_left({"a"}, older_s=100)
     for name in ("known", "gone", "fresh"):
         outputs.store(name, [b"x"])
         os.utime(tmp_path / "nested-output" / name, (999, 999) if name != "fresh" else (1001, 1001))
-    outputs.remove_left({"known"}, before=1000)
+    outputs.remove_left({"known"}, older_s=100)
     assert sorted(path.name for path in (tmp_path / "nested-output").iterdir()) == ["fresh", "known"]

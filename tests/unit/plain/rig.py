@@ -27,7 +27,8 @@ class Plugin:
 
     def __init__(self, folder: Path, cluster: MemoryCluster | None = None, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
-        self.cluster, self.inputs = cluster or MemoryCluster(self.clock), InputFiles(folder)
+        self.cluster = cluster or MemoryCluster(self.clock)
+        self.inputs = InputFiles(folder, now=lambda: self.clock.now().timestamp())
         self.jobs = PlainJobs(self.cluster, name="c", build=BUILD, inputs=self.inputs)
         self.keeper = Keeper(
             self.jobs, self.cluster, inputs=self.inputs, clock=self.clock, expiry=timedelta(seconds=DAY_S)

@@ -144,7 +144,7 @@ def test_an_input_whose_sender_was_killed_is_sent_later(slow: Slow, plugins: tup
     one, other = plugins
     job_id = one.submit(stdin="x")
     one.run_pod(job_id)
-    assert one.inputs.claim(job_id, now=one.clock.now().timestamp()) is not None
+    assert one.inputs.claim(job_id) is not None
     other.look()
     assert slow.inputs == {}
     other.clock.advance(CLAIM_S)
@@ -156,7 +156,7 @@ def test_the_input_of_a_job_that_ended_is_removed(slow: Slow, plugins: tuple[Plu
     one, other = plugins
     for number, job_id in enumerate([one.submit(stdin="x") for _ in range(2)]):
         if number:
-            one.inputs.claim(job_id, now=one.clock.now().timestamp())
+            one.inputs.claim(job_id)
         one.put_state(job_id, ENDED)
     other.look()
     assert list((tmp_path / "stdin").iterdir()) == []
@@ -189,7 +189,7 @@ def test_inputs_that_wait_are_bounded(
     text = "ü" if least else "12345"
     waits, _ = (plugin.submit("mallory", stdin=text) for _ in range(2))
     plugin.submit("ana", stdin="123")
-    plugin.inputs.claim(waits, now=plugin.clock.now().timestamp())
+    plugin.inputs.claim(waits)
     with pytest.raises(KnsError, match=f"^stdin: the inputs of {whose}.*cancel some"):
         plugin.submit("mallory", stdin="1")
     assert len(plugin.jobs.list_views()) == len(list((tmp_path / "stdin").iterdir())) == 3

@@ -7,7 +7,7 @@ import pytest
 
 from kns.adapters.clock import SystemClock
 from kns.model.errors import UnavailableError
-from kns.plain.inputs import CLAIM_S, InputFiles
+from kns.plain.inputs import InputFiles
 from kns.plain.job import Container, PlainJob
 from kns.plain.jobs import Build, PlainJobs
 from kns.plain.keeper import Keeper
@@ -70,10 +70,10 @@ def test_a_job_that_appears_after_its_error_is_removed(cluster: Away, jobs: Plai
     assert len(cluster.list_jobs()) == 2
     keeper.look_at_all()
     assert [read_name(each) for each in cluster.list_jobs()] == [again.id]
-    claim = inputs.claim(again.id, now=CLAIM_S)
+    claim = inputs.claim(again.id)
     assert claim is not None
     assert claim.data == b"x"
-    assert inputs.claim(cluster.waiting[0]["metadata"]["name"], now=CLAIM_S) is None
+    assert inputs.claim(cluster.waiting[0]["metadata"]["name"]) is None
 
 
 def test_what_is_remembered_of_failed_submissions_is_bounded(
