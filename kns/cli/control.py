@@ -230,7 +230,7 @@ def _rest_all(
     def is_done(found: dict[str, Any]) -> bool:
         if found["ended"] is not None:
             raise CommandError(Exit.REFUSED, describe_end(found))
-        if found["rest"] != wanted:
+        if found.get("rest", Rest.AWAKE) != wanted:  # a server of an earlier release does not say
             return False
         session.screen.note(f"job {found['number']}: {wanted}")
         return True

@@ -228,9 +228,15 @@ def ensure_machine(client: Client, body: dict[str, Any]) -> None:
     """
     If the submission names no machine, take the first of the catalogue that the app admits, as the page does: an
     administrator decides by the order of the machines.
+
+    Raises:
+        CommandError: no machine fits, or the command is no text.
     """
     if not body["machine"].get("type"):
-        body["machine"]["type"] = _choose_machine(client, body["app"], body["application"].get("command"))
+        command = body["application"].get("command")
+        if not isinstance(command, str | None):
+            raise CommandError(Exit.USAGE, "the file's application.command must be a text")
+        body["machine"]["type"] = _choose_machine(client, body["app"], command)
 
 
 def merge_options(

@@ -71,6 +71,11 @@ def test_without_a_machine_it_is_the_first_of_the_catalogue_that_the_app_admits(
     assert [each["machine"] for each in terminal.read("machines")] == ["kns-small", "kns-large", "kns-a-tiny"]
 
 
+def test_a_command_that_is_no_text_is_named_before_a_machine_is_chosen(terminal: Terminal) -> None:
+    text = '{"app": "lab", "application": {"command": ["a"]}}'
+    assert terminal.refuse(2, "submit", "-f", "-", text=text) == "the file's application.command must be a text"
+
+
 def test_options_win_over_the_file_which_may_be_standard_input(api: Api, terminal: Terminal) -> None:
     body = {"app": "lab", "application": {"parameters": {"title": "t", "cpus": 1}}, "machine": {"type": "kns-large"}}
     result = terminal.run("submit", "-f", "-", "-p", "cpus=3", text=json.dumps(body))
