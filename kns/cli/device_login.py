@@ -3,7 +3,7 @@
 import typer
 
 from kns.cli.exits import CommandError, Exit
-from kns.cli.profiles import Profile, Profiles
+from kns.cli.profiles import LockedError, Profile, Profiles
 from kns.cli.report import escape
 from kns.cli.screen import Screen
 from kns.cli.surroundings import Surroundings
@@ -96,19 +96,35 @@ class StoredTokens:
             ) from error
 
     def _renew(self, tokens: Tokens) -> Tokens:
-        """A realm may take each refresh token once, and end the sign-in at the second time: one command at a time."""
-        with self._profiles.locked():
-            stored = self._load()
-            if stored.access != tokens.access and self._is_current(stored):
-                return stored  # another command has renewed them meanwhile
-            with self._machine.connect_realm(self._profile.issuer or "", self._profile.client_id or "") as realm:
-                try:
-                    renewed = realm.renew(stored)
-                except RealmError as error:
-                    raise CommandError(
-                        Exit.SIGNED_OUT,
-                        f"your sign-in by Keycloak has ended; run `kns login --url {self._profile.url} "
-                        f"--issuer {self._profile.issuer}`",
-                    ) from error
-            self._profiles.replace_secret(self._name, self._profile, renewed.to_json())
+        """
+        A realm may take each refresh token once, and end the sign-in at the second time: one command at a time.
+
+        Raises:
+            CommandError: the sign-in has ended, or its profile is that of another site now.
+            NoResponseError: the realm does not answer, perhaps to another command.
+        """
+        try:
+            with self._profiles.locked():
+                return self._renew_alone(tokens)
+        except LockedError as error:
+            raise NoResponseError("the renewal of a sign-in", error) from error
+
+    def _renew_alone(self, tokens: Tokens) -> Tokens:
+        if self._profiles.read().profiles.get(self._name) != self._profile:
+            raise CommandError(
+                Exit.SIGNED_OUT, f"profile {self._name} was replaced or removed meanwhile; run the command again"
+            )
+        stored = self._load()
+        if stored.access != tokens.access and self._is_current(stored):
+            return stored  # another command has renewed them meanwhile
+        with self._machine.connect_realm(self._profile.issuer or "", self._profile.client_id or "") as realm:
+            try:
+                renewed = realm.renew(stored)
+            except RealmError as error:
+                raise CommandError(
+                    Exit.SIGNED_OUT,
+                    f"your sign-in by Keycloak has ended; run `kns login --url {self._profile.url} "
+                    f"--issuer {self._profile.issuer}`",
+                ) from error
+        self._profiles.replace_secret(self._name, self._profile, renewed.to_json())
         return renewed

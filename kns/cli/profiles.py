@@ -6,9 +6,11 @@ else in `credentials.json`, which only its owner can read. Each change is made u
 replaced as a whole, and another command must not change it in between.
 """
 
+import errno
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ _OWNER_ONLY = 0o600
 _OTHERS_WRITE = 0o022
 _LOCK = ".lock"
 _LOCK_TRIES, _LOCK_AGAIN_S = 120, 0.5  # a minute: the realm is asked under the lock
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})  # homes on some network file systems
 _SECRETS = TypeAdapter(dict[str, str])  # the content of `credentials.json`
 
 
@@ -53,8 +56,12 @@ class Config(BaseModel):
     profiles: Mapping[str, Profile] = {}
 
 
+class LockedError(CommandError):
+    """Another command has the lock for too long."""
+
+
 class Profiles:
-    """The stored profiles. `keyring` is None if secrets go into the file. `sleep` is between two tries to lock them."""
+    """The stored profiles. `keyring` is None if secrets go into the file. `sleep` waits between two tries to lock."""
 
     def __init__(self, folder: Path, keyring: Keyring | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._folder = folder
@@ -65,10 +72,12 @@ class Profiles:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """
-        No other command changes the profiles during the block, which may be in another such block.
+        No other command changes the profiles during the block, unless the file system has no locks. Blocks may be
+        nested.
 
         Raises:
-            CommandError: another one does so for a minute, or the folder cannot be written.
+            LockedError: another one does so for a minute.
+            CommandError: the folder cannot be written.
         """
         if self._is_locked:
             yield
@@ -94,10 +103,12 @@ class Profiles:
             except BlockingIOError:
                 self._sleep(_LOCK_AGAIN_S)
             except OSError as error:
+                if error.errno in _WITHOUT_LOCKS:
+                    return
                 raise _explain_write(self._folder / _LOCK, error) from error
             else:
                 return
-        raise CommandError(
+        raise LockedError(
             Exit.UNREACHABLE,
             f"another kns has been changing {self._folder} for a minute; is one suspended? end it and try again",
         )
@@ -213,20 +224,19 @@ class Profiles:
         self._write("config.json", config.model_dump(mode="json"))
 
     def _write(self, name: str, content: object) -> None:
-        """Replace a file at once, readable for its owner only. The caller has the lock, so the other name is free."""
-        path, new = self._folder / name, self._folder / f".{name}.new"
+        """Replace a file at once, readable for its owner only."""
+        path = self._folder / name
         try:
-            new.unlink(missing_ok=True)  # of a call that was killed
-            with os.fdopen(
-                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w", encoding="utf-8"
-            ) as file:
-                json.dump(content, file, indent=2)
-                file.write("\n")
-            new.replace(path)
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{name}.")  # mode 0600
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(content, file, indent=2)
+                    file.write("\n")
+                Path(temporary).replace(path)
+            finally:
+                Path(temporary).unlink(missing_ok=True)  # after a failure it may have a secret
         except OSError as error:
             raise _explain_write(path, error) from error
-        finally:
-            new.unlink(missing_ok=True)  # after a failure it may have a secret
 
 
 def _explain_write(path: Path, error: OSError) -> CommandError:

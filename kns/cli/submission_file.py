@@ -2,8 +2,8 @@
 The file of a submission, as JSON or YAML.
 
 YAML 1.1 reads `no` as false, `0123` as 83, `12:00:00` as 43200 and a date as an object that JSON does not have. Here
-only the plain scalars of JSON have a type, and every other one is a text. A key may be there once, as in JSON. JSON has
-no aliases, so each becomes a copy, and a few lines could become gigabytes: the whole has a bound.
+only the plain scalars of JSON have a type, and every other one is a text. A repeated key is refused, as in JSON. Each
+alias becomes a copy, because JSON has none. A few lines could become gigabytes, so the whole has a bound.
 """
 
 import json
@@ -32,11 +32,14 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[yaml.Node, int] = {}  # in characters, each alias as often as it is there
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        is_alias = self.check_event(yaml.AliasEvent)
         node = super().compose_node(parent, index)
-        if node is not None and node not in self._sizes:
+        if is_alias and node is not None and node not in self._sizes:
+            self._refuse("an alias is inside of what it stands for", node)
+        if node is not None and not is_alias:
             parts = list(chain.from_iterable(node.value)) if isinstance(node, yaml.MappingNode) else node.value
             is_scalar = isinstance(node, yaml.ScalarNode)
-            size = 1 + (len(parts) if is_scalar else sum(self._sizes.get(part, 0) for part in parts))
+            size = 1 + (len(parts) if is_scalar else sum(self._sizes[part] for part in parts))
             if size > MOST_BYTES:
                 self._refuse(f"with its aliases it has more than {MOST_BYTES} characters", node)
             self._sizes[node] = size

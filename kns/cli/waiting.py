@@ -16,7 +16,7 @@ from kns.model.job.job import JobState
 
 FIRST_POLL_S, LONGEST_POLL_S = 1.0, 5.0  # a start takes some ten seconds; a job may then run for days
 _GROWTH = 1.1
-_PATIENCE = 22  # polls in a row without an answer, 64 s or more: kns restarts, or a block (429) ends, in that time
+_PATIENCE = 22  # polls in a row without an answer, a minute: kns restarts, or a block (429) ends, in that time
 _TOO_MANY, _SERVER_ERROR = 429, 500
 _STATUSES: dict[str, Exit] = {JobState.COMPLETED: Exit.OK, JobState.FAILED: Exit.FAILED}
 

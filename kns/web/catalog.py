@@ -38,12 +38,10 @@ MAX_ICON_BYTES = 256 * 1024  # of the base64 text; a larger one is not shown. Ic
 _ICON_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # no SVG, which may contain script
 MAX_KEPT = 256 * 1024  # characters of a form that are shown again to somebody who must sign in first
 _SEEN_ICON_S = 3600
-_OTHER_SESSION = (
-    "You signed in again after this form was made. Check what is filled in, choose files again, and submit once more."
-)
+_OTHER_SESSION = "You signed in again after this form was made. Check what is filled in, and submit once more."
 _OTHER_COMMAND = (
     "The app has changed and no longer has the command of this form. Check that the command below is the one you want, "
-    "choose files again, and submit once more."
+    "and submit once more."
 )
 
 routes = Routes(ERRORS)

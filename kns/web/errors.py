@@ -44,7 +44,8 @@ SUBMITTING: Mapping[type[KnsError], ErrorResponse] = {
     NotStoredError: ErrorResponse(
         503,
         "kns cannot say whether the job was stored, because its cluster did not confirm it. Submit the same once "
-        "more in a minute; that makes one job and not two. If this happens again, ask your administrator.",
+        "more in a minute; that makes one job and not two. Changes do not count then: for another job, open the app "
+        "again. If this happens again, ask your administrator.",
     ),
 }
 ERRORS: ErrorTable = {

@@ -721,10 +721,10 @@ def test_of_other_namespaces_nothing_is_held(server: ApiServer, host: Host) -> N
             if row.namespaced:
                 meta = {"name": name, "namespace": namespace, "labels": {label: "8"}}
                 server.put(row.prefix, row.plural, {"metadata": meta, "spec": spec})
-            elif namespace != "team":
-                server.put(
-                    row.prefix, row.plural, {"metadata": {"name": namespace, "labels": {label: "8"}}, "spec": spec}
-                )
+            else:  # a Namespace, or a volume, whose provisioner copies labels to it
+                meta = {"name": "theirs" if namespace == "team" else namespace, "labels": {label: "8"}}
+                claim = {"claimRef": {"namespace": namespace}}
+                server.put(row.prefix, row.plural, {"metadata": meta, "spec": {**spec, **claim}})
     host.wait_for(len(host.cluster.caches))
     for cache in host.cluster.caches:
         assert "theirs" not in [kept["metadata"]["name"] for kept in cache.all_objects()]

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from kns.adapters.bearer import RealmTokens
+from kns.cli.exits import CommandError
 from kns.client import ClientError
 from kns.client.realm import Realm, RealmError, Tokens
 from tests.api.client import Api
@@ -256,6 +257,23 @@ def test_a_command_waits_for_another_that_renews(api: Api, nobody: Terminal, key
         nobody.steps = [end]
         nobody.read("list")
     assert keycloak.seen.count(RENEWAL) == 1
+
+
+def test_a_profile_that_another_site_has_taken_renews_nothing(
+    api: Api, nobody: Terminal, keycloak: FakeKeycloak
+) -> None:
+    """The tokens of one site must not reach another, not even by a command that has run since before the change."""
+    sign_in(nobody, keycloak)
+    session = nobody.session()
+    with session.connect() as client:
+        assert list(client.jobs()) == []
+        other = session.profiles.read().profiles["default"].model_copy(update={"url": "https://other.example.org"})
+        stored = session.profiles.find_secret("default", other)
+        session.profiles.store("default", other, stored or "")
+        api.clock.advance(TOKEN_S)
+        with pytest.raises(CommandError, match="profile default was replaced or removed meanwhile"):
+            client.jobs()
+    assert keycloak.seen.count(RENEWAL) == 0
 
 
 def test_a_sign_in_that_has_ended_says_what_to_run(api: Api, nobody: Terminal, keycloak: FakeKeycloak) -> None:

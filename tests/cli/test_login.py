@@ -1,6 +1,7 @@
 """Signing in: where credentials come from, where they are stored, and to which site they are sent."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -186,6 +187,17 @@ def test_a_command_does_not_wait_forever_for_another(tmp_path: Path) -> None:
     with Profiles(tmp_path, None).locked(), pytest.raises(CommandError, match="another kns has been changing"):
         Profiles(tmp_path, None, sleep=slept.append).use("a")
     assert sum(slept) == 60
+
+
+def test_a_home_without_file_locks_stores_a_login(nobody: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS without a lock daemon, and Lustre without the mount option `flock`."""
+
+    def refuse(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    sign_in(nobody)
+    assert nobody.run("list").exit_code == 0
 
 
 def test_a_full_disk_leaves_the_files_as_they_were_and_no_secret_beside_them(

@@ -276,7 +276,8 @@ def test_a_byte_order_mark_changes_nothing(terminal: Terminal) -> None:
         ("app: hello\nx: !!bool maybe", "- is neither JSON nor YAML: could not determine a constructor"),
         ("app: hello\nx: {y: 1, z: 2, y: 3}", "- is neither JSON nor YAML: y: appears twice in"),
         (BOMB, "- is neither JSON nor YAML: with its aliases it has more than 4194304 characters in"),
-        ("&a [*a]", "- is neither JSON nor YAML: Circular reference"),
+        ("&a [*a]", "- is neither JSON nor YAML: an alias is inside of what it stands for in"),
+        ("a: &a {<<: *a, x: 1, x: 2}", "- is neither JSON nor YAML: an alias is inside of what it stands for in"),
     ],
 )
 def test_what_json_cannot_say_is_refused_with_its_key_path(terminal: Terminal, text: str, words: str) -> None:

@@ -510,13 +510,14 @@ def test_only_the_host_says_that_a_claim_is_bound(api: ApiServer) -> None:
     claims = path("persistentvolumeclaims")
     bound = dict.fromkeys(("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"), "yes")
     by_hand = build_claim(volumeName="by-hand")
-    for key in bound:
+    for key, value in ((key, value) for key in bound for value in ("yes", "")):  # the controller asks for the key alone
         with pytest.raises(RefusedError, match=f"remove them: {key}"):
-            api.call("POST", f"{claims}?dryRun=All", with_meta(by_hand, annotations={key: "yes"}), user=SYNCER)
+            api.call("POST", f"{claims}?dryRun=All", with_meta(by_hand, annotations={key: value}), user=SYNCER)
     created = api.call("POST", claims, with_meta(by_hand, name=f"bound-x-default-x-{JOB}"), user=SYNCER)
     claim = path("persistentvolumeclaims", created["metadata"]["name"])
-    with pytest.raises(RefusedError, match="controllers of the host would obey"):
-        api.call("PATCH", claim, {"metadata": {"annotations": bound}}, user=SYNCER, content_type=MERGE)
+    for annotations in (bound, dict.fromkeys(bound, "")):
+        with pytest.raises(RefusedError, match="controllers of the host would obey"):
+            api.call("PATCH", claim, {"metadata": {"annotations": annotations}}, user=SYNCER, content_type=MERGE)
     api.call("PATCH", claim, {"metadata": {"annotations": bound}}, content_type=MERGE)
     found = api.call("GET", claim)
     found["metadata"]["annotations"]["example.org/mine"] = "1"

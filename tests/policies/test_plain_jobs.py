@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from kns.plain.keeper import Keeper
 from kns.plain.kept import KEEP
 from kns.plain.objects import build_job, build_service
 from kns.plain.state import Status
+from tests.fakes.stores import FakeClock
 from tests.patience import PATIENCE_S
 from tests.policies.api_server import ApiServer
 from tests.policies.api_server import RefusedError as RefusedByServer
@@ -103,7 +104,8 @@ class Rig:
             lambda job, job_id, service: build_service(job, job_id=job_id, service=service),
         )
         self.jobs = PlainJobs(self.cluster, name="c", build=build, inputs=inputs)
-        self.keeper = Keeper(self.jobs, self.cluster, inputs=inputs, clock=SystemClock(), expiry=timedelta(hours=1))
+        clock = FakeClock(datetime.now(UTC) + timedelta(hours=2))  # so that a job expires as soon as it has ended
+        self.keeper = Keeper(self.jobs, self.cluster, inputs=inputs, clock=clock, expiry=timedelta(hours=1))
         self.threads = self.cluster.start(self.stop)
         until(lambda: self.cluster.is_synced)
 
@@ -165,10 +167,10 @@ def test_the_life_of_a_job(api: ApiServer, rig: Rig) -> None:
     done = rig.jobs.control(view.id, Operation.STOP)
     assert done.is_complete is False
     assert api.call("GET", f"{PODS}/{pod}")["spec"]["activeDeadlineSeconds"] == 1
-    ended = {"exitCode": 143, "reason": "Error", "finishedAt": "2026-01-05T14:16:31Z"}
+    ended = {"exitCode": 143, "reason": "Error", "finishedAt": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     set_status(api, pod, {"terminated": ended}, "Failed")
     until(lambda: rig.status(view.id) is Status.KILLED)
-    rig.keeper.look(view.id)  # long past its expiry of one hour
+    rig.keeper.look(view.id)
     until(lambda: rig.jobs.peek(view.id) is None)
     with pytest.raises(RefusedByServer):
         api.call("GET", f"{JOBS}/{view.id}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kns.launcher.tools.roles import RoleKind, build_rbac
+from kns.plain import names
 from testbed import audit, layout
 from tests.launcher.client import Launcher
 from tests.launcher.rights import IN_PAGES, NEVER_LOGGED, read_asked
@@ -61,7 +62,7 @@ def launcher(conf: Path) -> Iterator[Launcher]:
 
 
 def test_each_right_is_needed_and_no_other(api: ApiServer, conf: Path, launcher: Launcher) -> None:
-    """A life of a job that needs every call of the plugin. Its end was long ago, so it expires at once."""
+    """A life of a job that needs every call of the plugin. Somebody dates its end back, so it expires at once."""
     job = launcher.submit(command="cat", stdin="x", exposedPorts=[{"targetPort": 80}])["id"]
     pod = make_pod(api, job, namespace=NAMESPACE)
     bound = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": "n"}}
@@ -78,6 +79,11 @@ def test_each_right_is_needed_and_no_other(api: ApiServer, conf: Path, launcher:
     ended = {"exitCode": 143, "reason": "Error", "finishedAt": "2026-01-05T14:16:31Z"}
     set_status(api, pod, {"terminated": ended}, "Failed", namespace=NAMESPACE)
     launcher.wait_status(job, "Killed")
+    path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{job}"
+    launcher.until(lambda: names.END in api.call("GET", path)["metadata"]["annotations"])
+    stored = json.loads(api.call("GET", path)["metadata"]["annotations"][names.END])
+    past = {names.END: json.dumps({**stored, "ended": "2026-01-05T14:16:31Z"})}
+    api.call("PATCH", path, {"metadata": {"annotations": past}}, content_type="application/merge-patch+json")
     launcher.until(lambda: launcher.get(job)["messageType"] == -1)
 
     asked = read_asked(conf, log, namespace=NAMESPACE)

@@ -348,9 +348,10 @@ class WatchCache(Generic[KeptT]):
         """Store one event, and return the version to continue from."""
         kind, obj = self._read_event(line)
         version = _version(obj)
-        if kind != "BOOKMARK":
+        is_wanted = kind != "BOOKMARK" and self._wanted(obj)
+        if is_wanted or (kind != "BOOKMARK" and _key(obj) in self._objects):
             entry = self._convert(obj)
-            if self._store(_key(obj), entry, deleted=kind == "DELETED" or not self._wanted(obj)):
+            if self._store(_key(obj), entry, deleted=kind == "DELETED" or not is_wanted):
                 self._on_change(entry.kept)
         return str(version) if version else ""
 
