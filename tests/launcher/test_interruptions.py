@@ -71,7 +71,7 @@ class Process:
         self.clock = FakeClock()
         real = NamespacedCluster(client, namespace=NAMESPACE, selector=f"{names.LABEL}=c", clock=self.clock, keep=KEEP)
         cluster: Any = Fragile(real, at=at, after=after)
-        inputs = InputFiles(scratch)
+        inputs = InputFiles(scratch, now=lambda: self.clock.now().timestamp())
         build = Build(
             lambda job, generate_name: build_job(job, generate_name=generate_name),
             lambda job, job_id, service: build_service(job, job_id=job_id, service=service),
