@@ -216,38 +216,36 @@ def test_a_job_leads_to_its_app_again_only_when_the_app_is_ready(serving: Simula
     assert serving.job.status.is_true(ConditionType.SHELL_READY)
 
 
-def test_a_claim_on_the_vault_that_is_made_in_the_sleep_is_bound_before_the_app_starts(
-    sim: Simulation, job: JobBuilder
-) -> None:
-    """The app's pod may wait for it: an `ephemeral` claim ends with its pod, and the next pod has another."""
+@pytest.fixture
+def claiming(sim: Simulation, job: JobBuilder) -> Simulation:
+    """
+    A job asleep, and a new claim on its vault. The app's pod may wait for it: an `ephemeral` claim ends with its pod,
+    and the next pod has another.
+    """
     sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
     sim.submit(job.with_vault())
     sim.run(until="serving")
     fall_asleep(sim)
     sim.host.put_claim(NAMESPACE, "web-data", "user1-data")
     sim.host.app_starts = False
-    ask(sim, asleep=False)
-    settle(sim, times=10)
-    assert read_rest(sim) is Rest.WAKING
-    claim = sim.host.read(Kind.PERSISTENT_VOLUME_CLAIM, NAMESPACE, "web-data")
+    return sim
+
+
+def test_a_claim_on_the_vault_that_is_made_in_the_sleep_is_bound_before_the_app_starts(claiming: Simulation) -> None:
+    ask(claiming, asleep=False)
+    settle(claiming, times=10)
+    assert read_rest(claiming) is Rest.WAKING
+    claim = claiming.host.read(Kind.PERSISTENT_VOLUME_CLAIM, NAMESPACE, "web-data")
     assert claim is not None
     assert claim.get("status") == {"phase": "Bound"}
 
 
-def test_a_volume_that_the_host_refuses_is_not_tried_at_each_look(
-    sim: Simulation, job: JobBuilder, requests: Counter[str]
-) -> None:
-    sim.configure(virtual=replace(sim.site.virtual, storage_class="fast"))
-    sim.submit(job.with_vault())
-    sim.run(until="serving")
-    fall_asleep(sim)
-    sim.host.put_claim(NAMESPACE, "web-data", "user1-data")
-    sim.host.app_starts = False
-    sim.host.refuse[Kind.PERSISTENT_VOLUME] = "denied by a policy"
-    ask(sim, asleep=False)
+def test_a_volume_that_the_host_refuses_is_not_tried_at_each_look(claiming: Simulation, requests: Counter[str]) -> None:
+    claiming.host.refuse[Kind.PERSISTENT_VOLUME] = "denied by a policy"
+    ask(claiming, asleep=False)
     requests.clear()
-    sim.go_on(400)
-    assert read_rest(sim) is Rest.WAKING
+    claiming.go_on(400)
+    assert read_rest(claiming) is Rest.WAKING
     assert 40 <= requests["host.apply"] <= 80
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from kns.adapters.kube.addresses import READ_ADDRESSES
+from kns.adapters.kube.belonging import index_member, index_namespace, is_of_job, namespace_of
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
 from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
@@ -65,10 +66,10 @@ class KubeCluster:
                 clock=clock,
                 keep=choose_keeper(kind),
                 selector=names.OWN_SELECTOR,
-                wanted=partial(_is_of_job, kind),
-                indexes={_NAMESPACE: partial(_index_namespace, kind)}
+                wanted=partial(is_of_job, kind),
+                indexes={_NAMESPACE: partial(index_namespace, kind)}
                 | ({_ADDRESS: READ_ADDRESSES[kind]} if kind in READ_ADDRESSES else {})
-                | ({_MEMBER: _index_member} if kind is Kind.NAMESPACE else {}),
+                | ({_MEMBER: index_member} if kind is Kind.NAMESPACE else {}),
                 on_change=partial(self._announce_own, kind),
             )
             for kind in (*WATCHED, *optional)
@@ -81,8 +82,8 @@ class KubeCluster:
                 called=f"copies of {KINDS[kind].plural}" if kind in self._caches else "",
                 keep=choose_copy_keeper(kind),
                 selector=names.SYNCED_LABEL,
-                wanted=partial(_is_of_job, kind),
-                indexes={_NAMESPACE: partial(_index_namespace, kind)},
+                wanted=partial(is_of_job, kind),
+                indexes={_NAMESPACE: partial(index_namespace, kind)},
                 on_change=partial(self._announce, kind),
             )
             for kind in COPIED
@@ -345,8 +346,8 @@ class KubeCluster:
             self._announce(kind, obj)
 
     def _announce(self, kind: Kind, obj: Object) -> None:
-        if _is_of_job(kind, obj):
-            self._on_change(kind, _namespace_of(kind, obj))
+        if is_of_job(kind, obj):
+            self._on_change(kind, namespace_of(kind, obj))
 
 
 def _read_selector(annotations: Mapping[str, str]) -> Selector:
@@ -372,34 +373,3 @@ def _is_ready(pod: Object) -> bool:
 def _drop_texts(obj: Object) -> Object:
     """Metadata without what a tenant can make large."""
     return {"metadata": {key: value for key, value in obj["metadata"].items() if key not in _TEXTS}}
-
-
-def _namespace_of(kind: Kind, obj: Object) -> str:
-    """The job's namespace that an object belongs to. It is not taken from labels, because tenants control them."""
-    meta = obj["metadata"]
-    if KINDS[kind].namespaced:
-        return str(meta.get("namespace", ""))
-    if kind is Kind.NAMESPACE:
-        return str(meta["name"])
-    return str(((obj.get("spec") or {}).get("claimRef") or {}).get("namespace", ""))
-
-
-def _is_of_job(kind: Kind, obj: Object) -> bool:
-    """
-    Whether the object is in a job's namespace. kns's labels do not say so: whoever has a namespace of their own can
-    give them to objects there, and a vcluster that is none of kns marks its copies as a job's does.
-    """
-    return names.is_job_object_name(_namespace_of(kind, obj))
-
-
-def _index_namespace(kind: Kind, obj: Object) -> tuple[str]:
-    return (_namespace_of(kind, obj),)
-
-
-def _index_member(namespace: Object) -> list[tuple[str, ...]]:
-    """By installation, and by installation and shape if the member is free."""
-    member = read_member(namespace)
-    if member is None:
-        return []
-    installation = str(namespace["metadata"]["labels"].get(names.INSTALLATION_LABEL))
-    return [(installation,), *([(installation, member.marks.shape)] if member.is_free else [])]

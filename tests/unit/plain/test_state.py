@@ -55,6 +55,12 @@ def ended(code: int, reason: str = "Error", **more: str) -> dict[str, Any]:
     return {"terminated": {"exitCode": code, "reason": reason, "finishedAt": "2026-01-05T14:16:31Z", **more}}
 
 
+def not_started(**init: dict[str, Any]) -> dict[str, Any]:
+    """A pod that failed with its init containers, whose states these are, before its container started."""
+    statuses = [{"name": name, "state": state} for name, state in init.items()]
+    return a_pod({"waiting": {"reason": "PodInitializing"}}, phase="Failed", initContainerStatuses=statuses)
+
+
 def read(obj: dict[str, Any], pod: dict[str, Any] | None, warning: str = "") -> State:
     return read_state(read_stored(obj), obj, pod, warning=warning, is_certain=True)
 
@@ -146,36 +152,21 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
     (
         "an init container failed",
         a_job("Failed"),
-        a_pod(
-            {"waiting": {"reason": "PodInitializing"}},
-            phase="Failed",
-            initContainerStatuses=[{"name": "ok", "state": ended(0, "Completed")}, {"name": "home", "state": ended(2)}],
-        ),
+        not_started(ok=ended(0, "Completed"), home=ended(2)),
         Status.FAILED,
         "the init container home ended with exit code 2: Error",
     ),
     (
         "an init container failed, and its node ended the side-car",
         a_job("Failed"),
-        a_pod(
-            {"waiting": {"reason": "PodInitializing"}},
-            phase="Failed",
-            initContainerStatuses=[
-                {"name": "net", "state": ended(143, finishedAt="2026-01-05T14:16:33Z")},
-                {"name": "home", "state": ended(2)},
-            ],
-        ),
+        not_started(net=ended(143, finishedAt="2026-01-05T14:16:33Z"), home=ended(2)),
         Status.FAILED,
         "the init container home ended with exit code 2: Error",
     ),
     (
         "its time was up while an init container ran",
         a_late_job("FailureTarget"),
-        a_pod(
-            {"waiting": {"reason": "PodInitializing"}},
-            phase="Failed",
-            initContainerStatuses=[{"name": "home", "state": ended(143)}],
-        ),
+        not_started(home=ended(143)),
         Status.FAILED,
         "active longer than its deadline",
     ),
