@@ -47,6 +47,7 @@ MAX_JOBS = 15_000
 _SETTLE_S = 65.0  # each stage's interval of a serving job has passed once
 _CAUGHT_UP_S = 300.0
 _USERS = 50
+_DRAIN_STEP = 500  # lives from one line of progress to the next
 
 
 class Run:
@@ -68,7 +69,7 @@ class Run:
             BenchError: kns refused a job, a job failed, or it took too long.
         """
         load, phases = self._load, self._result.phases
-        await self._jobs.churn(1, window=1)  # the first job starts helm
+        await self._jobs.live_once()  # the first job starts helm
         self._result.empty_mib = self._memory()
         ended = 0
         for index, live in enumerate(load.levels):
@@ -91,8 +92,24 @@ class Run:
         phases["end"] = phase
         if load.drain:
             with self._phase(f"drain of {load.drain}") as phase:
-                self._note(phase, await self._jobs.churn(load.drain, window=load.window))
-            phases["drain"] = phase
+                phases["drain"] = phase
+                await self._drain(phase)
+
+    async def _drain(self, phase: Phase) -> None:
+        """The lives that ended are noted even if it is interrupted: it may take hours."""
+        lives: list[Life] = []
+        begun, spent = time.monotonic(), self._cpu()["kns"]
+        try:
+            async for life in self._jobs.churn(self._load.drain, window=self._load.window):
+                lives.append(life)
+                if len(lives) % _DRAIN_STEP == 0:
+                    cost_ms = (self._cpu()["kns"] - spent) * 1000 / len(lives)
+                    self._say(
+                        f"{len(lives)} lives in {time.monotonic() - begun:.0f} s:"
+                        f" kns has {self._memory():.0f} MiB, and spent {cost_ms:.0f} ms of processor time on each"
+                    )
+        finally:
+            self._note(phase, lives)
 
     async def _measure_level(self, live: int, *, ended: int) -> None:
         load = self._load
@@ -125,13 +142,19 @@ class Run:
         phase = Phase(name, len(self._jobs.live))
         self._audit.read_new()
         begun, before, reconciles = time.monotonic(), self._cpu(), self._kns.count_reconciles()
-        yield phase
+        try:
+            yield phase
+        finally:  # what was done until an interruption counts as well
+            self._finish(phase, begun, before, reconciles)
+
+    def _finish(self, phase: Phase, begun: float, before: dict[str, float], reconciles: int) -> None:
         phase.seconds = time.monotonic() - begun
         after = self._cpu()
         phase.cpu_s = {program: after[program] - before[program] for program in after}
         phase.requests = self._audit.read_new().kns
         phase.reconciles = self._kns.count_reconciles() - reconciles
-        self._say(f"{name}: {phase.seconds:.1f} s, {phase.requests.reads} reads, {phase.requests.writes} writes of kns")
+        asked = f"{phase.requests.reads} reads, {phase.requests.writes} writes of kns"
+        self._say(f"{phase.name}: {phase.seconds:.1f} s, {asked}")
 
     @staticmethod
     def _note(phase: Phase, lives: Sequence[Life], *, spans: Sequence[str] = SPANS) -> None:

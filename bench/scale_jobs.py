@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,15 +177,16 @@ class Jobs:
         await asyncio.gather(*(self.await_gone(life) for life in lives))
         return lives
 
-    async def churn(self, count: int, *, window: int) -> list[Life]:
-        """So many whole lives, with at most `window` at a time."""
+    async def churn(self, count: int, *, window: int) -> AsyncIterator[Life]:
+        """So many whole lives, with at most `window` at a time. Each is yielded when it has ended."""
         slots = asyncio.Semaphore(window)
 
         async def one() -> Life:
             async with slots:
                 return await self.live_once()
 
-        return list(await asyncio.gather(*(one() for _ in range(count))))
+        for next_ended in asyncio.as_completed([one() for _ in range(count)]):
+            yield await next_ended
 
     @staticmethod
     async def _each(lives: Iterable[Life], act: Any, *, at_once: int = 64) -> None:

@@ -1,18 +1,27 @@
 """The parts of `bench.scale` that need no cluster: reading the audit log, the tables, and the engine alone."""
 
+import asyncio
+import dataclasses
+import io
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from bench.scale import main, to_json
+from bench.errors import BenchError
+from bench.scale import Run, main, to_json
 from bench.scale_audit import AuditLog, Requests
 from bench.scale_engine import measure_engine
 from bench.scale_host import KNS_USER, YARDSTICK
+from bench.scale_jobs import Jobs, Life
 from bench.scale_report import SECTION, build_tables, write_section
 from bench.scale_result import Level, Load, Phase, Result
 from bench.scale_yardstick import Yardstick
+from kns.client import ApiKey
 
 LOAD = Load(
     levels=(10,),
@@ -152,3 +161,45 @@ def test_without_the_programs_nothing_runs(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.delenv("KNS_ETCD", raising=False)
     assert main(["--engine", "0"]) == 2
     assert "set KNS_KUBE_APISERVER" in capsys.readouterr().err
+
+
+class FailingJobs(Jobs):
+    """Each life begins and ends at once. The fourth that the drain begins fails."""
+
+    def __init__(self) -> None:
+        self.live = []
+        self.at_once: list[int] = []
+        self._begun = self._running = 0
+
+    async def live_once(self) -> Life:
+        number, self._begun = self._begun, self._begun + 1
+        self._running += 1
+        self.at_once.append(self._running)
+        await asyncio.sleep(0)
+        self._running -= 1
+        if number == 4:  # 0 is the one before all measurements
+            raise BenchError("job 4 is not gone after 900 s")
+        return Life(number, ApiKey("ada", "key-ada"), sent=1.0, acked=2.0)
+
+    async def raise_to(self, count: int, *, window: int) -> list[Life]:
+        return []
+
+
+def test_lives_that_ended_are_in_the_result_of_a_drain_that_fails(tmp_path: Path) -> None:
+    load = dataclasses.replace(LOAD, levels=(1,), ended=0, idle_s=0.0, rate=0.01, drain=9, window=2)
+    result, jobs = Result(load), FailingJobs()
+    host: Any = SimpleNamespace(processes={}, audit_log=tmp_path / "audit.log")
+    kns: Any = SimpleNamespace(
+        pid=os.getpid(),
+        count_reconciles=lambda: 0,
+        start=lambda: 0.0,
+        stop=lambda: None,
+        await_caught_up=lambda records, *, within_s: 0.0,
+    )
+    run = Run(host, kns, jobs, result, Console(file=io.StringIO()))
+    with pytest.raises(BenchError, match="job 4 is not gone"):
+        asyncio.run(run.measure())
+    drain = result.phases["drain"]
+    assert drain.lives == len(drain.spans_ms["create-ack"]) >= 3
+    assert drain.seconds > 0
+    assert max(jobs.at_once) == 2
