@@ -50,6 +50,7 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
         InvalidInputError: the text is no walltime, the job has none, or it is longer already.
         NotRunningError: the job has ended, or must stop.
         InactiveAccountError: the caller may not use more resources.
+        TooManyRequestsError: see `Limits`.
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
@@ -63,6 +64,7 @@ def extend(ports: ServicePorts, caller: User, job: Job, walltime: str) -> int:
         raise InvalidInputError(
             "walltime", f"job {job.number} has {format_walltime(job.walltime_s)}; give a longer one"
         )
+    ports.limits.take_submit(caller)
     try:
         ports.jobs.extend_walltime(job, wanted_s)
     except NotFoundError as error:
@@ -80,6 +82,7 @@ def put_to_sleep(ports: ServicePorts, caller: User, job: Job) -> None:
     Raises:
         NotRunningError: the job does not serve yet, has ended, or must stop.
         CannotSleepError: the job's cluster keeps nothing without its pods.
+        TooManyRequestsError: see `Limits`.
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
@@ -92,6 +95,7 @@ def put_to_sleep(ports: ServicePorts, caller: User, job: Job) -> None:
             f"job {job.number} cannot sleep: its virtual cluster has no volume to keep its state in "
             "(KNS_VCLUSTER_STORAGE_CLASS of the site when the job started)"
         )
+    ports.limits.take_submit(caller)
     _set_sleep(ports, job, asleep=True)
     _require_lasting(ports.jobs.get(job.record), too_late)
     log.info("sleep_requested", job=job.record, user=caller.username)
@@ -104,12 +108,14 @@ def wake(ports: ServicePorts, caller: User, job: Job) -> None:
     Raises:
         NotRunningError: the job has ended, or must stop.
         InactiveAccountError: the caller may not use more resources.
+        TooManyRequestsError: see `Limits`.
         JobGoneError: the record was deleted meanwhile.
         RefusedError: the host cluster does not store it.
     """
     require_active(caller)
     too_late = "it cannot be woken"
     _require_lasting(job, too_late)
+    ports.limits.take_submit(caller)
     _set_sleep(ports, job, asleep=False)
     _require_lasting(ports.jobs.get(job.record), too_late)
     log.info("wake_requested", job=job.record, user=caller.username)

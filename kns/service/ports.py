@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kns.model.catalog.catalog import User
 from kns.model.job.job import Job
 from kns.model.submit.submission import Terms
 from kns.ports import (
@@ -20,6 +21,7 @@ from kns.ports import (
     RateLimit,
     TokenStore,
 )
+from kns.service.errors import TooManyRequestsError
 from kns.service.lanes import Lanes
 
 
@@ -27,13 +29,22 @@ from kns.service.lanes import Lanes
 class Limits:
     """
     Limits for one user: failed logins, submits and look-ups of unknown jobs per minute, live jobs at a time (0 =
-    unlimited).
+    unlimited). What a user may do to a job again and again, each time with a write, counts as a submit.
     """
 
     failed_logins: RateLimit
     submits: RateLimit
     lookups: RateLimit
     live_jobs: int = 0
+
+    def take_submit(self, user: User) -> None:
+        """
+        Raises:
+            TooManyRequestsError: the user has none left in this minute.
+        """
+        wait_s = self.submits.take(user.username)
+        if wait_s > 0:
+            raise TooManyRequestsError(wait_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from kns.model.job.job import Accepted, Job, JobSpec
 from kns.model.submit.submission import Submission, accept, build_spec, find_app
 from kns.model.submit.token_claims import TokenClaims
 from kns.service.catalog import require_active
-from kns.service.errors import NameTakenError, NotStoredError, ServiceError, TooManyJobsError, TooManyRequestsError
+from kns.service.errors import NameTakenError, NotStoredError, ServiceError, TooManyJobsError
 from kns.service.identity import Identity
 from kns.service.ports import ServicePorts
 
@@ -53,9 +53,7 @@ def submit_job(ports: ServicePorts, identity: Identity, request: Request) -> Job
     """
     user = identity.user
     require_active(user)
-    wait_s = ports.limits.submits.take(user.username)
-    if wait_s > 0:
-        raise TooManyRequestsError(wait_s)
+    ports.limits.take_submit(user)
     if request.size_bytes > MAX_BYTES:
         raise InvalidInputError("", f"the submission has {request.size_bytes} bytes, a job holds at most {MAX_BYTES}")
     spec = build_spec(request.submission, user=user.username, body=request.body, may_be_urgent=user.admin)

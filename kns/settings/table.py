@@ -310,7 +310,8 @@ class Settings(BaseModel):
     submits_per_minute: Whole = _variable(
         "KNS_SUBMITS_PER_MINUTE",
         60,
-        "Submits per minute and user. Above it, submits are refused with 429. Each replica counts on its own.",
+        "Submits per minute and user. Above it, they are refused with 429. Each `extend`, `sleep` and `wake` counts as "
+        "a submit. Each replica counts on its own.",
         ge=1,
     )
     live_jobs_per_user: Whole = _variable(

@@ -1,5 +1,8 @@
 """Limits: failed logins, submits per minute, live jobs; and that well-behaved clients never reach one."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.api.client import Api, assert_refused
@@ -101,6 +104,30 @@ def test_refused_submits_count_and_those_of_strangers_do_not() -> None:
     api.submit({**a_submission(), "user": {"username": "user1", "apikey": "wrong"}})
     api.submit({"app": 7})
     assert [api.submit(a_submission(app="none")).status_code for _ in range(3)] == [404, 404, 429]
+
+
+@pytest.mark.proves("security", "flood the scheduler with submits")
+def test_what_writes_to_one_job_again_and_again_counts_like_submits() -> None:
+    """Each time it is a write of kns's own, which no limit of the host stops."""
+    api = Api(submits=3)
+    api.add(a_job().numbered(1).with_accepted(walltime_s=3600).exposed())
+    longer = {"number": 1, "walltime": "02:00:00"}
+    assert [_post(api, "extend", **longer).status_code for _ in range(2)] == [200, 200]
+    assert _post(api, "wake", number=1).status_code == 200
+    refused = [
+        _post(api, "extend", **{**longer, "walltime": "02:00:01"}),
+        _post(api, "wake", number=1),
+        api.submit(a_submission()),
+    ]
+    for answer in refused:
+        assert_refused(answer, 429, "Too many requests")
+    assert api.get("status", number=1).status_code == 200
+    assert api.get("terminate", number=1).status_code == 200, "a stop is written once"
+
+
+def _post(api: Api, route: str, **params: Any) -> httpx.Response:
+    headers = {"X-API-Username": "user1", "X-API-Key": "key-user1"}
+    return api.call("POST", f"/kns/{route}", data=params, headers=headers)
 
 
 @pytest.mark.proves("security", "flood the scheduler with submits")

@@ -8,7 +8,13 @@ import pytest
 from kns.model.errors import NotFoundError
 from kns.model.job.conditions import Reason
 from kns.service.control import put_to_sleep, wake, wake_visited
-from kns.service.errors import CannotSleepError, InactiveAccountError, JobGoneError, NotRunningError
+from kns.service.errors import (
+    CannotSleepError,
+    InactiveAccountError,
+    JobGoneError,
+    NotRunningError,
+    TooManyRequestsError,
+)
 from kns.service.explain import Standing, explain
 from kns.service.ports import ServicePorts
 from tests.builders import JobBuilder, a_catalog, a_job
@@ -34,6 +40,20 @@ def test_a_job_sleeps_and_wakes_and_repeated_calls_change_nothing(
         assert stored is not None
         assert stored.spec.sleep is expected
     assert store.writes.count("set_sleep kns-job-7") == 2
+
+
+def test_turns_of_sleep_and_wake_are_limited(with_volume: ServicePorts, store: MemoryJobStore) -> None:
+    """Each is a write. A visit, which is nobody's, writes only after a sleep."""
+    job = store.add(a_job().exposed().build())
+    for _ in range(5):
+        put_to_sleep(with_volume, USER, job)
+        wake(with_volume, USER, job)
+    for ask in (put_to_sleep, wake):
+        with pytest.raises(TooManyRequestsError):
+            ask(with_volume, USER, job)
+    assert store.writes.count("set_sleep kns-job-7") == 10
+    wake_visited(with_volume, job)
+    put_to_sleep(with_volume, USERS["admin1"], job)
 
 
 def test_a_visit_wakes(with_volume: ServicePorts, store: MemoryJobStore) -> None:
