@@ -53,10 +53,11 @@ _LOST_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Why the target cannot be exposed now."""
+    """Why the target cannot be exposed now. `note` is what the message says of a webhook; "" if nothing."""
 
     reason: Reason
     message: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,22 +175,23 @@ def _is_front_made(ctx: Context) -> bool:
     return ctx.world.cluster.observe(kind, ctx.namespace, ctx.location.ingress) is not None
 
 
-def lead_to_kns(ctx: Context) -> None:
+def lead_to_kns(ctx: Context) -> str:
     """
     Lead the address of a job that sleeps to kns's own HTTP servers, and that of its web shell as well. `ensure` leads
-    it back. A job without a URL has nothing to lead.
+    it back. A job without a URL has nothing to lead. Returns a note for the condition, or "".
 
     Raises:
         UnavailableError: no HTTP server of kns is ready, or the host does not answer.
     """
     if ctx.job.status.url is None or ctx.world.doors is None:
-        return
+        return ""
     if not follow_doors(ctx):
         raise UnavailableError("no pod of kns is ready that could answer in place of the job")
     cluster, service = ctx.world.cluster, stamp(build_wake_service(ctx.location))
     if not is_as_applied(cluster.read(Kind.SERVICE, ctx.namespace, names.WAKE), service):
         cluster.apply(service)
-    _apply_front(ctx, JobAddress.of_url(ctx.job.status.url), is_asleep=True)
+    front = _apply_front(ctx, JobAddress.of_url(ctx.job.status.url), is_asleep=True)
+    return front.note if isinstance(front, _Problem) else front
 
 
 def follow_doors(ctx: Context) -> bool:
@@ -269,13 +271,13 @@ def _apply_routes(
         return _refuse(f"the host cluster's HTTPRoutes are not known: {error}")
     if not is_answered(route, gateway):
         found = cluster.read(Kind.GATEWAY, gateway.namespace, gateway.name)
-        return _refuse(_join(explain_silence(found, gateway), note))
+        return _refuse(explain_silence(found, gateway), note)
     refusal = explain_refusal(route, gateway)
-    return _refuse(_join(refusal, note)) if refusal is not None else note
+    return _refuse(refusal, note) if refusal is not None else note
 
 
-def _refuse(message: str) -> _Problem:
-    return _Problem(Reason.ROUTE_NOT_ACCEPTED, message)
+def _refuse(message: str, note: str = "") -> _Problem:
+    return _Problem(Reason.ROUTE_NOT_ACCEPTED, _join(message, note), note)
 
 
 def _apply_changed(ctx: Context, kind: Kind, obj: Object) -> tuple[Object, str]:
@@ -303,8 +305,8 @@ def _note_changed(kind: Kind, found: Object, wanted: Object) -> str:
 
 
 def _is_noted(ctx: Context, note: str) -> bool:
-    exposed = ctx.job.status.condition(ConditionType.EXPOSED)
-    return exposed is not None and note in exposed.message.split(AND)
+    conditions = map(ctx.job.status.condition, (ConditionType.EXPOSED, ConditionType.ASLEEP))
+    return any(each is not None and note in each.message.split(AND) for each in conditions)
 
 
 def _find_holder(ctx: Context, address: JobAddress) -> _Problem | None:

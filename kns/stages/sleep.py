@@ -12,6 +12,7 @@ Every call may be repeated: what was done is read from the host, and only the re
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from kns.logs import get_logger
@@ -22,6 +23,7 @@ from kns.objects.target import explain_unfit, select_target_pods
 from kns.ports import Context, Kind, Object
 from kns.stages import ingress, namespace, prepare, vault
 from kns.stages.access import answers
+from kns.stages.credentials import AND
 from kns.stages.outcome import Done, Failed, Outcome, Skipped, Wait
 from kns.stages.ownership import has_foreign_namespace, is_terminating
 from kns.stages.patience import growing_delay_s
@@ -99,8 +101,13 @@ def _sleep(ctx: Context) -> Outcome:
     control_plane = _find_control_plane(ctx)
     if isinstance(control_plane, (Failed, Skipped)):
         return control_plane
-    ingress.lead_to_kns(ctx)
+    note = ingress.lead_to_kns(ctx)
     _scale_shell(ctx, 0)
+    outcome = _end_all(ctx, control_plane)
+    return replace(outcome, message=AND.join(filter(None, (outcome.message, note))))
+
+
+def _end_all(ctx: Context, control_plane: Object) -> Done | Wait:
     if control_plane["spec"].get("replicas", 1):
         left = end_tenants_pods(ctx) or end_tenants_pods(ctx, spare_dns=False)
         if left and _elapsed_s(ctx) < ctx.site.grace_s + _LATE_S:

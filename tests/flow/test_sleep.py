@@ -308,6 +308,42 @@ def test_new_pods_of_kns_answer_for_a_job_that_waits_for_room_when_it_wakes(serv
     assert [each["addresses"] for each in the_slice(serving)["endpoints"]] == [["10.0.0.9"]]
 
 
+def test_what_a_webhook_changes_of_a_sleeping_job_is_said_and_applied_once(serving: Simulation) -> None:
+    """Each look finds the change, and another apply would have the same result."""
+    apply = f"apply Ingress {NAMESPACE}/{NAMESPACE}"
+    serving.host.webhooks[Kind.INGRESS] = lambda ingress: ingress["spec"].update(ingressClassName="internal")
+    serving.configure(ingress=IngressSettings(ingress_class="public"))
+    settle(serving)
+    serving.host.calls.clear()
+    fall_asleep(serving)
+    serving.go_on(3600)
+    assert serving.host.calls.count(apply) == 1
+    condition = serving.job.status.condition(ConditionType.ASLEEP)
+    assert condition is not None
+    assert condition.message.startswith("the next request of its page wakes it; a webhook of the host changes Ingress")
+    serving.host.change(Kind.INGRESS, NAMESPACE, NAMESPACE, lambda ingress: _lead(ingress, names.TARGET))
+    serving.go_on(1200)
+    assert serving.host.calls.count(apply) == 2
+    assert backends(serving)["/"] == names.WAKE
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    assert backends(serving)["/"] == names.TARGET
+
+
+def test_a_route_that_a_webhook_spoils_is_applied_once_for_a_sleeping_job(serving: Simulation) -> None:
+    """The Gateway refuses what the webhook made of it."""
+    serving.configure(gateway=GatewayRef("infra", "public"))
+    serving.host.put(Kind.GATEWAY, "infra", "public", {"spec": {"listeners": [{"name": "http"}]}})
+    serving.host.watches_routes = True
+    serving.host.route_reason = "NoMatchingListenerHostname"
+    serving.host.webhooks[Kind.HTTP_ROUTE] = lambda route: route["spec"].update(hostnames=["other.example.org"])
+    settle(serving)
+    serving.host.calls.clear()
+    fall_asleep(serving)
+    serving.go_on(3600)
+    assert serving.host.calls.count(f"apply HTTPRoute {NAMESPACE}/{NAMESPACE}") == 1
+
+
 def test_an_ingress_from_before_the_gateway_follows_the_job_into_its_sleep_and_back(serving: Simulation) -> None:
     """DNS may still lead there, so it must wake the job, and no longer show the waiting page afterwards."""
     serving.configure(ingress=IngressSettings("traefik", {"example.org/timeout": "60"}, cert_secret="jobs-tls"))
