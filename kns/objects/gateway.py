@@ -6,16 +6,18 @@ So a route has no TLS settings. Its status says whether the Gateway serves it, a
 Gateway writes one entry there (https://gateway-api.sigs.k8s.io/reference/spec/, RouteParentStatus).
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kns.model import names
 from kns.model.job.location import Location
 from kns.model.site import GatewayRef, JobAddress
-from kns.objects.ingress import SHELL_PORT
+from kns.objects.ingress import OWN_SERVICES, SHELL_PORT, change_spec
 from kns.objects.labels import build_meta
 
 API_GROUP = "gateway.networking.k8s.io"
+_API_VERSION = f"{API_GROUP}/v1"
 _MUST_BE_TRUE = ("Accepted", "ResolvedRefs")
 
 
@@ -30,7 +32,7 @@ def build_http_route(
         parent["sectionName"] = gateway.listener
     match = {"path": {"type": "PathPrefix", "value": address.path}}
     return {
-        "apiVersion": f"{API_GROUP}/v1",
+        "apiVersion": _API_VERSION,
         "kind": "HTTPRoute",
         "metadata": build_meta(name, location),
         "spec": {
@@ -51,6 +53,19 @@ def build_shell_route(
     return build_http_route(
         location, name=names.SHELL, address=address, service=service, port=SHELL_PORT, gateway=gateway
     )
+
+
+def lead_route(found: Mapping[str, Any], *, service: str) -> dict[str, Any] | None:
+    """
+    `found`, an HTTPRoute of a job as the host has it, with another Service of kns behind it. All else stays; applied,
+    it belongs to kns from then on. None if it leads to this Service already.
+    """
+    spec = copy.deepcopy(found["spec"])
+    for rule in spec.get("rules") or ():
+        for behind in rule.get("backendRefs") or ():
+            if behind.get("name") in OWN_SERVICES:
+                behind["name"] = service
+    return change_spec(found, spec, api_version=_API_VERSION, kind="HTTPRoute")
 
 
 def is_answered(route: Mapping[str, Any], gateway: GatewayRef) -> bool:

@@ -11,7 +11,7 @@ from kns.objects.labels import build_meta
 from kns.objects.target import PORT
 
 SHELL_PORT = 80
-_OWN_SERVICES = frozenset({names.TARGET, names.SHELL, names.WAKE})
+OWN_SERVICES = frozenset({names.TARGET, names.SHELL, names.WAKE})
 _OWN_META = ("name", "namespace", "labels", "annotations")
 
 
@@ -65,12 +65,22 @@ def lead_ingress(
     for rule in spec.get("rules") or ():
         for path in (rule.get("http") or {}).get("paths") or ():
             behind = path["backend"].get("service") or {}
-            if behind.get("name") in _OWN_SERVICES:
+            if behind.get("name") in OWN_SERVICES:
                 behind["name"] = shell_service if path.get("path") == shell_path else service
+    return change_spec(found, spec, api_version="networking.k8s.io/v1", kind="Ingress")
+
+
+def change_spec(
+    found: Mapping[str, Any], spec: Mapping[str, Any], *, api_version: str, kind: str
+) -> dict[str, Any] | None:
+    """
+    `found`, an object as the host has it, with this spec, as it is applied; None if the spec is the same. Objects from
+    the API server's lists have neither kind nor apiVersion.
+    """
     if spec == found["spec"]:
         return None
     meta = {key: found["metadata"][key] for key in _OWN_META if key in found["metadata"]}
-    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec}
+    return {"apiVersion": api_version, "kind": kind, "metadata": meta, "spec": spec}
 
 
 def _build_path(path: str, service: str, port: int) -> dict[str, Any]:

@@ -53,11 +53,13 @@ class Cluster(Protocol):
         One of kns's own objects from the watch cache, which may be a moment old; None if absent.
 
         Only for watched kinds: Namespace, ResourceQuota, Service (`kns-target` only), Deployment, StatefulSet, Pod,
-        Job, Ingress, PersistentVolume, and HTTPRoute on a site with a Gateway. Deployment, StatefulSet, Job and Pod
-        have the fields that stages read: labels and no annotations, the replicas and no template. `read` returns all.
+        Job, Ingress, PersistentVolume and HTTPRoute. Deployment, StatefulSet, Job and Pod have the fields that stages
+        read: labels and no annotations, the replicas and no template. `read` returns all. On a site without a Gateway,
+        HTTPRoutes are absent as long as they are not known, and on a host that does not have the kind.
 
         Raises:
-            UnavailableError: the cache is not filled. For HTTPRoute that may last, if the host does not have this kind.
+            UnavailableError: the cache is not filled. On a site with a Gateway that may last for HTTPRoute, if the host
+                does not have this kind.
         """
         ...
 
@@ -66,7 +68,7 @@ class Cluster(Protocol):
         ...
 
     def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
-        """The Ingresses and, on a site with a Gateway, the HTTPRoutes of all jobs that route this host and path."""
+        """The Ingresses and HTTPRoutes, the latter as with `observe`, of all jobs that route this host and path."""
         ...
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:

@@ -10,14 +10,14 @@ A webhook of the site may change what kns applies. The condition then says so, w
 not apply the same again until the result is another one.
 
 Unlike an Ingress, an HTTPRoute has a status, so a job is exposed only once the Gateway serves its route. If the site
-changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end. An
-Ingress leads where the new route leads, so DNS can move at any time. HTTPRoutes are not watched without a Gateway, so
-on the way back they stay as they are.
+changes from Ingresses to a Gateway or back, running jobs get the new object and keep the old one until they end. The
+old one leads where the new one leads, so DNS can move at any time.
 
 The Ingress or HTTPRoute is deleted with the job's namespace. Until then it leads nowhere, because the pods behind it
 end at once, and no controller routes to a pod that ends.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,7 +27,14 @@ from kns.model.errors import KnsError, RefusedError, UnavailableError
 from kns.model.job.conditions import ConditionType, Reason
 from kns.model.site import GatewayRef, JobAddress
 from kns.objects.drift import digest_found, is_as_applied, stamp
-from kns.objects.gateway import build_http_route, build_shell_route, explain_refusal, explain_silence, is_answered
+from kns.objects.gateway import (
+    build_http_route,
+    build_shell_route,
+    explain_refusal,
+    explain_silence,
+    is_answered,
+    lead_route,
+)
 from kns.objects.ingress import build_ingress, lead_ingress
 from kns.objects.target import (
     PORT,
@@ -217,7 +224,7 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
     shell_address = shell.address if isinstance(shell, WebShell) else None
     if ctx.site.gateway is not None:
         found = _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
-        former = _lead_former(ctx, address, service=target, shell_service=behind_shell)
+        former = _lead_former_ingress(ctx, address, service=target, shell_service=behind_shell)
         return found if isinstance(found, _Problem) else _join(found, former)
     ingress = build_ingress(
         ctx.location,
@@ -227,25 +234,39 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
         shell=shell_address,
         shell_service=behind_shell,
     )
-    return _apply_changed(ctx, Kind.INGRESS, ingress)[1]
+    note = _apply_changed(ctx, Kind.INGRESS, ingress)[1]
+    return _join(note, *_lead_former_routes(ctx, service=target, shell_service=behind_shell))
 
 
-def _lead_former(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> str:
+def _lead_former_ingress(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> str:
     """
     Lead the Ingress from before the site had a Gateway to the same Services. Its class, certificate and annotations
-    stay, because the site's settings may not have them any more. Returns a note for the condition, or "": the job has
-    its route, so a problem with the Ingress must not stop it.
+    stay, because the site's settings may not have them any more. Returns a note for the condition, or "".
     """
     found = ctx.world.cluster.observe(Kind.INGRESS, ctx.namespace, ctx.location.ingress)
     if found is None:
         return ""
     shell_path = address.below(names.SHELL_PATH).path
     wanted = lead_ingress(found, shell_path=shell_path, service=service, shell_service=shell_service)
+    return _apply_former(ctx, wanted, since="from before the Gateway")
+
+
+def _lead_former_routes(ctx: Context, *, service: str, shell_service: str) -> Iterator[str]:
+    """The same with the HTTPRoutes, the job's and its shell's, from the time when the site had a Gateway."""
+    for name, behind in ((ctx.location.ingress, service), (names.SHELL, shell_service)):
+        found = ctx.world.cluster.observe(Kind.HTTP_ROUTE, ctx.namespace, name)
+        if found is not None:
+            yield _apply_former(ctx, lead_route(found, service=behind), since="from the time of the Gateway")
+
+
+def _apply_former(ctx: Context, wanted: Object | None, *, since: str) -> str:
+    """The job has what replaced the former object, so a problem with that one must not stop it."""
+    if wanted is None:
+        return ""
     try:
-        if wanted is not None:
-            ctx.world.cluster.apply(wanted)
+        ctx.world.cluster.apply(wanted)
     except KnsError as error:
-        return f"Ingress {ctx.location.ingress} from before the Gateway leads where it led: {error}"
+        return f"{wanted['kind']} {wanted['metadata']['name']} {since} leads where it led: {error}"
     return ""
 
 

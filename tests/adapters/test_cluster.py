@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -44,7 +44,7 @@ MINE = {"kns.io/job": "7"}
 
 
 class Host:
-    def __init__(self, client: KubeClient, clock: FakeClock) -> None:
+    def __init__(self, client: KubeClient, clock: FakeClock, *, optional: Sequence[Kind] = (Kind.HTTP_ROUTE,)) -> None:
         self.told: list[str] = []
         self.changed = threading.Condition()
         self.cluster = KubeCluster(
@@ -52,7 +52,7 @@ class Host:
             clock=clock,
             on_change=self._tell,
             throttle=Throttle(1000, burst=1000, clock=clock),
-            optional=(Kind.HTTP_ROUTE,),
+            optional=optional,
         )
 
     def _tell(self, kind: Kind, namespace: str) -> None:
@@ -775,6 +775,70 @@ def test_a_host_without_an_optional_kind_keeps_nobody_waiting(
     routes.run(_OneRound())
     with pytest.raises(UnavailableError, match=r"cache of httproutes is not filled yet: GET .*could not find"):
         cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7")
+
+
+ROUTE = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "kns-job-7", "namespace": "kns-job-7", "labels": MINE},
+    "spec": {"hostnames": ["a.example.org"], "rules": [{"matches": [{"path": {"value": "/7"}}]}]},
+}
+
+
+@pytest.fixture
+def without_gateway(
+    server: ApiServer, client: KubeClient, clock: FakeClock
+) -> Iterator[Callable[[], tuple[Host, threading.Thread]]]:
+    """Starts the watches of a site whose settings need no optional kind. Returns the thread of HTTPRoutes, too."""
+    stop, threads = threading.Event(), dict[str, threading.Thread]()
+
+    def start() -> tuple[Host, threading.Thread]:
+        host = Host(client, clock, optional=())
+        threads.update({thread.name: thread for thread in host.cluster.start(stop)})
+        for _ in host.cluster.caches:
+            server.watches.get(timeout=PATIENCE_S)
+        return host, threads["watch-httproutes"]
+
+    yield start
+    stop.set()
+    server.closing.set()
+    server.end_watches()
+    for thread in threads.values():
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def test_routes_from_the_time_of_a_gateway_are_watched(
+    server: ApiServer, without_gateway: Callable[[], tuple[Host, threading.Thread]]
+) -> None:
+    """Nothing waits for them and no probe asks for their age, because most hosts do not have the kind."""
+    server.put("/apis/gateway.networking.k8s.io/v1", "httproutes", ROUTE)
+    host, _thread = without_gateway()
+    host.wait_for(1)
+    assert host.told == ["kns-job-7"]
+    found = host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7")
+    assert found is not None
+    assert found["spec"] == ROUTE["spec"]
+    assert len(host.cluster.observe_routes_at("a.example.org", "/7")) == 1
+    assert "httproutes" not in [cache.kind for cache in host.cluster.caches]
+    host.cluster.apply({**ROUTE, "spec": {"hostnames": ["b.example.org"]}})
+    changed = host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7")
+    assert changed is not None
+    assert changed["spec"]["hostnames"] == ["b.example.org"]
+
+
+@pytest.mark.parametrize("answer", [failure(404, "NotFound"), failure(403, "Forbidden")])
+def test_a_site_without_a_gateway_asks_once_whether_there_are_routes(
+    server: ApiServer, without_gateway: Callable[[], tuple[Host, threading.Thread]], answer: Answer
+) -> None:
+    """A host without the kind, or an account of kns without the right, has none of them."""
+    server.script("GET", "/httproutes", answer)
+    host, thread = without_gateway()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert server.count("GET", "/httproutes") == 1
+    assert host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7") is None
+    assert not host.cluster.observe_routes_at("a.example.org", "/7")
 
 
 def test_httproutes_are_found_by_host_and_path(host: Host) -> None:

@@ -82,7 +82,7 @@ class FakeHost:
         self.namespace_stuck: str | None = None
         self.refuse: dict[Kind, str] = {}
         self.webhooks: dict[Kind, Callable[[Object], None]] = {}  # each changes what is applied of this kind
-        self.watches_routes = False  # as on a site with a Gateway
+        self.watches_routes = False  # the site has a Gateway, or the host has the kind
         self.route_cache: str | None = None  # why the cache of HTTPRoutes is not filled; None: it is
         self.route_reason = "Accepted"  # what the Gateway's controller says of each HTTPRoute; "": nothing
         self.is_prepared: Callable[[str], bool] = lambda record_uid: True  # whether the virtual cluster has its mark
@@ -97,6 +97,8 @@ class FakeHost:
 
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
         if kind is Kind.HTTP_ROUTE:
+            if not self.watches_routes:
+                return None
             self._require_route_cache()
         found = self._objects.get((kind, "" if kind is Kind.NAMESPACE else namespace, name))
         if found is None or names.JOB_LABEL not in (found["metadata"].get("labels") or {}):
@@ -127,8 +129,6 @@ class FakeHost:
         ]
 
     def _require_route_cache(self) -> None:
-        if not self.watches_routes:
-            raise KeyError(Kind.HTTP_ROUTE)
         if self.route_cache is not None:
             raise UnavailableError(f"the cache of httproutes is not filled yet: {self.route_cache}")
 

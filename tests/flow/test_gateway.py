@@ -210,7 +210,6 @@ def test_running_jobs_get_the_other_object_and_keep_the_one_they_have(sim: Simul
     assert {f"Ingress {JOB}/{JOB}", f"HTTPRoute {JOB}/{JOB}"} <= set(sim.host.left)
     assert (sim.job.status.url, sim.job.status.is_true(ConditionType.EXPOSED)) == (url, True)
     sim.configure(gateway=None)
-    sim.host.watches_routes = False
     assert sim.step().summary == "serving"
     assert {f"Ingress {JOB}/{JOB}", f"HTTPRoute {JOB}/{JOB}"} <= set(sim.host.left)
     sim.store.request_stop(sim.job, StopReason.SHUTDOWN)
@@ -218,7 +217,12 @@ def test_running_jobs_get_the_other_object_and_keep_the_one_they_have(sim: Simul
     assert [name for name in sim.host.left if JOB in name] == []
 
 
-def test_an_address_that_another_jobs_route_has_is_not_claimed(site: Simulation, job: JobBuilder) -> None:
+@pytest.mark.parametrize("gateway", [GATEWAY, None])
+def test_an_address_that_another_jobs_route_has_is_not_claimed(
+    site: Simulation, job: JobBuilder, gateway: GatewayRef | None
+) -> None:
+    """Also if the route is from the time when the site had a Gateway."""
+    site.configure(gateway=gateway)
     other = {
         "metadata": {"namespace": "kns-job-17", "labels": {"kns.io/job": "17"}},
         "spec": {

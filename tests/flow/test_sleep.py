@@ -366,6 +366,46 @@ def test_an_ingress_from_before_the_gateway_follows_the_job_into_its_sleep_and_b
     assert found["metadata"]["annotations"] == own["metadata"]["annotations"]
 
 
+def test_routes_from_the_time_of_the_gateway_follow_the_job_out_of_its_sleep_and_into_the_next(
+    serving: Simulation,
+) -> None:
+    """The site went back to Ingresses while the job slept. DNS may still lead to the Gateway."""
+    serving.configure(gateway=GatewayRef("infra", "public"))
+    serving.host.put(Kind.GATEWAY, "infra", "public", {"spec": {"listeners": [{"name": "http"}]}})
+    serving.host.watches_routes = True
+    settle(serving)
+    fall_asleep(serving)
+    assert _routed(serving) == [names.WAKE, names.WAKE]
+    own = serving.host.read(Kind.HTTP_ROUTE, NAMESPACE, NAMESPACE)
+    assert own is not None
+    serving.configure(gateway=None)
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    assert _routed(serving) == [names.TARGET, names.SHELL]
+    settle(serving)
+    serving.host.calls.clear()
+    serving.go_on(3600)
+    assert not [call for call in serving.host.calls if "HTTPRoute" in call], "nothing to change costs nothing"
+    fall_asleep(serving)
+    assert _routed(serving) == [names.WAKE, names.WAKE]
+    found = serving.host.read(Kind.HTTP_ROUTE, NAMESPACE, NAMESPACE)
+    assert found is not None
+    assert found["spec"] == own["spec"]
+    serving.host.refuse[Kind.HTTP_ROUTE] = "denied the request"
+    ask(serving, asleep=False)
+    serving.run(until="serving")
+    exposed = serving.job.status.condition(ConditionType.EXPOSED)
+    assert exposed is not None
+    assert exposed.is_true
+    assert f"HTTPRoute {NAMESPACE} from the time of the Gateway leads where it led" in exposed.message
+
+
+def _routed(sim: Simulation) -> list[str]:
+    """The Services behind the route of the job and that of its shell."""
+    routes = [sim.host.read(Kind.HTTP_ROUTE, NAMESPACE, name) or {} for name in (NAMESPACE, names.SHELL)]
+    return [behind["name"] for route in routes for rule in route["spec"]["rules"] for behind in rule["backendRefs"]]
+
+
 @pytest.mark.parametrize("error", [RefusedError, UnavailableError])
 def test_an_ingress_from_before_the_gateway_that_cannot_follow_stops_nothing(
     serving: Simulation, monkeypatch: pytest.MonkeyPatch, error: type[KnsError]

@@ -10,15 +10,16 @@ from kns.adapters.kube.addresses import READ_ADDRESSES
 from kns.adapters.kube.belonging import index_member, index_namespace, is_of_job, namespace_of
 from kns.adapters.kube.client import ANSWER_TIMEOUT_S, APPLY, MERGE, METADATA, KubeClient
 from kns.adapters.kube.keep import choose_copy_keeper, choose_keeper, keep_event, show_copy
-from kns.adapters.kube.kinds import COPIED, KINDS, WATCHED
+from kns.adapters.kube.kinds import COPIED, KINDS, OPTIONAL, WATCHED
 from kns.adapters.kube.nodes import walk
 from kns.adapters.kube.throttle import Throttle
 from kns.adapters.kube.watch import WatchCache
 from kns.adapters.recent import RecentObjects
 from kns.adapters.retry import retry_while_forbidden
+from kns.logs import get_logger
 from kns.model import names
 from kns.model.catalog.free import NOTHING, Amounts, Selector, add_amounts, read_selector
-from kns.model.errors import ConflictError, ForbiddenError, NotFoundError, RefusedError, TransientError
+from kns.model.errors import ConflictError, ForbiddenError, KnsError, NotFoundError, RefusedError, TransientError
 from kns.model.job.location import Location
 from kns.model.job.member import Member, read_member
 from kns.model.job.output import CUT, MAX_BYTES, MAX_LINES
@@ -33,7 +34,10 @@ _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LOG_TIMEOUT_S = 10.0  # without a byte, however long the log takes: a lost node's kubelet never answers
 _LEAST_S = 2.0  # for another page of Events
+_FORMER_RETRY_S = 8.0
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
+
+log = get_logger(__name__)
 
 
 class KubeCluster:
@@ -41,8 +45,9 @@ class KubeCluster:
     Implements `ports.Cluster`.
 
     `on_change` receives the kind and the job's namespace of a changed object. `throttle` limits the rate of writes.
-    `optional` lists the optional kinds to watch as well. If the host does not have such a kind, its cache never syncs,
-    so nothing may wait for it.
+    `optional` lists the optional kinds that the settings need. If the host does not have such a kind, its cache never
+    syncs, so nothing may wait for it. Of the others, running jobs may have objects from earlier settings; kns watches
+    them if the host has the kind when kns starts.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class KubeCluster:
         self._throttle = throttle
         self._on_change = on_change
         self._shared = RecentObjects(self.read, clock=clock)
-        self._caches = {
+        own = {
             kind: WatchCache(
                 client,
                 KINDS[kind],
@@ -72,8 +77,10 @@ class KubeCluster:
                 | ({_MEMBER: index_member} if kind is Kind.NAMESPACE else {}),
                 on_change=partial(self._announce_own, kind),
             )
-            for kind in (*WATCHED, *optional)
+            for kind in (*WATCHED, *OPTIONAL)
         }
+        self._former = {kind: own.pop(kind) for kind in OPTIONAL if kind not in optional}
+        self._caches = own
         self._copies = {
             kind: WatchCache(
                 client,
@@ -91,6 +98,7 @@ class KubeCluster:
 
     @property
     def caches(self) -> Sequence[WatchCache[Object]]:
+        """Those that must be up to date. Kinds of earlier settings are not among them: the host may not have them."""
         return (*self._caches.values(), *self._copies.values())
 
     @property
@@ -100,16 +108,32 @@ class KubeCluster:
         return (*own, *self._copies.values())
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
-        threads = [
-            threading.Thread(target=cache.run, args=(stop,), name=f"watch-{cache.kind}", daemon=True)
-            for cache in self.caches
-        ]
+        runs = [(cache.kind, cache.run) for cache in self.caches]
+        runs += [(cache.kind, partial(self._run_former, kind)) for kind, cache in self._former.items()]
+        threads = [threading.Thread(target=run, args=(stop,), name=f"watch-{kind}", daemon=True) for kind, run in runs]
         for thread in threads:
             thread.start()
         return threads
 
+    def _run_former(self, kind: Kind, stop: threading.Event) -> None:
+        """Watch a kind of earlier settings, unless the host does not have it, or kns may not read it."""
+        query = {"labelSelector": names.OWN_SELECTOR, "limit": "1"}
+        while not stop.is_set():
+            try:
+                self._client.request("GET", KINDS[kind].path(), query=query)
+            except (NotFoundError, ForbiddenError) as error:
+                log.info("kind_not_watched", kind=KINDS[kind].plural, error=str(error))
+                return
+            except KnsError:  # the host is away, which the other watches log
+                stop.wait(_FORMER_RETRY_S)
+            else:
+                self._former[kind].run(stop)
+
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return self._caches[kind].get(namespace if KINDS[kind].namespaced else "", name)
+        former = self._former.get(kind)
+        if former is not None and not former.is_synced:
+            return None
+        return (former or self._caches[kind]).get(namespace if KINDS[kind].namespaced else "", name)
 
     def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         label = str(location.number)
@@ -117,7 +141,8 @@ class KubeCluster:
         return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == label]
 
     def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
-        caches = [self._caches[kind] for kind in READ_ADDRESSES if kind in self._caches]
+        caches = [cache for kind, cache in self._caches.items() if kind in READ_ADDRESSES]
+        caches += [cache for kind, cache in self._former.items() if kind in READ_ADDRESSES and cache.is_synced]
         return [route for cache in caches for route in cache.select(_ADDRESS, (host, path))]
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
@@ -230,8 +255,9 @@ class KubeCluster:
             stored: Object = self._client.request("PATCH", path, query=query, body=obj, content_type=APPLY)
         except NotFoundError as error:  # the namespace was deleted meanwhile
             raise RefusedError(f"apply {kind} {meta.get('namespace', '')}/{meta['name']}: {error}") from error
-        if kind in self._caches:
-            self._caches[kind].put(stored)
+        cache = self._caches.get(kind) or self._former.get(kind)
+        if cache is not None:
+            cache.put(stored)
         if (kind, meta["name"]) == (Kind.ROLE_BINDING, names.KNS_ROLE_BINDING):
             self._await_rights(meta["namespace"])
         return stored

@@ -16,8 +16,8 @@ class KindRow:
     """
     `prefix` is the API path before the namespace. `cluster`, `job` and `system` are the verbs needed in that scope.
 
-    `watched`: kns watches its own objects of this kind; `copies`: the tenants', which the syncers created. kns watches
-    an `optional` kind only if the settings need it, because a host may not have it. `page` is the number of
+    `watched`: kns watches its own objects of this kind; `copies`: the tenants', which the syncers created. A host may
+    not have an `optional` kind. `page` is the number of
     objects in one answer to a list; it is small for kinds whose objects may have 1 MiB. With `metadata_page` lists of
     metadata come in pages of this size, without annotations and labels, because tenants make these objects.
     """
@@ -111,4 +111,5 @@ NODES = KindRow("/api/v1", "nodes", namespaced=False, page=100, cluster=("list",
 LEASES = KindRow("/apis/coordination.k8s.io/v1", "leases", system=("get", "create", "update"))
 
 WATCHED = tuple(kind for kind, row in KINDS.items() if row.watched and not row.optional)
+OPTIONAL = tuple(kind for kind, row in KINDS.items() if row.watched and row.optional)
 COPIED = tuple(kind for kind, row in KINDS.items() if row.copies)
