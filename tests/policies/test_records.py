@@ -68,6 +68,28 @@ def test_large_inputs_are_stored_beside_the_record_which_owns_them(
         api.call("PATCH", f"{PATH}/{job.record}", change, content_type=MERGE)
 
 
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("machine", {"mc_cores": 64}),
+        ("machine", {"mc_properties": "example.org/pool=other"}),
+        ("nested", {"version": "v1.1"}),
+        ("nested", {"templates": []}),
+        ("url", "https://other.example.org"),
+        ("connectable", False),
+        ("billingCode", 7),
+    ],
+)
+def test_what_the_job_runs_and_where_is_frozen(api: ApiServer, client: KubeClient, field: str, change: object) -> None:
+    """Whoever may edit records could otherwise give a job nodes, limits or objects that nobody checked."""
+    records = KubeRecords(client, namespace=NAMESPACE, clock=FakeClock())
+    records.cache._list()
+    job = records.find(4) or records.create(a_job().numbered(4).build().spec)
+    with pytest.raises(Exception, match=rf"accepted\..*{field}.* written once, by kns"):
+        api.call("PATCH", f"{PATH}/{job.record}", {"spec": {"accepted": {field: change}}}, content_type=MERGE)
+    records.set_keep(job, keep=not job.spec.keep)
+
+
 def test_a_record_that_the_schema_refuses_leaves_no_inputs(client: KubeClient, records: KubeRecords) -> None:
     given = a_job().numbered(3).with_spec(parameters={"data": "x" * 5000}, app="a" * 300).build().spec
     spec, inputs = split_inputs(given)
