@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -30,12 +31,16 @@ from kns.http.server import listen
 from kns.logs import configure_logging, get_logger
 from kns.model.catalog.catalog import CatalogError
 from kns.model.errors import KnsError
+from kns.ports import Clock
 from kns.settings import Settings, SettingsError, forget_secrets, list_unknown, read_settings
 from kns.wiring import STOP_S, LeaderWork, wire_scheduler
 
 log = get_logger(__name__)
 
 EXIT_LOST, EXIT_UNUSABLE = 1, 2
+# The leader's workers, then its tasks, then the Lease; requests in flight meanwhile. With the preStop of the pod it is
+# less than the grace period (manifests/deployment.yaml).
+LONGEST_STOP_S = 3 * STOP_S
 
 # How long a thread may keep the interpreter. Python's default of 5 ms would add up for a request behind busy workers.
 _SWITCH_INTERVAL_S = 0.0005
@@ -134,9 +139,7 @@ class _Process:
         parts.pages.close()
         for server in parts.servers.values():
             server.should_exit = True
-        leading.join(2 * STOP_S)
-        for thread in http:
-            thread.join(STOP_S)
+        join_all((leading, *http), clock=SystemClock())
         log.warning("stopped", status=self._exit_status)
         return self._exit_status
 
@@ -184,6 +187,13 @@ class _Process:
         self._exit_status = EXIT_LOST
         self._parts.queue.close()
         self._stop.set()
+
+
+def join_all(threads: Iterable[threading.Thread], *, clock: Clock) -> None:
+    """Wait until all threads have ended. All of them have one deadline: the pod has one grace period."""
+    deadline = clock.monotonic() + LONGEST_STOP_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - clock.monotonic()))
 
 
 def _freeze_heap() -> None:

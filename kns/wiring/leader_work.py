@@ -32,7 +32,7 @@ from kns.wiring.parts import Parts
 
 log = get_logger(__name__)
 
-STOP_S = 8.0  # time to finish requests and reconciles in flight; less than Kubernetes' grace period of 30 s
+STOP_S = 8.0  # time to finish reconciles in flight
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from kns.engine.queue import WorkQueue
-from kns.main import EXIT_UNUSABLE, _Process, run
+from kns.main import EXIT_UNUSABLE, LONGEST_STOP_S, _Process, join_all, run
 from kns.settings import list_names
 from tests.builders import catalog_files
 from tests.fakes.stores import FakeClock
@@ -198,3 +199,32 @@ def test_a_leader_queues_every_record_before_a_worker_starts() -> None:
     process._parts = parts
     process._start_work(work)
     assert seen == [2]
+
+
+class _Stuck:
+    """A thread that does not end while somebody waits for it."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.waited_s: float | None = None
+
+    def join(self, timeout_s: float) -> None:
+        self.waited_s = timeout_s
+        self._clock.advance(timeout_s)
+
+
+def test_all_threads_of_a_stop_have_one_deadline_within_the_pods_grace_period() -> None:
+    """Otherwise Kubernetes kills the process before it has written its last line, and its status is 137."""
+    clock = FakeClock()
+    began, threads = clock.monotonic(), [_Stuck(clock) for _ in range(3)]
+    stuck: Any = threads
+    join_all(stuck, clock=clock)
+    assert [thread.waited_s for thread in threads] == [LONGEST_STOP_S, 0, 0]
+    assert clock.monotonic() - began == LONGEST_STOP_S
+    manifest = Path(__file__).parents[3] / "manifests" / "deployment.yaml"
+    pod = next(each for each in yaml.safe_load_all(manifest.read_text()) if each["kind"] == "Deployment")["spec"][
+        "template"
+    ]["spec"]
+    (container,) = pod["containers"]
+    before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert before_s + LONGEST_STOP_S < pod["terminationGracePeriodSeconds"]
