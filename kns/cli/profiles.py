@@ -154,7 +154,11 @@ class Profiles:
         """Store a profile with its secret, in place of one of that name, as the current one. Returns it as stored."""
         with self.locked():
             config = self.read()
-            self._forget(name, config.profiles.get(name))
+            before = config.profiles.get(name)
+            if before is not None:
+                with suppress(CommandError):  # a keyring that refuses must not prevent a sign-in
+                    self._forget_in_keyring(name, before)
+                self._forget_in_file(name)
             stored_in: Literal["file", "keyring"] = "file"
             if self._keyring is not None and self._try_keyring(name, secret):
                 stored_in = "keyring"
@@ -177,10 +181,17 @@ class Profiles:
             self._write("credentials.json", {**self._read_secrets(), name: secret})
 
     def remove(self, name: str) -> None:
-        """Remove a profile with its secret."""
+        """
+        Remove a profile with its secret.
+
+        Raises:
+            CommandError: the keyring keeps the secret. The profile stays then, so that the call can be repeated.
+        """
         with self.locked():
             config = self.read()
-            self._forget(name, config.profiles.get(name))
+            if name in config.profiles:
+                self._forget_in_keyring(name, config.profiles[name])
+                self._forget_in_file(name)
             left = {key: value for key, value in config.profiles.items() if key != name}
             current = config.current if config.current in left else next(iter(left), DEFAULT)
             self._write_config(Config(current=current, profiles=left))
@@ -190,12 +201,35 @@ class Profiles:
         with self.locked():
             self._write_config(self.read().model_copy(update={"current": name}))
 
-    def _forget(self, name: str, profile: Profile | None) -> None:
-        if profile is None:
+    def _forget_in_keyring(self, name: str, profile: Profile) -> None:
+        """An entry that is gone already needs no removal. Keyrings have no error of their own for that."""
+        if profile.stored_in != "keyring":
             return
-        if profile.stored_in == "keyring" and self._keyring is not None:
-            with suppress(Exception):  # each keyring has its own errors; an entry that is gone needs no removal
-                self._keyring.delete_password(SERVICE, name)
+        if self._keyring is None:
+            raise CommandError(
+                Exit.SIGNED_OUT,
+                f"the credentials of profile {name} are in a keyring, which is not available here, so they are not "
+                "forgotten; install the extra `keyring` of kns, then try again",
+            )
+        try:
+            self._keyring.delete_password(SERVICE, name)
+        except Exception as error:  # each keyring has its own errors
+            if not self._is_absent(name):
+                raise CommandError(
+                    Exit.SIGNED_OUT,
+                    f"the keyring does not forget the credentials of profile {name}: {error}; unlock it, then try "
+                    "again",
+                ) from error
+
+    def _is_absent(self, name: str) -> bool:
+        """Whether the keyring says that it has no such entry."""
+        assert self._keyring is not None  # noqa: S101 - the caller has checked it
+        try:
+            return self._keyring.get_password(SERVICE, name) is None
+        except Exception:  # noqa: BLE001 - each keyring has its own errors
+            return False
+
+    def _forget_in_file(self, name: str) -> None:
         secrets = self._read_secrets()
         if secrets.pop(name, None) is not None:
             self._write("credentials.json", secrets)

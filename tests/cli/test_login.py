@@ -23,17 +23,22 @@ class MemoryKeyring:
 
     def __init__(self, *, broken: bool = False) -> None:
         self.entries: dict[tuple[str, str], str] = {}
-        self._broken = broken
+        self.broken = broken
+
+    def _require_session(self) -> None:
+        if self.broken:
+            raise RuntimeError("no session")
 
     def get_password(self, service_name: str, username: str) -> str | None:
+        self._require_session()
         return self.entries.get((service_name, username))
 
     def set_password(self, service_name: str, username: str, password: str) -> None:
-        if self._broken:
-            raise RuntimeError("no session")
+        self._require_session()
         self.entries[service_name, username] = password
 
     def delete_password(self, service_name: str, username: str) -> None:
+        self._require_session()
         del self.entries[service_name, username]
 
 
@@ -75,6 +80,39 @@ def test_the_keyring_has_the_key_if_there_is_one(nobody: Terminal) -> None:
     sign_in(nobody)
     nobody.keyring = None
     assert "the credentials of profile default are in a keyring" in nobody.refuse(3, "list")
+
+
+def test_a_logout_that_the_keyring_refuses_says_so_and_can_be_repeated(nobody: Terminal) -> None:
+    """The credentials are still on this machine, so nobody may believe that they are not."""
+    keyring = nobody.keyring = MemoryKeyring()
+    sign_in(nobody)
+    keyring.broken = True
+    said = nobody.refuse(3, "logout")
+    assert said == (
+        "the keyring does not forget the credentials of profile default: no session; unlock it, then try again"
+    )
+    nobody.keyring = None
+    assert "so they are not forgotten; install the extra" in nobody.refuse(3, "logout")
+    nobody.keyring, keyring.broken = keyring, False
+    assert [each["profile"] for each in nobody.read("profiles")] == ["default"]
+    assert nobody.run("logout").exit_code == 0
+    assert (keyring.entries, nobody.read("profiles")) == ({}, [])
+
+
+def test_an_entry_that_is_gone_from_the_keyring_keeps_no_profile(nobody: Terminal) -> None:
+    keyring = nobody.keyring = MemoryKeyring()
+    sign_in(nobody)
+    keyring.entries.clear()
+    assert nobody.run("logout").exit_code == 0
+    assert nobody.read("profiles") == []
+
+
+def test_a_locked_keyring_does_not_prevent_another_sign_in(nobody: Terminal) -> None:
+    keyring = nobody.keyring = MemoryKeyring()
+    sign_in(nobody)
+    keyring.broken = True
+    sign_in(nobody)
+    assert nobody.read("profiles")[0]["stored_in"] == "file"
 
 
 def test_a_keyring_that_refuses_is_replaced_by_the_file(nobody: Terminal) -> None:
