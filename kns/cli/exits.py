@@ -197,4 +197,6 @@ def explain_kubectl_error(error: KubectlError) -> tuple[Exit, str]:
             f"{error}; your access to the host cluster lacks this right: use --gateway or `kns shell`, or ask its "
             "administrator",
         )
+    if isinstance(error.__cause__, OSError):  # it did not start
+        return Exit.USAGE, str(error)
     return Exit.UNREACHABLE, f"{error}; check that KUBECONFIG leads to the host cluster of this site, or use --gateway"

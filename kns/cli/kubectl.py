@@ -5,6 +5,7 @@ The demo uses it, too. Nothing here knows typer or kns.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -30,6 +31,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _SECRETS = frozenset({"KNS_APIKEY", "KNS_TOKEN"})  # kubectl may start plugins, which need no credentials of kns
 _LAST_LINES = 3  # of a failed call: the last one may only say that a program failed, whose reason is before it
+_UNFIT = (errno.ENOENT, errno.ENOEXEC, errno.EACCES)
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -77,7 +79,7 @@ class Kubectl:
         The output of one call. Without `check`, the error output of a failed call.
 
         Raises:
-            KubectlError: the call failed or did not end in time, or kubectl is not installed.
+            KubectlError: the call failed or did not end in time, or kubectl cannot be started.
         """
         shown = f"kubectl {' '.join(arguments)}"
         try:
@@ -91,8 +93,8 @@ class Kubectl:
                 timeout=timeout_s,
                 check=False,
             )
-        except FileNotFoundError as error:
-            raise self._explain_missing() from error
+        except OSError as error:
+            raise self._explain_start(error) from error
         except subprocess.TimeoutExpired as error:
             raise self.failure(f"`{shown}` did not end within {timeout_s:.0f} s") from error
         if done.returncode != 0 and check:
@@ -104,12 +106,12 @@ class Kubectl:
         Run one call on the user's terminal without a time limit. Returns its exit status; 130 after Ctrl-C.
 
         Raises:
-            KubectlError: kubectl is not installed.
+            KubectlError: kubectl cannot be started.
         """
         try:
             child = subprocess.Popen([*self._program, *arguments], env=self._environ)
-        except FileNotFoundError as error:
-            raise self._explain_missing() from error
+        except OSError as error:
+            raise self._explain_start(error) from error
         try:
             return child.wait()
         except KeyboardInterrupt:  # kubectl got the signal too
@@ -122,7 +124,7 @@ class Kubectl:
         the job's cluster may have written it.
 
         Raises:
-            KubectlError: the call failed, or kubectl is not installed.
+            KubectlError: the call failed, or kubectl cannot be started.
         """
         child: subprocess.Popen[bytes] | None = None
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -175,7 +177,7 @@ class Kubectl:
     def start_forward(self, local: int, namespace: str, service: str, port: int) -> subprocess.Popen[bytes]:
         """
         Raises:
-            KubectlError: kubectl is not installed.
+            KubectlError: kubectl cannot be started.
         """
         where = (f"--namespace={namespace}", "--address=127.0.0.1", f"service/{service}")
         return self._start("port-forward", *where, f"{local or ''}:{port}")
@@ -192,11 +194,13 @@ class Kubectl:
                 bufsize=0,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            raise self._explain_missing() from error
+        except OSError as error:
+            raise self._explain_start(error) from error
 
-    def _explain_missing(self) -> Exception:
-        return self.failure(f"{self._program[0]} does not exist; {self.remedy}")
+    def _explain_start(self, error: OSError) -> Exception:
+        """Another machine's kubectl, or one that was not loaded completely, is there but cannot be executed."""
+        remedy = f"; {self.remedy}" if error.errno in _UNFIT else ""
+        return self.failure(f"cannot start {self._program[0]}: {error.strerror}{remedy}")
 
 
 class _Forwarding:

@@ -163,6 +163,20 @@ def test_a_sleeping_job_says_how_to_wake_it(api: Api, terminal: Terminal) -> Non
     assert said == "job 7 is asleep; `kns wake 7 --wait` brings it back"
 
 
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"", "Exec format error"), (b"#!/nowhere/sh\n", "No such file or directory")]
+)
+def test_a_kubectl_that_cannot_be_executed_is_named(
+    api: Api, terminal: Terminal, host: Host, content: bytes, why: str
+) -> None:
+    """It is for another machine, or it was not loaded completely."""
+    api.add(serving())
+    program = host.folder / "kubectl"
+    program.write_bytes(content)
+    said = terminal.refuse(2, "connect", "7", "--", "true")
+    assert said == f"cannot start {program}: {why}; install it: https://kubernetes.io/docs/tasks/tools/"
+
+
 def test_without_kubectl_nothing_is_submitted(api: Api, terminal: Terminal) -> None:
     terminal.environ["PATH"] = "/nowhere"
     assert terminal.refuse(2, "run", "hello", "--", "true").startswith("there is no kubectl on PATH; install it")
