@@ -13,16 +13,16 @@ _WHO = {"KNS": "user1", "KNS_ADMIN": "admin1", "KNS_OTHER": "user2", "KNS_PAYER"
 
 # PAGE are the curl arguments for the job's page.
 _SUBMIT_SOMETHING = r"""
-ask() { curl -s --noproxy '*' -H "X-API-Username: $KNS_USERNAME" -H "X-API-Key: $KNS_APIKEY" \
-  "$KNS_URL/jarvice/$1?number=${N:?}" "${@:2}"; }
-ANSWER=$(curl -s --noproxy '*' "$KNS_URL/jarvice/submit" -d '{"app": "three-kinds", "machine": {"type": "kns-small"},
-  "user": {"username": "'$KNS_USERNAME'", "apikey": "'$KNS_APIKEY'"}}'); echo "$ANSWER"
+ask() { printf 'X-API-Username: %s\nX-API-Key: %s\n' "$KNS_USERNAME" "$KNS_APIKEY" |  # so that `ps` shows no key
+  curl -s --noproxy '*' -H @- "$KNS_URL/jarvice/$1" "${@:2}"; }
+job() { ask "$1?number=${N:?}" "${@:2}"; }
+ANSWER=$(ask submit -d '{"app": "three-kinds", "machine": {"type": "kns-small"}}'); echo "$ANSWER"
 N=$(echo "$ANSWER" | sed -n 's/.*"number": *\([0-9]*\).*/\1/p')
-until ask info -f || ask output -f; do sleep 1; done      # URL and password as soon as it serves; or why it ended
-ask tail                                                  # what its templates printed
+until job info -f || job output -f; do sleep 1; done      # URL and password as soon as it serves; or why it ended
+job tail                                                  # what its templates printed
 curl -sf --noproxy '*' --retry 60 --retry-delay 1 --retry-all-errors PAGE
-ask shutdown                                              # a running job; `ask terminate` ends any, at any time
-until ask output -f; do sleep 1; done                     # the lines of an ended job"""
+job shutdown                                              # a running job; `job terminate` ends any, at any time
+until job output -f; do sleep 1; done                     # the lines of an ended job"""
 
 
 def write(target: Target, kubectl: Kubectl) -> str:
@@ -88,5 +88,5 @@ From submit to nothing left once more: make demo ARGS="--app three-kinds"       
 def _submit_something(target: Target) -> str:
     page = '-H "Host: kns-job-$N.jobs.localhost" "$KNS_INGRESS_URL/"'
     if not target.is_testbed:
-        page = r"""$(ask info | sed -n 's/.*"url": "\([^"]*\)".*/\1/p')"""
+        page = r"""$(job info | sed -n 's/.*"url": "\([^"]*\)".*/\1/p')"""
     return _SUBMIT_SOMETHING.strip().replace("PAGE", page)

@@ -186,6 +186,30 @@ def test_the_readme_has_the_same_next_steps() -> None:
     assert "\n".join(commands[2:]) in text
 
 
+def test_the_next_steps_give_a_key_to_no_program_as_an_argument(tmp_path: Path) -> None:
+    """Runs as printed, with a curl that stores its arguments and its input. `ps` shows arguments to everybody."""
+    curl = tmp_path / "curl"
+    curl.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/arguments
+case "$*" in *@-*) cat >> {tmp_path}/input;; esac
+echo '{{"number": 7}}'
+"""
+    )
+    curl.chmod(0o755)
+    text = environment.describe_next_steps(choose_target({}))
+    steps = "ask() " + text.partition("ask() ")[2].partition("The same with")[0]
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KNS_URL": "http://kns", "KNS_INGRESS_URL": "http://ingress"}
+    accounts = {"KNS_USERNAME": "user1", "KNS_APIKEY": "a-secret-key"}
+    subprocess.run(["bash", "-eu", "-c", steps], env=environ | accounts, capture_output=True, check=True)
+    asked = (tmp_path / "arguments").read_text()
+    assert "/jarvice/submit -d" in asked
+    assert "/jarvice/shutdown?number=7" in asked
+    assert "a-secret-key" not in asked
+    headers = "X-API-Username: user1\nX-API-Key: a-secret-key\n"
+    assert (tmp_path / "input").read_text() == headers * asked.count("/jarvice/")
+
+
 def test_the_recipe_for_pushing_builds_and_pushes_every_image() -> None:
     """Runs as printed, with a docker that only prints its arguments."""
     recipe = VARIABLES.partition("Push the images first")[2].partition("\n")[2]
