@@ -1,8 +1,8 @@
 """
 The running plugin: connects the parts, reads requests from one file descriptor and writes frames to another.
 
-Heartbeats begin before anything else, because the Launcher kills a plugin that misses three of them. The end of the
-input and SIGTERM end the process in order; both may come at once.
+The caller has begun the heartbeats, because the Launcher kills a plugin that misses three of them. The end of the input
+and SIGTERM end the process in order; both may come at once.
 """
 
 import contextlib
@@ -119,17 +119,16 @@ def run_plugin(
     renderer: Renderer,
     *,
     requests: int,
-    frames: IO[bytes],
+    outbox: Outbox,
+    stop: threading.Event,
     reload: Callable[[], None] = lambda: None,
 ) -> int:
     """
-    Speak the protocol until the input ends or a signal comes; the exit code. `reload` is called on SIGHUP.
+    Speak the protocol until the input ends or a signal comes; the exit code. `stop` is set then. `reload` is called on
+    SIGHUP.
 
     The threads that are left end with the process, so the caller exits without waiting for them.
     """
-    stop = threading.Event()
-    outbox = Outbox(frames, max_bytes=options.max_message_bytes)
-    start_heartbeats(outbox, options.heartbeat_interval_s, stop)
     with signals(reload) as wake:
         try:
             client = connect_cluster(options)
@@ -194,10 +193,11 @@ def read_requests(plugin: Plugin, outbox: Outbox, requests: int, wake: int, *, m
             return 1
 
 
-def start_heartbeats(outbox: Outbox, interval_s: float, stop: threading.Event) -> None:
-    """The first at once, then one per interval; none if the interval is 0."""
+def open_outbox(options: Options, frames: IO[bytes], stop: threading.Event) -> Outbox:
+    """Begin the heartbeats: the first at once, then one per interval; none if the interval is 0."""
+    outbox, interval_s = Outbox(frames, max_bytes=options.max_message_bytes), options.heartbeat_interval_s
     if interval_s <= 0:
-        return
+        return outbox
 
     def beat() -> None:
         while not stop.is_set():
@@ -205,6 +205,7 @@ def start_heartbeats(outbox: Outbox, interval_s: float, stop: threading.Event) -
             stop.wait(interval_s)
 
     threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    return outbox
 
 
 @contextmanager

@@ -9,15 +9,17 @@ import logging
 import os
 import pwd
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from kns import __version__
-from kns.launcher.config.arguments import Mode, parse_arguments
+from kns.launcher.config.arguments import Arguments, Mode, parse_arguments
+from kns.launcher.config.groups import list_group_numbers
 from kns.launcher.config.options import OPTIONS, Source
 from kns.launcher.config.problems import ConfigError
-from kns.launcher.config.settings import Settings, find_scratch_path, read_settings
+from kns.launcher.config.settings import Reading, find_scratch_path
 from kns.launcher.ports import Options, Renderer
 from kns.launcher.templates.commands import run_command
 from kns.launcher.templates.renderer import TemplateRenderer
@@ -45,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = parse_arguments(argv)
         if arguments.mode is Mode.SERVE:
-            return _serve(read_settings(arguments))
+            return _serve(arguments)
         if arguments.mode in (Mode.VERSION, Mode.HELP):
             _say(f"{NAME} of kns {__version__}" if arguments.mode is Mode.VERSION else _help())
             return 0
@@ -58,13 +60,19 @@ def main(argv: Sequence[str]) -> int:
     return 1
 
 
-def _serve(settings: Settings) -> int:
+def _serve(arguments: Arguments) -> int:
     # The template commands start without the client of the cluster.
     from kns.launcher.built import BuiltObjects
-    from kns.launcher.process import run_plugin, take_stdout
+    from kns.launcher.process import open_outbox, run_plugin, take_stdout
 
     frames: IO[bytes] = take_stdout()
-    options = settings.options
+    reading, stop = Reading(arguments), threading.Event()
+    options = reading.options
+    if reading.problems:
+        reading.read()  # raises them, with those of the other files
+    # Before the system is asked for users: a directory service that hangs must not stop the heartbeats.
+    outbox = open_outbox(options, frames, stop)
+    settings = reading.read()
     if os.geteuid() == 0 and not options.unprivileged:
         _make_folders(options)
         _become(options.server_user)
@@ -83,7 +91,8 @@ def _serve(settings: Settings) -> int:
         settings.profiles,
         renderer,
         requests=0,
-        frames=frames,
+        outbox=outbox,
+        stop=stop,
         reload=lambda: _reload(templates),
     )
 
@@ -125,7 +134,7 @@ def _become(user: str) -> None:
     """
     entry = pwd.getpwnam(user)
     try:
-        os.initgroups(user, entry.pw_gid)
+        os.setgroups(list_group_numbers(user, entry.pw_gid))
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
     except OSError as error:

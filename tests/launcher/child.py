@@ -8,12 +8,13 @@ import json
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from kns.launcher.built import BuiltObjects
 from kns.launcher.ports import Options, Profile, ResourceLimit
-from kns.launcher.process import run_plugin, take_stdout
+from kns.launcher.process import open_outbox, run_plugin, take_stdout
 from kns.logs import configure_logging
 
 
@@ -44,7 +45,9 @@ def main() -> None:
     frames = take_stdout()
     configure_logging(logging.DEBUG)
     print("this text must not reach the Launcher", flush=True)  # noqa: T201 - what a library might do
-    code = run_plugin(Options(**settings), OneProfile(profile), BuiltObjects(), requests=0, frames=frames)
+    options, stop = Options(**settings), threading.Event()
+    outbox = open_outbox(options, frames, stop)
+    code = run_plugin(options, OneProfile(profile), BuiltObjects(), requests=0, outbox=outbox, stop=stop)
     os._exit(code)
 
 

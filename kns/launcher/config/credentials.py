@@ -6,6 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from kns.launcher.config.groups import list_group_numbers
 from kns.launcher.config.values import read_token
 
 MAX_TOKEN_BYTES = 64 * 1024  # a signed token has a few kilobytes, whatever its claims are
@@ -57,12 +58,17 @@ class Account:
 
 
 def find_account(name: str) -> Account | None:
-    """The account of a user of the operating system; None if there is no such user."""
+    """
+    The account of a user of the operating system; None if there is no such user.
+
+    Raises:
+        UnavailableError: the system cannot list the user's groups.
+    """
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):  # ValueError: a name with a zero byte
         return None
-    return Account(entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+    return Account(entry.pw_uid, frozenset(list_group_numbers(name, entry.pw_gid)))
 
 
 def check_token_file(path: Path, account: Account | None, *, becomes: bool = False) -> tuple[str, str]:

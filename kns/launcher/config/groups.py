@@ -41,13 +41,18 @@ def list_groups(user: str) -> tuple[str, ...]:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):  # ValueError: a name with a zero byte
         return ()
-    return tuple(map(_name, _list_numbers(user, entry.pw_gid)))
+    return tuple(map(_name, list_group_numbers(user, entry.pw_gid)))
 
 
-def _list_numbers(user: str, primary: int) -> Sequence[int]:
+def list_group_numbers(user: str, primary: int) -> Sequence[int]:
     """
-    The first `MAX_GROUPS` groups. Not by `os.getgrouplist`: it holds the interpreter's lock while it waits for the
-    directory service, so not even heartbeats would be sent, and the Launcher would kill the plugin.
+    The numbers of the first `MAX_GROUPS` groups, `primary` first.
+
+    Not by `os.getgrouplist` or `os.initgroups`: they hold the interpreter's lock while they wait for the directory
+    service, so not even heartbeats would be sent, and the Launcher would kill the plugin.
+
+    Raises:
+        UnavailableError: the system cannot list them.
     """
     found, count = (ctypes.c_uint * MAX_GROUPS)(), ctypes.c_int(MAX_GROUPS)
     result = _LIBRARY.getgrouplist(os.fsencode(user), ctypes.c_uint(primary), found, ctypes.byref(count))

@@ -7,6 +7,7 @@ The file wins over the command line, as in the Launcher's own plugins: the Launc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,7 @@ def read_settings(arguments: Arguments, site: Site | None = None) -> Settings:
     Raises:
         ConfigError: every problem of every file: unknown keys, wrong values, missing values, unreadable files.
     """
-    reading = _Reading(arguments, site or Site())
-    settings = reading.read()
-    if reading.problems:
-        raise ConfigError(reading.problems)
-    return settings
+    return Reading(arguments, site).read()
 
 
 def find_scratch_path(arguments: Arguments, site: Site | None = None) -> Path:
@@ -79,7 +76,7 @@ def find_scratch_path(arguments: Arguments, site: Site | None = None) -> Path:
         ConfigError: the argument is not a path, or a file exists that cannot be read or has a wrong scratch-path.
     """
     given = arguments.values.get("scratch-path")
-    reading = _Reading(arguments, site or Site())
+    reading = Reading(arguments, site)
     if given is not None:
         scratch_path = reading.convert("scratch-path", given, COMMAND_LINE, 0)
     else:
@@ -89,23 +86,32 @@ def find_scratch_path(arguments: Arguments, site: Site | None = None) -> Path:
     return Path(str(scratch_path))
 
 
-class _Reading:
-    """One reading of the configuration. `problems` grows as files are read; values of wrong keys get their default."""
+class Reading:
+    """
+    One reading of the configuration. `problems` grows as files are read; values of wrong keys get their default.
 
-    def __init__(self, arguments: Arguments, site: Site) -> None:
+    `options` is what the files say. Only `read` asks the system for users, which a directory service may hold up.
+    """
+
+    def __init__(self, arguments: Arguments, site: Site | None = None) -> None:
         self.arguments = arguments
-        self.site = site
+        self.site = site or Site()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._where: dict[str, tuple[str, int]] = {}
 
+    @cached_property
+    def options(self) -> Options:
+        return self._build_options(self._found, self._launcher)
+
     def read(self) -> Settings:
-        launcher = self._read_launcher()
-        config_file = self._find_config_file(launcher)
-        conf = read_conf(config_file, self.problems) if self._must_exist(config_file) else None
-        found = self._merge(conf)
-        found.setdefault("scratch-path", launcher.scratch_path(self._plugin_name()))
-        self._complete_from_pod(found)
+        """
+        Read the other files, and check all that was read.
+
+        Raises:
+            ConfigError: every problem of every file.
+        """
+        options, found, config_file = self.options, self._found, self._config_file
         self._check_access(found, config_file)
         self._check_nested(found, config_file)
         profile_file = self._find_profile_file(found, config_file)
@@ -116,8 +122,10 @@ class _Reading:
             must_exist="profile-config" in found,
             nested=bool(found["nested"]),
         )
+        if self.problems:
+            raise ConfigError(self.problems)
         return Settings(
-            options=self._build_options(found, launcher),
+            options=options,
             profiles=profiles,
             config_file=config_file,
             profile_file=profile_file,
@@ -125,14 +133,33 @@ class _Reading:
             warnings=tuple(self.warnings),
         )
 
+    @cached_property
+    def _launcher(self) -> LauncherConf:
+        path = self.arguments.values.get("launcher-config-file") or str(self.site.config_folder / "launcher.conf")
+        return read_launcher_conf(Path(path), self.problems)
+
+    @cached_property
+    def _config_file(self) -> Path:
+        given = self.arguments.values.get("config-file") or self._launcher.find_cluster(self._plugin_name()).config_file
+        return Path(given) if given else self.site.config_folder / f"launcher.{self._plugin_name().lower()}.conf"
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        """The values of the settings, by their keys."""
+        launcher, config_file = self._launcher, self._config_file
+        conf = read_conf(config_file, self.problems) if self._must_exist(config_file) else None
+        found = self._merge(conf)
+        found.setdefault("scratch-path", launcher.scratch_path(self._plugin_name()))
+        self._complete_from_pod(found)
+        return found
+
     def find_scratch_path(self) -> object:
-        launcher = self._read_launcher()
-        config_file = self._find_config_file(launcher)
+        config_file = self._config_file
         if config_file.exists() and (conf := read_conf(config_file, self.problems)):
             for entry in conf.entries():
                 if entry.key == "scratch-path":
                     return self.convert(entry.key, entry.value, conf.path, entry.line)
-        return launcher.scratch_path(self._plugin_name())
+        return self._launcher.scratch_path(self._plugin_name())
 
     def convert(self, key: str, text: str, file: str, line: int) -> object:
         try:
@@ -144,14 +171,6 @@ class _Reading:
 
     def _plugin_name(self) -> str:
         return self.arguments.values.get("plugin-name") or "kubernetes"
-
-    def _read_launcher(self) -> LauncherConf:
-        path = self.arguments.values.get("launcher-config-file") or str(self.site.config_folder / "launcher.conf")
-        return read_launcher_conf(Path(path), self.problems)
-
-    def _find_config_file(self, launcher: LauncherConf) -> Path:
-        given = self.arguments.values.get("config-file") or launcher.find_cluster(self._plugin_name()).config_file
-        return Path(given) if given else self.site.config_folder / f"launcher.{self._plugin_name().lower()}.conf"
 
     def _must_exist(self, config_file: Path) -> bool:
         """In a pod, everything that is required has a value without a file."""

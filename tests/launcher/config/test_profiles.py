@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from kns.launcher.config.groups import _LIBRARY, RememberedGroups, _list_numbers, list_groups
+from kns.launcher.config.groups import _LIBRARY, RememberedGroups, list_group_numbers, list_groups
 from kns.launcher.config.problems import Problem
 from kns.launcher.config.profiles import ProfileFile, read_profiles
 from kns.launcher.ports import ResourceLimit
@@ -280,9 +280,9 @@ def test_groups_are_those_of_the_operating_system() -> None:
 def test_groups_are_complete_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user with groups beside the first, on any system."""
     user = max((each.pw_name for each in pwd.getpwall()), key=lambda name: len(set(_numbers(name))))
-    assert sorted(_list_numbers(user, pwd.getpwnam(user).pw_gid)) == sorted(_numbers(user))
+    assert sorted(list_group_numbers(user, pwd.getpwnam(user).pw_gid)) == sorted(_numbers(user))
     monkeypatch.setattr("kns.launcher.config.groups.MAX_GROUPS", 1)
-    assert list(_list_numbers("root", 7)) == [7], "the primary group comes first"
+    assert list(list_group_numbers("root", 7)) == [7], "the primary group comes first"
 
 
 def test_a_lookup_lets_other_threads_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ def test_a_group_restricts_while_the_directory_does_not_answer(
 ) -> None:
     """The system says the same of an unknown user, and whoever has no group has the rights of everybody."""
     monkeypatch.setattr("pwd.getpwnam", lambda user: pwd.struct_passwd((user, "x", 1, 1, "", "/", "/bin/sh")))
-    monkeypatch.setattr("kns.launcher.config.groups._list_numbers", lambda *_: [1])
+    monkeypatch.setattr("kns.launcher.config.groups.list_group_numbers", lambda *_: [1])
     monkeypatch.setattr("grp.getgrgid", lambda _: grp.struct_group(("interns", "x", 1, [])))
     profiles.path.write_text("[*]\nmax-cpus=64\n[@interns]\nmax-cpus=1\n")
     file = read_profiles(profiles.path, profiles.resources, profiles.problems, must_exist=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -80,6 +81,73 @@ def test_p04_p05_only_frames_reach_the_launcher_and_the_rest_a_file(folder: Fold
     assert frames[:1] == [{"messageType": 0, "requestId": 0, "responseId": 0}]
     assert "plugin_started" in [line["event"] for line in folder.log()]
     assert folder.scratch.is_dir()
+
+
+HANGING = """
+import ctypes, os, sys
+from kns.launcher.config import credentials, groups
+from kns.launcher.program import run
+
+ask, fifo = sys.argv.pop(1), sys.argv.pop(1)
+free, locked = ctypes.CDLL(None, use_errno=True), ctypes.PyDLL(None)
+getpwnam = credentials.pwd.getpwnam
+
+
+def hang(library):
+    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    poll = (ctypes.c_int * 2)(fd, 1)  # a struct pollfd that waits for input
+    library.poll(poll, 1, -1)
+    os.close(fd)
+
+
+def find(user):
+    hang(free)
+    return getpwnam(user)
+
+
+class Library:
+    def getgrouplist(self, *given):
+        hang(free)
+        return free.getgrouplist(*given)
+
+
+if ask == "user":
+    credentials.pwd.getpwnam = find
+else:  # the functions of Python hold the interpreter's lock, as `PyDLL` does
+    groups._LIBRARY = Library()
+    os.getgrouplist = lambda *_: hang(locked) or []
+    os.initgroups = lambda *_: hang(locked)
+run()
+"""
+
+
+@pytest.mark.parametrize("ask", ["user", "groups"])
+def test_heartbeats_go_on_while_the_directory_service_hangs_at_the_start(
+    folder: Folder, tmp_path: Path, ask: str
+) -> None:
+    """The Launcher kills a plugin that misses three. Each call that asks for users waits for the fifo's content."""
+    fifo = tmp_path / "directory"
+    os.mkfifo(fifo)
+    folder.write("heartbeat-interval-seconds=1\nserver-user=root\n")
+    more = () if os.geteuid() else ("--unprivileged=0",)
+    argv = [sys.executable, "-c", HANGING, ask, str(fifo), *folder.argv(*more)[3:]]
+    answers = os.open(fifo, os.O_RDWR)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            reader, beats = FrameReader(max_bytes=1 << 20), 0
+            while beats < 3:
+                assert select.select([process.stdout], [], [], LIMIT_S)[0]
+                data = os.read(process.stdout.fileno(), 4096)
+                assert data
+                beats += len(list(reader.feed(data)))
+            assert not folder.scratch.exists(), "the start waits for the directory service"
+            os.write(answers, b"x")
+            _, said = process.communicate(timeout=LIMIT_S)
+            assert (process.returncode, said) == (0, b"")
+        finally:
+            os.close(answers)
+            process.kill()
 
 
 def test_a_full_disk_of_the_log_ends_nothing(folder: Folder) -> None:
