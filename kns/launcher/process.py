@@ -210,7 +210,10 @@ def open_outbox(options: Options, frames: IO[bytes], stop: threading.Event) -> O
 
 @contextmanager
 def signals(reload: Callable[[], None]) -> Iterator[int]:
-    """SIGTERM and SIGINT make the yielded file descriptor readable, SIGHUP calls `reload` in a thread."""
+    """
+    SIGTERM and SIGINT make the yielded file descriptor readable, SIGHUP calls `reload` in a thread, also one that came
+    while it was blocked.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
@@ -227,6 +230,7 @@ def signals(reload: Callable[[], None]) -> Iterator[int]:
 
     handlers = {signal.SIGALRM: give_up, signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload_apart}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield reader
     finally:

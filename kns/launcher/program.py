@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import pwd
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(arguments: Arguments) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it would end the process; `run_plugin` takes it
     # The template commands start without the client of the cluster.
     from kns.launcher.built import BuiltObjects
     from kns.launcher.process import open_outbox, run_plugin, take_stdout

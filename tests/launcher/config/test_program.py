@@ -7,7 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -121,33 +121,70 @@ run()
 """
 
 
+class Hanging:
+    """A program whose directory service hangs at the start until `answer`. It sends a heartbeat each second."""
+
+    def __init__(self, folder: Folder, fifo: Path, ask: str) -> None:
+        os.mkfifo(fifo)
+        self._answers = os.open(fifo, os.O_RDWR)
+        more = () if os.geteuid() else ("--unprivileged=0",)
+        argv = [sys.executable, "-c", HANGING, ask, str(fifo), *folder.argv(*more)[3:]]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def wait_for_heartbeats(self, count: int) -> None:
+        assert self.process.stdout is not None
+        reader, beats = FrameReader(max_bytes=1 << 20), 0
+        while beats < count:
+            assert select.select([self.process.stdout], [], [], LIMIT_S)[0]
+            data = os.read(self.process.stdout.fileno(), 4096)
+            assert data, "the program ended"
+            beats += len(list(reader.feed(data)))
+
+    def answer(self) -> None:
+        """Each call that asks for users waits for the fifo's content."""
+        os.write(self._answers, b"x")
+
+    def end(self) -> None:
+        os.close(self._answers)
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def hang(folder: Folder, tmp_path: Path) -> Iterator[Callable[[str], Hanging]]:
+    started: list[Hanging] = []
+
+    def start(ask: str) -> Hanging:
+        started.append(Hanging(folder, tmp_path / "directory", ask))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
 @pytest.mark.parametrize("ask", ["user", "groups"])
 def test_heartbeats_go_on_while_the_directory_service_hangs_at_the_start(
-    folder: Folder, tmp_path: Path, ask: str
+    folder: Folder, hang: Callable[[str], Hanging], ask: str
 ) -> None:
-    """The Launcher kills a plugin that misses three. Each call that asks for users waits for the fifo's content."""
-    fifo = tmp_path / "directory"
-    os.mkfifo(fifo)
+    """The Launcher kills a plugin that misses three."""
     folder.write("heartbeat-interval-seconds=1\nserver-user=root\n")
-    more = () if os.geteuid() else ("--unprivileged=0",)
-    argv = [sys.executable, "-c", HANGING, ask, str(fifo), *folder.argv(*more)[3:]]
-    answers = os.open(fifo, os.O_RDWR)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            reader, beats = FrameReader(max_bytes=1 << 20), 0
-            while beats < 3:
-                assert select.select([process.stdout], [], [], LIMIT_S)[0]
-                data = os.read(process.stdout.fileno(), 4096)
-                assert data
-                beats += len(list(reader.feed(data)))
-            assert not folder.scratch.exists(), "the start waits for the directory service"
-            os.write(answers, b"x")
-            _, said = process.communicate(timeout=LIMIT_S)
-            assert (process.returncode, said) == (0, b"")
-        finally:
-            os.close(answers)
-            process.kill()
+    hanging = hang(ask)
+    hanging.wait_for_heartbeats(3)
+    assert not folder.scratch.exists(), "the start waits for the directory service"
+    hanging.answer()
+    _, said = hanging.process.communicate(timeout=LIMIT_S)
+    assert (hanging.process.returncode, said) == (0, b"")
+
+
+def test_a_reload_during_the_start_waits_for_its_end(folder: Folder, hang: Callable[[str], Hanging]) -> None:
+    folder.write("heartbeat-interval-seconds=1\nserver-user=root\nuse-templating=1\nlog-level=INFO\n")
+    hanging = hang("user")
+    hanging.wait_for_heartbeats(1)
+    hanging.process.send_signal(signal.SIGHUP)
+    hanging.wait_for_heartbeats(2)
+    hanging.answer()
+    wait_for(folder, "templates_reloaded")
 
 
 def test_a_full_disk_of_the_log_ends_nothing(folder: Folder) -> None:
