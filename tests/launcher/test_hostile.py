@@ -19,15 +19,17 @@ import websocket
 from kns.adapters.clock import SystemClock
 from kns.adapters.kube import channel
 from kns.launcher.config.groups import RememberedGroups
+from kns.launcher.config.options import MIN_MESSAGE_BYTES
 from kns.launcher.config.profiles import ProfileFile, ProfileSection
 from kns.launcher.frames import FrameReader, Outbox
 from kns.launcher.plugin import Plugin
 from kns.launcher.policy import apply_profile
 from kns.launcher.ports import Options, Profile, Profiles
 from kns.launcher.requests import TooManyError, parse_request
+from kns.launcher.shapes import MOST_ENVIRONMENT_BYTES
 from kns.launcher.status_streams import StatusStreams
-from kns.launcher.streams import OutputStreams, ResourceStreams
-from kns.model.errors import InvalidInputError, KnsError, RefusedError, UnavailableError
+from kns.launcher.streams import MOST_STREAMS, OutputStreams, ResourceStreams, Stream
+from kns.model.errors import CLIP, InvalidInputError, KnsError, RefusedError, UnavailableError
 from kns.plain import names
 from kns.plain import views as plain_views
 from kns.plain.errors import OutputMissingError, UnknownJobError
@@ -38,7 +40,7 @@ from kns.plain.keeper import Keeper
 from kns.plain.objects import build_job, mark_job
 from kns.plain.output import Kind, Output
 from kns.plain.state import State, Status
-from kns.plain.stored import read_stored
+from kns.plain.stored import MAX_STORED_BYTES, read_stored
 from kns.plain.views import Usage, View
 from tests.fakes.plain_cluster import MemoryCluster
 from tests.patience import PATIENCE_S
@@ -137,6 +139,28 @@ def test_what_is_reported_back_can_be_read_by_everybody(key: str, value: str) ->
     data = json.loads(text.replace('"MORE"', value))
     with pytest.raises(InvalidInputError, match=key):
         apply_profile(data, Profile(), user="ana", share_process_namespace=True)
+
+
+def make_largest_view() -> View:
+    """Every limit of a submission is reached, with characters that are long in JSON."""
+    variables = (Variable("A", "\x01" * (MOST_ENVIRONMENT_BYTES - 1)),)
+    job = PlainJob("n" * (MAX_STORED_BYTES - 1024), "ana", Container("debian"), environment=variables)
+    obj = mark_job(build_job(job, generate_name="a-"), job, cluster="K", generate_name="a-")
+    obj["metadata"]["name"] = "a-1"
+    return View("a-1", job, read_stored(obj), State(Status.RUNNING, "\N{PARTY POPPER}" * CLIP), {})
+
+
+def test_the_largest_job_fits_the_smallest_messages_that_a_site_may_set() -> None:
+    """A state that does not fit would never arrive, and the answer to a submission would be an error."""
+    jobs = Jobs(make_largest_view())
+    plugin, sink = make_plugin(jobs, max_bytes=MIN_MESSAGE_BYTES)
+    for number in range(2**64 - MOST_STREAMS, 2**64):
+        plugin._statuses._streams[number] = Stream(number, "*", "*")
+    ask(plugin, 3, username="*", jobId="a-1")
+    report(plugin._statuses, ["a-1"])
+    answer, change = sink.messages()
+    assert [job["id"] for job in answer["jobs"]] == ["a-1"]
+    assert (change["id"], len(change["sequences"])) == ("a-1", MOST_STREAMS)
 
 
 def test_large_jobs_hide_no_others() -> None:

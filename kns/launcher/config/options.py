@@ -10,6 +10,7 @@ from kns.launcher.config import values
 from kns.launcher.config.values import Reader
 
 MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # what the Launcher sends and accepts at most; its protocol fixes it
+MIN_MESSAGE_BYTES = 2 * 1024 * 1024  # all that is said of one job: its environment may be six times as long in JSON
 MAX_THREADS = 1024  # a thread costs stack and an open connection to the API server
 MAX_EXPIRY_HOURS = 24 * 365  # a year of finished jobs
 MAX_WATCH_S = 24 * 3600  # the API server ends a watch within about an hour anyway
@@ -57,7 +58,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             values.read_count(0, 3600), "5", "Seconds between heartbeats; 0 sends none."
         ),
         "max-message-size": Option(
-            values.read_count(4096, MAX_MESSAGE_BYTES), str(MAX_MESSAGE_BYTES), "Bytes of the largest message."
+            values.read_count(MIN_MESSAGE_BYTES, MAX_MESSAGE_BYTES),
+            str(MAX_MESSAGE_BYTES),
+            "Bytes of the largest message.",
         ),
         "unprivileged": Option(values.read_flag, "0", "Stay the user that started the plugin."),
         "rsandbox-path": Option(values.read_optional_text, "", "Accepted and ignored: jobs run in pods."),

@@ -61,7 +61,7 @@ def test_p32_the_smallest_file_has_the_documented_defaults(configured: Configure
         ("use-templating=1", "use_templating", True),  # P17
         ("heartbeat-interval-seconds=0", "heartbeat_interval_s", 0),
         ("unprivileged=1", "unprivileged", True),
-        ("max-message-size=65536", "max_message_bytes", 65536),
+        ("max-message-size=2097152", "max_message_bytes", 2 << 20),
     ],
 )
 def test_each_key_of_the_file_is_read(configured: Configured, line: str, field: str, value: object) -> None:
@@ -116,6 +116,8 @@ def test_the_credentials_of_kns_are_a_secret_file(configured: Configured, tmp_pa
         ("fetch-limit=many", "launcher.kubernetes.conf:3: fetch-limit: must be a whole number from 1 to 100000, "
          "not 'many'"),
         ("fetch-limit=0", "launcher.kubernetes.conf:3: fetch-limit: must be a whole number from 1 to 100000, not '0'"),
+        ("max-message-size=2097151", "launcher.kubernetes.conf:3: max-message-size: must be a whole number "
+         "from 2097152 to 5242880, not '2097151'"),
         ("thread-pool-size=0", "launcher.kubernetes.conf:3: thread-pool-size: must be a whole number from 1 to 1024, "
          "not '0'"),
         ("verify-ssl-certs=maybe", "launcher.kubernetes.conf:3: verify-ssl-certs: must be 0 or 1, not 'maybe'"),
