@@ -21,6 +21,7 @@ _END_UNKNOWN = "ContainerStatusUnknown"  # the node lost the container, mostly a
 _COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
 _DEADLINE = "DeadlineExceeded"  # of a pod, by its node, or of a Job
 _BY_KUBELET = frozenset({"Evicted", _DEADLINE, "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
+_BY_SIGNAL = frozenset({137, 143})  # SIGKILL and SIGTERM, with which a node ends the container of a deleted pod
 
 
 class Status(StrEnum):
@@ -199,7 +200,10 @@ def _read_terminated(
     if reason == _END_UNKNOWN or cause in _BY_KUBELET or ordered:
         why = (pod.get("status") or {}).get("message") or ordered or cause or said or reason
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
-    return _replace(base, Status.FINISHED, said if code else "", **more)
+    deleted = "its pod was deleted" if "deletionTimestamp" in pod["metadata"] else ""
+    if deleted and code in _BY_SIGNAL:
+        return _replace(base, Status.KILLED, deleted, **more)
+    return _replace(base, Status.FINISHED, (said if code else "") or deleted, **more)
 
 
 def _disruption(pod: Kept) -> str:

@@ -42,6 +42,11 @@ def a_pod(state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
     }
 
 
+def deleted(pod: dict[str, Any]) -> dict[str, Any]:
+    """Somebody deletes it, not through the API of evictions: it has no condition that says so."""
+    return {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-01-05T14:16:31Z"}}
+
+
 def without_node(pod: dict[str, Any]) -> dict[str, Any]:
     return {**pod, "spec": {**pod["spec"], "nodeName": ""}}
 
@@ -118,6 +123,19 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any] | None, Status, str]] = [
         Status.KILLED,
         "stopped by its user",
     ),
+    ("deleted by hand", a_job(), deleted(a_pod(ended(143))), Status.KILLED, "its pod was deleted"),
+    ("deleted by hand, and deaf", a_job("Failed"), deleted(a_pod(ended(137))), Status.KILLED, "its pod was deleted"),
+    ("ended itself when deleted", a_job("Failed"), deleted(a_pod(ended(1))), Status.FINISHED, "its pod was deleted"),
+    ("ended well when deleted", a_job("Failed"), deleted(a_pod(ended(0))), Status.FINISHED, "its pod was deleted"),
+    ("killed, and deleted", a_job(asked="kill"), deleted(a_pod(ended(137))), Status.KILLED, "killed by its user"),
+    (
+        "its time was up, and its pod is deleted",
+        a_late_job("FailureTarget"),
+        deleted(a_pod(ended(143))),
+        Status.KILLED,
+        "ended by the cluster: active longer than its deadline",
+    ),
+    ("got a signal from itself", a_job("Failed"), a_pod(ended(143)), Status.FINISHED, ""),
     ("memory", a_job(), a_pod(ended(137, "OOMKilled")), Status.KILLED, "used more memory than its limit of 64M"),
     (
         "evicted",
