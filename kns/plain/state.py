@@ -19,8 +19,8 @@ from kns.plain.stored import Stored, find_container, read_time
 OUT_OF_MEMORY = "OOMKilled"
 _END_UNKNOWN = "ContainerStatusUnknown"  # the node lost the container, mostly at a restart: 137 and no times
 _COULD_NOT_START = frozenset({"StartError", "ContainerCannotRun", "RunContainerError"})
-_DEADLINE = "DeadlineExceeded"  # of a pod, by its node, or of a Job
-_BY_KUBELET = frozenset({"Evicted", _DEADLINE, "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
+DEADLINE = "DeadlineExceeded"  # of a pod, by its node, or of a Job
+_BY_KUBELET = frozenset({"Evicted", DEADLINE, "NodeShutdown", "Shutdown", "Preempting", "NodeLost"})
 _BY_SIGNAL = frozenset({137, 143})  # SIGKILL and SIGTERM, with which a node ends the container of a deleted pod
 
 
@@ -196,7 +196,7 @@ def _read_terminated(
         allowed = f" of {limit['memory']}" if "memory" in limit else ""
         return _replace(base, Status.KILLED, f"used more memory than its limit{allowed}", **more)
     cause = str((pod.get("status") or {}).get("reason", ""))
-    ordered = _disruption(pod) or _deadline(obj)
+    ordered = _disruption(pod) or explain_deadline(obj)
     if reason == _END_UNKNOWN or cause in _BY_KUBELET or ordered:
         why = (pod.get("status") or {}).get("message") or ordered or cause or said or reason
         return _replace(base, Status.KILLED, f"ended by the cluster: {why}", **more)
@@ -214,10 +214,10 @@ def _disruption(pod: Kept) -> str:
     return ""
 
 
-def _deadline(obj: Mapping[str, Any]) -> str:
+def explain_deadline(obj: Mapping[str, Any]) -> str:
     """Why the Job controller ends a Job whose `activeDeadlineSeconds` have passed, "" if they have not."""
     ended = _condition(obj, "Failed") or _condition(obj, "FailureTarget") or {}
-    return str(ended.get("message") or _DEADLINE) if ended.get("reason") == _DEADLINE else ""
+    return str(ended.get("message") or DEADLINE) if ended.get("reason") == DEADLINE else ""
 
 
 def _read_lost(stored: Stored, ended: Mapping[str, Any], changed: datetime | None) -> State:
@@ -236,7 +236,7 @@ def _read_failed_pod(
 ) -> State:
     """The pod failed, and its container has no end: it never ran, or the node was lost."""
     status = pod.get("status") or {}
-    ordered = status.get("message") or _disruption(pod) or _deadline(obj)
+    ordered = status.get("message") or _disruption(pod) or explain_deadline(obj)
     why = str(ordered or _failed_init(status) or status.get("reason") or "the pod failed")
     more = {"changed": job_ended}
     if stored.asked:

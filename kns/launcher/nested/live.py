@@ -28,7 +28,7 @@ from kns.model.reading.event_time import read_event_time
 from kns.plain import names
 from kns.plain.kept import read_name
 from kns.plain.ports import Cluster, Kept
-from kns.plain.state import Asked, State, Status, choose_pod, encode_end, read_state
+from kns.plain.state import DEADLINE, Asked, State, Status, choose_pod, encode_end, explain_deadline, read_state
 from kns.plain.stored import Stored
 from kns.ports import Clock
 
@@ -79,6 +79,9 @@ class LiveJobs:
             return
         try:
             has_run = self._remember(obj, stored, known, pods)
+        except (TransientError, RefusedError) as error:
+            self._ask_kns(obj, stored, known, error)
+            return
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = UnavailableError(f"its cluster shows a pod that cannot be read: {clip(str(error), 100)}")
             self._ask_kns(obj, stored, known, problem)
@@ -97,7 +100,8 @@ class LiveJobs:
             if any(each.get("type") in ("Failed", "Complete") for each in _conditions(found)):
                 if pods := known.inner.read_pods(stored.id):
                     return pods
-                self._note_end(obj, Status.KILLED, "its pod was deleted", has_run=True)
+                ended = read_state(stored, found, None, is_certain=True)
+                self._note_end(obj, ended.status, ended.message, has_run=ended.has_run)
                 return None
             return ()
         except (RefusedError, InvalidInputError) as error:
@@ -148,15 +152,32 @@ class LiveJobs:
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it cannot be read; what was known before stays.
+            KnsError: the cluster did not say why the pod was deleted; what was known before stays.
         """
         newest = choose_pod(pods)
-        placed: tuple[Kept, ...] = () if newest is None else (place_pod(newest, stored.id),)
+        placed: tuple[Kept, ...] = () if newest is None else (self._place(obj, stored, known, newest),)
         has_run = bool(placed) and read_state(stored, obj, placed[0]).has_run
-        versions = tuple(f"{pod['metadata'].get('uid')} {pod['metadata'].get('resourceVersion')}" for pod in placed)
+        versions = tuple(
+            f"{pod['metadata'].get('uid')} {pod['metadata'].get('resourceVersion')} {pod['status'].get('reason')}"
+            for pod in placed
+        )
         if versions != known.versions:
             known.pods, known.versions = placed, versions
             self._known.announce(stored.id)
         return has_run
+
+    def _place(self, obj: Kept, stored: Stored, known: KnownJob, pod: Kept) -> Kept:
+        """
+        What is kept of a pod. The record never has a deadline that has passed, because it is suspended. So the pod says
+        that the deadline of the Kubernetes Job inside ended it.
+        """
+        placed = place_pod(pod, stored.id)
+        if "deletionTimestamp" in placed["metadata"] and read_state(stored, obj, placed).is_completed:
+            with known.count_time(self._clock):
+                inner = known.inner.read_job(stored.id) or {}
+            if why := explain_deadline(inner):
+                placed["status"] = {"reason": DEADLINE, "message": replace_halves(clip(why)), **placed["status"]}
+        return placed
 
     def _say(self, job_id: str, known: KnownJob, text: str) -> None:
         text = replace_halves(text)  # the cluster's user may have written it, and it is in the list of all jobs

@@ -100,6 +100,63 @@ def test_a_kill_that_its_cluster_carries_out_leaves_the_output(world: World) -> 
     assert world.status(job_id) is Status.KILLED
 
 
+LATE = {"reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline"}
+
+
+def delete_pod(world: World, job_id: str) -> None:
+    """The Job controller, or somebody inside, deletes the pod. Its container has ended, and it is not gone yet."""
+    pod = world.kns.pod(job_id)
+    marks = {"deletionTimestamp": world.kns.ends_at, "finalizers": ["batch.kubernetes.io/job-tracking"]}
+    world.kns.put("/api/v1", "pods", {**pod, "metadata": {**pod["metadata"], **marks}})
+    world.kns.end_pod(job_id, 143)
+
+
+@pytest.mark.parametrize("condition", ["FailureTarget", "Failed"])
+def test_a_job_that_its_deadline_ended_says_so(world: World, condition: str) -> None:
+    """The controller of the cluster inside notes the reason in its own Kubernetes Job, after it deleted the pod."""
+    job_id = world.run()
+    delete_pod(world, job_id)
+    world.nested.looks.look(job_id)
+    assert world.jobs.find(job_id).state.message == "its pod was deleted"
+    world.kns.set_condition(job_id, condition, **LATE)
+    world.nested.looks.look(job_id)
+    world.keeper.look(job_id)
+    world.wait_for(lambda: bool(world.jobs.find(job_id).stored.end))
+    state = world.jobs.find(job_id).state
+    assert (state.status, state.exit_code) == (Status.KILLED, 143)
+    assert state.message == "ended by the cluster: Job was active longer than specified deadline"
+
+
+@pytest.mark.parametrize(
+    ("condition", "more", "status", "message"),
+    [
+        ("Failed", LATE, Status.KILLED, "its pod was deleted (Job was active longer than specified deadline)"),
+        ("Complete", {}, Status.FINISHED, "its pod was deleted, so that its exit code is unknown"),
+    ],
+)
+def test_a_job_whose_pod_is_gone_says_how_its_kubernetes_job_ended(
+    world: World, condition: str, more: dict[str, str], status: Status, message: str
+) -> None:
+    job_id = world.run()
+    world.kns.set_condition(job_id, condition, **more)
+    world.kns.drop("/api/v1", "pods", NAMESPACE, pod_name(job_id))
+    world.nested.looks.look(job_id)
+    world.wait_for(lambda: world.jobs.find(job_id).state.is_completed)
+    state = world.jobs.find(job_id).state
+    assert (state.status, state.message) == (status, message)
+
+
+def test_a_cluster_that_does_not_tell_why_a_pod_was_deleted_is_asked_again(world: World) -> None:
+    job_id = world.run()
+    delete_pod(world, job_id)
+    world.kns.set_condition(job_id, "Failed", **LATE)
+    world.kns.script("GET", f"/jobs/{job_id}", Answer(503, {"kind": "Status", "message": "not ready"}))
+    world.nested.looks.look(job_id)
+    assert world.status(job_id) is Status.RUNNING
+    world.nested.looks.look(job_id)
+    assert "deadline" in world.jobs.find(job_id).state.message
+
+
 HOSTILE: list[Callable[[dict[str, Any]], object]] = [
     lambda pod: pod.pop("spec"),
     lambda pod: pod.update(status=7),
