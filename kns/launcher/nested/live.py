@@ -172,7 +172,8 @@ class LiveJobs:
         that the deadline of the Kubernetes Job inside ended it.
         """
         placed = place_pod(pod, stored.id)
-        if "deletionTimestamp" in placed["metadata"] and read_state(stored, obj, placed).is_completed:
+        is_deleted = "deletionTimestamp" in placed["metadata"] and not stored.asked
+        if is_deleted and read_state(stored, obj, placed).is_completed:
             with known.count_time(self._clock):
                 inner = known.inner.read_job(stored.id) or {}
             if why := explain_deadline(inner):

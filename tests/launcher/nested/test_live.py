@@ -157,6 +157,17 @@ def test_a_cluster_that_does_not_tell_why_a_pod_was_deleted_is_asked_again(world
     assert "deadline" in world.jobs.find(job_id).state.message
 
 
+def test_the_pod_of_a_job_that_its_user_killed_needs_no_other_reason(world: World) -> None:
+    """Its end would otherwise wait for an answer that changes nothing, and its cluster be ended after two minutes."""
+    job_id = world.run()
+    world.jobs.control(job_id, Operation.KILL)
+    world.nested.looks.look(job_id)
+    delete_pod(world, job_id)
+    world.kns.script("GET", f"/jobs/{job_id}", Answer(503, {"kind": "Status", "message": "not ready"}))
+    world.nested.looks.look(job_id)
+    assert world.jobs.find(job_id).state.message == "killed by its user"
+
+
 HOSTILE: list[Callable[[dict[str, Any]], object]] = [
     lambda pod: pod.pop("spec"),
     lambda pod: pod.update(status=7),
