@@ -209,7 +209,7 @@ class Profiles:
             raise CommandError(
                 Exit.SIGNED_OUT,
                 f"the credentials of profile {name} are in a keyring, which is not available here, so they are not "
-                "forgotten; install the extra `keyring` of kns, then try again",
+                "forgotten; make it available, then try again",
             )
         try:
             self._keyring.delete_password(SERVICE, name)

@@ -226,6 +226,7 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
         found = _apply_routes(ctx, ctx.site.gateway, address, shell_address, services=(target, behind_shell))
         former = _lead_former_ingress(ctx, address, service=target, shell_service=behind_shell)
         return found if isinstance(found, _Problem) else _join(found, former)
+    former_routes = tuple(_lead_former_routes(ctx, service=target, shell_service=behind_shell))
     ingress = build_ingress(
         ctx.location,
         address=address,
@@ -234,8 +235,7 @@ def _apply_front(ctx: Context, address: JobAddress, *, is_asleep: bool = False) 
         shell=shell_address,
         shell_service=behind_shell,
     )
-    note = _apply_changed(ctx, Kind.INGRESS, ingress)[1]
-    return _join(note, *_lead_former_routes(ctx, service=target, shell_service=behind_shell))
+    return _join(_apply_changed(ctx, Kind.INGRESS, ingress)[1], *former_routes)
 
 
 def _lead_former_ingress(ctx: Context, address: JobAddress, *, service: str, shell_service: str) -> str:

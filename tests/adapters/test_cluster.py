@@ -814,6 +814,7 @@ def test_routes_from_the_time_of_a_gateway_are_watched(
     """Nothing waits for them and no probe asks for their age, because most hosts do not have the kind."""
     server.put("/apis/gateway.networking.k8s.io/v1", "httproutes", ROUTE)
     host, _thread = without_gateway()
+    server.watches.get(timeout=PATIENCE_S)
     host.wait_for(1)
     assert host.told == ["kns-job-7"]
     found = host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7")
@@ -827,18 +828,33 @@ def test_routes_from_the_time_of_a_gateway_are_watched(
     assert changed["spec"]["hostnames"] == ["b.example.org"]
 
 
-@pytest.mark.parametrize("answer", [failure(404, "NotFound"), failure(403, "Forbidden")])
-def test_a_site_without_a_gateway_asks_once_whether_there_are_routes(
-    server: ApiServer, without_gateway: Callable[[], tuple[Host, threading.Thread]], answer: Answer
+def test_a_host_without_the_gateway_api_is_asked_once_whether_there_are_routes(
+    server: ApiServer, without_gateway: Callable[[], tuple[Host, threading.Thread]]
 ) -> None:
-    """A host without the kind, or an account of kns without the right, has none of them."""
-    server.script("GET", "/httproutes", answer)
+    server.script("GET", "/httproutes", failure(404, "NotFound"))
     host, thread = without_gateway()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert server.count("GET", "/httproutes") == 1
     assert host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7") is None
     assert not host.cluster.observe_routes_at("a.example.org", "/7")
+
+
+def test_a_host_that_does_not_say_whether_there_are_routes_is_asked_again(
+    server: ApiServer,
+    without_gateway: Callable[[], tuple[Host, threading.Thread]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An API server that has just started may refuse everything. It is reported once."""
+    monkeypatch.setattr("kns.adapters.kube.cluster._FORMER_RETRY_S", 0.0)
+    server.put("/apis/gateway.networking.k8s.io/v1", "httproutes", ROUTE)
+    server.script("GET", "/httproutes", failure(403, "Forbidden"), failure(500, "InternalError"))
+    host, _thread = without_gateway()
+    server.watches.get(timeout=PATIENCE_S)
+    host.wait_for(1)
+    assert host.cluster.observe(Kind.HTTP_ROUTE, "kns-job-7", "kns-job-7") is not None
+    assert capsys.readouterr().out.count("kind_not_watched") == 1
 
 
 def test_httproutes_are_found_by_host_and_path(host: Host) -> None:

@@ -92,7 +92,7 @@ def test_a_logout_that_the_keyring_refuses_says_so_and_can_be_repeated(nobody: T
         "the keyring does not forget the credentials of profile default: no session; unlock it, then try again"
     )
     nobody.keyring = None
-    assert "so they are not forgotten; install the extra" in nobody.refuse(3, "logout")
+    assert "so they are not forgotten; make it available" in nobody.refuse(3, "logout")
     nobody.keyring, keyring.broken = keyring, False
     assert [each["profile"] for each in nobody.read("profiles")] == ["default"]
     assert nobody.run("logout").exit_code == 0

@@ -34,7 +34,7 @@ _TEXTS = frozenset({"annotations", "labels", "managedFields"})
 _READY_PAGE = 20  # pods; a pod of a tenant may have 256 KiB of annotations
 _LOG_TIMEOUT_S = 10.0  # without a byte, however long the log takes: a lost node's kubelet never answers
 _LEAST_S = 2.0  # for another page of Events
-_FORMER_RETRY_S = 8.0
+_FORMER_RETRY_S = 60.0
 _LIST_TIMEOUT_S = 10.0  # HTTP requests wait for lists too, and must be answered within 20 s
 
 log = get_logger(__name__)
@@ -64,7 +64,7 @@ class KubeCluster:
         self._throttle = throttle
         self._on_change = on_change
         self._shared = RecentObjects(self.read, clock=clock)
-        own = {
+        self._caches = {
             kind: WatchCache(
                 client,
                 KINDS[kind],
@@ -79,8 +79,7 @@ class KubeCluster:
             )
             for kind in (*WATCHED, *OPTIONAL)
         }
-        self._former = {kind: own.pop(kind) for kind in OPTIONAL if kind not in optional}
-        self._caches = own
+        self._former = frozenset(OPTIONAL) - frozenset(optional)
         self._copies = {
             kind: WatchCache(
                 client,
@@ -99,7 +98,8 @@ class KubeCluster:
     @property
     def caches(self) -> Sequence[WatchCache[Object]]:
         """Those that must be up to date. Kinds of earlier settings are not among them: the host may not have them."""
-        return (*self._caches.values(), *self._copies.values())
+        own = (cache for kind, cache in self._caches.items() if kind not in self._former)
+        return (*own, *self._copies.values())
 
     @property
     def required_caches(self) -> Sequence[WatchCache[Object]]:
@@ -109,31 +109,33 @@ class KubeCluster:
 
     def start(self, stop: threading.Event) -> list[threading.Thread]:
         runs = [(cache.kind, cache.run) for cache in self.caches]
-        runs += [(cache.kind, partial(self._run_former, kind)) for kind, cache in self._former.items()]
+        runs += [(self._caches[kind].kind, partial(self._run_former, kind)) for kind in self._former]
         threads = [threading.Thread(target=run, args=(stop,), name=f"watch-{kind}", daemon=True) for kind, run in runs]
         for thread in threads:
             thread.start()
         return threads
 
     def _run_former(self, kind: Kind, stop: threading.Event) -> None:
-        """Watch a kind of earlier settings, unless the host does not have it, or kns may not read it."""
-        query = {"labelSelector": names.OWN_SELECTOR, "limit": "1"}
+        """Watch a kind of earlier settings, unless the host does not have it."""
+        row, told = KINDS[kind], False
         while not stop.is_set():
             try:
-                self._client.request("GET", KINDS[kind].path(), query=query)
-            except (NotFoundError, ForbiddenError) as error:
-                log.info("kind_not_watched", kind=KINDS[kind].plural, error=str(error))
+                self._client.request("GET", row.path(), query={"labelSelector": names.OWN_SELECTOR, "limit": "1"})
+            except NotFoundError:
                 return
-            except KnsError:  # the host is away, which the other watches log
+            except KnsError as error:  # for some moments also if the host has just started
+                if not told:
+                    log.warning("kind_not_watched", kind=row.plural, error=str(error), retry_s=_FORMER_RETRY_S)
+                told = True
                 stop.wait(_FORMER_RETRY_S)
             else:
-                self._former[kind].run(stop)
+                self._caches[kind].run(stop)
 
     def observe(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        former = self._former.get(kind)
-        if former is not None and not former.is_synced:
+        cache = self._caches[kind]
+        if kind in self._former and not cache.is_synced:
             return None
-        return (former or self._caches[kind]).get(namespace if KINDS[kind].namespaced else "", name)
+        return cache.get(namespace if KINDS[kind].namespaced else "", name)
 
     def observe_job(self, kind: Kind, location: Location) -> Sequence[Object]:
         label = str(location.number)
@@ -141,9 +143,8 @@ class KubeCluster:
         return [obj for obj in found if (obj["metadata"].get("labels") or {}).get(names.JOB_LABEL) == label]
 
     def observe_routes_at(self, host: str, path: str) -> Sequence[Object]:
-        caches = [cache for kind, cache in self._caches.items() if kind in READ_ADDRESSES]
-        caches += [cache for kind, cache in self._former.items() if kind in READ_ADDRESSES and cache.is_synced]
-        return [route for cache in caches for route in cache.select(_ADDRESS, (host, path))]
+        kinds = [kind for kind in READ_ADDRESSES if kind not in self._former or self._caches[kind].is_synced]
+        return [route for kind in kinds for route in self._caches[kind].select(_ADDRESS, (host, path))]
 
     def observe_copies(self, kind: Kind, location: Location) -> Sequence[Object]:
         # By namespace and not by label, because tenants control the labels of copies.
@@ -255,9 +256,8 @@ class KubeCluster:
             stored: Object = self._client.request("PATCH", path, query=query, body=obj, content_type=APPLY)
         except NotFoundError as error:  # the namespace was deleted meanwhile
             raise RefusedError(f"apply {kind} {meta.get('namespace', '')}/{meta['name']}: {error}") from error
-        cache = self._caches.get(kind) or self._former.get(kind)
-        if cache is not None:
-            cache.put(stored)
+        if kind in self._caches:
+            self._caches[kind].put(stored)
         if (kind, meta["name"]) == (Kind.ROLE_BINDING, names.KNS_ROLE_BINDING):
             self._await_rights(meta["namespace"])
         return stored
